@@ -53,7 +53,7 @@ RATIOS: Final[dict[Metric, Ratio]] = {
     Metric.CONVERSION_RATE: Ratio("leads", "clicks", 100.0),
     Metric.FREQUENCY: Ratio("impressions", "reach"),
 }
-"""CTR and conversion rate are in percent; CPL, CPC and CPM (a thousand impressions) in the account's currency."""
+"""CTR and conversion rate are in percent; CPL, CPC and CPM (a thousand impressions) in its currency."""
 
 STORED: Final[tuple[str, ...]] = ("spend", "impressions", "clicks", "leads", "reach")
 """The columns of a daily row. `reach` may be missing (NaN); the others may not.
