@@ -1,0 +1,1 @@
+"""What every adsml service shares. No model code lives here."""

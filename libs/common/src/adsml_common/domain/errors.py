@@ -1,0 +1,176 @@
+"""The closed family of errors that domain code raises.
+
+One interceptor maps each class to a gRPC status; the command line maps it to an exit status.
+Anything else that escapes is a defect of ours and is reported without its text.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One thing wrong with the input.
+
+    Attributes
+    ----------
+    path
+        Dotted path of the field as the caller wrote it, e.g. ``entities[3].entity_id``.
+    description
+        What was wrong, what was expected and what to do.
+    """
+
+    path: str
+    description: str
+
+
+class AdsmlError(Exception):
+    """Base of the family.
+
+    Attributes
+    ----------
+    reason
+        Stable upper-case word for machines (``ErrorInfo.reason``).
+    metadata
+        Facts for machines, e.g. ``{"days_had": "3", "days_needed": "14"}``.
+    """
+
+    reason = "ADSML_ERROR"
+
+    def __init__(self, message: str, *, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata: dict[str, str] = dict(metadata or {})
+
+
+class InvalidInput(AdsmlError):
+    """The caller sent something that can never work; all violations at once."""
+
+    reason = "INVALID_INPUT"
+
+    def __init__(self, violations: Sequence[FieldViolation]) -> None:
+        if not violations:
+            raise ValueError("InvalidInput needs at least one violation")
+        self.violations = tuple(violations)
+        super().__init__(
+            "; ".join(f"{v.path}: {v.description}" if v.path else v.description for v in violations)
+        )
+
+    @classmethod
+    def at(cls, path: str, description: str) -> "InvalidInput":
+        """One violation at one place."""
+        return cls([FieldViolation(path, description)])
+
+
+class NotFound(AdsmlError):
+    """No such account, entity, model, version or run, or none that the caller may see."""
+
+    reason = "NOT_FOUND"
+
+
+class FailedPrecondition(AdsmlError):
+    """The request is well formed, but the state of the data or models does not allow it now."""
+
+    reason = "FAILED_PRECONDITION"
+
+
+class InsufficientHistory(FailedPrecondition):
+    """Too little history; says how much there is and how much is needed.
+
+    Parameters
+    ----------
+    what
+        Whose history, e.g. ``"adset 42"``.
+    had, needed
+        Counts in ``unit``.
+    unit
+        What is counted: ``"days"`` unless said otherwise.
+    """
+
+    reason = "INSUFFICIENT_HISTORY"
+
+    def __init__(self, what: str, *, had: int, needed: int, unit: str = "days") -> None:
+        self.had, self.needed, self.unit = had, needed, unit
+        super().__init__(
+            f"{what} has {had} {unit} of history and needs {needed}",
+            metadata={f"{unit}_had": str(had), f"{unit}_needed": str(needed)},
+        )
+
+
+class AlreadyRunning(FailedPrecondition):
+    """Another run of the same job and shard holds the lease."""
+
+    reason = "ALREADY_RUNNING"
+
+
+class ArtifactCorrupt(FailedPrecondition):
+    """A stored model's bytes are missing, damaged or of a format this version can't read."""
+
+    reason = "ARTIFACT_CORRUPT"
+
+
+class Overloaded(AdsmlError):
+    """Shed: try again after the given time."""
+
+    reason = "OVERLOADED"
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
+
+
+class Unavailable(AdsmlError):
+    """A dependency (store, artifacts, a peer) is down or the process is draining; a retry may succeed."""
+
+    reason = "UNAVAILABLE"
+
+
+class DeadlineExceeded(AdsmlError):
+    """The caller's deadline leaves no room for meaningful work, or has passed."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(AdsmlError):
+    """The caller has gone; the work was stopped."""
+
+    reason = "CANCELLED"
+
+
+class Unauthenticated(AdsmlError):
+    """No valid credentials."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(AdsmlError):
+    """Valid credentials that do not allow this."""
+
+    reason = "PERMISSION_DENIED"
+
+
+@dataclass(slots=True)
+class Violations:
+    """Collects violations so that a caller hears of all of them at once.
+
+    Examples
+    --------
+    >>> found = Violations()
+    >>> found.add("horizon_days", "is 0; expected 1 to 90")
+    >>> bool(found)
+    True
+    """
+
+    found: list[FieldViolation] = field(default_factory=list)
+
+    def add(self, path: str, description: str) -> None:
+        """Note one violation at a dotted path."""
+        self.found.append(FieldViolation(path, description))
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def raise_if_any(self) -> None:
+        """Raise `InvalidInput` with all of them, if there are any."""
+        if self.found:
+            raise InvalidInput(self.found)

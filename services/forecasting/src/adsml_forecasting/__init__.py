@@ -1,0 +1,1 @@
+"""adsml_forecasting."""
