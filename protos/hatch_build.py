@@ -50,7 +50,12 @@ class ProtocBuildHook(BuildHookInterface[Any]):
         generate(root, self._temporary)
         build_data["force_include"][str(self._temporary)] = "/"
 
-    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+    def finalize(
+        self,
+        version: str,
+        build_data: dict[str, Any],  # noqa: ARG002  # the hook's interface
+        artifact_path: str,  # noqa: ARG002
+    ) -> None:
         """Remove what was generated for a wheel; it is in the wheel now."""
         if version != "editable":
             shutil.rmtree(self._temporary, ignore_errors=True)
