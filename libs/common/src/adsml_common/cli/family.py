@@ -1,6 +1,5 @@
 """What a service adds to the `adsml` command."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -62,8 +61,3 @@ def family(name: str) -> Family:
         raise NotFound(f"no family {name!r} in this environment (installed: {here}); install adsml-{name}")
     return found[name]
 
-
-def single_threaded_environment(threads: int) -> dict[str, str]:
-    """The environment of this process with every numeric library held to `threads` threads."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    return {**os.environ, **dict.fromkeys(names, str(threads))}
