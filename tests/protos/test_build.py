@@ -121,16 +121,13 @@ def test_strict_type_checker_knows_messages_stubs_and_servicers(tmp_path: Path) 
     (tmp_path / "wrong.py").write_text(
         TYPED + "\n\nclassified = pb.Classification(confidnce=0.5)\nanswer: str = classified.metrics.spend\n"
     )
-    config = ("--config-file", ROOT / "pyproject.toml", "--cache-dir", tmp_path / "cache")
-    mypy: tuple[str | Path, ...] = (sys.executable, "-m", "mypy", *config)
-        sys.executable,
-        "-m",
-        "mypy",
+    settings: tuple[str | Path, ...] = (
         "--config-file",
         ROOT / "pyproject.toml",
         "--cache-dir",
         tmp_path / "c",
-    ]
+    )
+    mypy = (sys.executable, "-m", "mypy", *settings)
     right = run(*mypy, "right.py", cwd=tmp_path)
     assert right.returncode == 0, right.stdout
     wrong = run(*mypy, "wrong.py", cwd=tmp_path)
