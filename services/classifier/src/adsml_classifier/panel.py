@@ -49,7 +49,7 @@ class Running:
     def last(self, window: int, days: IntArray, *, back: int = 0) -> FloatArray:
         """Sum over the `window` days that end `back` days before each of `days`.
 
-        Days before the first count as 0.
+        Days before the first and after the last count as 0.
 
         Parameters
         ----------
@@ -64,8 +64,9 @@ class Running:
         -------
         array of shape (..., as_of)
         """
-        end = np.maximum(days + 1 - back, 0)
-        start = np.maximum(end - window, 0)
+        end = days + 1 - back
+        start = np.clip(end - window, 0, self.totals.shape[-1] - 1)
+        end = np.clip(end, 0, self.totals.shape[-1] - 1)
         return (self.totals.take(end, axis=-1) - self.totals.take(start, axis=-1)) / _MICRO
 
 
