@@ -27,7 +27,8 @@ OBJECTIVE: Final = "OUTCOME_LEADS"
 PLANNED_DAYS_AHEAD: Final = 28
 """Budgets are known this many days past the data."""
 ANOMALY_COLUMNS: Final = (
-    "incident", "entity_type", "entity_id", "date", "kind", "metric", "target", "magnitude", "before", "after",
+    "incident", "entity_type", "entity_id", "date", "kind",
+    "metric", "target", "magnitude", "before", "after",
 )  # fmt: skip
 
 
@@ -201,8 +202,8 @@ class SimulatedAccount:
     def planned_budgets(self) -> pd.DataFrame:
         """Budgets where they are set (ad sets, or campaigns that share theirs), also 28 days ahead.
 
-        Columns ``entity_type``, ``entity_id``, ``date``, ``budget`` (currency per day; 0 while paused or not yet
-        started).
+        Columns ``entity_type``, ``entity_id``, ``date``, ``budget`` (currency per day; 0 while paused or
+        not yet started).
         """
         tree, settings = self.tree, self.settings
         days = dates(settings.first_day, settings.days + PLANNED_DAYS_AHEAD)
@@ -233,10 +234,10 @@ class SimulatedAccount:
 
 def no_anomalies() -> pd.DataFrame:
     """An empty table of anomaly labels."""
-    types = {"incident": np.int64, "date": "datetime64[ns]", "target": bool} | dict.fromkeys(
-        ("magnitude", "before", "after"), np.float64
+    types = {"incident": "int64", "date": "datetime64[ns]", "target": "bool"} | dict.fromkeys(
+        ("magnitude", "before", "after"), "float64"
     )
-    return pd.DataFrame({name: pd.Series(dtype=types.get(name, object)) for name in ANOMALY_COLUMNS})
+    return pd.DataFrame({name: np.array([], dtype=types.get(name, "object")) for name in ANOMALY_COLUMNS})
 
 
 def simulate_account(settings: AccountSettings, *, seed: int) -> SimulatedAccount:
@@ -247,7 +248,8 @@ def simulate_account(settings: AccountSettings, *, seed: int) -> SimulatedAccoun
     settings
         What it is made of.
     seed
-        0 or more. Each concern draws from its own stream, so that e.g. ``fatigue=0`` leaves all else as it was.
+        0 or more. Each concern draws from its own stream, so that e.g. ``fatigue=0`` moves
+        no other draw.
 
     Raises
     ------

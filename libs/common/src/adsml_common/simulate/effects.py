@@ -35,9 +35,9 @@ class ChangeTruth:
     ----------
     counterfactuals
         One row per change, scope and day from the change on. ``change``: position in the account's changes;
-        ``scope``: ``entity`` (the one changed), ``campaign`` (its campaign) or ``account``; ``date``; then each
-        of spend, impressions, clicks, leads, expected_clicks, expected_leads with the prefix ``with_`` (as
-        simulated) and ``without_`` (had this one change not been made; other changes as they were).
+        ``scope``: ``entity`` (the one changed), ``campaign`` (its campaign) or ``account``; ``date``; then
+        each of spend, impressions, clicks, leads, expected_clicks, expected_leads with the prefix ``with_``
+        (as simulated) and ``without_`` (had this one change not been made; other changes as they were).
     effects
         One row per change, scope, length of window (first 7 and first 14 days of the change) and metric.
         ``expected_with``, ``expected_without``, ``absolute``, ``relative``: from expected clicks and leads,
@@ -56,7 +56,8 @@ def _series(run: Delivery, ads: npt.NDArray[np.int64] | slice) -> FloatArray:
     shown = counts.impressions[ads]
     clicks = shown * run.ctr[ads]
     parts = (
-        counts.cents[ads] / 100.0, shown, counts.clicks[ads], counts.leads[ads], clicks, clicks * run.conversion[ads],
+        counts.cents[ads] / 100.0, shown, counts.clicks[ads], counts.leads[ads],
+        clicks, clicks * run.conversion[ads],
     )  # fmt: skip
     return np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])
 

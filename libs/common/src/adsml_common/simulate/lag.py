@@ -25,8 +25,8 @@ def seen(tree: Tree, counts: Counts, *, lag: tuple[float, ...], seed: int, at: i
     known = np.cumsum(lag)
     leads = counts.leads.copy()
     rng = generator(seed, Stream.LAG)
-    # Thinned from the longest delay down: of the leads known after k + 1 days, known[k] / known[k + 1] were known
-    # after k. A click k days ago has gone through the steps down to k.
+    # Thinned from the longest delay down: of the leads known after k + 1 days, known[k] / known[k + 1] were
+    # known after k. A click k days ago has gone through the steps down to k.
     for k in range(len(lag) - 2, -1, -1):
         u = uniforms(rng, counts.leads.shape)
         young = slice(max(at - k, 0), None)

@@ -110,7 +110,7 @@ def check_changes(tree: Tree, settings: AccountSettings, changes: Iterable[Plann
             if key not in paused:
                 found.add(
                     f"{path}.change_type",
-                    f"reactivates {change.entity_type} {change.entity_id}, which is not paused: pause it earlier",
+                    f"reactivates {change.entity_type} {change.entity_id}, which runs: pause it earlier",
                 )
             paused.discard(key)
     found.raise_if_any()

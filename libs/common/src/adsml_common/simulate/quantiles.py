@@ -5,7 +5,7 @@ makes "the same account without the change" comparable day by day (common random
 one feature's draws apart from another's.
 """
 
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,7 @@ _TAIL: Final = (
 )  # fmt: skip
 
 _INVERT_BELOW = 20.0
-"""Mean up to which the binomial is inverted term by term; above, Cornish-Fisher is right to about one count."""
+"""Mean up to which the binomial is inverted term by term; above, Cornish-Fisher is right to one count."""
 _MOST_TERMS = 150
 
 
@@ -125,7 +125,7 @@ def binomial_quantile(u: npt.ArrayLike, n: npt.ArrayLike, p: npt.ArrayLike) -> I
     out[small] = _invert(uniform[small], trials[small], chance[small])
     large = np.flatnonzero(mean > _INVERT_BELOW)
     out[large] = _cornish_fisher(uniform[large], trials[large], chance[large])
-    return out.reshape(shape)
+    return cast(IntArray, out.reshape(shape))
 
 
 def _invert(u: FloatArray, n: FloatArray, p: FloatArray) -> IntArray:

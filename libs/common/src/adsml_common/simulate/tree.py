@@ -200,8 +200,8 @@ def grow(settings: AccountSettings, seed: int) -> Tree:
             for s in range(S)
         ),
         ad_names=tuple(
-            f"{_CREATIVES[creatives[(adset_of_ad[a] + within_set[a]) % len(_CREATIVES)]]} v{1 + within_set[a]}"
-            f" | {campaign_of_ad[a] + 1}.{adset_of_ad[a] + 1}.{a + 1}"
+            f"{_CREATIVES[creatives[(adset_of_ad[a] + within_set[a]) % len(_CREATIVES)]]}"
+            f" v{1 + within_set[a]} | {campaign_of_ad[a] + 1}.{adset_of_ad[a] + 1}.{a + 1}"
             for a in range(A)
         ),
         campaign_of_adset=campaign_of_adset,
