@@ -100,10 +100,12 @@ class SimulatedAccount:
         InvalidInput
             If the day is not one of the account's.
         """
+        return daily(self.tree, self.counts_as_of(day), self.run.audience, self.settings.first_day)
+
+    def counts_as_of(self, day: date) -> Counts:
+        """The counts behind `as_of`: nothing is delivered after the day."""
         at = self.settings.index(day, path="as_of")
-        counts = seen(self.tree, self.counts, lag=self.settings.lag, seed=self.seed, at=at)
-        frame = daily(self.tree, counts, self.run.audience, self.settings.first_day)
-        return frame[frame["date"] <= pd.Timestamp(day)].reset_index(drop=True)
+        return seen(self.tree, self.counts, lag=self.settings.lag, seed=self.seed, at=at)
 
     @cached_property
     def entities(self) -> tuple[Entity, ...]:

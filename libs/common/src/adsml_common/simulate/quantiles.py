@@ -5,7 +5,7 @@ makes "the same account without the change" comparable day by day (common random
 one feature's draws apart from another's.
 """
 
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -125,7 +125,7 @@ def binomial_quantile(u: npt.ArrayLike, n: npt.ArrayLike, p: npt.ArrayLike) -> I
     out[small] = _invert(uniform[small], trials[small], chance[small])
     large = np.flatnonzero(mean > _INVERT_BELOW)
     out[large] = _cornish_fisher(uniform[large], trials[large], chance[large])
-    return cast(IntArray, out.reshape(shape))
+    return out.reshape(shape)
 
 
 def _invert(u: FloatArray, n: FloatArray, p: FloatArray) -> IntArray:
@@ -155,4 +155,5 @@ def _cornish_fisher(u: FloatArray, n: FloatArray, p: FloatArray) -> IntArray:
     skew = (1.0 - 2.0 * p) / sd
     excess = (1.0 - 6.0 * p * (1.0 - p)) / sd**2
     w = z + skew * (z**2 - 1) / 6 + excess * (z**3 - 3 * z) / 24 - skew**2 * (2 * z**3 - 5 * z) / 36
-    return np.clip(np.ceil(n * p + sd * w - 0.5), 0, n).astype(np.int64)
+    counts: FloatArray = np.clip(np.ceil(n * p + sd * w - 0.5), 0, n)
+    return counts.astype(np.int64)
