@@ -26,6 +26,9 @@ lint: setup ## format, lint, types, import rules, contracts
 	$(RUN)ruff check .
 	$(RUN)mypy
 	$(RUN)lint-imports
+	$(RUN)python protos/check.py lint
+	$(RUN)python protos/check.py format
+	$(RUN)python protos/check.py breaking
 
 format: setup ## format and mend what can be mended by machine
 	$(RUN)ruff format .
