@@ -60,4 +60,3 @@ def family(name: str) -> Family:
         here = ", ".join(found) or "none"
         raise NotFound(f"no family {name!r} in this environment (installed: {here}); install adsml-{name}")
     return found[name]
-
