@@ -182,8 +182,8 @@ def series_frame(series: entity_pb2.InlineSeries, path: str, *, account: bool = 
     InvalidInput
         With every violation (at most 50).
     """
-    rows = daily_rows([series], account=account)
     name = "account_rows" if account else "rows"
+    rows = daily_rows([series], name)
     if found := rows.violations(lambda _: f"{path}.{name}"):
         raise InvalidInput(found[0])
     kind = ENTITY_TYPE.find(series.entity_type) or EntityType.CAMPAIGN

@@ -15,10 +15,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from adsml_common.domain.errors import (
     Cancelled,
@@ -27,35 +27,31 @@ from adsml_common.domain.errors import (
     Overloaded,
     Unavailable,
 )
+from adsml_common.serving.access import Gate
 from adsml_common.serving.budget import ServiceTimes, check_budget
-from adsml_common.serving.context import CallContext, Caller
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.edge import (
+    CODES,
+    REQUEST_ID,
+    Handler,
+    ServicerContext,
+    parse,
+    refuse,
+    text_metadata,
+)
 from adsml_common.serving.errors import status_of, unimplemented
 from adsml_common.serving.health import HealthBoard
 from adsml_common.serving.logs import current_call
 from adsml_common.serving.methods import Method
 from adsml_common.serving.pool import WorkerPool
 from adsml_common.serving.telemetry import MethodMeter
+from adsml_common.serving.validation import Validator
 
-REQUEST_ID: Final = "x-request-id"
-_STATUS_DETAILS: Final = "grpc-status-details-bin"
 _REQUEST_ID_FORM: Final = re.compile(r"[!-~]{1,128}")
 _STREAM_WINDOW: Final = 16
 _STALL_SECONDS: Final = 60.0
-_CODES: Final[dict[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
-
-ServicerContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _log = logging.getLogger(__name__)
-
-
-class Gate(Protocol):
-    """Authentication and permission; see `access`."""
-
-    def authenticate(self, method: str, call: CallContext, context: ServicerContext) -> Caller:
-        """Who calls; raises `Unauthenticated` or `PermissionDenied`."""
-
-    def check_request(self, call: CallContext, request: Message) -> None:
-        """Refuse a request that names what the caller may not see."""
 
 
 class Harness:
@@ -69,8 +65,8 @@ class Harness:
         Whether the process is warm.
     gate
         Authentication and permission.
-    validate
-        Checks a request by the rules of the contract; raises `InvalidInput` with all violations.
+    validator
+        Checks requests by the rules of their contracts.
     max_message_bytes
         Longer requests are refused.
     reserve_seconds
@@ -86,7 +82,7 @@ class Harness:
         stream_pool: WorkerPool,
         board: HealthBoard,
         gate: Gate,
-        validate: Callable[[Message], None],
+        validator: Validator,
         max_message_bytes: int,
         reserve_seconds: float,
         clock: Callable[[], float] = time.monotonic,
@@ -95,15 +91,17 @@ class Harness:
         self._stream_pool = stream_pool
         self._board = board
         self._gate = gate
-        self._validate = validate
+        self._validator = validator
         self._max_message_bytes = max_message_bytes
         self._reserve = reserve_seconds
         self._clock = clock
         self._times = ServiceTimes(clock=clock)
 
-    def wrap(self, method: Method) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    def wrap(self, method: Method) -> Handler:
         """The method as gRPC wants it: bytes in, bytes out."""
         meter = MethodMeter(method.service, method.name)
+        # Now, so that a table that does not fit its contract is found at the start and not by a caller.
+        self._validator.checks(method.request.DESCRIPTOR)
 
         async def handle(raw: bytes, context: ServicerContext) -> bytes | None:
             meter.begin()
@@ -122,15 +120,11 @@ class Harness:
                 return answer
             except Exception as error:
                 status = status_of(error)
-                code = _CODES[status.code]
+                code = CODES[status.code]
                 if isinstance(error, Overloaded | DeadlineExceeded):
                     meter.shed(error.reason.lower())
                 _log.info("%s %s: %s", method.path, code.name, status.message)
-                await context.abort(
-                    code,
-                    status.message,
-                    ((REQUEST_ID, call.request_id), (_STATUS_DETAILS, status.SerializeToString())),
-                )
+                await refuse(context, status, request_id=call.request_id)
             finally:
                 if code is grpc.StatusCode.CANCELLED and call.expired():
                     code = grpc.StatusCode.DEADLINE_EXCEEDED
@@ -142,9 +136,7 @@ class Harness:
 
     def _open(self, method: Method, raw: bytes, context: ServicerContext) -> CallContext:
         """What is known of a call before anything is checked."""
-        metadata = {
-            key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)
-        }
+        metadata = text_metadata(context)
         request_id = metadata.get(REQUEST_ID, "")
         if not _REQUEST_ID_FORM.fullmatch(request_id):
             request_id = secrets.token_hex(8)
@@ -165,7 +157,8 @@ class Harness:
         """Everything that can be refused without touching the message."""
         if not self._board.warm:
             raise Unavailable("the server is still loading its models")
-        call.caller = self._gate.authenticate(method.path, call, context)
+        call.caller = self._gate.authenticate(call, context)
+        self._gate.check_method(call.caller, method.path)
         if call.size > self._max_message_bytes:
             raise InvalidInput.at(
                 "",
@@ -179,12 +172,9 @@ class Harness:
     def _request(self, method: Method, call: CallContext, raw: bytes) -> Message:
         """The request, parsed and checked; in a thread of the pool."""
         current_call.set(call)
-        try:
-            request = method.request.FromString(raw)
-        except DecodeError:
-            raise InvalidInput.at("", f"the bytes are no {method.request.DESCRIPTOR.full_name}") from None
-        self._gate.check_request(call, request)
-        self._validate(request)
+        request = parse(method.request, raw)
+        self._gate.check_request(call.caller, request)
+        self._validator.check(request)
         return request
 
     def _answer(self, method: Method, meter: MethodMeter, call: CallContext, raw: bytes) -> bytes:
@@ -281,16 +271,11 @@ class Outbox:
 
 
 class _Unknown(grpc.GenericRpcHandler):
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler:
         path = handler_call_details.method
 
         async def handle(_: object, context: ServicerContext) -> None:
-            status = unimplemented(path)
-            await context.abort(
-                grpc.StatusCode.UNIMPLEMENTED,
-                status.message,
-                ((_STATUS_DETAILS, status.SerializeToString()),),
-            )
+            await refuse(context, unimplemented(path))
 
         return grpc.stream_stream_rpc_method_handler(handle)
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import grpc
-from google.protobuf.message import Message
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
+from adsml_common.domain.errors import AdsmlError, NotFound, Overloaded
+from adsml_common.serving.edge import Handler, ServicerContext, parse, refuse
+from adsml_common.serving.errors import status_of
 from adsml_common.serving.pool import in_daemon_thread
 
 SERVICE: Final = "grpc.health.v1.Health"
@@ -127,60 +129,68 @@ class HealthBoard:
         event.set()
 
 
-class HealthServicer(health_pb2_grpc.HealthServicer):
+class HealthService:
     """``grpc.health.v1.Health`` of a board; answers on the event loop, so a full pool can't fail a probe."""
 
     def __init__(self, board: HealthBoard) -> None:
         self._board = board
         self._watchers = 0
 
-    async def Check(  # noqa: N802 - named by the contract
-        self,
-        request: health_pb2.HealthCheckRequest,
-        context: "grpc.aio.ServicerContext[Any, Any]",
-    ) -> health_pb2.HealthCheckResponse:
-        """The status of one name; NOT_FOUND for an unknown one."""
-        serving = self._board.statuses().get(request.service)
-        if serving is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "this server knows no such service")
-        return health_pb2.HealthCheckResponse(status=_SERVING if serving else _NOT_SERVING)
+    def handlers(self) -> dict[str, Handler]:
+        """Its methods, as gRPC wants them."""
+        return {
+            "Check": grpc.unary_unary_rpc_method_handler(self._check),
+            "List": grpc.unary_unary_rpc_method_handler(self._list),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+        }
 
-    async def List(  # noqa: N802 - named by the contract
-        self,
-        request: Message,  # noqa: ARG002 - it is empty
-        context: "grpc.aio.ServicerContext[Any, Any]",  # noqa: ARG002
-    ) -> Message:
+    async def _check(self, raw: bytes, context: ServicerContext) -> bytes:
+        """The status of one name; NOT_FOUND for an unknown one."""
+        try:
+            name = parse(health_pb2.HealthCheckRequest, raw).service
+            serving = self._board.statuses().get(name)
+            if serving is None:
+                raise NotFound("this server knows no such service; List has those it knows")
+        except AdsmlError as error:
+            await refuse(context, status_of(error))
+        return _response(serving).SerializeToString()
+
+    async def _list(self, _: bytes, context: ServicerContext) -> bytes:  # noqa: ARG002
         """The status of every name."""
         response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]  # newer than the stubs
         for name, serving in self._board.statuses().items():
-            response.statuses[name].status = _SERVING if serving else _NOT_SERVING
-        answer: Message = response
+            response.statuses[name].CopyFrom(_response(serving))
+        answer: bytes = response.SerializeToString()
         return answer
 
-    async def Watch(  # noqa: N802 - named by the contract
-        self,
-        request: health_pb2.HealthCheckRequest,
-        context: "grpc.aio.ServicerContext[Any, Any]",
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    async def _watch(self, raw: bytes, context: ServicerContext) -> None:
         """The status of one name, now and after every change, until the drain."""
-        if self._watchers >= _MAX_WATCHERS:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watchers; use Check")
+        try:
+            name = parse(health_pb2.HealthCheckRequest, raw).service
+            if self._watchers >= _MAX_WATCHERS:
+                raise Overloaded("too many watchers; use Check", retry_after_seconds=60.0)
+        except AdsmlError as error:
+            await refuse(context, status_of(error))
         self._watchers += 1
         try:
-            last: int | None = None
+            last = None
             while True:
                 changed = self._board.next_change
-                serving = self._board.statuses().get(request.service)
-                status = _SERVICE_UNKNOWN if serving is None else _SERVING if serving else _NOT_SERVING
-                if status != last:
-                    yield health_pb2.HealthCheckResponse(status=status)
-                    last = status
+                response = _response(self._board.statuses().get(name))
+                if response != last:
+                    await context.write(response.SerializeToString())
+                    last = response
                 if self._board.draining:
                     # An open stream would hold up the server's stop until its grace is over.
                     return
                 await changed.wait()
         finally:
             self._watchers -= 1
+
+
+def _response(serving: bool | None) -> health_pb2.HealthCheckResponse:
+    status = _SERVICE_UNKNOWN if serving is None else _SERVING if serving else _NOT_SERVING
+    return health_pb2.HealthCheckResponse(status=status)
 
 
 class ReadinessMonitor:

@@ -3,16 +3,15 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-import grpc
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from adsml_common.serving.access import POLICY
+from adsml_common.serving.edge import Handler
 from adsml_common.serving.finder import Finder
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class UnsafeServer(ValueError):
@@ -110,6 +109,8 @@ def methods_of(
             raise UnsafeServer(
                 f"{type(servicer).__name__}.{method.name} is asynchronous; handlers are synchronous"
             )
+        if f"/{service_name}/{method.name}" not in POLICY:
+            raise UnsafeServer(f"{method.full_name} has no scope in the policy")
         if method.client_streaming:
             raise UnsafeServer(f"{method.full_name} takes a stream of requests; none of ours does")
         response = message_factory.GetMessageClass(method.output_type)

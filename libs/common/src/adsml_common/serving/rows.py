@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from adsml.common.v1 import entity_pb2, metrics_pb2
+from adsml.common.v1 import metrics_pb2
+from google.protobuf.message import Message
 
 from adsml_common.domain.daily import COLUMNS
 from adsml_common.domain.entities import EntityType
@@ -149,22 +150,24 @@ class DailyRows:
         return [int(at) for at in order[1:][same]]
 
 
-def daily_rows(series: Sequence[entity_pb2.InlineSeries], *, account: bool = False) -> DailyRows:
-    """The rows of inline series.
+def daily_rows(parents: Sequence[Message], field: str = "rows") -> DailyRows:
+    """The rows that messages hold in one of their fields.
 
     Parameters
     ----------
-    series
-        As they came.
-    account
-        Their account's rows in place of their own.
+    parents
+        Messages of one type, such as InlineSeries; each is one series.
+    field
+        Which field of daily rows: ``rows``, ``account_rows``.
     """
-    lists = [one.account_rows if account else one.rows for one in series]
+    lists = [getattr(one, field) for one in parents]
     counts = np.array([len(rows) for rows in lists], dtype=np.int64)
     total = int(counts.sum())
-    which = np.repeat(np.arange(len(series)), counts)
+    which = np.repeat(np.arange(len(parents)), counts)
     row = np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
-    read = _columnar(series, 5 if account else 4, total) if total > _FEW_ROWS else None
+    read = None
+    if total > _FEW_ROWS:
+        read = _columnar(parents, parents[0].DESCRIPTOR.fields_by_name[field].number, total)
     year, month, day, has_date, values = read or _one_by_one(one for rows in lists for one in rows)
     return DailyRows(which, row, _dates(year, month, day), has_date, values)
 
@@ -193,9 +196,9 @@ def _one_by_one(rows: Iterable[metrics_pb2.DailyMetrics]) -> _Read:
     return parts[0], parts[1], parts[2], parts[3].astype(bool), np.array(values).reshape(-1, len(STORED)).T
 
 
-def _columnar(series: Sequence[entity_pb2.InlineSeries], number: int, total: int) -> _Read | None:
+def _columnar(parents: Sequence[Message], number: int, total: int) -> _Read | None:
     """All rows at once, or None where some bytes are not as expected."""
-    data = b"".join(one.SerializeToString() for one in series)
+    data = b"".join(one.SerializeToString() for one in parents)
     starts, ends = _bodies(data, number)
     if len(starts) != total:
         return None

@@ -11,16 +11,15 @@ from typing import Any, Final, Self
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from adsml_common.serving import health
-from adsml_common.serving.access import OpenGate
-from adsml_common.serving.harness import Gate, Harness, refuse_unknown
+from adsml_common.serving import health, reflection
+from adsml_common.serving.access import gate_of
+from adsml_common.serving.harness import Harness, refuse_unknown
 from adsml_common.serving.methods import Method, UnsafeServer, methods_of
 from adsml_common.serving.pool import WorkerPool, in_daemon_thread
+from adsml_common.serving.rules import VALIDATOR
 from adsml_common.serving.settings import ServingSettings
-from adsml_common.serving.validation import validate
+from adsml_common.serving.tls import server_credentials
 
 _log = logging.getLogger(__name__)
 
@@ -178,7 +177,7 @@ class Parts:
             capacity=settings.stream_workers,
             wait_seconds=settings.queue_seconds,
         )
-        gate: Gate = OpenGate()
+        gate = gate_of(settings)
         self._monitor = health.ReadinessMonitor(
             self.board, checks, interval_seconds=settings.readiness_seconds
         )
@@ -187,7 +186,7 @@ class Parts:
             stream_pool=self.stream_pool,
             board=self.board,
             gate=gate,
-            validate=validate,
+            validator=VALIDATOR,
             max_message_bytes=settings.max_message_bytes,
             reserve_seconds=settings.deadline_reserve_seconds,
         )
@@ -195,8 +194,12 @@ class Parts:
         for service, of_service in methods.items():
             handlers = {method.name: harness.wrap(method) for method in of_service}
             self._server.add_registered_method_handlers(service, handlers)
-        health_pb2_grpc.add_HealthServicer_to_server(health.HealthServicer(self.board), self._server)
-        reflection.enable_server_reflection((*methods, health.SERVICE, reflection.SERVICE_NAME), self._server)
+        self._server.add_registered_method_handlers(
+            health.SERVICE, health.HealthService(self.board).handlers()
+        )
+        self._server.add_registered_method_handlers(
+            reflection.SERVICE, reflection.reflection_handlers((*methods, health.SERVICE), gate)
+        )
         self._server.add_generic_rpc_handlers((refuse_unknown(),))
 
     @property
@@ -207,8 +210,17 @@ class Parts:
 
     async def start(self) -> None:
         """Bind, and answer health; calls are refused until the board is warm."""
-        self.port = self.settings.port
-        self.port = self._server.add_insecure_port(self.address)
+        settings = self.settings
+        self.port = settings.port
+        if settings.tls_cert_file is None or settings.tls_key_file is None:
+            self.port = self._server.add_insecure_port(self.address)
+        else:
+            credentials = server_credentials(
+                cert_file=settings.tls_cert_file,
+                key_file=settings.tls_key_file,
+                client_ca_file=settings.tls_client_ca_file,
+            )
+            self.port = self._server.add_secure_port(self.address, credentials)
         self.pool.start()
         self.stream_pool.start()
         await self._server.start()

@@ -2,16 +2,24 @@
 
 import os
 from ipaddress import ip_address
-from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, FilePath, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from adsml_common.settings import Settings, variables
 
 MEBIBYTE = 1024 * 1024
 
 
-class ServingSettings(BaseSettings):
+class Grant(BaseModel):
+    """What a caller known by its certificate may do."""
+
+    scopes: list[str]
+    config_ids: list[int] | Literal["*"]
+
+
+class ServingSettings(Settings):
     """Settings of a server; a process derives its own with its prefix (``ADSML_CLASSIFIER_`` ...).
 
     Attributes
@@ -27,6 +35,20 @@ class ServingSettings(BaseSettings):
         PEM files of the server's certificate chain and key. Read again when they change.
     tls_client_ca_file
         PEM file of the authorities whose client certificates are demanded (mTLS). Read again when it changes.
+    auth
+        Who may call: ``none`` asks nobody, ``jwt`` for a bearer token, ``mtls`` for a client certificate,
+        ``any`` for either.
+    jwt_secret, jwt_public_key_file, jwt_jwks_file
+        What tokens are verified with: an HMAC secret, the PEM file of one public key, the file of a JSON Web
+        Key Set. Files are read again when they change.
+    jwt_audience, jwt_issuer, jwt_leeway_seconds
+        Who tokens must be for (demanded) and from, and how far clocks may differ.
+    mtls_callers
+        JSON: what callers may do by a name in their certificate,
+        ``{"spiffe://shop/dashboard": {"scopes": ["adsml.read"], "config_ids": [1, 2]}}``; ``"*"`` for every
+        account.
+    rate_per_second
+        Calls that one caller may make, in the long run; 0 for any number.
     workers
         Threads for calls.
     stream_workers
@@ -53,16 +75,25 @@ class ServingSettings(BaseSettings):
         Between two runs of a readiness check.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ADSML_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ADSML_")
 
     host: str = "127.0.0.1"
     port: int = Field(50051, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=0, le=65535)
     insecure: bool = False
-    tls_cert_file: Path | None = None
-    tls_key_file: Path | None = None
-    tls_client_ca_file: Path | None = None
+    tls_cert_file: FilePath | None = None
+    tls_key_file: FilePath | None = None
+    tls_client_ca_file: FilePath | None = None
+    auth: Literal["none", "jwt", "mtls", "any"] = "none"
+    jwt_secret: SecretStr | None = None
+    jwt_public_key_file: FilePath | None = None
+    jwt_jwks_file: FilePath | None = None
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    jwt_leeway_seconds: float = Field(30.0, ge=0, le=300)
+    mtls_callers: dict[str, Grant] = Field(default_factory=dict)
+    rate_per_second: float = Field(0.0, ge=0)
     workers: int = Field(default_factory=lambda: max(4, 2 * (os.cpu_count() or 1)), ge=1, le=256)
     stream_workers: int = Field(2, ge=1, le=64)
     queue_size: int = Field(512, ge=1, le=100_000)
@@ -77,11 +108,27 @@ class ServingSettings(BaseSettings):
     readiness_seconds: float = Field(5.0, gt=0, le=300)
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Self:
+    def _belong_together(self) -> Self:
+        name = variables(type(self))
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_cert_file and tls_key_file belong together: set both or neither")
+            raise ValueError(f"{name['tls_cert_file']} and {name['tls_key_file']} go together: set both")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
-            raise ValueError("tls_client_ca_file needs tls_cert_file and tls_key_file")
+            raise ValueError(f"{name['tls_client_ca_file']} needs {name['tls_cert_file']} beside it")
+        if self.auth in {"jwt", "any"}:
+            keys = ("jwt_secret", "jwt_public_key_file", "jwt_jwks_file")
+            if all(getattr(self, key) is None for key in keys):
+                raise ValueError(
+                    f"{name['auth']}={self.auth} needs one of {', '.join(name[key] for key in keys)}"
+                )
+            if not self.jwt_audience:
+                raise ValueError(
+                    f"{name['auth']}={self.auth} needs {name['jwt_audience']}: who tokens are for"
+                )
+        if self.auth in {"mtls", "any"}:
+            if self.tls_client_ca_file is None:
+                raise ValueError(f"{name['auth']}={self.auth} needs {name['tls_client_ca_file']}")
+            if not self.mtls_callers:
+                raise ValueError(f"{name['auth']}={self.auth} needs {name['mtls_callers']}: who may do what")
         return self
 
     @property
