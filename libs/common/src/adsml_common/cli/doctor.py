@@ -2,7 +2,7 @@
 
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -17,6 +17,9 @@ from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.settings import Settings
+
+
+_PAGE = 500
 
 
 class Health(StrEnum):
@@ -55,11 +58,16 @@ def _attempt(name: str, cure: str, work: Callable[[], str]) -> Check:
         return Check(name, Health.FAILED, f"{error}. {cure}")
 
 
+def _reach(database: Database) -> str:
+    database.ping()
+    return f"{database.shown} answers"
+
+
 def _schema(database: Database) -> Check:
     state = database.schema_state()
-    if state.is_current:
-        return Check("schema current", Health.OK, f"revision {state.current}")
-    detail = f"{state.current or 'empty'}, this version needs {state.head}. Run: adsml db upgrade"
+    if state.usable:
+        return Check("schema current", Health.OK, f"revision {state.current} ({state.status})")
+    detail = f"{state.current or 'empty'}, this version needs {state.head}. Run: adsml migrate"
     return Check("schema current", Health.FAILED, detail)
 
 
@@ -78,6 +86,13 @@ def _read(registry: ModelRegistry, model: ModelVersion, one: family.Family | Non
     return "loads"
 
 
+def _active(registry: ModelRegistry) -> Iterator[ModelVersion]:
+    after: tuple[str, int] | None = None
+    while page := registry.list(status=ModelStatus.ACTIVE, limit=_PAGE, after=after):
+        yield from page
+        after = (page[-1].name, page[-1].version)
+
+
 def _models(registry: ModelRegistry) -> list[Check]:
     """Every active model read, checked against its sha256 and parsed as its service would."""
     families = family.installed()
@@ -87,7 +102,7 @@ def _models(registry: ModelRegistry) -> list[Check]:
             f"Retrain it, or: adsml models rollback {model.name}",
             partial(_read, registry, model, families.get(model.name.split("/")[0])),
         )
-        for model in registry.iterate(status=ModelStatus.ACTIVE)
+        for model in _active(registry)
     ]
     return found or [
         Check("models loadable", Health.SKIPPED, "no active model yet; train one with: adsml train")
@@ -112,7 +127,7 @@ def examine(config: Settings) -> list[Check]:
         reachable = _attempt(
             "database reachable",
             "Check ADSML_DATABASE_URL and that the server is up",
-            lambda: database.ping() or database.dialect,
+            partial(_reach, database),
         )
         checks.append(reachable)
         if reachable.health is Health.OK:
