@@ -68,12 +68,6 @@ class NotFound(AdsmlError):
     reason = "NOT_FOUND"
 
 
-class AlreadyExists(AdsmlError):
-    """The same request id was used before with other content."""
-
-    reason = "ALREADY_EXISTS"
-
-
 class FailedPrecondition(AdsmlError):
     """The request is well formed, but the state of the data or models does not allow it now."""
 
@@ -110,7 +104,7 @@ class AlreadyRunning(FailedPrecondition):
 
 
 class AlreadyExists(FailedPrecondition):
-    """The same idempotency key was used before, for something else."""
+    """The same request id was used before, for something else."""
 
     reason = "ALREADY_EXISTS"
 
