@@ -397,9 +397,16 @@ def _postgresql_words(error: psycopg.Error) -> str:
     return "the connection failed"
 
 
+# SQLite's own messages name neither SQL nor data in these cases.
+_SQLITE_WORDS = (
+    "database is locked",
+    "unable to open database file",
+    "disk I/O error",
+    "database or disk is full",
+    "attempt to write a readonly database",
+)
+
+
 def _sqlite_words(error: sqlite3.Error) -> str:
-    # SQLite's own messages name neither SQL nor data in these cases.
-    known = ("database is locked", "unable to open database file", "disk I/O error", "database or disk is full",
-             "attempt to write a readonly database")  # fmt: skip
     text = str(error)
-    return next((words for words in known if text.startswith(words)), "the file can't be used")
+    return next((words for words in _SQLITE_WORDS if text.startswith(words)), "the file can't be used")

@@ -37,14 +37,15 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
     json_output: JsonOption = False,
 ) -> None:
-    """List models by name, newest version first.
+    """List models, newest first.
 
     Example: adsml models list --status ACTIVE
     """
     config = settings()
     with open_database(config) as database:
         registry = open_registry(config, database)
-        found = registry.list(config_id=config_id, status=status, family=family, limit=limit)
+        prefix = f"{family}/" if family else None
+        found = registry.list(config_id=config_id, status=status, name_prefix=prefix, limit=limit)
     if json_output:
         print_json({"models": found})
         return
@@ -93,7 +94,7 @@ def show(
     table(
         "History",
         ("when", "what", "version", "by", "why"),
-        [(f"{e.created_at:%Y-%m-%d %H:%M:%S}", e.kind, e.version, e.actor, e.reason) for e in events],
+        [(f"{e.created_at:%Y-%m-%d %H:%M:%S}", e.event, e.version, e.actor, e.reason) for e in events],
         right=("version",),
     )
 

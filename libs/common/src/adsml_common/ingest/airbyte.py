@@ -23,7 +23,12 @@ _SAMPLE: Final = 1_000
 
 def is_airbyte(row: dict[str, Any]) -> bool:
     """Whether an object of a JSON document is Airbyte's."""
-    return any(name.startswith("_airbyte_") for name in row) or row.get("type") in ("RECORD", "STATE", "LOG", "TRACE")
+    return any(name.startswith("_airbyte_") for name in row) or row.get("type") in (
+        "RECORD",
+        "STATE",
+        "LOG",
+        "TRACE",
+    )
 
 
 def unwrap(row: dict[str, Any]) -> dict[str, Any] | None:

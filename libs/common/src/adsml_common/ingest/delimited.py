@@ -167,13 +167,13 @@ def read_records(source: TextSource, header: Header, advance: Advance = ignore) 
 def _unclosed(source: TextSource, line: int) -> Refusal:
     what = "opens a quote that is never closed; nothing from here on can be read"
     return Refusal(
-        Problem(str(source.path), "unclosed_quote", what, "close it, or double a quote that is meant", line=line)
+        Problem(
+            str(source.path), "unclosed_quote", what, "close it, or double a quote that is meant", line=line
+        )
     )
 
 
-def _parse(
-    source: TextSource, texts: list[str], delimiter: str, first: int
-) -> tuple[Records, int | None]:
+def _parse(source: TextSource, texts: list[str], delimiter: str, first: int) -> tuple[Records, int | None]:
     """Records of some lines, and the index of the line at which an unfinished last record starts."""
     reader = csv.reader(texts, delimiter=delimiter)
     rows: list[list[str]] = []

@@ -114,7 +114,9 @@ class Problems:
             found += [FieldViolation(problem.where, problem.text) for problem in kept]
             more = self.counts[key] - len(kept)
             if more:
-                found.append(FieldViolation(key[0], f"{more:,} more rows like {kept[-1].place} {kept[-1].line}"))
+                found.append(
+                    FieldViolation(key[0], f"{more:,} more rows like {kept[-1].place} {kept[-1].line}")
+                )
         return found
 
     def raise_if_any(self) -> None:

@@ -100,7 +100,9 @@ def day_keys(rows: Rows) -> Keys:
 
 def sum_by_day(rows: Rows) -> Rows:
     """Sums of rows per entity and day, sorted by them; reach is unknown."""
-    totals = _sum(rows[np.lexsort((rows["line"], rows["file"], rows["day"], rows["entity"]))], "entity", "day")
+    totals = _sum(
+        rows[np.lexsort((rows["line"], rows["file"], rows["day"], rows["entity"]))], "entity", "day"
+    )
     totals["reach"] = np.nan
     return totals
 

@@ -121,7 +121,9 @@ def _batch(records: Records, header: Header, fields: Mapping[str, int]) -> Batch
         if not left_out[index]:
             what = f"has {len(row)} cells where the header has {width}"
             cure = (
-                f"quote cells that contain '{header.delimiter}'" if len(row) > width else "write the missing cells"
+                f"quote cells that contain '{header.delimiter}'"
+                if len(row) > width
+                else "write the missing cells"
             )
             faults.append(Fault(index, None, None, "ragged_row", what, cure))
         rows[index] = row + [""] * (width - len(row))
@@ -175,7 +177,9 @@ def open_parquet(path: Path) -> Sheet:
     return Sheet(path=path, names=names, read=read, place="row")
 
 
-def _arrow_batch(chunk: "pa.RecordBatch", fields: Mapping[str, int], names: Sequence[str], *, first: int) -> Batch:
+def _arrow_batch(
+    chunk: "pa.RecordBatch", fields: Mapping[str, int], names: Sequence[str], *, first: int
+) -> Batch:
     columns = {name: chunk.column(name) for name in chunk.schema.names}
 
     def raw(row: int) -> str:

@@ -83,7 +83,9 @@ def clean_id(cell: Any, *, digits: bool) -> str:
     if len(text) > MAX_ID:
         raise BadId("bad_id", f"has {len(text)} characters", f"ids have at most {MAX_ID}")
     if text and not text.isprintable():
-        raise BadId("bad_id", "holds a line break or another character that can't be printed", "correct the id")
+        raise BadId(
+            "bad_id", "holds a line break or another character that can't be printed", "correct the id"
+        )
     return text
 
 

@@ -1,6 +1,5 @@
 """The record of training runs: started once per request, resumed at will, worked on by one at a time."""
 
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from adsml_common.training.records import (
     ShardStatus,
     TrainingItem,
     TrainingRun,
+    run_id_of,
 )
 from adsml_common.training.tables import ml_training_items as items_table
 from adsml_common.training.tables import ml_training_runs as runs_table
@@ -86,7 +86,7 @@ class TrainingRuns:
             connection.execute(
                 insert_into(connection, runs_table)
                 .values(
-                    run_id=str(uuid.uuid4()),
+                    run_id=run_id_of(job, request_id),
                     job=job,
                     request_id=request_id,
                     actor=actor,
@@ -254,7 +254,7 @@ class TrainingRuns:
         with self._database.write(bulk=True) as connection:
             leases.guard(connection, lease)
             now = self._now(connection)
-            rows = [
+            rows: Sequence[dict[str, Any]] = [
                 {
                     "run_id": lease.run_id,
                     "item_key": item.key,
