@@ -160,8 +160,8 @@ def _open(reading: Reading, options: ImportOptions) -> None:
 
 
 def _refuse(reading: Reading, file: ReadFile, refusal: Refusal) -> None:
-    file.refused = str(refusal.problem)
-    reading.findings.problems.add(refusal.problem)
+    file.refused = "; ".join(problem.text for problem in refusal.problems)
+    reading.findings.problems.extend(refusal.problems)
 
 
 def _read(
