@@ -25,10 +25,10 @@ def list_(
         return
     table(
         "Training runs",
-        ("run", "job", "shard", "status", "trained", "skipped", "failed", "started"),
+        ("run", "job", "shards", "status", "trained", "skipped", "failed", "created"),
         [
-            (r.run_id, r.job, f"{r.shard_index}/{r.shard_count}", r.status, r.trained, r.skipped, r.failed,
-             f"{r.started_at:%Y-%m-%d %H:%M:%S}")
+            (r.run_id, r.job, r.shard_count, r.status, r.counts.trained, r.counts.skipped, r.counts.failed,
+             f"{r.created_at:%Y-%m-%d %H:%M:%S}")
             for r in found
         ],
         right=("trained", "skipped", "failed"),

@@ -68,6 +68,12 @@ class NotFound(AdsmlError):
     reason = "NOT_FOUND"
 
 
+class AlreadyExists(AdsmlError):
+    """The same request id was used before with other content."""
+
+    reason = "ALREADY_EXISTS"
+
+
 class FailedPrecondition(AdsmlError):
     """The request is well formed, but the state of the data or models does not allow it now."""
 

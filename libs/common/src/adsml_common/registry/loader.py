@@ -236,7 +236,10 @@ class ModelLoader(Generic[T]):
         try:
             active = self._registry.active(name)
         except Unavailable as error:
-            renewed = self._stale(entry, error)
+            if entry is None or entry.loaded is None:
+                renewed = self._recall(name, error)
+            else:
+                renewed = self._stale(entry, error)
         else:
             renewed = self._load(name, entry, active)
         self._store(name, renewed)
@@ -250,21 +253,36 @@ class ModelLoader(Generic[T]):
                 self._entries.popitem(last=False)
                 self._stats = replace(self._stats, evictions=self._stats.evictions + 1)
 
-    def _stale(self, entry: _Entry[T] | None, error: AdsmlError) -> _Entry[T]:
+    def _stale(self, entry: _Entry[T], error: AdsmlError) -> _Entry[T]:
         self._count(failures=1)
-        if entry is None or entry.loaded is None:
+        if entry.loaded is None:
             return _Entry(None, error, self._clock())
         version = entry.loaded.version
         told = Degradation(
             "model registry",
             DegradationReason.STALE,
-            f"the registry does not answer ({error.message}); {version} from memory was used",
+            f"the registry does not answer ({error.message}); {version}, last known to be active, was used",
         )
         kept = [one for one in entry.loaded.degradations if one.dependency != told.dependency]
         return _Entry(replace(entry.loaded, degradations=(*kept, told)), error, self._clock())
 
+    def _recall(self, name: str, error: Unavailable) -> _Entry[T]:
+        # Started while the database is away: what was active when this machine last heard of it is better
+        # than nothing, if its files are still in the disk cache or the artifact store answers.
+        known = self._registry.last_known.recall(name)
+        if known is None:
+            self._count(failures=1)
+            return _Entry(None, error, self._clock())
+        try:
+            model = self._read(known)
+        except (ArtifactCorrupt, Unavailable):
+            self._count(failures=1)
+            return _Entry(None, error, self._clock())
+        return self._stale(_Entry(Loaded(model, known), None, self._clock()), error)
+
     def _load(self, name: str, entry: _Entry[T] | None, active: ModelVersion | None) -> _Entry[T]:
         if active is None:
+            self._registry.last_known.forget(name)
             return _Entry(None, None, self._clock())
         present = entry.loaded if entry is not None else None
         if present is not None and present.version.sha256 == active.sha256:
@@ -286,6 +304,7 @@ class ModelLoader(Generic[T]):
             )
             return _Entry(Loaded(present.model, present.version, (told,)), error, self._clock())
         self._count(swaps=1 if present is not None else 0)
+        self._registry.last_known.remember(active)
         return _Entry(loaded, None, self._clock())
 
     def _fall_back(
