@@ -32,7 +32,7 @@ ANOMALY_COLUMNS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Truth:
     """What no export shows.
 
@@ -53,7 +53,7 @@ class Truth:
     anomalies: pd.DataFrame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SimulatedAccount:
     """One account. Made by `simulate_account`, `apply_change` and `inject_anomalies`.
 
