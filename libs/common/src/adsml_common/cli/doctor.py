@@ -57,9 +57,9 @@ def _attempt(name: str, cure: str, work: Callable[[], str]) -> Check:
 
 def _schema(database: Database) -> Check:
     state = database.schema_state()
-    if state.is_current:
-        return Check("schema current", Health.OK, f"revision {state.current}")
-    detail = f"{state.current or 'empty'}, this version needs {state.head}. Run: adsml db upgrade"
+    if state.usable:
+        return Check("schema current", Health.OK, f"revision {state.current} ({state.status})")
+    detail = f"{state.current or 'empty'}, this version needs {state.head}. Run: adsml migrate"
     return Check("schema current", Health.FAILED, detail)
 
 

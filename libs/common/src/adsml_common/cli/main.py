@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adsml_common.cli import database, doctor, family, models, runs, serve
+from adsml_common.cli import doctor, family, migrate, models, runs, serve
 from adsml_common.cli.exits import Exit, report, report_settings
 from adsml_common.cli.import_ import import_
 from adsml_common.cli.output import errors
@@ -38,7 +38,7 @@ def build() -> typer.Typer:
     app.callback()(_root)
     app.command("import")(import_)
     app.command("simulate")(simulate)
-    app.add_typer(database.app, name="db")
+    app.command("migrate")(migrate.migrate)
     app.add_typer(models.app, name="models")
     app.add_typer(runs.app, name="runs")
     app.command("serve")(serve.serve)

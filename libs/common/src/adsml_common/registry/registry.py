@@ -1,0 +1,457 @@
+"""The model registry: which versions there are, which one serves, and who decided so."""
+
+import hashlib
+import secrets
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from adsml_common.database import Database
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import (
+    ArtifactCorrupt,
+    FailedPrecondition,
+    NotFound,
+    Unavailable,
+    Violations,
+)
+from adsml_common.registry import queries, upkeep
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.bundle import Bundle, pack, unpack
+from adsml_common.registry.models import (
+    Candidate,
+    ModelEvent,
+    ModelEventKind,
+    ModelStatus,
+    ModelVersion,
+    jsonable,
+)
+from adsml_common.registry.tables import ml_model_events as events
+from adsml_common.registry.tables import ml_trained_models as models
+from adsml_common.registry.versions import code_version, library_versions
+from adsml_common.store.keys import among
+
+_ATTEMPTS: Final = 50
+
+
+class ModelRegistry:
+    """Registers, activates and finds models; threads may share it.
+
+    A version is registered in two steps, artifact first and row second, and activated in a third. Readers
+    find versions by their rows, so a crash between two steps leaves nothing that a reader can see; a file
+    without a row is swept.
+    """
+
+    def __init__(self, database: Database, artifacts: ArtifactStore) -> None:
+        self._database = database
+        self._artifacts = artifacts
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def register(self, candidate: Candidate) -> ModelVersion:
+        """Store a candidate's files and give it the next version of its name; it is READY, not yet active.
+
+        Idempotent by run: the same run registering the same name again gets the version it made before.
+
+        Raises
+        ------
+        InvalidInput
+            The candidate can't be registered as it is.
+        Unavailable
+            Database or artifact store do not answer; nothing is visible, try again.
+        """
+        candidate.check()
+        if candidate.run_id is not None:
+            with self._database.read() as connection:
+                made = queries.version_of_run(connection, candidate.run_id, candidate.name)
+            if made is not None:
+                return made
+        bundle = Bundle.of(
+            model_type=candidate.model_type,
+            files=candidate.files,
+            feature_columns=candidate.feature_columns,
+            library_versions=library_versions(),
+        )
+        data = pack(bundle)
+        sha256 = hashlib.sha256(data).hexdigest()
+        # A key of its own for every attempt: whatever a crash leaves is never written to again, and the sweep
+        # never removes what a later attempt counts on.
+        key = f"{candidate.name}/{sha256[:16]}-{secrets.token_hex(6)}.zip"
+        self._artifacts.put(key, data)
+        with self._database.write() as connection:
+            version = self._insert(connection, candidate, bundle, key, sha256, len(data))
+        if version.artifact_uri != key:
+            # The same run was registered elsewhere meanwhile.
+            self._artifacts.delete(key)
+        return version
+
+    def activate(self, name: str, version: int, *, actor: str, reason: str) -> ModelVersion:
+        """Make a version the one that serves; the one that did is archived. Idempotent.
+
+        Parameters
+        ----------
+        name, version
+            Which one; its artifact is read and checked first.
+        actor, reason
+            Who does it and why, for the record.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        FailedPrecondition
+            The version was found unusable.
+        ArtifactCorrupt
+            Its artifact is missing or damaged.
+        Unavailable
+            Database or artifact store do not answer.
+        """
+        _check_words(actor, reason)
+        self._check_artifact(self.get(name, version))
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            return self._switch(connection, name, version, ModelEventKind.ACTIVATED, actor, reason)
+
+    def rollback(self, name: str, *, actor: str, reason: str) -> ModelVersion:
+        """Make the version that was active before the present one active again.
+
+        Rolling back twice goes back two versions.
+
+        Raises
+        ------
+        FailedPrecondition
+            There is none that could take over.
+        ArtifactCorrupt
+            Its artifact is missing or damaged; activate another by its number.
+        Unavailable
+            Database or artifact store do not answer.
+        """
+        _check_words(actor, reason)
+        present = self.active(name)
+        if present is None:
+            raise NotFound(f"there is no active model {name}")
+        earlier = self.earlier(name, limit=1)
+        if not earlier:
+            raise FailedPrecondition(f"{name} has no earlier version to go back to")
+        self._check_artifact(earlier[0])
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            again = queries.active_version(connection, name)
+            if again is None or again.version != present.version:
+                raise FailedPrecondition(f"another version of {name} was activated meanwhile; look again")
+            return self._switch(
+                connection, name, earlier[0].version, ModelEventKind.ROLLED_BACK, actor, reason
+            )
+
+    def reject(self, name: str, version: int, *, actor: str, reason: str) -> None:
+        """Note why a candidate did not pass its gate; it stays READY. Idempotent.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        FailedPrecondition
+            It is active.
+        Unavailable
+            The database does not answer.
+        """
+        _check_words(actor, reason)
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            found = queries.get_version(connection, name, version)
+            if found.status is ModelStatus.ACTIVE:
+                raise FailedPrecondition(f"{found} is active; roll it back or activate another instead")
+            gate = {"decision": "rejected", "reason": reason}
+            if found.training_metrics.get("gate") == gate:
+                return
+            queries.update_version(
+                connection, found, training_metrics={**found.training_metrics, "gate": gate}
+            )
+            queries.note_event(connection, found, ModelEventKind.REJECTED, actor=actor, reason=reason)
+
+    def fail(self, name: str, version: int, *, actor: str, reason: str) -> None:
+        """Mark a version as unusable, so that nobody activates or falls back to it. Idempotent.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        FailedPrecondition
+            It is active.
+        Unavailable
+            The database does not answer.
+        """
+        _check_words(actor, reason)
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            found = queries.get_version(connection, name, version)
+            if found.status is ModelStatus.ACTIVE:
+                raise FailedPrecondition(f"{found} is active; roll it back or activate another first")
+            if found.status is not ModelStatus.FAILED:
+                queries.update_version(connection, found, status=ModelStatus.FAILED.value)
+                queries.note_event(connection, found, ModelEventKind.FAILED, actor=actor, reason=reason)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def active(self, name: str) -> ModelVersion | None:
+        """The version that serves, None if none does."""
+        with self._database.read() as connection:
+            return queries.active_version(connection, name)
+
+    def active_of(self, names: Collection[str]) -> dict[str, ModelVersion]:
+        """The versions that serve, of many names in one query; names without one are absent."""
+        with self._database.read() as connection:
+            query = queries.select_models().where(
+                models.c.status == ModelStatus.ACTIVE.value,
+                among(connection, models.c.name, names),
+            )
+            return {row.name: queries.version_of(row) for row in connection.execute(query)}
+
+    def get(self, name: str, version: int) -> ModelVersion:
+        """One version.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        """
+        with self._database.read() as connection:
+            return queries.get_version(connection, name, version)
+
+    def earlier(self, name: str, *, limit: int = 5) -> list[ModelVersion]:
+        """Versions that were active before the present one, latest first, without those found unusable."""
+        with self._database.read() as connection:
+            return queries.earlier_versions(connection, name)[:limit]
+
+    def events(
+        self,
+        name: str | None = None,
+        *,
+        family: str | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[ModelEvent]:
+        """What happened, latest first.
+
+        Parameters
+        ----------
+        name, family
+            Only of this model; only of models whose name starts with the family.
+        limit
+            How many at most.
+        before
+            Key of the last event of the page before.
+        """
+        query = queries.select_events().order_by(events.c.event_key.desc()).limit(limit)
+        if name is not None:
+            query = query.where(events.c.name == name)
+        if family is not None:
+            query = query.where(queries.of_family(events.c.name, family))
+        if before is not None:
+            query = query.where(events.c.event_key < before)
+        with self._database.read() as connection:
+            return [queries.event_of(row) for row in connection.execute(query)]
+
+    def read(self, version: ModelVersion) -> Bundle:
+        """A version's files, checked against the checksum in its row.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            Missing, damaged, or of a format this version can't read.
+        Unavailable
+            The artifact store does not answer, and the disk cache has no good copy.
+        """
+        try:
+            return unpack(self._artifacts.get(version.artifact_uri, sha256=version.sha256))
+        except ArtifactCorrupt as error:
+            raise ArtifactCorrupt(
+                f"{version}: {error.message}",
+                metadata={**error.metadata, "model": version.name, "version": str(version.version)},
+            ) from None
+
+    # -- keeping order ---------------------------------------------------------------------------------------
+
+    def sweep_orphans(self, *, older_than: timedelta) -> list[str]:
+        """Remove files that no version names.
+
+        Parameters
+        ----------
+        older_than
+            Leave younger files alone: they may belong to a registration on its way. Far longer than any
+            registration takes, e.g. a day.
+
+        Returns
+        -------
+        list of str
+            Keys of the removed files.
+
+        Raises
+        ------
+        Unavailable
+            Database or artifact store do not answer.
+        """
+        return upkeep.sweep_orphans(self._database, self._artifacts, older_than=older_than)
+
+    def verify(self) -> upkeep.VerifyReport:
+        """Read every version's artifact from the store and look for files without a version.
+
+        Versions found unusable before are left out.
+
+        Raises
+        ------
+        Unavailable
+            Database or artifact store do not answer.
+        """
+        return upkeep.verify(self._database, self._artifacts)
+
+    # Last of the public ones: below it, "list" is this method.
+    def list(
+        self,
+        *,
+        name: str | None = None,
+        family: str | None = None,
+        model_type: str | None = None,
+        config_id: int | None = None,
+        entity_type: EntityType | None = None,
+        entity_id: str | None = None,
+        status: ModelStatus | None = None,
+        run_id: str | None = None,
+        limit: int = 100,
+        after: tuple[str, int] | None = None,
+    ) -> list[ModelVersion]:
+        """Versions by name, newest first within a name.
+
+        Parameters
+        ----------
+        name, family, model_type, config_id, entity_type, entity_id, status, run_id
+            Only these; `family` is the first part of names.
+        limit
+            How many at most.
+        after
+            Name and version of the last one of the page before.
+        """
+        table = models.c
+        query = queries.select_models().order_by(table.name, table.version.desc()).limit(limit)
+        wanted = {
+            "name": name,
+            "model_type": model_type,
+            "config_id": config_id,
+            "entity_type": entity_type.value if entity_type else None,
+            "entity_id": entity_id,
+            "status": status.value if status else None,
+            "run_id": run_id,
+        }
+        for column, value in wanted.items():
+            if value is not None:
+                query = query.where(table[column] == value)
+        if family is not None:
+            query = query.where(queries.of_family(table.name, family))
+        if after is not None:
+            query = query.where(
+                sa.or_(table.name > after[0], sa.and_(table.name == after[0], table.version < after[1]))
+            )
+        with self._database.read() as connection:
+            return [queries.version_of(row) for row in connection.execute(query)]
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _insert(
+        self, connection: Connection, candidate: Candidate, bundle: Bundle, key: str, sha256: str, size: int
+    ) -> ModelVersion:
+        values: dict[str, Any] = {
+            "name": candidate.name,
+            "model_type": candidate.model_type,
+            "config_id": candidate.config_id,
+            "entity_type": candidate.entity_type.value if candidate.entity_type else None,
+            "entity_id": candidate.entity_id,
+            "artifact_uri": key,
+            "sha256": sha256,
+            "size_bytes": size,
+            "format_version": bundle.manifest.format_version,
+            "parameters": jsonable(candidate.parameters),
+            "feature_columns": list(candidate.feature_columns),
+            "training_metrics": jsonable(candidate.training_metrics),
+            "samples_count": candidate.samples_count,
+            "window_start": candidate.window_start,
+            "window_end": candidate.window_end,
+            "code_version": code_version(),
+            "library_versions": dict(bundle.manifest.library_versions),
+            "run_id": candidate.run_id,
+            "status": ModelStatus.READY.value,
+            "created_at": datetime.now(UTC),
+        }
+        for _ in range(_ATTEMPTS):
+            last = connection.execute(
+                sa.select(sa.func.max(models.c.version)).where(models.c.name == candidate.name)
+            ).scalar()
+            version = (last or 0) + 1
+            try:
+                with connection.begin_nested():
+                    connection.execute(models.insert().values(version=version, **values))
+            except IntegrityError:
+                # Somebody took the number, or this run's model is in already.
+                if candidate.run_id is not None:
+                    made = queries.version_of_run(connection, candidate.run_id, candidate.name)
+                    if made is not None:
+                        return made
+                continue
+            registered = queries.get_version(connection, candidate.name, version)
+            queries.note_event(
+                connection,
+                registered,
+                ModelEventKind.REGISTERED,
+                actor="training",
+                reason=f"run {candidate.run_id}" if candidate.run_id else "",
+            )
+            return registered
+        raise Unavailable(f"{_ATTEMPTS} others registered {candidate.name} at the same time; try again")
+
+    def _switch(
+        self,
+        connection: Connection,
+        name: str,
+        version: int,
+        kind: ModelEventKind,
+        actor: str,
+        reason: str,
+    ) -> ModelVersion:
+        wanted = queries.get_version(connection, name, version)
+        if wanted.status is ModelStatus.ACTIVE:
+            return wanted
+        if wanted.status is ModelStatus.FAILED:
+            raise FailedPrecondition(f"{wanted} was found unusable; train or activate another")
+        present = queries.active_version(connection, name)
+        if present is not None:
+            queries.update_version(connection, present, status=ModelStatus.ARCHIVED.value)
+        queries.update_version(connection, wanted, status=ModelStatus.ACTIVE.value)
+        queries.note_event(
+            connection,
+            wanted,
+            kind,
+            actor=actor,
+            reason=reason,
+            previous=present.version if present else None,
+        )
+        return queries.get_version(connection, name, version)
+
+    def _check_artifact(self, version: ModelVersion) -> None:
+        try:
+            unpack(self._artifacts.fetch(version.artifact_uri, sha256=version.sha256))
+        except ArtifactCorrupt as error:
+            raise ArtifactCorrupt(f"{version} can't be activated: {error.message}") from None
+
+    def _lock(self, connection: Connection, name: str) -> None:
+        self._database.lock(connection, f"model {name}")
+
+
+def _check_words(actor: str, reason: str) -> None:
+    found = Violations()
+    for name, value in (("actor", actor), ("reason", reason)):
+        if not value.strip():
+            found.add(name, "is empty; the record says who did it and why")
+    found.raise_if_any()
