@@ -1,6 +1,5 @@
 """TLS from files that are replaced while the server runs."""
 
-import os
 import ssl
 
 import grpc
@@ -34,10 +33,10 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path):
         renewed = authority.issue("second")
         # One file after the other: in between they don't belong together, and the old pair is served on.
         (tmp_path / "new").write_bytes(renewed.certificate)
-        os.replace(tmp_path / "new", cert_file)
+        (tmp_path / "new").replace(cert_file)
         assert served(server.target) == first
         (tmp_path / "new").write_bytes(renewed.key)
-        os.replace(tmp_path / "new", key_file)
+        (tmp_path / "new").replace(key_file)
         eventually(lambda: served(server.target) != first)
         assert ask(server.target, authority) == pb.ListModelsResponse()
 
