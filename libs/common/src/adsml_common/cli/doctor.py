@@ -2,7 +2,7 @@
 
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -17,9 +17,6 @@ from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.settings import Settings
-
-
-_PAGE = 500
 
 
 class Health(StrEnum):
@@ -86,13 +83,6 @@ def _read(registry: ModelRegistry, model: ModelVersion, one: family.Family | Non
     return "loads"
 
 
-def _active(registry: ModelRegistry) -> Iterator[ModelVersion]:
-    after: tuple[str, int] | None = None
-    while page := registry.list(status=ModelStatus.ACTIVE, limit=_PAGE, after=after):
-        yield from page
-        after = (page[-1].name, page[-1].version)
-
-
 def _models(registry: ModelRegistry) -> list[Check]:
     """Every active model read, checked against its sha256 and parsed as its service would."""
     families = family.installed()
@@ -102,7 +92,7 @@ def _models(registry: ModelRegistry) -> list[Check]:
             f"Retrain it, or: adsml models rollback {model.name}",
             partial(_read, registry, model, families.get(model.name.split("/")[0])),
         )
-        for model in _active(registry)
+        for model in registry.iterate(status=ModelStatus.ACTIVE)
     ]
     return found or [
         Check("models loadable", Health.SKIPPED, "no active model yet; train one with: adsml train")

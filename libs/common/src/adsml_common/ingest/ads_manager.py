@@ -33,14 +33,20 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
     found = headers.recognise(sheet.names)
     if found is None:
         what = "has no headers of Ads Manager (amount spent, and a name or id of a campaign, ad set or ad)"
-        raise Refusal(Problem(str(sheet.path), "missing_column", what, "check --format", line=sheet.header_line))
+        raise Refusal(
+            Problem(str(sheet.path), "missing_column", what, "check --format", line=sheet.header_line)
+        )
     notes: list[str] = []
     fields = _entity_fields(found)
-    level = max(index for index, name in enumerate(LEVELS) if f"{name}_id" in fields or f"{name}_name" in fields)
-    named = [f"{name}s" for name in LEVELS[: level + 1] if f"{name}_name" in fields and f"{name}_id" not in fields]
+    level = max(
+        index for index, name in enumerate(LEVELS) if f"{name}_id" in fields or f"{name}_name" in fields
+    )
+    named = [
+        f"{name}s" for name in LEVELS[: level + 1] if f"{name}_name" in fields and f"{name}_id" not in fields
+    ]
     if named:
         notes.append(
-            f"no ids of {' and '.join(named)}: their names are used as ids, so a renamed one counts as a new one"
+            f"no ids of {' and '.join(named)}: their names are used as ids, so a new name is a new entity"
         )
     fields |= _date_fields(sheet, found)
     for field in ("spend", "impressions"):
@@ -100,7 +106,11 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
     )
 
 
-_SAID: Final = {DateOrder.DMY: "day/month/year", DateOrder.MDY: "month/day/year", DateOrder.YMD: "year/month/day"}
+_SAID: Final = {
+    DateOrder.DMY: "day/month/year",
+    DateOrder.MDY: "month/day/year",
+    DateOrder.YMD: "year/month/day",
+}
 
 
 def _entity_fields(found: Recognised) -> dict[str, int]:
@@ -153,9 +163,7 @@ def _add_leads(
     results, indicator = found.first("results"), found.first("indicator")
     if results is not None and indicator is not None:
         fields["results"], fields["indicator"] = results, indicator
-        notes.append(
-            f"leads are {sheet.names[results]} where {sheet.names[indicator]} says lead, and 0 in all other rows"
-        )
+        notes.append(f"leads are {sheet.names[results]} where {sheet.names[indicator]} says lead, else 0")
         return True
     if "leads" not in options.assume_zero:
         cure = (

@@ -1,9 +1,9 @@
 """Airbyte's ``ads_insights`` streams: messages, raw tables with an envelope, flattened tables.
 
 Envelopes are those of Airbyte's protocol (``{"type": "RECORD", "record": {...}}``) and of its destinations
-(``_airbyte_ab_id, _airbyte_emitted_at, _airbyte_data``; since version 2 of the destinations ``_airbyte_raw_id,
-_airbyte_extracted_at, _airbyte_meta, _airbyte_data``). An append-only sync fetches the last days again and
-again: of two rows for one entity and day the one fetched last counts.
+(``_airbyte_ab_id, _airbyte_emitted_at, _airbyte_data``; since version 2 of the destinations
+``_airbyte_raw_id, _airbyte_extracted_at, _airbyte_meta, _airbyte_data``). An append-only sync fetches the last
+days again and again: of two rows for one entity and day the one fetched last counts.
 """
 
 import json
@@ -23,7 +23,12 @@ _SAMPLE: Final = 1_000
 
 def is_airbyte(row: dict[str, Any]) -> bool:
     """Whether an object of a JSON document is Airbyte's."""
-    return any(name.startswith("_airbyte_") for name in row) or row.get("type") in ("RECORD", "STATE", "LOG", "TRACE")
+    return any(name.startswith("_airbyte_") for name in row) or row.get("type") in (
+        "RECORD",
+        "STATE",
+        "LOG",
+        "TRACE",
+    )
 
 
 def unwrap(row: dict[str, Any]) -> dict[str, Any] | None:

@@ -20,7 +20,8 @@ FIRST_DAY: Final = date(2000, 1, 1)
 
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 _ISO: Final = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s?(?:Z|UTC|[+-]\d{2}:?\d{2})?)?", re.ASCII
+    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s?(?:Z|UTC|[+-]\d{2}:?\d{2})?)?",
+    re.ASCII,
 )
 _PARTS: Final = re.compile(r"(\d{1,4})[/.\-](\d{1,2})[/.\-](\d{1,4})", re.ASCII)
 _POSITIONS: Final = {DateOrder.DMY: (2, 1, 0), DateOrder.MDY: (2, 0, 1), DateOrder.YMD: (0, 1, 2)}
@@ -40,7 +41,9 @@ class NotADay(ValueError):
         self.kind, self.what, self.cure = kind, what, cure
 
 
-def parse(cells: Sequence[Any] | npt.NDArray[Any], order: DateOrder | None, known: dict[Any, int]) -> IntArray:
+def parse(
+    cells: Sequence[Any] | npt.NDArray[Any], order: DateOrder | None, known: dict[Any, int]
+) -> IntArray:
     """Days since 1970-01-01.
 
     Parameters

@@ -143,7 +143,7 @@ def read_records(source: TextSource, header: Header, advance: Advance = ignore) 
         if skip:
             dropped = min(skip, len(texts))
             texts, skip, first = texts[dropped:], skip - dropped, first + dropped
-        records, open_at = _parse(source, texts, header.delimiter, first)
+        records, open_at = _parse(texts, header.delimiter, first)
         if open_at is not None:
             tail = "".join(texts[open_at:])
             if done or len(tail) > MAX_RECORD:
@@ -167,13 +167,13 @@ def read_records(source: TextSource, header: Header, advance: Advance = ignore) 
 def _unclosed(source: TextSource, line: int) -> Refusal:
     what = "opens a quote that is never closed; nothing from here on can be read"
     return Refusal(
-        Problem(str(source.path), "unclosed_quote", what, "close it, or double a quote that is meant", line=line)
+        Problem(
+            str(source.path), "unclosed_quote", what, "close it, or double a quote that is meant", line=line
+        )
     )
 
 
-def _parse(
-    source: TextSource, texts: list[str], delimiter: str, first: int
-) -> tuple[Records, int | None]:
+def _parse(texts: list[str], delimiter: str, first: int) -> tuple[Records, int | None]:
     """Records of some lines, and the index of the line at which an unfinished last record starts."""
     reader = csv.reader(texts, delimiter=delimiter)
     rows: list[list[str]] = []
@@ -185,11 +185,18 @@ def _parse(
     except csv.Error:  # the cell limit of 128 KiB: a quote swallowed everything since
         return Records(rows, np.array(ends[:-1], dtype=np.int64) + first, texts, first), ends[-1]
     open_at = None
-    if rows and '"' in "".join(texts[ends[-2] :]):
-        # A sentinel line becomes a record of its own unless the last record is still inside a quote.
-        if sum(1 for _ in csv.reader([*texts[ends[-2] :], "\n"], delimiter=delimiter)) == 1:
-            open_at = ends[-2]
-            rows.pop()
-            ends.pop()
+    if rows and _is_open(texts[ends[-2] :], delimiter):
+        open_at = ends[-2]
+        rows.pop()
+        ends.pop()
     starts = np.array(ends[:-1], dtype=np.int64) + first
     return Records(rows, starts, texts[: ends[-1]], first), open_at
+
+
+def _is_open(texts: list[str], delimiter: str) -> bool:
+    """Whether the lines of one record end inside a quote."""
+    # A blank line after it is a record of its own, unless a quote swallows it.
+    return (
+        any('"' in text for text in texts)
+        and sum(1 for _ in csv.reader([*texts, "\n"], delimiter=delimiter)) == 1
+    )

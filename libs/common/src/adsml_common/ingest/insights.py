@@ -41,14 +41,54 @@ IDS: Final = ("ad_id", "adset_id", "campaign_id")
 CLICKS: Final = {Clicks.ALL: "clicks", Clicks.LINK: "inline_link_clicks"}
 STAMPS: Final = ("_airbyte_extracted_at", "_airbyte_emitted_at")
 BREAKDOWNS: Final = frozenset(
-    """ad_format_asset age app_id body_asset call_to_action_asset coarse_conversion_value conversion_destination
-    country description_asset device_platform dma fidelity_type frequency_value gender
-    hourly_stats_aggregated_by_advertiser_time_zone hourly_stats_aggregated_by_audience_time_zone hsid image_asset
-    impression_device landing_destination link_url_asset mdsa_landing_destination media_asset_url media_creator
-    media_destination_url media_format media_origin_url media_text_content media_type mmm place_page_id
-    platform_position postback_sequence_index product_id publisher_platform redownload region signal_source_bucket
-    skan_campaign_id skan_conversion_id skan_version title_asset user_persona_id user_persona_name
-    user_segment_key video_asset""".split()
+    {
+        "ad_format_asset",
+        "age",
+        "app_id",
+        "body_asset",
+        "call_to_action_asset",
+        "coarse_conversion_value",
+        "conversion_destination",
+        "country",
+        "description_asset",
+        "device_platform",
+        "dma",
+        "fidelity_type",
+        "frequency_value",
+        "gender",
+        "hourly_stats_aggregated_by_advertiser_time_zone",
+        "hourly_stats_aggregated_by_audience_time_zone",
+        "hsid",
+        "image_asset",
+        "impression_device",
+        "landing_destination",
+        "link_url_asset",
+        "mdsa_landing_destination",
+        "media_asset_url",
+        "media_creator",
+        "media_destination_url",
+        "media_format",
+        "media_origin_url",
+        "media_text_content",
+        "media_type",
+        "mmm",
+        "place_page_id",
+        "platform_position",
+        "postback_sequence_index",
+        "product_id",
+        "publisher_platform",
+        "redownload",
+        "region",
+        "signal_source_bucket",
+        "skan_campaign_id",
+        "skan_conversion_id",
+        "skan_version",
+        "title_asset",
+        "user_persona_id",
+        "user_persona_name",
+        "user_segment_key",
+        "video_asset",
+    }  # fmt: skip
 )
 """Fields by which the API parts an entity's day into several rows."""
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
@@ -93,7 +133,11 @@ class Plan:
 
 
 def open_json(
-    source: TextSource, options: ImportOptions, *, kind: Format = Format.INSIGHTS, unwrap: Unwrap | None = None
+    source: TextSource,
+    options: ImportOptions,
+    *,
+    kind: Format = Format.INSIGHTS,
+    unwrap: Unwrap | None = None,
 ) -> Table:
     """The table behind a JSON document of Insights rows.
 
@@ -145,9 +189,7 @@ def _unwrapped(row: JsonRow, unwrap: Unwrap) -> Iterator[JsonRow]:
 def _sample(rows: Iterator[JsonRow]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     try:
-        for row in islice(rows, _SAMPLE):
-            if row.value is not None:
-                found.append(row.value)
+        found.extend(row.value for row in islice(rows, _SAMPLE) if row.value is not None)
     except Refusal:
         if not found:
             raise
@@ -185,8 +227,11 @@ def open_flat(sheet: Sheet, options: ImportOptions, *, kind: Format = Format.INS
     Refusal
         If a column is missing.
     """
-    names = {name.strip(): position for position, name in enumerate(sheet.names)}
-    looked_at = {name: names[name] for name in (*COLUMNS.values(), *CLICKS.values(), "actions") if name in names}
+    # Some warehouses write every column name in capitals.
+    names = {name.strip().casefold(): position for position, name in enumerate(sheet.names)}
+    looked_at = {
+        name: names[name] for name in (*COLUMNS.values(), *CLICKS.values(), "actions") if name in names
+    }
     columns = sheet.sample(looked_at, _SAMPLE)
     size = len(next(iter(columns.values()), ()))
     sample = [{name: cells[row] for name, cells in columns.items()} for row in range(size)]
@@ -225,10 +270,14 @@ def make_plan(
     for field in ("date", "date_stop", "spend", "impressions"):
         if field not in fields:
             what = f"has no {COLUMNS[field]} in any row"
-            raise Refusal(Problem(file, "missing_column", what, f"request the field {COLUMNS[field]} as well"))
+            raise Refusal(
+                Problem(file, "missing_column", what, f"request the field {COLUMNS[field]} as well")
+            )
     if not any(name in present for name in IDS):
         what = "has no campaign_id, adset_id or ad_id: these are totals of the account"
-        raise Refusal(Problem(file, "missing_column", what, "request level=ad (or adset, campaign) with its ids"))
+        raise Refusal(
+            Problem(file, "missing_column", what, "request level=ad (or adset, campaign) with its ids")
+        )
     wanted = [CLICKS[options.clicks]] if options.clicks else [CLICKS[Clicks.ALL], CLICKS[Clicks.LINK]]
     clicks = next((name for name in wanted if name in present), None)
     delivered = any(numerals.number(row.get("impressions")) for row in sample)
@@ -251,7 +300,9 @@ def make_plan(
         notes.append("no row has actions: leads are taken as 0")
     breakdowns = tuple(sorted(BREAKDOWNS & set(present)))
     if breakdowns:
-        notes.append(f"broken down by {', '.join(breakdowns)}: summed over them; reach can't be summed and is left out")
+        notes.append(
+            f"broken down by {', '.join(breakdowns)}: summed over them; reach can't be summed and is left out"
+        )
     stamp = next((name for name in STAMPS if name in present), None)
     if stamp is not None:
         fields["stamp"] = stamp

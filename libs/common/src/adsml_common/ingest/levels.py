@@ -35,7 +35,9 @@ class Sums:
     @property
     def note(self) -> str:
         """One sentence for the summary."""
-        said = f"no rows of {LEVELS[self.level]}s: built as sums of their {LEVELS[self.below]}s, reach left out"
+        said = (
+            f"no rows of {LEVELS[self.level]}s: built as sums of their {LEVELS[self.below]}s, reach left out"
+        )
         if self.orphans:
             said += f"; {self.orphans} {LEVELS[self.below]}(s) with unknown parent are in no sum"
         return said
@@ -56,7 +58,9 @@ def build(staging: Staging, settled: str, built: str, tree: Tree) -> list[Sums]:
     What was built, lowest level first. Nothing where a level above has rows: an export that holds them knows
     better than sums.
     """
-    present = {level for rows in staging.parts(settled) for level in np.unique(tree.levels[rows["entity"]]).tolist()}
+    present = {
+        level for rows in staging.parts(settled) for level in np.unique(tree.levels[rows["entity"]]).tolist()
+    }
     done: list[Sums] = []
     if AD in present and ADSET not in present:
         done += _build(staging, settled, built, tree, ADSET, AD, lambda codes: tree.parents[codes])
@@ -68,7 +72,13 @@ def build(staging: Staging, settled: str, built: str, tree: Tree) -> list[Sums]:
 
 
 def _build(
-    staging: Staging, settled: str, built: str, tree: Tree, level: int, below: int, above: Callable[[Codes], Codes]
+    staging: Staging,
+    settled: str,
+    built: str,
+    tree: Tree,
+    level: int,
+    below: int,
+    above: Callable[[Codes], Codes],
 ) -> list[Sums]:
     name = f"{built}-{level}"
     orphans: set[int] = set()
@@ -88,5 +98,3 @@ def _build(
         staging.add(built, sums)
     staging.drop(name)
     return [Sums(level, below, len(orphans))] if any_built else []
-
-

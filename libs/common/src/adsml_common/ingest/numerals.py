@@ -28,7 +28,10 @@ _COMMA: Final = re.compile(
 _AMBIGUOUS: Final = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
 _CURRENCY: Final = re.compile(r"^\s*(?:[A-Z]{0,3}[$€£¥₹])\s*|\s*(?:[$€£¥₹])\s*$")
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity|#n/a|#num!|#div/0!)", re.IGNORECASE)
-_STRIP_SEPARATORS: Final = {"." : str.maketrans("", "", "," + _SPACES), ",": str.maketrans(",", ".", "." + _SPACES)}
+_STRIP_SEPARATORS: Final = {
+    ".": str.maketrans("", "", "," + _SPACES),
+    ",": str.maketrans(",", ".", "." + _SPACES),
+}
 
 
 def parse(
@@ -125,8 +128,8 @@ def infer_decimal(money: Iterable[str], counts: Iterable[str]) -> str | None:
 
     Returns
     -------
-    ``"."`` or ``","``; ``"."`` too where nothing has a separator; None if one can't tell (``1.250`` and nothing
-    else: one and a quarter, or twelve hundred and fifty).
+    ``"."`` or ``","``; ``"."`` too where nothing has a separator; None if one can't tell (``1.250`` and
+    nothing else: one and a quarter, or twelve hundred and fifty).
     """
     point = comma = unsure = False
     for cell in counts:

@@ -109,7 +109,9 @@ class ImportOptions:
             try:
                 "".encode(self.encoding)
             except LookupError:
-                found.add("encoding", f"'{self.encoding}' is not known; expected e.g. utf-8, utf-16 or cp1252")
+                found.add(
+                    "encoding", f"'{self.encoding}' is not known; expected e.g. utf-8, utf-16 or cp1252"
+                )
         found.raise_if_any()
 
     @property

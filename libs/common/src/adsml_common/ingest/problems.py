@@ -17,7 +17,7 @@ class Problem:
     Attributes
     ----------
     file
-        Path as the caller gave it.
+        Path as the caller gave it; empty for all files together.
     kind
         Stable word for what is wrong, e.g. ``"not_a_number"``; problems of one kind are counted together.
     what
@@ -59,7 +59,7 @@ class Problem:
         return f"{said}; {self.cure}" if self.cure else said
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.text}"
+        return f"{self.where}: {self.text}" if self.file else self.text
 
 
 class Refusal(InvalidInput):
@@ -114,7 +114,9 @@ class Problems:
             found += [FieldViolation(problem.where, problem.text) for problem in kept]
             more = self.counts[key] - len(kept)
             if more:
-                found.append(FieldViolation(key[0], f"{more:,} more rows like {kept[-1].place} {kept[-1].line}"))
+                found.append(
+                    FieldViolation(key[0], f"{more:,} more rows like {kept[-1].place} {kept[-1].line}")
+                )
         return found
 
     def raise_if_any(self) -> None:

@@ -1,7 +1,7 @@
 """One row per entity and day out of all the rows that an export holds for it.
 
-A row fetched again later replaces the earlier one. Rows that say the same collapse. The parts of a breakdown are
-summed, except reach, which counts people and can't be. What contradicts itself is refused, both lines named.
+A row fetched again later replaces the earlier one. Rows that say the same collapse. The parts of a breakdown
+are summed, except reach, which counts people and can't be. What contradicts itself is refused, with both lines.
 """
 
 from dataclasses import dataclass
@@ -100,7 +100,9 @@ def day_keys(rows: Rows) -> Keys:
 
 def sum_by_day(rows: Rows) -> Rows:
     """Sums of rows per entity and day, sorted by them; reach is unknown."""
-    totals = _sum(rows[np.lexsort((rows["line"], rows["file"], rows["day"], rows["entity"]))], "entity", "day")
+    totals = _sum(
+        rows[np.lexsort((rows["line"], rows["file"], rows["day"], rows["entity"]))], "entity", "day"
+    )
     totals["reach"] = np.nan
     return totals
 

@@ -76,7 +76,9 @@ class TextSource:
     def _undecodable(self, error: UnicodeDecodeError, *, line: int) -> Refusal:
         shown = error.object[error.start : error.start + 1].hex()
         if self.encoding.lower() in ("utf-8", "utf8"):
-            cure = "if it was saved by a spreadsheet on Windows, pass --encoding cp1252; else save it as UTF-8"
+            cure = (
+                "if it was saved by a spreadsheet on Windows, pass --encoding cp1252; else save it as UTF-8"
+            )
         else:
             cure = "pass the right --encoding, or save the file as UTF-8"
         what = f"byte 0x{shown} is not {self.encoding.upper()}"

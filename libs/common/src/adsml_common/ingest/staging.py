@@ -1,7 +1,7 @@
 """Rows on disk between reading and loading, parted by entity so that each part fits in memory.
 
 All of an entity's rows fall into one part, whatever their order in the files, so duplicates, breakdowns and
-sums are settled part by part. Rows are fixed-width records of numbers; entities are the numbers of `tree.Tree`.
+sums are settled part by part. Rows are fixed-width records of numbers; entities are those of `tree.Tree`.
 """
 
 import tempfile
@@ -33,8 +33,8 @@ ROW: Final = np.dtype(
 )
 """One staged row.
 
-``stamp``: when it was fetched (seconds since 1970; 0 unknown). ``cut``: by what its entity's day is parted (0: not
-at all), ``cell``: which part it is. ``kind``: see below. ``file``, ``line``: where it is from.
+``stamp``: when it was fetched (seconds since 1970; 0 unknown). ``cut``: by what its entity's day is parted (0:
+not at all), ``cell``: which part it is. ``kind``: see below. ``file``, ``line``: where it is from.
 """
 DAILY: Final = 0
 LEAD_TOTAL: Final = 1

@@ -22,6 +22,8 @@ BLANK: Final = -1
 BAD: Final = -2
 """Code of a cell that can't be an id."""
 MAX_ID: Final = 64
+HAS_BUDGET: Final = "has_budget"
+"""Fact of a campaign: whether the budget is set on it, and so shared by its ad sets."""
 _EXACT: Final = 2**53
 _ROUNDED: Final = re.compile(r"\d[.,]\d+[eE]\+\d+", re.ASCII)
 _FLOAT: Final = re.compile(r"(\d+)\.0", re.ASCII)
@@ -83,7 +85,9 @@ def clean_id(cell: Any, *, digits: bool) -> str:
     if len(text) > MAX_ID:
         raise BadId("bad_id", f"has {len(text)} characters", f"ids have at most {MAX_ID}")
     if text and not text.isprintable():
-        raise BadId("bad_id", "holds a line break or another character that can't be printed", "correct the id")
+        raise BadId(
+            "bad_id", "holds a line break or another character that can't be printed", "correct the id"
+        )
     return text
 
 
@@ -155,7 +159,9 @@ class Tree:
                 found[index] = self.code(level, entity_id)
         return found[codes]
 
-    def named(self, level: int, names: Sequence[Sequence[Any]], *, blanks: frozenset[str]) -> Codes:
+    def named(
+        self, level: int, names: Sequence[Sequence[Any] | npt.NDArray[Any]], *, blanks: frozenset[str]
+    ) -> Codes:
         """Numbers of entities named by a path: the names of each level down to theirs."""
         joined = ["\x1f".join(str(name).strip() for name in row) for row in zip(*names, strict=True)]
         codes, distinct = factorize(joined)
@@ -215,6 +221,10 @@ class Tree:
         found = self._facts.get(code, {}).get(field)
         return found[1] if found else None
 
+    def id_of(self, code: int) -> str:
+        """Id of one entity."""
+        return self._ids[code]
+
     @property
     def ids(self) -> npt.NDArray[np.object_]:
         """Id by number."""
@@ -251,12 +261,12 @@ class Tree:
     def _entity(self, config_id: int, code: int) -> Entity:
         parent = int(self._parents[code])
         level = LEVELS[self._levels[code]]
-        budget = self.fact(parent, "has_budget") if parent >= 0 and level.parent_type is LEVELS[0] else None
+        shared = self.fact(parent, HAS_BUDGET) if parent >= 0 and level.parent_type is LEVELS[0] else None
         return Entity(
             ref=EntityRef(config_id, level, self._ids[code]),
             parent_id=self._ids[parent] if parent >= 0 else None,
             name=self.fact(code, "name"),
             status=self.fact(code, "status"),
             objective=self.fact(code, "objective"),
-            shares_budget=budget,
+            shares_budget=shared,
         )

@@ -33,7 +33,7 @@ class ModelStatus(StrEnum):
     """Found unusable; never activated again."""
 
 
-class ModelEventKind(StrEnum):
+class ModelEventType(StrEnum):
     """What happened to a version."""
 
     REGISTERED = "REGISTERED"
@@ -113,7 +113,7 @@ class ModelEvent:
         Grows with time.
     name, version
         Of the model.
-    kind
+    event
         What happened.
     previous_version
         The version that was active before, for activations and rollbacks.
@@ -126,7 +126,7 @@ class ModelEvent:
     key: int
     name: str
     version: int
-    kind: ModelEventKind
+    event: ModelEventType
     previous_version: int | None
     actor: str
     reason: str

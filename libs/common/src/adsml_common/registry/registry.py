@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -25,7 +25,7 @@ from adsml_common.registry.bundle import Bundle, pack, unpack
 from adsml_common.registry.models import (
     Candidate,
     ModelEvent,
-    ModelEventKind,
+    ModelEventType,
     ModelStatus,
     ModelVersion,
     jsonable,
@@ -36,6 +36,7 @@ from adsml_common.registry.versions import code_version, library_versions
 from adsml_common.store.keys import among
 
 _ATTEMPTS: Final = 50
+SWEEP_AGE: Final = timedelta(days=1)
 
 
 class ModelRegistry:
@@ -114,29 +115,42 @@ class ModelRegistry:
         self._check_artifact(self.get(name, version))
         with self._database.write() as connection:
             self._lock(connection, name)
-            return self._switch(connection, name, version, ModelEventKind.ACTIVATED, actor, reason)
+            return self._switch(connection, name, version, ModelEventType.ACTIVATED, actor, reason)
 
-    def rollback(self, name: str, *, actor: str, reason: str) -> ModelVersion:
+    def rollback(self, name: str, *, actor: str, reason: str, version: int | None = None) -> ModelVersion:
         """Make the version that was active before the present one active again.
 
-        Rolling back twice goes back two versions.
+        Rolling back twice goes back two versions: a version that was rolled back from is not returned to.
+
+        Parameters
+        ----------
+        name
+            Of the model.
+        actor, reason
+            Who does it and why, for the record.
+        version
+            Go back to this earlier one instead of the last.
 
         Raises
         ------
+        NotFound
+            No version of the name is active.
         FailedPrecondition
-            There is none that could take over.
+            There is none to go back to, or `version` was not active before.
         ArtifactCorrupt
-            Its artifact is missing or damaged; activate another by its number.
+            Its artifact is missing or damaged; name an earlier version.
         Unavailable
             Database or artifact store do not answer.
         """
         _check_words(actor, reason)
-        present = self.active(name)
-        if present is None:
-            raise NotFound(f"there is no active model {name}")
-        earlier = self.earlier(name, limit=1)
+        present = self.require_active(name)
+        with self._database.read() as connection:
+            earlier = queries.earlier_versions(connection, name)
+        if version is not None:
+            earlier = [one for one in earlier if one.version == version]
         if not earlier:
-            raise FailedPrecondition(f"{name} has no earlier version to go back to")
+            wanted = "earlier version" if version is None else f"version {version} that was active before"
+            raise FailedPrecondition(f"{name} has no {wanted} to go back to")
         self._check_artifact(earlier[0])
         with self._database.write() as connection:
             self._lock(connection, name)
@@ -144,7 +158,7 @@ class ModelRegistry:
             if again is None or again.version != present.version:
                 raise FailedPrecondition(f"another version of {name} was activated meanwhile; look again")
             return self._switch(
-                connection, name, earlier[0].version, ModelEventKind.ROLLED_BACK, actor, reason
+                connection, name, earlier[0].version, ModelEventType.ROLLED_BACK, actor, reason
             )
 
     def reject(self, name: str, version: int, *, actor: str, reason: str) -> None:
@@ -171,7 +185,7 @@ class ModelRegistry:
             queries.update_version(
                 connection, found, training_metrics={**found.training_metrics, "gate": gate}
             )
-            queries.note_event(connection, found, ModelEventKind.REJECTED, actor=actor, reason=reason)
+            queries.note_event(connection, found, ModelEventType.REJECTED, actor=actor, reason=reason)
 
     def fail(self, name: str, version: int, *, actor: str, reason: str) -> None:
         """Mark a version as unusable, so that nobody activates or falls back to it. Idempotent.
@@ -193,7 +207,7 @@ class ModelRegistry:
                 raise FailedPrecondition(f"{found} is active; roll it back or activate another first")
             if found.status is not ModelStatus.FAILED:
                 queries.update_version(connection, found, status=ModelStatus.FAILED.value)
-                queries.note_event(connection, found, ModelEventKind.FAILED, actor=actor, reason=reason)
+                queries.note_event(connection, found, ModelEventType.FAILED, actor=actor, reason=reason)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -201,6 +215,19 @@ class ModelRegistry:
         """The version that serves, None if none does."""
         with self._database.read() as connection:
             return queries.active_version(connection, name)
+
+    def require_active(self, name: str) -> ModelVersion:
+        """The version that serves.
+
+        Raises
+        ------
+        NotFound
+            None does.
+        """
+        found = self.active(name)
+        if found is None:
+            raise NotFound(f"there is no active model {name}")
+        return found
 
     def active_of(self, names: Collection[str]) -> dict[str, ModelVersion]:
         """The versions that serve, of many names in one query; names without one are absent."""
@@ -231,7 +258,7 @@ class ModelRegistry:
         self,
         name: str | None = None,
         *,
-        family: str | None = None,
+        name_prefix: str | None = None,
         limit: int = 100,
         before: int | None = None,
     ) -> list[ModelEvent]:
@@ -239,8 +266,8 @@ class ModelRegistry:
 
         Parameters
         ----------
-        name, family
-            Only of this model; only of models whose name starts with the family.
+        name, name_prefix
+            Only of this model; only of models whose name starts so.
         limit
             How many at most.
         before
@@ -249,8 +276,8 @@ class ModelRegistry:
         query = queries.select_events().order_by(events.c.event_key.desc()).limit(limit)
         if name is not None:
             query = query.where(events.c.name == name)
-        if family is not None:
-            query = query.where(queries.of_family(events.c.name, family))
+        if name_prefix is not None:
+            query = query.where(queries.starts_with(events.c.name, name_prefix))
         if before is not None:
             query = query.where(events.c.event_key < before)
         with self._database.read() as connection:
@@ -274,16 +301,28 @@ class ModelRegistry:
                 metadata={**error.metadata, "model": version.name, "version": str(version.version)},
             ) from None
 
+    def iterate(
+        self, *, name_prefix: str | None = None, status: ModelStatus | None = None
+    ) -> Iterator[ModelVersion]:
+        """Every version in the order of names, then versions, a page at a time.
+
+        Parameters
+        ----------
+        name_prefix, status
+            Only these.
+        """
+        return queries.every_version(self._database, name_prefix=name_prefix, status=status)
+
     # -- keeping order ---------------------------------------------------------------------------------------
 
-    def sweep_orphans(self, *, older_than: timedelta) -> list[str]:
+    def sweep_orphans(self, *, older_than: timedelta = SWEEP_AGE) -> list[str]:
         """Remove files that no version names.
 
         Parameters
         ----------
         older_than
             Leave younger files alone: they may belong to a registration on its way. Far longer than any
-            registration takes, e.g. a day.
+            registration takes: a day unless said otherwise.
 
         Returns
         -------
@@ -309,12 +348,12 @@ class ModelRegistry:
         """
         return upkeep.verify(self._database, self._artifacts)
 
-    # Last of the public ones: below it, "list" is this method.
+    # The last public one: below it, "list" in this class is this method.
     def list(
         self,
         *,
         name: str | None = None,
-        family: str | None = None,
+        name_prefix: str | None = None,
         model_type: str | None = None,
         config_id: int | None = None,
         entity_type: EntityType | None = None,
@@ -322,21 +361,19 @@ class ModelRegistry:
         status: ModelStatus | None = None,
         run_id: str | None = None,
         limit: int = 100,
-        after: tuple[str, int] | None = None,
+        before: ModelVersion | None = None,
     ) -> list[ModelVersion]:
-        """Versions by name, newest first within a name.
+        """Versions, the one registered last first.
 
         Parameters
         ----------
-        name, family, model_type, config_id, entity_type, entity_id, status, run_id
-            Only these; `family` is the first part of names.
+        name, name_prefix, model_type, config_id, entity_type, entity_id, status, run_id
+            Only these; all of them must hold.
         limit
             How many at most.
-        after
-            Name and version of the last one of the page before.
+        before
+            The last one of the page before.
         """
-        table = models.c
-        query = queries.select_models().order_by(table.name, table.version.desc()).limit(limit)
         wanted = {
             "name": name,
             "model_type": model_type,
@@ -346,15 +383,12 @@ class ModelRegistry:
             "status": status.value if status else None,
             "run_id": run_id,
         }
-        for column, value in wanted.items():
-            if value is not None:
-                query = query.where(table[column] == value)
-        if family is not None:
-            query = query.where(queries.of_family(table.name, family))
-        if after is not None:
-            query = query.where(
-                sa.or_(table.name > after[0], sa.and_(table.name == after[0], table.version < after[1]))
-            )
+        query = queries.select_models().order_by(models.c.model_key.desc()).limit(limit)
+        query = query.where(*(models.c[key] == value for key, value in wanted.items() if value is not None))
+        if name_prefix is not None:
+            query = query.where(queries.starts_with(models.c.name, name_prefix))
+        if before is not None:
+            query = query.where(models.c.model_key < queries.key_of(before))
         with self._database.read() as connection:
             return [queries.version_of(row) for row in connection.execute(query)]
 
@@ -404,7 +438,7 @@ class ModelRegistry:
             queries.note_event(
                 connection,
                 registered,
-                ModelEventKind.REGISTERED,
+                ModelEventType.REGISTERED,
                 actor="training",
                 reason=f"run {candidate.run_id}" if candidate.run_id else "",
             )
@@ -416,7 +450,7 @@ class ModelRegistry:
         connection: Connection,
         name: str,
         version: int,
-        kind: ModelEventKind,
+        event: ModelEventType,
         actor: str,
         reason: str,
     ) -> ModelVersion:
@@ -432,7 +466,7 @@ class ModelRegistry:
         queries.note_event(
             connection,
             wanted,
-            kind,
+            event,
             actor=actor,
             reason=reason,
             previous=present.version if present else None,

@@ -63,7 +63,7 @@ ml_model_events = Table(
     Column("event_key", BigKey, primary_key=True),
     Column("name", key_text(NAME_LENGTH), nullable=False),
     Column("version", sa.Integer, nullable=False),
-    Column("kind", key_text(16), nullable=False),
+    Column("event", key_text(16), nullable=False),
     # The version that was active before an activation or a rollback.
     Column("previous_version", sa.Integer),
     Column("actor", sa.Text, nullable=False),

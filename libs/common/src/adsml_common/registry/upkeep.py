@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 import sqlalchemy as sa
 
@@ -12,11 +11,9 @@ from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.artifacts import ArtifactStore, is_temporary
 from adsml_common.registry.bundle import unpack
 from adsml_common.registry.models import ModelStatus, ModelVersion
-from adsml_common.registry.queries import select_models, version_of
+from adsml_common.registry.queries import PAGE, every_version
 from adsml_common.registry.tables import ml_trained_models as models
 from adsml_common.store.keys import among
-
-_PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,9 @@ def verify(database: Database, artifacts: ArtifactStore) -> VerifyReport:
     missing: list[ModelVersion] = []
     corrupt: list[ModelVersion] = []
     checked = 0
-    for version in _every_usable(database):
+    for version in every_version(database):
+        if version.status is ModelStatus.FAILED:
+            continue
         checked += 1
         try:
             unpack(artifacts.fetch(version.artifact_uri, sha256=version.sha256))
@@ -77,29 +76,9 @@ def verify(database: Database, artifacts: ArtifactStore) -> VerifyReport:
     return VerifyReport(checked, tuple(missing), tuple(corrupt), orphaned)
 
 
-def _every_usable(database: Database) -> Iterator[ModelVersion]:
-    after: tuple[str, int] = ("", 0)
-    while True:
-        query = (
-            select_models()
-            .where(
-                sa.tuple_(models.c.name, models.c.version) > after,
-                models.c.status != ModelStatus.FAILED.value,
-            )
-            .order_by(models.c.name, models.c.version)
-            .limit(_PAGE)
-        )
-        with database.read() as connection:
-            page = [version_of(row) for row in connection.execute(query)]
-        if not page:
-            return
-        yield from page
-        after = (page[-1].name, page[-1].version)
-
-
 def _orphans(database: Database, keys: Sequence[str]) -> Iterator[str]:
-    for start in range(0, len(keys), _PAGE):
-        some = keys[start : start + _PAGE]
+    for start in range(0, len(keys), PAGE):
+        some = keys[start : start + PAGE]
         with database.read() as connection:
             query = sa.select(models.c.artifact_uri).where(among(connection, models.c.artifact_uri, some))
             named = set(connection.execute(query).scalars())

@@ -56,10 +56,21 @@ def _series(run: Delivery, ads: npt.NDArray[np.int64] | slice) -> FloatArray:
     shown = counts.impressions[ads]
     clicks = shown * run.ctr[ads]
     parts = (
-        counts.cents[ads] / 100.0, shown, counts.clicks[ads], counts.leads[ads],
-        clicks, clicks * run.conversion[ads],
-    )  # fmt: skip
-    return np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])
+        counts.cents[ads],
+        shown,
+        counts.clicks[ads],
+        counts.leads[ads],
+        clicks,
+        clicks * run.conversion[ads],
+    )
+    summed = np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])
+    summed[0] /= 100.0
+    return summed
+
+
+def _rounded(series: FloatArray) -> FloatArray:
+    """Cents and counts are exact; taking a campaign out and in again must not leave dust."""
+    return np.concatenate([np.round(series[:4], 2), series[4:]])
 
 
 def measure(
@@ -104,7 +115,7 @@ def measure(
         for scope, actual, otherwise in (
             ("entity", with_entity, without_entity),
             ("campaign", with_campaign, without_campaign),
-            ("account", account, account - with_campaign + without_campaign),
+            ("account", account, _rounded(account - with_campaign + without_campaign)),
         ):
             frame = pd.DataFrame({"change": numbers[k], "scope": scope, "date": days[from_day]})
             for c, name in enumerate(_COLUMNS):

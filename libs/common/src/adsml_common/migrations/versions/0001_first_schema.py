@@ -68,12 +68,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "ml_leases",
-        sa.Column("name", _text(255), nullable=False),
+        sa.Column("job", _text(64), nullable=False),
+        sa.Column("shard_index", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("run_id", _text(64), nullable=False),
         sa.Column("holder", sa.Text(), nullable=False),
         sa.Column("token", sa.BigInteger(), nullable=False),
         sa.Column("acquired_at", _INSTANT, nullable=False),
         sa.Column("expires_at", _INSTANT, nullable=False),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_ml_leases")),
+        sa.PrimaryKeyConstraint("job", "shard_index", name=op.f("pk_ml_leases")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "ml_trained_models",
@@ -131,28 +134,24 @@ def upgrade() -> None:
         sa.Column("run_id", _text(64), nullable=False),
         sa.Column("job", _text(64), nullable=False),
         sa.Column("request_id", _text(128), nullable=False),
-        sa.Column("shard_index", sa.Integer(), nullable=False),
-        sa.Column("shard_count", sa.Integer(), nullable=False),
         sa.Column("parameters", _JSON, nullable=False),
-        sa.Column("state", _text(16), nullable=False),
-        sa.Column("exit_status", sa.Integer(), nullable=True),
-        sa.Column("message", sa.Text(), server_default=sa.text("''"), nullable=False),
-        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("shard_count", sa.Integer(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("launcher", _text(32), nullable=False),
+        sa.Column("launcher_ref", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("status", _text(16), nullable=False),
+        sa.Column("detail", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("cancel_requested", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", _INSTANT, nullable=False),
         sa.Column("started_at", _INSTANT, nullable=True),
         sa.Column("finished_at", _INSTANT, nullable=True),
         sa.CheckConstraint(
-            "state IN ('PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'INTERRUPTED', 'CANCELLED')",
-            name=op.f("ck_ml_training_runs_state"),
+            "status IN ('PENDING', 'RUNNING', 'SUCCEEDED', 'PARTIAL', 'FAILED', 'CANCELLING', 'CANCELLED')",
+            name=op.f("ck_ml_training_runs_status"),
         ),
-        sa.CheckConstraint(
-            "shard_index >= 0 AND shard_index < shard_count", name=op.f("ck_ml_training_runs_shard")
-        ),
+        sa.CheckConstraint("shard_count > 0", name=op.f("ck_ml_training_runs_shard_count")),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_ml_training_runs")),
-        sa.UniqueConstraint(
-            "job", "request_id", "shard_index", name=op.f("uq_ml_training_runs_job_request_id_shard_index")
-        ),
+        sa.UniqueConstraint("job", "request_id", name=op.f("uq_ml_training_runs_job_request_id")),
     )
     op.create_index(op.f("ix_ml_training_runs_created_at"), "ml_training_runs", ["created_at"])
     op.create_table(
@@ -208,7 +207,7 @@ def upgrade() -> None:
         sa.Column("event_key", _KEY, nullable=False),
         sa.Column("name", _text(255), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("kind", _text(16), nullable=False),
+        sa.Column("event", _text(16), nullable=False),
         sa.Column("previous_version", sa.Integer(), nullable=True),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -225,7 +224,11 @@ def upgrade() -> None:
         "ml_training_items",
         sa.Column("run_id", _text(64), nullable=False),
         sa.Column("item_key", _text(255), nullable=False),
-        sa.Column("state", _text(16), nullable=False),
+        sa.Column("shard_index", sa.Integer(), nullable=False),
+        sa.Column("config_id", sa.BigInteger(), nullable=False),
+        sa.Column("entity_type", _text(16), nullable=True),
+        sa.Column("entity_id", _text(64), nullable=True),
+        sa.Column("status", _text(16), nullable=False),
         sa.Column("reason", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("bad_data", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=True),
@@ -235,18 +238,41 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("updated_at", _INSTANT, nullable=False),
         sa.CheckConstraint(
-            "state IN ('PENDING', 'RUNNING', 'TRAINED', 'SKIPPED', 'FAILED')",
-            name=op.f("ck_ml_training_items_state"),
+            "status IN ('PENDING', 'RUNNING', 'TRAINED', 'SKIPPED', 'FAILED')",
+            name=op.f("ck_ml_training_items_status"),
         ),
         sa.ForeignKeyConstraint(
             ["run_id"], ["ml_training_runs.run_id"], name=op.f("fk_ml_training_items_run_id")
         ),
         sa.PrimaryKeyConstraint("run_id", "item_key", name=op.f("pk_ml_training_items")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "ml_training_shards",
+        sa.Column("run_id", _text(64), nullable=False),
+        sa.Column("shard_index", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("status", _text(16), nullable=False),
+        sa.Column("exit_status", sa.Integer(), nullable=True),
+        sa.Column("detail", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("heartbeat_at", _INSTANT, nullable=True),
+        sa.Column("finished_at", _INSTANT, nullable=True),
+        sa.CheckConstraint(
+            "status IN ('PENDING', 'RUNNING', 'SUCCEEDED', 'FAILED', 'INTERRUPTED', 'CANCELLED')",
+            name=op.f("ck_ml_training_shards_status"),
+        ),
+        sa.CheckConstraint("shard_index >= 0", name=op.f("ck_ml_training_shards_shard_index")),
+        sa.ForeignKeyConstraint(
+            ["run_id"], ["ml_training_runs.run_id"], name=op.f("fk_ml_training_shards_run_id")
+        ),
+        sa.PrimaryKeyConstraint("run_id", "shard_index", name=op.f("pk_ml_training_shards")),
+        sqlite_with_rowid=False,
     )
 
 
 def downgrade() -> None:
     """Drop every table, and all that is in them."""
+    op.drop_table("ml_training_shards")
     op.drop_table("ml_training_items")
     op.drop_table("ml_model_events")
     op.drop_table("feedback")
