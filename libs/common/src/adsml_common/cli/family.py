@@ -54,7 +54,9 @@ def installed() -> dict[str, Family]:
         try:
             found[entry.name] = entry.load()
         except ImportError as error:
-            errors.print(f"[yellow]family {entry.name} can't be loaded:[/] {escape(str(error))}", soft_wrap=True)
+            errors.print(
+                f"[yellow]family {entry.name} can't be loaded:[/] {escape(str(error))}", soft_wrap=True
+            )
     return dict(sorted(found.items(), key=lambda item: (*ORDER, item[0]).index(item[0])))
 
 
