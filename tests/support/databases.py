@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-from sqlalchemy.engine import make_url
-
 from adsml_common.database import Database
+from sqlalchemy.engine import make_url
 
 OLDEST_POSTGRESQL = 150000
 
