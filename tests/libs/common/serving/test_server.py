@@ -49,7 +49,7 @@ def test_a_method_that_is_not_implemented_is_refused():
         def ListModels(self, request, context):
             return pb.ListModelsResponse()
 
-    with pytest.raises(UnsafeServer, match="Half does not implement GetModel"):
+    with pytest.raises(UnsafeServer, match="Half does not implement GetModel, Activate"):
         ServerBuilder(settings()).add(ADD, Half(), REGISTRY)
 
 

@@ -43,7 +43,8 @@ class ServerBuilder:
     def add(self, add_to_server: Callable[[Any, Any], None], servicer: object, service_name: str) -> Self:
         """Serve a servicer whose methods are plain synchronous ``(self, request, context: CallContext)``.
 
-        A method that answers with a stream is a generator. Errors of the domain's family become statuses.
+        It need not derive from the generated base class, whose methods take another kind of context. A method
+        that answers with a stream is a generator. Errors of the domain's family become statuses.
 
         Raises
         ------
