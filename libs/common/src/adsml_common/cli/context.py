@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from adsml_common.database import Database
-from adsml_common.domain.errors import FailedPrecondition
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.settings import Settings, load_settings
@@ -31,7 +30,7 @@ def open_database(config: Settings, *, create: bool = False) -> Iterator[Databas
         Where it is.
     create
         Whether a SQLite file may be created and brought to the current schema: for commands that write what a
-        person hands in. PostgreSQL is migrated by ``adsml db upgrade`` alone, once a release.
+        person hands in. PostgreSQL is migrated by ``adsml migrate`` alone, once a release.
 
     Raises
     ------
@@ -42,14 +41,9 @@ def open_database(config: Settings, *, create: bool = False) -> Iterator[Databas
     """
     database = Database.open(config.database_url)
     try:
-        state = database.schema_state()
-        if not state.is_current:
-            if not (create and database.dialect == "sqlite"):
-                raise FailedPrecondition(
-                    f"the database's schema is {state.current or 'empty'}, this version needs {state.head}; "
-                    "run: adsml db upgrade"
-                )
+        if create and database.dialect == "sqlite" and not database.schema_state().usable:
             database.migrate()
+        database.require_schema()
         yield database
     finally:
         database.close()

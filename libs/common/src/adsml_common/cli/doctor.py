@@ -55,11 +55,16 @@ def _attempt(name: str, cure: str, work: Callable[[], str]) -> Check:
         return Check(name, Health.FAILED, f"{error}. {cure}")
 
 
+def _reach(database: Database) -> str:
+    database.ping()
+    return f"{database.shown} answers"
+
+
 def _schema(database: Database) -> Check:
     state = database.schema_state()
-    if state.is_current:
-        return Check("schema current", Health.OK, f"revision {state.current}")
-    detail = f"{state.current or 'empty'}, this version needs {state.head}. Run: adsml db upgrade"
+    if state.usable:
+        return Check("schema current", Health.OK, f"revision {state.current} ({state.status})")
+    detail = f"{state.current or 'empty'}, this version needs {state.head}. Run: adsml migrate"
     return Check("schema current", Health.FAILED, detail)
 
 
@@ -112,7 +117,7 @@ def examine(config: Settings) -> list[Check]:
         reachable = _attempt(
             "database reachable",
             "Check ADSML_DATABASE_URL and that the server is up",
-            lambda: database.ping() or database.dialect,
+            partial(_reach, database),
         )
         checks.append(reachable)
         if reachable.health is Health.OK:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
 
+from rich.markup import escape
+
+from adsml_common.cli.output import errors
 from adsml_common.domain.errors import NotFound
 from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.models import ModelVersion
@@ -42,8 +45,18 @@ class Family:
 
 
 def installed() -> dict[str, Family]:
-    """The families installed in this environment, by name, in the order of `ORDER`."""
-    found: dict[str, Family] = {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+    """The families installed in this environment, by name, in the order of `ORDER`.
+
+    One that can't be imported is reported on standard error and left out: it takes no other command down.
+    """
+    found: dict[str, Family] = {}
+    for entry in entry_points(group=GROUP):
+        try:
+            found[entry.name] = entry.load()
+        except ImportError as error:
+            errors.print(
+                f"[yellow]family {entry.name} can't be loaded:[/] {escape(str(error))}", soft_wrap=True
+            )
     return dict(sorted(found.items(), key=lambda item: (*ORDER, item[0]).index(item[0])))
 
 

@@ -25,13 +25,13 @@ def list_(
         return
     table(
         "Training runs",
-        ("run", "job", "shard", "status", "trained", "skipped", "failed", "started"),
+        ("run", "job", "status", "trained", "skipped", "failed", "shards", "accepted"),
         [
-            (r.run_id, r.job, f"{r.shard_index}/{r.shard_count}", r.status, r.trained, r.skipped, r.failed,
-             f"{r.started_at:%Y-%m-%d %H:%M:%S}")
+            (r.run_id, r.job, r.status, r.counts.trained, r.counts.skipped, r.counts.failed, r.shard_count,
+             f"{r.created_at:%Y-%m-%d %H:%M:%S}")
             for r in found
         ],
-        right=("trained", "skipped", "failed"),
+        right=("trained", "skipped", "failed", "shards"),
     )  # fmt: skip
 
 
