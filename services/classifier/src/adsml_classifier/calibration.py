@@ -1,28 +1,29 @@
 """From a booster's scores to probabilities that mean what they say.
 
-Boosting with class weights is over- or under-confident. Three maps are weighed against doing nothing, each
+Boosting with class weights can be over- or under-confident. Two maps are weighed against doing nothing, each
 learnt on predictions for days that the booster had not seen:
 
-- ``temperature``: softmax(z / T), one number (Guo et al. 2017, section 4.2);
-- ``vector``: softmax(a * z + b), a scale for all and an offset for each tier: undoes class weights;
-- ``isotonic``: a monotone step function for each tier's probability, then normalised (Zadrozny & Elkan 2002).
+- ``temperature``: softmax(a * z), one number (Guo et al. 2017, "On calibration of modern neural networks", 4.2);
+- ``vector``: softmax(a * z + b) with an offset for each tier, which undoes class weights.
+
+Isotonic regression for each tier was measured too and lost to doing nothing on every account tried, by 0.005 to
+0.06 nats on later days: its steps follow the days it saw (docs/classifier.md).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from scipy.optimize import minimize
-from sklearn.isotonic import IsotonicRegression
 
 from adsml_classifier import scores
 from adsml_classifier.panel import FloatArray, IntArray
 from adsml_classifier.rule import TIERS
 
-_FLOOR: Final = 1e-4
-# A more flexible map has to be better by this much (log loss, nats) on folds it was not fitted on.
-_WORTH: Final = 0.002
+# A map has to be better than the best before it by this much (log loss, nats) on folds it was not fitted on: the
+# more it can bend, the more.
+_WORTH: Final = {"temperature": 0.002, "vector": 0.005}
 _PENALTY: Final = 1e-3
 
 
@@ -33,57 +34,24 @@ def softmax(z: FloatArray) -> FloatArray:
     return total
 
 
-class Calibration(Protocol):
-    """A map from scores (log-odds up to a constant), shape (rows, tiers), to probabilities."""
-
-    def __call__(self, z: FloatArray) -> FloatArray:
-        """Probabilities that sum to 1 in each row."""
-        ...
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON; `from_dict` reads it."""
-        ...
-
-
 @dataclass(frozen=True)
-class Scaling:
-    """softmax(scale * z + offset); ``temperature`` is the same without offsets, ``identity`` with scale 1."""
+class Calibration:
+    """softmax(scale * z + offset); ``temperature`` has no offsets, ``identity`` neither offsets nor scale."""
 
     name: str
     scale: float
     offset: tuple[float, ...]
 
     def __call__(self, z: FloatArray) -> FloatArray:
+        """Probabilities that sum to 1, from scores (log-odds up to a constant), both of shape (rows, tiers)."""
         return softmax(self.scale * z + np.asarray(self.offset))
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """For JSON; `from_dict` reads it."""
         return {"name": self.name, "scale": self.scale, "offset": list(self.offset)}
 
 
-@dataclass(frozen=True)
-class Isotonic:
-    """A monotone function per tier, given by its knots, then normalised."""
-
-    knots: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]
-    name: str = "isotonic"
-
-    def __call__(self, z: FloatArray) -> FloatArray:
-        raw = softmax(z)
-        mapped = np.column_stack(
-            [np.interp(raw[:, tier], x, y) for tier, (x, y) in enumerate(self.knots)]
-        )
-        # A tier that can't be (score minus infinity) stays so; the others never reach 0.
-        mapped = np.where(raw > 0, np.maximum(mapped, _FLOOR), 0.0)
-        total: FloatArray = mapped / mapped.sum(axis=1, keepdims=True)
-        return total
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return {"name": self.name, "knots": [[list(x), list(y)] for x, y in self.knots]}
-
-
-IDENTITY: Final = Scaling("identity", 1.0, (0.0,) * len(TIERS))
+IDENTITY: Final = Calibration("identity", 1.0, (0.0,) * len(TIERS))
 
 
 def from_dict(data: Mapping[str, object]) -> Calibration:
@@ -94,11 +62,8 @@ def from_dict(data: Mapping[str, object]) -> Calibration:
     KeyError, TypeError, ValueError
         If it is something else.
     """
-    if data["name"] == "isotonic":
-        knots = tuple((tuple(map(float, x)), tuple(map(float, y))) for x, y in data["knots"])  # type: ignore[attr-defined]
-        return Isotonic(knots)
     offset = tuple(float(value) for value in data["offset"])  # type: ignore[attr-defined]
-    return Scaling(str(data["name"]), float(data["scale"]), offset)  # type: ignore[arg-type]
+    return Calibration(str(data["name"]), float(data["scale"]), offset)  # type: ignore[arg-type]
 
 
 def fit(name: str, z: FloatArray, label: IntArray) -> Calibration:
@@ -109,27 +74,19 @@ def fit(name: str, z: FloatArray, label: IntArray) -> Calibration:
     """
     if name == "identity":
         return IDENTITY
-    if name == "isotonic":
-        raw = softmax(z)
-        return Isotonic(tuple(_isotonic(raw[:, tier], label == tier) for tier in range(len(TIERS))))
     seen = np.isin(np.arange(len(TIERS)), label) & np.isfinite(z).all(axis=0)
 
-    def unpack(theta: FloatArray) -> Scaling:
+    def unpack(theta: FloatArray) -> Calibration:
         offset = np.zeros(len(TIERS))
         if name == "vector":
             offset[seen] = theta[1:]
-        return Scaling(name, float(np.exp(theta[0])), tuple(offset))
+        return Calibration(name, float(np.exp(theta[0])), tuple(offset))
 
     def loss(theta: FloatArray) -> float:
         return scores.log_loss(label, unpack(theta)(z)) + _PENALTY * float(theta @ theta)
 
     start = np.zeros(1 + (int(seen.sum()) if name == "vector" else 0))
     return unpack(minimize(loss, start, method="L-BFGS-B", bounds=[(-3.0, 3.0)] * len(start)).x)
-
-
-def _isotonic(probability: FloatArray, hit: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> tuple[tuple[float, ...], tuple[float, ...]]:
-    model = IsotonicRegression(out_of_bounds="clip").fit(probability, hit.astype(np.float64))
-    return tuple(map(float, model.X_thresholds_)), tuple(map(float, model.y_thresholds_))
 
 
 @dataclass(frozen=True)
@@ -153,7 +110,7 @@ def choose(folds: Sequence[tuple[FloatArray, IntArray]]) -> Choice:
     if len(folds) < 2:
         return Choice(IDENTITY, "identity", {})
     losses: dict[str, float] = {}
-    for name in ("identity", "temperature", "vector", "isotonic"):
+    for name in ("identity", *_WORTH):
         parts, weights = [], []
         for held, (z, label) in enumerate(folds):
             others = [fold for place, fold in enumerate(folds) if place != held]
@@ -161,10 +118,9 @@ def choose(folds: Sequence[tuple[FloatArray, IntArray]]) -> Choice:
             parts.append(scores.log_loss(label, learnt(z)))
             weights.append(len(label))
         losses[name] = float(np.average(parts, weights=weights))
-    # In order of flexibility.
     best = "identity"
-    for name in ("temperature", "vector", "isotonic"):
-        if losses[name] < losses[best] - _WORTH:
+    for name, worth in _WORTH.items():
+        if losses[name] < losses[best] - worth:
             best = name
     z, label = np.concatenate([a for a, _ in folds]), np.concatenate([b for _, b in folds])
     return Choice(fit(best, z, label), best, losses)

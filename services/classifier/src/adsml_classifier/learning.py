@@ -13,7 +13,7 @@ import xgboost
 
 from adsml_classifier import calibration, features, scores
 from adsml_classifier.model import TierModel
-from adsml_classifier.panel import FloatArray, IntArray
+from adsml_classifier.panel import IntArray
 from adsml_classifier.rule import TIERS
 from adsml_classifier.snapshots import HORIZON_DAYS, Snapshots, split
 from adsml_common.domain.errors import FailedPrecondition, Violations
@@ -35,7 +35,7 @@ class Shape:
     min_child_weight: float
 
 
-SHAPES: Final = (Shape(2, 20.0), Shape(3, 20.0), Shape(3, 50.0), Shape(4, 5.0))
+SHAPES: Final = (Shape(2, 20.0), Shape(3, 50.0), Shape(4, 5.0))
 """From an account of few entities, whose snapshots overlap and say little each, to one of many."""
 
 
@@ -93,6 +93,8 @@ class FitSettings:
 _UNTUNED_ROUNDS: Final = 40
 _SMALLEST_FOLD: Final = 30
 _LONGEST_FOLD_DAYS: Final = 7
+# Rounds have to earn their place: nats of log loss, over what the best number of rounds so far gives.
+_WORTH: Final = 0.0005
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def fit(samples: Snapshots, settings: FitSettings, *, lag_days: int = 0) -> Fitt
         shape, rounds = best.shape, best.rounds
         unseen = []
         for booster, fold in zip(best.boosters, folds, strict=True):
-            part = TierModel(booster[: min(rounds, booster.num_boosted_rounds())], calibration.IDENTITY, absent)
+            part = TierModel(booster[:rounds], calibration.IDENTITY, absent)
             unseen.append((part.margins(fold.x), fold.label))
         choice = calibration.choose(unseen)
         label = np.concatenate([truth for _, truth in unseen])
@@ -203,14 +205,15 @@ def rolling_origins(
 ) -> list[tuple[Snapshots, Snapshots]]:
     """Pairs of training and validation samples; validation days do not overlap and are the last ones.
 
-    Half of the days that have anything before them (after the gap) are validated on, at most a week per fold.
+    The days that have anything before them (after the gap) are shared out evenly between the folds and what the
+    first of them learns from, at most a week to a fold.
     Folds that would have fewer than 30 samples or one tier on either side are left out.
     """
     step = -(-len(samples) // settings.tuning_samples)
     last_day = int(samples.day.max())
     thinned = samples.where((last_day - samples.day) % step == 0) if step > 1 else samples
     span = last_day - int(samples.day.min()) + 1 - HORIZON_DAYS - lag_days
-    days = min(max(span // (2 * max(settings.folds, 1)), 1), _LONGEST_FOLD_DAYS)
+    days = min(max(span // (settings.folds + 1), 1), _LONGEST_FOLD_DAYS)
     found = []
     for number in range(settings.folds):
         until = last_day - number * days
@@ -229,29 +232,25 @@ def _fold(parts: tuple[Snapshots, Snapshots], settings: FitSettings) -> _Fold:
 
 
 def _try(shape: Shape, folds: Sequence[_Fold], settings: FitSettings) -> _Trial:
-    """Boost every fold, and take the number of rounds that is best over all of them together."""
-    boosters, curves, weights = [], [], []
-    for fold in folds:
-        seen: dict[str, dict[str, list[float]]] = {}
-        boosters.append(
-            xgboost.train(
-                _parameters(shape, settings),
-                fold.train,
-                num_boost_round=settings.max_rounds,
-                evals=[(fold.held, "held")],
-                evals_result=seen,
-                early_stopping_rounds=settings.patience,
-                verbose_eval=False,
-            )
-        )
-        curves.append(seen["held"]["mlogloss"])
-        weights.append(len(fold.label))
-    # A fold that stopped early is carried on at its last value.
-    length = max(map(len, curves))
-    padded = np.array([curve + [curve[-1]] * (length - len(curve)) for curve in curves])
-    mean: FloatArray = np.average(padded, axis=0, weights=weights)
-    rounds = int(mean.argmin()) + 1
-    return _Trial(shape, rounds, float(mean[rounds - 1]), tuple(boosters))
+    """Boost all folds in step, and stop when their mean loss has not fallen for `patience` rounds.
+
+    In step, because a fold that stopped by itself would hide how much later rounds hurt it.
+    """
+    parameters = _parameters(shape, settings)
+    boosters = [xgboost.Booster(parameters, [fold.train, fold.held]) for fold in folds]
+    weights = [len(fold.label) for fold in folds]
+    rounds, least = 0, float("inf")
+    for done in range(settings.max_rounds):
+        losses = []
+        for booster, fold in zip(boosters, folds, strict=True):
+            booster.update(fold.train, done)
+            losses.append(float(booster.eval(fold.held).rsplit(":", 1)[1]))
+        loss = float(np.average(losses, weights=weights))
+        if loss < least - _WORTH:
+            rounds, least = done + 1, loss
+        elif done + 1 >= rounds + settings.patience:
+            break
+    return _Trial(shape, rounds, least, tuple(boosters))
 
 
 def _matrix(samples: Snapshots, settings: FitSettings) -> xgboost.DMatrix:

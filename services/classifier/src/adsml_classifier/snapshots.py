@@ -1,7 +1,7 @@
 """Samples to learn from and to be judged on: an entity as of a day, with the tier of what followed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -120,6 +120,13 @@ class Snapshots:
     def where(self, mask: BoolArray) -> "Snapshots":
         """The samples of a mask."""
         return replace(self, **{name: getattr(self, name)[mask] for name in _PER_SAMPLE})
+
+    def join(self, others: "Sequence[Snapshots]") -> "Snapshots":
+        """These samples and those of other accounts; rows and columns then no longer name one panel's."""
+        parts = (self, *others)
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_SAMPLE}
+        left = [astuple(part.left) for part in parts]
+        return replace(self, **joined, left=Left(*(sum(column) for column in zip(*left, strict=True))))
 
     @property
     def counts(self) -> dict[str, int]:
