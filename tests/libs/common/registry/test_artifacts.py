@@ -1,4 +1,4 @@
-"""The artifact store in a folder, in S3, in memory: whole or not at all, never overwritten, always checked."""
+"""The artifact store in a folder, in S3, in memory: whole or not at all, never overwritten, checked."""
 
 import hashlib
 import os
