@@ -7,13 +7,18 @@ from enum import StrEnum
 class DegradationReason(StrEnum):
     """Why a dependency was skipped."""
 
+    DISABLED_BY_REQUEST = "disabled_by_request"
+    NOT_CONFIGURED = "not_configured"
     UNAVAILABLE = "unavailable"
     DEADLINE = "deadline"
+    FAILED = "failed"
+    PERMISSION_DENIED = "permission_denied"
+    NO_MODEL = "no_model"
     CORRUPT = "corrupt"
     STALE = "stale"
-    NO_MODEL = "no_model"
     INSUFFICIENT_HISTORY = "insufficient_history"
     INCOMPATIBLE = "incompatible"
+    NO_DATA = "no_data"
 
 
 @dataclass(frozen=True, slots=True)

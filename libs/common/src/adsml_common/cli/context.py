@@ -1,0 +1,54 @@
+"""Opens what the commands need, from the settings."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from adsml_common.database import Database
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.settings import Settings, load_settings
+
+
+def settings() -> Settings:
+    """What every command reads from the environment.
+
+    Raises
+    ------
+    SettingsError
+        Naming the variable that is wrong, and why.
+    """
+    return load_settings(Settings)
+
+
+@contextmanager
+def open_database(config: Settings, *, create: bool = False) -> Iterator[Database]:
+    """The database, closed on leaving.
+
+    Parameters
+    ----------
+    config
+        Where it is.
+    create
+        Whether a SQLite file may be created and brought to the current schema: for commands that write what a
+        person hands in. PostgreSQL is migrated by ``adsml migrate`` alone, once a release.
+
+    Raises
+    ------
+    FailedPrecondition
+        If the schema is not the one this version needs; says how to get it.
+    Unavailable
+        If it can't be reached.
+    """
+    database = Database.open(config.database_url)
+    try:
+        if create and database.dialect == "sqlite" and not database.schema_state().usable:
+            database.migrate()
+        database.require_schema()
+        yield database
+    finally:
+        database.close()
+
+
+def open_registry(config: Settings, database: Database) -> ModelRegistry:
+    """The model registry on an open database."""
+    return ModelRegistry(database, ArtifactStore(config.artifact_url, cache_dir=config.cache_dir))

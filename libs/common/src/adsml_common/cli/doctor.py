@@ -1,0 +1,146 @@
+"""`adsml doctor`: whether this installation is able to work."""
+
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+from adsml_common.cli import family
+from adsml_common.cli.context import settings
+from adsml_common.cli.exits import Exit
+from adsml_common.cli.output import JsonOption, console, print_json, table
+from adsml_common.database import Database
+from adsml_common.domain.errors import AdsmlError
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.models import ModelStatus, ModelVersion
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.settings import Settings
+
+
+class Health(StrEnum):
+    """Outcome of one check."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at.
+
+    Attributes
+    ----------
+    name
+        What was checked.
+    health
+        How it went.
+    detail
+        What was found and, where it failed, the cure.
+    """
+
+    name: str
+    health: Health
+    detail: str
+
+
+def _attempt(name: str, cure: str, work: Callable[[], str]) -> Check:
+    try:
+        return Check(name, Health.OK, work())
+    except AdsmlError as error:
+        return Check(name, Health.FAILED, f"{error.message}. {cure}")
+    except OSError as error:
+        return Check(name, Health.FAILED, f"{error}. {cure}")
+
+
+def _reach(database: Database) -> str:
+    database.ping()
+    return f"{database.shown} answers"
+
+
+def _schema(database: Database) -> Check:
+    state = database.schema_state()
+    if state.usable:
+        return Check("schema current", Health.OK, f"revision {state.current} ({state.status})")
+    detail = f"{state.current or 'empty'}, this version needs {state.head}. Run: adsml migrate"
+    return Check("schema current", Health.FAILED, detail)
+
+
+def _artifacts_writable(store: ArtifactStore) -> str:
+    key = f"doctor/{uuid.uuid4()}"
+    store.put(key, b"adsml doctor")
+    store.delete(key)
+    return "wrote and removed a file"
+
+
+def _read(registry: ModelRegistry, model: ModelVersion, one: family.Family | None) -> str:
+    bundle = registry.read(model)
+    if one is None or one.check_model is None:
+        return "intact (its family isn't installed here, so it was not parsed)"
+    one.check_model(model, bundle)
+    return "loads"
+
+
+def _models(registry: ModelRegistry) -> list[Check]:
+    """Every active model read, checked against its sha256 and parsed as its service would."""
+    families = family.installed()
+    found = [
+        _attempt(
+            f"model {model.name} version {model.version}",
+            f"Retrain it, or: adsml models rollback {model.name}",
+            partial(_read, registry, model, families.get(model.name.split("/")[0])),
+        )
+        for model in registry.iterate(status=ModelStatus.ACTIVE)
+    ]
+    return found or [
+        Check("models loadable", Health.SKIPPED, "no active model yet; train one with: adsml train")
+    ]
+
+
+def examine(config: Settings) -> list[Check]:
+    """Every check, in the order in which one needs the other."""
+    families = ", ".join(family.installed()) or "none"
+    checks = [Check("families installed", Health.OK if families != "none" else Health.FAILED, families)]
+    store = ArtifactStore(config.artifact_url, cache_dir=config.cache_dir)
+    artifacts = _attempt(
+        "artifact store writable",
+        "Check ADSML_ARTIFACT_URL and its permissions",
+        lambda: _artifacts_writable(store),
+    )
+    try:
+        database = Database.open(config.database_url)
+    except AdsmlError as error:
+        return [*checks, Check("database reachable", Health.FAILED, error.message), artifacts]
+    try:
+        reachable = _attempt(
+            "database reachable",
+            "Check ADSML_DATABASE_URL and that the server is up",
+            partial(_reach, database),
+        )
+        checks.append(reachable)
+        if reachable.health is Health.OK:
+            checks.append(_schema(database))
+        checks.append(artifacts)
+        if all(check.health is Health.OK for check in checks):
+            checks += _models(ModelRegistry(database, store))
+    finally:
+        database.close()
+    return checks
+
+
+def doctor(json_output: JsonOption = False) -> None:
+    """Check the database, its schema, the artifact store and every active model."""
+    config = settings()
+    checks = examine(config)
+    healthy = all(check.health is not Health.FAILED for check in checks)
+    if json_output:
+        print_json({"healthy": healthy, "settings": config.masked(), "checks": checks})
+    else:
+        colour = {Health.OK: "green", Health.FAILED: "bold red", Health.SKIPPED: "yellow"}
+        rows = [(c.name, f"[{colour[c.health]}]{c.health}[/]", c.detail) for c in checks]
+        table("adsml doctor", ("check", "", "detail"), rows)
+        console.print("all is well" if healthy else "[bold red]something needs a cure[/]")
+    if not healthy:
+        sys.exit(Exit.FAILED)

@@ -1,0 +1,62 @@
+"""What a service adds to the `adsml` command."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+from adsml_common.domain.errors import NotFound
+from adsml_common.registry.bundle import Bundle
+from adsml_common.registry.models import ModelVersion
+
+GROUP = "adsml.families"
+ORDER = ("classifier", "forecasting", "anomaly", "impact")
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One family's commands. Modules that define one import nothing heavy at the top.
+
+    Attributes
+    ----------
+    name
+        ``"classifier"``, ``"forecasting"``, ``"anomaly"`` or ``"impact"``.
+    serve
+        Runs the service until it has drained; returns the process' exit status.
+    train, evaluate
+        ``adsml train NAME`` and ``adsml evaluate NAME``: functions with Typer annotations.
+    commands
+        ``adsml NAME``, likewise.
+    check_model
+        Parses a model's bundle as the service would, raising what the service would raise.
+    """
+
+    name: str
+    serve: Callable[[], int]
+    train: Mapping[str, Command] = field(default_factory=dict)
+    evaluate: Mapping[str, Command] = field(default_factory=dict)
+    commands: Mapping[str, Command] = field(default_factory=dict)
+    check_model: Callable[[ModelVersion, Bundle], object] | None = None
+
+
+def installed() -> dict[str, Family]:
+    """The families installed in this environment, by name, in the order of `ORDER`."""
+    found: dict[str, Family] = {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+    return dict(sorted(found.items(), key=lambda item: (*ORDER, item[0]).index(item[0])))
+
+
+def family(name: str) -> Family:
+    """One installed family.
+
+    Raises
+    ------
+    NotFound
+        If it isn't installed here; says which distribution to install.
+    """
+    found = installed()
+    if name not in found:
+        here = ", ".join(found) or "none"
+        raise NotFound(f"no family {name!r} in this environment (installed: {here}); install adsml-{name}")
+    return found[name]

@@ -1,0 +1,59 @@
+"""`adsml runs`: what the training jobs did."""
+
+from typing import Annotated
+
+import typer
+
+from adsml_common.cli.context import open_database, settings
+from adsml_common.cli.output import JsonOption, print_json, table
+from adsml_common.training.runs import TrainingRuns
+
+app = typer.Typer(no_args_is_help=True, help="Training runs: list, show.")
+
+
+@app.command("list")
+def list_(
+    job: Annotated[str | None, typer.Option(help="Only this job, e.g. classifiers.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 50,
+    json_output: JsonOption = False,
+) -> None:
+    """List training runs, newest first."""
+    with open_database(settings()) as database:
+        found = TrainingRuns(database).list(job=job, limit=limit)
+    if json_output:
+        print_json({"runs": found})
+        return
+    table(
+        "Training runs",
+        ("run", "job", "status", "trained", "skipped", "failed", "shards", "accepted"),
+        [
+            (r.run_id, r.job, r.status, r.counts.trained, r.counts.skipped, r.counts.failed, r.shard_count,
+             f"{r.created_at:%Y-%m-%d %H:%M:%S}")
+            for r in found
+        ],
+        right=("trained", "skipped", "failed", "shards"),
+    )  # fmt: skip
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(help="Id of the run, from: adsml runs list.")],
+    json_output: JsonOption = False,
+) -> None:
+    """Show one run, entity by entity."""
+    with open_database(settings()) as database:
+        runs = TrainingRuns(database)
+        run = runs.get(run_id)
+        items = runs.items(run_id)
+    if json_output:
+        print_json({"run": run, "items": items})
+        return
+    table(
+        f"{run.job} {run.run_id}: {run.status}",
+        ("item", "status", "seconds", "model", "reason"),
+        [
+            (i.key, i.status, "" if i.seconds is None else f"{i.seconds:.2f}", i.model_name, i.reason)
+            for i in items
+        ],
+        right=("seconds",),
+    )
