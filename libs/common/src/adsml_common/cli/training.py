@@ -6,20 +6,19 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adsml_common.cli.context import open_database, open_registry, settings
 from adsml_common.cli.output import JsonOption, console, print_json
-from adsml_common.database import Database
 from adsml_common.domain.errors import InvalidInput
-from adsml_common.registry.registry import ModelRegistry
-from adsml_common.store.metrics import MetricStore
-from adsml_common.training.attempt import TrainOne
-from adsml_common.training.job import run_job
-from adsml_common.training.records import Item, TrainingRun, run_id_of
-from adsml_common.training.runs import TrainingRuns
+
+if TYPE_CHECKING:
+    from adsml_common.database import Database
+    from adsml_common.registry.registry import ModelRegistry
+    from adsml_common.training.attempt import TrainOne
+    from adsml_common.training.records import Item, TrainingRun
 
 __all__ = [
     "ConfigOption", "JsonOption", "RequestOption", "ShardCountOption", "ShardIndexOption", "Workshop", "train",
@@ -50,15 +49,15 @@ class Workshop:
         The run that models are to be registered under.
     """
 
-    database: Database
-    registry: ModelRegistry
+    database: "Database"
+    registry: "ModelRegistry"
     config_ids: Sequence[int]
     run_id: str
 
 
 def train(
     job: str,
-    prepare: Callable[[Workshop], tuple[Sequence[Item], TrainOne]],
+    prepare: "Callable[[Workshop], tuple[Sequence[Item], TrainOne]]",
     *,
     config_id: str,
     request_id: str | None,
@@ -93,12 +92,18 @@ def train(
     """
     if shard_index >= shard_count:
         raise InvalidInput.at("--shard-index", f"is {shard_index}; expected 0 to {shard_count - 1}")
+    from adsml_common.serving import logs  # noqa: PLC0415
+    from adsml_common.training.job import run_job  # noqa: PLC0415
+    from adsml_common.training.records import run_id_of  # noqa: PLC0415
+    from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
+
     request = request_id or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     stop = threading.Event()
     # What is in work is finished and kept; the same request goes on later.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     config = settings()
+    logs.configure(form=config.log_format, level=config.log_level)
     with open_database(config) as database:
         workshop = Workshop(
             database, open_registry(config, database), _accounts(database, config_id), run_id_of(job, request)
@@ -123,7 +128,9 @@ def train(
     sys.exit(run.exit_status or 0)
 
 
-def _accounts(database: Database, config_id: str) -> list[int]:
+def _accounts(database: "Database", config_id: str) -> list[int]:
+    from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
+
     stored = MetricStore(database).config_ids()
     if config_id == "all":
         return stored
@@ -137,6 +144,6 @@ def _accounts(database: Database, config_id: str) -> list[int]:
     return [wanted]
 
 
-def _advise(run: TrainingRun) -> None:
+def _advise(run: "TrainingRun") -> None:
     if run.counts.failed or run.counts.skipped:
         console.print(f"why each was skipped or failed: adsml runs show {run.run_id}")
