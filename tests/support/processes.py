@@ -1,43 +1,73 @@
-"""Real processes that start fast: forked from a server that has imported what they need."""
+"""Servers in processes of their own."""
 
-import multiprocessing
+import contextlib
 import os
-from collections.abc import Callable
-from multiprocessing import forkserver
-from multiprocessing.context import ForkServerProcess
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["support.crashing", "support.jobs", "support.racing"])
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from support.serving import SECONDS, eventually
 
-def start(target: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
-    """Run an importable function in a process of its own."""
-    _ensure_server()
-    process = _CONTEXT.Process(target=target, args=arguments)
-    process.start()
-    return process
+SCRIPT = Path(__file__).with_name("server_process.py")
 
 
-def finish(process: ForkServerProcess, *, seconds: float = 120) -> int:
-    """Wait for its end; its exit status, negative for a signal."""
-    process.join(seconds)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-        raise TimeoutError(f"{process.name} did not end within {seconds} s")
-    return process.exitcode
+class ServerProcess:
+    """A server in a process of its own."""
+
+    def __init__(self, port: int, **environment: str) -> None:
+        self.port = port
+        self.target = f"127.0.0.1:{port}"
+        self._process = subprocess.Popen(
+            [sys.executable, str(SCRIPT)],
+            env={**os.environ, "ADSML_PORT": str(port), **environment},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.errors = ""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def serving(self) -> bool:
+        """Whether it says so."""
+        assert self._process.poll() is None, self._process.stderr and self._process.stderr.read()
+        with grpc.insecure_channel(self.target) as channel:
+            try:
+                stub = health_pb2_grpc.HealthStub(channel)
+                answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+            except grpc.RpcError:
+                return False
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def wait_until_serving(self) -> "ServerProcess":
+        eventually(self.serving, within=60.0)
+        return self
+
+    def terminate(self) -> None:
+        """Ask it to go, as Kubernetes does."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Its exit status."""
+        _, self.errors = self._process.communicate(timeout=60.0)
+        return self._process.returncode
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate(timeout=SECONDS)
 
 
-def _ensure_server() -> None:
-    # Python 3.11's server is not told where our modules are before it imports them.
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+@contextlib.contextmanager
+def server_process(port: int, **environment: str) -> Iterator[ServerProcess]:
+    """Start one, and end it whatever happens."""
+    process = ServerProcess(port, **environment)
     try:
-        forkserver.ensure_running()
+        yield process.wait_until_serving()
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        process.kill()

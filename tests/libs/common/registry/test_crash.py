@@ -12,7 +12,7 @@ from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
 from support import crashing, racing
 from support.models import NAME, activated, value_of
-from support.processes import finish, start
+from support.forked import finish, start
 
 # Up to and including the commit of the activation, the version before serves.
 POINTS = {

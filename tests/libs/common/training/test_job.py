@@ -39,7 +39,7 @@ from adsml_common.training.runs import TrainingRuns
 from rich.console import Console
 from support import jobs
 from support.jobs import JOB, PACE, double, items
-from support.processes import finish, start
+from support.forked import finish, start
 from support.proxy import Cable
 
 TRAINED = ItemResult(ItemStatus.TRAINED)

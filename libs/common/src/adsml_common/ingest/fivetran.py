@@ -32,8 +32,12 @@ def table_of(sheet: Sheet) -> str | None:
         return VALUES if "action_values" in stem else ACTIONS
     if {"ad_id", "date", "spend", "impressions"} <= names and "entity_type" not in names:
         return BASIC
-    if "id" not in names or not {"updated_time", "_fivetran_synced"} & names:
-        return None
+    if "id" in names and {"updated_time", "_fivetran_synced"} & names:
+        return _history_of(names, stem)
+    return None
+
+
+def _history_of(names: set[str], stem: str) -> str:
     if "account_id" not in names:
         return "account_history"
     if "ad_set_id" in names:
@@ -113,9 +117,9 @@ def _actions(sheet: Sheet, options: ImportOptions) -> Table:
 
 def _history(sheet: Sheet, name: str) -> Table:
     columns = {
-        "id": "id", "adset_id": "ad_set_id", "campaign_id": "campaign_id", "name": "name", "account": "account_id",
-        "status": "status", "objective": "objective", "updated": "updated_time", "stamp": "_fivetran_synced",
-        "daily_budget": "daily_budget", "lifetime_budget": "lifetime_budget",
+        "id": "id", "adset_id": "ad_set_id", "campaign_id": "campaign_id", "account": "account_id",
+        "name": "name", "status": "status", "objective": "objective", "updated": "updated_time",
+        "stamp": "_fivetran_synced", "daily_budget": "daily_budget", "lifetime_budget": "lifetime_budget",
     }  # fmt: skip
     fields = {field: at for field, column in columns.items() if (at := sheet.position(column)) is not None}
     return _table(sheet, fields, name, ImportOptions(), Kind.HISTORY, [], level=HISTORIES[name])

@@ -42,7 +42,8 @@ _ENGLISH: Final = {
 }
 _FRENCH: Final = {
     "campaign_id": "ID de campagne|ID de la campagne|Identifiant de la campagne|ID campagne",
-    "adset_id": "ID de l'ensemble de publicités|Identifiant de l'ensemble de publicités|ID ensemble de publicités",
+    "adset_id": "ID de l'ensemble de publicités|Identifiant de l'ensemble de publicités|"
+    "ID ensemble de publicités",
     "ad_id": "ID de la publicité|Identifiant de la publicité|ID publicité",
     "campaign_name": "Nom de la campagne|Campagne",
     "adset_name": "Nom de l'ensemble de publicités|Ensemble de publicités",

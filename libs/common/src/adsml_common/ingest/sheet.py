@@ -1,26 +1,19 @@
-"""Tables with named columns, delimited or Parquet, as one thing to the readers."""
+"""Tables with named columns, delimited or (see `parquet`) not, as one thing to the readers."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from adsml_common.domain.errors import FailedPrecondition
 from adsml_common.ingest.batch import Batch, Fault
 from adsml_common.ingest.delimited import Header, Records, read_header, read_records
 from adsml_common.ingest.problems import Problem, Refusal
 from adsml_common.ingest.source import Advance, TextSource, ignore
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-PARQUET_MAGIC: Final = b"PAR1"
-_PARQUET_ROWS: Final = 1 << 15
 SAMPLE: Final = 2_000
 """Rows looked at to find out how numbers and dates are written."""
 
@@ -111,95 +104,27 @@ def _quoted(cell: str, delimiter: str) -> str:
 
 def _batch(records: Records, header: Header, fields: Mapping[str, int]) -> Batch:
     rows, width = records.rows, len(header.names)
-    left_out = np.fromiter((not any(row) for row in rows), dtype=np.bool_, count=len(rows))
+    left_out = np.zeros(len(rows), dtype=np.bool_)
+    left_out[[index for index, row in enumerate(rows) if not (row and row[0]) and not any(row)]] = True
     faults: list[Fault] = []
-    for index, row in enumerate(rows):
-        if len(row) == width:
-            continue
-        if len(row) > width and not any(row[width:]):
-            continue  # a delimiter too many at the end says nothing
-        if not left_out[index]:
-            what = f"has {len(row)} cells where the header has {width}"
-            cure = (
-                f"quote cells that contain '{header.delimiter}'"
-                if len(row) > width
-                else "write the missing cells"
-            )
-            faults.append(Fault(index, None, None, "ragged_row", what, cure))
-        rows[index] = row + [""] * (width - len(row))
+    if set(map(len, rows)) != {width}:
+        faults = _mend(rows, left_out, header)
     cells: Cells = {field: [row[position] for row in rows] for field, position in fields.items()}
     return Batch(records.lines, cells, records.raw, faults, left_out)
 
 
-def open_parquet(path: Path) -> Sheet:
-    """The table of a Parquet file.
-
-    Raises
-    ------
-    Refusal
-        If it is damaged.
-    FailedPrecondition
-        If pyarrow is not installed.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ModuleNotFoundError:
-        raise FailedPrecondition(
-            "Parquet files need pyarrow: install adsml-common[ingest], or import a CSV file"
-        ) from None
-
-    def damaged(error: Exception) -> Refusal:
-        what = f"is a damaged Parquet file ({str(error).splitlines()[0][:120]})"
-        return Refusal(Problem(str(path), "bad_parquet", what, "export it again"))
-
-    try:
-        with pq.ParquetFile(path) as file:
-            names = tuple(file.schema_arrow.names)
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(error) from None
-
-    def read(fields: Mapping[str, int], advance: Advance) -> Iterator[Batch]:
-        columns = [names[position] for position in fields.values()]
-        size, told = path.stat().st_size, 0
-        try:
-            with pq.ParquetFile(path) as file:
-                total, seen = max(file.metadata.num_rows, 1), 0
-                for chunk in file.iter_batches(batch_size=_PARQUET_ROWS, columns=columns):
-                    yield _arrow_batch(chunk, fields, names, first=seen + 1)
-                    seen += chunk.num_rows
-                    advance(size * seen // total - told)
-                    told = size * seen // total
-                advance(size - told)
-        except (pa.ArrowException, OSError) as error:
-            raise damaged(error) from None
-
-    return Sheet(path=path, names=names, read=read, place="row")
-
-
-def _arrow_batch(
-    chunk: "pa.RecordBatch", fields: Mapping[str, int], names: Sequence[str], *, first: int
-) -> Batch:
-    columns = {name: chunk.column(name) for name in chunk.schema.names}
-
-    def raw(row: int) -> str:
-        return json.dumps({name: column[row].as_py() for name, column in columns.items()}, default=str)
-
-    lines = np.arange(first, first + chunk.num_rows, dtype=np.int64)
-    cells: Cells = {field: _arrow_cells(columns[names[position]]) for field, position in fields.items()}
-    return Batch(lines, cells, raw)
-
-
-def _arrow_cells(column: "pa.Array[Any]") -> Sequence[Any] | npt.NDArray[Any]:
-    """Typed where the type says what a cell is; else a list."""
-    import pyarrow as pa
-
-    kind = column.type
-    if pa.types.is_decimal(kind):
-        column, kind = column.cast(pa.float64()), pa.float64()
-    if pa.types.is_floating(kind):
-        return column.to_numpy(zero_copy_only=False).astype(np.float64)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return column.cast(pa.timestamp("us"), safe=False).to_numpy(zero_copy_only=False)
-    cells: list[Any] = column.to_pylist()
-    return cells
+def _mend(rows: list[list[str]], left_out: npt.NDArray[np.bool_], header: Header) -> list[Fault]:
+    """Give every row as many cells as the header has; faults of those that had others."""
+    width = len(header.names)
+    faults: list[Fault] = []
+    for index, row in enumerate(rows):
+        if len(row) == width:
+            continue
+        # A delimiter too many at the end says nothing.
+        if not left_out[index] and (len(row) < width or any(row[width:])):
+            what = f"has {len(row)} cells where the header has {width}"
+            quote = f"quote cells that contain '{header.delimiter}'"
+            cure = quote if len(row) > width else "write the missing cells"
+            faults.append(Fault(index, None, None, "ragged_row", what, cure))
+        rows[index] = row + [""] * (width - len(row))
+    return faults

@@ -22,6 +22,8 @@ BLANK: Final = -1
 BAD: Final = -2
 """Code of a cell that can't be an id."""
 MAX_ID: Final = 64
+HAS_BUDGET: Final = "has_budget"
+"""Fact of a campaign: whether the budget is set on it, and so shared by its ad sets."""
 _EXACT: Final = 2**53
 _ROUNDED: Final = re.compile(r"\d[.,]\d+[eE]\+\d+", re.ASCII)
 _FLOAT: Final = re.compile(r"(\d+)\.0", re.ASCII)
@@ -157,7 +159,9 @@ class Tree:
                 found[index] = self.code(level, entity_id)
         return found[codes]
 
-    def named(self, level: int, names: Sequence[Sequence[Any]], *, blanks: frozenset[str]) -> Codes:
+    def named(
+        self, level: int, names: Sequence[Sequence[Any] | npt.NDArray[Any]], *, blanks: frozenset[str]
+    ) -> Codes:
         """Numbers of entities named by a path: the names of each level down to theirs."""
         joined = ["\x1f".join(str(name).strip() for name in row) for row in zip(*names, strict=True)]
         codes, distinct = factorize(joined)
@@ -189,7 +193,15 @@ class Tree:
         """Note that a good row names these."""
         self._used[codes[codes >= 0]] = True
 
-    def describe(self, codes: Codes, when: npt.NDArray[Any], field: str, cells: Sequence[Any]) -> None:
+    def describe(
+        self,
+        codes: Codes,
+        when: npt.NDArray[Any],
+        field: str,
+        cells: Sequence[Any],
+        *,
+        blanks: frozenset[str] = frozenset({""}),
+    ) -> None:
         """Note what rows say of entities; what is said last in time stands.
 
         Parameters
@@ -198,24 +210,27 @@ class Tree:
             shape (rows,); who and of which day (or moment).
         field
             An attribute of `Entity`.
-        cells
-            What; blank says nothing.
+        cells, blanks
+            What; None and these say nothing.
         """
-        order = np.lexsort((when, codes))
+        said = np.fromiter((cell is not None and cell not in blanks for cell in cells), np.bool_, len(cells))
+        rows = np.flatnonzero(said & (codes >= 0))
+        order = rows[np.lexsort((when[rows], codes[rows]))]
         last = order[np.append(codes[order][1:] != codes[order][:-1], True)] if len(order) else order
-        for row in last:
-            code, value = int(codes[row]), cells[row]
-            text = value.strip() if isinstance(value, str) else value
-            if code < 0 or text is None or text == "":
-                continue
-            facts = self._facts.setdefault(code, {})
+        for row in last.tolist():
+            facts = self._facts.setdefault(int(codes[row]), {})
             if field not in facts or facts[field][0] <= when[row]:
-                facts[field] = (float(when[row]), text)
+                value = cells[row]
+                facts[field] = (float(when[row]), value.strip() if isinstance(value, str) else value)
 
     def fact(self, code: int, field: str) -> Any:
         """What is known of an entity; None if nothing."""
         found = self._facts.get(code, {}).get(field)
         return found[1] if found else None
+
+    def id_of(self, code: int) -> str:
+        """Id of one entity."""
+        return self._ids[code]
 
     @property
     def ids(self) -> npt.NDArray[np.object_]:
@@ -253,12 +268,12 @@ class Tree:
     def _entity(self, config_id: int, code: int) -> Entity:
         parent = int(self._parents[code])
         level = LEVELS[self._levels[code]]
-        budget = self.fact(parent, "has_budget") if parent >= 0 and level.parent_type is LEVELS[0] else None
+        shared = self.fact(parent, HAS_BUDGET) if parent >= 0 and level.parent_type is LEVELS[0] else None
         return Entity(
             ref=EntityRef(config_id, level, self._ids[code]),
             parent_id=self._ids[parent] if parent >= 0 else None,
             name=self.fact(code, "name"),
             status=self.fact(code, "status"),
             objective=self.fact(code, "objective"),
-            shares_budget=budget,
+            shares_budget=shared,
         )

@@ -38,10 +38,22 @@ class AccountLoad:
         lock_account(database, connection, config_id)
         staging.prepare(connection)
 
-    def add(self, frame: pd.DataFrame) -> UpsertCounts:
+    def add(
+        self, frame: pd.DataFrame, *, source: str | None = None, keep_others: bool = False
+    ) -> UpsertCounts:
         """Insert or update the rows of a daily frame (see `adsml_common.domain.daily`).
 
         A later frame may hold a day again; the later one stays.
+
+        Parameters
+        ----------
+        frame
+            The rows.
+        source
+            Where they come from, if not from where the load as a whole does.
+        keep_others
+            Leave rows that are stored under another source as they are, and count them as unchanged: for
+            rows that are derived, which must not replace what was reported.
 
         Raises
         ------
@@ -59,7 +71,12 @@ class AccountLoad:
             known = name in frame.columns
             columns[name] = frame[name].to_numpy(np.float64) if known else np.full(len(frame), np.nan)
         staging.stage(self._connection, columns)
-        counts = staging.merge(self._connection, source=self._source, loaded_at=self._loaded_at)
+        counts = staging.merge(
+            self._connection,
+            source=source or self._source,
+            loaded_at=self._loaded_at,
+            keep_others=keep_others,
+        )
         if counts.changed:
             for entity_type, first, last in staging.changed_levels(self._connection):
                 revision = self._next_revision(entity_type, first, last)

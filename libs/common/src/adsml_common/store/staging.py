@@ -83,12 +83,16 @@ def _plain(values: npt.NDArray[Any], kind: str) -> list[Any]:
     return list(values.tolist())
 
 
-def merge(connection: Connection, *, source: str, loaded_at: datetime) -> UpsertCounts:
+def merge(
+    connection: Connection, *, source: str, loaded_at: datetime, keep_others: bool = False
+) -> UpsertCounts:
     """Write what is staged and differs from what is stored; what is the same leaves the temporary table.
 
-    The caller holds the account's lock, so nobody else writes its rows between the statements.
+    With `keep_others`, so does what is stored under another source. The caller holds the account's lock, so
+    nobody else writes its rows between the statements.
     """
-    same = sa.select(sa.literal(1)).where(_SAME_KEY, _SAME_VALUES)
+    settled = sa.or_(_SAME_VALUES, daily_metrics.c.source != source) if keep_others else _SAME_VALUES
+    same = sa.select(sa.literal(1)).where(_SAME_KEY, settled)
     unchanged = connection.execute(_STAGED.delete().where(same.exists())).rowcount
     updated = connection.execute(
         sa.select(sa.func.count()).select_from(_STAGED.join(daily_metrics, _SAME_KEY))
