@@ -1,7 +1,7 @@
 """How fast exports come in, and whether memory stays flat: 250,000 and 1,000,000 daily rows.
 
-Each run is a process of its own, so that its peak memory is its own. A PostgreSQL server with default settings is
-started for it, unless ADSML_BENCH_POSTGRESQL_URL names one. Writes benchmarks/results/import.json.
+Each run is a process of its own, so that its peak memory is its own. A PostgreSQL server with default settings
+is started for it, unless ADSML_BENCH_POSTGRESQL_URL names one. Writes benchmarks/results/import.json.
 """
 
 import argparse
@@ -103,7 +103,7 @@ def database_url(kind: str, directory: Path) -> Iterator[str]:
     import psycopg
     from sqlalchemy.engine import make_url
 
-    with _server(directory) as server:
+    with _server() as server:
         name = f"adsml_bench_{uuid.uuid4().hex}"
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
@@ -117,7 +117,7 @@ def database_url(kind: str, directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _server(directory: Path) -> Iterator[str]:
+def _server() -> Iterator[str]:
     given = os.environ.get("ADSML_BENCH_POSTGRESQL_URL")
     if given:
         yield given
@@ -151,7 +151,6 @@ def measure(directory: Path) -> list[dict[str, Any]]:
                     done = subprocess.run(command, check=True, capture_output=True, text=True)
                     told = json.loads(done.stdout)
                     runs.append({"file": kind, "database": database, "import": step, **told})
-                    print(json.dumps(runs[-1]), file=sys.stderr)
             path.unlink()
     return runs
 
