@@ -48,18 +48,19 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
         notes.append(
             f"no ids of {' and '.join(named)}: their names are used as ids, so a new name is a new entity"
         )
-    fields |= _date_fields(sheet, found)
-    for field in ("spend", "impressions"):
-        position = found.first(field)
-        if position is None:
-            raise sheet.missing(field, f"add the column {headers.LANGUAGES['English'][field]} to the report")
-        fields[field] = position
-    for field in ("reach", "account", "objective", "currency"):
-        position = found.first(field)
-        if position is not None:
-            fields[field] = position
-    _add_clicks(sheet, found, fields, options, notes)
-    by_indicator = _add_leads(sheet, found, fields, options, notes)
+    Refusal.all_of(
+        lambda: fields.update(_date_fields(sheet, found)),
+        lambda: fields.update(spend=_needed(sheet, found, "spend")),
+        lambda: fields.update(impressions=_needed(sheet, found, "impressions")),
+        lambda: _add_clicks(sheet, found, fields, options, notes),
+        lambda: _add_leads(sheet, found, fields, options, notes),
+    )
+    by_indicator = "indicator" in fields
+    fields |= {
+        field: at
+        for field in ("reach", "account", "objective", "currency")
+        if (at := found.first(field)) is not None
+    }
     breakdowns = tuple(sheet.names[position] for position in found.fields.get("breakdown", ()))
     parts = {f"part{index}": position for index, position in enumerate(found.fields.get("breakdown", ()))}
     if breakdowns:
@@ -118,6 +119,14 @@ def _entity_fields(found: Recognised) -> dict[str, int]:
     return {name: at for name in names if (at := found.first(name)) is not None}
 
 
+def _needed(sheet: Sheet, found: Recognised, field: str) -> int:
+    position = found.first(field)
+    if position is None:
+        name = headers.LANGUAGES["English"][field].split("|")[0]
+        raise sheet.missing(field, f"add the column {name} to the report")
+    return position
+
+
 def _date_fields(sheet: Sheet, found: Recognised) -> dict[str, int]:
     """The day, or else the ends of the report, which must be one day in every row."""
     day, starts, ends = found.first("date"), found.first("starts"), found.first("ends")
@@ -148,23 +157,23 @@ def _add_clicks(
 
 def _add_leads(
     sheet: Sheet, found: Recognised, fields: dict[str, int], options: ImportOptions, notes: list[str]
-) -> bool:
-    """Settle where leads come from; True if from results whose indicator says what they are."""
+) -> None:
+    """Settle where leads come from: their own column, or results whose indicator says that they are leads."""
     if options.leads_column is not None:
         position = sheet.position(options.leads_column)
         if position is None:
             raise sheet.missing(f"leads called '{options.leads_column}'", "check --leads-column")
         fields["leads"] = position
-        return False
+        return
     position = found.first("leads")
     if position is not None:
         fields["leads"] = position
-        return False
+        return
     results, indicator = found.first("results"), found.first("indicator")
     if results is not None and indicator is not None:
         fields["results"], fields["indicator"] = results, indicator
         notes.append(f"leads are {sheet.names[results]} where {sheet.names[indicator]} says lead, else 0")
-        return True
+        return
     if "leads" not in options.assume_zero:
         cure = (
             "add the column Leads to the report, name the one that holds them with --leads-column, "
@@ -172,7 +181,6 @@ def _add_leads(
         )
         raise sheet.missing("leads", cure)
     notes.append("no column of leads: taken as 0, as asked")
-    return False
 
 
 def _count_leads(cells: Cells) -> None:

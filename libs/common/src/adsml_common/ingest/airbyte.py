@@ -2,8 +2,8 @@
 
 Envelopes are those of Airbyte's protocol (``{"type": "RECORD", "record": {...}}``) and of its destinations
 (``_airbyte_ab_id, _airbyte_emitted_at, _airbyte_data``; since version 2 of the destinations
-``_airbyte_raw_id, _airbyte_extracted_at, _airbyte_meta, _airbyte_data``). An append-only sync fetches the last
-days again and again: of two rows for one entity and day the one fetched last counts.
+``_airbyte_raw_id, _airbyte_extracted_at, _airbyte_meta, _airbyte_data``). An append-only sync fetches the
+last days again and again: of two rows for one entity and day the one fetched last counts.
 """
 
 import json

@@ -7,6 +7,7 @@ seen by the same code that reads everything else, so that line numbers are right
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -175,22 +176,34 @@ def _unclosed(source: TextSource, line: int) -> Refusal:
 
 def _parse(texts: list[str], delimiter: str, first: int) -> tuple[Records, int | None]:
     """Records of some lines, and the index of the line at which an unfinished last record starts."""
-    reader = csv.reader(texts, delimiter=delimiter)
-    rows: list[list[str]] = []
-    ends = [0]
     try:
-        for row in reader:
-            rows.append(row)
-            ends.append(reader.line_num)
-    except csv.Error:  # the cell limit of 128 KiB: a quote swallowed everything since
-        return Records(rows, np.array(ends[:-1], dtype=np.int64) + first, texts, first), ends[-1]
-    open_at = None
-    if rows and _is_open(texts[ends[-2] :], delimiter):
+        rows = list(csv.reader(texts, delimiter=delimiter))
+        whole = True
+    except csv.Error:  # a cell of more than 128 KiB: a quote swallowed everything since the last whole record
+        rows, whole = [], False
+    if whole and len(rows) == len(texts):
+        ends = list(range(len(rows) + 1))
+    else:
+        rows, ends = _along(texts, delimiter)
+    open_at = None if whole else ends[-1]
+    if whole and rows and _is_open(texts[ends[-2] :], delimiter):
         open_at = ends[-2]
         rows.pop()
         ends.pop()
     starts = np.array(ends[:-1], dtype=np.int64) + first
     return Records(rows, starts, texts[: ends[-1]], first), open_at
+
+
+def _along(texts: list[str], delimiter: str) -> tuple[list[list[str]], list[int]]:
+    """Records that may span lines, up to one that can't be parsed, and the number of lines before each."""
+    reader = csv.reader(texts, delimiter=delimiter)
+    rows: list[list[str]] = []
+    ends = [0]
+    with suppress(csv.Error):
+        for row in reader:
+            rows.append(row)
+            ends.append(reader.line_num)
+    return rows, ends
 
 
 def _is_open(texts: list[str], delimiter: str) -> bool:

@@ -118,8 +118,8 @@ def _actions(sheet: Sheet, options: ImportOptions) -> Table:
 def _history(sheet: Sheet, name: str) -> Table:
     columns = {
         "id": "id", "adset_id": "ad_set_id", "campaign_id": "campaign_id", "account": "account_id",
-        "name": "name", "status": "status", "objective": "objective", "updated": "updated_time", "stamp": "_fivetran_synced",
-        "daily_budget": "daily_budget", "lifetime_budget": "lifetime_budget",
+        "name": "name", "status": "status", "objective": "objective", "updated": "updated_time",
+        "stamp": "_fivetran_synced", "daily_budget": "daily_budget", "lifetime_budget": "lifetime_budget",
     }  # fmt: skip
     fields = {field: at for field, column in columns.items() if (at := sheet.position(column)) is not None}
     return _table(sheet, fields, name, ImportOptions(), Kind.HISTORY, [], level=HISTORIES[name])

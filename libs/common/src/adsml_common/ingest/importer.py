@@ -137,7 +137,7 @@ def _load(
 
 
 def _sources(reading: Reading) -> list[str]:
-    """Where each file's rows come from, for the store: their kind, and the file if it is the only one of it."""
+    """Where each file's rows come from, for the store: their kind, and the file if there is but one."""
     kinds = [str(file.table.format) if file.table else "" for file in reading.files]
     return [
         f"{kind}:{file.path.name}" if kinds.count(kind) == 1 else kind

@@ -40,56 +40,19 @@ COLUMNS: Final[Mapping[str, str]] = {
 IDS: Final = ("ad_id", "adset_id", "campaign_id")
 CLICKS: Final = {Clicks.ALL: "clicks", Clicks.LINK: "inline_link_clicks"}
 STAMPS: Final = ("_airbyte_extracted_at", "_airbyte_emitted_at")
-BREAKDOWNS: Final = frozenset(
-    {
-        "ad_format_asset",
-        "age",
-        "app_id",
-        "body_asset",
-        "call_to_action_asset",
-        "coarse_conversion_value",
-        "conversion_destination",
-        "country",
-        "description_asset",
-        "device_platform",
-        "dma",
-        "fidelity_type",
-        "frequency_value",
-        "gender",
-        "hourly_stats_aggregated_by_advertiser_time_zone",
-        "hourly_stats_aggregated_by_audience_time_zone",
-        "hsid",
-        "image_asset",
-        "impression_device",
-        "landing_destination",
-        "link_url_asset",
-        "mdsa_landing_destination",
-        "media_asset_url",
-        "media_creator",
-        "media_destination_url",
-        "media_format",
-        "media_origin_url",
-        "media_text_content",
-        "media_type",
-        "mmm",
-        "place_page_id",
-        "platform_position",
-        "postback_sequence_index",
-        "product_id",
-        "publisher_platform",
-        "redownload",
-        "region",
-        "signal_source_bucket",
-        "skan_campaign_id",
-        "skan_conversion_id",
-        "skan_version",
-        "title_asset",
-        "user_persona_id",
-        "user_persona_name",
-        "user_segment_key",
-        "video_asset",
-    }  # fmt: skip
-)
+BREAKDOWNS: Final = (
+    "ad_format_asset", "age", "app_id", "body_asset", "call_to_action_asset",
+    "coarse_conversion_value", "conversion_destination", "country", "description_asset",
+    "device_platform", "dma", "fidelity_type", "frequency_value", "gender",
+    "hourly_stats_aggregated_by_advertiser_time_zone",
+    "hourly_stats_aggregated_by_audience_time_zone", "hsid", "image_asset", "impression_device",
+    "landing_destination", "link_url_asset", "mdsa_landing_destination", "media_asset_url",
+    "media_creator", "media_destination_url", "media_format", "media_origin_url",
+    "media_text_content", "media_type", "mmm", "place_page_id", "platform_position",
+    "postback_sequence_index", "product_id", "publisher_platform", "redownload", "region",
+    "signal_source_bucket", "skan_campaign_id", "skan_conversion_id", "skan_version", "title_asset",
+    "user_persona_id", "user_persona_name", "user_segment_key", "video_asset",
+)  # fmt: skip
 """Fields by which the API parts an entity's day into several rows."""
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
 """The API leaves out what a row has none of."""
@@ -298,7 +261,7 @@ def make_plan(
         raise Refusal(Problem(file, "missing_column", what, cure))
     if not has_actions:
         notes.append("no row has actions: leads are taken as 0")
-    breakdowns = tuple(sorted(BREAKDOWNS & set(present)))
+    breakdowns = tuple(name for name in BREAKDOWNS if name in present)
     if breakdowns:
         notes.append(
             f"broken down by {', '.join(breakdowns)}: summed over them; reach can't be summed and is left out"

@@ -1,7 +1,7 @@
 """What is wrong with an export: where, what was expected, and what to do about it."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from adsml_common.domain.errors import FieldViolation, InvalidInput
@@ -67,13 +67,31 @@ class Refusal(InvalidInput):
 
     Attributes
     ----------
-    problem
+    problems
         Why.
     """
 
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        super().__init__([FieldViolation(problem.where, problem.text)])
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__([FieldViolation(problem.where, problem.text) for problem in problems])
+
+    @classmethod
+    def all_of(cls, *steps: Callable[[], object]) -> None:
+        """Take steps, and raise what all of them refuse at once.
+
+        Raises
+        ------
+        Refusal
+            With the problems of every step that raised one.
+        """
+        problems: list[Problem] = []
+        for step in steps:
+            try:
+                step()
+            except Refusal as refusal:
+                problems += refusal.problems
+        if problems:
+            raise cls(*problems)
 
 
 class Problems:

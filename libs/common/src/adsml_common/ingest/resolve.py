@@ -1,7 +1,7 @@
 """One row per entity and day out of all the rows that an export holds for it.
 
 A row fetched again later replaces the earlier one. Rows that say the same collapse. The parts of a breakdown
-are summed, except reach, which counts people and can't be. What contradicts itself is refused, with both lines.
+are summed, except reach, which counts people and can't be. Contradictions are refused, both lines named.
 """
 
 from dataclasses import dataclass

@@ -104,21 +104,27 @@ def _quoted(cell: str, delimiter: str) -> str:
 
 def _batch(records: Records, header: Header, fields: Mapping[str, int]) -> Batch:
     rows, width = records.rows, len(header.names)
-    left_out = np.fromiter((not any(row) for row in rows), dtype=np.bool_, count=len(rows))
+    left_out = np.zeros(len(rows), dtype=np.bool_)
+    left_out[[index for index, row in enumerate(rows) if not (row and row[0]) and not any(row)]] = True
+    faults: list[Fault] = []
+    if set(map(len, rows)) != {width}:
+        faults = _mend(rows, left_out, header)
+    cells: Cells = {field: [row[position] for row in rows] for field, position in fields.items()}
+    return Batch(records.lines, cells, records.raw, faults, left_out)
+
+
+def _mend(rows: list[list[str]], left_out: npt.NDArray[np.bool_], header: Header) -> list[Fault]:
+    """Give every row as many cells as the header has; faults of those that had others."""
+    width = len(header.names)
     faults: list[Fault] = []
     for index, row in enumerate(rows):
         if len(row) == width:
             continue
-        if len(row) > width and not any(row[width:]):
-            continue  # a delimiter too many at the end says nothing
-        if not left_out[index]:
+        # A delimiter too many at the end says nothing.
+        if not left_out[index] and (len(row) < width or any(row[width:])):
             what = f"has {len(row)} cells where the header has {width}"
-            cure = (
-                f"quote cells that contain '{header.delimiter}'"
-                if len(row) > width
-                else "write the missing cells"
-            )
+            quote = f"quote cells that contain '{header.delimiter}'"
+            cure = quote if len(row) > width else "write the missing cells"
             faults.append(Fault(index, None, None, "ragged_row", what, cure))
         rows[index] = row + [""] * (width - len(row))
-    cells: Cells = {field: [row[position] for row in rows] for field, position in fields.items()}
-    return Batch(records.lines, cells, records.raw, faults, left_out)
+    return faults

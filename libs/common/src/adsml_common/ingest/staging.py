@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 PARTS: Final = 64
+_HELD: Final = 1 << 17
+"""Rows kept in memory before they are written: few large writes instead of many small ones."""
 ROW: Final = np.dtype(
     [
         ("entity", np.int32),
@@ -33,8 +35,8 @@ ROW: Final = np.dtype(
 )
 """One staged row.
 
-``stamp``: when it was fetched (seconds since 1970; 0 unknown). ``cut``: by what its entity's day is parted (0:
-not at all), ``cell``: which part it is. ``kind``: see below. ``file``, ``line``: where it is from.
+``stamp``: when it was fetched (seconds since 1970; 0 unknown). ``cut``: by what its entity's day is parted
+(0: not at all), ``cell``: which part it is. ``kind``: see below. ``file``, ``line``: where it is from.
 """
 DAILY: Final = 0
 LEAD_TOTAL: Final = 1
@@ -55,6 +57,7 @@ class Staging:
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="adsml-import-")
+        self._held: dict[str, list[Rows]] = {}
 
     def __enter__(self) -> "Staging":
         return self
@@ -69,6 +72,16 @@ class Staging:
 
     def add(self, name: str, rows: Rows) -> None:
         """Append rows to the parts of their entities."""
+        held = self._held.setdefault(name, [])
+        held.append(rows)
+        if sum(map(len, held)) >= _HELD:
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        held = self._held.pop(name, [])
+        if not held:
+            return
+        rows = np.concatenate(held)
         part = rows["entity"] % PARTS
         order = np.argsort(part, kind="stable")
         ends = np.searchsorted(part[order], np.arange(PARTS + 1))
@@ -79,7 +92,8 @@ class Staging:
                     rows[chosen].tofile(stream)
 
     def parts(self, name: str) -> Iterator[Rows]:
-        """The parts that hold anything, one at a time."""
+        """The parts that hold anything, one at a time; nothing may be added to them meanwhile."""
+        self._flush(name)
         for index in range(PARTS):
             path = self._path(name, index)
             if path.exists():
@@ -87,6 +101,7 @@ class Staging:
 
     def drop(self, name: str) -> None:
         """Delete the parts of a name."""
+        self._held.pop(name, None)
         for index in range(PARTS):
             self._path(name, index).unlink(missing_ok=True)
 

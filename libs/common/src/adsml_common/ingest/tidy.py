@@ -4,6 +4,7 @@ from typing import Final
 
 from adsml_common.ingest.batch import Table
 from adsml_common.ingest.options import ZEROABLE, Format, ImportOptions
+from adsml_common.ingest.problems import Problem, Refusal
 from adsml_common.ingest.sheet import Sheet
 
 REQUIRED: Final = ("entity_type", "entity_id", "date", "spend", "impressions", "clicks", "leads")
@@ -27,6 +28,7 @@ def open_tidy(sheet: Sheet, options: ImportOptions) -> Table:
     """
     fields: dict[str, int] = {}
     notes: list[str] = []
+    absent: list[Problem] = []
     for name in (*REQUIRED, *OPTIONAL):
         position = sheet.position(name)
         if position is not None:
@@ -35,7 +37,9 @@ def open_tidy(sheet: Sheet, options: ImportOptions) -> Table:
             notes.append(f"no column {name}: taken as 0, as asked")
         elif name in REQUIRED:
             cure = f"{_CURE}; pass --assume-zero {name} if there are none" if name in ZEROABLE else _CURE
-            raise sheet.missing(name, cure)
+            absent += sheet.missing(name, cure).problems
+    if absent:
+        raise Refusal(*absent)
     if "parent_id" not in fields:
         notes.append("no column parent_id: the tree of campaigns, ad sets and ads stays as it is known")
     used = set(fields.values())

@@ -1,14 +1,10 @@
 """The model registry: which versions there are, which one serves, and who decided so."""
 
-import hashlib
-import secrets
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import timedelta
+from typing import Final
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
 
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
@@ -16,26 +12,23 @@ from adsml_common.domain.errors import (
     ArtifactCorrupt,
     FailedPrecondition,
     NotFound,
-    Unavailable,
     Violations,
 )
-from adsml_common.registry import queries, upkeep
+from adsml_common.registry import queries, registration, upkeep
 from adsml_common.registry.artifacts import ArtifactStore
-from adsml_common.registry.bundle import Bundle, pack, unpack
+from adsml_common.registry.bundle import Bundle, unpack
+from adsml_common.registry.lastknown import LastKnown
 from adsml_common.registry.models import (
     Candidate,
     ModelEvent,
     ModelEventType,
     ModelStatus,
     ModelVersion,
-    jsonable,
 )
 from adsml_common.registry.tables import ml_model_events as events
 from adsml_common.registry.tables import ml_trained_models as models
-from adsml_common.registry.versions import code_version, library_versions
 from adsml_common.store.keys import among
 
-_ATTEMPTS: Final = 50
 SWEEP_AGE: Final = timedelta(days=1)
 
 
@@ -45,11 +38,17 @@ class ModelRegistry:
     A version is registered in two steps, artifact first and row second, and activated in a third. Readers
     find versions by their rows, so a crash between two steps leaves nothing that a reader can see; a file
     without a row is swept.
+
+    Attributes
+    ----------
+    last_known
+        What this machine last heard of, for when the database is away.
     """
 
     def __init__(self, database: Database, artifacts: ArtifactStore) -> None:
         self._database = database
         self._artifacts = artifacts
+        self.last_known = LastKnown(artifacts.cache_dir / "active")
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -65,30 +64,7 @@ class ModelRegistry:
         Unavailable
             Database or artifact store do not answer; nothing is visible, try again.
         """
-        candidate.check()
-        if candidate.run_id is not None:
-            with self._database.read() as connection:
-                made = queries.version_of_run(connection, candidate.run_id, candidate.name)
-            if made is not None:
-                return made
-        bundle = Bundle.of(
-            model_type=candidate.model_type,
-            files=candidate.files,
-            feature_columns=candidate.feature_columns,
-            library_versions=library_versions(),
-        )
-        data = pack(bundle)
-        sha256 = hashlib.sha256(data).hexdigest()
-        # A key of its own for every attempt: whatever a crash leaves is never written to again, and the sweep
-        # never removes what a later attempt counts on.
-        key = f"{candidate.name}/{sha256[:16]}-{secrets.token_hex(6)}.zip"
-        self._artifacts.put(key, data)
-        with self._database.write() as connection:
-            version = self._insert(connection, candidate, bundle, key, sha256, len(data))
-        if version.artifact_uri != key:
-            # The same run was registered elsewhere meanwhile.
-            self._artifacts.delete(key)
-        return version
+        return registration.register(self._database, self._artifacts, candidate)
 
     def activate(self, name: str, version: int, *, actor: str, reason: str) -> ModelVersion:
         """Make a version the one that serves; the one that did is archived. Idempotent.
@@ -393,57 +369,6 @@ class ModelRegistry:
             return [queries.version_of(row) for row in connection.execute(query)]
 
     # -- inside ----------------------------------------------------------------------------------------------
-
-    def _insert(
-        self, connection: Connection, candidate: Candidate, bundle: Bundle, key: str, sha256: str, size: int
-    ) -> ModelVersion:
-        values: dict[str, Any] = {
-            "name": candidate.name,
-            "model_type": candidate.model_type,
-            "config_id": candidate.config_id,
-            "entity_type": candidate.entity_type.value if candidate.entity_type else None,
-            "entity_id": candidate.entity_id,
-            "artifact_uri": key,
-            "sha256": sha256,
-            "size_bytes": size,
-            "format_version": bundle.manifest.format_version,
-            "parameters": jsonable(candidate.parameters),
-            "feature_columns": list(candidate.feature_columns),
-            "training_metrics": jsonable(candidate.training_metrics),
-            "samples_count": candidate.samples_count,
-            "window_start": candidate.window_start,
-            "window_end": candidate.window_end,
-            "code_version": code_version(),
-            "library_versions": dict(bundle.manifest.library_versions),
-            "run_id": candidate.run_id,
-            "status": ModelStatus.READY.value,
-            "created_at": datetime.now(UTC),
-        }
-        for _ in range(_ATTEMPTS):
-            last = connection.execute(
-                sa.select(sa.func.max(models.c.version)).where(models.c.name == candidate.name)
-            ).scalar()
-            version = (last or 0) + 1
-            try:
-                with connection.begin_nested():
-                    connection.execute(models.insert().values(version=version, **values))
-            except IntegrityError:
-                # Somebody took the number, or this run's model is in already.
-                if candidate.run_id is not None:
-                    made = queries.version_of_run(connection, candidate.run_id, candidate.name)
-                    if made is not None:
-                        return made
-                continue
-            registered = queries.get_version(connection, candidate.name, version)
-            queries.note_event(
-                connection,
-                registered,
-                ModelEventType.REGISTERED,
-                actor="training",
-                reason=f"run {candidate.run_id}" if candidate.run_id else "",
-            )
-            return registered
-        raise Unavailable(f"{_ATTEMPTS} others registered {candidate.name} at the same time; try again")
 
     def _switch(
         self,

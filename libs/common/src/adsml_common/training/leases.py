@@ -101,8 +101,8 @@ def guard(connection: Connection, lease: Lease) -> None:
 def lost(lease: Lease) -> AlreadyRunning:
     """What to raise when a lease was lost."""
     return AlreadyRunning(
-        f"{lease.holder} was silent for too long and lost shard {lease.shard_index} of {lease.job} to another "
-        "process, which goes on with it",
+        f"{lease.holder} was silent for too long and lost shard {lease.shard_index} of {lease.job} to "
+        "another process, which goes on with it",
         metadata={"run_id": lease.run_id},
     )
 

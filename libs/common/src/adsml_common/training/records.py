@@ -1,5 +1,6 @@
 """Words of training: runs, their shards and items, leases."""
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,8 @@ from typing import Any, Final
 
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.models import ModelVersion
+
+_NAMESPACE: Final = uuid.UUID("6e1f1c1e-5a6b-4e0c-9a35-0c9f1d3b7a10")
 
 EXIT_DONE: Final = 0
 """Every item was trained, or skipped for a stated reason."""
@@ -58,6 +61,11 @@ class ItemStatus(StrEnum):
     def done(self) -> bool:
         """Whether a resumed run leaves it alone."""
         return self in (ItemStatus.TRAINED, ItemStatus.SKIPPED)
+
+
+def run_id_of(job: str, request_id: str) -> str:
+    """The id of the run that a request starts: known before it is, so that trainers can put it on models."""
+    return str(uuid.uuid5(_NAMESPACE, f"{job}/{request_id}"))
 
 
 @dataclass(frozen=True, slots=True)

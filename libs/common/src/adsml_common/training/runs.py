@@ -1,6 +1,5 @@
 """The record of training runs: started once per request, resumed at will, worked on by one at a time."""
 
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,16 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from adsml_common.database import Database
-from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import AlreadyExists, NotFound, Violations
+from adsml_common.domain.errors import AlreadyExists, Violations
 from adsml_common.registry.models import jsonable
 from adsml_common.schema import insert_into
-from adsml_common.training import leases
+from adsml_common.training import leases, queries
 from adsml_common.training.records import (
-    EXIT_BAD_DATA,
-    EXIT_DONE,
-    EXIT_RETRY,
-    Counts,
     Item,
     ItemResult,
     ItemStatus,
@@ -28,13 +22,13 @@ from adsml_common.training.records import (
     ShardStatus,
     TrainingItem,
     TrainingRun,
+    run_id_of,
 )
 from adsml_common.training.tables import ml_training_items as items_table
 from adsml_common.training.tables import ml_training_runs as runs_table
 from adsml_common.training.tables import ml_training_shards as shards_table
 
 _CHUNK: Final = 5000
-_ITEM_COLUMNS: Final = tuple(name for name in TrainingItem.__slots__ if name != "key")
 
 
 class TrainingRuns:
@@ -86,7 +80,7 @@ class TrainingRuns:
             connection.execute(
                 insert_into(connection, runs_table)
                 .values(
-                    run_id=str(uuid.uuid4()),
+                    run_id=run_id_of(job, request_id),
                     job=job,
                     request_id=request_id,
                     actor=actor,
@@ -114,7 +108,7 @@ class TrainingRuns:
                 .values(run_id=found.run_id, shard_index=shard_index, status=ShardStatus.PENDING.value)
                 .on_conflict_do_nothing()
             )
-            return self._get(connection, found.run_id, shard_index)
+            return queries.run_view(connection, found.run_id, shard_index=shard_index)
 
     def get(self, run_id: str, *, shard_index: int | None = None) -> TrainingRun:
         """One run.
@@ -130,7 +124,7 @@ class TrainingRuns:
             No such run.
         """
         with self._database.read() as connection:
-            return self._get(connection, run_id, shard_index)
+            return queries.run_view(connection, run_id, shard_index=shard_index)
 
     def find(self, job: str, request_id: str) -> TrainingRun | None:
         """The run that a request has started, None if it has not."""
@@ -139,7 +133,7 @@ class TrainingRuns:
                 runs_table.c.job == job, runs_table.c.request_id == request_id
             )
             run_id = connection.execute(query).scalar()
-            return None if run_id is None else self._get(connection, run_id, None)
+            return None if run_id is None else queries.run_view(connection, run_id)
 
     def items(
         self, run_id: str, *, status: ItemStatus | None = None, limit: int | None = None, after: str = ""
@@ -154,7 +148,7 @@ class TrainingRuns:
             How many at most, and the key of the last one of the page before.
         """
         query = (
-            sa.select(items_table.c.item_key.label("key"), *(items_table.c[name] for name in _ITEM_COLUMNS))
+            queries.select_items()
             .where(items_table.c.run_id == run_id, items_table.c.item_key > after)
             .order_by(items_table.c.item_key)
             .limit(limit)
@@ -162,7 +156,7 @@ class TrainingRuns:
         if status is not None:
             query = query.where(items_table.c.status == status.value)
         with self._database.read() as connection:
-            return [_item(row) for row in connection.execute(query)]
+            return [queries.item_of(row) for row in connection.execute(query)]
 
     def cancel(self, run_id: str, *, reason: str = "") -> TrainingRun:
         """Ask a run to stop; its workers notice within seconds. A run that has ended stays as it is.
@@ -174,15 +168,15 @@ class TrainingRuns:
         """
         with self._database.write() as connection:
             self._database.lock(connection, f"run {run_id}")
-            run = self._get(connection, run_id, None)
+            run = queries.run_view(connection, run_id)
             if not run.status.ended:
                 connection.execute(
                     runs_table.update()
                     .where(runs_table.c.run_id == run_id)
                     .values(cancel_requested=True, detail=reason or "cancelled on request")
                 )
-                self._settle(connection, run_id)
-            return self._get(connection, run_id, None)
+                queries.settle(connection, run_id, now=self._now(connection))
+            return queries.run_view(connection, run_id)
 
     # -- work on one shard -----------------------------------------------------------------------------------
 
@@ -222,7 +216,7 @@ class TrainingRuns:
                 .where(runs_table.c.run_id == run.run_id)
                 .values(started_at=sa.func.coalesce(runs_table.c.started_at, now))
             )
-            self._settle(connection, run.run_id)
+            queries.settle(connection, run.run_id, now=now)
             return lease
 
     def renew(self, lease: Lease, *, seconds: float) -> tuple[Lease, bool]:
@@ -254,7 +248,7 @@ class TrainingRuns:
         with self._database.write(bulk=True) as connection:
             leases.guard(connection, lease)
             now = self._now(connection)
-            rows = [
+            rows: Sequence[dict[str, Any]] = [
                 {
                     "run_id": lease.run_id,
                     "item_key": item.key,
@@ -327,8 +321,8 @@ class TrainingRuns:
                 heartbeat_at=now,
                 finished_at=now,
             )
-            self._settle(connection, lease.run_id)
-            return self._get(connection, lease.run_id, lease.shard_index)
+            queries.settle(connection, lease.run_id, now=now)
+            return queries.run_view(connection, lease.run_id, shard_index=lease.shard_index)
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -340,70 +334,6 @@ class TrainingRuns:
             return now.astimezone(UTC)
         # A SQLite file is used from one machine.
         return datetime.now(UTC)
-
-    def _get(self, connection: Connection, run_id: str, shard_index: int | None) -> TrainingRun:
-        row = connection.execute(sa.select(runs_table).where(runs_table.c.run_id == run_id)).one_or_none()
-        if row is None:
-            raise NotFound(f"there is no training run {run_id}")
-        return self._views(connection, [row], shard_index)[0]
-
-    def _views(
-        self, connection: Connection, rows: Sequence[sa.Row[Any]], shard_index: int | None = None
-    ) -> Sequence[TrainingRun]:
-        ids = [row.run_id for row in rows]
-        counts: dict[str, dict[str, int]] = {run_id: {} for run_id in ids}
-        for run_id, status, count in connection.execute(
-            sa.select(items_table.c.run_id, items_table.c.status, sa.func.count())
-            .where(items_table.c.run_id.in_(ids))
-            .group_by(items_table.c.run_id, items_table.c.status)
-        ):
-            counts[run_id][status.lower()] = count
-        shards: dict[str, dict[int, sa.Row[Any]]] = {run_id: {} for run_id in ids}
-        for shard in connection.execute(sa.select(shards_table).where(shards_table.c.run_id.in_(ids))):
-            shards[shard.run_id][shard.shard_index] = shard
-        return [
-            TrainingRun(
-                run_id=row.run_id,
-                job=row.job,
-                request_id=row.request_id,
-                parameters=row.parameters,
-                shard_count=row.shard_count,
-                actor=row.actor,
-                launcher=row.launcher,
-                launcher_ref=row.launcher_ref,
-                status=RunStatus(row.status),
-                detail=row.detail,
-                cancel_requested=row.cancel_requested,
-                counts=Counts(**counts[row.run_id]),
-                exit_status=_exit_status(shards[row.run_id], row.shard_count, shard_index),
-                created_at=row.created_at,
-                started_at=row.started_at,
-                finished_at=row.finished_at,
-                heartbeat_at=max(
-                    (shard.heartbeat_at for shard in shards[row.run_id].values() if shard.heartbeat_at),
-                    default=None,
-                ),
-            )
-            for row in rows
-        ]
-
-    def _settle(self, connection: Connection, run_id: str) -> None:
-        """Derive the run's status from its shards'; the caller holds the run's lock."""
-        run = connection.execute(sa.select(runs_table).where(runs_table.c.run_id == run_id)).one()
-        shards = connection.execute(sa.select(shards_table).where(shards_table.c.run_id == run_id)).all()
-        status, detail = _derived(run, shards)
-        if status in (RunStatus.FAILED, RunStatus.PARTIAL):
-            counts = self._get(connection, run_id, None).counts
-            status = RunStatus.PARTIAL if counts.done else RunStatus.FAILED
-        connection.execute(
-            runs_table.update()
-            .where(runs_table.c.run_id == run_id)
-            .values(
-                status=status.value,
-                detail=detail,
-                finished_at=self._now(connection) if status.ended else None,
-            )
-        )
 
     def _update_shard(self, connection: Connection, lease: Lease, **values: Any) -> None:
         connection.execute(
@@ -454,41 +384,7 @@ class TrainingRuns:
             last = sa.tuple_(sa.literal(before.created_at, columns.created_at.type), before.run_id)
             query = query.where(sa.tuple_(columns.created_at, columns.run_id) < last)
         with self._database.read() as connection:
-            return [*self._views(connection, connection.execute(query).all())]
-
-
-def _derived(run: sa.Row[Any], shards: Sequence[sa.Row[Any]]) -> tuple[RunStatus, str]:
-    found = [ShardStatus(shard.status) for shard in shards]
-    if ShardStatus.RUNNING in found:
-        return (RunStatus.CANCELLING if run.cancel_requested else RunStatus.RUNNING), run.detail
-    if run.cancel_requested:
-        done = len(found) == run.shard_count and all(one is ShardStatus.SUCCEEDED for one in found)
-        return (RunStatus.SUCCEEDED if done else RunStatus.CANCELLED), run.detail
-    if len(found) < run.shard_count or ShardStatus.PENDING in found:
-        waiting = all(one is ShardStatus.PENDING for one in found)
-        return (RunStatus.PENDING if waiting else RunStatus.RUNNING), ""
-    if all(one is ShardStatus.SUCCEEDED for one in found):
-        return RunStatus.SUCCEEDED, ""
-    told = [f"shard {shard.shard_index}: {shard.detail}" for shard in shards if shard.detail]
-    return RunStatus.PARTIAL, "; ".join(told[:10])
-
-
-def _exit_status(shards: Mapping[int, sa.Row[Any]], count: int, index: int | None) -> int | None:
-    if index is not None:
-        found: int | None = shards[index].exit_status if index in shards else None
-        return found
-    known = [shard.exit_status for shard in shards.values()]
-    if len(known) < count or None in known:
-        return None
-    worst = [status for status in (EXIT_RETRY, EXIT_BAD_DATA) if status in known]
-    return worst[0] if worst else EXIT_DONE
-
-
-def _item(row: sa.Row[Any]) -> TrainingItem:
-    values = row._asdict()
-    values["status"] = ItemStatus(row.status)
-    values["entity_type"] = EntityType(row.entity_type) if row.entity_type else None
-    return TrainingItem(**values)
+            return [*queries.run_views(connection, connection.execute(query).all())]
 
 
 def _check(job: str, request_id: str, shard_index: int, shard_count: int) -> None:
