@@ -46,7 +46,9 @@ class ProphetMember:
         at = np.concatenate([known, np.arange(len(series), len(series) + horizon)])
         span = int(known[-1] - known[0])
         # What Prophet decides by the history must not be decided by the days to forecast too.
-        settings = ProphetSettings(yearly_seasonality=span >= _TWO_YEARS, weekly_seasonality=span >= _TWO_WEEKS)
+        settings = ProphetSettings(
+            yearly_seasonality=span >= _TWO_YEARS, weekly_seasonality=span >= _TWO_WEEKS
+        )
         regressors = np.empty((len(at), 0))
         if series.budget is not None:
             settings = replace(settings, regressors=(_BUDGET,))

@@ -159,7 +159,10 @@ def _sums(found: Forecasts, count: int, level: float) -> dict[str, tuple[Vector,
             by_series(positive.sum(axis=1).astype(float)),
         ),
         "pinball": (by_series(losses.sum(axis=1)), by_series(bounded.sum(axis=1).astype(float))),
-        "coverage": (by_series(inside.sum(axis=1).astype(float)), by_series(bounded.sum(axis=1).astype(float))),
+        "coverage": (
+            by_series(inside.sum(axis=1).astype(float)),
+            by_series(bounded.sum(axis=1).astype(float)),
+        ),
     }
 
 
@@ -203,9 +206,7 @@ def measure(found: Forecasts, *, level: float, draws: Matrix | None = None) -> S
     )
 
 
-def paired_difference(
-    found: Forecasts, reference: Forecasts, *, level: float, draws: Matrix | None
-) -> Score:
+def paired_difference(found: Forecasts, reference: Forecasts, *, level: float, draws: Matrix | None) -> Score:
     """wMAPE of one method less another's on the same days and the same resamples, in percentage points."""
     both = np.isfinite(found.point) & np.isfinite(reference.point)
     count = draws.shape[1] if draws is not None else int(found.series.max(initial=-1)) + 1
@@ -213,9 +214,7 @@ def paired_difference(
     bottom = np.zeros(count)
     for one in (found, reference):
         actual = np.where(both, one.actual, np.nan)
-        same = Forecasts(
-            one.series, actual, one.point, one.lower, one.upper, one.mase_scale, one.rmsse_scale
-        )
+        same = Forecasts(one.series, actual, one.point, one.lower, one.upper, one.mase_scale, one.rmsse_scale)
         top, bottom = _sums(same, count, level)["wmape"]
         tops.append(top)
     value = float(_ratio(tops[0].sum(), bottom.sum()) - _ratio(tops[1].sum(), bottom.sum()))
@@ -236,14 +235,13 @@ def _by_horizon(found: Forecasts) -> tuple[HorizonCoverage, ...]:
         at = bounded[:, step]
         if at.any():
             width = (found.upper[at, step] - found.lower[at, step]).mean()
-            out.append(
-                HorizonCoverage(step + 1, float(inside[at, step].mean()), float(width), int(at.sum()))
-            )
+            out.append(HorizonCoverage(step + 1, float(inside[at, step].mean()), float(width), int(at.sum())))
     return tuple(out)
 
 
 def best(scores: Mapping[str, Scores], *, by: str, among: Sequence[str]) -> str:
     """Name of the method with the lowest measure; the first of those that tie."""
+
     def key(name: str) -> float:
         value = getattr(scores[name], by).value
         return float("inf") if value is None else float(value)

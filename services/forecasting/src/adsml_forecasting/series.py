@@ -88,9 +88,7 @@ class DailySeries:
         return cls(first, grid, nonnegative, name)
 
     @classmethod
-    def read(
-        cls, frame: pd.DataFrame, *, nonnegative: bool | None = None, name: str = "series"
-    ) -> Self:
+    def read(cls, frame: pd.DataFrame, *, nonnegative: bool | None = None, name: str = "series") -> Self:
         """From a frame with columns ``ds`` and ``y``; see `of`."""
         absent = [column for column in ("ds", "y") if column not in frame.columns]
         if absent:
@@ -140,9 +138,7 @@ class DailySeries:
             raise InsufficientHistory(self.name, had=0, needed=1)
         first, last = int(known[0]), int(known[-1])
         budget = None if self.budget is None else self.budget[first:]
-        return replace(
-            self, first_day=self.first_day + first, values=values[first : last + 1], budget=budget
-        )
+        return replace(self, first_day=self.first_day + first, values=values[first : last + 1], budget=budget)
 
     def filled(self, *, season_length: int) -> Vector:
         """Values with each missing one estimated, for methods that can't do with gaps.

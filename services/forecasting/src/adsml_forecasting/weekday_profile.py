@@ -10,7 +10,9 @@ WEEKS: Final = 8
 _PRIOR_WEEKS: Final = 1.0
 
 
-def weekday_profile(values: Vector, *, season_length: int, multiplicative: bool, weeks: int = WEEKS) -> Vector:
+def weekday_profile(
+    values: Vector, *, season_length: int, multiplicative: bool, weeks: int = WEEKS
+) -> Vector:
     """Factor (or addend) of each day of the season, aligned so that entry 0 is the day after the last.
 
     From the last `weeks` whole seasons; each day's mean against the mean of all, shrunk towards none at all
