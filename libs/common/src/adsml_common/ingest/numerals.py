@@ -60,7 +60,8 @@ def parse(
         return np.where(np.isfinite(values), values, np.nan), np.isnan(values)
     try:
         text = "".join(cells)
-        plain = text.isascii() and "_" not in text and " " not in text
+        # Where the comma is the decimal sign, a point parts thousands: 48.000 is no plain number.
+        plain = decimal != "," and text.isascii() and "_" not in text and " " not in text
         if plain:
             values = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
             values[~np.isfinite(values)] = np.nan
@@ -95,6 +96,8 @@ def number(cell: Any, *, decimal: str | None = None) -> float | None:
         text = _CURRENCY.sub("", text)
         if (_POINT if decimal == "." else _COMMA).fullmatch(text):
             text = text.translate(_STRIP_SEPARATORS[decimal])
+        elif decimal == "," and "." in text:
+            return None
     if not _PLAIN.fullmatch(text):
         return None
     value = float(text)

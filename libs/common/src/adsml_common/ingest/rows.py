@@ -175,10 +175,8 @@ class RowReader:
             said.append(("objective", "objective", refs.by_level[0]))
         for field, attribute, codes in said:
             if field in batch.cells:
-                cells = batch.cells[field]
-                self._tree.describe(
-                    codes[chosen], when[chosen], attribute, [cells[row] for row in chosen.tolist()]
-                )
+                cells = [batch.cells[field][row] for row in chosen.tolist()]
+                self._tree.describe(codes[chosen], when[chosen], attribute, cells, blanks=self.table.blanks)
 
 
 def note_bad_days(check: RowCheck, field: str, found: days.IntArray) -> None:
