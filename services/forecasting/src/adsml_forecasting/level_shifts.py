@@ -86,7 +86,9 @@ def adjusted(series: DailySeries, shifts: Sequence[LevelShift]) -> tuple[DailySe
     )
     for index, shift in enumerate(days):
         at = day_number(shift.date) - series.first_day
-        following = len(values) if index + 1 == len(days) else day_number(days[index + 1].date) - series.first_day
+        following = (
+            len(values) if index + 1 == len(days) else day_number(days[index + 1].date) - series.first_day
+        )
         if not 0 < at < len(values):
             continue
         after = _whole_weeks(values[at : min(at + WINDOW, following)])
@@ -106,6 +108,8 @@ def adjusted(series: DailySeries, shifts: Sequence[LevelShift]) -> tuple[DailySe
     return replace(series, values=values), used
 
 
-def _whole_weeks(values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+def _whole_weeks(
+    values: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     weeks = len(values) // 7
     return values[: weeks * 7] if weeks else values

@@ -204,9 +204,7 @@ def _single(series: DailySeries, wanted: Wanted, learned: Learned) -> Prediction
     needed = MINIMUM_DAYS[wanted.method]
     if len(series) < needed:
         raise InsufficientHistory(f"{series.name} (method {wanted.method})", had=len(series), needed=needed)
-    forecaster = make(
-        wanted.method, season_length=wanted.season_length, combination=learned.combination
-    )
+    forecaster = make(wanted.method, season_length=wanted.season_length, combination=learned.combination)
     try:
         point = forecast(forecaster, series, wanted.horizon)
     except MethodFailed as error:

@@ -53,9 +53,7 @@ class RatioSeries:
         values = divide(self.numerator.values[:rows], self.denominator.values[:rows], scale=self.scale)
         known = np.flatnonzero(np.isfinite(values))
         if not len(known):
-            raise InsufficientHistory(
-                self.numerator.name, had=0, needed=1, unit="days with a denominator"
-            )
+            raise InsufficientHistory(self.numerator.name, had=0, needed=1, unit="days with a denominator")
         return DailySeries(
             self.numerator.first_day + int(known[0]),
             values[known[0] : known[-1] + 1],
@@ -198,9 +196,7 @@ def better_mode(ratio: RatioSeries, wanted: Wanted) -> RatioMode:
             daily = before.daily
             if len(daily) < 7 or not used.any():
                 continue
-            parts = divide(
-                _ema(before.numerator, cheap), _ema(before.denominator, cheap), scale=ratio.scale
-            )
+            parts = divide(_ema(before.numerator, cheap), _ema(before.denominator, cheap), scale=ratio.scale)
             straight = _ema(_ended(daily, before), cheap)
         except InsufficientHistory:
             continue

@@ -24,7 +24,7 @@ def _makers() -> dict[Method, Callable[[int], Any]]:
     from statsforecast import models  # noqa: PLC0415
 
     return {
-        Method.AUTO_ETS: lambda season: models.AutoETS(season_length=season, model="ZZZ"),
+        Method.AUTO_ETS: lambda season: models.AutoETS(season_length=season, model="ZZZ", damped=True),
         Method.AUTO_CES: lambda season: models.AutoCES(season_length=season, model="Z"),
         Method.DYNAMIC_OPTIMIZED_THETA: lambda season: models.DynamicOptimizedTheta(
             season_length=season, decomposition_type="additive"
