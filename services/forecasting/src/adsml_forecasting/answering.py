@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from adsml_forecasting.predicting import Learned, Prediction, Wanted, predict
+from adsml_forecasting.predicting import NOTHING, Learned, Prediction, Wanted, predict
 from adsml_forecasting.ratios import RatioMode, RatioSeries, predict_ratio
 from adsml_forecasting.series import DailySeries
 
@@ -31,9 +31,9 @@ class Question:
     series: DailySeries | RatioSeries
     wanted: Wanted
     mode: RatioMode | None = None
-    learned: Learned = Learned()  # noqa: RUF009 - frozen
-    numerator: Learned = Learned()  # noqa: RUF009 - frozen
-    denominator: Learned = Learned()  # noqa: RUF009 - frozen
+    learned: Learned = NOTHING
+    numerator: Learned = NOTHING
+    denominator: Learned = NOTHING
     models: str = ""
 
     def key(self) -> bytes:

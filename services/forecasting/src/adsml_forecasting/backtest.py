@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from adsml_forecasting.calibration import fit_weights, scaled, choose
+from adsml_forecasting.calibration import choose, fit_weights, scaled
 from adsml_forecasting.combining import Combiner, Weights, combine
 from adsml_forecasting.conformal import ResidualQuantiles, residual_scale
 from adsml_forecasting.member_forecasts import Origin, Task, forecast_origins
@@ -74,8 +74,8 @@ def backtest(
 ) -> Report:
     """Compare methods on series that each have at least one cutoff (`Plan.rows`).
 
-    The ensemble's weights and all intervals at a cutoff come from the other cutoffs: nothing is measured on what
-    it was learnt from. With one cutoff the weights are equal and no intervals are measured.
+    The ensemble's weights and all intervals at a cutoff come from the other cutoffs: nothing is measured on
+    what it was learnt from. With one cutoff the weights are equal and no intervals are measured.
     """
     single = [m for m in plan.methods if m is not Method.ENSEMBLE]
     members = plan.members or tuple(m for m in single if m is not Method.AUTO_ARIMA)
@@ -169,7 +169,7 @@ def _bounded(points: Sequence[Vector], flat: Sequence[tuple[int, int, Origin]], 
                     point[row],
                     scale=float(scale[row]),
                     level=plan.level,
-                    nonnegative=flat[row][2].history.nonnegative,
+                    nonnegative=flat[int(row)][2].history.nonnegative,
                 )
     return Forecasts(
         series=np.array([index for index, _, _ in flat], np.int64),

@@ -1,9 +1,10 @@
 """What rolling origins teach an ensemble: which members to keep, how to combine them, how wide to be.
 
-One rule for all data. Members are ranked by their scaled absolute error over all cutoffs; those that lose to the
-best by more than a tolerance are pruned, at least three stay. The candidates (median, mean, stacked weights; of
-the members kept at several tolerances) are compared on each cutoff by weights learnt from the other cutoffs, and
-the one with the least error wins; among those that tie within one percent, the first of `CANDIDATES`.
+One rule for all data. Members are ranked by their scaled absolute error over all cutoffs; those that lose to
+the best by more than a tolerance are pruned, at least three stay. The candidates (median, mean, stacked
+weights; of the members kept at several tolerances) are compared on each cutoff by weights learnt from the
+other cutoffs, and the one with the least error wins; among those that tie within one percent, the first of
+`CANDIDATES`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -165,7 +166,8 @@ class Calibration:
     level
         Nominal probability that `coverage` was measured for.
     coverage, coverage_samples
-        Share of held-out days inside the intervals, each cutoff's made from the others'; None if not measured.
+        Share of held-out days inside the intervals, each cutoff's made from the others'; None if not
+        measured.
     season_length
         Days per season.
     origins, series

@@ -32,8 +32,8 @@ def evaluate_forecasting(
 ) -> None:
     """Measure every method and the ensemble on a file's test days.
 
-    Without test days, the last `horizon` days of each series are held out. Members, combiner and intervals are
-    learnt from rolling origins inside the training part.
+    Without test days, the last `horizon` days of each series are held out. Members, combiner and intervals
+    are learnt from rolling origins inside the training part.
     """
     import time  # noqa: PLC0415
 

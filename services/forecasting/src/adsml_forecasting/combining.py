@@ -36,7 +36,8 @@ class Weights:
     combiner
         How they are combined.
     weights
-        By member, not negative, summing to 1; 0 for one that is pruned. With the median, equal for those kept.
+        By member, not negative, summing to 1; 0 for one that is pruned. With the median, equal for those
+        kept.
     calibrated
         Whether they rest on measured errors; if not they are equal.
     """
@@ -59,8 +60,8 @@ class Weights:
 def combine(weights: Weights, forecasts: Mapping[Method, Vector]) -> tuple[Vector, dict[Method, float]]:
     """One forecast from those members that gave one, and what each counted.
 
-    Weights of members that failed go to the others in proportion. Where all that count have failed, pruned ones
-    answer with equal weights.
+    Weights of members that failed go to the others in proportion. Where all that count have failed, pruned
+    ones answer with equal weights.
 
     Parameters
     ----------
@@ -114,7 +115,7 @@ def simplex(values: Vector) -> Vector:
     ordered = np.sort(values)[::-1]
     excess = (np.cumsum(ordered) - 1.0) / np.arange(1, len(values) + 1)
     rho = int(np.flatnonzero(ordered > excess)[-1])
-    return np.maximum(values - excess[rho], 0.0)
+    return np.asarray(np.maximum(values - excess[rho], 0.0), dtype=np.float64)
 
 
 def stacking_weights(
@@ -122,9 +123,9 @@ def stacking_weights(
 ) -> Vector:
     """Weights on the simplex with the least mean squared error of the combination, drawn to equal ones.
 
-    Minimises ``w' S w + shrinkage * trace(S) / M * |w - 1/M|^2`` with ``S`` the second moments of the members'
-    errors, by accelerated projected gradient (Beck & Teboulle 2009). For weights that sum to 1 the combination's
-    error is the combination of the errors (Bates & Granger 1969).
+    Minimises ``w' S w + shrinkage * trace(S) / M * |w - 1/M|^2`` with ``S`` the second moments of the
+    members' errors, by accelerated projected gradient (Beck & Teboulle 2009). For weights that sum to 1 the
+    combination's error is the combination of the errors (Bates & Granger 1969).
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
 """Intervals from what forecasts missed by before: split conformal, by day of the horizon.
 
-Residuals of rolling-origin forecasts are scaled by each series' own scale, kept with their sign and pooled over
-series; an interval is the forecast plus two of their order statistics times the scale (Lei et al. 2018, "Distribution-
-free predictive inference for regression", with signed scores as in Linusson et al. 2014, "Signed-error conformal
-regression"). With n residuals the ends are the order statistics of ranks floor((n + 1) a / 2) and
-ceil((n + 1) (1 - a / 2)), so that coverage is at least 1 - a where residuals are exchangeable. They are not quite -
-later origins differ from earlier ones - so coverage is measured too, and stored.
+Residuals of rolling-origin forecasts are scaled by each series' own scale, kept with their sign and pooled
+over series; an interval is the forecast plus two of their order statistics times the scale (Lei et al. 2018,
+"Distribution- free predictive inference for regression", with signed scores as in Linusson et al. 2014,
+"Signed-error conformal regression"). With n residuals the ends are the order statistics of ranks floor((n +
+1) a / 2) and ceil((n + 1) (1 - a / 2)), so that coverage is at least 1 - a where residuals are exchangeable.
+They are not quite - later origins differ from earlier ones - so coverage is measured too, and stored.
 """
 
 from collections.abc import Sequence
@@ -88,8 +88,8 @@ class ResidualQuantiles:
     ) -> tuple[Vector, Vector]:
         """Ends of the intervals, shape (horizon,) each.
 
-        Days beyond the calibrated horizon take the last one's residuals, widened by the square root of how much
-        farther they are.
+        Days beyond the calibrated horizon take the last one's residuals, widened by the square root of how
+        much farther they are.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ def _thinned(values: Vector) -> Vector:
     if len(values) <= KEPT:
         return values
     at = np.linspace(0, len(values) - 1, KEPT).round().astype(int)
-    return values[at]
+    return np.asarray(values[at], dtype=np.float64)
 
 
 def covered(lower: Matrix, upper: Matrix, actual: Matrix) -> tuple[float | None, int]:

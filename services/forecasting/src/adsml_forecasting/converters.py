@@ -62,10 +62,6 @@ class Options:
 def options(message: pb.ForecastOptions, path: str = "options") -> Options:
     """What was asked, or the contract's defaults."""
     peers = message.peers
-
-    def switched(name: str) -> bool:
-        return bool(getattr(peers, name)) if peers.HasField(name) else True
-
     return Options(
         horizon=message.horizon_days if message.HasField("horizon_days") else 7,
         cutoff=optional_day(message, "cutoff", f"{path}.cutoff"),
@@ -83,9 +79,9 @@ def options(message: pb.ForecastOptions, path: str = "options") -> Options:
             for at, one in enumerate(message.changes)
         ),
         mode=MODE.find(message.cpl_mode),
-        mask_anomalies=switched("mask_anomalies"),
-        use_change_events=switched("use_change_events"),
-        use_tiers=switched("use_tiers"),
+        mask_anomalies=peers.mask_anomalies if peers.HasField("mask_anomalies") else True,
+        use_change_events=peers.use_change_events if peers.HasField("use_change_events") else True,
+        use_tiers=peers.use_tiers if peers.HasField("use_tiers") else True,
     )
 
 
@@ -167,15 +163,7 @@ def forecast_message(
         ends = _interval(found.total_lower, found.total_upper, level)
         if ends is not None:
             out.total.interval.CopyFrom(ends)
-    for member in found.members:
-        part = out.members.add(
-            method=METHOD.to_wire(member.method),  # type: ignore[arg-type]
-            weight=member.weight,
-            values=member.values.tolist() if member_values else (),
-            failure=member.failure,
-        )
-        if member.method is Method.PROPHET and prophet_model is not None:
-            part.model.CopyFrom(_model_ref(prophet_model))
+    _add_members(out, found, prophet_model, member_values=member_values)
     if found.combiner is not None:
         out.combiner = COMBINER.to_wire(found.combiner)  # type: ignore[assignment]
     if mode is not None:
@@ -186,23 +174,42 @@ def forecast_message(
         out.calibration.measured_coverage = found.coverage
         out.calibration.coverage_samples = found.coverage_samples
     if prepared is not None:
-        flagged = set(anomalous)
-        for masked in prepared.masked:
-            reason = pb.MASK_REASON_ANOMALY if masked in flagged else pb.MASK_REASON_MISSING
-            out.masked_days.add(date=day_message(masked), reason=reason)
-        for masked in prepared.incomplete:
-            out.masked_days.add(date=day_message(masked), reason=pb.MASK_REASON_INCOMPLETE)
-        for masked in prepared.missing:
-            out.masked_days.add(date=day_message(masked), reason=pb.MASK_REASON_MISSING)
-        for shift in prepared.shifts:
-            made = out.level_shifts.add(
-                date=day_message(shift.date),
-                change_type=CHANGE_TYPE.to_wire(shift.change_type),  # type: ignore[arg-type]
-            )
-            if shift.verdict is not None:
-                made.verdict = change_pb2.Verdict.Value(f"VERDICT_{shift.verdict.name}")
+        _add_history(out, prepared, anomalous)
     out.answered_by.CopyFrom(_answered_by(found, model))
     return out
+
+
+def _add_history(out: pb.Forecast, prepared: Prepared, anomalous: Sequence[date]) -> None:
+    """What was left out of the history, and which changes moved its level."""
+    flagged = set(anomalous)
+    for masked in prepared.masked:
+        reason = pb.MASK_REASON_ANOMALY if masked in flagged else pb.MASK_REASON_MISSING
+        out.masked_days.add(date=day_message(masked), reason=reason)
+    for masked in prepared.incomplete:
+        out.masked_days.add(date=day_message(masked), reason=pb.MASK_REASON_INCOMPLETE)
+    for masked in prepared.missing:
+        out.masked_days.add(date=day_message(masked), reason=pb.MASK_REASON_MISSING)
+    for shift in prepared.shifts:
+        made = out.level_shifts.add(
+            date=day_message(shift.date),
+            change_type=CHANGE_TYPE.to_wire(shift.change_type),  # type: ignore[arg-type]
+        )
+        if shift.verdict is not None:
+            made.verdict = change_pb2.Verdict.Value(f"VERDICT_{shift.verdict.name}")
+
+
+def _add_members(
+    out: pb.Forecast, found: Prediction, prophet_model: ModelVersion | None, *, member_values: bool
+) -> None:
+    for member in found.members:
+        part = out.members.add(
+            method=METHOD.to_wire(member.method),  # type: ignore[arg-type]
+            weight=member.weight,
+            values=member.values.tolist() if member_values else (),
+            failure=member.failure,
+        )
+        if member.method is Method.PROPHET and prophet_model is not None:
+            part.model.CopyFrom(_model_ref(prophet_model))
 
 
 def _model_ref(version: ModelVersion) -> answer_pb2.ModelRef:

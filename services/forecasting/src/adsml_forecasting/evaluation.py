@@ -1,7 +1,7 @@
 """Measures every method and the ensemble on a file's held-out days, by the code that the service runs.
 
-Nothing is learnt from the test days: members, combiner, the best single model and the intervals come from rolling
-origins inside the training part.
+Nothing is learnt from the test days: members, combiner, the best single model and the intervals come from
+rolling origins inside the training part.
 """
 
 import time
@@ -30,8 +30,8 @@ MEMBERS: Final[tuple[Method, ...]] = (
     Method.SEASONAL_NAIVE,
     Method.NAIVE,
 )
-"""What the default ensemble chooses from: all but AutoARIMA, whose fits take a hundred times the others' time, and
-the methods for intermittent series, which join where days without any are common."""
+"""What the default ensemble chooses from: all but AutoARIMA, whose fits take a hundred times the others'
+time, and the methods for intermittent series, which join where days without any are common."""
 INTERMITTENT: Final[tuple[Method, ...]] = (Method.TSB, Method.CROSTON_SBA, Method.IMAPA)
 FOUR: Final[tuple[Method, ...]] = (
     Method.AUTO_ETS,

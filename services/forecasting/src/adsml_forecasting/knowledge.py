@@ -1,7 +1,6 @@
 """What the registry knows of a series: tuned Prophet parameters and ensemble weights, nearest first."""
 
 from dataclasses import dataclass
-from typing import Final
 
 from adsml_common.domain.degradation import Degradation, DegradationReason
 from adsml_common.domain.entities import EntityType
@@ -12,11 +11,8 @@ from adsml_common.registry.models import ModelVersion
 
 from adsml_forecasting import models
 from adsml_forecasting.calibration import Calibration
-from adsml_forecasting.predicting import Learned
+from adsml_forecasting.predicting import NOTHING, Learned
 from adsml_forecasting.prophet_settings import DEFAULTS, Combination
-
-Model = Combination | Calibration
-NOTHING: Final = Learned()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +44,7 @@ class Knowledge:
         Of both kinds of models; None: there is no registry, defaults answer.
     """
 
-    def __init__(self, loader: ModelLoader[Model] | None) -> None:
+    def __init__(self, loader: ModelLoader[models.Model] | None) -> None:
         self._loader = loader
 
     def of(
@@ -81,7 +77,7 @@ class Knowledge:
         entity_id: str | None,
         metric: Metric,
         notes: list[Degradation],
-    ) -> Loaded[Model] | None:
+    ) -> Loaded[models.Model] | None:
         loader = self._loader
         if loader is None:
             return None

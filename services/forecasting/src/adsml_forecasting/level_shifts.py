@@ -74,8 +74,8 @@ def without_pauses(series: DailySeries, shifts: Sequence[LevelShift]) -> list[in
 def adjusted(series: DailySeries, shifts: Sequence[LevelShift]) -> tuple[DailySeries, list[LevelShift]]:
     """The series with days before each change moved to the level after it, and the changes that were used.
 
-    The ratio of the levels (their difference, where values may be negative) is taken over whole weeks where there
-    are any, so that weekdays cancel, and shrunk by n / (n + 3) with n days after the change. Pauses and
+    The ratio of the levels (their difference, where values may be negative) is taken over whole weeks where
+    there are any, so that weekdays cancel, and shrunk by n / (n + 3) with n days after the change. Pauses and
     reactivations are not level shifts: see `without_pauses`.
     """
     values = series.values.copy()

@@ -51,7 +51,9 @@ class LinearTrend:
             self.budget_ahead_ = series.budget[len(series) :] / scale
         known = np.isfinite(y)
         columns = self._columns(at, budget)
-        self.coefficients_ = np.linalg.lstsq(columns[known], y[known], rcond=1e-8)[0]
+        self.coefficients_ = np.asarray(
+            np.linalg.lstsq(columns[known], y[known], rcond=1e-8)[0], dtype=np.float64
+        )
         self.rows_ = rows
         return self
 

@@ -71,4 +71,4 @@ class ProphetMember:
             np.empty(1),
             np.empty(1, np.int64),
         )
-        return out[0]
+        return np.asarray(out[0], dtype=np.float64)

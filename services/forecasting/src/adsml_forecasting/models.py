@@ -15,6 +15,7 @@ from adsml_forecasting.prophet_settings import Combination
 PROPHET: Final = "prophet"
 ENSEMBLE: Final = "ensemble"
 FAMILIES: Final = (PROPHET, ENSEMBLE)
+Model = Combination | Calibration
 _PROPHET_FILE: Final = "prophet.json"
 _ENSEMBLE_FILE: Final = "calibration.json"
 
@@ -49,7 +50,7 @@ def ensemble_files(calibration: Calibration) -> dict[str, bytes]:
     return {_ENSEMBLE_FILE: json.dumps(calibration.as_json(), sort_keys=True).encode()}
 
 
-def parse(version: ModelVersion, bundle: Bundle) -> Combination | Calibration:
+def parse(version: ModelVersion, bundle: Bundle) -> Model:
     """What a registered model holds.
 
     Raises

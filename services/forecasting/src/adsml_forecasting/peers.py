@@ -221,7 +221,8 @@ def _masked(
     peer: Connection, subject: entity_pb2.Subject, context: CallContext, seconds: float
 ) -> tuple[date, ...]:
     stub = anomaly_grpc.AnomalyServiceStub(peer.channel)
-    request = anomaly_pb.DetectAnomaliesRequest(options={"anomalous_only": True})
+    request = anomaly_pb.DetectAnomaliesRequest()
+    request.options.anomalous_only = True
     if subject.WhichOneof("source") == "entity":
         request.series.entity.CopyFrom(subject.entity)
     else:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 import numpy as np
+from adsml_common.domain.errors import AdsmlError, InsufficientHistory
 
 from adsml_forecasting.calibration import Calibration, calibrate
 from adsml_forecasting.combining import Combiner, Weights
@@ -18,7 +19,6 @@ from adsml_forecasting.member_forecasts import Origin, forecast_origin
 from adsml_forecasting.methods import MINIMUM_DAYS, Method
 from adsml_forecasting.prophet_settings import DEFAULTS, Combination
 from adsml_forecasting.series import DailySeries, Vector
-from adsml_common.domain.errors import AdsmlError, InsufficientHistory
 
 DEFAULT_MEMBERS: Final[tuple[Method, ...]] = (
     Method.AUTO_ETS,
@@ -87,6 +87,10 @@ class Learned:
     tuned: bool = False
 
 
+NOTHING: Final = Learned()
+"""No model is registered."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """A forecast.
@@ -129,7 +133,7 @@ def default_members(series: DailySeries) -> tuple[Method, ...]:
     return DEFAULT_MEMBERS + INTERMITTENT if (known == 0).mean() > 1 / 3 else DEFAULT_MEMBERS
 
 
-def predict(series: DailySeries, wanted: Wanted, learned: Learned = Learned()) -> Prediction:
+def predict(series: DailySeries, wanted: Wanted, learned: Learned = NOTHING) -> Prediction:
     """Forecast one series.
 
     Parameters
@@ -228,7 +232,7 @@ def _single(series: DailySeries, wanted: Wanted, learned: Learned) -> Prediction
 def _fallen_back(series: DailySeries, wanted: Wanted, why: str) -> Prediction:
     method, point = fall_back(series, wanted.horizon, season_length=wanted.season_length)
     one = Weights.equal(Combiner.MEAN, [method])
-    own = _calibrated(_origins(series, wanted, (method,), Learned()), wanted, (method,), one)
+    own = _calibrated(_origins(series, wanted, (method,), NOTHING), wanted, (method,), one)
     return _finished(
         series, wanted, point, own, method=method, source=Source.FALLBACK, reason=f"{why}; {method} answered"
     )

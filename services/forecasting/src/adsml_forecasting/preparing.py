@@ -84,8 +84,8 @@ def prepare(
     shifts
         Known changes; those not worth keeping are ignored.
     budgets
-        Planned for days of the horizon; spend stands for the budget of the past. A day without a plan gets the
-        mean of the last week's spend.
+        Planned for days of the horizon; spend stands for the budget of the past. A day without a plan gets
+        the mean of the last week's spend.
 
     Raises
     ------

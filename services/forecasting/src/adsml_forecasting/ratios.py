@@ -11,7 +11,7 @@ from adsml_common.domain.metrics import divide
 from adsml_forecasting.conformal import residual_scale
 from adsml_forecasting.evaluation import cutoffs
 from adsml_forecasting.methods import Method
-from adsml_forecasting.predicting import Learned, Prediction, Wanted, predict
+from adsml_forecasting.predicting import NOTHING, Learned, Prediction, Wanted, predict
 from adsml_forecasting.series import DailySeries, Vector
 
 ORIGINS: Final = 3
@@ -75,17 +75,17 @@ def predict_ratio(
     wanted: Wanted,
     *,
     mode: RatioMode | None,
-    numerator: Learned = Learned(),
-    denominator: Learned = Learned(),
-    direct: Learned = Learned(),
+    numerator: Learned = NOTHING,
+    denominator: Learned = NOTHING,
+    direct: Learned = NOTHING,
 ) -> tuple[Prediction, RatioMode]:
     """Forecast a ratio.
 
     Parameters
     ----------
     mode
-        None: the one with less error (weighted by the denominator) on rolling origins of a cheap method of the
-        same kind; from its parts where that can't be measured.
+        None: the one with less error (weighted by the denominator) on rolling origins of a cheap method of
+        the same kind; from its parts where that can't be measured.
     numerator, denominator, direct
         What registered models know of each.
 

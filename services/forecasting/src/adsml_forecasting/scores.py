@@ -207,7 +207,7 @@ def measure(found: Forecasts, *, level: float, draws: Matrix | None = None) -> S
 
 
 def paired_difference(found: Forecasts, reference: Forecasts, *, level: float, draws: Matrix | None) -> Score:
-    """wMAPE of one method less another's on the same days and the same resamples, in percentage points."""
+    """WMAPE of one method less another's on the same days and the same resamples, in percentage points."""
     both = np.isfinite(found.point) & np.isfinite(reference.point)
     count = draws.shape[1] if draws is not None else int(found.series.max(initial=-1)) + 1
     tops = []

@@ -21,7 +21,7 @@ from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
 from adsml_forecasting import models
-from adsml_forecasting.knowledge import Knowledge, Model
+from adsml_forecasting.knowledge import Knowledge
 from adsml_forecasting.member_forecasts import cores
 from adsml_forecasting.peers import Peers
 from adsml_forecasting.predicting import Wanted, predict
@@ -72,7 +72,7 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
     """The server, ready to run."""
     database = Database.open(settings.database_url)
     registry = ModelRegistry(database, ArtifactStore(settings.artifact_url, cache_dir=settings.cache_dir))
-    loader: ModelLoader[Model] = ModelLoader(
+    loader: ModelLoader[models.Model] = ModelLoader(
         registry,
         models.parse,
         poll_seconds=settings.model_poll_seconds,

@@ -23,7 +23,14 @@ from adsml_common.domain.errors import (
 )
 from adsml_common.domain.metrics import RATIOS, Metric
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import ENTITY_TYPE, METRIC, TIER, entity_ref, series_frame
+from adsml_common.serving.convert import (
+    ENTITY_TYPE,
+    METRIC,
+    TIER,
+    degradation_message,
+    entity_ref,
+    series_frame,
+)
 from adsml_common.serving.errors import status_of
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
@@ -102,13 +109,13 @@ class ForecastingServicer:
 
     # -- the contract's methods ------------------------------------------------------------------------------
 
-    def Forecast(self, request: pb.ForecastRequest, context: CallContext) -> pb.ForecastResponse:  # noqa: N802
+    def Forecast(self, request: pb.ForecastRequest, context: CallContext) -> pb.ForecastResponse:
         """One method, one series."""
         method = METHOD.from_wire(request.method, "method")
         found = self._forecast(request.subject, request.metric, method, request.options, None, context)
         return pb.ForecastResponse(forecast=found)
 
-    def ForecastEnsemble(  # noqa: N802
+    def ForecastEnsemble(
         self, request: pb.ForecastEnsembleRequest, context: CallContext
     ) -> pb.ForecastEnsembleResponse:
         """Several methods, one series."""
@@ -117,7 +124,7 @@ class ForecastingServicer:
         )
         return pb.ForecastEnsembleResponse(forecast=found)
 
-    def ForecastNewEntity(  # noqa: N802
+    def ForecastNewEntity(
         self, request: pb.ForecastNewEntityRequest, context: CallContext
     ) -> pb.ForecastNewEntityResponse:
         """Parent's shape, own level, donors of the same tier."""
@@ -180,7 +187,7 @@ class ForecastingServicer:
             transfer=convert.transfer_message(found, parent=parent_ref, names=[d.entity for d in donors]),
         )
 
-    def BatchForecast(  # noqa: N802
+    def BatchForecast(
         self, request: pb.BatchForecastRequest, context: CallContext
     ) -> pb.BatchForecastResponse:
         """Many series; they fail one by one. Peers are not asked: a batch says so once."""
@@ -219,7 +226,7 @@ class ForecastingServicer:
             )
         if asked.mask_anomalies:
             out.degradations.append(
-                convert.degradation_message(
+                degradation_message(
                     Degradation(
                         "anomaly service",
                         DegradationReason.NOT_CONFIGURED,
@@ -229,9 +236,7 @@ class ForecastingServicer:
             )
         return out
 
-    def Backtest(  # noqa: N802
-        self, request: pb.BacktestRequest, context: CallContext
-    ) -> Iterator[pb.BacktestResponse]:
+    def Backtest(self, request: pb.BacktestRequest, context: CallContext) -> Iterator[pb.BacktestResponse]:
         """Methods on the past: progress, then the report."""
         metric = METRIC.from_wire(request.metric, "metric")
         plan = _plan(request)
@@ -339,7 +344,7 @@ class ForecastingServicer:
             for name in (ratio.numerator, ratio.denominator):
                 part = (
                     self._known(subject.entity.config_id, subject.ref, Metric(name))
-                    if name in Metric
+                    if name != "reach"
                     else Known()
                 )
                 parts.append(part)
@@ -537,24 +542,21 @@ def _stored(ref: entity_pb2.EntityRef) -> entity_pb2.Subject:
 
 
 def _plan(request: pb.BacktestRequest) -> Plan:
-    def given(name: str, default: float) -> float:
-        return getattr(request, name) if request.HasField(name) else default
-
     methods = tuple(METHOD.from_wire(one, f"methods[{at}]") for at, one in enumerate(request.methods))
     return Plan(
         methods=methods or DEFAULT_METHODS,
-        horizon=int(given("horizon_days", 7)),
-        cutoffs=int(given("cutoffs", 4)),
+        horizon=request.horizon_days if request.HasField("horizon_days") else 7,
+        cutoffs=request.cutoffs if request.HasField("cutoffs") else 4,
         step=int(request.step_days) if request.HasField("step_days") else None,
-        minimum_days=int(given("min_history_days", 30)),
-        level=given("interval_level", 0.9),
+        minimum_days=request.min_history_days if request.HasField("min_history_days") else 30,
+        level=request.interval_level if request.HasField("interval_level") else 0.9,
         members=tuple(
             METHOD.from_wire(one, f"ensemble.members[{at}]")
             for at, one in enumerate(request.ensemble.members)
         ),
         combiner=COMBINER.find(request.ensemble.combiner),
-        bootstrap_samples=int(given("bootstrap_samples", 1000)),
-        seed=int(given("seed", 0)),
+        bootstrap_samples=request.bootstrap_samples if request.HasField("bootstrap_samples") else 1000,
+        seed=request.seed if request.HasField("seed") else 0,
     )
 
 
@@ -575,7 +577,7 @@ def _streamed(
     def work() -> None:
         try:
             said.put(backtest(series, plan, pool=pool, progress=tell))
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+        except BaseException as error:
             said.put(error)
 
     thread = threading.Thread(target=work, name="backtest", daemon=True)

@@ -10,7 +10,7 @@ from adsml_common.domain.tiers import Tier
 
 from adsml_forecasting.conformal import residual_scale
 from adsml_forecasting.methods import Method
-from adsml_forecasting.predicting import Learned, Prediction, Source, Wanted, predict
+from adsml_forecasting.predicting import NOTHING, Learned, Prediction, Source, Wanted, predict
 from adsml_forecasting.series import DailySeries, Vector
 
 SHRINKAGE_DAYS: Final = 2.0
@@ -97,15 +97,15 @@ def forecast_new(
     tier: Tier | None,
     wanted: Wanted,
     cutoff: int,
-    learned: Learned = Learned(),
+    learned: Learned = NOTHING,
     shrinkage_days: float = SHRINKAGE_DAYS,
 ) -> Transferred:
     """Forecast an entity with little or no history.
 
-    The shape of the days to come is the lender's: the parent's forecast over the parent's recent level, or the
-    donors' sum where there is no parent. The level is ``w * own + (1 - w) * borrowed`` with ``w = n / (n + k)``:
-    own is the lender's recent level times what the entity had of it on the days it has, borrowed is the median
-    level of the donors (the parent's share per donor where there are none).
+    The shape of the days to come is the lender's: the parent's forecast over the parent's recent level, or
+    the donors' sum where there is no parent. The level is ``w * own + (1 - w) * borrowed`` with ``w = n / (n
+    + k)``: own is the lender's recent level times what the entity had of it on the days it has, borrowed is
+    the median level of the donors (the parent's share per donor where there are none).
 
     Parameters
     ----------
