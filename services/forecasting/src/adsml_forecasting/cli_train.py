@@ -28,7 +28,7 @@ def train_prophet(
     shard_count: Annotated[int, _COUNT] = 1,
     json_output: JsonOption = False,
 ) -> None:
-    """Tune Prophet for every entity and metric, register the parameters, and let those serve that beat the defaults."""
+    """Tune Prophet for every entity and metric; parameters serve where they beat the defaults."""
     _run(
         "prophet",
         config_id,
@@ -52,7 +52,7 @@ def train_ensemble_weights(
     shard_count: Annotated[int, _COUNT] = 1,
     json_output: JsonOption = False,
 ) -> None:
-    """Learn members, weights and intervals of the ensemble from rolling origins, per level and per campaign."""
+    """Learn members, weights and intervals of the ensemble by rolling origins, per level and campaign."""
     _run(
         "ensemble",
         config_id,
@@ -85,7 +85,8 @@ def _run(
     from adsml_common.domain.metrics import Metric  # noqa: PLC0415
     from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
     from adsml_common.training.job import run_job  # noqa: PLC0415
-    from adsml_common.training.runs import TrainingRuns, run_id_of  # noqa: PLC0415
+    from adsml_common.training.records import run_id_of  # noqa: PLC0415
+    from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
 
     from adsml_forecasting import training  # noqa: PLC0415
 

@@ -192,7 +192,7 @@ def _add_history(out: pb.Forecast, prepared: Prepared, anomalous: Sequence[date]
     for shift in prepared.shifts:
         made = out.level_shifts.add(
             date=day_message(shift.date),
-            change_type=CHANGE_TYPE.to_wire(shift.change_type),  # type: ignore[arg-type]
+            change_type=CHANGE_TYPE.to_wire(shift.change_type),
         )
         if shift.verdict is not None:
             made.verdict = change_pb2.Verdict.Value(f"VERDICT_{shift.verdict.name}")
@@ -203,7 +203,7 @@ def _add_members(
 ) -> None:
     for member in found.members:
         part = out.members.add(
-            method=METHOD.to_wire(member.method),  # type: ignore[arg-type]
+            method=METHOD.to_wire(member.method),
             weight=member.weight,
             values=member.values.tolist() if member_values else (),
             failure=member.failure,

@@ -114,7 +114,7 @@ class EnsembleForecaster:
         return self
 
     def _classic(self, series: DailySeries) -> Weights:
-        """Inverse MAPE on the newest days, of members fitted on the days before; equal where that can't be."""
+        """Inverse MAPE on the newest days, members fitted on the days before; else equal."""
         equal = Weights.equal(Combiner.INVERSE_MAPE, self.members)
         rows = len(series) - CLASSIC_DAYS
         if rows < 1:

@@ -134,7 +134,7 @@ def predict_ratio(
 
 
 def _ended(daily: DailySeries, ratio: RatioSeries) -> DailySeries:
-    """The daily ratio up to the cutoff, even where the last days have no denominator: they are filled ahead."""
+    """The daily ratio up to the cutoff, even where its last days have no denominator."""
     gap = ratio.numerator.last_day - daily.last_day
     if gap <= 0:
         return daily
@@ -164,7 +164,7 @@ def _of_ratio(found: Prediction, total: float) -> Prediction:
 def _spread(
     ratio: RatioSeries, point: Vector, wanted: Wanted, above: Prediction, below: Prediction
 ) -> tuple[Vector, Vector]:
-    """Ends of the ratio from its parts', as independent relative errors; conservative where both move together."""
+    """Ends of the ratio from its parts', as independent relative errors; wide where both move together."""
 
     def relative(one: Prediction, end: Vector) -> Vector:
         return np.abs(divide(end - one.point, one.point))

@@ -19,12 +19,12 @@ NAMES: Final = ("wmape", "smape", "mase", "rmsse", "mape", "pinball", "coverage"
 
 
 def mase_scale(history: Vector, *, season_length: int) -> float:
-    """Mean absolute difference of days one season apart; NaN where there is no such pair or all are the same."""
+    """Mean absolute difference of days a season apart; NaN without such a pair or where all are alike."""
     return _scale(history, lag=season_length, squared=False)
 
 
 def rmsse_scale(history: Vector) -> float:
-    """Root mean squared difference of consecutive days; NaN where there is no such pair or all are the same."""
+    """Root mean squared difference of consecutive days; NaN without a pair or where all are alike."""
     return _scale(history, lag=1, squared=True)
 
 

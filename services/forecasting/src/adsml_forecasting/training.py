@@ -1,4 +1,4 @@
-"""The family's jobs: tuned Prophet parameters, and ensemble weights; both through a gate into the registry."""
+"""The family's jobs: tuned Prophet parameters and ensemble weights, through gates into the registry."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ HELD_OUT_WEEKS: Final = 2
 """The newest weeks, on which a candidate is compared and which its training has not seen."""
 LEAST_DAYS: Final = 30 + 7 * (HELD_OUT_WEEKS + 2)
 GATE: Final = 0.10
-"""Tuned parameters serve where their error on the held-out weeks is lower than the defaults' by this share."""
+"""Tuned parameters serve where their held-out error is lower than the defaults' by this share."""
 ORIGINS: Final = 4
 _LARGEST_LEVEL: Final = 200
 
@@ -48,8 +48,7 @@ class Gate:
 
 
 def series_of(store: MetricStore, item: Item) -> list[DailySeries]:
-    """The item's series: the entity's own, or those of every entity of its level (of the account's
-    campaigns).
+    """The item's series: the entity's own, or those of every entity of its level.
 
     Raises
     ------
