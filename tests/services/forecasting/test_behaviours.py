@@ -119,7 +119,9 @@ def test_masked_days_are_not_seen() -> None:
 def test_a_newcomer_takes_its_parents_shape_and_its_own_level() -> None:
     parent = series(weekly(84, level=1000, noise=0.01))
     own = series(weekly(84)[-5:], first_day=MONDAY + 79)
-    donors = [DonorSeries(at, series(weekly(84, level=300, seed=at, noise=0.05)), Tier.LOW) for at in range(3)]
+    donors = [
+        DonorSeries(at, series(weekly(84, level=300, seed=at, noise=0.05)), Tier.LOW) for at in range(3)
+    ]
     found = forecast_new(
         own, parent=parent, donors=donors, tier=Tier.LOW, wanted=Wanted(), cutoff=MONDAY + 83
     )
