@@ -1,7 +1,7 @@
 """Forecasting beside the field: accuracy on held-out days, coverage, throughput, transfer.
 
-Writes benchmarks/results/forecasting.json and prints tables. Data: ``../shared/data`` (or ADSML_SHARED_DATA) and
-simulated accounts; parts whose data are absent are left out and named.
+Writes benchmarks/results/forecasting.json and prints tables. Data: ``../shared/data`` (or ADSML_SHARED_DATA)
+and simulated accounts; parts whose data are absent are left out and named.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def simulated_leads(accounts: int) -> pd.DataFrame:
 
 
 def ads_leads() -> pd.DataFrame:
-    """Daily leads of the real account's ad sets and campaigns; days without a row are days without delivery."""
+    """Daily leads of the real account; days without a row are days without delivery."""
     raw = pd.read_csv(SHARED / "ads" / "display_2020_apr_may.csv")
     columns = [name for name in ("entity_type", "entity_id") if name in raw.columns]
     out = []
@@ -160,7 +160,8 @@ def transfer(accounts: int) -> dict[str, Any]:
             adsets = {k: DailySeries.of(g["date"], g["leads"], name=k)
                       for k, g in frame[frame["entity_type"] == "adset"].groupby("entity_id")}  # fmt: skip
             campaigns = {k: DailySeries.of(g["date"], g["leads"], name=k)
-                         for k, g in frame[frame["entity_type"] == "campaign"].groupby("entity_id")}  # fmt: skip
+                         for k, g in frame[frame["entity_type"] == "campaign"].groupby("entity_id")}  # fmt:
+                         skip
             parents = {e.ref.entity_id: e.parent_id for e in one.entities}
             for key, whole in adsets.items():
                 parent = campaigns.get(str(parents.get(key)))

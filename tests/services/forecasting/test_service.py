@@ -1,4 +1,4 @@
-"""The whole service on a real port, asked through a real stub, with peers that are missing, slow or broken."""
+"""The whole service on a real port, asked through a real stub; peers missing, slow or broken."""
 
 import shutil
 import threading
