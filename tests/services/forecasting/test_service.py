@@ -93,7 +93,7 @@ def ensemble(subject: entity_pb2.Subject, **options: Any) -> pb.ForecastEnsemble
 
 def test_every_method_answers(url: str, tmp_path: Path) -> None:
     with served(url, tmp_path) as stub:
-        one = stub.ForecastEnsemble(ensemble(stored("1")), timeout=60).forecast
+        one = stub.ForecastEnsemble(ensemble(stored("1")), timeout=300).forecast
         assert [day.date.day for day in one.days] == [31, 1, 2, 3, 4, 5, 6]
         assert one.total.value == pytest.approx(sum(day.value for day in one.days))
         assert all(day.interval.lower <= day.value <= day.interval.upper for day in one.days)
@@ -105,14 +105,14 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
             pb.ForecastRequest(
                 subject=stored("1"), metric=metrics_pb2.METRIC_CPL, method=pb.FORECAST_METHOD_EMA
             ),
-            timeout=60,
+            timeout=300,
         ).forecast
         assert single.total.value == pytest.approx(10, rel=0.2)
         assert single.cpl_mode in (pb.CPL_MODE_DIRECT, pb.CPL_MODE_RATIO_OF_PARTS)
 
         new = stub.ForecastNewEntity(
             pb.ForecastNewEntityRequest(subject=stored("13", entity_pb2.ENTITY_TYPE_ADSET), metric=LEADS),
-            timeout=120,
+            timeout=300,
         )
         assert new.transfer.own_days == 5
         assert new.transfer.parent.entity_id == "1"
@@ -130,7 +130,7 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
                 ],
                 ensemble=pb.EnsembleOptions(members=FAST, combiner=pb.COMBINER_MEAN),
             ),
-            timeout=120,
+            timeout=300,
         )
         assert [result.WhichOneof("result") for result in batch.results] == ["forecast", "error", "error"]
         assert [result.error.code for result in batch.results] == [0, 5, 9]
@@ -143,7 +143,7 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
                     methods=[*FAST, pb.FORECAST_METHOD_ENSEMBLE],
                     bootstrap_samples=50,
                 ),
-                timeout=120,
+                timeout=300,
             )
         )
         assert events[0].WhichOneof("event") == "progress"
@@ -158,7 +158,7 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
 def test_too_little_history_says_how_much(url: str, tmp_path: Path) -> None:
     request = pb.ForecastRequest(subject=stored("4"), metric=LEADS, method=pb.FORECAST_METHOD_PROPHET)
     with served(url, tmp_path) as stub, pytest.raises(grpc.RpcError) as caught:
-        stub.Forecast(request, timeout=60)
+        stub.Forecast(request, timeout=300)
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     raw = dict(caught.value.trailing_metadata())["grpc-status-details-bin"]
     info = error_details_pb2.ErrorInfo()
@@ -188,7 +188,7 @@ def test_trained_weights_answer_and_say_so(url: str, tmp_path: Path) -> None:
         database.close()
     with served(url, tmp_path) as stub:
         request = pb.ForecastEnsembleRequest(subject=stored("2"), metric=LEADS)
-        found = stub.ForecastEnsemble(request, timeout=120).forecast
+        found = stub.ForecastEnsemble(request, timeout=300).forecast
     assert found.answered_by.source == answer_pb2.ANSWER_SOURCE_MODEL
     assert found.answered_by.model.name == "ensemble/1/campaign/leads"
     assert found.calibration.coverage_samples > 0
