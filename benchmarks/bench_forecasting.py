@@ -149,6 +149,14 @@ def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> float:
     return time.perf_counter() - began
 
 
+def leads_of(frame: pd.DataFrame, level: str) -> dict[str, DailySeries]:
+    """Daily leads by entity of one level."""
+    return {
+        str(name): DailySeries.of(rows["date"], rows["leads"], name=str(name))
+        for name, rows in frame[frame["entity_type"] == level].groupby("entity_id")
+    }
+
+
 def transfer(accounts: int) -> dict[str, Any]:
     """Ad sets cut to their first days against what they did in the next week, beside the naive ways."""
     out: dict[str, Any] = {}
@@ -157,11 +165,7 @@ def transfer(accounts: int) -> dict[str, Any]:
         total = 0.0
         for one in small_accounts(accounts, last_day=date(2026, 3, 31), seed=9, days=120):
             frame = one.daily
-            adsets = {k: DailySeries.of(g["date"], g["leads"], name=k)
-                      for k, g in frame[frame["entity_type"] == "adset"].groupby("entity_id")}  # fmt: skip
-            campaigns = {k: DailySeries.of(g["date"], g["leads"], name=k)
-                         for k, g in frame[frame["entity_type"] == "campaign"].groupby("entity_id")}  # fmt:
-                         skip
+            adsets, campaigns = leads_of(frame, "adset"), leads_of(frame, "campaign")
             parents = {e.ref.entity_id: e.parent_id for e in one.entities}
             for key, whole in adsets.items():
                 parent = campaigns.get(str(parents.get(key)))

@@ -34,7 +34,7 @@ def weekday_profile(
         return neutral
     table = values[-count * season_length :].reshape(count, season_length)
     level = table.mean()
-    # What rises through the week for being a trend is no weekday: the line through the weeks' means goes first.
+    # A trend rises through the week too: the line through the weeks' means goes first.
     weeks_at = np.arange(count) - (count - 1) / 2
     slope = float(weeks_at @ table.mean(axis=1) / (weeks_at @ weeks_at)) / season_length
     at = np.arange(count * season_length) - (count * season_length - 1) / 2
