@@ -65,7 +65,7 @@ class Days:
 
     def day(self, index: int) -> date:
         """Calendar day of a row."""
-        return self.first_day + timedelta(days=index)
+        return self.first_day + timedelta(days=int(index))
 
     def index(self, day: date) -> int:
         """Row of a calendar day; may lie outside of the rows."""

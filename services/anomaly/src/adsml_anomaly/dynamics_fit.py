@@ -1,8 +1,9 @@
 """Estimate how each channel moves: day-to-day unevenness, weekday profile, speed of the level.
 
-All by the local-level model's own likelihood (prediction error decomposition, Harvey 1989, section 3.4), with
-innovations clipped so that a few strange days in the history do not widen what counts as ordinary. Estimates are
-made with every day, and again leaving out each of several blocks of days, so that a day can be scored by
+All by the local-level model's own likelihood (prediction error decomposition, Harvey 1989, section 3.4), of
+Student's t with 5 degrees of freedom so that a few strange days in the history hardly widen what counts as
+ordinary (K. L. Lange, R. J. A. Little, J. M. G. Taylor, "Robust statistical modeling using the t distribution",
+JASA 1989). Estimates are made with every day, and again leaving out each of several blocks of days, so that a day can be scored by
 parameters that never saw it.
 """
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from adsml_anomaly.channels import CHANNELS, Days
-from adsml_anomaly.local_level import CLIP, WARM_UP_DAYS, counts, run
+from adsml_anomaly.local_level import WARM_UP_DAYS, counts, run
 from adsml_anomaly.stabilise import ANSCOMBE
 
 FloatArray = npt.NDArray[np.float64]
@@ -21,13 +22,17 @@ IntArray = npt.NDArray[np.int64]
 
 PHI_GRID: Final = np.geomspace(1e-5, 1.0, 11)
 """From an unevenness of 0.3% to one of 100%."""
-KAPPA_GRID: Final = np.array([0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0])
+KAPPA_GRID: Final = np.array([0.003, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0])
 FOLDS: Final = 4
 WEEKDAY_SD: Final = 0.05
 """How far, in logs, an entity's weekday profile is expected to lie from its account's."""
 ACCOUNT_WEEKDAY_SD: Final = 0.2
 """How far an account's profile is expected to lie from a flat one."""
 _OWN_PHI_DAYS: Final = 20.0
+_T_DEGREES: Final = 5.0
+_T_CONSISTENT: Final = 0.7338
+"""Factor on the squared scale under which the t likelihood finds the variance of normal innovations: solves
+E[(v + 1) z^2 / (v c + z^2)] = 1 for standard normal z."""
 _MOST_RATIO: Final = 1.0
 
 
@@ -58,7 +63,8 @@ def likelihoods(
             if np.isnan(z[t]):
                 continue
             total = (phis[i] + 1.0 / (mean[t] + ANSCOMBE)) * stretch[t] ** 2
-            out[i, fold[t]] -= 0.5 * (min(z[t] ** 2, CLIP**2) + np.log(total))
+            loss = (_T_DEGREES + 1.0) * np.log1p(z[t] ** 2 / (_T_DEGREES * _T_CONSISTENT))
+            out[i, fold[t]] -= 0.5 * (loss + np.log(total))
 
 
 def best_phi(by_phi: FloatArray) -> FloatArray:

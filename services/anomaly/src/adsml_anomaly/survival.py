@@ -11,6 +11,7 @@ Averaged over the entities of a level this keeps the rate of false alarms, and i
 held-out score the parent's tail goes on.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,8 @@ ENTITY_DAYS: Final = 200.0
 LEVEL_DAYS: Final = 100.0
 ACCOUNT_DAYS: Final = 30.0
 """For how many days the parent of an entity's, a level's and an account's curve stands."""
+_TAIL_SHARE: Final = 0.05
+_TAIL_POOL: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,21 +78,33 @@ def learn(own: npt.ArrayLike, parent: Survival, *, parent_days: float) -> Surviv
     scores = np.sort(scores[~np.isnan(scores)])
     if not scores.size:
         return parent
-    # Exact at every own score (just reached, and just passed) and at the parent's grid.
     at = np.unique(np.concatenate([scores, np.nextafter(scores, np.inf), parent.scores]))
-    reached = scores.size - np.searchsorted(scores, at, side="left")
-    p = (reached + parent_days * 10.0 ** parent.log_p(at)) / (scores.size + parent_days)
-    log_p = np.log10(np.maximum(p, 10.0**LEAST_LOG_P))
-    # Beyond the own scores the curve is the parent's, moved: follow it to the end of the grid.
-    last = log_p[-1]
-    if last > LOG_P[-1]:
-        shift = np.log10(parent_days / (scores.size + parent_days))
-        more = np.array([parent.score(q - shift) for q in np.arange(last - 0.125, LOG_P[-1] - 0.25, -0.125)])
-        at = np.concatenate([at, np.maximum(more, at[-1] + 1e-9)])
-        log_p = np.concatenate([log_p, np.log10(parent_days / (scores.size + parent_days)) + parent.log_p(more)])
-    order = np.argsort(-log_p, kind="stable")
-    grid = np.interp(-LOG_P, -log_p[order], at[order])
-    return Survival(_rising(grid))
+    own, p_parent = _own_share(scores, parent, at), 10.0 ** parent.log_p(at)
+    p = (scores.size * own + parent_days * p_parent) / (scores.size + parent_days)
+    # Follow the tail until the grid's end.
+    beyond = at[-1] + np.arange(1, 200) * (parent.scores[-1] - parent.scores[-9]) / 8.0
+    p_beyond = (
+        scores.size * _own_share(scores, parent, beyond) + parent_days * 10.0 ** parent.log_p(beyond)
+    ) / (scores.size + parent_days)
+    log_p = np.log10(np.concatenate([p, p_beyond]))
+    return Survival(_rising(np.interp(-LOG_P, -log_p, np.concatenate([at, beyond]))))
+
+
+def _own_share(scores: FloatArray, parent: Survival, at: FloatArray) -> FloatArray:
+    """Share of own scores (sorted) at least as large; an exponential tail above the largest twentieth.
+
+    Without the tail the largest held-out score would be a cliff, and a day just above it a certainty. The tail's
+    mean excess is drawn to that of the parent's, which stands for `_TAIL_POOL` excesses.
+    """
+    n = scores.size
+    share = (n - np.searchsorted(scores, at, side="left")) / n
+    top = min(max(math.ceil(_TAIL_SHARE * n), 3), n)
+    edge = float(scores[n - top])
+    log_p = float(parent.log_p(edge))
+    usual = max(parent.score(log_p - 1.0) - parent.score(log_p), 1e-9) / math.log(10.0)
+    excess = (float((scores[n - top :] - edge).sum()) + _TAIL_POOL * usual) / (top + _TAIL_POOL)
+    tail = top / n * np.exp(-np.maximum(at - edge, 0.0) / excess)
+    return np.where(at > edge, tail, share)
 
 
 def _rising(grid: FloatArray) -> FloatArray:
