@@ -1,35 +1,56 @@
 # Needs Python 3.11, git and make; everything else is set up below, by name, from the lock.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := .tools/bin/uv
-RUN := .venv/bin/
-export OMP_NUM_THREADS ?= 2
+BIN := .venv/bin/
+export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 
-.PHONY: help setup test lint format
+.PHONY: help setup demo up down test lint format bench clean
 
 help: ## what can be made here
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
+	@grep -hE '^[a-z0-9%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 # uv comes from PyPI into a folder of its own: the machine's Python stays untouched.
 $(UV):
-	$(PYTHON) -m venv .tools
-	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.9'
+	@echo "setting up (once; a few minutes on a slow line)"
+	@$(PYTHON) -m venv .tools
+	@.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.9'
 
 setup: $(UV) ## the virtual environment, exactly as locked
 	@$(UV) sync --quiet --frozen --all-packages --all-extras --python $(PYTHON)
 
+demo: setup ## simulate an account, import, train, serve, ask: one command
+	@$(BIN)python examples/demo.py
+
+up: setup ## start every service in the background, on the demo's data unless ADSML_DATABASE_URL says otherwise
+	@$(BIN)python examples/services.py up
+
+down: setup ## stop what `make up` started
+	@$(BIN)python examples/services.py down
+
 test: setup ## every test
-	$(RUN)pytest
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)pytest -n 2 --dist worksteal
 
 lint: setup ## format, lint, types, import rules, contracts
-	$(RUN)ruff format --check .
-	$(RUN)ruff check .
-	$(RUN)mypy
-	$(RUN)lint-imports
-	$(RUN)python protos/check.py lint
-	$(RUN)python protos/check.py format
-	$(RUN)python protos/check.py breaking
+	$(BIN)ruff format --check .
+	$(BIN)ruff check .
+	$(BIN)mypy
+	$(BIN)lint-imports
+	$(BIN)python protos/check.py lint
+	$(BIN)python protos/check.py format
+	$(BIN)python protos/check.py breaking
 
-format: setup ## format and mend what can be mended by machine
-	$(RUN)ruff format .
-	$(RUN)ruff check --fix .
+format: setup ## format, and mend what a machine can mend
+	$(BIN)ruff format .
+	$(BIN)ruff check --fix .
+	$(BIN)python protos/check.py format --write
+
+BENCHES := $(sort $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py)))
+
+bench: $(subst _,-,$(BENCHES)) ## every benchmark, one after the other (long)
+
+bench-%: setup ## one benchmark: a table, and benchmarks/results/NAME.json
+	@$(BIN)python benchmarks/bench_$(subst -,_,$*).py
+
+clean: ## remove what setup, tests and the demo made
+	rm -rf .venv .tools adsml-data demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis

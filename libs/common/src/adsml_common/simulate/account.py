@@ -27,11 +27,12 @@ OBJECTIVE: Final = "OUTCOME_LEADS"
 PLANNED_DAYS_AHEAD: Final = 28
 """Budgets are known this many days past the data."""
 ANOMALY_COLUMNS: Final = (
-    "incident", "entity_type", "entity_id", "date", "kind", "metric", "target", "magnitude", "before", "after",
+    "incident", "entity_type", "entity_id", "date", "kind",
+    "metric", "target", "magnitude", "before", "after",
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Truth:
     """What no export shows.
 
@@ -52,7 +53,7 @@ class Truth:
     anomalies: pd.DataFrame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SimulatedAccount:
     """One account. Made by `simulate_account`, `apply_change` and `inject_anomalies`.
 
@@ -99,14 +100,16 @@ class SimulatedAccount:
         InvalidInput
             If the day is not one of the account's.
         """
+        return daily(self.tree, self.counts_as_of(day), self.run.audience, self.settings.first_day)
+
+    def counts_as_of(self, day: date) -> Counts:
+        """The counts behind `as_of`: nothing is delivered after the day."""
         at = self.settings.index(day, path="as_of")
-        counts = seen(self.tree, self.counts, lag=self.settings.lag, seed=self.seed, at=at)
-        frame = daily(self.tree, counts, self.run.audience, self.settings.first_day)
-        return frame[frame["date"] <= pd.Timestamp(day)].reset_index(drop=True)
+        return seen(self.tree, self.counts, lag=self.settings.lag, seed=self.seed, at=at)
 
     @cached_property
     def entities(self) -> tuple[Entity, ...]:
-        """Campaigns, then ad sets, then ads, with status on the last day."""
+        """Campaigns, then ad sets, then ads, with status on the last day; the objective is the campaign's."""
         tree, config_id = self.tree, self.settings.config_id
         paused = {
             (event.entity.entity_type, event.entity.entity_id): event.change_type is ChangeType.PAUSE
@@ -133,7 +136,7 @@ class SimulatedAccount:
                         parent_id=None if parents is None else str(parents[i]),
                         name=names[i],
                         status="PAUSED" if paused.get((level, entity_id), False) else "ACTIVE",
-                        objective=OBJECTIVE,
+                        objective=OBJECTIVE if level is EntityType.CAMPAIGN else None,
                         shares_budget=bool(shares[i]),
                     )
                 )
@@ -201,8 +204,8 @@ class SimulatedAccount:
     def planned_budgets(self) -> pd.DataFrame:
         """Budgets where they are set (ad sets, or campaigns that share theirs), also 28 days ahead.
 
-        Columns ``entity_type``, ``entity_id``, ``date``, ``budget`` (currency per day; 0 while paused or not yet
-        started).
+        Columns ``entity_type``, ``entity_id``, ``date``, ``budget`` (currency per day; 0 while paused or
+        not yet started).
         """
         tree, settings = self.tree, self.settings
         days = dates(settings.first_day, settings.days + PLANNED_DAYS_AHEAD)
@@ -233,10 +236,10 @@ class SimulatedAccount:
 
 def no_anomalies() -> pd.DataFrame:
     """An empty table of anomaly labels."""
-    types = {"incident": np.int64, "date": "datetime64[ns]", "target": bool} | dict.fromkeys(
-        ("magnitude", "before", "after"), np.float64
+    types = {"incident": "int64", "date": "datetime64[ns]", "target": "bool"} | dict.fromkeys(
+        ("magnitude", "before", "after"), "float64"
     )
-    return pd.DataFrame({name: pd.Series(dtype=types.get(name, object)) for name in ANOMALY_COLUMNS})
+    return pd.DataFrame({name: np.array([], dtype=types.get(name, "object")) for name in ANOMALY_COLUMNS})
 
 
 def simulate_account(settings: AccountSettings, *, seed: int) -> SimulatedAccount:
@@ -247,7 +250,8 @@ def simulate_account(settings: AccountSettings, *, seed: int) -> SimulatedAccoun
     settings
         What it is made of.
     seed
-        0 or more. Each concern draws from its own stream, so that e.g. ``fatigue=0`` leaves all else as it was.
+        0 or more. Each concern draws from its own stream, so that e.g. ``fatigue=0`` moves
+        no other draw.
 
     Raises
     ------

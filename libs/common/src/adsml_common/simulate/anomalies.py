@@ -52,7 +52,7 @@ class _Metrics:
     by_name: dict[str, IntArray]
 
     def total(self, ads: IntArray, name: str) -> FloatArray:
-        return self.by_name[name][ads].sum(axis=0, dtype=np.float64)
+        return np.asarray(self.by_name[name][ads].sum(axis=0, dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def inject_anomalies(
     """The account with faults at one level; ads below and levels above are changed to match.
 
     Incidents of one campaign never share a day and lie three days apart or more. A sigma is the standard
-    deviation over all days with delivery of the metric around its weekday's mean (for breaks: of log(1 + leads)
-    around its regression on log(1 + spend), both weekday-adjusted).
+    deviation over all days with delivery of the metric around its weekday's mean (for breaks: of
+    log(1 + leads) around its regression on log(1 + spend), both weekday-adjusted).
 
     Parameters
     ----------
@@ -90,8 +90,8 @@ def inject_anomalies(
         Drawn with equal chance.
     rate
         Mean number of incidents per entity and 30 days, among entities that deliver on 80% of days and have
-        leads enough for the kind. A day that can't bear the fault (too few clicks for so many leads) is passed
-        over.
+        leads enough for the kind. A day that can't bear the fault (too few clicks for so many leads) is
+        passed over.
     entity_type
         Level of the entities hit.
     sigmas, break_sigmas
@@ -107,10 +107,10 @@ def inject_anomalies(
     -------
     account
         Whose ``truth.anomalies`` has one row per incident, changed entity and day: ``incident`` (number),
-        ``entity_type``, ``entity_id``, ``date``, ``kind``, ``metric`` (that was hit: ``spend`` where all were,
-        ``leads`` for breaks and outages), ``target`` (whether this is the entity that was hit, rather than one
-        above or below it), ``magnitude`` (of the target, on every row: in sigmas for spikes and breaks, else
-        after / before - 1), ``before``, ``after`` (of the metric in this row).
+        ``entity_type``, ``entity_id``, ``date``, ``kind``, ``metric`` (that was hit: ``spend`` where all
+        were, ``leads`` for breaks and outages), ``target`` (whether this is the entity that was hit, rather
+        than one above or below it), ``magnitude`` (of the target, on every row: in sigmas for spikes and
+        breaks, else after / before - 1), ``before``, ``after`` (of the metric in this row).
 
     Raises
     ------

@@ -28,7 +28,7 @@ _BELIEF_RATE: Final = 0.15
 _MOST_CTR, _MOST_CONVERSION = 0.5, 0.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Counts:
     """What happened, by ad and day; each (A, T), whole numbers.
 
@@ -52,7 +52,7 @@ class Counts:
     delivered: BoolArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Delivery:
     """A run of the account: its counts and the rates behind them, each (A, T) unless said otherwise.
 
@@ -87,13 +87,36 @@ def _shares(weights: FloatArray, starts: IntArray, of: IntArray) -> FloatArray:
     return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
 
 
+def _spend(
+    tree: Tree, settings: AccountSettings, env: Environment, plan: Plan, belief: FloatArray, t: int
+) -> tuple[FloatArray, FloatArray]:
+    """Money of a day: each ad's share of its ad set's spend (A,), and each ad set's spend (S,).
+
+    An ad set has its own budget, or a share of its campaign's; shares go by what the platform believes of the
+    leads per money (`belief`, in logs) and by its unsteady taste.
+    """
+    active, starts, of = plan.active[:, t], tree.adset_starts, tree.adset_of_ad
+    campaign_starts, of_campaign = tree.campaign_starts, tree.campaign_of_adset
+    strength = settings.allocation_strength
+    liking = np.exp(strength * belief + env.ad_taste[:, t])
+    share = _shares(np.where(active, liking, 0.0), starts, of)
+    adset_active = np.logical_or.reduceat(active, starts)
+    adset_belief = np.add.reduceat(share * belief, starts)
+    own = plan.adset_budget[:, t]
+    wanted = adset_active * own * np.exp(strength * adset_belief + env.adset_taste[:, t])
+    pooled = np.add.reduceat(own, campaign_starts)[of_campaign] * _shares(
+        wanted, campaign_starts, of_campaign
+    )
+    budget = np.where(tree.shared[of_campaign], pooled, own)
+    return share, adset_active * budget * np.exp(env.pacing[:, t])
+
+
 def deliver(tree: Tree, settings: AccountSettings, environment: Environment, plan: Plan) -> Delivery:
     """Run the account; the formulas, with units, are in docs/simulate.md."""
     env = environment
     A, S, T = len(tree.ad_ids), len(tree.adset_ids), settings.days
-    of, of_campaign = tree.adset_of_ad, tree.campaign_of_adset
-    ad_starts, adset_starts = tree.adset_starts, tree.campaign_starts
-    shared = tree.shared[of_campaign]
+    of = tree.adset_of_ad
+    ad_starts = tree.adset_starts
     kappa, gamma = settings.price_elasticity, settings.saturation_elasticity
     keep = 0.5 ** (1.0 / EXPOSURE_HALF_LIFE_DAYS)
     audience = env.audience[:, None] * np.exp(plan.log_audience)
@@ -113,16 +136,7 @@ def deliver(tree: Tree, settings: AccountSettings, environment: Environment, pla
         exposure[plan.restarts_exposure[:, t]] = 0.0
         learnt[plan.restarts_learning[:, t]] = 0.0
 
-        # Money: to ad sets by their own budget or a share of the campaign's, then to ads.
-        taste = settings.allocation_strength * (belief - belief_base) + env.ad_taste[:, t]
-        share = _shares(active * np.exp(taste), ad_starts, of)
-        adset_active = np.logical_or.reduceat(active, ad_starts)
-        adset_belief = np.add.reduceat(share * (belief - belief_base), ad_starts)
-        adset_taste = settings.allocation_strength * adset_belief + env.adset_taste[:, t]
-        wanted = adset_active * plan.adset_budget[:, t] * np.exp(adset_taste)
-        pool = np.add.reduceat(plan.adset_budget[:, t], adset_starts)[of_campaign]
-        budget = np.where(shared, pool * _shares(wanted, adset_starts, of_campaign), plan.adset_budget[:, t])
-        adset_spend = adset_active * budget * np.exp(env.pacing[:, t])
+        share, adset_spend = _spend(tree, settings, env, plan, belief - belief_base, t)
         spend[:, t] = share * adset_spend[of]
 
         # Price and rates: the further spend is beyond what the audience was sized for, the dearer and colder.
@@ -148,7 +162,7 @@ def deliver(tree: Tree, settings: AccountSettings, environment: Environment, pla
         # What the day leaves behind.
         leads = np.add.reduceat(impressions[:, t] * ctr[:, t] * conversion[:, t], ad_starts)
         step = np.maximum(leads / LEARNING_LEADS, 1.0 / LEARNING_DAYS)
-        learnt = np.where(adset_active, np.minimum(learnt + step, 1.0), learnt)
+        learnt = np.where(adset_spend > 0, np.minimum(learnt + step, 1.0), learnt)
         exposure = keep * exposure + impressions[:, t] / audience[of, t]
         seen = np.log(np.maximum(lasting[:, t], 1e-12)) - np.log(1000.0)
         belief = np.where(active, belief + _BELIEF_RATE * (seen - belief), belief)

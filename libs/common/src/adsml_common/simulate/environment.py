@@ -1,4 +1,4 @@
-"""What the account cannot change: market, season, the ads' own quality, and every random number of the counts.
+"""What the account cannot change: market, season, the ads' own quality, and all chance in the counts.
 
 Drawn once per account; the run with a change and the run without it share all of it.
 """
@@ -27,7 +27,7 @@ _DAYS_IN_YEAR: Final = 365.25
 _BELIEF_ERROR_SD: Final = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Environment:
     """Exogenous arrays; C campaigns, S ad sets, A ads, T days.
 
@@ -146,6 +146,14 @@ def _shocks(settings: AccountSettings) -> tuple[FloatArray, FloatArray]:
     return price, conversion
 
 
+def _pacing(rng: np.random.Generator, tree: Tree, settings: AccountSettings) -> FloatArray:
+    """Log of spend over budget: half its variance white by ad set, half AR(1) by campaign; (S, T)."""
+    S, C, T = len(tree.adset_ids), len(tree.campaign_ids), settings.days
+    daily = settings.pacing_sd * rng.standard_normal((S, T))
+    slow = ar1(rng, C, T, phi=_AUTOCORRELATION_ALLOCATION, sd=settings.pacing_sd)
+    return np.asarray(daily + slow[tree.campaign_of_adset])
+
+
 def draw(settings: AccountSettings, tree: Tree, seed: int) -> Environment:
     """All exogenous arrays of an account."""
     C, S, A, T = len(tree.campaign_ids), len(tree.adset_ids), len(tree.ad_ids), settings.days
@@ -217,7 +225,7 @@ def draw(settings: AccountSettings, tree: Tree, seed: int) -> Environment:
             + conversion[1][tree.adset_of_ad]
             + conversion[2]
         ),
-        pacing=settings.pacing_sd * generator(seed, Stream.PACING).standard_normal((S, T)),
+        pacing=_pacing(generator(seed, Stream.PACING), tree, settings),
         belief=belief,
         ad_taste=ad_taste,
         adset_taste=adset_taste,

@@ -65,7 +65,7 @@ def long(
     first_day: date,
     columns: Mapping[EntityType, Mapping[str, npt.NDArray[np.generic]]],
 ) -> pd.DataFrame:
-    """Stack (entities, T) arrays of all levels into rows sorted by entity and day, where there is delivery."""
+    """Stack (entities, T) arrays of all levels into rows sorted by entity and day, on days of delivery."""
     parts: dict[str, list[npt.NDArray[np.generic]]] = {"entity_type": [], "entity_id": [], "date": []}
     days = (pd.date_range(first_day, periods=counts.cents.shape[1])).to_numpy(dtype="datetime64[ns]")
     for level in LEVELS:

@@ -42,7 +42,7 @@ def latent(tree: Tree, run: Delivery, first_day: date) -> pd.DataFrame:
     -------
     frame
         ``expected_clicks``, ``expected_leads``: means of the counts given the day's impressions and rates.
-        ``ctr`` and ``conversion_rate`` (percent), ``cpl`` (currency): ratios of these, and of the day's spend.
+        ``ctr`` and ``conversion_rate`` (percent), ``cpl`` (currency): ratios of these, and of day's spend.
         ``lasting_cpl`` (currency): CPL without season, market, noise and learning.
         ``tier``: from the lasting CPL over the last seven days (ratio of sums) against the account's.
         ``fatigue``: factor on the click rate, averaged over expected impressions; ``learning``: share of the

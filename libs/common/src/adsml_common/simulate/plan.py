@@ -23,7 +23,7 @@ LONG_PAUSE_DAYS: Final = 7
 """A reactivation after this long starts the learning phase anew."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Settings of people by day; C campaigns, S ad sets, A ads, T days.
 
@@ -110,7 +110,7 @@ def check_changes(tree: Tree, settings: AccountSettings, changes: Iterable[Plann
             if key not in paused:
                 found.add(
                     f"{path}.change_type",
-                    f"reactivates {change.entity_type} {change.entity_id}, which is not paused: pause it earlier",
+                    f"reactivates {change.entity_type} {change.entity_id}, which runs: pause it earlier",
                 )
             paused.discard(key)
     found.raise_if_any()

@@ -16,10 +16,10 @@ def yesterday() -> date:
 
 
 def demo(*, last_day: date | None = None, config_id: int = 1, days: int = 120) -> AccountSettings:
-    """A lively lead-generation account: 4 campaigns, 15 ad sets, 45 ads, ending yesterday unless a day is given.
+    """A lively lead-generation account: 4 campaigns, 15 ad sets, 45 ads; ends yesterday unless told.
 
-    Two of its campaigns share their budget; there are edits of all five types, ads that come and go, and a week
-    of dearer auctions.
+    Two of its campaigns share their budget; there are edits of all five types, ads that come and go, and a
+    week of dearer auctions.
     """
     last = last_day or yesterday()
     return AccountSettings(

@@ -51,7 +51,7 @@ _TAIL: Final = (
 )  # fmt: skip
 
 _INVERT_BELOW = 20.0
-"""Mean up to which the binomial is inverted term by term; above, Cornish-Fisher is right to about one count."""
+"""Mean up to which the binomial is inverted term by term; above, Cornish-Fisher is right to one count."""
 _MOST_TERMS = 150
 
 
@@ -155,4 +155,5 @@ def _cornish_fisher(u: FloatArray, n: FloatArray, p: FloatArray) -> IntArray:
     skew = (1.0 - 2.0 * p) / sd
     excess = (1.0 - 6.0 * p * (1.0 - p)) / sd**2
     w = z + skew * (z**2 - 1) / 6 + excess * (z**3 - 3 * z) / 24 - skew**2 * (2 * z**3 - 5 * z) / 36
-    return np.clip(np.ceil(n * p + sd * w - 0.5), 0, n).astype(np.int64)
+    counts: FloatArray = np.clip(np.ceil(n * p + sd * w - 0.5), 0, n)
+    return counts.astype(np.int64)

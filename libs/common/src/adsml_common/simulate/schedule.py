@@ -1,5 +1,6 @@
-"""Changes drawn at random for an account, either on any day or, as people do it, after an entity's worst week."""
+"""Changes drawn at random, either on any day or, as people do it, after an entity's worst week."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -102,21 +103,23 @@ class _Drawer:
         if not self.deck:
             self.deck = [float(ratio) for ratio in rng.permutation(wanted.budget_ratios)]
         pause = int(rng.integers(_WEEK, wanted.quiet_days + 1))
-        planned = {
-            ChangeType.BUDGET_CHANGE: {"budget_ratio": self.deck[-1]},
-            ChangeType.CREATIVE_CHANGE: {"ctr_lift": float(lift[0]), "conversion_rate_lift": float(lift[1])},
-            ChangeType.AUDIENCE_CHANGE: {
-                "conversion_rate_lift": float(lift[0]),
-                "cpm_lift": float(lift[1]) / 2,
-                "audience_ratio": 1 + float(lift[2]),
-            },
-        }
-        if change_type is ChangeType.BUDGET_CHANGE:
-            self.deck.pop()
         first = PlannedChange(
-            entity_type=level, entity_id=entity_id, change_type=change_type, date=day,
-            placebo=wanted.placebo, **planned.get(change_type, {}),
-        )  # fmt: skip
+            entity_type=level, entity_id=entity_id, change_type=change_type, date=day, placebo=wanted.placebo
+        )
+        match change_type:
+            case ChangeType.BUDGET_CHANGE:
+                first = replace(first, budget_ratio=self.deck.pop())
+            case ChangeType.CREATIVE_CHANGE:
+                first = replace(first, ctr_lift=float(lift[0]), conversion_rate_lift=float(lift[1]))
+            case ChangeType.AUDIENCE_CHANGE:
+                first = replace(
+                    first,
+                    conversion_rate_lift=float(lift[0]),
+                    cpm_lift=float(lift[1]) / 2,
+                    audience_ratio=1 + float(lift[2]),
+                )
+            case _:
+                pass
         if change_type is not ChangeType.PAUSE:
             return [first]
         back = PlannedChange(

@@ -20,8 +20,8 @@ CONVERSION_WEEKDAYS: Final = (1.12, 1.10, 1.06, 1.02, 0.92, 0.84, 0.94)
 class PlannedChange:
     """One change with its true, direct effect.
 
-    The effect on a metric also holds what follows from it (learning starts anew, a fresh creative is no longer
-    fatigued, a larger budget buys dearer): see `adsml_common.simulate.effects`.
+    The effect on a metric also holds what follows from it (learning starts anew, a fresh creative is no
+    longer fatigued, a larger budget buys dearer): see `adsml_common.simulate.effects`.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class RandomChanges:
     budget_ratios
         Drawn in turn from a shuffled deck.
     after_worst_week
-        The change follows the entity's worst week (highest CPL), as people do it; otherwise the day is uniform.
+        The change follows the entity's worst week (highest CPL), as people do it; otherwise any day may do.
     placebo
         All are recorded and change nothing.
     quiet_days
@@ -150,7 +150,7 @@ class MarketShock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountSettings:
-    """One ad account. `sd` are standard deviations in logs (of odds for conversion rates), so 0.1 is about 10%.
+    """One ad account. An `sd` is a standard deviation in logs (of odds for conversion rates).
 
     Attributes
     ----------
@@ -193,7 +193,7 @@ class AccountSettings:
     click_noise_sd, price_noise_sd
         The same for click rate and price, by ad set (lag-1 autocorrelation 0.7).
     pacing_sd
-        Day to day error of spend against budget.
+        Error of spend against budget: day to day by ad set, and as much again, wandering slowly, by campaign.
     allocation_sd, allocation_strength
         How unsteadily, and how keenly, the platform gives money to ads (and ad sets that share a budget) with
         more expected leads per money.
@@ -221,15 +221,15 @@ class AccountSettings:
     shared_budget_share: float = 0.5
     late_start_share: float = 0.15
     early_end_share: float = 0.08
-    daily_budget: float = 110.0
-    budget_sd: float = 0.6
+    daily_budget: float = 160.0
+    budget_sd: float = 0.8
     cpm: float = 14.0
     ctr: float = 1.2
-    conversion_rate: float = 9.0
+    conversion_rate: float = 8.0
     cpm_sd: float = 0.2
-    ctr_sd: float = 0.3
-    conversion_rate_sd: float = 0.5
-    drift_sd: float = 0.2
+    ctr_sd: float = 0.45
+    conversion_rate_sd: float = 1.05
+    drift_sd: float = 0.18
     drift_half_life_days: float = 60.0
     trend_per_30_days: float = 0.0
     weekly_season: float = 1.0
@@ -237,11 +237,11 @@ class AccountSettings:
     market_price_sd: float = 0.06
     market_conversion_sd: float = 0.06
     market_autocorrelation: float = 0.85
-    autocorrelation: float = 0.6
+    autocorrelation: float = 0.7
     conversion_noise_sd: float = 0.18
-    click_noise_sd: float = 0.08
+    click_noise_sd: float = 0.1
     price_noise_sd: float = 0.08
-    pacing_sd: float = 0.06
+    pacing_sd: float = 0.08
     allocation_sd: float = 0.35
     allocation_strength: float = 1.0
     learning_penalty: float = 0.2
@@ -270,10 +270,10 @@ class AccountSettings:
             if getattr(self, name) > 50:
                 found.add(name, f"is {getattr(self, name)} percent; expected at most 50")
         for name in (
-            "budget_sd", "cpm_sd", "ctr_sd", "conversion_rate_sd", "drift_sd", "weekly_season", "yearly_season",
-            "market_price_sd", "market_conversion_sd", "conversion_noise_sd", "click_noise_sd",
-            "price_noise_sd", "pacing_sd", "allocation_sd", "allocation_strength", "fatigue",
-            "price_elasticity", "saturation_elasticity",
+            "budget_sd", "cpm_sd", "ctr_sd", "conversion_rate_sd", "drift_sd", "weekly_season",
+            "yearly_season", "market_price_sd", "market_conversion_sd", "conversion_noise_sd",
+            "click_noise_sd", "price_noise_sd", "pacing_sd", "allocation_sd", "allocation_strength",
+            "fatigue", "price_elasticity", "saturation_elasticity",
         ):  # fmt: skip
             if not 0 <= getattr(self, name) <= 3:
                 found.add(name, f"is {getattr(self, name)}; expected 0 to 3")

@@ -48,4 +48,4 @@ def generator(seed: int, stream: Stream) -> np.random.Generator:
 
 def uniforms(rng: np.random.Generator, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Uniform numbers strictly inside (0, 1), as quantile functions need them."""
-    return (rng.integers(0, 2**52, size=shape) + 0.5) / 2.0**52
+    return np.asarray((rng.integers(0, 2**52, size=shape) + 0.5) / 2.0**52, dtype=np.float64)

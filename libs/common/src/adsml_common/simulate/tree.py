@@ -38,7 +38,7 @@ FORM, WEBSITE, BOTH = 0, 1, 2
 """Where an ad set's leads are made: the platform's own form, the advertiser's website, or both."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tree:
     """Entities and what is fixed about them; C campaigns, S ad sets, A ads.
 
@@ -200,8 +200,8 @@ def grow(settings: AccountSettings, seed: int) -> Tree:
             for s in range(S)
         ),
         ad_names=tuple(
-            f"{_CREATIVES[creatives[(adset_of_ad[a] + within_set[a]) % len(_CREATIVES)]]} v{1 + within_set[a]}"
-            f" | {campaign_of_ad[a] + 1}.{adset_of_ad[a] + 1}.{a + 1}"
+            f"{_CREATIVES[creatives[(adset_of_ad[a] + within_set[a]) % len(_CREATIVES)]]}"
+            f" v{1 + within_set[a]} | {campaign_of_ad[a] + 1}.{adset_of_ad[a] + 1}.{a + 1}"
             for a in range(A)
         ),
         campaign_of_adset=campaign_of_adset,
