@@ -103,7 +103,7 @@ def test_skip_loads_all_good_rows_and_writes_out_the_others(store: MetricStore, 
     # The lines are as they were, in front of the reason.
     originals = [broken[4], broken[7], broken[9], lines[12], lines[-1]]
     assert sorted(line.split(',"line ')[0] for line in rest) == sorted(originals)
-    assert f"line 5: spend 'many' is not a number" in rejected.read_text()
+    assert "line 5: spend 'many' is not a number" in rejected.read_text()
 
 
 def test_mended_rejects_can_be_imported(store: MetricStore, tmp_path: Path) -> None:
