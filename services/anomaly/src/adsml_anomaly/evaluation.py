@@ -14,7 +14,7 @@ from adsml_common.domain.errors import InvalidInput, NotFound
 
 FloatArray = npt.NDArray[np.float64]
 
-FIXED_THRESHOLD: Final = 4.5
+FIXED_THRESHOLD: Final = 3.5
 """Score above which a point is an alarm without tuning: mean absolute z of the three speeds."""
 
 
