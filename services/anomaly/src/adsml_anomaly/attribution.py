@@ -17,10 +17,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.domain.metrics import Metric
 
 from adsml_anomaly.channels import BASE, CHANNELS
 from adsml_anomaly.stabilise import ANSCOMBE, difference
-from adsml_common.domain.metrics import Metric
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
 from adsml_common.domain.metrics import STORED, Metric
 
 FloatArray = npt.NDArray[np.float64]

@@ -8,6 +8,9 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.domain.changes import ChangeEvent, ChangeType
+from adsml_common.domain.errors import InsufficientHistory, InvalidInput
+from adsml_common.domain.metrics import Metric
 
 from adsml_anomaly import attribution, changes, covariance, evidence, gates, incidents
 from adsml_anomaly.channels import BASE, CHANNELS, EXPOSURE, SCALE, SIGN, Days, knows_reach, metric_values
@@ -26,9 +29,6 @@ from adsml_anomaly.report import (
 )
 from adsml_anomaly.rules import rule_alarms
 from adsml_anomaly.stabilise import invert
-from adsml_common.domain.changes import ChangeEvent, ChangeType
-from adsml_common.domain.errors import InsufficientHistory, InvalidInput
-from adsml_common.domain.metrics import Metric
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -233,9 +233,7 @@ class _Judge:
             groups.append((name, rows))
             ids.update(dict.fromkeys(rows, name))
         wanted = [
-            t
-            for t in range(self._first, self._last + 1)
-            if raised[t] or not self._options.anomalous_only
+            t for t in range(self._first, self._last + 1) if raised[t] or not self._options.anomalous_only
         ]
         told = {t: self._day(t, reasons[t], ids.get(t, "")) for t in {*wanted, *ids}}
         return Report(

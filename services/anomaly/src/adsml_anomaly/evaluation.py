@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from adsml_common.domain.errors import InvalidInput, NotFound
 
 from adsml_anomaly import nab, points
-from adsml_common.domain.errors import InvalidInput, NotFound
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -97,7 +97,9 @@ def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], FloatArray]:
                 f"{path}:{bad[0] + 2}", f"{column} {frame[column].iloc[bad[0]]!r} can't be read"
             )
     if times.isna().any() or not times.is_monotonic_increasing or len(times) < 2:
-        raise InvalidInput.at(str(path), "needs at least 2 rows, every one with a timestamp, in order of time")
+        raise InvalidInput.at(
+            str(path), "needs at least 2 rows, every one with a timestamp, in order of time"
+        )
     return times.to_numpy(dtype="datetime64[ns]"), values.to_numpy(dtype=np.float64)
 
 

@@ -11,6 +11,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.domain.errors import InsufficientHistory
 
 from adsml_anomaly import covariance, dynamics_fit, evidence, forest_growth, gates, survival
 from adsml_anomaly.channels import BASE, CHANNELS, Days, unit_price
@@ -18,8 +20,6 @@ from adsml_anomaly.dynamics_fit import FOLDS, KAPPA_GRID, PHI_GRID
 from adsml_anomaly.local_level import Dynamics, Innovations, counts, innovations
 from adsml_anomaly.model import SeriesModel, component_scores
 from adsml_anomaly.survival import Survival
-from adsml_common.domain.entities import EntityRef, EntityType
-from adsml_common.domain.errors import InsufficientHistory
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -165,9 +165,7 @@ def _learn_curves(
     held_out: Sequence[FloatArray], parents: Sequence[Survival], days: float
 ) -> tuple[Survival, ...]:
     rows = np.concatenate(held_out)
-    return tuple(
-        survival.learn(rows[:, k], parent, parent_days=days) for k, parent in enumerate(parents)
-    )
+    return tuple(survival.learn(rows[:, k], parent, parent_days=days) for k, parent in enumerate(parents))
 
 
 def _evidence(held_out: FloatArray, curves: Sequence[Survival]) -> FloatArray:
@@ -231,9 +229,7 @@ def learn_pool(series: Mapping[EntityRef, Days], *, seed: int = 0) -> AccountPoo
     InsufficientHistory
         If no entity has 14 days with delivery.
     """
-    usable = {
-        ref: days for ref, days in sorted(series.items()) if days.delivered.sum() >= POOL_DAYS_NEEDED
-    }
+    usable = {ref: days for ref, days in sorted(series.items()) if days.delivered.sum() >= POOL_DAYS_NEEDED}
     if not usable:
         most = max((int(days.delivered.sum()) for days in series.values()), default=0)
         raise InsufficientHistory("the account", had=most, needed=POOL_DAYS_NEEDED)

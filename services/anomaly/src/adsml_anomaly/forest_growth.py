@@ -54,7 +54,9 @@ def grow(points: npt.ArrayLike, *, seed: int, trees: int = TREES, subsample: int
     threshold = np.zeros(trees * most, dtype=np.float32)
     right = np.empty(trees * most, dtype=np.int32)
     used = _grow(X, trees, psi, depth, np.uint64(seed), starts, feature, threshold, right)
-    return Forest(starts, feature[:used].copy(), threshold[:used].copy(), right[:used].copy(), psi, X.shape[1])
+    return Forest(
+        starts, feature[:used].copy(), threshold[:used].copy(), right[:used].copy(), psi, X.shape[1]
+    )
 
 
 @njit(cache=True, nogil=True)

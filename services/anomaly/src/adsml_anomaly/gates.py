@@ -4,9 +4,9 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.domain.metrics import Metric
 
 from adsml_anomaly.channels import CHANNELS
-from adsml_common.domain.metrics import Metric
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

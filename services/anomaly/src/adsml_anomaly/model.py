@@ -68,7 +68,12 @@ class Scores:
 
 
 def component_scores(
-    found: Innovations, gated: BoolArray, rows: slice | BoolArray, *, moments: FloatArray, forest: Forest | None
+    found: Innovations,
+    gated: BoolArray,
+    rows: slice | BoolArray,
+    *,
+    moments: FloatArray,
+    forest: Forest | None,
 ) -> FloatArray:
     """Component scores, shape (T, components); NaN but for the chosen rows."""
     z = found.z[rows]

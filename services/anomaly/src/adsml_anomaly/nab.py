@@ -128,7 +128,9 @@ def prepare(anomaly_scores: npt.ArrayLike, windows: Sequence[tuple[int, int]]) -
     best = position_value(-1.0)
     for number, (left, right) in enumerate(windows):
         if not at <= left <= right < n:
-            raise ValueError(f"window {number} is rows {left} to {right}; expected order, within {at} to {n - 1}")
+            raise ValueError(
+                f"window {number} is rows {left} to {right}; expected order, within {at} to {n - 1}"
+            )
         _price_outside(worth, at, left, behind)
         width = right - left + 1
         for i in range(left, right + 1):

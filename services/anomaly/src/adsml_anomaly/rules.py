@@ -9,11 +9,11 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.domain.metrics import Metric
 
 from adsml_anomaly.channels import CHANNELS, Days, metric_values
 from adsml_anomaly.model import Scores
 from adsml_anomaly.report import Rule, RuleAlarm, Severity
-from adsml_common.domain.metrics import Metric
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -112,15 +112,15 @@ def rule_alarms(
             add(t, Rule.CPL_SPIKE, Metric.CPL, Severity.HIGH, what)
     for t in map(int, np.flatnonzero(dull)):
         if t >= start:
-            what = (
-                f"CTR {values[t, _CTR]:.2f}% on {rows[t, 1]:,.0f} impressions, expected {expected_ctr[t]:.2f}%"
-            )
+            what = f"CTR {values[t, _CTR]:.2f}% on {rows[t, 1]:,.0f} impressions, expected {expected_ctr[t]:.2f}%"
             add(t, Rule.CTR_DROP, Metric.CTR, Severity.MEDIUM, what)
     for t in map(int, np.flatnonzero(silent)):
         if t >= start:
             missing = _missing_leads(t, rows, delivered, mean, float(phi[_CVR]))
             if missing:
-                what = f"no leads on {rows[t, 2]:,.0f} clicks, about {missing:.0f} expected: is tracking broken?"
+                what = (
+                    f"no leads on {rows[t, 2]:,.0f} clicks, about {missing:.0f} expected: is tracking broken?"
+                )
                 add(t, Rule.LEADS_STOPPED, Metric.LEADS, Severity.CRITICAL, what)
     return {t: tuple(alarms) for t, alarms in found.items()}
 
