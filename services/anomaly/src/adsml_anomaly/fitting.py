@@ -219,10 +219,10 @@ def _parent_days(parent: LevelPool | None) -> float:
     return survival.ACCOUNT_DAYS if parent is None else survival.LEVEL_DAYS
 
 
-def learn_pool(series: Mapping[EntityRef, Days], *, seed: int = 0) -> AccountPool:
+def learn_pool(series: Mapping[EntityRef, Days], *, seed: int = 0, sample: int = _SAMPLE) -> AccountPool:
     """What an account's entities have in common.
 
-    Learned from at most 150 entities per level, drawn by `seed`, so that it costs the same at any size.
+    Learned from at most `sample` entities per level, drawn by `seed`, so that it costs the same at any size.
 
     Raises
     ------
@@ -241,8 +241,8 @@ def learn_pool(series: Mapping[EntityRef, Days], *, seed: int = 0) -> AccountPoo
     by_level: dict[EntityType, list[_Prepared]] = {}
     for level in EntityType:
         refs = [ref for ref in usable if ref.entity_type is level]
-        if len(refs) > _SAMPLE:
-            refs = [refs[i] for i in sorted(rng.choice(len(refs), _SAMPLE, replace=False))]
+        if len(refs) > sample:
+            refs = [refs[i] for i in sorted(rng.choice(len(refs), sample, replace=False))]
         items = [_prepare(usable[ref], empty.blocks(usable[ref])) for ref in refs]
         # A random order, so that the first few stand for all.
         by_level[level] = [items[i] for i in rng.permutation(len(items))]
@@ -250,7 +250,7 @@ def learn_pool(series: Mapping[EntityRef, Days], *, seed: int = 0) -> AccountPoo
     weekdays = dynamics_fit.pool_weekdays(
         np.stack([item.effects for item in everyone]), np.stack([item.effect_variances for item in everyone])
     )
-    mixed = [everyone[i] for i in rng.permutation(len(everyone))[:_SAMPLE]]
+    mixed = [everyone[i] for i in rng.permutation(len(everyone))[:sample]]
     account = _learn_level(mixed, weekdays, None, seed=seed)
     levels = {
         level: _learn_level(items, weekdays, account, seed=seed) for level, items in by_level.items() if items

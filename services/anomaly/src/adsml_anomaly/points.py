@@ -245,3 +245,19 @@ def _news(score: FloatArray, keep: float) -> FloatArray:
         if score[t] > bar:
             out[t] = bar = score[t]
     return out
+
+
+def limits(score: FloatArray, known: npt.NDArray[np.bool_], p_value: float, *, learning: int) -> FloatArray:
+    """The score that a point would need for this p-value; NaN while learning, infinite where none would do."""
+    out = np.full(score.size, np.nan)
+    earlier: list[float] = []
+    for t in range(score.size):
+        if not known[t]:
+            continue
+        if t >= learning:
+            # (1 + larger) / (1 + n) <= p allows so many larger ones.
+            allowed = int(np.floor(p_value * (1 + len(earlier)) + 1e-9)) - 1
+            out[t] = np.inf if allowed < 0 else earlier[len(earlier) - 1 - allowed]
+        if t >= learning // 2:
+            insort(earlier, float(score[t]))
+    return out
