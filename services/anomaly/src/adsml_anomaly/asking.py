@@ -135,7 +135,7 @@ def _day(one: pb.DayAssessment) -> dict[str, Any]:
         "anomalous": one.anomalous,
         "p_value": one.p_value if one.HasField("p_value") else None,
         "scores": {
-            name: getattr(scores, name) if scores.HasField(name) else None  # type: ignore[arg-type]
+            name: getattr(scores, name) if scores.HasField(name) else None
             for name in ("isolation_forest", "max_robust_z", "mahalanobis")
         },
         "severity": pb.Severity.Name(one.severity).removeprefix("SEVERITY_"),

@@ -43,4 +43,4 @@ def precision(S: FloatArray) -> FloatArray:
 def distances(z: FloatArray, inverse: FloatArray) -> FloatArray:
     """Mahalanobis distance of each row of z, shape (n, d); a missing value counts as ordinary (0)."""
     known = np.nan_to_num(z)
-    return np.sqrt(np.einsum("ni,ij,nj->n", known, inverse, known))
+    return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", known, inverse, known)))

@@ -3,8 +3,8 @@
 All by the local-level model's own likelihood (prediction error decomposition, Harvey 1989, section 3.4), of
 Student's t with 5 degrees of freedom so that a few strange days in the history hardly widen what counts as
 ordinary (K. L. Lange, R. J. A. Little, J. M. G. Taylor, "Robust statistical modeling using the t distribution",
-JASA 1989). Estimates are made with every day, and again leaving out each of several blocks of days, so that a day can be scored by
-parameters that never saw it.
+JASA 1989). Estimates are made with every day, and again leaving out each of several blocks of days, so that a
+day can be scored by parameters that never saw it.
 """
 
 from typing import Final
@@ -90,7 +90,7 @@ def best_phi(by_phi: FloatArray) -> FloatArray:
     curve = left - 2.0 * here + right
     shift = np.where(curve < 0, 0.5 * (left - right) / np.where(curve < 0, curve, -1.0), 0.0)
     exact = logs[inner] + step * np.clip(shift, -1.0, 1.0)
-    return np.exp(np.where(best == inner, exact, logs[best]))
+    return np.asarray(np.exp(np.where(best == inner, exact, logs[best])))
 
 
 def shrink_phi(own: FloatArray, pooled: FloatArray, days: float) -> FloatArray:

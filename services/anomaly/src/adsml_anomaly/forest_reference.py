@@ -8,7 +8,7 @@ import numpy.typing as npt
 from adsml_anomaly.forest import LEAF, Forest
 
 if TYPE_CHECKING:
-    from sklearn.ensemble import IsolationForest
+    from sklearn.ensemble import IsolationForest  # type: ignore[import-untyped]  # scikit-learn has no stubs
 
 
 def from_sklearn(fitted: "IsolationForest") -> Forest:

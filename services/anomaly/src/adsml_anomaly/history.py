@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,6 @@ def _each(frame: pd.DataFrame, config_id: int, last_day: date | None) -> Iterato
     values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
     new = np.flatnonzero((levels[1:] != levels[:-1]) | (ids[1:] != ids[:-1])) + 1
     bounds = [0, *new.tolist(), len(frame)]
-    for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+    for a, b in pairwise(bounds):
         ref = EntityRef(config_id, EntityType(levels[a]), ids[a])
         yield ref, calendar_of(days[a:b], values[a:b], last_day=last_day)

@@ -5,6 +5,8 @@ next to nothing to the false alarms.
 """
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -30,13 +32,31 @@ _CLEAR_Z: Final = 3.5
 _COLLAPSE_Z: Final = 4.0
 _LOG_CHANCE: Final = math.log(5e-4)
 _LONGEST_RUN: Final = 7
-_SPEND, _IMPRESSIONS, _CLICKS, _LEADS, _CPL, _CTR, _CVR = (
+_CLICKS_SHARE: Final = 0.3
+_SPEND, _IMPRESSIONS, _CLICKS, _CPL, _CTR, _CVR = (
     CHANNELS.index(m)
     for m in (
-        Metric.SPEND, Metric.IMPRESSIONS, Metric.CLICKS, Metric.LEADS, Metric.CPL, Metric.CTR,
+        Metric.SPEND, Metric.IMPRESSIONS, Metric.CLICKS, Metric.CPL, Metric.CTR,
         Metric.CONVERSION_RATE,
     )
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A series with what its rules look at."""
+
+    rows: FloatArray
+    delivered: npt.NDArray[np.bool_]
+    values: FloatArray
+    z: FloatArray
+    mean: FloatArray
+    gated: npt.NDArray[np.bool_]
+    phi: FloatArray
+    unit_price: float
+
+
+Found = Iterator[tuple[int, RuleAlarm]]
 
 
 def rule_alarms(
@@ -57,88 +77,102 @@ def rule_alarms(
     paused
         Rows on which the entity is known to have been switched off: there, no spend is no alarm.
     """
-    rows, delivered = days.rows, days.delivered
-    z, mean = scores.innovations.z, scores.innovations.mean
-    values = metric_values(rows)
-    found: dict[int, list[RuleAlarm]] = {}
+    found = scores.innovations
+    seen = _Seen(
+        days.rows,
+        days.delivered,
+        metric_values(days.rows),
+        found.z,
+        found.mean,
+        scores.gated,
+        phi,
+        unit_price,
+    )
+    out: dict[int, tuple[RuleAlarm, ...]] = {}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for rule in (_zero_spend, _collapse, _spend_spike, _cpl_spike, _ctr_drop, _leads_stopped):
+            for t, alarm in rule(seen, start):
+                if alarm.rule is not Rule.ZERO_SPEND or t not in paused:
+                    out[t] = (*out.get(t, ()), alarm)
+    return out
 
-    def add(t: int, rule: Rule, metric: Metric, severity: Severity, message: str) -> None:
-        found.setdefault(t, []).append(RuleAlarm(rule, metric, severity, message))
 
-    for t in np.flatnonzero(rows[start:, 0] <= 0.0) + start:
+def _from(mask: npt.NDArray[np.bool_], start: int) -> list[int]:
+    return [int(t) + start for t in np.flatnonzero(mask[start:])]
+
+
+def _zero_spend(seen: _Seen, start: int) -> Found:
+    for t in _from(seen.rows[:, 0] <= 0.0, start):
         before = slice(max(t - 7, 0), t)
-        active = delivered[before]
-        usual = rows[before][active]
-        if int(t) in paused or active.sum() < ACTIVE_DAYS or np.median(usual[:, 1]) < LEAST_IMPRESSIONS:
+        usual = seen.rows[before][seen.delivered[before]]
+        if len(usual) < ACTIVE_DAYS or np.median(usual[:, 1]) < LEAST_IMPRESSIONS:
             continue
-        spend = float(np.median(usual[:, 0]))
-        add(int(t), Rule.ZERO_SPEND, Metric.SPEND, Severity.CRITICAL, f"no spend; usual is {spend:.2f} a day")
-    with np.errstate(invalid="ignore"):
-        collapsed = (
-            delivered
-            & (rows[:, 0] > 0)
-            & (rows[:, 1] <= COLLAPSE_SHARE * mean[:, _IMPRESSIONS])
-            & (mean[:, _IMPRESSIONS] >= LEAST_IMPRESSIONS)
-            & (z[:, _IMPRESSIONS] <= -_COLLAPSE_Z)
-        )
-        expected_spend = mean[:, _SPEND] * unit_price
-        spiked = (rows[:, 0] >= SPIKE_FACTOR * expected_spend) & (z[:, _SPEND] >= _FAR_Z)
-        expected_cpl = rows[:, 0] / mean[:, _CPL]
-        dear = (
-            (values[:, _CPL] >= CPL_FACTOR * expected_cpl)
-            & (z[:, _CPL] <= -_CLEAR_Z)
-            & ~scores.gated[:, _CPL]
-        )
-        expected_ctr = 100.0 * mean[:, _CTR] / rows[:, 1]
-        dull = (
-            (values[:, _CTR] <= CTR_FACTOR * expected_ctr)
-            & (z[:, _CTR] <= -_CLEAR_Z)
-            & ~scores.gated[:, _CTR]
-        )
-        silent = delivered & (rows[:, 3] == 0) & (rows[:, 2] >= 0.3 * mean[:, _CLICKS])
-    for t in map(int, np.flatnonzero(collapsed)):
-        if t >= start:
-            what = f"{rows[t, 1]:,.0f} impressions, expected about {mean[t, _IMPRESSIONS]:,.0f}"
-            add(t, Rule.DELIVERY_COLLAPSE, Metric.IMPRESSIONS, Severity.CRITICAL, what)
-    for t in map(int, np.flatnonzero(spiked)):
-        if t >= start:
-            times = rows[t, 0] / expected_spend[t]
-            bad = Severity.CRITICAL if times >= RUNAWAY_FACTOR else Severity.HIGH
-            what = f"spend {rows[t, 0]:,.2f}, {times:.1f} times the expected {expected_spend[t]:,.2f}"
-            add(t, Rule.SPEND_SPIKE, Metric.SPEND, bad, what)
-    for t in map(int, np.flatnonzero(dear)):
-        if t >= start:
-            what = f"CPL {values[t, _CPL]:,.2f} on {rows[t, 3]:g} leads, expected {expected_cpl[t]:,.2f}"
-            add(t, Rule.CPL_SPIKE, Metric.CPL, Severity.HIGH, what)
-    for t in map(int, np.flatnonzero(dull)):
-        if t >= start:
-            what = f"CTR {values[t, _CTR]:.2f}% on {rows[t, 1]:,.0f} impressions, expected {expected_ctr[t]:.2f}%"
-            add(t, Rule.CTR_DROP, Metric.CTR, Severity.MEDIUM, what)
-    for t in map(int, np.flatnonzero(silent)):
-        if t >= start:
-            missing = _missing_leads(t, rows, delivered, mean, float(phi[_CVR]))
-            if missing:
-                what = (
-                    f"no leads on {rows[t, 2]:,.0f} clicks, about {missing:.0f} expected: is tracking broken?"
-                )
-                add(t, Rule.LEADS_STOPPED, Metric.LEADS, Severity.CRITICAL, what)
-    return {t: tuple(alarms) for t, alarms in found.items()}
+        text = f"no spend; usual is {np.median(usual[:, 0]):.2f} a day"
+        yield t, RuleAlarm(Rule.ZERO_SPEND, Metric.SPEND, Severity.CRITICAL, text)
 
 
-def _missing_leads(
-    t: int, rows: FloatArray, delivered: npt.NDArray[np.bool_], mean: FloatArray, phi: float
-) -> float:
+def _collapse(seen: _Seen, start: int) -> Found:
+    expected = seen.mean[:, _IMPRESSIONS]
+    mask = (
+        (seen.rows[:, 0] > 0)
+        & (seen.rows[:, 1] <= COLLAPSE_SHARE * expected)
+        & (expected >= LEAST_IMPRESSIONS)
+        & (seen.z[:, _IMPRESSIONS] <= -_COLLAPSE_Z)
+    )
+    for t in _from(mask, start):
+        text = f"{seen.rows[t, 1]:,.0f} impressions, expected about {expected[t]:,.0f}"
+        yield t, RuleAlarm(Rule.DELIVERY_COLLAPSE, Metric.IMPRESSIONS, Severity.CRITICAL, text)
+
+
+def _spend_spike(seen: _Seen, start: int) -> Found:
+    expected = seen.mean[:, _SPEND] * seen.unit_price
+    mask = (seen.rows[:, 0] >= SPIKE_FACTOR * expected) & (seen.z[:, _SPEND] >= _FAR_Z)
+    for t in _from(mask, start):
+        times = seen.rows[t, 0] / expected[t]
+        bad = Severity.CRITICAL if times >= RUNAWAY_FACTOR else Severity.HIGH
+        text = f"spend {seen.rows[t, 0]:,.2f}, {times:.1f} times the expected {expected[t]:,.2f}"
+        yield t, RuleAlarm(Rule.SPEND_SPIKE, Metric.SPEND, bad, text)
+
+
+def _cpl_spike(seen: _Seen, start: int) -> Found:
+    cpl, expected = seen.values[:, _CPL], seen.rows[:, 0] / seen.mean[:, _CPL]
+    mask = (cpl >= CPL_FACTOR * expected) & (seen.z[:, _CPL] <= -_CLEAR_Z) & ~seen.gated[:, _CPL]
+    for t in _from(mask, start):
+        text = f"CPL {cpl[t]:,.2f} on {seen.rows[t, 3]:g} leads, expected {expected[t]:,.2f}"
+        yield t, RuleAlarm(Rule.CPL_SPIKE, Metric.CPL, Severity.HIGH, text)
+
+
+def _ctr_drop(seen: _Seen, start: int) -> Found:
+    ctr, expected = seen.values[:, _CTR], 100.0 * seen.mean[:, _CTR] / seen.rows[:, 1]
+    mask = (ctr <= CTR_FACTOR * expected) & (seen.z[:, _CTR] <= -_CLEAR_Z) & ~seen.gated[:, _CTR]
+    for t in _from(mask, start):
+        text = f"CTR {ctr[t]:.2f}% on {seen.rows[t, 1]:,.0f} impressions, expected {expected[t]:.2f}%"
+        yield t, RuleAlarm(Rule.CTR_DROP, Metric.CTR, Severity.MEDIUM, text)
+
+
+def _leads_stopped(seen: _Seen, start: int) -> Found:
+    going_on = seen.rows[:, 2] >= _CLICKS_SHARE * seen.mean[:, _CLICKS]
+    for t in _from(seen.delivered & (seen.rows[:, 3] == 0) & going_on, start):
+        missing = _missing_leads(t, seen)
+        if missing > 0:
+            text = f"no leads on {seen.rows[t, 2]:,.0f} clicks, about {missing:.0f} expected: is tracking broken?"
+            yield t, RuleAlarm(Rule.LEADS_STOPPED, Metric.LEADS, Severity.CRITICAL, text)
+
+
+def _missing_leads(t: int, seen: _Seen) -> float:
     """Leads that a run of lead-less days should have had, if that is past chance; else 0.
 
     The chance of none is that of an uneven count, ``(1 + phi expected) ** (-1 / phi)``.
     """
-    first = t
-    while first > 0 and t - first < _LONGEST_RUN - 1 and delivered[first - 1] and rows[first - 1, 3] == 0:
+    rows, first = seen.rows, t
+    while (
+        first > 0 and t - first < _LONGEST_RUN - 1 and seen.delivered[first - 1] and rows[first - 1, 3] == 0
+    ):
         first -= 1
-    usual = mean[first, _CVR]
+    usual, phi = seen.mean[first, _CVR], float(seen.phi[_CVR])
     if not np.isfinite(usual) or rows[first, 2] <= 0:
         return 0.0
     # The rate as it was believed before the run began, on all clicks since.
     expected = float(usual / rows[first, 2] * rows[first : t + 1, 2].sum())
-    log_chance = -math.log1p(phi * expected) / phi if phi > 0 else -expected
+    log_chance = -math.log1p(phi * expected) / phi
     return expected if log_chance <= _LOG_CHANCE else 0.0

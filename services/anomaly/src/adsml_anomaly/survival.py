@@ -53,7 +53,7 @@ class Survival:
         inside = np.interp(s, self.scores, LOG_P)
         slope = -1.0 / max(self.scores[-1] - self.scores[-9], 1e-9)
         beyond = LOG_P[-1] + slope * (s - self.scores[-1])
-        return np.maximum(np.where(s > self.scores[-1], beyond, inside), LEAST_LOG_P)
+        return np.asarray(np.maximum(np.where(s > self.scores[-1], beyond, inside), LEAST_LOG_P))
 
     def score(self, log_p: float) -> float:
         """The score at which log10 p is reached; inverse of `log_p`."""
@@ -111,18 +111,14 @@ def _rising(grid: FloatArray) -> FloatArray:
     return np.maximum.accumulate(grid + 1e-12 * np.arange(grid.size))
 
 
-def _curve(inverse: "stats.rv_frozen", share: FloatArray) -> Survival:
-    return Survival(_rising(np.asarray(inverse.isf(share), dtype=np.float64)))
-
-
 def reference_z() -> Survival:
     """Of an absolute robust z: Student's t with 8 degrees of freedom, two-sided."""
-    return _curve(stats.t(8), 10.0**LOG_P / 2.0)
+    return Survival(_rising(np.asarray(stats.t.isf(10.0**LOG_P / 2.0, 8), dtype=np.float64)))
 
 
 def reference_distance(dimensions: int) -> Survival:
     """Of a Mahalanobis distance over so many metrics: root of F(dimensions, 40) times dimensions."""
-    squared = stats.f(dimensions, 40).isf(np.minimum(10.0**LOG_P, 1.0 - 1e-12)) * dimensions
+    squared = np.asarray(stats.f.isf(np.minimum(10.0**LOG_P, 1.0 - 1e-12), dimensions, 40)) * dimensions
     return Survival(_rising(np.sqrt(np.maximum(squared, 0.0))))
 
 
