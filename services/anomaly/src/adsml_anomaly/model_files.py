@@ -136,20 +136,19 @@ def _check_trees(
 ) -> None:
     """Refuse what would lead the scorer out of its arrays or in circles: it checks nothing itself."""
     nodes = feature.size
+    if starts[0] != 0 or (np.diff(starts.astype(np.int64)) <= 0).any() or starts[-1] >= nodes:
+        raise ArtifactCorrupt("its forest's trees do not lie one behind the other")
     ends = np.append(starts[1:], nodes)
-    tree = np.searchsorted(starts, np.arange(nodes), side="right") - 1
-    inner = feature >= 0
     at = np.arange(nodes)
-    ahead = right[inner] > at[inner] + 1
-    inside = right[inner] < ends[tree[inner]]
-    # A left child is the next node, so that no tree may end with an inner one.
-    closed = ~inner[ends - 1]
+    end = ends[np.searchsorted(starts, at, side="right") - 1]
+    inner = feature >= 0
+    # A left child is the next node, so that a right one lies behind that and no tree ends with an inner one.
+    led = (right[inner] > at[inner] + 1) & (right[inner] < end[inner])
     if (
-        starts[0] != 0
-        or (np.diff(starts) <= 0).any()
-        or (feature < -1).any()
+        (feature < -1).any()
         or (feature >= features).any()
-        or not (ahead.all() and inside.all() and closed.all())
+        or not led.all()
+        or inner[ends - 1].any()
         or (right[~inner] < 1).any()
     ):
         raise ArtifactCorrupt("its forest's nodes do not make trees")
