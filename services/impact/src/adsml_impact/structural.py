@@ -115,7 +115,7 @@ def _filter(
         for i in range(m):
             for j in range(m):
                 P[i, j] -= PZ[i] * PZ[j] / F
-    return likelihood - 0.5 * np.log(determinant)
+    return float(likelihood - 0.5 * np.log(determinant))
 
 
 @compiled
