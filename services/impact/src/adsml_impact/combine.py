@@ -1,7 +1,7 @@
 """How much of each kind of donor weights, and of how recent a past: learned from placebos of all units.
 
-One choice for the account, not one per unit, so that there is next to nothing to overfit. Where history is too
-short to learn from, the choice falls back to the ridge weights and the whole baseline.
+One choice for the account, not one per unit, so that there is next to nothing to overfit. Where history is
+too short to learn from, the choice falls back to the ridge weights and the whole baseline.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ class Mixture:
     kinds
         (K,) shares of the kinds of donor weights, sum 1.
     windows
-        (K, F) shares of the windows before the date whose mean gap is the level compared with; sum 1 a row.
+        (K, F + 1) shares of the windows before the date whose mean gap is the level compared with; sum 1 a
+        row. The last share is that of the time weights of synthetic DiD.
         The share of a short window is how much of a deviation in the last days persists: none is a comparison
         with the long baseline, all of it the plain before and after.
     """
@@ -48,12 +49,16 @@ class Mixture:
     def effects_without(self, gaps: Gaps) -> FloatArray:
         """Effects (O, N, N) of unit i with j struck from its donors; NaN where j carries nearly all of them.
 
-        The other weights are scaled up instead of fitted anew: with ``e_i = sum_j omega_ij (x_i - x_j)`` for the
-        units' own changes x, the term of j goes and the rest is divided by ``1 - omega_ij``.
+        The other weights are scaled up instead of fitted anew: with ``e_i = sum_j omega_ij (x_i - x_j)`` for
+        the units' own changes x, the term of j goes and the rest is divided by ``1 - omega_ij``.
         """
-        x = gaps.own_post[:, None, :] - np.einsum("onf,kf->okn", gaps.own_pre, self.windows)
+        x = gaps.own_post[:, None, :] - np.einsum("onf,kf->okn", gaps.own_pre, self.windows[:, :-1])
         omega = gaps.omega
-        terms = omega * (x[..., :, None] - x[..., None, :])
+        apart = x[..., :, None] - x[..., None, :]
+        if self.windows[:, -1].any():
+            own = np.diagonal(gaps.own_weighted, axis1=1, axis2=2)[:, :, None] - gaps.own_weighted
+            apart = apart - self.windows[:, -1][None, :, None, None] * own[:, None]
+        terms = omega * apart
         rest = 1.0 - omega
         with np.errstate(divide="ignore", invalid="ignore"):
             left = np.where(rest > 0.05, (terms.sum(axis=-1, keepdims=True) - terms) / rest, np.nan)
@@ -117,9 +122,9 @@ def learn_mixture(
 def learn_carry_over(effects: FloatArray, scale: FloatArray, *, independent: float) -> float:
     """How much of a unit's own unsteadiness carries over to its placebo effects, between 0 and 1.
 
-    The slope of ``log |effect|`` on ``log scale``: 1 if a unit twice as unsteady over the baseline shows effects
-    twice as large, less because eight weeks measure a unit's unsteadiness only so well. Sizes are drawn
-    towards the account's by it.
+    The slope of ``log |effect|`` on ``log scale``: 1 if a unit twice as unsteady over the baseline shows
+    effects twice as large, less because eight weeks measure a unit's unsteadiness only so well. Sizes are
+    drawn towards the account's by it.
 
     Parameters
     ----------

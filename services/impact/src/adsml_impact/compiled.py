@@ -9,12 +9,12 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 
 def compiled(function: _F) -> _F:
-    """The function, compiled on its first call.
+    """The function, compiled on its first call; it lets other threads run meanwhile.
 
     The machine code is kept beside the module, in ``NUMBA_CACHE_DIR`` or in the user's cache folder,
     whichever can be written; where none can (a read-only container), every process compiles anew.
     """
     try:
-        return cast("_F", numba.njit(cache=True)(function))
+        return cast("_F", numba.njit(cache=True, nogil=True)(function))
     except RuntimeError:  # numba's "no locator available": nowhere to keep the cache
-        return cast("_F", numba.njit(function))
+        return cast("_F", numba.njit(nogil=True)(function))

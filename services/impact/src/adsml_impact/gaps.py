@@ -39,8 +39,8 @@ class Gaps:
     post
         (O, KINDS, N): mean gap over the window after the date, against the baseline's level.
     pre
-        (O, KINDS, N, F + 1): mean gap over the last days before the date, by number of days; the last column is
-        the gap weighted by the lambda of synthetic DiD.
+        (O, KINDS, N, F + 1): mean gap over the last days before the date, by number of days; the last column
+        is the gap weighted by the unit's `lambda_`.
     daily
         (O, KINDS, N, H): gap on each day of the window after.
     scale
@@ -52,10 +52,10 @@ class Gaps:
     omega
         (O, KINDS, N, N): donor weights, one unit a row.
     own_post, own_pre
-        (O, N) and (O, N, F + 1): the units' own changes after the date and over the windows before, without
+        (O, N) and (O, N, F): the units' own changes after the date and over the windows before, without
         anything taken off: ``post = own_post - omega own_post``.
-    fit
-        (KINDS, L): the treated's gap over the last date's baseline.
+    own_weighted
+        (O, N, N): change of unit j before the date by the time weights of unit i; zeros without time weights.
     relative
         (N, L + washout + H): the units around the last date, weekday-adjusted.
     weekday
@@ -71,7 +71,7 @@ class Gaps:
     omega: FloatArray
     own_post: FloatArray
     own_pre: FloatArray
-    fit: FloatArray
+    own_weighted: FloatArray
     relative: FloatArray
     weekday: FloatArray
 
@@ -215,7 +215,7 @@ def _gaps(  # noqa: PLR0912, PLR0915
     omega: FloatArray,
     own_post: FloatArray,
     own_pre: FloatArray,
-    fit: FloatArray,
+    own_weighted: FloatArray,
     relative: FloatArray,
     weekday: FloatArray,
 ) -> None:
@@ -238,6 +238,10 @@ def _gaps(  # noqa: PLR0912, PLR0915
                 if np.isnan(v[i]):
                     valid[o, i] = False
                     v[i] = 0.0
+        # A short baseline is fitted too well by many donors to tell how unsteady a gap is.
+        scale_kind = RIDGE if kinds[RIDGE] and (L >= 28 or not kinds[UNIFORM]) else UNIFORM
+        if not kinds[scale_kind]:
+            scale_kind = SIMPLEX
         n_donors = 0
         for i in range(1, N):
             n_donors += 1 if valid[o, i] else 0
@@ -247,8 +251,10 @@ def _gaps(  # noqa: PLR0912, PLR0915
                 for d in range(L - back, L):
                     own_pre[o, i, f] += (r[i, d] - 1.0) / back if valid[o, i] else 0.0
             if lambda_.size > 0 and valid[o, i]:
-                for d in range(L):
-                    own_pre[o, i, F] += lambda_[o, d] * (r[i, d] - 1.0)
+                for j in range(N):
+                    if valid[o, j]:
+                        for d in range(L):
+                            own_weighted[o, i, j] += lambda_[o, i, d] * (r[j, d] - 1.0)
 
         centred = np.zeros((N, L))
         G = np.zeros((N, N))
@@ -310,12 +316,16 @@ def _gaps(  # noqa: PLR0912, PLR0915
                         for d in range(L):
                             g[d] -= w[j] * centred[j, d]
                 post[o, k, i] = gap
-                for f in range(F + 1):
+                for f in range(F):
                     s = own_pre[o, i, f]
                     for j in range(N):
-                        if w[j] > 0.0:
-                            s -= w[j] * own_pre[o, j, f]
+                        s -= w[j] * own_pre[o, j, f]
                     pre[o, k, i, f] = s
+                if lambda_.size > 0:
+                    s = own_weighted[o, i, i]
+                    for j in range(N):
+                        s -= w[j] * own_weighted[o, i, j]
+                    pre[o, k, i, F] = s
                 if seen:
                     for d in range(H):
                         e = r[i, L + washout + d] - 1.0
@@ -323,13 +333,10 @@ def _gaps(  # noqa: PLR0912, PLR0915
                             if w[j] > 0.0:
                                 e -= w[j] * (r[j, L + washout + d] - 1.0)
                         daily[o, k, i, d] = e
-                if k == UNIFORM:
+                if k == scale_kind:
                     scale[o, i] = _block_scale(g, L, H)
                 for j in range(N):
                     omega[o, k, i, j] = w[j]
-                if last and i == 0:
-                    for d in range(L):
-                        fit[k, d] = g[d]
         if last:
             for p in range(7):
                 weekday[p] = profile[0, p]
@@ -373,7 +380,8 @@ def gaps(
     kinds
         Donor weights to compute.
     lambda_
-        (O, longest baseline): weights of the baseline's days, for the last column of `Gaps.pre`; else 0.
+        (O, N, longest baseline): weights of the baseline's days by unit, for the last column of `Gaps.pre`,
+        which is else 0.
     """
     N, T = numerator.shape
     dates, F, L = origins.size, len(windows), int(lengths[-1])
@@ -390,8 +398,8 @@ def gaps(
         level=np.zeros((dates, N)),
         omega=np.zeros((dates, KINDS, N, N)),
         own_post=np.zeros((dates, N)),
-        own_pre=np.zeros((dates, N, F + 1)),
-        fit=np.zeros((KINDS, L)),
+        own_pre=np.zeros((dates, N, F)),
+        own_weighted=np.zeros((dates, N, N) if lambda_ is not None else (dates, 1, 1)),
         relative=np.zeros((N, L + (washout + horizon if observed else 0))),
         weekday=np.zeros(7),
     )
@@ -405,7 +413,7 @@ def gaps(
         observed,
         np.array(windows, dtype=np.int64),
         wanted,
-        np.empty((0, 0)) if lambda_ is None else np.ascontiguousarray(lambda_),
+        np.empty((0, 0, 0)) if lambda_ is None else np.ascontiguousarray(lambda_),
         out.post,
         out.pre,
         out.daily,
@@ -415,8 +423,94 @@ def gaps(
         out.omega,
         out.own_post,
         out.own_pre,
-        out.fit,
+        out.own_weighted,
         out.relative,
         out.weekday,
+    )
+    return out
+
+
+@compiled
+def _time_weights(  # noqa: PLR0912
+    A: FloatArray, B: FloatArray, origins: IntArray, lengths: IntArray, washout: int, H: int, out: FloatArray
+) -> None:
+    N = A.shape[0]
+    for o in range(origins.size):
+        t, L = origins[o], lengths[o]
+        r = np.zeros((N, L + washout + H))
+        level = np.zeros(N)
+        valid = np.zeros(N, np.bool_)
+        profile = np.zeros((N, 7))
+        _relative(A, B, t, L, washout + H, r, level, valid, profile)
+        after = np.zeros(N)
+        for j in range(1, N):
+            if valid[j]:
+                after[j] = _change(A, B, j, t, L, t + washout, H, r, profile)
+                valid[j] = not np.isnan(after[j])
+        anywhere = np.ones(L, np.bool_)
+        G = np.zeros((L, L))
+        c = np.zeros(L)
+        mean = np.zeros(L)
+        w = np.zeros(L)
+        for i in range(N):
+            n = 0
+            target = 0.0
+            mean[:] = 0.0
+            for j in range(1, N):
+                if j != i and valid[j]:
+                    n += 1
+                    target += after[j]
+                    for d in range(L):
+                        mean[d] += r[j, d]
+            if n < 2:
+                out[o, i, :L] = 1.0 / L
+                continue
+            G[:] = 0.0
+            c[:] = 0.0
+            for j in range(1, N):
+                if j != i and valid[j]:
+                    for d in range(L):
+                        x = r[j, d] - mean[d] / n
+                        c[d] += x * (after[j] - target / n)
+                        for e in range(d + 1):
+                            G[d, e] += x * (r[j, e] - mean[e] / n)
+            for d in range(L):
+                for e in range(d):
+                    G[e, d] = G[d, e]
+                G[d, d] *= 1.0 + 1e-9
+            minimise_on_simplex(G, c, anywhere, w)
+            for d in range(L):
+                out[o, i, d] = w[d]
+
+
+def did_time_weights(
+    numerator: FloatArray,
+    denominator: FloatArray | None,
+    *,
+    origins: IntArray,
+    lengths: IntArray,
+    horizon: int,
+    washout: int = 0,
+) -> FloatArray:
+    """The lambda of synthetic DiD for every unit at every date, on the scale of `gaps`.
+
+    Simplex least squares with intercept of the controls' change after the date on their days before:
+    Arkhangelsky et al. (2021), equation (6). A control in the role of the treated is left out of its own
+    weights. Uniform where fewer than two controls are left.
+
+    Returns
+    -------
+    array of shape (O, N, longest baseline)
+        Row (o, i) holds ``lengths[o]`` weights that sum to 1, then zeros.
+    """
+    out = np.zeros((origins.size, numerator.shape[0], int(lengths.max())))
+    _time_weights(
+        np.ascontiguousarray(numerator, dtype=np.float64),
+        np.empty((0, 0)) if denominator is None else np.ascontiguousarray(denominator, dtype=np.float64),
+        origins.astype(np.int64),
+        lengths.astype(np.int64),
+        washout,
+        horizon,
+        out,
     )
     return out
