@@ -15,9 +15,10 @@ import numpy.typing as npt
 from adsml_impact.combine import Mixture, learn_carry_over, learn_mixture
 from adsml_impact.dates import Dates, choose_dates
 from adsml_impact.estimators import Estimator
-from adsml_impact.gaps import KINDS, RIDGE, SIMPLEX, UNIFORM, Gaps, did_time_weights, gaps
+from adsml_impact.gaps import KINDS, RIDGE, SIMPLEX, UNIFORM, Gaps, gaps
 from adsml_impact.placebos import Placebos, independent_placebos, studentise
 from adsml_impact.reference import Reference
+from adsml_impact.time_weights import did_time_weights
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

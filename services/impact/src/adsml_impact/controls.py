@@ -6,10 +6,10 @@ from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
-
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import FailedPrecondition, Violations
+
 from adsml_impact.comparison import Design
 from adsml_impact.series import Series
 
@@ -115,8 +115,8 @@ def choose_controls(
     """Controls for a change.
 
     Chosen ones delivered on 70% of the baseline's days, in the week before and in the window after, do not
-    share the treated's budget, and were not changed (nor any ancestor) from two weeks before the change to the
-    window's end; the largest spenders first. Given ones are taken as they are; those tainted are named.
+    share the treated's budget, and were not changed (nor any ancestor) from two weeks before the change to
+    the window's end; the largest spenders first. Given ones are taken as they are; those tainted are named.
 
     Raises
     ------

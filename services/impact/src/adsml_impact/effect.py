@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-
 from adsml_common.domain.metrics import divide
+
 from adsml_impact.comparison import Comparison, Design
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,7 +29,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class EffectDay:
-    """One day: position from the first day of the baseline, actual, counterfactual, its interval, effect so far.
+    """One day: position from the first day of the baseline, actual, counterfactual, interval, effect so far.
 
     NaN where a ratio has no denominator; `cumulative` is NaN before the change.
     """
@@ -211,13 +211,11 @@ def measure(
     spread = float(np.sqrt(np.mean(drawn**2))) if drawn.size else 0.0
     actual = daily_values(numerator, denominator, scale=scale)
     expected = _counterfactual_days(
-        numerator,
         denominator,
         level=level,
         design=design,
         comparison=comparison,
         after=after - effect,
-        scale=scale,
     )
     start = base.start
     series = (
@@ -252,14 +250,12 @@ def measure(
 
 
 def _counterfactual_days(
-    numerator: FloatArray,
     denominator: FloatArray | None,
     *,
     level: float,
     design: Design,
     comparison: Comparison,
     after: float,
-    scale: float,
 ) -> FloatArray:
     """The counterfactual by day from the baseline on, consistent with its level over the window after."""
     if denominator is None:

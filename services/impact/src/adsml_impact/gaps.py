@@ -1,9 +1,6 @@
 """The gap between every unit and its synthetic control, at every placebo date, in one compiled pass.
 
-Units are put on one scale, so that a market-wide movement cancels whatever their size: a count or an amount
-is divided by the unit's mean over its baseline, ``r = Y / mean(Y)``; a ratio N/D is linearised there,
-``r = 1 + N / mean(N) - D / mean(D)`` (delta method), while its change over a window is the exact
-``log(sum N / sum D) - log(baseline's)``, a ratio of sums.
+On the scale of `adsml_impact.relative`.
 """
 
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adsml_impact.compiled import compiled
+from adsml_impact.relative import change_from_baseline, to_relative
 from adsml_impact.simplex import minimise_on_simplex
 
 FloatArray = npt.NDArray[np.float64]
@@ -24,8 +22,6 @@ RIDGE: Final = 1
 SIMPLEX: Final = 2
 KINDS: Final = 3
 """Donor weights: all equal; simplex least squares with the ridge of synthetic DiD; without."""
-
-_PRIOR_WEEKS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,104 +70,6 @@ class Gaps:
     own_weighted: FloatArray
     relative: FloatArray
     weekday: FloatArray
-
-
-@compiled
-def _relative(  # noqa: PLR0912
-    A: FloatArray,
-    B: FloatArray,
-    t: int,
-    L: int,
-    days: int,
-    r: FloatArray,
-    level: FloatArray,
-    valid: BoolArray,
-    profile: FloatArray,
-) -> None:
-    """Put the units around one date on one scale and take the weekday profile off.
-
-    `r` is (N, L + days); `profile` (N, 7) is by day index modulo 7 and means 0 over a week.
-    """
-    N = A.shape[0]
-    ratio = B.size > 0
-    for i in range(N):
-        a = 0.0
-        b = 0.0 if ratio else float(L)
-        for d in range(t - L, t):
-            a += A[i, d]
-            if ratio:
-                b += B[i, d]
-        a /= L
-        b /= L
-        valid[i] = a > 0.0 and b > 0.0
-        level[i] = a
-        for d in range(L + days):
-            if not valid[i]:
-                r[i, d] = 0.0
-            elif ratio:
-                r[i, d] = 1.0 + A[i, t - L + d] / a - B[i, t - L + d] / b
-            else:
-                r[i, d] = A[i, t - L + d] / a
-    for i in range(N):
-        for p in range(7):
-            profile[i, p] = 0.0
-    if L < 14 or L % 7 != 0:
-        return
-    weeks = L // 7
-    pooled = np.zeros(7)
-    units = 0
-    for i in range(N):
-        if valid[i]:
-            units += 1
-            for d in range(L):
-                profile[i, (t - L + d) % 7] += (r[i, d] - 1.0) / weeks
-            for p in range(7):
-                pooled[p] += profile[i, p]
-    if units == 0:
-        return
-    for i in range(N):
-        if valid[i]:
-            for p in range(7):
-                profile[i, p] = (weeks * profile[i, p] + _PRIOR_WEEKS * pooled[p] / units) / (
-                    weeks + _PRIOR_WEEKS
-                )
-            for d in range(L + days):
-                r[i, d] -= profile[i, (t - L + d) % 7]
-
-
-@compiled
-def _change(
-    A: FloatArray,
-    B: FloatArray,
-    i: int,
-    t: int,
-    L: int,
-    first: int,
-    H: int,
-    r: FloatArray,
-    profile: FloatArray,
-) -> float:
-    """A unit's change from its baseline to the H days from `first` on; NaN for a ratio without one."""
-    if B.size == 0:
-        total = 0.0
-        for d in range(H):
-            total += r[i, first - t + L + d] - 1.0
-        return total / H
-    a = 0.0
-    b = 0.0
-    seasonal = 0.0
-    for d in range(first, first + H):
-        a += A[i, d]
-        b += B[i, d]
-        seasonal += profile[i, d % 7]
-    if a <= 0.0 or b <= 0.0:
-        return np.nan
-    base_a = 0.0
-    base_b = 0.0
-    for d in range(t - L, t):
-        base_a += A[i, d]
-        base_b += B[i, d]
-    return float(np.log(a / b) - np.log(base_a / base_b) - seasonal / H)
 
 
 @compiled
@@ -230,11 +128,11 @@ def _gaps(  # noqa: PLR0912, PLR0915
         seen = observed or not last
         days = washout + H if seen else 0
         r = np.zeros((N, L + days))
-        _relative(A, B, t, L, days, r, level[o], valid[o], profile)
+        to_relative(A, B, t, L, days, r, level[o], valid[o], profile)
         v = own_post[o]
         for i in range(N):
             if valid[o, i] and seen:
-                v[i] = _change(A, B, i, t, L, t + washout, H, r, profile)
+                v[i] = change_from_baseline(A, B, i, t, L, t + washout, H, r, profile)
                 if np.isnan(v[i]):
                     valid[o, i] = False
                     v[i] = 0.0
@@ -426,91 +324,5 @@ def gaps(
         out.own_weighted,
         out.relative,
         out.weekday,
-    )
-    return out
-
-
-@compiled
-def _time_weights(  # noqa: PLR0912
-    A: FloatArray, B: FloatArray, origins: IntArray, lengths: IntArray, washout: int, H: int, out: FloatArray
-) -> None:
-    N = A.shape[0]
-    for o in range(origins.size):
-        t, L = origins[o], lengths[o]
-        r = np.zeros((N, L + washout + H))
-        level = np.zeros(N)
-        valid = np.zeros(N, np.bool_)
-        profile = np.zeros((N, 7))
-        _relative(A, B, t, L, washout + H, r, level, valid, profile)
-        after = np.zeros(N)
-        for j in range(1, N):
-            if valid[j]:
-                after[j] = _change(A, B, j, t, L, t + washout, H, r, profile)
-                valid[j] = not np.isnan(after[j])
-        anywhere = np.ones(L, np.bool_)
-        G = np.zeros((L, L))
-        c = np.zeros(L)
-        mean = np.zeros(L)
-        w = np.zeros(L)
-        for i in range(N):
-            n = 0
-            target = 0.0
-            mean[:] = 0.0
-            for j in range(1, N):
-                if j != i and valid[j]:
-                    n += 1
-                    target += after[j]
-                    for d in range(L):
-                        mean[d] += r[j, d]
-            if n < 2:
-                out[o, i, :L] = 1.0 / L
-                continue
-            G[:] = 0.0
-            c[:] = 0.0
-            for j in range(1, N):
-                if j != i and valid[j]:
-                    for d in range(L):
-                        x = r[j, d] - mean[d] / n
-                        c[d] += x * (after[j] - target / n)
-                        for e in range(d + 1):
-                            G[d, e] += x * (r[j, e] - mean[e] / n)
-            for d in range(L):
-                for e in range(d):
-                    G[e, d] = G[d, e]
-                G[d, d] *= 1.0 + 1e-9
-            minimise_on_simplex(G, c, anywhere, w)
-            for d in range(L):
-                out[o, i, d] = w[d]
-
-
-def did_time_weights(
-    numerator: FloatArray,
-    denominator: FloatArray | None,
-    *,
-    origins: IntArray,
-    lengths: IntArray,
-    horizon: int,
-    washout: int = 0,
-) -> FloatArray:
-    """The lambda of synthetic DiD for every unit at every date, on the scale of `gaps`.
-
-    Simplex least squares with intercept of the controls' change after the date on their days before:
-    Arkhangelsky et al. (2021), equation (6). A control in the role of the treated is left out of its own
-    weights. Uniform where fewer than two controls are left.
-
-    Returns
-    -------
-    array of shape (O, N, longest baseline)
-        Row (o, i) holds ``lengths[o]`` weights that sum to 1, then zeros.
-    """
-    out = np.zeros((origins.size, numerator.shape[0], int(lengths.max())))
-    _time_weights(
-        np.ascontiguousarray(numerator, dtype=np.float64),
-        np.empty((0, 0)) if denominator is None else np.ascontiguousarray(denominator, dtype=np.float64),
-        origins.astype(np.int64),
-        lengths.astype(np.int64),
-        washout,
-        horizon,
-        out,
     )
     return out

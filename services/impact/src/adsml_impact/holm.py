@@ -16,8 +16,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Returns
     -------
     list of float
-        In the order given; each at least the raw one and at most 1. Rejecting those below alpha keeps the chance of
-        any false rejection at alpha, whatever the metrics' dependence.
+        In the order given; each at least the raw one and at most 1. Rejecting those below alpha keeps the
+        chance of any false rejection at alpha, whatever the metrics' dependence.
     """
     p = np.asarray(p_values, dtype=np.float64)
     out = np.full(p.size, np.nan)

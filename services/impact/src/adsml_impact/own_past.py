@@ -13,8 +13,8 @@ import numpy.typing as npt
 from adsml_impact.comparison import Comparison, Design
 from adsml_impact.dates import Dates, choose_dates
 from adsml_impact.estimators import Estimator
-from adsml_impact.gaps import _change, _relative
 from adsml_impact.reference import Reference, Student
+from adsml_impact.relative import change_from_baseline, to_relative
 from adsml_impact.structural import Forecast, forecast
 
 FloatArray = npt.NDArray[np.float64]
@@ -52,7 +52,7 @@ class _Past:
         N = self.A.shape[0]
         r = np.zeros((N, L + days))
         level, valid, profile = np.zeros(N), np.zeros(N, dtype=np.bool_), np.zeros((N, 7))
-        _relative(self.A, self.B, t, L, days, r, level, valid, profile)
+        to_relative(self.A, self.B, t, L, days, r, level, valid, profile)
         return r, profile, bool(valid.all())
 
     def forecast(self, r: FloatArray, L: int, days: int) -> Forecast | None:
@@ -72,8 +72,10 @@ class _Past:
         predicted = self.forecast(r, L, days) if usable else None
         if predicted is None:
             return np.nan
-        change = _change(self.A, self.B, 0, t, L, t + self.design.washout, self.design.horizon, r, profile)
-        return (change - (predicted.window_mean - 1.0)) / predicted.window_sd
+        moved = change_from_baseline(
+            self.A, self.B, 0, t, L, t + self.design.washout, self.design.horizon, r, profile
+        )
+        return (moved - (predicted.window_mean - 1.0)) / predicted.window_sd
 
 
 def compare_with_own_past(
@@ -109,10 +111,10 @@ def compare_with_own_past(
         return None
     tau = np.nan
     if design.observed:
-        change = _change(past.A, past.B, 0, t, L, t + design.washout, design.horizon, r, profile)
-        if not np.isfinite(change):
+        moved = change_from_baseline(past.A, past.B, 0, t, L, t + design.washout, design.horizon, r, profile)
+        if not np.isfinite(moved):
             return None
-        tau = change - (predicted.window_mean - 1.0)
+        tau = moved - (predicted.window_mean - 1.0)
     z = np.array(
         [
             past.z(int(o), int(length))

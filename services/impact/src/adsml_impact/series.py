@@ -7,7 +7,6 @@ from datetime import date, timedelta
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
 from adsml_common.domain.metrics import RATIOS, STORED, Metric
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,8 +24,8 @@ class Series:
     first
         The first day.
     values
-        Stored column -> (N, T). A day without a row is a day without delivery: 0; ``reach`` is NaN where a row
-        does not know it.
+        Stored column -> (N, T). A day without a row is a day without delivery: 0; ``reach`` is NaN where a
+        row does not know it.
     present
         (N, T): whether there was a row.
     """

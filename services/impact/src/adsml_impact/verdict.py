@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 import numpy as np
-
 from adsml_common.domain.metrics import Metric
+
 from adsml_impact.effect import Effect
 from adsml_impact.plan import lower_is_better
 
@@ -22,9 +22,9 @@ class Verdict(StrEnum):
 def judge(metric: Metric, effect: Effect, *, p_value: float, alpha: float, margin: float) -> Verdict:
     """The verdict on one metric.
 
-    Significant: POSITIVE or NEGATIVE by what is good for the advertiser. Else NEUTRAL if the interval of level
-    ``1 - 2 alpha`` lies inside the equivalence margin, which is two one-sided tests at alpha (Schuirmann 1987,
-    Journal of Pharmacokinetics and Biopharmaceutics 15:657-680). Else the data cannot tell.
+    Significant: POSITIVE or NEGATIVE by what is good for the advertiser. Else NEUTRAL if the interval of
+    level ``1 - 2 alpha`` lies inside the equivalence margin, which is two one-sided tests at alpha
+    (Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15:657-680). Else the data cannot tell.
 
     Parameters
     ----------
@@ -44,8 +44,8 @@ def judge(metric: Metric, effect: Effect, *, p_value: float, alpha: float, margi
 def judge_account(verdicts: Mapping[Metric, Verdict], *, spend: Effect | None, margin: float) -> Verdict:
     """The verdict on a pause or reactivation, from the account's CPL, leads and spend.
 
-    What the account pays for a lead decides. Where that cannot be told, its leads do if it went on spending as
-    much as before (the budget found another place); leads that fell because less was spent are no verdict.
+    What the account pays for a lead decides. Where that cannot be told, its leads do if it went on spending
+    as much as before (the budget found another place); leads that fell because less was spent are no verdict.
     """
     by_price = verdicts.get(Metric.CPL, Verdict.INCONCLUSIVE)
     if by_price in (Verdict.POSITIVE, Verdict.NEGATIVE):
