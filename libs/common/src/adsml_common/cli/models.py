@@ -35,7 +35,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
     json_output: JsonOption = False,
 ) -> None:
-    """List models, newest first.
+    """List models, the one registered last first.
 
     Example: adsml models list --status ACTIVE
     """
@@ -57,7 +57,7 @@ def list_(
         right=("version", "samples", "kB"),
     )  # fmt: skip
     if len(found) == limit:
-        console.print(f"only the newest {limit} are shown; see --limit")
+        console.print(f"only the last {limit} are shown; see --limit")
 
 
 @app.command()
@@ -142,8 +142,8 @@ def verify(
     if json_output:
         print_json({"report": report, "swept": swept})
     else:
-        rows = [("missing", item) for item in report.missing] + [("corrupt", item) for item in report.corrupt]
-        rows += [("orphaned", item) for item in report.orphaned]
+        found = {"missing": report.missing, "corrupt": report.corrupt, "orphaned": report.orphaned}
+        rows = [(kind, item) for kind, items in found.items() for item in items]
         table(f"{report.checked} models checked", ("", "what"), rows)
         if swept:
             console.print(f"removed {len(swept)} orphaned artifacts")

@@ -103,6 +103,12 @@ class AlreadyRunning(FailedPrecondition):
     reason = "ALREADY_RUNNING"
 
 
+class AlreadyExists(FailedPrecondition):
+    """The same request id was used before, for something else."""
+
+    reason = "ALREADY_EXISTS"
+
+
 class ArtifactCorrupt(FailedPrecondition):
     """A stored model's bytes are missing, damaged or of a format this version can't read."""
 

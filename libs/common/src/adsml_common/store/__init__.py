@@ -1,0 +1,1 @@
+"""Daily metrics, entities, change events and feedback, in SQLite or PostgreSQL."""

@@ -1,0 +1,356 @@
+"""The database: one engine for SQLite or PostgreSQL, transactions, and what its failures mean."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from adsml_common.database_errors import translated
+from adsml_common.domain.errors import FailedPrecondition, Unavailable
+from adsml_common.schema import dumps
+from adsml_common.settings import SettingsError, masked_url
+
+CONNECT_SECONDS = 5
+LOCK_SECONDS = 30
+STATEMENT_SECONDS = 60
+BULK_STATEMENT_SECONDS = 900
+POOL_SECONDS = 10
+_WRITE = "adsml_write"
+_MIGRATION_LOCK = 0x6164736D6C  # "adsml" in ASCII: the key of PostgreSQL's advisory lock
+
+
+class SchemaStatus(StrEnum):
+    """How the database's schema stands to this version of adsml."""
+
+    CURRENT = "current"
+    ABSENT = "absent"
+    BEHIND = "behind"
+    AHEAD = "ahead"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaState:
+    """Revision of the schema found and the one this version of adsml brings.
+
+    Attributes
+    ----------
+    current
+        Revision in the database, None if it has never been migrated.
+    head
+        Revision this version migrates to.
+    status
+        ``AHEAD`` means migrated by a newer version. Migrations only add until every older version is gone,
+        so a service goes on working with a schema that is ahead.
+    """
+
+    current: str | None
+    head: str
+    status: SchemaStatus
+
+    @property
+    def usable(self) -> bool:
+        """Whether this version can work with the database as it is."""
+        return self.status in (SchemaStatus.CURRENT, SchemaStatus.AHEAD)
+
+
+class Database:
+    """Connections to one database; threads may share it.
+
+    Every connection failure, from any use of the engine, is raised as `Unavailable`, without SQL text and
+    without the URL's password.
+
+    Attributes
+    ----------
+    engine
+        The SQLAlchemy engine.
+    dialect
+        ``"sqlite"`` or ``"postgresql"``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.dialect: str = engine.dialect.name
+
+    @classmethod
+    def open(cls, url: str, *, pool_size: int = 5) -> "Database":
+        """Prepare the engine; nothing is connected yet.
+
+        Parameters
+        ----------
+        url
+            ``sqlite:///path`` (relative) or ``sqlite:////path`` (absolute), or ``postgresql://...``.
+        pool_size
+            Connections kept open; as many again are opened under load.
+
+        Raises
+        ------
+        SettingsError
+            The URL is of another kind or can't be read.
+        """
+        parsed = _parse(url)
+        if parsed.drivername == "sqlite":
+            return cls(_sqlite_engine(parsed, pool_size))
+        return cls(_postgresql_engine(parsed, pool_size))
+
+    @property
+    def shown(self) -> str:
+        """The URL without its password."""
+        return masked_url(self.engine.url.render_as_string(hide_password=True))
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading; what is written through it is rolled back.
+
+        Raises
+        ------
+        Unavailable
+            The database does not answer.
+        """
+        with _plain_errors(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, *, bulk: bool = False) -> Iterator[Connection]:
+        """One transaction: committed at the end, rolled back if anything is raised inside.
+
+        On SQLite it takes the only writer's place at its start, so that what is read inside stays true until
+        the commit.
+
+        Parameters
+        ----------
+        bulk
+            Allow statements that take minutes.
+
+        Raises
+        ------
+        Unavailable
+            The database does not answer, or another writer holds what is needed for too long.
+        """
+        with _plain_errors(), self.engine.connect() as plain:
+            connection = plain.execution_options(**{_WRITE: True})
+            with connection.begin():
+                if bulk and self.dialect == "postgresql":
+                    connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{BULK_STATEMENT_SECONDS}s'")
+                yield connection
+
+    def lock(self, connection: Connection, name: str) -> None:
+        """Hold others that ask for the same name until this transaction ends.
+
+        On SQLite a write transaction keeps all others out already.
+        """
+        if self.dialect == "postgresql":
+            connection.execute(
+                sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name}
+            )
+
+    def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises
+        ------
+        Unavailable
+            There is none.
+        """
+        with self.read() as connection:
+            connection.execute(sa.text("SELECT 1"))
+
+    def migrate(self) -> None:
+        """Bring the schema to this version's revision: idempotent, and safe if two processes do it at once.
+
+        All steps are one transaction: either the whole schema moves or nothing does.
+        """
+        from adsml_common.migrations import upgrade  # noqa: PLC0415  # Alembic is not needed to serve
+
+        with self.write(bulk=True) as connection:
+            if self.dialect == "postgresql":
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BULK_STATEMENT_SECONDS}s'")
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            upgrade(connection)
+
+    def schema_state(self) -> SchemaState:
+        """The schema's revision, for services, which check it but never change it."""
+        from adsml_common.migrations import head_revision, known_revisions  # noqa: PLC0415
+
+        head = head_revision()
+        with self.read() as connection:
+            current = None
+            if sa.inspect(connection).has_table("alembic_version"):
+                current = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        if current is None:
+            return SchemaState(None, head, SchemaStatus.ABSENT)
+        if current == head:
+            return SchemaState(current, head, SchemaStatus.CURRENT)
+        known = current in known_revisions()
+        return SchemaState(current, head, SchemaStatus.BEHIND if known else SchemaStatus.AHEAD)
+
+    def require_schema(self) -> None:
+        """Refuse to work with a schema that is absent or behind.
+
+        Raises
+        ------
+        FailedPrecondition
+            Says what was found and how to mend it.
+        """
+        state = self.schema_state()
+        if not state.usable:
+            found = "has no schema yet" if state.current is None else f"has schema revision {state.current}"
+            raise FailedPrecondition(
+                f"the database {self.shown} {found}, this version needs {state.head}: run `adsml migrate`",
+                metadata={"schema_current": state.current or "", "schema_needed": state.head},
+            )
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError(
+            f"ADSML_DATABASE_URL={masked_url(url)}: is not a database URL; expected sqlite:///path or "
+            "postgresql://user:password@host/name"
+        ) from None
+    kind = parsed.drivername.partition("+")[0]
+    if kind == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise SettingsError(
+                f"ADSML_DATABASE_URL={url}: names no file; a database in memory can't be shared between "
+                "connections, give it a path: sqlite:///adsml.db"
+            )
+        return parsed.set(drivername="sqlite")
+    if kind in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise SettingsError(
+        f"ADSML_DATABASE_URL={masked_url(url)}: {kind} is not supported; expected sqlite:///path or "
+        "postgresql://user:password@host/name"
+    )
+
+
+def _sqlite_engine(url: URL, pool_size: int) -> Engine:
+    folder = Path(url.database or "").parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"ADSML_DATABASE_URL={url}: its folder {folder} can't be made: {error.strerror}"
+        ) from None
+    engine = sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=POOL_SECONDS,
+        connect_args={"timeout": LOCK_SECONDS},
+        json_serializer=dumps,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver would open transactions at moments of its own; `_begin` below does it instead.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {LOCK_SECONDS * 1000}")
+        _enter_wal(connection)
+        # What was confirmed stays, even if the machine loses power: a commit waits for the disk.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("PRAGMA cache_size = -32768")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    _listen(engine)
+    return engine
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    # Changing the mode asks for the file alone and does not wait for others, so two processes that create a
+    # database at once would fail here without a second try.
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _postgresql_engine(url: URL, pool_size: int) -> Engine:
+    engine = sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=POOL_SECONDS,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "adsml",
+            # A server that vanished without a word is noticed within about half a minute.
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+        json_serializer=dumps,
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: psycopg.Connection[Any], record: Any) -> None:
+        record.info["pid"] = os.getpid()
+        # Not as start-up options: connection poolers in front of PostgreSQL refuse those.
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET lock_timeout = '{LOCK_SECONDS}s'; "
+                "SET idle_in_transaction_session_timeout = '300s'; SET TimeZone = 'UTC'"
+            )
+        connection.commit()
+
+    @event.listens_for(engine, "checkout")
+    def _checked_out(_connection: object, record: Any, proxy: Any) -> None:
+        # A forked child must not talk over its parent's socket.
+        if record.info["pid"] != os.getpid():
+            record.dbapi_connection = proxy.dbapi_connection = None
+            raise DisconnectionError("this connection belongs to another process")
+
+    _listen(engine)
+    return engine
+
+
+def _listen(engine: Engine) -> None:
+    @event.listens_for(engine, "handle_error", retval=True)
+    def _translate(context: ExceptionContext) -> BaseException | None:
+        return None if context.is_pre_ping else translated(context.original_exception)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Failures that come from the pool or straight from the driver, not through SQLAlchemy's own handling."""
+    try:
+        yield
+    except PoolTimeout:
+        raise Unavailable("the database is unavailable: every connection is in use") from None
+    except (psycopg.Error, sqlite3.Error) as error:
+        told = translated(error)
+        if told is None:
+            raise
+        raise told from error

@@ -1,0 +1,121 @@
+"""How an export is to be read."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from pathlib import Path
+
+from adsml_common.domain.errors import Violations
+
+
+class Format(StrEnum):
+    """Kinds of export."""
+
+    INSIGHTS = "insights"
+    ADS_MANAGER = "ads-manager"
+    AIRBYTE = "airbyte"
+    FIVETRAN = "fivetran"
+    TIDY = "tidy"
+
+
+class OnError(StrEnum):
+    """What to do when a row is bad: load nothing, or load the others."""
+
+    STOP = "stop"
+    SKIP = "skip"
+
+
+class DateOrder(StrEnum):
+    """Order of day, month and year in dates that are not ISO."""
+
+    DMY = "dmy"
+    MDY = "mdy"
+    YMD = "ymd"
+
+
+class Clicks(StrEnum):
+    """Which clicks to load where an export holds both: all of them, or those on links."""
+
+    ALL = "all"
+    LINK = "link"
+
+
+ZEROABLE = ("clicks", "leads")
+"""Columns that may be absent from an export and taken as 0 when the caller says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """Settings of one import; what is None is found out from the file.
+
+    Attributes
+    ----------
+    format
+        Kind of export of every file.
+    on_error
+        Load nothing if any row is bad (``stop``), or all rows but the bad ones (``skip``).
+    decimal
+        ``"."`` or ``","``. Setting it also allows thousands separators. None: found out for Ads Manager
+        files, plain numbers with a decimal point for all others.
+    date_order
+        For dates that are not ISO (``2026-12-31``).
+    encoding
+        Of text files; None: UTF-8, or what a byte-order mark says.
+    account_id
+        Keep rows of this ad account only, as the platform writes it (``act_`` in front is dropped).
+    clicks
+        None: all clicks where the export has them, else link clicks.
+    leads_column
+        Column of an Ads Manager file that holds the leads.
+    lead_actions
+        Action types whose sum is the leads, in place of ``lead`` or its two parts.
+    assume_zero
+        Columns among `ZEROABLE` that are taken as 0 if the export lacks them.
+    sum_levels
+        Build levels that an export lacks as sums of the level below.
+    rejects
+        Directory for the files of rejected rows; None: they are only counted.
+    today
+        Rows dated after the day that follows it are refused (accounts lie in zones up to 14 hours ahead of
+        UTC). None: the current day in UTC.
+
+    Raises
+    ------
+    InvalidInput
+        If a setting can never work.
+    """
+
+    format: Format | None = None
+    on_error: OnError = OnError.STOP
+    decimal: str | None = None
+    date_order: DateOrder | None = None
+    encoding: str | None = None
+    account_id: str | None = None
+    clicks: Clicks | None = None
+    leads_column: str | None = None
+    lead_actions: tuple[str, ...] = ()
+    assume_zero: frozenset[str] = frozenset()
+    sum_levels: bool = True
+    rejects: Path | None = None
+    today: date | None = None
+
+    def __post_init__(self) -> None:
+        found = Violations()
+        if self.decimal not in (None, ".", ","):
+            found.add("decimal", f"is '{self.decimal}'; expected '.' or ','")
+        for name in sorted(self.assume_zero - set(ZEROABLE)):
+            found.add("assume_zero", f"names '{name}'; only {' and '.join(ZEROABLE)} can be taken as 0")
+        if self.encoding is not None:
+            try:
+                "".encode(self.encoding)
+            except LookupError:
+                found.add(
+                    "encoding", f"'{self.encoding}' is not known; expected e.g. utf-8, utf-16 or cp1252"
+                )
+        found.raise_if_any()
+
+    @property
+    def last_day(self) -> date:
+        """The last day that is not in the future anywhere."""
+        today = self.today or datetime.now(UTC).date()
+        return date.fromordinal(today.toordinal() + 1)

@@ -1,0 +1,42 @@
+"""The schema's history, run by Alembic through `adsml_common.database.Database.migrate`."""
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import Connection
+
+from adsml_common.schema import METADATA
+
+# The tables register themselves with METADATA when their modules are imported.
+from adsml_common.registry import tables as _registry  # noqa: F401  # isort: skip
+from adsml_common.store import tables as _store  # noqa: F401  # isort: skip
+from adsml_common.training import tables as _training  # noqa: F401  # isort: skip
+
+__all__ = ["METADATA", "head_revision", "known_revisions", "upgrade"]
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "adsml_common:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def upgrade(connection: Connection) -> None:
+    """Run what is missing, inside the transaction of the given connection."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def head_revision() -> str:
+    """The revision that this version of adsml migrates to."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise RuntimeError("the migrations are not packaged")
+    return head
+
+
+def known_revisions() -> frozenset[str]:
+    """Every revision that this version of adsml knows."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())

@@ -1,0 +1,237 @@
+"""A model as one file: a zip with a manifest, and nothing in it that could run code.
+
+Format version 1: ``manifest.json`` with the keys of `Manifest`, and the files it lists with their SHA-256.
+The bytes depend on the contents only, so the same model packed twice is the same file.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from adsml_common.domain.errors import ArtifactCorrupt
+
+FORMAT_VERSION: Final = 1
+"""The newest format this version writes; it reads every older one."""
+
+MANIFEST: Final = "manifest.json"
+MAX_BYTES: Final = 1 << 30
+MAX_FILES: Final = 1000
+_MAX_MANIFEST_BYTES: Final = 16 << 20
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+_PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".dill"})
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Attributes
+    ----------
+    format_version
+        Of the bundle's layout.
+    model_type
+        What can parse the files, e.g. ``"xgboost_classifier"``.
+    feature_columns
+        Inputs of the model in their order.
+    library_versions
+        What it was trained with, by distribution.
+    files
+        SHA-256 of every file, by name.
+    """
+
+    format_version: int
+    model_type: str
+    feature_columns: tuple[str, ...]
+    library_versions: Mapping[str, str]
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A manifest and the files it lists."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        model_type: str,
+        files: Mapping[str, bytes],
+        feature_columns: Sequence[str] = (),
+        library_versions: Mapping[str, str] | None = None,
+    ) -> "Bundle":
+        """A bundle of the newest format, its manifest made from the files."""
+        return cls(
+            Manifest(
+                FORMAT_VERSION,
+                model_type,
+                tuple(feature_columns),
+                dict(library_versions or {}),
+                {name: _sha256(data) for name, data in sorted(files.items())},
+            ),
+            dict(sorted(files.items())),
+        )
+
+    def json(self, name: str) -> Any:
+        """A file parsed as JSON.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            No such file, or not JSON.
+        """
+        try:
+            return json.loads(self.files[name])
+        except KeyError:
+            raise ArtifactCorrupt(f"the model has no file {name}") from None
+        except ValueError as error:
+            raise ArtifactCorrupt(f"the model's file {name} is not JSON: {error}") from None
+
+
+def pack(bundle: Bundle) -> bytes:
+    """The bundle as bytes, the same for the same contents.
+
+    Raises
+    ------
+    ValueError
+        A name that `unpack` would refuse, a pickle by its name, or files that are not those of the manifest.
+    """
+    for name, data in bundle.files.items():
+        if (fault := _name_fault(name)) is not None:
+            raise ValueError(f"a bundle can't hold {name!r}: {fault}")
+        if bundle.manifest.files.get(name) != _sha256(data):
+            raise ValueError(f"the manifest does not list {name!r} with this content")
+    if len(bundle.manifest.files) != len(bundle.files):
+        raise ValueError("the manifest lists files that are not there")
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        _write(archive, MANIFEST, _manifest_bytes(bundle.manifest))
+        for name in sorted(bundle.files):
+            _write(archive, name, bundle.files[name])
+    return out.getvalue()
+
+
+def unpack(data: bytes) -> Bundle:
+    """Read a bundle, trusting nothing in it.
+
+    Raises
+    ------
+    ArtifactCorrupt
+        Damaged, of a newer format, larger than `MAX_BYTES` unpacked, with unlisted or missing files, or with
+        names that point elsewhere. Says which.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return _unpack(archive)
+    except ArtifactCorrupt:
+        raise
+    # On bytes that are no zip, or a damaged one, zipfile raises nearly anything.
+    except Exception as error:
+        raise ArtifactCorrupt(f"the model's bundle is damaged: {error}") from None
+
+
+def _unpack(archive: zipfile.ZipFile) -> Bundle:
+    entries = archive.infolist()
+    names = [entry.filename for entry in entries]
+    if len(entries) > MAX_FILES or len(set(names)) != len(names):
+        raise ArtifactCorrupt(f"the model's bundle has doubled names or more than {MAX_FILES} files")
+    if sum(entry.file_size for entry in entries) > MAX_BYTES:
+        raise ArtifactCorrupt(f"the model's bundle unpacks to more than {MAX_BYTES >> 20} MiB")
+    by_name = dict(zip(names, entries, strict=True))
+    if MANIFEST not in by_name:
+        raise ArtifactCorrupt(f"the model's bundle has no {MANIFEST}")
+    manifest = _parse_manifest(_read(archive, by_name.pop(MANIFEST), limit=_MAX_MANIFEST_BYTES))
+    if set(manifest.files) != set(by_name):
+        odd = sorted(set(manifest.files) ^ set(by_name))[0]
+        raise ArtifactCorrupt(f"the model's bundle and its manifest do not agree on {odd!r}")
+    files: dict[str, bytes] = {}
+    for name, entry in sorted(by_name.items()):
+        if (fault := _name_fault(name)) is not None:
+            raise ArtifactCorrupt(f"the model's bundle holds {name!r}: {fault}")
+        files[name] = _read(archive, entry, limit=MAX_BYTES)
+        if _sha256(files[name]) != manifest.files[name]:
+            raise ArtifactCorrupt(f"the model's file {name} does not match its checksum")
+    return Bundle(manifest, files)
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, limit: int) -> bytes:
+    # The size an archive declares is a claim: never take more than that, whatever the stream unpacks to.
+    with archive.open(entry) as stream:
+        data = stream.read(min(entry.file_size, limit) + 1)
+    if len(data) != entry.file_size:
+        raise ArtifactCorrupt(f"the model's file {entry.filename} is not of the size it declares")
+    return data
+
+
+def _parse_manifest(data: bytes) -> Manifest:
+    try:
+        raw = json.loads(data)
+        version = raw["format_version"]
+        if type(version) is not int or version < 1:
+            raise ArtifactCorrupt(f"the model's bundle has no valid format version: {version!r}")
+        if version > FORMAT_VERSION:
+            raise ArtifactCorrupt(
+                f"the model's bundle is of format {version}, this version reads up to {FORMAT_VERSION}: "
+                "upgrade this service, or activate an older version of the model",
+                metadata={"format_version": str(version)},
+            )
+        return Manifest(
+            version,
+            _text(raw["model_type"]),
+            tuple(_text(name) for name in raw["feature_columns"]),
+            {_text(name): _text(value) for name, value in raw["library_versions"].items()},
+            {_text(name): _text(value) for name, value in raw["files"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactCorrupt(
+            f"the model's manifest can't be read: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, not {type(value).__name__}")
+    return value
+
+
+def _manifest_bytes(manifest: Manifest) -> bytes:
+    raw = {
+        "format_version": manifest.format_version,
+        "model_type": manifest.model_type,
+        "feature_columns": list(manifest.feature_columns),
+        "library_versions": dict(manifest.library_versions),
+        "files": dict(manifest.files),
+    }
+    return json.dumps(raw, indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+
+def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    entry = zipfile.ZipInfo(name, date_time=_EPOCH)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system = 3
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, data)
+
+
+def _name_fault(name: str) -> str | None:
+    path = PurePosixPath(name)
+    if not name or name == MANIFEST:
+        return "the name is empty or the manifest's"
+    if path.is_absolute() or "\\" in name or ":" in name or "\0" in name or str(path) != name:
+        return "the name is not a plain relative path"
+    if ".." in path.parts:
+        return "the name points out of the bundle"
+    if path.suffix.lower() in _PICKLES:
+        return "loading a pickle can run code; store JSON or the library's own format"
+    return None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,357 @@
+"""Models in memory: loaded once, swapped when a new version is activated, served on when stores are down."""
+
+import logging
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Generic, TypeVar
+
+from adsml_common.domain.degradation import Degradation, DegradationReason
+from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt, Unavailable
+from adsml_common.registry.bundle import Bundle
+from adsml_common.registry.models import ModelVersion
+from adsml_common.registry.registry import ModelRegistry
+
+T = TypeVar("T")
+_FALLBACKS: Final = 3
+_MISSES: Final = 10_000
+_RETRY_SECONDS: Final = 5.0
+_STALE_POLLS: Final = 3
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[T]):
+    """A model ready for use.
+
+    Attributes
+    ----------
+    model
+        What the family's parser made of it.
+    version
+        Which version it is.
+    degradations
+        What an answer made with it has to say: that it is not the version that should serve, or that nobody
+        could be asked which one that is.
+    """
+
+    model: T
+    version: ModelVersion
+    degradations: tuple[Degradation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoaderStats:
+    """Counts since the start, for metrics.
+
+    Attributes
+    ----------
+    models
+        In memory now.
+    hits, loads, swaps, evictions
+        Answers from memory; versions loaded; of them in place of another; models dropped for room.
+    failures
+        Loads that ended in an error.
+    fallbacks
+        Loads that ended with an earlier version because the active one is broken.
+    """
+
+    models: int = 0
+    hits: int = 0
+    loads: int = 0
+    swaps: int = 0
+    evictions: int = 0
+    failures: int = 0
+    fallbacks: int = 0
+
+
+@dataclass(slots=True)
+class _Entry(Generic[T]):
+    # What is known of a name: a model, that there is none, or the error that met the last try.
+    loaded: Loaded[T] | None
+    error: AdsmlError | None
+    checked_at: float
+
+
+class ModelLoader(Generic[T]):
+    """Gives models by name; threads share it.
+
+    The first call for a name loads it, through disk cache, registry and artifact store; others that ask for
+    it meanwhile wait for the same load. Later calls are answered from memory. A new version is loaded beside
+    the old one and swapped in when it is ready. If the active version can't be loaded, the one that was
+    active before serves and says so; if registry or artifacts can't be reached, what is in memory serves
+    and says so.
+
+    Parameters
+    ----------
+    registry
+        Where to ask.
+    parse
+        Makes a model of a bundle; raises `ArtifactCorrupt` if it can't. It may warm the model up.
+    poll_seconds
+        How old the knowledge of which version is active may get.
+    capacity
+        Models kept in memory; the one unused for longest makes room.
+    clock
+        Seconds on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        parse: Callable[[ModelVersion, Bundle], T],
+        *,
+        poll_seconds: float,
+        capacity: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if capacity < 1 or poll_seconds <= 0:
+            raise ValueError("capacity must be at least 1 and poll_seconds above 0")
+        self._registry = registry
+        self._parse = parse
+        self._poll_seconds = poll_seconds
+        self._capacity = capacity
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
+        # Names without a model, apart, so that asking for many of them pushes no model out.
+        self._misses: OrderedDict[str, _Entry[T]] = OrderedDict()
+        self._loading: dict[str, threading.Event] = {}
+        self._counts: Counter[str] = Counter()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def get(self, name: str) -> Loaded[T] | None:
+        """The model that serves under a name, None if there is none.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            Neither the active version nor an earlier one can be loaded.
+        Unavailable
+            It is not in memory, and registry or artifact store do not answer.
+        """
+        while True:
+            with self._lock:
+                entry = self._entries.get(name) or self._misses.get(name)
+                if entry is not None and not self._due(entry):
+                    if entry.loaded is not None:
+                        self._entries.move_to_end(name)
+                    self._counts["hits"] += 1
+                    return self._answer(entry)
+                others = self._loading.get(name)
+                if others is None:
+                    mine = self._loading[name] = threading.Event()
+                elif entry is not None and entry.loaded is not None:
+                    # Somebody looks for news already; what is there is good meanwhile.
+                    return self._answer(entry)
+            if others is not None:
+                others.wait()
+                continue
+            try:
+                return self._answer(self._renew(name, entry))
+            finally:
+                with self._lock:
+                    del self._loading[name]
+                mine.set()
+
+    def refresh(self) -> None:
+        """Ask which versions are active for everything in memory, and load what is new.
+
+        Never raises for a store that does not answer: what is in memory serves on, and says so.
+        """
+        with self._lock:
+            known = dict(self._entries)
+            # That a name has no model, or can't be loaded, is forgotten: the next call asks again.
+            self._misses.clear()
+        if not known:
+            return
+        try:
+            active = self._registry.active_of(known)
+        except Unavailable as error:
+            for name, entry in known.items():
+                self._store(name, self._stale(entry, error))
+            return
+        for name, entry in known.items():
+            with self._lock:
+                if name in self._loading:
+                    continue
+                mine = self._loading[name] = threading.Event()
+            try:
+                self._store(name, self._load(name, entry, active.get(name)))
+            finally:
+                with self._lock:
+                    del self._loading[name]
+                mine.set()
+
+    def start(self) -> None:
+        """Refresh in the background from now on, every `poll_seconds`."""
+        if self._thread is None:
+            self._stop.clear()
+            self._thread = threading.Thread(target=self._poll, name="model-loader", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """End the background refresh."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def stats(self) -> LoaderStats:
+        """Counts since the start."""
+        with self._lock:
+            return LoaderStats(models=len(self._entries), **self._counts)
+
+    def in_memory(self) -> list[Loaded[T]]:
+        """Everything that is loaded, the one unused for longest first."""
+        with self._lock:
+            return [entry.loaded for entry in self._entries.values() if entry.loaded is not None]
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _poll(self) -> None:
+        while not self._stop.wait(self._poll_seconds):
+            try:
+                self.refresh()
+            except Exception:
+                # The thread must outlive anything a parser may do.
+                _LOG.exception("refreshing models failed; what is in memory serves on")
+
+    def _due(self, entry: _Entry[T]) -> bool:
+        age = self._clock() - entry.checked_at
+        if entry.error is not None and isinstance(entry.error, Unavailable):
+            return age >= min(self._poll_seconds, _RETRY_SECONDS)
+        # With a thread that refreshes, no caller has to wait for a registry unless that thread is stuck.
+        if entry.loaded is not None and self._thread is not None:
+            return age >= _STALE_POLLS * self._poll_seconds
+        return age >= self._poll_seconds
+
+    @staticmethod
+    def _answer(entry: _Entry[T]) -> Loaded[T] | None:
+        if entry.loaded is None and entry.error is not None:
+            # Kept and raised many times: each time without the trace of the last.
+            raise entry.error.with_traceback(None)
+        return entry.loaded
+
+    def _renew(self, name: str, entry: _Entry[T] | None) -> _Entry[T]:
+        try:
+            active = self._registry.active(name)
+        except Unavailable as error:
+            if entry is None or entry.loaded is None:
+                renewed = self._recall(name, error)
+            else:
+                renewed = self._stale(entry, error)
+        else:
+            renewed = self._load(name, entry, active)
+        self._store(name, renewed)
+        return renewed
+
+    def _store(self, name: str, entry: _Entry[T]) -> None:
+        with self._lock:
+            self._entries.pop(name, None)
+            self._misses.pop(name, None)
+            if entry.loaded is None:
+                self._misses[name] = entry
+                while len(self._misses) > _MISSES:
+                    self._misses.popitem(last=False)
+                return
+            self._entries[name] = entry
+            while len(self._entries) > self._capacity:
+                self._entries.popitem(last=False)
+                self._counts["evictions"] += 1
+
+    def _stale(self, entry: _Entry[T], error: AdsmlError) -> _Entry[T]:
+        self._count(failures=1)
+        if entry.loaded is None:
+            return _Entry(None, error, self._clock())
+        version = entry.loaded.version
+        told = Degradation(
+            "model registry",
+            DegradationReason.STALE,
+            f"the registry does not answer ({error.message}); {version}, last known to be active, was used",
+        )
+        kept = [one for one in entry.loaded.degradations if one.dependency != told.dependency]
+        return _Entry(replace(entry.loaded, degradations=(*kept, told)), error, self._clock())
+
+    def _recall(self, name: str, error: Unavailable) -> _Entry[T]:
+        # Started while the database is away: what was active when this machine last heard of it is better
+        # than nothing, if its files are still in the disk cache or the artifact store answers.
+        known = self._registry.last_known.recall(name)
+        if known is None:
+            self._count(failures=1)
+            return _Entry(None, error, self._clock())
+        try:
+            model = self._read(known)
+        except (ArtifactCorrupt, Unavailable):
+            self._count(failures=1)
+            return _Entry(None, error, self._clock())
+        return self._stale(_Entry(Loaded(model, known), None, self._clock()), error)
+
+    def _load(self, name: str, entry: _Entry[T] | None, active: ModelVersion | None) -> _Entry[T]:
+        if active is None:
+            self._registry.last_known.forget(name)
+            return _Entry(None, None, self._clock())
+        present = entry.loaded if entry is not None else None
+        if present is not None and present.version.sha256 == active.sha256:
+            return _Entry(Loaded(present.model, active), None, self._clock())
+        try:
+            loaded = Loaded(self._read(active), active)
+        except ArtifactCorrupt as error:
+            self._count(failures=1)
+            _LOG.error("%s", error.message)
+            return self._fall_back(name, present, active, error)
+        except Unavailable as error:
+            self._count(failures=1)
+            if present is None:
+                return _Entry(None, error, self._clock())
+            told = Degradation(
+                f"model {active}",
+                DegradationReason.UNAVAILABLE,
+                f"it can't be fetched ({error.message}); {present.version} from memory was used",
+            )
+            return _Entry(Loaded(present.model, present.version, (told,)), error, self._clock())
+        self._count(swaps=1 if present is not None else 0)
+        self._registry.last_known.remember(active)
+        return _Entry(loaded, None, self._clock())
+
+    def _fall_back(
+        self, name: str, present: Loaded[T] | None, active: ModelVersion, error: ArtifactCorrupt
+    ) -> _Entry[T]:
+        def instead(model: T, version: ModelVersion) -> _Entry[T]:
+            told = Degradation(
+                f"model {active}", DegradationReason.CORRUPT, f"{error.message}; {version} was used instead"
+            )
+            self._count(fallbacks=1)
+            return _Entry(Loaded(model, version, (told,)), None, self._clock())
+
+        if present is not None:
+            return instead(present.model, present.version)
+        try:
+            for version in self._registry.earlier(name, limit=_FALLBACKS):
+                try:
+                    return instead(self._read(version), version)
+                except ArtifactCorrupt as worse:
+                    _LOG.error("%s", worse.message)
+        except Unavailable as gone:
+            return _Entry(None, gone, self._clock())
+        return _Entry(None, error, self._clock())
+
+    def _read(self, version: ModelVersion) -> T:
+        bundle = self._registry.read(version)
+        try:
+            model = self._parse(version, bundle)
+        except (ArtifactCorrupt, Unavailable):
+            raise
+        # Whatever a library raises on bytes it can't make sense of means the same here.
+        except Exception as error:
+            _LOG.exception("parsing %s failed", version)
+            raise ArtifactCorrupt(f"{version} can't be parsed ({type(error).__name__})") from error
+        self._count(loads=1)
+        return model
+
+    def _count(self, **by: int) -> None:
+        with self._lock:
+            self._counts.update(by)

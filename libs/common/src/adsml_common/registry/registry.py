@@ -1,0 +1,416 @@
+"""The model registry: which versions there are, which one serves, and who decided so."""
+
+from collections.abc import Collection, Iterator
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy.engine import Connection
+
+from adsml_common.database import Database
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import (
+    ArtifactCorrupt,
+    FailedPrecondition,
+    NotFound,
+    Violations,
+)
+from adsml_common.registry import queries, registration, upkeep
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.bundle import Bundle, unpack
+from adsml_common.registry.lastknown import LastKnown
+from adsml_common.registry.models import (
+    Candidate,
+    ModelEvent,
+    ModelEventType,
+    ModelStatus,
+    ModelVersion,
+)
+from adsml_common.registry.tables import ml_model_events as events
+from adsml_common.registry.tables import ml_trained_models as models
+from adsml_common.store.keys import among
+
+SWEEP_AGE: Final = timedelta(days=1)
+
+
+class ModelRegistry:
+    """Registers, activates and finds models; threads may share it.
+
+    A version is registered in two steps, artifact first and row second, and activated in a third. Readers
+    find versions by their rows, so a crash between two steps leaves nothing that a reader can see; a file
+    without a row is swept.
+
+    Attributes
+    ----------
+    last_known
+        What this machine last heard of, for when the database is away.
+    """
+
+    def __init__(self, database: Database, artifacts: ArtifactStore) -> None:
+        self._database = database
+        self._artifacts = artifacts
+        self.last_known = LastKnown(artifacts.cache_dir / "active")
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def register(self, candidate: Candidate) -> ModelVersion:
+        """Store a candidate's files and give it the next version of its name; it is READY, not yet active.
+
+        Idempotent by run: the same run registering the same name again gets the version it made before.
+
+        Raises
+        ------
+        InvalidInput
+            The candidate can't be registered as it is.
+        Unavailable
+            Database or artifact store do not answer; nothing is visible, try again.
+        """
+        return registration.register(self._database, self._artifacts, candidate)
+
+    def activate(self, name: str, version: int, *, actor: str, reason: str) -> ModelVersion:
+        """Make a version the one that serves; the one that did is archived. Idempotent.
+
+        Parameters
+        ----------
+        name, version
+            Which one; its artifact is read and checked first.
+        actor, reason
+            Who does it and why, for the record.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        FailedPrecondition
+            The version was found unusable.
+        ArtifactCorrupt
+            Its artifact is missing or damaged.
+        Unavailable
+            Database or artifact store do not answer.
+        """
+        _check_words(actor, reason)
+        self._check_artifact(self.get(name, version))
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            return self._switch(connection, name, version, ModelEventType.ACTIVATED, actor, reason)
+
+    def rollback(self, name: str, *, actor: str, reason: str, version: int | None = None) -> ModelVersion:
+        """Make the version that was active before the present one active again.
+
+        Rolling back twice goes back two versions: a version that was rolled back from is not returned to.
+
+        Parameters
+        ----------
+        name
+            Of the model.
+        actor, reason
+            Who does it and why, for the record.
+        version
+            Go back to this earlier one instead of the last.
+
+        Raises
+        ------
+        NotFound
+            No version of the name is active.
+        FailedPrecondition
+            There is none to go back to, or `version` was not active before.
+        ArtifactCorrupt
+            Its artifact is missing or damaged; name an earlier version.
+        Unavailable
+            Database or artifact store do not answer.
+        """
+        _check_words(actor, reason)
+        present = self.require_active(name)
+        with self._database.read() as connection:
+            earlier = queries.earlier_versions(connection, name)
+        if version is not None:
+            earlier = [one for one in earlier if one.version == version]
+        if not earlier:
+            wanted = "earlier version" if version is None else f"version {version} that was active before"
+            raise FailedPrecondition(f"{name} has no {wanted} to go back to")
+        self._check_artifact(earlier[0])
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            again = queries.active_version(connection, name)
+            if again is None or again.version != present.version:
+                raise FailedPrecondition(f"another version of {name} was activated meanwhile; look again")
+            return self._switch(
+                connection, name, earlier[0].version, ModelEventType.ROLLED_BACK, actor, reason
+            )
+
+    def reject(self, name: str, version: int, *, actor: str, reason: str) -> None:
+        """Note why a candidate did not pass its gate; it stays READY. Idempotent.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        FailedPrecondition
+            It is active.
+        Unavailable
+            The database does not answer.
+        """
+        _check_words(actor, reason)
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            found = queries.get_version(connection, name, version)
+            if found.status is ModelStatus.ACTIVE:
+                raise FailedPrecondition(f"{found} is active; roll it back or activate another instead")
+            gate = {"decision": "rejected", "reason": reason}
+            if found.training_metrics.get("gate") == gate:
+                return
+            queries.update_version(
+                connection, found, training_metrics={**found.training_metrics, "gate": gate}
+            )
+            queries.note_event(connection, found, ModelEventType.REJECTED, actor=actor, reason=reason)
+
+    def fail(self, name: str, version: int, *, actor: str, reason: str) -> None:
+        """Mark a version as unusable, so that nobody activates or falls back to it. Idempotent.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        FailedPrecondition
+            It is active.
+        Unavailable
+            The database does not answer.
+        """
+        _check_words(actor, reason)
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            found = queries.get_version(connection, name, version)
+            if found.status is ModelStatus.ACTIVE:
+                raise FailedPrecondition(f"{found} is active; roll it back or activate another first")
+            if found.status is not ModelStatus.FAILED:
+                queries.update_version(connection, found, status=ModelStatus.FAILED.value)
+                queries.note_event(connection, found, ModelEventType.FAILED, actor=actor, reason=reason)
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def active(self, name: str) -> ModelVersion | None:
+        """The version that serves, None if none does."""
+        with self._database.read() as connection:
+            return queries.active_version(connection, name)
+
+    def require_active(self, name: str) -> ModelVersion:
+        """The version that serves.
+
+        Raises
+        ------
+        NotFound
+            None does.
+        """
+        found = self.active(name)
+        if found is None:
+            raise NotFound(f"there is no active model {name}")
+        return found
+
+    def active_of(self, names: Collection[str]) -> dict[str, ModelVersion]:
+        """The versions that serve, of many names in one query; names without one are absent."""
+        with self._database.read() as connection:
+            query = queries.select_models().where(
+                models.c.status == ModelStatus.ACTIVE.value,
+                among(connection, models.c.name, names),
+            )
+            return {row.name: queries.version_of(row) for row in connection.execute(query)}
+
+    def get(self, name: str, version: int) -> ModelVersion:
+        """One version.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        """
+        with self._database.read() as connection:
+            return queries.get_version(connection, name, version)
+
+    def earlier(self, name: str, *, limit: int = 5) -> list[ModelVersion]:
+        """Versions that were active before the present one, latest first, without those found unusable."""
+        with self._database.read() as connection:
+            return queries.earlier_versions(connection, name)[:limit]
+
+    def events(
+        self,
+        name: str | None = None,
+        *,
+        name_prefix: str | None = None,
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[ModelEvent]:
+        """What happened, latest first.
+
+        Parameters
+        ----------
+        name, name_prefix
+            Only of this model; only of models whose name starts so.
+        limit
+            How many at most.
+        before
+            Key of the last event of the page before.
+        """
+        query = queries.select_events().order_by(events.c.event_key.desc()).limit(limit)
+        if name is not None:
+            query = query.where(events.c.name == name)
+        if name_prefix is not None:
+            query = query.where(queries.starts_with(events.c.name, name_prefix))
+        if before is not None:
+            query = query.where(events.c.event_key < before)
+        with self._database.read() as connection:
+            return [queries.event_of(row) for row in connection.execute(query)]
+
+    def read(self, version: ModelVersion) -> Bundle:
+        """A version's files, checked against the checksum in its row.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            Missing, damaged, or of a format this version can't read.
+        Unavailable
+            The artifact store does not answer, and the disk cache has no good copy.
+        """
+        try:
+            return unpack(self._artifacts.get(version.artifact_uri, sha256=version.sha256))
+        except ArtifactCorrupt as error:
+            raise ArtifactCorrupt(
+                f"{version}: {error.message}",
+                metadata={**error.metadata, "model": version.name, "version": str(version.version)},
+            ) from None
+
+    def iterate(
+        self, *, name_prefix: str | None = None, status: ModelStatus | None = None
+    ) -> Iterator[ModelVersion]:
+        """Every version in the order of names, then versions, a page at a time.
+
+        Parameters
+        ----------
+        name_prefix, status
+            Only these.
+        """
+        return queries.every_version(self._database, name_prefix=name_prefix, status=status)
+
+    # -- keeping order ---------------------------------------------------------------------------------------
+
+    def sweep_orphans(self, *, older_than: timedelta = SWEEP_AGE) -> list[str]:
+        """Remove files that no version names.
+
+        Parameters
+        ----------
+        older_than
+            Leave younger files alone: they may belong to a registration on its way. Far longer than any
+            registration takes: a day unless said otherwise.
+
+        Returns
+        -------
+        list of str
+            Keys of the removed files.
+
+        Raises
+        ------
+        Unavailable
+            Database or artifact store do not answer.
+        """
+        return upkeep.sweep_orphans(self._database, self._artifacts, older_than=older_than)
+
+    def verify(self) -> upkeep.VerifyReport:
+        """Read every version's artifact from the store and look for files without a version.
+
+        Versions found unusable before are left out.
+
+        Raises
+        ------
+        Unavailable
+            Database or artifact store do not answer.
+        """
+        return upkeep.verify(self._database, self._artifacts)
+
+    # The last public one: below it, "list" in this class is this method.
+    def list(
+        self,
+        *,
+        name: str | None = None,
+        name_prefix: str | None = None,
+        model_type: str | None = None,
+        config_id: int | None = None,
+        entity_type: EntityType | None = None,
+        entity_id: str | None = None,
+        status: ModelStatus | None = None,
+        run_id: str | None = None,
+        limit: int = 100,
+        before: ModelVersion | None = None,
+    ) -> list[ModelVersion]:
+        """Versions, the one registered last first.
+
+        Parameters
+        ----------
+        name, name_prefix, model_type, config_id, entity_type, entity_id, status, run_id
+            Only these; all of them must hold.
+        limit
+            How many at most.
+        before
+            The last one of the page before.
+        """
+        wanted = {
+            "name": name,
+            "model_type": model_type,
+            "config_id": config_id,
+            "entity_type": entity_type.value if entity_type else None,
+            "entity_id": entity_id,
+            "status": status.value if status else None,
+            "run_id": run_id,
+        }
+        query = queries.select_models().order_by(models.c.model_key.desc()).limit(limit)
+        query = query.where(*(models.c[key] == value for key, value in wanted.items() if value is not None))
+        if name_prefix is not None:
+            query = query.where(queries.starts_with(models.c.name, name_prefix))
+        if before is not None:
+            query = query.where(models.c.model_key < queries.key_of(before))
+        with self._database.read() as connection:
+            return [queries.version_of(row) for row in connection.execute(query)]
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _switch(
+        self,
+        connection: Connection,
+        name: str,
+        version: int,
+        event: ModelEventType,
+        actor: str,
+        reason: str,
+    ) -> ModelVersion:
+        wanted = queries.get_version(connection, name, version)
+        if wanted.status is ModelStatus.ACTIVE:
+            return wanted
+        if wanted.status is ModelStatus.FAILED:
+            raise FailedPrecondition(f"{wanted} was found unusable; train or activate another")
+        present = queries.active_version(connection, name)
+        if present is not None:
+            queries.update_version(connection, present, status=ModelStatus.ARCHIVED.value)
+        queries.update_version(connection, wanted, status=ModelStatus.ACTIVE.value)
+        queries.note_event(
+            connection,
+            wanted,
+            event,
+            actor=actor,
+            reason=reason,
+            previous=present.version if present else None,
+        )
+        return queries.get_version(connection, name, version)
+
+    def _check_artifact(self, version: ModelVersion) -> None:
+        try:
+            unpack(self._artifacts.fetch(version.artifact_uri, sha256=version.sha256))
+        except ArtifactCorrupt as error:
+            raise ArtifactCorrupt(f"{version} can't be activated: {error.message}") from None
+
+    def _lock(self, connection: Connection, name: str) -> None:
+        self._database.lock(connection, f"model {name}")
+
+
+def _check_words(actor: str, reason: str) -> None:
+    found = Violations()
+    for name, value in (("actor", actor), ("reason", reason)):
+        if not value.strip():
+            found.add(name, "is empty; the record says who did it and why")
+    found.raise_if_any()

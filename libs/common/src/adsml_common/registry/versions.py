@@ -1,0 +1,34 @@
+"""Which code and which libraries trained a model."""
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+# Import name and distribution of what can shape a model.
+_LIBRARIES: Final = {
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "xgboost": "xgboost",
+    "prophet": "prophet",
+    "statsforecast": "statsforecast",
+    "numba": "numba",
+}
+
+
+def code_version() -> str:
+    """Version of adsml."""
+    return version("adsml-common")
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of those model libraries that this process has imported."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for module, distribution in _LIBRARIES.items():
+        if module in sys.modules:
+            try:
+                found[distribution] = version(distribution)
+            except PackageNotFoundError:
+                continue
+    return found

@@ -1,0 +1,222 @@
+"""Who may call what, and see which accounts."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from adsml_common.domain.errors import PermissionDenied, Unauthenticated
+from adsml_common.serving.context import ANONYMOUS, CallContext, Caller, denied
+from adsml_common.serving.edge import ServicerContext
+from adsml_common.serving.finder import Finder
+from adsml_common.serving.settings import ServingSettings
+
+if TYPE_CHECKING:
+    from adsml_common.serving.tokens import TokenVerifier
+
+READ: Final = "adsml.read"
+FEEDBACK: Final = "adsml.feedback"
+MODELS: Final = "adsml.models"
+TRAINING: Final = "adsml.training"
+
+_SERVICES: Final[dict[str, dict[str, str]]] = {
+    "adsml.classifier.v1.ClassifierService": {
+        "ClassifyEntities": READ,
+        "ClassifyNewEntity": READ,
+        "RecordFeedback": FEEDBACK,
+    },
+    "adsml.forecasting.v1.ForecastingService": {
+        "Forecast": READ,
+        "ForecastEnsemble": READ,
+        "ForecastNewEntity": READ,
+        "BatchForecast": READ,
+        "Backtest": READ,
+    },
+    "adsml.anomaly.v1.AnomalyService": {
+        "DetectAnomalies": READ,
+        "BatchDetectAnomalies": READ,
+        "RecordFeedback": FEEDBACK,
+    },
+    "adsml.impact.v1.ImpactService": {
+        "AnalyzeImpact": READ,
+        "BatchAnalyzeImpact": READ,
+        "EstimateDetectableEffect": READ,
+    },
+    "adsml.registry.v1.ModelRegistryService": {
+        "ListModels": READ,
+        "GetModel": READ,
+        "ListModelEvents": READ,
+        "ActivateModelVersion": MODELS,
+        "RollbackModel": MODELS,
+    },
+    "adsml.training.v1.TrainingService": {
+        "GetTrainingRun": READ,
+        "ListTrainingRuns": READ,
+        "StartTraining": TRAINING,
+        "CancelTrainingRun": TRAINING,
+    },
+}
+POLICY: Final[Mapping[str, str]] = {
+    f"/{service}/{method}": scope
+    for service, methods in _SERVICES.items()
+    for method, scope in methods.items()
+}
+"""The scope that each method demands. The builder refuses a method that is not here."""
+
+
+class Gate(Protocol):
+    """Authentication and permission."""
+
+    def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
+        """Who calls.
+
+        Raises
+        ------
+        Unauthenticated, PermissionDenied
+        """
+
+    def check_method(self, caller: Caller, method: str) -> None:
+        """Refuse a method that the caller has no scope for.
+
+        Raises
+        ------
+        PermissionDenied
+        """
+
+    def check_request(self, caller: Caller, request: Message) -> None:
+        """Refuse a request that names accounts the caller may not see.
+
+        Raises
+        ------
+        PermissionDenied
+        """
+
+
+class OpenGate:
+    """Lets everyone do everything: for a server that only its own machine or a trusted network can reach."""
+
+    def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:  # noqa: ARG002
+        """Nobody in particular."""
+        return ANONYMOUS
+
+    def check_method(self, caller: Caller, method: str) -> None:
+        """Everything may be done."""
+
+    def check_request(self, caller: Caller, request: Message) -> None:
+        """Everything may be seen."""
+
+
+class LockedGate:
+    """Asks for a token, a client certificate, or either.
+
+    Parameters
+    ----------
+    tokens
+        Verifies bearer tokens; None takes none.
+    certificates
+        What callers known by their certificate may do, by a name in it (a subject alternative name, else the
+        common name); None takes no certificate for an identity.
+    policy
+        Full method name to the scope it demands.
+    """
+
+    def __init__(
+        self,
+        *,
+        tokens: "TokenVerifier | None",
+        certificates: Mapping[str, Caller] | None,
+        policy: Mapping[str, str] = POLICY,
+    ) -> None:
+        self._tokens = tokens
+        self._certificates = certificates
+        self._policy = policy
+        self._finders: dict[str, Finder] = {}
+
+    def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
+        """Who calls, by token where there is one, else by certificate."""
+        given = call.metadata.get("authorization")
+        if given is not None and self._tokens is not None:
+            scheme, _, token = given.partition(" ")
+            if scheme.lower() != "bearer" or not token:
+                raise Unauthenticated("expected 'authorization: Bearer <token>'")
+            return self._tokens.caller(token.strip())
+        if self._certificates is not None:
+            for name in _names(context.auth_context()):
+                if name in self._certificates:
+                    return self._certificates[name]
+            if self._tokens is None:
+                raise Unauthenticated("the client's certificate is not known here")
+        raise Unauthenticated("no credentials; send 'authorization: Bearer <token>'")
+
+    def check_method(self, caller: Caller, method: str) -> None:
+        """A method needs its scope."""
+        scope = self._policy.get(method)
+        if scope is None or (caller.scopes is not None and scope not in caller.scopes):
+            raise PermissionDenied(
+                f"{method.rpartition('/')[2]} needs the scope {scope}", metadata={"scope": scope or ""}
+            )
+
+    def check_request(self, caller: Caller, request: Message) -> None:
+        """Accounts are refused wherever in a message they stand.
+
+        Done for every method by the contract's own field names, so that no handler can forget it.
+        """
+        if caller.config_ids is None:
+            return
+        name = request.DESCRIPTOR.full_name
+        finder = self._finders.get(name)
+        if finder is None:
+            finder = self._finders.setdefault(name, Finder(type(request), _is_account))
+        # An unset id is 0, and no account has a number below 1: that is for the validation to say.
+        foreign = {one for one in finder(request) if one > 0 and not caller.permits(one)}
+        if foreign:
+            raise denied(foreign)
+
+
+def gate_of(settings: ServingSettings) -> Gate:
+    """The gate that the settings ask for.
+
+    Raises
+    ------
+    OSError, ValueError
+        A key can't be read or used.
+    """
+    if settings.auth == "none":
+        return OpenGate()
+    # Cryptography is slow to load; a server that asks nobody goes without.
+    from adsml_common.serving.tokens import TokenVerifier, account_set  # noqa: PLC0415
+
+    tokens = None
+    if settings.auth in {"jwt", "any"}:
+        tokens = TokenVerifier(
+            audience=settings.jwt_audience or "",
+            issuer=settings.jwt_issuer,
+            leeway_seconds=settings.jwt_leeway_seconds,
+            secret=None if settings.jwt_secret is None else settings.jwt_secret.get_secret_value().encode(),
+            public_key_file=settings.jwt_public_key_file,
+            jwks_file=settings.jwt_jwks_file,
+        )
+    certificates = None
+    if settings.auth in {"mtls", "any"}:
+        certificates = {
+            name: Caller(
+                identity=name,
+                config_ids=account_set(grant.config_ids),
+                scopes=frozenset(grant.scopes),
+            )
+            for name, grant in settings.mtls_callers.items()
+        }
+    return LockedGate(tokens=tokens, certificates=certificates)
+
+
+def _is_account(field: FieldDescriptor) -> bool:
+    return field.name in {"config_id", "config_ids"} and field.cpp_type == FieldDescriptor.CPPTYPE_INT64
+
+
+def _names(auth_context: Mapping[str, Any]) -> list[str]:
+    """The names in a client's certificate, the more telling first."""
+    found: list[str] = []
+    for key in ("x509_subject_alternative_name", "x509_common_name"):
+        found.extend(value.decode("utf-8", "replace") for value in auth_context.get(key, ()))
+    return found

@@ -1,0 +1,78 @@
+"""Deadlines as budgets: work that can't be done in time is not begun."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from adsml_common.domain.errors import DeadlineExceeded
+
+_REMEMBERED: Final = 32
+_NEEDED: Final = 8
+_QUANTILE: Final = 0.25
+
+
+class ServiceTimes:
+    """How long calls of a method and a size of request have taken lately.
+
+    The estimate is the lower quartile of the last calls: work is refused only if even a quick one would come
+    too late. It expires, so that a slow spell can't refuse everything for good: without recent calls there is
+    no estimate, and the next call is tried.
+
+    Parameters
+    ----------
+    keep_seconds
+        An estimate lives this long after the last answered call of its kind.
+    clock
+        Seconds, rising steadily.
+    """
+
+    def __init__(self, *, keep_seconds: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._keep = keep_seconds
+        self._clock = clock
+        self._recent: dict[tuple[str, int], deque[float]] = {}
+        self._estimates: dict[tuple[str, int], tuple[float, float]] = {}
+
+    def add(self, method: str, *, size: int, seconds: float) -> None:
+        """Remember one answered call; from any thread."""
+        key = (method, _size_class(size))
+        recent = self._recent.get(key)
+        if recent is None:
+            recent = self._recent.setdefault(key, deque(maxlen=_REMEMBERED))
+        recent.append(seconds)
+        ordered = sorted(recent.copy())  # another thread may append meanwhile
+        if len(ordered) >= _NEEDED:
+            self._estimates[key] = (self._clock(), ordered[int(_QUANTILE * len(ordered))])
+
+    def estimate(self, method: str, *, size: int) -> float:
+        """Seconds that even a quick call of this kind takes; 0 where too few were seen lately."""
+        at, seconds = self._estimates.get((method, _size_class(size)), (0.0, 0.0))
+        return seconds if seconds and at >= self._clock() - self._keep else 0.0
+
+
+def check_budget(left: float | None, *, wait: float, work: float) -> None:
+    """Refuse a call that can't be answered in time; all in seconds.
+
+    Parameters
+    ----------
+    left
+        Until the answer must be on its way; None without a deadline.
+    wait, work
+        Expected wait for a thread, and time of the work itself.
+
+    Raises
+    ------
+    DeadlineExceeded
+    """
+    if left is None or 0 < left >= wait + work:
+        return
+    needed = wait + work
+    raise DeadlineExceeded(
+        f"{left * 1e3:.0f} ms are left for the answer, which needs about {needed * 1e3:.0f} ms now",
+        metadata={"left_ms": f"{left * 1e3:.0f}", "needed_ms": f"{needed * 1e3:.0f}"},
+    )
+
+
+def _size_class(size: int) -> int:
+    """Requests within a factor of four are of one kind."""
+    return size.bit_length() // 2

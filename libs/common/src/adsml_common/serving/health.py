@@ -1,0 +1,244 @@
+"""Health on the event loop: what probes and balancers see."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health_pb2
+
+from adsml_common.domain.errors import AdsmlError, NotFound, Overloaded
+from adsml_common.serving.edge import Handler, ServicerContext, parse, refuse
+from adsml_common.serving.errors import status_of
+from adsml_common.serving.pool import in_daemon_thread
+
+SERVICE: Final = "grpc.health.v1.Health"
+LIVENESS: Final = "liveness"
+READINESS: Final = "readiness"
+OVERALL: Final = ""
+
+_SERVING: Final = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
+_SERVICE_UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_MAX_WATCHERS: Final = 1_000
+
+_log = logging.getLogger(__name__)
+
+
+class Hysteresis:
+    """A state that takes several like observations to change.
+
+    Parameters
+    ----------
+    falls_after, rises_after
+        How many failures in a row bring it down, and how many successes up again. The first success of all
+        brings it up at once.
+    """
+
+    def __init__(self, *, falls_after: int = 3, rises_after: int = 2) -> None:
+        self.falls_after = falls_after
+        self.rises_after = rises_after
+        self.up = False
+        self._seen_up = False
+        self._against = 0
+
+    def observe(self, ok: bool) -> bool:
+        """Note one observation; the state after it."""
+        if ok == self.up:
+            self._against = 0
+            return self.up
+        self._against += 1
+        needed = self.falls_after if self.up else self.rises_after if self._seen_up else 1
+        if self._against >= needed:
+            self.up, self._against = ok, 0
+            self._seen_up = self._seen_up or ok
+        return self.up
+
+
+class HealthBoard:
+    """The statuses of a process. Used on the event loop only.
+
+    ``liveness`` is SERVING from start to end: it says that the event loop turns, and nothing of database or
+    models. ``""`` and every service's name are SERVING once warm, until the drain. ``readiness`` is that, and
+    all checks passing.
+
+    Parameters
+    ----------
+    services
+        Full names of the services.
+    """
+
+    def __init__(self, services: tuple[str, ...]) -> None:
+        self._services = services
+        self._warm = False
+        self._draining = False
+        self._checks: dict[str, bool] = {}
+        self._changed = asyncio.Event()
+
+    def add_check(self, name: str) -> None:
+        """Expect a readiness check of this name; it counts as failing until `set_check` says otherwise."""
+        self._checks[name] = False
+
+    def set_check(self, name: str, up: bool) -> None:
+        """The state of a readiness check."""
+        if self._checks.get(name) != up:
+            _log.log(
+                logging.INFO if up else logging.WARNING, "readiness of %s: %s", name, "up" if up else "down"
+            )
+            self._checks[name] = up
+            self._notify()
+
+    def set_warm(self) -> None:
+        """Models are loaded and warm."""
+        self._warm = True
+        self._notify()
+
+    def set_draining(self) -> None:
+        """The process is going; for good."""
+        self._draining = True
+        self._notify()
+
+    @property
+    def warm(self) -> bool:
+        """Whether models are loaded and warm."""
+        return self._warm
+
+    @property
+    def draining(self) -> bool:
+        """Whether the process is going."""
+        return self._draining
+
+    def statuses(self) -> dict[str, bool]:
+        """Whether each name is SERVING."""
+        serving = self._warm and not self._draining
+        return {
+            OVERALL: serving,
+            **dict.fromkeys(self._services, serving),
+            READINESS: serving and all(self._checks.values()),
+            LIVENESS: True,
+        }
+
+    @property
+    def next_change(self) -> asyncio.Event:
+        """Is set at the next change; take it before looking at `statuses`, so that none is missed."""
+        return self._changed
+
+    def _notify(self) -> None:
+        event, self._changed = self._changed, asyncio.Event()
+        event.set()
+
+
+class HealthService:
+    """``grpc.health.v1.Health`` of a board; answers on the event loop, so a full pool can't fail a probe."""
+
+    def __init__(self, board: HealthBoard) -> None:
+        self._board = board
+        self._watchers = 0
+
+    def handlers(self) -> dict[str, Handler]:
+        """Its methods, as gRPC wants them."""
+        return {
+            "Check": grpc.unary_unary_rpc_method_handler(self._check),
+            "List": grpc.unary_unary_rpc_method_handler(self._list),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+        }
+
+    async def _check(self, raw: bytes, context: ServicerContext) -> bytes:
+        """The status of one name; NOT_FOUND for an unknown one."""
+        try:
+            name = parse(health_pb2.HealthCheckRequest, raw).service
+            serving = self._board.statuses().get(name)
+            if serving is None:
+                raise NotFound("this server knows no such service; List has those it knows")
+        except AdsmlError as error:
+            await refuse(context, status_of(error))
+        return _response(serving).SerializeToString()
+
+    async def _list(self, _: bytes, context: ServicerContext) -> bytes:  # noqa: ARG002
+        """The status of every name."""
+        response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]  # newer than the stubs
+        for name, serving in self._board.statuses().items():
+            response.statuses[name].CopyFrom(_response(serving))
+        answer: bytes = response.SerializeToString()
+        return answer
+
+    async def _watch(self, raw: bytes, context: ServicerContext) -> None:
+        """The status of one name, now and after every change, until the drain."""
+        try:
+            name = parse(health_pb2.HealthCheckRequest, raw).service
+            if self._watchers >= _MAX_WATCHERS:
+                raise Overloaded("too many watchers; use Check", retry_after_seconds=60.0)
+        except AdsmlError as error:
+            await refuse(context, status_of(error))
+        self._watchers += 1
+        try:
+            last = None
+            while True:
+                changed, last_one = self._board.next_change, self._board.draining
+                response = _response(self._board.statuses().get(name))
+                if response != last:
+                    await context.write(response.SerializeToString())
+                    last = response
+                if last_one:
+                    # An open stream would hold up the server's stop until its grace is over.
+                    return
+                await changed.wait()
+        finally:
+            self._watchers -= 1
+
+
+def _response(serving: bool | None) -> health_pb2.HealthCheckResponse:
+    status = _SERVICE_UNKNOWN if serving is None else _SERVING if serving else _NOT_SERVING
+    return health_pb2.HealthCheckResponse(status=status)
+
+
+class ReadinessMonitor:
+    """Runs readiness checks every so often, each in a thread of its own, and reports to the board.
+
+    Parameters
+    ----------
+    board
+        Where the results go.
+    checks
+        Name to a callable that raises when its dependency is not usable.
+    interval_seconds
+        Between two runs of a check. A check that takes longer than this counts as failed.
+    """
+
+    def __init__(
+        self, board: HealthBoard, checks: Mapping[str, Callable[[], None]], *, interval_seconds: float
+    ) -> None:
+        self._board = board
+        self._checks = dict(checks)
+        self._interval = interval_seconds
+        self._tasks: list[asyncio.Task[None]] = []
+        for name in self._checks:
+            board.add_check(name)
+
+    def start(self) -> None:
+        """Begin checking; on the event loop."""
+        self._tasks = [asyncio.create_task(self._watch(name)) for name in self._checks]
+
+    def stop(self) -> None:
+        """Stop checking."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _watch(self, name: str) -> None:
+        state = Hysteresis()
+        running: asyncio.Future[None] | None = None
+        while True:
+            # One that hangs is not joined by a second: it counts as failed until it ends.
+            running = running or in_daemon_thread(self._checks[name], name=f"readiness-{name}")
+            await asyncio.wait({running}, timeout=self._interval)
+            ok = False
+            if running.done():
+                if (error := running.exception()) is None:
+                    ok = True
+                else:
+                    _log.warning("readiness check of %s failed: %s", name, error)
+                running = None
+            self._board.set_check(name, state.observe(ok))
+            if running is None:
+                await asyncio.sleep(self._interval)

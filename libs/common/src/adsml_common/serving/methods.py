@@ -1,0 +1,138 @@
+"""The methods of a servicer, read off the generated registration function."""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from adsml_common.serving.access import POLICY
+from adsml_common.serving.edge import Handler
+from adsml_common.serving.finder import Finder
+
+
+class UnsafeServer(ValueError):
+    """A server that must not be started as it was put together; says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Method:
+    """One method of one registered servicer.
+
+    Attributes
+    ----------
+    service
+        Full name of the service, ``"adsml.classifier.v1.ClassifierService"``.
+    name
+        Name of the method within it.
+    handler
+        Plain synchronous ``(request, context) -> response``, or a generator of responses.
+    request, response
+        The message classes.
+    streaming
+        Whether it answers with a stream.
+    degradations
+        Finds what an answer had to do without.
+    """
+
+    service: str
+    name: str
+    handler: Callable[[Any, Any], Any]
+    request: type[Message]
+    response: type[Message]
+    streaming: bool
+    degradations: Finder
+
+    @property
+    def path(self) -> str:
+        """As gRPC names it, ``"/package.Service/Method"``."""
+        return f"/{self.service}/{self.name}"
+
+
+def _is_degradation(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.full_name == "adsml.common.v1.Degradation"
+
+
+class _Recorder:
+    """Takes the place of a server in a generated ``add_...Servicer_to_server``."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Mapping[str, Handler]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Says the same as `add_registered_method_handlers`, in a form that can't be read."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        self.handlers[service] = handlers
+
+
+def _implements(servicer: object, method: str) -> bool:
+    """Whether a servicer has a method of its own: the generated base class has one that refuses."""
+    handler = getattr(servicer, method, None)
+    return callable(handler) and not getattr(handler, "__module__", "").endswith("_pb2_grpc")
+
+
+def methods_of(
+    add_to_server: Callable[[Any, Any], None], servicer: object, service_name: str
+) -> tuple[Method, ...]:
+    """The methods of a servicer, checked.
+
+    Parameters
+    ----------
+    add_to_server
+        The generated ``add_...Servicer_to_server``.
+    servicer
+        Its methods are plain synchronous ``(self, request, context: CallContext)``. It need not derive from
+        the generated base class, whose methods take another kind of context.
+    service_name
+        Full name of the service.
+
+    Raises
+    ------
+    UnsafeServer
+        The name is in no contract or another service's, a method is not implemented or is a coroutine.
+    """
+    try:
+        descriptor = descriptor_pool.Default().FindServiceByName(service_name)
+    except KeyError:
+        raise UnsafeServer(f"no contract describes a service {service_name!r}") from None
+    recorder = _Recorder()
+    with contextlib.suppress(AttributeError):  # a method is missing altogether: told below
+        add_to_server(servicer, recorder)
+    if recorder.handlers and service_name not in recorder.handlers:
+        raise UnsafeServer(
+            f"{add_to_server.__name__} registers {list(recorder.handlers)}, not {service_name}"
+        )
+    missing = [method.name for method in descriptor.methods if not _implements(servicer, method.name)]
+    if missing:
+        raise UnsafeServer(
+            f"{type(servicer).__name__} does not implement {', '.join(missing)} of {service_name}"
+        )
+    found = []
+    for method in descriptor.methods:
+        handler = getattr(servicer, method.name)
+        if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
+            raise UnsafeServer(
+                f"{type(servicer).__name__}.{method.name} is asynchronous; handlers are synchronous"
+            )
+        if f"/{service_name}/{method.name}" not in POLICY:
+            raise UnsafeServer(f"{method.full_name} has no scope in the policy")
+        if method.client_streaming:
+            raise UnsafeServer(f"{method.full_name} takes a stream of requests; none of ours does")
+        response = message_factory.GetMessageClass(method.output_type)
+        found.append(
+            Method(
+                service=service_name,
+                name=method.name,
+                handler=handler,
+                request=message_factory.GetMessageClass(method.input_type),
+                response=response,
+                streaming=method.server_streaming,
+                degradations=Finder(response, _is_degradation),
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,48 @@
+"""Server reflection, for clients that were not given the contracts."""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import grpc
+from google.protobuf.message import Message
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from adsml_common.domain.errors import AdsmlError
+from adsml_common.serving.access import Gate
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.edge import Handler, ServicerContext, parse, refuse, text_metadata
+from adsml_common.serving.errors import status_of
+
+SERVICE: Final = "grpc.reflection.v1alpha.ServerReflection"
+
+
+def reflection_handlers(services: tuple[str, ...], gate: Gate) -> dict[str, Handler]:
+    """Tells callers that the gate lets in which services there are, and their contracts.
+
+    Parameters
+    ----------
+    services
+        Full names of what is served beside reflection itself.
+    gate
+        Asked for an identity only: the contracts are the same for all.
+    """
+    servicer = reflection.aio.ReflectionServicer((*services, SERVICE))
+
+    async def info(requests: AsyncIterator[bytes], context: ServicerContext) -> AsyncIterator[bytes]:
+        try:
+            gate.authenticate(CallContext(metadata=text_metadata(context)), context)
+            async for raw in requests:
+                request = parse(reflection_pb2.ServerReflectionRequest, raw)
+                responses: AsyncIterator[Message] = servicer.ServerReflectionInfo(_only(request), context)  # type: ignore[assignment]
+                async for response in responses:
+                    yield response.SerializeToString()
+        except AdsmlError as error:
+            await refuse(context, status_of(error))
+
+    return {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(info)}
+
+
+async def _only(
+    request: reflection_pb2.ServerReflectionRequest,
+) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+    yield request

@@ -1,0 +1,228 @@
+"""Puts a server together, refuses unsafe ones, runs it and drains it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from adsml_common.serving import logs
+from adsml_common.serving.exposition import LoadedModel
+from adsml_common.serving.methods import UnsafeServer, methods_of
+from adsml_common.serving.parts import Parts, Plan
+from adsml_common.serving.pool import in_daemon_thread
+from adsml_common.serving.settings import ServingSettings
+
+__all__ = ["Server", "ServerBuilder", "UnsafeServer"]
+
+_log = logging.getLogger(__name__)
+
+
+class ServerBuilder:
+    """Collects what a server is made of; `run` or `start` makes it.
+
+    Parameters
+    ----------
+    settings
+        Where and how to serve.
+
+    Examples
+    --------
+    >>> builder = ServerBuilder(ServingSettings(port=0))
+    >>> builder.add(add_Service_to_server, servicer, "adsml.x.v1.Service")  # doctest: +SKIP
+    >>> builder.run()  # doctest: +SKIP
+    """
+
+    def __init__(self, settings: ServingSettings) -> None:
+        self.settings = settings
+        self._plan = Plan()
+
+    def add(self, add_to_server: Callable[[Any, Any], None], servicer: object, service_name: str) -> Self:
+        """Serve a servicer whose methods are plain synchronous ``(self, request, context: CallContext)``.
+
+        It need not derive from the generated base class, whose methods take another kind of context. A method
+        that answers with a stream is a generator. Errors of the domain's family become statuses.
+
+        Raises
+        ------
+        UnsafeServer
+            The service is unknown, registered already, or not implemented in full.
+        """
+        if service_name in self._plan.methods:
+            raise UnsafeServer(f"{service_name} is registered twice")
+        self._plan.methods[service_name] = methods_of(add_to_server, servicer, service_name)
+        return self
+
+    def on_ready(self, warm: Callable[[], None]) -> Self:
+        """Call `warm` before the server says SERVING: load models, run each once. In order; may take long."""
+        self._plan.warm.append(warm)
+        return self
+
+    def on_drain(self, close: Callable[[], None]) -> Self:
+        """Call `close` once the last call is answered. In reverse order: what was opened first goes last."""
+        self._plan.close.append(close)
+        return self
+
+    def readiness(self, name: str, check: Callable[[], None]) -> Self:
+        """Make readiness depend on `check`, which raises where `name` is not usable."""
+        if name in self._plan.checks:
+            raise UnsafeServer(f"there are two readiness checks named {name!r}")
+        self._plan.checks[name] = check
+        return self
+
+    def models(self, loaded: Callable[[], Iterable[LoadedModel]]) -> Self:
+        """Show version and age of the models that `loaded` returns among the metrics."""
+        self._plan.loaded = loaded
+        return self
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT, drain, and return the process' exit status.
+
+        Returns
+        -------
+        int
+            0 after a drain; 1 where it could not serve: it is unsafe as it was put together, warming failed,
+            the address is taken, a key can't be read. The log says which.
+        """
+        logs.configure(form=self.settings.log_format, level=self.settings.log_level)
+        for name, value in self.settings.masked().items():
+            _log.info("%s=%s", name, value)
+        try:
+            self._check()
+        except UnsafeServer as error:
+            _log.error("refused to serve: %s", error)
+            return 1
+        return asyncio.run(self._run())
+
+    def start(self) -> "Server":
+        """Serve from a thread of this process; returns once SERVING. For tests, and several in one process.
+
+        Raises
+        ------
+        UnsafeServer, OSError, ValueError
+            As put together, the server must not be started; the address is taken; a key can't be used.
+        Exception
+            Whatever warming raised.
+        """
+        self._check()
+        return Server(self)
+
+    async def _run(self) -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        try:
+            async with self.serving(stop):
+                await stop.wait()
+        except (OSError, ValueError) as error:
+            _log.error("could not serve: %s", error)
+            return 1
+        except Exception:
+            _log.exception("could not serve")
+            return 1
+        return 0
+
+    @contextlib.asynccontextmanager
+    async def serving(self, stop: asyncio.Event) -> AsyncIterator[Parts]:
+        """The server, from its first breath to its last; `stop` cuts a long warming short."""
+        parts = Parts(self.settings, self._plan)
+        try:
+            await parts.start()
+            warming: asyncio.Future[Any] = in_daemon_thread(self._warm, name="warm")
+            stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+            await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if warming.done():
+                await warming
+                parts.board.set_warm()
+                _log.info("serving %s at %s", ", ".join(self._plan.methods), parts.address)
+            yield parts
+        finally:
+            await parts.drain()
+            for close in reversed(self._plan.close):
+                try:
+                    await in_daemon_thread(close, name="close")
+                except Exception:
+                    _log.exception("could not close cleanly")
+
+    def _warm(self) -> None:
+        for warm in self._plan.warm:
+            warm()
+
+    def _check(self) -> None:
+        if not self._plan.methods:
+            raise UnsafeServer("nothing is registered; a server without services is a mistake")
+        settings = self.settings
+        if not (settings.tls or settings.loopback or settings.insecure):
+            raise UnsafeServer(
+                f"{settings.host} can be reached from other machines and there is no TLS: set tls_cert_file "
+                "and tls_key_file, or insecure=true where something in front ends TLS, or listen on 127.0.0.1"
+            )
+
+
+class Server:
+    """A server in a thread of this process; a context manager that stops it.
+
+    Attributes
+    ----------
+    parts
+        Its pieces, to look at.
+    """
+
+    parts: Parts
+
+    def __init__(self, builder: ServerBuilder) -> None:
+        self._builder = builder
+        self._ready = threading.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="server", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self.parts.port
+
+    @property
+    def target(self) -> str:
+        """What a channel takes, ``"127.0.0.1:50051"``."""
+        return self.parts.address
+
+    def stop(self) -> None:
+        """Drain and end."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        try:
+            async with self._builder.serving(self._stop) as self.parts:
+                self._ready.set()
+                await self._stop.wait()
+        except Exception as error:
+            if self._ready.is_set():
+                _log.exception("the server ended badly")
+            self._error = error
+        finally:
+            self._ready.set()

@@ -1,0 +1,63 @@
+"""Certificates of the server, read again when their files change."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from adsml_common.serving.files import WatchedFiles
+
+
+def server_credentials(
+    *, cert_file: Path, key_file: Path, client_ca_file: Path | None = None
+) -> grpc.ServerCredentials:
+    """Credentials that follow their files, so that a renewed certificate needs no restart.
+
+    Parameters
+    ----------
+    cert_file, key_file
+        PEM: the server's chain, leaf first, and its private key without a password.
+    client_ca_file
+        PEM: whose client certificates are demanded; None demands none.
+
+    Raises
+    ------
+    OSError, ValueError
+        The files can't be read now, are no PEM, or key and certificate don't belong together.
+    """
+    paths = [key_file, cert_file] if client_ca_file is None else [key_file, cert_file, client_ca_file]
+    files = WatchedFiles(paths, _configuration)
+    first, seen = files.get()
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal seen
+        configuration, version = files.get()
+        if version == seen:
+            return None
+        seen = version
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(
+        first,
+        fetch,  # type: ignore[arg-type]  # None is documented: nothing new
+        require_client_authentication=client_ca_file is not None,
+    )
+
+
+def _configuration(contents: Sequence[bytes]) -> grpc.ServerCertificateConfiguration:
+    key, chain, *authorities = contents
+    try:
+        private = load_pem_private_key(key, password=None)
+    except TypeError as error:
+        raise ValueError(f"the private key can't be used: {error}") from None
+    spki = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    leaf = x509.load_pem_x509_certificates(chain)[0]
+    if leaf.public_key().public_bytes(*spki) != private.public_key().public_bytes(*spki):
+        raise ValueError("certificate and private key don't belong together")
+    for one in authorities:
+        x509.load_pem_x509_certificates(one)
+    return grpc.ssl_server_certificate_configuration(
+        [(key, chain)], root_certificates=authorities[0] if authorities else None
+    )

@@ -1,0 +1,28 @@
+"""What an upsert did."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertCounts:
+    """Rows that were new, that changed, and that were there already, as they are.
+
+    Examples
+    --------
+    >>> UpsertCounts(inserted=2) + UpsertCounts(unchanged=1)
+    UpsertCounts(inserted=2, updated=0, unchanged=1)
+    """
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+    @property
+    def changed(self) -> int:
+        """Rows that were written."""
+        return self.inserted + self.updated
+
+    def __add__(self, other: "UpsertCounts") -> "UpsertCounts":
+        return UpsertCounts(
+            self.inserted + other.inserted, self.updated + other.updated, self.unchanged + other.unchanged
+        )

@@ -1,0 +1,174 @@
+"""What people say of an answer: a tier of theirs, a true or a false alarm."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from adsml_common.database import Database
+from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.domain.errors import Violations
+from adsml_common.store.keys import among, key_of
+from adsml_common.store.tables import entities
+from adsml_common.store.tables import feedback as table
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """One judgement by one person.
+
+    Attributes
+    ----------
+    family
+        Whose answer is judged: ``"classifier"``, ``"anomaly"``, ...
+    entity, date
+        What the answer was about.
+    person
+        Who judges.
+    label
+        The judgement in the family's own words, e.g. ``"high_performer"`` or ``"false_alarm"``.
+    note
+        Why, if the person says.
+    recorded_at
+        When.
+    """
+
+    family: str
+    entity: EntityRef
+    date: date
+    person: str
+    label: str
+    note: str | None = None
+    recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+class FeedbackStore:
+    """Reads and appends feedback; nothing is ever changed or removed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, feedback: Feedback) -> bool:
+        """Append a judgement.
+
+        Returns
+        -------
+        bool
+            False if this person's last word on this entity and day is the same already; then nothing is
+            written, so a retry is harmless.
+
+        Raises
+        ------
+        NotFound
+            No such entity.
+        InvalidInput
+            An empty family, person or label.
+        Unavailable
+            The database does not answer.
+        """
+        found = Violations()
+        for name in ("family", "person", "label"):
+            if not getattr(feedback, name).strip():
+                found.add(name, "is empty")
+        found.raise_if_any()
+        with self._database.write() as connection:
+            key = key_of(connection, feedback.entity)
+            self._database.lock(connection, f"feedback {key}")
+            last = connection.execute(
+                sa.select(table.c.label, table.c.note)
+                .where(
+                    table.c.entity_key == key,
+                    table.c.family == feedback.family,
+                    table.c.date == feedback.date,
+                    table.c.person == feedback.person,
+                )
+                .order_by(table.c.feedback_key.desc())
+                .limit(1)
+            ).one_or_none()
+            if last is not None and tuple(last) == (feedback.label, feedback.note):
+                return False
+            connection.execute(
+                table.insert().values(
+                    family=feedback.family,
+                    entity_key=key,
+                    date=feedback.date,
+                    person=feedback.person,
+                    label=feedback.label,
+                    note=feedback.note,
+                    recorded_at=feedback.recorded_at,
+                )
+            )
+            return True
+
+    def latest(
+        self,
+        family: str,
+        config_id: int,
+        *,
+        entity_type: EntityType | None = None,
+        entity_ids: Collection[str] | None = None,
+        start: date | None = None,
+        end: date | None = None,
+    ) -> list[Feedback]:
+        """The last word on every entity and day, whoever spoke it, sorted by level, id and day.
+
+        Parameters
+        ----------
+        family, config_id
+            Whose answers, of which account.
+        entity_type, entity_ids
+            Only this level, only these ids.
+        start, end
+            First and last day, both included.
+        """
+        spoken = self._select(family, config_id, entity_type, entity_ids, start, end)
+        last: dict[tuple[EntityRef, date], Feedback] = {(one.entity, one.date): one for one in spoken}
+        return [last[key] for key in sorted(last)]
+
+    def history(
+        self,
+        family: str,
+        config_id: int,
+        *,
+        entity_type: EntityType | None = None,
+        entity_ids: Collection[str] | None = None,
+        start: date | None = None,
+        end: date | None = None,
+    ) -> list[Feedback]:
+        """Every judgement in the order in which they were recorded; parameters as of `latest`."""
+        return self._select(family, config_id, entity_type, entity_ids, start, end)
+
+    def _select(
+        self,
+        family: str,
+        config_id: int,
+        entity_type: EntityType | None,
+        entity_ids: Collection[str] | None,
+        start: date | None,
+        end: date | None,
+    ) -> list[Feedback]:
+        query: sa.Select[Any] = (
+            sa.select(
+                *entities.c["entity_type", "entity_id"],
+                *table.c["date", "person", "label", "note", "recorded_at"],
+            )
+            .join_from(table, entities)
+            .where(entities.c.config_id == config_id, table.c.family == family)
+            .order_by(table.c.feedback_key)
+        )
+        if entity_type is not None:
+            query = query.where(entities.c.entity_type == entity_type.value)
+        if start is not None:
+            query = query.where(table.c.date >= start)
+        if end is not None:
+            query = query.where(table.c.date <= end)
+        with self._database.read() as connection:
+            if entity_ids is not None:
+                query = query.where(among(connection, entities.c.entity_id, entity_ids))
+            rows = connection.execute(query).all()
+        return [
+            Feedback(family, EntityRef(config_id, EntityType(row.entity_type), row.entity_id), *row[2:])
+            for row in rows
+        ]

@@ -1,0 +1,297 @@
+"""Daily metrics: one row per entity and day."""
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from adsml_common.database import Database
+from adsml_common.domain import daily
+from adsml_common.domain.changes import ChangeEvent
+from adsml_common.domain.entities import Entity, EntityRef, EntityType
+from adsml_common.domain.errors import InvalidInput, Violations
+from adsml_common.domain.metrics import STORED
+from adsml_common.schema import insert_into
+from adsml_common.store import staging
+from adsml_common.store.changes import write_changes
+from adsml_common.store.counts import UpsertCounts
+from adsml_common.store.entities import lock_account, write_entities
+from adsml_common.store.keys import among, check_account, id_fault, make_keys
+from adsml_common.store.reading import read_rows
+from adsml_common.store.tables import account_levels, entities
+
+
+class AccountLoad:
+    """Rows of one account on their way in, within one transaction; see `MetricStore.load`."""
+
+    def __init__(self, database: Database, connection: Connection, config_id: int, source: str) -> None:
+        self._connection = connection
+        self._config_id = config_id
+        self._source = source
+        self._loaded_at = datetime.now(UTC)
+        lock_account(database, connection, config_id)
+        staging.prepare(connection)
+
+    def add(
+        self, frame: pd.DataFrame, *, source: str | None = None, keep_others: bool = False
+    ) -> UpsertCounts:
+        """Insert or update the rows of a daily frame (see `adsml_common.domain.daily`).
+
+        A later frame may hold a day again; the later one stays.
+
+        Parameters
+        ----------
+        frame
+            The rows.
+        source
+            Where they come from, if not from where the load as a whole does.
+        keep_others
+            Leave rows that are stored under another source as they are, and count them as unchanged: for
+            rows that are derived, which must not replace what was reported.
+
+        Raises
+        ------
+        InvalidInput
+            A value that no model may see, two rows for one entity and day, an unusable id.
+        """
+        daily.check(frame)
+        if frame.empty:
+            return UpsertCounts()
+        columns: dict[str, npt.NDArray[Any]] = {
+            "entity_key": self._keys(frame),
+            "date": frame["date"].to_numpy(dtype="datetime64[D]"),
+        }
+        for name in STORED:
+            known = name in frame.columns
+            columns[name] = frame[name].to_numpy(np.float64) if known else np.full(len(frame), np.nan)
+        staging.stage(self._connection, columns)
+        counts = staging.merge(
+            self._connection,
+            source=source or self._source,
+            loaded_at=self._loaded_at,
+            keep_others=keep_others,
+        )
+        if counts.changed:
+            for entity_type, first, last in staging.changed_levels(self._connection):
+                revision = self._next_revision(entity_type, first, last)
+                staging.mark_revision(self._connection, entity_type, revision)
+        return counts
+
+    def entities(self, found: Iterable[Entity]) -> UpsertCounts:
+        """Insert or update entities of this account, as `EntityStore.upsert` does."""
+        wanted = list(found)
+        self._check_account(entity.ref for entity in wanted)
+        return write_entities(self._connection, wanted)
+
+    def changes(self, events: Iterable[ChangeEvent]) -> UpsertCounts:
+        """Insert or update change events of this account, as `ChangeStore.upsert` does."""
+        wanted = list(events)
+        self._check_account(event.entity for event in wanted)
+        return write_changes(self._connection, wanted)
+
+    def _check_account(self, refs: Iterable[EntityRef]) -> None:
+        other = next((ref for ref in refs if ref.config_id != self._config_id), None)
+        if other is not None:
+            raise InvalidInput.at("config_id", f"{other} does not belong to account {self._config_id}")
+
+    def _keys(self, frame: pd.DataFrame) -> npt.NDArray[np.int64]:
+        keys = np.empty(len(frame), dtype=np.int64)
+        all_ids = frame["entity_id"].to_numpy(dtype=object)
+        levels = frame.groupby("entity_type", sort=True, dropna=False).indices
+        for name, rows in levels.items():
+            if name not in set(EntityType):
+                expected = ", ".join(EntityType)
+                raise InvalidInput.at(
+                    f"rows[{rows[0]}].entity_type", f"is {name!r}; expected one of {expected}"
+                )
+            codes, ids = pd.factorize(all_ids[rows], use_na_sentinel=False)
+            found = Violations()
+            for code, entity_id in enumerate(ids):
+                if (fault := id_fault(entity_id)) is not None:
+                    found.add(f"rows[{rows[int(np.argmax(codes == code))]}].entity_id", fault)
+            found.raise_if_any()
+            known = make_keys(self._connection, self._config_id, EntityType(str(name)), list(ids))
+            keys[rows] = np.array([known[entity_id] for entity_id in ids], dtype=np.int64)[codes]
+        return keys
+
+    def _next_revision(self, entity_type: str, first: date, last: date) -> int:
+        sqlite_ = self._connection.dialect.name == "sqlite"
+        smaller, larger = (sa.func.min, sa.func.max) if sqlite_ else (sa.func.least, sa.func.greatest)
+        insert = insert_into(self._connection, account_levels)
+        revision: int = self._connection.execute(
+            insert.values(
+                config_id=self._config_id,
+                entity_type=entity_type,
+                data_revision=1,
+                first_date=first,
+                last_date=last,
+            )
+            .on_conflict_do_update(
+                index_elements=[account_levels.c.config_id, account_levels.c.entity_type],
+                set_={
+                    "data_revision": account_levels.c.data_revision + 1,
+                    "first_date": smaller(account_levels.c.first_date, insert.excluded.first_date),
+                    "last_date": larger(account_levels.c.last_date, insert.excluded.last_date),
+                },
+            )
+            .returning(account_levels.c.data_revision)
+        ).scalar_one()
+        return revision
+
+
+class MetricStore:
+    """Reads and writes daily metrics."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def upsert_daily(self, config_id: int, frame: pd.DataFrame, *, source: str) -> UpsertCounts:
+        """Insert or update the rows of a daily frame: all or none, and idempotent.
+
+        Parameters
+        ----------
+        config_id
+            The ad account.
+        frame
+            As in `adsml_common.domain.daily`; entities that are unknown are created.
+        source
+            Where the rows come from, for people, e.g. ``"insights:export.json"``.
+
+        Raises
+        ------
+        InvalidInput
+            A value that no model may see, two rows for one entity and day, an unusable id.
+        Unavailable
+            The database does not answer.
+        """
+        with self.load(config_id, source=source) as load:
+            return load.add(frame)
+
+    @contextmanager
+    def load(self, config_id: int, *, source: str) -> Iterator[AccountLoad]:
+        """Load many frames, entities and changes as one: all is in at the end, or nothing at all.
+
+        Examples
+        --------
+        >>> with store.load(1, source="export.csv") as load:  # doctest: +SKIP
+        ...     for frame in frames:
+        ...         counts += load.add(frame)
+        """
+        check_account(config_id)
+        with self._database.write(bulk=True) as connection:
+            yield AccountLoad(self._database, connection, config_id, source)
+
+    def daily(
+        self,
+        config_id: int,
+        *,
+        entity_type: EntityType | None = None,
+        entity_ids: Collection[str] | None = None,
+        start: date | None = None,
+        end: date | None = None,
+    ) -> pd.DataFrame:
+        """The stored rows as a daily frame, sorted by level, id and day.
+
+        Parameters
+        ----------
+        config_id
+            The ad account.
+        entity_type, entity_ids
+            Only this level, only these ids; all without.
+        start, end
+            First and last day, both included.
+
+        Returns
+        -------
+        frame of the columns of `adsml_common.domain.daily`
+            Without rows if there are none; ``reach`` is NaN where unknown.
+
+        Raises
+        ------
+        Unavailable
+            The database does not answer.
+        """
+        with self._database.read() as connection:
+            wanted = entities.c.config_id == config_id
+            if entity_type is not None:
+                wanted &= entities.c.entity_type == entity_type.value
+            if entity_ids is not None:
+                wanted &= among(connection, entities.c.entity_id, entity_ids)
+            owners = connection.execute(
+                sa.select(entities.c.entity_key, entities.c.entity_type, entities.c.entity_id)
+                .where(wanted)
+                .order_by(entities.c.entity_type, entities.c.entity_id)
+            ).all()
+            if not owners:
+                return daily.empty()
+            keys = [row.entity_key for row in owners] if entity_ids is not None else None
+            rows = read_rows(connection, config_id, keys=keys, entity_type=entity_type, start=start, end=end)
+        return _framed(rows, owners)
+
+    def last_date(self, config_id: int) -> date | None:
+        """The last day with a row, None for an account without any."""
+        with self._database.read() as connection:
+            return connection.execute(
+                sa.select(sa.func.max(account_levels.c.last_date)).where(
+                    account_levels.c.config_id == config_id
+                )
+            ).scalar()
+
+    def data_version(
+        self, config_id: int, entity_type: EntityType | None = None, entity_id: str | None = None
+    ) -> str:
+        """A word that changes whenever a daily row changes: of the account, of a level, or of one entity.
+
+        For keeping what was computed from the rows. Costs one small read.
+        """
+        if entity_id is not None and entity_type is None:
+            raise InvalidInput.at("entity_type", "is missing; an id is unique within its level only")
+        with self._database.read() as connection:
+            if entity_id is not None and entity_type is not None:
+                query = sa.select(entities.c.data_revision).where(
+                    entities.c.config_id == config_id,
+                    entities.c.entity_type == entity_type.value,
+                    entities.c.entity_id == entity_id,
+                )
+                return str(connection.execute(query).scalar() or 0)
+            levels = sa.select(account_levels.c.entity_type, account_levels.c.data_revision).where(
+                account_levels.c.config_id == config_id
+            )
+            if entity_type is not None:
+                levels = levels.where(account_levels.c.entity_type == entity_type.value)
+            found = connection.execute(levels.order_by(account_levels.c.entity_type)).all()
+            return ",".join(f"{row.entity_type}:{row.data_revision}" for row in found) or "0"
+
+    def config_ids(self) -> list[int]:
+        """Accounts that have daily rows, in order."""
+        with self._database.read() as connection:
+            return list(
+                connection.execute(
+                    sa.select(account_levels.c.config_id).distinct().order_by(account_levels.c.config_id)
+                ).scalars()
+            )
+
+
+def _framed(rows: dict[str, npt.NDArray[Any]], owners: "list[sa.Row[Any]] | Any") -> pd.DataFrame:
+    keys = np.array([row.entity_key for row in owners], dtype=np.int64)
+    by_key = np.argsort(keys)
+    rank = by_key[np.searchsorted(keys[by_key], rows["entity_key"])]
+    # Rows come sorted by key and day; a stable sort by rank leaves the days in order.
+    order = np.argsort(rank, kind="stable")
+    rank = rank[order]
+    types = np.array([row.entity_type for row in owners], dtype=object)
+    ids = np.array([row.entity_id for row in owners], dtype=object)
+    return pd.DataFrame(
+        {
+            "entity_type": types[rank],
+            "entity_id": ids[rank],
+            "date": rows["date"][order].astype("datetime64[ns]"),
+            **{name: rows[name][order] for name in STORED},
+        }
+    )

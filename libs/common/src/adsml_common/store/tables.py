@@ -1,0 +1,111 @@
+"""Tables of the store.
+
+Rows of an entity hang on a generated integer key rather than on (account, level, id): `daily_metrics` holds
+hundreds of rows per entity, and the key is what its primary key, its biggest index, is made of.
+"""
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, UniqueConstraint
+
+from adsml_common.domain.changes import ChangeType
+from adsml_common.domain.entities import EntityType
+from adsml_common.schema import METADATA, BigKey, Instant, Json, key_text
+
+ID_LENGTH: Final = 64
+
+
+def _one_of(column: str, values: "type[EntityType] | type[ChangeType]") -> str:
+    return f"{column} IN ({', '.join(repr(str(v)) for v in values)})"
+
+
+entities = Table(
+    "entities",
+    METADATA,
+    Column("entity_key", BigKey, primary_key=True),
+    Column("config_id", sa.BigInteger, nullable=False),
+    Column("entity_type", key_text(16), nullable=False),
+    Column("entity_id", key_text(ID_LENGTH), nullable=False),
+    Column("parent_id", key_text(ID_LENGTH)),
+    Column("name", sa.Text),
+    Column("status", sa.Text),
+    Column("objective", sa.Text),
+    Column("shares_budget", sa.Boolean),
+    # The level's revision when a daily row of this entity last changed: see account_levels.
+    Column("data_revision", sa.BigInteger, nullable=False, server_default="0"),
+    UniqueConstraint("config_id", "entity_type", "entity_id"),
+    CheckConstraint("config_id > 0", name="config_id"),
+    CheckConstraint(_one_of("entity_type", EntityType), name="entity_type"),
+    CheckConstraint("length(entity_id) > 0", name="entity_id"),
+    # Children of a parent. Campaigns have none, hence partial.
+    Index(
+        None,
+        "config_id",
+        "entity_type",
+        "parent_id",
+        sqlite_where=sa.text("parent_id IS NOT NULL"),
+        postgresql_where=sa.text("parent_id IS NOT NULL"),
+    ),
+)
+
+account_levels = Table(
+    "account_levels",
+    METADATA,
+    Column("config_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    Column("entity_type", key_text(16), primary_key=True),
+    # Grows by one with every upsert that changes a daily row of this account and level.
+    Column("data_revision", sa.BigInteger, nullable=False),
+    # First and last day with a row, so that nobody scans daily_metrics to learn them.
+    Column("first_date", sa.Date),
+    Column("last_date", sa.Date),
+    CheckConstraint(_one_of("entity_type", EntityType), name="entity_type"),
+    sqlite_with_rowid=False,
+)
+
+daily_metrics = Table(
+    "daily_metrics",
+    METADATA,
+    Column(
+        "entity_key", sa.BigInteger, ForeignKey("entities.entity_key"), primary_key=True, autoincrement=False
+    ),
+    Column("date", sa.Date, primary_key=True),
+    # Counts are floating point too: attribution splits leads between ads.
+    Column("spend", sa.Double, nullable=False),
+    Column("impressions", sa.Double, nullable=False),
+    Column("clicks", sa.Double, nullable=False),
+    Column("leads", sa.Double, nullable=False),
+    Column("reach", sa.Double),
+    Column("source", sa.Text, nullable=False),
+    Column("loaded_at", Instant, nullable=False),
+    # Clustered by its key: an entity's days lie side by side, and there is no second copy of the key.
+    sqlite_with_rowid=False,
+)
+
+change_events = Table(
+    "change_events",
+    METADATA,
+    Column(
+        "entity_key", sa.BigInteger, ForeignKey("entities.entity_key"), primary_key=True, autoincrement=False
+    ),
+    Column("date", sa.Date, primary_key=True),
+    Column("change_type", key_text(32), primary_key=True),
+    Column("detail", Json, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+    CheckConstraint(_one_of("change_type", ChangeType), name="change_type"),
+    sqlite_with_rowid=False,
+)
+
+feedback = Table(
+    "feedback",
+    METADATA,
+    Column("feedback_key", BigKey, primary_key=True),
+    Column("family", key_text(32), nullable=False),
+    Column("entity_key", sa.BigInteger, ForeignKey("entities.entity_key"), nullable=False),
+    Column("date", sa.Date, nullable=False),
+    Column("person", sa.Text, nullable=False),
+    Column("label", sa.Text, nullable=False),
+    Column("note", sa.Text),
+    Column("recorded_at", Instant, nullable=False),
+    Index(None, "entity_key", "family", "date"),
+)

@@ -1,0 +1,115 @@
+"""Leases: who may work on a job's shard now.
+
+A job made by hand beside a scheduled one is not kept apart by the scheduler, so the database does it. A lease
+expires unless renewed, so a process that died blocks nobody for long; and it carries a token that grows with
+every change of hands, so that a process which was only slow can't write over its successor (M. Kleppmann,
+"How to do distributed locking", 2016).
+"""
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from adsml_common.domain.errors import AlreadyRunning
+from adsml_common.schema import insert_into
+from adsml_common.training.records import Lease
+from adsml_common.training.tables import ml_leases as leases
+
+
+def take(
+    connection: Connection,
+    *,
+    job: str,
+    run_id: str,
+    shard_index: int,
+    holder: str,
+    now: datetime,
+    seconds: float,
+) -> Lease:
+    """Take a lease within a transaction that holds the job's lock.
+
+    Raises
+    ------
+    AlreadyRunning
+        Another run of the job is going on, or another process works on this shard. ``metadata`` holds its
+        ``run_id``, ``holder`` and ``expires_at``.
+    """
+    held = connection.execute(sa.select(leases).where(leases.c.job == job)).all()
+    for row in held:
+        if row.expires_at > now and (row.run_id != run_id or row.shard_index == shard_index):
+            raise _taken(row, run_id)
+    token = next((row.token for row in held if row.shard_index == shard_index), 0) + 1
+    lease = Lease(job, shard_index, run_id, holder, token, now + timedelta(seconds=seconds))
+    values = {
+        "run_id": run_id,
+        "holder": holder,
+        "token": token,
+        "acquired_at": now,
+        "expires_at": lease.expires_at,
+    }
+    connection.execute(
+        insert_into(connection, leases)
+        .values(job=job, shard_index=shard_index, **values)
+        .on_conflict_do_update(index_elements=[leases.c.job, leases.c.shard_index], set_=values)
+    )
+    return lease
+
+
+def _taken(row: sa.Row[tuple[object, ...]], run_id: str) -> AlreadyRunning:
+    values = row._asdict()
+    what = f"shard {values['shard_index']} of this run" if values["run_id"] == run_id else "another run of it"
+    return AlreadyRunning(
+        f"{values['job']} is running already: {values['holder']} has worked on {what} "
+        f"since {values['acquired_at']:%Y-%m-%d %H:%M:%S} UTC (run {values['run_id']})",
+        metadata={
+            "run_id": str(values["run_id"]),
+            "holder": str(values["holder"]),
+            "expires_at": values["expires_at"].isoformat(),
+        },
+    )
+
+
+def extend(connection: Connection, lease: Lease, *, expires_at: datetime) -> None:
+    """Move a lease's end, to keep it or to give it back.
+
+    A lease that ran out but that nobody took meanwhile is as good as before.
+
+    Raises
+    ------
+    AlreadyRunning
+        It was lost to another.
+    """
+    moved = connection.execute(leases.update().where(*_is_held(lease)).values(expires_at=expires_at)).rowcount
+    if moved == 0:
+        raise lost(lease)
+
+
+def guard(connection: Connection, lease: Lease) -> None:
+    """Make sure that a lease is held until this transaction ends.
+
+    Raises
+    ------
+    AlreadyRunning
+        It was lost to another.
+    """
+    query = sa.select(leases.c.token).where(*_is_held(lease)).with_for_update(read=True)
+    if connection.execute(query).one_or_none() is None:
+        raise lost(lease)
+
+
+def lost(lease: Lease) -> AlreadyRunning:
+    """What to raise when a lease was lost."""
+    return AlreadyRunning(
+        f"{lease.holder} was silent for too long and lost shard {lease.shard_index} of {lease.job} to "
+        "another process, which goes on with it",
+        metadata={"run_id": lease.run_id},
+    )
+
+
+def _is_held(lease: Lease) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        leases.c.job == lease.job,
+        leases.c.shard_index == lease.shard_index,
+        leases.c.token == lease.token,
+    )

@@ -1,0 +1,248 @@
+"""Words of training: runs, their shards and items, leases."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+from adsml_common.domain.entities import EntityType
+from adsml_common.registry.models import ModelVersion
+
+_NAMESPACE: Final = uuid.UUID("6e1f1c1e-5a6b-4e0c-9a35-0c9f1d3b7a10")
+
+EXIT_DONE: Final = 0
+"""Every item was trained, or skipped for a stated reason."""
+EXIT_RETRY: Final = 1
+"""Something failed or was interrupted that another try may mend."""
+EXIT_BAD_DATA: Final = 42
+"""Every failure lies in the data: not worth another try."""
+
+
+class RunStatus(StrEnum):
+    """How far a run is."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    PARTIAL = "PARTIAL"
+    FAILED = "FAILED"
+    CANCELLING = "CANCELLING"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nobody works on it any more, unless it is resumed."""
+        return self not in (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.CANCELLING)
+
+
+class ShardStatus(StrEnum):
+    """How far one shard of a run is."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    INTERRUPTED = "INTERRUPTED"
+    CANCELLED = "CANCELLED"
+
+
+class ItemStatus(StrEnum):
+    """How one item of a run ended."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    TRAINED = "TRAINED"
+    SKIPPED = "SKIPPED"
+    FAILED = "FAILED"
+
+    @property
+    def done(self) -> bool:
+        """Whether a resumed run leaves it alone."""
+        return self in (ItemStatus.TRAINED, ItemStatus.SKIPPED)
+
+
+def run_id_of(job: str, request_id: str) -> str:
+    """The id of the run that a request starts: known before it is, so that trainers can put it on models."""
+    return str(uuid.uuid5(_NAMESPACE, f"{job}/{request_id}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Items of a run by status."""
+
+    pending: int = 0
+    running: int = 0
+    trained: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    @property
+    def total(self) -> int:
+        """All items known so far."""
+        return self.pending + self.running + self.trained + self.skipped + self.failed
+
+    @property
+    def done(self) -> int:
+        """Trained and skipped."""
+        return self.trained + self.skipped
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRun:
+    """One run of a training job.
+
+    Attributes
+    ----------
+    run_id
+        Its id; models registered by it carry it.
+    job
+        What is trained, e.g. ``"classifiers"``.
+    request_id
+        What it was asked for by; asking again with the same gives the same run.
+    parameters
+        What it covers and how, as given.
+    shard_count
+        In how many shards it is split.
+    actor, launcher, launcher_ref
+        Who started it, what runs it (``"local"``, ``"kubernetes"``) and what that calls it.
+    status, detail
+        How far it is, and a word on it for a person.
+    cancel_requested
+        Whether somebody asked it to stop.
+    counts
+        Items by status, of the shards that have listed theirs.
+    exit_status
+        What its process should exit with: `EXIT_DONE`, `EXIT_BAD_DATA` or `EXIT_RETRY`; None before its end.
+        Of the shard that was asked for, or of all together.
+    created_at, started_at, finished_at, heartbeat_at
+        When it was accepted, when the first worker began, when the last one ended, and when one last gave a
+        sign of life.
+    """
+
+    run_id: str
+    job: str
+    request_id: str
+    parameters: dict[str, Any]
+    shard_count: int
+    actor: str
+    launcher: str
+    launcher_ref: str
+    status: RunStatus
+    detail: str
+    cancel_requested: bool
+    counts: Counts
+    exit_status: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    heartbeat_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something to train: an account, a level of it, or one entity.
+
+    Attributes
+    ----------
+    key
+        Unique within the run and the same at every resumption, e.g. ``"1/campaign/23/leads"``.
+    config_id, entity_type, entity_id
+        Whose model it is.
+    payload
+        What else the trainer needs; must survive pickling where a process pool is used.
+    """
+
+    key: str
+    config_id: int
+    entity_type: EntityType | None = None
+    entity_id: str | None = None
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """What came of an item.
+
+    Attributes
+    ----------
+    status
+        ``TRAINED``, ``SKIPPED`` or ``FAILED``.
+    reason
+        Why it was skipped or failed; for a trained one, what its gate said.
+    model
+        What was registered.
+    metrics
+        What training measured, small enough to list.
+    bad_data
+        Of a failure: whether it lies in the data, so that another try can't help.
+    """
+
+    status: ItemStatus
+    reason: str = ""
+    model: ModelVersion | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    bad_data: bool = False
+
+    def __post_init__(self) -> None:
+        if self.status in (ItemStatus.PENDING, ItemStatus.RUNNING):
+            raise ValueError(f"{self.status} is no result")
+        if self.status is not ItemStatus.TRAINED and not self.reason:
+            raise ValueError(f"{self.status} needs a reason")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingItem:
+    """An item of a run as it is recorded; attributes as of `Item` and `ItemResult`.
+
+    Attributes
+    ----------
+    shard_index
+        The shard it belongs to, from 0.
+    seconds
+        How long its last try took.
+    attempts
+        How many times it was begun.
+    """
+
+    key: str
+    shard_index: int
+    config_id: int
+    entity_type: EntityType | None
+    entity_id: str | None
+    status: ItemStatus
+    reason: str
+    bad_data: bool
+    seconds: float | None
+    model_name: str | None
+    model_version: int | None
+    metrics: dict[str, Any]
+    attempts: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one shard of a job, until it expires or is lost.
+
+    Attributes
+    ----------
+    job, shard_index
+        What it covers.
+    run_id
+        The run it is held for.
+    holder
+        Who holds it.
+    token
+        Grows with every change of hands: what is written under an older token is refused.
+    expires_at
+        When others may take it, unless it is renewed.
+    """
+
+    job: str
+    shard_index: int
+    run_id: str
+    holder: str
+    token: int
+    expires_at: datetime

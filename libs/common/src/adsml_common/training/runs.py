@@ -1,0 +1,398 @@
+"""The record of training runs: started once per request, resumed at will, worked on by one at a time."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from adsml_common.database import Database
+from adsml_common.domain.errors import AlreadyExists, Violations
+from adsml_common.registry.models import jsonable
+from adsml_common.schema import insert_into
+from adsml_common.training import leases, queries
+from adsml_common.training.records import (
+    Item,
+    ItemResult,
+    ItemStatus,
+    Lease,
+    RunStatus,
+    ShardStatus,
+    TrainingItem,
+    TrainingRun,
+    run_id_of,
+)
+from adsml_common.training.tables import ml_training_items as items_table
+from adsml_common.training.tables import ml_training_runs as runs_table
+from adsml_common.training.tables import ml_training_shards as shards_table
+
+_CHUNK: Final = 5000
+
+
+class TrainingRuns:
+    """Starts, follows and ends runs; processes on many machines may share the database.
+
+    Parameters
+    ----------
+    database
+        Where the record is kept.
+    clock
+        What time it is; the database's own clock without, so that machines need not agree.
+    """
+
+    def __init__(self, database: Database, *, clock: Callable[[], datetime] | None = None) -> None:
+        self._database = database
+        self._clock = clock
+
+    # -- runs ------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        job: str,
+        *,
+        request_id: str,
+        parameters: Mapping[str, Any],
+        shard_index: int = 0,
+        shard_count: int = 1,
+        actor: str = "cli",
+        launcher: str = "local",
+        launcher_ref: str = "",
+    ) -> TrainingRun:
+        """The run of a request, and one shard of it: recorded now, or found as it was recorded before.
+
+        Every shard of a run calls this with the same request.
+
+        Raises
+        ------
+        AlreadyExists
+            The same request id was used for something else.
+        InvalidInput
+            An empty or too long name, or a shard that is none.
+        Unavailable
+            The database does not answer.
+        """
+        _check(job, request_id, shard_index, shard_count)
+        asked = {"parameters": jsonable(parameters), "shard_count": shard_count}
+        with self._database.write() as connection:
+            now = self._now(connection)
+            connection.execute(
+                insert_into(connection, runs_table)
+                .values(
+                    run_id=run_id_of(job, request_id),
+                    job=job,
+                    request_id=request_id,
+                    actor=actor,
+                    launcher=launcher,
+                    launcher_ref=launcher_ref,
+                    status=RunStatus.PENDING.value,
+                    created_at=now,
+                    **asked,
+                )
+                .on_conflict_do_nothing()
+            )
+            found = connection.execute(
+                sa.select(runs_table.c.run_id, runs_table.c.parameters, runs_table.c.shard_count).where(
+                    runs_table.c.job == job, runs_table.c.request_id == request_id
+                )
+            ).one()
+            if found.parameters != asked["parameters"] or found.shard_count != shard_count:
+                raise AlreadyExists(
+                    f"request {request_id} has started another run of {job} (run {found.run_id}); "
+                    "use a new request id for a new run",
+                    metadata={"run_id": found.run_id},
+                )
+            connection.execute(
+                insert_into(connection, shards_table)
+                .values(run_id=found.run_id, shard_index=shard_index, status=ShardStatus.PENDING.value)
+                .on_conflict_do_nothing()
+            )
+            return queries.run_view(connection, found.run_id, shard_index=shard_index)
+
+    def get(self, run_id: str, *, shard_index: int | None = None) -> TrainingRun:
+        """One run.
+
+        Parameters
+        ----------
+        shard_index
+            Give the exit status of this shard instead of that of all together.
+
+        Raises
+        ------
+        NotFound
+            No such run.
+        """
+        with self._database.read() as connection:
+            return queries.run_view(connection, run_id, shard_index=shard_index)
+
+    def find(self, job: str, request_id: str) -> TrainingRun | None:
+        """The run that a request has started, None if it has not."""
+        with self._database.read() as connection:
+            query = sa.select(runs_table.c.run_id).where(
+                runs_table.c.job == job, runs_table.c.request_id == request_id
+            )
+            run_id = connection.execute(query).scalar()
+            return None if run_id is None else queries.run_view(connection, run_id)
+
+    def items(
+        self, run_id: str, *, status: ItemStatus | None = None, limit: int | None = None, after: str = ""
+    ) -> Sequence[TrainingItem]:
+        """Items of a run in the order of their keys.
+
+        Parameters
+        ----------
+        status
+            Only these.
+        limit, after
+            How many at most, and the key of the last one of the page before.
+        """
+        query = (
+            queries.select_items()
+            .where(items_table.c.run_id == run_id, items_table.c.item_key > after)
+            .order_by(items_table.c.item_key)
+            .limit(limit)
+        )
+        if status is not None:
+            query = query.where(items_table.c.status == status.value)
+        with self._database.read() as connection:
+            return [queries.item_of(row) for row in connection.execute(query)]
+
+    def cancel(self, run_id: str, *, reason: str = "") -> TrainingRun:
+        """Ask a run to stop; its workers notice within seconds. A run that has ended stays as it is.
+
+        Raises
+        ------
+        NotFound
+            No such run.
+        """
+        with self._database.write() as connection:
+            self._database.lock(connection, f"run {run_id}")
+            run = queries.run_view(connection, run_id)
+            if not run.status.ended:
+                connection.execute(
+                    runs_table.update()
+                    .where(runs_table.c.run_id == run_id)
+                    .values(cancel_requested=True, detail=reason or "cancelled on request")
+                )
+                queries.settle(connection, run_id, now=self._now(connection))
+            return queries.run_view(connection, run_id)
+
+    # -- work on one shard -----------------------------------------------------------------------------------
+
+    def acquire(self, run: TrainingRun, *, shard_index: int, holder: str, seconds: float) -> Lease:
+        """Take the right to work on a shard of a run.
+
+        Raises
+        ------
+        AlreadyRunning
+            Another run of the job is going on, or another process works on this shard.
+        """
+        with self._database.write() as connection:
+            self._database.lock(connection, f"lease {run.job}")
+            now = self._now(connection)
+            lease = leases.take(
+                connection,
+                job=run.job,
+                run_id=run.run_id,
+                shard_index=shard_index,
+                holder=holder,
+                now=now,
+                seconds=seconds,
+            )
+            self._database.lock(connection, f"run {run.run_id}")
+            self._update_shard(
+                connection,
+                lease,
+                status=ShardStatus.RUNNING.value,
+                exit_status=None,
+                detail="",
+                attempts=shards_table.c.attempts + 1,
+                heartbeat_at=now,
+                finished_at=None,
+            )
+            connection.execute(
+                runs_table.update()
+                .where(runs_table.c.run_id == run.run_id)
+                .values(started_at=sa.func.coalesce(runs_table.c.started_at, now))
+            )
+            queries.settle(connection, run.run_id, now=now)
+            return lease
+
+    def renew(self, lease: Lease, *, seconds: float) -> tuple[Lease, bool]:
+        """Keep a lease, and learn whether somebody asked the run to stop.
+
+        Raises
+        ------
+        AlreadyRunning
+            It was lost to another.
+        """
+        with self._database.write() as connection:
+            now = self._now(connection)
+            renewed = replace(lease, expires_at=now + timedelta(seconds=seconds))
+            leases.extend(connection, lease, expires_at=renewed.expires_at)
+            self._update_shard(connection, lease, heartbeat_at=now)
+            cancelled = connection.execute(
+                sa.select(runs_table.c.cancel_requested).where(runs_table.c.run_id == lease.run_id)
+            ).scalar_one()
+            return renewed, bool(cancelled)
+
+    def plan(self, lease: Lease, planned: Collection[Item]) -> dict[str, ItemStatus]:
+        """List what a shard is to do; what a former try has listed keeps its status.
+
+        Returns
+        -------
+        dict of ItemStatus by key
+            Of the items given.
+        """
+        with self._database.write(bulk=True) as connection:
+            leases.guard(connection, lease)
+            now = self._now(connection)
+            rows: Sequence[dict[str, Any]] = [
+                {
+                    "run_id": lease.run_id,
+                    "item_key": item.key,
+                    "shard_index": lease.shard_index,
+                    "config_id": item.config_id,
+                    "entity_type": item.entity_type.value if item.entity_type else None,
+                    "entity_id": item.entity_id,
+                    "status": ItemStatus.PENDING.value,
+                    "metrics": {},
+                    "updated_at": now,
+                }
+                for item in planned
+            ]
+            for start in range(0, len(rows), _CHUNK):
+                connection.execute(
+                    insert_into(connection, items_table).on_conflict_do_nothing(),
+                    rows[start : start + _CHUNK],
+                )
+            found = connection.execute(
+                sa.select(items_table.c.item_key, items_table.c.status).where(
+                    items_table.c.run_id == lease.run_id, items_table.c.shard_index == lease.shard_index
+                )
+            )
+            known = {row.item_key: ItemStatus(row.status) for row in found}
+        return {item.key: known[item.key] for item in planned}
+
+    def begin(self, lease: Lease, key: str) -> None:
+        """Note that an item is being trained."""
+        self._update_item(
+            lease, key, status=ItemStatus.RUNNING.value, attempts=items_table.c.attempts + 1, reason=""
+        )
+
+    def done(self, lease: Lease, key: str, result: ItemResult, *, seconds: float) -> None:
+        """Note what came of an item."""
+        self._update_item(
+            lease,
+            key,
+            status=result.status.value,
+            reason=result.reason,
+            bad_data=result.bad_data,
+            seconds=seconds,
+            model_name=result.model.name if result.model else None,
+            model_version=result.model.version if result.model else None,
+            metrics=jsonable(result.metrics),
+        )
+
+    def put_back(self, lease: Lease, keys: Collection[str]) -> None:
+        """Note that items which were begun were not finished, and are for the next try."""
+        for key in keys:
+            self._update_item(lease, key, status=ItemStatus.PENDING.value)
+
+    def finish(self, lease: Lease, status: ShardStatus, *, exit_status: int, detail: str = "") -> TrainingRun:
+        """End the work on a shard and give its lease back.
+
+        Raises
+        ------
+        AlreadyRunning
+            The lease was lost; whoever has it goes on.
+        """
+        with self._database.write() as connection:
+            now = self._now(connection)
+            leases.extend(connection, lease, expires_at=now)
+            self._database.lock(connection, f"run {lease.run_id}")
+            self._update_shard(
+                connection,
+                lease,
+                status=status.value,
+                exit_status=exit_status,
+                detail=detail,
+                heartbeat_at=now,
+                finished_at=now,
+            )
+            queries.settle(connection, lease.run_id, now=now)
+            return queries.run_view(connection, lease.run_id, shard_index=lease.shard_index)
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _now(self, connection: Connection) -> datetime:
+        if self._clock is not None:
+            return self._clock()
+        if self._database.dialect == "postgresql":
+            now: datetime = connection.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+            return now.astimezone(UTC)
+        # A SQLite file is used from one machine.
+        return datetime.now(UTC)
+
+    def _update_shard(self, connection: Connection, lease: Lease, **values: Any) -> None:
+        connection.execute(
+            shards_table.update()
+            .where(shards_table.c.run_id == lease.run_id, shards_table.c.shard_index == lease.shard_index)
+            .values(**values)
+        )
+
+    def _update_item(self, lease: Lease, key: str, **values: Any) -> None:
+        with self._database.write() as connection:
+            leases.guard(connection, lease)
+            connection.execute(
+                items_table.update()
+                .where(items_table.c.run_id == lease.run_id, items_table.c.item_key == key)
+                .values(updated_at=self._now(connection), **values)
+            )
+
+    # The last one: below it, "list" in this class is this method.
+    def list(
+        self,
+        *,
+        job: str | None = None,
+        jobs: Collection[str] | None = None,
+        status: RunStatus | None = None,
+        limit: int = 100,
+        before: TrainingRun | None = None,
+    ) -> list[TrainingRun]:
+        """Runs, the one accepted last first.
+
+        Parameters
+        ----------
+        job, jobs, status
+            Only of this job, of one of these jobs, in this status.
+        limit
+            How many at most.
+        before
+            The last one of the page before.
+        """
+        columns = runs_table.c
+        query = sa.select(runs_table).order_by(columns.created_at.desc(), columns.run_id.desc()).limit(limit)
+        if job is not None:
+            query = query.where(columns.job == job)
+        if jobs is not None:
+            query = query.where(columns.job.in_(list(jobs)))
+        if status is not None:
+            query = query.where(columns.status == status.value)
+        if before is not None:
+            last = sa.tuple_(sa.literal(before.created_at, columns.created_at.type), before.run_id)
+            query = query.where(sa.tuple_(columns.created_at, columns.run_id) < last)
+        with self._database.read() as connection:
+            return [*queries.run_views(connection, connection.execute(query).all())]
+
+
+def _check(job: str, request_id: str, shard_index: int, shard_count: int) -> None:
+    found = Violations()
+    if not 0 < len(job) <= 64:
+        found.add("job", f"is {job!r}; expected 1 to 64 characters")
+    if not 0 < len(request_id) <= 128 or "\0" in request_id:
+        found.add("request_id", "expected 1 to 128 characters")
+    if not 0 <= shard_index < shard_count:
+        found.add("shard_index", f"is {shard_index}; expected 0 to {shard_count - 1}")
+    found.raise_if_any()
