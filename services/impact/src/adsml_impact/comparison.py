@@ -49,6 +49,8 @@ class Design:
         Dates times entities.
     observed
         Whether the days after the change are there.
+    weekly
+        Whether periods are days, so that weekdays are adjusted for.
     """
 
     change: int
@@ -60,6 +62,7 @@ class Design:
     alpha: float = 0.05
     most_placebos: int = 1000
     observed: bool = True
+    weekly: bool = True
 
     @property
     def after(self) -> slice:
@@ -227,6 +230,7 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
         washout=design.washout,
         units=N,
         most=design.most_placebos,
+        weekly=design.weekly,
     )
     L = int(chosen.lengths[-1])
     windows = tuple(
@@ -240,6 +244,7 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
             lengths=chosen.lengths,
             horizon=H,
             washout=design.washout,
+            weekly=design.weekly,
         )
         if estimator is Estimator.SYNTHETIC_DID and design.observed
         else None
@@ -256,6 +261,7 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
         horizon=H,
         washout=design.washout,
         observed=design.observed,
+        weekly=design.weekly,
         windows=windows,
         kinds=_kinds(estimator),
         lambda_=lambda_,

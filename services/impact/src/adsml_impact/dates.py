@@ -35,13 +35,20 @@ class Dates:
         return self.origins.size - 1
 
 
-def whole_weeks(days: int) -> int:
+def whole_weeks(days: int, *, weekly: bool = True) -> int:
     """The most days of a baseline that are whole weeks; all of them where there are fewer than two weeks."""
-    return days - days % 7 if days >= 14 else days
+    return days - days % 7 if weekly and days >= 14 else days
 
 
 def choose_dates(
-    change: int, *, baseline: int, horizon: int, washout: int = 0, units: int = 1, most: int = 1000
+    change: int,
+    *,
+    baseline: int,
+    horizon: int,
+    washout: int = 0,
+    units: int = 1,
+    most: int = 1000,
+    weekly: bool = True,
 ) -> Dates:
     """Placebo dates whose window after ends before the change.
 
@@ -60,17 +67,19 @@ def choose_dates(
         Units that get a placebo at every date.
     most
         Most placebos, dates times units; dates are thinned evenly, the latest kept.
+    weekly
+        Whether periods are days, so that baselines are whole weeks.
     """
-    own = whole_weeks(min(baseline, change))
+    own = whole_weeks(min(baseline, change), weekly=weekly)
     last = change - washout - horizon
     dates: list[int] = []
     if last >= _SHORTEST:
         floor = 14 if last >= 14 else _SHORTEST
-        first = min(max(last - _WANTED_DATES, floor), whole_weeks(baseline))
+        first = min(max(last - _WANTED_DATES, floor), whole_weeks(baseline, weekly=weekly))
         first = max(first, last - LOOKBACK)
         step = max(1, -(-(last - first + 1) * units // most))
         dates = list(range(last, first - 1, -step))[::-1]
-    lengths = [whole_weeks(min(baseline, day)) for day in dates]
+    lengths = [whole_weeks(min(baseline, day), weekly=weekly) for day in dates]
     return Dates(
         origins=np.array([*dates, change], dtype=np.int64), lengths=np.array([*lengths, own], dtype=np.int64)
     )

@@ -100,6 +100,7 @@ def _gaps(  # noqa: PLR0912, PLR0915
     lengths: IntArray,
     washout: int,
     H: int,
+    weekly: bool,
     observed: bool,
     windows: IntArray,
     kinds: BoolArray,
@@ -128,7 +129,7 @@ def _gaps(  # noqa: PLR0912, PLR0915
         seen = observed or not last
         days = washout + H if seen else 0
         r = np.zeros((N, L + days))
-        to_relative(A, B, t, L, days, r, level[o], valid[o], profile)
+        to_relative(A, B, t, L, days, weekly, r, level[o], valid[o], profile)
         v = own_post[o]
         for i in range(N):
             if valid[o, i] and seen:
@@ -252,6 +253,7 @@ def gaps(
     horizon: int,
     washout: int = 0,
     observed: bool = True,
+    weekly: bool = True,
     windows: tuple[int, ...],
     kinds: tuple[int, ...] = (UNIFORM, RIDGE, SIMPLEX),
     lambda_: FloatArray | None = None,
@@ -273,6 +275,8 @@ def gaps(
         H days compared, after `washout` days left out.
     observed
         Whether the days after the last date are there (False: a planned change).
+    weekly
+        Whether periods are days, so that weekdays can be adjusted for.
     windows
         Numbers of days before the date over which mean gaps are wanted.
     kinds
@@ -308,6 +312,7 @@ def gaps(
         lengths.astype(np.int64),
         washout,
         horizon,
+        weekly,
         observed,
         np.array(windows, dtype=np.int64),
         wanted,

@@ -52,7 +52,7 @@ class _Past:
         N = self.A.shape[0]
         r = np.zeros((N, L + days))
         level, valid, profile = np.zeros(N), np.zeros(N, dtype=np.bool_), np.zeros((N, 7))
-        to_relative(self.A, self.B, t, L, days, r, level, valid, profile)
+        to_relative(self.A, self.B, t, L, days, self.design.weekly, r, level, valid, profile)
         return r, profile, bool(valid.all())
 
     def forecast(self, r: FloatArray, L: int, days: int) -> Forecast | None:
@@ -102,6 +102,7 @@ def compare_with_own_past(
         horizon=design.horizon,
         washout=design.washout,
         most=min(_MOST_DATES, design.most_placebos),
+        weekly=design.weekly,
     )
     t, L = design.change, int(chosen.lengths[-1])
     days = design.washout + design.horizon

@@ -1,7 +1,7 @@
 """Standard errors of the published estimators: controls in the role of the treated."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
 
@@ -31,6 +31,12 @@ class NormalTest:
     p_value: float
     lower: float
     upper: float
+
+    def p_of(self, tau: float) -> float:
+        """The p-value that another effect would have with the same standard error."""
+        if not self.se > 0:
+            return float(tau == 0.0) if self.se == 0 else np.nan
+        return 2.0 * float(ndtr(-abs(tau) / self.se))
 
 
 def placebo_test(
@@ -66,6 +72,6 @@ def placebo_test(
     if len(draws) < 3:
         return NormalTest(se=np.nan, p_value=np.nan, lower=-np.inf, upper=np.inf)
     se = float(np.std([estimate(panel.placebo(treated)).tau for treated in draws]))
-    p_value = 2.0 * float(ndtr(-abs(tau) / se)) if se > 0 else float(tau == 0.0)
     half = -float(ndtri(alpha / 2)) * se
-    return NormalTest(se=se, p_value=p_value, lower=tau - half, upper=tau + half)
+    test = NormalTest(se=se, p_value=np.nan, lower=tau - half, upper=tau + half)
+    return replace(test, p_value=test.p_of(tau))

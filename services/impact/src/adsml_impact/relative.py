@@ -27,6 +27,7 @@ def to_relative(  # noqa: PLR0912
     t: int,
     L: int,
     days: int,
+    weekly: bool,
     r: FloatArray,
     level: FloatArray,
     valid: BoolArray,
@@ -59,7 +60,7 @@ def to_relative(  # noqa: PLR0912
     for i in range(N):
         for p in range(7):
             profile[i, p] = 0.0
-    if L < 14 or L % 7 != 0:
+    if not weekly or L < 14 or L % 7 != 0:
         return
     weeks = L // 7
     pooled = np.zeros(7)

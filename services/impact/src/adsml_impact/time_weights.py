@@ -13,7 +13,14 @@ IntArray = npt.NDArray[np.int64]
 
 @compiled
 def _time_weights(  # noqa: PLR0912
-    A: FloatArray, B: FloatArray, origins: IntArray, lengths: IntArray, washout: int, H: int, out: FloatArray
+    A: FloatArray,
+    B: FloatArray,
+    origins: IntArray,
+    lengths: IntArray,
+    washout: int,
+    H: int,
+    weekly: bool,
+    out: FloatArray,
 ) -> None:
     N = A.shape[0]
     for o in range(origins.size):
@@ -22,7 +29,7 @@ def _time_weights(  # noqa: PLR0912
         level = np.zeros(N)
         valid = np.zeros(N, np.bool_)
         profile = np.zeros((N, 7))
-        to_relative(A, B, t, L, washout + H, r, level, valid, profile)
+        to_relative(A, B, t, L, washout + H, weekly, r, level, valid, profile)
         after = np.zeros(N)
         for j in range(1, N):
             if valid[j]:
@@ -72,6 +79,7 @@ def did_time_weights(
     lengths: IntArray,
     horizon: int,
     washout: int = 0,
+    weekly: bool = True,
 ) -> FloatArray:
     """The lambda of synthetic DiD for every unit at every date, on the scale of `gaps`.
 
@@ -92,6 +100,7 @@ def did_time_weights(
         lengths.astype(np.int64),
         washout,
         horizon,
+        weekly,
         out,
     )
     return out
