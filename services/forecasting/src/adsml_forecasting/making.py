@@ -10,9 +10,7 @@ from adsml_forecasting.prophet_settings import DEFAULTS, Combination
 from adsml_forecasting.statistical import Statistical
 
 
-def make(  # noqa: PLR0911 - one a method
-    method: Method, *, season_length: int, combination: Combination = DEFAULTS
-) -> Forecaster:
+def make(method: Method, *, season_length: int, combination: Combination = DEFAULTS) -> Forecaster:
     """An unfitted forecaster.
 
     Parameters

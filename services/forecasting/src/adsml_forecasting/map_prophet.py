@@ -69,6 +69,8 @@ class ProphetMember:
             fold.ahead,
             out,
             np.empty(1),
+            np.empty(1),
+            np.empty(1, np.int64),
             np.empty(1, np.int64),
         )
         return np.asarray(out[0], dtype=np.float64)
