@@ -4,12 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-
 from adsml_common.database import Database, SchemaStatus
 from adsml_common.domain.errors import FailedPrecondition
 from adsml_common.migrations import METADATA
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
 
 
 def test_migrated_schema_is_the_models(database: Database) -> None:
