@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy.engine import make_url
-from support.databases import migrated, postgresql_database, postgresql_server
-
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
+from sqlalchemy.engine import make_url
+from support.databases import migrated, postgresql_database, postgresql_server
 
 
 @pytest.fixture(scope="session")

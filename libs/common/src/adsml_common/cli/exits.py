@@ -18,6 +18,7 @@ class Exit(IntEnum):
     FAILED = 1
     """A retry may mend it: a database that was down, an entity that could not be trained."""
     USAGE = 2
+    """A wrong option or a wrong setting."""
     NOT_FOUND = 3
     PRECONDITION = 4
     BAD_DATA = 42
@@ -27,6 +28,8 @@ class Exit(IntEnum):
 def status_of(error: AdsmlError) -> Exit:
     """The exit status for an error of the family."""
     match error:
+        case SettingsError():
+            return Exit.USAGE
         case InvalidInput():
             return Exit.BAD_DATA
         case NotFound():
@@ -57,9 +60,3 @@ def report(error: AdsmlError, *, as_json: bool) -> Exit:
     else:
         errors.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True, highlight=False)
     return status
-
-
-def report_settings(error: SettingsError) -> Exit:
-    """Say which setting is wrong on standard error and return the exit status."""
-    errors.print(f"[bold red]settings:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
-    return Exit.USAGE

@@ -3,11 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
+from adsml_common.cli.output import errors
 from adsml_common.domain.errors import NotFound
-from adsml_common.registry.bundle import Bundle
-from adsml_common.registry.models import ModelVersion
+
+if TYPE_CHECKING:
+    from adsml_common.registry.bundle import Bundle
+    from adsml_common.registry.models import ModelVersion
 
 GROUP = "adsml.families"
 ORDER = ("classifier", "forecasting", "anomaly", "impact")
@@ -38,12 +43,22 @@ class Family:
     train: Mapping[str, Command] = field(default_factory=dict)
     evaluate: Mapping[str, Command] = field(default_factory=dict)
     commands: Mapping[str, Command] = field(default_factory=dict)
-    check_model: Callable[[ModelVersion, Bundle], object] | None = None
+    check_model: "Callable[[ModelVersion, Bundle], object] | None" = None
 
 
 def installed() -> dict[str, Family]:
-    """The families installed in this environment, by name, in the order of `ORDER`."""
-    found: dict[str, Family] = {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+    """The families installed in this environment, by name, in the order of `ORDER`.
+
+    One that can't be imported is reported on standard error and left out: it takes no other command down.
+    """
+    found: dict[str, Family] = {}
+    for entry in entry_points(group=GROUP):
+        try:
+            found[entry.name] = entry.load()
+        except ImportError as error:
+            errors.print(
+                f"[yellow]family {entry.name} can't be loaded:[/] {escape(str(error))}", soft_wrap=True
+            )
     return dict(sorted(found.items(), key=lambda item: (*ORDER, item[0]).index(item[0])))
 
 

@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from adsml_common.cli import doctor, family, migrate, models, runs, serve
-from adsml_common.cli.exits import Exit, report, report_settings
+from adsml_common.cli.exits import Exit, report
 from adsml_common.cli.import_ import import_
 from adsml_common.cli.output import errors
 from adsml_common.cli.simulate import simulate
 from adsml_common.domain.errors import AdsmlError
-from adsml_common.settings import SettingsError
 from adsml_common.version import version
 
 
@@ -66,8 +65,6 @@ def main() -> None:
         build()()
     except AdsmlError as error:
         sys.exit(report(error, as_json="--json" in sys.argv))
-    except SettingsError as error:
-        sys.exit(report_settings(error))
     except KeyboardInterrupt:
         errors.print("stopped")
         sys.exit(130)

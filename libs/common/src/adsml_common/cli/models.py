@@ -2,7 +2,6 @@
 
 import getpass
 import sys
-from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -10,12 +9,9 @@ import typer
 from adsml_common.cli.context import open_database, open_registry, settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, print_json, table
-from adsml_common.domain.errors import NotFound
 from adsml_common.registry.models import ModelStatus, ModelVersion
 
 app = typer.Typer(no_args_is_help=True, help="Registered models: list, show, activate, roll back, verify.")
-
-_SWEEP_AGE = timedelta(days=1)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the model, e.g. classifier/1/adset.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the model's history.")]
@@ -33,18 +29,19 @@ def _window(model: ModelVersion) -> str:
 def list_(
     config_id: Annotated[int | None, typer.Option(help="Only this ad account.")] = None,
     status: Annotated[ModelStatus | None, typer.Option(help="Only models in this status.")] = None,
-    family: Annotated[str | None, typer.Option(help="Only this family, e.g. anomaly.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option(help="Only names that start with this, e.g. anomaly/.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
     json_output: JsonOption = False,
 ) -> None:
-    """List models, newest first.
+    """List models, the one registered last first.
 
     Example: adsml models list --status ACTIVE
     """
     config = settings()
     with open_database(config) as database:
         registry = open_registry(config, database)
-        prefix = f"{family}/" if family else None
         found = registry.list(config_id=config_id, status=status, name_prefix=prefix, limit=limit)
     if json_output:
         print_json({"models": found})
@@ -60,7 +57,7 @@ def list_(
         right=("version", "samples", "kB"),
     )  # fmt: skip
     if len(found) == limit:
-        console.print(f"only the first {limit} are shown; see --limit")
+        console.print(f"only the last {limit} are shown; see --limit")
 
 
 @app.command()
@@ -76,9 +73,7 @@ def show(
     config = settings()
     with open_database(config) as database:
         registry = open_registry(config, database)
-        model = registry.active(name) if version is None else registry.get(name, version)
-        if model is None:
-            raise NotFound(f"there is no active model {name}; see: adsml models list")
+        model = registry.require_active(name) if version is None else registry.get(name, version)
         events = registry.events(name)
     if json_output:
         print_json({"model": model, "events": events})
@@ -143,7 +138,7 @@ def verify(
     with open_database(config) as database:
         registry = open_registry(config, database)
         report = registry.verify()
-        swept = registry.sweep_orphans(older_than=_SWEEP_AGE) if sweep else []
+        swept = registry.sweep_orphans() if sweep else []
     if json_output:
         print_json({"report": report, "swept": swept})
     else:

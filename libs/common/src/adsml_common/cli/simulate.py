@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adsml_common.cli.context import open_database, settings
 from adsml_common.cli.output import JsonOption, console, errors, print_json, table
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
@@ -127,6 +126,7 @@ def _export(
 
 
 def _store(account: "SimulatedAccount", as_of: date | None) -> dict[str, Any]:
+    from adsml_common.cli.context import open_database, settings  # noqa: PLC0415
     from adsml_common.simulate.storing import write_to_store  # noqa: PLC0415
 
     with open_database(settings(), create=True) as database:

@@ -68,12 +68,6 @@ class NotFound(AdsmlError):
     reason = "NOT_FOUND"
 
 
-class AlreadyExists(AdsmlError):
-    """The same request id was used before with other content."""
-
-    reason = "ALREADY_EXISTS"
-
-
 class FailedPrecondition(AdsmlError):
     """The request is well formed, but the state of the data or models does not allow it now."""
 
@@ -107,6 +101,12 @@ class AlreadyRunning(FailedPrecondition):
     """Another run of the same job and shard holds the lease."""
 
     reason = "ALREADY_RUNNING"
+
+
+class AlreadyExists(FailedPrecondition):
+    """The same request id was used before, for something else."""
+
+    reason = "ALREADY_EXISTS"
 
 
 class ArtifactCorrupt(FailedPrecondition):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from adsml_common.domain.errors import Cancelled, DeadlineExceeded, PermissionDenied
 
@@ -70,8 +70,10 @@ class CallContext:
         "peer",
         "request_id",
         "size",
+        "span",
         "started_at",
         "trace_id",
+        "traceparent",
     )
 
     def __init__(
@@ -95,6 +97,8 @@ class CallContext:
         self.size = size
         self.started_at = clock()
         self.trace_id = ""
+        self.traceparent = ""
+        self.span: Any = None
         self._clock = clock
         self._cancelled = False
         self._on_cancel: Callable[[], None] | None = None
@@ -136,6 +140,11 @@ class CallContext:
         """
         if not self.caller.permits(config_id):
             raise denied([config_id])
+
+    def outgoing(self) -> tuple[tuple[str, str], ...]:
+        """Metadata for calls that the handler makes to other services, so that they log the same ids."""
+        own = (("x-request-id", self.request_id),)
+        return (*own, ("traceparent", self.traceparent)) if self.traceparent else own
 
     def cancel(self) -> None:
         """Tell the handler that nobody waits any more."""

@@ -44,7 +44,9 @@ from adsml_common.serving.health import HealthBoard
 from adsml_common.serving.logs import current_call
 from adsml_common.serving.methods import Method
 from adsml_common.serving.pool import WorkerPool
+from adsml_common.serving.rates import RateLimit
 from adsml_common.serving.telemetry import MethodMeter
+from adsml_common.serving.tracing import Tracing
 from adsml_common.serving.validation import Validator
 
 _REQUEST_ID_FORM: Final = re.compile(r"[!-~]{1,128}")
@@ -65,6 +67,10 @@ class Harness:
         Whether the process is warm.
     gate
         Authentication and permission.
+    rates
+        How often one caller may call.
+    tracing
+        Is told of every call.
     validator
         Checks requests by the rules of their contracts.
     max_message_bytes
@@ -82,6 +88,8 @@ class Harness:
         stream_pool: WorkerPool,
         board: HealthBoard,
         gate: Gate,
+        rates: RateLimit,
+        tracing: Tracing,
         validator: Validator,
         max_message_bytes: int,
         reserve_seconds: float,
@@ -91,6 +99,8 @@ class Harness:
         self._stream_pool = stream_pool
         self._board = board
         self._gate = gate
+        self._rates = rates
+        self._tracing = tracing
         self._validator = validator
         self._max_message_bytes = max_message_bytes
         self._reserve = reserve_seconds
@@ -106,6 +116,7 @@ class Harness:
         async def handle(raw: bytes, context: ServicerContext) -> bytes | None:
             meter.begin()
             call = self._open(method, raw, context)
+            self._tracing.begin(call, method)
             code = grpc.StatusCode.CANCELLED
             try:
                 pool = self._stream_pool if method.streaming else self._pool
@@ -114,7 +125,8 @@ class Harness:
                 if method.streaming:
                     await self._stream(method, meter, call, raw, context)
                 else:
-                    answer = await pool.run(call, functools.partial(self._answer, method, meter, call, raw))
+                    work = functools.partial(self._answer, method, meter, call, raw)
+                    answer = await pool.run(call, self._tracing.active(call, work))
                 code = grpc.StatusCode.OK
                 context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
                 return answer
@@ -128,6 +140,7 @@ class Harness:
             finally:
                 if code is grpc.StatusCode.CANCELLED and call.expired():
                     code = grpc.StatusCode.DEADLINE_EXCEEDED
+                self._tracing.end(call, code)
                 meter.end(code, self._clock() - call.started_at)
 
         if method.streaming:
@@ -167,6 +180,7 @@ class Harness:
             )
         work = self._times.estimate(method.path, size=call.size)
         check_budget(call.deadline, wait=pool.expected_wait(), work=work)
+        self._rates.check(call)
         pool.check_room()
 
     def _request(self, method: Method, call: CallContext, raw: bytes) -> Message:
@@ -190,7 +204,7 @@ class Harness:
     ) -> None:
         outbox = Outbox(call, window=_STREAM_WINDOW)
         work = functools.partial(self._answer_stream, method, meter, call, raw, outbox)
-        task = asyncio.ensure_future(self._stream_pool.run(call, work))
+        task = asyncio.ensure_future(self._stream_pool.run(call, self._tracing.active(call, work)))
         task.add_done_callback(outbox.finished)
         try:
             async for data in outbox.messages():

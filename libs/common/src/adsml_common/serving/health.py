@@ -155,7 +155,7 @@ class HealthService:
             await refuse(context, status_of(error))
         return _response(serving).SerializeToString()
 
-    async def _list(self, _: bytes, context: ServicerContext) -> bytes:  # noqa: ARG002
+    async def _list(self, _: bytes, context: ServicerContext) -> bytes:
         """The status of every name."""
         response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]  # newer than the stubs
         for name, serving in self._board.statuses().items():
@@ -175,12 +175,12 @@ class HealthService:
         try:
             last = None
             while True:
-                changed = self._board.next_change
+                changed, last_one = self._board.next_change, self._board.draining
                 response = _response(self._board.statuses().get(name))
                 if response != last:
                     await context.write(response.SerializeToString())
                     last = response
-                if self._board.draining:
+                if last_one:
                     # An open stream would hold up the server's stop until its grace is over.
                     return
                 await changed.wait()

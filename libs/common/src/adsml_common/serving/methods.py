@@ -1,5 +1,6 @@
 """The methods of a servicer, read off the generated registration function."""
 
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -69,6 +70,12 @@ class _Recorder:
         self.handlers[service] = handlers
 
 
+def _implements(servicer: object, method: str) -> bool:
+    """Whether a servicer has a method of its own: the generated base class has one that refuses."""
+    handler = getattr(servicer, method, None)
+    return callable(handler) and not getattr(handler, "__module__", "").endswith("_pb2_grpc")
+
+
 def methods_of(
     add_to_server: Callable[[Any, Any], None], servicer: object, service_name: str
 ) -> tuple[Method, ...]:
@@ -79,7 +86,8 @@ def methods_of(
     add_to_server
         The generated ``add_...Servicer_to_server``.
     servicer
-        Its methods are plain synchronous ``(self, request, context: CallContext)``.
+        Its methods are plain synchronous ``(self, request, context: CallContext)``. It need not derive from
+        the generated base class, whose methods take another kind of context.
     service_name
         Full name of the service.
 
@@ -93,18 +101,20 @@ def methods_of(
     except KeyError:
         raise UnsafeServer(f"no contract describes a service {service_name!r}") from None
     recorder = _Recorder()
-    add_to_server(servicer, recorder)
-    if service_name not in recorder.handlers:
+    with contextlib.suppress(AttributeError):  # a method is missing altogether: told below
+        add_to_server(servicer, recorder)
+    if recorder.handlers and service_name not in recorder.handlers:
         raise UnsafeServer(
             f"{add_to_server.__name__} registers {list(recorder.handlers)}, not {service_name}"
+        )
+    missing = [method.name for method in descriptor.methods if not _implements(servicer, method.name)]
+    if missing:
+        raise UnsafeServer(
+            f"{type(servicer).__name__} does not implement {', '.join(missing)} of {service_name}"
         )
     found = []
     for method in descriptor.methods:
         handler = getattr(servicer, method.name)
-        if getattr(handler, "__module__", "").endswith("_pb2_grpc"):
-            raise UnsafeServer(
-                f"{type(servicer).__name__} does not implement {method.name} of {service_name}"
-            )
         if inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler):
             raise UnsafeServer(
                 f"{type(servicer).__name__}.{method.name} is asynchronous; handlers are synchronous"

@@ -192,12 +192,13 @@ class WorkerPool:
             if job.call.expired():
                 raise DeadlineExceeded("the deadline passed while the call waited for its turn")
             job.result = job.work()
-        except Exception as error:
-            job.error = error
         except BaseException as error:
-            # SystemExit and its like must end neither a thread that others count on nor the event loop.
-            job.error = RuntimeError(f"a handler raised {type(error).__name__}")
-            job.error.__cause__ = error
+            job.error = error
+            if not isinstance(error, Exception) or isinstance(error, StopIteration):
+                # SystemExit and its like must end neither a thread that others count on nor the event loop,
+                # and a future refuses StopIteration.
+                job.error = RuntimeError(f"a handler raised {type(error).__name__}")
+                job.error.__cause__ = error
         job.seconds = self._clock() - started
 
     def _finished(self, job: _Job) -> None:

@@ -7,8 +7,7 @@ be forgotten. What depends on data or models is for the services to say.
 from typing import Any, Final
 
 from adsml_common.domain.errors import FieldViolation
-from adsml_common.serving.validation import (
-    REQUIRED,
+from adsml_common.serving.field_rules import (
     Day,
     Days,
     Found,
@@ -19,13 +18,12 @@ from adsml_common.serving.validation import (
     One,
     Rows,
     Rule,
-    Table,
     Text,
     Texts,
-    Validator,
     Word,
     Words,
 )
+from adsml_common.serving.validation import REQUIRED, Table, Validator
 
 _MAX_ID: Final = 2**63 - 1
 _ROWS: Final = 1_500

@@ -1,12 +1,12 @@
 """What a serving process needs to know."""
 
-import os
 from ipaddress import ip_address
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from adsml_common.serving.threads import cpu_limit
 from adsml_common.settings import Settings, variables
 
 MEBIBYTE = 1024 * 1024
@@ -49,6 +49,9 @@ class ServingSettings(Settings):
         account.
     rate_per_second
         Calls that one caller may make, in the long run; 0 for any number.
+    traces
+        Send OpenTelemetry spans (needs ``adsml-common[otel]``), to where its own variables say
+        (``OTEL_EXPORTER_OTLP_ENDPOINT`` ...).
     workers
         Threads for calls.
     stream_workers
@@ -94,7 +97,8 @@ class ServingSettings(Settings):
     jwt_leeway_seconds: float = Field(30.0, ge=0, le=300)
     mtls_callers: dict[str, Grant] = Field(default_factory=dict)
     rate_per_second: float = Field(0.0, ge=0)
-    workers: int = Field(default_factory=lambda: max(4, 2 * (os.cpu_count() or 1)), ge=1, le=256)
+    traces: bool = False
+    workers: int = Field(default_factory=lambda: max(4, 2 * cpu_limit()), ge=1, le=256)
     stream_workers: int = Field(2, ge=1, le=64)
     queue_size: int = Field(512, ge=1, le=100_000)
     queue_seconds: float = Field(2.0, gt=0, le=60)

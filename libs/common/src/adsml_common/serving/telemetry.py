@@ -1,7 +1,7 @@
 """What is counted: rate, errors and duration of every method, queues, shedding, degradations."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import grpc
 from adsml.common.v1 import answer_pb2
@@ -58,3 +58,21 @@ class MethodMeter:
         for one in degradations:
             reason = answer_pb2.DegradationReason.Name(one.reason).removeprefix("DEGRADATION_REASON_")
             DEGRADATIONS.labels(self.service, self.method, reason).inc()
+
+
+class Watched(Protocol):
+    """A pool that can be looked at."""
+
+    @property
+    def waiting(self) -> int:
+        """How much work waits."""
+
+    @property
+    def busy(self) -> int:
+        """How much work waits or runs."""
+
+
+def watch_pool(name: str, pool: Watched) -> None:
+    """Show a pool's queue under this name."""
+    QUEUE_WAITING.labels(name).set_function(lambda: pool.waiting)
+    QUEUE_BUSY.labels(name).set_function(lambda: pool.busy)

@@ -32,7 +32,7 @@ ANOMALY_COLUMNS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Truth:
     """What no export shows.
 
@@ -53,7 +53,7 @@ class Truth:
     anomalies: pd.DataFrame
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SimulatedAccount:
     """One account. Made by `simulate_account`, `apply_change` and `inject_anomalies`.
 
@@ -109,7 +109,7 @@ class SimulatedAccount:
 
     @cached_property
     def entities(self) -> tuple[Entity, ...]:
-        """Campaigns, then ad sets, then ads, with status on the last day."""
+        """Campaigns, then ad sets, then ads, with status on the last day; the objective is the campaign's."""
         tree, config_id = self.tree, self.settings.config_id
         paused = {
             (event.entity.entity_type, event.entity.entity_id): event.change_type is ChangeType.PAUSE
@@ -136,7 +136,7 @@ class SimulatedAccount:
                         parent_id=None if parents is None else str(parents[i]),
                         name=names[i],
                         status="PAUSED" if paused.get((level, entity_id), False) else "ACTIVE",
-                        objective=OBJECTIVE,
+                        objective=OBJECTIVE if level is EntityType.CAMPAIGN else None,
                         shares_budget=bool(shares[i]),
                     )
                 )

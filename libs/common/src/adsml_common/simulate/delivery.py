@@ -28,7 +28,7 @@ _BELIEF_RATE: Final = 0.15
 _MOST_CTR, _MOST_CONVERSION = 0.5, 0.9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Counts:
     """What happened, by ad and day; each (A, T), whole numbers.
 
@@ -52,7 +52,7 @@ class Counts:
     delivered: BoolArray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Delivery:
     """A run of the account: its counts and the rates behind them, each (A, T) unless said otherwise.
 

@@ -27,7 +27,7 @@ METRICS: Final = tuple(metric for metric in Metric if metric is not Metric.FREQU
 _COLUMNS: Final = ("spend", "impressions", "clicks", "leads", "expected_clicks", "expected_leads")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ChangeTruth:
     """What the changes did.
 
@@ -56,10 +56,21 @@ def _series(run: Delivery, ads: npt.NDArray[np.int64] | slice) -> FloatArray:
     shown = counts.impressions[ads]
     clicks = shown * run.ctr[ads]
     parts = (
-        counts.cents[ads] / 100.0, shown, counts.clicks[ads], counts.leads[ads],
-        clicks, clicks * run.conversion[ads],
-    )  # fmt: skip
-    return np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])
+        counts.cents[ads],
+        shown,
+        counts.clicks[ads],
+        counts.leads[ads],
+        clicks,
+        clicks * run.conversion[ads],
+    )
+    summed = np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])
+    summed[0] /= 100.0
+    return summed
+
+
+def _rounded(series: FloatArray) -> FloatArray:
+    """Cents and counts are exact; taking a campaign out and in again must not leave dust."""
+    return np.concatenate([np.round(series[:4], 2), series[4:]])
 
 
 def measure(
@@ -91,7 +102,7 @@ def measure(
         own = tree.below(change.entity_type, position)
         with_entity, with_campaign = _series(run, own), _series(run, ads)
         if change.placebo:
-            without_entity, without_campaign = with_entity, with_campaign
+            without_entity, without_campaign, without_account = with_entity, with_campaign, account
         else:
             world = environment.only(adsets, ads)
             others = [other for j, other in enumerate(planned) if j != k]
@@ -100,11 +111,12 @@ def measure(
                 _series(without, own - ads.start),
                 _series(without, slice(None)),
             )
+            without_account = _rounded(account - with_campaign + without_campaign)
         from_day = slice(settings.index(change.date), None)
         for scope, actual, otherwise in (
             ("entity", with_entity, without_entity),
             ("campaign", with_campaign, without_campaign),
-            ("account", account, account - with_campaign + without_campaign),
+            ("account", account, without_account),
         ):
             frame = pd.DataFrame({"change": numbers[k], "scope": scope, "date": days[from_day]})
             for c, name in enumerate(_COLUMNS):

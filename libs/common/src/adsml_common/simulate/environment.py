@@ -27,7 +27,7 @@ _DAYS_IN_YEAR: Final = 365.25
 _BELIEF_ERROR_SD: Final = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Environment:
     """Exogenous arrays; C campaigns, S ad sets, A ads, T days.
 

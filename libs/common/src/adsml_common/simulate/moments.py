@@ -61,9 +61,9 @@ def _of_level(rows: pd.DataFrame) -> dict[str, float]:
             for name, values in _logs(own).items():
                 shapes[name].append(_shape(values))
     for name, found in shapes.items():
-        usable = np.array([shape for shape in found if not np.isnan(shape).any()]).reshape(-1, 3)
-        middle = np.median(usable, axis=0) if len(usable) else np.full(3, np.nan)
-        out |= {f"{name}_{what}": float(x) for what, x in zip(("sd", "lag1", "weekday"), middle, strict=True)}
+        for what, figures in zip(("sd", "lag1", "weekday"), np.array(found).reshape(-1, 3).T, strict=True):
+            present = figures[~np.isnan(figures)]
+            out[f"{name}_{what}"] = float(np.median(present)) if present.size else float("nan")
     return out
 
 
@@ -94,5 +94,10 @@ def _shape(values: "pd.Series[float]") -> tuple[float, float, float]:
     weekday = pd.DatetimeIndex(present.index).dayofweek
     residual = present - present.groupby(weekday).transform("mean")
     # By calendar, so that a gap does not pair a day with one that is not its neighbour.
-    lag1 = residual.asfreq("D").autocorr(1)
-    return float(residual.std()), float(lag1), float(1 - residual.var() / present.var())
+    every_day = residual.asfreq("D").to_numpy()
+    today, tomorrow = every_day[:-1], every_day[1:]
+    pairs = ~np.isnan(today) & ~np.isnan(tomorrow)
+    both = np.stack([today[pairs], tomorrow[pairs]])
+    still = (np.ptp(both, axis=1) < 1e-9).any() if pairs.sum() > 1 else True
+    lag1 = float("nan") if still else float(np.corrcoef(both)[0, 1])
+    return float(residual.std()), lag1, float(1 - residual.var() / present.var())

@@ -23,7 +23,7 @@ LONG_PAUSE_DAYS: Final = 7
 """A reactivation after this long starts the learning phase anew."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Settings of people by day; C campaigns, S ad sets, A ads, T days.
 

@@ -225,7 +225,7 @@ class AccountSettings:
     budget_sd: float = 0.8
     cpm: float = 14.0
     ctr: float = 1.2
-    conversion_rate: float = 10.0
+    conversion_rate: float = 8.0
     cpm_sd: float = 0.2
     ctr_sd: float = 0.45
     conversion_rate_sd: float = 1.05

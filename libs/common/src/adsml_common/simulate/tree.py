@@ -38,7 +38,7 @@ FORM, WEBSITE, BOTH = 0, 1, 2
 """Where an ad set's leads are made: the platform's own form, the advertiser's website, or both."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tree:
     """Entities and what is fixed about them; C campaigns, S ad sets, A ads.
 

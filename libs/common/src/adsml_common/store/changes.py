@@ -10,10 +10,11 @@ from sqlalchemy.engine import Connection
 from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.domain.errors import InvalidInput
 from adsml_common.schema import insert_into
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import lock_account
-from adsml_common.store.keys import check_ids, make_keys
+from adsml_common.store.keys import check_account, id_fault, make_keys
 from adsml_common.store.tables import change_events, entities
 
 _CHUNK = 10_000
@@ -24,7 +25,9 @@ def write_changes(connection: Connection, events: Iterable[ChangeEvent]) -> Upse
     by_level: dict[tuple[int, EntityType], dict[tuple[str, date, str], ChangeEvent]] = {}
     for i, event in enumerate(events):
         ref = event.entity
-        check_ids(ref.config_id, [ref.entity_id], path=f"changes[{i}]")
+        check_account(ref.config_id)
+        if (fault := id_fault(ref.entity_id)) is not None:
+            raise InvalidInput.at(f"changes[{i}].entity.entity_id", fault)
         level = by_level.setdefault((ref.config_id, ref.entity_type), {})
         level[ref.entity_id, event.date, event.change_type.value] = event
     counts = UpsertCounts()

@@ -13,8 +13,8 @@ from adsml_common.domain.entities import Entity, EntityRef, EntityType
 from adsml_common.domain.errors import NotFound, Violations
 from adsml_common.schema import insert_into
 from adsml_common.store.counts import UpsertCounts
-from adsml_common.store.keys import among, check_ids
-from adsml_common.store.tables import ID_LENGTH, entities
+from adsml_common.store.keys import among, check_account, id_fault
+from adsml_common.store.tables import entities
 
 _KEYS: Final = ("config_id", "entity_type", "entity_id")
 _FACTS: Final = ("parent_id", "name", "status", "objective", "shares_budget")
@@ -58,10 +58,11 @@ def write_entities(connection: Connection, found: Iterable[Entity]) -> UpsertCou
 def _check(merged: dict[EntityRef, dict[str, Any]]) -> None:
     found = Violations()
     for i, (ref, facts) in enumerate(merged.items()):
-        check_ids(ref.config_id, [ref.entity_id], path="entities")
-        parent = facts["parent_id"]
-        if parent is not None and not 0 < len(parent) <= ID_LENGTH:
-            found.add(f"entities[{i}].parent_id", f"is {parent!r}; expected 1 to {ID_LENGTH} characters")
+        check_account(ref.config_id)
+        if (fault := id_fault(ref.entity_id)) is not None:
+            found.add(f"entities[{i}].entity_id", fault)
+        if facts["parent_id"] is not None and (fault := id_fault(facts["parent_id"])) is not None:
+            found.add(f"entities[{i}].parent_id", fault)
         for name, value in facts.items():
             if isinstance(value, str) and "\0" in value:
                 found.add(f"entities[{i}].{name}", f"of {ref} holds a NUL character; remove it")

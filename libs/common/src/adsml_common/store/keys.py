@@ -1,7 +1,7 @@
 """The integer key behind (account, level, id), and long lists of values in one statement."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
 from adsml_common.domain.entities import EntityRef, EntityType
-from adsml_common.domain.errors import NotFound, Violations
+from adsml_common.domain.errors import InvalidInput, NotFound
 from adsml_common.schema import insert_into
 from adsml_common.store.tables import ID_LENGTH, entities
 
@@ -31,21 +31,23 @@ def among(connection: Connection, column: sa.Column[str], values: Collection[str
     return column.in_(values_of(connection, values))
 
 
-def check_ids(config_id: int, ids: Sequence[str], *, path: str) -> None:
-    """Refuse an account or ids that no database could hold.
+def check_account(config_id: int) -> None:
+    """Refuse an account number that no database could hold.
 
     Raises
     ------
     InvalidInput
-        Naming each.
+        It is not a positive 64-bit integer.
     """
-    found = Violations()
     if not 0 < config_id < 2**63:
-        found.add("config_id", f"is {config_id}; expected a positive 64-bit integer")
-    for i, entity_id in enumerate(ids):
-        if not isinstance(entity_id, str) or not 0 < len(entity_id) <= ID_LENGTH or "\0" in entity_id:
-            found.add(f"{path}[{i}].entity_id", f"is {entity_id!r}; expected 1 to {ID_LENGTH} characters")
-    found.raise_if_any()
+        raise InvalidInput.at("config_id", f"is {config_id}; expected a positive 64-bit integer")
+
+
+def id_fault(entity_id: object) -> str | None:
+    """What is wrong with an id, None if nothing is."""
+    if isinstance(entity_id, str) and 0 < len(entity_id) <= ID_LENGTH and "\0" not in entity_id:
+        return None
+    return f"is {entity_id!r}; expected text of 1 to {ID_LENGTH} characters"
 
 
 def keys_of(

@@ -15,14 +15,14 @@ from adsml_common.database import Database
 from adsml_common.domain import daily
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
-from adsml_common.domain.errors import InvalidInput
+from adsml_common.domain.errors import InvalidInput, Violations
 from adsml_common.domain.metrics import STORED
 from adsml_common.schema import insert_into
 from adsml_common.store import staging
 from adsml_common.store.changes import write_changes
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import lock_account, write_entities
-from adsml_common.store.keys import among, check_ids, make_keys
+from adsml_common.store.keys import among, check_account, id_fault, make_keys
 from adsml_common.store.reading import read_rows
 from adsml_common.store.tables import account_levels, entities
 
@@ -102,17 +102,21 @@ class AccountLoad:
 
     def _keys(self, frame: pd.DataFrame) -> npt.NDArray[np.int64]:
         keys = np.empty(len(frame), dtype=np.int64)
-        for name, rows in frame.groupby("entity_type", sort=True).indices.items():
-            try:
-                entity_type = EntityType(str(name))
-            except ValueError:
+        all_ids = frame["entity_id"].to_numpy(dtype=object)
+        levels = frame.groupby("entity_type", sort=True, dropna=False).indices
+        for name, rows in levels.items():
+            if name not in set(EntityType):
                 expected = ", ".join(EntityType)
                 raise InvalidInput.at(
                     f"rows[{rows[0]}].entity_type", f"is {name!r}; expected one of {expected}"
-                ) from None
-            codes, ids = pd.factorize(frame["entity_id"].to_numpy(dtype=object)[rows])
-            check_ids(self._config_id, list(ids), path="rows")
-            known = make_keys(self._connection, self._config_id, entity_type, list(ids))
+                )
+            codes, ids = pd.factorize(all_ids[rows], use_na_sentinel=False)
+            found = Violations()
+            for code, entity_id in enumerate(ids):
+                if (fault := id_fault(entity_id)) is not None:
+                    found.add(f"rows[{rows[int(np.argmax(codes == code))]}].entity_id", fault)
+            found.raise_if_any()
+            known = make_keys(self._connection, self._config_id, EntityType(str(name)), list(ids))
             keys[rows] = np.array([known[entity_id] for entity_id in ids], dtype=np.int64)[codes]
         return keys
 
@@ -179,7 +183,7 @@ class MetricStore:
         ...     for frame in frames:
         ...         counts += load.add(frame)
         """
-        check_ids(config_id, [], path="")
+        check_account(config_id)
         with self._database.write(bulk=True) as connection:
             yield AccountLoad(self._database, connection, config_id, source)
 

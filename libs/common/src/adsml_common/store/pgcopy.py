@@ -77,8 +77,11 @@ def decode(chunks: Iterable[bytes | bytearray | memoryview], kinds: Mapping[str,
     if stream[: len(_HEADER)] != _HEADER or stream[-2:] != _TRAILER or size % row_type.itemsize:
         raise ValueError(f"not a COPY stream of {', '.join(kinds)} without NULL")
     rows = np.frombuffer(stream, dtype=row_type, count=size // row_type.itemsize, offset=len(_HEADER))
-    if not (rows["fields"] == len(kinds)).all():
-        raise ValueError(f"not a COPY stream of {', '.join(kinds)}")
+    whole = rows["fields"] == len(kinds)
+    for name in kinds:
+        whole &= rows[f"len_{name}"] == row_type[name].itemsize
+    if not whole.all():
+        raise ValueError(f"not a COPY stream of {', '.join(kinds)} without NULL")
     out: dict[str, Column] = {}
     for name, kind in kinds.items():
         values = rows[name].astype(row_type[name].newbyteorder("="))

@@ -1,0 +1,87 @@
+"""The metrics, for Prometheus to read over plain HTTP."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Protocol
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import REGISTRY, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+_MAX_NAMED = 1_000
+
+
+class LoadedModel(Protocol):
+    """A model that answers now."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the registry."""
+
+    @property
+    def version(self) -> int:
+        """Its version."""
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was trained, with a zone."""
+
+
+class ModelCollector(Collector):
+    """Version and age of the models that answer now, looked up when Prometheus asks.
+
+    Parameters
+    ----------
+    loaded
+        The models. More than 1,000 are counted, but not named one by one: the oldest are.
+    now
+        The present time.
+    """
+
+    def __init__(
+        self,
+        loaded: Callable[[], Iterable[LoadedModel]],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._loaded = loaded
+        self._now = now
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The gauges."""
+        models = sorted(self._loaded(), key=lambda model: model.created_at)
+        count = GaugeMetricFamily("adsml_models_loaded", "Models in memory")
+        count.add_metric((), len(models))
+        version = GaugeMetricFamily("adsml_model_version", "Version that answers", labels=("name",))
+        age = GaugeMetricFamily("adsml_model_age_seconds", "Seconds since it was trained", labels=("name",))
+        now = self._now()
+        for model in models[:_MAX_NAMED]:
+            version.add_metric((model.name,), model.version)
+            age.add_metric((model.name,), (now - model.created_at).total_seconds())
+        yield from (count, version, age)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing beforehand: asking for the models now would load them."""
+        yield from ()
+
+
+class Exposition:
+    """Serves every metric of this process at ``http://host:port/metrics``."""
+
+    def __init__(self, *, host: str, port: int) -> None:
+        self._server: WSGIServer
+        self._thread: threading.Thread
+        self._server, self._thread = start_http_server(port, addr=host, registry=REGISTRY)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._server.server_port
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,221 @@
+"""Shows and switches the models of one process' family."""
+
+from collections.abc import Collection
+from typing import Final
+
+from adsml.common.v1 import answer_pb2
+from adsml.registry.v1 import registry_service_pb2 as pb
+
+from adsml_common.domain.errors import InvalidInput, NotFound
+from adsml_common.registry.models import ModelEvent, ModelEventType, ModelStatus, ModelVersion
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.serving import paging
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.convert import ENTITY_TYPE, Words, day_message, instant_message, model_ref_message
+
+SERVICE: Final = "adsml.registry.v1.ModelRegistryService"
+STATUS: Words[ModelStatus] = Words(ModelStatus, pb.ModelStatus, "MODEL_STATUS_")
+EVENT_TYPE: Words[ModelEventType] = Words(ModelEventType, pb.ModelEventType, "MODEL_EVENT_TYPE_")
+
+
+class ModelRegistryServicer:
+    """The registry, as far as one family goes.
+
+    Parameters
+    ----------
+    registry
+        The whole registry.
+    families
+        First parts of the names that are this process', such as ``"classifier"``. Models of others are not
+        found here.
+    """
+
+    def __init__(self, registry: ModelRegistry, *, families: Collection[str]) -> None:
+        self._registry = registry
+        self._families = frozenset(families)
+
+    def ListModels(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsResponse:
+        """Versions, newest first, without their parameters and metrics."""
+        at = paging.position(request, (str, int))
+        before = None if at is None else self._version(at[0], at[1])
+
+        def fetch(last: ModelVersion | None) -> list[ModelVersion]:
+            return self._registry.list(
+                name=request.name or None,
+                name_prefix=self._prefix(),
+                model_type=request.model_type or None,
+                config_id=request.config_id if request.HasField("config_id") else None,
+                entity_type=ENTITY_TYPE.find(request.entity_type),
+                entity_id=request.entity_id or None,
+                status=STATUS.find(request.status),
+                limit=paging.SCAN,
+                before=last,
+            )
+
+        found, last = paging.page(
+            fetch,
+            before,
+            position=lambda one: one,
+            size=paging.page_size(request),
+            shows=lambda one: self._shows(one.name, context),
+        )
+        return pb.ListModelsResponse(
+            models=[model_message(one, full=False) for one in found],
+            next_page_token="" if last is None else paging.token(request, [last.name, last.version]),
+        )
+
+    def GetModel(self, request: pb.GetModelRequest, context: CallContext) -> pb.GetModelResponse:
+        """One version in full: the active one where none is named."""
+        self._check(request.name, context)
+        if request.HasField("version"):
+            found = self._registry.get(request.name, request.version)
+        else:
+            found = self._registry.require_active(request.name)
+        return pb.GetModelResponse(model=model_message(found))
+
+    def ActivateModelVersion(
+        self, request: pb.ActivateModelVersionRequest, context: CallContext
+    ) -> pb.ActivateModelVersionResponse:
+        """Make one version the active one."""
+        self._check(request.name, context)
+        before = self._registry.active(request.name)
+        version = self._registry.activate(
+            request.name, request.version, actor=_actor(context), reason=request.reason
+        )
+        response = pb.ActivateModelVersionResponse(model=model_message(version))
+        if before is None or before.version != version.version:
+            response.event.CopyFrom(self._event(version, ModelEventType.ACTIVATED))
+        return response
+
+    def RollbackModel(
+        self, request: pb.RollbackModelRequest, context: CallContext
+    ) -> pb.RollbackModelResponse:
+        """Make an earlier version the active one again."""
+        self._check(request.name, context)
+        version = self._registry.rollback(
+            request.name,
+            actor=_actor(context),
+            reason=request.reason,
+            version=request.version if request.HasField("version") else None,
+            expected_active=(
+                request.expected_active_version if request.HasField("expected_active_version") else None
+            ),
+        )
+        event = self._event(version, ModelEventType.ROLLED_BACK)
+        return pb.RollbackModelResponse(
+            model=model_message(version), previous_version=event.previous_version, event=event
+        )
+
+    def ListModelEvents(
+        self, request: pb.ListModelEventsRequest, context: CallContext
+    ) -> pb.ListModelEventsResponse:
+        """What happened, newest first."""
+        if request.name:
+            self._check(request.name, context)
+        at = paging.position(request, (int,))
+
+        def fetch(last: int | None) -> list[ModelEvent]:
+            return self._registry.events(
+                request.name or None, name_prefix=self._prefix(), limit=paging.SCAN, before=last
+            )
+
+        start: int | None = None if at is None else at[0]
+        found, last = paging.page(
+            fetch,
+            start,
+            position=lambda one: one.key,
+            size=paging.page_size(request),
+            shows=lambda one: self._shows(one.name, context),
+        )
+        return pb.ListModelEventsResponse(
+            events=[event_message(one) for one in found],
+            next_page_token="" if last is None else paging.token(request, [last]),
+        )
+
+    def _prefix(self) -> str | None:
+        """What the database can filter by: the one family there mostly is."""
+        return f"{next(iter(self._families))}/" if len(self._families) == 1 else None
+
+    def _shows(self, name: str, context: CallContext) -> bool:
+        family, account = _parts(name)
+        return family in self._families and account is not None and context.caller.permits(account)
+
+    def _check(self, name: str, context: CallContext) -> None:
+        """Refuse a model of another family or account, whether or not it exists."""
+        family, account = _parts(name)
+        if family not in self._families or account is None:
+            raise NotFound(f"this service has no model {name}")
+        context.check_config(account)
+
+    def _version(self, name: str, version: int) -> ModelVersion:
+        try:
+            return self._registry.get(name, version)
+        except NotFound:
+            raise InvalidInput.at("page_token", "names a version that is gone; begin again") from None
+
+    def _event(self, version: ModelVersion, kind: ModelEventType) -> pb.ModelEvent:
+        """The entry that a switch has just written."""
+        for event in self._registry.events(version.name, limit=paging.SCAN):
+            if event.version == version.version and event.event is kind:
+                return event_message(event)
+        raise RuntimeError(f"{version} was switched without an entry in its history")
+
+
+def model_message(version: ModelVersion, *, full: bool = True) -> pb.Model:
+    """The contract's word of a version; `full` with its parameters, features, metrics and libraries."""
+    out = pb.Model(
+        ref=model_ref_message(version.name, version=version.version, trained=version.created_at),
+        model_type=version.model_type,
+        status=STATUS.to_wire(version.status),  # type: ignore[arg-type]  # an enum's number
+        config_id=version.config_id,
+        entity_id=version.entity_id or "",
+        sha256=version.sha256,
+        size_bytes=version.size_bytes,
+        format=f"adsml-bundle/{version.format_version}",
+        samples_count=version.samples_count,
+        code_version=version.code_version,
+        run_id=version.run_id or "",
+        created_time=instant_message(version.created_at),
+    )
+    if version.entity_type is not None:
+        out.entity_type = ENTITY_TYPE.to_wire(version.entity_type)  # type: ignore[assignment]  # likewise
+    if version.window_start is not None:
+        out.training_first_date.CopyFrom(day_message(version.window_start))
+    if version.window_end is not None:
+        out.training_last_date.CopyFrom(day_message(version.window_end))
+    if full:
+        out.parameters.update(version.parameters)
+        out.feature_columns.extend(version.feature_columns)
+        out.training_metrics.update(version.training_metrics)
+        out.library_versions.update(version.library_versions)
+    return out
+
+
+def model_ref(version: ModelVersion) -> answer_pb2.ModelRef:
+    """The contract's name of the version that answered."""
+    return model_ref_message(version.name, version=version.version, trained=version.created_at)
+
+
+def event_message(event: ModelEvent) -> pb.ModelEvent:
+    """The contract's word of something that happened to a model."""
+    return pb.ModelEvent(
+        event_id=event.key,
+        name=event.name,
+        version=event.version,
+        event_type=EVENT_TYPE.to_wire(event.event),  # type: ignore[arg-type]  # an enum's number
+        previous_version=event.previous_version,
+        actor=event.actor,
+        reason=event.reason,
+        event_time=instant_message(event.created_at),
+    )
+
+
+def _actor(context: CallContext) -> str:
+    return context.caller.identity or f"anonymous ({context.peer})"
+
+
+def _parts(name: str) -> tuple[str, int | None]:
+    """Family and account of a model's name, ``family/account[/...]``."""
+    family, _, rest = name.partition("/")
+    account = rest.partition("/")[0]
+    return family, int(account) if account.isascii() and account.isdigit() else None

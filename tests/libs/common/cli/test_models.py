@@ -1,0 +1,129 @@
+"""adsml models and adsml doctor on a registry with real artifacts."""
+
+from pathlib import Path
+
+import pytest
+from adsml_common.registry.models import Candidate, ModelStatus, ModelVersion
+from adsml_common.registry.registry import ModelRegistry
+
+from .conftest import Adsml
+
+NAME = "classifier/1/adset"
+
+
+@pytest.fixture
+def two_versions(registry: ModelRegistry) -> list[ModelVersion]:
+    """Two versions of one model, activated one after the other."""
+    made = [
+        registry.register(
+            Candidate(
+                name=NAME,
+                model_type="test",
+                config_id=1,
+                files={"model.json": f'{{"depth": {depth}}}'.encode()},
+                parameters={"depth": depth},
+                training_metrics={"weighted_f1": 0.8, "auc": float("nan")},
+                samples_count=100,
+            )
+        )
+        for depth in (3, 4)
+    ]
+    for model in made:
+        registry.activate(NAME, model.version, actor="ada", reason="passed its gate")
+    return made
+
+
+@pytest.mark.usefixtures("two_versions")
+def test_list_shows_each_version_and_which_is_active(adsml: Adsml) -> None:
+    listed = adsml("models", "list", "--json").json()["models"]
+    assert {(m["version"], m["status"]) for m in listed} == {(1, "ARCHIVED"), (2, "ACTIVE")}
+    only = adsml("models", "list", "--status", "ACTIVE", "--json").json()["models"]
+    assert [m["version"] for m in only] == [2]
+    assert adsml("models", "list", "--prefix", "anomaly/", "--json").json()["models"] == []
+    table = adsml("models", "list")
+    assert table.status == 0
+    assert NAME in table.out
+
+
+@pytest.mark.usefixtures("two_versions")
+def test_show_tells_parameters_metrics_and_history(adsml: Adsml) -> None:
+    shown = adsml("models", "show", NAME, "--json").json()
+    assert shown["model"]["parameters"] == {"depth": 4}
+    assert shown["model"]["training_metrics"] == {"weighted_f1": 0.8, "auc": None}
+    assert {e["reason"] for e in shown["events"] if e["event"] == "ACTIVATED"} == {"passed its gate"}
+    assert "passed its gate" in adsml("models", "show", NAME).out
+
+
+@pytest.mark.usefixtures("two_versions")
+def test_rollback_and_activate_move_the_active_version_and_keep_the_reason(
+    adsml: Adsml, registry: ModelRegistry
+) -> None:
+    assert adsml("models", "rollback", NAME, "--reason", "worse on Mondays").status == 0
+    active = registry.active(NAME)
+    assert active is not None
+    assert active.version == 1
+    assert adsml("models", "activate", NAME, "2", "--reason", "Mondays mended").status == 0
+    assert [e.reason for e in registry.events(NAME)][:2] == ["Mondays mended", "worse on Mondays"]
+    assert "command line" in registry.events(NAME)[0].actor
+
+
+def test_activating_what_is_not_there_is_not_found(adsml: Adsml) -> None:
+    assert adsml("models", "activate", NAME, "7").status == 3
+
+
+@pytest.mark.usefixtures("two_versions")
+def test_verify_and_doctor_find_a_damaged_artifact(
+    adsml: Adsml, registry: ModelRegistry, tmp_path: Path
+) -> None:
+    assert adsml("models", "verify").status == 0
+    assert adsml("doctor", "--json").json()["checks"][-1]["health"] == "ok"
+
+    [active] = registry.list(status=ModelStatus.ACTIVE)
+    path = tmp_path / "artifacts" / active.artifact_uri
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(bytes(damaged))
+    for cached in (tmp_path / "cache").rglob("*"):
+        if cached.is_file():
+            cached.unlink()
+
+    ran = adsml("models", "verify", "--json")
+    assert ran.status == 1
+    assert [m["version"] for m in ran.json()["report"]["corrupt"]] == [2]
+    examined = adsml("doctor", "--json")
+    assert examined.status == 1
+    [bad] = [c for c in examined.json()["checks"] if c["health"] == "failed" and "model" in c["name"]]
+    assert NAME in bad["name"]
+    assert "rollback" in bad["detail"]
+
+
+def test_doctor_says_that_the_artifact_store_cannot_be_written(
+    adsml: Adsml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way of a folder")
+    monkeypatch.setenv("ADSML_ARTIFACT_URL", str(tmp_path / "file" / "artifacts"))
+    ran = adsml("doctor", "--json")
+    assert ran.status == 1
+    [bad] = [c for c in ran.json()["checks"] if c["health"] == "failed" and c["name"] != "families installed"]
+    assert bad["name"] == "artifact store writable"
+    assert "ADSML_ARTIFACT_URL" in bad["detail"]
+
+
+def test_doctor_says_that_the_schema_is_absent(
+    adsml: Adsml, monkeypatch: pytest.MonkeyPatch, empty_database_url: str
+) -> None:
+    monkeypatch.setenv("ADSML_DATABASE_URL", empty_database_url)
+    ran = adsml("doctor", "--json")
+    assert ran.status == 1
+    [bad] = [c for c in ran.json()["checks"] if c["name"] == "schema current"]
+    assert bad["health"] == "failed"
+    assert "adsml migrate" in bad["detail"]
+
+
+def test_sweep_leaves_young_files_alone(adsml: Adsml, registry: ModelRegistry, tmp_path: Path) -> None:
+    registry.register(Candidate(name=NAME, model_type="test", config_id=1, files={"a.json": b"{}"}))
+    orphan = tmp_path / "artifacts" / "classifier" / "1" / "adset" / "left-behind.zip"
+    orphan.write_bytes(b"an upload on its way")
+    ran = adsml("models", "verify", "--sweep", "--json")
+    assert ran.json()["report"]["orphaned"]
+    assert orphan.exists()
