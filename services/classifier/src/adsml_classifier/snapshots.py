@@ -6,12 +6,12 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import InsufficientHistory, Violations
 
 from adsml_classifier import features, labels, rule
 from adsml_classifier.labels import Judgement, LabelMode
 from adsml_classifier.panel import LEVELS, BoolArray, FloatArray, IntArray, Panel
-from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import InsufficientHistory, Violations
 
 HORIZON_DAYS: Final = rule.DAYS
 """Days that a label looks ahead."""
@@ -166,9 +166,7 @@ def build(
     days = np.arange(rule.DAYS - 1, len(panel.days))
     spent = panel.running["spend"].last(rule.DAYS, days) > 0
     spent &= np.isin(panel.level, [LEVELS.index(level.value) for level in levels])[:, None]
-    truth = labels.from_data(
-        panel, days, rule_settings, mode=settings.mode, last_complete=last_complete
-    )
+    truth = labels.from_data(panel, days, rule_settings, mode=settings.mode, last_complete=last_complete)
     truth = labels.with_judgements(truth, panel, days, judgements, reach_days=settings.judgement_reach_days)
     mask = spent & (truth.tier >= 0)
     stride = -(-int(mask.sum()) // settings.most)

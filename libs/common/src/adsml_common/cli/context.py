@@ -1,12 +1,18 @@
-"""Opens what the commands need, from the settings."""
+"""Opens what the commands need, from the settings.
+
+Numeric and database libraries are imported by the command that needs them: help and errors come at once, and
+a server can still pin its threads before any of them is loaded.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from adsml_common.database import Database
-from adsml_common.registry.artifacts import ArtifactStore
-from adsml_common.registry.registry import ModelRegistry
 from adsml_common.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from adsml_common.database import Database
+    from adsml_common.registry.registry import ModelRegistry
 
 
 def settings() -> Settings:
@@ -21,7 +27,7 @@ def settings() -> Settings:
 
 
 @contextmanager
-def open_database(config: Settings, *, create: bool = False) -> Iterator[Database]:
+def open_database(config: Settings, *, create: bool = False) -> "Iterator[Database]":
     """The database, closed on leaving.
 
     Parameters
@@ -39,6 +45,8 @@ def open_database(config: Settings, *, create: bool = False) -> Iterator[Databas
     Unavailable
         If it can't be reached.
     """
+    from adsml_common.database import Database  # noqa: PLC0415
+
     database = Database.open(config.database_url)
     try:
         if create and database.dialect == "sqlite" and not database.schema_state().usable:
@@ -49,6 +57,9 @@ def open_database(config: Settings, *, create: bool = False) -> Iterator[Databas
         database.close()
 
 
-def open_registry(config: Settings, database: Database) -> ModelRegistry:
+def open_registry(config: Settings, database: "Database") -> "ModelRegistry":
     """The model registry on an open database."""
+    from adsml_common.registry.artifacts import ArtifactStore  # noqa: PLC0415
+    from adsml_common.registry.registry import ModelRegistry  # noqa: PLC0415
+
     return ModelRegistry(database, ArtifactStore(config.artifact_url, cache_dir=config.cache_dir))

@@ -6,17 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from typing import TYPE_CHECKING
 
 from adsml_common.cli import family
 from adsml_common.cli.context import settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, print_json, table
-from adsml_common.database import Database
 from adsml_common.domain.errors import AdsmlError
-from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import ModelStatus, ModelVersion
-from adsml_common.registry.registry import ModelRegistry
 from adsml_common.settings import Settings
+
+if TYPE_CHECKING:
+    from adsml_common.database import Database
+    from adsml_common.registry.artifacts import ArtifactStore
+    from adsml_common.registry.registry import ModelRegistry
 
 
 class Health(StrEnum):
@@ -55,12 +58,12 @@ def _attempt(name: str, cure: str, work: Callable[[], str]) -> Check:
         return Check(name, Health.FAILED, f"{error}. {cure}")
 
 
-def _reach(database: Database) -> str:
+def _reach(database: "Database") -> str:
     database.ping()
     return f"{database.shown} answers"
 
 
-def _schema(database: Database) -> Check:
+def _schema(database: "Database") -> Check:
     state = database.schema_state()
     if state.usable:
         return Check("schema current", Health.OK, f"revision {state.current} ({state.status})")
@@ -68,14 +71,14 @@ def _schema(database: Database) -> Check:
     return Check("schema current", Health.FAILED, detail)
 
 
-def _artifacts_writable(store: ArtifactStore) -> str:
+def _artifacts_writable(store: "ArtifactStore") -> str:
     key = f"doctor/{uuid.uuid4()}"
     store.put(key, b"adsml doctor")
     store.delete(key)
     return "wrote and removed a file"
 
 
-def _read(registry: ModelRegistry, model: ModelVersion, one: family.Family | None) -> str:
+def _read(registry: "ModelRegistry", model: ModelVersion, one: family.Family | None) -> str:
     bundle = registry.read(model)
     if one is None or one.check_model is None:
         return "intact (its family isn't installed here, so it was not parsed)"
@@ -83,7 +86,7 @@ def _read(registry: ModelRegistry, model: ModelVersion, one: family.Family | Non
     return "loads"
 
 
-def _models(registry: ModelRegistry) -> list[Check]:
+def _models(registry: "ModelRegistry") -> list[Check]:
     """Every active model read, checked against its sha256 and parsed as its service would."""
     families = family.installed()
     found = [
@@ -101,6 +104,10 @@ def _models(registry: ModelRegistry) -> list[Check]:
 
 def examine(config: Settings) -> list[Check]:
     """Every check, in the order in which one needs the other."""
+    from adsml_common.database import Database  # noqa: PLC0415
+    from adsml_common.registry.artifacts import ArtifactStore  # noqa: PLC0415
+    from adsml_common.registry.registry import ModelRegistry  # noqa: PLC0415
+
     families = ", ".join(family.installed()) or "none"
     checks = [Check("families installed", Health.OK if families != "none" else Health.FAILED, families)]
     store = ArtifactStore(config.artifact_url, cache_dir=config.cache_dir)

@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from adsml_common.cli.output import errors
 from adsml_common.domain.errors import NotFound
-from adsml_common.registry.bundle import Bundle
-from adsml_common.registry.models import ModelVersion
+
+if TYPE_CHECKING:
+    from adsml_common.registry.bundle import Bundle
+    from adsml_common.registry.models import ModelVersion
 
 GROUP = "adsml.families"
 ORDER = ("classifier", "forecasting", "anomaly", "impact")
@@ -41,7 +43,7 @@ class Family:
     train: Mapping[str, Command] = field(default_factory=dict)
     evaluate: Mapping[str, Command] = field(default_factory=dict)
     commands: Mapping[str, Command] = field(default_factory=dict)
-    check_model: Callable[[ModelVersion, Bundle], object] | None = None
+    check_model: "Callable[[ModelVersion, Bundle], object] | None" = None
 
 
 def installed() -> dict[str, Family]:

@@ -8,7 +8,6 @@ import typer
 from adsml_common.cli.context import settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, print_json
-from adsml_common.database import Database
 
 
 def migrate(
@@ -22,6 +21,8 @@ def migrate(
 
     Example: adsml migrate --check
     """
+    from adsml_common.database import Database  # noqa: PLC0415
+
     database = Database.open(settings().database_url)
     try:
         before = database.schema_state()

@@ -26,7 +26,7 @@ errors = Console(stderr=True)
 """Standard error: progress, warnings, errors."""
 
 
-def plain(value: Any) -> Any:  # noqa: PLR0911  # the JSON boundary takes and gives anything
+def plain(value: Any) -> Any:  # the JSON boundary takes and gives anything
     """The value as JSON knows it: dataclasses as objects, dates as ISO 8601, NaN and infinities as null."""
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))

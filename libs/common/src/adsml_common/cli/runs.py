@@ -6,7 +6,6 @@ import typer
 
 from adsml_common.cli.context import open_database, settings
 from adsml_common.cli.output import JsonOption, print_json, table
-from adsml_common.training.runs import TrainingRuns
 
 app = typer.Typer(no_args_is_help=True, help="Training runs: list, show.")
 
@@ -18,6 +17,8 @@ def list_(
     json_output: JsonOption = False,
 ) -> None:
     """List training runs, newest first."""
+    from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
+
     with open_database(settings()) as database:
         found = TrainingRuns(database).list(job=job, limit=limit)
     if json_output:
@@ -41,6 +42,8 @@ def show(
     json_output: JsonOption = False,
 ) -> None:
     """Show one run, entity by entity."""
+    from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
+
     with open_database(settings()) as database:
         runs = TrainingRuns(database)
         run = runs.get(run_id)

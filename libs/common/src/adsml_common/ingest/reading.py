@@ -267,7 +267,8 @@ def _conflict(reading: Reading, earlier: Any, later: Any) -> Problem:
     place = other.table.place if other.table else "line"
     code = int(later["entity"])
     who = f"{LEVELS[reading.tree.levels[code]]} {reading.tree.id_of(code)}"
-    differing = [name for name in METRICS if earlier[name] != later[name] and not np.isnan(earlier[name])]
+    known = [name for name in METRICS if not np.isnan(earlier[name]) and not np.isnan(later[name])]
+    differing = [name for name in known if earlier[name] != later[name]]
     mine = ", ".join(f"{name} {later[name]:g}" for name in differing)
     theirs = ", ".join(f"{name} {earlier[name]:g}" for name in differing)
     where = f"{one.table.place if one.table else 'line'} {int(earlier['line'])}"
@@ -289,9 +290,9 @@ def _write_conflicts(reading: Reading, rejects: Rejects, wrong: set[tuple[int, i
         table = reading.files[number].table
         if table is None:
             continue
-        lines = {line for file, line in wrong if file == number}
+        lines = np.array(sorted(line for file, line in wrong if file == number))
         for batch in table.batches(ignore):
-            for row in np.flatnonzero(np.isin(batch.lines, list(lines))):
+            for row in np.flatnonzero(np.isin(batch.lines, lines)):
                 reason = "another row says something else of this entity and day: keep one"
                 rejects.write(table, batch.raw(int(row)), f"{table.place} {int(batch.lines[row])}: {reason}")
 

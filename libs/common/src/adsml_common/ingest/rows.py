@@ -11,13 +11,14 @@ from adsml_common.ingest import days, headers, numerals
 from adsml_common.ingest.batch import LEVELS, METRICS, Batch, Table
 from adsml_common.ingest.check import Mask, RowCheck
 from adsml_common.ingest.counts import FileCounts, Findings
+from adsml_common.ingest.distinct import factorize
 from adsml_common.ingest.numerals import FloatArray
 from adsml_common.ingest.options import ImportOptions
 from adsml_common.ingest.problems import Problem
 from adsml_common.ingest.refs import Refs, link, read_refs
 from adsml_common.ingest.rejects import Rejects
 from adsml_common.ingest.staging import Rows, empty_rows
-from adsml_common.ingest.tree import BLANK, Tree, factorize
+from adsml_common.ingest.tree import BLANK, Tree
 
 Cells = Sequence[Any] | npt.NDArray[Any]
 
@@ -175,10 +176,8 @@ class RowReader:
             said.append(("objective", "objective", refs.by_level[0]))
         for field, attribute, codes in said:
             if field in batch.cells:
-                cells = batch.cells[field]
-                self._tree.describe(
-                    codes[chosen], when[chosen], attribute, [cells[row] for row in chosen.tolist()]
-                )
+                cells = [batch.cells[field][row] for row in chosen.tolist()]
+                self._tree.describe(codes[chosen], when[chosen], attribute, cells, blanks=self.table.blanks)
 
 
 def note_bad_days(check: RowCheck, field: str, found: days.IntArray) -> None:

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from adsml_common.domain.entities import Entity, EntityRef
 from adsml_common.ingest.batch import LEVELS
+from adsml_common.ingest.distinct import factorize
 
 Codes = npt.NDArray[np.int32]
 
@@ -42,17 +42,6 @@ class BadId(ValueError):
     def __init__(self, kind: str, what: str, cure: str) -> None:
         super().__init__(what)
         self.kind, self.what, self.cure = kind, what, cure
-
-
-def factorize(cells: Sequence[Any] | npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], Sequence[Any]]:
-    """Code of each cell and the distinct cells; None and NaN have code -1."""
-    if isinstance(cells, np.ndarray):
-        codes, distinct = pd.factorize(cells)
-        return codes, distinct.tolist()
-    column = np.empty(len(cells), dtype=object)
-    column[:] = cells
-    codes, found = pd.factorize(column)
-    return codes, list(found)
 
 
 def clean_id(cell: Any, *, digits: bool) -> str:
@@ -193,7 +182,15 @@ class Tree:
         """Note that a good row names these."""
         self._used[codes[codes >= 0]] = True
 
-    def describe(self, codes: Codes, when: npt.NDArray[Any], field: str, cells: Sequence[Any]) -> None:
+    def describe(
+        self,
+        codes: Codes,
+        when: npt.NDArray[Any],
+        field: str,
+        cells: Sequence[Any],
+        *,
+        blanks: frozenset[str] = frozenset({""}),
+    ) -> None:
         """Note what rows say of entities; what is said last in time stands.
 
         Parameters
@@ -202,19 +199,18 @@ class Tree:
             shape (rows,); who and of which day (or moment).
         field
             An attribute of `Entity`.
-        cells
-            What; blank says nothing.
+        cells, blanks
+            What; None and these say nothing.
         """
-        order = np.lexsort((when, codes))
+        said = np.fromiter((cell is not None and cell not in blanks for cell in cells), np.bool_, len(cells))
+        rows = np.flatnonzero(said & (codes >= 0))
+        order = rows[np.lexsort((when[rows], codes[rows]))]
         last = order[np.append(codes[order][1:] != codes[order][:-1], True)] if len(order) else order
-        for row in last:
-            code, value = int(codes[row]), cells[row]
-            text = value.strip() if isinstance(value, str) else value
-            if code < 0 or text is None or text == "":
-                continue
-            facts = self._facts.setdefault(code, {})
+        for row in last.tolist():
+            facts = self._facts.setdefault(int(codes[row]), {})
             if field not in facts or facts[field][0] <= when[row]:
-                facts[field] = (float(when[row]), text)
+                value = cells[row]
+                facts[field] = (float(when[row]), value.strip() if isinstance(value, str) else value)
 
     def fact(self, code: int, field: str) -> Any:
         """What is known of an entity; None if nothing."""

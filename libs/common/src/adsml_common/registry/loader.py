@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
@@ -16,6 +16,7 @@ from adsml_common.registry.registry import ModelRegistry
 
 T = TypeVar("T")
 _FALLBACKS: Final = 3
+_MISSES: Final = 10_000
 _RETRY_SECONDS: Final = 5.0
 _STALE_POLLS: Final = 3
 _LOG = logging.getLogger(__name__)
@@ -115,8 +116,10 @@ class ModelLoader(Generic[T]):
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
+        # Names without a model, apart, so that asking for many of them pushes no model out.
+        self._misses: OrderedDict[str, _Entry[T]] = OrderedDict()
         self._loading: dict[str, threading.Event] = {}
-        self._stats = LoaderStats()
+        self._counts: Counter[str] = Counter()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -132,10 +135,11 @@ class ModelLoader(Generic[T]):
         """
         while True:
             with self._lock:
-                entry = self._entries.get(name)
+                entry = self._entries.get(name) or self._misses.get(name)
                 if entry is not None and not self._due(entry):
-                    self._entries.move_to_end(name)
-                    self._stats = replace(self._stats, hits=self._stats.hits + 1)
+                    if entry.loaded is not None:
+                        self._entries.move_to_end(name)
+                    self._counts["hits"] += 1
                     return self._answer(entry)
                 others = self._loading.get(name)
                 if others is None:
@@ -159,10 +163,9 @@ class ModelLoader(Generic[T]):
         Never raises for a store that does not answer: what is in memory serves on, and says so.
         """
         with self._lock:
-            known = {name: entry for name, entry in self._entries.items() if entry.loaded is not None}
+            known = dict(self._entries)
             # That a name has no model, or can't be loaded, is forgotten: the next call asks again.
-            for name in [name for name, entry in self._entries.items() if entry.loaded is None]:
-                del self._entries[name]
+            self._misses.clear()
         if not known:
             return
         try:
@@ -200,7 +203,7 @@ class ModelLoader(Generic[T]):
     def stats(self) -> LoaderStats:
         """Counts since the start."""
         with self._lock:
-            return replace(self._stats, models=sum(e.loaded is not None for e in self._entries.values()))
+            return LoaderStats(models=len(self._entries), **self._counts)
 
     def in_memory(self) -> list[Loaded[T]]:
         """Everything that is loaded, the one unused for longest first."""
@@ -229,7 +232,8 @@ class ModelLoader(Generic[T]):
     @staticmethod
     def _answer(entry: _Entry[T]) -> Loaded[T] | None:
         if entry.loaded is None and entry.error is not None:
-            raise entry.error
+            # Kept and raised many times: each time without the trace of the last.
+            raise entry.error.with_traceback(None)
         return entry.loaded
 
     def _renew(self, name: str, entry: _Entry[T] | None) -> _Entry[T]:
@@ -247,11 +251,17 @@ class ModelLoader(Generic[T]):
 
     def _store(self, name: str, entry: _Entry[T]) -> None:
         with self._lock:
+            self._entries.pop(name, None)
+            self._misses.pop(name, None)
+            if entry.loaded is None:
+                self._misses[name] = entry
+                while len(self._misses) > _MISSES:
+                    self._misses.popitem(last=False)
+                return
             self._entries[name] = entry
-            self._entries.move_to_end(name)
             while len(self._entries) > self._capacity:
                 self._entries.popitem(last=False)
-                self._stats = replace(self._stats, evictions=self._stats.evictions + 1)
+                self._counts["evictions"] += 1
 
     def _stale(self, entry: _Entry[T], error: AdsmlError) -> _Entry[T]:
         self._count(failures=1)
@@ -344,6 +354,4 @@ class ModelLoader(Generic[T]):
 
     def _count(self, **by: int) -> None:
         with self._lock:
-            self._stats = replace(
-                self._stats, **{name: getattr(self._stats, name) + count for name, count in by.items()}
-            )
+            self._counts.update(by)

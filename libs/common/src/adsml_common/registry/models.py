@@ -10,8 +10,6 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote
 
-import numpy as np
-
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import Violations
 
@@ -227,8 +225,9 @@ def jsonable(value: Any) -> Any:
     TypeError
         Something else.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
+    if hasattr(value, "tolist"):
+        # numpy's numbers and arrays, known by their method: naming a model should not load numpy.
+        value = value.tolist()
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -237,8 +236,6 @@ def jsonable(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return jsonable(value.tolist())
     if isinstance(value, list | tuple | set | frozenset):
         return [jsonable(item) for item in value]
     raise TypeError(f"{type(value).__name__} can't be stored as JSON")

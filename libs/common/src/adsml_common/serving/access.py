@@ -1,7 +1,7 @@
 """Who may call what, and see which accounts."""
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -11,7 +11,9 @@ from adsml_common.serving.context import ANONYMOUS, CallContext, Caller, denied
 from adsml_common.serving.edge import ServicerContext
 from adsml_common.serving.finder import Finder
 from adsml_common.serving.settings import ServingSettings
-from adsml_common.serving.tokens import TokenVerifier, account_set
+
+if TYPE_CHECKING:
+    from adsml_common.serving.tokens import TokenVerifier
 
 READ: Final = "adsml.read"
 FEEDBACK: Final = "adsml.feedback"
@@ -94,7 +96,7 @@ class Gate(Protocol):
 class OpenGate:
     """Lets everyone do everything: for a server that only its own machine or a trusted network can reach."""
 
-    def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:  # noqa: ARG002
+    def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
         """Nobody in particular."""
         return ANONYMOUS
 
@@ -122,7 +124,7 @@ class LockedGate:
     def __init__(
         self,
         *,
-        tokens: TokenVerifier | None,
+        tokens: "TokenVerifier | None",
         certificates: Mapping[str, Caller] | None,
         policy: Mapping[str, str] = POLICY,
     ) -> None:
@@ -182,6 +184,9 @@ def gate_of(settings: ServingSettings) -> Gate:
     """
     if settings.auth == "none":
         return OpenGate()
+    # Cryptography is slow to load; a server that asks nobody goes without.
+    from adsml_common.serving.tokens import TokenVerifier, account_set  # noqa: PLC0415
+
     tokens = None
     if settings.auth in {"jwt", "any"}:
         tokens = TokenVerifier(

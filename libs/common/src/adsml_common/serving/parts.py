@@ -20,7 +20,6 @@ from adsml_common.serving.rates import RateLimit
 from adsml_common.serving.rules import VALIDATOR
 from adsml_common.serving.settings import ServingSettings
 from adsml_common.serving.telemetry import watch_pool
-from adsml_common.serving.tls import server_credentials
 from adsml_common.serving.tracing import OpenTelemetry, PassedOn
 
 _log = logging.getLogger(__name__)
@@ -135,6 +134,8 @@ class Parts:
             if settings.tls_cert_file is None or settings.tls_key_file is None:
                 self.port = self._server.add_insecure_port(self.address)
             else:
+                from adsml_common.serving.tls import server_credentials  # noqa: PLC0415 - slow to load
+
                 credentials = server_credentials(
                     cert_file=settings.tls_cert_file,
                     key_file=settings.tls_key_file,

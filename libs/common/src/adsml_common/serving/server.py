@@ -84,18 +84,17 @@ class ServerBuilder:
         Returns
         -------
         int
-            0 after a drain; 1 where it could not serve: warming failed, the address is taken, a key can't be
-            read.
-
-        Raises
-        ------
-        UnsafeServer
-            The server must not be started as it was put together.
+            0 after a drain; 1 where it could not serve: it is unsafe as it was put together, warming failed,
+            the address is taken, a key can't be read. The log says which.
         """
-        self._check()
         logs.configure(form=self.settings.log_format, level=self.settings.log_level)
         for name, value in self.settings.masked().items():
             _log.info("%s=%s", name, value)
+        try:
+            self._check()
+        except UnsafeServer as error:
+            _log.error("refused to serve: %s", error)
+            return 1
         return asyncio.run(self._run())
 
     def start(self) -> "Server":

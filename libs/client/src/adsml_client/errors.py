@@ -1,0 +1,180 @@
+"""What a call can end with, as a small typed family."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+_DETAILS: Final = "grpc-status-details-bin"
+REQUEST_ID: Final = "x-request-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One thing wrong with a request.
+
+    Attributes
+    ----------
+    path
+        Dotted path of the field, e.g. ``subjects[3].inline.rows[7].spend``; ``""`` for the whole.
+    description
+        What was wrong and what was expected.
+    """
+
+    path: str
+    description: str
+
+
+class CallError(Exception):
+    """A call, or one entry of a batch, failed.
+
+    Attributes
+    ----------
+    code
+        The gRPC status.
+    message
+        For a person.
+    reason
+        Stable upper-case word for machines, e.g. ``INSUFFICIENT_HISTORY``; ``""`` where the error does not
+        come from a service of adsml.
+    metadata
+        Facts for machines, e.g. ``{"days_had": "3", "days_needed": "7"}``.
+    request_id
+        What to quote when asking about it; also in the service's log.
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        *,
+        reason: str = "",
+        metadata: dict[str, str] | None = None,
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.metadata = metadata or {}
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        asked = f" (request {self.request_id})" if self.request_id else ""
+        return f"{self.code.name}: {self.message}{asked}"
+
+
+class InvalidArgument(CallError):
+    """The request can never work; `violations` says why, all at once."""
+
+    violations: tuple[Violation, ...] = ()
+
+
+class NotFound(CallError):
+    """No such account, entity, model or run."""
+
+
+class AlreadyExists(CallError):
+    """The request id was used for something else."""
+
+
+class FailedPrecondition(CallError):
+    """Data or models do not allow it now: too little history, no artifact."""
+
+
+class PermissionDenied(CallError):
+    """The credentials do not allow this."""
+
+
+class Unauthenticated(CallError):
+    """No valid credentials."""
+
+
+class Overloaded(CallError):
+    """Shed. `retry_after_seconds` says when to come back; None where the service did not say."""
+
+    retry_after_seconds: float | None = None
+
+
+class Unavailable(CallError):
+    """Not reachable, starting, draining, or its store is down. It was retried already."""
+
+
+class DeadlineExceeded(CallError):
+    """No answer in time."""
+
+
+class Cancelled(CallError):
+    """The call was cancelled."""
+
+
+class InternalError(CallError):
+    """A defect of the service; `incident` is how its log knows it."""
+
+    incident: str = ""
+
+
+_KINDS: Final[dict[grpc.StatusCode, type[CallError]]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.INTERNAL: InternalError,
+}
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def error_of(error: grpc.RpcError, *, request_id: str = "") -> CallError:
+    """The typed error of a call that failed.
+
+    Parameters
+    ----------
+    error
+        As gRPC raised it, by the blocking or the asynchronous interface.
+    request_id
+        The call's, where the service did not send one back.
+    """
+    call: Any = error
+    trailing = dict(call.trailing_metadata() or ())
+    status = status_pb2.Status()
+    details = trailing.get(_DETAILS)
+    if isinstance(details, bytes):
+        status.MergeFromString(details)
+    status.code = call.code().value[0]
+    status.message = status.message or call.details() or ""
+    sent = trailing.get(REQUEST_ID, request_id)
+    return error_of_status(status, request_id=sent if isinstance(sent, str) else request_id)
+
+
+def error_of_status(status: status_pb2.Status, *, request_id: str = "") -> CallError:
+    """The typed error of a status, such as that of one entry of a batch."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    info = _detail(status, error_details_pb2.ErrorInfo)
+    made = _KINDS.get(code, CallError)(
+        code, status.message, reason=info.reason, metadata=dict(info.metadata), request_id=request_id
+    )
+    if isinstance(made, InvalidArgument):
+        bad = _detail(status, error_details_pb2.BadRequest)
+        made.violations = tuple(Violation(one.field, one.description) for one in bad.field_violations)
+    elif isinstance(made, Overloaded):
+        retry = _detail(status, error_details_pb2.RetryInfo)
+        if retry.HasField("retry_delay"):
+            made.retry_after_seconds = retry.retry_delay.ToNanoseconds() / 1e9
+    elif isinstance(made, InternalError):
+        made.incident = made.metadata.get("incident", "")
+    return made
+
+
+def _detail(status: status_pb2.Status, kind: Any) -> Any:
+    out = kind()
+    for packed in status.details:
+        if packed.Is(kind.DESCRIPTOR):
+            packed.Unpack(out)
+    return out

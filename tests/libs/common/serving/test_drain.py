@@ -1,0 +1,133 @@
+"""The end of a server, in a process of its own."""
+
+import socket
+import threading
+
+import grpc
+import pytest
+from adsml.registry.v1 import registry_service_pb2 as pb
+from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from adsml_common.serving.settings import ServingSettings
+from adsml_common.settings import SettingsError, load_settings
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.processes import ServerProcess, server_process
+from support.serving import SECONDS, builder, eventually, free_port
+
+
+def test_sigterm_takes_health_down_finishes_what_runs_closes_and_exits_with_0(tmp_path):
+    closed = tmp_path / "closed"
+    with (
+        server_process(
+            free_port(),
+            ADSML_DRAIN_WAIT_SECONDS="1",
+            ADSML_TEST_WORK_SECONDS="2",
+            ADSML_TEST_CLOSED=str(closed),
+        ) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stub = registry_grpc.ModelRegistryServiceStub(channel)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=SECONDS)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        running = stub.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS)
+        server.terminate()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        # Until balancers have seen that, calls are still answered; liveness stays up, or it would be killed.
+        late = stub.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS)
+        live = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service="liveness"), timeout=SECONDS
+        )
+        assert live.status == health_pb2.HealthCheckResponse.SERVING
+        assert running.result().next_page_token == late.result().next_page_token == str(server.pid)
+        assert server.wait() == 0
+        assert closed.read_text() == "closed"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=1)
+
+
+def test_calls_that_outlast_the_grace_are_ended_and_the_process_goes():
+    with (
+        server_process(
+            free_port(),
+            ADSML_DRAIN_WAIT_SECONDS="0",
+            ADSML_DRAIN_GRACE_SECONDS="0.2",
+            ADSML_TEST_WORK_SECONDS="600",
+        ) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stub = registry_grpc.ModelRegistryServiceStub(channel)
+        call = stub.ListModels.future(pb.ListModelsRequest(), timeout=60)
+        eventually(call.running)
+        # A second call on the same connection is answered only after the first has arrived.
+        health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)
+        server.terminate()
+        assert server.wait() == 0
+        with pytest.raises(grpc.RpcError):
+            call.result(SECONDS)
+
+
+def test_a_bad_setting_stops_the_process_with_its_name_and_reason():
+    process = ServerProcess(free_port(), ADSML_WORKERS="many")
+    assert process.wait() == 1
+    assert "ADSML_WORKERS=many" in process.errors
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"ADSML_TLS_CERT_FILE": "/nowhere.pem"}, "ADSML_TLS_CERT_FILE=/nowhere.pem"),
+        ({"ADSML_TLS_CERT_FILE": __file__}, "ADSML_TLS_CERT_FILE and ADSML_TLS_KEY_FILE go together"),
+        ({"ADSML_TLS_CLIENT_CA_FILE": __file__}, "needs ADSML_TLS_CERT_FILE"),
+        ({"ADSML_AUTH": "jwt"}, "ADSML_JWT_SECRET"),
+        ({"ADSML_AUTH": "jwt", "ADSML_JWT_SECRET": "x" * 32}, "ADSML_JWT_AUDIENCE"),
+        ({"ADSML_AUTH": "mtls"}, "needs ADSML_TLS_CLIENT_CA_FILE"),
+        ({"ADSML_PORT": "70000"}, "ADSML_PORT=70000"),
+    ],
+)
+def test_settings_that_do_not_do(environment, said, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(ServingSettings)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"host": "0.0.0.0"}, "there is no TLS"),
+        ({"auth": "jwt", "jwt_secret": "short", "jwt_audience": "a"}, "needs 32 bytes"),
+        ({"tls_cert_file": __file__, "tls_key_file": __file__}, "could not serve"),
+    ],
+)
+def test_what_only_shows_at_the_start_ends_it_with_the_reason(given, said, capfd):
+    assert builder(**given).run() == 1
+    assert said in capfd.readouterr().err
+
+
+def test_settings_are_printed_at_the_start_with_secrets_masked():
+    secret = "x" * 40
+    with server_process(
+        free_port(), ADSML_JWT_SECRET=secret, ADSML_DATABASE_URL="postgresql://ada:s3cret@nowhere/db"
+    ) as server:
+        server.terminate()
+        assert server.wait() == 0
+    assert f"ADSML_PORT={server.port}" in server.errors
+    assert "ADSML_JWT_SECRET=***" in server.errors
+    assert secret not in server.errors
+    assert "s3cret" not in server.errors
+
+
+def test_a_second_signal_changes_nothing():
+    with server_process(free_port(), ADSML_DRAIN_WAIT_SECONDS="0.5") as server:
+        answers = []
+        with grpc.insecure_channel(server.target) as channel:
+            stub = registry_grpc.ModelRegistryServiceStub(channel)
+            thread = threading.Thread(
+                target=lambda: answers.append(stub.ListModels(pb.ListModelsRequest(), timeout=SECONDS))
+            )
+            thread.start()
+            thread.join()
+            server.terminate()
+            server.terminate()
+            assert server.wait() == 0
+        assert len(answers) == 1
