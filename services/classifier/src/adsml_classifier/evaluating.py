@@ -11,14 +11,14 @@ from adsml_classifier.panel import Panel
 from adsml_classifier.snapshots import SnapshotSettings
 
 
-def evaluate_files(data: Path, *, attribution_lag_days: int, holdout_days: int) -> dict[str, Any]:
-    """Train on the first days of an export and judge on the last.
+def evaluate_files(data: Path, *, attribution_lag_days: int, weeks: int) -> dict[str, Any]:
+    """Train on an export and judge on its last weeks, each by a model that knew only what came before.
 
     Parameters
     ----------
     data
         A file or directory that `adsml import` reads.
-    attribution_lag_days, holdout_days
+    attribution_lag_days, weeks
         As of `SnapshotSettings` and `Recipe`.
 
     Raises
@@ -29,9 +29,7 @@ def evaluate_files(data: Path, *, attribution_lag_days: int, holdout_days: int) 
         Too few samples; says what there is.
     """
     frame, entities = read_frame([data])
-    recipe = Recipe(
-        snapshots=SnapshotSettings(attribution_lag_days=attribution_lag_days), holdout_days=holdout_days
-    )
+    recipe = Recipe(snapshots=SnapshotSettings(attribution_lag_days=attribution_lag_days), weeks=weeks)
     learned = learn(Panel.of(frame, entities=entities), recipe, what=data.name, final=False)
     return report_of(learned)
 
@@ -54,12 +52,23 @@ def show(report: dict[str, Any]) -> None:
     first, last = report["test_as_of"]
     table(
         f"The tier of the next 7 days, as of {first} to {last}: {report['samples_test']} samples, "
-        f"learnt from {report['samples_train']} before",
+        "each week by what was known before it",
         ("", "weighted F1", "macro F1"),
         rows,
         right=("weighted F1", "macro F1"),
     )
     console.print(f"expected calibration error: {report['ece']:.3f}")
+    weeks = [
+        (
+            " to ".join(one["as_of"]),
+            one["samples_train"],
+            one["samples_test"],
+            *(f"{part[figure]:.3f}" for figure in ("weighted_f1", "macro_f1") for part in (one, one["persistence"])),
+        )
+        for one in report["by_origin"]
+    ]
+    columns = ("learnt from", "samples", "weighted F1", "persistence's", "macro F1", "persistence's macro")
+    table("Week by week", ("as of", *columns), weeks, right=columns)
     levels = [
         (
             level,

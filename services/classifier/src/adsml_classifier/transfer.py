@@ -13,14 +13,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from adsml_classifier import features
+from adsml_classifier import features, scores
+from adsml_classifier.model import TierModel
 from adsml_classifier.panel import LEVELS, FloatArray, IntArray
+from adsml_classifier.rule import TIERS
+from adsml_classifier.snapshots import Snapshots
 
 CONFIDENCE_FACTOR: Final = 0.85
 """What a carried-over confidence is multiplied by."""
-
-FEWEST_CAMPAIGNS: Final = 10
-"""With fewer, the global model learns from all levels."""
 
 SIZED: Final[tuple[str, ...]] = (
     "expected_leads_7", "expected_leads_28", "leads_7", "lead_days_7", "lead_days_28", "days_since_lead",
@@ -30,6 +30,7 @@ SIZED: Final[tuple[str, ...]] = (
 
 _COLUMNS: Final = np.array([features.NAMES.index(name) for name in SIZED])
 _SMALLEST_SPREAD: Final = 0.05
+_TOP: Final = LEVELS[0]
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,100 @@ def statistics(x: npt.NDArray[np.float32], level: IntArray) -> dict[str, LevelSt
     return {
         name: LevelStatistics.of(x[level == code]) for code, name in enumerate(LEVELS) if (level == code).any()
     }
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A model of one level that answers for another: what `answering` needs of a model.
+
+    Attributes
+    ----------
+    model
+        Learnt on the `target` level.
+    source
+        Statistics of the level that it is asked about.
+    target
+        Statistics of the level that it learnt on.
+    """
+
+    model: TierModel
+    source: LevelStatistics
+    target: LevelStatistics
+
+    def probabilities(self, x: npt.NDArray[np.float32]) -> FloatArray:
+        """Calibrated probabilities, shape (rows, 4)."""
+        return self.model.probabilities(rescale(x, source=self.source, target=self.target))
+
+    def contributions(self, x: npt.NDArray[np.float32]) -> FloatArray:
+        """TreeSHAP values of the rescaled features, shape (rows, 4, features + 1)."""
+        return self.model.contributions(rescale(x, source=self.source, target=self.target))
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How a campaigns' model does on the ad sets and ads of its account, which it never saw.
+
+    Attributes
+    ----------
+    plain, rescaled
+        Figures without and with rescaling.
+    factor
+        What an answer's confidence is multiplied by.
+    ece_discounted
+        Expected calibration error of the better one's confidences after the discount.
+    """
+
+    plain: scores.Scores
+    rescaled: scores.Scores
+    factor: float
+    ece_discounted: float
+
+    @property
+    def rescales(self) -> bool:
+        """Whether rescaling helps on this account, by log loss."""
+        return self.rescaled.log_loss < self.plain.log_loss
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "plain": self.plain.as_dict(),
+            "rescaled": self.rescaled.as_dict(),
+            "rescales": self.rescales,
+            "confidence_factor": self.factor,
+            "ece_discounted": self.ece_discounted,
+        }
+
+
+def check(
+    model: TierModel, samples: Snapshots, levels: Mapping[str, LevelStatistics], *, factor: float
+) -> Check | None:
+    """Judge a campaigns' model on samples of the other levels; None where there are none.
+
+    Parameters
+    ----------
+    model
+        Learnt on campaigns alone, on days before those of `samples`.
+    samples
+        Of every level; campaigns are left out.
+    levels
+        Statistics of the levels.
+    factor
+        What an answer's confidence is multiplied by.
+    """
+    others = samples.where(samples.level > 0)
+    if not len(others) or _TOP not in levels:
+        return None
+    carried = np.empty((len(others), len(TIERS)))
+    for code in np.unique(others.level):
+        mask = others.level == code
+        scorer = Carried(model, levels[LEVELS[code]], levels[_TOP])
+        carried[mask] = scorer.probabilities(others.x[mask])
+    plain = model.probabilities(others.x)
+    both = [scores.of_probabilities(others.label, one) for one in (plain, carried)]
+    better = carried if both[1].log_loss < both[0].log_loss else plain
+    right = better.argmax(axis=1) == others.label
+    ece = scores.expected_calibration_error(right, factor * better.max(axis=1))
+    return Check(both[0], both[1], factor, ece)
 
 
 def rescale(
