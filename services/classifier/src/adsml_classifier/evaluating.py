@@ -6,8 +6,10 @@ from typing import Any
 from adsml_common.cli.output import console, table
 from adsml_common.ingest import read_frame
 
+from adsml_classifier.calibration_plot import reliability_svg
 from adsml_classifier.candidate import Learned, Recipe, learn
 from adsml_classifier.panel import Panel
+from adsml_classifier.scores import Bin
 from adsml_classifier.snapshots import SnapshotSettings
 
 
@@ -37,6 +39,12 @@ def evaluate_files(data: Path, *, attribution_lag_days: int, weeks: int) -> dict
 def report_of(learned: Learned) -> dict[str, Any]:
     """What is printed with ``--json``."""
     return {**learned.metrics(), "parameters": learned.fitted.parameters()}
+
+
+def plot_of(report: dict[str, Any]) -> str:
+    """The report's calibration as SVG."""
+    bins = [Bin(**one) for one in report["reliability"]]
+    return reliability_svg(bins, title=f"{report['samples_test']} answers, calibration error {report['ece']:.3f}")
 
 
 def show(report: dict[str, Any]) -> None:
