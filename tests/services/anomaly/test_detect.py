@@ -136,7 +136,8 @@ def test_days_in_a_row_are_one_incident_with_a_stable_id(
     assert [(one.incident_id, one.first) for one in part.incidents] == [
         (incident.incident_id, incident.first)
     ]
-    assert part.incidents[0].ongoing is False
+    # It goes on as far as was asked, and had ended by the last day of the first question.
+    assert (part.incidents[0].ongoing, incident.ongoing) == (True, False)
 
 
 def test_no_cpl_alarm_on_few_conversions_and_no_ctr_alarm_on_few_impressions(
