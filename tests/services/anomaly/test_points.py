@@ -26,7 +26,9 @@ def test_a_point_is_judged_by_the_points_before_it_alone() -> None:
         np.testing.assert_array_equal(part, whole[:n])
 
 
-@pytest.mark.xfail(strict=True, reason="measured 1.37 alarms per 30 points where 1 was asked; see docs/anomaly.md, limits")
+@pytest.mark.xfail(
+    strict=True, reason="measured 1.37 alarms per 30 points where 1 was asked; see docs/anomaly.md, limits"
+)
 def test_of_ordinary_points_as_many_are_flagged_as_asked() -> None:
     flagged = total = 0
     for seed in range(4):
