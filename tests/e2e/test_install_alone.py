@@ -11,7 +11,8 @@ UV = ROOT / ".tools" / "bin" / "uv"
 
 FORBIDDEN = {
     "classifier": {"prophet", "statsforecast", "numba", "kubernetes", "pyarrow", "s3fs"},
-    "forecasting": {"xgboost", "xgboost-cpu", "kubernetes", "pyarrow", "s3fs"},
+    # statsforecast brings pyarrow by itself.
+    "forecasting": {"xgboost", "xgboost-cpu", "kubernetes", "s3fs"},
     "anomaly": {"xgboost", "xgboost-cpu", "prophet", "statsforecast", "kubernetes", "pyarrow", "s3fs"},
     "impact": {
         "xgboost", "xgboost-cpu", "prophet", "statsforecast", "scikit-learn", "kubernetes", "pyarrow", "s3fs",

@@ -30,8 +30,8 @@ def prepared(detections: dict[int, float]) -> nab.Scored:
         (607, 0.8553486442381171),
         (646, 0.03127301208135382),  # 2011-07-27 22:00, its right edge
         (647, -0.0034363814590634267),  # just behind
-        (680, -0.08377535715513414),  # 2011-07-29 08:00 minus two hours
-        (711, -0.10524462679221752),
+        (678, -0.08377535715513414),  # 2011-07-29 06:00
+        (707, -0.10524462679221752),  # 2011-07-30 11:00
     ],
 )
 def test_worth_of_a_row_as_published(row: int, published: float) -> None:

@@ -69,7 +69,9 @@ def test_a_file_with_too_few_days_says_what_there_is(tidy: Path, tmp_path: Path)
     lines = tidy.read_text().splitlines()
     days = sorted({line.split(",")[lines[0].split(",").index("date")] for line in lines[1:]})[:10]
     short = tmp_path / "short.csv"
-    short.write_text("\n".join([lines[0], *(line for line in lines[1:] if any(day in line for day in days))]) + "\n")
+    short.write_text(
+        "\n".join([lines[0], *(line for line in lines[1:] if any(day in line for day in days))]) + "\n"
+    )
     ran = evaluate(short, "--json")
     assert ran.returncode == 4
     error = json.loads(ran.stderr)["error"]

@@ -38,7 +38,9 @@ def test_what_comes_later_changes_no_feature(
     later = frame["date"] > frame["date"].min() + pd.Timedelta(days=column)
     other = frame.copy()
     for name in ("spend", "impressions", "clicks", "leads"):
-        other.loc[later, name] = np.round(other.loc[later, name] * rng.uniform(0, 5, later.sum()) + rng.integers(0, 9), 2)
+        other.loc[later, name] = np.round(
+            other.loc[later, name] * rng.uniform(0, 5, later.sum()) + rng.integers(0, 9), 2
+        )
     other = other[~later | (rng.random(len(other)) < 0.8)]
     tree = tree_of(account)
     # An entity that starts later has no row yet without those days.
@@ -99,7 +101,9 @@ def test_ratios_are_ratios_of_sums_against_the_account() -> None:
     assert found["relative_leads_per_100_7"][row, 0] == pytest.approx(account_cpl / 20)
     assert found["expected_leads_7"][row, 0] == pytest.approx(140 / account_cpl)
     expected = 140 / account_cpl
-    assert found["lead_index_7"][row, 0] == pytest.approx((7 + features.PRIOR_LEADS) / (expected + features.PRIOR_LEADS))
+    assert found["lead_index_7"][row, 0] == pytest.approx(
+        (7 + features.PRIOR_LEADS) / (expected + features.PRIOR_LEADS)
+    )
     assert found["volatility_spend_7"][row, 0] == pytest.approx(np.std(spend) / np.mean(spend), rel=1e-5)
     assert found["lead_days_7"][row, 0] == 7
     assert found["consistency_14"][row, 0] == pytest.approx(1.0)
@@ -146,5 +150,8 @@ def test_an_unknown_currency_changes_nothing(account: SimulatedAccount) -> None:
     other = Panel.of(dearer, entities=tree_of(account))
     day = np.array([60])
     np.testing.assert_allclose(
-        features.compute(other, day, RULE).values, features.compute(panel, day, RULE).values, rtol=1e-4, atol=1e-4
+        features.compute(other, day, RULE).values,
+        features.compute(panel, day, RULE).values,
+        rtol=1e-4,
+        atol=1e-4,
     )

@@ -19,7 +19,9 @@ def judged(model: Scores = GOOD, *, persistence: F1 = F1(0.75, 0.55), rule: F1 =
     return Judged(model, persistence, rule, {}, {}, [], (), DAY, DAY)
 
 
-def decide(found: Judged, incumbent: Incumbent | None = None, mode: LabelMode = LabelMode.OUTCOME) -> gate.Decision:
+def decide(
+    found: Judged, incumbent: Incumbent | None = None, mode: LabelMode = LabelMode.OUTCOME
+) -> gate.Decision:
     return gate.decide(found, incumbent, GateSettings(), mode=mode)
 
 

@@ -34,7 +34,11 @@ def test_a_model_answers_the_same_after_a_round_trip(stored: StoredModel) -> Non
     np.testing.assert_array_equal(
         again.for_level(EntityType.AD).probabilities(x), stored.for_level(EntityType.AD).probabilities(x)
     )
-    assert (again.twin_until, again.mode, again.trained_on) == (stored.twin_until, stored.mode, stored.trained_on)
+    assert (again.twin_until, again.mode, again.trained_on) == (
+        stored.twin_until,
+        stored.mode,
+        stored.trained_on,
+    )
 
 
 def test_only_levels_with_statistics_are_rescaled(stored: StoredModel) -> None:

@@ -43,7 +43,11 @@ def test_the_account_is_counted_once_by_the_level_that_saw_most_each_day() -> No
     """The campaign is complete, but on the second day it was not imported: its ad sets stand in."""
     campaign = days_of("c", spend=[10, 0, 10], leads=[1, 0, 1], entity_type="campaign").drop(index=1)
     panel = Panel.of(
-        frame_of(campaign, days_of("a", spend=[6, 6, 6], leads=[1, 2, 1]), days_of("b", spend=[4, 4, 4], leads=[0] * 3))
+        frame_of(
+            campaign,
+            days_of("a", spend=[6, 6, 6], leads=[1, 2, 1]),
+            days_of("b", spend=[4, 4, 4], leads=[0] * 3),
+        )
     )
     days = np.arange(3)
     assert panel.account["spend"].last(1, days).tolist() == [10, 10, 10]
@@ -52,7 +56,11 @@ def test_the_account_is_counted_once_by_the_level_that_saw_most_each_day() -> No
 
 def test_parents_are_rows_of_the_panel_or_unknown() -> None:
     tree = pd.DataFrame(
-        {"entity_type": ["ad", "adset", "campaign"], "entity_id": ["x", "a", "c"], "parent_id": ["a", "gone", None]}
+        {
+            "entity_type": ["ad", "adset", "campaign"],
+            "entity_id": ["x", "a", "c"],
+            "parent_id": ["a", "gone", None],
+        }
     )
     panel = Panel.of(
         frame_of(

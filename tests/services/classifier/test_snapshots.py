@@ -42,7 +42,9 @@ def test_a_sample_is_its_own_row_of_the_features_label_and_baselines(
         assert samples.level[place] == panel.level[row]
 
 
-def test_samples_come_by_day_and_respect_levels(account: SimulatedAccount, samples: snapshots.Snapshots) -> None:
+def test_samples_come_by_day_and_respect_levels(
+    account: SimulatedAccount, samples: snapshots.Snapshots
+) -> None:
     assert (np.diff(samples.day) >= 0).all()
     ads = snapshots.build(panel_of(account), SnapshotSettings(), RULE, levels=(EntityType.AD,))
     assert set(ads.level) == {2}
@@ -50,9 +52,7 @@ def test_samples_come_by_day_and_respect_levels(account: SimulatedAccount, sampl
 
 
 @given(st.integers(10, 80), st.integers(0, 6))
-def test_no_training_label_looks_past_the_cutoff(
-    samples: snapshots.Snapshots, cutoff: int, lag: int
-) -> None:
+def test_no_training_label_looks_past_the_cutoff(samples: snapshots.Snapshots, cutoff: int, lag: int) -> None:
     """The last day that a label of the training side sees, with its lag, is not after the cutoff's own day."""
     parts = snapshots.split(samples, cutoff=cutoff, lag_days=lag)
     if len(parts.train):
@@ -61,7 +61,9 @@ def test_no_training_label_looks_past_the_cutoff(
         assert parts.holdout.day.min() >= cutoff
 
 
-def test_an_attribution_lag_moves_the_last_sample(account: SimulatedAccount, samples: snapshots.Snapshots) -> None:
+def test_an_attribution_lag_moves_the_last_sample(
+    account: SimulatedAccount, samples: snapshots.Snapshots
+) -> None:
     lagged = snapshots.build(panel_of(account), SnapshotSettings(attribution_lag_days=5), RULE)
     assert lagged.day.max() == samples.day.max() - 5
 

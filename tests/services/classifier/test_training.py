@@ -33,7 +33,9 @@ def outcomes(database: Database, run_id: str) -> dict[str, tuple[ItemStatus, str
     return {one.key: (one.status, one.reason) for one in TrainingRuns(database).items(run_id)}
 
 
-def test_a_trained_account_has_both_models_with_the_gates_word(stored: Database, registry: ModelRegistry) -> None:
+def test_a_trained_account_has_both_models_with_the_gates_word(
+    stored: Database, registry: ModelRegistry
+) -> None:
     assert train(stored, registry, "first").exit_status == 0
     for name in ("classifier/1", "classifier/1/global"):
         version = registry.get(name, 1)
@@ -81,7 +83,9 @@ def test_an_account_without_rows_is_skipped(database: Database, registry: ModelR
         trainer(items_of([9])[0])
 
 
-def test_the_next_model_is_held_against_the_one_that_serves(stored: Database, registry: ModelRegistry) -> None:
+def test_the_next_model_is_held_against_the_one_that_serves(
+    stored: Database, registry: ModelRegistry
+) -> None:
     train(stored, registry, "first")
     first = registry.get("classifier/1", 1)
     registry.activate(first.name, 1, actor="test", reason="serve it")
@@ -137,7 +141,9 @@ def test_same_window_models_are_marked(account: SimulatedAccount) -> None:
 @pytest.fixture(scope="module")
 def wide() -> SimulatedAccount:
     """An account of 12 campaigns."""
-    settings = AccountSettings(last_day=LAST_DAY, days=80, campaigns=12, adsets=24, ads=36, daily_budget=300.0)
+    settings = AccountSettings(
+        last_day=LAST_DAY, days=80, campaigns=12, adsets=24, ads=36, daily_budget=300.0
+    )
     return simulate_account(settings, seed=5)
 
 

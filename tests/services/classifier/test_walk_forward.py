@@ -25,7 +25,9 @@ def samples(panel: Panel) -> snapshots.Snapshots:
     return snapshots.build(panel, SnapshotSettings(), RuleSettings())
 
 
-def walked(samples: snapshots.Snapshots, panel: Panel, *, weeks: int = 3, lag: int = 0) -> list[walk_forward.Origin]:
+def walked(
+    samples: snapshots.Snapshots, panel: Panel, *, weeks: int = 3, lag: int = 0
+) -> list[walk_forward.Origin]:
     return walk_forward.walk_forward(
         samples, panel, QUICK.fit, what="account 1", weeks=weeks, least_days=14, lag_days=lag
     )

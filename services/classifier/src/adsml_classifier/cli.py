@@ -165,7 +165,10 @@ def evaluate(
         int, typer.Option(min=0, max=28, help="Trailing days whose leads are still coming in.")
     ] = 0,
     weeks: Annotated[
-        int, typer.Option(min=1, help="Weeks at the end to judge on, each by a model that knew only what came before.")
+        int,
+        typer.Option(
+            min=1, help="Weeks at the end to judge on, each by a model that knew only what came before."
+        ),
     ] = 4,
     plot: Annotated[
         Path | None,

@@ -44,7 +44,9 @@ def report_of(learned: Learned) -> dict[str, Any]:
 def plot_of(report: dict[str, Any]) -> str:
     """The report's calibration as SVG."""
     bins = [Bin(**one) for one in report["reliability"]]
-    return reliability_svg(bins, title=f"{report['samples_test']} answers, calibration error {report['ece']:.3f}")
+    return reliability_svg(
+        bins, title=f"{report['samples_test']} answers, calibration error {report['ece']:.3f}"
+    )
 
 
 def show(report: dict[str, Any]) -> None:
@@ -71,7 +73,11 @@ def show(report: dict[str, Any]) -> None:
             " to ".join(one["as_of"]),
             one["samples_train"],
             one["samples_test"],
-            *(f"{part[figure]:.3f}" for figure in ("weighted_f1", "macro_f1") for part in (one, one["persistence"])),
+            *(
+                f"{part[figure]:.3f}"
+                for figure in ("weighted_f1", "macro_f1")
+                for part in (one, one["persistence"])
+            ),
         )
         for one in report["by_origin"]
     ]

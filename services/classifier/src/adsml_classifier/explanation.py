@@ -102,7 +102,9 @@ def _margin(tier: Tier, days: int) -> Callable[[float], str]:
     def say(value: float) -> str:
         side = "above" if value >= 0 else "below"
         how = "clearly" if abs(value) >= 2 else "somewhat" if abs(value) >= 0.5 else "just"
-        return f"by its last {days} days, the leads to expect are {how} {side} what a {_TIER_WORDS[tier]} needs"
+        return (
+            f"by its last {days} days, the leads to expect are {how} {side} what a {_TIER_WORDS[tier]} needs"
+        )
 
     return say
 

@@ -286,4 +286,3 @@ def _steadiness(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSe
         "volatility_leads_7": volatility("leads"),
         "consistency_14": sums.ratio("lead_days", "delivery_days", 14),
     }
-

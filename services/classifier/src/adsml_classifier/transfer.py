@@ -82,7 +82,9 @@ class LevelStatistics:
 def statistics(x: npt.NDArray[np.float32], level: IntArray) -> dict[str, LevelStatistics]:
     """Statistics of every level that has rows."""
     return {
-        name: LevelStatistics.of(x[level == code]) for code, name in enumerate(LEVELS) if (level == code).any()
+        name: LevelStatistics.of(x[level == code])
+        for code, name in enumerate(LEVELS)
+        if (level == code).any()
     }
 
 

@@ -65,7 +65,7 @@ class ProphetMember:
             fold.design,
             features.priors(combinations, linear=True),
             warm_starts(combinations),
-            first_guess(fold.design, linear=True),
+            first_guess(fold.design, linear=True)[None],
             fold.ahead,
             out,
             np.empty(1),

@@ -185,7 +185,10 @@ def _header_below(source: TextSource) -> int | None:
     lines = io.StringIO(next(source.blocks(), ""))
     for number, line in enumerate(islice(lines, _PREAMBLE), start=1):
         for delimiter in DELIMITERS:
-            names = next(csv.reader([line], delimiter=delimiter), [])
+            try:
+                names = next(csv.reader([line], delimiter=delimiter), [])
+            except csv.Error:  # a line that is none, as a carriage return in its middle makes it
+                continue
             if headers.recognise(names) or {"entity_type", "entity_id"} <= {key(name) for name in names}:
                 return number
     return None
