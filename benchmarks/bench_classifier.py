@@ -30,7 +30,14 @@ from adsml_classifier.panel import Panel
 from adsml_classifier.rule import RuleSettings
 from adsml_classifier.scores import Bin
 from adsml_classifier.snapshots import Snapshots, SnapshotSettings
-from adsml_common.simulate import AccountSettings, RandomChanges, SimulatedAccount, demo, large, simulate_account
+from adsml_common.simulate import (
+    AccountSettings,
+    RandomChanges,
+    SimulatedAccount,
+    demo,
+    large,
+    simulate_account,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data"))
@@ -92,9 +99,12 @@ def accounts(kind: Callable[[int], SimulatedAccount], seeds: range) -> dict[str,
         account = kind(seed)
         panel = panel_of(account)
         learned = learn(panel, RECIPE, what=f"seed {seed}", final=False)
-        for origin in learned.origins:
-            answers.append((origin.fitted.model.probabilities(origin.split.holdout.x), origin.split.holdout))
-        held = answers[-len(learned.origins)][1].join([one for _, one in answers[1 - len(learned.origins) :]])
+        weeks = [
+            (one.fitted.model.probabilities(one.split.holdout.x), one.split.holdout)
+            for one in learned.origins
+        ]
+        answers += weeks
+        _, held = evaluation.pool(weeks)
         ceiling = known_to_an_oracle(account, panel, held)
         ceilings.append(ceiling)
         rows.append({"seed": seed, **figures(learned.judged), "ceiling": both(ceiling)})
@@ -151,7 +161,9 @@ def transfers(seeds: range) -> dict[str, Any]:
         rescaled = np.empty((len(asked), 4))
         for code, level in ((1, "adset"), (2, "ad")):
             mask = asked.level == code
-            rescaled[mask] = transfer.Carried(campaigns, levels[level], levels["campaign"]).probabilities(asked.x[mask])
+            rescaled[mask] = transfer.Carried(campaigns, levels[level], levels["campaign"]).probabilities(
+                asked.x[mask]
+            )
         answers = {
             "campaigns, features as they are": campaigns.probabilities(asked.x),
             "campaigns, rescaled by level": rescaled,
@@ -164,13 +176,17 @@ def transfers(seeds: range) -> dict[str, Any]:
         if still.any():
             part = asked.where(still)
             parts.setdefault("later: campaigns, rescaled", []).append((rescaled[still], part.label))
-            parts.setdefault("later: a model that saw them", []).append((later.probabilities(part.x), part.label))
+            parts.setdefault("later: a model that saw them", []).append(
+                (later.probabilities(part.x), part.label)
+            )
     out = {}
     for name, found in parts.items():
         probabilities, label = (np.concatenate(column) for column in zip(*found, strict=True))
         judged = scores.of_probabilities(label, probabilities)
         right = probabilities.argmax(axis=1) == label
-        discounted = scores.expected_calibration_error(right, transfer.CONFIDENCE_FACTOR * probabilities.max(axis=1))
+        discounted = scores.expected_calibration_error(
+            right, transfer.CONFIDENCE_FACTOR * probabilities.max(axis=1)
+        )
         out[name] = {**judged.as_dict(), "ece_discounted": discounted}
     return out
 
@@ -220,7 +236,9 @@ def answers_per_second(panel: Panel, model: TierModel) -> dict[str, float]:
         for most in (5, 0):
 
             def ask(count: int = count, most: int = most) -> None:
-                answering.answer(panel, keys[:count], as_of=as_of, model=model, settings=RULE, most_contributions=most)
+                answering.answer(
+                    panel, keys[:count], as_of=as_of, model=model, settings=RULE, most_contributions=most
+                )
 
             seconds = best_of(3, ask, times=20 if count == 1 else 2)
             out[f"answers_per_second_of_{count}_{'with' if most else 'without'}_reasons"] = count / seconds

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 
 from .accounts import days_of, frame_of, week_panel
 
-# The rest of the account, so large that one entity hardly moves its CPL of 10.
+# The rest of an account, so large that one entity hardly moves its CPL of 10.
 REST = ([10_000.0] * 7, [1000.0] * 7)
 LAST = np.array([6])
 
 
 def tier_of(spend: list[float], leads: list[float]) -> Tier:
-    panel = week_panel({"one": (spend, leads), "rest": REST})
+    # The rest brings the account's CPL to exactly 10.
+    rest = ([10_000.0 - one for one in spend], [1000.0 - one for one in leads])
+    panel = week_panel({"one": (spend, leads), "rest": rest})
     row = panel.rows_of([("adset", "one")])[0]
     return rule.TIERS[rule.tiers(panel, LAST, RuleSettings())[row, 0]]
 

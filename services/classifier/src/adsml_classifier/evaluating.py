@@ -103,7 +103,7 @@ def show(report: dict[str, Any]) -> None:
     bins = [
         (one["count"], f"{one['confidence']:.0%}", f"{one['accuracy']:.0%}") for one in report["reliability"]
     ]
-    columns = ("samples", "sure on average", "right")
-    table("How sure it was, and how often it was right", columns, bins, right=columns)
+    shown = ("samples", "sure on average", "right")
+    table("How sure it was, and how often it was right", shown, bins, right=shown)
     for note in report["notes"]:
         console.print(f"note: {note}")

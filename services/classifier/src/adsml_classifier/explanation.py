@@ -6,11 +6,11 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.domain.tiers import Tier
 
 from adsml_classifier import features
 from adsml_classifier.panel import FloatArray
 from adsml_classifier.rule import TIERS
-from adsml_common.domain.tiers import Tier
 
 _TIER_WORDS: Final[Mapping[Tier, str]] = {
     Tier.HIGH_PERFORMER: "high performer",

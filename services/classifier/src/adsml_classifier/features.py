@@ -7,16 +7,15 @@ A ratio over a window is a ratio of sums. Missing is NaN: cost per lead without 
 before, reach that the source does not tell. XGBoost sends a missing value down a branch of its own.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.domain.metrics import divide
 
 from adsml_classifier import rule
 from adsml_classifier.panel import BoolArray, FloatArray, IntArray, Panel
-from adsml_common.domain.metrics import divide
 
 LOOKBACK_DAYS: Final = 28
 """No feature looks further back (the as-of day counted): what a store query has to fetch."""
@@ -168,7 +167,7 @@ class _Sums:
         return divide(self.account("spend", window), self.account("leads", window))
 
 
-_Columns = Mapping[str, FloatArray]
+_Columns = dict[str, FloatArray]
 
 
 def _efficiency(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSettings) -> _Columns:

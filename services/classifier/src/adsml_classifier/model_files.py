@@ -21,6 +21,7 @@ from adsml_classifier.transfer import Carried, LevelStatistics
 
 MODEL_TYPE: Final = "tier_xgboost"
 _MODEL, _TWIN, _FACTS = "model.ubj", "twin.ubj", "facts.json"
+_OBJECT: Final = b"{"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,9 @@ def from_files(files: Mapping[str, bytes]) -> StoredModel:
 
 
 def _booster(data: bytes) -> xgboost.Booster:
+    # XGBoost ends the process on an empty buffer, and guesses at formats of its own on other first bytes.
+    if data[:1] != _OBJECT:
+        raise ValueError("not a UBJSON object")
     booster = xgboost.Booster()
     booster.load_model(bytearray(data))
     # One row does not get faster by more threads, and rows of many callers run side by side.

@@ -30,6 +30,8 @@ SIZED: Final[tuple[str, ...]] = (
 
 _COLUMNS: Final = np.array([features.NAMES.index(name) for name in SIZED])
 _SMALLEST_SPREAD: Final = 0.05
+# On the scale of log(1 + x): beyond any entity, and within the reach of a float.
+_LARGEST: Final = 20.0
 _TOP: Final = LEVELS[0]
 
 
@@ -198,5 +200,5 @@ def rescale(
     """
     out = x.copy()
     place = (np.log1p(x[:, _COLUMNS].astype(np.float64)) - source.middle) / source.spread
-    out[:, _COLUMNS] = np.expm1(np.maximum(place * target.spread + target.middle, 0.0))
+    out[:, _COLUMNS] = np.expm1(np.clip(place * target.spread + target.middle, 0.0, _LARGEST))
     return out

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from adsml_classifier import evaluation, learning, snapshots
-from adsml_classifier.learning import Fitted, FitSettings
+from adsml_classifier.learning import FitSettings, Fitted
 from adsml_classifier.panel import Panel
 from adsml_classifier.snapshots import HORIZON_DAYS, Snapshots, Split
 
