@@ -66,7 +66,7 @@ class LocalLauncher:
     name = "local"
     default_shards = 1
 
-    def reference(self, job: str, request_id: str) -> str:  # noqa: ARG002 - others name jobs by them
+    def reference(self, job: str, request_id: str) -> str:
         """Nothing that would mean something on another machine."""
         return ""
 
