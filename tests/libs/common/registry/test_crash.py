@@ -11,8 +11,8 @@ from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
 from support import crashing, racing
-from support.models import NAME, activated, value_of
 from support.forked import finish, start
+from support.models import NAME, activated, value_of
 
 # Up to and including the commit of the activation, the version before serves.
 POINTS = {

@@ -38,8 +38,8 @@ from adsml_common.training.records import (
 from adsml_common.training.runs import TrainingRuns
 from rich.console import Console
 from support import jobs
-from support.jobs import JOB, PACE, double, items
 from support.forked import finish, start
+from support.jobs import JOB, PACE, double, items
 from support.proxy import Cable
 
 TRAINED = ItemResult(ItemStatus.TRAINED)
