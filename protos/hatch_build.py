@@ -53,8 +53,8 @@ class ProtocBuildHook(BuildHookInterface[Any]):
     def finalize(
         self,
         version: str,
-        build_data: dict[str, Any],  # noqa: ARG002  # the hook's interface
-        artifact_path: str,  # noqa: ARG002
+        build_data: dict[str, Any],  # the hook's interface
+        artifact_path: str,
     ) -> None:
         """Remove what was generated for a wheel; it is in the wheel now."""
         if version != "editable":

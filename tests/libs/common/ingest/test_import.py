@@ -1,7 +1,6 @@
 """The import into a real database, SQLite and PostgreSQL alike."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -103,7 +102,7 @@ def test_skip_loads_all_good_rows_and_writes_out_the_others(store: MetricStore, 
     # The lines are as they were, in front of the reason.
     originals = [broken[4], broken[7], broken[9], lines[12], lines[-1]]
     assert sorted(line.split(',"line ')[0] for line in rest) == sorted(originals)
-    assert f"line 5: spend 'many' is not a number" in rejected.read_text()
+    assert "line 5: spend 'many' is not a number" in rejected.read_text()
 
 
 def test_mended_rejects_can_be_imported(store: MetricStore, tmp_path: Path) -> None:
@@ -260,7 +259,7 @@ def test_nothing_is_left_in_the_temporary_directory(tmp_path: Path, monkeypatch:
     path.write_text(HEADER + "x\n")
     with pytest.raises(InvalidInput):
         import_files([path], config_id=1, store=None)
-    assert os.listdir(tmp_path / "t") == []
+    assert list((tmp_path / "t").iterdir()) == []
 
 
 def test_order_of_rows_and_files_does_not_matter(tmp_path: Path) -> None:

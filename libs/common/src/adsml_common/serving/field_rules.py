@@ -41,7 +41,7 @@ class Rule(Protocol):
 class Free:
     """Anything goes: a boolean, a seed."""
 
-    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:  # noqa: ARG002
+    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:
         """Nothing to check."""
         return _nothing
 
@@ -59,7 +59,7 @@ class Number:
     zero: bool = False
     required: bool = False
 
-    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:  # noqa: ARG002
+    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:
         """Check the bounds."""
         name, low, high, above, zero = field.name, self.low, self.high, self.above, self.zero
         presence, required = field.has_presence, self.required
@@ -93,7 +93,7 @@ class Text:
     most: int
     lines: bool = False
 
-    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:  # noqa: ARG002
+    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:
         """Check length and characters."""
         name = field.name
         each = _text_problem(self.least, self.most, lines=self.lines)
@@ -112,7 +112,7 @@ class Texts:
     most: int
     length: int
 
-    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:  # noqa: ARG002
+    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:
         """Check number, length and characters."""
         name, most = field.name, self.most
         each = _text_problem(1, self.length, lines=False)
@@ -138,7 +138,7 @@ class Numbers:
     most: int
     low: int
 
-    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:  # noqa: ARG002
+    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:
         """Check number and bound."""
         name, most, low = field.name, self.most, self.low
 
@@ -165,7 +165,7 @@ class Word:
     required: bool = False
     refused: tuple[str, ...] = ()
 
-    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:  # noqa: ARG002
+    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:
         """Check that the number has a name."""
         name = field.name
         kind = _enum(field)
@@ -186,7 +186,7 @@ class Words:
 
     refused: tuple[str, ...] = ()
 
-    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:  # noqa: ARG002
+    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:
         """Check that each number has a name and comes once."""
         name = field.name
         kind = _enum(field)
@@ -237,7 +237,7 @@ class Days:
 
     most: int
 
-    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:  # noqa: ARG002
+    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:
         """Check number and days."""
         name, most = field.name, self.most
         each = _day_problem(None)
@@ -314,7 +314,7 @@ class Rows:
     least: int
     most: int
 
-    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:  # noqa: ARG002
+    def compile(self, field: FieldDescriptor, compiler: Compiler) -> Check:
         """Check the number."""
         name, least, most = field.name, self.least, self.most
 

@@ -155,7 +155,7 @@ class HealthService:
             await refuse(context, status_of(error))
         return _response(serving).SerializeToString()
 
-    async def _list(self, _: bytes, context: ServicerContext) -> bytes:  # noqa: ARG002
+    async def _list(self, _: bytes, context: ServicerContext) -> bytes:
         """The status of every name."""
         response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]  # newer than the stubs
         for name, serving in self._board.statuses().items():

@@ -35,14 +35,14 @@ class Tracing(Protocol):
 class PassedOn:
     """Begins no spans; the caller's trace context is passed on as it came."""
 
-    def begin(self, call: CallContext, method: Method) -> None:  # noqa: ARG002
+    def begin(self, call: CallContext, method: Method) -> None:
         """Note the caller's trace."""
         traceparent = call.metadata.get("traceparent")
         if traceparent is not None and (match := _TRACEPARENT.fullmatch(traceparent)):
             call.trace_id = match.group(1)
             call.traceparent = traceparent
 
-    def active(self, call: CallContext, work: Callable[[], T]) -> Callable[[], T]:  # noqa: ARG002
+    def active(self, call: CallContext, work: Callable[[], T]) -> Callable[[], T]:
         """`work` itself."""
         return work
 

@@ -1,0 +1,117 @@
+"""One account from its daily rows to a model with its figures and the gate's decision."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import pandas as pd
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import InsufficientHistory
+
+from adsml_classifier import gate
+from adsml_classifier.candidate import ALL_LEVELS, Learned, Recipe, incumbent_scores, learn
+from adsml_classifier.gate import Decision, Incumbent
+from adsml_classifier.labels import Judgement, LabelMode
+from adsml_classifier.model_files import StoredModel
+from adsml_classifier.panel import Panel
+
+MIN_CAMPAIGNS: Final = 10
+"""Campaigns that the model for new entities is learnt from alone; with fewer it is learnt from all levels."""
+
+
+@dataclass(frozen=True)
+class AccountResult:
+    """A candidate and what the gate says of it.
+
+    Attributes
+    ----------
+    stored
+        What goes into the registry.
+    parameters, metrics
+        For the registry.
+    decision
+        Whether it may serve, and why.
+    samples
+        Samples it learnt from.
+    first, last
+        Days it learnt from.
+    """
+
+    stored: StoredModel
+    parameters: dict[str, Any]
+    metrics: dict[str, Any]
+    decision: Decision
+    samples: int
+    first: date
+    last: date
+
+
+def train_account(
+    frame: pd.DataFrame,
+    entities: pd.DataFrame,
+    recipe: Recipe,
+    *,
+    what: str,
+    judgements: Sequence[Judgement] = (),
+    incumbent: tuple[str, StoredModel] | None = None,
+    levels: Sequence[EntityType] = ALL_LEVELS,
+) -> AccountResult:
+    """Learn an account's model and decide whether it may serve.
+
+    Parameters
+    ----------
+    frame, entities
+        The account's daily rows, and its tree.
+    recipe
+        How.
+    what
+        Whose, for errors.
+    judgements
+        What people said.
+    incumbent
+        Name and bundle of the model that serves now.
+    levels
+        The entity types to learn from.
+
+    Raises
+    ------
+    InsufficientHistory
+        No rows, or too few samples; says what there is.
+    FailedPrecondition
+        All samples have one tier.
+    """
+    if frame.empty:
+        raise InsufficientHistory(what, had=0, needed=1, unit="daily rows")
+    panel = Panel.of(frame, entities=entities)
+    learned = learn(panel, recipe, what=what, judgements=judgements, levels=levels)
+    mode = recipe.snapshots.mode
+    decision = gate.decide(learned.judged, _against(learned, panel, incumbent), recipe.gate, mode=mode)
+    stored = StoredModel(learned.model, learned.measured, panel.day(learned.train_end), mode, tuple(levels))
+    return AccountResult(
+        stored=stored,
+        parameters={**learned.fitted.parameters(), "holdout_days": recipe.holdout_days},
+        metrics={**learned.metrics(), "label_mode": mode.value},
+        decision=decision,
+        samples=len(learned.samples),
+        first=panel.day(0),
+        last=panel.day(len(panel.days) - 1),
+    )
+
+
+def levels_for_new(frame: pd.DataFrame) -> tuple[EntityType, ...]:
+    """The levels that the model for new entities is learnt from."""
+    campaigns = frame.loc[frame["entity_type"] == EntityType.CAMPAIGN.value, "entity_id"].nunique()
+    return (EntityType.CAMPAIGN,) if campaigns >= MIN_CAMPAIGNS else ALL_LEVELS
+
+
+def _against(learned: Learned, panel: Panel, incumbent: tuple[str, StoredModel] | None) -> Incumbent | None:
+    if incumbent is None:
+        return None
+    name, stored = incumbent
+    outcome = stored.mode is LabelMode.OUTCOME
+    first = panel.day(int(learned.holdout.day.min()))
+    if stored.twin_until > first:
+        note = f"it learnt from days up to {stored.twin_until}, which the holdout from {first} has too"
+        return Incumbent(name, None, note, outcome)
+    return Incumbent(name, incumbent_scores(stored.twin, learned.holdout), outcome=outcome)

@@ -1,0 +1,86 @@
+"""`adsml evaluate classifier`: the honest report on somebody's own export, without server or database."""
+
+from pathlib import Path
+from typing import Any
+
+from adsml_common.cli.output import console, table
+from adsml_common.ingest import read_frame
+
+from adsml_classifier.candidate import Learned, Recipe, learn
+from adsml_classifier.panel import Panel
+from adsml_classifier.snapshots import SnapshotSettings
+
+
+def evaluate_files(data: Path, *, attribution_lag_days: int, holdout_days: int) -> dict[str, Any]:
+    """Train on the first days of an export and judge on the last.
+
+    Parameters
+    ----------
+    data
+        A file or directory that `adsml import` reads.
+    attribution_lag_days, holdout_days
+        As of `SnapshotSettings` and `Recipe`.
+
+    Raises
+    ------
+    InvalidInput
+        The export can't be read; names file, line and cure.
+    InsufficientHistory
+        Too few samples; says what there is.
+    """
+    frame, entities = read_frame([data])
+    recipe = Recipe(
+        snapshots=SnapshotSettings(attribution_lag_days=attribution_lag_days), holdout_days=holdout_days
+    )
+    learned = learn(Panel.of(frame, entities=entities), recipe, what=data.name, final=False)
+    return report_of(learned)
+
+
+def report_of(learned: Learned) -> dict[str, Any]:
+    """What is printed with ``--json``."""
+    return {**learned.metrics(), "parameters": learned.fitted.parameters()}
+
+
+def show(report: dict[str, Any]) -> None:
+    """The report as tables."""
+    rows = [
+        (name, f"{part['weighted_f1']:.3f}", f"{part['macro_f1']:.3f}")
+        for name, part in (
+            ("model", report),
+            ("persistence (last week's tier again)", report["persistence"]),
+            ("rule (persistence and its trend step)", report["rule"]),
+        )
+    ]
+    first, last = report["test_as_of"]
+    table(
+        f"The tier of the next 7 days, as of {first} to {last}: {report['samples_test']} samples, "
+        f"learnt from {report['samples_train']} before",
+        ("", "weighted F1", "macro F1"),
+        rows,
+        right=("weighted F1", "macro F1"),
+    )
+    console.print(f"expected calibration error: {report['ece']:.3f}")
+    levels = [
+        (
+            level,
+            part["samples"],
+            *(f"{part[who]['weighted_f1']:.3f}" for who in ("model", "persistence", "rule")),
+        )
+        for level, part in report["by_entity_type"].items()
+    ]
+    table("Weighted F1 by level", ("level", "samples", "model", "persistence", "rule"), levels,
+          right=("samples", "model", "persistence", "rule"))  # fmt: skip
+    tiers = report["confusion"]["tiers"]
+    table(
+        "Truth by row, answer by column",
+        ("", *tiers),
+        [(tier, *row) for tier, row in zip(tiers, report["confusion"]["truth_by_prediction"], strict=True)],
+        right=tiers,
+    )
+    bins = [
+        (one["count"], f"{one['confidence']:.0%}", f"{one['accuracy']:.0%}") for one in report["reliability"]
+    ]
+    columns = ("samples", "sure on average", "right")
+    table("How sure it was, and how often it was right", columns, bins, right=columns)
+    for note in report["notes"]:
+        console.print(f"note: {note}")

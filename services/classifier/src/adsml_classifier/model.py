@@ -1,0 +1,59 @@
+"""A trained classifier: features in, calibrated probabilities of the four tiers out."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import xgboost
+
+from adsml_classifier import features
+from adsml_classifier.calibration import Calibration
+from adsml_classifier.panel import FloatArray
+from adsml_classifier.rule import TIERS
+
+FeatureMatrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TierModel:
+    """A booster with the map that calibrates it.
+
+    Attributes
+    ----------
+    booster
+        ``multi:softprob`` over the tiers, from best to worst.
+    calibration
+        From its margins to probabilities.
+    absent
+        Tiers that training never saw: they can't be told from the others and get probability 0.
+    """
+
+    booster: xgboost.Booster
+    calibration: Calibration
+    absent: tuple[int, ...] = ()
+
+    def margins(self, x: FeatureMatrix) -> FloatArray:
+        """Scores in log-odds up to a constant, shape (rows, 4); minus infinity for an absent tier."""
+        # inplace_predict takes the array as it is: no DMatrix, whose making costs more than a row's prediction.
+        z = np.asarray(self.booster.inplace_predict(x, predict_type="margin"), dtype=np.float64)
+        z = z.reshape(len(x), len(TIERS))
+        z[:, list(self.absent)] = -np.inf
+        return z
+
+    def probabilities(self, x: FeatureMatrix) -> FloatArray:
+        """Calibrated probabilities, shape (rows, 4), tiers from best to worst."""
+        return self.calibration(self.margins(x))
+
+    def contributions(self, x: FeatureMatrix) -> FloatArray:
+        """Exact TreeSHAP values (Lundberg et al. 2020), shape (rows, 4, features + 1), the last the base value.
+
+        In log-odds before calibration: they sum to the margin of each tier.
+        """
+        matrix = xgboost.DMatrix(x, feature_names=list(features.NAMES))
+        return np.asarray(self.booster.predict(matrix, pred_contribs=True), dtype=np.float64)
+
+    @cached_property
+    def trees(self) -> int:
+        """Number of boosting rounds (each one tree per tier)."""
+        return int(self.booster.num_boosted_rounds())

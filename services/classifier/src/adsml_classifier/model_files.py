@@ -1,0 +1,107 @@
+"""Trained models as files and back: boosters as UBJSON, everything else as JSON; no pickle.
+
+A bundle holds the model that serves and its twin that never saw the holdout. The twin is what the gate compares a
+later candidate with: the model that serves has learnt from days that a candidate may be judged on.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import xgboost
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import ArtifactCorrupt
+
+from adsml_classifier import calibration, features
+from adsml_classifier.labels import LabelMode
+from adsml_classifier.model import TierModel
+
+MODEL_TYPE: Final = "tier_xgboost"
+_MODEL, _TWIN, _FACTS = "model.ubj", "twin.ubj", "facts.json"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What a bundle holds.
+
+    Attributes
+    ----------
+    model
+        The one that serves.
+    twin
+        Its twin that never saw the holdout.
+    twin_until
+        The last day that the twin's labels looked at.
+    mode
+        Where its labels came from.
+    trained_on
+        The levels it learnt from.
+    """
+
+    model: TierModel
+    twin: TierModel
+    twin_until: date
+    mode: LabelMode
+    trained_on: tuple[EntityType, ...]
+
+
+def to_files(stored: StoredModel) -> dict[str, bytes]:
+    """The files of a bundle."""
+    facts = {
+        "features": list(features.NAMES),
+        "calibration": stored.model.calibration.as_dict(),
+        "absent": list(stored.model.absent),
+        "twin_absent": list(stored.twin.absent),
+        "twin_until": stored.twin_until.isoformat(),
+        "label_mode": stored.mode.value,
+        "trained_on": [level.value for level in stored.trained_on],
+    }
+    return {
+        _MODEL: bytes(stored.model.booster.save_raw("ubj")),
+        _TWIN: bytes(stored.twin.booster.save_raw("ubj")),
+        _FACTS: json.dumps(facts, sort_keys=True).encode(),
+    }
+
+
+def from_files(files: Mapping[str, bytes]) -> StoredModel:
+    """Read what `to_files` wrote.
+
+    Raises
+    ------
+    ArtifactCorrupt
+        A file is missing or is something else, or the model learnt from other features than this version computes.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(files[_FACTS])
+        known = calibration.from_dict(facts["calibration"])
+        trained_on = tuple(EntityType(level) for level in facts["trained_on"])
+        until, mode = date.fromisoformat(facts["twin_until"]), LabelMode(facts["label_mode"])
+        absent, twin_absent = tuple(map(int, facts["absent"])), tuple(map(int, facts["twin_absent"]))
+        named = tuple(facts["features"])
+        boosters = [_booster(files[name]) for name in (_MODEL, _TWIN)]
+    except (KeyError, TypeError, ValueError, xgboost.core.XGBoostError) as error:
+        raise ArtifactCorrupt(f"not the files of a classifier ({type(error).__name__})") from None
+    if named != features.NAMES:
+        raise ArtifactCorrupt(
+            f"learnt from {len(named)} features that are not the {len(features.NAMES)} which this version computes; "
+            "retrain it"
+        )
+    if any(booster.num_features() != len(named) for booster in boosters):
+        raise ArtifactCorrupt(f"a booster does not take the {len(named)} features that the bundle names")
+    return StoredModel(
+        TierModel(boosters[0], known, absent),
+        TierModel(boosters[1], known, twin_absent),
+        until,
+        mode,
+        trained_on,
+    )
+
+
+def _booster(data: bytes) -> xgboost.Booster:
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(data))
+    # One row does not get faster by more threads, and rows of many callers run side by side.
+    booster.set_param({"nthread": 1})
+    return booster

@@ -1,0 +1,31 @@
+"""What the classifier service needs to know."""
+
+from adsml_common.serving.settings import ServingSettings
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+
+class ClassifierSettings(ServingSettings):
+    """Settings of the classifier service, ``ADSML_CLASSIFIER_...``; see `ServingSettings` for the others.
+
+    Attributes
+    ----------
+    attribution_lag_days
+        Trailing days whose leads are still coming in: the as-of day, where a caller names none, is that much
+        before the last stored day.
+    transfer_confidence_factor
+        What the confidence of a transferred answer is multiplied by.
+    poll_seconds
+        How often new versions of models are looked for.
+    models_in_memory, accounts_in_memory
+        How many models and accounts' recent days are kept.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ADSML_CLASSIFIER_")
+
+    port: int = Field(50051, ge=0, le=65535)
+    attribution_lag_days: int = Field(0, ge=0, le=28)
+    transfer_confidence_factor: float = Field(0.85, gt=0, le=1)
+    poll_seconds: float = Field(30.0, gt=0, le=3600)
+    models_in_memory: int = Field(256, ge=1)
+    accounts_in_memory: int = Field(32, ge=1)

@@ -1,0 +1,66 @@
+"""A stored simulated account, a trained registry, and a server on them."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+from adsml_classifier.candidate import Recipe
+from adsml_classifier.learning import FitSettings, Shape
+from adsml_classifier.naming import JOB
+from adsml_classifier.settings import ClassifierSettings
+from adsml_classifier.training import AccountTrainer, items_of
+from adsml_common.database import Database
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.simulate import AccountSettings, SimulatedAccount, simulate_account
+from adsml_common.simulate.storing import write_to_store
+from adsml_common.training.job import run_job
+from adsml_common.training.records import TrainingRun, run_id_of
+from adsml_common.training.runs import TrainingRuns
+
+LAST_DAY = date(2026, 3, 31)
+QUICK = Recipe(fit=FitSettings(shapes=(Shape(2, 20.0),), max_rounds=30, folds=2))
+"""One shape of trees and few rounds: these tests are about what is around the model."""
+
+
+@pytest.fixture(scope="session")
+def account() -> SimulatedAccount:
+    """An account of 4 campaigns, 15 ad sets and 45 ads over 90 days."""
+    return simulate_account(AccountSettings(last_day=LAST_DAY, days=90, config_id=1, name="tests"), seed=3)
+
+
+@pytest.fixture
+def stored(database: Database, account: SimulatedAccount) -> Database:
+    """A database that holds the account."""
+    write_to_store(account, database)
+    return database
+
+
+def train(
+    database: Database, registry: ModelRegistry, request_id: str, recipe: Recipe = QUICK
+) -> TrainingRun:
+    """Train the classifiers of every stored account."""
+    trainer = AccountTrainer(database, registry, run_id=run_id_of(JOB, request_id), recipe=recipe)
+    return run_job(JOB, items_of([1]), trainer, runs=TrainingRuns(database), request_id=request_id)
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> ClassifierSettings:
+    """Settings of a service on the same database and artifacts, on a free port."""
+    return ClassifierSettings(
+        ADSML_DATABASE_URL=database_url,
+        ADSML_ARTIFACT_URL=str(tmp_path / "artifacts"),
+        ADSML_CACHE_DIR=tmp_path / "server-cache",
+        port=0,
+        drain_wait_seconds=0,
+        poll_seconds=0.2,
+    )
+
+
+@pytest.fixture
+def service(settings: ClassifierSettings) -> Iterator[str]:
+    """The address of a running classifier service."""
+    from adsml_classifier.server import build
+
+    with build(settings).start() as server:
+        yield server.target
