@@ -222,11 +222,11 @@ class ModelLoader(Generic[T]):
 
     def _due(self, entry: _Entry[T]) -> bool:
         age = self._clock() - entry.checked_at
-        if entry.error is not None and isinstance(entry.error, Unavailable):
-            return age >= min(self._poll_seconds, _RETRY_SECONDS)
         # With a thread that refreshes, no caller has to wait for a registry unless that thread is stuck.
         if entry.loaded is not None and self._thread is not None:
             return age >= _STALE_POLLS * self._poll_seconds
+        if isinstance(entry.error, Unavailable):
+            return age >= min(self._poll_seconds, _RETRY_SECONDS)
         return age >= self._poll_seconds
 
     @staticmethod
@@ -320,24 +320,33 @@ class ModelLoader(Generic[T]):
     def _fall_back(
         self, name: str, present: Loaded[T] | None, active: ModelVersion, error: ArtifactCorrupt
     ) -> _Entry[T]:
-        def instead(model: T, version: ModelVersion) -> _Entry[T]:
-            told = Degradation(
-                f"model {active}", DegradationReason.CORRUPT, f"{error.message}; {version} was used instead"
-            )
-            self._count(fallbacks=1)
-            return _Entry(Loaded(model, version, (told,)), None, self._clock())
-
-        if present is not None:
-            return instead(present.model, present.version)
         try:
-            for version in self._registry.earlier(name, limit=_FALLBACKS):
-                try:
-                    return instead(self._read(version), version)
-                except ArtifactCorrupt as worse:
-                    _LOG.error("%s", worse.message)
+            found = self._earlier(name, present)
         except Unavailable as gone:
-            return _Entry(None, gone, self._clock())
-        return _Entry(None, error, self._clock())
+            if present is None:
+                return _Entry(None, gone, self._clock())
+            found = None
+        # What is in memory comes last: it may be the one that was rolled back from.
+        found = found or present
+        if found is None:
+            return _Entry(None, error, self._clock())
+        self._count(fallbacks=1)
+        told = Degradation(
+            f"model {active}",
+            DegradationReason.CORRUPT,
+            f"{error.message}; {found.version} was used instead",
+        )
+        return _Entry(Loaded(found.model, found.version, (told,)), None, self._clock())
+
+    def _earlier(self, name: str, present: Loaded[T] | None) -> Loaded[T] | None:
+        for version in self._registry.earlier(name, limit=_FALLBACKS):
+            if present is not None and present.version.sha256 == version.sha256:
+                return present
+            try:
+                return Loaded(self._read(version), version)
+            except ArtifactCorrupt as error:
+                _LOG.error("%s", error.message)
+        return None
 
     def _read(self, version: ModelVersion) -> T:
         bundle = self._registry.read(version)
