@@ -15,6 +15,7 @@ from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.registry_servicer import ModelRegistryServicer
 from adsml_common.serving.server import ServerBuilder
+from adsml_common.serving.training_wiring import add_training
 from adsml_common.settings import load_settings
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
@@ -31,6 +32,7 @@ from adsml_forecasting.settings import ForecastingSettings
 
 SERVICE = "adsml.forecasting.v1.ForecastingService"
 REGISTRY = "adsml.registry.v1.ModelRegistryService"
+JOBS = ("prophet", "ensemble-weights")
 
 
 class Workers:
@@ -100,7 +102,7 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
         drop_last_days=settings.drop_last_days,
         cached=settings.cached_forecasts,
     )
-    return (
+    builder = (
         ServerBuilder(settings)
         .add(grpc_pb.add_ForecastingServiceServicer_to_server, servicer, SERVICE)
         .add(
@@ -117,6 +119,8 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
         .on_drain(peers.close)
         .on_drain(workers.close)
     )
+    add_training(builder, database, jobs=JOBS)
+    return builder
 
 
 def serve() -> int:

@@ -76,6 +76,11 @@ class ServingSettings(Settings):
         Calls at once on one connection.
     readiness_seconds
         Between two runs of a readiness check.
+    launcher
+        Who does the work of a training run that is started here: ``local`` for a process of this machine,
+        ``kubernetes`` for a Job that ``adsml launcher`` makes, ``none``: none can be started.
+    launcher_shards
+        Into how many shards a run is split where the caller does not say and the launcher is ``kubernetes``.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_")
@@ -110,6 +115,8 @@ class ServingSettings(Settings):
     max_connection_age_seconds: float = Field(600.0, ge=1)
     max_concurrent_streams: int = Field(1024, ge=1)
     readiness_seconds: float = Field(5.0, gt=0, le=300)
+    launcher: Literal["local", "kubernetes", "none"] = "local"
+    launcher_shards: int = Field(16, ge=1, le=256)
 
     @model_validator(mode="after")
     def _belong_together(self) -> Self:

@@ -123,9 +123,8 @@ class Workers:
             if outcome is not None:
                 ended.append((self._at_work.pop(ready).done(), outcome))
         now = time.monotonic()
-        for worker in [one for one in self._at_work.values() if one.overdue is not None]:
-            if worker.overdue is not None and worker.overdue <= now:
-                ended.append((worker.item_in_work, self._killed(worker)))
+        late = [one for one in self._at_work.values() if one.overdue is not None and one.overdue <= now]
+        ended.extend((worker.item_in_work, self._killed(worker)) for worker in late)
         return ended
 
     def abandon(self) -> list[Item]:
