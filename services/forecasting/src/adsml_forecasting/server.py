@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 from adsml.forecasting.v1 import forecasting_service_pb2_grpc as grpc_pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
-from adsml_client import Connection, connect
+from adsml_client import Connection, Tls, connect
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
@@ -82,8 +82,11 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
     )
     workers = Workers(settings.batch_processes)
 
+    files = (settings.peers_ca_file, settings.peers_cert_file, settings.peers_key_file)
+    tls = Tls(*files) if any(files) else None
+
     def peer(target: str) -> Connection | None:
-        return connect(target, insecure=settings.peers_insecure) if target else None
+        return connect(target, tls=tls, insecure=settings.peers_insecure) if target else None
 
     peers = Peers(
         anomaly=peer(settings.anomaly_target),

@@ -29,6 +29,9 @@ class ServingSettings(Settings):
         `insecure`.
     metrics_host, metrics_port
         Where Prometheus reads, by plain HTTP; unset: nowhere, 0: a free port.
+    health_host, health_port
+        Where health alone is served without TLS, for probes that can't speak it (Kubernetes' own); unset:
+        nowhere but beside the services, 0: a free port.
     insecure
         Listen without TLS on any address: only where something in front ends TLS.
     tls_cert_file, tls_key_file
@@ -89,6 +92,8 @@ class ServingSettings(Settings):
     port: int = Field(50051, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=0, le=65535)
+    health_host: str = "127.0.0.1"
+    health_port: int | None = Field(None, ge=0, le=65535)
     insecure: bool = False
     tls_cert_file: FilePath | None = None
     tls_key_file: FilePath | None = None

@@ -16,14 +16,15 @@ from adsml_common.training.records import Item, ItemResult, RunStatus, TrainingR
 from adsml_common.training.runs import TrainingRuns
 
 _LOG = logging.getLogger(__name__)
+# Not "job", which Prometheus has for what it scrapes.
 _BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 _RECENT: Final = 50
 
-ITEMS: Final = Counter("adsml_training_items", "Items that ended in this process", ("job", "status"))
+ITEMS: Final = Counter("adsml_training_items", "Items that ended in this process", ("training", "status"))
 ITEM_SECONDS: Final = Histogram(
-    "adsml_training_item_seconds", "Seconds that an item took", ("job",), buckets=_BUCKETS
+    "adsml_training_item_seconds", "Seconds that an item took", ("training",), buckets=_BUCKETS
 )
-LEFT: Final = Gauge("adsml_training_items_left", "Items of this process' shard still to do", ("job",))
+LEFT: Final = Gauge("adsml_training_items_left", "Items of this process' shard still to do", ("training",))
 
 
 class MeteredProgress:
@@ -107,19 +108,19 @@ class RunWatch(Collector):
         success = GaugeMetricFamily(
             "adsml_training_last_success_timestamp_seconds",
             "When the last run that did all it could ended",
-            labels=("job",),
+            labels=("training",),
         )
         failed = GaugeMetricFamily(
-            "adsml_training_last_run_failed", "1 if the last run that ended left failures", labels=("job",)
+            "adsml_training_last_run_failed", "1 if the last run that ended left failures", labels=("training",)
         )
         items = GaugeMetricFamily(
-            "adsml_training_last_run_items", "Items of the last run that ended", labels=("job", "status")
+            "adsml_training_last_run_items", "Items of the last run that ended", labels=("training", "status")
         )
-        active = GaugeMetricFamily("adsml_training_runs_active", "Runs in progress", labels=("job",))
+        active = GaugeMetricFamily("adsml_training_runs_active", "Runs in progress", labels=("training",))
         heard = GaugeMetricFamily(
             "adsml_training_heartbeat_timestamp_seconds",
             "Last sign of life of a run in progress",
-            labels=("job",),
+            labels=("training",),
         )
         for job, found in self._found.items():
             going = [run for run in found if not run.status.ended]
