@@ -111,7 +111,7 @@ def tidy_csv(path: Path, frame: pd.DataFrame, parent: Mapping[str, str] | None =
 
 
 def insights_rows(account: Account) -> list[dict[str, Any]]:
-    """Rows as the Insights API gives them: numbers as text, leads among other actions, none where there are none."""
+    """Rows as the Insights API gives them: numbers as text, leads among other actions or absent."""
     found = []
     for index, row in enumerate(account.rows()):
         day = row["date"].strftime("%Y-%m-%d")

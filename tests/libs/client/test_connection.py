@@ -153,13 +153,28 @@ def test_nothing_else_is_retried_and_everything_is_typed(error, kind):
 
 def test_a_service_that_stays_down_is_not_asked_for_ever():
     built, calls = failing(domain.Unavailable("down"), 10_000)
-    retry = Retry(attempts=4, first_backoff_seconds=0.001, longest_backoff_seconds=0.002, budget=5)
+    retry = Retry(attempts=4, first_backoff_seconds=0.01, longest_backoff_seconds=0.01, budget=5)
     with built.start() as server, connect(server.target, retry=retry) as connection:
         for _ in range(20):
             with pytest.raises(errors.Unavailable):
                 connection.call(stub(connection).ListModels, pb.ListModelsRequest())
     # Without a budget there would be 80: four tries of each. With it, about five are retried.
     assert 20 <= len(calls) <= 30
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"attempts": 0},
+        {"attempts": 6},
+        {"first_backoff_seconds": 0.001},
+        {"first_backoff_seconds": 3.0},
+        {"budget": 0},
+    ],
+)
+def test_retries_that_grpc_would_not_do_are_refused(wrong):
+    with pytest.raises(ValueError, match="expected"):
+        Retry(**wrong)
 
 
 def test_rolling_back_is_never_sent_twice():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from adsml.classifier.v1 import classifier_service_pb2_grpc as pb_grpc
 from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2, tier_pb2
 from adsml.registry.v1 import registry_service_pb2 as registry_pb2
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from adsml.training.v1 import training_service_pb2 as training_pb2
+from adsml.training.v1 import training_service_pb2_grpc as training_grpc
+from adsml_classifier.settings import ClassifierSettings
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.models import ModelStatus
@@ -22,7 +26,7 @@ from adsml_common.simulate import SimulatedAccount
 from google.type import date_pb2
 from support.serving import eventually, refusal
 
-from .conftest import LAST_DAY, train
+from .conftest import LAST_DAY, QUICK, train
 
 ADSET = entity_pb2.ENTITY_TYPE_ADSET
 
@@ -195,7 +199,9 @@ def test_a_batch_without_or_with_too_many_subjects_is_refusal(stub: pb_grpc.Clas
 def test_a_damaged_artifact_is_refused_and_the_version_before_serves(
     stored: Database, trained: ModelRegistry, service: str, account: SimulatedAccount, tmp_path: Path
 ) -> None:
-    assert train(stored, trained, "second").exit_status == 0
+    # Other trees, so that the disk cache has no good copy of the same bytes under version 1.
+    other = replace(QUICK, fit=replace(QUICK.fit, seed=7))
+    assert train(stored, trained, "second", other).exit_status == 0
     second = trained.get("classifier/1", 2)
     if second.status is ModelStatus.READY:
         second = trained.activate("classifier/1", 2, actor="test", reason="serve it")
@@ -204,9 +210,11 @@ def test_a_damaged_artifact_is_refused_and_the_version_before_serves(
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
 
+    request = pb.ClassifyEntitiesRequest(subjects=[stored_subject(adset_ids(account)[0])])
     with grpc.insecure_channel(service) as channel:
         stub = pb_grpc.ClassifierServiceStub(channel)
-        request = pb.ClassifyEntitiesRequest(subjects=[stored_subject(adset_ids(account)[0])])
+        # The version in memory serves until the server learns of the new one.
+        eventually(lambda: stub.ClassifyEntities(request).results[0].classification.degradations)
         one = stub.ClassifyEntities(request).results[0].classification
     assert one.answered_by.model.version == 1
     [told] = one.degradations
@@ -272,7 +280,7 @@ def test_feedback_is_idempotent_and_a_new_word_replaces_the_old(
 def test_the_registry_is_served_beside(stub: pb_grpc.ClassifierServiceStub, service: str) -> None:
     with grpc.insecure_channel(service) as channel:
         listed = registry_grpc.ModelRegistryServiceStub(channel).ListModels(registry_pb2.ListModelsRequest())
-    assert {model.name for model in listed.models} == {"classifier/1", "classifier/1/global"}
+    assert {model.ref.name for model in listed.models} == {"classifier/1", "classifier/1/global"}
 
 
 @pytest.mark.usefixtures("trained", "stored")
@@ -300,3 +308,33 @@ def test_a_client_nobody_here_wrote_finds_its_way_by_reflection(
     assert answer["tier"].startswith("TIER_")
     assert answer["answeredBy"]["model"]["name"] == "classifier/1"
     assert answer["contributions"]
+
+
+def test_a_training_started_over_grpc_registers_models_once(
+    stub: pb_grpc.ClassifierServiceStub,
+    service: str,
+    settings: ClassifierSettings,
+    registry: ModelRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The process that trains reads its settings from the environment, as the service in production does.
+    for name in ("database_url", "artifact_url", "cache_dir"):
+        monkeypatch.setenv(f"ADSML_{name.upper()}", str(getattr(settings, name)))
+    request = training_pb2.StartTrainingRequest(
+        request_id="from-a-test",
+        job=training_pb2.TRAINING_JOB_CLASSIFIERS,
+        scope=training_pb2.TrainingScope(config_ids=[1]),
+    )
+    with grpc.insecure_channel(service) as channel:
+        training = training_grpc.TrainingServiceStub(channel)
+        started = training.StartTraining(request)
+        again = training.StartTraining(request)
+        assert again.run.run_id == started.run.run_id
+        asked = training_pb2.GetTrainingRunRequest(run_id=started.run.run_id)
+        done = (training_pb2.TRAINING_RUN_STATE_SUCCEEDED, training_pb2.TRAINING_RUN_STATE_FAILED)
+        eventually(lambda: training.GetTrainingRun(asked).run.state in done, within=240)
+        assert training.GetTrainingRun(asked).run.state == training_pb2.TRAINING_RUN_STATE_SUCCEEDED
+    assert {(one.name, one.version) for one in registry.list()} == {
+        ("classifier/1", 1),
+        ("classifier/1/global", 1),
+    }

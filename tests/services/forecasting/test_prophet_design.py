@@ -84,7 +84,7 @@ def test_folds_are_prophet_s(settings: ProphetSettings, rows: int, mode: Any) ->
     np.testing.assert_array_equal(fold.design.y, expected.y)
     np.testing.assert_array_equal(fold.design.t, expected.t)
     np.testing.assert_array_equal(fold.design.knots, expected.t_change)
-    # Prophet scales a fold's regressors after it scaled them for the whole history: the same but for rounding.
+    # Prophet scales a fold's regressors once scaled for the whole history: the same but for rounding.
     np.testing.assert_allclose(fold.design.x, expected.X, rtol=1e-12, atol=1e-14)
     assert fold.ahead.scale == model.y_scale
     priors = features.priors([combination], linear=True)

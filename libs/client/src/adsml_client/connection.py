@@ -88,6 +88,19 @@ class Retry:
     longest_backoff_seconds: float = 2.0
     budget: int = 100
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.attempts <= 5:
+            raise ValueError(f"attempts is {self.attempts}; expected 1 to 5, as gRPC allows")
+        # gRPC 1.85 never sends a retry whose wait, after jitter, comes to less than a millisecond: the call
+        # then hangs until its deadline.
+        if not 0.01 <= self.first_backoff_seconds <= self.longest_backoff_seconds:
+            raise ValueError(
+                f"waits are {self.first_backoff_seconds:g} to {self.longest_backoff_seconds:g} s; "
+                "expected at least 0.01 s, and the first not above the longest"
+            )
+        if not 1 <= self.budget <= 500:
+            raise ValueError(f"budget is {self.budget}; expected 1 to 500")
+
 
 def service_config(retry: Retry, *, health_checks: bool) -> dict[str, Any]:
     """GRPC's service config: round robin over all addresses, retries, health of each server.

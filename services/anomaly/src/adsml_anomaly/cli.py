@@ -63,10 +63,6 @@ def train_detectors(
         shard_index=shard_index,
         shard_count=shard_count,
         json_output=json_output,
-        parameters={
-            "entity_type": None if entity_type is None else entity_type.value,
-            "false_alarms_per_month": rate,
-        },
     )
 
 

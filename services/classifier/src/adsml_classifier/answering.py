@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from adsml_common.domain.errors import AdsmlError, FailedPrecondition, InsufficientHistory, NotFound
+from adsml_common.domain.errors import AdsmlError, FailedPrecondition, NotFound
 from adsml_common.domain.tiers import Tier
 
 from adsml_classifier import features, rule
@@ -125,8 +125,8 @@ def answer(
     -------
     list
         One answer per entity, in order, or why there is none: `NotFound` (no such entity in the panel),
-        `InsufficientHistory` (nothing delivered in the last 7 days), `FailedPrecondition` (no model and no
-        account to compare with).
+        `FailedPrecondition` (nothing delivered in the last 7 days; no model and no account to compare
+        with).
     """
     column = panel.column(as_of)
     out: list[Answer | AdsmlError] = [_not_found(key) for key in asked]
@@ -236,10 +236,11 @@ def _not_found(key: tuple[str, str]) -> NotFound:
     return NotFound(f"there is no {key[0]} {key[1]} with daily rows in the days looked at")
 
 
-def idle(key: tuple[str, str], as_of: date) -> InsufficientHistory:
+def idle(key: tuple[str, str], as_of: date) -> FailedPrecondition:
     """An entity that did nothing in its last week can't be classified."""
-    return InsufficientHistory(
-        f"{key[0]} {key[1]} (no delivery in the 7 days up to {as_of})", had=0, needed=1
+    return FailedPrecondition(
+        f"{key[0]} {key[1]} had no delivery in the 7 days up to {as_of}: there is nothing to classify it by",
+        metadata={"days_had": "0", "days_needed": "1"},
     )
 
 

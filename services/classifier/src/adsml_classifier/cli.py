@@ -1,5 +1,6 @@
 """The classifier's commands. Nothing heavy is imported before one of them runs."""
 
+from collections import Counter, defaultdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +14,9 @@ from adsml_common.domain.entities import EntityType
 if TYPE_CHECKING:
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
+
+
+_SHOWN = 10
 
 
 def _serve() -> int:
@@ -51,8 +55,9 @@ def train_classifiers(
     from adsml_classifier.candidate import Recipe  # noqa: PLC0415
     from adsml_classifier.labels import LabelMode  # noqa: PLC0415
     from adsml_classifier.learning import FitSettings  # noqa: PLC0415
+    from adsml_classifier.naming import JOB  # noqa: PLC0415
     from adsml_classifier.snapshots import SnapshotSettings  # noqa: PLC0415
-    from adsml_classifier.training import JOB, AccountTrainer, items_of  # noqa: PLC0415
+    from adsml_classifier.training import AccountTrainer, items_of  # noqa: PLC0415
 
     mode = LabelMode.SAME_WINDOW if same_window else LabelMode.OUTCOME
     recipe = Recipe(
@@ -70,11 +75,6 @@ def train_classifiers(
         shard_index=shard_index,
         shard_count=shard_count,
         json_output=json_output,
-        parameters={
-            "label_mode": mode.value,
-            "attribution_lag_days": attribution_lag_days,
-            "min_samples": min_samples,
-        },
     )
 
 
@@ -89,7 +89,7 @@ def classify(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="As of the end of this day.", show_default=False),
     ] = None,
-    reasons: Annotated[int, typer.Option(min=0, max=100, help="How many reasons to show for each.")] = 3,
+    reasons: Annotated[int, typer.Option(min=0, max=100, help="How many reasons to show for each.")] = 2,
     rules_only: Annotated[
         bool, typer.Option("--rules-only", help="By the rule, even where there is a model.")
     ] = False,
@@ -120,30 +120,39 @@ def classify(
 
 
 def _show(config_id: int, entity_type: EntityType, answers: list[dict[str, Any]]) -> None:
-    told = [one for one in answers if "tier" in one]
+    told = sorted(
+        (one for one in answers if "tier" in one), key=lambda one: (one["rank"], -(one["confidence"] or 0))
+    )
     rows = [
         (
             one["entity_id"],
-            one["tier"],
+            one["tier"].replace("_", " "),
             "" if one["confidence"] is None else f"{one['confidence']:.0%}",
             "no leads" if one["metrics"].get("cpl") is None else f"{one['metrics']['cpl']:.2f}",
-            f"{one['metrics'].get('leads', 0):g}",
-            one["model"],
-            "\n".join(reason["explanation"] for reason in one["contributions"]) or one["reason"],
+            "; ".join(reason["explanation"] for reason in one["contributions"]) or one["reason"],
         )
-        for one in sorted(told, key=lambda one: (one["rank"], -(one["confidence"] or 0)))
+        for one in told
     ]
     table(
         f"{entity_type.value}s of account {config_id}: the next 7 days",
-        (entity_type.value, "tier", "sure", "CPL 7d", "leads 7d", "answered by", "because"),
+        (entity_type.value, "tier", "sure", "CPL 7d", "because"),
         rows,
-        right=("sure", "CPL 7d", "leads 7d"),
+        right=("sure", "CPL 7d"),
     )
-    failed = [one for one in answers if "error" in one]
-    for one in failed[:10]:
-        console.print(f"{one['entity_id']}: {one['error']}", highlight=False, markup=False)
-    if len(failed) > 10:
-        console.print(f"and {len(failed) - 10} more without an answer; see --json")
+    by = Counter(one["model"] for one in told)
+    if by:
+        console.print(
+            "answered by: " + ", ".join(f"{name} ({count})" for name, count in by.items()), highlight=False
+        )
+    without: defaultdict[str, list[str]] = defaultdict(list)
+    for one in answers:
+        if "error" in one:
+            without[one["error"].replace(f"{entity_type.value} {one['entity_id']} ", "")].append(
+                one["entity_id"]
+            )
+    for why, ids in without.items():
+        shown = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
+        console.print(f"{len(ids)} without an answer ({why}): {shown}", highlight=False, markup=False)
     for line in sorted({text for one in told for text in one["degradations"]}):
         console.print(f"without: {line}", highlight=False, markup=False)
 

@@ -28,7 +28,6 @@ NAMES: Final[tuple[str, ...]] = (
     # efficiency: leads against what the money would have bought at the account's CPL
     "relative_cpl_7", "relative_cpl_14", "leads_per_100_7",
     "lead_index_3", "lead_index_7", "lead_index_14", "lead_index_28", "lead_index_recent",
-    "lead_index_28_now", "margin_high_now", "margin_moderate_now", "margin_low_now", "drift",
     "siblings_lead_index_7", "siblings_lead_index_28", "family_lead_index_28",
     # what the tiers ask for, in standard deviations
     "margin_high_14", "margin_moderate_14", "margin_low_14",
@@ -175,26 +174,21 @@ def _efficiency(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSe
     }
     expected_week = np.maximum(sums.expected_leads(_WEEK), settings.low)
     for window in (3, 7, 14, 28):
-        leads, expected = sums.of("leads", window), sums.expected_leads(window)
+        leads = sums.of("leads", window)
+        # A month is read at what leads cost the account now: the account's mix may have changed since, and the tier
+        # to come is measured against the account to come.
+        now = divide(sums.of("spend", window), sums.account_cpl(_WEEK))
+        expected = now if window == 28 else sums.expected_leads(window)
         out[f"lead_index_{window}"] = lead_index(leads, expected)
         if window in (7, 28):
             spent = sums.siblings("spend", window)
             siblings = lead_index(sums.siblings("leads", window), divide(spent, sums.account_cpl(window)))
             out[f"siblings_lead_index_{window}"] = siblings
         if window == 28:
-            out["family_lead_index_28"] = lead_index(
-                leads, expected, np.where(np.isnan(siblings), 1.0, siblings)
-            )
-        if window == 28:
-            out["drift"] = np.broadcast_to(divide(sums.account_cpl(7), sums.account_cpl(28)), leads.shape)
-            now = divide(sums.of("spend", window), sums.account_cpl(7))
-            out["lead_index_28_now"] = lead_index(leads, now)
-            out |= {
-                k.replace("_0", "_now"): v
-                for k, v in _margins(leads, now, expected_week, 0, settings).items()
-            }
+            own = sums.expected_leads(window)
+            out["family_lead_index_28"] = lead_index(leads, own, np.where(np.isnan(siblings), 1.0, siblings))
         if window in (14, 28):
-            out |= _margins(leads, expected, expected_week, window, settings)
+            out |= _margins(leads, now, expected_week, window, settings)
     return out
 
 

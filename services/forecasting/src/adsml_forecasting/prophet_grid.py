@@ -8,7 +8,17 @@ import numpy.typing as npt
 
 from adsml_forecasting.compiled import compiled
 from adsml_forecasting.prophet_newton import maximise
-from adsml_forecasting.prophet_posterior import Design, Fitted, Matrix, Prior, Vector, curvature, residuals
+from adsml_forecasting.prophet_posterior import (
+    Design,
+    Fitted,
+    Matrix,
+    Prior,
+    Vector,
+    copy,
+    curvature,
+    multiplies,
+    residuals,
+)
 from adsml_forecasting.prophet_settings import Combination
 
 # Far inside Stan's own (its Newton stops when the objective moves by less than 1e-8), so that two starts that
@@ -115,40 +125,44 @@ def fit_grid(
     design: Design,
     priors: Priors,
     starts: npt.NDArray[np.int64],
-    guess: Vector,
+    theta: Matrix,
     ahead: Ahead,
     forecasts: Matrix,
     log_posterior: Vector,
+    sigma: Vector,
     status: npt.NDArray[np.int64],
+    steps: npt.NDArray[np.int64],
 ) -> None:
-    """Fit every combination; write its forecast, log posterior and status.
+    """Fit every combination and forecast with it.
 
     Parameters
     ----------
     starts
         As of `warm_starts`.
-    guess
-        Where a chain starts, shape (P,).
+    theta
+        Where combinations without one to start from start; overwritten by the estimates
+        ``[m, k, delta, beta]``, shape (C, P).
     forecasts
-        Shape (C, h).
-    log_posterior, status
-        Shape (C,); status as in `prophet_newton`.
+        Where to write them, shape (C, h).
+    log_posterior, sigma, status, steps
+        Where to write what `maximise` returns, shape (C,).
     """
     n = design.t.shape[0]
-    size = guess.shape[0]
-    theta = np.empty((priors.tau.shape[0], size))
+    size = theta.shape[1]
     gram = np.empty((0, 0))  # shared by all additive combinations, made when the first comes
     for row in range(starts.shape[0]):
         c = starts[row, 0]
-        before = starts[row, 1]
-        theta[c] = theta[before] if before >= 0 else guess
+        if starts[row, 1] >= 0:
+            copy(theta[starts[row, 1]], theta[c])
         prior = Prior(
             priors.tau[c], priors.precision[c], priors.additive[c], priors.multiplicative[c], priors.linear
         )
-        if gram.shape[0] == 0 and not np.any(prior.multiplicative != 0.0):
+        if gram.shape[0] == 0 and not multiplies(prior):
             gram = np.empty((size, size))
             fitted = Fitted(np.empty(n), np.empty(n), np.empty(n))
-            residuals(guess, design, prior, fitted)
+            residuals(theta[c], design, prior, fitted)
             curvature(design, prior, fitted, False, gram)
-        log_posterior[c], _, status[c], _ = maximise(theta[c], design, prior, gram, TOLERANCE, ITERATIONS)
+        log_posterior[c], sigma[c], status[c], steps[c] = maximise(
+            theta[c], design, prior, gram, TOLERANCE, ITERATIONS
+        )
         forecast(theta[c], design.knots, ahead, prior, forecasts[c])

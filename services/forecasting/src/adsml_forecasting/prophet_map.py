@@ -13,25 +13,8 @@ import numpy as np
 from adsml_common.domain.errors import Violations
 
 from adsml_forecasting import prophet_newton
-from adsml_forecasting.prophet_grid import (
-    ITERATIONS,
-    TOLERANCE,
-    Ahead,
-    Priors,
-    first_guess,
-    fit_grid,
-    warm_starts,
-)
-from adsml_forecasting.prophet_posterior import (
-    SIGMA_PRECISION,
-    TREND_PRECISION,
-    Design,
-    Fitted,
-    Prior,
-    Vector,
-    residuals,
-)
-from adsml_forecasting.prophet_settings import GRID
+from adsml_forecasting.prophet_grid import Ahead, Priors, first_guess, fit_grid
+from adsml_forecasting.prophet_posterior import SIGMA_PRECISION, TREND_PRECISION, Design, Prior, Vector
 
 
 class MapStatus(StrEnum):
@@ -86,19 +69,20 @@ class MapEstimate:
     steps: int
 
 
-def _check(design: Design, prior: Prior) -> None:
+def _check(design: Design, prior: Prior, start: Vector | None) -> None:
     found = Violations()
     rows, regressors = design.x.shape
     if not len(design.y) == len(design.t) == rows >= 2:
-        found.add(
-            "design",
-            f"y, t and x have {len(design.y)}, {len(design.t)} and {rows} rows; expected the same, 2+",
-        )
+        lengths = f"{len(design.y)}, {len(design.t)} and {rows}"
+        found.add("design", f"y, t and x have {lengths} rows; expected the same number, at least 2")
     if len(design.knots) != len(design.starts):
         found.add("design.starts", f"has {len(design.starts)} entries for {len(design.knots)} knots")
     for name in ("precision", "additive", "multiplicative"):
         if len(getattr(prior, name)) != regressors:
             found.add(f"prior.{name}", f"has {len(getattr(prior, name))} entries for {regressors} regressors")
+    size = 2 + len(design.knots) + regressors
+    if start is not None and start.shape != (size,):
+        found.add("start", f"is of shape {start.shape}; expected ({size},)")
     if not (prior.tau > 0 and np.isfinite(prior.tau)):
         found.add("prior.tau", f"is {prior.tau}; expected a positive number")
     for name in ("y", "t", "knots", "x"):
@@ -124,36 +108,47 @@ def fit_map(design: Design, prior: Prior, *, start: Vector | None = None) -> Map
     InvalidInput
         Shapes that do not fit together, values that are not finite, a `tau` that is not positive.
     """
-    _check(design, prior)
-    theta = first_guess(design, linear=prior.linear) if start is None else np.array(start, np.float64)
-    log_posterior, sigma, status, steps = prophet_newton.maximise(
-        theta, design, prior, np.empty((0, 0)), TOLERANCE, ITERATIONS
+    _check(design, prior, start)
+    theta = np.empty((1, 2 + len(design.knots) + design.x.shape[1]))
+    theta[0] = first_guess(design, linear=prior.linear) if start is None else start
+    log_posterior, sigma = np.empty(1), np.empty(1)
+    status, steps = np.empty(1, np.int64), np.empty(1, np.int64)
+    priors = Priors(
+        np.array([prior.tau]),
+        prior.precision[None],
+        prior.additive[None],
+        prior.multiplicative[None],
+        prior.linear,
     )
-    knots = len(design.knots)
+    alone = np.array([[0, -1]], np.int64)
+    nothing = Ahead(np.empty(0), np.empty((0, design.x.shape[1])), 1.0, 0.0)
+    # By the same compiled function as the tuner: there is one to compile, and one to trust.
+    fit_grid(design, priors, alone, theta, nothing, np.empty((1, 0)), log_posterior, sigma, status, steps)
+    base = 2 + len(design.knots)
     return MapEstimate(
-        k=float(theta[1]),
-        m=float(theta[0]),
-        delta=theta[2 : 2 + knots],
-        beta=theta[2 + knots :],
-        sigma_obs=float(sigma),
-        log_posterior=float(log_posterior),
-        status=_STATUS[status],
-        steps=int(steps),
+        k=float(theta[0, 1]),
+        m=float(theta[0, 0]),
+        delta=theta[0, 2:base],
+        beta=theta[0, base:],
+        sigma_obs=float(sigma[0]),
+        log_posterior=float(log_posterior[0]),
+        status=_STATUS[int(status[0])],
+        steps=int(steps[0]),
     )
 
 
 def log_posterior(theta: Vector, sigma_obs: float, design: Design, prior: Prior) -> float:
-    """Stan's ``lp__`` at any coefficients ``[m, k, delta, beta]`` and any sigma."""
-    rows = len(design.y)
-    knots = len(design.knots)
-    fitted = Fitted(np.empty(rows), np.empty(rows), np.empty(rows))
-    ssr = residuals(np.asarray(theta, np.float64), design, prior, fitted)
-    trend, delta, beta = theta[:2], theta[2 : 2 + knots], theta[2 + knots :]
+    """Stan's ``lp__`` at any coefficients ``[m, k, delta, beta]`` and any sigma, as prophet.stan reads."""
+    base = 2 + len(design.knots)
+    m, k, delta, beta = theta[0], theta[1], theta[2:base], theta[base:]
+    trend = m + k * design.t + np.maximum(design.t[:, None] - design.knots, 0.0) @ delta
+    factor = 1.0 + design.x @ (prior.multiplicative * beta)
+    residual = design.y - trend * factor - design.x @ (prior.additive * beta)
     return float(
-        -rows * np.log(sigma_obs)
-        - 0.5 * ssr / sigma_obs**2
+        -len(design.y) * np.log(sigma_obs)
+        - 0.5 * (residual**2).sum() / sigma_obs**2
         - 0.5 * SIGMA_PRECISION * sigma_obs**2
-        - 0.5 * TREND_PRECISION * (trend**2).sum()
+        - 0.5 * TREND_PRECISION * (k**2 + m**2)
         - np.abs(delta).sum() / prior.tau
         - 0.5 * (prior.precision * beta**2).sum()
     )
@@ -171,25 +166,8 @@ def warm() -> float:
         Seconds it took.
     """
     began = time.perf_counter()
-    rows = 16
-    t = np.linspace(0.0, 1.0, rows)
-    x = np.ascontiguousarray(np.stack([np.sin(7.0 * t), np.cos(7.0 * t)], axis=1))
+    t = np.linspace(0.0, 1.0, 16)
     at = np.array([4, 8], np.int64)
-    design = Design(0.5 + 0.1 * np.cos(9.0 * t), t, t[at], at, x)
-    size = len(GRID)
-    times = np.array([[c.seasonality_mode == "multiplicative"] * 2 for c in GRID], np.float64)
-    priors = Priors(np.full(size, 0.05), np.ones((size, 2)), 1.0 - times, times, True)
-    fit_grid(
-        design,
-        priors,
-        warm_starts(GRID),
-        first_guess(design, linear=True),
-        Ahead(t[-2:], x[-2:], 1.0, 0.0),
-        np.empty((size, 2)),
-        np.empty(size),
-        np.empty(size, np.int64),
-    )
-    prior = Prior(0.05, np.ones(2), np.ones(2), np.zeros(2), True)
-    estimate = fit_map(design, prior)
-    log_posterior(np.zeros(6), estimate.sigma_obs, design, prior)
+    design = Design(np.cos(9.0 * t), t, t[at], at, np.stack([np.sin(7.0 * t), np.cos(7.0 * t)], axis=1))
+    fit_map(design, Prior(0.05, np.ones(2), np.array([1.0, 0.0]), np.array([0.0, 1.0]), True))
     return time.perf_counter() - began

@@ -28,7 +28,9 @@ from adsml_forecasting.prophet_posterior import (
     Matrix,
     Prior,
     Vector,
+    copy,
     curvature,
+    multiplies,
     negative_log_posterior,
     noise_variance,
     residuals,
@@ -159,8 +161,8 @@ def _step(
         if not convex and variance > SMALLEST_SIGMA * SMALLEST_SIGMA:
             concave = 2.0 / (variance * variance * (8.0 * variance + n))
         _model(work.cross, work.slope, variance, concave, prior, work.hessian)
-        work.target[:] = theta
-        work.model_gradient[:] = work.gradient
+        copy(theta, work.target)
+        copy(work.gradient, work.model_gradient)
         if not minimise_sparse_quadratic(
             work.hessian, work.model_gradient, 1.0 / prior.tau, smooth, 2, last, convex, work.target
         ):
@@ -171,7 +173,7 @@ def _step(
             theta, value, promise, 0 if last_step else _HALVINGS, design, prior, work
         )
         if moved:
-            theta[:] = work.trial
+            copy(work.trial, theta)
         else:
             new_value, new_ssr = value, ssr
             residuals(theta, design, prior, work.fitted)
@@ -209,13 +211,16 @@ def maximise(
     n = design.t.shape[0]
     size = theta.shape[0]
     base = 2 + design.knots.shape[0]
-    bilinear = bool(np.any(prior.multiplicative != 0.0))
+    bilinear = multiplies(prior)
     smooth = _smooth_coefficients(size, base, prior.linear)
     if not prior.linear:
-        theta[1:base] = 0.0  # not in a flat model, so their priors alone say where they are
+        for j in range(1, base):  # not in a flat model, so their priors alone say where they are
+            theta[j] = 0.0
+    # Where nothing multiplies the trend, J'J is the same wherever theta is.
+    shared = not bilinear and gram.shape[0] > 0
     work = _Work(
         Fitted(np.empty(n), np.empty(n), np.empty(n)),
-        np.empty((size, size)),
+        gram if shared else np.empty((size, size)),
         np.empty((size, size)),
         np.empty(size),
         np.empty(size),
@@ -225,9 +230,7 @@ def maximise(
     )
     ssr = residuals(theta, design, prior, work.fitted)
     value = negative_log_posterior(theta, ssr, n, prior)
-    if not bilinear and gram.shape[0] > 0:
-        work.cross[:] = gram
-    elif not bilinear:  # the same wherever theta is
+    if not bilinear and not shared:
         curvature(design, prior, work.fitted, False, work.cross)
     status = ITERATION_LIMIT
     steps = 0

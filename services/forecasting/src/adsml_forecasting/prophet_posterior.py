@@ -103,6 +103,22 @@ class Fitted(NamedTuple):
 
 
 @compiled
+def copy(source: Vector, target: Vector) -> None:
+    """Copy element by element; compiling an array assignment takes seconds, for its message about shapes."""
+    for i in range(source.shape[0]):
+        target[i] = source[i]
+
+
+@compiled
+def multiplies(prior: Prior) -> bool:
+    """Whether any regressor multiplies the trend."""
+    found = False
+    for j in range(prior.multiplicative.shape[0]):
+        found = found or prior.multiplicative[j] != 0.0
+    return found
+
+
+@compiled
 def noise_variance(ssr: float, n: int) -> float:
     """The variance that maximises the posterior at a given sum of squared residuals over `n` rows."""
     # The root of 4 v^2 + n v - ssr, written so that nothing cancels.
@@ -165,7 +181,8 @@ def score(design: Design, prior: Prior, fitted: Fitted, out: Vector) -> None:
     additive, multiplicative = prior.additive, prior.multiplicative
     trend, factor, residual = fitted
     beta = out[2 + knots.shape[0] :]
-    beta[:] = 0.0
+    for j in range(x.shape[1]):
+        beta[j] = 0.0
     end = t.shape[0]
     origin = t[end - 1]
     sum_0 = sum_1 = 0.0  # of factor * residual, and of that times (t - origin), over rows from `end` on

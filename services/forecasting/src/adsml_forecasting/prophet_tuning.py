@@ -123,9 +123,10 @@ def forecast_folds(
         if fold.constant:
             ahead[:] = history.y[0]
         else:
-            status = np.empty(size, np.int64)
             guess = first_guess(fold.design, linear=linear)
-            fit_grid(fold.design, priors, starts, guess, fold.ahead, ahead, value, status)
+            theta = np.tile(guess, (size, 1))
+            sigma, status, steps = np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64)
+            fit_grid(fold.design, priors, starts, theta, fold.ahead, ahead, value, sigma, status, steps)
             not_converged += int((status == ITERATION_LIMIT).sum())
         used.append(int(cutoff))
         ends.append((int(rows), int(end)))

@@ -150,7 +150,8 @@ def minimise_sparse_quadratic(
     step = np.empty(size)
     n_smooth = smooth.shape[0]
     active = n_smooth
-    order[:n_smooth] = smooth
+    for a in range(n_smooth):
+        order[a] = smooth[a]
     for j in range(first, last):
         if x[j] != 0.0:
             sign[j] = math.copysign(1.0, x[j])
@@ -182,7 +183,8 @@ def minimise_sparse_quadratic(
             if length == 0.0:
                 barred[j] = True  # let in and out again at once: rounding, not descent
             active -= 1
-            order[leaving:active] = order[leaving + 1 : active + 1].copy()
+            for a in range(leaving, active):
+                order[a] = order[a + 1]
             factored = leaving
             continue
         entering = _most_violating(gradient, penalty, sign, barred, first, last)

@@ -24,7 +24,8 @@ REPORTS = {
         "Flu shots – Search;05.03.2026;1.250,50;48.000;21.000;960;41\n"
     ),
     "Spanish": (
-        "Nombre de la campaña;Día;Importe gastado (EUR);Impresiones;Alcance;Clics (todos);Clientes potenciales\n"
+        "Nombre de la campaña;Día;Importe gastado (EUR);Impresiones;Alcance;Clics (todos);"
+        "Clientes potenciales\n"
         "Flu shots – Search;2026-03-05;1.250,50;48.000;21.000;960;41\n"
     ),
     "Portuguese": (
@@ -117,7 +118,11 @@ def test_totals_of_a_report_with_start_and_end(tmp_path: Path) -> None:
     header = (
         "Campaign name,Reporting starts,Reporting ends,Amount spent (EUR),Impressions,Link clicks,Leads\n"
     )
-    rows = "Spring,2026-03-01,2026-03-01,1,9,2,1\nTotal,2026-03-01,2026-03-31,6,27,6,3\n,2026-03-01,2026-03-31,6,27,6,3\n"
+    rows = (
+        "Spring,2026-03-01,2026-03-01,1,9,2,1\n"
+        "Total,2026-03-01,2026-03-31,6,27,6,3\n"
+        ",2026-03-01,2026-03-31,6,27,6,3\n"
+    )
     assert _read(tmp_path / "r.csv", header + rows)["spend"].tolist() == [1.0]
 
 
@@ -179,9 +184,14 @@ def test_a_breakdown_beside_its_total_says_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("indicator", "leads"),
-    [("actions:lead", 4.0), ("actions:onsite_conversion.lead_grouped", 4.0), ("actions:link_click", 0.0), ("", 0.0),
-     ("On-Facebook leads", 4.0)],
-)  # fmt: skip
+    [
+        ("actions:lead", 4.0),
+        ("actions:onsite_conversion.lead_grouped", 4.0),
+        ("On-Facebook leads", 4.0),
+        ("actions:link_click", 0.0),
+        ("", 0.0),
+    ],
+)
 def test_results_are_leads_where_their_indicator_says_so(
     indicator: str, leads: float, tmp_path: Path
 ) -> None:

@@ -37,7 +37,7 @@ def test_of_two_syncs_the_later_counts(early: Any, late: Any, late_first: bool, 
 def test_one_sync_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     at = "2026-03-09T10:00:00.000Z"
     path = _airbyte(tmp_path / "sync.jsonl", (at, {**ROW, "spend": "1.00"}), (at, {**ROW, "spend": "2.00"}))
-    with pytest.raises(InvalidInput, match="line 2: .* has spend 2 here and spend 1 in line 1"):
+    with pytest.raises(InvalidInput, match=r"line 2: .* has spend 2 here and spend 1 in line 1"):
         read_frame(path)
 
 
@@ -137,7 +137,8 @@ def _action(
     [
         ([_action("lead", 3), _action("onsite_conversion.lead_grouped", 1, index=1),
           _action("offsite_conversion.fb_pixel_lead", 2, index=2)], 3.0),
-        ([_action("onsite_conversion.lead_grouped", 1), _action("offsite_conversion.fb_pixel_lead", 2, index=1)], 3.0),
+        ([_action("onsite_conversion.lead_grouped", 1),
+          _action("offsite_conversion.fb_pixel_lead", 2, index=1)], 3.0),
         # Action breakdowns list a type several times, told apart by their index.
         ([_action("lead", 3), _action("lead", 2, index=1)], 5.0),
         # Synced again, the last value counts.
@@ -172,7 +173,7 @@ def test_actions_without_a_day_are_left_out_and_said(tmp_path: Path) -> None:
     ],
 )
 def test_bad_actions_name_their_line(rows: list[list[Any]], said: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=f"basic_ad_actions.csv, line {1 + len(rows)}: {said}"):
+    with pytest.raises(InvalidInput, match=rf"basic_ad_actions\.csv, line {1 + len(rows)}: {said}"):
         read_frame(_fivetran(tmp_path, rows))
 
 
@@ -185,7 +186,7 @@ def test_days_are_never_loaded_without_their_leads(tmp_path: Path) -> None:
         with pytest.raises(InvalidInput, match="opens a quote"):
             read_frame(tmp_path, options=options)
     (tmp_path / "basic_ad_actions.csv").rename(tmp_path / "elsewhere.csv")
-    with pytest.raises(InvalidInput, match="name the file basic_ad_actions.csv"):
+    with pytest.raises(InvalidInput, match=r"name the file basic_ad_actions\.csv"):
         read_frame(tmp_path)
     (tmp_path / "elsewhere.csv").unlink()
     with pytest.raises(InvalidInput, match="has no leads: they are in the table basic_ad_actions"):
@@ -232,10 +233,12 @@ def test_histories_alone_give_the_tree(tmp_path: Path) -> None:
 
 
 def test_parquet_tables(tmp_path: Path) -> None:
-    pd.DataFrame({"ad_id": [7], "date": pd.to_datetime(["2026-03-01"]).date, "spend": [5.0], "impressions": [9],
-                  "inline_link_clicks": [1], "_fivetran_synced": pd.to_datetime(["2026-03-02"])}).to_parquet(
-        tmp_path / "basic_ad.parquet")  # fmt: skip
-    pd.DataFrame({"ad_id": ["7"], "date": ["2026-03-01"], "action_type": ["lead"], "value": [2.0],
-                  "index": [0]}).to_parquet(tmp_path / "basic_ad_actions.parquet")  # fmt: skip
+    day = {
+        "ad_id": [7], "date": pd.to_datetime(["2026-03-01"]).date, "spend": [5.0], "impressions": [9],
+        "inline_link_clicks": [1], "_fivetran_synced": pd.to_datetime(["2026-03-02"]),
+    }  # fmt: skip
+    action = {"ad_id": ["7"], "date": ["2026-03-01"], "action_type": ["lead"], "value": [2.0], "index": [0]}
+    pd.DataFrame(day).to_parquet(tmp_path / "basic_ad.parquet")
+    pd.DataFrame(action).to_parquet(tmp_path / "basic_ad_actions.parquet")
     found, _ = read_frame(tmp_path)
     assert found[["entity_id", "leads"]].to_numpy().tolist() == [["7", 2.0]]

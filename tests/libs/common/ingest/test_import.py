@@ -1,7 +1,6 @@
 """The import into a real database, SQLite and PostgreSQL alike."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -260,7 +259,7 @@ def test_nothing_is_left_in_the_temporary_directory(tmp_path: Path, monkeypatch:
     path.write_text(HEADER + "x\n")
     with pytest.raises(InvalidInput):
         import_files([path], config_id=1, store=None)
-    assert os.listdir(tmp_path / "t") == []
+    assert list((tmp_path / "t").iterdir()) == []
 
 
 def test_order_of_rows_and_files_does_not_matter(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def _read(path: Path) -> list[Any]:
     return [(row.line, row.value) for row in read_objects(sniff(path))]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
 @given(
     rows=ROWS,
     block=st.sampled_from([3, 11, 64, 1 << 20]),

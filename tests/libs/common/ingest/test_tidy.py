@@ -49,7 +49,7 @@ def _parquet(path: Path, frame: pd.DataFrame) -> Path:
     return path
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(frame=frames(), write=st.sampled_from([tidy_csv, _parquet]))
 def test_what_is_written_is_read(
     frame: pd.DataFrame, write: Callable[[Path, pd.DataFrame], Path], tmp_path: Path
@@ -71,7 +71,8 @@ def test_columns_in_any_order_and_case(tmp_path: Path) -> None:
     )
     found, _ = read_frame(path)
     expected = {
-        "entity_type": ["adset"] * 2, "entity_id": ["7"] * 2, "date": pd.to_datetime(["2026-03-01", "2026-03-02"]),
+        "entity_type": ["adset"] * 2, "entity_id": ["7"] * 2,
+        "date": pd.to_datetime(["2026-03-01", "2026-03-02"]),
         "spend": [4.5] * 2, "impressions": [3.0] * 2, "clicks": [2.0] * 2, "leads": [1.0, 2.0],
         "reach": [np.nan] * 2,
     }  # fmt: skip

@@ -1,9 +1,6 @@
 """kill -9 at each point of a registration, and two processes at once: no reader ever sees a broken model."""
 
-import os
 import signal
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,10 +10,10 @@ from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
+from support import crashing, racing
+from support.forked import finish, start
 from support.models import NAME, activated, value_of
 
-HERE = Path(__file__).parent
-TESTS = HERE.parents[2]
 # Up to and including the commit of the activation, the version before serves.
 POINTS = {
     "while the artifact is written": 1,
@@ -27,11 +24,6 @@ POINTS = {
     "before the activation is committed": 1,
     "after the activation": 2,
 }
-
-
-def _run(program: str, *arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    return subprocess.Popen([sys.executable, str(HERE / program), *arguments], env=environment)
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ def test_kill_9_at_each_point(
     point: str, registry: ModelRegistry, fresh_registry: ModelRegistry, database_url: str, tmp_path: Path
 ) -> None:
     activated(registry, 1)
-    assert _run("crash.py", database_url, str(tmp_path), point).wait(60) == -signal.SIGKILL
+    assert finish(start(crashing.register_and_die, database_url, str(tmp_path), point)) == -signal.SIGKILL
 
     # What readers see: the whole old one or the whole new one, and every row has its artifact.
     loader = ModelLoader(fresh_registry, value_of, poll_seconds=60, capacity=2)
@@ -58,7 +50,7 @@ def test_kill_9_at_each_point(
     assert sum(found.status is ModelStatus.ACTIVE for found in fresh_registry.list()) == 1
 
     # The rerun completes what was begun, without doing anything twice.
-    assert _run("crash.py", database_url, str(tmp_path), "nowhere").wait(60) == 0
+    assert finish(start(crashing.register_and_die, database_url, str(tmp_path), "nowhere")) == 0
     loader.refresh()
     loaded = loader.get(NAME)
     assert loaded is not None
@@ -75,23 +67,18 @@ def test_kill_9_at_each_point(
 
 
 def test_the_points_are_those_of_the_program() -> None:
-    sys.path.insert(0, str(HERE))
-    try:
-        import crash
-    finally:
-        sys.path.remove(str(HERE))
-    assert tuple(POINTS) == crash.POINTS
+    assert tuple(POINTS) == crashing.POINTS
 
 
 def test_two_processes_racing_for_a_name(
     fresh_registry: ModelRegistry, database_url: str, tmp_path: Path
 ) -> None:
     each = 15
-    racers = [_run("race.py", database_url, str(tmp_path), str(i), str(each)) for i in range(2)]
+    racers = [start(racing.race, database_url, str(tmp_path), str(i), each) for i in range(2)]
     while not all((tmp_path / f"ready-{i}").exists() for i in range(2)):
-        assert all(racer.poll() is None for racer in racers)
+        assert all(racer.is_alive() for racer in racers)
     (tmp_path / "go").touch()
-    assert [racer.wait(120) for racer in racers] == [0, 0]
+    assert [finish(racer) for racer in racers] == [0, 0]
 
     found = fresh_registry.list(limit=100)
     assert sorted(one.version for one in found) == list(range(1, 2 * each + 1))

@@ -3,23 +3,24 @@
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adsml_common.cli.context import open_database, open_registry, settings
 from adsml_common.cli.output import JsonOption, console, print_json
-from adsml_common.database import Database
 from adsml_common.domain.errors import InvalidInput
-from adsml_common.registry.registry import ModelRegistry
-from adsml_common.store.metrics import MetricStore
-from adsml_common.training.attempt import TrainOne
-from adsml_common.training.job import run_job
-from adsml_common.training.records import Item, TrainingRun, run_id_of
-from adsml_common.training.runs import TrainingRuns
+
+if TYPE_CHECKING:
+    from adsml_common.database import Database
+    from adsml_common.registry.registry import ModelRegistry
+    from adsml_common.training.attempt import TrainOne
+    from adsml_common.training.records import Item, TrainingRun
+
+_ALL = "all"
 
 __all__ = [
     "ConfigOption", "JsonOption", "RequestOption", "ShardCountOption", "ShardIndexOption", "Workshop", "train",
@@ -50,22 +51,21 @@ class Workshop:
         The run that models are to be registered under.
     """
 
-    database: Database
-    registry: ModelRegistry
+    database: "Database"
+    registry: "ModelRegistry"
     config_ids: Sequence[int]
     run_id: str
 
 
 def train(
     job: str,
-    prepare: Callable[[Workshop], tuple[Sequence[Item], TrainOne]],
+    prepare: "Callable[[Workshop], tuple[Sequence[Item], TrainOne]]",
     *,
     config_id: str,
     request_id: str | None,
     shard_index: int,
     shard_count: int,
     json_output: bool,
-    parameters: Mapping[str, Any] | None = None,
 ) -> None:
     """Run a training job and leave the process with its exit status.
 
@@ -83,8 +83,6 @@ def train(
         Which part of the items, of how many.
     json_output
         Show the run as JSON.
-    parameters
-        What else was asked for, for the record.
 
     Raises
     ------
@@ -93,29 +91,39 @@ def train(
     """
     if shard_index >= shard_count:
         raise InvalidInput.at("--shard-index", f"is {shard_index}; expected 0 to {shard_count - 1}")
+    from adsml_common.serving import logs  # noqa: PLC0415
+    from adsml_common.training.job import run_job  # noqa: PLC0415
+    from adsml_common.training.records import run_id_of  # noqa: PLC0415
+    from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
+    from adsml_common.training.scope import Scope, scope_of  # noqa: PLC0415
+
     request = request_id or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     stop = threading.Event()
     # What is in work is finished and kept; the same request goes on later.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     config = settings()
+    logs.configure(form=config.log_format, level=config.log_level)
     with open_database(config) as database:
-        workshop = Workshop(
-            database, open_registry(config, database), _accounts(database, config_id), run_id_of(job, request)
-        )
-        items, train_one = prepare(workshop)
+        runs = TrainingRuns(database)
+        given = Scope() if config_id == _ALL else Scope(config_ids=(_account(config_id),))
+        # A process that a service started is given the request id alone; what it covers is on record.
+        scope = scope_of(runs, job, request, given=given)
+        registry = open_registry(config, database)
+        accounts = _stored(database, scope.config_ids)
+        items, train_one = prepare(Workshop(database, registry, accounts, run_id_of(job, request)))
         run = run_job(
             job,
             items,
             train_one,
-            runs=TrainingRuns(database),
+            runs=runs,
             request_id=request,
-            parameters={"config_id": config_id, **(parameters or {})},
+            parameters=scope.parameters(),
             shard_index=shard_index,
             shard_count=shard_count,
             stop=stop,
         )
-        items_done = TrainingRuns(database).items(run.run_id) if json_output else ()
+        items_done = runs.items(run.run_id) if json_output else ()
     if json_output:
         print_json({"run": run, "items": items_done})
     else:
@@ -123,20 +131,28 @@ def train(
     sys.exit(run.exit_status or 0)
 
 
-def _accounts(database: Database, config_id: str) -> list[int]:
-    stored = MetricStore(database).config_ids()
-    if config_id == "all":
-        return stored
+def _account(config_id: str) -> int:
     try:
-        wanted = int(config_id)
+        return int(config_id)
     except ValueError:
-        raise InvalidInput.at("--config-id", f"is {config_id!r}; expected an account's id, or: all") from None
-    if wanted not in stored:
+        raise InvalidInput.at(
+            "--config-id", f"is {config_id!r}; expected an account's id, or: {_ALL}"
+        ) from None
+
+
+def _stored(database: "Database", config_ids: Sequence[int]) -> list[int]:
+    from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
+
+    stored = MetricStore(database).config_ids()
+    unknown = sorted(set(config_ids) - set(stored))
+    if unknown:
         known = ", ".join(map(str, stored[:10])) or "none yet; import some first"
-        raise InvalidInput.at("--config-id", f"account {wanted} has no daily rows (stored accounts: {known})")
-    return [wanted]
+        raise InvalidInput.at(
+            "--config-id", f"account {unknown[0]} has no daily rows (stored accounts: {known})"
+        )
+    return list(config_ids) or stored
 
 
-def _advise(run: TrainingRun) -> None:
+def _advise(run: "TrainingRun") -> None:
     if run.counts.failed or run.counts.skipped:
         console.print(f"why each was skipped or failed: adsml runs show {run.run_id}")

@@ -9,8 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from adsml_common.ingest.problems import Problem, Refusal
 from adsml_common.ingest.source import Advance, TextSource, ignore
@@ -18,12 +17,12 @@ from adsml_common.ingest.source import Advance, TextSource, ignore
 MAX_OBJECT: Final = 4 << 20
 """Characters. No row is longer, and a page that is longer is read row by row."""
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
+_ENDLESS: Final = "holds a number of thousands of digits"
 _CUT: Final = "is cut off in the middle"
 _CURE_CUT: Final = "download or export it again"
 
 
-@dataclass(frozen=True, slots=True)
-class JsonRow:
+class JsonRow(NamedTuple):
     """One object of the document.
 
     Attributes
@@ -56,10 +55,13 @@ def read_objects(source: TextSource, advance: Advance = ignore) -> Iterator[Json
         error answer of the API.
     """
     for row in _read_lines(source, advance) if _is_lines(source) else _Walker(source, advance).documents():
-        error = row.value.get("error") if row.value is not None else None
-        if isinstance(error, dict) and "message" in error:
-            what = f"is an error answer of the API: {error['message']}"
-            raise Refusal(Problem(str(source.path), "api_error", what, "repeat the request", line=row.line))
+        if row.value is not None and "error" in row.value:
+            error = row.value["error"]
+            if isinstance(error, dict) and "message" in error:
+                what = f"is an error answer of the API: {error['message']}"
+                raise Refusal(
+                    Problem(str(source.path), "api_error", what, "repeat the request", line=row.line)
+                )
         yield row
 
 
@@ -69,7 +71,7 @@ def _is_lines(source: TextSource) -> bool:
         if line.strip():
             try:
                 return isinstance(json.loads(line), dict)
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 return False
     return False
 
@@ -86,21 +88,26 @@ def _read_lines(source: TextSource, advance: Advance) -> Iterator[JsonRow]:
         text, carry = text[:cut], text[cut:]
         for line in io.StringIO(text):
             number += 1
-            if line.strip():
-                yield from _read_line(line, number)
+            try:
+                value = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                if line.strip():
+                    yield _bad_line(line, number, error)
+                continue
+            if type(value) is dict and "data" not in value:
+                yield JsonRow(number, value)
+            else:
+                yield from _rows_of(value, number)
 
 
-def _read_line(line: str, number: int) -> Iterator[JsonRow]:
-    try:
-        value = json.loads(line)
-    except RecursionError:
-        yield JsonRow(number, None, line.rstrip("\r\n"), "is nested too deeply to be an export")
-        return
-    except json.JSONDecodeError as error:
-        cut = error.pos >= len(line.rstrip()) or error.msg.startswith("Unterminated")
-        yield JsonRow(number, None, line.rstrip("\r\n"), _CUT if cut else f"is not JSON ({error.msg})")
-        return
-    yield from _rows_of(value, number)
+def _bad_line(line: str, number: int, error: Exception) -> JsonRow:
+    text = line.rstrip("\r\n")
+    if isinstance(error, RecursionError):
+        return JsonRow(number, None, text, "is nested too deeply to be an export")
+    if not isinstance(error, json.JSONDecodeError):
+        return JsonRow(number, None, text, _ENDLESS)
+    cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
+    return JsonRow(number, None, text, _CUT if cut else f"is not JSON ({error.msg})")
 
 
 def _rows_of(value: Any, number: int) -> Iterator[JsonRow]:
@@ -229,6 +236,8 @@ class _Walker:
                     cut = self._ended and (unterminated or not self._text[error.pos :].strip())
                     raise _Malformed(error.msg, at=error.pos, cut=cut) from None
                 continue
+            except ValueError:
+                raise _Malformed(_ENDLESS, at=self._position, cut=False) from None
             # A number at the end of the text at hand may go on in the next block.
             if end == len(self._text) and not isinstance(value, dict | list | str) and self._more():
                 continue

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 TOTAL: Final = "lead"
 PARTS: Final = ("onsite_conversion.lead_grouped", "offsite_conversion.fb_pixel_lead")
+_USUAL: Final = (TOTAL, *PARTS)
 
 
 class BadActions(ValueError):
@@ -36,24 +37,25 @@ def count(actions: Any, wanted: Sequence[str] = ()) -> float:
             return 0.0
         try:
             actions = json.loads(actions)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise BadActions("is not a JSON list of actions") from None
     if actions is None:
         return 0.0
     if not isinstance(actions, list):
         raise BadActions("is not a list of actions")
     sums: dict[str, float] = {}
+    needed = wanted or _USUAL
     for action in actions:
         try:
             name = action["action_type"]
         except (TypeError, KeyError):
             raise BadActions("holds something that is no action") from None
-        if name == TOTAL or name in PARTS or name in wanted:
+        if name in needed:
             # A breakdown of the actions lists a type several times.
             sums[name] = sums.get(name, 0.0) + _value(action, name)
-    if wanted:
-        return sum(sums.get(name, 0.0) for name in wanted)
-    return sums[TOTAL] if TOTAL in sums else sum(sums.get(name, 0.0) for name in PARTS)
+    if wanted or TOTAL not in sums:
+        return sum(sums.values())
+    return sums[TOTAL]
 
 
 def _value(action: dict[str, Any], name: str) -> float:
@@ -65,5 +67,5 @@ def _value(action: dict[str, Any], name: str) -> float:
         if not math.isfinite(number):
             raise ValueError
         return number
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadActions(f"has {name} with the value {value!r}, which is no number") from None

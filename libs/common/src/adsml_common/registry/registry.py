@@ -93,7 +93,15 @@ class ModelRegistry:
             self._lock(connection, name)
             return self._switch(connection, name, version, ModelEventType.ACTIVATED, actor, reason)
 
-    def rollback(self, name: str, *, actor: str, reason: str, version: int | None = None) -> ModelVersion:
+    def rollback(
+        self,
+        name: str,
+        *,
+        actor: str,
+        reason: str,
+        version: int | None = None,
+        expected_active: int | None = None,
+    ) -> ModelVersion:
         """Make the version that was active before the present one active again.
 
         Rolling back twice goes back two versions: a version that was rolled back from is not returned to.
@@ -106,13 +114,17 @@ class ModelRegistry:
             Who does it and why, for the record.
         version
             Go back to this earlier one instead of the last.
+        expected_active
+            The version that the caller believes to be active; where it is not, nothing is changed. So a
+            second try of the same rollback can't go back one version too far.
 
         Raises
         ------
         NotFound
             No version of the name is active.
         FailedPrecondition
-            There is none to go back to, or `version` was not active before.
+            There is none to go back to, `version` was not active before, or another version than
+            `expected_active` is active (in the metadata as ``active_version``).
         ArtifactCorrupt
             Its artifact is missing or damaged; name an earlier version.
         Unavailable
@@ -120,6 +132,11 @@ class ModelRegistry:
         """
         _check_words(actor, reason)
         present = self.require_active(name)
+        if expected_active is not None and present.version != expected_active:
+            raise FailedPrecondition(
+                f"version {present.version} of {name} is active, not {expected_active}",
+                metadata={"active_version": str(present.version)},
+            )
         with self._database.read() as connection:
             earlier = queries.earlier_versions(connection, name)
         if version is not None:

@@ -4,7 +4,8 @@ import base64
 import binascii
 import hashlib
 import json
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
@@ -12,6 +13,13 @@ from adsml_common.domain.errors import InvalidInput
 
 _PATH: Final = "page_token"
 _DEFAULT: Final = 100
+_MOST_SCANS: Final = 20
+
+SCAN: Final = 500
+"""How many entries are looked at at once."""
+
+T = TypeVar("T")
+P = TypeVar("P")
 
 
 def page_size(request: Any) -> int:
@@ -59,6 +67,45 @@ def position(request: Any, kinds: tuple[type, ...]) -> list[Any] | None:
     if filters != _filters(request):
         raise InvalidInput.at(_PATH, "is of a listing with other filters; repeat the filters of that page")
     return list(found)
+
+
+def page(
+    fetch: Callable[[P | None], list[T]],
+    start: P | None,
+    *,
+    position: Callable[[T], P],
+    size: int,
+    shows: Callable[[T], bool],
+) -> tuple[list[T], P | None]:
+    """Up to `size` entries that may be shown, and where to go on; None at the end.
+
+    What the caller may not see is passed over, for a bounded while: then the page is short, and goes on.
+
+    Parameters
+    ----------
+    fetch
+        The next `SCAN` entries after a position; fewer at the end.
+    start
+        The position to begin after; None: at the beginning.
+    position
+        Where an entry stands.
+    size
+        Of the page.
+    shows
+        Whether the caller may see an entry.
+    """
+    found: list[T] = []
+    for _ in range(_MOST_SCANS):
+        entries = fetch(start)
+        for entry in entries:
+            if shows(entry):
+                if len(found) == size:
+                    return found, position(found[-1])
+                found.append(entry)
+        if len(entries) < SCAN:
+            return found, None
+        start = position(entries[-1])
+    return found, start
 
 
 def _bad() -> InvalidInput:

@@ -1,12 +1,12 @@
 """Shows and switches the models of one process' family."""
 
-from collections.abc import Callable, Collection
-from typing import Final, TypeVar
+from collections.abc import Collection
+from typing import Final
 
 from adsml.common.v1 import answer_pb2
 from adsml.registry.v1 import registry_service_pb2 as pb
 
-from adsml_common.domain.errors import FailedPrecondition, InvalidInput, NotFound
+from adsml_common.domain.errors import InvalidInput, NotFound
 from adsml_common.registry.models import ModelEvent, ModelEventType, ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving import paging
@@ -16,12 +16,6 @@ from adsml_common.serving.convert import ENTITY_TYPE, Words, day_message, instan
 SERVICE: Final = "adsml.registry.v1.ModelRegistryService"
 STATUS: Words[ModelStatus] = Words(ModelStatus, pb.ModelStatus, "MODEL_STATUS_")
 EVENT_TYPE: Words[ModelEventType] = Words(ModelEventType, pb.ModelEventType, "MODEL_EVENT_TYPE_")
-
-_SCAN: Final = 500
-_MOST_SCANS: Final = 20
-
-T = TypeVar("T")
-P = TypeVar("P")
 
 
 class ModelRegistryServicer:
@@ -54,11 +48,11 @@ class ModelRegistryServicer:
                 entity_type=ENTITY_TYPE.find(request.entity_type),
                 entity_id=request.entity_id or None,
                 status=STATUS.find(request.status),
-                limit=_SCAN,
+                limit=paging.SCAN,
                 before=last,
             )
 
-        found, last = _page(
+        found, last = paging.page(
             fetch,
             before,
             position=lambda one: one,
@@ -98,18 +92,14 @@ class ModelRegistryServicer:
     ) -> pb.RollbackModelResponse:
         """Make an earlier version the active one again."""
         self._check(request.name, context)
-        present = self._registry.require_active(request.name)
-        if request.HasField("expected_active_version") and present.version != request.expected_active_version:
-            raise FailedPrecondition(
-                f"version {present.version} of {request.name} is active, "
-                f"not {request.expected_active_version}",
-                metadata={"active_version": str(present.version)},
-            )
         version = self._registry.rollback(
             request.name,
             actor=_actor(context),
             reason=request.reason,
             version=request.version if request.HasField("version") else None,
+            expected_active=(
+                request.expected_active_version if request.HasField("expected_active_version") else None
+            ),
         )
         event = self._event(version, ModelEventType.ROLLED_BACK)
         return pb.RollbackModelResponse(
@@ -126,11 +116,11 @@ class ModelRegistryServicer:
 
         def fetch(last: int | None) -> list[ModelEvent]:
             return self._registry.events(
-                request.name or None, name_prefix=self._prefix(), limit=_SCAN, before=last
+                request.name or None, name_prefix=self._prefix(), limit=paging.SCAN, before=last
             )
 
         start: int | None = None if at is None else at[0]
-        found, last = _page(
+        found, last = paging.page(
             fetch,
             start,
             position=lambda one: one.key,
@@ -165,7 +155,7 @@ class ModelRegistryServicer:
 
     def _event(self, version: ModelVersion, kind: ModelEventType) -> pb.ModelEvent:
         """The entry that a switch has just written."""
-        for event in self._registry.events(version.name, limit=_SCAN):
+        for event in self._registry.events(version.name, limit=paging.SCAN):
             if event.version == version.version and event.event is kind:
                 return event_message(event)
         raise RuntimeError(f"{version} was switched without an entry in its history")
@@ -229,29 +219,3 @@ def _parts(name: str) -> tuple[str, int | None]:
     family, _, rest = name.partition("/")
     account = rest.partition("/")[0]
     return family, int(account) if account.isascii() and account.isdigit() else None
-
-
-def _page(
-    fetch: Callable[[P | None], list[T]],
-    start: P | None,
-    *,
-    position: Callable[[T], P],
-    size: int,
-    shows: Callable[[T], bool],
-) -> tuple[list[T], P | None]:
-    """Up to `size` entries that may be shown, and where to go on; None at the end.
-
-    What the caller may not see is passed over, for a bounded while: then the page is short, and goes on.
-    """
-    found: list[T] = []
-    for _ in range(_MOST_SCANS):
-        entries = fetch(start)
-        for entry in entries:
-            if shows(entry):
-                if len(found) == size:
-                    return found, position(found[-1])
-                found.append(entry)
-        if len(entries) < _SCAN:
-            return found, None
-        start = position(entries[-1])
-    return found, start

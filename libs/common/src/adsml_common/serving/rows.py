@@ -203,7 +203,11 @@ def _columnar(parents: Sequence[Message], number: int, total: int) -> _Read | No
     if len(starts) != total:
         return None
     # Padding, so that looking past the last row finds zeros, which are no tag.
-    reader = _Reader(np.frombuffer(data + bytes(32), dtype=np.uint8), np.array(starts), np.array(ends))
+    reader = _Reader(
+        np.frombuffer(data + bytes(32), dtype=np.uint8),
+        np.array(starts, dtype=np.int64),
+        np.array(ends, dtype=np.int64),
+    )
     has_date = reader.take(_DATE_TAG)
     day_ends = reader.varint(has_date)
     day_ends = np.where(has_date, reader.at + day_ends, reader.at)

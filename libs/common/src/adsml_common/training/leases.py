@@ -71,7 +71,7 @@ def _taken(row: sa.Row[tuple[object, ...]], run_id: str) -> AlreadyRunning:
 
 
 def extend(connection: Connection, lease: Lease, *, expires_at: datetime) -> None:
-    """Move a lease's end, to keep it or to give it back.
+    """Move a lease's end.
 
     A lease that ran out but that nobody took meanwhile is as good as before.
 
@@ -80,9 +80,32 @@ def extend(connection: Connection, lease: Lease, *, expires_at: datetime) -> Non
     AlreadyRunning
         It was lost to another.
     """
-    moved = connection.execute(leases.update().where(*_is_held(lease)).values(expires_at=expires_at)).rowcount
+    _change(connection, lease, expires_at=expires_at)
+
+
+def give_back(connection: Connection, lease: Lease, *, now: datetime) -> None:
+    """End a lease at once.
+
+    Its token is used up too, so that a renewal which was on its way does not bring it back to life.
+
+    Raises
+    ------
+    AlreadyRunning
+        It was lost to another.
+    """
+    _change(connection, lease, expires_at=now, token=lease.token + 1)
+
+
+def _change(connection: Connection, lease: Lease, **values: datetime | int) -> None:
+    moved = connection.execute(leases.update().where(*_is_held(lease)).values(**values)).rowcount
     if moved == 0:
         raise lost(lease)
+
+
+def live_shards(connection: Connection, run_id: str, *, now: datetime) -> list[int]:
+    """Shards of a run that somebody works on."""
+    query = sa.select(leases.c.shard_index).where(leases.c.run_id == run_id, leases.c.expires_at > now)
+    return list(connection.execute(query).scalars())
 
 
 def guard(connection: Connection, lease: Lease) -> None:

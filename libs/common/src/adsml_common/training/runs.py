@@ -161,6 +161,8 @@ class TrainingRuns:
     def cancel(self, run_id: str, *, reason: str = "") -> TrainingRun:
         """Ask a run to stop; its workers notice within seconds. A run that has ended stays as it is.
 
+        Shards whose worker has died are cancelled at once.
+
         Raises
         ------
         NotFound
@@ -174,6 +176,16 @@ class TrainingRuns:
                     runs_table.update()
                     .where(runs_table.c.run_id == run_id)
                     .values(cancel_requested=True, detail=reason or "cancelled on request")
+                )
+                alive = leases.live_shards(connection, run_id, now=self._now(connection))
+                connection.execute(
+                    shards_table.update()
+                    .where(
+                        shards_table.c.run_id == run_id,
+                        shards_table.c.status == ShardStatus.RUNNING.value,
+                        shards_table.c.shard_index.not_in(alive),
+                    )
+                    .values(status=ShardStatus.CANCELLED.value, detail="its worker had died")
                 )
                 queries.settle(connection, run_id, now=self._now(connection))
             return queries.run_view(connection, run_id)
@@ -310,7 +322,7 @@ class TrainingRuns:
         """
         with self._database.write() as connection:
             now = self._now(connection)
-            leases.extend(connection, lease, expires_at=now)
+            leases.give_back(connection, lease, now=now)
             self._database.lock(connection, f"run {lease.run_id}")
             self._update_shard(
                 connection,

@@ -1,8 +1,7 @@
-"""Registers and activates a model, killing itself at a chosen point: run by test_crash.py."""
+"""Registers and activates a model, killing itself at a chosen point."""
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
+
 from support.models import NAME, candidate
 
 POINTS = (
@@ -27,7 +27,7 @@ def die(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(url: str, folder: str, point: str) -> None:
+def register_and_die(url: str, folder: str, point: str) -> None:
     """Register value 2 for run-2 and activate it."""
     database = Database.open(url)
     artifacts = ArtifactStore(f"{folder}/artifacts", cache_dir=Path(folder) / "crash-cache")
@@ -58,7 +58,3 @@ def main(url: str, folder: str, point: str) -> None:
     registry.activate(NAME, made.version, actor="run-2", reason="passed its gate")
     if point == "after the activation":
         die()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,15 +1,15 @@
-"""Registers and activates versions of one name as fast as it can: run twice at once by test_crash.py."""
+"""Registers and activates versions of one name as fast as it can: to be run twice at once."""
 
-import sys
 from pathlib import Path
 
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
+
 from support.models import NAME, candidate
 
 
-def main(url: str, folder: str, racer: str, count: str) -> None:
+def race(url: str, folder: str, racer: str, count: int) -> None:
     """Wait for the signal, then race."""
     root = Path(folder)
     database = Database.open(url)
@@ -18,10 +18,6 @@ def main(url: str, folder: str, racer: str, count: str) -> None:
     (root / f"ready-{racer}").touch()
     while not (root / "go").exists():
         pass
-    for i in range(int(count)):
+    for i in range(count):
         made = registry.register(candidate(i, run_id=f"{racer}/{i}"))
         registry.activate(NAME, made.version, actor=racer, reason="racing")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,0 +1,263 @@
+"""Structural time series: a wandering level and static regression, for when there is nobody to compare with.
+
+    y_t = mu_t + beta' x_t + eps_t,      eps_t ~ N(0, sigma_eps^2)
+    mu_t = mu_(t-1) + eta_t,             eta_t ~ N(0, sigma_eta^2)
+
+The local level model of Brodersen, Gallusser, Koehler, Remy and Scott (2015), *Inferring causal impact using
+Bayesian structural time-series models*, Annals of Applied Statistics 9(1):247-274, with inverse gamma priors
+on both variances. Given the two variances everything is Gaussian and the Kalman filter is exact; the two are
+integrated out on a grid, so that the posterior needs no sampling and no seed.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_impact.compiled import compiled
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priors:
+    """Inverse gamma priors of the two variances, in units of the outcome's variance before the change.
+
+    Attributes
+    ----------
+    level_sd, level_df
+        Guess of sigma_eta and its weight in observations.
+    noise_variance, noise_df
+        Guess of sigma_eps^2 and its weight.
+    """
+
+    level_sd: float
+    level_df: float
+    noise_variance: float
+    noise_df: float
+
+
+CAUSAL_IMPACT: Final = Priors(level_sd=0.01, level_df=32.0, noise_variance=0.2, noise_df=50.0)
+"""The defaults of the R packages CausalImpact and bsts (prior.level.sd 0.01, expected R^2 0.8)."""
+WEAK: Final = Priors(level_sd=0.1, level_df=1.0, noise_variance=0.5, noise_df=1.0)
+"""One observation's worth each: a daily series of its own, whose level does wander."""
+
+_LOG_NOISE: Final = (float(np.log(1e-4)), float(np.log(2.0)))
+_LOG_LEVEL: Final = (float(np.log(1e-7)), 0.0)
+_NODES: Final = 15
+_NEGLIGIBLE: Final = 1e-4
+_COEFFICIENT_VARIANCE: Final = 1.0
+_LEVEL_VARIANCE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the series would have done; in the outcome's unit.
+
+    Attributes
+    ----------
+    fitted
+        One-step predictions before the change, (T_pre,).
+    mean, sd
+        By day from the change on, (washout + H,).
+    window_mean, window_sd
+        Of the mean over the H days after the washout.
+    """
+
+    fitted: FloatArray
+    mean: FloatArray
+    sd: FloatArray
+    window_mean: float
+    window_sd: float
+
+
+@compiled
+def _filter(
+    y: FloatArray, X: FloatArray, noise: float, level: float, a: FloatArray, P: FloatArray, fitted: FloatArray
+) -> float:
+    """Kalman filter over the series; `a`, `P` and `fitted` are filled; returns the log likelihood."""
+    T, m = X.shape[0], X.shape[1] + 1
+    Z = np.empty(m)
+    Z[0] = 1.0
+    PZ = np.empty(m)
+    a[:] = 0.0
+    P[:] = 0.0
+    a[0] = y[0]
+    P[0, 0] = _LEVEL_VARIANCE
+    for i in range(1, m):
+        P[i, i] = _COEFFICIENT_VARIANCE
+    likelihood = 0.0
+    determinant = 1.0
+    for t in range(T):
+        if t > 0:
+            P[0, 0] += level
+        for i in range(1, m):
+            Z[i] = X[t, i - 1]
+        F = noise
+        predicted = 0.0
+        for i in range(m):
+            s = 0.0
+            for j in range(m):
+                s += P[i, j] * Z[j]
+            PZ[i] = s
+            F += Z[i] * s
+            predicted += Z[i] * a[i]
+        v = y[t] - predicted
+        fitted[t] = predicted
+        likelihood -= 0.5 * v * v / F
+        determinant *= F
+        if determinant < 1e-200 or determinant > 1e200:
+            likelihood -= 0.5 * np.log(determinant)
+            determinant = 1.0
+        for i in range(m):
+            a[i] += PZ[i] * v / F
+        for i in range(m):
+            for j in range(m):
+                P[i, j] -= PZ[i] * PZ[j] / F
+    return float(likelihood - 0.5 * np.log(determinant))
+
+
+@compiled
+def _posterior(
+    y: FloatArray,
+    X: FloatArray,
+    X_post: FloatArray,
+    washout: int,
+    log_noise: FloatArray,
+    log_level: FloatArray,
+    prior: FloatArray,
+    fitted: FloatArray,
+    moments: FloatArray,
+) -> FloatArray:
+    """Mix the Gaussian predictions over the grid; returns the posterior weights of its nodes.
+
+    `moments` is filled with the mean (row 0) and variance (row 1) of every day and, last, of the window.
+    """
+    T, k = X.shape
+    days = X_post.shape[0]
+    H = days - washout
+    m = k + 1
+    nodes = log_noise.size * log_level.size
+    weight = np.empty(nodes)
+    means = np.empty((nodes, days + 1))
+    variances = np.empty((nodes, days + 1))
+    fits = np.empty((nodes, T))
+    a = np.empty(m)
+    P = np.empty((m, m))
+    Z = np.empty(m)
+    Z[0] = 1.0
+    # Variance of the mean over the window of a random walk with unit steps: sum of min(h, h') / H^2.
+    walk = 0.0
+    for h in range(washout + 1, days + 1):
+        for g in range(washout + 1, days + 1):
+            walk += min(h, g) / (H * H)
+    node = 0
+    for le in log_noise:
+        for ll in log_level:
+            noise, level = np.exp(le), np.exp(ll)
+            weight[node] = (
+                _filter(y, X, noise, level, a, P, fits[node])
+                - 0.5 * prior[3] * (le + prior[2] / noise)
+                - 0.5 * prior[1] * (ll + prior[0] * prior[0] / level)
+            )
+            for h in range(days + 1):
+                for i in range(1, m):
+                    if h < days:
+                        Z[i] = X_post[h, i - 1]
+                    else:
+                        Z[i] = X_post[washout:, i - 1].mean()
+                mean = 0.0
+                spread = noise + level * (h + 1) if h < days else noise / H + level * walk
+                for i in range(m):
+                    mean += Z[i] * a[i]
+                    for j in range(m):
+                        spread += Z[i] * P[i, j] * Z[j]
+                means[node, h] = mean
+                variances[node, h] = spread
+            node += 1
+    weight -= weight.max()
+    weight = np.exp(weight)
+    weight /= weight.sum()
+    for h in range(days + 1):
+        mean = (weight * means[:, h]).sum()
+        moments[0, h] = mean
+        moments[1, h] = (weight * (variances[:, h] + (means[:, h] - mean) ** 2)).sum()
+    for t in range(T):
+        fitted[t] = (weight * fits[:, t]).sum()
+    return weight.reshape(log_noise.size, log_level.size)
+
+
+def _narrowed(nodes: FloatArray, weight: FloatArray) -> tuple[float, float]:
+    """The stretch of a grid that holds all but a negligible part of the weight, and a step on either side."""
+    kept = np.flatnonzero(weight > _NEGLIGIBLE * weight.max())
+    return float(nodes[max(kept[0] - 1, 0)]), float(nodes[min(kept[-1] + 1, nodes.size - 1)])
+
+
+def forecast(
+    y: FloatArray,
+    *,
+    horizon: int,
+    washout: int = 0,
+    X: FloatArray | None = None,
+    X_post: FloatArray | None = None,
+    priors: Priors = WEAK,
+) -> Forecast:
+    """Predict a series from its own past and, where there are any, from other series.
+
+    Parameters
+    ----------
+    y
+        (T_pre,), before the change; 2 values or more, not all equal.
+    horizon
+        H, days after the washout, 1 or more.
+    washout
+        Days left out between change and window.
+    X, X_post
+        (T_pre, k) and (washout + H, k): series that the change can't have touched.
+    priors
+        Of the variances.
+
+    Raises
+    ------
+    ValueError
+        If the series does not vary.
+    """
+    centre, spread = float(y.mean()), float(y.std(ddof=1)) if y.size > 1 else 0.0
+    if not spread > 0:
+        raise ValueError("a series that does not vary can't be forecast with an interval")
+    days = washout + horizon
+    if X is None or X_post is None:
+        Xs, Xs_post = np.empty((y.size, 0)), np.empty((days, 0))
+    else:
+        x_mean, x_sd = X.mean(axis=0), X.std(axis=0, ddof=1)
+        x_sd[x_sd == 0] = 1.0
+        Xs, Xs_post = (X - x_mean) / x_sd, (X_post - x_mean) / x_sd
+    fitted, moments = np.empty(y.size), np.empty((2, days + 1))
+    prior = np.array([priors.level_sd, priors.level_df, priors.noise_variance, priors.noise_df])
+    noise, level = _LOG_NOISE, _LOG_LEVEL
+    for _ in range(6):  # long series: the posterior is narrow, so look closer until it fills the grid
+        log_noise, log_level = np.linspace(*noise, _NODES), np.linspace(*level, _NODES)
+        weight = _posterior(
+            (y - centre) / spread,
+            np.ascontiguousarray(Xs),
+            np.ascontiguousarray(Xs_post),
+            washout,
+            log_noise,
+            log_level,
+            prior,
+            fitted,
+            moments,
+        )
+        before = (noise[1] - noise[0]) + (level[1] - level[0])
+        noise, level = _narrowed(log_noise, weight.sum(axis=1)), _narrowed(log_level, weight.sum(axis=0))
+        if (noise[1] - noise[0]) + (level[1] - level[0]) > 0.8 * before:
+            break
+    mean, sd = centre + spread * moments[0], spread * np.sqrt(moments[1])
+    return Forecast(
+        fitted=centre + spread * fitted,
+        mean=mean[:days],
+        sd=sd[:days],
+        window_mean=float(mean[days]),
+        window_sd=float(sd[days]),
+    )

@@ -1,0 +1,136 @@
+"""Metrics, logs, traces, reflection: what is seen from outside."""
+
+import datetime as dt
+import json
+import logging
+import shutil
+import subprocess
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from sys import executable
+
+import pytest
+from adsml.registry.v1 import registry_service_pb2 as pb
+from adsml_common.domain.errors import NotFound
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.logs import CallFilter, JsonFormatter, current_call
+from support.serving import REGISTRY, SECONDS, builder, eventually, refusal, running
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    name: str
+    version: int
+    created_at: dt.datetime
+
+
+def read(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:
+        lines = answer.read().decode().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+
+def test_prometheus_reads_rate_errors_duration_queue_and_models():
+    def get_model(request, context):
+        raise NotFound("no")
+
+    models = [Loaded("classifier/1/adset", 7, dt.datetime.now(dt.UTC) - dt.timedelta(hours=2))]
+    built = builder({"GetModel": get_model}, metrics_port=0).models(lambda: models)
+    labels = f'method="GetModel",service="{REGISTRY}"'
+    with running(built) as service:
+        port = service.server.parts.metrics_port
+        before = float(read(port).get(f'adsml_rpc_handled_total{{code="NOT_FOUND",{labels}}}', 0))
+        refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS))
+        eventually(
+            lambda: float(read(port)[f'adsml_rpc_handled_total{{code="NOT_FOUND",{labels}}}']) == before + 1
+        )
+        now = read(port)
+    assert float(now[f"adsml_rpc_seconds_count{{{labels}}}"]) >= 1
+    assert float(now[f"adsml_rpc_in_flight{{{labels}}}"]) == 0
+    assert float(now['adsml_queue_waiting{pool="registry/calls"}']) == 0
+    assert float(now['adsml_model_version{name="classifier/1/adset"}']) == 7
+    assert 7_100 < float(now['adsml_model_age_seconds{name="classifier/1/adset"}']) < 7_400
+
+
+def test_log_lines_are_json_and_name_their_call():
+    record = logging.makeLogRecord(
+        {"msg": "loaded %s", "args": ("it",), "levelname": "INFO", "name": "a", "x": 1}
+    )
+    call = CallContext("/s/m", request_id="abc")
+    call.trace_id = TRACE
+    token = current_call.set(call)
+    try:
+        CallFilter().filter(record)
+    finally:
+        current_call.reset(token)
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["message"], line["request_id"], line["trace_id"], line["x"]) == (
+        "loaded it",
+        "abc",
+        TRACE,
+        1,
+    )
+    assert dt.datetime.fromisoformat(line["time"])
+
+
+def test_the_callers_trace_is_on_the_call_without_opentelemetry():
+    seen = []
+
+    def list_models(request, context):
+        seen.append((context.trace_id, current_call.get() is context))
+        return pb.ListModelsResponse()
+
+    metadata = (("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"),)
+    with running(builder({"ListModels": list_models})) as service:
+        service.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS, metadata=metadata)
+    assert seen == [(TRACE, True)]
+
+
+def test_spans_are_children_of_the_callers_and_travel_on():
+    export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
+    import grpc
+    from adsml_common.serving.finder import Finder
+    from adsml_common.serving.methods import Method
+    from adsml_common.serving.tracing import OpenTelemetry
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+
+    exporter = export.InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing = OpenTelemetry(provider)
+    method = Method(
+        REGISTRY, "ListModels", lambda r, c: None, pb.ListModelsRequest, pb.ListModelsResponse, False,
+        Finder(pb.ListModelsResponse, lambda field: False),
+    )  # fmt: skip
+    call = CallContext(
+        method.path, request_id="abc", metadata={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
+    )
+    tracing.begin(call, method)
+    tracing.active(call, lambda: provider.get_tracer("t").start_span("inner").end())()
+    tracing.end(call, grpc.StatusCode.INTERNAL)
+    inner, span = exporter.get_finished_spans()
+    assert f"{span.context.trace_id:032x}" == call.trace_id == TRACE
+    assert f"{span.parent.span_id:016x}" == "00f067aa0ba902b7"
+    assert inner.parent.span_id == span.context.span_id
+    assert span.attributes["rpc.grpc.status_code"] == 13
+    assert dict(call.outgoing())["traceparent"] == f"00-{TRACE}-{span.context.span_id:016x}-01"
+
+
+def test_a_client_nobody_here_wrote_finds_its_way_by_reflection():
+    buf = Path(executable).with_name("buf")
+    if not buf.exists() and not shutil.which("buf"):
+        pytest.skip("needs buf, which `make setup` installs")
+    with running(builder({"ListModels": lambda r, c: pb.ListModelsResponse(next_page_token="t")})) as service:
+        done = subprocess.run(
+            [
+                str(buf), "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--reflect",
+                "--data", "{}", f"http://{service.server.target}/{REGISTRY}/ListModels",
+            ],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"nextPageToken": "t"}

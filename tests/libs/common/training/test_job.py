@@ -1,0 +1,439 @@
+"""run_job: every item once, whatever happens meanwhile, and an exit status that says whether to try again."""
+
+import io
+import logging
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adsml_common.database import Database
+from adsml_common.domain.errors import (
+    AlreadyExists,
+    AlreadyRunning,
+    FailedPrecondition,
+    InsufficientHistory,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.training.job import Pace, run_job
+from adsml_common.training.progress import BarProgress, LogProgress, Tally, progress_for
+from adsml_common.training.records import (
+    Counts,
+    Item,
+    ItemResult,
+    ItemStatus,
+    RunStatus,
+    TrainingRun,
+)
+from adsml_common.training.runs import TrainingRuns
+from rich.console import Console
+from support import jobs
+from support.forked import finish, start
+from support.jobs import JOB, PACE, double, items
+from support.proxy import Cable
+
+TRAINED = ItemResult(ItemStatus.TRAINED)
+
+
+class Watched:
+    """Progress that does something after each item."""
+
+    def __init__(self, then: Callable[[Item], None] = lambda _: None) -> None:
+        self._then = then
+
+    def start(self, _run: TrainingRun, _tally: Tally) -> None:
+        pass
+
+    def advance(self, item: Item, _result: ItemResult, _tally: Tally) -> None:
+        self._then(item)
+
+    def finish(self, _run: TrainingRun, _tally: Tally) -> None:
+        pass
+
+
+@pytest.fixture
+def runs(database: Database) -> TrainingRuns:
+    return TrainingRuns(database)
+
+
+@pytest.fixture
+def work(runs: TrainingRuns) -> Callable[..., TrainingRun]:
+    """run_job with everything given that a test does not care for."""
+
+    def call(train_one: Callable[[Item], ItemResult], count: int = 5, **more: Any) -> TrainingRun:
+        more = {"runs": runs, "request_id": "r1", "progress": Watched(), "pace": PACE} | more
+        return run_job(JOB, items(count), train_one, **more)
+
+    return call
+
+
+class Flaky:
+    """Trains, but raises what it is given for some items."""
+
+    def __init__(self, errors: dict[int, BaseException]) -> None:
+        self.errors = errors
+        self.tries: Counter[int] = Counter()
+
+    def __call__(self, item: Item) -> ItemResult:
+        value = item.payload["value"]
+        self.tries[value] += 1
+        if value in self.errors:
+            raise self.errors[value]
+        return TRAINED
+
+
+def test_all_trained(work: Callable[..., TrainingRun], runs: TrainingRuns) -> None:
+    run = work(double)
+    assert (run.status, run.exit_status, run.detail) == (RunStatus.SUCCEEDED, 0, "")
+    assert run.counts == Counts(trained=5)
+    assert [item.metrics for item in runs.items(run.run_id)] == [{"double": 2 * i} for i in range(5)]
+
+
+def test_nothing_to_do(work: Callable[..., TrainingRun]) -> None:
+    run = work(double, 0)
+    assert (run.status, run.exit_status) == (RunStatus.SUCCEEDED, 0)
+
+
+def test_too_little_history_is_skipped_for_that_reason(
+    work: Callable[..., TrainingRun], runs: TrainingRuns
+) -> None:
+    run = work(Flaky({1: InsufficientHistory("ad 1", had=3, needed=14)}))
+    assert (run.status, run.exit_status) == (RunStatus.SUCCEEDED, 0)
+    (skipped,) = runs.items(run.run_id, status=ItemStatus.SKIPPED)
+    assert skipped.reason == "ad 1 has 3 days of history and needs 14"
+
+
+@pytest.mark.parametrize(
+    ("errors", "exit_status"),
+    [
+        ([InvalidInput.at("rows[3].spend", "is -1")], 42),
+        ([FailedPrecondition("no campaign"), NotFound("gone")], 42),
+        ([ValueError("singular matrix")], 1),
+        ([InvalidInput.at("rows[3].spend", "is -1"), ValueError("singular matrix")], 1),
+        ([MemoryError()], 1),
+    ],
+)
+def test_failures_do_not_end_the_run_and_tell_whether_to_try_again(
+    errors: list[Exception], exit_status: int, work: Callable[..., TrainingRun], runs: TrainingRuns
+) -> None:
+    run = work(Flaky(dict(enumerate(errors))))
+    assert (run.status, run.exit_status) == (RunStatus.PARTIAL, exit_status)
+    assert run.counts == Counts(trained=5 - len(errors), failed=len(errors))
+    assert run.detail == f"shard 0: {len(errors)} of 5 items failed"
+    assert all(item.reason for item in runs.items(run.run_id, status=ItemStatus.FAILED))
+
+
+def test_everything_failed(work: Callable[..., TrainingRun]) -> None:
+    run = work(Flaky(dict.fromkeys(range(5), ValueError("no"))))
+    assert (run.status, run.exit_status) == (RunStatus.FAILED, 1)
+
+
+def test_only_the_first_line_of_an_error_is_kept(
+    work: Callable[..., TrainingRun], runs: TrainingRuns
+) -> None:
+    work(Flaky({0: ValueError("first\n[SQL: SELECT secret]")}), 1)
+    assert runs.items(runs.list()[0].run_id)[0].reason == "ValueError: first"
+
+
+def test_again_only_what_is_not_done_is_tried(work: Callable[..., TrainingRun], runs: TrainingRuns) -> None:
+    flaky = Flaky({1: ValueError("no"), 2: InsufficientHistory("ad 2", had=1, needed=14)})
+    first = work(flaky)
+    flaky.errors = {}
+    again = work(flaky)
+    assert again.run_id == first.run_id
+    assert (again.status, again.exit_status, again.counts) == (
+        RunStatus.SUCCEEDED,
+        0,
+        Counts(trained=4, skipped=1),
+    )
+    assert flaky.tries == {0: 1, 1: 2, 2: 1, 3: 1, 4: 1}
+    assert [item.attempts for item in runs.items(again.run_id)] == [1, 2, 1, 1, 1]
+    # And when all is done, nothing is.
+    assert work(flaky).exit_status == 0
+    assert sum(flaky.tries.values()) == 6
+
+
+def test_another_request_is_another_run(work: Callable[..., TrainingRun]) -> None:
+    flaky = Flaky({})
+    work(flaky)
+    work(flaky, request_id="r2")
+    assert set(flaky.tries.values()) == {2}
+
+
+def test_a_request_for_something_else_is_refused(work: Callable[..., TrainingRun]) -> None:
+    work(double, parameters={"config_ids": [1]})
+    with pytest.raises(AlreadyExists):
+        work(double, parameters={"config_ids": [2]})
+
+
+def test_two_items_of_one_key_are_refused(runs: TrainingRuns) -> None:
+    with pytest.raises(ValueError, match="same key"):
+        run_job(JOB, [*items(1), *items(1)], double, runs=runs, request_id="r1", progress=Watched())
+
+
+def test_asked_to_stop_it_finishes_what_is_in_work_and_keeps_it(work: Callable[..., TrainingRun]) -> None:
+    stop = threading.Event()
+    flaky = Flaky({})
+    run = work(flaky, stop=stop, progress=Watched(lambda item: stop.set() if item.key == "1/ad/1" else None))
+    assert (run.exit_status, run.counts) == (1, Counts(trained=2, pending=3))
+    assert run.detail == "shard 0: 3 of 5 items left: stopped; the same request goes on with it"
+    assert run.status is RunStatus.PARTIAL
+    assert work(flaky).exit_status == 0
+    assert set(flaky.tries.values()) == {1}
+
+
+def test_cancelled_it_stops(work: Callable[..., TrainingRun], runs: TrainingRuns) -> None:
+    def train(item: Item) -> ItemResult:
+        seen = runs.cancel(runs.list()[0].run_id, reason="wrong account").heartbeat_at
+        # The worker learns of it with a sign of life; after the second one it surely knows.
+        for _ in range(2):
+            while (heard := runs.list()[0].heartbeat_at) == seen:
+                pass
+            seen = heard
+        return TRAINED
+
+    run = work(train)
+    assert (run.status, run.exit_status, run.detail) == (RunStatus.CANCELLED, 1, "wrong account")
+    assert run.counts == Counts(trained=1, pending=4)
+    with pytest.raises(FailedPrecondition, match="was cancelled; start a new one"):
+        work(double)
+
+
+def test_a_second_one_on_the_same_shard_leaves_with_a_clear_word(
+    work: Callable[..., TrainingRun], runs: TrainingRuns
+) -> None:
+    """Also while the first is at one item for longer than a lease: its signs of life tell."""
+    met: list[AlreadyRunning] = []
+
+    def train(item: Item) -> ItemResult:
+        if not met:
+            for request_id in ("r1", "r2"):
+                with pytest.raises(AlreadyRunning, match="numbers is running already") as error:
+                    work(double, request_id=request_id)
+                met.append(error.value)
+        return TRAINED
+
+    run = work(train)
+    assert run.exit_status == 0
+    assert [error.metadata["run_id"] for error in met] == [run.run_id] * 2
+
+
+def test_shards_share_the_work(work: Callable[..., TrainingRun], runs: TrainingRuns) -> None:
+    flaky = Flaky({})
+    for index in range(4):
+        run = work(flaky, 40, shard_index=index, shard_count=4)
+        assert run.exit_status == 0
+        assert run.status is (RunStatus.SUCCEEDED if index == 3 else RunStatus.RUNNING)
+    assert flaky.tries == dict.fromkeys(range(40), 1)
+    assert {item.shard_index for item in runs.items(run.run_id)} == {0, 1, 2, 3}
+
+
+def test_a_store_that_is_away_is_waited_for(work: Callable[..., TrainingRun], runs: TrainingRuns) -> None:
+    tries: Counter[str] = Counter()
+
+    def train(item: Item) -> ItemResult:
+        tries[item.key] += 1
+        if item.key == "1/ad/1" and tries[item.key] < 3:
+            raise Unavailable("the artifact store is unavailable")
+        return TRAINED
+
+    run = work(train)
+    assert (run.exit_status, run.counts) == (0, Counts(trained=5))
+    assert tries["1/ad/1"] == 3
+
+
+def test_a_store_that_stays_away_is_worth_another_try(work: Callable[..., TrainingRun]) -> None:
+    run = work(Flaky({1: Unavailable("the artifact store is unavailable")}), pace=Pace(2, 0.2, patience=0))
+    assert (run.exit_status, run.counts) == (1, Counts(trained=4, failed=1))
+
+
+def test_asked_to_stop_it_does_not_wait_for_a_store(work: Callable[..., TrainingRun]) -> None:
+    stop = threading.Event()
+
+    def train(item: Item) -> ItemResult:
+        stop.set()
+        raise Unavailable("the artifact store is unavailable")
+
+    run = work(train, stop=stop, pace=Pace(patience=3600))
+    assert (run.exit_status, run.counts) == (1, Counts(pending=5))
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+def test_the_database_away_in_the_middle(database_url: str) -> None:
+    """Longer than the lease lasts: nobody took it, so the run goes on."""
+    with Cable(database_url) as cable:
+        database = Database.open(cable.url)
+        mending: list[threading.Timer] = []
+
+        def train(item: Item) -> ItemResult:
+            if item.key in ("1/ad/1", "1/ad/3"):
+                cable.cut()
+                mending.append(threading.Timer(1.0, cable.mend))
+                mending[-1].start()
+            return TRAINED
+
+        run = run_job(
+            JOB,
+            items(6),
+            train,
+            runs=TrainingRuns(database),
+            request_id="r1",
+            progress=Watched(),
+            pace=Pace(lease=0.5, heartbeat=0.1, patience=60),
+        )
+        database.close()
+    assert (run.exit_status, run.counts) == (0, Counts(trained=6))
+    assert len(mending) == 2
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+def test_the_database_away_for_good(database_url: str) -> None:
+    with Cable(database_url) as cable:
+        database = Database.open(cable.url)
+
+        def train(item: Item) -> ItemResult:
+            cable.cut()
+            return TRAINED
+
+        with pytest.raises(Unavailable):
+            run_job(
+                JOB,
+                items(2),
+                train,
+                runs=TrainingRuns(database),
+                request_id="r1",
+                progress=Watched(),
+                pace=Pace(lease=1, heartbeat=0.1, patience=0.5),
+            )
+        database.close()
+
+
+def test_a_worker_that_lost_its_lease_leaves(work: Callable[..., TrainingRun], database: Database) -> None:
+    import sqlalchemy as sa
+
+    def train(item: Item) -> ItemResult:
+        if item.key == "1/ad/2":
+            with database.write() as connection:
+                connection.execute(sa.text("UPDATE ml_leases SET token = token + 1, holder = 'pod-b'"))
+        return TRAINED
+
+    flaky = Flaky({})
+    with pytest.raises(AlreadyRunning, match="lost shard 0 of numbers"):
+        work(train)
+    run = work(flaky)
+    assert (run.exit_status, set(flaky.tries)) == (0, {2, 3, 4})
+
+
+def test_in_threads(work: Callable[..., TrainingRun]) -> None:
+    together = threading.Barrier(3)
+
+    def train(item: Item) -> ItemResult:
+        together.wait(30)
+        return double(item)
+
+    with ThreadPoolExecutor(3) as pool:
+        run = work(train, 9, executor=pool, workers=3)
+    assert (run.exit_status, run.counts) == (0, Counts(trained=9))
+
+
+def test_in_processes(work: Callable[..., TrainingRun], runs: TrainingRuns) -> None:
+    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as pool:
+        run = work(double, 8, executor=pool, workers=2)
+    assert (run.exit_status, run.counts) == (0, Counts(trained=8))
+    assert [item.metrics["double"] for item in runs.items(run.run_id)] == [2 * i for i in range(8)]
+
+
+def test_asked_to_stop_in_threads(work: Callable[..., TrainingRun]) -> None:
+    stop = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        run = work(double, 50, executor=pool, workers=2, stop=stop, progress=Watched(lambda _: stop.set()))
+    assert run.exit_status == 1
+    assert run.counts.running == 0
+    assert 1 <= run.counts.trained <= 3
+    assert run.counts.total == 50
+
+
+class TestProcesses:
+    """Real processes, really killed."""
+
+    def _wait_for(self, path: Path, process: Any) -> None:
+        while not path.exists():
+            assert process.is_alive()
+
+    def test_sigterm_finishes_what_is_in_work(
+        self, database_url: str, tmp_path: Path, runs: TrainingRuns
+    ) -> None:
+        worker = start(jobs.train_numbers, database_url, str(tmp_path), "r1", 6, True)
+        self._wait_for(tmp_path / "holding", worker)
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGTERM)
+        assert finish(worker) == 1
+        (run,) = runs.list()
+        assert run.counts == Counts(trained=3, pending=3)
+        assert finish(start(jobs.train_numbers, database_url, str(tmp_path), "r1", 6)) == 0
+        begun = (tmp_path / "begun").read_text().split()
+        assert len(begun) == len(set(begun)) == 6
+
+    def test_kill_9_and_a_restart_goes_on(
+        self, database_url: str, tmp_path: Path, runs: TrainingRuns
+    ) -> None:
+        worker = start(jobs.train_numbers, database_url, str(tmp_path), "r1", 6, True)
+        self._wait_for(tmp_path / "holding", worker)
+        worker.kill()
+        assert finish(worker) == -signal.SIGKILL
+        (run,) = runs.list()
+        assert run.counts == Counts(trained=2, running=1, pending=3)
+        # The successor waits for the dead one's lease, then goes on.
+        assert finish(start(jobs.train_numbers, database_url, str(tmp_path), "r1", 6)) == 0
+        (run,) = runs.list()
+        assert (run.status, run.counts) == (RunStatus.SUCCEEDED, Counts(trained=6))
+        begun = Counter((tmp_path / "begun").read_text().split())
+        assert begun == Counter({f"1/ad/{i}": 2 if i == 2 else 1 for i in range(6)})
+        database = Database.open(database_url)
+        artifacts = ArtifactStore(str(tmp_path / "artifacts"), cache_dir=tmp_path / "fresh")
+        models = ModelRegistry(database, artifacts).list()
+        assert [model.version for model in models] == [1] * 6
+        assert {model.run_id for model in models} == {run.run_id}
+        database.close()
+
+
+class TestProgress:
+    def test_a_bar_on_a_terminal_and_a_table_at_the_end(self, work: Callable[..., TrainingRun]) -> None:
+        out = io.StringIO()
+        console = Console(file=out, force_terminal=True, width=120)
+        progress = progress_for(console)
+        assert isinstance(progress, BarProgress)
+        work(Flaky({1: ValueError("no"), 2: InsufficientHistory("ad", had=1, needed=14)}), progress=progress)
+        told = out.getvalue()
+        assert "5/5" in told
+        table = told[told.rindex("status") :]
+        assert "trained" in table
+        assert "ad has 1 days of history and needs 14" in table
+        assert "ValueError: no" in table
+
+    def test_lines_in_a_log_elsewhere(
+        self, work: Callable[..., TrainingRun], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert isinstance(progress_for(Console(file=io.StringIO())), LogProgress)
+        caplog.set_level(logging.INFO, logger="adsml_common.training.progress")
+        ticks = iter(range(0, 1000, 6))
+        work(Flaky({1: ValueError("no")}), progress=LogProgress(clock=lambda: next(ticks)))
+        lines = [record.message for record in caplog.records if record.name.endswith("progress")]
+        assert "5 items, 0 done before" in lines[0]
+        assert "1/ad/1 failed: ValueError: no" in lines
+        # Every ten seconds, of which two items take twelve.
+        assert [line for line in lines if " of 5: " in line] == [
+            "2 of 5: 1 trained, 0 skipped, 1 failed, 3 left",
+            "4 of 5: 3 trained, 0 skipped, 1 failed, 1 left",
+        ]
+        assert lines[-1].endswith("partial: 4 trained, 0 skipped, 1 failed")
