@@ -6,22 +6,26 @@ from typing import Final
 
 from adsml.anomaly.v1 import anomaly_service_pb2_grpc as anomaly_grpc
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from adsml.training.v1 import training_service_pb2_grpc as training_grpc
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.serving import registry_servicer
+from adsml_common.serving import registry_servicer, training_servicer
 from adsml_common.serving.registry_servicer import ModelRegistryServicer
 from adsml_common.serving.server import ServerBuilder
+from adsml_common.serving.training_servicer import TrainingServicer
 from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
+from adsml_common.training.launchers import LocalLauncher
+from adsml_common.training.runs import TrainingRuns
 
 from adsml_anomaly import kernels
 from adsml_anomaly.answering import Detector
 from adsml_anomaly.artifacts import parse
 from adsml_anomaly.model import SeriesModel
-from adsml_anomaly.naming import FAMILY
+from adsml_anomaly.naming import FAMILY, JOB
 from adsml_anomaly.servicer import AnomalyServicer
 from adsml_anomaly.settings import AnomalySettings
 
@@ -93,6 +97,13 @@ def build(settings: AnomalySettings) -> ServerBuilder:
         registry_grpc.add_ModelRegistryServiceServicer_to_server,
         ModelRegistryServicer(opened.registry, families=(FAMILY,)),
         registry_servicer.SERVICE,
+    )
+    runs = TrainingRuns(opened.database)
+    launcher = LocalLauncher(runs, log_dir=settings.cache_dir / "training-logs")
+    builder.add(
+        training_grpc.add_TrainingServiceServicer_to_server,
+        TrainingServicer(runs, jobs=(JOB,), launcher=launcher),
+        training_servicer.SERVICE,
     )
     builder.on_ready(opened.warm).on_drain(opened.close).readiness("database", opened.database.ping)
     builder.models(lambda: [one.version for one in opened.models.in_memory()])
