@@ -8,9 +8,8 @@ import pytest
 from adsml_anomaly.channels import Days
 from adsml_anomaly.fitting import AccountPool, learn_pool
 from adsml_anomaly.history import series
-from adsml_anomaly.naming import JOB
 from adsml_anomaly.settings import AnomalySettings
-from adsml_anomaly.training import DetectorTrainer, items_of
+from adsml_anomaly.training import JOB, DetectorTrainer, items_of
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef
 from adsml_common.registry.registry import ModelRegistry

@@ -6,8 +6,6 @@ from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.registry.models import model_name
 
 FAMILY: Final = "anomaly"
-JOB: Final = "anomaly-detectors"
-"""The training job's name, in commands, records and the contract."""
 
 
 def entity_model(ref: EntityRef) -> str:

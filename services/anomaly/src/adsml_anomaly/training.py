@@ -30,6 +30,7 @@ from adsml_anomaly.model import SeriesModel
 from adsml_anomaly.model_files import FEATURES, MODEL_TYPE, POOLED_TYPE, to_files
 from adsml_anomaly.naming import account_model, entity_model, level_model
 
+JOB: Final = "anomaly-detectors"
 HISTORY_DAYS: Final = 180
 """Longer ago than this an entity was another entity."""
 MOST_HELD_OUT_ALARMS: Final = 10.0
