@@ -8,7 +8,6 @@ from adsml_common.domain.errors import (
     FailedPrecondition,
     InsufficientHistory,
     InvalidInput,
-    NotFound,
     Violations,
 )
 
@@ -87,17 +86,20 @@ def prepare(question: Question, data: AccountData, *, planned: bool) -> Setting:
 
     Raises
     ------
-    InvalidInput, NotFound, FailedPrecondition, InsufficientHistory
+    InvalidInput, FailedPrecondition, InsufficientHistory
         See `adsml_impact.analysis.analyse`.
     """
     _checked(question)
     options = question.options
     if data.rows.empty:
-        raise NotFound(f"there are no daily rows of any {question.entity_type} of this account")
-    everything = from_daily(data.rows)
-    for name in (*question.treated, *question.controls):
+        raise InsufficientHistory(f"{question.entity_type} {question.treated[0]}", had=0, needed=FEWEST_DAYS)
+    everything = data.series
+    for name in question.treated:
         if name not in everything.names:
-            raise NotFound(f"{question.entity_type} {name} has no daily rows")
+            raise InsufficientHistory(f"{question.entity_type} {name}", had=0, needed=FEWEST_DAYS)
+    without = [name for name in question.controls if name not in everything.names]
+    if without:
+        raise FailedPrecondition(f"controls without any daily rows: {', '.join(without[:10])}; leave them out")
     usable = everything.days - options.drop_last_days
     rows = everything.rows(question.treated)
     present = np.flatnonzero(everything.present[rows].any(axis=0))
