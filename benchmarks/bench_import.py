@@ -1,7 +1,7 @@
 """How fast exports come in, and whether memory stays flat: 250,000 and 1,000,000 daily rows.
 
-Each run is a process of its own, so that its peak memory is its own. A PostgreSQL server with default settings
-is started for it, unless ADSML_BENCH_POSTGRESQL_URL names one. Writes benchmarks/results/import.json.
+Each run is a process of its own, so that its peak memory is its own. A PostgreSQL server as installed is
+started for it, unless ADSML_BENCH_POSTGRESQL_URL names one. Writes benchmarks/results/import.json.
 """
 
 import argparse

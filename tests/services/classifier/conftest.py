@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from adsml_classifier.candidate import Recipe
 from adsml_classifier.learning import FitSettings, Shape
+from adsml_classifier.naming import JOB
 from adsml_classifier.settings import ClassifierSettings
-from adsml_classifier.training import JOB, AccountTrainer, items_of
+from adsml_classifier.training import AccountTrainer, items_of
 from adsml_common.database import Database
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.simulate import AccountSettings, SimulatedAccount, simulate_account

@@ -15,6 +15,9 @@ from adsml.classifier.v1 import classifier_service_pb2_grpc as pb_grpc
 from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2, tier_pb2
 from adsml.registry.v1 import registry_service_pb2 as registry_pb2
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from adsml.training.v1 import training_service_pb2 as training_pb2
+from adsml.training.v1 import training_service_pb2_grpc as training_grpc
+from adsml_classifier.settings import ClassifierSettings
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.models import ModelStatus
@@ -305,3 +308,33 @@ def test_a_client_nobody_here_wrote_finds_its_way_by_reflection(
     assert answer["tier"].startswith("TIER_")
     assert answer["answeredBy"]["model"]["name"] == "classifier/1"
     assert answer["contributions"]
+
+
+def test_a_training_started_over_grpc_registers_models_once(
+    stub: pb_grpc.ClassifierServiceStub,
+    service: str,
+    settings: ClassifierSettings,
+    registry: ModelRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The process that trains reads its settings from the environment, as the service in production does.
+    for name in ("database_url", "artifact_url", "cache_dir"):
+        monkeypatch.setenv(f"ADSML_{name.upper()}", str(getattr(settings, name)))
+    request = training_pb2.StartTrainingRequest(
+        request_id="from-a-test",
+        job=training_pb2.TRAINING_JOB_CLASSIFIERS,
+        scope=training_pb2.TrainingScope(config_ids=[1]),
+    )
+    with grpc.insecure_channel(service) as channel:
+        training = training_grpc.TrainingServiceStub(channel)
+        started = training.StartTraining(request)
+        again = training.StartTraining(request)
+        assert again.run.run_id == started.run.run_id
+        asked = training_pb2.GetTrainingRunRequest(run_id=started.run.run_id)
+        done = (training_pb2.TRAINING_RUN_STATE_SUCCEEDED, training_pb2.TRAINING_RUN_STATE_FAILED)
+        eventually(lambda: training.GetTrainingRun(asked).run.state in done, within=240)
+        assert training.GetTrainingRun(asked).run.state == training_pb2.TRAINING_RUN_STATE_SUCCEEDED
+    assert {(one.name, one.version) for one in registry.list()} == {
+        ("classifier/1", 1),
+        ("classifier/1/global", 1),
+    }

@@ -55,8 +55,9 @@ def train_classifiers(
     from adsml_classifier.candidate import Recipe  # noqa: PLC0415
     from adsml_classifier.labels import LabelMode  # noqa: PLC0415
     from adsml_classifier.learning import FitSettings  # noqa: PLC0415
+    from adsml_classifier.naming import JOB  # noqa: PLC0415
     from adsml_classifier.snapshots import SnapshotSettings  # noqa: PLC0415
-    from adsml_classifier.training import JOB, AccountTrainer, items_of  # noqa: PLC0415
+    from adsml_classifier.training import AccountTrainer, items_of  # noqa: PLC0415
 
     mode = LabelMode.SAME_WINDOW if same_window else LabelMode.OUTCOME
     recipe = Recipe(
@@ -74,11 +75,6 @@ def train_classifiers(
         shard_index=shard_index,
         shard_count=shard_count,
         json_output=json_output,
-        parameters={
-            "label_mode": mode.value,
-            "attribution_lag_days": attribution_lag_days,
-            "min_samples": min_samples,
-        },
     )
 
 

@@ -5,6 +5,8 @@ from typing import Final
 from adsml_common.registry.models import model_name
 
 FAMILY: Final = "classifier"
+JOB: Final = "classifiers"
+"""The training job's name, in commands, records and the contract."""
 _GLOBAL: Final = "global"
 
 

@@ -22,7 +22,6 @@ from adsml_classifier.labels import Judgement
 from adsml_classifier.model_files import MODEL_TYPE, StoredModel, to_files
 from adsml_classifier.naming import FAMILY, account_model, global_model
 
-JOB: Final = "classifiers"
 HISTORY_DAYS: Final = 365
 """Longer ago than this an account was another account."""
 

@@ -8,7 +8,7 @@ from adsml_common.registry.registry import ModelRegistry
 
 from .conftest import Adsml
 
-NAME = "classifier/1/adset"
+NAME = "family_not_installed/1/adset"
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_doctor_says_that_the_schema_is_absent(
 
 def test_sweep_leaves_young_files_alone(adsml: Adsml, registry: ModelRegistry, tmp_path: Path) -> None:
     registry.register(Candidate(name=NAME, model_type="test", config_id=1, files={"a.json": b"{}"}))
-    orphan = tmp_path / "artifacts" / "classifier" / "1" / "adset" / "left-behind.zip"
+    orphan = tmp_path / "artifacts" / "family_not_installed" / "1" / "adset" / "left-behind.zip"
     orphan.write_bytes(b"an upload on its way")
     ran = adsml("models", "verify", "--sweep", "--json")
     assert ran.json()["report"]["orphaned"]

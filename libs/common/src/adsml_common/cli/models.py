@@ -55,6 +55,7 @@ def list_(
             for m in found
         ],
         right=("version", "samples", "kB"),
+        whole=("name",),
     )  # fmt: skip
     if len(found) == limit:
         console.print(f"only the last {limit} are shown; see --limit")

@@ -8,7 +8,7 @@ from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -55,12 +55,18 @@ def print_json(value: Any) -> None:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
 ) -> None:
-    """A table for people; the columns named in `right` are aligned to the right."""
+    """A table for people; columns named in `right` are aligned to the right, those in `whole` never broken."""
     drawn = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
     for name in columns:
-        drawn.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        justify: Literal["right", "left"] = "right" if name in right else "left"
+        drawn.add_column(name, justify=justify, overflow="fold", no_wrap=name in whole)
     for row in rows:
         drawn.add_row(*("" if cell is None else str(cell) for cell in row))
     console.print(drawn)

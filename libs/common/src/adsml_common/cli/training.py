@@ -3,10 +3,10 @@
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from adsml_common.registry.registry import ModelRegistry
     from adsml_common.training.attempt import TrainOne
     from adsml_common.training.records import Item, TrainingRun
+
+_ALL = "all"
 
 __all__ = [
     "ConfigOption", "JsonOption", "RequestOption", "ShardCountOption", "ShardIndexOption", "Workshop", "train",
@@ -64,7 +66,6 @@ def train(
     shard_index: int,
     shard_count: int,
     json_output: bool,
-    parameters: Mapping[str, Any] | None = None,
 ) -> None:
     """Run a training job and leave the process with its exit status.
 
@@ -82,8 +83,6 @@ def train(
         Which part of the items, of how many.
     json_output
         Show the run as JSON.
-    parameters
-        What else was asked for, for the record.
 
     Raises
     ------
@@ -96,6 +95,7 @@ def train(
     from adsml_common.training.job import run_job  # noqa: PLC0415
     from adsml_common.training.records import run_id_of  # noqa: PLC0415
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
+    from adsml_common.training.scope import Scope, scope_of  # noqa: PLC0415
 
     request = request_id or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     stop = threading.Event()
@@ -105,22 +105,25 @@ def train(
     config = settings()
     logs.configure(form=config.log_format, level=config.log_level)
     with open_database(config) as database:
-        workshop = Workshop(
-            database, open_registry(config, database), _accounts(database, config_id), run_id_of(job, request)
-        )
-        items, train_one = prepare(workshop)
+        runs = TrainingRuns(database)
+        given = Scope() if config_id == _ALL else Scope(config_ids=(_account(config_id),))
+        # A process that a service started is given the request id alone; what it covers is on record.
+        scope = scope_of(runs, job, request, given=given)
+        registry = open_registry(config, database)
+        accounts = _stored(database, scope.config_ids)
+        items, train_one = prepare(Workshop(database, registry, accounts, run_id_of(job, request)))
         run = run_job(
             job,
             items,
             train_one,
-            runs=TrainingRuns(database),
+            runs=runs,
             request_id=request,
-            parameters={"config_id": config_id, **(parameters or {})},
+            parameters=scope.parameters(),
             shard_index=shard_index,
             shard_count=shard_count,
             stop=stop,
         )
-        items_done = TrainingRuns(database).items(run.run_id) if json_output else ()
+        items_done = runs.items(run.run_id) if json_output else ()
     if json_output:
         print_json({"run": run, "items": items_done})
     else:
@@ -128,20 +131,26 @@ def train(
     sys.exit(run.exit_status or 0)
 
 
-def _accounts(database: "Database", config_id: str) -> list[int]:
+def _account(config_id: str) -> int:
+    try:
+        return int(config_id)
+    except ValueError:
+        raise InvalidInput.at(
+            "--config-id", f"is {config_id!r}; expected an account's id, or: {_ALL}"
+        ) from None
+
+
+def _stored(database: "Database", config_ids: Sequence[int]) -> list[int]:
     from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
 
     stored = MetricStore(database).config_ids()
-    if config_id == "all":
-        return stored
-    try:
-        wanted = int(config_id)
-    except ValueError:
-        raise InvalidInput.at("--config-id", f"is {config_id!r}; expected an account's id, or: all") from None
-    if wanted not in stored:
+    unknown = sorted(set(config_ids) - set(stored))
+    if unknown:
         known = ", ".join(map(str, stored[:10])) or "none yet; import some first"
-        raise InvalidInput.at("--config-id", f"account {wanted} has no daily rows (stored accounts: {known})")
-    return [wanted]
+        raise InvalidInput.at(
+            "--config-id", f"account {unknown[0]} has no daily rows (stored accounts: {known})"
+        )
+    return list(config_ids) or stored
 
 
 def _advise(run: "TrainingRun") -> None:

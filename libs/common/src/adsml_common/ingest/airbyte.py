@@ -58,7 +58,7 @@ def unwrap(row: dict[str, Any]) -> dict[str, Any] | None:
     if isinstance(data, str):
         try:
             data = json.loads(data)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise ValueError(f"has a {ENVELOPE} that is not JSON") from None
     if not isinstance(data, dict):
         raise ValueError(f"has a {ENVELOPE} that is no object")

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from adsml_common.ingest.distinct import factorize
 from adsml_common.ingest.options import DateOrder
 
 IntArray = npt.NDArray[np.int32]
@@ -65,9 +65,7 @@ def parse(
         days = whole.astype(np.int64)
         bad = np.isnat(cells) | (whole != cells)
         return np.where(bad, BAD, days).astype(np.int32)
-    column = np.empty(len(cells), dtype=object)
-    column[:] = cells
-    codes, distinct = pd.factorize(column)
+    codes, distinct = factorize(cells)
     found = np.full(len(distinct) + 1, BAD, dtype=np.int32)
     for index, cell in enumerate(distinct):
         if cell not in known:

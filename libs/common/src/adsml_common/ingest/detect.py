@@ -19,7 +19,7 @@ from adsml_common.ingest.jsonstream import read_objects
 from adsml_common.ingest.options import Format, ImportOptions
 from adsml_common.ingest.problems import Problem, Refusal
 from adsml_common.ingest.sheet import Sheet, key, open_delimited
-from adsml_common.ingest.source import TextSource, sniff
+from adsml_common.ingest.source import TextSource, sniff, unreadable
 from adsml_common.ingest.tidy import is_tidy, open_tidy
 
 SUFFIXES: Final = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -77,15 +77,22 @@ def expand(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in SUFFIXES)
+        try:
+            if not path.is_dir():
+                files.append(path)
+                continue
+            inside = sorted(file for file in path.iterdir() if file.is_file() and _is_export(file))
+        except OSError as error:
+            raise unreadable(path, error) from None
         if not inside:
             what = f"is a directory without exports ({', '.join(SUFFIXES)})"
             raise Refusal(Problem(str(path), "no_file", what, "check the path"))
         files += inside
     return list(dict.fromkeys(files))
+
+
+def _is_export(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and not file.name.endswith((".rejected.csv", ".rejected.jsonl"))
 
 
 def detect(path: Path, options: ImportOptions) -> Found:
@@ -178,7 +185,10 @@ def _header_below(source: TextSource) -> int | None:
     lines = io.StringIO(next(source.blocks(), ""))
     for number, line in enumerate(islice(lines, _PREAMBLE), start=1):
         for delimiter in DELIMITERS:
-            names = next(csv.reader([line], delimiter=delimiter), [])
+            try:
+                names = next(csv.reader([line], delimiter=delimiter), [])
+            except csv.Error:  # a line that is none, as a carriage return in its middle makes it
+                continue
             if headers.recognise(names) or {"entity_type", "entity_id"} <= {key(name) for name in names}:
                 return number
     return None

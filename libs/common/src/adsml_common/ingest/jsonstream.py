@@ -17,6 +17,7 @@ from adsml_common.ingest.source import Advance, TextSource, ignore
 MAX_OBJECT: Final = 4 << 20
 """Characters. No row is longer, and a page that is longer is read row by row."""
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
+_ENDLESS: Final = "holds a number of thousands of digits"
 _CUT: Final = "is cut off in the middle"
 _CURE_CUT: Final = "download or export it again"
 
@@ -70,7 +71,7 @@ def _is_lines(source: TextSource) -> bool:
         if line.strip():
             try:
                 return isinstance(json.loads(line), dict)
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 return False
     return False
 
@@ -89,7 +90,7 @@ def _read_lines(source: TextSource, advance: Advance) -> Iterator[JsonRow]:
             number += 1
             try:
                 value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 if line.strip():
                     yield _bad_line(line, number, error)
                 continue
@@ -101,8 +102,10 @@ def _read_lines(source: TextSource, advance: Advance) -> Iterator[JsonRow]:
 
 def _bad_line(line: str, number: int, error: Exception) -> JsonRow:
     text = line.rstrip("\r\n")
-    if not isinstance(error, json.JSONDecodeError):
+    if isinstance(error, RecursionError):
         return JsonRow(number, None, text, "is nested too deeply to be an export")
+    if not isinstance(error, json.JSONDecodeError):
+        return JsonRow(number, None, text, _ENDLESS)
     cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
     return JsonRow(number, None, text, _CUT if cut else f"is not JSON ({error.msg})")
 
@@ -233,6 +236,8 @@ class _Walker:
                     cut = self._ended and (unterminated or not self._text[error.pos :].strip())
                     raise _Malformed(error.msg, at=error.pos, cut=cut) from None
                 continue
+            except ValueError:
+                raise _Malformed(_ENDLESS, at=self._position, cut=False) from None
             # A number at the end of the text at hand may go on in the next block.
             if end == len(self._text) and not isinstance(value, dict | list | str) and self._more():
                 continue

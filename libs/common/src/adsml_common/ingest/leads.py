@@ -37,7 +37,7 @@ def count(actions: Any, wanted: Sequence[str] = ()) -> float:
             return 0.0
         try:
             actions = json.loads(actions)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise BadActions("is not a JSON list of actions") from None
     if actions is None:
         return 0.0
@@ -67,5 +67,5 @@ def _value(action: dict[str, Any], name: str) -> float:
         if not math.isfinite(number):
             raise ValueError
         return number
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadActions(f"has {name} with the value {value!r}, which is no number") from None

@@ -1,12 +1,14 @@
 """Numbers as exports write them: plain, with thousands separators, with decimal commas."""
 
+import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+
+from adsml_common.ingest.distinct import factorize
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -68,9 +70,7 @@ def parse(
             return values, np.zeros(len(cells), dtype=np.bool_)
     except (TypeError, ValueError):
         pass  # some cell is no plain number: look at each distinct one
-    column = np.empty(len(cells), dtype=object)
-    column[:] = cells
-    codes, distinct = pd.factorize(column)
+    codes, distinct = factorize(cells)
     numbers = np.full(len(distinct) + 1, np.nan)
     empty = np.zeros(len(distinct) + 1, dtype=np.bool_)
     empty[-1] = True  # None: code -1
@@ -85,12 +85,18 @@ def parse(
 
 def number(cell: Any, *, decimal: str | None = None) -> float | None:
     """One cell as a finite number, or None."""
-    if isinstance(cell, bool):
+    plain = _plain(cell, decimal) if isinstance(cell, str) else cell
+    if plain is None or isinstance(plain, bool) or not isinstance(plain, str | int | float):
         return None
-    if isinstance(cell, int | float):
-        return float(cell) if np.isfinite(cell) else None
-    if not isinstance(cell, str):
+    try:
+        value = float(plain)
+    except OverflowError:
         return None
+    return value if math.isfinite(value) else None
+
+
+def _plain(cell: str, decimal: str | None) -> str | None:
+    """A number as Python writes it, from one as people do; None if it is none."""
     text = cell.strip()
     if decimal is not None:
         text = _CURRENCY.sub("", text)
@@ -98,10 +104,7 @@ def number(cell: Any, *, decimal: str | None = None) -> float | None:
             text = text.translate(_STRIP_SEPARATORS[decimal])
         elif decimal == "," and "." in text:
             return None
-    if not _PLAIN.fullmatch(text):
-        return None
-    value = float(text)
-    return value if np.isfinite(value) else None
+    return text if _PLAIN.fullmatch(text) else None
 
 
 def explain(cell: Any, *, decimal: str | None = None) -> tuple[str, str, str]:

@@ -71,6 +71,8 @@ def _cells(column: pa.Array) -> Sequence[Any] | npt.NDArray[Any]:
     kind = column.type
     if pa.types.is_decimal(kind):
         column, kind = column.cast(pa.float64()), pa.float64()
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        column = column.cast(pa.string(), safe=False)
     if pa.types.is_floating(kind):
         numbers: npt.NDArray[np.float64] = column.to_numpy(zero_copy_only=False).astype(np.float64)
         return numbers

@@ -290,9 +290,9 @@ def _write_conflicts(reading: Reading, rejects: Rejects, wrong: set[tuple[int, i
         table = reading.files[number].table
         if table is None:
             continue
-        lines = {line for file, line in wrong if file == number}
+        lines = np.array(sorted(line for file, line in wrong if file == number))
         for batch in table.batches(ignore):
-            for row in np.flatnonzero(np.isin(batch.lines, list(lines))):
+            for row in np.flatnonzero(np.isin(batch.lines, lines)):
                 reason = "another row says something else of this entity and day: keep one"
                 rejects.write(table, batch.raw(int(row)), f"{table.place} {int(batch.lines[row])}: {reason}")
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from adsml_common.ingest.batch import LEVELS
 from adsml_common.ingest.check import RowCheck
-from adsml_common.ingest.tree import BAD, BLANK, BadId, Codes, Tree, clean_id, factorize
+from adsml_common.ingest.distinct import factorize
+from adsml_common.ingest.tree import BAD, BLANK, BadId, Codes, Tree, clean_id
 
 _TYPES: Final = {"campaign": 0, "adset": 1, "ad": 2}
 _ID_CURE: Final = "export with the ids of campaigns, ad sets or ads"

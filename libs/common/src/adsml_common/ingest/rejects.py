@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from adsml_common.domain.errors import FailedPrecondition
 from adsml_common.ingest.batch import Table
 
 REASON = "reject_reason"
@@ -48,14 +49,13 @@ class Rejects:
             return
         try:
             value = json.loads(row)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             value = {"row": row}
         if not isinstance(value, dict):
             value = {"row": value}
         stream.write(json.dumps({**value, REASON: reason}, ensure_ascii=False) + "\n")
 
     def _open(self, table: Table, directory: Path) -> IO[str]:
-        directory.mkdir(parents=True, exist_ok=True)
         suffix = ".csv" if table.header is not None else ".jsonl"
         stem = Path(table.file).name
         taken = {path.name for path in self.paths}
@@ -64,8 +64,15 @@ class Rejects:
             number += 1
             name = f"{stem}.rejected-{number}{suffix}"
         path = directory / name
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            stream = path.open("w", encoding="utf-8", newline="")
+        except OSError as error:
+            raise FailedPrecondition(
+                f"can't write rejected rows to {path}: {error.strerror or error}; "
+                "pass --rejects another directory"
+            ) from None
         self.paths.append(path)
-        stream = path.open("w", encoding="utf-8", newline="")
         if table.header is not None:
             stream.write(f"{table.header}{table.delimiter}{REASON}\n")
         return stream

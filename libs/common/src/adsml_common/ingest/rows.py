@@ -11,13 +11,14 @@ from adsml_common.ingest import days, headers, numerals
 from adsml_common.ingest.batch import LEVELS, METRICS, Batch, Table
 from adsml_common.ingest.check import Mask, RowCheck
 from adsml_common.ingest.counts import FileCounts, Findings
+from adsml_common.ingest.distinct import factorize
 from adsml_common.ingest.numerals import FloatArray
 from adsml_common.ingest.options import ImportOptions
 from adsml_common.ingest.problems import Problem
 from adsml_common.ingest.refs import Refs, link, read_refs
 from adsml_common.ingest.rejects import Rejects
 from adsml_common.ingest.staging import Rows, empty_rows
-from adsml_common.ingest.tree import BLANK, Tree, factorize
+from adsml_common.ingest.tree import BLANK, Tree
 
 Cells = Sequence[Any] | npt.NDArray[Any]
 

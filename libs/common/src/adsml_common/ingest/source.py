@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from adsml_common.ingest.problems import Problem, Refusal
 
@@ -56,9 +56,9 @@ class TextSource:
         """
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
         lines, first = 1, True
-        with self.path.open("rb") as stream:
+        with self._open() as stream:
             while True:
-                data = stream.read(BLOCK_BYTES)
+                data = self._read(stream)
                 try:
                     text = decoder.decode(data, final=not data)
                 except UnicodeDecodeError as error:
@@ -73,6 +73,18 @@ class TextSource:
                 if not data:
                     return
 
+    def _open(self) -> IO[bytes]:
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+
+    def _read(self, stream: IO[bytes]) -> bytes:
+        try:
+            return stream.read(BLOCK_BYTES)
+        except OSError as error:
+            raise unreadable(self.path, error) from None
+
     def _undecodable(self, error: UnicodeDecodeError, *, line: int) -> Refusal:
         shown = error.object[error.start : error.start + 1].hex()
         if self.encoding.lower() in ("utf-8", "utf8"):
@@ -83,6 +95,14 @@ class TextSource:
             cure = "pass the right --encoding, or save the file as UTF-8"
         what = f"byte 0x{shown} is not {self.encoding.upper()}"
         return Refusal(Problem(str(self.path), "wrong_encoding", what, cure, line=line))
+
+
+def unreadable(path: Path, error: OSError) -> Refusal:
+    """That a file can't be opened or read."""
+    if isinstance(error, FileNotFoundError):
+        return Refusal(Problem(str(path), "no_file", "does not exist", "check the path"))
+    what = f"can't be read: {error.strerror or error}"
+    return Refusal(Problem(str(path), "unreadable", what, "check the path and its permissions"))
 
 
 def sniff(path: Path, encoding: str | None = None) -> TextSource:
@@ -103,11 +123,8 @@ def sniff(path: Path, encoding: str | None = None) -> TextSource:
     try:
         with path.open("rb") as stream:
             head = stream.read(1 << 16)
-    except FileNotFoundError:
-        raise Refusal(Problem(str(path), "no_file", "does not exist", "check the path")) from None
     except OSError as error:
-        what = f"can't be read: {error.strerror or error}"
-        raise Refusal(Problem(str(path), "unreadable", what, "check the path and its permissions")) from None
+        raise unreadable(path, error) from None
     if not head:
         raise Refusal(Problem(str(path), "empty_file", "is empty (0 bytes)", "export it again"))
     for magic, what, cure in _MAGIC:

@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from adsml_common.domain.errors import FailedPrecondition
+
 PARTS: Final = 64
 _HELD: Final = 1 << 17
 """Rows kept in memory before they are written: few large writes instead of many small ones."""
@@ -29,7 +31,7 @@ ROW: Final = np.dtype(
         ("cell", np.uint64),
         ("cut", np.int16),
         ("kind", np.int8),
-        ("file", np.int16),
+        ("file", np.int32),
         ("line", np.int64),
     ]
 )
@@ -88,8 +90,17 @@ class Staging:
         for index in range(PARTS):
             chosen = order[ends[index] : ends[index + 1]]
             if len(chosen):
-                with self._path(name, index).open("ab") as stream:
-                    rows[chosen].tofile(stream)
+                self._append(self._path(name, index), rows[chosen])
+
+    def _append(self, path: Path, rows: Rows) -> None:
+        try:
+            with path.open("ab") as stream:
+                stream.write(rows.tobytes())  # not tofile, which does not notice a full disk
+        except OSError as error:
+            raise FailedPrecondition(
+                f"can't write temporary files to {path.parent}: {error.strerror or error}; an import needs "
+                f"about {ROW.itemsize} bytes a row there: set TMPDIR to a directory with room"
+            ) from None
 
     def parts(self, name: str) -> Iterator[Rows]:
         """The parts that hold anything, one at a time; nothing may be added to them meanwhile."""

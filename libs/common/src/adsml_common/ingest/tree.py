@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from adsml_common.domain.entities import Entity, EntityRef
 from adsml_common.ingest.batch import LEVELS
+from adsml_common.ingest.distinct import factorize
 
 Codes = npt.NDArray[np.int32]
 
@@ -42,17 +42,6 @@ class BadId(ValueError):
     def __init__(self, kind: str, what: str, cure: str) -> None:
         super().__init__(what)
         self.kind, self.what, self.cure = kind, what, cure
-
-
-def factorize(cells: Sequence[Any] | npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], Sequence[Any]]:
-    """Code of each cell and the distinct cells; None and NaN have code -1."""
-    if isinstance(cells, np.ndarray):
-        codes, distinct = pd.factorize(cells)
-        return codes, distinct.tolist()
-    column = np.empty(len(cells), dtype=object)
-    column[:] = cells
-    codes, found = pd.factorize(column)
-    return codes, list(found)
 
 
 def clean_id(cell: Any, *, digits: bool) -> str:

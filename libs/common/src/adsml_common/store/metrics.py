@@ -73,6 +73,7 @@ class AccountLoad:
         staging.stage(self._connection, columns)
         counts = staging.merge(
             self._connection,
+            rows=len(frame),
             source=source or self._source,
             loaded_at=self._loaded_at,
             keep_others=keep_others,

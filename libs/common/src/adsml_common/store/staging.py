@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from adsml_common.domain.metrics import STORED
-from adsml_common.schema import insert_into
 from adsml_common.store import pgcopy
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.tables import daily_metrics, entities
@@ -60,14 +59,16 @@ def stage(connection: Connection, columns: Mapping[str, npt.NDArray[Any]]) -> No
         Arrays of shape (rows,) for every name in `KINDS`: integer keys, datetime64 days, floats. NaN is
         stored as NULL.
     """
-    connection.execute(_STAGED.delete())
     if connection.dialect.name == "postgresql":
+        # A deleted row would be read again by every later statement of the transaction.
+        connection.exec_driver_sql("TRUNCATE staged_daily")
         names = ", ".join(KINDS)
         with connection.connection.cursor() as cursor:  # type: ignore[attr-defined]
             with cursor.copy(f"COPY staged_daily ({names}) FROM STDIN (FORMAT BINARY)") as copy:
                 copy.write(pgcopy.encode(columns, KINDS))
             cursor.execute("UPDATE staged_daily SET reach = NULL WHERE reach = 'NaN'")
         return
+    connection.execute(_STAGED.delete())
     # sqlite3 stores NaN as NULL by itself.
     lists = [_plain(columns[name], kind) for name, kind in KINDS.items()]
     marks = ", ".join("?" * len(lists))
@@ -84,56 +85,72 @@ def _plain(values: npt.NDArray[Any], kind: str) -> list[Any]:
 
 
 def merge(
-    connection: Connection, *, source: str, loaded_at: datetime, keep_others: bool = False
+    connection: Connection, *, rows: int, source: str, loaded_at: datetime, keep_others: bool = False
 ) -> UpsertCounts:
     """Write what is staged and differs from what is stored; what is the same leaves the temporary table.
 
-    With `keep_others`, so does what is stored under another source. The caller holds the account's lock, so
-    nobody else writes its rows between the statements.
+    The caller holds the account's lock, so nobody else writes its rows between the statements.
+
+    Parameters
+    ----------
+    rows
+        How many are staged.
+    source, loaded_at
+        Noted on every row that is written.
+    keep_others
+        Treat what is stored under another source as the same.
     """
     settled = sa.or_(_SAME_VALUES, daily_metrics.c.source != source) if keep_others else _SAME_VALUES
     same = sa.select(sa.literal(1)).where(_SAME_KEY, settled)
     unchanged = connection.execute(_STAGED.delete().where(same.exists())).rowcount
+    if unchanged == rows:
+        return UpsertCounts(unchanged=unchanged)
+    stamp = {
+        "source": sa.literal(source, sa.Text),
+        "loaded_at": sa.literal(loaded_at, daily_metrics.c.loaded_at.type),
+    }
     updated = connection.execute(
-        sa.select(sa.func.count()).select_from(_STAGED.join(daily_metrics, _SAME_KEY))
-    ).scalar_one()
-    names = [*KINDS, "source", "loaded_at"]
-    insert = insert_into(connection, daily_metrics)
-    written = connection.execute(
-        insert.from_select(
-            names,
-            sa.select(
-                *(_STAGED.c[name] for name in KINDS),
-                sa.literal(source, sa.Text),
-                sa.literal(loaded_at, daily_metrics.c.loaded_at.type),
-            )
-            .where(sa.true())
-            .order_by(_STAGED.c.entity_key, _STAGED.c.date),
-        ).on_conflict_do_update(
-            index_elements=[daily_metrics.c.entity_key, daily_metrics.c.date],
-            set_={name: insert.excluded[name] for name in (*STORED, "source", "loaded_at")},
-        ),
-        execution_options={"preserve_rowcount": True},
+        daily_metrics.update().where(_SAME_KEY).values({name: _STAGED.c[name] for name in STORED} | stamp)
     ).rowcount
-    return UpsertCounts(inserted=written - updated, updated=updated, unchanged=unchanged)
+    inserted = rows - unchanged - updated
+    if inserted:
+        new = sa.select(*(_STAGED.c[name] for name in KINDS), *stamp.values())
+        if unchanged or updated:
+            known = sa.select(sa.literal(1)).select_from(daily_metrics).where(_SAME_KEY)
+            new = new.where(~known.correlate(_STAGED).exists())
+        connection.execute(
+            daily_metrics.insert().from_select(
+                [*KINDS, *stamp], new.order_by(_STAGED.c.entity_key, _STAGED.c.date)
+            )
+        )
+    return UpsertCounts(inserted=inserted, updated=updated, unchanged=unchanged)
 
 
 def changed_levels(connection: Connection) -> Sequence[tuple[str, date, date]]:
     """Levels of what is staged, with its first and last day: after `merge`, of what was written."""
+    spans = (
+        sa.select(
+            _STAGED.c.entity_key,
+            sa.func.min(_STAGED.c.date).label("first"),
+            sa.func.max(_STAGED.c.date).label("last"),
+        )
+        .group_by(_STAGED.c.entity_key)
+        .subquery()
+    )
     found = connection.execute(
-        sa.select(entities.c.entity_type, sa.func.min(_STAGED.c.date), sa.func.max(_STAGED.c.date))
-        .select_from(_STAGED.join(entities, entities.c.entity_key == _STAGED.c.entity_key))
+        sa.select(entities.c.entity_type, sa.func.min(spans.c.first), sa.func.max(spans.c.last))
+        .join_from(spans, entities, entities.c.entity_key == spans.c.entity_key)
         .group_by(entities.c.entity_type)
+        .order_by(entities.c.entity_type)
     )
     return [(entity_type, first, last) for entity_type, first, last in found]
 
 
 def mark_revision(connection: Connection, entity_type: str, revision: int) -> None:
     """Note on every entity that is staged at one level that its rows changed."""
+    changed = sa.select(_STAGED.c.entity_key).distinct()
     connection.execute(
         entities.update()
-        .where(
-            entities.c.entity_key.in_(sa.select(_STAGED.c.entity_key)), entities.c.entity_type == entity_type
-        )
+        .where(entities.c.entity_key.in_(changed), entities.c.entity_type == entity_type)
         .values(data_revision=revision)
     )

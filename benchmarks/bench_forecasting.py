@@ -1,0 +1,263 @@
+"""Forecasting beside the field: accuracy on held-out days, coverage, throughput, transfer.
+
+Writes benchmarks/results/forecasting.json and prints tables. Data: ``../shared/data`` (or ADSML_SHARED_DATA)
+and simulated accounts; parts whose data are absent are left out and named.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import warnings
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+from adsml_common.simulate import small_accounts
+from adsml_forecasting.answering import Question, answer
+from adsml_forecasting.evaluation import Evaluation, evaluate
+from adsml_forecasting.long_csv import HeldOut, held_out, read_long
+from adsml_forecasting.member_forecasts import Task, forecast_origins, worker_pool
+from adsml_forecasting.methods import Method
+from adsml_forecasting.predicting import DEFAULT_MEMBERS, Wanted, predict
+from adsml_forecasting.series import DailySeries
+from adsml_forecasting.transfer import DonorSeries, forecast_new
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data"))
+RESULTS = ROOT / "benchmarks" / "results" / "forecasting.json"
+
+
+def simulated_leads(accounts: int) -> pd.DataFrame:
+    """Daily leads of campaigns and ad sets with at least one a day, 120 days."""
+    out = []
+    for one in small_accounts(accounts, last_day=date(2026, 3, 31), seed=5, days=120):
+        frame = one.daily[one.daily["entity_type"] != "ad"]
+        for key, rows in frame.groupby(["entity_type", "entity_id"]):
+            if len(rows) >= 100 and rows["leads"].mean() >= 1:
+                name = f"{one.settings.config_id}-{'-'.join(key)}"
+                out.append(pd.DataFrame({"series_id": name, "ds": rows["date"], "y": rows["leads"]}))
+    return pd.concat(out, ignore_index=True)
+
+
+def ads_leads() -> pd.DataFrame:
+    """Daily leads of the real account; days without a row are days without delivery."""
+    raw = pd.read_csv(SHARED / "ads" / "display_2020_apr_may.csv")
+    columns = [name for name in ("entity_type", "entity_id") if name in raw.columns]
+    out = []
+    for key, rows in raw.groupby(columns):
+        daily = rows.assign(date=pd.to_datetime(rows["date"])).groupby("date")["leads"].sum()
+        grid = daily.reindex(pd.date_range(daily.index.min(), raw["date"].max()), fill_value=0)
+        if len(grid) >= 45 and grid.mean() >= 1:
+            name = "-".join(map(str, key))
+            out.append(pd.DataFrame({"series_id": name, "ds": grid.index, "y": grid.to_numpy()}))
+    return pd.concat(out, ignore_index=True)
+
+
+def accuracy(cases: dict[str, tuple[list[HeldOut], int]]) -> dict[str, Any]:
+    """Every case by the code of `adsml evaluate forecasting`."""
+    out: dict[str, Any] = {}
+    with worker_pool() as pool:
+        for name, (series, horizon) in cases.items():
+            began = time.perf_counter()
+            found = evaluate(series, horizon=horizon, season_length=7, pool=pool)
+            row = found.as_json() | {"seconds": round(time.perf_counter() - began, 1)}
+            row["ensemble_over_best_single"] = ratios(found)
+            out[name] = row
+            show(name, row)
+    return out
+
+
+def ratios(found: Evaluation) -> dict[str, float | None]:
+    """The ensemble's error over that of the single model chosen on validation."""
+    best = found.methods[found.best_single]
+    out: dict[str, float | None] = {}
+    for name in ("wmape", "smape", "mase"):
+        top, bottom = getattr(found.ensemble, name).value, getattr(best, name).value
+        out[name] = round(top / bottom, 4) if top is not None and bottom else None
+    return out
+
+
+def show(name: str, row: dict[str, Any]) -> None:
+    """A table for people."""
+    print(f"\n{name}: {row['series']} series, {row['seconds']} s")
+    rows = {"ENSEMBLE": row["ensemble"], **row["combinations"], **row["methods"]}
+    for method, scores in rows.items():
+        shown = [scores[key] for key in ("wmape", "smape", "mase", "coverage_90")]
+        print(f"  {method:34s}" + "".join("       -" if v is None else f"{v:8.3f}" for v in shown))
+    print(f"  best single on validation: {row['best_single_on_validation']['name']}; "
+          f"ensemble over it: {row['ensemble_over_best_single']}")  # fmt: skip
+
+
+def throughput(count: int, days: int) -> dict[str, float]:
+    """Whole ensembles over a pool against the same members one by one through their own libraries."""
+    rng = np.random.default_rng(0)
+    season = 1 + 0.3 * np.sin(2 * np.pi * np.arange(days) / 7)
+    table = rng.poisson(20 * season, size=(count, days)).astype(float)
+    series = [DailySeries(19_000, row, True, f"s{at}") for at, row in enumerate(table)]
+    members = DEFAULT_MEMBERS
+    with worker_pool() as pool:
+        tasks = [Task(one, [days]) for one in series]
+        forecast_origins(tasks[:2], methods=members, horizon=7, season_length=7, pool=pool)
+        began = time.perf_counter()
+        forecast_origins(tasks, methods=members, horizon=7, season_length=7, pool=pool)
+        ours = time.perf_counter() - began
+    sample = table[: max(count // 20, 5)]
+    theirs = one_by_one(sample) * count / len(sample)
+    return {
+        "series": count,
+        "days": days,
+        "seconds": round(ours, 2),
+        "seconds_one_by_one_extrapolated": round(theirs, 2),
+        "one_by_one_sample": len(sample),
+        "ratio": round(theirs / ours, 2),
+    }
+
+
+def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Seconds for the same members by statsforecast and Prophet themselves; ours for EMA."""
+    import logging
+
+    from adsml_forecasting.forecaster import forecast
+    from adsml_forecasting.making import make
+    from prophet import Prophet
+    from statsforecast import models
+
+    logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
+    dates = pd.date_range("2022-01-08", periods=table.shape[1] + 7)
+
+    def one(row: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+        models.AutoETS(season_length=7, damped=True).forecast(y=row, h=7)
+        models.AutoCES(season_length=7).forecast(y=row, h=7)
+        models.DynamicOptimizedTheta(season_length=7, decomposition_type="additive").forecast(y=row, h=7)
+        model = Prophet(uncertainty_samples=0, daily_seasonality=False)
+        model.fit(pd.DataFrame({"ds": dates[:-7], "y": row}))
+        model.predict(pd.DataFrame({"ds": dates[-7:]}))
+        forecast(make(Method.EMA, season_length=7), DailySeries(19_000, row), 7)
+
+    one(table[0])
+    began = time.perf_counter()
+    for row in table:
+        one(row)
+    return time.perf_counter() - began
+
+
+def leads_of(frame: pd.DataFrame, level: str) -> dict[str, DailySeries]:
+    """Daily leads by entity of one level."""
+    return {
+        str(name): DailySeries.of(rows["date"], rows["leads"], name=str(name))
+        for name, rows in frame[frame["entity_type"] == level].groupby("entity_id")
+    }
+
+
+def transfer(accounts: int) -> dict[str, Any]:
+    """Ad sets cut to their first days against what they did in the next week, beside the naive ways."""
+    out: dict[str, Any] = {}
+    for cut in (3, 5, 7, 10):
+        errors = dict.fromkeys(("transfer", "parent_scaled_naive", "own_mean"), 0.0)
+        total = 0.0
+        for one in small_accounts(accounts, last_day=date(2026, 3, 31), seed=9, days=120):
+            frame = one.daily
+            adsets, campaigns = leads_of(frame, "adset"), leads_of(frame, "campaign")
+            parents = {e.ref.entity_id: e.parent_id for e in one.entities}
+            for key, whole in adsets.items():
+                parent = campaigns.get(str(parents.get(key)))
+                at = len(whole) - 40 + cut
+                if parent is None or len(whole) < 100:
+                    continue
+                cutoff = whole.first_day + at - 1
+                actual = whole.values[at : at + 7]
+                own = DailySeries(whole.first_day + at - cut, whole.values[at - cut : at], True, key)
+                lender = parent.until(cutoff - parent.first_day + 1)
+                donors = [
+                    DonorSeries(n, other.until(cutoff - other.first_day + 1))
+                    for n, (name, other) in enumerate(adsets.items())
+                    if name != key and other.first_day < cutoff - 20
+                ]
+                wanted = Wanted(horizon=7)
+                found = forecast_new(
+                    own, parent=lender, donors=donors, tier=None, wanted=wanted, cutoff=cutoff
+                )
+                theirs = lender.values[-cut:]
+                share = np.nansum(own.values) / max(np.nansum(theirs), 1e-9)
+                errors["transfer"] += float(np.nansum(np.abs(found.prediction.point - actual)))
+                errors["parent_scaled_naive"] += float(np.nansum(np.abs(share * lender.values[-7:] - actual)))
+                errors["own_mean"] += float(np.nansum(np.abs(np.nanmean(own.values) - actual)))
+                total += float(np.nansum(actual))
+        out[str(cut)] = {name: round(100 * error / total, 2) for name, error in errors.items()}
+        print(f"transfer after {cut:2d} days, wMAPE: {out[str(cut)]}")
+    return out
+
+
+def cached() -> dict[str, float]:
+    """A first and a repeated question, milliseconds."""
+    from adsml_forecasting.answering import Cache
+
+    rng = np.random.default_rng(0)
+    series = DailySeries(19_000, rng.poisson(20, 120).astype(float))
+    predict(series, Wanted())
+    held = Cache(10)
+    timings = []
+    for _ in range(2):
+        began = time.perf_counter()
+        held.answer(Question(series, Wanted()), answer)
+        timings.append(1000 * (time.perf_counter() - began))
+    return {"first_ms": round(timings[0], 2), "repeated_ms": round(timings[1], 3)}
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--every", type=int, default=1, help="take every n-th series of NN5 and M4")
+    parser.add_argument("--accounts", type=int, default=10, help="simulated accounts")
+    parser.add_argument("--throughput-series", type=int, default=1000)
+    parser.add_argument("--only", default="", help="accuracy, throughput, transfer or cached")
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")
+    report: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "argv": sys.argv[1:]}
+    folder = SHARED / "forecasting"
+    if asked.only in ("", "accuracy"):
+        cases: dict[str, tuple[list[HeldOut], int]] = {}
+        with tempfile.TemporaryDirectory() as scratch:
+            if folder.is_dir():
+                nn5 = held_out(read_long(folder / "nn5_daily_dev.csv"), None, horizon=56)
+                cases["nn5_dev"] = (nn5[:: asked.every], 56)
+                m4 = held_out(
+                    read_long(folder / "m4_daily_dev_train.csv"),
+                    read_long(folder / "m4_daily_dev_test.csv"),
+                    horizon=14,
+                )
+                cases["m4_daily_dev"] = (m4[:: asked.every], 14)
+                path = Path(scratch) / "ads.csv"
+                ads_leads().to_csv(path, index=False)
+                cases["real_ads_leads"] = (held_out(read_long(path), None, horizon=7), 7)
+            else:
+                print(f"{folder} is absent: simulated accounts only")
+            path = Path(scratch) / "simulated.csv"
+            simulated_leads(asked.accounts).to_csv(path, index=False)
+            cases["simulated_leads"] = (held_out(read_long(path), None, horizon=7), 7)
+        report["accuracy"] = accuracy(cases)
+    if asked.only in ("", "throughput"):
+        report["throughput"] = throughput(asked.throughput_series, 120)
+        print("throughput:", report["throughput"])
+    if asked.only in ("", "transfer"):
+        report["transfer_wmape"] = transfer(asked.accounts)
+    if asked.only in ("", "cached"):
+        report["cached"] = cached()
+        print("cached:", report["cached"])
+    if RESULTS.exists() and asked.only:
+        report = json.loads(RESULTS.read_text()) | report
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"wrote {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""The distinct cells of a column: what is said of one is said of all its copies, at the price of one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+
+def factorize(cells: Sequence[Any] | npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], list[Any]]:
+    """Code of each cell, and the distinct cells; None and NaN have code -1.
+
+    Cells that can't be compared, such as lists, count as their text.
+    """
+    if isinstance(cells, np.ndarray):
+        codes, distinct = pd.factorize(cells)
+        return codes, distinct.tolist()
+    column = np.empty(len(cells), dtype=object)
+    column[:] = cells
+    try:
+        codes, distinct = pd.factorize(column)
+    except TypeError:
+        column[:] = [cell if isinstance(cell, str | int | float | None) else str(cell) for cell in cells]
+        codes, distinct = pd.factorize(column)
+    return codes, list(distinct)

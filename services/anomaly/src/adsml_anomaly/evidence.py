@@ -1,0 +1,88 @@
+"""Three scores, one verdict: evidence of a day as its most telling score.
+
+Every component - each metric's absolute z, the Mahalanobis distance, the forest's score - is first turned into
+its own p-value; the evidence is the largest of ``-log10 p + log10 weight``. With weights that sum to 1 that is the
+weighted Bonferroni rule (C. R. Genovese, K. Roeder, L. Wasserman, "False discovery control with p-value
+weighting", Biometrika 2006): they say how the alarms a person puts up with are shared out. Most go to
+what costs money: leads that part from spend and clicks. Components depend on each other, so evidence is
+calibrated itself afterwards (`survival`).
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.domain.metrics import Metric
+
+from adsml_anomaly.channels import CHANNELS
+from adsml_anomaly.survival import Survival
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+METRIC_WEIGHTS: Final[dict[Metric, float]] = {
+    Metric.SPEND: 0.10,
+    Metric.IMPRESSIONS: 0.05,
+    Metric.CLICKS: 0.05,
+    Metric.LEADS: 0.12,
+    Metric.CPL: 0.27,
+    Metric.CTR: 0.07,
+    Metric.CPC: 0.04,
+    Metric.CPM: 0.05,
+    Metric.CONVERSION_RATE: 0.11,
+    Metric.FREQUENCY: 0.02,
+}
+DISTANCE_WEIGHT: Final = 0.10
+FOREST_WEIGHT: Final = 0.02
+
+DISTANCE: Final = len(CHANNELS)
+FOREST: Final = len(CHANNELS) + 1
+COMPONENTS: Final = len(CHANNELS) + 2
+WEIGHTS: Final = np.array([*(METRIC_WEIGHTS[m] for m in CHANNELS), DISTANCE_WEIGHT, FOREST_WEIGHT])
+
+
+def components(
+    z: FloatArray, distance: FloatArray, forest: FloatArray | None, gated: BoolArray
+) -> FloatArray:
+    """Component scores, shape (T, components): absolute z by channel, distance, forest.
+
+    Parameters
+    ----------
+    z
+        Shape (T, channels).
+    distance, forest
+        Shape (T,); no forest leaves its component NaN.
+    gated
+        Shape (T, channels): metrics with too little volume to be believed; they become NaN.
+    """
+    out = np.full((len(z), COMPONENTS), np.nan)
+    out[:, : len(CHANNELS)] = np.where(gated, np.nan, np.abs(z))
+    out[:, DISTANCE] = distance
+    if forest is not None:
+        out[:, FOREST] = forest
+    # A day on which no count can be judged can't be judged at all.
+    out[np.isnan(z[:, :4]).all(axis=1)] = np.nan
+    return out
+
+
+def component_log_p(scores: FloatArray, curves: list[Survival]) -> FloatArray:
+    """Log10 p of every component score, shape (T, components); NaN where the score is."""
+    return np.stack([curve.log_p(scores[:, k]) for k, curve in enumerate(curves)], axis=1)
+
+
+def combine(log_p: FloatArray, *, chosen: BoolArray | None = None) -> FloatArray:
+    """Evidence, shape (T,); NaN where no component is known.
+
+    Parameters
+    ----------
+    log_p
+        Shape (T, components).
+    chosen
+        Shape (components,): components to look at; the weights of the others are shared out among them.
+    """
+    weights = WEIGHTS if chosen is None else np.where(chosen, WEIGHTS, 0.0)
+    with np.errstate(divide="ignore"):
+        logs = np.log10(weights / weights.sum())
+    bits = np.where(np.isnan(log_p), -np.inf, -log_p) + logs
+    best = bits.max(axis=1)
+    return np.where(np.isfinite(best), best, np.nan)

@@ -1,0 +1,25 @@
+"""Compile every kernel before the first request, or load it from numba's cache (``NUMBA_CACHE_DIR``)."""
+
+from datetime import date
+
+import numpy as np
+from adsml_common.domain.entities import EntityRef, EntityType
+
+from adsml_anomaly import points
+from adsml_anomaly.channels import Days
+from adsml_anomaly.detect import Options, Subject, assess
+from adsml_anomaly.fitting import fit_entity, learn_pool
+from adsml_anomaly.report import Threshold
+
+
+def warm() -> None:
+    """Judge a small made-up series, and a few points."""
+    t = np.arange(40)
+    rows = np.stack([50 + t % 7, 4000.0 + t % 5, 60.0 + t % 3, 6.0 + t % 4, 3000.0 + t], axis=1)
+    days = Days(date(2024, 1, 1), rows)
+    ref = EntityRef(1, EntityType.ADSET, "warm")
+    pool = learn_pool({ref: days})
+    model = fit_entity(days, pool, ref.entity_type, what=str(ref)).model
+    assess(Subject(name="warm", days=days, model=model, threshold=Threshold(1.0)), Options())
+    season = points.Season(7)
+    points.alarms(points.judge(rows[:, 0], np.arange(40), season).score, season)

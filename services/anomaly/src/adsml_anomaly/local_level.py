@@ -1,0 +1,198 @@
+"""What each metric should have been on each day, from the days before it: a local level with a weekday profile.
+
+For a channel with count ``y_t`` and exposure ``x_t``::
+
+    mean_t  = x_t exp(level_t + weekday_t)
+    level_t = level_{t-1} + w_t,   Var w_t = kappa phi
+
+filtered by Kalman's recursion in logs, where an observation has variance ``phi + 1 / mean_t`` (unevenness and
+chance). The standardised innovation is the stabilised difference of count and mean (`stabilise`) over its
+predictive standard deviation: about standard normal and without memory on ordinary days.
+
+Beyond the textbook (A. C. Harvey, "Forecasting, structural time series models and the Kalman filter", 1989,
+sections 2 and 4.3):
+
+- innovations are clipped before they move the level, so that one strange day does not make the next one strange;
+- three clipped days in a row to one side are a new level, and it is taken over; should the metric come back to
+  where it was before, within two weeks, the old level is, too;
+- a day may be barred from moving the level (holidays);
+- from the day of a known change on the level is free to move.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from adsml_anomaly.channels import CHANNELS, EXPOSURE, NUMERATOR, Days
+from adsml_anomaly.stabilise import ANSCOMBE, difference
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+CLIP: Final = 3.0
+SHIFT_DAYS: Final = 3
+RETURN_DAYS: Final = 14
+CHANGE_VARIANCE: Final = 0.25
+"""Variance in logs that a known change adds to the level: budgets are halved and doubled."""
+START_VARIANCE: Final = 0.1
+WARM_UP_DAYS: Final = 7
+"""Delivered days before an innovation is worth looking at: each weekday once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamics:
+    """How a series moves, by channel.
+
+    Attributes
+    ----------
+    phi
+        Shape (channels,): variance in logs from day to day beside chance.
+    kappa
+        Shape (channels,): variance of the level's steps, in units of `phi`.
+    weekdays
+        Shape (channels, 7): profile in logs, Monday first, mean 0.
+    unit_price
+        Spend that counts as 1, in the account's currency: the usual price of an impression.
+    """
+
+    phi: FloatArray
+    kappa: FloatArray
+    weekdays: FloatArray
+    unit_price: float
+
+
+@dataclass(frozen=True, slots=True)
+class Innovations:
+    """What was expected and what came, shape (T, channels) each; NaN where nothing can be said.
+
+    Attributes
+    ----------
+    z
+        Standardised innovation of the count, so that a cost per something has the opposite sign.
+    mean
+        Expected count (spend in units of the usual price of an impression).
+    stretch
+        Predictive standard deviation over that of a day with known level: at least 1.
+    """
+
+    z: FloatArray
+    mean: FloatArray
+    stretch: FloatArray
+
+
+def innovations(
+    days: Days,
+    dynamics: Dynamics,
+    *,
+    barred: BoolArray | None = None,
+    changed: BoolArray | None = None,
+    counted: tuple[FloatArray, FloatArray] | None = None,
+) -> Innovations:
+    """Filter all channels of one entity.
+
+    Parameters
+    ----------
+    days
+        T days.
+    dynamics
+        How the series moves.
+    barred
+        Shape (T,): days that must not move the level.
+    changed
+        Shape (T,): days on which a known change came into force.
+    counted
+        What `counts` gave, for who filters the same days often.
+    """
+    T = len(days.rows)
+    y, x = counts(days, dynamics.unit_price) if counted is None else counted
+    none = np.zeros(T, dtype=np.bool_)
+    z, mean, stretch = (np.empty((len(CHANNELS), T)) for _ in range(3))
+    for c in range(len(CHANNELS)):
+        run(
+            y[c], x[c], days.first_day.weekday(), dynamics.weekdays[c], dynamics.phi[c], dynamics.kappa[c],
+            none if barred is None else barred, none if changed is None else changed, z[c], mean[c], stretch[c],
+        )  # fmt: skip
+    return Innovations(z.T, mean.T, stretch.T)
+
+
+def counts(days: Days, unit: float) -> tuple[FloatArray, FloatArray]:
+    """Counts and exposures, shape (channels, T) each; exposure 0 where the channel is blind that day."""
+    rows = np.nan_to_num(days.rows, nan=0.0)
+    y = np.ascontiguousarray(rows[:, NUMERATOR].T)
+    y[0] /= unit if unit > 0 else 1.0
+    x = np.where(EXPOSURE[:, None] >= 0, rows[:, EXPOSURE].T, 1.0)
+    return y, x * days.delivered
+
+
+@njit(cache=True, nogil=True)
+def run(  # noqa: PLR0912, PLR0915  # one recursion: a branch per thing that can happen on a day
+    y: FloatArray,
+    x: FloatArray,
+    weekday: int,
+    profile: FloatArray,
+    phi: float,
+    kappa: float,
+    barred: BoolArray,
+    changed: BoolArray,
+    z: FloatArray,
+    mean: FloatArray,
+    stretch: FloatArray,
+) -> None:
+    """Filter one channel in place; `weekday` is day 0's, Monday 0."""
+    level, variance, seen = 0.0, 0.0, 0
+    old_level, old_days, before = 0.0, 0, 0.0
+    streak, side = 0, 0
+    for t in range(y.size):
+        z[t] = mean[t] = stretch[t] = np.nan
+        if seen:
+            variance += kappa * phi
+        if old_days > 0:
+            old_days -= 1
+        if x[t] <= 0.0:
+            continue
+        season = profile[(weekday + t) % 7]
+        here = math.log((y[t] + ANSCOMBE) / x[t]) - season
+        if not seen:
+            if not barred[t]:
+                level, variance, seen = here, START_VARIANCE + phi + 1.0 / (y[t] + ANSCOMBE), 1
+            continue
+        expected = x[t] * math.exp(level + season)
+        noise = phi + 1.0 / (expected + ANSCOMBE)
+        total = variance + noise
+        innovation = difference(y[t], expected, phi) * math.sqrt(noise / total)
+        if old_days > 0 and abs(innovation) > CLIP:
+            again = x[t] * math.exp(old_level + season)
+            other = difference(y[t], again, phi)
+            if abs(other) < CLIP:
+                level, expected, noise = old_level, again, phi + 1.0 / (again + ANSCOMBE)
+                variance, old_days = noise, 0
+                total = variance + noise
+                innovation = other * math.sqrt(noise / total)
+        if seen >= WARM_UP_DAYS:
+            z[t], mean[t], stretch[t] = innovation, expected, math.sqrt(total / noise)
+        if barred[t]:
+            continue
+        seen += 1
+        if changed[t]:
+            variance += CHANGE_VARIANCE
+            total = variance + noise
+        now = 1 if innovation > CLIP else (-1 if innovation < -CLIP else 0)
+        streak = streak + 1 if now != 0 and now == side else abs(now)
+        side = now
+        if streak == 1:
+            before = level
+        if streak >= SHIFT_DAYS and not changed[t]:
+            old_level, old_days = before, RETURN_DAYS
+            level, variance, streak, side = here, phi + 1.0 / (y[t] + ANSCOMBE), 0, 0
+            continue
+        gain = variance / total
+        if changed[t]:
+            step = here - level
+        else:
+            step = min(max(innovation, -CLIP), CLIP) * math.sqrt(total)
+        level += gain * step
+        variance *= 1.0 - gain

@@ -1,0 +1,154 @@
+"""A trained model as files and back: JSON for words, raw little-endian arrays for numbers; no pickle.
+
+About 10 kB an entity: ``model.json`` names the channels and shapes, ``numbers.bin`` holds double-precision numbers
+in the order of `_SHAPES`, ``forest.bin`` the forest's nodes (absent in a pooled model).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.domain.errors import ArtifactCorrupt
+
+from adsml_anomaly.channels import BASE, CHANNELS
+from adsml_anomaly.evidence import COMPONENTS
+from adsml_anomaly.forest import Forest
+from adsml_anomaly.local_level import Dynamics
+from adsml_anomaly.model import SeriesModel
+from adsml_anomaly.survival import LOG_P, Survival
+
+FORMAT: Final = 1
+MODEL_TYPE: Final = "anomaly_detector"
+POOLED_TYPE: Final = "anomaly_profile"
+FEATURES: Final = tuple(metric.value for metric in CHANNELS)
+
+_FACTS, _NUMBERS, _FOREST = "model.json", "numbers.bin", "forest.bin"
+_C, _P = len(CHANNELS), LOG_P.size
+_SHAPES: Final[dict[str, tuple[int, ...]]] = {
+    "phi": (_C,), "kappa": (_C,), "weekdays": (_C, 7), "unit_price": (1,), "moments": (BASE, BASE),
+    "curves": (COMPONENTS, _P), "combined": (_P,),
+}  # fmt: skip
+_MOST_NODES: Final = 10_000_000
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def to_files(model: SeriesModel) -> dict[str, bytes]:
+    """The files of a bundle."""
+    numbers = {
+        "phi": model.dynamics.phi,
+        "kappa": model.dynamics.kappa,
+        "weekdays": model.dynamics.weekdays,
+        "unit_price": np.array([model.dynamics.unit_price]),
+        "moments": model.moments,
+        "curves": np.stack([curve.scores for curve in model.curves]),
+        "combined": model.combined.scores,
+    }
+    facts: dict[str, Any] = {"format": FORMAT, "features": list(FEATURES), "forest": None}
+    files = {_NUMBERS: b"".join(numbers[name].astype("<f8").tobytes() for name in _SHAPES)}
+    if (forest := model.forest) is not None:
+        facts["forest"] = {
+            "trees": len(forest.starts),
+            "nodes": len(forest.feature),
+            "subsample": forest.subsample,
+            "features": forest.features,
+        }
+        files[_FOREST] = b"".join(
+            (
+                forest.starts.astype("<i4").tobytes(),
+                forest.feature.astype("i1").tobytes(),
+                forest.threshold.astype("<f4").tobytes(),
+                forest.right.astype("<i4").tobytes(),
+            )
+        )
+    files[_FACTS] = json.dumps(facts, sort_keys=True).encode()
+    return files
+
+
+def from_files(files: Mapping[str, bytes]) -> SeriesModel:
+    """Read what `to_files` wrote.
+
+    Raises
+    ------
+    ArtifactCorrupt
+        A file is missing or is something else, or the model was trained on other features than this version
+        computes.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(files[_FACTS])
+        version, features, shape = facts["format"], tuple(facts["features"]), facts["forest"]
+        raw = np.frombuffer(files[_NUMBERS], dtype="<f8").astype(np.float64)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactCorrupt(f"not the files of an anomaly model ({type(error).__name__})") from None
+    if version != FORMAT:
+        raise ArtifactCorrupt(f"written in format {version}; this version reads format {FORMAT}")
+    if features != FEATURES:
+        raise ArtifactCorrupt(
+            f"trained on {len(features)} features that are not the {len(FEATURES)} which this version computes; "
+            "retrain it"
+        )
+    if raw.size != sum(int(np.prod(size)) for size in _SHAPES.values()) or not np.isfinite(raw).all():
+        raise ArtifactCorrupt("its numbers are not as many as the format has, or not finite")
+    parts: dict[str, FloatArray] = {}
+    at = 0
+    for name, size in _SHAPES.items():
+        n = int(np.prod(size))
+        parts[name] = raw[at : at + n].reshape(size)
+        at += n
+    if (parts["phi"] <= 0).any() or (parts["kappa"] <= 0).any() or parts["unit_price"][0] <= 0:
+        raise ArtifactCorrupt("a variance or price is not above 0")
+    if (np.diff(parts["curves"], axis=1) < 0).any() or (np.diff(parts["combined"]) < 0).any():
+        raise ArtifactCorrupt("a curve of p-values falls")
+    return SeriesModel(
+        Dynamics(parts["phi"], parts["kappa"], parts["weekdays"], float(parts["unit_price"][0])),
+        parts["moments"],
+        None if shape is None else _forest(shape, files),
+        tuple(Survival(scores) for scores in parts["curves"]),
+        Survival(parts["combined"]),
+    )
+
+
+def _forest(shape: Mapping[str, Any], files: Mapping[str, bytes]) -> Forest:
+    try:
+        trees, nodes, subsample, features = (
+            int(shape[key]) for key in ("trees", "nodes", "subsample", "features")
+        )
+        data = files[_FOREST]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactCorrupt(f"its forest is not described ({type(error).__name__})") from None
+    if features != _C or not 1 <= trees <= nodes <= _MOST_NODES or len(data) != 4 * trees + 9 * nodes:
+        raise ArtifactCorrupt("its forest is not as long as it says")
+    starts = np.frombuffer(data, "<i4", trees)
+    feature = np.frombuffer(data, "i1", nodes, 4 * trees)
+    threshold = np.frombuffer(data, "<f4", nodes, 4 * trees + nodes)
+    right = np.frombuffer(data, "<i4", nodes, 4 * trees + 5 * nodes)
+    _check_trees(starts, feature, right, features)
+    return Forest(
+        starts.astype(np.int32), feature.astype(np.int8), threshold.astype(np.float32), right.astype(np.int32),
+        subsample, features,
+    )  # fmt: skip
+
+
+def _check_trees(
+    starts: npt.NDArray[np.int32], feature: npt.NDArray[np.int8], right: npt.NDArray[np.int32], features: int
+) -> None:
+    """Refuse what would lead the scorer out of its arrays or in circles: it checks nothing itself."""
+    nodes = feature.size
+    if starts[0] != 0 or (np.diff(starts.astype(np.int64)) <= 0).any() or starts[-1] >= nodes:
+        raise ArtifactCorrupt("its forest's trees do not lie one behind the other")
+    ends = np.append(starts[1:], nodes)
+    at = np.arange(nodes)
+    end = ends[np.searchsorted(starts, at, side="right") - 1]
+    inner = feature >= 0
+    # A left child is the next node, so that a right one lies behind that and no tree ends with an inner one.
+    led = (right[inner] > at[inner] + 1) & (right[inner] < end[inner])
+    if (
+        (feature < -1).any()
+        or (feature >= features).any()
+        or not led.all()
+        or inner[ends - 1].any()
+        or (right[~inner] < 1).any()
+    ):
+        raise ArtifactCorrupt("its forest's nodes do not make trees")

@@ -1,0 +1,101 @@
+"""`adsml evaluate forecasting`: any long CSV, without server or database."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from adsml_common.cli.output import JsonOption, console, errors, print_json, table
+from adsml_common.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from adsml_forecasting.evaluation import Evaluation
+
+_MEASURES = ("wmape", "smape", "mase", "coverage_90")
+
+
+def evaluate_forecasting(
+    data: Annotated[
+        Path,
+        typer.Option(help="Long CSV with series_id, ds, y; a column part (train/test) marks the test days."),
+    ],
+    test: Annotated[
+        Path | None, typer.Option(help="The test days, where they are in a file of their own.")
+    ] = None,
+    horizon: Annotated[int, typer.Option(min=1, max=366, help="Days to forecast.")] = 7,
+    season_length: Annotated[int, typer.Option(min=1, max=366, help="Days per season.")] = 7,
+    methods: Annotated[
+        str, typer.Option(help="Methods to compare, by commas. Empty: all but the slow AUTO_ARIMA.")
+    ] = "",
+    origins: Annotated[int, typer.Option(min=1, max=52, help="Validation cutoffs per series.")] = 3,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0: one per core.")] = 0,
+    json_output: JsonOption = False,
+) -> None:
+    """Measure every method and the ensemble on a file's test days.
+
+    Without test days, the last `horizon` days of each series are held out. Members, combiner and intervals
+    are learnt from rolling origins inside the training part.
+    """
+    import time  # noqa: PLC0415
+
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from adsml_forecasting.evaluation import evaluate  # noqa: PLC0415
+    from adsml_forecasting.long_csv import held_out, read_long  # noqa: PLC0415
+    from adsml_forecasting.member_forecasts import cores, worker_pool  # noqa: PLC0415
+    from adsml_forecasting.methods import SINGLE, Method  # noqa: PLC0415
+
+    began = time.perf_counter()
+    names = [name.strip().upper() for name in methods.split(",") if name.strip()]
+    unknown = [name for name in names if name not in {m.value for m in SINGLE}]
+    if unknown:
+        raise InvalidInput.at(
+            "--methods", f"{unknown[0]!r} is no method; expected {', '.join(m.value for m in SINGLE)}"
+        )
+    series = held_out(read_long(data), None if test is None else read_long(test), horizon=horizon)
+    count = workers or cores()
+    with Progress(console=errors, transient=True) as bar, worker_pool(count) as pool:
+        task = bar.add_task(f"forecasting {len(series)} series", total=len(series) * (origins + 1))
+        found = evaluate(
+            series,
+            horizon=horizon,
+            season_length=season_length,
+            methods=[Method(name) for name in names] or None,
+            origins=origins,
+            pool=pool,
+            progress=lambda done: bar.advance(task, done),
+        )
+        bar.update(task, completed=len(series) * (origins + 1))
+    shown = found.as_json() | {
+        "seconds": round(time.perf_counter() - began, 2),
+        "horizon": horizon,
+        "season_length": season_length,
+    }
+    if json_output:
+        print_json(shown)
+        return
+    _show(found)
+    console.print(f"{found.series} series, {horizon} days ahead, {shown['seconds']:.0f} s")
+
+
+def _show(found: "Evaluation") -> None:
+    shown = found.as_json()
+    best = shown["best_single_on_validation"]["name"]
+    rows: list[list[object]] = [["ENSEMBLE", *(_cell(shown["ensemble"], m) for m in _MEASURES)]]
+    rows += [[name, *(_cell(row, m) for m in _MEASURES)] for name, row in shown["combinations"].items()]
+    rows += [
+        [f"{name} (best on validation)" if name == best else name, *(_cell(row, m) for m in _MEASURES)]
+        for name, row in sorted(shown["methods"].items(), key=lambda item: item[1]["wmape"] or 1e300)
+    ]
+    table("Error on the test days", ["method", "wMAPE %", "sMAPE %", "MASE", "coverage of 90%"], rows,
+          right=["wMAPE %", "sMAPE %", "MASE", "coverage of 90%"])  # fmt: skip
+    weights = {name: weight for name, weight in shown["ensemble"]["weights"].items() if weight > 0}
+    if weights:
+        parts = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+        console.print(f"ensemble: {shown['ensemble']['combiner']} of {parts}")
+
+
+def _cell(row: dict[str, float | None], name: str) -> str:
+    value = row[name]
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f}%" if name == "coverage_90" else f"{value:.3f}"

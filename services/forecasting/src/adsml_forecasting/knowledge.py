@@ -1,0 +1,96 @@
+"""What the registry knows of a series: tuned Prophet parameters and ensemble weights, nearest first."""
+
+from dataclasses import dataclass
+
+from adsml_common.domain.degradation import Degradation, DegradationReason
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import ArtifactCorrupt, Unavailable
+from adsml_common.domain.metrics import Metric
+from adsml_common.registry.loader import Loaded, ModelLoader
+from adsml_common.registry.models import ModelVersion
+
+from adsml_forecasting import models
+from adsml_forecasting.calibration import Calibration
+from adsml_forecasting.predicting import NOTHING, Learned
+from adsml_forecasting.prophet_settings import DEFAULTS, Combination
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Models of one series and metric.
+
+    Attributes
+    ----------
+    learned
+        What they say.
+    ensemble, prophet
+        Which versions; None for none.
+    degradations
+        What could not be had.
+    """
+
+    learned: Learned = NOTHING
+    ensemble: ModelVersion | None = None
+    prophet: ModelVersion | None = None
+    degradations: tuple[Degradation, ...] = ()
+
+
+class Knowledge:
+    """Looks models up by entity, then level, then account.
+
+    Parameters
+    ----------
+    loader
+        Of both kinds of models; None: there is no registry, defaults answer.
+    """
+
+    def __init__(self, loader: ModelLoader[models.Model] | None) -> None:
+        self._loader = loader
+
+    def of(
+        self, config_id: int, entity_type: EntityType | None, entity_id: str | None, metric: Metric
+    ) -> Known:
+        """What is known of one series; nothing without an account."""
+        if self._loader is None or config_id < 1:
+            return Known()
+        notes: list[Degradation] = []
+        ensemble = self._find(models.ENSEMBLE, config_id, entity_type, entity_id, metric, notes)
+        prophet = self._find(models.PROPHET, config_id, entity_type, entity_id, metric, notes)
+        calibration = ensemble.model if ensemble is not None else None
+        combination = prophet.model if prophet is not None else None
+        return Known(
+            Learned(
+                calibration=calibration if isinstance(calibration, Calibration) else None,
+                combination=combination if isinstance(combination, Combination) else DEFAULTS,
+                tuned=isinstance(combination, Combination),
+            ),
+            ensemble.version if ensemble is not None else None,
+            prophet.version if prophet is not None else None,
+            tuple(notes),
+        )
+
+    def _find(
+        self,
+        family: str,
+        config_id: int,
+        entity_type: EntityType | None,
+        entity_id: str | None,
+        metric: Metric,
+        notes: list[Degradation],
+    ) -> Loaded[models.Model] | None:
+        loader = self._loader
+        if loader is None:
+            return None
+        for name in models.names(family, config_id, entity_type, entity_id, metric):
+            try:
+                found = loader.get(name)
+            except ArtifactCorrupt as error:
+                notes.append(Degradation(f"model {name}", DegradationReason.CORRUPT, error.message))
+                continue
+            except Unavailable as error:
+                notes.append(Degradation(f"model {name}", DegradationReason.UNAVAILABLE, error.message))
+                return None
+            if found is not None:
+                notes.extend(found.degradations)
+                return found
+        return None

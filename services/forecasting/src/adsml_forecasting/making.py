@@ -1,0 +1,41 @@
+"""Forecasters by name."""
+
+from adsml_forecasting.ema import Ema
+from adsml_forecasting.forecaster import Forecaster
+from adsml_forecasting.linear import LinearTrend
+from adsml_forecasting.map_prophet import ProphetMember
+from adsml_forecasting.methods import SINGLE, Method
+from adsml_forecasting.naive import Mean, Naive, SeasonalNaive
+from adsml_forecasting.prophet_settings import DEFAULTS, Combination
+from adsml_forecasting.statistical import Statistical
+
+
+def make(method: Method, *, season_length: int, combination: Combination = DEFAULTS) -> Forecaster:
+    """An unfitted forecaster.
+
+    Parameters
+    ----------
+    combination
+        Prophet's hyperparameters; the others have none that are tuned.
+
+    Raises
+    ------
+    ValueError
+        If the method doesn't forecast on its own (`ENSEMBLE`, `TRANSFER`).
+    """
+    match method:
+        case Method.PROPHET:
+            return ProphetMember(combination=combination)
+        case Method.EMA:
+            return Ema(season_length=season_length)
+        case Method.LINEAR:
+            return LinearTrend(season_length=season_length)
+        case Method.SEASONAL_NAIVE:
+            return SeasonalNaive(season_length=season_length)
+        case Method.NAIVE:
+            return Naive()
+        case Method.MEAN:
+            return Mean()
+    if method not in SINGLE:
+        raise ValueError(f"{method} is no method of its own")
+    return Statistical(method=method, season_length=season_length)

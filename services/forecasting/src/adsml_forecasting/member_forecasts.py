@@ -1,0 +1,161 @@
+"""Every member's forecasts of many series from several cutoffs, over all cores."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from adsml_forecasting.forecaster import MethodFailed, forecast
+from adsml_forecasting.making import make
+from adsml_forecasting.methods import Method
+from adsml_forecasting.prophet_settings import DEFAULTS, Combination
+from adsml_forecasting.series import DailySeries, Vector
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """What members said at one cutoff of one series, and what came.
+
+    Attributes
+    ----------
+    cutoff
+        Last day seen, days since 1970-01-01.
+    history
+        The series up to the cutoff.
+    actual
+        What came, NaN where it is missing or not known yet; shape (horizon,).
+    forecasts
+        By member, shape (horizon,) each.
+    failures
+        By member that gave none, why.
+    seconds
+        By member, time spent.
+    """
+
+    cutoff: int
+    history: DailySeries
+    actual: Vector
+    forecasts: Mapping[Method, Vector]
+    failures: Mapping[Method, str] = field(default_factory=dict)
+    seconds: Mapping[Method, float] = field(default_factory=dict)
+
+
+def forecast_origin(
+    series: DailySeries,
+    rows: int,
+    *,
+    methods: Sequence[Method],
+    horizon: int,
+    season_length: int,
+    combination: Combination = DEFAULTS,
+) -> Origin:
+    """Forecast by every method from the first `rows` days of a series.
+
+    Raises
+    ------
+    InsufficientHistory
+        None of those days is known.
+    """
+    history = series.until(rows)
+    # A history that ends before the cutoff is forecast from its own end.
+    gap = rows - len(history)
+    forecasts: dict[Method, Vector] = {}
+    failures: dict[Method, str] = {}
+    seconds: dict[Method, float] = {}
+    for method in methods:
+        began = time.perf_counter()
+        forecaster = make(method, season_length=season_length, combination=combination)
+        try:
+            forecasts[method] = forecast(forecaster, history, horizon + gap)[gap:]
+        except MethodFailed as error:
+            failures[method] = str(error)
+        seconds[method] = time.perf_counter() - began
+    actual = np.full(horizon, np.nan)
+    came = series.values[rows : rows + horizon]
+    actual[: len(came)] = came
+    return Origin(series.first_day + rows - 1, history, actual, forecasts, failures, seconds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One series, where to cut it, and Prophet's hyperparameters for it."""
+
+    series: DailySeries
+    rows: Sequence[int]
+    combination: Combination = DEFAULTS
+
+
+def _work(task: Task, methods: Sequence[Method], horizon: int, season_length: int) -> list[Origin]:
+    return [
+        forecast_origin(
+            task.series,
+            rows,
+            methods=methods,
+            horizon=horizon,
+            season_length=season_length,
+            combination=task.combination,
+        )
+        for rows in task.rows
+    ]
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def worker_pool(workers: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Processes for `forecast_origins`, one thread of linear algebra each."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        # Not fork: gRPC and numba threads of this process would be copied in whatever state they are in.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers or cores(), mp_context=context) as pool:
+            yield pool
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def forecast_origins(
+    tasks: Sequence[Task],
+    *,
+    methods: Sequence[Method],
+    horizon: int,
+    season_length: int,
+    pool: ProcessPoolExecutor | None = None,
+    progress: Progress | None = None,
+) -> list[list[Origin]]:
+    """Forecast every task by every method, in the order of the tasks.
+
+    Parameters
+    ----------
+    pool
+        Where to work; in this process if None.
+    progress
+        Called with the number of origins done after each task.
+    """
+    out: list[list[Origin]] = []
+    if pool is None:
+        found: Iterator[list[Origin]] = (_work(task, methods, horizon, season_length) for task in tasks)
+    else:
+        futures = [pool.submit(_work, task, tuple(methods), horizon, season_length) for task in tasks]
+        found = (future.result() for future in futures)
+    for origins in found:
+        out.append(origins)
+        if progress is not None:
+            progress(len(origins))
+    return out

@@ -1,0 +1,44 @@
+"""Settings of the forecasting process."""
+
+from adsml_common.serving.settings import ServingSettings
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+
+class ForecastingSettings(ServingSettings):
+    """Read from ``ADSML_FORECASTING_...``.
+
+    Attributes
+    ----------
+    drop_last_days
+        Trailing days of stored entities that are still filling up (attribution lag) and left out.
+    model_poll_seconds, model_capacity
+        How often new model versions are looked for, and how many models stay in memory.
+    cached_forecasts
+        Forecasts kept, so that a repeated question on unchanged data costs no fit.
+    batch_processes
+        Processes for batches and backtests; 0: one per core.
+    anomaly_target, classifier_target, impact_target
+        ``host:port`` of the other services; empty: not asked, and the answers say so.
+    peers_insecure
+        Call them without TLS on other machines too.
+    peer_share
+        Share of a caller's remaining deadline that the other services may use, all at once.
+    peer_seconds
+        The same where the caller has none, and the most it ever is.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ADSML_FORECASTING_")
+
+    port: int = Field(50052, ge=0, le=65535)
+    drop_last_days: int = Field(0, ge=0, le=28)
+    model_poll_seconds: float = Field(10.0, gt=0, le=3600)
+    model_capacity: int = Field(20_000, ge=1)
+    cached_forecasts: int = Field(5_000, ge=0)
+    batch_processes: int = Field(0, ge=0, le=256)
+    anomaly_target: str = ""
+    classifier_target: str = ""
+    impact_target: str = ""
+    peers_insecure: bool = False
+    peer_share: float = Field(0.3, gt=0, lt=1)
+    peer_seconds: float = Field(2.0, gt=0, le=60)

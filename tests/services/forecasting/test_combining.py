@@ -1,0 +1,107 @@
+"""Combiners and the ensemble, with and without members that fail."""
+
+import numpy as np
+import pytest
+from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
+from adsml_forecasting import ensemble as ensemble_module
+from adsml_forecasting.combining import (
+    Combiner,
+    Weights,
+    combine,
+    inverse_mape,
+    simplex,
+    stacking_weights,
+)
+from adsml_forecasting.ensemble import EnsembleForecaster
+from adsml_forecasting.forecaster import Forecaster
+from adsml_forecasting.making import make
+from adsml_forecasting.methods import CLASSIC, Method
+from hypothesis import given
+from hypothesis import strategies as st
+from support.forecasting import series, weekly
+
+P, E, L = CLASSIC
+
+
+def test_inverse_mape_by_hand() -> None:
+    actual = np.array([10.0, 20.0, 0.0, np.nan])
+    said = {P: np.array([11.0, 22.0, 5.0, 1.0]), E: np.array([12.0, 24.0, 5.0, 1.0])}
+    # MAPE over the two days above 0: 10% and 20%, so that Prophet counts twice as much.
+    found = inverse_mape(actual, said)
+    assert found.weights[P] == pytest.approx(2 / 3)
+    assert found.weights[E] == pytest.approx(1 / 3)
+
+
+def test_without_a_day_above_zero_all_count_alike_and_say_so() -> None:
+    found = inverse_mape(np.zeros(3), {P: np.ones(3), E: np.zeros(3)})
+    assert set(found.weights.values()) == {0.5}
+    assert not found.calibrated
+
+
+def test_the_weight_of_a_failed_member_goes_to_the_others() -> None:
+    weights = Weights(Combiner.STACKED, {P: 0.5, E: 0.3, L: 0.2})
+    point, used = combine(weights, {E: np.array([1.0]), L: np.array([2.0])})
+    assert used == pytest.approx({E: 0.6, L: 0.4})
+    assert point[0] == pytest.approx(1.4)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=8))
+def test_simplex_projection_is_on_the_simplex_and_no_vertex_is_nearer(values: list[float]) -> None:
+    point = np.array(values)
+    found = simplex(point)
+    assert found.min() >= 0
+    assert found.sum() == pytest.approx(1)
+    for vertex in np.eye(len(values)):
+        assert np.linalg.norm(found - point) <= np.linalg.norm(vertex - point) + 1e-9
+
+
+def test_stacking_finds_the_best_blend_of_independent_errors() -> None:
+    rng = np.random.default_rng(0)
+    errors = rng.normal(size=(20_000, 2)) * [1.0, 2.0]
+    # Bates & Granger (1969): weights in inverse proportion to the variances, 4 : 1.
+    np.testing.assert_allclose(stacking_weights(errors, shrinkage=0.0), [0.8, 0.2], atol=0.02)
+
+
+class _Broken:
+    method = Method.PROPHET
+    minimum_days = 1
+
+    def fit(self, series: object) -> "_Broken":
+        raise RuntimeError("numbers ran out")
+
+    def predict(self, horizon: int) -> object:
+        raise AssertionError
+
+
+def test_the_classic_ensemble_survives_each_member_failing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = series(weekly(60, noise=0.05))
+    for broken in CLASSIC:
+
+        def made(method: Method, *, broken: Method = broken, **options: object) -> Forecaster:
+            return _Broken() if method is broken else make(method, **options)  # type: ignore[return-value, arg-type]
+
+        monkeypatch.setattr(ensemble_module, "make", made)
+        found = EnsembleForecaster(season_length=7).fit(one).explain(7)
+        failed = next(member for member in found.members if member.method is broken)
+        assert "numbers ran out" in failed.failure
+        assert failed.weight == 0
+        assert sum(member.weight for member in found.members) == pytest.approx(1)
+        np.testing.assert_allclose(found.point, weekly(67)[60:], rtol=0.15)
+
+
+def test_all_failing_names_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ensemble_module, "make", lambda method, **_: _Broken())
+    with pytest.raises(FailedPrecondition, match=r"numbers ran out.*numbers ran out.*numbers ran out"):
+        EnsembleForecaster(season_length=7).fit(series(weekly(60))).explain(7)
+
+
+def test_all_too_short_says_days_had_and_needed() -> None:
+    with pytest.raises(InsufficientHistory) as caught:
+        EnsembleForecaster(season_length=7).fit(series([1.0, 2.0])).explain(7)
+    assert caught.value.metadata == {"days_had": "2", "days_needed": "3"}
+
+
+def test_uncalibrated_is_equal_and_says_so() -> None:
+    found = EnsembleForecaster(season_length=7).fit(series(weekly(20, noise=0.05))).explain(7)
+    assert not found.calibrated
+    assert [member.weight for member in found.members] == pytest.approx([1 / 3] * 3)
