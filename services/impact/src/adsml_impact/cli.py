@@ -69,7 +69,7 @@ def impact(
     margin: Annotated[float, typer.Option(help="Effects below this many percent do not matter.")] = 10.0,
     drop_last_days: Annotated[int, typer.Option(help="Trailing days that are still filling up.")] = 2,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw the primary metric into this .svg or .png file.")
+        Path | None, typer.Option(help="Draw the primary metric into this .svg file.")
     ] = None,
     json_output: JsonOption = False,
 ) -> None:

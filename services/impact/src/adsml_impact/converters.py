@@ -301,8 +301,8 @@ def _set(message: object, field: str, value: float | None) -> None:
         setattr(message, field, value)
 
 
-def _interval(found: Interval) -> answer_pb2.Interval:
-    return answer_pb2.Interval(lower=found.lower, upper=found.upper, level=found.level)
+def _interval(found: Interval) -> metrics_pb2.Interval:
+    return metrics_pb2.Interval(lower=found.lower, upper=found.upper, level=found.level)
 
 
 def _windows(found: Windows) -> pb.Windows:

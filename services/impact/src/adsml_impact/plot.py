@@ -1,7 +1,6 @@
 """A picture of one metric's effect: actual against counterfactual with its band, and the effect so far.
 
-Scalable vector graphics written by hand: some twenty lines of drawing do not earn a plotting library. A PNG is
-rendered from it (extra ``png``).
+Scalable vector graphics written by hand: some twenty lines of drawing do not earn a plotting library.
 """
 
 import math
@@ -190,24 +189,13 @@ def _dates(frame: _Frame, first: date, days: int) -> str:
 
 
 def save(svg: str, path: Path) -> None:
-    """Write a picture as SVG or PNG, by the file's ending.
+    """Write a picture.
 
     Raises
     ------
     InvalidInput
-        Another ending.
-    FailedPrecondition
-        PNG without the extra that renders it.
+        The file's ending is not .svg.
     """
-    if path.suffix == ".svg":
-        path.write_text(svg, encoding="utf-8")
-        return
-    if path.suffix != ".png":
-        raise InvalidInput.at("plot", f"ends in {path.suffix or 'nothing'!r}; expected .svg or .png")
-    try:
-        import resvg_py  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise FailedPrecondition(
-            "a PNG needs the extra that renders it: pip install 'adsml-impact[png]'; or name a .svg file"
-        ) from error
-    path.write_bytes(bytes(resvg_py.svg_to_bytes(svg_string=svg, zoom=2)))
+    if path.suffix != ".svg":
+        raise InvalidInput.at("plot", f"ends in {path.suffix or 'nothing'!r}; expected .svg")
+    path.write_text(svg, encoding="utf-8")
