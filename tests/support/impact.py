@@ -18,15 +18,17 @@ FIRST = date(2024, 3, 4)
 """A Monday."""
 
 
-def make_panel(seed: int, *, units: int = 20, days: int = 90, noise: float = 0.1) -> FloatArray:
-    """Positive daily values with a common market, weekdays and autocorrelated noise."""
+def make_panel(
+    seed: int, *, units: int = 20, days: int = 90, noise: float = 0.1, memory: float = 0.5
+) -> FloatArray:
+    """Positive daily values with a common market, weekdays and noise of the given autocorrelation."""
     rng = np.random.default_rng(seed)
     level = 100 * np.exp(rng.normal(0, 1, units))
     market = np.cumsum(rng.normal(0, 0.02, days))
     weekday = rng.normal(0, 0.15, 7)[np.arange(days) % 7]
     own = np.zeros((units, days))
     for t in range(1, days):
-        own[:, t] = 0.5 * own[:, t - 1] + rng.normal(0, noise, units)
+        own[:, t] = memory * own[:, t - 1] + rng.normal(0, noise, units)
     return level[:, None] * np.exp(market + weekday + own)
 
 

@@ -91,8 +91,12 @@ class StoredAccounts:
         events = self._changes.list(
             config_id, start=None if since is None else since - timedelta(days=USUAL_DAYS)
         )
+        rows = self._metrics.daily(config_id, entity_type=entity_type, start=since)
+        if rows.empty and since is not None:
+            # The change lies far outside the data: an answer that says where they are needs them.
+            rows = self._metrics.daily(config_id, entity_type=entity_type)
         return AccountData(
-            rows=self._metrics.daily(config_id, entity_type=entity_type, start=since),
+            rows=rows,
             tree=tree,
             events=events,
             today=self._today(),

@@ -7,7 +7,6 @@ import numpy as np
 from adsml_common.domain.errors import (
     FailedPrecondition,
     InsufficientHistory,
-    InvalidInput,
     Violations,
 )
 
@@ -60,7 +59,7 @@ def windows(setting: Setting) -> Windows:
     )
 
 
-def _checked(question: Question) -> None:
+def _checked(question: Question, *, today: date | None) -> None:
     found = Violations()
     question.options.check(found)
     if not question.treated:
@@ -73,6 +72,10 @@ def _checked(question: Question) -> None:
             found.add(f"controls[{k}]", f"{name} is treated itself; a control must not have been changed")
         if name in question.controls[:k]:
             found.add(f"controls[{k}]", f"{name} is given twice")
+    if today is not None and question.day is not None and question.day > today:
+        found.add(
+            "change.date", f"is {question.day}, in the future (today is {today}); there is nothing to see yet"
+        )
     found.raise_if_any()
 
 
@@ -89,7 +92,7 @@ def prepare(question: Question, data: AccountData, *, planned: bool) -> Setting:
     InvalidInput, FailedPrecondition, InsufficientHistory
         See `adsml_impact.analysis.analyse`.
     """
-    _checked(question)
+    _checked(question, today=None if planned else data.today)
     options = question.options
     if data.rows.empty:
         raise InsufficientHistory(f"{question.entity_type} {question.treated[0]}", had=0, needed=FEWEST_DAYS)
@@ -110,7 +113,7 @@ def prepare(question: Question, data: AccountData, *, planned: bool) -> Setting:
         change = min(change, usable)
         horizon = options.after_days or USUAL_DAYS
     else:
-        _check_day(question, everything, change, start, usable, today=data.today)
+        _check_day(question, everything, change, start, usable)
         horizon = min(options.after_days or USUAL_DAYS, usable - change - options.washout_days)
         if horizon < FEWEST_DAYS:
             washed = f" and a washout of {options.washout_days}" if options.washout_days else ""
@@ -176,14 +179,8 @@ def prepare(question: Question, data: AccountData, *, planned: bool) -> Setting:
     )
 
 
-def _check_day(
-    question: Question, everything: Series, change: int, start: int, usable: int, *, today: date | None
-) -> None:
+def _check_day(question: Question, everything: Series, change: int, start: int, usable: int) -> None:
     day = everything.day(change)
-    if today is not None and day > today:
-        raise InvalidInput.at(
-            "change.date", f"is {day}, in the future (today is {today}); there is nothing to see yet"
-        )
     last = everything.day(usable - 1)
     if change < 0 or change >= usable + 1:
         raise FailedPrecondition(
