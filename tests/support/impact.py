@@ -94,7 +94,9 @@ def make_account(
     ctr = 0.02 * np.exp(rng.normal(0, 0.2, (units, 1)) + rng.normal(0, noise, shape))
     clicks = rng.binomial(impressions.astype(int), ctr).astype(float)
     rate = daily_leads / (2000 * 60 * 0.02)
-    conversion = rate * np.exp(0.5 * market + weekday + rng.normal(0, 0.2, (units, 1)) + rng.normal(0, noise, shape))
+    conversion = rate * np.exp(
+        0.5 * market + weekday + rng.normal(0, 0.2, (units, 1)) + rng.normal(0, noise, shape)
+    )
     leads = rng.poisson(clicks * conversion).astype(float)
     names = tuple(f"{k:03d}" for k in range(units))
     return Account(spend=spend, impressions=impressions, clicks=clicks, leads=leads, names=names)

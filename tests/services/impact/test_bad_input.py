@@ -17,7 +17,9 @@ DATA = known(ACCOUNT)
 
 
 def test_change_before_the_data() -> None:
-    with pytest.raises(FailedPrecondition, match=r"outside the data, which run from 2024-03-04 to 2024-06-01"):
+    with pytest.raises(
+        FailedPrecondition, match=r"outside the data, which run from 2024-03-04 to 2024-06-01"
+    ):
         analyse(ask(at=-5), DATA)
 
 
@@ -84,7 +86,9 @@ def test_all_violations_at_once() -> None:
     question = ask(
         treated=["000", "000"],
         controls=["000", "001", "001"],
-        options=Options(before_days=2, alpha=0.5, equivalence_margin_percent=0, metrics=(Metric.CPL, Metric.CPL)),
+        options=Options(
+            before_days=2, alpha=0.5, equivalence_margin_percent=0, metrics=(Metric.CPL, Metric.CPL)
+        ),
     )
     with pytest.raises(InvalidInput) as caught:
         analyse(question, DATA)
@@ -132,7 +136,9 @@ def test_constant_series() -> None:
 def test_no_leads_after() -> None:
     account = make_account()
     account.leads[0, 77:] = 0
-    with pytest.raises(FailedPrecondition, match="no leads in the 7 days after the change, so that cost per lead"):
+    with pytest.raises(
+        FailedPrecondition, match="no leads in the 7 days after the change, so that cost per lead"
+    ):
         analyse(ask(), known(account))
 
 

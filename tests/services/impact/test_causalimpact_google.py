@@ -16,7 +16,9 @@ BEFORE = 61
 def case(public_data: Path) -> tuple[float, Forecast, int]:
     frame = pd.read_csv(public_data / "tfci_google_data.csv")
     y, X = frame["y"].to_numpy(float), frame[["x1", "x2"]].to_numpy(float)
-    found = forecast(y[:BEFORE], horizon=y.size - BEFORE, X=X[:BEFORE], X_post=X[BEFORE:], priors=CAUSAL_IMPACT)
+    found = forecast(
+        y[:BEFORE], horizon=y.size - BEFORE, X=X[:BEFORE], X_post=X[BEFORE:], priors=CAUSAL_IMPACT
+    )
     return float(y[BEFORE:].mean()), found, y.size - BEFORE
 
 

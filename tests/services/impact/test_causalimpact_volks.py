@@ -15,7 +15,9 @@ def test_effect_and_interval(public_data: Path) -> None:
     y, X = frame["VolksWagen"].to_numpy(), frame[["BMW", "Allianz"]].to_numpy()
     before = int((frame["Date"] <= "2015-09-13").sum())
 
-    found = forecast(y[:before], horizon=y.size - before, X=X[:before], X_post=X[before:], priors=CAUSAL_IMPACT)
+    found = forecast(
+        y[:before], horizon=y.size - before, X=X[:before], X_post=X[before:], priors=CAUSAL_IMPACT
+    )
     effect = float(y[before:].mean()) - found.window_mean
 
     assert effect == pytest.approx(-44, abs=0.5)

@@ -45,7 +45,8 @@ def test_few_controls() -> None:
 
 def test_those_that_share_the_budget_or_were_changed_are_left_out_and_counted() -> None:
     tree = {
-        (EntityType.ADSET, f"{k:03d}"): Relation("A" if k < 3 else "B", shares_budget=k < 3) for k in range(12)
+        (EntityType.ADSET, f"{k:03d}"): Relation("A" if k < 3 else "B", shares_budget=k < 3)
+        for k in range(12)
     }
     report = analyse(ask(), known(make_account(), tree=tree, events=[_event("005", 70), _event("006", 20)]))
     used = {control.entity_id for control in report.controls}
@@ -61,7 +62,9 @@ def test_given_controls_that_may_have_moved_are_named() -> None:
 
 def test_a_changed_campaign_taints_its_ad_sets() -> None:
     tree = {(EntityType.ADSET, f"{k:03d}"): Relation("A" if k < 6 else "B") for k in range(12)}
-    event = ChangeEvent(EntityRef(1, EntityType.CAMPAIGN, "B"), ChangeType.BUDGET_CHANGE, FIRST + timedelta(days=76))
+    event = ChangeEvent(
+        EntityRef(1, EntityType.CAMPAIGN, "B"), ChangeType.BUDGET_CHANGE, FIRST + timedelta(days=76)
+    )
     report = analyse(ask(), known(make_account(), tree=tree, events=[event]))
     assert {control.entity_id for control in report.controls} == {f"{k:03d}" for k in range(1, 6)}
 
@@ -70,7 +73,9 @@ def test_regression_to_the_mean() -> None:
     account = make_account()
     account.leads[0, 70:77] *= 0.6
     report = analyse(ask(), known(account))
-    assert "cost per lead" in _message(report, WarningType.REGRESSION_TO_THE_MEAN).replace("cpl", "cost per lead")
+    assert "cost per lead" in _message(report, WarningType.REGRESSION_TO_THE_MEAN).replace(
+        "cpl", "cost per lead"
+    )
     # The bad week is over; nothing was gained by the change, and the estimate knows it.
     assert report.verdict != "positive"
     assert report.primary.naive.percent_change is not None

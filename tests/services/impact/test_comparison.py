@@ -131,7 +131,13 @@ def test_placebos_never_use_the_treated() -> None:
 def test_gaps_agree_with_the_plain_way_of_computing_them() -> None:
     Y = make_panel(10, units=6, days=70)
     found = gaps(
-        Y, None, origins=np.array([49, 63]), lengths=np.array([49, 56]), horizon=7, windows=(7, 56), weekly=False
+        Y,
+        None,
+        origins=np.array([49, 63]),
+        lengths=np.array([49, 56]),
+        horizon=7,
+        windows=(7, 56),
+        weekly=False,
     )
     for o, (t, L) in enumerate(((49, 49), (63, 56))):
         r = Y[:, t - L : t + 7] / Y[:, t - L : t].mean(axis=1, keepdims=True) - 1

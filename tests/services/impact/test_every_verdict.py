@@ -46,11 +46,21 @@ def _changed(settings: AccountSettings, kind: ChangeType, **effect: float) -> tu
     if kind is REACTIVATE:
         changes.append(
             PlannedChange(
-                entity_type=EntityType.ADSET, entity_id=name, change_type=PAUSE, date=settings.first_day + timedelta(days=2)
+                entity_type=EntityType.ADSET,
+                entity_id=name,
+                change_type=PAUSE,
+                date=settings.first_day + timedelta(days=2),
             )
         )
     changes.append(
-        PlannedChange(entity_type=EntityType.ADSET, entity_id=name, change_type=kind, date=DAY, restarts_learning=False, **effect)  # type: ignore[arg-type]
+        PlannedChange(
+            entity_type=EntityType.ADSET,
+            entity_id=name,
+            change_type=kind,
+            date=DAY,
+            restarts_learning=False,
+            **effect,
+        )  # type: ignore[arg-type]
     )
     return simulate_account(replace(settings, changes=tuple(changes)), seed=SEED), name
 

@@ -15,7 +15,9 @@ from support.impact import make_panel
 ALPHAS = (0.001, 0.01, 0.05, 0.1, 0.2)
 
 
-def _consistent(found: Comparison, numerator: np.ndarray, denominator: np.ndarray | None, design: Design) -> None:
+def _consistent(
+    found: Comparison, numerator: np.ndarray, denominator: np.ndarray | None, design: Design
+) -> None:
     for alpha in ALPHAS:
         low, high = found.interval(alpha)
         assert (found.p_value < alpha) == (not low <= 0 <= high)

@@ -73,9 +73,11 @@ def test_a_pause_that_did_not_happen_is_seen() -> None:
 
 def test_the_accounts_own_rows_are_used_where_they_are_sent() -> None:
     account = make_account(noise=0.01)
-    whole = known(account).rows.groupby("date", as_index=False)[
-        ["spend", "impressions", "clicks", "leads", "reach"]
-    ].sum(min_count=1)
+    whole = (
+        known(account)
+        .rows.groupby("date", as_index=False)[["spend", "impressions", "clicks", "leads", "reach"]]
+        .sum(min_count=1)
+    )
     whole[["spend", "leads"]] *= 3
     report = analyse(PAUSE, AccountData(rows=_paused(account).rows(), account=whole))
 

@@ -17,6 +17,7 @@ from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 from adsml_impact import cli
+from adsml_impact.account_data import utc_today
 from adsml_impact.server import build
 from adsml_impact.settings import ImpactSettings
 from google.rpc import code_pb2
@@ -169,12 +170,21 @@ def test_a_batch_fails_one_by_one(stub: impact_grpc.ImpactServiceStub) -> None:
         pb.AnalyzeImpactItem(panel=_stored("nobody"), change=CHANGE),
         pb.AnalyzeImpactItem(panel=_stored("empty"), change=CHANGE),
         pb.AnalyzeImpactItem(panel=_inline(_lifted()), change=CHANGE),
-        pb.AnalyzeImpactItem(panel=_stored("001"), change=change_pb2.ChangeEvent(change_type=CHANGE.change_type)),
+        pb.AnalyzeImpactItem(
+            panel=_stored("001"), change=change_pb2.ChangeEvent(change_type=CHANGE.change_type)
+        ),
         pb.AnalyzeImpactItem(panel=_stored("001", controls=[_ref("001")]), change=CHANGE),
     ]
     results = stub.BatchAnalyzeImpact(pb.BatchAnalyzeImpactRequest(items=items), timeout=SECONDS).results
 
-    assert [one.WhichOneof("result") for one in results] == ["report", "error", "error", "report", "error", "error"]
+    assert [one.WhichOneof("result") for one in results] == [
+        "report",
+        "error",
+        "error",
+        "report",
+        "error",
+        "error",
+    ]
     assert [one.error.code for one in results if one.HasField("error")] == [
         code_pb2.NOT_FOUND,
         code_pb2.FAILED_PRECONDITION,
@@ -226,17 +236,21 @@ def test_errors_are_statuses_with_their_place(stub: impact_grpc.ImpactServiceStu
     assert unknown.code is grpc.StatusCode.NOT_FOUND
 
     future = change_pb2.ChangeEvent(
-        date=_day(date.today() + timedelta(days=30)), change_type=change_pb2.CHANGE_TYPE_AUDIENCE_CHANGE
+        date=_day(utc_today() + timedelta(days=30)), change_type=change_pb2.CHANGE_TYPE_AUDIENCE_CHANGE
     )
     late = refusal(
-        lambda: stub.AnalyzeImpact(pb.AnalyzeImpactRequest(panel=_stored("000"), change=future), timeout=SECONDS)
+        lambda: stub.AnalyzeImpact(
+            pb.AnalyzeImpactRequest(panel=_stored("000"), change=future), timeout=SECONDS
+        )
     )
     assert late.code is grpc.StatusCode.INVALID_ARGUMENT
     assert "change.date" in late.violations
 
     early = change_pb2.ChangeEvent(date=_day(FIRST), change_type=change_pb2.CHANGE_TYPE_AUDIENCE_CHANGE)
     first = refusal(
-        lambda: stub.AnalyzeImpact(pb.AnalyzeImpactRequest(panel=_stored("000"), change=early), timeout=SECONDS)
+        lambda: stub.AnalyzeImpact(
+            pb.AnalyzeImpactRequest(panel=_stored("000"), change=early), timeout=SECONDS
+        )
     )
     assert first.code is grpc.StatusCode.FAILED_PRECONDITION
     assert first.info.metadata == {"days_had": "0", "days_needed": "3"}
@@ -262,7 +276,9 @@ def test_rows_that_no_model_may_see_are_named(stub: impact_grpc.ImpactServiceStu
     assert "panel.inline.controls[2].rows[5].spend" in found
 
 
-def test_the_command_answers_from_the_store(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_the_command_answers_from_the_store(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
     from adsml_common.cli.main import build as build_command
 
     monkeypatch.setenv("ADSML_DATABASE_URL", database_url)

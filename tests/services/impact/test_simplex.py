@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 
-def _problem(seed: int, *, T: int, N: int, rank: int, noise: float, repeat: bool) -> tuple[np.ndarray, np.ndarray]:
+def _problem(
+    seed: int, *, T: int, N: int, rank: int, noise: float, repeat: bool
+) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     A = rng.normal(size=(T, rank)) @ rng.normal(size=(rank, N)) + noise * rng.normal(size=(T, N))
     if repeat:

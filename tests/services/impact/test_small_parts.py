@@ -4,6 +4,8 @@ from datetime import date
 
 import numpy as np
 import pytest
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.metrics import Metric
 from adsml_impact.combine import learn_carry_over, learn_mixture
 from adsml_impact.comparison import Design, compare
 from adsml_impact.controls import Relation, budget_pool, lineage
@@ -12,8 +14,6 @@ from adsml_impact.holm import holm
 from adsml_impact.naive import naive_comparison
 from adsml_impact.power import LONGEST, detectable
 from adsml_impact.series import from_daily
-from adsml_common.domain.entities import EntityType
-from adsml_common.domain.metrics import Metric
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats

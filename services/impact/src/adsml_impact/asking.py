@@ -112,7 +112,9 @@ def as_object(report: ImpactReport) -> dict[str, Any]:
             "nominal": report.false_positive_rate.nominal,
         },
         "detectable_effect": asdict(replace(report.detectable)),
-        "manipulation_check": None if report.manipulation_check is None else asdict(report.manipulation_check),
+        "manipulation_check": None
+        if report.manipulation_check is None
+        else asdict(report.manipulation_check),
         "budget_shifts": [asdict(one) for one in report.budget_shifts],
         "warnings": [asdict(one) for one in report.cautions],
         "estimator": report.estimator,

@@ -68,16 +68,14 @@ def impact(
     alpha: Annotated[float, typer.Option(help="Chance of a false positive.")] = 0.05,
     margin: Annotated[float, typer.Option(help="Effects below this many percent do not matter.")] = 10.0,
     drop_last_days: Annotated[int, typer.Option(help="Trailing days that are still filling up.")] = 2,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw the primary metric into this .svg file.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the primary metric into this .svg file.")] = None,
     json_output: JsonOption = False,
 ) -> None:
     """Tell what a change did, compared with what would have happened without it.
 
     Example: adsml impact --config-id 1 --entity-id 23800001200000011 --date 2024-06-10 --plot effect.svg
     """
-    from adsml_impact.asking import Asked, ask, as_object  # noqa: PLC0415
+    from adsml_impact.asking import Asked, as_object, ask  # noqa: PLC0415
     from adsml_impact.query import Options  # noqa: PLC0415
 
     report = ask(
@@ -121,7 +119,18 @@ def _show(report: "ImpactReport") -> None:
     for one in report.metrics:
         effect = one.effect
         if effect is None:
-            rows.append((one.metric, one.scope, _figure(one.before), _figure(one.after), "", one.missing_reason, "", ""))
+            rows.append(
+                (
+                    one.metric,
+                    one.scope,
+                    _figure(one.before),
+                    _figure(one.after),
+                    "",
+                    one.missing_reason,
+                    "",
+                    "",
+                )
+            )
             continue
         interval = effect.percent_interval
         rows.append(
@@ -158,11 +167,14 @@ def _show(report: "ImpactReport") -> None:
             highlight=False,
         )
     if report.controls:
-        heaviest = ", ".join(f"{one.entity_id} {one.weight:.0%}" for one in report.controls[:5] if one.weight > 0)
+        heaviest = ", ".join(
+            f"{one.entity_id} {one.weight:.0%}" for one in report.controls[:5] if one.weight > 0
+        )
         console.print(f"compared with {len(report.controls)} entities: {heaviest} ...", highlight=False)
     for shift in report.budget_shifts[:5]:
         console.print(
-            f"spend of {shift.entity_id}: {shift.spend_per_day:+.2f} a day ({shift.share_percent:.0f}%)", highlight=False
+            f"spend of {shift.entity_id}: {shift.spend_per_day:+.2f} a day ({shift.share_percent:.0f}%)",
+            highlight=False,
         )
     for caution in report.cautions:
         console.print(f"careful: {caution.message}", highlight=False, markup=False)

@@ -244,7 +244,11 @@ def report_message(report: ImpactReport, named: Named, change: change_pb2.Change
         answered_by=_answered(report.estimator, report.estimator_reason),
     )
     fit = out.fit
-    fit.rmse, fit.days, fit.effective_controls = report.fit.rmse, report.fit.days, report.fit.effective_controls
+    fit.rmse, fit.days, fit.effective_controls = (
+        report.fit.rmse,
+        report.fit.days,
+        report.fit.effective_controls,
+    )
     _set(fit, "rmse_percent", report.fit.rmse_percent)
     _set(fit, "r_squared", report.fit.r_squared)
     rate = report.false_positive_rate
@@ -397,4 +401,3 @@ def _warnings(cautions: Sequence[Caution]) -> list[pb.Warning]:
 def _answered(estimator: Estimator, reason: str) -> answer_pb2.AnsweredBy:
     source = answer_pb2.ANSWER_SOURCE_FALLBACK if reason else answer_pb2.ANSWER_SOURCE_METHOD
     return answer_pb2.AnsweredBy(source=source, method=estimator.value, reason=reason)
-

@@ -57,14 +57,20 @@ class _Frame:
             y = self.y(value)
             out.append(
                 f"<line x1='{_LEFT}' x2='{_WIDTH - _RIGHT}' y1='{y:.1f}' y2='{y:.1f}' stroke='{_FAINT}' "
-                "stroke-width='0.7'/>"
-                + _text(_LEFT - 8, y + 4, f"{value:,.6g}", anchor="end", size=11)
+                "stroke-width='0.7'/>" + _text(_LEFT - 8, y + 4, f"{value:,.6g}", anchor="end", size=11)
             )
         return "".join(out)
 
 
 def _text(
-    x: float, y: float, text: str, *, anchor: str = "start", size: int = 12, weight: str = "normal", colour: str = _INK
+    x: float,
+    y: float,
+    text: str,
+    *,
+    anchor: str = "start",
+    size: int = 12,
+    weight: str = "normal",
+    colour: str = _INK,
 ) -> str:
     return (
         f"<text x='{x:.1f}' y='{y:.1f}' text-anchor='{anchor}' font-size='{size}' font-weight='{weight}' "
@@ -117,7 +123,10 @@ def draw_svg(report: ImpactReport, metric: MetricReport | None = None) -> str:
         upper.axis(),
         _band(upper, series),
         _marks(report, upper, first, bottom=lower.top + _LOWER),
-        upper.line([day.counterfactual for day in series], f"stroke='{_EXPECTED}' stroke-width='1.8' stroke-dasharray='6 4'"),
+        upper.line(
+            [day.counterfactual for day in series],
+            f"stroke='{_EXPECTED}' stroke-width='1.8' stroke-dasharray='6 4'",
+        ),
         upper.line([day.actual for day in series], f"stroke='{_ACTUAL}' stroke-width='2'"),
         _text(_LEFT, lower.top - 10, "effect since the change", size=11),
         lower.axis(),
@@ -176,14 +185,21 @@ def _marks(report: ImpactReport, frame: _Frame, first: date, *, bottom: float) -
         )
     return out + (
         f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{frame.top}' y2='{bottom:.1f}' stroke='{_INK}' "
-        "stroke-width='1' stroke-dasharray='2 3'/>" + _text(x - 5, frame.top + 12, "change", anchor="end", size=11)
+        "stroke-width='1' stroke-dasharray='2 3'/>"
+        + _text(x - 5, frame.top + 12, "change", anchor="end", size=11)
     )
 
 
 def _dates(frame: _Frame, first: date, days: int) -> str:
     step = max(7, 7 * math.ceil(days / 70))
     return "".join(
-        _text(frame.x(day), frame.top + frame.height + 20, f"{first + timedelta(days=day):%d %b}", anchor="middle", size=11)
+        _text(
+            frame.x(day),
+            frame.top + frame.height + 20,
+            f"{first + timedelta(days=day):%d %b}",
+            anchor="middle",
+            size=11,
+        )
         for day in range(0, days, step)
     )
 

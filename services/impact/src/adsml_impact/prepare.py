@@ -102,7 +102,9 @@ def prepare(question: Question, data: AccountData, *, planned: bool) -> Setting:
             raise InsufficientHistory(f"{question.entity_type} {name}", had=0, needed=FEWEST_DAYS)
     without = [name for name in question.controls if name not in everything.names]
     if without:
-        raise FailedPrecondition(f"controls without any daily rows: {', '.join(without[:10])}; leave them out")
+        raise FailedPrecondition(
+            f"controls without any daily rows: {', '.join(without[:10])}; leave them out"
+        )
     usable = everything.days - options.drop_last_days
     rows = everything.rows(question.treated)
     present = np.flatnonzero(everything.present[rows].any(axis=0))

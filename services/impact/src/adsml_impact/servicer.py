@@ -32,7 +32,7 @@ class ImpactServicer:
         self._accounts = accounts
         self._lag = attribution_lag_days
 
-    def AnalyzeImpact(  # noqa: N802 - the contract's
+    def AnalyzeImpact(
         self, request: pb.AnalyzeImpactRequest, context: CallContext
     ) -> pb.AnalyzeImpactResponse:
         """One change."""
@@ -43,7 +43,7 @@ class ImpactServicer:
         report = analyse(asked, data, checkpoint=context.check_cancelled)
         return pb.AnalyzeImpactResponse(report=converters.report_message(report, named, request.change))
 
-    def EstimateDetectableEffect(  # noqa: N802
+    def EstimateDetectableEffect(
         self, request: pb.EstimateDetectableEffectRequest, context: CallContext
     ) -> pb.EstimateDetectableEffectResponse:
         """What a window could show."""
@@ -60,7 +60,7 @@ class ImpactServicer:
         )
         return converters.detectable_message(report)
 
-    def BatchAnalyzeImpact(  # noqa: N802
+    def BatchAnalyzeImpact(
         self, request: pb.BatchAnalyzeImpactRequest, context: CallContext
     ) -> pb.BatchAnalyzeImpactResponse:
         """Many changes: one read per account and level, one result per change."""
@@ -165,4 +165,3 @@ def _treated(item: pb.AnalyzeImpactItem) -> list[entity_pb2.EntityRef]:
 
 def _failed(item: pb.AnalyzeImpactItem, error: AdsmlError) -> pb.BatchAnalyzeImpactResult:
     return pb.BatchAnalyzeImpactResult(treated=_treated(item), error=status_of(error))
-

@@ -1,9 +1,8 @@
 """What the impact service needs to know."""
 
+from adsml_common.serving.settings import ServingSettings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
-
-from adsml_common.serving.settings import ServingSettings
 
 
 class ImpactSettings(ServingSettings):
