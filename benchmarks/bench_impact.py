@@ -30,7 +30,7 @@ from adsml_impact.study import (
     worst_week_cells,
 )
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -130,12 +130,15 @@ def honest(*, cells: int, slow_cells: int) -> dict[str, dict[str, dict[str, floa
     with Progress(console=console, transient=True) as progress:
         for name, (data, asked) in studies.items():
             task = progress.add_task(name, total=len(asked) + min(len(asked), slow_cells))
-            tick = partial(progress.advance, task)
-            found = run_study(data, asked, horizon=HORIZON, methods=FAST, progress=lambda *_: tick())
+
+            def tick(_done: int, _all: int, *, task: TaskID = task) -> None:
+                progress.advance(task)
+
+            found = run_study(data, asked, horizon=HORIZON, methods=FAST, progress=tick)
             thinned = [
                 asked[k] for k in np.linspace(0, len(asked) - 1, min(len(asked), slow_cells)).astype(int)
             ]
-            found |= run_study(data, thinned, horizon=HORIZON, methods=SLOW, progress=lambda *_: tick())
+            found |= run_study(data, thinned, horizon=HORIZON, methods=SLOW, progress=tick)
             progress.remove_task(task)
             out[name] = {method: _row(rate) for method, rate in found.items()}
             console.print(f"{name}: " + ", ".join(_told(method, rate) for method, rate in found.items()))
@@ -174,7 +177,8 @@ def speed(*, repeats: int = 30) -> dict[str, Any]:
         started = time.perf_counter()
         found = compare(Y, None, design)
         seconds.append(time.perf_counter() - started)
-    assert found is not None
+    if found is None:
+        raise RuntimeError("the panel has a treated unit without a level")
     peer = _peer_seconds(Y[:, 84 - 63 :], before=56)
     p50 = float(np.median(seconds))
     result = {

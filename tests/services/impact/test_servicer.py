@@ -1,8 +1,11 @@
 """The service through a real server and stub, from the store and from rows sent along."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date, timedelta
+from pathlib import Path
 
 import grpc
 import pytest
@@ -10,6 +13,14 @@ import sqlalchemy as sa
 from adsml.common.v1 import answer_pb2, change_pb2, entity_pb2, metrics_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml.impact.v1 import impact_service_pb2_grpc as impact_grpc
+from adsml.registry.v1 import registry_service_pb2 as registry_pb2
+from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from adsml.training.v1 import training_service_pb2 as training_pb2
+from adsml.training.v1 import training_service_pb2_grpc as training_grpc
+from adsml_client import Change, connect
+from adsml_client import EntityRef as ClientRef
+from adsml_client.impact import ImpactClient
+from adsml_client.impact import Panel as ClientPanel
 from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
@@ -96,11 +107,20 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def stub(database_url: str) -> Iterator[impact_grpc.ImpactServiceStub]:
+def service(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the service listens."""
+    folder = tmp_path_factory.mktemp("service")
     settings = ImpactSettings(
-        database_url=database_url, port=0, metrics_port=None, drain_wait_seconds=0, attribution_lag_days=0
-    )
-    with build(settings).start() as server, grpc.insecure_channel(server.target) as channel:
+        database_url=database_url, artifact_url=str(folder / "artifacts"), cache_dir=folder / "cache", port=0,
+        metrics_port=None, drain_wait_seconds=0, attribution_lag_days=0,
+    )  # fmt: skip
+    with build(settings).start() as server:
+        yield server.target
+
+
+@pytest.fixture(scope="module")
+def stub(service: str) -> Iterator[impact_grpc.ImpactServiceStub]:
+    with grpc.insecure_channel(service) as channel:
         yield impact_grpc.ImpactServiceStub(channel)
 
 
@@ -300,10 +320,54 @@ def test_the_command_answers_from_the_store(
 
 
 def test_nothing_heavy_is_imported_for_the_commands_help() -> None:
-    import subprocess
-    import sys
-
     code = "import sys; import adsml_impact.cli; print([m for m in ('numba', 'scipy', 'grpc') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert cli.family.name == "impact"
+
+
+def test_a_client_nobody_here_wrote_finds_its_way_by_reflection(service: str) -> None:
+    buf = Path(sys.executable).parent / "buf"
+    treated = {"configId": "1", "entityType": "ENTITY_TYPE_ADSET", "entityId": "000"}
+    body = {
+        "panel": {"stored": {"treated": [treated]}},
+        "change": {
+            "date": {"year": DAY.year, "month": DAY.month, "day": DAY.day},
+            "changeType": "CHANGE_TYPE_AUDIENCE_CHANGE",
+        },
+    }
+    ran = subprocess.run(
+        [str(buf), "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--reflect", "--data", json.dumps(body),
+         f"http://{service}/adsml.impact.v1.ImpactService/AnalyzeImpact"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    report = json.loads(ran.stdout)["report"]
+    assert report["verdict"] == "VERDICT_POSITIVE"
+    assert report["effects"][0]["series"]
+    assert report["answeredBy"]["method"] == "synthetic_control"
+
+
+def test_the_client_library_reads_the_answer(service: str) -> None:
+    with connect(service) as connection:
+        report = ImpactClient(connection).analyze_impact(
+            ClientPanel([ClientRef(1, "adset", "000")]), Change(DAY, "audience_change")
+        )
+    assert report.verdict == "positive"
+    assert report.effects[0].percent_interval.upper < 0
+    assert report.false_positive_rate is not None
+
+
+def test_it_trains_nothing_and_says_so(service: str) -> None:
+    with grpc.insecure_channel(service) as channel:
+        listed = registry_grpc.ModelRegistryServiceStub(channel).ListModels(registry_pb2.ListModelsRequest())
+        started = refusal(
+            lambda: training_grpc.TrainingServiceStub(channel).StartTraining(
+                training_pb2.StartTrainingRequest(
+                    request_id="r", job=training_pb2.TRAINING_JOB_PROPHET,
+                    scope=training_pb2.TrainingScope(config_ids=[1]),
+                )
+            )
+        )  # fmt: skip
+    assert not listed.models
+    assert started.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "trains nothing" in started.message
