@@ -8,7 +8,8 @@ from adsml_common.cli.context import open_database, settings
 from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityRef, EntityType
-from adsml_common.domain.errors import NotFound
+from adsml_common.domain.errors import InvalidInput, NotFound
+from adsml_common.domain.metrics import Metric
 from adsml_common.store.changes import ChangeStore
 
 from adsml_impact.account_data import StoredAccounts, days_back
@@ -65,6 +66,20 @@ def ask(asked: Asked) -> ImpactReport:
             since=day - timedelta(days=days_back(asked.options)),
         )
     return analyse(question, data)
+
+
+def metric_named(text: str, option: str) -> Metric:
+    """A metric by the name a person gave.
+
+    Raises
+    ------
+    InvalidInput
+        No such metric.
+    """
+    try:
+        return Metric(text.lower())
+    except ValueError:
+        raise InvalidInput.at(option, f"is {text!r}; expected one of {', '.join(Metric)}") from None
 
 
 def _change(database: Database, asked: Asked) -> tuple[date, ChangeType, ChangeEvent | None]:

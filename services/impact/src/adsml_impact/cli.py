@@ -9,7 +9,6 @@ from adsml_common.cli.family import Family
 from adsml_common.cli.output import JsonOption, console, errors, print_json, table
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.metrics import Metric
 
 from adsml_impact.estimators import Estimator
 
@@ -55,11 +54,13 @@ def impact(
         int | None, typer.Option(help="Days before to fit on.  [default: 56]", show_default=False)
     ] = None,
     metric: Annotated[
-        list[Metric] | None,
-        typer.Option(help="Report these; may be repeated.  [default: all]", show_default=False),
+        list[str] | None,
+        typer.Option(
+            help="Report these (cpl, ctr, leads, ...); may be repeated.  [default: all]", show_default=False
+        ),
     ] = None,
     primary: Annotated[
-        Metric | None,
+        str | None,
         typer.Option(help="What the verdict rests on.  [default: by kind of change]", show_default=False),
     ] = None,
     estimator: Annotated[
@@ -75,7 +76,7 @@ def impact(
 
     Example: adsml impact --config-id 1 --entity-id 23800001200000011 --date 2024-06-10 --plot effect.svg
     """
-    from adsml_impact.asking import Asked, as_object, ask  # noqa: PLC0415
+    from adsml_impact.asking import Asked, as_object, ask, metric_named  # noqa: PLC0415
     from adsml_impact.query import Options  # noqa: PLC0415
 
     report = ask(
@@ -91,8 +92,8 @@ def impact(
                 after_days=after_days,
                 washout_days=washout_days,
                 baseline_days=baseline_days,
-                metrics=tuple(metric or ()),
-                primary_metric=primary,
+                metrics=tuple(metric_named(one, "--metric") for one in metric or ()),
+                primary_metric=None if primary is None else metric_named(primary, "--primary"),
                 estimator=estimator,
                 alpha=alpha,
                 equivalence_margin_percent=margin,
