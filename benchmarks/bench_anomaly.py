@@ -88,7 +88,9 @@ def judged(ref: EntityRef, days: Days, model: SeriesModel, *, rate: float, first
     return assess(Subject(name=str(ref), days=days, model=model, threshold=Threshold(rate)), options)
 
 
-def injected(account: SimulatedAccount, kind: AnomalyKind, seed: int) -> Iterator[tuple[EntityRef, Days, date, str]]:
+def injected(
+    account: SimulatedAccount, kind: AnomalyKind, seed: int
+) -> Iterator[tuple[EntityRef, Days, date, str]]:
     """Entities hit, their series, the day and the metric."""
     for level in EntityType:
         try:
