@@ -9,6 +9,7 @@ from adsml_common.cli import doctor, family, migrate, models, runs, serve
 from adsml_common.cli.exits import Exit, report
 from adsml_common.cli.import_ import import_
 from adsml_common.cli.output import errors
+from adsml_common.cli.report import report_
 from adsml_common.cli.simulate import simulate
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.version import version
@@ -41,6 +42,7 @@ def build() -> typer.Typer:
     app.add_typer(models.app, name="models")
     app.add_typer(runs.app, name="runs")
     app.command("serve")(serve.serve)
+    app.command("report")(report_)
     app.command("doctor")(doctor.doctor)
 
     train = typer.Typer(no_args_is_help=True, help="Train models and register them.")
