@@ -26,7 +26,7 @@ from adsml_common.report.content import (
     Tone,
 )
 from adsml_common.report.context import ReportContext
-from adsml_common.report.wording import METRIC_LABELS, METRIC_UNITS, day
+from adsml_common.report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, day
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import day_message, entity_ref_message
 from adsml_common.settings import load_settings
@@ -140,7 +140,7 @@ def _table(context: ReportContext, alarms: Sequence[_Alarm]) -> Table:
         Row(
             (
                 day(alarm.on),
-                f"{context.tree.label(alarm.ref)} ({alarm.ref.entity_type.value})",
+                f"{context.tree.label(alarm.ref)} ({LEVELS[alarm.ref.entity_type]})",
                 _chip(alarm),
                 alarm.told.summary,
                 alarm.by,
@@ -166,7 +166,7 @@ def _entry(context: ReportContext, ref: EntityRef, answer: Report, alarms: Seque
         for metric, _ in blamed.most_common(_PICTURES)
     )
     return Entry(
-        f"{context.tree.label(ref)} ({ref.entity_type.value})",
+        f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})",
         f"{newest.on:%d %b}: {newest.told.summary}",
         charts,
         _chip(newest),

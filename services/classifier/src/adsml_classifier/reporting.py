@@ -11,7 +11,7 @@ from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.tiers import Tier
 from adsml_common.report.content import Block, Chip, Figure, Figures, Listing, Note, Row, Section, Table, Tone
 from adsml_common.report.context import ReportContext, grouped
-from adsml_common.report.wording import count, day, money, words
+from adsml_common.report.wording import LEVELS, count, day, money, words
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import entity_ref_message
 from adsml_common.settings import load_settings
@@ -45,10 +45,10 @@ def sections(context: ReportContext) -> Iterator[Section]:
     for level, (answers, errors) in told.items():
         if answers:
             tiers = Counter(Tier(one.tier) for _, one in answers)
-            tiles = [Figure(words(tier.value), str(tiers[tier]), f"{level.value}s") for tier in Tier]
-            blocks += [Figures(tuple(tiles)), _table(context, f"Tiers of {level.value}s", answers)]
+            tiles = [Figure(words(tier.value), str(tiers[tier]), f"{LEVELS[level]}s") for tier in Tier]
+            blocks += [Figures(tuple(tiles)), _table(context, f"Tiers of {LEVELS[level]}s", answers)]
         blocks += [
-            Note(f"{number} {level.value}s without an answer: {why}") for why, number in errors.items()
+            Note(f"{number} {LEVELS[level]}s without an answer: {why}") for why, number in errors.items()
         ]
     by = Counter(_by(one) for answers, _ in told.values() for _, one in answers)
     if by:

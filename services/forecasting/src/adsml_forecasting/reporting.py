@@ -24,7 +24,7 @@ from adsml_common.report.content import (
     Table,
 )
 from adsml_common.report.context import ReportContext, listed
-from adsml_common.report.wording import METRIC_LABELS, METRIC_UNITS, count, day, money, words
+from adsml_common.report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, count, day, money, words
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import METRIC, entity_ref_message
 from adsml_common.settings import load_settings
@@ -141,7 +141,7 @@ def _table(context: ReportContext, told: dict[EntityRef, dict[Metric, Forecast]]
         rows.append(
             Row(
                 (
-                    f"{context.tree.label(ref)} ({ref.entity_type.value})",
+                    f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})",
                     count(leads),
                     _shown(found.get(Metric.LEADS), as_money=False),
                     money(cpl),
@@ -181,7 +181,7 @@ def _entry(context: ReportContext, ref: EntityRef, found: dict[Metric, Forecast]
     if Metric.CPL in found:
         summary.append(f"CPL {_shown(found[Metric.CPL], as_money=True)}")
     return Entry(
-        f"{context.tree.label(ref)} ({ref.entity_type.value})",
+        f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})",
         f"next {_HORIZON} days: {', '.join(summary)}",
         tuple(blocks),
         None,

@@ -27,7 +27,7 @@ from adsml_common.report.content import (
     Tone,
 )
 from adsml_common.report.context import ReportContext
-from adsml_common.report.wording import METRIC_LABELS, METRIC_UNITS, day, money, words
+from adsml_common.report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, day, money, words
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import CHANGE_TYPE, day_message, entity_ref_message
 from adsml_common.settings import load_settings
@@ -114,7 +114,7 @@ def _what(context: ReportContext, event: ChangeEvent) -> str:
         else ""
     )
     kind = words(event.change_type.value).capitalize()
-    return f"{kind}{amounts}: {context.tree.label(event.entity)} ({event.entity.entity_type.value})"
+    return f"{kind}{amounts}: {context.tree.label(event.entity)} ({LEVELS[event.entity.entity_type]})"
 
 
 def _entry(context: ReportContext, event: ChangeEvent, answer: Report | CallError) -> Entry:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adsml_common.cli import doctor, family, migrate, models, runs, serve
+from adsml_common.cli import changes, doctor, family, migrate, models, runs, serve
 from adsml_common.cli.exits import Exit, report
 from adsml_common.cli.import_ import import_
 from adsml_common.cli.output import errors
@@ -37,6 +37,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_root)
     app.command("import")(import_)
+    app.add_typer(changes.app, name="changes")
     app.command("simulate")(simulate)
     app.command("migrate")(migrate.migrate)
     app.add_typer(models.app, name="models")

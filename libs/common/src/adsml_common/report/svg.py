@@ -144,8 +144,8 @@ def _axes(frame: _Frame, chart: Chart) -> Iterable[Html]:
         y = frame.y(value)
         yield tag("line", class_="g", x1=_LEFT, x2=WIDTH - _RIGHT, y1=f"{y:.1f}", y2=f"{y:.1f}")
         yield tag("text", amount(value), x=_LEFT - 5, y=f"{y + 4:.1f}", text_anchor="end")
-    step = max(1, math.ceil(frame.days / 6))
-    step = step if step < 7 else 7 * round(step / 7)
+    step = max(1, math.ceil(frame.days / 5))
+    step = step if step < 7 else 7 * math.ceil(step / 7)
     for day in range(0, frame.days, step):
         shown = f"{chart.first_day + timedelta(days=day):%d %b}"
         anchor = "start" if day == 0 else "end" if frame.x(day) > WIDTH - 24 else "middle"

@@ -2,6 +2,8 @@
 
 from datetime import date
 
+from adsml_common.domain.entities import EntityType
+
 
 def money(value: float | None) -> str:
     """An amount of the account's currency; an en dash where it is missing."""
@@ -33,6 +35,9 @@ def words(name: str) -> str:
     """A name of the contracts as people read it: ``high_performer`` as ``high performer``."""
     return name.replace("_", " ").lower()
 
+
+LEVELS = {EntityType.CAMPAIGN: "campaign", EntityType.ADSET: "ad set", EntityType.AD: "ad"}
+"""As people write them."""
 
 METRIC_LABELS = {
     "spend": "spend",
