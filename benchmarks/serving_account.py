@@ -179,7 +179,9 @@ def stored_batch(prepared: Prepared, names: list[tuple[EntityType, str]], *, rea
         subjects=[
             entity_pb2.Subject(
                 entity=entity_pb2.EntityRef(
-                    config_id=SERVED, entity_type=ENTITY_TYPE.to_wire(kind), entity_id=name  # type: ignore[arg-type]
+                    config_id=SERVED,
+                    entity_type=ENTITY_TYPE.to_wire(kind),
+                    entity_id=name,  # type: ignore[arg-type]
                 )
             )
             for kind, name in names
