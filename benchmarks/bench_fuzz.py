@@ -86,7 +86,8 @@ def main() -> int:
     parser.add_argument("--family", action="append", help="only this one; may be given again")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    LocalLauncher.launch = lambda self, run: None  # type: ignore[method-assign]  # valid requests to train start nothing
+    # Valid requests to train are recorded and start nothing.
+    LocalLauncher.launch = lambda *_: None  # type: ignore[method-assign]
     names = asked.family or servable()
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="adsml-fuzz-") as made:
