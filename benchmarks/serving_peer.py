@@ -1,7 +1,6 @@
 """MLServer with the same model, in an environment of its own outside the lock."""
 
 import contextlib
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import xgboost
 from serving_account import process
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -39,11 +39,11 @@ def install() -> None:
     if (HOME / "bin" / "mlserver").exists():
         return
     uv = str(ROOT / ".tools" / "bin" / "uv")
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(HOME)], check=True)
+    subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(HOME)], check=True)
     wanted = [
         f"mlserver=={VERSION}",
         f"mlserver-xgboost=={VERSION}",
-        f"xgboost=={importlib.metadata.version('xgboost')}",
+        f"xgboost=={xgboost.__version__}",
     ]
     python = str(HOME / "bin" / "python")
     subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *wanted], check=True)
