@@ -134,7 +134,9 @@ def main() -> None:
     adsets = ids("adset", env)
     with running(DATA / "services.log", env):
         ask_classifier(adsets)
-        ask_impact(edits(export, "adset"))
+        # The latest edit of each kind.
+        latest = {change.change_type: (entity, change) for entity, change in edits(export, "adset")}
+        ask_impact(list(latest.values()))
     console.print(f"\ndone in {time.monotonic() - began:.0f} s. Next, on your own export:")
     console.print(f"  export ADSML_DATABASE_URL=sqlite:///{Path('mine.db')}", highlight=False)
     console.print("  .venv/bin/adsml import YOUR_EXPORT.csv --config-id 7", highlight=False)
