@@ -80,7 +80,9 @@ def _event(place: str, row: Mapping[str, Any], config_id: int, faults: Violation
     def chosen(name: str, kind: type[EntityType] | type[ChangeType]) -> str | None:
         shown = str(row.get(name) or "").strip().lower()
         if shown not in {one.value for one in kind}:
-            faults.add(place, f"{name} {shown!r} is not known; expected {', '.join(one.value for one in kind)}")
+            faults.add(
+                place, f"{name} {shown!r} is not known; expected {', '.join(one.value for one in kind)}"
+            )
             return None
         return shown
 
