@@ -111,7 +111,9 @@ class RunWatch(Collector):
             labels=("training",),
         )
         failed = GaugeMetricFamily(
-            "adsml_training_last_run_failed", "1 if the last run that ended left failures", labels=("training",)
+            "adsml_training_last_run_failed",
+            "1 if the last run that ended left failures",
+            labels=("training",),
         )
         items = GaugeMetricFamily(
             "adsml_training_last_run_items", "Items of the last run that ended", labels=("training", "status")
