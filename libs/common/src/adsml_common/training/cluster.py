@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -184,7 +184,8 @@ class Cluster:
             answer = self._batch.read_namespaced_cron_job(
                 name, self.namespace, _preload_content=False, _request_timeout=_TIMEOUT
             )
-            return _json(answer)
+            found: dict[str, Any] = _json(answer)
+            return found
 
     def create(self, body: Mapping[str, Any]) -> bool:
         """Make a Job; False if one of its name is there already.
@@ -196,8 +197,13 @@ class Cluster:
         """
         try:
             with self._errors(f"Job {body['metadata']['name']}"):
+                # A field that the API does not know would be dropped without a word.
                 self._batch.create_namespaced_job(
-                    self.namespace, dict(body), _preload_content=False, _request_timeout=_TIMEOUT
+                    self.namespace,
+                    dict(body),
+                    field_validation="Strict",
+                    _preload_content=False,
+                    _request_timeout=_TIMEOUT,
                 )
         except _Exists:
             return False
@@ -317,10 +323,8 @@ class _Exists(AdsmlError):
 
 def _told(what: str, error: Any) -> AdsmlError:
     message = error.reason or ""
-    try:
+    with suppress(TypeError, ValueError, KeyError):
         message = json.loads(error.body)["message"]
-    except (TypeError, ValueError, KeyError):
-        pass
     match error.status:
         case 404:
             return NotFound(f"the cluster has no {what}")
