@@ -19,6 +19,7 @@ _LOG = logging.getLogger(__name__)
 _OPEN: Final = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.CANCELLING)
 _WATCH_SECONDS: Final = 300
 _LIMIT: Final = 1000
+_CANCELLED: Final = 50
 
 LAST_LOOK: Final = Gauge(
     "adsml_launcher_last_look_timestamp_seconds", "When runs and Jobs were last compared without an error"
@@ -67,6 +68,9 @@ class JobLauncher:
 
     def look(self) -> None:
         """Compare once: make what is missing, delete what was cancelled, end what nobody works on."""
+        for run in self._runs.list(status=RunStatus.CANCELLED, limit=_CANCELLED):
+            # One that nobody had begun, or whose workers had died, was over at once; its Job goes on trying.
+            self._drop(run)
         for status in _OPEN:
             for run in self._runs.list(status=status, limit=_LIMIT):
                 if run.launcher != ClusterLauncher.name or not run.launcher_ref:
@@ -82,14 +86,21 @@ class JobLauncher:
         with self._lock:
             job = self._jobs.get(run.launcher_ref)
         if run.cancel_requested:
-            if job is not None and not job.phase.ended:
-                self._cluster.delete(run.launcher_ref)
-                _LOG.info("run %s was cancelled: deleted Job %s", run.run_id, run.launcher_ref)
+            self._drop(run)
             self._runs.abandon(run.run_id, detail="cancelled")
         elif job is None:
             self._missing(run)
         elif job.phase.ended:
             self._ended(run, job)
+
+    def _drop(self, run: TrainingRun) -> None:
+        """Delete the Job of a run that was cancelled, where it is still going."""
+        with self._lock:
+            job = self._jobs.get(run.launcher_ref)
+        if job is not None and not job.phase.ended:
+            self._cluster.delete(job.name)
+            self._note(job.name, None)
+            _LOG.info("run %s was cancelled: deleted Job %s", run.run_id, job.name)
 
     def _missing(self, run: TrainingRun) -> None:
         # What the watch has not told yet may be there all the same.

@@ -213,15 +213,12 @@ class TrainingRuns:
                 return run
             now = self._now(connection)
             alive = set(leases.live_shards(connection, run_id, now=now))
-            known = dict(
-                connection.execute(
-                    sa.select(shards_table.c.shard_index, shards_table.c.status).where(
-                        shards_table.c.run_id == run_id
-                    )
+            found = connection.execute(
+                sa.select(shards_table.c.shard_index, shards_table.c.status).where(
+                    shards_table.c.run_id == run_id
                 )
-                .tuples()
-                .all()
             )
+            known = {row.shard_index: row.status for row in found}
             going = {ShardStatus.PENDING.value, ShardStatus.RUNNING.value}
             for index in range(run.shard_count):
                 if index in alive or known.get(index, ShardStatus.PENDING.value) not in going:
