@@ -3,6 +3,8 @@
 ``make demo`` runs it. Everything it makes lies in the folder ``demo-data`` of this checkout.
 """
 
+import csv
+import datetime as dt
 import json
 import shutil
 import subprocess
@@ -11,8 +13,10 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from adsml_client import EntityRef, connect
+from adsml_client import Change, EntityRef, connect
 from adsml_client.classifier import Classification, ClassifierClient
+from adsml_client.errors import CallError
+from adsml_client.impact import ImpactClient, Panel
 from adsml_common.cli import family
 from rich.console import Console
 
@@ -65,6 +69,54 @@ def ask_classifier(adsets: list[str]) -> None:
         console.print(f"answered over gRPC by {model.name} version {model.version}", highlight=False)
 
 
+def edits(export: Path, level: str) -> list[tuple[EntityRef, Change]]:
+    """What was changed on a level, but for the last week: its days after are to come."""
+    with (export / "changes.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["entity_type"] == level]
+    latest = max((dt.date.fromisoformat(row["date"]) for row in rows), default=dt.date.max)
+    found = []
+    for row in rows:
+        day, detail = dt.date.fromisoformat(row["date"]), json.loads(row["detail"])
+        if day <= latest - dt.timedelta(days=7):
+            change = Change(day, row["change_type"], detail.get("budget_before"), detail.get("budget_after"))
+            found.append((EntityRef(CONFIG_ID, level, row["entity_id"]), change))
+    return found
+
+
+def ask_impact(changes: list[tuple[EntityRef, Change]]) -> None:
+    """Ask whether edits worked, and tell what moved."""
+    with connect(f"127.0.0.1:{PORTS['impact']}") as connection:
+        answers = ImpactClient(connection).batch_analyze_impact(
+            [(Panel([entity]), change) for entity, change in changes]
+        )
+    console.print("\n[bold]Did the changes work?[/]")
+    for (entity, change), report in zip(changes, answers.results, strict=True):
+        what = f"{change.change_type.replace('_', ' ')} of {entity.entity_type} {entity.entity_id} on {change.date}"
+        if isinstance(report, CallError):
+            console.print(f"  {what}: {report}", highlight=False)
+            continue
+        console.print(f"  [bold]{what}: {report.verdict.upper()}[/]", highlight=False)
+        console.print(f"      {report.recommendation}", highlight=False)
+        for effect in report.effects:
+            interval = effect.percent_interval
+            if (
+                effect.adjusted_p_value is not None
+                and effect.adjusted_p_value < 0.05
+                and interval is not None
+            ):
+                console.print(
+                    f"      {effect.metric} {effect.percent:+.0f}% ({interval.lower:+.0f} to {interval.upper:+.0f}%)",
+                    highlight=False,
+                )
+    told = next((one for one in answers.results if not isinstance(one, CallError)), None)
+    if told is not None and told.false_positive_rate is not None:
+        console.print(
+            f"where nothing was changed, the first of these analyses cries wolf in {told.false_positive_rate:.0%} "
+            "of cases (5% asked for)",
+            highlight=False,
+        )
+
+
 def main() -> None:
     """Run the demo."""
     began = time.monotonic()
@@ -82,6 +134,7 @@ def main() -> None:
     adsets = ids("adset", env)
     with running(DATA / "services.log", env):
         ask_classifier(adsets)
+        ask_impact(edits(export, "adset"))
     console.print(f"\ndone in {time.monotonic() - began:.0f} s. Next, on your own export:")
     console.print(f"  export ADSML_DATABASE_URL=sqlite:///{Path('mine.db')}", highlight=False)
     console.print("  .venv/bin/adsml import YOUR_EXPORT.csv --config-id 7", highlight=False)

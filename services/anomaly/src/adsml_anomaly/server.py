@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from adsml.anomaly.v1 import anomaly_service_pb2_grpc as anomaly_grpc
@@ -58,8 +59,8 @@ class Opened:
         """Compile, check the schema, load the active models and start to poll for new ones."""
         kernels.warm()
         self.database.require_schema()
-        for version in self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/"):
-            self.models.get(version.name)
+        active = self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/")
+        self.models.prefetch(islice((one.name for one in active), self.models.capacity))
         self.models.start()
 
 

@@ -192,18 +192,27 @@ def evaluate(
     attribution_lag_days: Annotated[
         int, typer.Option(min=0, max=28, help="Trailing days whose leads are still coming in.")
     ] = 0,
-    holdout_days: Annotated[
-        int, typer.Option(min=1, help="As-of days at the end that judge the model.")
-    ] = 14,
+    weeks: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Weeks at the end to judge on, each by a model that knew only what came before."
+        ),
+    ] = 4,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Write the calibration plot here (SVG).", dir_okay=False, show_default=False),
+    ] = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Measure the classifier on your own export: trained on the first days, judged on the last.
+    """Measure the classifier on your own export: judged on its last weeks, each by what came before.
 
     Example: adsml evaluate classifier --data export.csv --json
     """
-    from adsml_classifier.evaluating import evaluate_files, show  # noqa: PLC0415
+    from adsml_classifier.evaluating import evaluate_files, plot_of, show  # noqa: PLC0415
 
-    report = evaluate_files(data, attribution_lag_days=attribution_lag_days, holdout_days=holdout_days)
+    report = evaluate_files(data, attribution_lag_days=attribution_lag_days, weeks=weeks)
+    if plot is not None:
+        plot.write_text(plot_of(report), encoding="utf-8")
     if json_output:
         print_json(report)
     else:

@@ -29,6 +29,7 @@ from adsml_classifier.model_files import StoredModel
 from adsml_classifier.naming import FAMILY, account_model, global_model
 from adsml_classifier.panel import Panel
 from adsml_classifier.rule import RuleSettings
+from adsml_classifier.transfer import CONFIDENCE_FACTOR
 
 _ANONYMOUS = "is empty and the call carries no identity; say who judges"
 
@@ -85,7 +86,7 @@ class ClassifierServicer:
         feedback: FeedbackStore,
         *,
         attribution_lag_days: int = 0,
-        confidence_factor: float = 0.85,
+        confidence_factor: float = CONFIDENCE_FACTOR,
         rule: RuleSettings | None = None,
     ) -> None:
         self._accounts = accounts
@@ -131,7 +132,7 @@ class ClassifierServicer:
             asked = self._asked_inline(request.subject.inline, "subject.inline", key, options)
         context.check_cancelled()
         model = self._model(global_model, key.config_id, options)
-        scorer = model.loaded.model.model if model.loaded is not None else None
+        scorer = model.loaded.model.for_level(key.entity_type) if model.loaded is not None else None
         [found] = self._answer(asked, [key], scorer, options)
         if isinstance(found, AdsmlError):
             raise found

@@ -259,6 +259,19 @@ def test_a_version_that_was_rolled_back_from_is_no_fallback(
     assert loaded.version.version == 1 != bad.version
 
 
+def test_a_version_that_was_rolled_back_from_does_not_stay_because_the_other_is_damaged(
+    registry: ModelRegistry, loader: ModelLoader[int], tmp_path: Path
+) -> None:
+    activated(registry, 6)
+    damaged = activated(registry, 7)
+    activated(registry, 8)
+    assert _given(loader.get(NAME)) == (8, 3, [])
+    registry.rollback(NAME, actor="ada", reason="it was bad")
+    _flip(tmp_path, damaged)
+    loader.refresh()
+    assert _given(loader.get(NAME)) == (6, 1, [DegradationReason.CORRUPT])
+
+
 def test_nothing_good_is_corrupt_and_asked_again_at_the_next_poll_only(
     registry: ModelRegistry, loader: ModelLoader[int], tmp_path: Path, clock: Clock
 ) -> None:
