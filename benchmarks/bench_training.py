@@ -129,6 +129,7 @@ def judge(url: str, folder: Path, *, entities: int, kills: int) -> dict[str, Any
     run = runs.get(run_id_of(JOB, REQUEST))
     items = runs.items(run.run_id)
     trained = [one for one in items if one.status is ItemStatus.TRAINED]
+    stored = sum(path.stat().st_size for path in (folder / "artifacts").rglob("*") if path.is_file())
     versions = Counter(version.name for version in registry.iterate())
     registered = {one.model_name for one in trained} & set(versions)
     before = registry.verify()
@@ -136,6 +137,10 @@ def judge(url: str, folder: Path, *, entities: int, kills: int) -> dict[str, Any
     after = registry.verify()
     with database.read() as connection:
         rows = connection.execute(sa.text("SELECT count(*) FROM daily_metrics")).scalar_one()
+        sizes = {
+            table: connection.execute(sa.text(f"SELECT pg_total_relation_size('{table}')")).scalar_one()
+            for table in ("daily_metrics", "ml_trained_models", "ml_model_events", "ml_training_items")
+        }
     result = {
         "entities": entities,
         "daily_rows": rows,
@@ -155,6 +160,8 @@ def judge(url: str, folder: Path, *, entities: int, kills: int) -> dict[str, Any
         "corrupt_after_sweep": len(after.corrupt),
         "orphaned_after_sweep": len(after.orphaned),
         "missing_before_sweep": len(before.missing),
+        "artifact_bytes_per_model": round(stored / max(1, len(versions))),
+        "database_bytes": sizes,
     }
     database.close()
     return result
