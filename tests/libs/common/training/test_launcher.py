@@ -1,13 +1,21 @@
 """The launcher against an API that answers as the real one does, with the CronJobs of deploy/k8s."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from adsml.training.v1 import training_service_pb2 as pb
 from adsml_common.database import Database
 from adsml_common.domain.errors import FailedPrecondition, Unavailable
+from adsml_common.serving.context import CallContext, Caller
+from adsml_common.serving.training_servicer import TrainingServicer
 from adsml_common.training.cluster import Cluster, Expired, JobPhase, JobState, indexes, job_body
 from adsml_common.training.job import run_job
 from adsml_common.training.launcher import JobLauncher
@@ -147,6 +155,58 @@ def test_what_a_person_or_another_machine_started_is_left_alone(
     runs.start(JOB, request_id="by-hand", parameters={})
     launcher.look()
     assert not api.jobs
+
+
+def test_a_service_is_asked_twice_and_one_job_is_made(
+    runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+) -> None:
+    """StartTraining to the Job and back, with the launcher away at first."""
+    servicer = TrainingServicer(runs, jobs=[JOB], launcher=ClusterLauncher(shards=4))
+    request = pb.StartTrainingRequest(
+        request_id="nightly", job=pb.TRAINING_JOB_ANOMALY_DETECTORS, scope=pb.TrainingScope(config_ids=[1])
+    )
+    call = CallContext(caller=Caller("dashboard", None))
+    first = servicer.StartTraining(request, call)
+    again = servicer.StartTraining(request, call)
+    assert (first.already_started, again.already_started) == (False, True)
+    assert first.run.run_id == again.run.run_id
+    assert not api.jobs
+    launcher.look()
+    launcher.look()
+    servicer.StartTraining(request, call)
+    (job,) = api.jobs.values()
+    assert job["metadata"]["name"] == first.run.launcher_ref
+    assert job["spec"]["completions"] == first.run.shard_count == 4
+    for shard in range(4):
+        work(runs, runs.get(first.run.run_id), shard)
+    told = servicer.GetTrainingRun(pb.GetTrainingRunRequest(run_id=first.run.run_id), call).run
+    assert (told.state, told.counts.trained) == (pb.TRAINING_RUN_STATE_SUCCEEDED, 9)
+
+
+def test_as_a_command(runs: TrainingRuns, api: FakeCluster, database_url: str, tmp_path: Path) -> None:
+    """Reaches the API as kubectl would, and leaves on SIGTERM."""
+    config = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {"server": api.configuration.host}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {}}],
+    }  # fmt: skip
+    (tmp_path / "config").write_text(json.dumps(config))
+    run = accepted(runs)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adsml_common.cli", "launcher", "--every-seconds=0.1"],
+        env={**os.environ, "ADSML_DATABASE_URL": database_url, "KUBECONFIG": str(tmp_path / "config")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        eventually(lambda: api.jobs or process.poll() is not None, within=90.0)
+        process.terminate()
+        _, said = process.communicate(timeout=60.0)
+    finally:
+        process.kill()
+    assert list(api.jobs) == [run.launcher_ref], said
+    assert process.returncode == 0, said
 
 
 class TestTheApi:
