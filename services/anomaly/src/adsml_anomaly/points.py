@@ -107,12 +107,14 @@ def positions(seconds: npt.ArrayLike) -> tuple[IntArray, float]:
     """Number of each point on the series' own grid, and the grid's step in seconds.
 
     Gaps leave numbers out, so that a time of day stays one. The step is the median distance of the first
-    points.
+    points that are apart.
     """
     at = np.asarray(seconds, dtype=np.float64)
-    if at.size < 2:
+    apart = np.diff(at[:200])
+    apart = apart[apart > 0]
+    if apart.size == 0:
         return np.zeros(at.size, dtype=np.int64), _DAY_SECONDS
-    step = float(np.median(np.diff(at[:200])))
+    step = float(np.median(apart))
     return np.asarray(np.rint((at - at[0]) / step), dtype=np.int64), step
 
 
