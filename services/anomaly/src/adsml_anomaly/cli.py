@@ -125,6 +125,10 @@ def evaluate_anomaly(
     )
     for name in found["not_found"]:
         console.print(f"no data for {name}", highlight=False, markup=False)
+    for name, reason in found["skipped"].items():
+        console.print(f"{name} was not scored: {reason}", highlight=False, markup=False)
+    for name in found["unlabelled"]:
+        console.print(f"{name} has no windows and was not scored", highlight=False, markup=False)
 
 
 def anomalies(

@@ -8,6 +8,7 @@ import typer
 from adsml_common.cli import changes, doctor, family, migrate, models, runs, serve
 from adsml_common.cli.exits import Exit, report
 from adsml_common.cli.import_ import import_
+from adsml_common.cli.launcher import launcher
 from adsml_common.cli.output import errors
 from adsml_common.cli.report import report_
 from adsml_common.cli.simulate import simulate
@@ -43,6 +44,7 @@ def build() -> typer.Typer:
     app.add_typer(models.app, name="models")
     app.add_typer(runs.app, name="runs")
     app.command("serve")(serve.serve)
+    app.command("launcher")(launcher)
     app.command("report")(report_)
     app.command("doctor")(doctor.doctor)
 

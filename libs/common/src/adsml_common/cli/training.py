@@ -149,7 +149,7 @@ def train(
         os.environ.setdefault(name, str(max(1, processors // count)))
     config = settings()
     logs.configure(form=config.log_format, level=config.log_level)
-    with open_database(config) as database, _exposed():
+    with open_database(config) as database, exposed(_metrics_port()):
         runs = TrainingRuns(database)
         accounts = () if config_id == _ALL else (_account(config_id),)
         given = Scope(config_ids=accounts, entity_type=job.entity_type)
@@ -182,22 +182,27 @@ def train(
 
 
 @contextmanager
-def _exposed() -> Iterator[None]:
-    """Metrics at ``ADSML_TRAIN_METRICS_PORT``, where it is set."""
+def exposed(port: int | None) -> Iterator[None]:
+    """Metrics at a port of every address, since Prometheus is on another machine; without a port, nowhere."""
     from adsml_common.serving.exposition import Exposition  # noqa: PLC0415
 
-    port = os.environ.get("ADSML_TRAIN_METRICS_PORT")
-    if not port:
+    if port is None:
         yield
         return
-    if not port.isdigit() or int(port) > 65535:
-        raise SettingsError(f"ADSML_TRAIN_METRICS_PORT={port}: expected a port")
-    # Prometheus is on another machine.
-    exposition = Exposition(host="0.0.0.0", port=int(port))  # noqa: S104
+    exposition = Exposition(host="0.0.0.0", port=port)  # noqa: S104
     try:
         yield
     finally:
         exposition.close()
+
+
+def _metrics_port() -> int | None:
+    given = os.environ.get("ADSML_TRAIN_METRICS_PORT")
+    if not given:
+        return None
+    if not given.isdigit() or int(given) > 65535:
+        raise SettingsError(f"ADSML_TRAIN_METRICS_PORT={given}: expected a port")
+    return int(given)
 
 
 def _account(config_id: str) -> int:

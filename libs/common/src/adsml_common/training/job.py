@@ -22,6 +22,7 @@ from adsml_common.training.records import (
     ItemResult,
     ItemStatus,
     Lease,
+    RunStatus,
     ShardStatus,
     TrainingRun,
 )
@@ -113,7 +114,8 @@ def run_job(
     Raises
     ------
     AlreadyRunning
-        Another run of the job, or another process on this shard, is at work.
+        Another run of the job, or another process on this shard, is at work. In the first case this run is
+        recorded as cancelled, unless it had begun before.
     AlreadyExists
         The request id was used for something else.
     FailedPrecondition
@@ -139,7 +141,14 @@ def run_job(
         raise ValueError("two items of a run have the same key")
     if run.cancel_requested:
         raise FailedPrecondition(f"run {run.run_id} was cancelled; start a new one with a new request id")
-    lease = work.acquire(run, shard_index)
+    try:
+        lease = work.acquire(run, shard_index)
+    except AlreadyRunning as error:
+        if error.metadata["run_id"] != run.run_id and run.status is RunStatus.PENDING:
+            # It will not begin: to be seen as waiting would hold off the next one.
+            reason = error.message
+            work.persist(lambda: runs.cancel(run.run_id, reason=reason))
+        raise
     return work.off(run, lease, mine, progress or progress_for(Console(stderr=True)))
 
 
