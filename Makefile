@@ -52,10 +52,10 @@ reference: setup ## docs/contracts.md from the contracts
 	@$(BIN)python protos/reference.py
 
 transcript: ## docs/transcript.md: a newcomer's hour with a fresh clone (a few minutes)
-	@$(PYTHON) docs/make_transcript.py
+	@$(PYTHON) examples/transcript.py
 
 screenshots: setup ## docs/images from the demo's report; needs a browser
-	@$(BIN)python docs/make_screenshots.py
+	@$(BIN)python examples/screenshots.py
 
 BENCHES := $(sort $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py)))
 
