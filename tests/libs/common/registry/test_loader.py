@@ -95,6 +95,29 @@ def test_refresh_finds_models_that_were_not_there(registry: ModelRegistry, loade
     assert _given(loader.get(NAME)) == (7, 1, [])
 
 
+def test_many_are_looked_up_at_once_and_again_when_it_is_time(
+    registry: ModelRegistry, loader: ModelLoader[int], database: Database, clock: Clock
+) -> None:
+    import sqlalchemy as sa
+
+    activated(registry, 7)
+    asked: list[object] = []
+    sa.event.listen(database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    names = [NAME, *(f"anomaly/1/ad/{number}" for number in range(50))]
+    loader.prefetch(names)
+    loader.prefetch(names)
+    assert sum("ml_trained_models" in str(one) for one in asked) == 1
+    assert _given(loader.get(NAME)) == (7, 1, [])
+    assert loader.get(names[1]) is None
+    activated(registry, 8)
+    clock.now += POLL
+    asked.clear()
+    loader.prefetch(names)
+    assert _given(loader.get(NAME)) == (8, 2, [])
+    assert loader.get(names[1]) is None
+    assert sum("ml_trained_models" in str(one) for one in asked) == 1
+
+
 def test_a_new_version_is_swapped_in_at_the_next_poll(
     registry: ModelRegistry, loader: ModelLoader[int], clock: Clock
 ) -> None:
