@@ -77,7 +77,7 @@ class Shard(threading.Thread):
     def _begins(self, process: subprocess.Popen[bytes]) -> bool:
         """Wait until the process says that it begins, which its predecessors have said before it."""
         while process.poll() is None:
-            if self._log.read_bytes().count(b" done before") > self.killed:
+            if self._log.read_bytes().count(b" items, ") > self.killed:
                 return True
             time.sleep(0.2)
         return False
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--kills", type=int, default=3, help="of each process")
     parser.add_argument(
-        "--longest", type=float, default=15.0, help="seconds from the beginning of work to a kill, at most"
+        "--longest", type=float, default=5.0, help="seconds from the beginning of work to a kill, at most"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
