@@ -1,6 +1,7 @@
 """Panels without any change: public ones, and simulated ones whose disturbances are known."""
 
 import os
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -31,12 +32,18 @@ def nn5() -> FloatArray:
 
 def account_leads(seed: int) -> FloatArray:
     """Daily leads of 24 ad sets x 120 days of `adsml simulate`: nothing happens but season and chance."""
-    settings = clean(last_day=date(2024, 6, 30))
-    from dataclasses import replace
+    return account_columns(seed)["leads"]
 
-    account = simulate_account(replace(settings, campaigns=8, adsets=24, ads=60), seed=seed)
-    rows = account.daily[account.daily["entity_type"] == "adset"]
-    return rows.pivot(index="entity_id", columns="date", values="leads").fillna(0.0).to_numpy(float)
+
+def account_columns(seed: int) -> dict[str, FloatArray]:
+    """The same account's spend, impressions, clicks and leads."""
+    settings = replace(clean(last_day=date(2024, 6, 30)), campaigns=8, adsets=24, ads=60)
+    daily = simulate_account(settings, seed=seed).daily
+    rows = daily[daily["entity_type"] == "adset"]
+    return {
+        column: rows.pivot(index="entity_id", columns="date", values=column).fillna(0.0).to_numpy(float)
+        for column in ("spend", "impressions", "clicks", "leads")
+    }
 
 
 def autocorrelated(

@@ -8,6 +8,7 @@ import pytest
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import Metric
+from adsml_impact import checks
 from adsml_impact.analysis import analyse
 from adsml_impact.controls import Relation
 from adsml_impact.query import AccountData, Options
@@ -152,3 +153,26 @@ def test_measured_rate_has_its_exact_interval() -> None:
     assert rate.interval is not None
     exact = stats.binomtest(rate.significant, rate.analyses).proportion_ci(0.95, "exact")
     assert (rate.interval.lower, rate.interval.upper) == pytest.approx((exact.low, exact.high))
+
+
+def test_a_handful_of_placebos() -> None:
+    report = analyse(ask(at=8), known(make_account(units=5, days=12)))
+    assert "Student's t" in _message(report, WarningType.FEW_PLACEBOS)
+
+
+def test_placebos_that_can_not_reach_alpha() -> None:
+    options = Options(max_placebos=60, alpha=0.01)
+    report = analyse(ask(options=options), known(make_account()))
+    assert "nothing can be significant at 0.01" in _message(report, WarningType.FEW_PLACEBOS)
+
+
+def test_a_measured_rate_well_above_what_was_asked_for() -> None:
+    effect = analyse(ask(), known(make_account())).primary.effect
+    assert effect is not None
+    high = checks.measured_rate(replace(effect.comparison, significant=30, analyses=200), 0.05)
+    caution = checks.false_positive_rate(high)
+    assert caution is not None
+    assert caution.type is WarningType.FALSE_POSITIVE_RATE
+    assert "in 15% of 200 cases where nothing was changed, against 5% asked for" in caution.message
+    usual = checks.measured_rate(replace(effect.comparison, significant=14, analyses=200), 0.05)
+    assert checks.false_positive_rate(usual) is None

@@ -109,7 +109,7 @@ def test_errors_name_their_place(tmp_path: Path) -> None:
     (tmp_path / "broken.csv").write_text("\n".join(text))
     with pytest.raises(InvalidInput) as caught:
         _read(tmp_path / "broken.csv")
-    assert [violation.path for violation in caught.value.violations] == ["row 8.time"]
+    assert [violation.path for violation in caught.value.violations] == ["row 8.time", "row 6.y"]
 
     text[7] = text[6]
     (tmp_path / "broken.csv").write_text("\n".join(text))
@@ -120,6 +120,23 @@ def test_errors_name_their_place(tmp_path: Path) -> None:
     (tmp_path / "broken.csv").write_text("\n".join(text))
     with pytest.raises(InvalidInput, match="second one for unit 0"):
         _read(tmp_path / "broken.csv")
+
+    text[5] = "unit 0,2024-01-05,inf"
+    (tmp_path / "broken.csv").write_text("\n".join(text))
+    with pytest.raises(InvalidInput, match=r"row 6\.y: is 'inf'"):
+        _read(tmp_path / "broken.csv")
+
+    with pytest.raises(InvalidInput, match="'unit 0' is given twice"):
+        _read(path, treated=("unit 0", "unit 0"))
+
+    (tmp_path / "binary.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(InvalidInput, match="is not text in UTF-8"):
+        _read(tmp_path / "binary.csv")
+
+    frame = pd.read_csv(path)
+    frame[frame["unit"] == "unit 0"].to_csv(tmp_path / "alone.csv", index=False)
+    with pytest.raises(FailedPrecondition, match="the only units"):
+        _read(tmp_path / "alone.csv")
 
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InvalidInput, match="has no column unit, time, y; its columns are a, b"):

@@ -1,5 +1,7 @@
 """A pause is not bad because spend fell: the account decides, and the money is followed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from adsml_common.domain.changes import ChangeType
@@ -7,7 +9,7 @@ from adsml_common.domain.metrics import Metric
 from adsml_impact.analysis import analyse
 from adsml_impact.plan import Scope
 from adsml_impact.query import AccountData
-from adsml_impact.verdict import Verdict
+from adsml_impact.verdict import Verdict, judge_account
 from support.impact import Account, ask, known, make_account
 
 PAUSE = ask(change_type=ChangeType.PAUSE)
@@ -25,7 +27,13 @@ def _paused(account: Account, *, to: int | None = None) -> Account:
 
 
 def test_leads_that_fall_in_proportion_to_spend_are_no_verdict() -> None:
-    report = analyse(PAUSE, known(_paused(make_account(noise=0.01))))
+    account = make_account(noise=0.01)
+    # It pays for a lead what the others pay, so that nothing but volume goes with it.
+    account.leads[0] = np.rint(
+        account.spend[0] * account.leads[1:].sum(axis=0) / account.spend[1:].sum(axis=0)
+    )
+
+    report = analyse(PAUSE, known(_paused(account)))
 
     by_metric = {one.metric: one for one in report.metrics}
     assert by_metric[Metric.SPEND].effect is not None
@@ -83,3 +91,17 @@ def test_the_accounts_own_rows_are_used_where_they_are_sent() -> None:
 
     spend = next(one for one in report.metrics if one.metric is Metric.SPEND)
     assert spend.before == pytest.approx(3 * account.spend[:, 70:77].sum(axis=0).mean(), rel=1e-6)
+
+
+def test_leads_decide_where_the_price_can_not_be_told_and_the_money_was_spent_anyway() -> None:
+    effect = analyse(PAUSE, known(make_account())).primary.effect
+    assert effect is not None
+    untold = {Metric.CPL: Verdict.INCONCLUSIVE, Metric.LEADS: Verdict.NEGATIVE}
+    kept, spent_less = replace(effect, percent=2.0), replace(effect, percent=-30.0)
+
+    assert judge_account(untold, spend=kept, margin=10.0) is Verdict.NEGATIVE
+    assert judge_account(untold, spend=spent_less, margin=10.0) is Verdict.INCONCLUSIVE
+    shows = untold | {Metric.SPEND: Verdict.POSITIVE}
+    assert judge_account(shows, spend=kept, margin=10.0) is Verdict.INCONCLUSIVE
+    priced = untold | {Metric.CPL: Verdict.NEUTRAL}
+    assert judge_account(priced, spend=kept, margin=10.0) is Verdict.NEUTRAL

@@ -353,7 +353,9 @@ def test_the_client_library_reads_the_answer(service: str) -> None:
             ClientPanel([ClientRef(1, "adset", "000")]), Change(DAY, "audience_change")
         )
     assert report.verdict == "positive"
-    assert report.effects[0].percent_interval.upper < 0
+    interval = report.effects[0].percent_interval
+    assert interval is not None
+    assert interval.upper < 0
     assert report.false_positive_rate is not None
 
 

@@ -20,8 +20,12 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
+    from adsml_common.report.content import Section
+    from adsml_common.report.context import ReportContext
     from adsml_common.training.attempt import TrainOne
     from adsml_common.training.workshop import Workshop
 
@@ -121,6 +125,10 @@ def evaluate_anomaly(
     )
     for name in found["not_found"]:
         console.print(f"no data for {name}", highlight=False, markup=False)
+    for name, reason in found["skipped"].items():
+        console.print(f"{name} was not scored: {reason}", highlight=False, markup=False)
+    for name in found["unlabelled"]:
+        console.print(f"{name} has no windows and was not scored", highlight=False, markup=False)
 
 
 def anomalies(
@@ -218,6 +226,12 @@ def _check_model(version: "ModelVersion", bundle: "Bundle") -> object:
     return parse(version, bundle)
 
 
+def _report(context: "ReportContext") -> "Iterable[Section]":
+    from adsml_anomaly.reporting import sections  # noqa: PLC0415
+
+    return sections(context)
+
+
 family = Family(
     name="anomaly",
     serve=_serve,
@@ -225,4 +239,5 @@ family = Family(
     evaluate={"anomaly": evaluate_anomaly},
     commands={"anomalies": anomalies},
     check_model=_check_model,
+    report=_report,
 )

@@ -20,8 +20,12 @@ from adsml_common.cli.training import (
 from adsml_common.domain.entities import EntityType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
+    from adsml_common.report.content import Section
+    from adsml_common.report.context import ReportContext
     from adsml_common.training.attempt import TrainOne
     from adsml_common.training.workshop import Workshop
 
@@ -225,6 +229,12 @@ def _check_model(version: "ModelVersion", bundle: "Bundle") -> object:
     return parse(version, bundle)
 
 
+def _report(context: "ReportContext") -> "Iterable[Section]":
+    from adsml_classifier.reporting import sections  # noqa: PLC0415
+
+    return sections(context)
+
+
 family = Family(
     name="classifier",
     serve=_serve,
@@ -232,4 +242,5 @@ family = Family(
     evaluate={"classifier": evaluate},
     commands={"classify": classify},
     check_model=_check_model,
+    report=_report,
 )

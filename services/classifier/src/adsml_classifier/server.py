@@ -1,5 +1,6 @@
 """Wires the classifier service: settings, stores, models, servicers, server."""
 
+import logging
 import sys
 from dataclasses import dataclass
 from typing import Final
@@ -7,9 +8,11 @@ from typing import Final
 from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.database import Database
+from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.loader import ModelLoader
-from adsml_common.registry.models import ModelStatus
+from adsml_common.registry.models import ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving import registry_servicer
 from adsml_common.serving.registry_servicer import ModelRegistryServicer
@@ -24,6 +27,8 @@ from adsml_classifier.model_files import StoredModel
 from adsml_classifier.naming import FAMILY, JOB
 from adsml_classifier.servicer import ClassifierServicer
 from adsml_classifier.settings import ClassifierSettings
+
+_log = logging.getLogger(__name__)
 
 SERVICE: Final = "adsml.classifier.v1.ClassifierService"
 
@@ -56,8 +61,19 @@ class Opened:
         """Check the schema, load the active models and start to poll for new ones."""
         self.database.require_schema()
         for version in self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/"):
-            self.models.get(version.name)
+            try:
+                self.models.get(version.name)
+            except ArtifactCorrupt as error:
+                # One account's damaged model is no reason to serve nobody: the rule answers for it, and says so.
+                _log.error("%s", error.message)
         self.models.start()
+
+
+def _warmed(version: ModelVersion, bundle: Bundle) -> StoredModel:
+    """A model that has answered once, so that the first caller after a swap waits for nothing."""
+    stored = parse(version, bundle)
+    stored.model.warm()
+    return stored
 
 
 def open_servicer(settings: ClassifierSettings) -> Opened:
@@ -71,10 +87,12 @@ def open_servicer(settings: ClassifierSettings) -> Opened:
     database = Database.open(settings.database_url, pool_size=settings.workers)
     registry = ModelRegistry(database, ArtifactStore(settings.artifact_url, cache_dir=settings.cache_dir))
     models = ModelLoader(
-        registry, parse, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
+        registry, _warmed, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
     )
     servicer = ClassifierServicer(
-        AccountData(database, capacity=settings.accounts_in_memory),
+        AccountData(
+            database, capacity=settings.accounts_in_memory, max_age_seconds=settings.data_max_age_seconds
+        ),
         models,
         FeedbackStore(database),
         attribution_lag_days=settings.attribution_lag_days,

@@ -22,9 +22,9 @@ from adsml_forecasting.series import DailySeries, Vector
 Matrix = npt.NDArray[np.float64]
 
 _LEVEL_SEASONS: Final = (1, 2, 4, 8)
-_LEVEL_DAYS: Final = 3
+_LEVEL_DAYS: Final = (1, 3)
 _SAME_DAY_SEASONS: Final = (1, 2, 4, 8)
-_MEANS: Final = 1 + len(_LEVEL_SEASONS) + len(_SAME_DAY_SEASONS)
+_MEANS: Final = len(_LEVEL_DAYS) + len(_LEVEL_SEASONS) + len(_SAME_DAY_SEASONS)
 _SCALE_SEASONS: Final = 4
 _BANDS: Final = (7, 14, 28)
 """Days ahead after which other coefficients begin."""
@@ -77,12 +77,12 @@ def _design(
     for at in range(season, len(values)):
         by_phase[at] += by_phase[at - season]
     out = np.zeros((len(anchors), len(steps), _MEANS + season))
-    out[:, :, 0] = _window_means(values, anchors, _LEVEL_DAYS)[:, None]
-    for column, seasons in enumerate(_LEVEL_SEASONS, start=1):
-        out[:, :, column] = _window_means(values, anchors, seasons * season)[:, None]
+    windows = [*_LEVEL_DAYS, *(seasons * season for seasons in _LEVEL_SEASONS)]
+    for column, days in enumerate(windows):
+        out[:, :, column] = _window_means(values, anchors, days)[:, None]
     ahead = np.array(steps)
     newest = anchors[:, None] + ahead - season * (ahead // season + 1)
-    for column, seasons in enumerate(_SAME_DAY_SEASONS, start=1 + len(_LEVEL_SEASONS)):
+    for column, seasons in enumerate(_SAME_DAY_SEASONS, start=len(windows)):
         count = np.minimum(seasons, newest // season + 1)
         before = newest - count * season
         sums = by_phase[newest] - np.where(before >= 0, by_phase[np.maximum(before, 0)], 0.0)

@@ -13,6 +13,11 @@ from adsml_common.domain.entities import EntityType
 from adsml_impact.estimators import Estimator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adsml_common.report.content import Section
+    from adsml_common.report.context import ReportContext
+
     from adsml_impact.report import ImpactReport
 
 
@@ -268,10 +273,17 @@ def _show_evaluation(found: dict[str, Any]) -> None:
         console.print(f"left out, has gaps: {name}", highlight=False, markup=False)
 
 
+def _report(context: "ReportContext") -> "Iterable[Section]":
+    from adsml_impact.reporting import sections  # noqa: PLC0415
+
+    return sections(context)
+
+
 family = Family(
     name="impact",
     serve=_serve,
     evaluate={"impact": evaluate_impact},
     commands={"impact": impact},
+    report=_report,
 )
 """What `adsml` finds through the entry-point group ``adsml.families``."""

@@ -56,6 +56,11 @@ class ServerBuilder:
         self._plan.methods[service_name] = methods_of(add_to_server, servicer, service_name)
         return self
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Full names of what was added."""
+        return tuple(self._plan.methods)
+
     def on_ready(self, warm: Callable[[], None]) -> Self:
         """Call `warm` before the server says SERVING: load models, run each once. In order; may take long."""
         self._plan.warm.append(warm)
