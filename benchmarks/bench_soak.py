@@ -3,7 +3,7 @@
     python benchmarks/bench_soak.py [--minutes 30] [--family classifier]
 
 Each service runs in a process of its own on a stored account. Two callers a service send it the contract's messages,
-half of them plausible, the rest not (the fuzzer's), and connect anew every few hundred calls. Memory and descriptors are
+half of them plausible, the rest not, and connect anew every few hundred calls. Memory and descriptors are
 read every few seconds; the slope is that of the second half, in MB an hour, by least squares. Prints a table
 and writes benchmarks/results/soak.json; exit status 1 where a slope is steeper than 2% of the memory in the
 run's second half, descriptors grow, or a service talks.

@@ -56,8 +56,8 @@ class Opened:
         """Compile, check the schema, load the active models and start to poll for new ones."""
         kernels.warm()
         self.database.require_schema()
-        for version in self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/"):
-            self.models.get(version.name)
+        active = self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/")
+        self.models.preload(version.name for version in active)
         self.models.start()
 
 
@@ -95,7 +95,7 @@ def build(settings: AnomalySettings) -> ServerBuilder:
         registry_servicer.SERVICE,
     )
     builder.on_ready(opened.warm).on_drain(opened.close).readiness("database", opened.database.ping)
-    builder.models(lambda: [one.version for one in opened.models.in_memory()])
+    builder.models(lambda: [one.version for one in opened.models.in_memory()], opened.models.stats)
     return builder
 
 

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
@@ -156,6 +156,22 @@ class ModelLoader(Generic[T]):
                 with self._lock:
                     del self._loading[name]
                 mine.set()
+
+    def preload(self, names: Iterable[str]) -> None:
+        """Load these now, before the first caller asks.
+
+        One that is damaged is logged and left to say so when it is asked for: it is no reason to serve nobody.
+
+        Raises
+        ------
+        Unavailable
+            Registry or artifact store do not answer.
+        """
+        for name in names:
+            try:
+                self.get(name)
+            except ArtifactCorrupt as error:
+                _LOG.error("%s is not loaded: %s", name, error.message)
 
     def refresh(self) -> None:
         """Ask which versions are active for everything in memory, and load what is new.
