@@ -5,7 +5,7 @@ BIN := .venv/bin/
 export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up down test lint format bench clean
+.PHONY: help setup demo up down test lint k8s-validate format bench clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z0-9%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ lint: setup ## format, lint, types, import rules, contracts
 	$(BIN)python protos/check.py lint
 	$(BIN)python protos/check.py format
 	$(BIN)python protos/check.py breaking
+
+k8s-validate: setup ## manifests, policies, Dockerfiles, alerts
+	@$(BIN)python deploy/validate.py
 
 format: setup ## format, and mend what a machine can mend
 	$(BIN)ruff format .

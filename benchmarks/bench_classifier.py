@@ -289,6 +289,14 @@ def with_baselines(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
             yield name, found[name]
 
 
+def write(out: dict[str, Any], start: float) -> None:
+    """Keep what has been measured so far: a part takes minutes, and a run may be cut short."""
+    out["seconds"] = time.perf_counter() - start
+    out["date"] = datetime.now(UTC).date().isoformat()
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "classifier.json").write_text(json.dumps(out, indent=1, default=float) + "\n")
+
+
 def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -303,25 +311,26 @@ def main() -> int:
         for week in out["real"]["by_origin"]:
             show(f"  as of {' to '.join(week['as_of'])}", with_baselines(week))
         plot = reliability_svg([Bin(**one) for one in out["real"]["reliability"]], title="Real ads")
+        write(out, start)
         (RESULTS / "classifier_calibration.svg").write_text(plot)
     else:
         print(f"left out: {REAL} is not here")
     for name, kind in (("settled", settled), ("lively", lively)):
         out[f"simulated_{name}"] = accounts(kind, range(100, 100 + args.accounts))
         show(f"Simulated {name} accounts, {args.accounts} pooled", with_baselines(out[f"simulated_{name}"]))
+        write(out, start)
     out["transfer"] = transfers(range(200, 200 + max(args.accounts // 2, 1)))
     show("New ad sets and ads in their first two weeks", iter(out["transfer"].items()))
+    write(out, start)
     out["speed"] = speed()
+    write(out, start)
     if not args.no_scale:
         out["scale"] = scale()
     for part in ("speed", "scale"):
         for name, value in out.get(part, {}).items():
             if isinstance(value, float | int):
                 print(f"{part + ' ' + name:60}{value:14.4g}")
-    out["seconds"] = time.perf_counter() - start
-    out["date"] = datetime.now(UTC).date().isoformat()
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "classifier.json").write_text(json.dumps(out, indent=1, default=float) + "\n")
+    write(out, start)
     print(f"\nwritten to {RESULTS / 'classifier.json'} after {out['seconds']:.0f} s")
     return 0
 

@@ -159,7 +159,8 @@ def learn_samples(
     if final:
         booster = learning.refit(samples, fitted.shape, fitted.rounds, recipe.fit)
         absent = np.setdiff1d(np.arange(len(TIERS)), samples.label)
-        model = replace(model, booster=booster, absent=tuple(int(tier) for tier in absent))
+        part = learning.refit_linear(samples, model.linear.strength)
+        model = replace(model, booster=booster, absent=tuple(int(tier) for tier in absent), linear=part)
     return Learned(model, origins, judge_together(origins, panel), samples)
 
 

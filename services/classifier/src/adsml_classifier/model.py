@@ -9,6 +9,7 @@ import xgboost
 
 from adsml_classifier import features
 from adsml_classifier.calibration import Calibration
+from adsml_classifier.linear import Linear
 from adsml_classifier.panel import FloatArray
 from adsml_classifier.rule import TIERS
 from adsml_classifier.trees import FEW_ROWS, Trees
@@ -25,13 +26,16 @@ class TierModel:
     booster
         ``multi:softprob`` over the tiers, from best to worst.
     calibration
-        From its margins to probabilities.
+        From the margins to probabilities.
+    linear
+        The linear part, whose margins the booster's are averaged with.
     absent
         Tiers that training never saw: they can't be told from the others and get probability 0.
     """
 
     booster: xgboost.Booster
     calibration: Calibration
+    linear: Linear
     absent: tuple[int, ...] = ()
 
     def margins(self, x: FeatureMatrix) -> FloatArray:
@@ -42,6 +46,7 @@ class TierModel:
             # inplace_predict takes the array as it is: no DMatrix, whose making costs more than a row's prediction.
             z = np.asarray(self.booster.inplace_predict(x, predict_type="margin"), dtype=np.float64)
             z = z.reshape(len(x), len(TIERS))
+        z = (z + self.linear.margins(x)) / 2
         z[:, list(self.absent)] = -np.inf
         return z
 
@@ -50,13 +55,15 @@ class TierModel:
         return self.calibration(self.margins(x))
 
     def contributions(self, x: FeatureMatrix) -> FloatArray:
-        """Exact TreeSHAP values (Lundberg et al. 2020), shape (rows, 4, features + 1), the last the base value.
+        """Shapley values, shape (rows, 4, features + 1), the last the base value.
 
-        In log-odds before calibration: they sum to the margin of each tier.
+        Of the booster by exact TreeSHAP (Lundberg et al. 2020), of the linear part in closed form. In log-odds before
+        calibration: they sum to the margin of each tier.
         """
         # One thread: to share a few rows out costs a hundred times what they do.
         matrix = xgboost.DMatrix(x, feature_names=list(features.NAMES), nthread=1)
-        return np.asarray(self.booster.predict(matrix, pred_contribs=True), dtype=np.float64)
+        of_trees = np.asarray(self.booster.predict(matrix, pred_contribs=True), dtype=np.float64)
+        return (of_trees + self.linear.contributions(x)) / 2
 
     def warm(self) -> None:
         """Do everything once that is slow the first time."""

@@ -14,7 +14,7 @@ import xgboost
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
 
-from adsml_classifier import calibration, features
+from adsml_classifier import calibration, features, linear
 from adsml_classifier.labels import LabelMode
 from adsml_classifier.model import TierModel
 from adsml_classifier.transfer import Carried, LevelStatistics
@@ -67,6 +67,8 @@ def to_files(stored: StoredModel) -> dict[str, bytes]:
         "calibration": stored.model.calibration.as_dict(),
         "absent": list(stored.model.absent),
         "twin_absent": list(stored.twin.absent),
+        "linear": stored.model.linear.as_dict(),
+        "twin_linear": stored.twin.linear.as_dict(),
         "twin_until": stored.twin_until.isoformat(),
         "label_mode": stored.mode.value,
         "trained_on": [level.value for level in stored.trained_on],
@@ -95,6 +97,7 @@ def from_files(files: Mapping[str, bytes]) -> StoredModel:
         absent, twin_absent = tuple(map(int, facts["absent"])), tuple(map(int, facts["twin_absent"]))
         named = tuple(facts["features"])
         levels = {name: LevelStatistics.from_dict(data) for name, data in facts["levels"].items()}
+        parts = [linear.from_dict(facts[name]) for name in ("linear", "twin_linear")]
         boosters = [_booster(files[name]) for name in (_MODEL, _TWIN)]
     except (KeyError, TypeError, ValueError, AttributeError, xgboost.core.XGBoostError) as error:
         raise ArtifactCorrupt(f"not the files of a classifier ({type(error).__name__})") from None
@@ -106,8 +109,8 @@ def from_files(files: Mapping[str, bytes]) -> StoredModel:
     if any(booster.num_features() != len(named) for booster in boosters):
         raise ArtifactCorrupt(f"a booster does not take the {len(named)} features that the bundle names")
     return StoredModel(
-        TierModel(boosters[0], known, absent),
-        TierModel(boosters[1], known, twin_absent),
+        TierModel(boosters[0], known, parts[0], absent),
+        TierModel(boosters[1], known, parts[1], twin_absent),
         until,
         mode,
         trained_on,

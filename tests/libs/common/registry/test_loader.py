@@ -206,7 +206,7 @@ def test_a_damaged_model_keeps_no_service_from_starting(
 ) -> None:
     _flip(tmp_path, activated(registry, 7, name="anomaly/1"))
     activated(registry, 8)
-    loader.preload(["anomaly/1", NAME])
+    loader.prefetch(["anomaly/1", NAME])
     assert [one.version.name for one in loader.in_memory()] == [NAME]
     with pytest.raises(ArtifactCorrupt):
         loader.get("anomaly/1")

@@ -48,14 +48,14 @@ def list_(
         return
     table(
         "Models",
-        ("name", "version", "status", "samples", "trained on", "created", "kB"),
+        ("name", "v", "status", "samples", "created", "kB"),
         [
-            (m.name, m.version, m.status, m.samples_count, _window(m), f"{m.created_at:%Y-%m-%d %H:%M}",
+            (m.name, m.version, m.status, f"{m.samples_count:,}", f"{m.created_at:%Y-%m-%d %H:%M}",
              f"{m.size_bytes / 1024:.1f}")
             for m in found
         ],
-        right=("version", "samples", "kB"),
-        whole=("name",),
+        right=("v", "samples", "kB"),
+        whole=("v", "status", "samples", "created", "kB"),
     )  # fmt: skip
     if len(found) == limit:
         console.print(f"only the last {limit} are shown; see --limit")

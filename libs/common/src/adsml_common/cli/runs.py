@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from adsml_common.cli.context import open_database, settings
-from adsml_common.cli.output import JsonOption, print_json, table
+from adsml_common.cli.output import JsonOption, console, print_json, table
 
-app = typer.Typer(no_args_is_help=True, help="Training runs: list, show.")
+app = typer.Typer(no_args_is_help=True, help="Training runs: list, show, cancel.")
 
 
 @app.command("list")
@@ -60,3 +60,23 @@ def show(
         ],
         right=("seconds",),
     )
+
+
+@app.command()
+def cancel(
+    run_id: Annotated[str, typer.Argument(help="Id of the run, from: adsml runs list.")],
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks at the run.")] = "",
+    json_output: JsonOption = False,
+) -> None:
+    """Ask a run to stop: its workers do so within seconds, and what was trained stays.
+
+    Example: adsml runs cancel 6f1c... --reason "wrong account"
+    """
+    from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
+
+    with open_database(settings()) as database:
+        run = TrainingRuns(database).cancel(run_id, reason=reason)
+    if json_output:
+        print_json({"run": run})
+    else:
+        console.print(f"{run.job}: run {run.run_id} is {run.status.lower()}", highlight=False)

@@ -96,6 +96,11 @@ class ModelLoader(Generic[T]):
         Models kept in memory; the one unused for longest makes room.
     clock
         Seconds on a clock that never goes back.
+
+    Attributes
+    ----------
+    capacity
+        As given.
     """
 
     def __init__(
@@ -112,7 +117,7 @@ class ModelLoader(Generic[T]):
         self._registry = registry
         self._parse = parse
         self._poll_seconds = poll_seconds
-        self._capacity = capacity
+        self.capacity = capacity
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
@@ -157,21 +162,25 @@ class ModelLoader(Generic[T]):
                     del self._loading[name]
                 mine.set()
 
-    def preload(self, names: Iterable[str]) -> None:
-        """Load these now, before the first caller asks.
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Load what is not known yet of many names, asking the registry once for all of them.
 
-        One that is damaged is logged and left to say so when it is asked for: it is no reason to serve nobody.
-
-        Raises
-        ------
-        Unavailable
-            Registry or artifact store do not answer.
+        Never raises: what can't be loaded is told by `get`.
         """
-        for name in names:
-            try:
-                self.get(name)
-            except ArtifactCorrupt as error:
-                _LOG.error("%s is not loaded: %s", name, error.message)
+        with self._lock:
+            wanted = [
+                one
+                for one in dict.fromkeys(names)
+                if one not in self._entries and one not in self._misses and one not in self._loading
+            ]
+        if not wanted:
+            return
+        try:
+            active = self._registry.active_of(wanted)
+        except Unavailable:
+            return
+        for name in wanted:
+            self._load_now(name, None, active.get(name))
 
     def refresh(self) -> None:
         """Ask which versions are active for everything in memory, and load what is new.
@@ -191,16 +200,7 @@ class ModelLoader(Generic[T]):
                 self._store(name, self._stale(entry, error))
             return
         for name, entry in known.items():
-            with self._lock:
-                if name in self._loading:
-                    continue
-                mine = self._loading[name] = threading.Event()
-            try:
-                self._store(name, self._load(name, entry, active.get(name)))
-            finally:
-                with self._lock:
-                    del self._loading[name]
-                mine.set()
+            self._load_now(name, entry, active.get(name))
 
     def start(self) -> None:
         """Refresh in the background from now on, every `poll_seconds`."""
@@ -245,6 +245,19 @@ class ModelLoader(Generic[T]):
             return age >= min(self._poll_seconds, _RETRY_SECONDS)
         return age >= self._poll_seconds
 
+    def _load_now(self, name: str, entry: _Entry[T] | None, active: ModelVersion | None) -> None:
+        """Load one, unless another thread is at it."""
+        with self._lock:
+            if name in self._loading:
+                return
+            mine = self._loading[name] = threading.Event()
+        try:
+            self._store(name, self._load(name, entry, active))
+        finally:
+            with self._lock:
+                del self._loading[name]
+            mine.set()
+
     @staticmethod
     def _answer(entry: _Entry[T]) -> Loaded[T] | None:
         if entry.loaded is None and entry.error is not None:
@@ -275,7 +288,7 @@ class ModelLoader(Generic[T]):
                     self._misses.popitem(last=False)
                 return
             self._entries[name] = entry
-            while len(self._entries) > self._capacity:
+            while len(self._entries) > self.capacity:
                 self._entries.popitem(last=False)
                 self._counts["evictions"] += 1
 
