@@ -224,6 +224,17 @@ def test_a_flipped_byte_is_refused_and_the_previous_version_serves(
     assert loader.stats().fallbacks == 1
 
 
+def test_a_damaged_model_keeps_no_service_from_starting(
+    registry: ModelRegistry, loader: ModelLoader[int], tmp_path: Path
+) -> None:
+    _flip(tmp_path, activated(registry, 7, name="anomaly/1"))
+    activated(registry, 8)
+    loader.prefetch(["anomaly/1", NAME])
+    assert [one.version.name for one in loader.in_memory()] == [NAME]
+    with pytest.raises(ArtifactCorrupt):
+        loader.get("anomaly/1")
+
+
 def test_a_new_version_that_is_damaged_leaves_the_old_one_in_memory(
     registry: ModelRegistry, loader: ModelLoader[int], tmp_path: Path, clock: Clock
 ) -> None:
