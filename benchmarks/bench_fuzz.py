@@ -63,8 +63,8 @@ def fuzz(name: str, url: str, entities: list[tuple[int, str]], folder: Path, ask
     """One service's figures."""
     builder = build(name, settings_of(name, database_url=url, folder=folder, log_level="ERROR"))
     world = World(1, entities, LAST_DAY, names=(f"{name}/1",))
-    began = time.monotonic()
     with builder.start() as server, grpc.insecure_channel(server.target) as channel:
+        began = time.monotonic()
         fuzzer = Fuzzer(channel, builder.services, Maker(world, seed=asked.seed))
         report = fuzzer.run(asked.calls, until=lambda: time.monotonic() - began > 60 * asked.minutes)
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
