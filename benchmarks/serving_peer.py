@@ -76,6 +76,7 @@ def serve(folder: Path, booster: Path, *, workers: int, port: int) -> Iterator[i
         "grpc_port": port,
         "http_port": port + 1,
         "metrics_port": port + 2,
+        "metrics_dir": str(home),
     }
     (home / "model-settings.json").write_text(json.dumps(model))
     (home / "settings.json").write_text(json.dumps(settings))
