@@ -204,7 +204,10 @@ def main() -> None:
                     for one in contenders if round_number % 2 == 0 else reversed(contenders):
                         if one.name in (EMPTY, BARE) and batch > 1:
                             continue
-                        runs.append(measure(one, callers=callers, batch=batch, seconds=asked.seconds))
+                        run = measure(one, callers=callers, batch=batch, seconds=asked.seconds)
+                        runs.append(run)
+                        told = " ".join(str(round(v, 2) if isinstance(v, float) else v) for v in run.values())
+                        print(told, file=sys.stderr, flush=True)
     cells = best(runs)
     rows = [
         (

@@ -44,6 +44,8 @@ def install() -> None:
         f"mlserver=={VERSION}",
         f"mlserver-xgboost=={VERSION}",
         f"xgboost=={xgboost.__version__}",
+        # Later ones give a process no event loop unasked, and MLServer's workers die of that.
+        "uvloop<0.22",
     ]
     python = str(HOME / "bin" / "python")
     subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *wanted], check=True)

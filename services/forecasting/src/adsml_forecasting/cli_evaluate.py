@@ -34,6 +34,8 @@ def evaluate_forecasting(
 
     Without test days, the last `horizon` days of each series are held out. Members, combiner and intervals
     are learnt from rolling origins inside the training part.
+
+    Example: adsml evaluate forecasting --data series.csv --horizon 14 --json
     """
     import time  # noqa: PLC0415
 

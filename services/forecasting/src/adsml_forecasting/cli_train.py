@@ -44,7 +44,10 @@ def train_prophet(
     item_seconds: ItemSecondsOption = 900.0,
     json_output: JsonOption = False,
 ) -> None:
-    """Tune Prophet for every entity and metric; parameters serve where they beat the defaults."""
+    """Tune Prophet for every entity and metric; parameters serve where they beat the defaults.
+
+    Example: adsml train prophet --config-id 1
+    """
     from adsml_common.cli.training import train  # noqa: PLC0415
 
     train(
@@ -71,7 +74,10 @@ def train_ensemble_weights(
     item_seconds: ItemSecondsOption = 1800.0,
     json_output: JsonOption = False,
 ) -> None:
-    """Learn members, weights and intervals of the ensemble by rolling origins, per level and campaign."""
+    """Learn members, weights and intervals of the ensemble by rolling origins, per level and campaign.
+
+    Example: adsml train ensemble-weights --config-id 1
+    """
     from adsml_common.cli.training import train  # noqa: PLC0415
 
     train(

@@ -127,6 +127,8 @@ def doctor(
     """Check the database, its schema, the artifact store and every active model; or a running service.
 
     A service that asks for a token gets the one in ADSML_TOKEN.
+
+    Example: adsml doctor
     """
     about: dict[str, object]
     if remote:

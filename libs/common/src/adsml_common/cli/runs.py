@@ -16,7 +16,10 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 50,
     json_output: JsonOption = False,
 ) -> None:
-    """List training runs, newest first."""
+    """List training runs, newest first.
+
+    Example: adsml runs list --job classifiers
+    """
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
 
     with open_database(settings()) as database:
@@ -41,7 +44,10 @@ def show(
     run_id: Annotated[str, typer.Argument(help="Id of the run, from: adsml runs list.")],
     json_output: JsonOption = False,
 ) -> None:
-    """Show one run, entity by entity."""
+    """Show one run, entity by entity.
+
+    Example: adsml runs show RUN
+    """
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
 
     with open_database(settings()) as database:

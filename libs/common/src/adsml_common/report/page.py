@@ -48,7 +48,7 @@ def render(context: ReportContext, sections: Sequence[Section], *, made: datetim
     style, script = _resource("style.css"), _resource("script.js")
     policy = (
         f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     title = f"Ad account {context.config_id}"
     links = [tag("a", section.title, href=f"#{section.key}") for section in sections]
