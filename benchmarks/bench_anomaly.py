@@ -42,7 +42,8 @@ from adsml_common.simulate import AnomalyKind, SimulatedAccount, inject_anomalie
 from adsml_common.simulate.presets import clean, large
 from adsml_common.simulate.storing import write_to_store
 from adsml_common.store.entities import EntityStore
-from adsml_common.training.records import run_id_of
+from adsml_common.training.records import ItemStatus, run_id_of
+from adsml_common.training.runs import TrainingRuns
 from numba import njit
 from sklearn.ensemble import IsolationForest
 
@@ -311,25 +312,17 @@ def kill_part() -> dict[str, Any]:
             [*adsml, "models", "verify", "--json"], env=store.environment, capture_output=True, check=False
         )
         report = json.loads(verified.stdout)["report"]
-        with store.database.read() as connection:
-            items: dict[str, int] = dict(
-                connection.execute(
-                    sa.text("SELECT status, count(*) FROM ml_training_run_items GROUP BY status")
-                ).all()
-            )
-            active = connection.execute(
-                sa.text(
-                    "SELECT count(DISTINCT name) FROM ml_trained_models WHERE status IN ('ACTIVE', 'READY')"
-                )
-            ).scalar_one()
+        runs = TrainingRuns(store.database)
+        items = runs.items(run_id_of(JOB, "bench"))
+        trained = {(one.model_name, one.model_version) for one in items if one.status is ItemStatus.TRAINED}
+        registered = {(one.name, one.version) for one in store.registry().iterate()}
         ask, close = store.scan()
         ask()
         warm = _processor_seconds(ask)
         close()
-        done = items.get("TRAINED", items.get("trained", 0))
         return {
-            "killed_run_trained": done,
-            "killed_run_in_registry_share": active / done,
+            "killed_run_trained": len(trained),
+            "killed_run_in_registry_share": len(trained & registered) / len(trained),
             "killed_run_versions": report["checked"],
             "killed_run_missing": len(report["missing"]),
             "killed_run_corrupt": len(report["corrupt"]),

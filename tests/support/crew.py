@@ -54,8 +54,7 @@ def make(
             threading.Event().wait()
         if value in holds:
             (root / f"held-{value}").touch()
-            # Until the run was asked to stop, which its other worker notices by getting no more items.
-            threading.Event().wait(1.0)
+            wait_for(root / "release")
         if item.payload.get("hang"):
             threading.Event().wait()
         if value in history:

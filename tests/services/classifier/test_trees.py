@@ -3,6 +3,10 @@
 import numpy as np
 import pytest
 import xgboost
+from adsml_classifier.calibration import IDENTITY
+from adsml_classifier.features import NAMES
+from adsml_classifier.linear import fit as fit_linear
+from adsml_classifier.model import TierModel
 from adsml_classifier.trees import Trees
 
 
@@ -31,3 +35,15 @@ def test_boosters_of_another_kind_are_left_to_the_library() -> None:
     data = xgboost.DMatrix(x, label, nthread=1)
     for settings in ({"booster": "gblinear"}, {"booster": "dart"}):
         assert Trees.of(xgboost.train({**settings, "objective": "binary:logistic"}, data, 2)) is None
+
+
+def test_a_model_is_warm_before_it_is_swapped_in() -> None:
+    x = np.random.default_rng(5).normal(size=(100, len(NAMES))).astype(np.float32)
+    data = xgboost.DMatrix(x, np.arange(100) % 4, feature_names=list(NAMES), nthread=1)
+    booster = xgboost.train({"objective": "multi:softprob", "num_class": 4, "nthread": 1}, data, 2)
+    model = TierModel(booster, IDENTITY, fit_linear(x, np.arange(100) % 4, np.ones(100), strength=0.01))
+    assert "arrays" not in vars(model)
+    model.warm()
+    assert isinstance(vars(model)["arrays"], Trees)
+    # One by one through the arrays, all at once through the library.
+    assert np.allclose(np.concatenate([model.margins(row[None]) for row in x]), model.margins(x), rtol=1e-12)

@@ -103,7 +103,7 @@ def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], FloatArray]:
     for column in ("timestamp", "value"):
         if column not in frame.columns:
             raise InvalidInput.at(str(path), f"has no column {column}; expected timestamp, value")
-    times = pd.to_datetime(frame["timestamp"], errors="coerce")
+    times = pd.to_datetime(frame["timestamp"], errors="coerce", format="ISO8601")
     values = pd.to_numeric(frame["value"], errors="coerce")
     for column, parsed in (("timestamp", times), ("value", values)):
         bad = np.flatnonzero(parsed.isna() & frame[column].notna())

@@ -99,7 +99,7 @@ def build(settings: AnomalySettings) -> ServerBuilder:
     )
     add_training(builder, opened.database, jobs=(JOB,))
     builder.on_ready(opened.warm).on_drain(opened.close).readiness("database", opened.database.ping)
-    builder.models(lambda: [one.version for one in opened.models.in_memory()])
+    builder.models(lambda: [one.version for one in opened.models.in_memory()], opened.models.stats)
     return builder
 
 

@@ -1,14 +1,13 @@
 """Wires the classifier service: settings, stores, models, servicers, server."""
 
-import logging
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.database import Database
-from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.loader import ModelLoader
@@ -27,8 +26,6 @@ from adsml_classifier.model_files import StoredModel
 from adsml_classifier.naming import FAMILY, JOB
 from adsml_classifier.servicer import ClassifierServicer
 from adsml_classifier.settings import ClassifierSettings
-
-_log = logging.getLogger(__name__)
 
 SERVICE: Final = "adsml.classifier.v1.ClassifierService"
 
@@ -60,12 +57,8 @@ class Opened:
     def warm(self) -> None:
         """Check the schema, load the active models and start to poll for new ones."""
         self.database.require_schema()
-        for version in self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/"):
-            try:
-                self.models.get(version.name)
-            except ArtifactCorrupt as error:
-                # One account's damaged model is no reason to serve nobody: the rule answers for it, and says so.
-                _log.error("%s", error.message)
+        active = self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/")
+        self.models.prefetch(islice((one.name for one in active), self.models.capacity))
         self.models.start()
 
 
@@ -119,7 +112,7 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
     )
     add_training(builder, opened.database, jobs=(JOB,))
     builder.on_ready(opened.warm).on_drain(opened.close).readiness("database", opened.database.ping)
-    builder.models(lambda: [one.version for one in opened.models.in_memory()])
+    builder.models(lambda: [one.version for one in opened.models.in_memory()], opened.models.stats)
     return builder
 
 

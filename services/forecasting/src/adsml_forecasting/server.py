@@ -113,6 +113,7 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
             ModelRegistryServicer(registry, families=models.FAMILIES),
             REGISTRY,
         )
+        .models(lambda: [one.version for one in loader.in_memory()], loader.stats)
         .readiness("database", database.require_schema)
         .on_ready(database.require_schema)
         .on_ready(warm_up)

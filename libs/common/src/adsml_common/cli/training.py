@@ -1,9 +1,7 @@
 """What every ``adsml train ...`` command does around its family's own training."""
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,16 +130,13 @@ def train(
     from adsml_common.training.records import run_id_of  # noqa: PLC0415
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
     from adsml_common.training.scope import Scope, scope_of  # noqa: PLC0415
+    from adsml_common.training.signals import stop_on_signals  # noqa: PLC0415
     from adsml_common.training.workers import Workers  # noqa: PLC0415
     from adsml_common.training.workshop import Opening  # noqa: PLC0415
 
     request = request_id or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     # A Job of the cluster is told its own name.
     scheduled = os.environ.get("ADSML_TRAIN_JOB_NAME", "")
-    stop = threading.Event()
-    # What is in work is finished and kept; the same request goes on later.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     processors = cpu_limit()
     count = workers or processors
     for name in VARIABLES:
@@ -149,7 +144,8 @@ def train(
         os.environ.setdefault(name, str(max(1, processors // count)))
     config = settings()
     logs.configure(form=config.log_format, level=config.log_level)
-    with open_database(config) as database, exposed(_metrics_port()):
+    # Asked to stop, what is in work is finished and kept; the same request goes on later.
+    with stop_on_signals() as stop, open_database(config) as database, exposed(_metrics_port()):
         runs = TrainingRuns(database)
         accounts = () if config_id == _ALL else (_account(config_id),)
         given = Scope(config_ids=accounts, entity_type=job.entity_type)

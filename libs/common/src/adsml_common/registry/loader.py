@@ -163,24 +163,24 @@ class ModelLoader(Generic[T]):
                 mine.set()
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Load what is not known yet of many names, asking the registry once for all of them.
+        """Load what is not known yet, or should be looked at again, asking the registry once for all of them.
 
         Never raises: what can't be loaded is told by `get`.
         """
         with self._lock:
-            wanted = [
-                one
-                for one in dict.fromkeys(names)
-                if one not in self._entries and one not in self._misses and one not in self._loading
-            ]
+            wanted = {
+                name: entry
+                for name in dict.fromkeys(names)
+                if (entry := self._entries.get(name) or self._misses.get(name)) is None or self._due(entry)
+            }
         if not wanted:
             return
         try:
             active = self._registry.active_of(wanted)
         except Unavailable:
             return
-        for name in wanted:
-            self._load_now(name, None, active.get(name))
+        for name, entry in wanted.items():
+            self._load_now(name, entry, active.get(name))
 
     def refresh(self) -> None:
         """Ask which versions are active for everything in memory, and load what is new.

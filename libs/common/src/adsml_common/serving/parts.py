@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from adsml_common.serving import health, reflection
 from adsml_common.serving.access import gate_of
-from adsml_common.serving.exposition import Exposition, LoadedModel, ModelCollector
+from adsml_common.serving.exposition import CacheStats, Exposition, LoadedModel, ModelCollector
 from adsml_common.serving.harness import Harness, refuse_unknown
 from adsml_common.serving.methods import Method
 from adsml_common.serving.pool import WorkerPool, in_daemon_thread
@@ -41,8 +41,8 @@ class Plan:
         Called before the first and after the last call.
     checks
         Readiness by name of what it depends on.
-    loaded
-        The models that answer now, for the metrics.
+    loaded, stats
+        The models that answer now, and counts of their cache, for the metrics.
     """
 
     methods: dict[str, tuple[Method, ...]] = field(default_factory=dict)
@@ -50,6 +50,7 @@ class Plan:
     close: list[Callable[[], None]] = field(default_factory=list)
     checks: dict[str, Callable[[], None]] = field(default_factory=dict)
     loaded: Callable[[], Iterable[LoadedModel]] | None = None
+    stats: Callable[[], CacheStats] | None = None
 
     @property
     def name(self) -> str:
@@ -109,7 +110,7 @@ class Parts:
             self._probed = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
             self._probed.add_registered_method_handlers(health.SERVICE, health_handlers)
         self._exposition: Exposition | None = None
-        self._collector = None if plan.loaded is None else ModelCollector(plan.loaded)
+        self._collector = None if plan.loaded is None else ModelCollector(plan.loaded, plan.stats)
 
     @property
     def address(self) -> str:

@@ -155,17 +155,29 @@ class Cluster:
     configuration
         How to reach the API (`kubernetes.client.Configuration`); None: as a pod of the cluster is told, else
         as ``kubectl`` would.
+
+    Raises
+    ------
+    FailedPrecondition
+        The client is not installed, or knows of no cluster.
     """
 
     def __init__(self, namespace: str, *, configuration: Any = None) -> None:
-        import kubernetes  # noqa: PLC0415 - an extra, and slow to load
-
+        try:
+            import kubernetes  # noqa: PLC0415 - an extra, and slow to load
+        except ImportError:
+            raise FailedPrecondition(
+                "the client of the cluster's API is not installed: install adsml-common[kubernetes]"
+            ) from None
         if configuration is None:
             configuration = kubernetes.client.Configuration()
             try:
                 kubernetes.config.load_incluster_config(client_configuration=configuration)
             except kubernetes.config.ConfigException:
-                kubernetes.config.load_kube_config(client_configuration=configuration)
+                try:
+                    kubernetes.config.load_kube_config(client_configuration=configuration)
+                except kubernetes.config.ConfigException as error:
+                    raise FailedPrecondition(f"no cluster is known here: {error}") from None
         self._error = kubernetes.client.ApiException
         client = kubernetes.client.ApiClient(configuration)
         self._batch = kubernetes.client.BatchV1Api(client)
