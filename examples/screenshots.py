@@ -41,6 +41,7 @@ def main() -> None:
             page.picture(IMAGES / f"report-{section}.png")
         page.open(REPORT, width=390, height=844, dark=True)
         show(page, "forecasts")
+        page.run("document.querySelector('#forecasts details').scrollIntoView()")
         page.picture(IMAGES / "report-phone.png")
         if page.logged:
             sys.exit(f"the page wrote to the console: {page.logged}")

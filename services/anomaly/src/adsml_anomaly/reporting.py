@@ -91,7 +91,7 @@ def sections(context: ReportContext) -> Iterator[Section]:
         blocks.append(Note(f"Pictures of {len(shown)} of {len(those)} entities; --most draws more."))
     rates = Counter(answer.false_alarms_per_month for _, answer in found)
     asked_for = (
-        f" The threshold is set for {rates.most_common(1)[0][0]:g} false alarms per entity and 30 days."
+        f" The threshold is set for {rates.most_common(1)[0][0]:g} false alarm(s) per entity and 30 days."
         if rates
         else ""
     )

@@ -92,3 +92,10 @@ def test_a_reliability_diagram_puts_an_honest_bin_on_the_diagonal() -> None:
     assert line is not None
     middle = [(float(line.attrib[f"{axis}1"]) + float(line.attrib[f"{axis}2"])) / 2 for axis in "xy"]
     assert [float(dot.attrib["cx"]), float(dot.attrib["cy"])] == pytest.approx(middle)
+
+
+def test_a_band_that_is_wide_on_one_day_does_not_flatten_the_line() -> None:
+    band = Band("range", [0.0, 0.0, 0.0], [2.0, 1e6, 2.0])
+    [path] = paths(draw(replace(chart([1.0, 2.0, 1.0]), bands=(band,))), "actual")
+    heights = [float(y) for _, y in re.findall(r"[ML]([-\d.e+]+) ([-\d.e+]+)", path)]
+    assert max(heights) - min(heights) > HEIGHT / 8

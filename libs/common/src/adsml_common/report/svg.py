@@ -61,10 +61,14 @@ def _known(*several: Values) -> list[float]:
 
 
 def _frame(chart: Chart) -> _Frame:
-    ends = [values for band in chart.bands for values in (band.lower, band.upper)]
-    known = _known(*(line.values for line in chart.lines), *ends, [mark.value for mark in chart.marks])
-    known = known or [0.0, 1.0]
+    ends = _known(*(values for band in chart.bands for values in (band.lower, band.upper)))
+    known = _known(*(line.values for line in chart.lines), [mark.value for mark in chart.marks])
+    known = known or ends or [0.0, 1.0]
     low, high = min(0.0, *known), max(known)
+    # A band may be wider than the picture: one day without a bound to speak of must not flatten the line.
+    room = high - low or 1.0
+    low = max(min([low, *ends]), low - room)
+    high = min(max([high, *ends]), high + room)
     high = high + 0.05 * (high - low) if high > low else low + 1.0
     days = max((len(line.values) for line in chart.lines), default=1)
     return _Frame(days, low, high)
