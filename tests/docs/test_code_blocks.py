@@ -92,7 +92,7 @@ def test_shell_blocks_run(page: Path, newcomer: Path) -> None:
     assert ran.returncode == 0, f"{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}"
 
 
-NEEDS_DATA = ("for_analysts", "for_schedulers")
+NEEDS_DATA = ("for_schedulers",)
 """Pages that speak to people whose account is loaded already."""
 
 
