@@ -10,6 +10,8 @@ from adsml_common.cli.main import main
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
+from adsml_common.simulate import SimulatedAccount
+from adsml_common.simulate.storing import write_to_store
 from adsml_common.training.records import RunStatus, run_id_of
 from adsml_common.training.runs import TrainingRuns
 
@@ -18,6 +20,13 @@ from adsml_common.training.runs import TrainingRuns
 def dialect(request: pytest.FixtureRequest) -> str:
     """As in production."""
     return str(request.param)
+
+
+@pytest.fixture
+def stored(database: Database, account: SimulatedAccount) -> Database:
+    """A database that holds the account."""
+    write_to_store(account, database)
+    return database
 
 
 @pytest.fixture
