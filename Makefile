@@ -29,7 +29,7 @@ down: setup ## stop what `make up` started
 	@$(BIN)python examples/services.py down
 
 test: setup ## every test
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)pytest -n 2 --dist worksteal
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)pytest -n 3 --dist worksteal
 
 lint: setup ## format, lint, types, import rules, contracts
 	$(BIN)ruff format --check .

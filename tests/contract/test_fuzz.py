@@ -18,7 +18,7 @@ from support.families import build, servable, settings_of
 from support.fuzzing import Fuzzer, Maker, World
 
 LAST_DAY = date(2026, 3, 31)
-CALLS = 300
+CALLS = 100
 
 
 @pytest.fixture(scope="module")

@@ -79,16 +79,16 @@ def test_a_rolling_restart_under_load_fails_no_call(name: str, environment: dict
                 failed.append(error)
 
     with contextlib.ExitStack() as stack:
-        # As a Deployment rolls: the new one comes up beside the old, then the old one goes.
-        old = stack.enter_context(process(name, ports[0], environment))
-        eventually(lambda: serving(ports[0]), within=START_SECONDS)
+        # As a Deployment rolls: the new one is up beside the old and known to the caller (a headless Service names ready
+        # pods only), then the old one goes. tests/libs/client has the restart on the same address.
+        old, _ = (stack.enter_context(process(name, port, environment)) for port in ports)
+        for port in ports:
+            eventually(lambda port=port: serving(port), within=START_SECONDS)  # type: ignore[misc]
         connection = stack.enter_context(connect(f"ipv4:127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}"))
         threads = stack.enter_context(ThreadPoolExecutor(CALLERS))
         workers = [threads.submit(load) for _ in range(CALLERS)]
         try:
             eventually(lambda: len(answered) > 20, within=START_SECONDS)
-            stack.enter_context(process(name, ports[1], environment))
-            eventually(lambda: serving(ports[1]), within=START_SECONDS)
             old.terminate()
             assert old.wait(60) == 0
             after = len(answered)
