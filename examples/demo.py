@@ -15,7 +15,6 @@ from adsml_client import EntityRef, connect
 from adsml_client.classifier import Classification, ClassifierClient
 from adsml_common.cli import family
 from rich.console import Console
-from rich.table import Table
 
 from services import DATA, PORTS, environment, running
 
@@ -49,20 +48,21 @@ def ask_classifier(adsets: list[str]) -> None:
     told = [one for one in answers.results if isinstance(one, Classification)]
     order = ("high_performer", "moderate", "low", "underperformer")
     told.sort(key=lambda one: (order.index(one.tier), -(one.confidence or 0)))
-    drawn = Table(title="Ad sets: the next 7 days, best and worst", title_justify="left")
-    for name in ("ad set", "tier", "sure", "CPL, last 7 days", "because", "answered by"):
-        drawn.add_column(name)
+    console.print("\n[bold]The next 7 days: best and worst ad sets[/]")
     for one in (*told[:3], *told[-3:]):
         cpl = one.metrics.get("cpl")
-        drawn.add_row(
-            one.entity.entity_id if one.entity else "",
-            one.tier,
-            "" if one.confidence is None else f"{one.confidence:.0%}",
-            "no leads" if cpl is None else f"{cpl:.2f}",
-            "; ".join(reason.explanation for reason in one.contributions),
-            str(one.answered_by.model or one.answered_by.method),
+        name = one.entity.entity_id if one.entity else ""
+        sure = "" if one.confidence is None else f", {one.confidence:.0%} sure"
+        cost = "no leads" if cpl is None else f"CPL {cpl:.2f}"
+        console.print(
+            f"  [bold]{name}[/]: {one.tier.replace('_', ' ')}{sure}; {cost} in the last 7 days",
+            highlight=False,
         )
-    console.print(drawn)
+        for reason in one.contributions:
+            console.print(f"      {reason.explanation}", highlight=False)
+    model = told[0].answered_by.model if told else None
+    if model is not None:
+        console.print(f"answered over gRPC by {model.name} version {model.version}", highlight=False)
 
 
 def main() -> None:

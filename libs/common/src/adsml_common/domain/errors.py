@@ -42,6 +42,18 @@ class AdsmlError(Exception):
         self.message = message
         self.metadata: dict[str, str] = dict(metadata or {})
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Constructors take keywords, which pickle does not keep: without this, an error on its way home from a
+        # process pool breaks the pool.
+        return _revive, (type(self), self.args, self.__dict__)
+
+
+def _revive(kind: type[AdsmlError], args: tuple[object, ...], state: dict[str, object]) -> AdsmlError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class InvalidInput(AdsmlError):
     """The caller sent something that can never work; all violations at once."""
