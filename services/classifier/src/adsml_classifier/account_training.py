@@ -1,7 +1,7 @@
 """One account from its daily rows to a model with its figures and the gate's decision."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final
 
@@ -9,12 +9,13 @@ import pandas as pd
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InsufficientHistory
 
-from adsml_classifier import gate
+from adsml_classifier import gate, snapshots, transfer
 from adsml_classifier.candidate import ALL_LEVELS, Learned, Recipe, incumbent_scores, learn
 from adsml_classifier.gate import Decision, Incumbent
 from adsml_classifier.labels import Judgement, LabelMode
 from adsml_classifier.model_files import StoredModel
 from adsml_classifier.panel import Panel
+from adsml_classifier.transfer import CONFIDENCE_FACTOR
 
 MIN_CAMPAIGNS: Final = 10
 """Campaigns that the model for new entities is learnt from alone; with fewer it is learnt from all levels."""
@@ -45,6 +46,45 @@ class AccountResult:
     samples: int
     first: date
     last: date
+
+
+def train_for_new(
+    frame: pd.DataFrame,
+    entities: pd.DataFrame,
+    recipe: Recipe,
+    *,
+    what: str,
+    judgements: Sequence[Judgement] = (),
+    incumbent: tuple[str, StoredModel] | None = None,
+    confidence_factor: float = CONFIDENCE_FACTOR,
+) -> AccountResult:
+    """Learn the account's model for entities that are new to it: on its campaigns, where there are enough.
+
+    A model of campaigns is tried on the account's ad sets and ads, which it never saw: with their features rescaled
+    to the campaigns' and as they are. What did better is what it does from then on; the figures go with it.
+
+    Parameters
+    ----------
+    confidence_factor
+        What a carried-over confidence is multiplied by, for the figures.
+    frame, entities, recipe, what, judgements, incumbent
+        As of `train_account`, with the same errors.
+    """
+    levels = levels_for_new(frame)
+    result = train_account(
+        frame, entities, recipe, what=what, judgements=judgements, incumbent=incumbent, levels=levels
+    )
+    if levels == ALL_LEVELS:
+        return result
+    panel = Panel.of(frame, entities=entities)
+    samples = snapshots.build(panel, recipe.snapshots, recipe.rule)
+    statistics = transfer.statistics(samples.x, samples.level)
+    after = samples.where(samples.day >= panel.column(result.stored.twin_until))
+    check = transfer.check(result.stored.twin, after, statistics, factor=confidence_factor)
+    if check is None:
+        return result
+    stored = replace(result.stored, levels=statistics if check.rescales else {})
+    return replace(result, stored=stored, metrics={**result.metrics, "transfer": check.as_dict()})
 
 
 def train_account(
@@ -90,7 +130,7 @@ def train_account(
     stored = StoredModel(learned.model, learned.measured, panel.day(learned.train_end), mode, tuple(levels))
     return AccountResult(
         stored=stored,
-        parameters={**learned.fitted.parameters(), "holdout_days": recipe.holdout_days},
+        parameters={**learned.fitted.parameters(), "weeks": recipe.weeks},
         metrics={**learned.metrics(), "label_mode": mode.value},
         decision=decision,
         samples=len(learned.samples),

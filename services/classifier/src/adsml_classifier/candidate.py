@@ -13,8 +13,9 @@ from adsml_classifier.labels import Judgement
 from adsml_classifier.learning import FitSettings, Fitted
 from adsml_classifier.model import TierModel
 from adsml_classifier.panel import Panel
-from adsml_classifier.rule import RuleSettings
+from adsml_classifier.rule import TIERS, RuleSettings
 from adsml_classifier.snapshots import Snapshots, SnapshotSettings
+from adsml_classifier.walk_forward import Origin, judge_together, walk_forward
 
 ALL_LEVELS: Final = tuple(EntityType)
 
@@ -25,15 +26,19 @@ class Recipe:
 
     Attributes
     ----------
-    holdout_days
-        As-of days at the end that judge the candidate; a quarter of the days where there are few.
+    weeks
+        The last weeks of as-of days judge the candidate, each answered by a model that learnt from what was known
+        at its start.
+    least_days
+        As-of days that the first of those models has to learn from; weeks before that are left out.
     """
 
     rule: RuleSettings = field(default_factory=RuleSettings)
     snapshots: SnapshotSettings = field(default_factory=SnapshotSettings)
     fit: FitSettings = field(default_factory=FitSettings)
     gate: GateSettings = field(default_factory=GateSettings)
-    holdout_days: int = 14
+    weeks: int = 4
+    least_days: int = 14
 
 
 @dataclass(frozen=True)
@@ -43,27 +48,45 @@ class Learned:
     Attributes
     ----------
     model
-        Learnt from all samples, holdout included: what would serve.
-    measured
-        Its twin that never saw the holdout: what the figures are of.
-    fitted
-        How the twin was fitted; the model has the same trees' shape, rounds and calibration.
+        Learnt from all samples, the last week's included: what would serve.
+    origins
+        The weeks that it is judged by. The last one's model is its twin: the same trees' shape, rounds and
+        calibration, learnt without that week.
     judged
-        The figures.
-    samples, train, holdout
-        All samples, those of the twin, those of the figures.
-    train_end
-        Column of the last day that the twin's labels look at.
+        The figures over all those weeks.
+    samples
+        All samples.
     """
 
     model: TierModel
-    measured: TierModel
-    fitted: Fitted
+    origins: list[Origin]
     judged: evaluation.Judged
     samples: Snapshots
-    train: Snapshots
-    holdout: Snapshots
-    train_end: int
+
+    @property
+    def fitted(self) -> Fitted:
+        """The twin, and how it was fitted."""
+        return self.origins[-1].fitted
+
+    @property
+    def measured(self) -> TierModel:
+        """The twin."""
+        return self.fitted.model
+
+    @property
+    def train(self) -> Snapshots:
+        """What the twin learnt from."""
+        return self.origins[-1].split.train
+
+    @property
+    def holdout(self) -> Snapshots:
+        """What the twin answered: the last week."""
+        return self.origins[-1].split.holdout
+
+    @property
+    def train_end(self) -> int:
+        """Column of the last day that the twin's labels look at."""
+        return self.origins[-1].split.cutoff
 
     def metrics(self) -> dict[str, Any]:
         """For the registry and for `adsml evaluate`."""
@@ -71,6 +94,7 @@ class Learned:
         return {
             **self.judged.as_dict(),
             "samples_train": len(self.train),
+            "by_origin": [origin.as_dict() for origin in self.origins],
             "samples_by_tier": self.samples.counts,
             "samples_by_person": int(self.samples.by_person.sum()),
             "left_out": {
@@ -93,7 +117,7 @@ def learn(
     levels: Sequence[EntityType] = ALL_LEVELS,
     final: bool = True,
 ) -> Learned:
-    """Cut samples, fit, judge on the last days, and fit once more on all.
+    """Cut samples, fit and judge week by week, and fit once more on all.
 
     Parameters
     ----------
@@ -127,25 +151,17 @@ def learn_samples(
     """The same from samples that were cut already; parameters and errors as of `learn`."""
     needed, lag = recipe.fit.min_samples, recipe.snapshots.attribution_lag_days
     snapshots.require(samples, panel, what=what, needed=needed)
-    cutoff = snapshots.holdout_cutoff(samples, days=recipe.holdout_days)
-    parts = snapshots.split(samples, cutoff=cutoff, lag_days=lag)
-    snapshots.require(parts.train, panel, what=f"{what} up to a week before the holdout", needed=needed)
-    fitted = learning.fit(parts.train, recipe.fit, lag_days=lag)
+    origins = walk_forward(
+        samples, panel, recipe.fit, what=what, weeks=recipe.weeks, least_days=recipe.least_days, lag_days=lag
+    )
+    fitted = origins[-1].fitted
     model = fitted.model
     if final:
         booster = learning.refit(samples, fitted.shape, fitted.rounds, recipe.fit)
-        absent = np.setdiff1d(np.arange(4), samples.label)
-        model = replace(model, booster=booster, absent=tuple(int(tier) for tier in absent))
-    return Learned(
-        model=model,
-        measured=fitted.model,
-        fitted=fitted,
-        judged=evaluation.judge(fitted.model, parts.holdout, panel),
-        samples=samples,
-        train=parts.train,
-        holdout=parts.holdout,
-        train_end=cutoff,
-    )
+        absent = np.setdiff1d(np.arange(len(TIERS)), samples.label)
+        part = learning.refit_linear(samples, model.linear.strength)
+        model = replace(model, booster=booster, absent=tuple(int(tier) for tier in absent), linear=part)
+    return Learned(model, origins, judge_together(origins, panel), samples)
 
 
 def incumbent_scores(measured: TierModel, holdout: Snapshots) -> scores.Scores:

@@ -6,19 +6,21 @@ from typing import Any
 from adsml_common.cli.output import console, table
 from adsml_common.ingest import read_frame
 
+from adsml_classifier.calibration_plot import reliability_svg
 from adsml_classifier.candidate import Learned, Recipe, learn
 from adsml_classifier.panel import Panel
+from adsml_classifier.scores import Bin
 from adsml_classifier.snapshots import SnapshotSettings
 
 
-def evaluate_files(data: Path, *, attribution_lag_days: int, holdout_days: int) -> dict[str, Any]:
-    """Train on the first days of an export and judge on the last.
+def evaluate_files(data: Path, *, attribution_lag_days: int, weeks: int) -> dict[str, Any]:
+    """Train on an export and judge on its last weeks, each by a model that knew only what came before.
 
     Parameters
     ----------
     data
         A file or directory that `adsml import` reads.
-    attribution_lag_days, holdout_days
+    attribution_lag_days, weeks
         As of `SnapshotSettings` and `Recipe`.
 
     Raises
@@ -29,9 +31,7 @@ def evaluate_files(data: Path, *, attribution_lag_days: int, holdout_days: int) 
         Too few samples; says what there is.
     """
     frame, entities = read_frame([data])
-    recipe = Recipe(
-        snapshots=SnapshotSettings(attribution_lag_days=attribution_lag_days), holdout_days=holdout_days
-    )
+    recipe = Recipe(snapshots=SnapshotSettings(attribution_lag_days=attribution_lag_days), weeks=weeks)
     learned = learn(Panel.of(frame, entities=entities), recipe, what=data.name, final=False)
     return report_of(learned)
 
@@ -39,6 +39,14 @@ def evaluate_files(data: Path, *, attribution_lag_days: int, holdout_days: int) 
 def report_of(learned: Learned) -> dict[str, Any]:
     """What is printed with ``--json``."""
     return {**learned.metrics(), "parameters": learned.fitted.parameters()}
+
+
+def plot_of(report: dict[str, Any]) -> str:
+    """The report's calibration as SVG."""
+    bins = [Bin(**one) for one in report["reliability"]]
+    return reliability_svg(
+        bins, title=f"{report['samples_test']} answers, calibration error {report['ece']:.3f}"
+    )
 
 
 def show(report: dict[str, Any]) -> None:
@@ -54,12 +62,27 @@ def show(report: dict[str, Any]) -> None:
     first, last = report["test_as_of"]
     table(
         f"The tier of the next 7 days, as of {first} to {last}: {report['samples_test']} samples, "
-        f"learnt from {report['samples_train']} before",
+        "each week by what was known before it",
         ("", "weighted F1", "macro F1"),
         rows,
         right=("weighted F1", "macro F1"),
     )
     console.print(f"expected calibration error: {report['ece']:.3f}")
+    weeks = [
+        (
+            " to ".join(one["as_of"]),
+            one["samples_train"],
+            one["samples_test"],
+            *(
+                f"{part[figure]:.3f}"
+                for figure in ("weighted_f1", "macro_f1")
+                for part in (one, one["persistence"])
+            ),
+        )
+        for one in report["by_origin"]
+    ]
+    columns = ("learnt from", "samples", "weighted F1", "persistence's", "macro F1", "persistence's macro")
+    table("Week by week", ("as of", *columns), weeks, right=columns)
     levels = [
         (
             level,
@@ -80,7 +103,7 @@ def show(report: dict[str, Any]) -> None:
     bins = [
         (one["count"], f"{one['confidence']:.0%}", f"{one['accuracy']:.0%}") for one in report["reliability"]
     ]
-    columns = ("samples", "sure on average", "right")
-    table("How sure it was, and how often it was right", columns, bins, right=columns)
+    shown = ("samples", "sure on average", "right")
+    table("How sure it was, and how often it was right", shown, bins, right=shown)
     for note in report["notes"]:
         console.print(f"note: {note}")

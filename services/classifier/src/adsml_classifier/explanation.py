@@ -87,8 +87,9 @@ def _change(what: str) -> Callable[[float], str]:
     def say(value: float) -> str:
         percent = round(100 * (value - 1))
         if percent == 0:
-            return f"{what} did not change on the week before"
-        return f"{what} {'rose' if percent > 0 else 'fell'} by {abs(percent)}% on the week before"
+            return f"{what} moved with the account on the week before"
+        more = "up" if percent > 0 else "down"
+        return f"{what} is {more} {abs(percent)}% on the week before, against the account"
 
     return say
 
@@ -123,18 +124,17 @@ def _of(what: str, days: int) -> Callable[[float], str]:
 _WORDS: Final[Mapping[str, Callable[[float], str]]] = {
     "relative_cpl_7": _relative("CPL", 7),
     "relative_cpl_14": _relative("CPL", 14),
-    "leads_per_100_7": lambda value: f"{value:.3g} leads for every 100 spent in 7 days",
+    "relative_leads_per_100_7": _relative("leads per 100 spent", 7),
     "lead_index_3": _index("it gets", "in 3 days"),
     "lead_index_7": _index("it gets", "in 7 days"),
     "lead_index_14": _index("it gets", "in 14 days"),
     "lead_index_28": _index("it gets", "in 28 days"),
-    "lead_index_recent": _index("it gets", "over 28 days, the latest counting most"),
     "siblings_lead_index_7": _index("its siblings get", "in 7 days"),
     "siblings_lead_index_28": _index("its siblings get", "in 28 days"),
     "family_lead_index_28": _index("with its siblings' record it gets", "in 28 days"),
-    "margin_high_14": _margin(Tier.HIGH_PERFORMER, 14),
-    "margin_moderate_14": _margin(Tier.MODERATE, 14),
-    "margin_low_14": _margin(Tier.LOW, 14),
+    "margin_high_7": _margin(Tier.HIGH_PERFORMER, 7),
+    "margin_moderate_7": _margin(Tier.MODERATE, 7),
+    "margin_low_7": _margin(Tier.LOW, 7),
     "margin_high_28": _margin(Tier.HIGH_PERFORMER, 28),
     "margin_moderate_28": _margin(Tier.MODERATE, 28),
     "margin_low_28": _margin(Tier.LOW, 28),
@@ -172,7 +172,7 @@ _MISSING: Final[Mapping[str, str]] = {
     **dict.fromkeys(features.NAMES, "the account had no leads to compare with"),
     "relative_cpl_7": _NO_LEADS.format(days=7),
     "relative_cpl_14": _NO_LEADS.format(days=14),
-    "leads_per_100_7": "no spend in 7 days",
+    "relative_leads_per_100_7": "no spend in 7 days",
     "siblings_lead_index_7": "no siblings are known",
     "siblings_lead_index_28": "no siblings are known",
     "tier_week": "too little spend in the last 7 days to judge them",

@@ -7,7 +7,6 @@ A ratio over a window is a ratio of sums. Missing is NaN: cost per lead without 
 before, reach that the source does not tell. XGBoost sends a missing value down a branch of its own.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,11 +25,11 @@ PRIOR_LEADS: Final = 2.0
 
 NAMES: Final[tuple[str, ...]] = (
     # efficiency: leads against what the money would have bought at the account's CPL
-    "relative_cpl_7", "relative_cpl_14", "leads_per_100_7",
-    "lead_index_3", "lead_index_7", "lead_index_14", "lead_index_28", "lead_index_recent",
+    "relative_cpl_7", "relative_cpl_14", "relative_leads_per_100_7",
+    "lead_index_3", "lead_index_7", "lead_index_14", "lead_index_28",
     "siblings_lead_index_7", "siblings_lead_index_28", "family_lead_index_28",
     # what the tiers ask for, in standard deviations
-    "margin_high_14", "margin_moderate_14", "margin_low_14",
+    "margin_high_7", "margin_moderate_7", "margin_low_7",
     "margin_high_28", "margin_moderate_28", "margin_low_28",
     # tiers of past weeks, 0 best to 3 worst
     "tier_week", "tier_week_before", "tier_month",
@@ -52,7 +51,6 @@ entity it is rather than how it does, and a booster learns entities by heart (lo
 
 _POSITION: Final = {name: position for position, name in enumerate(NAMES)}
 _WEEK: Final = rule.DAYS
-_HALF_LIFE_DAYS: Final = 7.0
 # Entities are taken in blocks whose arrays stay in the processor's cache: about twice as fast, and memory flat.
 _BLOCK_CELLS: Final = 30_000
 
@@ -129,9 +127,9 @@ class _Sums:
             self._entity[key] = self._panel.running[name].last(window, self._days, back=back)
         return self._entity[key]
 
-    def account(self, name: str, window: int) -> FloatArray:
+    def account(self, name: str, window: int, back: int = 0) -> FloatArray:
         """Shape (days,)."""
-        return self._panel.account[name].last(window, self._days)
+        return self._panel.account[name].last(window, self._days, back=back)
 
     def ratio(self, top: str, bottom: str, window: int, back: int = 0) -> FloatArray:
         return divide(self.of(top, window, back), self.of(bottom, window, back))
@@ -141,9 +139,16 @@ class _Sums:
         account = divide(self.account(top, window), self.account(bottom, window))
         return divide(self.ratio(top, bottom, window), account)
 
-    def change(self, top: str, bottom: str) -> FloatArray:
-        """A ratio's change on the week before, as a factor."""
-        return divide(self.ratio(top, bottom, _WEEK), self.ratio(top, bottom, _WEEK, _WEEK))
+    def change(self, top: str, bottom: str | None = None) -> FloatArray:
+        """Change of a ratio (or sum) on the week before, as a factor, over the account's own change.
+
+        What happens to the whole account is no news of the entity: its tier is measured against the account.
+        """
+        if bottom is None:
+            entity = divide(self.of(top, _WEEK), self.of(top, _WEEK, _WEEK))
+            account = divide(self.account(top, _WEEK), self.account(top, _WEEK, _WEEK))
+            return divide(entity, account)
+        return divide(self.change(top), self.change(bottom))
 
     def expected_leads(self, window: int) -> FloatArray:
         """What the spend would have bought at the account's CPL of the same window."""
@@ -162,34 +167,35 @@ class _Sums:
         return divide(self.account("spend", window), self.account("leads", window))
 
 
-_Columns = Mapping[str, FloatArray]
+_Columns = dict[str, FloatArray]
 
 
 def _efficiency(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSettings) -> _Columns:
     out = {
         "relative_cpl_7": sums.relative("spend", "leads", 7),
         "relative_cpl_14": sums.relative("spend", "leads", 14),
-        "leads_per_100_7": 100.0 * sums.ratio("leads", "spend", 7),
-        "lead_index_recent": _recent_index(panel, days),
+        "relative_leads_per_100_7": sums.relative("leads", "spend", 7),
     }
-    expected_week = np.maximum(sums.expected_leads(_WEEK), settings.low)
-    for window in (3, 7, 14, 28):
-        leads = sums.of("leads", window)
-        # A month is read at what leads cost the account now: the account's mix may have changed since, and the tier
-        # to come is measured against the account to come.
-        now = divide(sums.of("spend", window), sums.account_cpl(_WEEK))
-        expected = now if window == 28 else sums.expected_leads(window)
-        out[f"lead_index_{window}"] = lead_index(leads, expected)
-        if window in (7, 28):
-            spent = sums.siblings("spend", window)
-            siblings = lead_index(sums.siblings("leads", window), divide(spent, sums.account_cpl(window)))
-            out[f"siblings_lead_index_{window}"] = siblings
-        if window == 28:
-            own = sums.expected_leads(window)
-            out["family_lead_index_28"] = lead_index(leads, own, np.where(np.isnan(siblings), 1.0, siblings))
-        if window in (14, 28):
-            out |= _margins(leads, now, expected_week, window, settings)
-    return out
+    for window in (3, 7, 14):
+        out[f"lead_index_{window}"] = lead_index(sums.of("leads", window), sums.expected_leads(window))
+    for window in (7, 28):
+        spent = divide(sums.siblings("spend", window), sums.account_cpl(window))
+        out[f"siblings_lead_index_{window}"] = lead_index(sums.siblings("leads", window), spent)
+    siblings = out["siblings_lead_index_28"]
+    month = sums.of("leads", 28)
+    out["family_lead_index_28"] = lead_index(
+        month, sums.expected_leads(28), np.where(np.isnan(siblings), 1.0, siblings)
+    )
+    # The month is read at what a lead costs the account now: its mix may have changed since, and the tier to come is
+    # measured against the account to come.
+    expected = divide(sums.of("spend", 28), sums.account_cpl(_WEEK))
+    out["lead_index_28"] = lead_index(month, expected)
+    week = sums.expected_leads(_WEEK)
+    return (
+        out
+        | _margins(sums.of("leads", _WEEK), week, week, _WEEK, settings)
+        | _margins(month, expected, week, 28, settings)
+    )
 
 
 def _margins(
@@ -199,8 +205,10 @@ def _margins(
 
     In standard deviations: with an index ~ Gamma(leads + k, expected + k), the leads of a week worth `week` expected
     leads are negative binomial with mean m and variance m (1 + week / (expected + k)); the square root makes
-    the variance nearly constant at a quarter of that factor (Anscombe 1948, Biometrika 35).
+    the variance nearly constant at a quarter of that factor (Anscombe 1948, Biometrika 35). A week below material
+    spend counts as one just above: smaller ones are never judged.
     """
+    week = np.maximum(week, settings.low)
     mean = week * lead_index(leads, expected)
     scale = 2.0 / np.sqrt(1.0 + week / (expected + PRIOR_LEADS))
     needed = {
@@ -210,14 +218,6 @@ def _margins(
     }
     root = np.sqrt(mean + 0.375)
     return {f"margin_{tier}_{window}": (root - np.sqrt(need)) * scale for tier, need in needed.items()}
-
-
-def _recent_index(panel: Panel, days: IntArray) -> FloatArray:
-    """The lead index with a day's weight halved every 7 days back, over `LOOKBACK_DAYS`."""
-    weights = _kernel(len(panel.days), days, 0.5 ** (np.arange(LOOKBACK_DAYS) / _HALF_LIFE_DAYS))
-    # What a day's spend would have bought is read off the account's week: single days have too few leads.
-    expected = np.nan_to_num(divide(panel.spend, rule.account_cpl(panel, np.arange(len(panel.days)))))
-    return lead_index(panel.leads @ weights, expected @ weights)
 
 
 def _kernel(length: int, days: IntArray, weights: FloatArray) -> FloatArray:
@@ -264,8 +264,8 @@ def _changes(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSetti
         "change_cpl": sums.change("spend", "leads"),
         "change_ctr": sums.change("clicks", "impressions"),
         "change_conversion_rate": sums.change("leads", "clicks"),
-        "change_spend": divide(sums.of("spend", _WEEK), sums.of("spend", _WEEK, _WEEK)),
-        "change_leads": divide(sums.of("leads", _WEEK), sums.of("leads", _WEEK, _WEEK)),
+        "change_spend": sums.change("spend"),
+        "change_leads": sums.change("leads"),
         "change_spend_3_of_7": divide(sums.of("spend", 3), sums.of("spend", 7), scale=7 / 3),
     }
 

@@ -12,7 +12,7 @@ import numpy as np
 import xgboost
 from adsml_common.domain.errors import FailedPrecondition, Violations
 
-from adsml_classifier import calibration, features, scores
+from adsml_classifier import calibration, features, linear, scores
 from adsml_classifier.model import TierModel
 from adsml_classifier.panel import IntArray
 from adsml_classifier.rule import TIERS
@@ -127,7 +127,12 @@ class Fitted:
 
     def parameters(self) -> dict[str, object]:
         """For the registry."""
-        return {**asdict(self.shape), "rounds": self.rounds, "calibration": self.calibration.name}
+        return {
+            **asdict(self.shape),
+            "rounds": self.rounds,
+            "linear_strength": self.model.linear.strength,
+            "calibration": self.calibration.name,
+        }
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ class _Fold:
     held: xgboost.DMatrix
     label: IntArray
     x: "np.ndarray[tuple[int, int], np.dtype[np.float32]]" = field(repr=False)
+    samples: Snapshots = field(repr=False)
 
 
 def fit(samples: Snapshots, settings: FitSettings, *, lag_days: int = 0) -> Fitted:
@@ -178,20 +184,22 @@ def fit(samples: Snapshots, settings: FitSettings, *, lag_days: int = 0) -> Fitt
     if not folds:
         shape, rounds = settings.shapes[0], _UNTUNED_ROUNDS
         notes += ("too few days to validate on: default trees and rounds, probabilities not calibrated",)
-        choice, validated = calibration.choose([]), None
+        choice, validated, strength = calibration.choose([]), None, linear.STRENGTHS[0]
     else:
         best = min((_try(shape, folds, settings) for shape in settings.shapes), key=lambda trial: trial.loss)
         shape, rounds = best.shape, best.rounds
+        strength = _linear_strength(folds)
         unseen = []
         for booster, fold in zip(best.boosters, folds, strict=True):
-            part = TierModel(booster[:rounds], calibration.IDENTITY, absent)
-            unseen.append((part.margins(fold.x), fold.label))
+            part = refit_linear(fold.samples, strength)
+            model = TierModel(booster[:rounds], calibration.IDENTITY, part, absent)
+            unseen.append((model.margins(fold.x), fold.label))
         choice = calibration.choose(unseen)
         label = np.concatenate([truth for _, truth in unseen])
         validated = scores.of_probabilities(label, choice.calibration(np.concatenate([z for z, _ in unseen])))
     booster = refit(samples, shape, rounds, settings)
     return Fitted(
-        TierModel(booster, choice.calibration, absent),
+        TierModel(booster, choice.calibration, refit_linear(samples, strength), absent),
         shape,
         rounds,
         choice,
@@ -204,6 +212,11 @@ def fit(samples: Snapshots, settings: FitSettings, *, lag_days: int = 0) -> Fitt
 def refit(samples: Snapshots, shape: Shape, rounds: int, settings: FitSettings) -> xgboost.Booster:
     """A booster of a known shape and number of rounds."""
     return xgboost.train(_parameters(shape, settings), _matrix(samples, settings), num_boost_round=rounds)
+
+
+def refit_linear(samples: Snapshots, strength: float) -> linear.Linear:
+    """A linear part of a known strength."""
+    return linear.fit(samples.x, samples.label, samples.weight, strength=strength)
 
 
 def rolling_origins(
@@ -234,7 +247,25 @@ def _fold(parts: tuple[Snapshots, Snapshots], settings: FitSettings) -> _Fold:
     train, held = parts
     # Validation is not weighted: the loss to make small is that of the days as they come.
     plain = xgboost.DMatrix(held.x, held.label, feature_names=list(features.NAMES), nthread=settings.threads)
-    return _Fold(_matrix(train, settings), plain, held.label, held.x)
+    return _Fold(_matrix(train, settings), plain, held.label, held.x, train)
+
+
+def _linear_strength(folds: Sequence[_Fold]) -> float:
+    """The strength whose linear part alone does best on unseen days.
+
+    Alone, because the trees' shape and rounds were chosen on these very days: beside them it would look superfluous.
+    """
+
+    def loss(strength: float) -> float:
+        losses = [
+            scores.log_loss(
+                fold.label, calibration.softmax(refit_linear(fold.samples, strength).margins(fold.x))
+            )
+            for fold in folds
+        ]
+        return float(np.average(losses, weights=[len(fold.label) for fold in folds]))
+
+    return min(linear.STRENGTHS, key=loss)
 
 
 def _try(shape: Shape, folds: Sequence[_Fold], settings: FitSettings) -> _Trial:

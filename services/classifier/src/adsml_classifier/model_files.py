@@ -6,7 +6,7 @@ later candidate with: the model that serves has learnt from days that a candidat
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
@@ -14,12 +14,14 @@ import xgboost
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
 
-from adsml_classifier import calibration, features
+from adsml_classifier import calibration, features, linear
 from adsml_classifier.labels import LabelMode
 from adsml_classifier.model import TierModel
+from adsml_classifier.transfer import Carried, LevelStatistics
 
 MODEL_TYPE: Final = "tier_xgboost"
 _MODEL, _TWIN, _FACTS = "model.ubj", "twin.ubj", "facts.json"
+_OBJECT: Final = b"{"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class StoredModel:
         Where its labels came from.
     trained_on
         The levels it learnt from.
+    levels
+        Statistics of the account's levels where the model is to be carried from campaigns to the others with
+        rescaled features; empty where it reads them as they are.
     """
 
     model: TierModel
@@ -45,6 +50,14 @@ class StoredModel:
     twin_until: date
     mode: LabelMode
     trained_on: tuple[EntityType, ...]
+    levels: Mapping[str, LevelStatistics] = field(default_factory=dict)
+
+    def for_level(self, level: EntityType) -> TierModel | Carried:
+        """The model that answers for entities of a level."""
+        top = EntityType.CAMPAIGN.value
+        if level.value == top or not {level.value, top} <= self.levels.keys():
+            return self.model
+        return Carried(self.model, self.levels[level.value], self.levels[top])
 
 
 def to_files(stored: StoredModel) -> dict[str, bytes]:
@@ -54,9 +67,12 @@ def to_files(stored: StoredModel) -> dict[str, bytes]:
         "calibration": stored.model.calibration.as_dict(),
         "absent": list(stored.model.absent),
         "twin_absent": list(stored.twin.absent),
+        "linear": stored.model.linear.as_dict(),
+        "twin_linear": stored.twin.linear.as_dict(),
         "twin_until": stored.twin_until.isoformat(),
         "label_mode": stored.mode.value,
         "trained_on": [level.value for level in stored.trained_on],
+        "levels": {name: statistics.as_dict() for name, statistics in stored.levels.items()},
     }
     return {
         _MODEL: bytes(stored.model.booster.save_raw("ubj")),
@@ -80,8 +96,10 @@ def from_files(files: Mapping[str, bytes]) -> StoredModel:
         until, mode = date.fromisoformat(facts["twin_until"]), LabelMode(facts["label_mode"])
         absent, twin_absent = tuple(map(int, facts["absent"])), tuple(map(int, facts["twin_absent"]))
         named = tuple(facts["features"])
+        levels = {name: LevelStatistics.from_dict(data) for name, data in facts["levels"].items()}
+        parts = [linear.from_dict(facts[name]) for name in ("linear", "twin_linear")]
         boosters = [_booster(files[name]) for name in (_MODEL, _TWIN)]
-    except (KeyError, TypeError, ValueError, xgboost.core.XGBoostError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, xgboost.core.XGBoostError) as error:
         raise ArtifactCorrupt(f"not the files of a classifier ({type(error).__name__})") from None
     if named != features.NAMES:
         raise ArtifactCorrupt(
@@ -91,15 +109,19 @@ def from_files(files: Mapping[str, bytes]) -> StoredModel:
     if any(booster.num_features() != len(named) for booster in boosters):
         raise ArtifactCorrupt(f"a booster does not take the {len(named)} features that the bundle names")
     return StoredModel(
-        TierModel(boosters[0], known, absent),
-        TierModel(boosters[1], known, twin_absent),
+        TierModel(boosters[0], known, parts[0], absent),
+        TierModel(boosters[1], known, parts[1], twin_absent),
         until,
         mode,
         trained_on,
+        levels,
     )
 
 
 def _booster(data: bytes) -> xgboost.Booster:
+    # XGBoost ends the process on an empty buffer, and guesses at formats of its own on other first bytes.
+    if data[:1] != _OBJECT:
+        raise ValueError("not a UBJSON object")
     booster = xgboost.Booster()
     booster.load_model(bytearray(data))
     # One row does not get faster by more threads, and rows of many callers run side by side.

@@ -92,13 +92,15 @@ class Week:
 
 
 def account_cpl(panel: Panel, days: IntArray, *, back: int = 0) -> FloatArray:
-    """The account's CPL of the week that ends at each day (28 days where the week had no lead), shape (days,)."""
-    account = panel.account
-    week = divide(account["spend"].last(DAYS, days, back=back), account["leads"].last(DAYS, days, back=back))
-    month = divide(
-        account["spend"].last(_ACCOUNT_DAYS, days, back=back),
-        account["leads"].last(_ACCOUNT_DAYS, days, back=back),
-    )
+    """The account's CPL of the week that ends `back` days before each day, shape (days,).
+
+    Where the account had no lead in that week, of the longer time up to it that ends there and starts 28 days
+    before the as-of day.
+    """
+    longer = max(_ACCOUNT_DAYS - max(back, 0), DAYS)
+    spend, leads = panel.account["spend"], panel.account["leads"]
+    week = divide(spend.last(DAYS, days, back=back), leads.last(DAYS, days, back=back))
+    month = divide(spend.last(longer, days, back=back), leads.last(longer, days, back=back))
     return np.where(np.isnan(week), month, week)
 
 

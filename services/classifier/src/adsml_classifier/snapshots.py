@@ -252,15 +252,14 @@ def split(snapshots: Snapshots, *, cutoff: int, until: int | None = None, lag_da
     )
 
 
-def holdout_cutoff(snapshots: Snapshots, *, days: int) -> int:
-    """First as-of day of the holdout: the last `days` as-of days, or a quarter of them where there are few.
+def known_days(snapshots: Snapshots) -> tuple[int, int]:
+    """First and last as-of day whose outcome is known.
 
-    A person's word can come before the outcome; days that have nothing else are not counted.
+    A person's word can come before the outcome: days that have nothing else are not counted.
     """
     known = snapshots.day[~snapshots.by_person]
     known = known if known.size else snapshots.day
-    first, last = int(known.min()), int(known.max())
-    return last + 1 - max(min(days, (last - first + 1) // 4), 1)
+    return int(known.min()), int(known.max())
 
 
 def require(snapshots: Snapshots, panel: Panel, *, what: str, needed: int) -> None:

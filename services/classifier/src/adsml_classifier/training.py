@@ -14,9 +14,9 @@ from adsml_common.store.feedback import FeedbackStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item, ItemResult, ItemStatus
 
-from adsml_classifier.account_training import AccountResult, levels_for_new, train_account
+from adsml_classifier.account_training import AccountResult, train_account, train_for_new
 from adsml_classifier.artifacts import parse
-from adsml_classifier.candidate import ALL_LEVELS, Recipe
+from adsml_classifier.candidate import Recipe
 from adsml_classifier.features import NAMES
 from adsml_classifier.labels import Judgement
 from adsml_classifier.model_files import MODEL_TYPE, StoredModel, to_files
@@ -98,14 +98,14 @@ class AccountTrainer:
         last = self._metrics.last_date(config_id)
         start = last - timedelta(days=HISTORY_DAYS - 1) if last is not None else None
         frame = self._metrics.daily(config_id, start=start)
-        return train_account(
+        fit = train_for_new if for_new else train_account
+        return fit(
             frame,
             self._entities.frame(config_id),
             self._recipe,
             what=f"account {config_id}",
             judgements=self._judgements(config_id),
             incumbent=self._incumbent(name),
-            levels=levels_for_new(frame) if for_new else ALL_LEVELS,
         )
 
     def _judgements(self, config_id: int) -> list[Judgement]:

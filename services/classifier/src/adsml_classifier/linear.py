@@ -1,0 +1,173 @@
+"""The part of a model that is linear: what little data can still tell.
+
+A booster of an account of few entities learns steps where the truth is a slope, and entities by heart. A penalised
+multinomial logit on a handful of transformed features (Hastie, Tibshirani & Friedman 2009, section 4.4) has little to
+learn by heart with; the mean of both margins is better than either on every account tried (docs/classifier.md).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+
+from adsml_classifier import features
+from adsml_classifier.panel import FloatArray, IntArray
+from adsml_classifier.rule import TIERS
+
+STRENGTHS: Final = (0.003, 0.03, 0.3)
+"""How much a sample weighs against the penalty (``C`` of scikit-learn): from few, alike entities to many."""
+
+_FARTHEST: Final = 4.0
+_PLAIN: Final = (
+    "margin_high_7", "margin_moderate_7", "margin_low_7", "margin_high_28", "margin_moderate_28", "margin_low_28",
+    "tier_month", "lead_days_7", "lead_days_28",
+)  # fmt: skip
+_RATIOS: Final = (
+    "lead_index_3", "lead_index_7", "lead_index_14", "lead_index_28", "family_lead_index_28",
+    "siblings_lead_index_28", "relative_ctr_7", "change_spend",
+)  # fmt: skip
+_SIZES: Final = ("expected_leads_7", "expected_leads_28")
+_TIER_FEATURES: Final = ("tier_week", "tier_week_before")
+
+
+def _plain(x: FloatArray) -> FloatArray:
+    return x
+
+
+def _log_ratio(x: FloatArray) -> FloatArray:
+    logs: FloatArray = np.log(np.maximum(x, 0.0) + 0.1)
+    return logs
+
+
+def _log_size(x: FloatArray) -> FloatArray:
+    logs: FloatArray = np.log1p(np.maximum(x, 0.0))
+    return logs
+
+
+_GROUPS: Final[tuple[tuple[tuple[str, ...], Callable[[FloatArray], FloatArray]], ...]] = (
+    (_PLAIN, _plain),
+    (_RATIOS, _log_ratio),
+    (_SIZES, _log_size),
+)
+_COLUMNS: Final = tuple((np.array([features.NAMES.index(n) for n in names]), way) for names, way in _GROUPS)
+_TIER_COLUMNS: Final = np.array([features.NAMES.index(name) for name in _TIER_FEATURES])
+# The feature that each column of the design is made of: one-hot tiers last.
+_ORIGIN: Final = np.concatenate([*(columns for columns, _ in _COLUMNS), np.repeat(_TIER_COLUMNS, len(TIERS))])
+
+
+def design(x: npt.NDArray[np.float32]) -> FloatArray:
+    """The columns that the logit is linear in, shape (rows, columns); NaN where a feature is missing."""
+    parts = [way(x[:, columns].astype(np.float64)) for columns, way in _COLUMNS]
+    hot = x[:, _TIER_COLUMNS, None] == np.arange(len(TIERS))
+    return np.concatenate([*parts, hot.reshape(len(x), -1)], axis=1)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A multinomial logit on standardised columns; a missing value counts as the mean.
+
+    Attributes
+    ----------
+    mean, spread
+        Of each column where it learnt, shape (columns,).
+    slope
+        Shape (columns, 4).
+    offset
+        Shape (4,).
+    strength
+        What it was fitted with, one of `STRENGTHS`.
+    """
+
+    mean: FloatArray
+    spread: FloatArray
+    slope: FloatArray
+    offset: FloatArray
+    strength: float
+
+    def margins(self, x: npt.NDArray[np.float32]) -> FloatArray:
+        """Log-odds up to a constant, shape (rows, 4)."""
+        out: FloatArray = self._standard(x) @ self.slope + self.offset
+        return out
+
+    def contributions(self, x: npt.NDArray[np.float32]) -> FloatArray:
+        """Shapley values, shape (rows, 4, features + 1), the last the base value; they sum to the margins.
+
+        Those of a linear function are slope times distance from the mean (Lundberg & Lee 2017, corollary 1).
+        """
+        out = np.zeros((len(x), len(TIERS), len(features.NAMES) + 1))
+        parts = self._standard(x)[:, None, :] * self.slope.T
+        for column, feature in enumerate(_ORIGIN):
+            out[:, :, feature] += parts[:, :, column]
+        out[:, :, -1] = self.offset
+        return out
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON; `from_dict` reads it."""
+        arrays = {name: getattr(self, name).tolist() for name in ("mean", "spread", "slope", "offset")}
+        return {**arrays, "strength": self.strength}
+
+    def _standard(self, x: npt.NDArray[np.float32]) -> FloatArray:
+        z = (design(x) - self.mean) / self.spread
+        # Beyond anything it learnt from a line says nothing; it stays where it last knew.
+        return np.clip(np.nan_to_num(z, nan=0.0), -_FARTHEST, _FARTHEST)
+
+
+def from_dict(data: Mapping[str, object]) -> Linear:
+    """Read what `Linear.as_dict` wrote.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        If it is something else.
+    """
+    count = len(_ORIGIN)
+    shapes = {"mean": (count,), "spread": (count,), "slope": (count, len(TIERS)), "offset": (len(TIERS),)}
+    arrays = {name: np.array(data[name], dtype=np.float64) for name in shapes}
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name}: expected finite numbers of shape {shape}")
+    return Linear(**arrays, strength=float(data["strength"]))  # type: ignore[arg-type]
+
+
+def fit(x: npt.NDArray[np.float32], label: IntArray, weight: FloatArray, *, strength: float) -> Linear:
+    """Fit by L-BFGS: minimise ``strength * sum(weight * log loss) + |slope|^2 / 2``.
+
+    Parameters
+    ----------
+    x
+        Features, shape (samples, features), at least one sample.
+    label
+        `Tier.rank`, shape (samples,).
+    weight
+        Of the samples.
+    strength
+        Of the data against the penalty.
+    """
+    columns = design(x)
+    known = ~np.isnan(columns)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, columns, 0.0).sum(axis=0) / count
+    spread = np.sqrt(np.where(known, np.square(columns - mean), 0.0).sum(axis=0) / count)
+    start = Linear(mean, np.where(spread > 1e-6, spread, 1.0), np.zeros(()), np.zeros(()), strength)
+    z = start._standard(x)
+    truth = np.eye(len(TIERS))[label]
+    size = z.shape[1] * len(TIERS)
+
+    def loss(theta: FloatArray) -> tuple[float, FloatArray]:
+        slope, offset = theta[:size].reshape(-1, len(TIERS)), theta[size:]
+        margin = z @ slope + offset
+        margin -= margin.max(axis=1, keepdims=True)
+        total = np.exp(margin).sum(axis=1, keepdims=True)
+        logs = margin - np.log(total)
+        pull = (np.exp(logs) - truth) * weight[:, None]
+        value = -strength * float(weight @ logs[np.arange(len(label)), label]) + float(theta @ theta) / 2
+        gradient = strength * np.concatenate([(z.T @ pull).ravel(), pull.sum(axis=0)]) + theta
+        return value, gradient
+
+    found = minimize(
+        loss, np.zeros(size + len(TIERS)), jac=True, method="L-BFGS-B", options={"maxiter": 200}
+    ).x
+    return Linear(start.mean, start.spread, found[:size].reshape(-1, len(TIERS)), found[size:], strength)
