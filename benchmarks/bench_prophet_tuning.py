@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import prophet_series
-from prophet_accuracy import accuracy
 from adsml_forecasting.prophet_design import make_features, read_history
 from adsml_forecasting.prophet_map import warm
 from adsml_forecasting.prophet_settings import DEFAULTS, GRID, Combination, ProphetSettings
@@ -36,6 +35,7 @@ from adsml_forecasting.prophet_tuning import forecast_folds, tune
 from adsml_forecasting.rolling_origin import RollingOrigin
 from prophet import Prophet
 from prophet.diagnostics import cross_validation, performance_metrics
+from prophet_accuracy import accuracy
 from rich.console import Console
 from rich.table import Table
 
@@ -59,7 +59,7 @@ class Size:
 
 SIZES = {
     "quick": Size({60: 4, 120: 2}, 40, 2, 2, 100),
-    "usual": Size({60: 40, 120: 40, 365: 10, 730: 4}, 200, 4, 10, 1000),
+    "usual": Size({60: 40, 120: 20, 365: 4, 730: 2}, 200, 4, 10, 1000),
     "full": Size({60: 40, 120: 40, 365: 40, 730: 40}, 200, 20, 30, 1000),
 }
 

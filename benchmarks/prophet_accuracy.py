@@ -28,7 +28,11 @@ def simulated(metric: str, *, days: int, accounts: int) -> dict[str, pd.DataFram
             if len(rows) < days or rows["leads"].mean() < 1:
                 continue
             leads = rows["leads"].to_numpy(float)
-            y = leads if metric == "leads" else rows["spend"].to_numpy(float) / np.where(leads > 0, leads, np.nan)
+            y = (
+                leads
+                if metric == "leads"
+                else rows["spend"].to_numpy(float) / np.where(leads > 0, leads, np.nan)
+            )
             name = f"{account.settings.config_id}-{'-'.join(key)}"
             out[name] = pd.DataFrame({"ds": rows["date"].to_numpy(), "y": y})
     return out
@@ -77,7 +81,8 @@ def case(series: dict[str, pd.DataFrame], *, rows: int, horizon: int, weeks: int
         cutoffs = last + horizon * np.arange(weeks)
         # Seasons by what is known at the first cutoff, as when it was tuned.
         seasons = ProphetSettings(
-            yearly_seasonality=make_features(read_history(frame.iloc[:rows], SETTINGS), SETTINGS).x.shape[1] > 6
+            yearly_seasonality=make_features(read_history(frame.iloc[:rows], SETTINGS), SETTINGS).x.shape[1]
+            > 6
         )
         found: FoldForecasts = forecast_folds(
             history, make_features(history, seasons), seasons, GRID, cutoffs, horizon=horizon
@@ -103,7 +108,8 @@ def case(series: dict[str, pd.DataFrame], *, rows: int, horizon: int, weeks: int
         "wmape": means,
         "lower_than_default": 1 - means["tuned Prophet"] / means["default Prophet"],
         "lower_than_default_95": [float(value) for value in np.quantile(gains, [0.025, 0.975])],
-        "hindsight_lower_than_default": 1 - means["best of the grid, in hindsight"] / means["default Prophet"],
+        "hindsight_lower_than_default": 1
+        - means["best of the grid, in hindsight"] / means["default Prophet"],
     }
 
 
