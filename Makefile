@@ -5,7 +5,7 @@ BIN := .venv/bin/
 export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up down test lint format bench clean
+.PHONY: help setup demo up down test lint k8s-validate format reference transcript screenshots bench clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z0-9%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -29,7 +29,7 @@ down: setup ## stop what `make up` started
 	@$(BIN)python examples/services.py down
 
 test: setup ## every test
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)pytest -n 2 --dist worksteal
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)pytest -n 3 --dist worksteal
 
 lint: setup ## format, lint, types, import rules, contracts
 	$(BIN)ruff format --check .
@@ -40,10 +40,22 @@ lint: setup ## format, lint, types, import rules, contracts
 	$(BIN)python protos/check.py format
 	$(BIN)python protos/check.py breaking
 
+k8s-validate: setup ## manifests, policies, Dockerfiles, alerts
+	@$(BIN)python deploy/validate.py
+
 format: setup ## format, and mend what a machine can mend
 	$(BIN)ruff format .
 	$(BIN)ruff check --fix .
 	$(BIN)python protos/check.py format --write
+
+reference: setup ## docs/contracts.md from the contracts
+	@$(BIN)python protos/reference.py
+
+transcript: ## docs/transcript.md: a newcomer's hour with a fresh clone (a few minutes)
+	@$(PYTHON) examples/transcript.py
+
+screenshots: setup ## docs/images from the demo's report; needs a browser
+	@$(BIN)python examples/screenshots.py
 
 BENCHES := $(sort $(patsubst benchmarks/bench_%.py,bench-%,$(wildcard benchmarks/bench_*.py)))
 

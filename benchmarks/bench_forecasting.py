@@ -163,6 +163,7 @@ def transfer(accounts: int) -> dict[str, Any]:
     for cut in (3, 5, 7, 10):
         errors = dict.fromkeys(("transfer", "parent_scaled_naive", "own_mean"), 0.0)
         total = 0.0
+        inside = days = 0
         for one in small_accounts(accounts, last_day=date(2026, 3, 31), seed=9, days=120):
             frame = one.daily
             adsets, campaigns = leads_of(frame, "adset"), leads_of(frame, "campaign")
@@ -191,7 +192,11 @@ def transfer(accounts: int) -> dict[str, Any]:
                 errors["parent_scaled_naive"] += float(np.nansum(np.abs(share * lender.values[-7:] - actual)))
                 errors["own_mean"] += float(np.nansum(np.abs(np.nanmean(own.values) - actual)))
                 total += float(np.nansum(actual))
+                bounds = found.prediction
+                inside += int(((actual >= bounds.lower) & (actual <= bounds.upper)).sum())
+                days += int(np.isfinite(actual).sum())
         out[str(cut)] = {name: round(100 * error / total, 2) for name, error in errors.items()}
+        out[str(cut)]["coverage_90"] = round(inside / days, 3)
         print(f"transfer after {cut:2d} days, wMAPE: {out[str(cut)]}")
     return out
 

@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/bench_prophet_tuning.py --quick  about 3 minutes, few series and combinations
     .venv/bin/python benchmarks/bench_prophet_tuning.py --full   all 40 combinations at every length, an hour
 
-`--only` picks parts. Figures go to benchmarks/results/prophet_tuning.json.
+`--accuracy` adds held-out errors, `--only` picks parts. Figures go to benchmarks/results/prophet_tuning.json.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from adsml_forecasting.prophet_tuning import forecast_folds, tune
 from adsml_forecasting.rolling_origin import RollingOrigin
 from prophet import Prophet
 from prophet.diagnostics import cross_validation, performance_metrics
+from prophet_accuracy import accuracy
 from rich.console import Console
 from rich.table import Table
 
@@ -58,7 +59,7 @@ class Size:
 
 SIZES = {
     "quick": Size({60: 4, 120: 2}, 40, 2, 2, 100),
-    "usual": Size({60: 40, 120: 40, 365: 10, 730: 4}, 200, 4, 10, 1000),
+    "usual": Size({60: 40, 120: 20, 365: 4, 730: 2}, 200, 4, 10, 1000),
     "full": Size({60: 40, 120: 40, 365: 40, 730: 40}, 200, 20, 30, 1000),
 }
 
@@ -400,6 +401,7 @@ import numpy as np, pandas as pd
 from adsml_forecasting.prophet_map import warm
 from adsml_forecasting.prophet_tuning import tune_many
 import prophet_series
+from prophet_accuracy import accuracy
 warm()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 series = prophet_series.simulated("cpl", int(sys.argv[1]), rows=120, seed=3)
@@ -440,6 +442,7 @@ imported = time.perf_counter()
 warm()
 warmed = time.perf_counter()
 import prophet_series
+from prophet_accuracy import accuracy
 frame = prophet_series.simulated("cpl", 1, rows=120)["cpl 0"]
 at = time.perf_counter()
 tune(frame)
@@ -471,7 +474,15 @@ def cold_start(_: Size) -> dict[str, Any]:
     return {"cold_start_seconds": out}
 
 
-PARTS = {"cold-start": cold_start, "scale": scale, "parity": parity, "choice": choice, "speed": speed}
+PARTS = {
+    "cold-start": cold_start,
+    "scale": scale,
+    "parity": parity,
+    "choice": choice,
+    "speed": speed,
+    "accuracy": lambda _: accuracy(console),
+}
+USUAL = ("cold-start", "scale", "parity", "choice", "speed")
 
 
 def main() -> None:
@@ -482,7 +493,8 @@ def main() -> None:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_const", const="quick", dest="size")
     size.add_argument("--full", action="store_const", const="full", dest="size")
-    parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--accuracy", action="store_true", help="held-out error beside other methods, too")
+    parser.add_argument("--only", nargs="+", choices=list(PARTS), help="other figures stay as they are")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     name = arguments.size or "usual"
@@ -490,13 +502,15 @@ def main() -> None:
     warm()
     if not prophet_series.nn5():
         console.print(f"no {prophet_series.SHARED}: simulated series only")
-    figures: dict[str, Any] = {
+    kept = arguments.only and arguments.output.exists()
+    figures: dict[str, Any] = json.loads(arguments.output.read_text()) if kept else {}
+    figures |= {
         "command": " ".join(["benchmarks/bench_prophet_tuning.py", *sys.argv[1:]]),
         "size": name,
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {CORES} cores, Python {platform.python_version()}",
     }
-    for part in arguments.only:
+    for part in arguments.only or (*USUAL, *(["accuracy"] if arguments.accuracy else [])):
         at = time.perf_counter()
         figures |= PARTS[part](SIZES[name])
         console.print(f"[dim]{part}: {time.perf_counter() - at:.0f} s[/]\n")

@@ -3,90 +3,191 @@
 ``make demo`` runs it. Everything it makes lies in the folder ``demo-data`` of this checkout.
 """
 
-import json
+import contextlib
+import datetime as dt
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
-from adsml_client import EntityRef, connect
-from adsml_client.classifier import Classification, ClassifierClient
+import pandas as pd
+import questions
+from adsml_client import Change, EntityRef, connect
 from adsml_common.cli import family
+from adsml_common.database import Database
+from adsml_common.domain.entities import EntityType
+from adsml_common.store.changes import ChangeStore
+from adsml_common.store.entities import EntityStore
+from adsml_common.store.metrics import MetricStore
+from counted import Calls, Counted
+from questions import Account, Teller, ranked
 from rich.console import Console
+from rich.table import Table
 
-from services import DATA, PORTS, environment, running
+from services import DATA, PORTS, ROOT, environment, running
 
 CONFIG_ID = 1
 SEED = 3
+AFTER_DAYS = 9
+"""A week after a change, and two days more for leads to come in."""
+JOBS = {"classifier": "classifiers", "forecasting": "ensemble_weights", "anomaly": "anomaly_detectors"}
 console = Console()
+
+
+class Watch:
+    """How long each step took."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, float]] = []
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time a step."""
+        began = time.monotonic()
+        yield
+        self.steps.append((name, time.monotonic() - began))
 
 
 def adsml(*arguments: str, env: Mapping[str, str]) -> None:
     """Run a command as a person would."""
-    console.print(f"\n[bold cyan]$ adsml {' '.join(arguments)}[/]", highlight=False)
+    console.print(f"\n[bold cyan]$ adsml {' '.join(arguments)}[/]", highlight=False, soft_wrap=True)
     subprocess.run([sys.executable, "-m", "adsml_common.cli", *arguments], env=dict(env), check=True)
 
 
-def ids(entity_type: str, env: Mapping[str, str]) -> list[str]:
-    """Every entity of a level, as `adsml classify --json` lists them."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "adsml_common.cli", "classify", "--config-id", str(CONFIG_ID),
-         "--entity-type", entity_type, "--rules-only", "--json"],
-        env=dict(env), check=True, capture_output=True, text=True,
+def read_account(env: Mapping[str, str]) -> Account:
+    """What the questions are about, from the store."""
+    database = Database.open(env["ADSML_DATABASE_URL"])
+    try:
+        entities = EntityStore(database).list(CONFIG_ID)
+        daily = MetricStore(database).daily(CONFIG_ID)
+        events = ChangeStore(database).list(CONFIG_ID)
+    finally:
+        database.close()
+    last = daily["date"].max()
+    recent = daily[daily["date"] > last - pd.Timedelta(days=28)]
+    keys = ["entity_type", "entity_id"]
+    spent = {
+        EntityRef(CONFIG_ID, *key): float(sum_) for key, sum_ in recent.groupby(keys)["spend"].sum().items()
+    }
+    refs = [_ref(one.ref) for one in entities]
+    ads = daily[(daily["entity_type"] == "ad") & (daily["date"] == last)]["entity_id"]
+    days = daily[daily["entity_type"] == "ad"].groupby("entity_id").size()
+    done = last.date() - dt.timedelta(days=AFTER_DAYS)
+    return Account(
+        names={_ref(one.ref): one.name or "" for one in entities},
+        campaigns=ranked([one for one in refs if one.entity_type == "campaign"], spent),
+        adsets=ranked([one for one in refs if one.entity_type == "adset"], spent),
+        newest=EntityRef(CONFIG_ID, "ad", str(days[days.index.isin(ads)].idxmin())),
+        changes=[
+            (
+                _ref(event.entity),
+                Change(
+                    event.date, event.change_type.value, _amount(event.detail.get("budget_before")),
+                    _amount(event.detail.get("budget_after")),
+                ),
+            )
+            for event in events
+            if event.entity.entity_type is EntityType.ADSET and event.date <= done
+        ],
+        last_day=last.date(),
     )  # fmt: skip
-    return [one["entity_id"] for one in json.loads(ran.stdout)["results"]]
 
 
-def ask_classifier(adsets: list[str]) -> None:
-    """The best and the worst ad sets, and why."""
-    with connect(f"127.0.0.1:{PORTS['classifier']}") as connection:
-        answers = ClassifierClient(connection).classify_entities(
-            [EntityRef(CONFIG_ID, "adset", one) for one in adsets], max_contributions=2
-        )
-    told = [one for one in answers.results if isinstance(one, Classification)]
-    order = ("high_performer", "moderate", "low", "underperformer")
-    told.sort(key=lambda one: (order.index(one.tier), -(one.confidence or 0)))
-    console.print("\n[bold]The next 7 days: best and worst ad sets[/]")
-    for one in (*told[:3], *told[-3:]):
-        cpl = one.metrics.get("cpl")
-        name = one.entity.entity_id if one.entity else ""
-        sure = "" if one.confidence is None else f", {one.confidence:.0%} sure"
-        cost = "no leads" if cpl is None else f"CPL {cpl:.2f}"
-        console.print(
-            f"  [bold]{name}[/]: {one.tier.replace('_', ' ')}{sure}; {cost} in the last 7 days",
-            highlight=False,
-        )
-        for reason in one.contributions:
-            console.print(f"      {reason.explanation}", highlight=False)
-    model = told[0].answered_by.model if told else None
-    if model is not None:
-        console.print(f"answered over gRPC by {model.name} version {model.version}", highlight=False)
+def _ref(ref: object) -> EntityRef:
+    return EntityRef(CONFIG_ID, ref.entity_type.value, ref.entity_id)
+
+
+def _amount(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def ask(env: Mapping[str, str], calls: Calls) -> None:
+    """Every question, each to its service."""
+    account, tell = read_account(env), Teller(console)
+    asked = {
+        "classifier": questions.tiers, "forecasting": questions.forecasts, "anomaly": questions.alarms,
+        "impact": questions.changes,
+    }  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        to = {
+            name: Counted(stack.enter_context(connect(f"127.0.0.1:{PORTS[name]}")), calls)
+            for name in family.installed()
+        }
+        for name, connection in to.items():
+            asked[name](account, connection, tell)
+        tell.head("Which models answered, and how are new ones made?")
+        for name, connection in to.items():
+            questions.models(connection, name, CONFIG_ID, tell)
+        for name, connection in to.items():
+            if name in JOBS:
+                questions.training(connection, JOBS[name], CONFIG_ID, tell)
+
+
+def summary(watch: Watch, calls: Calls) -> None:
+    """Calls and times."""
+    missed = calls.never_called()
+    if missed:
+        raise SystemExit(f"never called: {', '.join(missed)}")
+    count = sum(map(len, calls.seconds.values()))
+    console.print(f"\nall {len(calls.seconds)} methods of the contracts were called, {count} calls in all")
+    table = Table("step", "seconds", title="how long it took", title_justify="left")
+    for name, seconds in (*watch.steps, ("everything", sum(seconds for _, seconds in watch.steps))):
+        table.add_row(name, f"{seconds:.0f}")
+    console.print(table)
+
+
+def advise() -> None:
+    """What to do next."""
+    report = (DATA / "report.html").relative_to(ROOT)
+    console.print("\n[bold]What to try next[/]")
+    for text in (
+        f"open {report} in a browser: tiers, forecasts, alarms and changes with pictures",
+        "make up                   the four services on this data, in the background; make down stops them",
+        "adsml classify --help     every command has an example",
+        "docs/tutorial.md          the same with your own export",
+    ):
+        console.print(f"  {text}", highlight=False)
 
 
 def main() -> None:
     """Run the demo."""
-    began = time.monotonic()
+    watch, calls = Watch(), Calls()
     shutil.rmtree(DATA, ignore_errors=True)
-    env = environment()
-    export = DATA / "export"
-    adsml("simulate", str(export), "--seed", str(SEED), "--anomalies", "0.5", env=env)
-    adsml("import", str(export / "insights"), "--config-id", str(CONFIG_ID), env=env)
+    # A demo stands alone: it must not write into a database that the environment happens to name.
+    env = {**os.environ, **environment(inherit=False)}
+    export, config = DATA / "export", ("--config-id", str(CONFIG_ID))
+    shown = export.relative_to(ROOT)
+    os.chdir(ROOT)
+    with watch.step("simulate and import"):
+        adsml("simulate", str(shown), "--seed", str(SEED), "--anomalies", "0.5", env=env)
+        adsml("import", str(shown / "insights"), *config, env=env)
+        adsml("changes", "import", str(shown / "changes.csv"), *config, env=env)
     for one in family.installed().values():
         for job in one.train:
-            adsml("train", job, "--config-id", str(CONFIG_ID), env=env)
-    adsml("models", "list", "--status", "ACTIVE", "--limit", "10", env=env)
-    adsml("doctor", env=env)
+            with watch.step(f"train {job}"):
+                adsml("train", job, *config, env=env)
+    with watch.step("doctor"):
+        adsml("doctor", env=env)
     console.print("\n[bold cyan]starting the services and asking over gRPC[/]")
-    adsets = ids("adset", env)
-    with running(DATA / "services.log", env):
-        ask_classifier(adsets)
-    console.print(f"\ndone in {time.monotonic() - began:.0f} s. Next, on your own export:")
-    console.print(f"  export ADSML_DATABASE_URL=sqlite:///{Path('mine.db')}", highlight=False)
-    console.print("  .venv/bin/adsml import YOUR_EXPORT.csv --config-id 7", highlight=False)
-    console.print("  .venv/bin/adsml train classifiers --config-id 7", highlight=False)
-    console.print("  .venv/bin/adsml classify --config-id 7", highlight=False)
+    with contextlib.ExitStack() as stack:
+        with watch.step("start the services"):
+            stack.enter_context(running(DATA / "services.log", env))
+        with watch.step("ask every method"):
+            ask(env, calls)
+    with watch.step("report"):
+        adsml(
+            "report",
+            *config,
+            "--output",
+            str((DATA / "report.html").relative_to(ROOT)),
+            "--most",
+            "8",
+            env=env,
+        )
+    summary(watch, calls)
+    advise()
 
 
 if __name__ == "__main__":

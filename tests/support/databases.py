@@ -18,8 +18,14 @@ OLDEST_POSTGRESQL = 150000
 
 
 @contextmanager
-def postgresql_server() -> Iterator[str]:
-    """URL of a PostgreSQL server of our own, or of the one that ADSML_TEST_POSTGRESQL_URL names."""
+def postgresql_server(*, durable: bool = False) -> Iterator[str]:
+    """URL of a PostgreSQL server of our own, or of the one that ADSML_TEST_POSTGRESQL_URL names.
+
+    Parameters
+    ----------
+    durable
+        Whether its data must outlive a crash of the machine: for benchmarks, not for tests.
+    """
     given = os.environ.get("ADSML_TEST_POSTGRESQL_URL")
     if given:
         yield given
@@ -35,8 +41,7 @@ def postgresql_server() -> Iterator[str]:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             if connection.info.server_version < OLDEST_POSTGRESQL:
                 raise RuntimeError(f"PostgreSQL {connection.info.server_version} is older than 15")
-            # Its data need not outlive the tests.
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            for setting in () if durable else ("fsync", "full_page_writes", "synchronous_commit"):
                 connection.execute(f"ALTER SYSTEM SET {setting} = off")
             connection.execute("SELECT pg_reload_conf()")
         yield server.get_uri()

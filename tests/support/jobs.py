@@ -30,6 +30,33 @@ def double(item: Item) -> ItemResult:
     return ItemResult(ItemStatus.TRAINED, metrics={"double": 2 * item.payload["value"]})
 
 
+def train_shard(url: str, folder: str, count: int, index: int, shards: int) -> None:
+    """One shard of a run in a process of its own: a model per item; exits with the shard's status."""
+    root = Path(folder)
+    database = Database.open(url, pool_size=2)
+    registry = ModelRegistry(database, ArtifactStore(str(root / "artifacts"), cache_dir=root / "cache"))
+
+    def train(item: Item) -> ItemResult:
+        value = item.payload["value"]
+        name = model_name("numbers", 1, part=str(value))
+        made = registry.register(candidate(value, name=name, run_id=run_id_of(JOB, "r1")))
+        registry.activate(name, made.version, actor="numbers", reason="no gate")
+        return ItemResult(ItemStatus.TRAINED, model=made)
+
+    run = run_job(
+        JOB,
+        items(count),
+        train,
+        runs=TrainingRuns(database),
+        request_id="r1",
+        shard_index=index,
+        shard_count=shards,
+        pace=Pace(lease=0.5, heartbeat=0.1, patience=60.0),
+        progress=LogProgress(),
+    )
+    sys.exit(run.exit_status)
+
+
 def train_numbers(
     url: str,
     folder: str,

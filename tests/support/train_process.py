@@ -27,7 +27,7 @@ def main() -> int:
     parser.add_argument("--shard-count", type=int, required=True)
     given = parser.parse_args()
     runs = TrainingRuns(Database.open(os.environ["ADSML_DATABASE_URL"]))
-    scope = scope_of(runs, given.job, given.request_id, given=Scope())
+    scope, parameters = scope_of(runs, given.job, given.request_id, given=Scope())
     items = [
         Item(f"{config_id}/{name}", config_id) for config_id in scope.config_ids for name in ("good", "bad")
     ]
@@ -37,7 +37,7 @@ def main() -> int:
         train_one,
         runs=runs,
         request_id=given.request_id,
-        parameters=scope.parameters(),
+        parameters=parameters,
         shard_index=given.shard_index,
         shard_count=given.shard_count,
     )

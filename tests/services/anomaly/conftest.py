@@ -1,6 +1,6 @@
 """A simulated account: as series, stored, trained, served."""
 
-from collections.abc import Iterator
+import shutil
 from datetime import date
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import pytest
 from adsml_anomaly.channels import Days
 from adsml_anomaly.fitting import AccountPool, learn_pool
 from adsml_anomaly.history import series
-from adsml_anomaly.settings import AnomalySettings
 from adsml_anomaly.training import JOB, DetectorTrainer, items_of
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef
+from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.simulate import AccountSettings, SimulatedAccount, simulate_account
 from adsml_common.simulate.storing import write_to_store
@@ -44,36 +44,22 @@ def pool(histories: dict[EntityRef, Days]) -> AccountPool:
     return learn_pool(histories)
 
 
-@pytest.fixture
-def stored(database: Database, account: SimulatedAccount) -> Database:
-    """A database that holds the account."""
-    write_to_store(account, database)
-    return database
-
-
 def train(database: Database, registry: ModelRegistry, request_id: str) -> TrainingRun:
     """Train the detectors of the stored account."""
     trainer = DetectorTrainer(database, registry, run_id=run_id_of(JOB, request_id))
     return run_job(JOB, items_of(database, [1]), trainer, runs=TrainingRuns(database), request_id=request_id)
 
 
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> AnomalySettings:
-    """Settings of a service on the same database and artifacts, on a free port."""
-    return AnomalySettings(
-        ADSML_DATABASE_URL=database_url,
-        ADSML_ARTIFACT_URL=str(tmp_path / "artifacts"),
-        ADSML_CACHE_DIR=tmp_path / "server-cache",
-        port=0,
-        drain_wait_seconds=0,
-        poll_seconds=0.2,
-    )
-
-
-@pytest.fixture
-def service(settings: AnomalySettings) -> Iterator[str]:
-    """The address of a running anomaly service."""
-    from adsml_anomaly.server import build
-
-    with build(settings).start() as server:
-        yield server.target
+@pytest.fixture(scope="session")
+def trained_folder(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, account: SimulatedAccount
+) -> Path:
+    """A folder with the database (adsml.db) and the artifacts of the trained account; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copy(sqlite_template, folder / "adsml.db")
+    database = Database.open(f"sqlite:///{folder / 'adsml.db'}")
+    write_to_store(account, database)
+    artifacts = ArtifactStore(str(folder / "artifacts"), cache_dir=tmp_path_factory.mktemp("trainer"))
+    assert train(database, ModelRegistry(database, artifacts), "first").exit_status == 0
+    database.close()
+    return folder

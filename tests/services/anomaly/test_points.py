@@ -1,5 +1,8 @@
 """Points at equal steps, such as hourly values."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from adsml_anomaly import points
@@ -26,20 +29,61 @@ def test_a_point_is_judged_by_the_points_before_it_alone() -> None:
         np.testing.assert_array_equal(part, whole[:n])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="measured 1.37 alarms per 30 points where 1 was asked; see docs/anomaly.md, limits"
-)
-def test_of_ordinary_points_as_many_are_flagged_as_asked() -> None:
+def autocorrelated(days: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    seconds, values = hourly(days, seed=seed, noise=0.0)
+    rng = np.random.default_rng(100 + seed)
+    e = np.zeros(seconds.size)
+    for t in range(1, e.size):
+        e[t] = 0.6 * e[t - 1] + 0.08 * rng.standard_normal()
+    return seconds, values * np.exp(e)
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("series", [hourly, autocorrelated])
+def test_of_ordinary_points_as_many_are_flagged_as_asked(series: Callable[..., Any], rate: float) -> None:
     flagged = total = 0
     for seed in range(4):
-        seconds, values = hourly(60, seed=seed)
+        seconds, values = series(60, seed=seed)
         found = assess_points(
-            "x", seconds, values, season_length=None, threshold=Threshold(1.0), anomalous_only=False
+            "x", seconds, values, season_length=None, threshold=Threshold(rate), anomalous_only=False
         )
         flagged += sum(day.anomalous for day in found.days[48:])
         total += len(found.days) - 48
-    # Conformal p-values are exact for exchangeable scores; 190 alarms are expected.
-    assert 30 * flagged / total == pytest.approx(1.0, rel=0.3)
+    # The design's bar; 93 to 557 alarms are expected, so that chance alone moves it by 10% at most.
+    assert 30 * flagged / total == pytest.approx(rate, rel=0.3)
+
+
+def test_p_values_and_limits_are_those_of_their_definition() -> None:
+    """Slowly, by weights of all points before, where the tail is not yet spoken of."""
+    rng = np.random.default_rng(3)
+    p_value = 0.1
+    score = np.round(rng.exponential(size=700), 2)  # with ties
+    known = rng.random(700) > 0.1
+    found = points.calibrate(score, known, points.Season(24, 168), p_value=p_value)
+    assert np.isnan(found.p[~known]).all()
+    checked = 0
+    for t in np.flatnonzero(known)[60:]:
+        earlier = np.flatnonzero(known[:t])
+        earlier = earlier[earlier >= (168 if t >= 168 + points.ENOUGH else 24)]
+        weight = 0.5 ** ((t - earlier) / (14 * 24))
+
+        def p_of(s: float, earlier: np.ndarray = earlier, weight: np.ndarray = weight) -> float:
+            return float((1 + weight[score[earlier] >= s].sum()) / (1 + weight.sum()))
+
+        if p_of(score[t]) > 0.05:
+            assert found.p[t] == pytest.approx(p_of(score[t]))
+            checked += 1
+        assert p_of(found.limits[t] + 1e-9) <= p_value < p_of(found.limits[t])
+    assert checked > 400
+
+
+def test_a_score_beyond_all_before_has_a_p_value_without_an_end() -> None:
+    """Once a month is once in 720 hours; after 30 days no share of the points before is that small."""
+    score = np.random.default_rng(0).exponential(size=720)
+    score[-1] = 40.0
+    found = points.calibrate(score, np.ones(720, dtype=bool), points.Season(24, 168), p_value=1 / 720)
+    assert found.p[-1] < 1e-4
+    assert score[-2] < found.limits[-1] < score[-1]
 
 
 def test_a_spike_at_night_is_found_though_it_would_be_ordinary_at_noon() -> None:

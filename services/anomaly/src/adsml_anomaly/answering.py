@@ -118,6 +118,7 @@ class Detector:
         if last is None:
             return [_unknown(ref) for ref in refs]
         context = self._gather(config_id, refs, options, last)
+        self._models.prefetch(entity_model(ref) for ref in refs if ref in context.entities)
         return [self._one(ref, context, options) for ref in refs]
 
     def sent(self, ref: EntityRef, days: Days, options: Options, *, what: str) -> Answer:

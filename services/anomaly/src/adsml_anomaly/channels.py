@@ -104,8 +104,9 @@ def unit_price(rows: FloatArray) -> float:
 
 def knows_reach(days: Days) -> bool:
     """Whether reach is known on at least 4 of 5 days with delivery, so that frequency can be looked at."""
-    reach = days.rows[days.delivered, _REACH]
-    return bool(reach.size) and float(np.mean(np.isfinite(reach) & (reach > 0))) >= 0.8
+    delivered = days.delivered
+    known = days.rows[delivered, _REACH] > 0
+    return bool(known.size) and np.count_nonzero(known) >= 0.8 * known.size
 
 
 def metric_values(rows: FloatArray) -> FloatArray:

@@ -1,19 +1,33 @@
 """The anomaly family's commands. Nothing heavy is imported before one of them runs."""
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from adsml_common.cli.family import Family
 from adsml_common.cli.output import JsonOption, console, print_json, table
-from adsml_common.cli.training import ConfigOption, RequestOption, ShardCountOption, ShardIndexOption
+from adsml_common.cli.training import (
+    ConfigOption,
+    ItemSecondsOption,
+    RequestOption,
+    ShardCountOption,
+    ShardIndexOption,
+    WorkersOption,
+)
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
+    from adsml_common.report.content import Section
+    from adsml_common.report.context import ReportContext
+    from adsml_common.training.attempt import TrainOne
+    from adsml_common.training.workshop import Workshop
 
 
 def _serve() -> int:
@@ -37,33 +51,46 @@ def train_detectors(
     request_id: RequestOption = None,
     shard_index: ShardIndexOption = 0,
     shard_count: ShardCountOption = 1,
+    workers: WorkersOption = None,
+    item_seconds: ItemSecondsOption = 600.0,
     json_output: JsonOption = False,
 ) -> None:
     """Train and register a detector for every entity with 28 days of delivery, and profiles for the rest.
 
     Example: adsml train anomaly-detectors --config-id 1
     """
-    from adsml_common.cli.training import train  # noqa: PLC0415
+    from adsml_common.cli.training import Job, train  # noqa: PLC0415
 
     from adsml_anomaly.thresholds import DEFAULT_FALSE_ALARMS, of_contamination  # noqa: PLC0415
-    from adsml_anomaly.training import JOB, DetectorTrainer, items_of  # noqa: PLC0415
+    from adsml_anomaly.training import JOB, items_of  # noqa: PLC0415
 
     if false_alarms is not None and contamination is not None:
         raise InvalidInput.at("--contamination", "says the same as --false-alarms; give one of them")
     rate = of_contamination(contamination) if contamination is not None else false_alarms
     rate = DEFAULT_FALSE_ALARMS if rate is None else rate
     train(
-        JOB,
-        lambda shop: (
-            items_of(shop.database, shop.config_ids, entity_type=entity_type),
-            DetectorTrainer(shop.database, shop.registry, run_id=shop.run_id, false_alarms=rate),
+        Job(
+            JOB,
+            partial(items_of, entity_type=entity_type),
+            partial(_trainer, false_alarms=rate),
+            preload=("adsml_anomaly.training",),
+            entity_type=entity_type,
+            options={"false_alarms": rate},
         ),
         config_id=config_id,
         request_id=request_id,
         shard_index=shard_index,
         shard_count=shard_count,
+        workers=workers,
+        item_seconds=item_seconds,
         json_output=json_output,
     )
+
+
+def _trainer(shop: "Workshop", false_alarms: float) -> "TrainOne":
+    from adsml_anomaly.training import DetectorTrainer  # noqa: PLC0415
+
+    return DetectorTrainer(shop.database, shop.registry, run_id=shop.run_id, false_alarms=false_alarms)
 
 
 def evaluate_anomaly(
@@ -98,6 +125,10 @@ def evaluate_anomaly(
     )
     for name in found["not_found"]:
         console.print(f"no data for {name}", highlight=False, markup=False)
+    for name, reason in found["skipped"].items():
+        console.print(f"{name} was not scored: {reason}", highlight=False, markup=False)
+    for name in found["unlabelled"]:
+        console.print(f"{name} has no windows and was not scored", highlight=False, markup=False)
 
 
 def anomalies(
@@ -195,6 +226,12 @@ def _check_model(version: "ModelVersion", bundle: "Bundle") -> object:
     return parse(version, bundle)
 
 
+def _report(context: "ReportContext") -> "Iterable[Section]":
+    from adsml_anomaly.reporting import sections  # noqa: PLC0415
+
+    return sections(context)
+
+
 family = Family(
     name="anomaly",
     serve=_serve,
@@ -202,4 +239,5 @@ family = Family(
     evaluate={"anomaly": evaluate_anomaly},
     commands={"anomalies": anomalies},
     check_model=_check_model,
+    report=_report,
 )

@@ -5,10 +5,12 @@ them and scaled back for it, are drawn to the level's, which makes them invertib
 squared distance of a day ``z`` is ``z' inverse(S) z`` (P. C. Mahalanobis, 1936).
 """
 
+import math
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,5 +44,18 @@ def precision(S: FloatArray) -> FloatArray:
 
 def distances(z: FloatArray, inverse: FloatArray) -> FloatArray:
     """Mahalanobis distance of each row of z, shape (n, d); a missing value counts as ordinary (0)."""
-    known = np.nan_to_num(z)
-    return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", known, inverse, known)))
+    out = np.empty(len(z))
+    _distances(z, inverse, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _distances(z: FloatArray, inverse: FloatArray, out: FloatArray) -> None:
+    d = z.shape[1]
+    for t in range(z.shape[0]):
+        total = 0.0
+        for i in range(d):
+            for j in range(d):
+                if not (np.isnan(z[t, i]) or np.isnan(z[t, j])):
+                    total += z[t, i] * inverse[i, j] * z[t, j]
+        out[t] = math.sqrt(max(total, 0.0))

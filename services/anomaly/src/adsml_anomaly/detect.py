@@ -121,7 +121,12 @@ def assess(subject: Subject, options: Options | None = None) -> Report:
         if options.false_alarms_per_month is None
         else Threshold(options.false_alarms_per_month, subject.threshold.feedback_count)
     )
-    return _Judge(subject, options, threshold, first, last).report()
+    # Most days are ordinary: where only alarms are asked for, those days alone decide whether more is worked out.
+    if options.anomalous_only:
+        looked = _Judge(subject, options, threshold, first, last, look_back=0)
+        if not looked.raises():
+            return Report((), (), threshold, looked.warnings)
+    return _Judge(subject, options, threshold, first, last, look_back=LOOK_BACK_DAYS).report()
 
 
 def _range(days: Days, options: Options) -> tuple[int, int]:
@@ -140,15 +145,22 @@ class _Judge:
     """One assessment: numbers for all days once, words for those that need them."""
 
     def __init__(
-        self, subject: Subject, options: Options, threshold: Threshold, first: int, last: int
+        self,
+        subject: Subject,
+        options: Options,
+        threshold: Threshold,
+        first: int,
+        last: int,
+        *,
+        look_back: int,
     ) -> None:
         self._subject, self._options, self._threshold = subject, options, threshold
         self._first, self._last = first, last
-        self._start = max(first - LOOK_BACK_DAYS, 0)
+        self._start = max(first - look_back, 0)
         self._model = subject.model
         self._days = Days(subject.days.first_day, subject.days.rows[: last + 1])
         self._events = tuple(sorted((*subject.changes, *options.changes), key=lambda event: event.date))
-        self._usable, self._warnings = self._choose()
+        self._usable, self.warnings = self._choose()
         T = last + 1
         barred, changed = np.zeros(T, dtype=np.bool_), np.zeros(T, dtype=np.bool_)
         for day in options.excluded_dates:
@@ -161,9 +173,6 @@ class _Judge:
         self._scores: Scores = score(
             self._model, self._days, start=self._start, barred=barred, changed=changed
         )
-        self._counts, self._exposure = counts(self._days, self._model.dynamics.unit_price)
-        self._values = metric_values(self._days.rows)
-        self._inverse = covariance.precision(self._model.moments)
         self._log_p = self._p_values()
         self._limit = math.log10(threshold.p_value)
         self._alarms = self._rules()
@@ -181,7 +190,7 @@ class _Judge:
 
     def _p_values(self) -> FloatArray:
         if not self._options.metrics:
-            return np.asarray(self._model.combined.log_p(evidence.combine(self._scores.log_p)))
+            return self._model.combined.log_p(evidence.combine(self._scores.log_p))
         # A choice of metrics has no calibration of its own: Bonferroni's bound is valid, if a little strict.
         chosen = np.concatenate([self._usable, [False, False]])
         return np.minimum(-evidence.combine(self._scores.log_p, chosen=chosen), 0.0)
@@ -206,7 +215,7 @@ class _Judge:
             for event in self._events
             if event.change_type in (ChangeType.PAUSE, ChangeType.REACTIVATE)
         }
-        for t in range(min([0, *switches]), T):
+        for t in range(min([0, *switches]), T if switches else 0):
             off = switches.get(t, off)
             if off:
                 out.add(t)
@@ -217,8 +226,15 @@ class _Judge:
             out.update(range(idle, T))
         return frozenset(out)
 
+    def raises(self) -> bool:
+        """Whether any day is past the threshold or raised a rule, excluded or not."""
+        return any(self._raised(t) for t in range(self._first, self._last + 1))
+
     def report(self) -> Report:
         """The whole answer."""
+        self._counts, self._exposure = counts(self._days, self._model.dynamics.unit_price)
+        self._values = metric_values(self._days.rows)
+        self._inverse = covariance.precision(self._model.moments)
         span = range(self._start, self._last + 1)
         raised = {t: self._raised(t) for t in span}
         reasons = {t: self._exclusion(t) if raised[t] else "" for t in span}
@@ -240,7 +256,7 @@ class _Judge:
             days=tuple(told[t] for t in wanted),
             incidents=tuple(self._incident(name, [told[t] for t in rows]) for name, rows in groups),
             threshold=self._threshold,
-            warnings=self._warnings,
+            warnings=self.warnings,
         )
 
     def _raised(self, t: int) -> bool:

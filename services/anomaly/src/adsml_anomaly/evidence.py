@@ -67,7 +67,10 @@ def components(
 
 def component_log_p(scores: FloatArray, curves: list[Survival]) -> FloatArray:
     """Log10 p of every component score, shape (T, components); NaN where the score is."""
-    return np.stack([curve.log_p(scores[:, k]) for k, curve in enumerate(curves)], axis=1)
+    out = np.empty(scores.shape)
+    for k, curve in enumerate(curves):
+        curve.log_p_into(scores[:, k], out[:, k])
+    return out
 
 
 def combine(log_p: FloatArray, *, chosen: BoolArray | None = None) -> FloatArray:

@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from adsml_common.domain.metrics import Metric
+from numba import njit
 
 from adsml_anomaly.channels import CHANNELS
 
@@ -30,14 +31,19 @@ def gated(rows: FloatArray, mean: FloatArray) -> BoolArray:
         Shape (T, channels): expected counts; for CPL the leads that the day's spend usually buys.
     """
     out = np.zeros(mean.shape, dtype=np.bool_)
-    _, impressions, clicks, leads, _ = rows.T
-    # CPL is believed on enough leads, or on spend that usually buys so many.
-    out[:, _CPL] = ~((leads >= LEADS_NEEDED) | (np.nan_to_num(mean[:, _CPL]) >= LEADS_NEEDED))
-    out[:, _CTR] = impressions < IMPRESSIONS_NEEDED
-    out[:, _CPM] = impressions < IMPRESSIONS_NEEDED
-    out[:, _CPC] = ~((clicks >= CLICKS_NEEDED) | (np.nan_to_num(mean[:, _CPC]) >= CLICKS_NEEDED))
-    out[:, _CVR] = clicks < CLICKS_NEEDED
+    _gated(rows, mean, out)
     return out
+
+
+@njit(cache=True, nogil=True)
+def _gated(rows: FloatArray, mean: FloatArray, out: BoolArray) -> None:
+    for t in range(rows.shape[0]):
+        impressions, clicks, leads = rows[t, 1], rows[t, 2], rows[t, 3]
+        # CPL is believed on enough leads, or on spend that usually buys so many; a NaN expectation is neither.
+        out[t, _CPL] = not (leads >= LEADS_NEEDED or mean[t, _CPL] >= LEADS_NEEDED)
+        out[t, _CTR] = out[t, _CPM] = impressions < IMPRESSIONS_NEEDED
+        out[t, _CPC] = not (clicks >= CLICKS_NEEDED or mean[t, _CPC] >= CLICKS_NEEDED)
+        out[t, _CVR] = clicks < CLICKS_NEEDED
 
 
 def reason(metric: Metric, rows: FloatArray) -> str:

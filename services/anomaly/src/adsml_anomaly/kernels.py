@@ -22,4 +22,6 @@ def warm() -> None:
     model = fit_entity(days, pool, ref.entity_type, what=str(ref)).model
     assess(Subject(name="warm", days=days, model=model, threshold=Threshold(1.0)), Options())
     season = points.Season(7)
-    points.alarms(points.judge(rows[:, 0], np.arange(40), season).score, season)
+    score = points.judge(rows[:, 0], np.arange(40), season).score
+    points.alarms(score, season)
+    points.calibrate(score, np.isfinite(score), season, p_value=1 / 30)

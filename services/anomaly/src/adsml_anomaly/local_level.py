@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from adsml_anomaly.channels import CHANNELS, EXPOSURE, NUMERATOR, Days
+from adsml_anomaly.channels import CHANNELS, EXPOSURE, NUMERATOR, Days, IntArray
 from adsml_anomaly.stabilise import ANSCOMBE, difference
 
 FloatArray = npt.NDArray[np.float64]
@@ -111,21 +111,50 @@ def innovations(
     y, x = counts(days, dynamics.unit_price) if counted is None else counted
     none = np.zeros(T, dtype=np.bool_)
     z, mean, stretch = (np.empty((len(CHANNELS), T)) for _ in range(3))
-    for c in range(len(CHANNELS)):
-        run(
-            y[c], x[c], days.first_day.weekday(), dynamics.weekdays[c], dynamics.phi[c], dynamics.kappa[c],
-            none if barred is None else barred, none if changed is None else changed, z[c], mean[c], stretch[c],
-        )  # fmt: skip
+    _run_all(
+        y, x, days.first_day.weekday(), dynamics.weekdays, dynamics.phi, dynamics.kappa,
+        none if barred is None else barred, none if changed is None else changed, z, mean, stretch,
+    )  # fmt: skip
     return Innovations(z.T, mean.T, stretch.T)
 
 
 def counts(days: Days, unit: float) -> tuple[FloatArray, FloatArray]:
     """Counts and exposures, shape (channels, T) each; exposure 0 where the channel is blind that day."""
-    rows = np.nan_to_num(days.rows, nan=0.0)
-    y = np.ascontiguousarray(rows[:, NUMERATOR].T)
-    y[0] /= unit if unit > 0 else 1.0
-    x = np.where(EXPOSURE[:, None] >= 0, rows[:, EXPOSURE].T, 1.0)
-    return y, x * days.delivered
+    y, x = np.empty((len(CHANNELS), len(days.rows))), np.empty((len(CHANNELS), len(days.rows)))
+    _counts(days.rows, unit if unit > 0 else 1.0, NUMERATOR, EXPOSURE, y, x)
+    return y, x
+
+
+@njit(cache=True, nogil=True)
+def _counts(
+    rows: FloatArray, unit: float, numerator: IntArray, exposure: IntArray, y: FloatArray, x: FloatArray
+) -> None:
+    for t in range(rows.shape[0]):
+        delivered = rows[t, 0] > 0.0 or rows[t, 1] > 0.0
+        for c in range(y.shape[0]):
+            count = rows[t, numerator[c]]
+            seen = rows[t, exposure[c]] if exposure[c] >= 0 else 1.0
+            y[c, t] = 0.0 if np.isnan(count) else count
+            x[c, t] = 0.0 if np.isnan(seen) or not delivered else seen
+        y[0, t] /= unit
+
+
+@njit(cache=True, nogil=True)
+def _run_all(
+    y: FloatArray,
+    x: FloatArray,
+    weekday: int,
+    profiles: FloatArray,
+    phi: FloatArray,
+    kappa: FloatArray,
+    barred: BoolArray,
+    changed: BoolArray,
+    z: FloatArray,
+    mean: FloatArray,
+    stretch: FloatArray,
+) -> None:
+    for c in range(y.shape[0]):
+        run(y[c], x[c], weekday, profiles[c], phi[c], kappa[c], barred, changed, z[c], mean[c], stretch[c])
 
 
 @njit(cache=True, nogil=True)

@@ -54,8 +54,8 @@ def assess_points(
     season = points.season_of(step, season_length)
     found = points.judge(values, position, season)
     known = np.isfinite(found.z)
-    p = points.p_values(found.score, known, learning=season.learning)
-    limits = points.limits(found.score, known, threshold.p_value, learning=season.learning)
+    calibrated = points.calibrate(found.score, known, season, p_value=threshold.p_value)
+    p, limits = calibrated.p, calibrated.limits
     flags = np.nan_to_num(p, nan=1.0) <= threshold.p_value + 1e-12
     times = [datetime.fromtimestamp(s, UTC) for s in seconds]
     ids: dict[int, str] = {}

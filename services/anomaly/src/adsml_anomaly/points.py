@@ -7,14 +7,14 @@ speeds of the level look at once - an outage against the last hours, a slow slid
 point's score is the mean of their absolute z.
 
 Once something strange has been seen, what is less strange is no news: in `alarms` a point counts only above what
-the last alarm has faded to (half in 2 seasons). P-values are conformal against all earlier points.
+the last alarm has faded to (half in 2 seasons). P-values are conformal against the points before.
 
 Sources: robust smoothing after S. Gelper, R. Fried, C. Croux, "Robust forecasting with exponential and
 Holt-Winters smoothing", J. Forecasting 2010; conformal p-values in streams after R. Laxhammar, G. Falkman,
-"Sequential conformal anomaly detection in trajectories", FUSION 2011.
+"Sequential conformal anomaly detection in trajectories", FUSION 2011; fading weights after R. F. Barber,
+E. J. Candès, A. Ramdas, R. J. Tibshirani, "Conformal prediction beyond exchangeability", Annals of Statistics 2023.
 """
 
-from bisect import bisect_left, insort
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,7 @@ from numba import njit
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 LEVEL_GAINS: Final = (0.003, 0.03, 0.3)
 DAY_GAIN: Final = 0.1
@@ -37,6 +38,15 @@ LEAST_SPREAD: Final = 0.01
 """A hundredth of the value, roughly: a smaller deviation is never strange."""
 MOST_Z: Final = 30.0
 QUIET_SEASONS: Final = 2.0
+MEMORY_SEASONS: Final = 14.0
+"""Half-life, in seasons, of a score's weight among those that a point is compared with."""
+LEAST_MEMORY: Final = 300.0
+ENOUGH: Final = 200
+TAIL_SHARE: Final = 0.02
+TAIL_PRIOR: Final = 5.0
+TAIL_EXCESS: Final = 0.2
+"""Mean excess over the edge of the tail, in edges, before any is known, and for how many that stands; of a normal
+deviation it is a seventh, of what people measure more."""
 MOST_BINS: Final = 48
 """A day's profile is kept at half-hour steps at the finest."""
 _ZOOM: Final = 20.0
@@ -97,12 +107,14 @@ def positions(seconds: npt.ArrayLike) -> tuple[IntArray, float]:
     """Number of each point on the series' own grid, and the grid's step in seconds.
 
     Gaps leave numbers out, so that a time of day stays one. The step is the median distance of the first
-    points.
+    points that are apart.
     """
     at = np.asarray(seconds, dtype=np.float64)
-    if at.size < 2:
+    apart = np.diff(at[:200])
+    apart = apart[apart > 0]
+    if apart.size == 0:
         return np.zeros(at.size, dtype=np.int64), _DAY_SECONDS
-    step = float(np.median(np.diff(at[:200])))
+    step = float(np.median(apart))
     return np.asarray(np.rint((at - at[0]) / step), dtype=np.int64), step
 
 
@@ -212,23 +224,125 @@ def _smooth(
         seen += 1
 
 
-def p_values(score: FloatArray, known: npt.NDArray[np.bool_], *, learning: int) -> FloatArray:
-    """Conformal p-value of each point against all known points before it; NaN while learning.
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Shape (n,) each; NaN while learning and where the score is not known.
 
-    ``(1 + number of earlier scores at least as large) / (1 + number of earlier scores)``.
+    Attributes
+    ----------
+    p
+        P-value of each point.
+    limits
+        The score that it would have needed for the asked p-value.
     """
-    out = np.full(score.size, np.nan)
-    earlier: list[float] = []
+
+    p: FloatArray
+    limits: FloatArray
+
+
+def calibrate(score: FloatArray, known: BoolArray, season: Season, *, p_value: float) -> Calibrated:
+    """Conformal p-value of each point against the known points before it, recent ones counting more.
+
+    ``(1 + weight of earlier scores at least as large) / (1 + weight of earlier scores)``, where a weight halves
+    in 14 seasons (at least `LEAST_MEMORY` points): scores drift, and with equal weights there were 1.4 alarms for
+    each one asked for. What the first long season scored, without a profile of the week, is dropped once
+    `ENOUGH` points came after it. Above the largest fiftieth an exponential tail of unknown scale goes on (its
+    predictive form, ``(1 + excess / sum of excesses) ** -count``): else no p-value below one over the points
+    before could be told apart, and once a month is once in 720 hours.
+    """
+    _, rank = np.unique(-score, return_inverse=True)
+    p, limits = np.full(score.size, np.nan), np.full(score.size, np.nan)
+    half_life = max(MEMORY_SEASONS * season.short, LEAST_MEMORY)
+    _calibrate(
+        score, known, rank.astype(np.int64), p_value, season.learning, season.long, 1.0 / half_life, p, limits
+    )
+    return Calibrated(p, limits)
+
+
+@njit(cache=True, nogil=True)
+def _calibrate(
+    score: FloatArray,
+    known: BoolArray,
+    rank: IntArray,
+    p_value: float,
+    learning: int,
+    long: int,
+    rate: float,
+    p: FloatArray,
+    limits: FloatArray,
+) -> None:
+    # A Fenwick tree over ranks, the strangest first: its prefix sums are weights of scores at least as large.
+    # Weights grow instead of fading, so that no sum has to be touched again.
+    tree, scored = np.zeros(score.size + 1), np.zeros(score.size + 1)
+    weight, total, forgot = np.zeros(score.size), 0.0, False
+    by_rank = np.empty(score.size)
+    for t in range(score.size):
+        by_rank[rank[t]] = score[t]
     for t in range(score.size):
         if not known[t]:
             continue
+        now = 2.0 ** (t * rate)
+        if long > 0 and not forgot and t >= long + ENOUGH:
+            forgot = True
+            for s in range(min(long, t)):
+                if weight[s] > 0.0:
+                    _add(tree, rank[s], -weight[s])
+                    _add(scored, rank[s], -weight[s] * score[s])
+                    total -= weight[s]
         if t >= learning:
-            larger = len(earlier) - bisect_left(earlier, score[t])
-            out[t] = (1 + larger) / (1 + len(earlier))
+            whole = 1.0 + total / now
+            edge_rank = _first_beyond(tree, TAIL_SHARE * whole * now)
+            edge = by_rank[edge_rank]
+            above = max(_up_to(tree, edge_rank - 1) / now, 0.0)
+            p_edge = (1.0 + max(_up_to(tree, edge_rank) / now, 0.0)) / whole
+            beyond = max(_up_to(scored, edge_rank - 1) / now - edge * above, 0.0)
+            excess, count = beyond + TAIL_PRIOR * TAIL_EXCESS * edge, above + TAIL_PRIOR
+            if score[t] > edge:
+                p[t] = p_edge * (1.0 + (score[t] - edge) / excess) ** -count if excess > 0.0 else 0.0
+            else:
+                p[t] = (1.0 + max(_up_to(tree, rank[t]) / now, 0.0)) / whole
+            if p_value < p_edge:
+                limits[t] = edge + excess * ((p_edge / p_value) ** (1.0 / count) - 1.0)
+            else:
+                limits[t] = by_rank[_first_beyond(tree, (p_value * whole - 1.0 + 1e-9) * now)]
         # What the first season scores is noise of the start.
         if t >= learning // 2:
-            insort(earlier, float(score[t]))
-    return out
+            weight[t] = now
+            _add(tree, rank[t], now)
+            _add(scored, rank[t], now * score[t])
+            total += now
+
+
+@njit(cache=True, nogil=True)
+def _add(tree: FloatArray, rank: int, weight: float) -> None:
+    i = rank + 1
+    while i < tree.size:
+        tree[i] += weight
+        i += i & -i
+
+
+@njit(cache=True, nogil=True)
+def _up_to(tree: FloatArray, rank: int) -> float:
+    total, i = 0.0, rank + 1
+    while i > 0:
+        total += tree[i]
+        i -= i & -i
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _first_beyond(tree: FloatArray, target: float) -> int:
+    """First rank whose prefix sum is above the target; the last rank where none is."""
+    step = 1
+    while 2 * step < tree.size:
+        step *= 2
+    at = 0
+    while step > 0:
+        if at + step < tree.size and tree[at + step] <= target:
+            at += step
+            target -= tree[at]
+        step //= 2
+    return min(at, tree.size - 2)
 
 
 def alarms(score: FloatArray, season: Season) -> FloatArray:
@@ -244,20 +358,4 @@ def _news(score: FloatArray, keep: float) -> FloatArray:
         bar *= keep
         if score[t] > bar:
             out[t] = bar = score[t]
-    return out
-
-
-def limits(score: FloatArray, known: npt.NDArray[np.bool_], p_value: float, *, learning: int) -> FloatArray:
-    """The score that a point would need for this p-value; NaN while learning, infinite where none would do."""
-    out = np.full(score.size, np.nan)
-    earlier: list[float] = []
-    for t in range(score.size):
-        if not known[t]:
-            continue
-        if t >= learning:
-            # (1 + larger) / (1 + n) <= p allows so many larger ones.
-            allowed = int(np.floor(p_value * (1 + len(earlier)) + 1e-9)) - 1
-            out[t] = np.inf if allowed < 0 else earlier[len(earlier) - 1 - allowed]
-        if t >= learning // 2:
-            insort(earlier, float(score[t]))
     return out

@@ -5,19 +5,19 @@ next to nothing to the false alarms.
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from adsml_common.domain.metrics import Metric
+from numba import njit
 
-from adsml_anomaly.channels import CHANNELS, Days, metric_values
+from adsml_anomaly.channels import CHANNELS, Days
 from adsml_anomaly.model import Scores
 from adsml_anomaly.report import Rule, RuleAlarm, Severity
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 ACTIVE_DAYS: Final = 6
 """Of the 7 days before, days with delivery that make an entity active."""
@@ -42,21 +42,10 @@ _SPEND, _IMPRESSIONS, _CLICKS, _CPL, _CTR, _CVR = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A series with what its rules look at."""
-
-    rows: FloatArray
-    delivered: npt.NDArray[np.bool_]
-    values: FloatArray
-    z: FloatArray
-    mean: FloatArray
-    gated: npt.NDArray[np.bool_]
-    phi: FloatArray
-    unit_price: float
-
-
-Found = Iterator[tuple[int, RuleAlarm]]
+_ORDER: Final = (
+    Rule.ZERO_SPEND, Rule.DELIVERY_COLLAPSE, Rule.SPEND_SPIKE, Rule.CPL_SPIKE, Rule.CTR_DROP, Rule.LEADS_STOPPED,
+)  # fmt: skip
+_ZERO, _FALL, _SPIKE, _COST, _DROP, _STOPPED = range(len(_ORDER))
 
 
 def rule_alarms(
@@ -78,101 +67,117 @@ def rule_alarms(
         Rows on which the entity is known to have been switched off: there, no spend is no alarm.
     """
     found = scores.innovations
-    seen = _Seen(
-        days.rows,
-        days.delivered,
-        metric_values(days.rows),
-        found.z,
-        found.mean,
-        scores.gated,
-        phi,
-        unit_price,
-    )
+    usual = np.zeros((len(days.rows), len(_ORDER)))
+    _fire(days.rows, found.z, found.mean, scores.gated, float(phi[_CVR]), unit_price, start, usual)
     out: dict[int, tuple[RuleAlarm, ...]] = {}
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for rule in (_zero_spend, _collapse, _spend_spike, _cpl_spike, _ctr_drop, _leads_stopped):
-            for t, alarm in rule(seen, start):
-                if alarm.rule is not Rule.ZERO_SPEND or t not in paused:
-                    out[t] = (*out.get(t, ()), alarm)
+    for t, k in zip(*np.nonzero(usual[start:]), strict=True):
+        row = int(t) + start
+        if _ORDER[k] is not Rule.ZERO_SPEND or row not in paused:
+            alarm = _told(_ORDER[k], days.rows[row], float(usual[row, k]))
+            out[row] = (*out.get(row, ()), alarm)
     return out
 
 
-def _from(mask: npt.NDArray[np.bool_], start: int) -> list[int]:
-    return [int(t) + start for t in np.flatnonzero(mask[start:])]
+@njit(cache=True, nogil=True)
+def _fire(  # one branch a rule
+    rows: FloatArray,
+    z: FloatArray,
+    mean: FloatArray,
+    gated: BoolArray,
+    phi_conversion: float,
+    unit_price: float,
+    start: int,
+    usual: FloatArray,
+) -> None:
+    """Per rule in `_ORDER`: what was to be expected where it fires, above 0; else 0 as it was."""
+    for t in range(start, rows.shape[0]):
+        spend, impressions, clicks, leads = rows[t, 0], rows[t, 1], rows[t, 2], rows[t, 3]
+        if spend <= 0.0:
+            usual[t, _ZERO] = _usual_spend(rows, t)
+        expected = mean[t, _IMPRESSIONS]
+        if (
+            spend > 0.0
+            and expected >= LEAST_IMPRESSIONS
+            and impressions <= COLLAPSE_SHARE * expected
+            and z[t, _IMPRESSIONS] <= -_COLLAPSE_Z
+        ):
+            usual[t, _FALL] = expected
+        expected = mean[t, _SPEND] * unit_price
+        if expected > 0.0 and spend >= SPIKE_FACTOR * expected and z[t, _SPEND] >= _FAR_Z:
+            usual[t, _SPIKE] = expected
+        # Of a cost, the count's innovation is what falls.
+        if leads > 0.0 and not gated[t, _CPL] and z[t, _CPL] <= -_CLEAR_Z and mean[t, _CPL] > 0.0:
+            expected = spend / mean[t, _CPL]
+            if spend / leads >= CPL_FACTOR * expected:
+                usual[t, _COST] = expected
+        if impressions > 0.0 and not gated[t, _CTR] and z[t, _CTR] <= -_CLEAR_Z:
+            expected = 100.0 * mean[t, _CTR] / impressions
+            if 100.0 * clicks / impressions <= CTR_FACTOR * expected:
+                usual[t, _DROP] = expected
+        delivered = spend > 0.0 or impressions > 0.0
+        if delivered and leads == 0.0 and clicks >= _CLICKS_SHARE * mean[t, _CLICKS]:
+            usual[t, _STOPPED] = _missing_leads(t, rows, mean, phi_conversion)
 
 
-def _zero_spend(seen: _Seen, start: int) -> Found:
-    for t in _from(seen.rows[:, 0] <= 0.0, start):
-        before = slice(max(t - 7, 0), t)
-        usual = seen.rows[before][seen.delivered[before]]
-        if len(usual) < ACTIVE_DAYS or np.median(usual[:, 1]) < LEAST_IMPRESSIONS:
-            continue
-        text = f"no spend; usual is {np.median(usual[:, 0]):.2f} a day"
-        yield t, RuleAlarm(Rule.ZERO_SPEND, Metric.SPEND, Severity.CRITICAL, text)
+@njit(cache=True, nogil=True)
+def _usual_spend(rows: FloatArray, t: int) -> float:
+    """Median spend of the active days in the week before; 0 where the entity was hardly active."""
+    first, n = max(t - 7, 0), 0
+    spend, impressions = np.empty(7), np.empty(7)
+    for s in range(first, t):
+        if rows[s, 0] > 0.0 or rows[s, 1] > 0.0:
+            spend[n], impressions[n] = rows[s, 0], rows[s, 1]
+            n += 1
+    if n < ACTIVE_DAYS or np.median(impressions[:n]) < LEAST_IMPRESSIONS:
+        return 0.0
+    return float(np.median(spend[:n]))
 
 
-def _collapse(seen: _Seen, start: int) -> Found:
-    expected = seen.mean[:, _IMPRESSIONS]
-    mask = (
-        (seen.rows[:, 0] > 0)
-        & (seen.rows[:, 1] <= COLLAPSE_SHARE * expected)
-        & (expected >= LEAST_IMPRESSIONS)
-        & (seen.z[:, _IMPRESSIONS] <= -_COLLAPSE_Z)
-    )
-    for t in _from(mask, start):
-        text = f"{seen.rows[t, 1]:,.0f} impressions, expected about {expected[t]:,.0f}"
-        yield t, RuleAlarm(Rule.DELIVERY_COLLAPSE, Metric.IMPRESSIONS, Severity.CRITICAL, text)
-
-
-def _spend_spike(seen: _Seen, start: int) -> Found:
-    expected = seen.mean[:, _SPEND] * seen.unit_price
-    mask = (seen.rows[:, 0] >= SPIKE_FACTOR * expected) & (seen.z[:, _SPEND] >= _FAR_Z)
-    for t in _from(mask, start):
-        times = seen.rows[t, 0] / expected[t]
-        bad = Severity.CRITICAL if times >= RUNAWAY_FACTOR else Severity.HIGH
-        text = f"spend {seen.rows[t, 0]:,.2f}, {times:.1f} times the expected {expected[t]:,.2f}"
-        yield t, RuleAlarm(Rule.SPEND_SPIKE, Metric.SPEND, bad, text)
-
-
-def _cpl_spike(seen: _Seen, start: int) -> Found:
-    cpl, expected = seen.values[:, _CPL], seen.rows[:, 0] / seen.mean[:, _CPL]
-    mask = (cpl >= CPL_FACTOR * expected) & (seen.z[:, _CPL] <= -_CLEAR_Z) & ~seen.gated[:, _CPL]
-    for t in _from(mask, start):
-        text = f"CPL {cpl[t]:,.2f} on {seen.rows[t, 3]:g} leads, expected {expected[t]:,.2f}"
-        yield t, RuleAlarm(Rule.CPL_SPIKE, Metric.CPL, Severity.HIGH, text)
-
-
-def _ctr_drop(seen: _Seen, start: int) -> Found:
-    ctr, expected = seen.values[:, _CTR], 100.0 * seen.mean[:, _CTR] / seen.rows[:, 1]
-    mask = (ctr <= CTR_FACTOR * expected) & (seen.z[:, _CTR] <= -_CLEAR_Z) & ~seen.gated[:, _CTR]
-    for t in _from(mask, start):
-        text = f"CTR {ctr[t]:.2f}% on {seen.rows[t, 1]:,.0f} impressions, expected {expected[t]:.2f}%"
-        yield t, RuleAlarm(Rule.CTR_DROP, Metric.CTR, Severity.MEDIUM, text)
-
-
-def _leads_stopped(seen: _Seen, start: int) -> Found:
-    going_on = seen.rows[:, 2] >= _CLICKS_SHARE * seen.mean[:, _CLICKS]
-    for t in _from(seen.delivered & (seen.rows[:, 3] == 0) & going_on, start):
-        missing = _missing_leads(t, seen)
-        if missing > 0:
-            text = f"no leads on {seen.rows[t, 2]:,.0f} clicks, about {missing:.0f} expected: is tracking broken?"
-            yield t, RuleAlarm(Rule.LEADS_STOPPED, Metric.LEADS, Severity.CRITICAL, text)
-
-
-def _missing_leads(t: int, seen: _Seen) -> float:
+@njit(cache=True, nogil=True)
+def _missing_leads(t: int, rows: FloatArray, mean: FloatArray, phi: float) -> float:
     """Leads that a run of lead-less days should have had, if that is past chance; else 0.
 
     The chance of none is that of an uneven count, ``(1 + phi expected) ** (-1 / phi)``.
     """
-    rows, first = seen.rows, t
+    first = t
     while (
-        first > 0 and t - first < _LONGEST_RUN - 1 and seen.delivered[first - 1] and rows[first - 1, 3] == 0
+        first > 0
+        and t - first < _LONGEST_RUN - 1
+        and (rows[first - 1, 0] > 0.0 or rows[first - 1, 1] > 0.0)
+        and rows[first - 1, 3] == 0.0
     ):
         first -= 1
-    usual, phi = seen.mean[first, _CVR], float(seen.phi[_CVR])
-    if not np.isfinite(usual) or rows[first, 2] <= 0:
+    usual = mean[first, _CVR]
+    if not np.isfinite(usual) or rows[first, 2] <= 0.0:
         return 0.0
     # The rate as it was believed before the run began, on all clicks since.
     expected = float(usual / rows[first, 2] * rows[first : t + 1, 2].sum())
     log_chance = -math.log1p(phi * expected) / phi
     return expected if log_chance <= _LOG_CHANCE else 0.0
+
+
+def _told(rule: Rule, row: FloatArray, usual: float) -> RuleAlarm:
+    """An alarm in words; `usual` as `_fire` gives it."""
+    spend, impressions, clicks, leads = (float(value) for value in row[:4])
+    match rule:
+        case Rule.ZERO_SPEND:
+            text = f"no spend; usual is {usual:,.2f} a day"
+            return RuleAlarm(rule, Metric.SPEND, Severity.CRITICAL, text)
+        case Rule.DELIVERY_COLLAPSE:
+            text = f"{impressions:,.0f} impressions, expected about {usual:,.0f}"
+            return RuleAlarm(rule, Metric.IMPRESSIONS, Severity.CRITICAL, text)
+        case Rule.SPEND_SPIKE:
+            times = spend / usual
+            bad = Severity.CRITICAL if times >= RUNAWAY_FACTOR else Severity.HIGH
+            text = f"spend {spend:,.2f}, {times:.1f} times the expected {usual:,.2f}"
+            return RuleAlarm(rule, Metric.SPEND, bad, text)
+        case Rule.CPL_SPIKE:
+            text = f"CPL {spend / leads:,.2f} on {leads:g} leads, expected {usual:,.2f}"
+            return RuleAlarm(rule, Metric.CPL, Severity.HIGH, text)
+        case Rule.CTR_DROP:
+            ctr = 100.0 * clicks / impressions
+            text = f"CTR {ctr:.2f}% on {impressions:,.0f} impressions, expected {usual:.2f}%"
+            return RuleAlarm(rule, Metric.CTR, Severity.MEDIUM, text)
+        case Rule.LEADS_STOPPED:
+            text = f"no leads on {clicks:,.0f} clicks, about {usual:.0f} expected: is tracking broken?"
+            return RuleAlarm(rule, Metric.LEADS, Severity.CRITICAL, text)

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from adsml.anomaly.v1 import anomaly_service_pb2_grpc as anomaly_grpc
@@ -14,6 +15,7 @@ from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving import registry_servicer
 from adsml_common.serving.registry_servicer import ModelRegistryServicer
 from adsml_common.serving.server import ServerBuilder
+from adsml_common.serving.training_wiring import add_training
 from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
 
@@ -24,6 +26,7 @@ from adsml_anomaly.model import SeriesModel
 from adsml_anomaly.naming import FAMILY
 from adsml_anomaly.servicer import AnomalyServicer
 from adsml_anomaly.settings import AnomalySettings
+from adsml_anomaly.training import JOB
 
 SERVICE: Final = "adsml.anomaly.v1.AnomalyService"
 
@@ -56,8 +59,8 @@ class Opened:
         """Compile, check the schema, load the active models and start to poll for new ones."""
         kernels.warm()
         self.database.require_schema()
-        for version in self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/"):
-            self.models.get(version.name)
+        active = self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/")
+        self.models.prefetch(islice((one.name for one in active), self.models.capacity))
         self.models.start()
 
 
@@ -94,8 +97,9 @@ def build(settings: AnomalySettings) -> ServerBuilder:
         ModelRegistryServicer(opened.registry, families=(FAMILY,)),
         registry_servicer.SERVICE,
     )
+    add_training(builder, opened.database, jobs=(JOB,))
     builder.on_ready(opened.warm).on_drain(opened.close).readiness("database", opened.database.ping)
-    builder.models(lambda: [one.version for one in opened.models.in_memory()])
+    builder.models(lambda: [one.version for one in opened.models.in_memory()], opened.models.stats)
     return builder
 
 

@@ -17,6 +17,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 from scipy import stats
 
 FloatArray = npt.NDArray[np.float64]
@@ -50,16 +51,38 @@ class Survival:
         Between grid points, and beyond the last by the slope of the last decade, log p is linear in the score.
         """
         s = np.asarray(score, dtype=np.float64)
-        inside = np.interp(s, self.scores, LOG_P)
-        slope = -1.0 / max(self.scores[-1] - self.scores[-9], 1e-9)
-        beyond = LOG_P[-1] + slope * (s - self.scores[-1])
-        return np.asarray(np.maximum(np.where(s > self.scores[-1], beyond, inside), LEAST_LOG_P))
+        out = np.empty(s.size)
+        self.log_p_into(s.ravel(), out)
+        return out.reshape(s.shape)
+
+    def log_p_into(self, score: FloatArray, out: FloatArray) -> None:
+        """As `log_p`, for one dimension and into an array that is there already."""
+        _log_p(score, self.scores, LOG_P, out)
 
     def score(self, log_p: float) -> float:
         """The score at which log10 p is reached; inverse of `log_p`."""
         if log_p < LOG_P[-1]:
             return float(self.scores[-1] + (LOG_P[-1] - log_p) * (self.scores[-1] - self.scores[-9]))
         return float(np.interp(-log_p, -LOG_P, self.scores))
+
+
+@njit(cache=True, nogil=True)
+def _log_p(score: FloatArray, grid: FloatArray, log_p: FloatArray, out: FloatArray) -> None:
+    n = grid.size
+    slope = -1.0 / max(grid[n - 1] - grid[n - 9], 1e-9)
+    for i in range(score.size):
+        s = score[i]
+        if np.isnan(s):
+            out[i] = np.nan
+        elif s <= grid[0]:
+            out[i] = log_p[0]
+        elif s >= grid[n - 1]:
+            out[i] = max(log_p[n - 1] + slope * (s - grid[n - 1]), LEAST_LOG_P)
+        else:
+            k = np.searchsorted(grid, s, side="right") - 1
+            step = grid[k + 1] - grid[k]
+            share = (s - grid[k]) / step if step > 0.0 else 0.0
+            out[i] = log_p[k] + share * (log_p[k + 1] - log_p[k])
 
 
 def learn(own: npt.ArrayLike, parent: Survival, *, parent_days: float) -> Survival:

@@ -1,7 +1,9 @@
 """Accounts' recent days from the store, kept in memory until a row of them changes."""
 
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -13,35 +15,57 @@ from adsml_common.store.metrics import MetricStore
 
 from adsml_classifier.features import LOOKBACK_DAYS
 from adsml_classifier.panel import Panel
+from adsml_classifier.rule import RuleSettings
+from adsml_classifier.standing import Standing
 
 RECENT_DAYS: Final = 2 * LOOKBACK_DAYS
 """Kept in memory up to the last stored day; an as-of day before that costs a query of its own."""
 
+_DAYS_KEPT: Final = 4
 
-@dataclass(frozen=True, slots=True)
+
 class AccountDays:
-    """An account's days and its entities.
+    """An account's days and its entities; threads share it.
 
-    Attributes
+    Parameters
     ----------
     panel
         The days.
     known
         Level and id of every entity of the account, with rows in those days or without.
+    last
+        The account's last stored day.
     """
 
-    panel: Panel
-    known: frozenset[tuple[str, str]]
+    def __init__(self, panel: Panel, known: frozenset[tuple[str, str]], last: date) -> None:
+        self.panel = panel
+        self.known = known
+        self.last = last
+        self._lock = threading.Lock()
+        self._standings: OrderedDict[tuple[date, RuleSettings], Standing] = OrderedDict()
+
+    def standing(self, as_of: date, settings: RuleSettings) -> Standing:
+        """Where the entities stand as of a day of the panel; kept for the days last asked about."""
+        with self._lock:
+            found = self._standings.get((as_of, settings))
+            if found is None:
+                found = self._standings[as_of, settings] = Standing.of(self.panel, as_of, settings)
+                while len(self._standings) > _DAYS_KEPT:
+                    self._standings.popitem(last=False)
+            else:
+                self._standings.move_to_end((as_of, settings))
+        return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Kept:
     version: str
     days: AccountDays
+    checked_at: float
 
 
 class AccountData:
-    """Gives an account's days; threads share it.
+    """Gives accounts' days; threads share it.
 
     Parameters
     ----------
@@ -49,14 +73,30 @@ class AccountData:
         Where they are stored.
     capacity
         Accounts kept in memory; the one unused for longest makes room.
+    max_age_seconds
+        The store is asked whether a row has changed at most this often for each account, so that under load not
+        every call costs a query: an import is seen that much later.
+    clock
+        Seconds, rising steadily.
     """
 
-    def __init__(self, database: Database, *, capacity: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        capacity: int,
+        max_age_seconds: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._metrics = MetricStore(database)
         self._entities = EntityStore(database)
         self._capacity = capacity
+        self._max_age = max_age_seconds
+        self._clock = clock
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        # One thread reads an account, the others wait for it: many callers of a cold account are one query.
+        self._reading: dict[int, threading.Lock] = {}
 
     def last_date(self, config_id: int) -> date:
         """The last stored day of an account.
@@ -65,11 +105,10 @@ class AccountData:
         ------
         NotFound
             It has none.
+        Unavailable
+            The database does not answer.
         """
-        last = self._metrics.last_date(config_id)
-        if last is None:
-            raise NotFound(f"account {config_id} has no daily rows")
-        return last
+        return self.recent(config_id).last
 
     def days(self, config_id: int, *, as_of: date) -> AccountDays:
         """The account's days up to `as_of`, all that features look at; it may hold later days too.
@@ -81,30 +120,70 @@ class AccountData:
         Unavailable
             The database does not answer.
         """
-        last = self.last_date(config_id)
-        start = last - timedelta(days=RECENT_DAYS - 1)
-        if not start + timedelta(days=LOOKBACK_DAYS - 1) <= as_of <= last:
-            return self._read(config_id, as_of - timedelta(days=LOOKBACK_DAYS - 1), as_of)
+        recent = self.recent(config_id)
+        first = recent.panel.day(0) + timedelta(days=LOOKBACK_DAYS - 1)
+        if first <= as_of <= recent.last:
+            return recent
+        return self._read(config_id, as_of - timedelta(days=LOOKBACK_DAYS - 1), as_of, recent.last)
+
+    def recent(self, config_id: int) -> AccountDays:
+        """The account's days up to its last stored one.
+
+        Raises
+        ------
+        NotFound
+            It has none.
+        Unavailable
+            The database does not answer.
+        """
+        kept = self._fresh(config_id)
+        if kept is not None:
+            return kept
+        with self._lock:
+            reading = self._reading.setdefault(config_id, threading.Lock())
+        try:
+            with reading:
+                return self._fresh(config_id) or self._renewed(config_id)
+        finally:
+            with self._lock:
+                # Whoever waits for it holds it; whoever comes later makes a new one.
+                self._reading.pop(config_id, None)
+
+    def _fresh(self, config_id: int) -> AccountDays | None:
+        with self._lock:
+            kept = self._kept.get(config_id)
+            if kept is None or self._clock() - kept.checked_at >= self._max_age:
+                return None
+            self._kept.move_to_end(config_id)
+            return kept.days
+
+    def _renewed(self, config_id: int) -> AccountDays:
+        now = self._clock()
         version = self._metrics.data_version(config_id)
         with self._lock:
             kept = self._kept.get(config_id)
             if kept is not None and kept.version == version:
+                kept.checked_at = now
                 self._kept.move_to_end(config_id)
                 return kept.days
-        days = self._read(config_id, start, last)
-        # Running totals are made here, once, not by the first call that needs them.
-        _ = days.panel.running
+        last = self._metrics.last_date(config_id)
+        if last is None:
+            with self._lock:
+                self._kept.pop(config_id, None)
+            raise NotFound(f"account {config_id} has no daily rows")
+        days = self._read(config_id, last - timedelta(days=RECENT_DAYS - 1), last, last)
         with self._lock:
-            self._kept[config_id] = _Kept(version, days)
+            self._kept[config_id] = _Kept(version, days, now)
             self._kept.move_to_end(config_id)
             while len(self._kept) > self._capacity:
                 self._kept.popitem(last=False)
         return days
 
-    def _read(self, config_id: int, start: date, end: date) -> AccountDays:
+    def _read(self, config_id: int, start: date, end: date, last: date) -> AccountDays:
         frame = self._metrics.daily(config_id, start=start, end=end)
         if frame.empty:
             raise NotFound(f"account {config_id} has no daily rows from {start} to {end}")
         entities = self._entities.frame(config_id)
         panel = Panel.of(frame, entities=entities, start=start, end=end)
-        return AccountDays(panel, frozenset(zip(entities["entity_type"], entities["entity_id"], strict=True)))
+        known = frozenset(zip(entities["entity_type"], entities["entity_id"], strict=True))
+        return AccountDays(panel, known, last)

@@ -2,18 +2,34 @@
 
 from collections import Counter, defaultdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from adsml_common.cli.family import Family
 from adsml_common.cli.output import JsonOption, console, print_json, table
-from adsml_common.cli.training import ConfigOption, RequestOption, ShardCountOption, ShardIndexOption
+from adsml_common.cli.training import (
+    ConfigOption,
+    ItemSecondsOption,
+    RequestOption,
+    ShardCountOption,
+    ShardIndexOption,
+    WorkersOption,
+)
 from adsml_common.domain.entities import EntityType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
+    from adsml_common.report.content import Section
+    from adsml_common.report.context import ReportContext
+    from adsml_common.training.attempt import TrainOne
+    from adsml_common.training.workshop import Workshop
+
+    from adsml_classifier.candidate import Recipe
 
 
 _SHOWN = 10
@@ -44,20 +60,22 @@ def train_classifiers(
     request_id: RequestOption = None,
     shard_index: ShardIndexOption = 0,
     shard_count: ShardCountOption = 1,
+    workers: WorkersOption = None,
+    item_seconds: ItemSecondsOption = 1800.0,
     json_output: JsonOption = False,
 ) -> None:
     """Train and register the classifiers of one account or all.
 
     Example: adsml train classifiers --config-id 1
     """
-    from adsml_common.cli.training import train  # noqa: PLC0415
+    from adsml_common.cli.training import Job, train  # noqa: PLC0415
 
     from adsml_classifier.candidate import Recipe  # noqa: PLC0415
     from adsml_classifier.labels import LabelMode  # noqa: PLC0415
     from adsml_classifier.learning import FitSettings  # noqa: PLC0415
     from adsml_classifier.naming import JOB  # noqa: PLC0415
     from adsml_classifier.snapshots import SnapshotSettings  # noqa: PLC0415
-    from adsml_classifier.training import AccountTrainer, items_of  # noqa: PLC0415
+    from adsml_classifier.training import items_of  # noqa: PLC0415
 
     mode = LabelMode.SAME_WINDOW if same_window else LabelMode.OUTCOME
     recipe = Recipe(
@@ -65,17 +83,31 @@ def train_classifiers(
         fit=FitSettings(min_samples=min_samples),
     )
     train(
-        JOB,
-        lambda shop: (
-            items_of(shop.config_ids),
-            AccountTrainer(shop.database, shop.registry, run_id=shop.run_id, recipe=recipe),
+        Job(
+            JOB,
+            lambda _, accounts: items_of(accounts),
+            partial(_trainer, recipe=recipe),
+            preload=("adsml_classifier.training",),
+            options={
+                "same_window": same_window,
+                "attribution_lag_days": attribution_lag_days,
+                "min_samples": min_samples,
+            },
         ),
         config_id=config_id,
         request_id=request_id,
         shard_index=shard_index,
         shard_count=shard_count,
+        workers=workers,
+        item_seconds=item_seconds,
         json_output=json_output,
     )
+
+
+def _trainer(shop: "Workshop", recipe: "Recipe") -> "TrainOne":
+    from adsml_classifier.training import AccountTrainer  # noqa: PLC0415
+
+    return AccountTrainer(shop.database, shop.registry, run_id=shop.run_id, recipe=recipe)
 
 
 def classify(
@@ -197,6 +229,12 @@ def _check_model(version: "ModelVersion", bundle: "Bundle") -> object:
     return parse(version, bundle)
 
 
+def _report(context: "ReportContext") -> "Iterable[Section]":
+    from adsml_classifier.reporting import sections  # noqa: PLC0415
+
+    return sections(context)
+
+
 family = Family(
     name="classifier",
     serve=_serve,
@@ -204,4 +242,5 @@ family = Family(
     evaluate={"classifier": evaluate},
     commands={"classify": classify},
     check_model=_check_model,
+    report=_report,
 )

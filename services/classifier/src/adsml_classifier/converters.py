@@ -1,8 +1,9 @@
 """Between the classifier's contract and its domain."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
-from typing import Final
+from datetime import date, timedelta
+from typing import Any, Final
 
 import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
@@ -10,6 +11,7 @@ from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2
 from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import divide
+from adsml_common.domain.tiers import Tier
 from adsml_common.registry.models import ModelVersion
 from adsml_common.serving.convert import (
     ENTITY_TYPE,
@@ -17,19 +19,25 @@ from adsml_common.serving.convert import (
     day_message,
     degradation_message,
     entity_ref,
-    entity_ref_message,
     model_ref_message,
     optional_day,
 )
+from google.type import date_pb2
 
-from adsml_classifier.answering import Answer, WeekMetrics
+from adsml_classifier import rule
+from adsml_classifier.answering import Answer
 from adsml_classifier.explanation import Contribution
 from adsml_classifier.rule import TIERS
+from adsml_classifier.standing import WeekMetrics
 
 RULE_NAME: Final = "cpl_rule"
 """`AnsweredBy.method` when the rule answered."""
 
 DEFAULT_CONTRIBUTIONS: Final = 5
+
+
+TIER_NUMBERS: Final[dict[Tier, Any]] = {tier: TIER.to_wire(tier) for tier in TIERS}
+"""The contract's number of each tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,59 +84,71 @@ def echo(subject: entity_pb2.Subject) -> entity_pb2.EntityRef:
     )
 
 
-def ref_message(ref: EntityRef) -> entity_pb2.EntityRef:
-    """The contract's key of an entity."""
-    return entity_ref_message(ref)
-
-
-def answered_by(
-    version: ModelVersion | None, *, transferred: bool = False, reason: str = ""
-) -> answer_pb2.AnsweredBy:
-    """What answered: a model's version, or the rule."""
-    if version is None:
-        return answer_pb2.AnsweredBy(source=answer_pb2.ANSWER_SOURCE_RULES, method=RULE_NAME, reason=reason)
-    source = answer_pb2.ANSWER_SOURCE_TRANSFER if transferred else answer_pb2.ANSWER_SOURCE_MODEL
-    return answer_pb2.AnsweredBy(
-        source=source,
-        model=model_ref_message(version.name, version=version.version, trained=version.created_at),
-        method="level_transfer" if transferred else "",
-        reason=reason,
-    )
-
-
-def classification(
-    answer: Answer,
-    by: answer_pb2.AnsweredBy,
-    degradations: tuple[Degradation, ...] = (),
-    *,
-    confidence_factor: float = 1.0,
-) -> pb.Classification:
-    """One answer in the contract's words.
+class Teller:
+    """Puts answers of one call, model and day into the contract's words. What they share is converted once.
 
     Parameters
     ----------
-    answer, by, degradations
-        The answer, what gave it, and what it had to do without.
+    as_of
+        The day.
+    version
+        The model's; None where the rule answers.
+    why
+        Why the rule answers.
+    degradations
+        What the answers have to do without.
+    transferred
+        Whether the model was carried over.
     confidence_factor
-        Discount of a transferred answer.
+        Discount of transferred answers.
     """
-    out = pb.Classification(
-        tier=TIER.to_wire(answer.tier),  # type: ignore[arg-type]  # an enum's number
-        metrics=_metrics(answer.week),
-        as_of_date=day_message(answer.as_of),
-        answered_by=by,
-        probabilities=[
-            pb.TierProbability(tier=TIER.to_wire(tier), probability=probability)  # type: ignore[arg-type]
-            for tier, probability in zip(TIERS, answer.probabilities, strict=False)
-        ],
-        contributions=[_contribution(one) for one in answer.contributions],
-        degradations=[degradation_message(one) for one in degradations],
+
+    def __init__(
+        self,
+        as_of: date,
+        *,
+        version: ModelVersion | None,
+        why: str = "",
+        degradations: tuple[Degradation, ...] = (),
+        transferred: bool = False,
+        confidence_factor: float = 1.0,
+    ) -> None:
+        self._as_of = day_message(as_of)
+        self._first = day_message(as_of - timedelta(days=rule.DAYS - 1))
+        self._why = why
+        self._by = None if version is None else by_model(version, transferred=transferred)
+        self._degradations = [degradation_message(one) for one in degradations]
+        self._factor = confidence_factor
+
+    def __call__(self, answer: Answer) -> pb.Classification:
+        """One answer."""
+        out = pb.Classification(
+            tier=TIER_NUMBERS[answer.tier],
+            metrics=metrics(answer.week, self._first, self._as_of),
+            as_of_date=self._as_of,
+            answered_by=self._by or _by_rule(rule_reason(answer.week, self._why)),
+            probabilities=map(_probability, _RANKED, answer.probabilities),
+            contributions=map(_contribution, answer.contributions),
+            degradations=self._degradations,
+        )
+        if answer.confidence is not None:
+            out.confidence = answer.confidence * self._factor
+        if answer.rule_tier is not None:
+            out.rule_tier = TIER_NUMBERS[answer.rule_tier]
+        return out
+
+
+def by_model(version: ModelVersion, *, transferred: bool) -> answer_pb2.AnsweredBy:
+    """That a model's version answered."""
+    return answer_pb2.AnsweredBy(
+        source=answer_pb2.ANSWER_SOURCE_TRANSFER if transferred else answer_pb2.ANSWER_SOURCE_MODEL,
+        model=model_ref_message(version.name, version=version.version, trained=version.created_at),
+        method="level_transfer" if transferred else "",
     )
-    if answer.confidence is not None:
-        out.confidence = answer.confidence * confidence_factor
-    if answer.rule_tier is not None:
-        out.rule_tier = TIER.to_wire(answer.rule_tier)  # type: ignore[assignment]  # an enum's number
-    return out
+
+
+def _by_rule(reason: str) -> answer_pb2.AnsweredBy:
+    return answer_pb2.AnsweredBy(source=answer_pb2.ANSWER_SOURCE_RULES, method=RULE_NAME, reason=reason)
 
 
 def rule_reason(week: WeekMetrics, why: str) -> str:
@@ -140,6 +160,18 @@ def rule_reason(week: WeekMetrics, why: str) -> str:
         f"{why}; by the rule: {own} on spend {week.spend:.2f} against {account} in the last 7 days, leads on "
         f"{week.days_with_leads} of them"
     )
+
+
+_RANKED: Final = tuple(TIER_NUMBERS[tier] for tier in TIERS)
+
+
+def _probability(tier: Any, probability: float) -> pb.TierProbability:
+    return pb.TierProbability(tier=tier, probability=probability)
+
+
+def contributions(told: Iterable[Contribution]) -> pb.Classification:
+    """A classification that holds contributions and nothing else."""
+    return pb.Classification(contributions=map(_contribution, told))
 
 
 def _contribution(one: Contribution) -> pb.FeatureContribution:
@@ -160,22 +192,24 @@ _RATIOS: Final = (
 )
 
 
-def _metrics(week: WeekMetrics) -> metrics_pb2.MetricsSnapshot:
-    out = metrics_pb2.MetricsSnapshot(
-        first_date=day_message(week.first),
-        last_date=day_message(week.last),
+def metrics(week: WeekMetrics, first: date_pb2.Date, last: date_pb2.Date) -> metrics_pb2.MetricsSnapshot:
+    """The contract's word of a week, given its first and last day."""
+    # Plain arithmetic: an array of one number costs more than the rest of this function.
+    ratios = {
+        name: scale * getattr(week, numerator) / bottom
+        for name, numerator, denominator, scale in _RATIOS
+        if (bottom := getattr(week, denominator)) > 0
+    }
+    if week.reach == week.reach:
+        ratios["reach"] = round(week.reach)
+    return metrics_pb2.MetricsSnapshot(
+        first_date=first,
+        last_date=last,
         spend=week.spend,
         impressions=round(week.impressions),
         clicks=round(week.clicks),
         leads=week.leads,
         days_with_delivery=week.days_with_delivery,
         days_with_leads=week.days_with_leads,
+        **ratios,
     )
-    if not np.isnan(week.reach):
-        out.reach = round(week.reach)
-    # Plain arithmetic: an array of one number costs more than the rest of this function.
-    for name, numerator, denominator, scale in _RATIOS:
-        bottom: float = getattr(week, denominator)
-        if bottom > 0:
-            setattr(out, name, scale * getattr(week, numerator) / bottom)
-    return out

@@ -12,6 +12,7 @@ from adsml_classifier.calibration import Calibration
 from adsml_classifier.linear import Linear
 from adsml_classifier.panel import FloatArray
 from adsml_classifier.rule import TIERS
+from adsml_classifier.trees import FEW_ROWS, Trees
 
 FeatureMatrix = npt.NDArray[np.float32]
 
@@ -39,9 +40,13 @@ class TierModel:
 
     def margins(self, x: FeatureMatrix) -> FloatArray:
         """Scores in log-odds up to a constant, shape (rows, 4); minus infinity for an absent tier."""
-        # inplace_predict takes the array as it is: no DMatrix, whose making costs more than a row's prediction.
-        z = np.asarray(self.booster.inplace_predict(x, predict_type="margin"), dtype=np.float64)
-        z = (z.reshape(len(x), len(TIERS)) + self.linear.margins(x)) / 2
+        if len(x) <= FEW_ROWS and self.arrays is not None:
+            z = self.arrays.margins(x).astype(np.float64)
+        else:
+            # inplace_predict takes the array as it is: no DMatrix, whose making costs more than a row's prediction.
+            z = np.asarray(self.booster.inplace_predict(x, predict_type="margin"), dtype=np.float64)
+            z = z.reshape(len(x), len(TIERS))
+        z = (z + self.linear.margins(x)) / 2
         z[:, list(self.absent)] = -np.inf
         return z
 
@@ -55,9 +60,22 @@ class TierModel:
         Of the booster by exact TreeSHAP (Lundberg et al. 2020), of the linear part in closed form. In log-odds before
         calibration: they sum to the margin of each tier.
         """
-        matrix = xgboost.DMatrix(x, feature_names=list(features.NAMES))
+        # One thread: to share a few rows out costs a hundred times what they do.
+        matrix = xgboost.DMatrix(x, feature_names=list(features.NAMES), nthread=1)
         of_trees = np.asarray(self.booster.predict(matrix, pred_contribs=True), dtype=np.float64)
         return (of_trees + self.linear.contributions(x)) / 2
+
+    def warm(self) -> None:
+        """Do everything once that is slow the first time."""
+        for rows in (1, FEW_ROWS + 1):
+            x = np.zeros((rows, self.booster.num_features()), dtype=np.float32)
+            self.probabilities(x)
+            self.contributions(x)
+
+    @cached_property
+    def arrays(self) -> Trees | None:
+        """The booster's trees for a few rows at a time; None where they can't be had as arrays."""
+        return Trees.of(self.booster)
 
     @cached_property
     def trees(self) -> int:

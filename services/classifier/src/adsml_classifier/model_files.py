@@ -22,6 +22,8 @@ from adsml_classifier.transfer import Carried, LevelStatistics
 MODEL_TYPE: Final = "tier_xgboost"
 _MODEL, _TWIN, _FACTS = "model.ubj", "twin.ubj", "facts.json"
 _OBJECT: Final = b"{"
+FORMAT: Final = 2
+"""Of `facts.json`. 1 had no linear part and did not name its format."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class StoredModel:
 def to_files(stored: StoredModel) -> dict[str, bytes]:
     """The files of a bundle."""
     facts = {
+        "format": FORMAT,
         "features": list(features.NAMES),
         "calibration": stored.model.calibration.as_dict(),
         "absent": list(stored.model.absent),
@@ -91,6 +94,11 @@ def from_files(files: Mapping[str, bytes]) -> StoredModel:
     """
     try:
         facts: dict[str, Any] = json.loads(files[_FACTS])
+        written = facts.get("format", 1)
+        if written != FORMAT:
+            raise ArtifactCorrupt(
+                f"a classifier's files of format {written}; this version reads format {FORMAT}: retrain it"
+            )
         known = calibration.from_dict(facts["calibration"])
         trained_on = tuple(EntityType(level) for level in facts["trained_on"])
         until, mode = date.fromisoformat(facts["twin_until"]), LabelMode(facts["label_mode"])

@@ -2,24 +2,23 @@
 
 import sys
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
-from adsml.training.v1 import training_service_pb2_grpc as training_grpc
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.loader import ModelLoader
-from adsml_common.registry.models import ModelStatus
+from adsml_common.registry.models import ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.serving import registry_servicer, training_servicer
+from adsml_common.serving import registry_servicer
 from adsml_common.serving.registry_servicer import ModelRegistryServicer
 from adsml_common.serving.server import ServerBuilder
-from adsml_common.serving.training_servicer import TrainingServicer
+from adsml_common.serving.training_wiring import add_training
 from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
-from adsml_common.training.launchers import LocalLauncher
-from adsml_common.training.runs import TrainingRuns
 
 from adsml_classifier.account_data import AccountData
 from adsml_classifier.artifacts import parse
@@ -58,9 +57,16 @@ class Opened:
     def warm(self) -> None:
         """Check the schema, load the active models and start to poll for new ones."""
         self.database.require_schema()
-        for version in self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/"):
-            self.models.get(version.name)
+        active = self.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{FAMILY}/")
+        self.models.prefetch(islice((one.name for one in active), self.models.capacity))
         self.models.start()
+
+
+def _warmed(version: ModelVersion, bundle: Bundle) -> StoredModel:
+    """A model that has answered once, so that the first caller after a swap waits for nothing."""
+    stored = parse(version, bundle)
+    stored.model.warm()
+    return stored
 
 
 def open_servicer(settings: ClassifierSettings) -> Opened:
@@ -74,10 +80,12 @@ def open_servicer(settings: ClassifierSettings) -> Opened:
     database = Database.open(settings.database_url, pool_size=settings.workers)
     registry = ModelRegistry(database, ArtifactStore(settings.artifact_url, cache_dir=settings.cache_dir))
     models = ModelLoader(
-        registry, parse, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
+        registry, _warmed, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
     )
     servicer = ClassifierServicer(
-        AccountData(database, capacity=settings.accounts_in_memory),
+        AccountData(
+            database, capacity=settings.accounts_in_memory, max_age_seconds=settings.data_max_age_seconds
+        ),
         models,
         FeedbackStore(database),
         attribution_lag_days=settings.attribution_lag_days,
@@ -102,15 +110,9 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
         ModelRegistryServicer(opened.registry, families=(FAMILY,)),
         registry_servicer.SERVICE,
     )
-    runs = TrainingRuns(opened.database)
-    launcher = LocalLauncher(runs, log_dir=settings.cache_dir / "training-logs")
-    builder.add(
-        training_grpc.add_TrainingServiceServicer_to_server,
-        TrainingServicer(runs, jobs=(JOB,), launcher=launcher),
-        training_servicer.SERVICE,
-    )
+    add_training(builder, opened.database, jobs=(JOB,))
     builder.on_ready(opened.warm).on_drain(opened.close).readiness("database", opened.database.ping)
-    builder.models(lambda: [one.version for one in opened.models.in_memory()])
+    builder.models(lambda: [one.version for one in opened.models.in_memory()], opened.models.stats)
     return builder
 
 

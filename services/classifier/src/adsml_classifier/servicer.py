@@ -1,37 +1,39 @@
 """ClassifierService: convert, answer, convert."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Final
 
 import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2
 from adsml_common.domain.degradation import Degradation, DegradationReason
-from adsml_common.domain.entities import EntityRef
+from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt, InvalidInput, NotFound, Unavailable
 from adsml_common.domain.tiers import Tier
 from adsml_common.registry.loader import Loaded, ModelLoader
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import ENTITY_TYPE, TIER, day, entity_ref, instant_message, series_frame
+from adsml_common.serving.convert import ENTITY_TYPE, TIER, day, entity_ref, instant_message
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.rules import RULES
 from adsml_common.serving.validation import Validator
 from adsml_common.store.feedback import Feedback, FeedbackStore
 
-from adsml_classifier import converters
-from adsml_classifier.account_data import AccountData
-from adsml_classifier.answering import Answer, Scorer, answer, compared_with, idle
-from adsml_classifier.converters import Options
-from adsml_classifier.features import LOOKBACK_DAYS
+from adsml_classifier import converters, inline, wire
+from adsml_classifier.account_data import AccountData, AccountDays
+from adsml_classifier.answering import answer, score
+from adsml_classifier.converters import Options, Teller
 from adsml_classifier.model_files import StoredModel
 from adsml_classifier.naming import FAMILY, account_model, global_model
 from adsml_classifier.panel import Panel
 from adsml_classifier.rule import RuleSettings
+from adsml_classifier.standing import Standing
 from adsml_classifier.transfer import CONFIDENCE_FACTOR
 
-_ANONYMOUS = "is empty and the call carries no identity; say who judges"
+_LEVELS: Final = {ENTITY_TYPE.to_wire(level): level.value for level in EntityType}
+_ANONYMOUS: Final = "is empty and the call carries no identity; say who judges"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +45,11 @@ class _Model:
     degradations: tuple[Degradation, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What is looked at: days, the as-of day, entities that exist, and what could not be had."""
-
-    panel: Panel
-    as_of: date
-    known: frozenset[tuple[str, str]]
-    degradations: tuple[Degradation, ...] = ()
-
-    def own_days(self, key: EntityRef) -> int:
-        """Days with delivery of an entity of the panel, up to the as-of day."""
-        row = self.panel.keys.get_loc((key.entity_type.value, key.entity_id))
-        totals = self.panel.running["delivery_days"]
-        column = np.array([self.panel.column(self.as_of)])
-        return int(totals.last(len(self.panel.days), column)[row, 0])
+def _own_days(panel: Panel, as_of: date, name: tuple[str, str]) -> int:
+    """Days with delivery of an entity of the panel, up to the as-of day."""
+    row = panel.keys.get_loc(name)
+    totals = panel.running["delivery_days"]
+    return int(totals.last(len(panel.days), np.array([panel.column(as_of)]))[row, 0])
 
 
 class ClassifierServicer:
@@ -102,23 +94,25 @@ class ClassifierServicer:
     ) -> pb.ClassifyEntitiesResponse:
         """Classify a batch: one pass per account, one result per subject."""
         options = converters.options(request.options)
-        results: list[pb.ClassifyEntitiesResult | None] = [None] * len(request.subjects)
+        results: list[bytes] = [b""] * len(request.subjects)
         stored: defaultdict[int, list[int]] = defaultdict(list)
+        sent: list[int] = []
         for index, subject in enumerate(request.subjects):
-            found = self._validator.violations(subject, f"subjects[{index}]")
-            if found:
-                results[index] = _failed(subject, InvalidInput(found))
-            elif subject.WhichOneof("source") == "entity":
+            if subject.HasField("entity"):
                 stored[subject.entity.config_id].append(index)
+            elif found := self._validator.violations(subject, f"subjects[{index}]"):
+                results[index] = _failed(subject, InvalidInput(found))
             else:
-                context.check_cancelled()
-                results[index] = self._inline(subject, f"subjects[{index}]", options)
+                sent.append(index)
         for config_id, indices in stored.items():
             context.check_cancelled()
-            subjects = [request.subjects[index] for index in indices]
-            for index, result in zip(indices, self._stored(config_id, subjects, options), strict=True):
+            for index, result in self._stored(config_id, request.subjects, indices, options):
                 results[index] = result
-        return pb.ClassifyEntitiesResponse(results=[one for one in results if one is not None])
+        if sent:
+            context.check_cancelled()
+            for index, result in self._inline(request.subjects, sent, options, context):
+                results[index] = result
+        return wire.response(results)
 
     def ClassifyNewEntity(
         self, request: pb.ClassifyNewEntityRequest, context: CallContext
@@ -126,22 +120,40 @@ class ClassifierServicer:
         """Classify one entity by its account's global model."""
         options = converters.options(request.options)
         key = converters.subject_key(request.subject, "subject")
-        if request.subject.WhichOneof("source") == "entity":
-            asked = self._asked(key.config_id, options)
+        name = (key.entity_type.value, key.entity_id)
+        if request.subject.HasField("entity"):
+            days, as_of = self._days(key.config_id, options)
+            panel, known = days.panel, days.known
+            degradations: tuple[Degradation, ...] = ()
+            standing = days.standing(as_of, self._rule)
         else:
-            asked = self._asked_inline(request.subject.inline, "subject.inline", key, options)
+            groups, errors = inline.grouped(
+                [request.subject.inline], ["subject.inline"], self._accounts, as_of=options.as_of
+            )
+            if errors:
+                raise errors[0]
+            panel, as_of, degradations = groups[0].panel, groups[0].as_of, groups[0].degradations
+            name, known = (name[0], "0"), frozenset()
+            standing = Standing.of(panel, as_of, self._rule)
         context.check_cancelled()
         model = self._model(global_model, key.config_id, options)
         scorer = model.loaded.model.for_level(key.entity_type) if model.loaded is not None else None
-        [found] = self._answer(asked, [key], scorer, options)
+        [found] = answer(
+            standing,
+            [name],
+            model=scorer,
+            most_contributions=options.contributions,
+            known=known,
+            called=[key.entity_id],
+        )
         if isinstance(found, AdsmlError):
             raise found
-        told = self._told(found, model, asked.degradations, transferred=True)
+        told = self._teller(model, degradations, as_of, transferred=True)(found)
         if model.loaded is None:
             return pb.ClassifyNewEntityResponse(classification=told)
         detail = pb.TransferDetail(
             trained_on=[ENTITY_TYPE.to_wire(level) for level in model.loaded.model.trained_on],  # type: ignore[misc]
-            own_days=asked.own_days(key),
+            own_days=_own_days(panel, as_of, name),
             undiscounted_confidence=found.confidence or 0.0,
             confidence_factor=self._factor,
         )
@@ -173,104 +185,148 @@ class ClassifierServicer:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _stored(
-        self, config_id: int, subjects: Sequence[entity_pb2.Subject], options: Options
-    ) -> list[pb.ClassifyEntitiesResult]:
-        try:
-            asked = self._asked(config_id, options)
-        except NotFound as error:
-            return [_failed(subject, error) for subject in subjects]
-        keys = [entity_ref(subject.entity, "entity") for subject in subjects]
-        return self._results(subjects, keys, asked, config_id, options)
+        self, config_id: int, subjects: Sequence[entity_pb2.Subject], indices: Sequence[int], options: Options
+    ) -> Iterator[tuple[int, bytes]]:
+        """Results of one account's entities, in any order.
 
-    def _inline(self, subject: entity_pb2.Subject, path: str, options: Options) -> pb.ClassifyEntitiesResult:
-        try:
-            key = converters.subject_key(subject, path)
-            asked = self._asked_inline(subject.inline, f"{path}.inline", key, options)
-            [result] = self._results([subject], [key], asked, key.config_id, options)
-        except AdsmlError as error:
-            return _failed(subject, error)
-        return result
+        What is found in the account needs no validation: only valid names are stored.
+        """
+        days, error = None, NotFound(f"account {config_id} has no daily rows")
+        if config_id > 0:
+            try:
+                days, as_of = self._days(config_id, options)
+            except NotFound as absent:
+                error = absent
+        if days is None:
+            for index in self._valid(subjects, indices, errors := {}):
+                errors[index] = _failed(subjects[index], error)
+            yield from errors.items()
+            return
+        standing = days.standing(as_of, self._rule)
+        model = self._model(account_model, config_id, options)
+        rest = indices
+        if model.loaded is not None:
+            rows = {index: _row(standing, subjects[index].entity) for index in indices}
+            found = {index: row for index, row in rows.items() if row is not None}
+            if found:
+                placed = np.fromiter(found.values(), dtype=np.int64, count=len(found))
+                results = wire.stored_results(
+                    standing,
+                    [subjects[index].entity for index in found],
+                    placed,
+                    score(
+                        model.loaded.model.model, standing, placed, most_contributions=options.contributions
+                    ),
+                    version=model.loaded.version,
+                    degradations=model.loaded.degradations,
+                )
+                yield from zip(found, results, strict=True)
+            rest = [index for index, row in rows.items() if row is None]
+        if rest:
+            errors = {}
+            good = self._valid(subjects, rest, errors)
+            yield from errors.items()
+            mine = [subjects[index] for index in good]
+            names = [_name(one.entity) for one in mine]
+            yield from zip(
+                good, self._results(mine, names, standing, model, options, known=days.known), strict=True
+            )
+
+    def _valid(
+        self, subjects: Sequence[entity_pb2.Subject], indices: Sequence[int], errors: dict[int, bytes]
+    ) -> list[int]:
+        """Those in order; the results of the others go to `errors`."""
+        good = []
+        for index in indices:
+            if found := self._validator.violations(subjects[index], f"subjects[{index}]"):
+                errors[index] = _failed(subjects[index], InvalidInput(found))
+            else:
+                good.append(index)
+        return good
+
+    def _inline(
+        self,
+        subjects: Sequence[entity_pb2.Subject],
+        indices: Sequence[int],
+        options: Options,
+        context: CallContext,
+    ) -> Iterator[tuple[int, bytes]]:
+        groups, errors = inline.grouped(
+            [subjects[index].inline for index in indices],
+            [f"subjects[{index}].inline" for index in indices],
+            self._accounts,
+            as_of=options.as_of,
+        )
+        for place, error in errors.items():
+            yield indices[place], _failed(subjects[indices[place]], error)
+        for group in groups:
+            context.check_cancelled()
+            mine = [subjects[indices[place]] for place in group.places]
+            names = [
+                (inline.level_of(one.inline).value, str(place))
+                for one, place in zip(mine, group.places, strict=True)
+            ]
+            results = self._results(
+                mine,
+                names,
+                Standing.of(group.panel, group.as_of, self._rule),
+                self._model(account_model, mine[0].inline.config_id, options),
+                options,
+                degradations=group.degradations,
+            )
+            yield from zip((indices[place] for place in group.places), results, strict=True)
 
     def _results(
         self,
         subjects: Sequence[entity_pb2.Subject],
-        keys: Sequence[EntityRef],
-        asked: _Asked,
-        config_id: int,
+        names: Sequence[tuple[str, str]],
+        standing: Standing,
+        model: _Model,
         options: Options,
-    ) -> list[pb.ClassifyEntitiesResult]:
-        model = self._model(account_model, config_id, options)
-        scorer = model.loaded.model.model if model.loaded is not None else None
-        return [
-            _failed(subject, found)
-            if isinstance(found, AdsmlError)
-            else pb.ClassifyEntitiesResult(
-                entity=converters.echo(subject), classification=self._told(found, model, asked.degradations)
-            )
-            for subject, found in zip(subjects, self._answer(asked, keys, scorer, options), strict=True)
-        ]
-
-    def _answer(
-        self, asked: _Asked, keys: Sequence[EntityRef], scorer: Scorer | None, options: Options
-    ) -> list[Answer | AdsmlError]:
-        names = [(key.entity_type.value, key.entity_id) for key in keys]
+        *,
+        known: frozenset[tuple[str, str]] = frozenset(),
+        degradations: tuple[Degradation, ...] = (),
+    ) -> list[bytes]:
         found = answer(
-            asked.panel,
+            standing,
             names,
-            as_of=asked.as_of,
-            model=scorer,
-            settings=self._rule,
+            model=model.loaded.model.model if model.loaded is not None else None,
             most_contributions=options.contributions,
+            known=known,
+            called=[converters.echo(subject).entity_id for subject in subjects],
         )
+        tell = self._teller(model, degradations, standing.as_of)
         return [
-            idle(name, asked.as_of) if isinstance(one, NotFound) and name in asked.known else one
-            for name, one in zip(names, found, strict=True)
+            _failed(subject, one)
+            if isinstance(one, AdsmlError)
+            else wire.framed(
+                pb.ClassifyEntitiesResult(entity=converters.echo(subject), classification=tell(one))
+            )
+            for subject, one in zip(subjects, found, strict=True)
         ]
 
-    def _told(
+    def _teller(
         self,
-        found: Answer,
         model: _Model,
         degradations: tuple[Degradation, ...],
+        as_of: date,
         *,
         transferred: bool = False,
-    ) -> pb.Classification:
+    ) -> Teller:
         if model.loaded is None:
-            by = converters.answered_by(None, reason=converters.rule_reason(found.week, model.reason))
-            return converters.classification(found, by, (*model.degradations, *degradations))
-        by = converters.answered_by(model.loaded.version, transferred=transferred)
-        factor = self._factor if transferred else 1.0
-        told = (*model.loaded.degradations, *degradations)
-        return converters.classification(found, by, told, confidence_factor=factor)
+            told = (*model.degradations, *degradations)
+            return Teller(as_of, version=None, why=model.reason, degradations=told)
+        return Teller(
+            as_of,
+            version=model.loaded.version,
+            degradations=(*model.loaded.degradations, *degradations),
+            transferred=transferred,
+            confidence_factor=self._factor if transferred else 1.0,
+        )
 
-    def _asked(self, config_id: int, options: Options) -> _Asked:
+    def _days(self, config_id: int, options: Options) -> tuple[AccountDays, date]:
         as_of = options.as_of or self._accounts.last_date(config_id) - self._lag
-        days = self._accounts.days(config_id, as_of=as_of)
-        return _Asked(days.panel, as_of, days.known)
-
-    def _asked_inline(
-        self, series: entity_pb2.InlineSeries, path: str, key: EntityRef, options: Options
-    ) -> _Asked:
-        frame = series_frame(series, path)
-        as_of = options.as_of or frame["date"].max().date()
-        start = as_of - timedelta(days=LOOKBACK_DAYS - 1)
-        panel = Panel.of(frame, start=start, end=as_of)
-        account, lacking = self._account_of(series, path, start, as_of)
-        known = frozenset({(key.entity_type.value, key.entity_id)})
-        return _Asked(compared_with(panel, account), as_of, known, lacking)
-
-    def _account_of(
-        self, series: entity_pb2.InlineSeries, path: str, start: date, as_of: date
-    ) -> tuple[Panel | None, tuple[Degradation, ...]]:
-        """The account that an inline series is compared with, or a word on why there is none."""
-        if series.account_rows:
-            return Panel.of(series_frame(series, path, account=True), start=start, end=as_of), ()
-        if not series.HasField("config_id"):
-            return None, (_lacks_account("account_rows and config_id are both unset"),)
-        try:
-            return self._accounts.days(series.config_id, as_of=as_of).panel, ()
-        except NotFound as error:
-            return None, (_lacks_account(error.message),)
+        return self._accounts.days(config_id, as_of=as_of), as_of
 
     def _model(self, named: Callable[[int], str], config_id: int, options: Options) -> _Model:
         if options.rules_only:
@@ -306,13 +362,15 @@ def _without(name: str, reason: DegradationReason, detail: str) -> _Model:
     return _Model(None, f"model {name}: {detail}", (told,))
 
 
-def _lacks_account(why: str) -> Degradation:
-    return Degradation(
-        "account baseline",
-        DegradationReason.NO_DATA,
-        f"{why}: features relative to the account are missing and the rule can't be applied",
-    )
+def _name(ref: entity_pb2.EntityRef) -> tuple[str, str]:
+    return _LEVELS.get(ref.entity_type, ""), ref.entity_id
 
 
-def _failed(subject: entity_pb2.Subject, error: AdsmlError) -> pb.ClassifyEntitiesResult:
-    return pb.ClassifyEntitiesResult(entity=converters.echo(subject), error=status_of(error))
+def _row(standing: Standing, ref: entity_pb2.EntityRef) -> int | None:
+    """Where an entity that delivered lately is in the standing."""
+    row = standing.rows.get(_name(ref))
+    return row if row is not None and standing.delivered[row] else None
+
+
+def _failed(subject: entity_pb2.Subject, error: AdsmlError) -> bytes:
+    return wire.framed(pb.ClassifyEntitiesResult(entity=converters.echo(subject), error=status_of(error)))

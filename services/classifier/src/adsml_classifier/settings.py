@@ -21,6 +21,9 @@ class ClassifierSettings(ServingSettings):
         How often new versions of models are looked for.
     models_in_memory, accounts_in_memory
         How many models and accounts' recent days are kept.
+    data_max_age_seconds
+        Whether an account's rows have changed is asked of the store at most this often: an import is seen that
+        much later.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_CLASSIFIER_")
@@ -31,3 +34,4 @@ class ClassifierSettings(ServingSettings):
     poll_seconds: float = Field(30.0, gt=0, le=3600)
     models_in_memory: int = Field(256, ge=1)
     accounts_in_memory: int = Field(32, ge=1)
+    data_max_age_seconds: float = Field(0.2, ge=0, le=60)

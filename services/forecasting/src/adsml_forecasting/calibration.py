@@ -18,6 +18,7 @@ from adsml_forecasting.combining import Combiner, Weights, combine, stacking_wei
 from adsml_forecasting.conformal import ResidualQuantiles, cross_measured, residual_scale
 from adsml_forecasting.member_forecasts import Origin
 from adsml_forecasting.methods import Method
+from adsml_forecasting.pooled_regression import PooledRegression
 from adsml_forecasting.series import Vector
 
 Matrix = npt.NDArray[np.float64]
@@ -174,6 +175,8 @@ class Calibration:
         What it rests on.
     losses
         Scaled absolute error of each candidate on cutoffs not seen; of each member.
+    pooled
+        The regression learnt from all its series, where that is a member.
     """
 
     weights: Weights
@@ -185,6 +188,7 @@ class Calibration:
     origins: int
     series: int
     losses: Mapping[str, float]
+    pooled: PooledRegression | None = None
 
     @property
     def horizon(self) -> int:
@@ -207,6 +211,7 @@ class Calibration:
             "origins": self.origins,
             "series": self.series,
             "losses": dict(self.losses),
+            "pooled": None if self.pooled is None else self.pooled.as_json(),
         }
 
     @classmethod
@@ -228,7 +233,7 @@ class Calibration:
             steps = tuple(np.array(step, dtype=np.float64) for step in data["quantiles"])
             if not steps or any(np.isnan(step).any() or (np.diff(step) < 0).any() for step in steps):
                 raise ValueError("residuals are not sorted numbers")
-            coverage = data["coverage"]
+            coverage, pooled = data["coverage"], data.get("pooled")
             return cls(
                 weights=Weights(Combiner(data["combiner"]), weights, bool(data["calibrated"])),
                 quantiles=ResidualQuantiles(steps, int(data["residuals"])),
@@ -239,6 +244,7 @@ class Calibration:
                 origins=int(data["origins"]),
                 series=int(data["series"]),
                 losses={str(name): float(loss) for name, loss in data["losses"].items()},
+                pooled=None if pooled is None else PooledRegression.from_json(pooled),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a calibration: {type(error).__name__}: {error}") from error
@@ -251,6 +257,7 @@ def calibrate(
     season_length: int,
     level: float,
     weights: Weights | None = None,
+    pooled: PooledRegression | None = None,
 ) -> Calibration | None:
     """Learn from rolling origins of one or more series.
 
@@ -264,6 +271,8 @@ def calibrate(
         Nominal probability to measure coverage for.
     weights
         Keep these and learn the intervals only.
+    pooled
+        What to keep as the regression learnt from all series.
 
     Returns
     -------
@@ -290,4 +299,5 @@ def calibrate(
         origins=len(errors.cutoff),
         series=len(origins),
         losses=losses,
+        pooled=pooled,
     )

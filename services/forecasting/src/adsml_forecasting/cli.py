@@ -1,5 +1,7 @@
 """What forecasting adds to the `adsml` command."""
 
+from typing import TYPE_CHECKING
+
 from adsml_common.cli.family import Family
 from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.models import ModelVersion
@@ -7,6 +9,12 @@ from adsml_common.registry.models import ModelVersion
 from adsml_forecasting.cli_evaluate import evaluate_forecasting
 from adsml_forecasting.cli_forecast import forecast
 from adsml_forecasting.cli_train import train_ensemble_weights, train_prophet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adsml_common.report.content import Section
+    from adsml_common.report.context import ReportContext
 
 
 def _serve() -> int:
@@ -21,6 +29,12 @@ def _check_model(version: ModelVersion, bundle: Bundle) -> object:
     return parse(version, bundle)
 
 
+def _report(context: "ReportContext") -> "Iterable[Section]":
+    from adsml_forecasting.reporting import sections  # noqa: PLC0415
+
+    return sections(context)
+
+
 family = Family(
     name="forecasting",
     serve=_serve,
@@ -28,4 +42,5 @@ family = Family(
     evaluate={"forecasting": evaluate_forecasting},
     commands={"forecast": forecast},
     check_model=_check_model,
+    report=_report,
 )

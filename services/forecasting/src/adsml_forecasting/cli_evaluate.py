@@ -34,6 +34,8 @@ def evaluate_forecasting(
 
     Without test days, the last `horizon` days of each series are held out. Members, combiner and intervals
     are learnt from rolling origins inside the training part.
+
+    Example: adsml evaluate forecasting --data series.csv --horizon 14 --json
     """
     import time  # noqa: PLC0415
 
@@ -42,14 +44,14 @@ def evaluate_forecasting(
     from adsml_forecasting.evaluation import evaluate  # noqa: PLC0415
     from adsml_forecasting.long_csv import held_out, read_long  # noqa: PLC0415
     from adsml_forecasting.member_forecasts import cores, worker_pool  # noqa: PLC0415
-    from adsml_forecasting.methods import SINGLE, Method  # noqa: PLC0415
+    from adsml_forecasting.methods import MINIMUM_DAYS, Method  # noqa: PLC0415
 
     began = time.perf_counter()
     names = [name.strip().upper() for name in methods.split(",") if name.strip()]
-    unknown = [name for name in names if name not in {m.value for m in SINGLE}]
+    unknown = [name for name in names if name not in {m.value for m in MINIMUM_DAYS}]
     if unknown:
         raise InvalidInput.at(
-            "--methods", f"{unknown[0]!r} is no method; expected {', '.join(m.value for m in SINGLE)}"
+            "--methods", f"{unknown[0]!r} is no method; expected {', '.join(m.value for m in MINIMUM_DAYS)}"
         )
     series = held_out(read_long(data), None if test is None else read_long(test), horizon=horizon)
     count = workers or cores()

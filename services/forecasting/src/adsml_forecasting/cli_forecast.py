@@ -17,7 +17,10 @@ def forecast(
     drop_last_days: Annotated[int, typer.Option(min=0, max=28, help="Days still filling up.")] = 0,
     json_output: JsonOption = False,
 ) -> None:
-    """Forecast a stored entity by the code that the service runs, with registered models; asks no peer."""
+    """Forecast a stored entity by the code that the service runs, with registered models; asks no peer.
+
+    Example: adsml forecast --config-id 1 --entity-id CAMPAIGN --metric cpl
+    """
     from adsml_common.cli.context import open_database, open_registry, settings  # noqa: PLC0415
     from adsml_common.domain.entities import EntityRef, EntityType  # noqa: PLC0415
     from adsml_common.domain.errors import InvalidInput  # noqa: PLC0415

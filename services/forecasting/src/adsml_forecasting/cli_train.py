@@ -1,149 +1,147 @@
 """`adsml train prophet` and `adsml train ensemble-weights`."""
 
-import sys
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from adsml_common.cli.output import JsonOption, console, print_json, table
-
-_CONFIG = typer.Option("--config-id", help="Ad account, or 'all'.")
-_TYPES = typer.Option("--entity-type", help="Levels, by commas.")
-_METRICS = typer.Option("--metric", help="Metrics, by commas.")
-_DROP = typer.Option("--drop-last-days", min=0, max=28, help="Trailing days that are still filling up.")
-_REQUEST = typer.Option("--request-id", help="The same again goes on with the same run. Empty: a new run.")
-_INDEX = typer.Option(
-    "--shard-index", min=0, envvar="JOB_COMPLETION_INDEX", help="Which shard this process does."
+from adsml_common.cli.training import (
+    ConfigOption,
+    ItemSecondsOption,
+    JsonOption,
+    RequestOption,
+    ShardCountOption,
+    ShardIndexOption,
+    WorkersOption,
 )
-_COUNT = typer.Option("--shard-count", min=1, help="In how many shards the run is split.")
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adsml_common.cli.training import Job
+    from adsml_common.database import Database
+    from adsml_common.domain.entities import EntityType
+    from adsml_common.domain.metrics import Metric
+    from adsml_common.training.attempt import TrainOne
+    from adsml_common.training.records import Item
+    from adsml_common.training.workshop import Workshop
+
+_TypesOption = Annotated[str, typer.Option("--entity-type", help="Levels, by commas.")]
+_MetricsOption = Annotated[str, typer.Option("--metric", help="Metrics, by commas.")]
+_DropOption = Annotated[
+    int, typer.Option("--drop-last-days", min=0, max=28, help="Trailing days that are still filling up.")
+]
 
 
 def train_prophet(
-    config_id: Annotated[str, _CONFIG] = "all",
-    entity_type: Annotated[str, _TYPES] = "campaign,adset",
-    metric: Annotated[str, _METRICS] = "spend,leads,cpl",
-    drop_last_days: Annotated[int, _DROP] = 0,
-    request_id: Annotated[str, _REQUEST] = "",
-    shard_index: Annotated[int, _INDEX] = 0,
-    shard_count: Annotated[int, _COUNT] = 1,
+    config_id: ConfigOption = "all",
+    entity_type: _TypesOption = "campaign,adset",
+    metric: _MetricsOption = "spend,leads,cpl",
+    drop_last_days: _DropOption = 0,
+    request_id: RequestOption = None,
+    shard_index: ShardIndexOption = 0,
+    shard_count: ShardCountOption = 1,
+    workers: WorkersOption = None,
+    item_seconds: ItemSecondsOption = 900.0,
     json_output: JsonOption = False,
 ) -> None:
-    """Tune Prophet for every entity and metric; parameters serve where they beat the defaults."""
-    _run(
-        "prophet",
-        config_id,
-        entity_type,
-        metric,
-        drop_last_days,
-        request_id,
-        shard_index,
-        shard_count,
-        json_output,
+    """Tune Prophet for every entity and metric; parameters serve where they beat the defaults.
+
+    Example: adsml train prophet --config-id 1
+    """
+    from adsml_common.cli.training import train  # noqa: PLC0415
+
+    train(
+        _job("prophet", "prophet", entity_type, metric, drop_last_days),
+        config_id=config_id,
+        request_id=request_id,
+        shard_index=shard_index,
+        shard_count=shard_count,
+        workers=workers,
+        item_seconds=item_seconds,
+        json_output=json_output,
     )
 
 
 def train_ensemble_weights(
-    config_id: Annotated[str, _CONFIG] = "all",
-    entity_type: Annotated[str, _TYPES] = "campaign,adset",
-    metric: Annotated[str, _METRICS] = "spend,leads,cpl",
-    drop_last_days: Annotated[int, _DROP] = 0,
-    request_id: Annotated[str, _REQUEST] = "",
-    shard_index: Annotated[int, _INDEX] = 0,
-    shard_count: Annotated[int, _COUNT] = 1,
+    config_id: ConfigOption = "all",
+    entity_type: _TypesOption = "campaign,adset",
+    metric: _MetricsOption = "spend,leads,cpl",
+    drop_last_days: _DropOption = 0,
+    request_id: RequestOption = None,
+    shard_index: ShardIndexOption = 0,
+    shard_count: ShardCountOption = 1,
+    workers: WorkersOption = None,
+    item_seconds: ItemSecondsOption = 1800.0,
     json_output: JsonOption = False,
 ) -> None:
-    """Learn members, weights and intervals of the ensemble by rolling origins, per level and campaign."""
-    _run(
-        "ensemble",
-        config_id,
-        entity_type,
-        metric,
-        drop_last_days,
-        request_id,
-        shard_index,
-        shard_count,
-        json_output,
+    """Learn members, weights and intervals of the ensemble by rolling origins, per level and campaign.
+
+    Example: adsml train ensemble-weights --config-id 1
+    """
+    from adsml_common.cli.training import train  # noqa: PLC0415
+
+    train(
+        _job("ensemble-weights", "ensemble", entity_type, metric, drop_last_days),
+        config_id=config_id,
+        request_id=request_id,
+        shard_index=shard_index,
+        shard_count=shard_count,
+        workers=workers,
+        item_seconds=item_seconds,
+        json_output=json_output,
     )
 
 
-def _run(
-    family: str,
-    config_id: str,
-    entity_type: str,
-    metric: str,
-    drop_last_days: int,
-    request_id: str,
-    shard_index: int,
-    shard_count: int,
-    json_output: bool,
-) -> None:
-    import uuid  # noqa: PLC0415
-
-    from adsml_common.cli.context import open_database, open_registry, settings  # noqa: PLC0415
+def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: int) -> "Job":
+    from adsml_common.cli.training import Job  # noqa: PLC0415
     from adsml_common.domain.entities import EntityType  # noqa: PLC0415
-    from adsml_common.domain.errors import InvalidInput  # noqa: PLC0415
     from adsml_common.domain.metrics import Metric  # noqa: PLC0415
-    from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
-    from adsml_common.training.job import run_job  # noqa: PLC0415
-    from adsml_common.training.records import run_id_of  # noqa: PLC0415
-    from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
 
-    from adsml_forecasting import training  # noqa: PLC0415
+    levels = [EntityType(word) for word in _words(entity_type, EntityType, "--entity-type")]
+    metrics = [Metric(word) for word in _words(metric, Metric, "--metric")]
 
-    def words(text: str, kind: type[EntityType] | type[Metric], option: str) -> list[str]:
-        found = [word.strip().lower() for word in text.split(",") if word.strip()]
-        known = [one.value for one in kind]
-        for word in found:
-            if word not in known:
-                raise InvalidInput.at(option, f"{word!r} is not known; expected {', '.join(known)}")
-        return found
+    def items(database: "Database", accounts: "Sequence[int]") -> "list[Item]":
+        from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
 
-    levels = [EntityType(word) for word in words(entity_type, EntityType, "--entity-type")]
-    metrics = [Metric(word) for word in words(metric, Metric, "--metric")]
-    job = "prophet" if family == "prophet" else "ensemble-weights"
-    asked = request_id or uuid.uuid4().hex
-    config = settings()
-    with open_database(config) as database:
-        store, registry = MetricStore(database), open_registry(config, database)
-        if config_id == "all":
-            accounts = store.config_ids()
-        elif config_id.isdigit():
-            accounts = [int(config_id)]
-        else:
-            raise InvalidInput.at("--config-id", f"is {config_id!r}; expected a number or 'all'")
-        todo = training.items(
-            store,
+        from adsml_forecasting import training  # noqa: PLC0415
+
+        return training.items(
+            MetricStore(database),
             family=family,
             config_ids=accounts,
             entity_types=levels,
             metrics=metrics,
             drop_last_days=drop_last_days,
         )
-        train = training.train_prophet if family == "prophet" else training.train_ensemble
-        run = run_job(
-            job,
-            todo,
-            partial(train, store=store, registry=registry, run_id=run_id_of(job, asked)),
-            runs=TrainingRuns(database),
-            request_id=asked,
-            parameters={
-                "config_id": config_id,
-                "entity_types": [level.value for level in levels],
-                "metrics": [one.value for one in metrics],
-                "drop_last_days": drop_last_days,
-            },
-            shard_index=shard_index,
-            shard_count=shard_count,
-        )
-        rows = TrainingRuns(database).items(run.run_id)
-    if json_output:
-        print_json({"run": run, "items": rows})
-    else:
-        table(
-            f"{job}: {run.status.value.lower()}",
-            ["item", "status", "what came of it"],
-            [[row.key, row.status.value, row.reason] for row in rows],
-        )
-        console.print(f"run {run.run_id}")
-    if run.exit_status:
-        sys.exit(run.exit_status)
+
+    return Job(
+        name,
+        items,
+        partial(_trainer, family=family),
+        preload=("adsml_forecasting.training",),
+        options={
+            "entity_types": [level.value for level in levels],
+            "metrics": [one.value for one in metrics],
+            "drop_last_days": drop_last_days,
+        },
+    )
+
+
+def _trainer(shop: "Workshop", family: str) -> "TrainOne":
+    from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
+
+    from adsml_forecasting import training  # noqa: PLC0415
+
+    train_one = training.train_prophet if family == "prophet" else training.train_ensemble
+    return partial(train_one, store=MetricStore(shop.database), registry=shop.registry, run_id=shop.run_id)
+
+
+def _words(text: str, kind: "type[EntityType] | type[Metric]", option: str) -> list[str]:
+    from adsml_common.domain.errors import InvalidInput  # noqa: PLC0415
+
+    found = [word.strip().lower() for word in text.split(",") if word.strip()]
+    known = [one.value for one in kind]
+    for word in found:
+        if word not in known:
+            raise InvalidInput.at(option, f"{word!r} is not known; expected {', '.join(known)}")
+    return found

@@ -11,6 +11,7 @@ from adsml_forecasting.combining import CLASSIC_DAYS, Combiner, Weights, combine
 from adsml_forecasting.forecaster import Forecaster, MethodFailed, forecast
 from adsml_forecasting.making import make
 from adsml_forecasting.methods import CLASSIC, FALLBACKS, MINIMUM_DAYS, Method
+from adsml_forecasting.pooled_regression import PooledRegression
 from adsml_forecasting.prophet_settings import DEFAULTS, Combination
 from adsml_forecasting.series import DailySeries, Vector
 
@@ -83,6 +84,8 @@ class EnsembleForecaster:
         Calibrated ones. None: `INVERSE_MAPE` measures its own on the newest 14 days, the others count alike.
     combination
         Prophet's hyperparameters.
+    pooled
+        What was learnt from many series.
     """
 
     season_length: int
@@ -90,6 +93,7 @@ class EnsembleForecaster:
     combiner: Combiner = Combiner.INVERSE_MAPE
     weights: Weights | None = None
     combination: Combination = DEFAULTS
+    pooled: PooledRegression | None = None
     method: Method = Method.ENSEMBLE
     series_: DailySeries | None = field(default=None, init=False)
     weights_: Weights | None = field(default=None, init=False)
@@ -100,7 +104,9 @@ class EnsembleForecaster:
         return min(MINIMUM_DAYS[member] for member in self.members)
 
     def _make(self, method: Method) -> Forecaster:
-        return make(method, season_length=self.season_length, combination=self.combination)
+        return make(
+            method, season_length=self.season_length, combination=self.combination, pooled=self.pooled
+        )
 
     def fit(self, series: DailySeries) -> Self:
         """Keep the series, and weigh the members where that is due."""

@@ -29,6 +29,7 @@ MEMBERS: Final[tuple[Method, ...]] = (
     Method.LINEAR,
     Method.SEASONAL_NAIVE,
     Method.NAIVE,
+    Method.POOLED_REGRESSION,
 )
 """What the default ensemble chooses from: all but AutoARIMA, whose fits take a hundred times the others'
 time, and the methods for intermittent series, which join where days without any are common."""

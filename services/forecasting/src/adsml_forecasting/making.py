@@ -1,25 +1,36 @@
 """Forecasters by name."""
 
 from adsml_forecasting.ema import Ema
-from adsml_forecasting.forecaster import Forecaster
+from adsml_forecasting.forecaster import Forecaster, MethodFailed
 from adsml_forecasting.linear import LinearTrend
 from adsml_forecasting.map_prophet import ProphetMember
 from adsml_forecasting.methods import SINGLE, Method
 from adsml_forecasting.naive import Mean, Naive, SeasonalNaive
+from adsml_forecasting.pooled_regression import Pooled, PooledRegression
 from adsml_forecasting.prophet_settings import DEFAULTS, Combination
 from adsml_forecasting.statistical import Statistical
 
 
-def make(method: Method, *, season_length: int, combination: Combination = DEFAULTS) -> Forecaster:
+def make(
+    method: Method,
+    *,
+    season_length: int,
+    combination: Combination = DEFAULTS,
+    pooled: PooledRegression | None = None,
+) -> Forecaster:
     """An unfitted forecaster.
 
     Parameters
     ----------
     combination
         Prophet's hyperparameters; the others have none that are tuned.
+    pooled
+        What was learnt from many series; without it `POOLED_REGRESSION` cannot be made.
 
     Raises
     ------
+    MethodFailed
+        No pooled regression was given.
     ValueError
         If the method doesn't forecast on its own (`ENSEMBLE`, `TRANSFER`).
     """
@@ -36,6 +47,12 @@ def make(method: Method, *, season_length: int, combination: Combination = DEFAU
             return Naive()
         case Method.MEAN:
             return Mean()
+        case Method.POOLED_REGRESSION:
+            if pooled is None:
+                raise MethodFailed(
+                    f"{method} has no registered model; `adsml train ensemble-weights` learns it"
+                )
+            return Pooled(model=pooled)
     if method not in SINGLE:
         raise ValueError(f"{method} is no method of its own")
     return Statistical(method=method, season_length=season_length)

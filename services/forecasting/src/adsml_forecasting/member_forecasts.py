@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from adsml_forecasting.forecaster import MethodFailed, forecast
 from adsml_forecasting.making import make
 from adsml_forecasting.methods import Method
+from adsml_forecasting.pooled_regression import Pooled, PooledRegression, learn
 from adsml_forecasting.prophet_settings import DEFAULTS, Combination
 from adsml_forecasting.series import DailySeries, Vector
 
@@ -55,6 +56,7 @@ def forecast_origin(
     horizon: int,
     season_length: int,
     combination: Combination = DEFAULTS,
+    pooled: PooledRegression | None = None,
 ) -> Origin:
     """Forecast by every method from the first `rows` days of a series.
 
@@ -71,8 +73,8 @@ def forecast_origin(
     seconds: dict[Method, float] = {}
     for method in methods:
         began = time.perf_counter()
-        forecaster = make(method, season_length=season_length, combination=combination)
         try:
+            forecaster = make(method, season_length=season_length, combination=combination, pooled=pooled)
             forecasts[method] = forecast(forecaster, history, horizon + gap)[gap:]
         except MethodFailed as error:
             failures[method] = str(error)
@@ -141,6 +143,8 @@ def forecast_origins(
 ) -> list[list[Origin]]:
     """Forecast every task by every method, in the order of the tasks.
 
+    `POOLED_REGRESSION` is learnt at each cutoff from the days of all tasks' series up to it, and none after.
+
     Parameters
     ----------
     pool
@@ -149,13 +153,50 @@ def forecast_origins(
         Called with the number of origins done after each task.
     """
     out: list[list[Origin]] = []
+    alone = tuple(method for method in methods if method is not Method.POOLED_REGRESSION)
     if pool is None:
-        found: Iterator[list[Origin]] = (_work(task, methods, horizon, season_length) for task in tasks)
+        found: Iterator[list[Origin]] = (_work(task, alone, horizon, season_length) for task in tasks)
     else:
-        futures = [pool.submit(_work, task, tuple(methods), horizon, season_length) for task in tasks]
+        futures = [pool.submit(_work, task, alone, horizon, season_length) for task in tasks]
         found = (future.result() for future in futures)
     for origins in found:
         out.append(origins)
         if progress is not None:
             progress(len(origins))
+    if len(alone) < len(methods):
+        return join_pooled(out, [task.series for task in tasks], horizon=horizon, season_length=season_length)
     return out
+
+
+def join_pooled(
+    origins: Sequence[Sequence[Origin]],
+    series: Sequence[DailySeries],
+    *,
+    horizon: int,
+    season_length: int,
+) -> list[list[Origin]]:
+    """The same origins with `POOLED_REGRESSION` beside the other members.
+
+    Parameters
+    ----------
+    series
+        What to learn from: those of the origins, or more of their kind.
+    """
+    began = time.perf_counter()
+    cutoffs = [origin.cutoff for one in origins for origin in one]
+    learnt = learn(series, cutoffs=cutoffs, horizon=horizon, season_length=season_length)
+    share = (time.perf_counter() - began) / max(len(cutoffs), 1)
+    return [[_with_pooled(one, learnt.get(one.cutoff), horizon, share) for one in found] for found in origins]
+
+
+def _with_pooled(origin: Origin, model: PooledRegression | None, horizon: int, seconds: float) -> Origin:
+    method = Method.POOLED_REGRESSION
+    spent = {**origin.seconds, method: seconds}
+    gap = origin.cutoff - origin.history.last_day
+    try:
+        if model is None:
+            raise MethodFailed(f"{method} had too few days of all series to learn from")
+        point = forecast(Pooled(model=model), origin.history, horizon + gap)[gap:]
+    except MethodFailed as error:
+        return replace(origin, failures={**origin.failures, method: str(error)}, seconds=spent)
+    return replace(origin, forecasts={**origin.forecasts, method: point}, seconds=spent)

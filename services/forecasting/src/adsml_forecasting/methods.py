@@ -22,6 +22,7 @@ class Method(StrEnum):
     NAIVE = "NAIVE"
     MEAN = "MEAN"
     TRANSFER = "TRANSFER"
+    POOLED_REGRESSION = "POOLED_REGRESSION"
 
 
 MINIMUM_DAYS: Final[dict[Method, int]] = {
@@ -38,11 +39,12 @@ MINIMUM_DAYS: Final[dict[Method, int]] = {
     Method.IMAPA: 7,
     Method.NAIVE: 1,
     Method.MEAN: 2,
+    Method.POOLED_REGRESSION: 14,
 }
 """Least days from the first known one to the last, as promised in the contract."""
 
-SINGLE: Final[tuple[Method, ...]] = tuple(MINIMUM_DAYS)
-"""Every method that forecasts on its own."""
+SINGLE: Final[tuple[Method, ...]] = tuple(m for m in MINIMUM_DAYS if m is not Method.POOLED_REGRESSION)
+"""Every method that forecasts a series from nothing but the series."""
 
 CLASSIC: Final[tuple[Method, ...]] = (Method.PROPHET, Method.EMA, Method.LINEAR)
 """The members of the asked-for ensemble."""

@@ -17,6 +17,7 @@ from adsml_forecasting.forecaster import MethodFailed, forecast
 from adsml_forecasting.making import make
 from adsml_forecasting.member_forecasts import Origin, forecast_origin
 from adsml_forecasting.methods import MINIMUM_DAYS, Method
+from adsml_forecasting.pooled_regression import PooledRegression
 from adsml_forecasting.prophet_settings import DEFAULTS, Combination
 from adsml_forecasting.series import DailySeries, Vector
 
@@ -85,6 +86,11 @@ class Learned:
     calibration: Calibration | None = None
     combination: Combination = DEFAULTS
     tuned: bool = False
+
+    @property
+    def pooled(self) -> PooledRegression | None:
+        """The regression learnt with the ensemble's weights."""
+        return None if self.calibration is None else self.calibration.pooled
 
 
 NOTHING: Final = Learned()
@@ -169,6 +175,7 @@ def predict(series: DailySeries, wanted: Wanted, learned: Learned = NOTHING) -> 
         combiner=combiner,
         weights=weights,
         combination=learned.combination,
+        pooled=learned.pooled,
     )
     own: Calibration | None = None
     if calibration is None:
@@ -208,8 +215,13 @@ def _single(series: DailySeries, wanted: Wanted, learned: Learned) -> Prediction
     needed = MINIMUM_DAYS[wanted.method]
     if len(series) < needed:
         raise InsufficientHistory(f"{series.name} (method {wanted.method})", had=len(series), needed=needed)
-    forecaster = make(wanted.method, season_length=wanted.season_length, combination=learned.combination)
     try:
+        forecaster = make(
+            wanted.method,
+            season_length=wanted.season_length,
+            combination=learned.combination,
+            pooled=learned.pooled,
+        )
         point = forecast(forecaster, series, wanted.horizon)
     except MethodFailed as error:
         return _fallen_back(series, wanted, str(error))
@@ -253,6 +265,7 @@ def _origins(
             horizon=wanted.horizon,
             season_length=wanted.season_length,
             combination=learned.combination,
+            pooled=learned.pooled,
         )
         for rows in cutoffs(len(series), horizon=wanted.horizon, count=ORIGINS)
     ]

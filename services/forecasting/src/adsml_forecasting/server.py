@@ -8,13 +8,14 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 from adsml.forecasting.v1 import forecasting_service_pb2_grpc as grpc_pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
-from adsml_client import Connection, connect
+from adsml_client import Connection, Tls, connect
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.registry_servicer import ModelRegistryServicer
 from adsml_common.serving.server import ServerBuilder
+from adsml_common.serving.training_wiring import add_training
 from adsml_common.settings import load_settings
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
@@ -31,6 +32,7 @@ from adsml_forecasting.settings import ForecastingSettings
 
 SERVICE = "adsml.forecasting.v1.ForecastingService"
 REGISTRY = "adsml.registry.v1.ModelRegistryService"
+JOBS = ("prophet", "ensemble-weights")
 
 
 class Workers:
@@ -80,8 +82,11 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
     )
     workers = Workers(settings.batch_processes)
 
+    files = (settings.peers_ca_file, settings.peers_cert_file, settings.peers_key_file)
+    tls = Tls(*files) if any(files) else None
+
     def peer(target: str) -> Connection | None:
-        return connect(target, insecure=settings.peers_insecure) if target else None
+        return connect(target, tls=tls, insecure=settings.peers_insecure) if target else None
 
     peers = Peers(
         anomaly=peer(settings.anomaly_target),
@@ -100,7 +105,7 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
         drop_last_days=settings.drop_last_days,
         cached=settings.cached_forecasts,
     )
-    return (
+    builder = (
         ServerBuilder(settings)
         .add(grpc_pb.add_ForecastingServiceServicer_to_server, servicer, SERVICE)
         .add(
@@ -108,6 +113,7 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
             ModelRegistryServicer(registry, families=models.FAMILIES),
             REGISTRY,
         )
+        .models(lambda: [one.version for one in loader.in_memory()], loader.stats)
         .readiness("database", database.require_schema)
         .on_ready(database.require_schema)
         .on_ready(warm_up)
@@ -117,6 +123,8 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
         .on_drain(peers.close)
         .on_drain(workers.close)
     )
+    add_training(builder, database, jobs=JOBS)
+    return builder
 
 
 def serve() -> int:

@@ -1,7 +1,7 @@
 """Settings of the forecasting process."""
 
 from adsml_common.serving.settings import ServingSettings
-from pydantic import Field
+from pydantic import Field, FilePath
 from pydantic_settings import SettingsConfigDict
 
 
@@ -22,6 +22,8 @@ class ForecastingSettings(ServingSettings):
         ``host:port`` of the other services; empty: not asked, and the answers say so.
     peers_insecure
         Call them without TLS on other machines too.
+    peers_ca_file, peers_cert_file, peers_key_file
+        PEM files: who may have issued their certificates, and our own certificate and key for mTLS.
     peer_share
         Share of a caller's remaining deadline that the other services may use, all at once.
     peer_seconds
@@ -40,5 +42,8 @@ class ForecastingSettings(ServingSettings):
     classifier_target: str = ""
     impact_target: str = ""
     peers_insecure: bool = False
+    peers_ca_file: FilePath | None = None
+    peers_cert_file: FilePath | None = None
+    peers_key_file: FilePath | None = None
     peer_share: float = Field(0.3, gt=0, lt=1)
     peer_seconds: float = Field(2.0, gt=0, le=60)

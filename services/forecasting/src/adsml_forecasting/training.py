@@ -1,7 +1,7 @@
 """The family's jobs: tuned Prophet parameters and ensemble weights, through gates into the registry."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -17,8 +17,9 @@ from adsml_common.training.records import Item, ItemResult, ItemStatus
 from adsml_forecasting import models
 from adsml_forecasting.calibration import calibrate
 from adsml_forecasting.evaluation import LEVEL, MEMBERS, cutoffs
-from adsml_forecasting.member_forecasts import Origin, Task, forecast_origins
+from adsml_forecasting.member_forecasts import Origin, Task, forecast_origins, join_pooled
 from adsml_forecasting.methods import Method
+from adsml_forecasting.pooled_regression import learn
 from adsml_forecasting.preparing import prepare
 from adsml_forecasting.prophet_settings import Combination
 from adsml_forecasting.prophet_tuning import TuningOutcome, TuningResult, tune
@@ -141,11 +142,17 @@ def train_ensemble(
     """
     series = _long_enough(series_of(store, item), item)
     tasks = [Task(one, cutoffs(len(one), horizon=HORIZON, count=ORIGINS)) for one in series]
+    alone = tuple(method for method in MEMBERS if method is not Method.POOLED_REGRESSION)
     found = forecast_origins(
-        [task for task in tasks if task.rows], methods=MEMBERS, horizon=HORIZON, season_length=SEASON
+        [task for task in tasks if task.rows], methods=alone, horizon=HORIZON, season_length=SEASON
     )
+    # One entity's regression still learns from all of its level.
+    kind = series if item.entity_id is None else series_of(store, replace(item, entity_id=None))
+    found = join_pooled(found, kind, horizon=HORIZON, season_length=SEASON)
+    newest_day = max(one.last_day for one in kind)
+    pooled = learn(kind, cutoffs=[newest_day], horizon=HORIZON, season_length=SEASON).get(newest_day)
     before = calibrate([one[:-1] for one in found], members=MEMBERS, season_length=SEASON, level=LEVEL)
-    final = calibrate(found, members=MEMBERS, season_length=SEASON, level=LEVEL)
+    final = calibrate(found, members=MEMBERS, season_length=SEASON, level=LEVEL, pooled=pooled)
     if before is None or final is None:
         raise InsufficientHistory(item.key, had=min(len(one) for one in series), needed=LEAST_DAYS)
     newest = [[one[-1]] for one in found]

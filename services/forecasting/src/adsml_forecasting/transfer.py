@@ -13,8 +13,13 @@ from adsml_forecasting.methods import Method
 from adsml_forecasting.predicting import NOTHING, Learned, Prediction, Source, Wanted, predict
 from adsml_forecasting.series import DailySeries, Vector
 
-SHRINKAGE_DAYS: Final = 2.0
-"""The k of n / (n + k)."""
+UNCERTAIN_DAYS: Final = 2.0
+"""Intervals are wider by this over (this + own days), for what a lender cannot tell of a newcomer."""
+_LEAST_SPREAD: Final = 0.1
+_USUAL_SPREAD: Final = 0.5
+"""Variance of the logarithm of levels between siblings: at least, and where donors are too few to tell."""
+_SIGMA_OF_SEASONAL_DIFFERENCE: Final = 0.886
+"""Standard deviation over the mean absolute difference of two normal values, sqrt(pi) / 2."""
 LEVEL_DAYS: Final = 28
 """Days that a parent's or donor's level is taken from."""
 LEAST_DONOR_DAYS: Final = 14
@@ -44,8 +49,8 @@ class Transferred:
 
     Attributes
     ----------
-    own_days, own_weight
-        Usable days of its own, and n / (n + k).
+    own_days, own_weight, shrinkage_days
+        Usable days of its own n, n / (n + k), and k (`shrinkage`).
     donors
         Handles and weights (sum 1), the heaviest first.
     interval_factor
@@ -89,6 +94,34 @@ def _relative_to(own: DailySeries, lender: DailySeries) -> float:
     return float(own.values[both].sum() / theirs[both].sum())
 
 
+def shrinkage(donors: Sequence[DailySeries], *, mine: float, borrowed: float, season_length: int) -> float:
+    """How many days of its own weigh as much as what siblings tell: the k of n / (n + k).
+
+    Empirical Bayes (Efron & Morris 1975): k is the variance of one day relative to the level over the variance
+    of levels between siblings. A day's variance grows with the level as counts do, by the donors' median index
+    of dispersion, so a large entity is believed after a day and a small one is not.
+
+    Parameters
+    ----------
+    mine, borrowed
+        The two levels in question, NaN where there is none; the larger one says how noisy a day is.
+    """
+    levels = np.array([recent_level(one) for one in donors])
+    fine = np.isfinite(levels) & (levels > 0)
+    if not fine.any():
+        return 1.0
+    noise = [
+        (_SIGMA_OF_SEASONAL_DIFFERENCE * residual_scale(one.values, season_length=season_length)) ** 2 / level
+        for one, level, used in zip(donors, levels, fine, strict=True)
+        if used
+    ]
+    spread = float(np.var(np.log(levels[fine]))) if fine.sum() > 2 else _USUAL_SPREAD
+    level = np.nanmax([mine, borrowed])
+    if not level > 0:
+        return 1.0
+    return float(np.median(noise)) / (float(level) * max(spread, _LEAST_SPREAD))
+
+
 def forecast_new(
     own: DailySeries | None,
     *,
@@ -98,14 +131,14 @@ def forecast_new(
     wanted: Wanted,
     cutoff: int,
     learned: Learned = NOTHING,
-    shrinkage_days: float = SHRINKAGE_DAYS,
 ) -> Transferred:
     """Forecast an entity with little or no history.
 
     The shape of the days to come is the lender's: the parent's forecast over the parent's recent level, or
-    the donors' sum where there is no parent. The level is ``w * own + (1 - w) * borrowed`` with ``w = n / (n
-    + k)``: own is the lender's recent level times what the entity had of it on the days it has, borrowed is
-    the median level of the donors (the parent's share per donor where there are none).
+    the donors' mean where there is no parent. The level is ``w * own + (1 - w) * borrowed`` with ``w = n / (n
+    + k)`` and k from `shrinkage`. Own is the lender's recent level times what the entity had of it on the
+    days it has; borrowed is the median level of the donors (the parent's share per donor where there are
+    none).
 
     Parameters
     ----------
@@ -136,13 +169,16 @@ def forecast_new(
     level = recent_level(lender)
     shape = base.point / level if level > 0 else np.ones(wanted.horizon)
     days = 0 if own is None else own.known
-    weight = days / (days + shrinkage_days)
     levels = [value for value in (recent_level(one.series) for one in chosen) if np.isfinite(value)]
     borrowed = float(np.median(levels)) if levels else float("nan")
     mine = float("nan")
     if own is not None:
         share = _relative_to(own, lender)
         mine = share * level if np.isfinite(share) else recent_level(own)
+    shrinkage_days = shrinkage(
+        [one.series for one in chosen], mine=mine, borrowed=borrowed, season_length=wanted.season_length
+    )
+    weight = days / (days + shrinkage_days)
     if not np.isfinite(borrowed):
         # A parent alone: nothing says how large a share of it a newcomer takes but its own days.
         borrowed, weight = (mine, 1.0) if np.isfinite(mine) else (level, 0.0)
@@ -150,7 +186,7 @@ def forecast_new(
         mine, weight = borrowed, 0.0
     blended = weight * mine + (1 - weight) * borrowed
     point = blended * shape
-    factor = 1.0 + shrinkage_days / (days + shrinkage_days)
+    factor = 1.0 + UNCERTAIN_DAYS / (days + UNCERTAIN_DAYS)
     lower, upper = _bounds(base, point, chosen, blended, level, factor, wanted)
     total = float(point.sum())
     heavy = [(one, 1.0 / len(chosen)) for one in chosen]

@@ -59,8 +59,6 @@ def analyse(
     ------
     InvalidInput
         The question can't be answered with any data; all violations at once.
-    NotFound
-        A treated entity or given control has no rows.
     FailedPrecondition, InsufficientHistory
         The data do not allow it; says what there is.
     """
@@ -166,7 +164,7 @@ def estimate_detectable(
 
     Raises
     ------
-    InvalidInput, NotFound, FailedPrecondition, InsufficientHistory
+    InvalidInput, FailedPrecondition, InsufficientHistory
         As for `analyse`.
     """
     found = Violations()

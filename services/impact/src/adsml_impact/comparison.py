@@ -140,7 +140,7 @@ def _mixture(
     """The weights an estimator stands for; learned where it leaves a choice. Last window: time weights."""
     F = found.pre.shape[-1]
     windows = np.zeros((KINDS, F))
-    if estimator is Estimator.SYNTHETIC_DID:
+    if estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
         windows[:, -1] = 1.0
         return Mixture(kinds=np.eye(KINDS)[RIDGE], windows=windows)
     if estimator is Estimator.DIFFERENCE_IN_DIFFERENCES:
@@ -163,7 +163,7 @@ def _kinds(estimator: Estimator) -> tuple[int, ...]:
     match estimator:
         case Estimator.DIFFERENCE_IN_DIFFERENCES:
             return (UNIFORM,)
-        case Estimator.SYNTHETIC_DID:
+        case Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
             return (RIDGE,)
         case _:
             return (UNIFORM, RIDGE, SIMPLEX)
@@ -246,10 +246,10 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
             washout=design.washout,
             weekly=design.weekly,
         )
-        if estimator is Estimator.SYNTHETIC_DID and design.observed
+        if estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES and design.observed
         else None
     )
-    if lambda_ is None and estimator is Estimator.SYNTHETIC_DID:
+    if lambda_ is None and estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
         lambda_ = np.zeros((chosen.origins.size, N, int(chosen.lengths.max())))
         for o, days in enumerate(chosen.lengths):
             lambda_[o, :, :days] = 1.0 / days

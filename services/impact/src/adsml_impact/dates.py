@@ -77,7 +77,7 @@ def choose_dates(
         floor = 14 if last >= 14 else _SHORTEST
         first = min(max(last - _WANTED_DATES, floor), whole_weeks(baseline, weekly=weekly))
         first = max(first, last - LOOKBACK)
-        step = max(1, -(-(last - first + 1) * units // most))
+        step = -(-(last - first + 1) // max(1, most // units))
         dates = list(range(last, first - 1, -step))[::-1]
     lengths = [whole_weeks(min(baseline, day), weekly=weekly) for day in dates]
     return Dates(

@@ -12,5 +12,5 @@ class Estimator(StrEnum):
 
     DIFFERENCE_IN_DIFFERENCES = "difference_in_differences"
     SYNTHETIC_CONTROL = "synthetic_control"
-    SYNTHETIC_DID = "synthetic_did"
+    SYNTHETIC_DIFFERENCE_IN_DIFFERENCES = "synthetic_difference_in_differences"
     STRUCTURAL = "structural"

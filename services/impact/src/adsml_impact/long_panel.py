@@ -93,7 +93,7 @@ def read_long_panel(
     times = _parsed_times(frame[time_column], time_column, found)
     outcome = pd.to_numeric(frame[outcome_column], errors="coerce")
     blank = frame[outcome_column].isna() | (frame[outcome_column].astype(str).str.strip() == "")
-    for row in np.flatnonzero(outcome.isna() & ~blank)[:20]:
+    for row in np.flatnonzero(~np.isfinite(outcome) & ~blank)[:20]:
         found.add(
             f"row {row + 2}.{outcome_column}", f"is {frame[outcome_column].iloc[row]!r}; expected a number"
         )
@@ -102,8 +102,10 @@ def read_long_panel(
     for row in np.flatnonzero(pd.DataFrame({"u": units, "t": times}).duplicated())[:20]:
         found.add(f"row {row + 2}", f"is a second one for {units.iloc[row]} at {times[row]}")
     known = set(units)
-    for name in treated:
-        if name not in known:
+    for k, name in enumerate(treated):
+        if name in treated[:k]:
+            found.add("treated", f"{name!r} is given twice")
+        elif name not in known:
             found.add("treated", f"{name!r} is not among the {len(known)} units of {unit_column}")
     if not treated:
         found.add("treated", "is empty; name the treated units, separated by commas")
@@ -122,8 +124,11 @@ def read_long_panel(
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = file.readline()
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+    except UnicodeDecodeError as error:
+        raise InvalidInput.at(str(path), f"is not text in UTF-8: {error}") from error
     try:
         delimiter = csv.Sniffer().sniff(header, delimiters=",;\t ").delimiter
     except csv.Error:
@@ -155,7 +160,6 @@ def _parsed_times(column: "pd.Series[str]", name: str, found: Violations) -> lis
                 break
     if len(kinds) > 1:
         found.add(name, "mixes whole numbers and dates")
-    found.raise_if_any()
     return [value for value in values if value is not None]
 
 
@@ -174,7 +178,10 @@ def _panel(
     dropped = tuple(name for name in wide.index if name not in treated and gaps[name])
     if not controls:
         raise FailedPrecondition(
-            f"there is no control: {len(dropped)} other units have gaps; the panel needs at least one without"
+            f"there is no control: each of the {len(dropped)} other units lacks a value at some time; fill the gaps, "
+            "or leave out the times at which values are missing"
+            if dropped
+            else "there is no control: the treated are the only units, and an effect needs others to compare with"
         )
     Y = np.concatenate([wide.loc[list(treated)].to_numpy(float), wide.loc[controls].to_numpy(float)])
     dates = [label for label in labels if isinstance(label, date)]

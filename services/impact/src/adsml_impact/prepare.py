@@ -7,8 +7,6 @@ import numpy as np
 from adsml_common.domain.errors import (
     FailedPrecondition,
     InsufficientHistory,
-    InvalidInput,
-    NotFound,
     Violations,
 )
 
@@ -61,7 +59,7 @@ def windows(setting: Setting) -> Windows:
     )
 
 
-def _checked(question: Question) -> None:
+def _checked(question: Question, *, today: date | None) -> None:
     found = Violations()
     question.options.check(found)
     if not question.treated:
@@ -74,6 +72,10 @@ def _checked(question: Question) -> None:
             found.add(f"controls[{k}]", f"{name} is treated itself; a control must not have been changed")
         if name in question.controls[:k]:
             found.add(f"controls[{k}]", f"{name} is given twice")
+    if today is not None and question.day is not None and question.day > today:
+        found.add(
+            "change.date", f"is {question.day}, in the future (today is {today}); there is nothing to see yet"
+        )
     found.raise_if_any()
 
 
@@ -87,17 +89,22 @@ def prepare(question: Question, data: AccountData, *, planned: bool) -> Setting:
 
     Raises
     ------
-    InvalidInput, NotFound, FailedPrecondition, InsufficientHistory
+    InvalidInput, FailedPrecondition, InsufficientHistory
         See `adsml_impact.analysis.analyse`.
     """
-    _checked(question)
+    _checked(question, today=None if planned else data.today)
     options = question.options
     if data.rows.empty:
-        raise NotFound(f"there are no daily rows of any {question.entity_type} of this account")
-    everything = from_daily(data.rows)
-    for name in (*question.treated, *question.controls):
+        raise InsufficientHistory(f"{question.entity_type} {question.treated[0]}", had=0, needed=FEWEST_DAYS)
+    everything = data.series
+    for name in question.treated:
         if name not in everything.names:
-            raise NotFound(f"{question.entity_type} {name} has no daily rows")
+            raise InsufficientHistory(f"{question.entity_type} {name}", had=0, needed=FEWEST_DAYS)
+    without = [name for name in question.controls if name not in everything.names]
+    if without:
+        raise FailedPrecondition(
+            f"controls without any daily rows: {', '.join(without[:10])}; leave them out"
+        )
     usable = everything.days - options.drop_last_days
     rows = everything.rows(question.treated)
     present = np.flatnonzero(everything.present[rows].any(axis=0))
@@ -108,7 +115,7 @@ def prepare(question: Question, data: AccountData, *, planned: bool) -> Setting:
         change = min(change, usable)
         horizon = options.after_days or USUAL_DAYS
     else:
-        _check_day(question, everything, change, start, usable, today=data.today)
+        _check_day(question, everything, change, start, usable)
         horizon = min(options.after_days or USUAL_DAYS, usable - change - options.washout_days)
         if horizon < FEWEST_DAYS:
             washed = f" and a washout of {options.washout_days}" if options.washout_days else ""
@@ -174,14 +181,8 @@ def prepare(question: Question, data: AccountData, *, planned: bool) -> Setting:
     )
 
 
-def _check_day(
-    question: Question, everything: Series, change: int, start: int, usable: int, *, today: date | None
-) -> None:
+def _check_day(question: Question, everything: Series, change: int, start: int, usable: int) -> None:
     day = everything.day(change)
-    if today is not None and day > today:
-        raise InvalidInput.at(
-            "change.date", f"is {day}, in the future (today is {today}); there is nothing to see yet"
-        )
     last = everything.day(usable - 1)
     if change < 0 or change >= usable + 1:
         raise FailedPrecondition(

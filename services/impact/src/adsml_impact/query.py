@@ -1,8 +1,9 @@
 """The question, and the data it is asked of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cached_property
 
 import pandas as pd
 from adsml_common.domain.changes import ChangeEvent, ChangeType
@@ -12,6 +13,7 @@ from adsml_common.domain.metrics import Metric
 
 from adsml_impact.controls import Tree
 from adsml_impact.estimators import Estimator
+from adsml_impact.series import Series, from_daily
 
 FEWEST_DAYS = 3
 """Days a side below which nothing is compared."""
@@ -117,7 +119,7 @@ class Question:
     options: Options = field(default_factory=Options)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AccountData:
     """What is known of the account.
 
@@ -145,7 +147,13 @@ class AccountData:
     events: Sequence[ChangeEvent] = ()
     today: date | None = None
 
+    @cached_property
+    def series(self) -> Series:
+        """The rows as matrices; worked out once, however many changes are asked about.
 
-def names_by_row(rows: pd.DataFrame) -> Mapping[str, int]:
-    """Rows per entity."""
-    return {str(name): int(count) for name, count in rows.groupby("entity_id").size().items()}
+        Raises
+        ------
+        ValueError
+            If there is no row.
+        """
+        return from_daily(self.rows)

@@ -74,7 +74,7 @@ def _finding(report: MetricReport, effect: Effect, *, margin: float, alpha: floa
     interval = effect.percent_interval
     span = (
         f"{100 * interval.level:.0f}% interval {_percent(interval.lower)} to {_percent(interval.upper)}, "
-        f"p = {effect.p_value:.3f}"
+        + (f"p = {effect.p_value:.3f}" if effect.p_value >= 0.001 else "p < 0.001")
     )
     moved = "rose" if effect.comparison.tau > 0 else "fell"
     if effect.p_value < alpha:

@@ -48,10 +48,12 @@ def judge_account(verdicts: Mapping[Metric, Verdict], *, spend: Effect | None, m
     as much as before (the budget found another place); leads that fell because less was spent are no verdict.
     """
     by_price = verdicts.get(Metric.CPL, Verdict.INCONCLUSIVE)
-    if by_price in (Verdict.POSITIVE, Verdict.NEGATIVE):
+    if by_price is not Verdict.INCONCLUSIVE:
         return by_price
     by_leads = verdicts.get(Metric.LEADS, Verdict.INCONCLUSIVE)
-    kept_spending = spend is not None and abs(spend.percent) < margin
+    # Eight percent less spend brings eight percent fewer leads: "as much" means no difference that shows.
+    moved = verdicts.get(Metric.SPEND) in (Verdict.POSITIVE, Verdict.NEGATIVE)
+    kept_spending = spend is not None and abs(spend.percent) < margin and not moved
     if kept_spending and by_leads in (Verdict.POSITIVE, Verdict.NEGATIVE):
         return by_leads
     return by_price

@@ -95,6 +95,29 @@ def test_refresh_finds_models_that_were_not_there(registry: ModelRegistry, loade
     assert _given(loader.get(NAME)) == (7, 1, [])
 
 
+def test_many_are_looked_up_at_once_and_again_when_it_is_time(
+    registry: ModelRegistry, loader: ModelLoader[int], database: Database, clock: Clock
+) -> None:
+    import sqlalchemy as sa
+
+    activated(registry, 7)
+    asked: list[object] = []
+    sa.event.listen(database.engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    names = [NAME, *(f"anomaly/1/ad/{number}" for number in range(50))]
+    loader.prefetch(names)
+    loader.prefetch(names)
+    assert sum("ml_trained_models" in str(one) for one in asked) == 1
+    assert _given(loader.get(NAME)) == (7, 1, [])
+    assert loader.get(names[1]) is None
+    activated(registry, 8)
+    clock.now += POLL
+    asked.clear()
+    loader.prefetch(names)
+    assert _given(loader.get(NAME)) == (8, 2, [])
+    assert loader.get(names[1]) is None
+    assert sum("ml_trained_models" in str(one) for one in asked) == 1
+
+
 def test_a_new_version_is_swapped_in_at_the_next_poll(
     registry: ModelRegistry, loader: ModelLoader[int], clock: Clock
 ) -> None:
@@ -201,6 +224,17 @@ def test_a_flipped_byte_is_refused_and_the_previous_version_serves(
     assert loader.stats().fallbacks == 1
 
 
+def test_a_damaged_model_keeps_no_service_from_starting(
+    registry: ModelRegistry, loader: ModelLoader[int], tmp_path: Path
+) -> None:
+    _flip(tmp_path, activated(registry, 7, name="anomaly/1"))
+    activated(registry, 8)
+    loader.prefetch(["anomaly/1", NAME])
+    assert [one.version.name for one in loader.in_memory()] == [NAME]
+    with pytest.raises(ArtifactCorrupt):
+        loader.get("anomaly/1")
+
+
 def test_a_new_version_that_is_damaged_leaves_the_old_one_in_memory(
     registry: ModelRegistry, loader: ModelLoader[int], tmp_path: Path, clock: Clock
 ) -> None:
@@ -257,6 +291,19 @@ def test_a_version_that_was_rolled_back_from_is_no_fallback(
     loaded = loader.get(NAME)
     assert loaded is not None
     assert loaded.version.version == 1 != bad.version
+
+
+def test_a_version_that_was_rolled_back_from_does_not_stay_because_the_other_is_damaged(
+    registry: ModelRegistry, loader: ModelLoader[int], tmp_path: Path
+) -> None:
+    activated(registry, 6)
+    damaged = activated(registry, 7)
+    activated(registry, 8)
+    assert _given(loader.get(NAME)) == (8, 3, [])
+    registry.rollback(NAME, actor="ada", reason="it was bad")
+    _flip(tmp_path, damaged)
+    loader.refresh()
+    assert _given(loader.get(NAME)) == (6, 1, [DegradationReason.CORRUPT])
 
 
 def test_nothing_good_is_corrupt_and_asked_again_at_the_next_poll_only(

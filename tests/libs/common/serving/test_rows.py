@@ -38,7 +38,7 @@ series = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(series, max_size=6))
 def test_both_ways_of_reading_agree_whatever_was_sent(many):
     for field, number in (("rows", 4), ("account_rows", 5)):

@@ -5,17 +5,22 @@ import json
 import logging
 import shutil
 import subprocess
+import threading
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from sys import executable
 
 import pytest
+from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2
+from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting_pb2
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml_common.domain.errors import NotFound
+from adsml_common.registry.loader import LoaderStats
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.logs import CallFilter, JsonFormatter, current_call
-from support.serving import REGISTRY, SECONDS, builder, eventually, refusal, running
+from google.type import date_pb2
+from support.serving import FORECASTING, REGISTRY, SECONDS, builder, eventually, refusal, running
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -53,6 +58,54 @@ def test_prometheus_reads_rate_errors_duration_queue_and_models():
     assert float(now['adsml_queue_waiting{pool="registry/calls"}']) == 0
     assert float(now['adsml_model_version{name="classifier/1/adset"}']) == 7
     assert 7_100 < float(now['adsml_model_age_seconds{name="classifier/1/adset"}']) < 7_400
+
+
+def test_prometheus_reads_shedding_degradations_and_the_cache():
+    let_go = threading.Event()
+    reason = answer_pb2.DEGRADATION_REASON_STALE
+    forecast = forecasting_pb2.Forecast(degradations=[answer_pb2.Degradation(reason=reason)])
+    degraded = forecasting_pb2.ForecastResponse(forecast=forecast)
+
+    def list_models(request, context):
+        let_go.wait(SECONDS)
+        return pb.ListModelsResponse()
+
+    built = builder(
+        {"ListModels": list_models, "Forecast": lambda request, context: degraded},
+        metrics_port=0,
+        workers=1,
+        queue_size=1,
+    ).models(list, lambda: LoaderStats(hits=5, loads=3, swaps=2, evictions=1, failures=4, fallbacks=6))
+    series = entity_pb2.InlineSeries(
+        rows=[
+            metrics_pb2.DailyMetrics(
+                date=date_pb2.Date(year=2026, month=3, day=1), spend=1, impressions=1, clicks=1, leads=1
+            )
+        ]
+    )
+    asked = forecasting_pb2.ForecastRequest(
+        subject=entity_pb2.Subject(inline=series),
+        metric=metrics_pb2.METRIC_LEADS,
+        method=forecasting_pb2.FORECAST_METHOD_EMA,
+    )
+    with running(built) as service:
+        port = service.server.parts.metrics_port
+        service.forecasting.Forecast(asked, timeout=SECONDS)
+        calls = [
+            service.registry.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS) for _ in range(6)
+        ]
+        try:
+            eventually(lambda: sum(call.done() for call in calls) >= 4)
+            now = read(port)
+        finally:
+            let_go.set()
+    labels = f'method="ListModels",reason="overloaded",service="{REGISTRY}"'
+    assert float(now[f"adsml_shed_total{{{labels}}}"]) >= 4
+    assert sum(float(value) for name, value in now.items() if name.startswith("adsml_queue_busy")) >= 2
+    labels = f'method="Forecast",reason="STALE",service="{FORECASTING}"'
+    assert float(now[f"adsml_degradations_total{{{labels}}}"]) >= 1
+    events = {"hits": 5, "loads": 3, "swaps": 2, "evictions": 1, "failures": 4, "fallbacks": 6}
+    assert {one: float(now[f'adsml_model_cache_total{{event="{one}"}}']) for one in events} == events
 
 
 def test_log_lines_are_json_and_name_their_call():

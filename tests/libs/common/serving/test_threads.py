@@ -61,3 +61,9 @@ def test_too_late_is_an_error_and_not_a_silence():
     done = run("import numpy; from adsml_common.serving.threads import pin_threads; pin_threads(3)")
     assert done.returncode != 0
     assert "numpy came before pin_threads" in done.stderr
+
+
+@pytest.mark.parametrize(("given", "limit"), [("7", 7), ("0", USABLE), ("all", USABLE), ("", USABLE)])
+def test_what_a_container_asked_for_counts_where_it_has_no_limit(tmp_path, monkeypatch, given, limit):
+    monkeypatch.setenv("ADSML_CPUS", given)
+    assert cpu_limit(tmp_path) == limit

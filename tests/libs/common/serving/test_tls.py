@@ -7,6 +7,7 @@ import pytest
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.serving.tls import server_credentials
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.certificates import Authority
 from support.serving import SECONDS, builder, eventually
 
@@ -60,3 +61,24 @@ def test_key_and_certificate_that_do_not_belong_together_stop_the_start(tmp_path
         server_credentials(cert_file=cert_file, key_file=key_file)
     with pytest.raises(ValueError, match="don't belong together"):
         builder(tls_cert_file=cert_file, tls_key_file=key_file).start()
+
+
+def test_probes_that_speak_no_tls_have_a_port_with_health_and_nothing_else(tmp_path):
+    authority = Authority()
+    cert_file, key_file = authority.issue("server").write(tmp_path, "server")
+    built = builder(health_port=0, tls_cert_file=cert_file, tls_key_file=key_file)
+    with built.start() as server:
+        with grpc.insecure_channel(f"127.0.0.1:{server.parts.health_port}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            for name in ("", "liveness", "readiness"):
+                answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=SECONDS)
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            registry = registry_grpc.ModelRegistryServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as refused:
+                registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_health_port_that_is_taken_stops_the_start():
+    with builder(health_port=0).start() as first, pytest.raises(OSError, match="can't listen"):
+        builder(health_port=first.parts.health_port).start()

@@ -67,6 +67,19 @@ def test_rows_that_differ_are_updated_and_say_from_where(store: MetricStore, dat
         assert {row[0]: row[1] for row in connection.execute(query)} == {"first": 17, "second": 5}
 
 
+def test_derived_rows_never_replace_what_was_reported(store: MetricStore) -> None:
+    reported, derived = daily_frame(days=3, seed=1), daily_frame(days=5, seed=2)
+    store.upsert_daily(1, reported, source="export.csv")
+    with store.load(1, source="export.csv") as load:
+        counts = load.add(derived, source="derived", keep_others=True)
+    assert counts == UpsertCounts(inserted=2, unchanged=3)
+    with store.load(1, source="export.csv") as load:
+        counts = load.add(derived.assign(spend=1.0), source="derived", keep_others=True)
+    assert counts == UpsertCounts(updated=2, unchanged=3)
+    wanted = pd.concat([reported, derived.tail(2).assign(spend=1.0)])
+    pd.testing.assert_frame_equal(store.daily(1), daily.normalise(wanted))
+
+
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 def test_an_unchanged_row_is_not_written(store: MetricStore, database: Database) -> None:
     store.upsert_daily(1, daily_frame(days=50), source="test")

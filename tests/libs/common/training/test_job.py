@@ -7,8 +7,6 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -332,35 +330,6 @@ def test_a_worker_that_lost_its_lease_leaves(work: Callable[..., TrainingRun], d
         work(train)
     run = work(flaky)
     assert (run.exit_status, set(flaky.tries)) == (0, {2, 3, 4})
-
-
-def test_in_threads(work: Callable[..., TrainingRun]) -> None:
-    together = threading.Barrier(3)
-
-    def train(item: Item) -> ItemResult:
-        together.wait(30)
-        return double(item)
-
-    with ThreadPoolExecutor(3) as pool:
-        run = work(train, 9, executor=pool, workers=3)
-    assert (run.exit_status, run.counts) == (0, Counts(trained=9))
-
-
-def test_in_processes(work: Callable[..., TrainingRun], runs: TrainingRuns) -> None:
-    with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as pool:
-        run = work(double, 8, executor=pool, workers=2)
-    assert (run.exit_status, run.counts) == (0, Counts(trained=8))
-    assert [item.metrics["double"] for item in runs.items(run.run_id)] == [2 * i for i in range(8)]
-
-
-def test_asked_to_stop_in_threads(work: Callable[..., TrainingRun]) -> None:
-    stop = threading.Event()
-    with ThreadPoolExecutor(2) as pool:
-        run = work(double, 50, executor=pool, workers=2, stop=stop, progress=Watched(lambda _: stop.set()))
-    assert run.exit_status == 1
-    assert run.counts.running == 0
-    assert 1 <= run.counts.trained <= 3
-    assert run.counts.total == 50
 
 
 class TestProcesses:

@@ -3,16 +3,18 @@
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from adsml_common.cli import family
+from adsml_common.cli.checks import Check, Health
 from adsml_common.cli.context import settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, print_json, table
-from adsml_common.domain.errors import AdsmlError
+from adsml_common.domain.errors import AdsmlError, InvalidInput
 from adsml_common.registry.models import ModelStatus, ModelVersion
 from adsml_common.settings import Settings
 
@@ -20,33 +22,6 @@ if TYPE_CHECKING:
     from adsml_common.database import Database
     from adsml_common.registry.artifacts import ArtifactStore
     from adsml_common.registry.registry import ModelRegistry
-
-
-class Health(StrEnum):
-    """Outcome of one check."""
-
-    OK = "ok"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at.
-
-    Attributes
-    ----------
-    name
-        What was checked.
-    health
-        How it went.
-    detail
-        What was found and, where it failed, the cure.
-    """
-
-    name: str
-    health: Health
-    detail: str
 
 
 def _attempt(name: str, cure: str, work: Callable[[], str]) -> Check:
@@ -137,17 +112,58 @@ def examine(config: Settings) -> list[Check]:
     return checks
 
 
-def doctor(json_output: JsonOption = False) -> None:
-    """Check the database, its schema, the artifact store and every active model."""
-    config = settings()
-    checks = examine(config)
+def doctor(
+    remote: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Look at a running service instead, as a caller sees it.")
+    ] = "",
+    tls: Annotated[bool, typer.Option("--tls", help="The service speaks TLS.")] = False,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="PEM: who issued the service's certificate. Implies --tls.")
+    ] = None,
+    cert_file: Annotated[Path | None, typer.Option(help="PEM: our own certificate, for mTLS.")] = None,
+    key_file: Annotated[Path | None, typer.Option(help="PEM: its key.")] = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Check the database, its schema, the artifact store and every active model; or a running service.
+
+    A service that asks for a token gets the one in ADSML_TOKEN.
+
+    Example: adsml doctor
+    """
+    about: dict[str, object]
+    if remote:
+        checks, about = _looked_at(remote, tls, ca_file, cert_file, key_file), {"remote": remote}
+    else:
+        config = settings()
+        checks, about = examine(config), {"settings": config.masked()}
     healthy = all(check.health is not Health.FAILED for check in checks)
     if json_output:
-        print_json({"healthy": healthy, "settings": config.masked(), "checks": checks})
+        print_json({"healthy": healthy, **about, "checks": checks})
     else:
         colour = {Health.OK: "green", Health.FAILED: "bold red", Health.SKIPPED: "yellow"}
         rows = [(c.name, f"[{colour[c.health]}]{c.health}[/]", c.detail) for c in checks]
-        table("adsml doctor", ("check", "", "detail"), rows)
+        table(f"adsml doctor {remote}".rstrip(), ("check", "", "detail"), rows)
         console.print("all is well" if healthy else "[bold red]something needs a cure[/]")
     if not healthy:
         sys.exit(Exit.FAILED)
+
+
+def _looked_at(
+    target: str, tls: bool, ca_file: Path | None, cert_file: Path | None, key_file: Path | None
+) -> list[Check]:
+    # gRPC takes a third of a second to load.
+    from adsml_common.cli.remote import Remote  # noqa: PLC0415
+    from adsml_common.cli.remote import examine as examine_remote  # noqa: PLC0415
+
+    _, _, port = target.rpartition(":")
+    if not port.isdecimal():
+        raise InvalidInput.at("--remote", f"is {target!r}; expected HOST:PORT")
+    if (cert_file is None) != (key_file is None):
+        raise InvalidInput.at("--cert-file", "goes together with --key-file")
+    for name, path in (("--ca-file", ca_file), ("--cert-file", cert_file), ("--key-file", key_file)):
+        if path is not None and not path.is_file():
+            raise InvalidInput.at(name, f"is {path}, where there is no file")
+    secured = tls or ca_file is not None or cert_file is not None
+    return examine_remote(
+        Remote(target, tls=secured, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
+    )

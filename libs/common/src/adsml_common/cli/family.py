@@ -13,6 +13,7 @@ from adsml_common.domain.errors import NotFound
 if TYPE_CHECKING:
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
+    from adsml_common.report.context import Reporter
 
 GROUP = "adsml.families"
 ORDER = ("classifier", "forecasting", "anomaly", "impact")
@@ -36,6 +37,8 @@ class Family:
         ``adsml NAME``, likewise.
     check_model
         Parses a model's bundle as the service would, raising what the service would raise.
+    report
+        Gives the family's sections of ``adsml report``.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Family:
     evaluate: Mapping[str, Command] = field(default_factory=dict)
     commands: Mapping[str, Command] = field(default_factory=dict)
     check_model: "Callable[[ModelVersion, Bundle], object] | None" = None
+    report: "Reporter | None" = None
 
 
 def installed() -> dict[str, Family]:

@@ -63,6 +63,8 @@ def import_(
 
     Takes Insights API JSON, Ads Manager CSV, Airbyte ads_insights, Fivetran basic_ad tables and tidy CSV or
     Parquet. Importing a file again changes nothing.
+
+    Example: adsml import export.csv --config-id 1
     """
     # pandas is slow to import, and `adsml --help` does not need it.
     from adsml_common.ingest.importer import import_files  # noqa: PLC0415

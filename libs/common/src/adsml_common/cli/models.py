@@ -48,14 +48,14 @@ def list_(
         return
     table(
         "Models",
-        ("name", "version", "status", "samples", "trained on", "created", "kB"),
+        ("name", "v", "status", "samples", "created", "kB"),
         [
-            (m.name, m.version, m.status, m.samples_count, _window(m), f"{m.created_at:%Y-%m-%d %H:%M}",
+            (m.name, m.version, m.status, f"{m.samples_count:,}", f"{m.created_at:%Y-%m-%d %H:%M}",
              f"{m.size_bytes / 1024:.1f}")
             for m in found
         ],
-        right=("version", "samples", "kB"),
-        whole=("name",),
+        right=("v", "samples", "kB"),
+        whole=("v", "status", "samples", "created", "kB"),
     )  # fmt: skip
     if len(found) == limit:
         console.print(f"only the last {limit} are shown; see --limit")
@@ -102,7 +102,10 @@ def activate(
     reason: ReasonOption = "activated by hand",
     json_output: JsonOption = False,
 ) -> None:
-    """Make a version the active one; services pick it up at their next poll."""
+    """Make a version the active one; services pick it up at their next poll.
+
+    Example: adsml models activate classifier/1 2 --reason "better on the holdout"
+    """
     config = settings()
     with open_database(config) as database:
         model = open_registry(config, database).activate(name, version, actor=_person(), reason=reason)
@@ -116,7 +119,10 @@ def activate(
 def rollback(
     name: NameArgument, reason: ReasonOption = "rolled back by hand", json_output: JsonOption = False
 ) -> None:
-    """Make the version that was active before the current one active again."""
+    """Make the version that was active before the current one active again.
+
+    Example: adsml models rollback classifier/1 --reason "worse on new ad sets"
+    """
     config = settings()
     with open_database(config) as database:
         model = open_registry(config, database).rollback(name, actor=_person(), reason=reason)
@@ -134,6 +140,8 @@ def verify(
     """Reconcile the registry with the artifact store: missing, corrupt, orphaned.
 
     Exit status 0 if every registered model is there and intact, else 1.
+
+    Example: adsml models verify --sweep
     """
     config = settings()
     with open_database(config) as database:

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from adsml_common.cli.context import open_database, settings
-from adsml_common.cli.output import JsonOption, print_json, table
+from adsml_common.cli.output import JsonOption, console, print_json, table
 
-app = typer.Typer(no_args_is_help=True, help="Training runs: list, show.")
+app = typer.Typer(no_args_is_help=True, help="Training runs: list, show, cancel.")
 
 
 @app.command("list")
@@ -16,7 +16,10 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 50,
     json_output: JsonOption = False,
 ) -> None:
-    """List training runs, newest first."""
+    """List training runs, newest first.
+
+    Example: adsml runs list --job classifiers
+    """
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
 
     with open_database(settings()) as database:
@@ -41,7 +44,10 @@ def show(
     run_id: Annotated[str, typer.Argument(help="Id of the run, from: adsml runs list.")],
     json_output: JsonOption = False,
 ) -> None:
-    """Show one run, entity by entity."""
+    """Show one run, entity by entity.
+
+    Example: adsml runs show RUN
+    """
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
 
     with open_database(settings()) as database:
@@ -60,3 +66,23 @@ def show(
         ],
         right=("seconds",),
     )
+
+
+@app.command()
+def cancel(
+    run_id: Annotated[str, typer.Argument(help="Id of the run, from: adsml runs list.")],
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks at the run.")] = "",
+    json_output: JsonOption = False,
+) -> None:
+    """Ask a run to stop: its workers do so within seconds, and what was trained stays.
+
+    Example: adsml runs cancel 6f1c... --reason "wrong account"
+    """
+    from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
+
+    with open_database(settings()) as database:
+        run = TrainingRuns(database).cancel(run_id, reason=reason)
+    if json_output:
+        print_json({"run": run})
+    else:
+        console.print(f"{run.job}: run {run.run_id} is {run.status.lower()}", highlight=False)

@@ -63,7 +63,10 @@ def simulate(
     truth: Annotated[bool, typer.Option("--truth", help="Also write the truth as CSV files.")] = False,
     json_output: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Simulate a whole ad account with known truth."""
+    """Simulate a whole ad account with known truth.
+
+    Example: adsml simulate my-account --seed 7 --anomalies 0.5
+    """
     from adsml_common.simulate import AnomalyKind, inject_anomalies, simulate_account  # noqa: PLC0415
 
     if destination is not Destination.STORE and out is None:

@@ -29,7 +29,7 @@ def open_parquet(path: Path) -> Sheet:
     try:
         with pq.ParquetFile(path) as file:
             names = tuple(file.schema_arrow.names)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from None
 
     def read(fields: Mapping[str, int], advance: Advance) -> Iterator[Batch]:
@@ -44,7 +44,8 @@ def open_parquet(path: Path) -> Sheet:
                     advance(size * seen // total - told)
                     told = size * seen // total
                 advance(size - told)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            # Arrow decodes text where it is asked for: damaged bytes show there, and as Python's own error.
             raise _damaged(path, error) from None
 
     return Sheet(path=path, names=names, read=read, place="row")

@@ -30,6 +30,9 @@ class LastKnown:
 
     def remember(self, version: ModelVersion) -> None:
         """Keep a version as the one that is active under its name."""
+        # Reading a note is many times cheaper than writing one, and at most starts nothing has changed.
+        if self.recall(version.name) == version:
+            return
         path = self._path(version.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

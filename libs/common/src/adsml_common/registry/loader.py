@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
@@ -96,6 +96,11 @@ class ModelLoader(Generic[T]):
         Models kept in memory; the one unused for longest makes room.
     clock
         Seconds on a clock that never goes back.
+
+    Attributes
+    ----------
+    capacity
+        As given.
     """
 
     def __init__(
@@ -112,7 +117,7 @@ class ModelLoader(Generic[T]):
         self._registry = registry
         self._parse = parse
         self._poll_seconds = poll_seconds
-        self._capacity = capacity
+        self.capacity = capacity
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
@@ -157,6 +162,26 @@ class ModelLoader(Generic[T]):
                     del self._loading[name]
                 mine.set()
 
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Load what is not known yet, or should be looked at again, asking the registry once for all of them.
+
+        Never raises: what can't be loaded is told by `get`.
+        """
+        with self._lock:
+            wanted = {
+                name: entry
+                for name in dict.fromkeys(names)
+                if (entry := self._entries.get(name) or self._misses.get(name)) is None or self._due(entry)
+            }
+        if not wanted:
+            return
+        try:
+            active = self._registry.active_of(wanted)
+        except Unavailable:
+            return
+        for name, entry in wanted.items():
+            self._load_now(name, entry, active.get(name))
+
     def refresh(self) -> None:
         """Ask which versions are active for everything in memory, and load what is new.
 
@@ -175,16 +200,7 @@ class ModelLoader(Generic[T]):
                 self._store(name, self._stale(entry, error))
             return
         for name, entry in known.items():
-            with self._lock:
-                if name in self._loading:
-                    continue
-                mine = self._loading[name] = threading.Event()
-            try:
-                self._store(name, self._load(name, entry, active.get(name)))
-            finally:
-                with self._lock:
-                    del self._loading[name]
-                mine.set()
+            self._load_now(name, entry, active.get(name))
 
     def start(self) -> None:
         """Refresh in the background from now on, every `poll_seconds`."""
@@ -222,12 +238,25 @@ class ModelLoader(Generic[T]):
 
     def _due(self, entry: _Entry[T]) -> bool:
         age = self._clock() - entry.checked_at
-        if entry.error is not None and isinstance(entry.error, Unavailable):
-            return age >= min(self._poll_seconds, _RETRY_SECONDS)
         # With a thread that refreshes, no caller has to wait for a registry unless that thread is stuck.
         if entry.loaded is not None and self._thread is not None:
             return age >= _STALE_POLLS * self._poll_seconds
+        if isinstance(entry.error, Unavailable):
+            return age >= min(self._poll_seconds, _RETRY_SECONDS)
         return age >= self._poll_seconds
+
+    def _load_now(self, name: str, entry: _Entry[T] | None, active: ModelVersion | None) -> None:
+        """Load one, unless another thread is at it."""
+        with self._lock:
+            if name in self._loading:
+                return
+            mine = self._loading[name] = threading.Event()
+        try:
+            self._store(name, self._load(name, entry, active))
+        finally:
+            with self._lock:
+                del self._loading[name]
+            mine.set()
 
     @staticmethod
     def _answer(entry: _Entry[T]) -> Loaded[T] | None:
@@ -259,7 +288,7 @@ class ModelLoader(Generic[T]):
                     self._misses.popitem(last=False)
                 return
             self._entries[name] = entry
-            while len(self._entries) > self._capacity:
+            while len(self._entries) > self.capacity:
                 self._entries.popitem(last=False)
                 self._counts["evictions"] += 1
 
@@ -320,24 +349,33 @@ class ModelLoader(Generic[T]):
     def _fall_back(
         self, name: str, present: Loaded[T] | None, active: ModelVersion, error: ArtifactCorrupt
     ) -> _Entry[T]:
-        def instead(model: T, version: ModelVersion) -> _Entry[T]:
-            told = Degradation(
-                f"model {active}", DegradationReason.CORRUPT, f"{error.message}; {version} was used instead"
-            )
-            self._count(fallbacks=1)
-            return _Entry(Loaded(model, version, (told,)), None, self._clock())
-
-        if present is not None:
-            return instead(present.model, present.version)
         try:
-            for version in self._registry.earlier(name, limit=_FALLBACKS):
-                try:
-                    return instead(self._read(version), version)
-                except ArtifactCorrupt as worse:
-                    _LOG.error("%s", worse.message)
+            found = self._earlier(name, present)
         except Unavailable as gone:
-            return _Entry(None, gone, self._clock())
-        return _Entry(None, error, self._clock())
+            if present is None:
+                return _Entry(None, gone, self._clock())
+            found = None
+        # What is in memory comes last: it may be the one that was rolled back from.
+        found = found or present
+        if found is None:
+            return _Entry(None, error, self._clock())
+        self._count(fallbacks=1)
+        told = Degradation(
+            f"model {active}",
+            DegradationReason.CORRUPT,
+            f"{error.message}; {found.version} was used instead",
+        )
+        return _Entry(Loaded(found.model, found.version, (told,)), None, self._clock())
+
+    def _earlier(self, name: str, present: Loaded[T] | None) -> Loaded[T] | None:
+        for version in self._registry.earlier(name, limit=_FALLBACKS):
+            if present is not None and present.version.sha256 == version.sha256:
+                return present
+            try:
+                return Loaded(self._read(version), version)
+            except ArtifactCorrupt as error:
+                _LOG.error("%s", error.message)
+        return None
 
     def _read(self, version: ModelVersion) -> T:
         bundle = self._registry.read(version)

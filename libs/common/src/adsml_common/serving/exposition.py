@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import REGISTRY, start_http_server
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _MAX_NAMED = 1_000
@@ -29,6 +29,37 @@ class LoadedModel(Protocol):
         """When it was trained, with a zone."""
 
 
+class CacheStats(Protocol):
+    """Counts of a cache of models since the start."""
+
+    @property
+    def hits(self) -> int:
+        """Answers from memory."""
+
+    @property
+    def loads(self) -> int:
+        """Versions loaded."""
+
+    @property
+    def swaps(self) -> int:
+        """Of them, in place of another version."""
+
+    @property
+    def evictions(self) -> int:
+        """Models dropped for room."""
+
+    @property
+    def failures(self) -> int:
+        """Loads that ended in an error."""
+
+    @property
+    def fallbacks(self) -> int:
+        """Loads that ended with an earlier version, because the active one is broken."""
+
+
+_EVENTS: Final = ("hits", "loads", "swaps", "evictions", "failures", "fallbacks")
+
+
 class ModelCollector(Collector):
     """Version and age of the models that answer now, looked up when Prometheus asks.
 
@@ -36,6 +67,8 @@ class ModelCollector(Collector):
     ----------
     loaded
         The models. More than 1,000 are counted, but not named one by one: the oldest are.
+    stats
+        Counts of the cache that holds them; None where there is none.
     now
         The present time.
     """
@@ -43,14 +76,16 @@ class ModelCollector(Collector):
     def __init__(
         self,
         loaded: Callable[[], Iterable[LoadedModel]],
+        stats: Callable[[], CacheStats] | None = None,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._loaded = loaded
+        self._stats = stats
         self._now = now
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The gauges."""
+    def collect(self) -> Iterator[Metric]:
+        """The gauges, and the cache's counters."""
         models = sorted(self._loaded(), key=lambda model: model.created_at)
         count = GaugeMetricFamily("adsml_models_loaded", "Models in memory")
         count.add_metric((), len(models))
@@ -61,8 +96,16 @@ class ModelCollector(Collector):
             version.add_metric((model.name,), model.version)
             age.add_metric((model.name,), (now - model.created_at).total_seconds())
         yield from (count, version, age)
+        if self._stats is not None:
+            found = self._stats()
+            events = CounterMetricFamily(
+                "adsml_model_cache", "What the cache of models did", labels=("event",)
+            )
+            for event in _EVENTS:
+                events.add_metric((event,), getattr(found, event))
+            yield events
 
-    def describe(self) -> Iterator[GaugeMetricFamily]:
+    def describe(self) -> Iterator[Metric]:
         """Nothing beforehand: asking for the models now would load them."""
         yield from ()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -12,11 +13,15 @@ from adsml_common.domain.errors import AdsmlError, NotFound, Overloaded
 from adsml_common.serving.edge import Handler, ServicerContext, parse, refuse
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.pool import in_daemon_thread
+from adsml_common.version import version
 
 SERVICE: Final = "grpc.health.v1.Health"
 LIVENESS: Final = "liveness"
 READINESS: Final = "readiness"
 OVERALL: Final = ""
+SERVER_VERSION: Final = "x-adsml-version"
+SERVER_TIME: Final = "x-adsml-time"
+"""Trailing metadata of `Check`: the version that runs, and seconds since 1970 on its clock."""
 
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -153,6 +158,7 @@ class HealthService:
                 raise NotFound("this server knows no such service; List has those it knows")
         except AdsmlError as error:
             await refuse(context, status_of(error))
+        context.set_trailing_metadata(((SERVER_VERSION, version()), (SERVER_TIME, f"{time.time():.3f}")))
         return _response(serving).SerializeToString()
 
     async def _list(self, _: bytes, context: ServicerContext) -> bytes:

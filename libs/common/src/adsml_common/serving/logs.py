@@ -55,3 +55,5 @@ def configure(*, form: Literal["text", "json"], level: str) -> None:
             logging.Formatter("%(asctime)s %(levelname)-7s %(name)s %(request_id)s %(message)s")
         )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Tells of each plugin that it has, at every look at the schema.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)

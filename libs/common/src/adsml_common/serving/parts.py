@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from adsml_common.serving import health, reflection
 from adsml_common.serving.access import gate_of
-from adsml_common.serving.exposition import Exposition, LoadedModel, ModelCollector
+from adsml_common.serving.exposition import CacheStats, Exposition, LoadedModel, ModelCollector
 from adsml_common.serving.harness import Harness, refuse_unknown
 from adsml_common.serving.methods import Method
 from adsml_common.serving.pool import WorkerPool, in_daemon_thread
@@ -41,8 +41,8 @@ class Plan:
         Called before the first and after the last call.
     checks
         Readiness by name of what it depends on.
-    loaded
-        The models that answer now, for the metrics.
+    loaded, stats
+        The models that answer now, and counts of their cache, for the metrics.
     """
 
     methods: dict[str, tuple[Method, ...]] = field(default_factory=dict)
@@ -50,6 +50,7 @@ class Plan:
     close: list[Callable[[], None]] = field(default_factory=list)
     checks: dict[str, Callable[[], None]] = field(default_factory=dict)
     loaded: Callable[[], Iterable[LoadedModel]] | None = None
+    stats: Callable[[], CacheStats] | None = None
 
     @property
     def name(self) -> str:
@@ -65,6 +66,7 @@ class Parts:
         self.plan = plan
         self.port = 0
         self.metrics_port: int | None = None
+        self.health_port: int | None = None
         self.board = health.HealthBoard(tuple(plan.methods))
         self.pool = WorkerPool(
             "calls",
@@ -97,15 +99,18 @@ class Parts:
         for service, of_service in plan.methods.items():
             handlers = {method.name: harness.wrap(method) for method in of_service}
             self._server.add_registered_method_handlers(service, handlers)
-        self._server.add_registered_method_handlers(
-            health.SERVICE, health.HealthService(self.board).handlers()
-        )
+        health_handlers = health.HealthService(self.board).handlers()
+        self._server.add_registered_method_handlers(health.SERVICE, health_handlers)
         self._server.add_registered_method_handlers(
             reflection.SERVICE, reflection.reflection_handlers((*plan.methods, health.SERVICE), gate)
         )
         self._server.add_generic_rpc_handlers((refuse_unknown(),))
+        self._probed: grpc.aio.Server | None = None
+        if settings.health_port is not None:
+            self._probed = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+            self._probed.add_registered_method_handlers(health.SERVICE, health_handlers)
         self._exposition: Exposition | None = None
-        self._collector = None if plan.loaded is None else ModelCollector(plan.loaded)
+        self._collector = None if plan.loaded is None else ModelCollector(plan.loaded, plan.stats)
 
     @property
     def address(self) -> str:
@@ -125,6 +130,8 @@ class Parts:
             pool.start()
             watch_pool(f"{self.plan.name}/{pool.name}", pool)
         await self._server.start()
+        if self._probed is not None:
+            await self._probed.start()
         self._monitor.start()
 
     def _bind(self) -> None:
@@ -144,6 +151,12 @@ class Parts:
                 self.port = self._server.add_secure_port(self.address, credentials)
         except RuntimeError:
             raise OSError(f"can't listen on {self.address}: taken, or not this machine's") from None
+        if self._probed is not None:
+            probes = f"{settings.health_host}:{settings.health_port}"
+            try:
+                self.health_port = self._probed.add_insecure_port(probes)
+            except RuntimeError:
+                raise OSError(f"can't listen on {probes}: taken, or not this machine's") from None
 
     async def drain(self) -> None:
         """Health down, a wait for balancers to see it, no new calls, the last answers, the threads."""
@@ -153,6 +166,9 @@ class Parts:
             _log.info("draining")
             await asyncio.sleep(self.settings.drain_wait_seconds)
         await self._server.stop(self.settings.drain_grace_seconds)
+        if self._probed is not None:
+            # Last, so that liveness is answered for as long as anything is.
+            await self._probed.stop(None)
         for pool in (self.pool, self.stream_pool):
             close = functools.partial(pool.close, timeout=_POOL_SECONDS)
             if not await in_daemon_thread(close, name="close"):

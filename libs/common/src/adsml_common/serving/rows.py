@@ -142,6 +142,12 @@ class DailyRows:
             out = out.sort_values(["entity_type", "entity_id", "date"], kind="stable", ignore_index=True)
         return out
 
+    def where(self, rows: BoolArray) -> "DailyRows":
+        """Some of the rows; shape (rows,)."""
+        return DailyRows(
+            self.series[rows], self.row[rows], self.date[rows], self.has_date[rows], self.values[:, rows]
+        )
+
     def _duplicates(self) -> list[int]:
         """Rows for a day that an earlier row of the series is for."""
         order = np.lexsort((self.row, self.date, self.series))

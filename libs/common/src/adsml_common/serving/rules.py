@@ -37,6 +37,7 @@ _REASON: Final = Text(1, 2_000, lines=True)
 _NOTE: Final = Text(0, 2_000, lines=True)
 _PERSON: Final = Text(0, 256)
 _MODEL_NAME: Final = Text(1, 256)
+_NO_DAY: Final = "is not set; expected year, month and day"
 _PAGE: Final[dict[str, Rule]] = {"page_size": Number(1, 1_000, zero=True), "page_token": Text(0, 512)}
 
 
@@ -69,6 +70,25 @@ def _assessed(message: Any, path: str, found: Found) -> None:
             found.append(FieldViolation(f"{path}last_date", "comes before first_date"))
 
 
+def _dated(message: Any, path: str, found: Found) -> None:
+    """A change that was made has a day."""
+    if message.HasField("change") and not message.change.HasField("date"):
+        found.append(FieldViolation(f"{path}change.date", _NO_DAY))
+
+
+def _all_dated(message: Any, path: str, found: Found) -> None:
+    """Changes that were made have a day."""
+    for index, change in enumerate(message.changes):
+        if not change.HasField("date"):
+            found.append(FieldViolation(f"{path}changes[{index}].date", _NO_DAY))
+
+
+def _detection(message: Any, path: str, found: Found) -> None:
+    """Days in order, and a day for every change."""
+    _assessed(message, path, found)
+    _all_dated(message, path, found)
+
+
 RULES: Final[Table] = {
     # common
     "adsml.common.v1.EntityRef": {
@@ -85,7 +105,8 @@ RULES: Final[Table] = {
     },
     "adsml.common.v1.Subject": {"oneof source": REQUIRED, "entity": One(), "inline": One()},
     "adsml.common.v1.ChangeEvent": {
-        "date": Day(required=True),
+        # Where a change is made, not planned, its day is required: see _dated and _all_dated.
+        "date": Day(),
         "change_type": Word(required=True),
         "value_before": Free(),
         "value_after": Free(),
@@ -118,6 +139,7 @@ RULES: Final[Table] = {
         "drop_last_days": _LAG,
         "planned_budgets": Many(0, 90),
         "changes": Many(0, 1_000),
+        "*": _all_dated,
         "peers": One(),
         "cpl_mode": Word(),
     },
@@ -193,7 +215,7 @@ RULES: Final[Table] = {
     "adsml.anomaly.v1.DetectionOptions": {
         "first_date": Day(),
         "last_date": Day(),
-        "*": _assessed,
+        "*": _detection,
         "false_alarms_per_month": Number(0, 10, above=True),
         "contamination": Number(0, 0.5, above=True),
         "metrics": Words(),
@@ -244,9 +266,14 @@ RULES: Final[Table] = {
     "adsml.impact.v1.AnalyzeImpactRequest": {
         "panel": One(required=True),
         "change": One(required=True),
+        "*": _dated,
         "options": One(),
     },
-    "adsml.impact.v1.AnalyzeImpactItem": {"panel": One(required=True), "change": One(required=True)},
+    "adsml.impact.v1.AnalyzeImpactItem": {
+        "panel": One(required=True),
+        "change": One(required=True),
+        "*": _dated,
+    },
     "adsml.impact.v1.BatchAnalyzeImpactRequest": {
         "items": Many(1, _BATCH, apart=True),
         "options": One(),

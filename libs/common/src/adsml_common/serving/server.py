@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from adsml_common.serving import logs
-from adsml_common.serving.exposition import LoadedModel
+from adsml_common.serving.exposition import CacheStats, LoadedModel
 from adsml_common.serving.methods import UnsafeServer, methods_of
 from adsml_common.serving.parts import Parts, Plan
 from adsml_common.serving.pool import in_daemon_thread
@@ -56,6 +56,11 @@ class ServerBuilder:
         self._plan.methods[service_name] = methods_of(add_to_server, servicer, service_name)
         return self
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Full names of what was added."""
+        return tuple(self._plan.methods)
+
     def on_ready(self, warm: Callable[[], None]) -> Self:
         """Call `warm` before the server says SERVING: load models, run each once. In order; may take long."""
         self._plan.warm.append(warm)
@@ -73,9 +78,13 @@ class ServerBuilder:
         self._plan.checks[name] = check
         return self
 
-    def models(self, loaded: Callable[[], Iterable[LoadedModel]]) -> Self:
-        """Show version and age of the models that `loaded` returns among the metrics."""
-        self._plan.loaded = loaded
+    def models(
+        self,
+        loaded: Callable[[], Iterable[LoadedModel]],
+        stats: Callable[[], CacheStats] | None = None,
+    ) -> Self:
+        """Show version and age of the models that `loaded` returns among the metrics, and their cache's counts."""
+        self._plan.loaded, self._plan.stats = loaded, stats
         return self
 
     def run(self) -> int:

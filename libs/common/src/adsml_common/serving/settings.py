@@ -29,6 +29,9 @@ class ServingSettings(Settings):
         `insecure`.
     metrics_host, metrics_port
         Where Prometheus reads, by plain HTTP; unset: nowhere, 0: a free port.
+    health_host, health_port
+        Where health alone is served without TLS, for probes that can't speak it (Kubernetes' own); unset:
+        nowhere but beside the services, 0: a free port.
     insecure
         Listen without TLS on any address: only where something in front ends TLS.
     tls_cert_file, tls_key_file
@@ -76,6 +79,11 @@ class ServingSettings(Settings):
         Calls at once on one connection.
     readiness_seconds
         Between two runs of a readiness check.
+    launcher
+        Who does the work of a training run that is started here: ``local`` for a process of this machine,
+        ``kubernetes`` for a Job that ``adsml launcher`` makes, ``none``: none can be started.
+    launcher_shards
+        Into how many shards a run is split where the caller does not say and the launcher is ``kubernetes``.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_")
@@ -84,6 +92,8 @@ class ServingSettings(Settings):
     port: int = Field(50051, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=0, le=65535)
+    health_host: str = "127.0.0.1"
+    health_port: int | None = Field(None, ge=0, le=65535)
     insecure: bool = False
     tls_cert_file: FilePath | None = None
     tls_key_file: FilePath | None = None
@@ -110,6 +120,8 @@ class ServingSettings(Settings):
     max_connection_age_seconds: float = Field(600.0, ge=1)
     max_concurrent_streams: int = Field(1024, ge=1)
     readiness_seconds: float = Field(5.0, gt=0, le=300)
+    launcher: Literal["local", "kubernetes", "none"] = "local"
+    launcher_shards: int = Field(16, ge=1, le=256)
 
     @model_validator(mode="after")
     def _belong_together(self) -> Self:

@@ -19,14 +19,19 @@ VARIABLES: Final = (
 )
 _READ_AT_IMPORT: Final = ("numpy", "scipy", "numba", "xgboost", "sklearn")
 _CGROUP: Final = Path("/sys/fs/cgroup")
+_GIVEN: Final = "ADSML_CPUS"
 
 
 def cpu_limit(cgroup: Path = _CGROUP) -> int:
     """How many processors this process may keep busy, at least 1.
 
-    The smaller of those it may run on and, rounded up, those its control group (version 2, else 1) pays
-    for. A container's limit does not show in ``os.cpu_count()``.
+    What ``ADSML_CPUS`` says: a container without a limit may run on all of a machine, but has asked for a part
+    of it. Else the smaller of those it may run on and, rounded up, those its control group (version 2, else 1)
+    pays for. A container's limit does not show in ``os.cpu_count()``.
     """
+    given = os.environ.get(_GIVEN, "")
+    if given.isdigit() and int(given) > 0:
+        return int(given)
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(cgroup)
     return usable if quota is None else max(1, min(usable, quota))

@@ -134,7 +134,8 @@ class TrainingServicer:
     def _job(self, number: int) -> str:
         job = JOBS.get(number, "")
         if job not in self._jobs:
-            raise InvalidInput.at("job", f"is another service's; this one trains {', '.join(self._jobs)}")
+            trained = ", ".join(self._jobs) or "nothing"
+            raise InvalidInput.at("job", f"is another service's; this one trains {trained}")
         return job
 
     def _check_idle(self, job: str) -> None:

@@ -6,8 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,11 +22,13 @@ from adsml_common.training.records import (
     ItemResult,
     ItemStatus,
     Lease,
+    RunStatus,
     ShardStatus,
     TrainingRun,
 )
 from adsml_common.training.runs import TrainingRuns
 from adsml_common.training.shards import shard_of
+from adsml_common.training.workers import Workers
 
 _LOG = logging.getLogger(__name__)
 _GLANCE_SECONDS = 0.2
@@ -47,17 +47,21 @@ class Pace:
         Between two signs of life; also how soon a cancellation is noticed.
     patience
         How long to wait for a database or store that is away.
+    grace
+        How long worker processes may go on with what they have begun once the run was asked to stop. One that
+        was cancelled, or lost to another process, stops at once.
     """
 
     lease: float = 30.0
     heartbeat: float = 5.0
     patience: float = 300.0
+    grace: float = 60.0
 
 
 def run_job(
     job: str,
     items: Sequence[Item],
-    train_one: TrainOne,
+    train_one: TrainOne | Workers,
     *,
     runs: TrainingRuns,
     request_id: str,
@@ -65,10 +69,10 @@ def run_job(
     shard_index: int = 0,
     shard_count: int = 1,
     actor: str = "cli",
+    launcher: str = "local",
+    launcher_ref: str = "",
     stop: threading.Event | None = None,
     progress: Progress | None = None,
-    executor: Executor | None = None,
-    workers: int = 1,
     pace: Pace | None = None,
 ) -> TrainingRun:
     """Train every item of a shard that is not done yet, and record what came of each.
@@ -83,23 +87,21 @@ def run_job(
     items
         Everything the run covers; those of other shards are left to their processes.
     train_one
-        Trains one item and registers its model under the run's id, which is
-        ``run_id_of(job, request_id)``. What it raises is recorded: too little
-        history as skipped, bad data as failed for good, a store that is away is waited for, anything else
-        is failed and worth another try.
+        Trains one item and registers its model under the run's id, which is ``run_id_of(job, request_id)``:
+        a function, called here for one item after the other, or worker processes. What it raises is recorded:
+        too little history as skipped, bad data as failed for good, a store that is away is waited for,
+        anything else is failed and worth another try.
     runs
         The record.
-    request_id, parameters, actor
-        What the run is asked for by, with what, and by whom.
+    request_id, parameters, actor, launcher, launcher_ref
+        What the run is asked for by, with what, by whom, and what started this process.
     shard_index, shard_count
         Which part of it this process works on.
     stop
-        Set it to end early: what is in work is finished and kept.
+        Set it to end early: what is in work is finished and kept, and what worker processes don't finish
+        within `Pace.grace` is put back.
     progress
         Who is told; without, a bar on a terminal and log lines elsewhere.
-    executor, workers
-        Where to train, and how many items at once; here and one by one without. For a process pool
-        `train_one` must be importable.
     pace
         Seconds that rule the run.
 
@@ -112,7 +114,8 @@ def run_job(
     Raises
     ------
     AlreadyRunning
-        Another run of the job, or another process on this shard, is at work.
+        Another run of the job, or another process on this shard, is at work. In the first case this run is
+        recorded as cancelled, unless it had begun before.
     AlreadyExists
         The request id was used for something else.
     FailedPrecondition
@@ -120,7 +123,7 @@ def run_job(
     Unavailable
         The database stayed away for longer than `Pace.patience`.
     """
-    work = _Work(runs, train_one, stop or threading.Event(), executor, workers, pace or Pace())
+    work = _Work(runs, train_one, stop or threading.Event(), pace or Pace())
     run = work.persist(
         lambda: runs.start(
             job,
@@ -129,6 +132,8 @@ def run_job(
             shard_index=shard_index,
             shard_count=shard_count,
             actor=actor,
+            launcher=launcher,
+            launcher_ref=launcher_ref,
         )
     )
     mine = [item for item in items if shard_of(item.key, shard_count) == shard_index]
@@ -136,7 +141,14 @@ def run_job(
         raise ValueError("two items of a run have the same key")
     if run.cancel_requested:
         raise FailedPrecondition(f"run {run.run_id} was cancelled; start a new one with a new request id")
-    lease = work.acquire(run, shard_index)
+    try:
+        lease = work.acquire(run, shard_index)
+    except AlreadyRunning as error:
+        if error.metadata["run_id"] != run.run_id and run.status is RunStatus.PENDING:
+            # It will not begin: to be seen as waiting would hold off the next one.
+            reason = error.message
+            work.persist(lambda: runs.cancel(run.run_id, reason=reason))
+        raise
     return work.off(run, lease, mine, progress or progress_for(Console(stderr=True)))
 
 
@@ -146,17 +158,13 @@ class _Work:
     def __init__(
         self,
         runs: TrainingRuns,
-        train_one: TrainOne,
+        train_one: TrainOne | Workers,
         stop: threading.Event,
-        executor: Executor | None,
-        workers: int,
         pace: Pace,
     ) -> None:
         self._runs = runs
         self._train_one = train_one
         self._stop = stop
-        self._executor = executor
-        self._workers = max(workers, 1)
         self._pace = pace
         self._lost: AlreadyRunning | None = None
         self._cancelled = False
@@ -245,47 +253,55 @@ class _Work:
                 _LOG.warning("no sign of life could be given: %s", error.message)
 
     def _outcomes(self, lease: Lease, todo: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
-        if self._executor is None:
-            yield from self._one_by_one(lease, todo)
-        else:
-            yield from self._side_by_side(lease, todo, self._executor)
+        if isinstance(self._train_one, Workers):
+            return self._side_by_side(lease, todo, self._train_one)
+        return self._one_by_one(lease, todo, self._train_one)
 
-    def _one_by_one(self, lease: Lease, todo: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
+    def _one_by_one(
+        self, lease: Lease, todo: Sequence[Item], train_one: TrainOne
+    ) -> Iterator[tuple[Item, Outcome]]:
         for item in todo:
             if self._halted():
                 return
             self._begin(lease, item)
-            outcome = attempt(self._train_one, item, patience_seconds=self._pace.patience, pause=self.pause)
+            outcome = attempt(train_one, item, patience_seconds=self._pace.patience, pause=self.pause)
             if outcome is None:
-                self._put_back(lease, item)
+                self._put_back(lease, [item])
                 return
             yield item, outcome
 
     def _side_by_side(
-        self, lease: Lease, todo: Sequence[Item], executor: Executor
+        self, lease: Lease, todo: Sequence[Item], workers: Workers
     ) -> Iterator[tuple[Item, Outcome]]:
         waiting = iter(todo)
-        in_work: dict[Future[Outcome | None], Item] = {}
-        while True:
-            while len(in_work) < self._workers and not self._halted():
-                item = next(waiting, None)
-                if item is None:
-                    break
-                self._begin(lease, item)
-                future = executor.submit(attempt, self._train_one, item, patience_seconds=self._pace.patience)
-                in_work[future] = item
-            if not in_work:
-                return
-            done, _ = wait(in_work, return_when=FIRST_COMPLETED)
-            for future in done:
-                item = in_work.pop(future)
-                yield item, _outcome_of(future)
+        until: float | None = None
+        try:
+            while True:
+                while workers.free and not self._halted():
+                    item = next(waiting, None)
+                    if item is None:
+                        break
+                    self._begin(lease, item)
+                    workers.begin(item, patience_seconds=self._pace.patience)
+                if not workers.busy:
+                    return
+                yield from workers.wait(_GLANCE_SECONDS)
+                if self._halted():
+                    until = time.monotonic() + self._pace.grace if until is None else until
+                    if self._cancelled or self._lost is not None or time.monotonic() >= until:
+                        begun = workers.abandon()
+                        if begun and self._lost is None:
+                            self._put_back(lease, begun)
+                        return
+        finally:
+            # Not to be left at work by whatever else ends the run.
+            workers.abandon()
 
     def _begin(self, lease: Lease, item: Item) -> None:
         self.persist(lambda: self._runs.begin(lease, item.key))
 
-    def _put_back(self, lease: Lease, item: Item) -> None:
-        self.persist(lambda: self._runs.put_back(lease, [item.key]))
+    def _put_back(self, lease: Lease, begun: Sequence[Item]) -> None:
+        self.persist(lambda: self._runs.put_back(lease, [item.key for item in begun]))
 
     def _record(self, lease: Lease, item: Item, outcome: Outcome) -> None:
         self.persist(lambda: self._runs.done(lease, item.key, outcome.result, seconds=outcome.seconds))
@@ -305,13 +321,3 @@ class _Work:
         else:
             exit_status, status, detail = EXIT_DONE, ShardStatus.SUCCEEDED, ""
         return self.persist(lambda: self._runs.finish(lease, status, exit_status=exit_status, detail=detail))
-
-
-def _outcome_of(future: Future[Outcome | None]) -> Outcome:
-    try:
-        outcome = future.result()
-    except BrokenProcessPool:
-        outcome = None
-    if outcome is None:
-        return Outcome(ItemResult(ItemStatus.FAILED, "its worker process died"), 0.0)
-    return outcome

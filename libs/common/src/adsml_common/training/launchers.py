@@ -1,5 +1,6 @@
 """Who does the work of a run that a service was asked to start."""
 
+import hashlib
 import logging
 import subprocess
 import sys
@@ -39,6 +40,42 @@ class Launcher(Protocol):
         Unavailable
             It can't be started now.
         """
+
+
+CRONJOB: Final = "train-{job}"
+"""Name of the CronJob that has a job's template."""
+_DIGITS: Final = 12
+
+
+def job_name(job: str, request_id: str) -> str:
+    """What the cluster calls the Job of a request: always the same, so that it can't be made twice."""
+    digest = hashlib.sha256(f"{job}/{request_id}".encode()).hexdigest()
+    return f"{CRONJOB.format(job=job)}-{digest[:_DIGITS]}"
+
+
+class ClusterLauncher:
+    """Leaves the work to ``adsml launcher``, which makes a Job of each run that is on record and not begun.
+
+    So a server needs no right to make Jobs, and a run that was accepted is started even if the server, the
+    cluster's API or the launcher is away at that moment.
+
+    Parameters
+    ----------
+    shards
+        In how many shards a run is split where nobody says.
+    """
+
+    def __init__(self, *, shards: int) -> None:
+        self.default_shards = shards
+
+    name = "kubernetes"
+
+    def reference(self, job: str, request_id: str) -> str:
+        """The Job's name."""
+        return job_name(job, request_id)
+
+    def launch(self, run: TrainingRun) -> None:
+        """Nothing: the record is the order."""
 
 
 class LocalLauncher:

@@ -14,6 +14,7 @@ from adsml_common.registry.models import jsonable
 from adsml_common.schema import insert_into
 from adsml_common.training import leases, queries
 from adsml_common.training.records import (
+    EXIT_RETRY,
     Item,
     ItemResult,
     ItemStatus,
@@ -188,6 +189,54 @@ class TrainingRuns:
                     .values(status=ShardStatus.CANCELLED.value, detail="its worker had died")
                 )
                 queries.settle(connection, run_id, now=self._now(connection))
+            return queries.run_view(connection, run_id)
+
+    def abandon(self, run_id: str, *, detail: str, shards: Mapping[int, str] | None = None) -> TrainingRun:
+        """End the shards of a run that nobody will work on any more; those that somebody works on are left.
+
+        Parameters
+        ----------
+        detail
+            Why, in a word for a person.
+        shards
+            A better word for some of them, by index.
+
+        Raises
+        ------
+        NotFound
+            No such run.
+        """
+        with self._database.write() as connection:
+            self._database.lock(connection, f"run {run_id}")
+            run = queries.run_view(connection, run_id)
+            if run.status.ended:
+                return run
+            now = self._now(connection)
+            alive = set(leases.live_shards(connection, run_id, now=now))
+            found = connection.execute(
+                sa.select(shards_table.c.shard_index, shards_table.c.status).where(
+                    shards_table.c.run_id == run_id
+                )
+            )
+            known = {row.shard_index: row.status for row in found}
+            going = {ShardStatus.PENDING.value, ShardStatus.RUNNING.value}
+            for index in range(run.shard_count):
+                if index in alive or known.get(index, ShardStatus.PENDING.value) not in going:
+                    continue
+                values = {
+                    "status": ShardStatus.INTERRUPTED.value,
+                    "exit_status": EXIT_RETRY,
+                    "detail": (shards or {}).get(index, detail),
+                    "finished_at": now,
+                }
+                connection.execute(
+                    insert_into(connection, shards_table)
+                    .values(run_id=run_id, shard_index=index, **values)
+                    .on_conflict_do_update(
+                        index_elements=[shards_table.c.run_id, shards_table.c.shard_index], set_=values
+                    )
+                )
+            queries.settle(connection, run_id, now=now)
             return queries.run_view(connection, run_id)
 
     # -- work on one shard -----------------------------------------------------------------------------------

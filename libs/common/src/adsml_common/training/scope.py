@@ -1,10 +1,11 @@
 """What a training run covers, in the one form that commands, services and records share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from adsml_common.domain.entities import EntityType
+from adsml_common.training.records import Item
 from adsml_common.training.runs import TrainingRuns
 
 
@@ -44,12 +45,30 @@ class Scope:
             entity_ids=tuple(parameters.get("entity_ids") or ()),
         )
 
+    def covered(self, items: Sequence[Item]) -> list[Item]:
+        """The items that this scope covers.
 
-def scope_of(runs: TrainingRuns, job: str, request_id: str, *, given: Scope) -> Scope:
-    """The scope of a job's run: as recorded where the request has started it before, else as given.
+        A model that is no single level's, or no single entity's, is covered where what it answers for is not
+        trained by entity: the classifier of an account also with a scope of some of its ad sets.
+        """
+        level, names = self.entity_type, set(self.entity_ids)
+        kept = [one for one in items if level is None or one.entity_type in (None, level)]
+        if names and any(one.entity_id is not None for one in kept):
+            kept = [one for one in kept if one.entity_id in names]
+        return kept
+
+
+def scope_of(
+    runs: TrainingRuns, job: str, request_id: str, *, given: Scope, options: Mapping[str, Any] | None = None
+) -> tuple[Scope, dict[str, Any]]:
+    """What a job's run covers, and its parameters: as recorded where the request has started it, else as given.
 
     So a process that a service started needs the request id alone, and one that is started again covers what
-    it covered before.
+    it covered before. Options, where they are recorded, must be given again.
     """
     run = runs.find(job, request_id)
-    return given if run is None else Scope.of(run.parameters)
+    asked = {"options": dict(options)} if options else {}
+    if run is None:
+        return given, given.parameters() | asked
+    scope = Scope.of(run.parameters)
+    return scope, scope.parameters() | (asked if "options" in run.parameters else {})

@@ -1,0 +1,166 @@
+"""Half an hour of mixed load on every installed service: memory and file descriptors must stay flat.
+
+    python benchmarks/bench_soak.py [--minutes 30] [--family classifier]
+
+Each service runs in a process of its own on a stored account. Two callers a service send it the contract's messages,
+half of them plausible, the rest not, and connect anew every few hundred calls. Memory and descriptors are
+read every few seconds; the slope is that of the second half, in MB an hour, by least squares. Prints a table
+and writes benchmarks/results/soak.json; exit status 1 where a slope is steeper than 2% of the memory in the
+run's second half, descriptors grow, or a service talks.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from adsml_common.cli.output import table
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from bench_fuzz import LAST_DAY, prepare  # noqa: E402
+from serving_account import memory_mb, process  # noqa: E402
+from support.families import build, servable, settings_of  # noqa: E402
+from support.fuzzing import Fuzzer, Maker, World  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "soak.json"
+PORT = 53_300
+CALLERS = 2
+CALLS_A_CONNECTION = 300
+EVERY_SECONDS = 3.0
+STEEPEST = 0.02
+
+
+@dataclass
+class Soaked:
+    """One service under load.
+
+    Attributes
+    ----------
+    pid, services
+        Its process, and full names of what it serves.
+    at, memory, descriptors
+        Seconds since the start, MB and counts.
+    calls, faults
+        How many were made, and what should never have come back.
+    """
+
+    pid: int
+    services: tuple[str, ...]
+    at: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+    descriptors: list[int] = field(default_factory=list)
+    calls: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def look(self, seconds: float) -> None:
+        """Read memory and descriptors."""
+        self.at.append(seconds)
+        self.memory.append(memory_mb(self.pid))
+        self.descriptors.append(len(list(Path(f"/proc/{self.pid}/fd").iterdir())))
+
+    def figures(self) -> dict[str, Any]:
+        """Slopes over the second half."""
+        half = len(self.at) // 2
+        at, memory = np.array(self.at[half:]), np.array(self.memory[half:])
+        files = np.array(self.descriptors[half:])
+        slope = float(np.polyfit(at, memory, 1)[0]) * 3600
+        grown = slope * (at[-1] - at[0]) / 3600
+        return {
+            "calls": self.calls,
+            "faults": len(self.faults),
+            "memory_mb_middle": round(float(memory[0]), 1),
+            "memory_mb_end": round(float(memory[-1]), 1),
+            "memory_slope_mb_per_hour": round(slope, 1),
+            "memory_growth_share": round(grown / float(memory[0]), 4),
+            "descriptors_middle": int(files[0]),
+            "descriptors_end": int(files[-1]),
+            "descriptors_most": int(files.max()),
+        }
+
+
+def load(one: Soaked, target: str, world: World, stop: threading.Event, seed: int) -> None:
+    """Call until told to stop, over connection after connection."""
+    number = 0
+    while not stop.is_set():
+        with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            # Training is left alone: its runs would pile up in the database, which is no leak.
+            wanted = [name for name in one.services if not name.endswith("TrainingService")]
+            fuzzer = Fuzzer(channel, wanted, Maker(world, seed=1_000 * seed + number), timeout=30.0)
+            report = fuzzer.run(CALLS_A_CONNECTION, until=stop.is_set)
+        one.calls += report.calls
+        one.faults += [f"{method}: {word}" for method, word, _ in report.faults]
+        number += 1
+
+
+def main() -> int:
+    """Soak, show, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--family", action="append", help="only this one; may be given again")
+    asked = parser.parse_args()
+    names = asked.family or servable()
+    soaked: dict[str, Soaked] = {}
+    with tempfile.TemporaryDirectory(prefix="adsml-soak-") as made, contextlib.ExitStack() as stack:
+        folder = Path(made)
+        url, entities = prepare(folder, names)
+        stop, threads = threading.Event(), []
+        for number, name in enumerate(names):
+            env = {
+                **os.environ,
+                "ADSML_DATABASE_URL": url,
+                "ADSML_ARTIFACT_URL": str(folder / "artifacts"),
+                "ADSML_CACHE_DIR": str(folder / "cache"),
+                "ADSML_LOG_LEVEL": "ERROR",
+                f"ADSML_{name.upper()}_PORT": str(PORT + number),
+            }
+            command = [sys.executable, "-m", "adsml_common.cli", "serve", name]
+            pid = stack.enter_context(process(command, env, PORT + number, folder / f"log-{name}"))
+            builder = build(name, settings_of(name, database_url=url, folder=folder))
+            soaked[name] = Soaked(pid, builder.services)
+            world = World(1, entities, LAST_DAY, names=(f"{name}/1",))
+            for caller in range(CALLERS):
+                target = f"127.0.0.1:{PORT + number}"
+                arguments = (soaked[name], target, world, stop, 10 * number + caller)
+                threads.append(threading.Thread(target=load, args=arguments, daemon=True))
+        for thread in threads:
+            thread.start()
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < 60 * asked.minutes:
+            for one in soaked.values():
+                one.look(passed)
+            time.sleep(EVERY_SECONDS)
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    figures = {name: one.figures() for name, one in soaked.items()}
+    for name, one in soaked.items():
+        for fault in one.faults[:20]:
+            print(f"{name}: {fault}")
+    columns = list(next(iter(figures.values())))
+    rows = [(name, *(f"{found[column]:,}" for column in columns)) for name, found in figures.items()]
+    table(f"soak, {asked.minutes:g} minutes", ("service", *columns), rows, right=columns)
+    RESULTS.parent.mkdir(exist_ok=True)
+    told = {"minutes": asked.minutes, "date": datetime.now(UTC).date().isoformat(), "services": figures}
+    RESULTS.write_text(json.dumps(told, indent=1) + "\n")
+    steep = [name for name, one in figures.items() if one["memory_growth_share"] > STEEPEST]
+    more = [name for name, one in figures.items() if one["descriptors_end"] > one["descriptors_middle"] + 10]
+    loud = [name for name, one in figures.items() if one["faults"]]
+    for what, which in (("memory grows", steep), ("descriptors grow", more), ("talks", loud)):
+        if which:
+            print(f"{what}: {', '.join(which)}")
+    return int(bool(steep or more or loud))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

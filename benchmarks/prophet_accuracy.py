@@ -1,0 +1,141 @@
+"""Held-out error of tuned Prophet beside default Prophet, seasonal naive and AutoETS."""
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import prophet_series
+from adsml_common.simulate import small_accounts
+from adsml_forecasting.prophet_design import make_features, read_history
+from adsml_forecasting.prophet_settings import DEFAULTS, GRID, ProphetSettings
+from adsml_forecasting.prophet_tuning import FoldForecasts, TuningOutcome, forecast_folds, tune_many
+from rich.console import Console
+from rich.table import Table
+from statsforecast.models import AutoETS
+
+Array = npt.NDArray[np.float64]
+SETTINGS = ProphetSettings()
+
+
+def simulated(metric: str, *, days: int, accounts: int) -> dict[str, pd.DataFrame]:
+    """Daily leads or CPL of campaigns and ad sets with a lead a day on average; CPL is missing without leads."""
+    out = {}
+    for account in small_accounts(accounts, last_day=date(2026, 3, 31), seed=5, days=days):
+        daily = account.daily[account.daily["entity_type"] != "ad"]
+        for key, rows in daily.groupby(["entity_type", "entity_id"]):
+            if len(rows) < days or rows["leads"].mean() < 1:
+                continue
+            leads = rows["leads"].to_numpy(float)
+            y = (
+                leads
+                if metric == "leads"
+                else rows["spend"].to_numpy(float) / np.where(leads > 0, leads, np.nan)
+            )
+            name = f"{account.settings.config_id}-{'-'.join(key)}"
+            out[name] = pd.DataFrame({"ds": rows["date"].to_numpy(), "y": y})
+    return out
+
+
+def _filled(frame: pd.DataFrame) -> Array:
+    """Every day a value: a missing one is that of a week before, or the first known."""
+    y = frame["y"].to_numpy(float).copy()
+    for at in np.flatnonzero(np.isnan(y)):
+        y[at] = y[at - 7] if at >= 7 else np.nan
+    return pd.Series(y).ffill().bfill().to_numpy(float)
+
+
+def _others(frame: pd.DataFrame, rows: int, horizon: int, weeks: int) -> dict[str, Array]:
+    """Seasonal naive and AutoETS, week by week, over the held-out rows."""
+    y = _filled(frame)
+    naive, ets = [], []
+    for week in range(weeks):
+        seen = y[: rows + week * horizon]
+        naive.append(np.resize(seen[-7:], horizon))
+        ets.append(AutoETS(season_length=7).forecast(y=seen, h=horizon)["mean"])
+    return {"seasonal naive": np.concatenate(naive), "AutoETS": np.concatenate(ets)}
+
+
+def _wmape(actual: Array, forecast: Array) -> float:
+    return float(np.abs(actual - forecast).sum() / np.abs(actual).sum())
+
+
+def case(series: dict[str, pd.DataFrame], *, rows: int, horizon: int, weeks: int) -> dict[str, Any]:
+    """Tune on the first `rows` rows; forecast so many horizons after them, with a refit before each.
+
+    Returns the mean over series of wMAPE over the held-out rows, by method. ``best of the grid`` is the
+    combination that is best *on the held-out rows*: what no choice among the 40 can beat.
+    """
+    errors: dict[str, list[float]] = {}
+    tuned = tune_many({name: frame.iloc[:rows] for name, frame in series.items()})
+    for name, frame in series.items():
+        known = frame["y"].notna().to_numpy()
+        actual_all = frame["y"].to_numpy(float)[rows : rows + horizon * weeks]
+        present = ~np.isnan(actual_all)
+        actual = actual_all[present]
+        if known[:rows].sum() < 2 or np.abs(actual).sum() == 0:
+            continue
+        history = read_history(frame, SETTINGS)
+        last = int(np.datetime64(frame["ds"].iloc[rows - 1], "D").astype(int))
+        cutoffs = last + horizon * np.arange(weeks)
+        # Seasons by what is known at the first cutoff, as when it was tuned.
+        seasons = ProphetSettings(
+            yearly_seasonality=make_features(read_history(frame.iloc[:rows], SETTINGS), SETTINGS).x.shape[1]
+            > 6
+        )
+        found: FoldForecasts = forecast_folds(
+            history, make_features(history, seasons), seasons, GRID, cutoffs, horizon=horizon
+        )
+        if len(found.actual) != len(actual):
+            continue
+        for method, row in (("default Prophet", DEFAULTS), ("tuned Prophet", tuned[name].combination)):
+            errors.setdefault(method, []).append(_wmape(actual, found.forecasts[GRID.index(row)]))
+        best = min(_wmape(actual, forecast) for forecast in found.forecasts)
+        errors.setdefault("best of the grid, in hindsight", []).append(best)
+        for method, forecast in _others(frame, rows, horizon, weeks).items():
+            errors.setdefault(method, []).append(_wmape(actual, forecast[present]))
+    means = {method: float(np.mean(values)) for method, values in errors.items()}
+    default, chosen = (np.array(errors[method]) for method in ("default Prophet", "tuned Prophet"))
+    draws = np.random.default_rng(0).integers(len(default), size=(2000, len(default)))
+    gains = 1 - chosen[draws].mean(axis=1) / default[draws].mean(axis=1)
+    return {
+        "series": len(default),
+        "rows": rows,
+        "horizon": horizon,
+        "origins": weeks,
+        "tuned": sum(result.outcome is TuningOutcome.TUNED for result in tuned.values()),
+        "wmape": means,
+        "lower_than_default": 1 - means["tuned Prophet"] / means["default Prophet"],
+        "lower_than_default_95": [float(value) for value in np.quantile(gains, [0.025, 0.975])],
+        "hindsight_lower_than_default": 1
+        - means["best of the grid, in hindsight"] / means["default Prophet"],
+    }
+
+
+def accuracy(console: Console) -> dict[str, Any]:
+    """All cases, as a table and as figures."""
+    nn5 = prophet_series.nn5()
+    cases: dict[str, dict[str, Any]] = {}
+    for days in (120, 735) if nn5 else ():
+        recent = {name: frame.iloc[735 - days :].reset_index(drop=True) for name, frame in nn5.items()}
+        cases[f"NN5, {days} days, 8 weeks"] = case(recent, rows=days, horizon=7, weeks=8)
+        cases[f"NN5, {days} days, 56 days at once"] = case(recent, rows=days, horizon=56, weeks=1)
+    for metric in ("leads", "cpl"):
+        series = simulated(metric, days=148, accounts=12)
+        cases[f"simulated {metric}, 120 days, 4 weeks"] = case(series, rows=120, horizon=7, weeks=4)
+        cases[f"simulated {metric}, 120 days, 28 days at once"] = case(series, rows=120, horizon=28, weeks=1)
+    table = Table(title="wMAPE on held-out days, mean over series")
+    methods = list(next(iter(cases.values()))["wmape"])
+    for heading in ("", "series", *methods, "tuned below default (95%)"):
+        table.add_column(heading, justify="right")
+    for name, row in cases.items():
+        low, high = row["lower_than_default_95"]
+        table.add_row(
+            name,
+            str(row["series"]),
+            *(f"{row['wmape'][method]:.4f}" for method in methods),
+            f"{row['lower_than_default']:.1%} ({low:.1%} to {high:.1%})",
+        )
+    console.print(table)
+    return {"accuracy": cases}

@@ -1,0 +1,77 @@
+"""Servers that answer with an empty message: what the stack itself costs.
+
+    python serving_empty.py bare|harness PORT
+
+``bare`` is grpc.aio with one coroutine that parses the request and serialises the answer. ``harness`` is our server
+with a handler that does nothing.
+"""
+
+import asyncio
+import signal
+import sys
+
+import grpc
+import grpc.aio
+from adsml.classifier.v1 import classifier_service_pb2 as pb
+from adsml.classifier.v1 import classifier_service_pb2_grpc as pb_grpc
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.server import ServerBuilder
+from adsml_common.serving.settings import ServingSettings
+
+SERVICE = "adsml.classifier.v1.ClassifierService"
+
+
+class Empty:
+    """Does nothing, thrice."""
+
+    def ClassifyEntities(
+        self, request: pb.ClassifyEntitiesRequest, context: CallContext
+    ) -> pb.ClassifyEntitiesResponse:
+        """Nothing."""
+        return pb.ClassifyEntitiesResponse()
+
+    def ClassifyNewEntity(
+        self, request: pb.ClassifyNewEntityRequest, context: CallContext
+    ) -> pb.ClassifyNewEntityResponse:
+        """Nothing."""
+        return pb.ClassifyNewEntityResponse()
+
+    def RecordFeedback(
+        self, request: pb.RecordFeedbackRequest, context: CallContext
+    ) -> pb.RecordFeedbackResponse:
+        """Nothing."""
+        return pb.RecordFeedbackResponse()
+
+
+async def bare(port: int) -> None:
+    """Serve until SIGTERM."""
+
+    async def empty(request: pb.ClassifyEntitiesRequest, context: object) -> pb.ClassifyEntitiesResponse:
+        return pb.ClassifyEntitiesResponse()
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        empty, pb.ClassifyEntitiesRequest.FromString, pb.ClassifyEntitiesResponse.SerializeToString
+    )
+    server = grpc.aio.server()
+    server.add_registered_method_handlers(SERVICE, {"ClassifyEntities": handler})
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
+    await server.stop(None)
+
+
+def main() -> int:
+    """Serve."""
+    kind, port = sys.argv[1], int(sys.argv[2])
+    if kind == "bare":
+        asyncio.run(bare(port))
+        return 0
+    builder = ServerBuilder(ServingSettings(port=port, drain_wait_seconds=0, log_level="WARNING"))
+    builder.add(pb_grpc.add_ClassifierServiceServicer_to_server, Empty(), SERVICE)
+    return builder.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Draw every kind of alarm on a simulated account.
+
+Run: python examples/alarm_pictures.py [FOLDER]
+
+Faults are put into the last days of one campaign; the detector has learned from the days before. The pictures of
+docs/anomaly.md were drawn by this, into docs/anomaly/.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from adsml_anomaly.channels import Days
+from adsml_anomaly.detect import Options, Subject, assess
+from adsml_anomaly.fitting import fit_entity, learn_pool
+from adsml_anomaly.history import series
+from adsml_anomaly.plot import picture
+from adsml_anomaly.point_report import assess_points
+from adsml_anomaly.report import Threshold
+from adsml_common.domain.changes import ChangeEvent, ChangeType
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.metrics import Metric
+from adsml_common.simulate import simulate_account
+from adsml_common.simulate.presets import clean
+
+LAST_DAY = date(2026, 3, 31)
+DAYS, LEARNED, SHOWN = 120, 100, 42
+SPEND, IMPRESSIONS, CLICKS, LEADS, REACH = range(5)
+Rows = npt.NDArray[np.float64]
+
+
+def scaled(*columns: int, by: float, days: slice) -> Callable[[Rows], None]:
+    """Multiply some metrics on some days."""
+
+    def change(rows: Rows) -> None:
+        for column in columns:
+            rows[days, column] = np.round(rows[days, column] * by, 2 if column == SPEND else 0)
+
+    return change
+
+
+EVERY = (SPEND, IMPRESSIONS, CLICKS, LEADS, REACH)
+FAULTS: dict[str, tuple[str, Metric, Callable[[Rows], None]]] = {
+    "zero-spend": ("Zero spend", Metric.SPEND, scaled(*EVERY, by=0.0, days=slice(-4, -2))),
+    "delivery-collapse": (
+        "Delivery collapse",
+        Metric.IMPRESSIONS,
+        scaled(*EVERY, by=0.06, days=slice(-4, -2)),
+    ),
+    "spend-spike": ("Spend spike: a runaway budget", Metric.SPEND, scaled(SPEND, by=4.0, days=slice(-3, -2))),
+    "cpl-spike": ("CPL spike", Metric.CPL, scaled(LEADS, by=0.3, days=slice(-3, -2))),
+    "ctr-drop": ("CTR drop", Metric.CTR, scaled(CLICKS, by=0.5, days=slice(-3, -1))),
+    "leads-stopped": (
+        "Leads stopped while clicks go on",
+        Metric.LEADS,
+        scaled(LEADS, by=0.0, days=slice(-4, -1)),
+    ),
+    "correlation-break": (
+        "Leads part from spend",
+        Metric.CONVERSION_RATE,
+        scaled(LEADS, by=0.72, days=slice(-3, -2)),
+    ),
+}
+
+
+def main() -> None:
+    """Draw and write."""
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/anomaly")
+    folder.mkdir(parents=True, exist_ok=True)
+    histories = series(simulate_account(clean(last_day=LAST_DAY, days=DAYS), seed=11).daily, 1)
+    known = {ref: Days(days.first_day, days.rows[:LEARNED]) for ref, days in histories.items()}
+    pool = learn_pool(known)
+    campaigns = [ref for ref in histories if ref.entity_type is EntityType.CAMPAIGN]
+    ref = max(campaigns, key=lambda one: histories[one].rows[:, LEADS].sum())
+    days = histories[ref]
+    model = fit_entity(known[ref], pool, ref.entity_type, what=str(ref)).model
+    options = Options(first_date=days.day(len(days.rows) - SHOWN), last_date=days.last_day)
+    subject = Subject(name=str(ref), days=days, model=model, threshold=Threshold(1.0))
+
+    def draw(name: str, title: str, metric: Metric, rows: Rows, *changes: ChangeEvent) -> None:
+        changed = replace(subject, days=Days(days.first_day, rows), changes=changes)
+        svg = picture(assess(changed, options).days, metric, title=title)
+        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+
+    for name, (title, metric, change) in FAULTS.items():
+        rows = days.rows.copy()
+        change(rows)
+        draw(name, title, metric, rows)
+    rows = days.rows.copy()
+    scaled(*EVERY, by=1.7, days=slice(-3, None))(rows)
+    raised = ChangeEvent(
+        ref,
+        ChangeType.BUDGET_CHANGE,
+        days.last_day - timedelta(days=3),
+        {"budget_before": 200.0, "budget_after": 340.0},
+    )
+    draw("after-a-budget-change", "The day after a budget was raised", Metric.SPEND, rows, raised)
+
+    rng = np.random.default_rng(5)
+    hours = np.arange(24 * 28)
+    usual = 1.2 + 0.4 * np.sin(2 * math.pi * hours / 24) + 0.2 * ((hours // 24) % 7 >= 5)
+    values = usual * np.exp(0.08 * rng.standard_normal(hours.size))
+    values[-30] *= 2.2
+    found = assess_points(
+        "cpc", 1_772_323_200 + 3600.0 * hours, values,
+        season_length=None, threshold=Threshold(0.04), anomalous_only=False,
+    )  # fmt: skip
+    svg = picture(found.days[-24 * 8 :], None, title="An hour out of line: hourly CPC")
+    (folder / "hourly.svg").write_text(svg, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

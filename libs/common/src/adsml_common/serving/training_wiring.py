@@ -1,0 +1,47 @@
+"""Adds TrainingService to a server: the record, who does the work, and what Prometheus is told of runs."""
+
+from collections.abc import Sequence
+
+from adsml.training.v1 import training_service_pb2_grpc as training_grpc
+from prometheus_client import REGISTRY
+
+from adsml_common.database import Database
+from adsml_common.serving.server import ServerBuilder
+from adsml_common.serving.training_servicer import SERVICE, TrainingServicer
+from adsml_common.training.launchers import ClusterLauncher, Launcher, LocalLauncher
+from adsml_common.training.metrics import RunWatch
+from adsml_common.training.runs import TrainingRuns
+
+
+def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[str]) -> None:
+    """Serve the runs of a family's jobs.
+
+    Parameters
+    ----------
+    builder
+        The server; its settings say who does the work (``..._LAUNCHER``).
+    database
+        Where the record is.
+    jobs
+        Names of the family's jobs, such as ``"classifiers"``.
+    """
+    settings = builder.settings
+    runs = TrainingRuns(database)
+    launcher: Launcher | None = None
+    if settings.launcher == "local":
+        launcher = LocalLauncher(runs, log_dir=settings.cache_dir / "training-logs")
+    elif settings.launcher == "kubernetes":
+        launcher = ClusterLauncher(shards=settings.launcher_shards)
+    servicer = TrainingServicer(runs, jobs=jobs, launcher=launcher)
+    builder.add(training_grpc.add_TrainingServiceServicer_to_server, servicer, SERVICE)
+    watch = RunWatch(runs, jobs)
+
+    def begin() -> None:
+        REGISTRY.register(watch)
+        watch.start()
+
+    def end() -> None:
+        REGISTRY.unregister(watch)
+        watch.close()
+
+    builder.on_ready(begin).on_drain(end)

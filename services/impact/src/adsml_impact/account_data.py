@@ -1,0 +1,116 @@
+"""What the store knows of an account, in one query for its days."""
+
+from collections.abc import Callable, Collection
+from datetime import UTC, date, datetime, timedelta
+
+from adsml_common.database import Database
+from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.domain.errors import NotFound
+from adsml_common.store.changes import ChangeStore
+from adsml_common.store.entities import EntityStore
+from adsml_common.store.metrics import MetricStore
+
+from adsml_impact.controls import Relation, Tree
+from adsml_impact.dates import LOOKBACK
+from adsml_impact.prepare import USUAL_BASELINE, USUAL_DAYS
+from adsml_impact.query import AccountData, Options
+
+
+def utc_today() -> date:
+    """The day it is, UTC."""
+    return datetime.now(UTC).date()
+
+
+def days_back(options: Options) -> int:
+    """Days before a change that an analysis can make use of."""
+    return (
+        LOOKBACK
+        + (options.baseline_days or USUAL_BASELINE)
+        + options.washout_days
+        + (options.after_days or USUAL_DAYS)
+    )
+
+
+class StoredAccounts:
+    """Reads accounts for analyses.
+
+    Parameters
+    ----------
+    database
+        Open.
+    today
+        The day it is.
+    """
+
+    def __init__(self, database: Database, *, today: Callable[[], date] = utc_today) -> None:
+        self._metrics = MetricStore(database)
+        self._entities = EntityStore(database)
+        self._changes = ChangeStore(database)
+        self._today = today
+
+    def read(
+        self,
+        config_id: int,
+        entity_type: EntityType,
+        *,
+        named: Collection[str],
+        since: date | None,
+    ) -> AccountData:
+        """One level of an account from a day on, its tree and its changes.
+
+        The level's rows come in one query, however many entities it has: controls and the account's totals are
+        all in them.
+
+        Parameters
+        ----------
+        named
+            Ids that must exist.
+        since
+            First day; None: all.
+
+        Raises
+        ------
+        NotFound
+            If one of `named` is not an entity of the account.
+        Unavailable
+            The database does not answer.
+        """
+        frame = self._entities.frame(config_id)
+        tree = {
+            (EntityType(level), name): Relation(parent, shares)
+            for level, name, parent, shares in zip(
+                frame["entity_type"],
+                frame["entity_id"],
+                frame["parent_id"],
+                frame["shares_budget"],
+                strict=True,
+            )
+        }
+        require(tree, config_id, entity_type, named)
+        # A week more than the analysis looks at: control choice goes by changes of the two weeks before.
+        events = self._changes.list(
+            config_id, start=None if since is None else since - timedelta(days=USUAL_DAYS)
+        )
+        rows = self._metrics.daily(config_id, entity_type=entity_type, start=since)
+        if rows.empty and since is not None:
+            # The change lies far outside the data: an answer that says where they are needs them.
+            rows = self._metrics.daily(config_id, entity_type=entity_type)
+        return AccountData(
+            rows=rows,
+            tree=tree,
+            events=events,
+            today=self._today(),
+        )
+
+
+def require(tree: Tree, config_id: int, entity_type: EntityType, named: Collection[str]) -> None:
+    """Refuse entities that the account does not have.
+
+    Raises
+    ------
+    NotFound
+        Naming the first.
+    """
+    for name in named:
+        if (entity_type, name) not in tree:
+            raise NotFound(f"there is no {EntityRef(config_id, entity_type, name)}")

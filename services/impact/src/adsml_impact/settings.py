@@ -1,0 +1,21 @@
+"""What the impact service needs to know."""
+
+from adsml_common.serving.settings import ServingSettings
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+
+class ImpactSettings(ServingSettings):
+    """Settings of the impact service (``ADSML_IMPACT_...``).
+
+    Attributes
+    ----------
+    attribution_lag_days
+        Trailing days of stored entities that are left out because leads are still being reported, where a
+        request does not say how many.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ADSML_IMPACT_")
+
+    port: int = Field(50054, ge=0, le=65535)
+    attribution_lag_days: int = Field(2, ge=0, le=28)

@@ -1,0 +1,102 @@
+"""`adsml report` with every family, on an account without a model: a person reads what the commands say."""
+
+import re
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+from adsml_common.cli import family
+from adsml_common.cli.main import main
+from adsml_common.database import Database
+from adsml_common.domain.entities import Entity, EntityRef, EntityType
+from adsml_common.simulate import presets, simulate_account
+from adsml_common.simulate.storing import write_to_store
+from adsml_common.store.entities import EntityStore
+from support.report_pages import HOSTILE
+
+LAST = date(2026, 6, 30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one account; a campaign of it has a name that would be markup."""
+    folder = tmp_path_factory.mktemp("account")
+    database = Database.open(f"sqlite:///{folder / 'adsml.db'}")
+    database.migrate()
+    account = simulate_account(presets.demo(last_day=LAST, config_id=1, days=70), seed=3)
+    write_to_store(account, database)
+    hostile = EntityRef(1, EntityType.CAMPAIGN, account.tree.campaign_ids[0])
+    EntityStore(database).upsert([Entity(hostile, name=HOSTILE)])
+    database.close()
+    return folder
+
+
+@pytest.fixture
+def report(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the page goes, with settings that find the account."""
+    monkeypatch.setenv("ADSML_DATABASE_URL", f"sqlite:///{folder / 'adsml.db'}")
+    monkeypatch.setenv("ADSML_ARTIFACT_URL", str(folder / "artifacts"))
+    monkeypatch.setenv("ADSML_CACHE_DIR", str(folder / "cache"))
+    path = folder / "report.html"
+    path.unlink(missing_ok=True)
+    return path
+
+
+def adsml(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["adsml", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+def sections(page: str) -> dict[str, str]:
+    """The page's sections by their anchor."""
+    return dict(re.findall(r'<section id="([a-z-]+)".*?>(.*?)</section>', page, re.DOTALL))
+
+
+def test_every_section_has_something_to_say(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert adsml(monkeypatch, "report", "--config-id", "1", "--output", str(report), "--most", "1") == 0
+    page = report.read_text(encoding="utf-8")
+    found = sections(page)
+    assert list(found) == ["overview", "tiers", "forecasts", "alarms", "changes", "models", "data-quality"]
+    assert "could not answer" not in page
+    assert found["forecasts"].count("<svg") == 2, "leads and cost per lead of one campaign"
+    assert "90% interval" in found["forecasts"]
+    assert "without an answer" in found["tiers"] or "high performer" in found["tiers"]
+    assert "No model is trained" in found["models"]
+    assert "settled" in found["data-quality"]
+    assert "<script>alert" not in page
+
+
+def test_a_family_that_is_missing_or_fails_takes_no_other_down(
+    report: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = {name: one for name, one in family.installed().items() if name == "classifier"}
+    monkeypatch.setattr(family, "installed", lambda: here)
+    monkeypatch.setenv("ADSML_CLASSIFIER_PORT", "none")
+    assert adsml(monkeypatch, "report", "--config-id", "1", "--output", str(report)) == 0
+    found = sections(report.read_text(encoding="utf-8"))
+    assert "could not answer" in found["classifier"]
+    assert "ADSML_CLASSIFIER_PORT" in found["classifier"]
+    assert "adsml-impact" in found["impact"]
+    assert "<svg" in found["overview"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("--config-id", "7"), 3),
+        (("--config-id", "1", "--output", "report.pdf"), 42),
+        (("--config-id", "1", "--output", "no-such-folder/report.html"), 42),
+    ],
+)
+@pytest.mark.usefixtures("report")
+def test_what_cannot_be_reported_is_said(
+    arguments: tuple[str, ...],
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert adsml(monkeypatch, "report", *arguments) == status
+    assert "error:" in capsys.readouterr().err

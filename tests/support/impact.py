@@ -1,0 +1,130 @@
+"""Accounts and panels for the impact tests, with known truth."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from adsml_common.domain.changes import ChangeType
+from adsml_common.domain.daily import normalise
+from adsml_common.domain.entities import EntityType
+from adsml_impact.query import AccountData, Options, Question
+
+FloatArray = npt.NDArray[np.float64]
+
+FIRST = date(2024, 3, 4)
+"""A Monday."""
+
+
+def make_panel(
+    seed: int, *, units: int = 20, days: int = 90, noise: float = 0.1, memory: float = 0.5
+) -> FloatArray:
+    """Positive daily values with a common market, weekdays and noise of the given autocorrelation."""
+    rng = np.random.default_rng(seed)
+    level = 100 * np.exp(rng.normal(0, 1, units))
+    market = np.cumsum(rng.normal(0, 0.02, days))
+    weekday = rng.normal(0, 0.15, 7)[np.arange(days) % 7]
+    own = np.zeros((units, days))
+    for t in range(1, days):
+        own[:, t] = memory * own[:, t - 1] + rng.normal(0, noise, units)
+    return level[:, None] * np.exp(market + weekday + own)
+
+
+@dataclass
+class Account:
+    """Daily values of ad sets, to be changed by hand before they are asked about.
+
+    Attributes
+    ----------
+    spend, impressions, clicks, leads
+        (units, days).
+    names
+        Ids.
+    """
+
+    spend: FloatArray
+    impressions: FloatArray
+    clicks: FloatArray
+    leads: FloatArray
+    names: tuple[str, ...]
+
+    @property
+    def days(self) -> int:
+        """Number of days."""
+        return int(self.spend.shape[1])
+
+    def rows(self, *, keep: npt.NDArray[np.bool_] | None = None) -> pd.DataFrame:
+        """The daily frame; `keep` says which cells have a row."""
+        units, days = self.spend.shape
+        frame = pd.DataFrame(
+            {
+                "entity_type": EntityType.ADSET.value,
+                "entity_id": np.repeat(np.array(self.names, dtype=object), days),
+                "date": np.tile(pd.date_range(FIRST, periods=days), units),
+                "spend": self.spend.ravel(),
+                "impressions": self.impressions.ravel(),
+                "clicks": self.clicks.ravel(),
+                "leads": self.leads.ravel(),
+            }
+        )
+        return normalise(frame if keep is None else frame[keep.ravel()])
+
+
+def make_account(
+    seed: int = 1, *, units: int = 12, days: int = 90, noise: float = 0.03, daily_leads: float = 400.0
+) -> Account:
+    """Ad sets of one account: a common market, weekdays, independent noise, nothing that happens.
+
+    Parameters
+    ----------
+    noise
+        Standard deviation in logs of each ad set's own daily spend, click rate and conversion rate.
+    daily_leads
+        Typical leads a day; few of them make CPL unsteady by themselves.
+    """
+    rng = np.random.default_rng(seed)
+    level = np.exp(rng.normal(0, 0.4, units))[:, None]
+    shape = (units, days)
+    market = np.cumsum(rng.normal(0, 0.01, days))
+    weekday = np.tile([0.08, 0.06, 0.04, 0.0, -0.05, -0.08, -0.05], days // 7 + 1)[:days]
+    spend = 2000 * level * np.exp(0.3 * market + rng.normal(0, noise, shape))
+    impressions = np.rint(spend * 60 * np.exp(rng.normal(0, noise, shape)))
+    ctr = 0.02 * np.exp(rng.normal(0, 0.2, (units, 1)) + rng.normal(0, noise, shape))
+    clicks = rng.binomial(impressions.astype(int), ctr).astype(float)
+    rate = daily_leads / (2000 * 60 * 0.02)
+    conversion = rate * np.exp(
+        0.5 * market + weekday + rng.normal(0, 0.2, (units, 1)) + rng.normal(0, noise, shape)
+    )
+    leads = rng.poisson(clicks * conversion).astype(float)
+    names = tuple(f"{k:03d}" for k in range(units))
+    return Account(spend=spend, impressions=impressions, clicks=clicks, leads=leads, names=names)
+
+
+def ask(
+    *,
+    treated: Sequence[str] = ("000",),
+    change_type: ChangeType = ChangeType.AUDIENCE_CHANGE,
+    at: int | None = 77,
+    controls: Sequence[str] = (),
+    options: Options | None = None,
+    value_before: float | None = None,
+    value_after: float | None = None,
+) -> Question:
+    """A question about ad sets; `at` is the day's position from `FIRST`."""
+    return Question(
+        treated=tuple(treated),
+        entity_type=EntityType.ADSET,
+        change_type=change_type,
+        day=None if at is None else FIRST + timedelta(days=at),
+        value_before=value_before,
+        value_after=value_after,
+        controls=tuple(controls),
+        options=options or Options(),
+    )
+
+
+def known(account: Account, **more: object) -> AccountData:
+    """What an analysis is told of an account."""
+    return AccountData(rows=account.rows(), **more)  # type: ignore[arg-type]
