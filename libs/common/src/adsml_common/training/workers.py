@@ -84,6 +84,11 @@ class Workers:
         return len(self._at_work) < self._count
 
     @property
+    def last(self) -> Item | None:
+        """What the process that begins next had before; None if it will be a new one."""
+        return self._idle[-1].item if self._idle else None
+
+    @property
     def busy(self) -> bool:
         """Whether any item is in work."""
         return bool(self._at_work)
@@ -121,7 +126,7 @@ class Workers:
             assert isinstance(ready, Connection)  # noqa: S101 - what was asked about
             outcome = self._received(self._at_work[ready])
             if outcome is not None:
-                ended.append((self._at_work.pop(ready).done(), outcome))
+                ended.append((self._at_work.pop(ready).item_in_work, outcome))
         now = time.monotonic()
         late = [one for one in self._at_work.values() if one.overdue is not None and one.overdue <= now]
         ended.extend((worker.item_in_work, self._killed(worker)) for worker in late)
@@ -201,22 +206,19 @@ class _Worker:
     def __init__(self, process: BaseProcess, connection: Connection) -> None:
         self.process = process
         self.connection = connection
+        # What it is at, or was at last.
         self.item: Item | None = None
         self.began = 0.0
         self.overdue: float | None = None
 
     @property
     def item_in_work(self) -> Item:
-        assert self.item is not None  # noqa: S101 - asked of those at work only
+        assert self.item is not None  # noqa: S101 - those at work have one
         return self.item
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
-
-    def done(self) -> Item:
-        item, self.item = self.item_in_work, None
-        return item
 
     def end(self) -> None:
         self.process.kill()
