@@ -1,7 +1,6 @@
 """The training job of the anomaly detectors: store -> domain -> registry, one model at a time."""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
@@ -12,10 +11,8 @@ from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InsufficientHistory, NotFound
 from adsml_common.registry.models import Candidate, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item, ItemResult, ItemStatus
-from adsml_common.training.shards import group_of
 
 from adsml_anomaly.channels import Days
 from adsml_anomaly.fitting import (
@@ -31,49 +28,10 @@ from adsml_anomaly.model import SeriesModel
 from adsml_anomaly.model_files import FEATURES, MODEL_TYPE, POOLED_TYPE, to_files
 from adsml_anomaly.naming import account_model, entity_model, level_model
 
-JOB: Final = "anomaly-detectors"
 HISTORY_DAYS: Final = 180
 """Longer ago than this an entity was another entity."""
-GROUP: Final = 1000
-"""Entities of an account that are trained where what they have in common was learned: it costs as much as some
-hundred of them, so that this many are worth it, and another shard may have the others."""
 MOST_HELD_OUT_ALARMS: Final = 10.0
 """Per 30 held-out days: a model that cries wolf this much is registered, but does not serve."""
-
-
-def items_of(
-    database: Database, config_ids: Sequence[int], *, entity_type: EntityType | None = None
-) -> list[Item]:
-    """What a run covers: each account's pooled models, and one item per entity.
-
-    Parameters
-    ----------
-    database
-        Open.
-    config_ids
-        The accounts.
-    entity_type
-        Entities of this level only.
-    """
-    store, out = EntityStore(database), list[Item]()
-    levels = [entity_type] if entity_type is not None else list(EntityType)
-    for config_id in config_ids:
-        found = {level: store.list(config_id, entity_type=level) for level in levels}
-        members = sum(map(len, found.values()))
-        out.append(_item(members, config_id))
-        for level, entities in found.items():
-            if entities:
-                out.append(_item(members, config_id, level))
-            out.extend(_item(members, config_id, level, one.ref.entity_id) for one in entities)
-    return out
-
-
-def _item(
-    members: int, config_id: int, level: EntityType | None = None, entity_id: str | None = None
-) -> Item:
-    key = "/".join(str(part) for part in (config_id, level, entity_id) if part is not None)
-    group = group_of(key, within=str(config_id), members=members, most=GROUP)
-    return Item(key, config_id, level, entity_id, group=group)
 
 
 @dataclass(frozen=True, slots=True)
