@@ -71,6 +71,11 @@ class Workers:
         self._at_work: dict[Connection, _Worker] = {}
 
     def __enter__(self) -> Self:
+        if _METHOD == "forkserver":
+            from multiprocessing import forkserver  # noqa: PLC0415 - not on every system
+
+            # It imports what they need while this process looks up what there is to do.
+            forkserver.ensure_running()
         return self
 
     def __exit__(
@@ -262,6 +267,9 @@ def _serve(connection: Connection, make: MakeTrainer) -> None:
         outcome = attempt(train_one, item, patience_seconds=patience, pause=pause)
         try:
             connection.send(outcome)
+        except (BrokenPipeError, ConnectionResetError):
+            # Nobody leads any more; what was registered is found by the next try.
+            return
         # Pickling a metric of a foreign type may raise anything.
         except Exception as error:
             _LOG.exception("the result of %s can't be passed on", item.key)
