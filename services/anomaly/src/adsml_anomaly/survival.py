@@ -18,7 +18,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from numba import njit
-from scipy import stats
+
+# Not scipy.stats: importing it takes as long as all of numba, in every process that starts.
+from scipy.special import fdtri, stdtrit
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -136,12 +138,12 @@ def _rising(grid: FloatArray) -> FloatArray:
 
 def reference_z() -> Survival:
     """Of an absolute robust z: Student's t with 8 degrees of freedom, two-sided."""
-    return Survival(_rising(np.asarray(stats.t.isf(10.0**LOG_P / 2.0, 8), dtype=np.float64)))
+    return Survival(_rising(np.asarray(-stdtrit(8, 10.0**LOG_P / 2.0), dtype=np.float64)))
 
 
 def reference_distance(dimensions: int) -> Survival:
     """Of a Mahalanobis distance over so many metrics: root of F(dimensions, 40) times dimensions."""
-    squared = np.asarray(stats.f.isf(np.minimum(10.0**LOG_P, 1.0 - 1e-12), dimensions, 40)) * dimensions
+    squared = fdtri(dimensions, 40, 1.0 - np.minimum(10.0**LOG_P, 1.0 - 1e-12)) * dimensions
     return Survival(_rising(np.sqrt(np.maximum(squared, 0.0))))
 
 
