@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -49,7 +49,7 @@ def distances(z: FloatArray, inverse: FloatArray) -> FloatArray:
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _distances(z: FloatArray, inverse: FloatArray, out: FloatArray) -> None:
     d = z.shape[1]
     for t in range(z.shape[0]):

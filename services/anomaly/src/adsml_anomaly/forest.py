@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 
 FloatArray = npt.NDArray[np.float64]
 SingleArray = npt.NDArray[np.float32]
@@ -76,7 +76,7 @@ class Forest:
         return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def mean_path_length(n: int) -> float:
     """``c(n)``: mean depth of a point in a random tree over n points; equation 1."""
     if n <= 1:
@@ -86,7 +86,7 @@ def mean_path_length(n: int) -> float:
     return 2.0 * (math.log(n - 1.0) + _EULER) - 2.0 * (n - 1.0) / n
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _score(
     X: SingleArray,
     starts: IndexArray,

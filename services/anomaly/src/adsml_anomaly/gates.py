@@ -4,8 +4,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import Metric
-from numba import njit
 
 from adsml_anomaly.channels import CHANNELS
 
@@ -35,7 +35,7 @@ def gated(rows: FloatArray, mean: FloatArray) -> BoolArray:
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _gated(rows: FloatArray, mean: FloatArray, out: BoolArray) -> None:
     for t in range(rows.shape[0]):
         impressions, clicks, leads = rows[t, 1], rows[t, 2], rows[t, 3]

@@ -25,7 +25,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 
 from adsml_anomaly.channels import CHANNELS, EXPOSURE, NUMERATOR, Days, IntArray
 from adsml_anomaly.stabilise import ANSCOMBE, difference
@@ -125,7 +125,7 @@ def counts(days: Days, unit: float) -> tuple[FloatArray, FloatArray]:
     return y, x
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _counts(
     rows: FloatArray, unit: float, numerator: IntArray, exposure: IntArray, y: FloatArray, x: FloatArray
 ) -> None:
@@ -139,7 +139,7 @@ def _counts(
         y[0, t] /= unit
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _run_all(
     y: FloatArray,
     x: FloatArray,
@@ -157,7 +157,7 @@ def _run_all(
         run(y[c], x[c], weekday, profiles[c], phi[c], kappa[c], barred, changed, z[c], mean[c], stretch[c])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def run(  # noqa: PLR0912, PLR0915  # one recursion: a branch per thing that can happen on a day
     y: FloatArray,
     x: FloatArray,

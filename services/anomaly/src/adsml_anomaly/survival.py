@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 from scipy import stats
 
 FloatArray = npt.NDArray[np.float64]
@@ -66,7 +66,7 @@ class Survival:
         return float(np.interp(-log_p, -LOG_P, self.scores))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _log_p(score: FloatArray, grid: FloatArray, log_p: FloatArray, out: FloatArray) -> None:
     n = grid.size
     slope = -1.0 / max(grid[n - 1] - grid[n - 9], 1e-9)
