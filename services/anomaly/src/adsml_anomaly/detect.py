@@ -12,7 +12,7 @@ from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.errors import InsufficientHistory, InvalidInput
 from adsml_common.domain.metrics import Metric
 
-from adsml_anomaly import attribution, changes, covariance, evidence, gates, incidents
+from adsml_anomaly import attribution, changes, evidence, gates, incidents
 from adsml_anomaly.channels import BASE, CHANNELS, EXPOSURE, SCALE, SIGN, Days, knows_reach, metric_values
 from adsml_anomaly.local_level import WARM_UP_DAYS, counts
 from adsml_anomaly.model import Scores, SeriesModel, score
@@ -190,7 +190,7 @@ class _Judge:
 
     def _p_values(self) -> FloatArray:
         if not self._options.metrics:
-            return self._model.combined.log_p(evidence.combine(self._scores.log_p))
+            return self._scores.combined
         # A choice of metrics has no calibration of its own: Bonferroni's bound is valid, if a little strict.
         chosen = np.concatenate([self._usable, [False, False]])
         return np.minimum(-evidence.combine(self._scores.log_p, chosen=chosen), 0.0)
@@ -234,7 +234,6 @@ class _Judge:
         """The whole answer."""
         self._counts, self._exposure = counts(self._days, self._model.dynamics.unit_price)
         self._values = metric_values(self._days.rows)
-        self._inverse = covariance.precision(self._model.moments)
         span = range(self._start, self._last + 1)
         raised = {t: self._raised(t) for t in span}
         reasons = {t: self._exclusion(t) if raised[t] else "" for t in span}
@@ -279,7 +278,7 @@ class _Judge:
         day = attribution.Day(
             found.z[t], self._counts[:, t], found.mean[t], self._model.dynamics.phi, found.stretch[t]
         )
-        return attribution.shares(day, self._inverse, usable=self._usable)
+        return attribution.shares(day, self._model.precision, usable=self._usable)
 
     def _day(self, t: int, reason: str, incident: str) -> DayAssessment:
         anomalous = bool(incident)

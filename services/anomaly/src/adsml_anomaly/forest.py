@@ -70,7 +70,7 @@ class Forest:
         if X.ndim != 2 or X.shape[1] != self.features:
             raise ValueError(f"points have shape {X.shape}; expected (n, {self.features})")
         out = np.empty(len(X))
-        _score(
+        fill_scores(
             X, self.starts, self.feature, self.threshold, self.right, mean_path_length(self.subsample), out
         )
         return out
@@ -87,7 +87,7 @@ def mean_path_length(n: int) -> float:
 
 
 @compiled
-def _score(
+def fill_scores(
     X: SingleArray,
     starts: IndexArray,
     feature: ByteArray,
@@ -96,6 +96,7 @@ def _score(
     norm: float,
     out: FloatArray,
 ) -> None:
+    """As `Forest.score`, from its parts and into an array that is there already."""
     for i in range(X.shape[0]):
         total = 0.0
         for tree in range(starts.size):

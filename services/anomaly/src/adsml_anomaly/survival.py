@@ -57,7 +57,7 @@ class Survival:
 
     def log_p_into(self, score: FloatArray, out: FloatArray) -> None:
         """As `log_p`, for one dimension and into an array that is there already."""
-        _log_p(score, self.scores, LOG_P, out)
+        fill_log_p(score, self.scores, LOG_P, out)
 
     def score(self, log_p: float) -> float:
         """The score at which log10 p is reached; inverse of `log_p`."""
@@ -67,7 +67,8 @@ class Survival:
 
 
 @compiled
-def _log_p(score: FloatArray, grid: FloatArray, log_p: FloatArray, out: FloatArray) -> None:
+def fill_log_p(score: FloatArray, grid: FloatArray, log_p: FloatArray, out: FloatArray) -> None:
+    """As `Survival.log_p_into`, from its parts."""
     n = grid.size
     slope = -1.0 / max(grid[n - 1] - grid[n - 9], 1e-9)
     for i in range(score.size):
