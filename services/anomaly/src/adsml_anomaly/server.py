@@ -36,7 +36,12 @@ def open_servicer(settings: AnomalySettings) -> Opened:
     models = ModelLoader(
         stores.registry, parse, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
     )
-    detector = Detector(stores.database, models, history_days=settings.history_days)
+    detector = Detector(
+        stores.database,
+        models,
+        history_days=settings.history_days,
+        histories_in_memory=settings.histories_in_memory,
+    )
     return Opened(AnomalyServicer(detector, FeedbackStore(stores.database)), stores, models)
 
 
