@@ -510,9 +510,7 @@ def active(channel: grpc.Channel) -> dict[str, int]:
     """Versions that serve, by name, as the registry's service tells."""
     registry = registry_grpc.ModelRegistryServiceStub(channel)
     listed = registry.ListModels(registry_pb2.ListModelsRequest(page_size=1000)).models
-    return {
-        one.ref.name: one.ref.version for one in listed if one.status == registry_pb2.MODEL_STATUS_ACTIVE
-    }
+    return {one.ref.name: one.ref.version for one in listed if one.status == registry_pb2.MODEL_STATUS_ACTIVE}
 
 
 def test_the_registry_is_served_beside(channel: grpc.Channel) -> None:
