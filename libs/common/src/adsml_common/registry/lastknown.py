@@ -44,7 +44,7 @@ class LastKnown:
         if note is None:
             return None
         try:
-            version = _parsed(json.loads(note))
+            version = _parsed(json.loads(note.partition(b"\n")[2]))
         except (ValueError, KeyError, TypeError):
             _LOG.warning("the note on %s can't be read", name)
             return None

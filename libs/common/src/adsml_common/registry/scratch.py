@@ -103,8 +103,8 @@ class Scratch:
                 except sqlite3.DatabaseError as error:
                     _LOG.warning("%s is damaged (%s) and begun anew", self._path, error)
                     self._forget()
-                    for name in (self._path, self._path.with_name(f"{self._path.name}-journal")):
-                        name.unlink(missing_ok=True)
+                    for end in ("", "-wal", "-shm"):
+                        self._path.with_name(f"{self._path.name}{end}").unlink(missing_ok=True)
                     done = work(self._connection())
             except (sqlite3.Error, OSError) as error:
                 self._forget()
@@ -126,6 +126,7 @@ class Scratch:
         self._open = (os.getpid(), connection)
         # What a loss of power takes is made again; waiting for the disk would cost more than the models are worth.
         connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = WAL")
         present = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'kept'").fetchone()
         if not present[0]:
             connection.execute(
