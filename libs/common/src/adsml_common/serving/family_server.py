@@ -1,5 +1,6 @@
 """What the families' servers have in common: the stores they stand on, and what they serve beside their own."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -122,6 +123,9 @@ def add_models(
 
     def load() -> None:
         models.prefetch(islice(_active(stores.registry, preload), models.capacity))
+        # All this stays: the collector need not look through it again and again while callers wait.
+        gc.collect()
+        gc.freeze()
 
     if preload:
         builder.on_ready(load)
