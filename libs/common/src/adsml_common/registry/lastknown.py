@@ -27,12 +27,12 @@ class LastKnown:
 
     def remember(self, version: ModelVersion) -> None:
         """Keep a version as the one that is active under its name."""
-        note = json.dumps(
-            {name: jsonable(getattr(version, name)) for name in ModelVersion.__slots__}
-        ).encode()
-        # Reading a note is many times cheaper than writing one, and at most starts nothing has changed.
-        if self._notes.get(version.name) != note:
-            self._notes.put(version.name, note)
+        # At most starts nothing has changed; the key of a version's files is its own for ever.
+        mark = f"{version.artifact_uri}\n".encode()
+        if (self._notes.get(version.name) or b"").startswith(mark):
+            return
+        facts = {name: jsonable(getattr(version, name)) for name in ModelVersion.__slots__}
+        self._notes.put(version.name, mark + json.dumps(facts).encode())
 
     def forget(self, name: str) -> None:
         """Drop what is known of a name."""
