@@ -197,7 +197,7 @@ class Results:
             for index, result in zip(indices, results, strict=True):
                 self._each[index] = result
         if degradations:
-            self._degradations.extend(degradations * len(indices))
+            self._degradations.extend(list(degradations) * len(indices))
 
     def packed(self) -> Packed[pb.ClassifyEntitiesResponse]:
         """The response."""
