@@ -112,6 +112,9 @@ def main() -> None:
     """Measure, show, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--job", nargs=3, metavar=("JOB", "URL", "FOLDER"), help="one job, in this process")
+    parser.add_argument(
+        "--only", nargs="+", choices=JOBS, default=list(JOBS), help="these jobs; others are kept"
+    )
     asked = parser.parse_args()
     if asked.job:
         print(json.dumps(train(asked.job[0], asked.job[1], Path(asked.job[2]))))
@@ -121,16 +124,15 @@ def main() -> None:
         folder = Path(name)
         url = f"sqlite:///{folder / 'adsml.db'}"
         stored = prepare(url)
-        jobs = {}
-        for job in JOBS:
+        jobs = json.loads(RESULTS.read_text())["jobs"] if RESULTS.exists() else {}
+        for job in asked.only:
             done = subprocess.run(
                 [sys.executable, __file__, "--job", job, url, str(folder)],
                 env={**os.environ, **threads}, stdout=subprocess.PIPE, text=True, check=True,
             )  # fmt: skip
-            jobs[job] = json.loads(done.stdout)
+            jobs[job] = json.loads(done.stdout) | {"load_average": round(os.getloadavg()[0], 1)}
     result = {
         "cpus": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 1),
         "daily_rows": stored["rows"],
         "bytes_per_daily_row": round(stored["bytes"] / stored["rows"]),
         "jobs": jobs,
