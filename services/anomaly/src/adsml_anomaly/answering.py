@@ -106,7 +106,7 @@ class Detector:
         models: ModelLoader[SeriesModel],
         *,
         history_days: int = 120,
-        histories_in_memory: int = 10_000,
+        histories_in_memory: int = 20_000,
     ) -> None:
         self._metrics = MetricStore(database)
         self._entities = EntityStore(database)
