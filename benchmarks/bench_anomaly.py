@@ -1,9 +1,9 @@
 """Anomaly detection: NAB, injected truth, the forest against scikit-learn, a scan of 10,000 entities, kill -9.
 
-`make bench-anomaly` prints a table and writes benchmarks/results/anomaly.json, every part with when, how long and under
-what load it was measured; `--only PART` measures one part into the same file, `--constants` adds how NAB's score moves with
-each constant of the point detector. NAB needs the evaluation data in ``$ADSML_SHARED_DATA`` (default: ../shared/data) and is
-left out, saying so, where they are absent.
+`make bench-anomaly` prints a table and writes benchmarks/results/anomaly.json, every part with when, how long and
+under what load it was measured; `--only PART` measures one part into the same file, `--constants` adds how NAB's
+score moves with each constant of the point detector. NAB needs the evaluation data in ``$ADSML_SHARED_DATA``
+(default: ../shared/data) and is left out, saying so, where they are absent.
 """
 
 import argparse
