@@ -478,7 +478,7 @@ def main() -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     # A part measured alone replaces its own figures; a whole run begins anew, and keeps what it has if it ends early.
     results: dict[str, Any] = json.loads(out.read_text()) if given.only and out.is_file() else {}
-    measured: dict[str, Any] = results.pop("measured", {})
+    measured = {part: told for part, told in results.pop("measured", {}).items() if part in parts}
     for name in wanted:
         start = time.perf_counter()
         found = parts[name]()
