@@ -37,7 +37,8 @@ from adsml_anomaly.naming import entity_model
 from adsml_anomaly.report import DayAssessment, Threshold
 from adsml_anomaly.server import open_servicer
 from adsml_anomaly.settings import AnomalySettings
-from adsml_anomaly.training import JOB, DetectorTrainer, items_of
+from adsml_anomaly.training import DetectorTrainer
+from adsml_anomaly.training_items import JOB, items_of
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import FailedPrecondition

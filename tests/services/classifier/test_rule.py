@@ -6,7 +6,7 @@ from adsml_classifier import rule
 from adsml_classifier.panel import Panel
 from adsml_classifier.rule import RuleSettings
 from adsml_common.domain.tiers import Tier
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .accounts import days_of, frame_of, week_panel
@@ -73,6 +73,7 @@ def test_steps_are_held_at_the_ends() -> None:
     assert rule.stepped(tiers, np.array([[-0.5, 0.5]]), RuleSettings()).tolist() == [[0, 3]]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 30), min_size=7, max_size=7),
     st.integers(0, 6),

@@ -18,7 +18,7 @@ from adsml_anomaly.model import SeriesModel
 from adsml_anomaly.naming import FAMILY
 from adsml_anomaly.servicer import AnomalyServicer
 from adsml_anomaly.settings import AnomalySettings
-from adsml_anomaly.training import JOB
+from adsml_anomaly.training_items import JOB
 
 SERVICE: Final = "adsml.anomaly.v1.AnomalyService"
 Opened: TypeAlias = family_server.Opened[AnomalyServicer, SeriesModel]

@@ -135,7 +135,8 @@ class WorkerPool:
             The queue is full, or too slow; says when to try again.
         """
         wait = self.expected_wait()
-        if self._queue.qsize() >= self.capacity or wait > self.wait_seconds:
+        # By what was taken on, not by the length of the queue: a burst fills that before idle threads look at it.
+        if self._busy >= self.workers + self.capacity or wait > self.wait_seconds:
             raise Overloaded(
                 "the server has more work than it can do in time; try again later",
                 retry_after_seconds=max(_MIN_RETRY_SECONDS, wait / 2),
