@@ -1,8 +1,9 @@
 """Anomaly detection: NAB, injected truth, the forest against scikit-learn, a scan of 10,000 entities, kill -9.
 
-`make bench-anomaly` prints a table and writes benchmarks/results/anomaly.json; `--only PART` measures one part,
-`--constants` adds how NAB's score moves with each constant of the point detector. NAB needs the evaluation data in
-``$ADSML_SHARED_DATA`` (default: ../shared/data) and is left out, saying so, where they are absent.
+`make bench-anomaly` prints a table and writes benchmarks/results/anomaly.json, every part with when, how long and
+under what load it was measured; `--only PART` measures one part into the same file, `--constants` adds how NAB's
+score moves with each constant of the point detector. NAB needs the evaluation data in ``$ADSML_SHARED_DATA``
+(default: ../shared/data) and is left out, saying so, where they are absent.
 """
 
 import argparse
@@ -476,24 +477,29 @@ def main() -> None:
     wanted = [given.only] if given.only else [*PARTS, *(["constants"] if given.constants else [])]
     out = ROOT / "benchmarks" / "results" / "anomaly.json"
     out.parent.mkdir(parents=True, exist_ok=True)
+    # A part measured alone replaces its own figures; a whole run begins anew, and keeps what it has if it ends early.
     results: dict[str, Any] = json.loads(out.read_text()) if given.only and out.is_file() else {}
+    measured = {part: told for part, told in results.pop("measured", {}).items() if part in parts}
     for name in wanted:
         start = time.perf_counter()
         found = parts[name]()
+        seconds = time.perf_counter() - start
         for key, value in found.items():
             if isinstance(value, dict):
                 for what, scores in value.items():
                     print(f"  {what:28}", *(f"{score:8.2f}" for score in scores.values()), flush=True)
             else:
                 print(f"{key:40} {value:.4g}", flush=True)
-        print(f"-- {name}: {time.perf_counter() - start:.0f} s", flush=True)
+        print(f"-- {name}: {seconds:.0f} s", flush=True)
         results |= found
-    results["measured"] = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "processors": os.cpu_count(),
-    }
-    out.write_text(json.dumps(results, indent=2) + "\n")
+        measured[name] = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "python": platform.python_version(),
+            "processors": os.cpu_count(),
+            "load_average": round(os.getloadavg()[0], 1),
+        }
+        out.write_text(json.dumps({**results, "measured": measured}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -38,17 +38,26 @@ def autocorrelated(days: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return seconds, values * np.exp(e)
 
 
+def unseasoned(days: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(200 + seed)
+    return np.arange(24 * days) * HOUR, np.exp(2.0 + 0.1 * rng.standard_normal(24 * days))
+
+
 @pytest.mark.parametrize("rate", [0.5, 1.0, 3.0])
-@pytest.mark.parametrize("series", [hourly, autocorrelated])
-def test_of_ordinary_points_as_many_are_flagged_as_asked(series: Callable[..., Any], rate: float) -> None:
+@pytest.mark.parametrize(("series", "season"), [(hourly, None), (autocorrelated, None), (unseasoned, 1)])
+def test_of_ordinary_points_as_many_are_flagged_as_asked(
+    series: Callable[..., Any], season: int | None, rate: float
+) -> None:
     flagged = total = 0
     for seed in range(4):
         seconds, values = series(60, seed=seed)
-        found = assess_points(
-            "x", seconds, values, season_length=None, threshold=Threshold(rate), anomalous_only=False
-        )
-        flagged += sum(day.anomalous for day in found.days[48:])
-        total += len(found.days) - 48
+        position, step = points.positions(seconds)
+        found = points.judge(values, position, points.season_of(step, season))
+        p = points.calibrate(
+            found.score, np.isfinite(found.z), points.season_of(step, season), p_value=rate / 30
+        ).p[48:]
+        flagged += int((p <= rate / 30 + 1e-12).sum())
+        total += p.size
     # The design's bar; 93 to 557 alarms are expected, so that chance alone moves it by 10% at most.
     assert 30 * flagged / total == pytest.approx(rate, rel=0.3)
 
@@ -68,7 +77,7 @@ def test_p_values_and_limits_are_those_of_their_definition() -> None:
         weight = 0.5 ** ((t - earlier) / (14 * 24))
 
         def p_of(s: float, earlier: np.ndarray = earlier, weight: np.ndarray = weight) -> float:
-            return float((1 + weight[score[earlier] >= s].sum()) / (1 + weight.sum()))
+            return float((points.ITSELF + weight[score[earlier] >= s].sum()) / (1 + weight.sum()))
 
         if p_of(score[t]) > 0.05:
             assert found.p[t] == pytest.approx(p_of(score[t]))

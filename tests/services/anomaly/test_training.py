@@ -24,9 +24,11 @@ from adsml_common.training.job import run_job
 from adsml_common.training.records import ItemStatus, RunStatus, run_id_of
 from adsml_common.training.runs import TrainingRuns
 
+# Imports once and forks for each try: starting Python anew would cost more than the work.
 _WORKER = """
 import os, signal, sys
 from pathlib import Path
+from adsml_anomaly import kernels
 from adsml_anomaly.training import DetectorTrainer
 from adsml_anomaly.training_items import JOB, items_of
 from adsml_common.database import Database
@@ -36,31 +38,41 @@ from adsml_common.training.job import Pace, run_job
 from adsml_common.training.records import run_id_of
 from adsml_common.training.runs import TrainingRuns
 
-url, folder, point, number = sys.argv[1:]
-database = Database.open(url)
-artifacts = ArtifactStore(folder + "/artifacts", cache_dir=Path(folder) / "worker-cache")
-registry = ModelRegistry(database, artifacts)
-left = int(number)
+url, folder = sys.argv[1:]
 
-def dying(work):
-    def called(*given, **named):
-        global left
-        done = work(*given, **named)
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return done
-    return called
+def work(point, number):
+    database = Database.open(url)
+    artifacts = ArtifactStore(folder + "/artifacts", cache_dir=Path(folder) / "worker-cache")
+    registry = ModelRegistry(database, artifacts)
+    left = number
 
-if point == "artifact without a row":
-    artifacts.put = dying(artifacts.put)
-if point == "row without activation":
-    registry.register = dying(registry.register)
-run = run_job(
-    JOB, items_of(database, [1]), DetectorTrainer(database, registry, run_id=run_id_of(JOB, "nightly")),
-    runs=TrainingRuns(database), request_id="nightly", pace=Pace(lease=1.0, heartbeat=0.2, patience=60.0),
-)
-sys.exit(run.exit_status)
+    def dying(work):
+        def called(*given, **named):
+            nonlocal left
+            done = work(*given, **named)
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+        return called
+
+    if point == "artifact-without-a-row":
+        artifacts.put = dying(artifacts.put)
+    if point == "row-without-activation":
+        registry.register = dying(registry.register)
+    run = run_job(
+        JOB, items_of(database, [1]), DetectorTrainer(database, registry, run_id=run_id_of(JOB, "nightly")),
+        runs=TrainingRuns(database), request_id="nightly", pace=Pace(lease=1.0, heartbeat=0.2, patience=60.0),
+    )
+    return run.exit_status
+
+kernels.warm()
+for line in sys.stdin:
+    point, number = line.split()
+    child = os.fork()
+    if child == 0:
+        os._exit(work(point, int(number)))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -75,17 +87,24 @@ def test_kill_9_wherever_it_hits_and_all_models_are_there_at_the_end(
         database, ArtifactStore(str(tmp_path / "artifacts"), cache_dir=tmp_path / "fresh")
     )
 
-    def work(point: str, number: int) -> int:
-        command = [sys.executable, "-c", _WORKER, url, str(tmp_path), point, str(number)]
-        return subprocess.run(command, check=False, capture_output=True).returncode
+    with subprocess.Popen(
+        [sys.executable, "-c", _WORKER, url, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as worker:  # fmt: skip
 
-    for point, number in (("artifact without a row", 4), ("row without activation", 5)):
-        assert work(point, number) == -9
-        # Whatever is registered is whole; what is active can be read.
-        assert registry.verify().ok
-        for version in registry.list(status=ModelStatus.ACTIVE):
-            parse(version, registry.read(version))
-    assert work("never", 1) == 0
+        def work(point: str, number: int) -> int:
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            print(point, number, file=worker.stdin, flush=True)
+            return int(worker.stdout.readline())
+
+        for point, number in (("artifact-without-a-row", 4), ("row-without-activation", 5)):
+            assert work(point, number) == -9
+            # Whatever is registered is whole; what is active can be read.
+            assert registry.verify().ok
+            for version in registry.list(status=ModelStatus.ACTIVE):
+                parse(version, registry.read(version))
+        assert work("never", 1) == 0
 
     [run] = TrainingRuns(database).list()
     assert run.status is RunStatus.SUCCEEDED

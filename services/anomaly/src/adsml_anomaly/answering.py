@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from adsml_common.collecting import collector_paused
 from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.degradation import Degradation, DegradationReason
@@ -106,7 +107,7 @@ class Detector:
         models: ModelLoader[SeriesModel],
         *,
         history_days: int = 120,
-        histories_in_memory: int = 10_000,
+        histories_in_memory: int = 20_000,
     ) -> None:
         self._metrics = MetricStore(database)
         self._entities = EntityStore(database)
@@ -125,9 +126,10 @@ class Detector:
         last = self._metrics.last_date(config_id)
         if last is None:
             return [_unknown(ref) for ref in refs]
-        context = self._gather(config_id, refs, options, last)
-        self._models.prefetch(entity_model(ref) for ref in refs if ref in context.entities)
-        return [self._one(ref, context, options) for ref in refs]
+        with collector_paused():
+            context = self._gather(config_id, refs, options, last)
+            self._models.prefetch(entity_model(ref) for ref in refs if ref in context.entities)
+            return [self._one(ref, context, options) for ref in refs]
 
     def sent(self, ref: EntityRef, days: Days, options: Options, *, what: str) -> Answer:
         """Judge a series sent along.

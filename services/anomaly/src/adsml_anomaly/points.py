@@ -43,6 +43,10 @@ MEMORY_SEASONS: Final = 14.0
 LEAST_MEMORY: Final = 300.0
 ENOUGH: Final = 200
 TAIL_SHARE: Final = 0.02
+ITSELF: Final = 0.5
+"""What a point counts for among those at least as strange as itself: half, as in a mid-p value (H. O. Lancaster,
+"Significance tests in discrete distributions", JASA 1961). Counted whole, as in a conformal p-value that is valid at
+every sample size, it cost a third of the alarms asked for where few points came before."""
 TAIL_PRIOR: Final = 5.0
 TAIL_EXCESS: Final = 0.2
 """Mean excess over the edge of the tail, in edges, before any is known, and for how many that stands; of a normal
@@ -243,7 +247,7 @@ class Calibrated:
 def calibrate(score: FloatArray, known: BoolArray, season: Season, *, p_value: float) -> Calibrated:
     """Conformal p-value of each point against the known points before it, recent ones counting more.
 
-    ``(1 + weight of earlier scores at least as large) / (1 + weight of earlier scores)``, where a weight halves
+    ``(1/2 + weight of earlier scores at least as large) / (1 + weight of earlier scores)``, where a weight halves
     in 14 seasons (at least `LEAST_MEMORY` points): scores drift, and with equal weights there were 1.4 alarms for
     each one asked for. What the first long season scored, without a profile of the week, is dropped once
     `ENOUGH` points came after it. Above the largest fiftieth an exponential tail of unknown scale goes on (its
@@ -294,17 +298,17 @@ def _calibrate(
             edge_rank = _first_beyond(tree, TAIL_SHARE * whole * now)
             edge = by_rank[edge_rank]
             above = max(_up_to(tree, edge_rank - 1) / now, 0.0)
-            p_edge = (1.0 + max(_up_to(tree, edge_rank) / now, 0.0)) / whole
+            p_edge = (ITSELF + max(_up_to(tree, edge_rank) / now, 0.0)) / whole
             beyond = max(_up_to(scored, edge_rank - 1) / now - edge * above, 0.0)
             excess, count = beyond + TAIL_PRIOR * TAIL_EXCESS * edge, above + TAIL_PRIOR
             if score[t] > edge:
                 p[t] = p_edge * (1.0 + (score[t] - edge) / excess) ** -count if excess > 0.0 else 0.0
             else:
-                p[t] = (1.0 + max(_up_to(tree, rank[t]) / now, 0.0)) / whole
+                p[t] = (ITSELF + max(_up_to(tree, rank[t]) / now, 0.0)) / whole
             if p_value < p_edge:
                 limits[t] = edge + excess * ((p_edge / p_value) ** (1.0 / count) - 1.0)
             else:
-                limits[t] = by_rank[_first_beyond(tree, (p_value * whole - 1.0 + 1e-9) * now)]
+                limits[t] = by_rank[_first_beyond(tree, (p_value * whole - ITSELF + 1e-9) * now)]
         # What the first season scores is noise of the start.
         if t >= learning // 2:
             weight[t] = now

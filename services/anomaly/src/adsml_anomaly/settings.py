@@ -25,5 +25,5 @@ class AnomalySettings(ServingSettings):
     port: int = Field(50053, ge=0, le=65535)
     poll_seconds: float = Field(30.0, gt=0, le=3600)
     models_in_memory: int = Field(20_000, ge=1)
-    histories_in_memory: int = Field(10_000, ge=1)
+    histories_in_memory: int = Field(20_000, ge=1)
     history_days: int = Field(120, ge=28, le=730)

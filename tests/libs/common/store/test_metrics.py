@@ -12,6 +12,7 @@ from adsml_common.domain import daily
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput
+from adsml_common.domain.metrics import STORED
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import EntityStore
@@ -137,6 +138,40 @@ def test_a_thousand_entities_take_one_statement_for_their_rows(
     assert len(found) == 2000
     # One for the entities; their rows come by a second (COPY on PostgreSQL, which the listener does not see).
     assert len([statement for statement in asked if "SELECT" in statement]) <= 2
+
+
+def test_entity_by_entity_the_rows_are_those_of_the_frame(store: MetricStore) -> None:
+    for level, ids, days in (("campaign", ("9", "10", "é"), 3), ("ad", ("9",), 5)):
+        store.upsert_daily(1, daily_frame(entity_type=level, ids=ids, days=days, seed=1), source="test")
+    for filters in (
+        {},
+        {"entity_ids": ["9"]},
+        {"entity_type": EntityType.CAMPAIGN, "start": date(2024, 1, 2)},
+    ):
+        frame = store.daily(1, **filters)
+        told = {
+            (ref.entity_type.value, ref.entity_id): (days, rows)
+            for ref, days, rows in store.each(1, **filters)
+        }
+        groups = dict(iter(frame.groupby(["entity_type", "entity_id"])))
+        assert told.keys() == groups.keys()
+        for key, group in groups.items():
+            np.testing.assert_array_equal(told[key][0], group["date"].to_numpy(dtype="datetime64[D]"))
+            np.testing.assert_array_equal(told[key][1], group[list(STORED)].to_numpy(dtype=float))
+    assert list(store.each(99)) == []
+    assert list(store.each(1, start=date(2030, 1, 1))) == []
+
+
+def test_revisions_grow_with_an_entity_s_own_rows_only(store: MetricStore) -> None:
+    store.upsert_daily(1, daily_frame(entity_type="ad", ids=("1", "2")), source="test")
+    before = store.revisions(1)
+    assert {str(ref.entity_id) for ref in before} == {"1", "2"}
+    more = daily_frame(entity_type="ad", ids=("1", "2"))
+    more.loc[0, "leads"] += 1
+    store.upsert_daily(1, more, source="test")
+    after = store.revisions(1, entity_type=EntityType.AD, entity_ids=["1", "2", "nobody"])
+    assert [ref.entity_id for ref in before if after[ref] > before[ref]] == ["1"]
+    assert store.revisions(2) == {}
 
 
 def test_last_date(store: MetricStore) -> None:

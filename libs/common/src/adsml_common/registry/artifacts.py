@@ -122,7 +122,8 @@ class ArtifactStore:
         path = self._path(key)
         with self._failures(f"read {key}"):
             try:
-                data: bytes = self._fs.cat_file(path)
+                # The same for a folder, without what fsspec does around it.
+                data: bytes = Path(path).read_bytes() if self._local else self._fs.cat_file(path)
             except FileNotFoundError as error:
                 if self._gone(error):
                     raise

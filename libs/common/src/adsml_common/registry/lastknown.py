@@ -31,8 +31,8 @@ class LastKnown:
         mark = f"{version.artifact_uri}\n".encode()
         if (self._notes.get(version.name) or b"").startswith(mark):
             return
-        facts = {name: jsonable(getattr(version, name)) for name in ModelVersion.__slots__}
-        self._notes.put(version.name, mark + json.dumps(facts).encode())
+        facts = {name: getattr(version, name) for name in ModelVersion.__slots__}
+        self._notes.put(version.name, mark + json.dumps(facts, default=jsonable).encode())
 
     def forget(self, name: str) -> None:
         """Drop what is known of a name."""
