@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from adsml_classifier.candidate import Recipe
-from adsml_classifier.learning import FitSettings, Shape
+from adsml_classifier.fit_settings import FitSettings, Shape
 from adsml_classifier.naming import JOB
 from adsml_classifier.settings import ClassifierSettings
 from adsml_classifier.training import AccountTrainer, items_of

@@ -8,9 +8,10 @@ import numpy as np
 from adsml_common.domain.entities import EntityType
 
 from adsml_classifier import evaluation, learning, scores, snapshots
+from adsml_classifier.fit_settings import FitSettings
 from adsml_classifier.gate import GateSettings
 from adsml_classifier.labels import Judgement
-from adsml_classifier.learning import FitSettings, Fitted
+from adsml_classifier.learning import Fitted
 from adsml_classifier.model import TierModel
 from adsml_classifier.panel import Panel
 from adsml_classifier.rule import TIERS, RuleSettings
