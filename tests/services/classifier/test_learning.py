@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from adsml_classifier import calibration, features, learning, scores
 from adsml_classifier.fit_settings import FitSettings, Shape
+from adsml_classifier.folds import fit_linear
 from adsml_classifier.panel import IntArray
 from adsml_classifier.snapshots import Left, Snapshots
 from adsml_common.domain.errors import FailedPrecondition, InvalidInput
@@ -109,7 +110,7 @@ def test_a_weight_counts_like_repeated_samples() -> None:
     settings = replace(QUICK, subsample=1.0, columns_per_split=1.0)
     first, second = (learning.refit(one, Shape(2, 1.0), 20, settings) for one in (heavy, repeated))
     np.testing.assert_allclose(first.inplace_predict(samples.x), second.inplace_predict(samples.x), atol=0.02)
-    lines = [learning.refit_linear(one, 0.03).margins(samples.x) for one in (heavy, repeated)]
+    lines = [fit_linear(one, settings).margins(samples.x) for one in (heavy, repeated)]
     np.testing.assert_allclose(calibration.softmax(lines[0]), calibration.softmax(lines[1]), atol=0.15)
 
 

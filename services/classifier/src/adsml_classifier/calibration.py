@@ -1,13 +1,11 @@
-"""From a booster's scores to probabilities that mean what they say.
+"""From a model's margins to probabilities that mean what they say.
 
-Boosting with class weights can be over- or under-confident. Two maps are weighed against doing nothing, each
-learnt on predictions for days that the booster had not seen:
+Boosting with class weights can be over- or under-confident. One map is weighed against doing nothing, learnt on
+predictions for days that the model had not seen: ``temperature``, softmax(a * z) with one number (Guo et al. 2017, "On
+calibration of modern neural networks", 4.2).
 
-- ``temperature``: softmax(a * z), one number (Guo et al. 2017, "On calibration of modern neural networks", 4.2);
-- ``vector``: softmax(a * z + b) with an offset for each tier, which undoes class weights.
-
-Isotonic regression for each tier was measured too and lost to doing nothing on every account tried, by 0.005 to
-0.06 nats on later days: its steps follow the days it saw (docs/classifier.md).
+Vector scaling (an offset for each tier) and isotonic regression were measured too and lost to doing nothing on later
+days: both follow the days they saw (docs/classifier.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +19,8 @@ from adsml_classifier import scores
 from adsml_classifier.panel import FloatArray, IntArray
 from adsml_classifier.rule import TIERS
 
-# A map has to be better than the best before it by this much (log loss, nats) on folds it was not fitted on: the
-# more it can bend, the more.
-_WORTH: Final = {"temperature": 0.002, "vector": 0.005}
+# What the map has to be better by (log loss, nats) on folds it was not fitted on.
+_WORTH: Final = 0.002
 _PENALTY: Final = 1e-3
 
 

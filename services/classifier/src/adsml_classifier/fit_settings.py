@@ -41,8 +41,10 @@ class FitSettings:
     max_rounds, patience
         Boosting stops after `patience` rounds without gain on the validation days, at the latest after
         `max_rounds`.
+    linear_strength
+        How much a sample weighs against the logit's penalty (``C`` of scikit-learn).
     class_weight_power
-        A tier's samples weigh (mean count / its count) to this power: 0 is no weighting, 1 makes tiers equal.
+        For the trees a tier's samples weigh (mean count / its count) to this power: 0 is no weighting, 1 makes tiers equal.
     folds
         Stretches of days to validate on.
     tuning_samples
@@ -58,7 +60,8 @@ class FitSettings:
     columns_per_split: float = 0.25
     max_rounds: int = 300
     patience: int = 20
-    class_weight_power: float = 0.25
+    linear_strength: float = 0.1
+    class_weight_power: float = 0.5
     folds: int = 3
     tuning_samples: int = 20_000
     seed: int = 0
@@ -70,6 +73,8 @@ class FitSettings:
             found.add("min_samples", f"is {self.min_samples}; expected 1 or more")
         if not self.shapes:
             found.add("shapes", "is empty; expected at least one")
+        if not self.linear_strength > 0:
+            found.add("linear_strength", f"is {self.linear_strength}; expected above 0")
         if not 0 <= self.class_weight_power <= 1:
             found.add("class_weight_power", f"is {self.class_weight_power}; expected 0 to 1")
         if self.folds < 0:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import xgboost
 
-from adsml_classifier import calibration, features, linear, scores
+from adsml_classifier import features, linear
 from adsml_classifier.fit_settings import FitSettings, Shape
 from adsml_classifier.linear import Linear
 from adsml_classifier.rule import TIERS
@@ -39,7 +39,7 @@ class Fold:
         # Validation is not weighted: the loss to make small is that of the days as they come.
         self._asked = xgboost.DMatrix(held.x, held.label, nthread=settings.threads)
         self._trees: dict[Shape, tuple[xgboost.Booster, list[float]]] = {}
-        self._lines: dict[float, tuple[Linear, float]] = {}
+        self._line: Linear | None = None
 
     def trees(self, shape: Shape, rounds: int) -> xgboost.Booster:
         """Trees of a shape after so many rounds, at least one."""
@@ -57,20 +57,11 @@ class Fold:
             losses.append(float(booster.eval(self._asked).rsplit(":", 1)[1]))
         return losses[rounds - 1]
 
-    def line(self, strength: float) -> Linear:
-        """The linear part of a strength."""
-        return self._line(strength)[0]
-
-    def line_loss(self, strength: float) -> float:
-        """Log loss of the linear part alone on the held days."""
-        return self._line(strength)[1]
-
-    def _line(self, strength: float) -> tuple[Linear, float]:
-        if strength not in self._lines:
-            line = linear.fit(self.train.x, self.train.label, self.train.weight, strength=strength)
-            loss = scores.log_loss(self.held.label, calibration.softmax(line.margins(self.held.x)))
-            self._lines[strength] = line, loss
-        return self._lines[strength]
+    def line(self) -> Linear:
+        """The linear part."""
+        if self._line is None:
+            self._line = fit_linear(self.train, self._settings)
+        return self._line
 
 
 class Folds:
@@ -133,6 +124,11 @@ def matrix(samples: Snapshots, settings: FitSettings, *, named: bool = True) -> 
         feature_names=list(features.NAMES) if named else None,
         nthread=settings.threads,
     )
+
+
+def fit_linear(samples: Snapshots, settings: FitSettings) -> Linear:
+    """The linear part; tiers are not weighted, which would cost it more in log loss than it gives in F1."""
+    return linear.fit(samples.x, samples.label, samples.weight, strength=settings.linear_strength)
 
 
 def parameters(shape: Shape, settings: FitSettings) -> dict[str, object]:

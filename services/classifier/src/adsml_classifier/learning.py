@@ -12,9 +12,9 @@ import numpy as np
 import xgboost
 from adsml_common.domain.errors import FailedPrecondition
 
-from adsml_classifier import calibration, linear, scores
+from adsml_classifier import calibration, scores
 from adsml_classifier.fit_settings import FitSettings, Shape
-from adsml_classifier.folds import Fold, Folds, matrix, parameters
+from adsml_classifier.folds import Fold, Folds, fit_linear, matrix, parameters
 from adsml_classifier.model import TierModel
 from adsml_classifier.rule import TIERS
 from adsml_classifier.snapshots import Snapshots
@@ -57,7 +57,6 @@ class Fitted:
         return {
             **asdict(self.shape),
             "rounds": self.rounds,
-            "linear_strength": self.model.linear.strength,
             "calibration": self.calibration.name,
         }
 
@@ -92,20 +91,19 @@ def fit(samples: Snapshots, settings: FitSettings, folds: Folds | None = None) -
     if not held:
         shape, rounds = settings.shapes[0], _UNTUNED_ROUNDS
         notes += ("too few days to validate on: default trees and rounds, probabilities not calibrated",)
-        choice, validated, strength = calibration.choose([]), None, linear.STRENGTHS[0]
+        choice, validated = calibration.choose([]), None
     else:
         shape, rounds = _trees(held, settings)
-        strength = min(linear.STRENGTHS, key=lambda one: _mean(held, [fold.line_loss(one) for fold in held]))
         unseen = []
         for fold in held:
-            model = TierModel(fold.trees(shape, rounds), calibration.IDENTITY, fold.line(strength), absent)
+            model = TierModel(fold.trees(shape, rounds), calibration.IDENTITY, fold.line(), absent)
             unseen.append((model.margins(fold.held.x), fold.held.label))
         choice = calibration.choose(unseen)
         label = np.concatenate([truth for _, truth in unseen])
         validated = scores.of_probabilities(label, choice.calibration(np.concatenate([z for z, _ in unseen])))
     booster = refit(samples, shape, rounds, settings)
     return Fitted(
-        TierModel(booster, choice.calibration, refit_linear(samples, strength), absent),
+        TierModel(booster, choice.calibration, fit_linear(samples, settings), absent),
         shape,
         rounds,
         choice,
@@ -120,17 +118,11 @@ def refit(samples: Snapshots, shape: Shape, rounds: int, settings: FitSettings) 
     return xgboost.train(parameters(shape, settings), matrix(samples, settings), num_boost_round=rounds)
 
 
-def refit_linear(samples: Snapshots, strength: float) -> linear.Linear:
-    """A linear part of a known strength."""
-    return linear.fit(samples.x, samples.label, samples.weight, strength=strength)
-
-
 def _trees(folds: Sequence[Fold], settings: FitSettings) -> tuple[Shape, int]:
     """The shape and the number of rounds with the least mean loss.
 
     All folds are boosted in step, until their mean loss has not fallen for `patience` rounds: a fold that stopped by
-    itself would hide how much later rounds hurt it. The logit's strength is chosen by the logit alone: the trees
-    were chosen on these very days, and beside them it would look superfluous.
+    itself would hide how much later rounds hurt it.
     """
     best = settings.shapes[0], 0, float("inf")
     for shape in settings.shapes:

@@ -17,9 +17,6 @@ from adsml_classifier import features
 from adsml_classifier.panel import FloatArray, IntArray
 from adsml_classifier.rule import TIERS
 
-STRENGTHS: Final = (0.003, 0.03, 0.3)
-"""How much a sample weighs against the penalty (``C`` of scikit-learn): from few, alike entities to many."""
-
 _FARTHEST: Final = 4.0
 _PLAIN: Final = (
     "margin_high_7", "margin_moderate_7", "margin_low_7", "margin_high_28", "margin_moderate_28", "margin_low_28",
@@ -78,7 +75,7 @@ class Linear:
     offset
         Shape (4,).
     strength
-        What it was fitted with, one of `STRENGTHS`.
+        Of the data against the penalty, as it was fitted.
     """
 
     mean: FloatArray
