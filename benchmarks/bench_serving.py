@@ -1,8 +1,9 @@
 """The same XGBoost model behind MLServer and behind our classifier; and the two empty handlers, for the stack's cost.
 
-    python benchmarks/bench_serving.py [--seconds 5] [--rounds 2] [--callers 1 16 64] [--batches 1 100 1000]
+    python benchmarks/bench_serving.py [--quick] [--seconds 5] [--rounds 2] [--callers 1 16 64] [--batches 1 100 1000]
 
-Prints a table and writes benchmarks/results/serving.json. What each is asked for a row, and gives:
+Prints a table and writes benchmarks/results/serving.json; `--quick` measures 16 callers only, for 3 seconds a cell,
+once. What each is asked for a row, and gives:
 
 - ``mlserver``: a ready feature row in; four probabilities out. The better of no and one parallel worker, of typed and
   raw contents, cell by cell.
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 import serving_load
 import serving_peer
-from adsml_common.cli.output import table
+from adsml_common.cli.output import plain, table
 from serving_account import Prepared, inline_batch, prepare, process, processor_seconds, stored_batch
 
 HERE = Path(__file__).parent
@@ -97,7 +98,6 @@ def measure(one: Contender, *, callers: int, batch: int, seconds: float) -> dict
         raise RuntimeError(f"{one.name} answered {figures['calls']} calls and failed: {figures['errors']}")
     if not len(latencies):
         latencies = np.array([np.nan])
-    calls = max(figures["calls"], 1) * (seconds + warm) / seconds
     return {
         "server": one.name,
         "variant": one.variant,
@@ -106,7 +106,7 @@ def measure(one: Contender, *, callers: int, batch: int, seconds: float) -> dict
         "rows_per_second": figures["calls"] * batch / seconds,
         "p50_ms": float(np.percentile(latencies, 50)),
         "p99_ms": float(np.percentile(latencies, 99)),
-        "cpu_us_per_row": used / (calls * batch) * 1e6,
+        "cpu_us_per_row": used / (max(figures["answered"], 1) * batch) * 1e6,
     }
 
 
@@ -157,11 +157,17 @@ def ratios(cells: list[dict[str, Any]]) -> dict[str, float]:
 def main() -> None:
     """Measure, show, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--callers", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument(
+        "--quick", action="store_true", help="other defaults: --seconds 3 --rounds 1 --callers 16"
+    )
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--callers", type=int, nargs="+")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 100, 1000])
     asked = parser.parse_args()
+    asked.seconds = asked.seconds or (3.0 if asked.quick else 5.0)
+    asked.rounds = asked.rounds or (1 if asked.quick else 2)
+    asked.callers = asked.callers or ([16] if asked.quick else [1, 16, 64])
     serving_peer.install()
     runs: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="adsml-serving-") as made, contextlib.ExitStack() as stack:
@@ -229,14 +235,16 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     told = {
         **found,
-        "command": f"python benchmarks/bench_serving.py --seconds {asked.seconds:g} --rounds {asked.rounds}",
+        "command": " ".join(["python benchmarks/bench_serving.py", *sys.argv[1:]]),
+        "seconds_a_cell": asked.seconds,
+        "rounds": asked.rounds,
         "date": datetime.now(UTC).date().isoformat(),
         "cpus": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
         "cells": cells,
         "runs": runs,
     }
-    RESULTS.write_text(json.dumps(told, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(plain(told), indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Half an hour of mixed load on every installed service: memory and file descriptors must stay flat.
 
-    python benchmarks/bench_soak.py [--minutes 30] [--family classifier]
+    python benchmarks/bench_soak.py [--quick] [--minutes 30] [--family classifier]
 
 Each service runs in a process of its own on a stored account. Two callers a service send it the contract's messages,
 half of them plausible, the rest not, and connect anew every few hundred calls. Memory and descriptors are
 read every few seconds; the slope is that of the second half, in MB an hour, by least squares. Prints a table
 and writes benchmarks/results/soak.json; exit status 1 where a slope is steeper than 2% of the memory in the
-run's second half, descriptors grow, or a service talks.
+run's second half, descriptors grow, or a service talks. `--quick` lasts two minutes: in that time memory still grows
+with what is met for the first time, so that only talking and descriptors count.
 """
 
 import argparse
@@ -27,11 +28,12 @@ import numpy as np
 from adsml_common.cli.output import table
 
 ROOT = Path(__file__).parents[1]
+# The tests' makers of messages, which are no package that could be imported otherwise.
 sys.path.insert(0, str(ROOT / "tests"))
-from bench_fuzz import LAST_DAY, prepare  # noqa: E402
-from serving_account import memory_mb, process  # noqa: E402
-from support.families import build, servable, settings_of  # noqa: E402
-from support.fuzzing import Fuzzer, Maker, World  # noqa: E402
+from bench_fuzz import LAST_DAY, prepare  # noqa: E402 - needs the path above
+from serving_account import memory_mb, process  # noqa: E402 - beside the one above
+from support.families import build, servable, settings_of  # noqa: E402 - needs the path above
+from support.fuzzing import Fuzzer, Maker, Report, World  # noqa: E402 - needs the path above
 
 RESULTS = ROOT / "benchmarks" / "results" / "soak.json"
 PORT = 53_300
@@ -39,6 +41,7 @@ CALLERS = 2
 CALLS_A_CONNECTION = 300
 EVERY_SECONDS = 3.0
 STEEPEST = 0.02
+QUICK_MINUTES = 2.0
 
 
 @dataclass
@@ -62,6 +65,13 @@ class Soaked:
     descriptors: list[int] = field(default_factory=list)
     calls: int = 0
     faults: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def heard(self, report: Report) -> None:
+        """Count what came back; from any thread."""
+        with self.lock:
+            self.calls += report.calls
+            self.faults += [f"{method}: {word}" for method, word, _ in report.faults]
 
     def look(self, seconds: float) -> None:
         """Read memory and descriptors."""
@@ -98,17 +108,18 @@ def load(one: Soaked, target: str, world: World, stop: threading.Event, seed: in
             wanted = [name for name in one.services if not name.endswith("TrainingService")]
             fuzzer = Fuzzer(channel, wanted, Maker(world, seed=1_000 * seed + number), timeout=30.0)
             report = fuzzer.run(CALLS_A_CONNECTION, until=stop.is_set)
-        one.calls += report.calls
-        one.faults += [f"{method}: {word}" for method, word, _ in report.faults]
+        one.heard(report)
         number += 1
 
 
 def main() -> int:
     """Soak, show, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--quick", action="store_true", help=f"another default: --minutes {QUICK_MINUTES:g}")
+    parser.add_argument("--minutes", type=float)
     parser.add_argument("--family", action="append", help="only this one; may be given again")
     asked = parser.parse_args()
+    minutes = asked.minutes or (QUICK_MINUTES if asked.quick else 30.0)
     names = asked.family or servable()
     soaked: dict[str, Soaked] = {}
     with tempfile.TemporaryDirectory(prefix="adsml-soak-") as made, contextlib.ExitStack() as stack:
@@ -136,10 +147,10 @@ def main() -> int:
         for thread in threads:
             thread.start()
         began = time.monotonic()
-        while (passed := time.monotonic() - began) < 60 * asked.minutes:
+        while (passed := time.monotonic() - began) < 60 * minutes:
             for one in soaked.values():
                 one.look(passed)
-            time.sleep(EVERY_SECONDS)
+            time.sleep(EVERY_SECONDS)  # Nothing to wait for but time: this is how often one looks.
         stop.set()
         for thread in threads:
             thread.join(60)
@@ -149,11 +160,17 @@ def main() -> int:
             print(f"{name}: {fault}")
     columns = list(next(iter(figures.values())))
     rows = [(name, *(f"{found[column]:,}" for column in columns)) for name, found in figures.items()]
-    table(f"soak, {asked.minutes:g} minutes", ("service", *columns), rows, right=columns)
+    table(f"soak, {minutes:g} minutes", ("service", *columns), rows, right=columns)
     RESULTS.parent.mkdir(exist_ok=True)
-    told = {"minutes": asked.minutes, "date": datetime.now(UTC).date().isoformat(), "services": figures}
+    told = {
+        "command": " ".join(["python benchmarks/bench_soak.py", *sys.argv[1:]]),
+        "minutes": minutes,
+        "date": datetime.now(UTC).date().isoformat(),
+        "services": figures,
+    }
     RESULTS.write_text(json.dumps(told, indent=1) + "\n")
-    steep = [name for name, one in figures.items() if one["memory_growth_share"] > STEEPEST]
+    settled = minutes > QUICK_MINUTES
+    steep = [name for name, one in figures.items() if settled and one["memory_growth_share"] > STEEPEST]
     more = [name for name, one in figures.items() if one["descriptors_end"] > one["descriptors_middle"] + 10]
     loud = [name for name, one in figures.items() if one["faults"]]
     for what, which in (("memory grows", steep), ("descriptors grow", more), ("talks", loud)):

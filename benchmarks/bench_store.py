@@ -1,37 +1,48 @@
-"""Daily rows into and out of the store, on SQLite and on a real PostgreSQL with its defaults (fsync on).
+"""Daily rows into and out of SQLite and a real PostgreSQL with its defaults (fsync on); then a full PostgreSQL.
 
-    python benchmarks/bench_store.py [--rows 1000000]
+    python benchmarks/bench_store.py [--quick] [--rows 1000000] [--scale-rows 5000000] [--models 100000]
+                                     [--only sqlite|postgresql|scale]
 
-Prints a table and writes benchmarks/results/store.json. Rows are 100 ad sets' worth of days per entity, in
-chunks as an import brings them, all in one transaction.
+First one account of `rows` daily rows on each database: loaded, loaded again unchanged, loaded with a tenth changed,
+read. Rows are 200 days of each entity, in chunks as an import brings them, all in one transaction.
+
+Then PostgreSQL with `scale-rows` daily rows in ten accounts and `models` registered models: how long each hot query of
+the services takes and by which index it finds its rows. Exit status 1 where one of them reads a big table from end to
+end. Prints tables and writes benchmarks/results/store.json; `--quick` takes a fiftieth of everything.
 """
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
+import store_scale
+from adsml_common.cli.output import table
+from adsml_common.database import Database
+from adsml_common.domain.entities import EntityType
+from adsml_common.store.metrics import MetricStore
 
 ROOT = Path(__file__).parents[1]
+# The tests' PostgreSQL, which is no package that could be imported otherwise.
 sys.path.insert(0, str(ROOT / "tests"))
-from adsml_common.database import Database  # noqa: E402
-from adsml_common.domain.entities import EntityType  # noqa: E402
-from adsml_common.store.metrics import MetricStore  # noqa: E402
-from support.databases import postgresql_server  # noqa: E402
+from support.databases import postgresql_database, postgresql_server  # noqa: E402 - needs the path above
 
 DAYS = 200
 CHUNK = 50_000
 START = date(2024, 1, 1)
+QUICK = 50
 
 
 def frames(rows: int, *, seed: int = 0, raise_spend: float = 0.0) -> Iterator[pd.DataFrame]:
@@ -69,71 +80,133 @@ def megabytes() -> float:
 
 
 def measure(url: str, rows: int) -> dict[str, float]:
-    """Every figure of one database, empty before."""
+    """Every figure of one account in a database that is empty before."""
     database = Database.open(url)
     database.migrate()
     store = MetricStore(database)
 
-    def load(**changes: float) -> None:
+    def load(raise_spend: float) -> None:
         with store.load(1, source="benchmark") as into:
-            for frame in frames(rows, **changes):
+            for frame in frames(rows, raise_spend=raise_spend):
                 into.add(frame)
 
-    out: dict[str, float] = {"making_the_rows_s": timed(lambda: list(map(len, frames(rows))))}
+    out: dict[str, float] = {"making_the_rows_s": timed(lambda: sum(map(len, frames(rows))))}
     making = out["making_the_rows_s"]
     before = megabytes()
     for name, share in (("load", 0.0), ("again", 0.0), ("tenth_changed", 0.1)):
-        seconds = timed(lambda share=share: load(raise_spend=share)) - making
+        seconds = timed(partial(load, share)) - making
         out[f"{name}_s"] = seconds
         out[f"{name}_rows_per_s"] = rows / seconds
     out["memory_growth_mb"] = megabytes() - before
     out["read_all_s"] = timed(lambda: store.daily(1))
     out["read_all_rows_per_s"] = rows / out["read_all_s"]
-    ids = [frame["entity_id"].iloc[0] for frame in frames(rows)] or [""]
     every = sorted(set(store.daily(1, start=START, end=START)["entity_id"]))
-    window = {"entity_type": EntityType.ADSET, "start": START, "end": START + timedelta(days=59)}
-    one = [timed(lambda i=i: store.daily(1, entity_ids=[ids[i % len(ids)]], **window)) for i in range(200)]
+
+    def read(ids: list[str]) -> None:
+        store.daily(
+            1, entity_type=EntityType.ADSET, entity_ids=ids, start=START, end=START + timedelta(days=59)
+        )
+
+    one = [timed(partial(read, [every[i % len(every)]])) for i in range(200)]
     out["read_one_entity_60_days_p50_ms"] = 1000 * statistics.median(one)
-    batch = every[:1000]
-    many = [timed(lambda: store.daily(1, entity_ids=batch, **window)) for _ in range(7)]
-    out["read_1000_entities_60_days_p50_ms"] = 1000 * statistics.median(many)
-    version = [timed(lambda: store.data_version(1, EntityType.ADSET, ids[0])) for _ in range(200)]
+    many = [timed(partial(read, every[:1000])) for _ in range(7)]
+    out[f"read_{len(every[:1000])}_entities_60_days_p50_ms"] = 1000 * statistics.median(many)
+    version = [timed(lambda: store.data_version(1, EntityType.ADSET, every[0])) for _ in range(200)]
     out["data_version_p50_ms"] = 1000 * statistics.median(version)
     database.close()
     return out
 
 
-def main() -> None:
-    """Measure both, print, write."""
+def scale(url: str, *, rows: int, models: int) -> tuple[dict[str, float], dict[str, store_scale.Hot]]:
+    """Fill a PostgreSQL that is empty before: what that took, and its hot queries."""
+    database = Database.open(url)
+    heard = store_scale.Heard(database)
+    database.migrate()
+    store = MetricStore(database)
+    with tempfile.TemporaryDirectory(prefix="adsml-store-") as made:
+        figures = store_scale.fill_days(store, frames, rows=rows)
+        figures |= store_scale.fill_models(database, Path(made), models=models)
+        store_scale.analyzed(database)
+        ids = sorted(set(store.daily(1, start=START, end=START)["entity_id"]))
+        hot = store_scale.hot_queries(database, heard, Path(made), ids)
+    figures |= store_scale.sizes(database)
+    database.close()
+    return figures, hot
+
+
+def show(title: str, results: dict[str, dict[str, float]]) -> None:
+    """A table with a column for each database."""
+    figures = list(dict.fromkeys(figure for found in results.values() for figure in found))
+    rows = [
+        (figure, *(f"{found[figure]:,.2f}" if figure in found else "" for found in results.values()))
+        for figure in figures
+    ]
+    table(title, ("", *results), rows, right=tuple(results))
+
+
+def main() -> int:
+    """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--scale-rows", type=int, default=5_000_000)
+    parser.add_argument("--models", type=int, default=100_000)
+    parser.add_argument("--quick", action="store_true", help=f"1/{QUICK} of everything")
+    parser.add_argument("--only", choices=("sqlite", "postgresql", "scale"), action="append")
+    asked = parser.parse_args()
+    rows, scale_rows, models = (
+        size // (QUICK if asked.quick else 1) for size in (asked.rows, asked.scale_rows, asked.models)
+    )
+    wanted = asked.only or ["sqlite", "postgresql", "scale"]
     results: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        results["sqlite"] = measure(f"sqlite:///{folder}/adsml.db", rows)
-        results["sqlite"]["file_mb"] = (Path(folder) / "adsml.db").stat().st_size / 2**20
-    with postgresql_server(durable=True) as url:
-        results["postgresql"] = measure(url, rows)
-    table = Table(title=f"store, {rows:,} daily rows", title_justify="left")
-    table.add_column("")
-    for name in results:
-        table.add_column(name, justify="right")
-    for figure in results["sqlite"]:
-        table.add_row(figure, *(f"{found.get(figure, float('nan')):,.2f}" for found in results.values()))
-    Console().print(table)
+    told: dict[str, Any] = {"rows": rows, "scale_rows": scale_rows, "models": models}
+    whole: list[str] = []
+    if "sqlite" in wanted:
+        with tempfile.TemporaryDirectory(prefix="adsml-store-") as folder:
+            results["sqlite"] = measure(f"sqlite:///{folder}/adsml.db", rows)
+            results["sqlite"]["file_mb"] = (Path(folder) / "adsml.db").stat().st_size / 2**20
+    if {"postgresql", "scale"} & set(wanted):
+        with postgresql_server(durable=True) as server:
+            if "postgresql" in wanted:
+                with postgresql_database(server) as url:
+                    results["postgresql"] = measure(url, rows)
+            if "scale" in wanted:
+                with postgresql_database(server) as url:
+                    figures, hot = scale(url, rows=scale_rows, models=models)
+                show(f"PostgreSQL, {scale_rows:,} daily rows, {models:,} models", {"": figures})
+                lines = [
+                    (what, f"{one.p50_ms:,.1f}", f"{one.server_ms:,.2f}", "; ".join(one.way))
+                    for what, one in hot.items()
+                ]
+                table(
+                    "hot queries",
+                    ("query", "p50 ms", "server ms", "found by"),
+                    lines,
+                    right=("p50 ms", "server ms"),
+                )
+                whole = [
+                    f"{what}: all of {', '.join(one.read_whole)}"
+                    for what, one in hot.items()
+                    if one.read_whole
+                ]
+                told["scale"] = {figure: round(value, 3) for figure, value in figures.items()}
+                told["hot_queries"] = {what: asdict(one) for what, one in hot.items()}
+    if results:
+        show(f"store, {rows:,} daily rows", results)
+    told |= {
+        name: {figure: round(value, 3) for figure, value in found.items()} for name, found in results.items()
+    }
+    told |= {
+        "command": " ".join(["python benchmarks/bench_store.py", *sys.argv[1:]]),
+        "date": datetime.now(UTC).date().isoformat(),
+        "load_average": round(os.getloadavg()[0], 1),
+    }
     path = ROOT / "benchmarks" / "results" / "store.json"
     path.parent.mkdir(exist_ok=True)
-    told = {
-        "command": f"python benchmarks/bench_store.py --rows {rows}",
-        "date": datetime.now(UTC).date().isoformat(),
-        "rows": rows,
-        **{
-            name: {figure: round(value, 3) for figure, value in found.items()}
-            for name, found in results.items()
-        },
-    }
     path.write_text(json.dumps(told, indent=1) + "\n")
+    for line in whole:
+        print(line)
+    return int(bool(whole))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,54 +25,76 @@ _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_len
 _TIMEOUT_SECONDS = 30.0
 
 
+@dataclass
+class Tally:
+    """What came back.
+
+    Attributes
+    ----------
+    started, end
+        The measured time, on `time.perf_counter`.
+    calls, answered
+        Calls whose answer came in the measured time; all that were answered, while warming up too.
+    latencies
+        Seconds of the calls that left in the measured time: a stall at its end shows too.
+    errors
+        By status.
+    size
+        Bytes of the last answer.
+    """
+
+    started: float
+    end: float
+    calls: int = 0
+    answered: int = 0
+    latencies: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+    size: int = 0
+
+    def note(self, left: float, answer: bytes) -> None:
+        """One that left at some time was answered now."""
+        now = time.perf_counter()
+        self.size = len(answer)
+        self.answered += 1
+        self.calls += self.started <= now <= self.end
+        if left >= self.started:
+            self.latencies.append(now - left)
+
+
 async def drive(plan: dict[str, Any]) -> dict[str, Any]:
     """Run one plan.
 
     Returns
     -------
     dict
-        ``calls`` answered in the measured time, ``seconds`` of it, ``latencies`` in seconds, ``errors`` by
-        status, ``bytes`` of the last answer.
+        ``calls``, ``answered``, ``latencies``, ``errors`` as in `Tally`, ``seconds`` of the measured time, ``bytes``
+        of the last answer.
     """
     payloads = [Path(name).read_bytes() for name in plan["payloads"]]
-    latencies: list[float] = []
-    errors: Counter[str] = Counter()
-    size = 0
-    started = time.perf_counter() + plan["warm_seconds"]
-    end = started + plan["seconds"]
+    began = time.perf_counter()
+    tally = Tally(began + plan["warm_seconds"], began + plan["warm_seconds"] + plan["seconds"])
+
+    async def one(number: int, timeout: float) -> None:
+        left = time.perf_counter()
+        try:
+            answer = await call(payloads[number % len(payloads)], timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            tally.errors[error.code().name] += 1
+        else:
+            tally.note(left, answer)
 
     async def caller(number: int) -> None:
-        nonlocal size
         at = number * 7919  # callers begin at different payloads
-        while (before := time.perf_counter()) < end:
+        while time.perf_counter() < tally.end:
             at += 1
-            try:
-                answer = await call(payloads[at % len(payloads)], timeout=_TIMEOUT_SECONDS)
-            except grpc.aio.AioRpcError as error:
-                errors[error.code().name] += 1
-                continue
-            now = time.perf_counter()
-            if started <= before and now <= end:
-                latencies.append(now - before)
-                size = len(answer)
-
-    async def one(number: int) -> None:
-        nonlocal size
-        before = time.perf_counter()
-        try:
-            answer = await call(payloads[number % len(payloads)], timeout=plan["timeout"])
-        except grpc.aio.AioRpcError as error:
-            errors[error.code().name] += 1
-            return
-        latencies.append(time.perf_counter() - before)
-        size = len(answer)
+            await one(at, _TIMEOUT_SECONDS)
 
     async def clock() -> None:
         sent: set[asyncio.Task[None]] = set()
         began, number = time.perf_counter(), 0
-        while (now := time.perf_counter()) < end:
+        while (now := time.perf_counter()) < tally.end:
             while number < (now - began) * plan["rate"]:
-                task = asyncio.create_task(one(number))
+                task = asyncio.create_task(one(number, plan["timeout"]))
                 sent.add(task)
                 task.add_done_callback(sent.discard)
                 number += 1
@@ -85,11 +108,12 @@ async def drive(plan: dict[str, Any]) -> dict[str, Any]:
         else:
             await asyncio.gather(*(caller(number) for number in range(plan["callers"])))
     return {
-        "calls": len(latencies),
+        "calls": tally.calls,
         "seconds": plan["seconds"],
-        "latencies": latencies,
-        "errors": errors,
-        "bytes": size,
+        "answered": tally.answered,
+        "latencies": tally.latencies,
+        "errors": tally.errors,
+        "bytes": tally.size,
     }
 
 

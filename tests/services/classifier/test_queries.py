@@ -39,7 +39,7 @@ def ask(opened: Opened, ids: list[str]) -> tuple[int, int]:
     with statements(opened.database) as sent:
         answer = opened.servicer.ClassifyEntities(
             pb.ClassifyEntitiesRequest(subjects=subjects), CallContext()
-        )
+        ).message()
     reads = [one for one in sent if "FROM daily_metrics" in one and "impressions" in one]
     return len(answer.results), len(reads)
 

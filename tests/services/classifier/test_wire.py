@@ -13,7 +13,10 @@ from adsml_classifier.panel import Panel
 from adsml_classifier.rule import TIERS, RuleSettings
 from adsml_classifier.standing import Standing
 from adsml_common.domain.degradation import Degradation, DegradationReason
+from adsml_common.domain.entities import EntityType
+from adsml_common.registry.loader import Loaded
 from adsml_common.registry.models import ModelStatus, ModelVersion
+from adsml_common.serving.convert import ENTITY_TYPE
 from adsml_common.simulate import SimulatedAccount
 
 LAST_DAY = date(2026, 3, 31)
@@ -40,8 +43,11 @@ class Scorer:
 def test_bytes_say_what_the_messages_say(account: SimulatedAccount) -> None:
     standing = Standing.of(Panel.of(account.daily), LAST_DAY, RuleSettings())
     names = [name for name, row in standing.rows.items() if standing.delivered[row]]
-    rows = np.array([standing.rows[name] for name in names])
-    refs = [entity_pb2.EntityRef(config_id=1, entity_type=1, entity_id=name) for _, name in names]
+    rows = [standing.rows[name] for name in names]
+    refs = [
+        entity_pb2.EntityRef(config_id=1, entity_type=ENTITY_TYPE.to_wire(EntityType(level)), entity_id=name)
+        for level, name in names
+    ]
     told = (Degradation("model x", DegradationReason.STALE, "for the test"),)
     for reasons in (0, 3):
         tell = Teller(LAST_DAY, version=VERSION, degradations=told)
@@ -55,7 +61,15 @@ def test_bytes_say_what_the_messages_say(account: SimulatedAccount) -> None:
         )
         # Twice: from scratch, and from what the standing keeps.
         for _ in range(2):
-            scored = score(Scorer(), standing, rows, most_contributions=reasons)
-            quick = wire.stored_results(standing, refs, rows, scored, version=VERSION, degradations=told)
-            assert wire.response(quick) == plain
+            scored = score(Scorer(), standing, np.array(rows), most_contributions=reasons)
+            answers = wire.StoredAnswers.of(standing, Loaded(object(), VERSION, told))
+            assert [answers.row(ref) for ref in refs] == rows
+            results = wire.Results(len(refs))
+            results.put_stored(range(len(refs)), answers.results(refs, rows, scored), answers.degradations)
+            quick = results.packed()
+            assert quick.message() == plain
+            # What is counted is what stands in the answer.
+            assert list(quick.degradations) == [
+                one for r in plain.results for one in r.classification.degradations
+            ]
     assert len(names) > 20

@@ -22,6 +22,7 @@ RECENT_DAYS: Final = 2 * LOOKBACK_DAYS
 """Kept in memory up to the last stored day; an as-of day before that costs a query of its own."""
 
 _DAYS_KEPT: Final = 4
+_BACK: Final = timedelta(days=LOOKBACK_DAYS - 1)
 
 
 class AccountDays:
@@ -35,11 +36,17 @@ class AccountDays:
         Level and id of every entity of the account, with rows in those days or without.
     last
         The account's last stored day.
+
+    Attributes
+    ----------
+    first
+        The first of the days.
     """
 
     def __init__(self, panel: Panel, known: frozenset[tuple[str, str]], last: date) -> None:
         self.panel = panel
         self.known = known
+        self.first = panel.day(0)
         self.last = last
         self._lock = threading.Lock()
         self._standings: OrderedDict[tuple[date, RuleSettings], Standing] = OrderedDict()
@@ -121,10 +128,9 @@ class AccountData:
             The database does not answer.
         """
         recent = self.recent(config_id)
-        first = recent.panel.day(0) + timedelta(days=LOOKBACK_DAYS - 1)
-        if first <= as_of <= recent.last:
+        if recent.first + _BACK <= as_of <= recent.last:
             return recent
-        return self._read(config_id, as_of - timedelta(days=LOOKBACK_DAYS - 1), as_of, recent.last)
+        return self._read(config_id, as_of - _BACK, as_of, recent.last)
 
     def recent(self, config_id: int) -> AccountDays:
         """The account's days up to its last stored one.

@@ -63,7 +63,9 @@ def ask(
             for start in range(0, len(ids), BATCH)
         ]
         if server is None:
-            answers = [opened.servicer.ClassifyEntities(request, CallContext()) for request in requests]
+            answers = [
+                opened.servicer.ClassifyEntities(request, CallContext()).message() for request in requests
+            ]
         else:
             answers = _remote(server, requests)
     finally:

@@ -10,6 +10,7 @@ days: both follow the days they saw (docs/classifier.md).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -41,7 +42,11 @@ class Calibration:
 
     def __call__(self, z: FloatArray) -> FloatArray:
         """Probabilities that sum to 1, from scores (log-odds up to a constant), both of shape (rows, tiers)."""
-        return softmax(self.scale * z + np.asarray(self.offset))
+        return softmax(self.scale * z + self._offsets)
+
+    @cached_property
+    def _offsets(self) -> FloatArray:
+        return np.asarray(self.offset)
 
     def as_dict(self) -> dict[str, object]:
         """For JSON; `from_dict` reads it."""

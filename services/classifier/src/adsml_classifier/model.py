@@ -47,7 +47,8 @@ class TierModel:
             z = np.asarray(self.booster.inplace_predict(x, predict_type="margin"), dtype=np.float64)
             z = z.reshape(len(x), len(TIERS))
         z = (z + self.linear.margins(x)) / 2
-        z[:, list(self.absent)] = -np.inf
+        if self.absent:
+            z[:, list(self.absent)] = -np.inf
         return z
 
     def probabilities(self, x: FeatureMatrix) -> FloatArray:

@@ -78,7 +78,8 @@ def _classify(
             subjects=[entity_pb2.Subject(entity=entity_ref_message(ref)) for ref in part],
             options=pb.ClassificationOptions(max_contributions=_REASONS),
         )
-        for ref, result in zip(part, servicer.ClassifyEntities(request, CallContext()).results, strict=True):
+        answer = servicer.ClassifyEntities(request, CallContext()).message()
+        for ref, result in zip(part, answer.results, strict=True):
             if result.WhichOneof("result") == "error":
                 errors[result.error.message.replace(f"{ref.entity_type.value} {ref.entity_id} ", "")] += 1
             else:

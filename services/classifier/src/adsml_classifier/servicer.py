@@ -1,7 +1,7 @@
 """ClassifierService: convert, answer, convert."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -17,6 +17,7 @@ from adsml_common.registry.loader import Loaded, ModelLoader
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import ENTITY_TYPE, TIER, day, entity_ref, instant_message
 from adsml_common.serving.errors import status_of
+from adsml_common.serving.packed import Packed
 from adsml_common.serving.rules import RULES
 from adsml_common.serving.validation import Validator
 from adsml_common.store.feedback import Feedback, FeedbackStore
@@ -91,28 +92,28 @@ class ClassifierServicer:
 
     def ClassifyEntities(
         self, request: pb.ClassifyEntitiesRequest, context: CallContext
-    ) -> pb.ClassifyEntitiesResponse:
+    ) -> Packed[pb.ClassifyEntitiesResponse]:
         """Classify a batch: one pass per account, one result per subject."""
         options = converters.options(request.options)
-        results: list[bytes] = [b""] * len(request.subjects)
-        stored: defaultdict[int, list[int]] = defaultdict(list)
+        subjects = request.subjects
+        results = wire.Results(len(subjects))
+        stored: defaultdict[int, list[tuple[int, entity_pb2.EntityRef]]] = defaultdict(list)
         sent: list[int] = []
-        for index, subject in enumerate(request.subjects):
+        for index, subject in enumerate(subjects):
             if subject.HasField("entity"):
-                stored[subject.entity.config_id].append(index)
+                ref = subject.entity
+                stored[ref.config_id].append((index, ref))
             elif found := self._validator.violations(subject, f"subjects[{index}]"):
-                results[index] = _failed(subject, InvalidInput(found))
+                results.put(index, _failed(subject, InvalidInput(found)))
             else:
                 sent.append(index)
-        for config_id, indices in stored.items():
+        for config_id, mine in stored.items():
             context.check_cancelled()
-            for index, result in self._stored(config_id, request.subjects, indices, options):
-                results[index] = result
+            self._stored(config_id, subjects, mine, options, results)
         if sent:
             context.check_cancelled()
-            for index, result in self._inline(request.subjects, sent, options, context):
-                results[index] = result
-        return wire.response(results)
+            self._inline(subjects, sent, options, context, results)
+        return results.packed()
 
     def ClassifyNewEntity(
         self, request: pb.ClassifyNewEntityRequest, context: CallContext
@@ -185,9 +186,14 @@ class ClassifierServicer:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _stored(
-        self, config_id: int, subjects: Sequence[entity_pb2.Subject], indices: Sequence[int], options: Options
-    ) -> Iterator[tuple[int, bytes]]:
-        """Results of one account's entities, in any order.
+        self,
+        config_id: int,
+        subjects: Sequence[entity_pb2.Subject],
+        mine: Sequence[tuple[int, entity_pb2.EntityRef]],
+        options: Options,
+        results: wire.Results,
+    ) -> None:
+        """Put down the results of one account's entities, given with their places.
 
         What is found in the account needs no validation: only valid names are stored.
         """
@@ -198,48 +204,58 @@ class ClassifierServicer:
             except NotFound as absent:
                 error = absent
         if days is None:
-            for index in self._valid(subjects, indices, errors := {}):
-                errors[index] = _failed(subjects[index], error)
-            yield from errors.items()
+            for index in self._valid(subjects, [index for index, _ in mine], results):
+                results.put(index, _failed(subjects[index], error))
             return
         standing = days.standing(as_of, self._rule)
         model = self._model(account_model, config_id, options)
-        rest = indices
+        rest = [index for index, _ in mine]
         if model.loaded is not None:
-            rows = {index: _row(standing, subjects[index].entity) for index in indices}
-            found = {index: row for index, row in rows.items() if row is not None}
-            if found:
-                placed = np.fromiter(found.values(), dtype=np.int64, count=len(found))
-                results = wire.stored_results(
-                    standing,
-                    [subjects[index].entity for index in found],
-                    placed,
-                    score(
-                        model.loaded.model.model, standing, placed, most_contributions=options.contributions
-                    ),
-                    version=model.loaded.version,
-                    degradations=model.loaded.degradations,
-                )
-                yield from zip(found, results, strict=True)
-            rest = [index for index, row in rows.items() if row is None]
-        if rest:
-            errors = {}
-            good = self._valid(subjects, rest, errors)
-            yield from errors.items()
-            mine = [subjects[index] for index in good]
-            names = [_name(one.entity) for one in mine]
-            yield from zip(
-                good, self._results(mine, names, standing, model, options, known=days.known), strict=True
-            )
+            rest = self._scored(mine, standing, model.loaded, options, results)
+        good = self._valid(subjects, rest, results)
+        if good:
+            wanted = [subjects[index] for index in good]
+            names = [_name(one.entity) for one in wanted]
+            told = self._results(wanted, names, standing, model, options, known=days.known)
+            for index, result in zip(good, told, strict=True):
+                results.put(index, result)
+
+    def _scored(
+        self,
+        mine: Sequence[tuple[int, entity_pb2.EntityRef]],
+        standing: Standing,
+        loaded: Loaded[StoredModel],
+        options: Options,
+        results: wire.Results,
+    ) -> list[int]:
+        """Put down the results of entities that delivered lately; the places of the others."""
+        answers = wire.StoredAnswers.of(standing, loaded)
+        rest: list[int] = []
+        indices: list[int] = []
+        refs: list[entity_pb2.EntityRef] = []
+        rows: list[int] = []
+        for index, ref in mine:
+            row = answers.row(ref)
+            if row is None:
+                rest.append(index)
+            else:
+                indices.append(index)
+                refs.append(ref)
+                rows.append(row)
+        if rows:
+            placed = np.array(rows, dtype=np.int64)
+            scored = score(loaded.model.model, standing, placed, most_contributions=options.contributions)
+            results.put_stored(indices, answers.results(refs, rows, scored), answers.degradations)
+        return rest
 
     def _valid(
-        self, subjects: Sequence[entity_pb2.Subject], indices: Sequence[int], errors: dict[int, bytes]
+        self, subjects: Sequence[entity_pb2.Subject], indices: Sequence[int], results: wire.Results
     ) -> list[int]:
-        """Those in order; the results of the others go to `errors`."""
+        """Those in order; of the others it is put down what is wrong."""
         good = []
         for index in indices:
             if found := self._validator.violations(subjects[index], f"subjects[{index}]"):
-                errors[index] = _failed(subjects[index], InvalidInput(found))
+                results.put(index, _failed(subjects[index], InvalidInput(found)))
             else:
                 good.append(index)
         return good
@@ -250,7 +266,8 @@ class ClassifierServicer:
         indices: Sequence[int],
         options: Options,
         context: CallContext,
-    ) -> Iterator[tuple[int, bytes]]:
+        results: wire.Results,
+    ) -> None:
         groups, errors = inline.grouped(
             [subjects[index].inline for index in indices],
             [f"subjects[{index}].inline" for index in indices],
@@ -258,7 +275,7 @@ class ClassifierServicer:
             as_of=options.as_of,
         )
         for place, error in errors.items():
-            yield indices[place], _failed(subjects[indices[place]], error)
+            results.put(indices[place], _failed(subjects[indices[place]], error))
         for group in groups:
             context.check_cancelled()
             mine = [subjects[indices[place]] for place in group.places]
@@ -266,7 +283,7 @@ class ClassifierServicer:
                 (inline.level_of(one.inline).value, str(place))
                 for one, place in zip(mine, group.places, strict=True)
             ]
-            results = self._results(
+            told = self._results(
                 mine,
                 names,
                 Standing.of(group.panel, group.as_of, self._rule),
@@ -274,7 +291,8 @@ class ClassifierServicer:
                 options,
                 degradations=group.degradations,
             )
-            yield from zip((indices[place] for place in group.places), results, strict=True)
+            for place, result in zip(group.places, told, strict=True):
+                results.put(indices[place], result)
 
     def _results(
         self,
@@ -286,7 +304,7 @@ class ClassifierServicer:
         *,
         known: frozenset[tuple[str, str]] = frozenset(),
         degradations: tuple[Degradation, ...] = (),
-    ) -> list[bytes]:
+    ) -> list[pb.ClassifyEntitiesResult]:
         found = answer(
             standing,
             names,
@@ -299,9 +317,7 @@ class ClassifierServicer:
         return [
             _failed(subject, one)
             if isinstance(one, AdsmlError)
-            else wire.framed(
-                pb.ClassifyEntitiesResult(entity=converters.echo(subject), classification=tell(one))
-            )
+            else pb.ClassifyEntitiesResult(entity=converters.echo(subject), classification=tell(one))
             for subject, one in zip(subjects, found, strict=True)
         ]
 
@@ -366,11 +382,5 @@ def _name(ref: entity_pb2.EntityRef) -> tuple[str, str]:
     return _LEVELS.get(ref.entity_type, ""), ref.entity_id
 
 
-def _row(standing: Standing, ref: entity_pb2.EntityRef) -> int | None:
-    """Where an entity that delivered lately is in the standing."""
-    row = standing.rows.get(_name(ref))
-    return row if row is not None and standing.delivered[row] else None
-
-
-def _failed(subject: entity_pb2.Subject, error: AdsmlError) -> bytes:
-    return wire.framed(pb.ClassifyEntitiesResult(entity=converters.echo(subject), error=status_of(error)))
+def _failed(subject: entity_pb2.Subject, error: AdsmlError) -> pb.ClassifyEntitiesResult:
+    return pb.ClassifyEntitiesResult(entity=converters.echo(subject), error=status_of(error))

@@ -3,10 +3,10 @@
 Worked out for the whole account in one pass and kept, so that a call that asks for one entity looks its row up.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -74,8 +74,8 @@ class Standing:
         Of the week, shape (entities, 7) in the order of `WeekMetrics`, from ``spend`` to ``days_with_leads``.
     account
         Of the week, in the order of `WeekMetrics`.
-    words
-        By row, what `wire` keeps of it: it grows as entities are asked about.
+    kept
+        What others work out from it once, such as `wire.StoredAnswers`; lives as long as it does.
     """
 
     as_of: date
@@ -86,7 +86,7 @@ class Standing:
     delivered: BoolArray
     sums: FloatArray
     account: tuple[float, float, float, float]
-    words: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+    kept: dict[Hashable, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, panel: Panel, as_of: date, settings: RuleSettings) -> "Standing":

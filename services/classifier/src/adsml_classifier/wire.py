@@ -1,28 +1,31 @@
 """Answers for many stored entities straight as the contract's bytes.
 
 Building a message field by field costs some forty microseconds a row in Python, more than the trees. Most of an
-answer depends on the stored days alone (metrics, the rule's tier, the date): its bytes are made once for each entity
-and kept beside the standing. What the model says has a fixed layout and is written for all rows at once by numpy.
-Protobuf lets the fields of a message come in any order and from several pieces
-(https://protobuf.dev/programming-guides/encoding/#last-one-wins), so the pieces are joined, and parsed again by its
-own compiled code. A test holds the result equal to that of `converters.Teller`.
+answer depends on the stored days and the model's version alone (metrics, the rule's tier, the date): its bytes are
+made once for each entity and kept beside the standing. What the model says has a fixed layout and is written for all
+rows at once by numpy. Protobuf lets the fields of a message come in any order and from several pieces
+(https://protobuf.dev/programming-guides/encoding/#last-one-wins), so the pieces are joined and sent as they are. A
+test holds the result equal to that of `converters.Teller`.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 from adsml.classifier.v1 import classifier_service_pb2 as pb
-from adsml.common.v1 import entity_pb2
+from adsml.common.v1 import answer_pb2, entity_pb2
 from adsml_common.domain.degradation import Degradation
+from adsml_common.domain.entities import EntityType
+from adsml_common.registry.loader import Loaded
 from adsml_common.registry.models import ModelVersion
-from adsml_common.serving.convert import day_message, degradation_message
+from adsml_common.serving.convert import ENTITY_TYPE, day_message, degradation_message
+from adsml_common.serving.packed import Packed
 
 from adsml_classifier import converters, rule
 from adsml_classifier.answering import Scored
 from adsml_classifier.converters import TIER_NUMBERS
-from adsml_classifier.panel import IntArray
 from adsml_classifier.rule import TIERS
 from adsml_classifier.standing import Standing
 
@@ -45,82 +48,164 @@ _SAID: Final = np.dtype(
     [("tier_tag", "u1"), ("tier", "u1"), ("value_tag", "u1"), ("value", "<f8"), ("each", _ONE, len(TIERS))]
 )
 _NUMBERS: Final = np.array([TIER_NUMBERS[tier] for tier in TIERS], dtype=np.uint8)
+_VERSIONS_KEPT: Final = 4
 
 
-def stored_results(
-    standing: Standing,
-    refs: Sequence[entity_pb2.EntityRef],
-    rows: IntArray,
-    scored: Scored,
-    *,
-    version: ModelVersion,
-    degradations: Sequence[Degradation],
-) -> list[bytes]:
-    """The results of a batch, each as `framed` makes them.
+def _template() -> npt.NDArray[np.void]:
+    """What a model says, with every byte that is the same for all rows in place."""
+    said = np.zeros(1, dtype=_SAID)
+    said["tier_tag"], said["value_tag"] = _TIER, _CONFIDENCE
+    each = said["each"]
+    each["tag"], each["length"] = _PROBABILITIES, _ONE.itemsize - 2
+    each["tier_tag"], each["value_tag"] = _ONE_TIER, _ONE_PROBABILITY
+    each["tier"] = _NUMBERS
+    return said
+
+
+_TEMPLATE: Final = _template()
+
+
+class StoredAnswers:
+    """What is said of the entities of one account as of one day, all but what the model says of them.
 
     Parameters
     ----------
     standing
         The account as of the day.
-    refs, rows
-        The entities as the caller names them, and their rows in `standing`.
-    scored
-        What the model says of these rows.
     version, degradations
-        What answered, and what it had to do without.
+        What answers, and what it has to do without.
     """
-    shared = pb.Classification(
-        answered_by=converters.by_model(version, transferred=False),
-        degradations=[degradation_message(one) for one in degradations],
-    ).SerializeToString()
-    said = _said(scored)
-    size = _SAID.itemsize
-    out = []
-    for place, (ref, row) in enumerate(zip(refs, rows.tolist(), strict=True)):
-        kept = standing.words.get(row)
-        if kept is None:
-            kept = standing.words[row] = _of_the_days(standing, ref, row)
-        entity, constant = kept
-        told = scored.contributions[place]
-        why = converters.contributions(told).SerializeToString() if told else b""
-        body = b"".join((said[place * size : (place + 1) * size], constant, shared, why))
-        out.append(_length(_RESULT, b"".join((entity, _CLASSIFICATION, _varint(len(body)), body))))
-    return out
+
+    def __init__(
+        self, standing: Standing, *, version: ModelVersion, degradations: Sequence[Degradation]
+    ) -> None:
+        self._standing = standing
+        self._by = converters.by_model(version, transferred=False)
+        self.degradations = [degradation_message(one) for one in degradations]
+        numbers = {level.value: ENTITY_TYPE.to_wire(level) for level in EntityType}
+        delivered = standing.delivered.tolist()
+        self._rows = {
+            (numbers[level], name): row for (level, name), row in standing.rows.items() if delivered[row]
+        }
+        self._pieces: dict[int, tuple[bytes, bytes]] = {}
+        self._framed: dict[int, tuple[bytes, bytes]] = {}
+
+    @classmethod
+    def of(cls, standing: Standing, loaded: Loaded[Any]) -> "StoredAnswers":
+        """Those kept beside the standing, made where there are none for this version of the model."""
+        key = (loaded.version.name, loaded.version.version, loaded.degradations)
+        found: StoredAnswers | None = standing.kept.get(key)
+        if found is None:
+            found = cls(standing, version=loaded.version, degradations=loaded.degradations)
+            if len(standing.kept) >= _VERSIONS_KEPT:
+                standing.kept.clear()
+            standing.kept[key] = found
+        return found
+
+    def row(self, ref: entity_pb2.EntityRef) -> int | None:
+        """Where an entity that delivered lately is in the standing; None for any other."""
+        return self._rows.get((ref.entity_type, ref.entity_id))
+
+    def results(
+        self, refs: Sequence[entity_pb2.EntityRef], rows: Sequence[int], scored: Scored
+    ) -> list[bytes]:
+        """The results of a batch, each as `framed` makes them.
+
+        Parameters
+        ----------
+        refs, rows
+            The entities as the caller names them, and what `row` says of each.
+        scored
+            What the model says of these rows.
+        """
+        said = _said(scored)
+        size = _SAID.itemsize
+        each = [said[at : at + size] for at in range(0, len(said), size)]
+        if not any(scored.contributions):
+            around = self._framed
+            for row, ref in zip(rows, refs, strict=True):
+                if row not in around:
+                    around[row] = self._frame(row, ref)
+            return [around[row][0] + one + around[row][1] for row, one in zip(rows, each, strict=True)]
+        out = []
+        for row, ref, one, told in zip(rows, refs, each, scored.contributions, strict=True):
+            entity, constant = self._piece(row, ref)
+            body = b"".join((one, constant, converters.contributions(told).SerializeToString()))
+            out.append(_length(_RESULT, b"".join((entity, _CLASSIFICATION, _varint(len(body)), body))))
+        return out
+
+    def _frame(self, row: int, ref: entity_pb2.EntityRef) -> tuple[bytes, bytes]:
+        """What goes before and after what the model says, where no reasons are told: lengths are known then."""
+        entity, constant = self._piece(row, ref)
+        inner = b"".join((entity, _CLASSIFICATION, _varint(_SAID.itemsize + len(constant))))
+        length = _varint(len(inner) + _SAID.itemsize + len(constant))
+        return b"".join((_RESULT, length, inner)), constant
+
+    def _piece(self, row: int, ref: entity_pb2.EntityRef) -> tuple[bytes, bytes]:
+        """The entity, and what is said of it whatever the model says."""
+        found = self._pieces.get(row)
+        if found is None:
+            standing = self._standing
+            first = day_message(standing.as_of - timedelta(days=rule.DAYS - 1))
+            last = day_message(standing.as_of)
+            [week] = standing.weeks(np.array([row]))
+            told = pb.Classification(
+                metrics=converters.metrics(week, first, last),
+                as_of_date=last,
+                answered_by=self._by,
+                degradations=self.degradations,
+            )
+            if standing.comparable:
+                told.rule_tier = TIER_NUMBERS[TIERS[int(standing.rule_tier[row])]]
+            entity = pb.ClassifyEntitiesResult(entity=ref).SerializeToString()
+            found = self._pieces[row] = entity, told.SerializeToString()
+        return found
 
 
-def framed(result: pb.ClassifyEntitiesResult) -> bytes:
-    """A result as one of those that a response is made of."""
-    return _length(_RESULT, result.SerializeToString())
+class Results:
+    """The results of a batch, put down in any order.
 
+    Parameters
+    ----------
+    count
+        How many there will be.
+    """
 
-def response(results: Sequence[bytes]) -> pb.ClassifyEntitiesResponse:
-    """The response made of framed results."""
-    return pb.ClassifyEntitiesResponse.FromString(b"".join(results))
+    def __init__(self, count: int) -> None:
+        self._each = [b""] * count
+        self._degradations: list[answer_pb2.Degradation] = []
+
+    def put(self, index: int, result: pb.ClassifyEntitiesResult) -> None:
+        """Put one down."""
+        self._each[index] = _length(_RESULT, result.SerializeToString())
+        self._degradations.extend(result.classification.degradations)
+
+    def put_stored(
+        self, indices: Sequence[int], results: Sequence[bytes], degradations: Sequence[answer_pb2.Degradation]
+    ) -> None:
+        """Put down what `StoredAnswers.results` made, with the degradations that stand in each."""
+        if len(indices) == len(self._each):
+            # All there are, in the order of the request.
+            self._each = list(results)
+        else:
+            for index, result in zip(indices, results, strict=True):
+                self._each[index] = result
+        if degradations:
+            self._degradations.extend(degradations * len(indices))
+
+    def packed(self) -> Packed[pb.ClassifyEntitiesResponse]:
+        """The response."""
+        return Packed(pb.ClassifyEntitiesResponse, b"".join(self._each), self._degradations)
 
 
 def _said(scored: Scored) -> bytes:
     """Tier, confidence and probabilities of every row, `_SAID.itemsize` bytes each."""
-    said = np.zeros(len(scored.best), dtype=_SAID)
-    said["tier_tag"], said["value_tag"] = _TIER, _CONFIDENCE
+    said = _TEMPLATE.repeat(len(scored.best))
     said["tier"] = _NUMBERS[scored.best]
-    said["value"] = scored.probabilities[np.arange(len(scored.best)), scored.best]
-    each = said["each"]
-    each["tag"], each["length"] = _PROBABILITIES, _ONE.itemsize - 2
-    each["tier_tag"], each["value_tag"] = _ONE_TIER, _ONE_PROBABILITY
-    each["tier"] = _NUMBERS
-    each["value"] = scored.probabilities
+    # The best is the most probable.
+    said["value"] = scored.probabilities.max(axis=1)
+    said["each"]["value"] = scored.probabilities
     return said.tobytes()
-
-
-def _of_the_days(standing: Standing, ref: entity_pb2.EntityRef, row: int) -> tuple[bytes, bytes]:
-    """The entity, and what is said of it whatever the model."""
-    first = day_message(standing.as_of - timedelta(days=rule.DAYS - 1))
-    last = day_message(standing.as_of)
-    [week] = standing.weeks(np.array([row]))
-    days = pb.Classification(metrics=converters.metrics(week, first, last), as_of_date=last)
-    if standing.comparable:
-        days.rule_tier = TIER_NUMBERS[TIERS[int(standing.rule_tier[row])]]
-    return pb.ClassifyEntitiesResult(entity=ref).SerializeToString(), days.SerializeToString()
 
 
 def _length(tag: bytes, body: bytes) -> bytes:

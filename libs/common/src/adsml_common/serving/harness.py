@@ -14,10 +14,11 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from typing import Final
 
 import grpc
+from adsml.common.v1 import answer_pb2
 from google.protobuf.message import Message
 
 from adsml_common.domain.errors import (
@@ -43,6 +44,7 @@ from adsml_common.serving.errors import status_of, unimplemented
 from adsml_common.serving.health import HealthBoard
 from adsml_common.serving.logs import current_call
 from adsml_common.serving.methods import Method
+from adsml_common.serving.packed import Packed
 from adsml_common.serving.pool import WorkerPool
 from adsml_common.serving.rates import RateLimit
 from adsml_common.serving.telemetry import MethodMeter
@@ -226,11 +228,16 @@ class Harness:
             current_call.set(None)
 
     def _packed(self, method: Method, meter: MethodMeter, answer: object) -> bytes:
-        if not isinstance(answer, method.response):
+        degradations: Sequence[answer_pb2.Degradation]
+        if isinstance(answer, Packed) and answer.kind is method.response:
+            data, degradations = answer.data, answer.degradations
+        elif isinstance(answer, method.response):
+            data, degradations = answer.SerializeToString(), method.degradations(answer)
+        else:
             raise TypeError(f"{method.path} answered with a {type(answer).__name__}")
-        if degradations := method.degradations(answer):
+        if degradations:
             meter.degraded(degradations)
-        return answer.SerializeToString()
+        return data
 
 
 class Outbox:

@@ -30,7 +30,8 @@ class Method:
     name
         Name of the method within it.
     handler
-        Plain synchronous ``(request, context) -> response``, or a generator of responses.
+        Plain synchronous ``(request, context) -> response``, or a generator of responses; a response is a message
+        or `packed.Packed`.
     request, response
         The message classes.
     streaming
