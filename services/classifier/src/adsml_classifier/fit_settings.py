@@ -44,7 +44,8 @@ class FitSettings:
     linear_strength
         How much a sample weighs against the logit's penalty (``C`` of scikit-learn).
     class_weight_power
-        For the trees a tier's samples weigh (mean count / its count) to this power: 0 is no weighting, 1 makes tiers equal.
+        For the trees a tier's samples weigh (mean count / its count) to this power: 0 is no weighting, 1 makes tiers
+        equal.
     folds
         Stretches of days to validate on.
     tuning_samples

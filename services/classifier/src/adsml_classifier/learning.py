@@ -57,7 +57,7 @@ class Fitted:
         return {
             **asdict(self.shape),
             "rounds": self.rounds,
-            "calibration": self.calibration.name,
+            "calibration": self.calibration.calibration.name,
         }
 
 
