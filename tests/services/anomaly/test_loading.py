@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -149,14 +151,9 @@ def test_without_a_version_before_it_falls_to_the_profile(
 def test_a_damaged_copy_in_the_disk_cache_is_fetched_anew(shop: Shop, ref: EntityRef) -> None:
     first = ask(shop.detector(), ref)
     assert first.by.version is not None
-    copies = [
-        path
-        for path in (shop.folder / "server" / "artifacts").rglob("*")
-        if first.by.version.sha256 in path.name
-    ]
-    assert copies
-    for path in copies:
-        spoil(path)
+    with closing(sqlite3.connect(shop.folder / "server" / "artifacts.db", isolation_level=None)) as cache:
+        damage = "UPDATE kept SET value = ? WHERE key = ?"
+        assert cache.execute(damage, (b"damaged", first.by.version.sha256)).rowcount == 1
     assert ask(shop.detector(), ref) == first
 
 

@@ -3,6 +3,8 @@
 import math
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -18,11 +20,17 @@ from adsml.training.v1 import training_service_pb2 as training_pb2
 from adsml.training.v1 import training_service_pb2_grpc as training_grpc
 from adsml_anomaly.server import build
 from adsml_anomaly.settings import AnomalySettings
+from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.models import Candidate, ModelStatus, ModelVersion
+from adsml_common.registry.registry import ModelRegistry
 from adsml_common.simulate import SimulatedAccount
+from adsml_common.simulate.storing import write_to_store
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from google.type import date_pb2
+from support.databases import postgresql_database
 from support.serving import eventually, refusal
 
 from .conftest import LAST_DAY
@@ -33,19 +41,46 @@ TOO_LITTLE = grpc.StatusCode.FAILED_PRECONDITION.value[0]
 UNKNOWN = grpc.StatusCode.NOT_FOUND.value[0]
 
 
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, trained_folder: Path) -> AnomalySettings:
-    """Settings of a service on a stored account with trained models."""
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def settings(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    trained_folder: Path,
+    account: SimulatedAccount,
+) -> Iterator[AnomalySettings]:
+    """Settings of a service on a stored account with trained models, on either database."""
     folder = tmp_path_factory.mktemp("anomaly") / "shop"
-    shutil.copytree(trained_folder, folder)
-    return AnomalySettings(
-        ADSML_DATABASE_URL=f"sqlite:///{folder / 'adsml.db'}",
-        ADSML_ARTIFACT_URL=str(folder / "artifacts"),
-        ADSML_CACHE_DIR=folder / "cache",
-        port=0,
-        drain_wait_seconds=0,
-        poll_seconds=0.2,
-    )
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            shutil.copytree(trained_folder, folder)
+            url = f"sqlite:///{folder / 'adsml.db'}"
+        else:
+            server, template = map(request.getfixturevalue, ("postgresql", "postgresql_template"))
+            url = stack.enter_context(postgresql_database(server, template=template))
+            move(account, trained_folder, url, folder)
+        yield AnomalySettings(
+            ADSML_DATABASE_URL=url,
+            ADSML_ARTIFACT_URL=str(folder / "artifacts"),
+            ADSML_CACHE_DIR=folder / "cache",
+            port=0,
+            drain_wait_seconds=0,
+            poll_seconds=0.2,
+        )
+
+
+def move(account: SimulatedAccount, trained: Path, url: str, folder: Path) -> None:
+    """The stored account and its models to another database, by the registry's own doors."""
+    old, new = Database.open(f"sqlite:///{trained / 'adsml.db'}"), Database.open(url)
+    write_to_store(account, new)
+    source = ModelRegistry(old, ArtifactStore(str(trained / "artifacts"), cache_dir=folder / "mover"))
+    target = ModelRegistry(new, ArtifactStore(str(folder / "artifacts"), cache_dir=folder / "mover"))
+    shared = {one.name for one in fields(Candidate)} & set(ModelVersion.__slots__)
+    for version in source.iterate(status=ModelStatus.ACTIVE):
+        kept = {name: getattr(version, name) for name in shared}
+        made = target.register(Candidate(**kept, files=source.read(version).files))
+        target.activate(made.name, made.version, actor="test", reason="moved")
+    old.close()
+    new.close()
 
 
 @pytest.fixture(scope="module")
@@ -471,19 +506,29 @@ class TestFeedback:
         assert refusal(lambda: stub.RecordFeedback(request)).code is grpc.StatusCode.NOT_FOUND
 
 
-def test_registry_and_training_are_served_beside(
+def active(channel: grpc.Channel) -> dict[str, int]:
+    """Versions that serve, by name, as the registry's service tells."""
+    registry = registry_grpc.ModelRegistryServiceStub(channel)
+    listed = registry.ListModels(registry_pb2.ListModelsRequest(page_size=1000)).models
+    return {one.ref.name: one.ref.version for one in listed if one.status == registry_pb2.MODEL_STATUS_ACTIVE}
+
+
+def test_the_registry_is_served_beside(channel: grpc.Channel) -> None:
+    assert len(active(channel)) == 21  # 17 entities, 3 levels, the account
+
+
+# On one database: the work is done by processes of their own, which take seconds to start.
+@pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+def test_training_is_served_beside(
     channel: grpc.Channel, settings: AnomalySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("database_url", "artifact_url", "cache_dir"):
         monkeypatch.setenv(f"ADSML_{name.upper()}", str(getattr(settings, name)))
-    registry = registry_grpc.ModelRegistryServiceStub(channel)
-    listed = registry.ListModels(registry_pb2.ListModelsRequest(page_size=1000)).models
-    assert len(listed) == 21  # 17 entities, 3 levels, the account
     training = training_grpc.TrainingServiceStub(channel)
     request = training_pb2.StartTrainingRequest(
         request_id="from-a-test",
         job=training_pb2.TRAINING_JOB_ANOMALY_DETECTORS,
-        scope=training_pb2.TrainingScope(config_ids=[1]),
+        scope=training_pb2.TrainingScope(config_ids=[1], entity_type=CAMPAIGN),
     )
     run_id = training.StartTraining(request).run.run_id
     assert training.StartTraining(request).run.run_id == run_id
@@ -491,9 +536,6 @@ def test_registry_and_training_are_served_beside(
     over = (training_pb2.TRAINING_RUN_STATE_SUCCEEDED, training_pb2.TRAINING_RUN_STATE_FAILED)
     eventually(lambda: training.GetTrainingRun(asked).run.state in over, within=240)
     assert training.GetTrainingRun(asked).run.state == training_pb2.TRAINING_RUN_STATE_SUCCEEDED
-    [again] = {
-        one.ref.version
-        for one in registry.ListModels(registry_pb2.ListModelsRequest(page_size=1000)).models
-        if one.ref.name == "anomaly/1/adset" and one.status == registry_pb2.MODEL_STATUS_ACTIVE
-    }
-    assert again == 2
+    again = {name: version for name, version in active(channel).items() if version == 2}
+    assert {name.count("/") for name in again} == {1, 2, 3}
+    assert all(name == "anomaly/1" or name.startswith("anomaly/1/campaign") for name in again)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from adsml_anomaly.training import JOB
+from adsml_anomaly.training_items import JOB
 from adsml_common.cli.main import main
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore

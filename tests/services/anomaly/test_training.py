@@ -11,7 +11,8 @@ from adsml_anomaly.artifacts import parse
 from adsml_anomaly.channels import Days
 from adsml_anomaly.fitting import fit_entity, learn_pool
 from adsml_anomaly.model_files import FEATURES
-from adsml_anomaly.training import JOB, DetectorTrainer, items_of
+from adsml_anomaly.training import DetectorTrainer
+from adsml_anomaly.training_items import JOB, items_of
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.registry.artifacts import ArtifactStore
@@ -26,7 +27,8 @@ from adsml_common.training.runs import TrainingRuns
 _WORKER = """
 import os, signal, sys
 from pathlib import Path
-from adsml_anomaly.training import JOB, DetectorTrainer, items_of
+from adsml_anomaly.training import DetectorTrainer
+from adsml_anomaly.training_items import JOB, items_of
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry

@@ -6,7 +6,7 @@ import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2
 from adsml_classifier import wire
-from adsml_classifier.answering import answer, score
+from adsml_classifier.answering import Answer, answer, score
 from adsml_classifier.converters import Teller
 from adsml_classifier.features import NAMES
 from adsml_classifier.panel import Panel
@@ -68,6 +68,13 @@ def test_bytes_say_what_the_messages_say(account: SimulatedAccount) -> None:
             results.put_stored(range(len(refs)), answers.results(refs, rows, scored), answers.degradations)
             quick = results.packed()
             assert quick.message() == plain
+            # One by itself is written in another way.
+            last = score(Scorer(), standing, np.array(rows[-1:]), most_contributions=reasons)
+            alone = wire.Results(1)
+            alone.put_stored([0], answers.results(refs[-1:], rows[-1:], last), answers.degradations)
+            [by_itself] = answer(standing, names[-1:], model=Scorer(), most_contributions=reasons)
+            assert isinstance(by_itself, Answer)
+            assert alone.packed().message().results[0].classification == tell(by_itself)
             # What is counted is what stands in the answer.
             assert list(quick.degradations) == [
                 one for r in plain.results for one in r.classification.degradations

@@ -23,7 +23,7 @@ from adsml_anomaly.changes import RELATED_DAYS
 from adsml_anomaly.channels import Days
 from adsml_anomaly.detect import LOOK_BACK_DAYS, Options, Subject, assess
 from adsml_anomaly.fitting import DAYS_NEEDED, AccountPool, fit_entity, learn_pool
-from adsml_anomaly.history import series
+from adsml_anomaly.history import Histories, series
 from adsml_anomaly.model import SeriesModel
 from adsml_anomaly.naming import FAMILY, account_model, entity_model, level_model
 from adsml_anomaly.report import Report, Threshold
@@ -96,15 +96,23 @@ class Detector:
         The loader.
     history_days
         Days before the first assessed one that are read.
+    histories_in_memory
+        Series kept while their rows do not change.
     """
 
     def __init__(
-        self, database: Database, models: ModelLoader[SeriesModel], *, history_days: int = 120
+        self,
+        database: Database,
+        models: ModelLoader[SeriesModel],
+        *,
+        history_days: int = 120,
+        histories_in_memory: int = 10_000,
     ) -> None:
         self._metrics = MetricStore(database)
         self._entities = EntityStore(database)
         self._changes = ChangeStore(database)
         self._feedback = FeedbackStore(database)
+        self._histories = Histories(self._metrics, capacity=histories_in_memory)
         self._models = models
         self._history = timedelta(days=history_days)
         self._lock = threading.Lock()
@@ -165,14 +173,14 @@ class Detector:
         levels = {ref.entity_type for ref in refs}
         level = next(iter(levels)) if len(levels) == 1 else None
         found = {one.ref: one for one in self._entities.list(config_id, entity_type=level, entity_ids=ids)}
-        frame = self._metrics.daily(config_id, entity_type=level, entity_ids=ids, start=start)
+        days = self._histories.of(config_id, entity_type=level, entity_ids=ids, start=start, last_day=last)
         parents = {one.parent_id for one in found.values() if one.parent_id is not None}
         above = self._entities.list(config_id, entity_ids=sorted(parents)) if parents else []
         found |= {one.ref: one for one in above if one.ref not in found}
         changes: dict[EntityRef, list[ChangeEvent]] = {}
         for event in self._changes.list(config_id, start=start - timedelta(days=RELATED_DAYS)):
             changes.setdefault(event.entity, []).append(event)
-        return _Context(found, series(frame, config_id, last_day=last), changes, self._judged(config_id, ids))
+        return _Context(found, days, changes, self._judged(config_id, ids))
 
     def _judged(self, config_id: int, ids: Collection[str]) -> dict[EntityRef, list[Judged]]:
         out: dict[EntityRef, list[Judged]] = {}
@@ -208,7 +216,7 @@ class Detector:
     def _changes_of(entity: Entity, context: _Context) -> list[ChangeEvent]:
         """Its own changes and its parents': a campaign's budget is spent by its ad sets."""
         out: list[ChangeEvent] = []
-        at: Entity | None = entity
+        at: Entity | None = entity if context.changes else None
         while at is not None:
             out.extend(context.changes.get(at.ref, ()))
             level = at.ref.entity_type.parent_type

@@ -8,6 +8,7 @@ from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml.anomaly.v1 import anomaly_service_pb2_grpc as pb_grpc
 from adsml.common.v1 import answer_pb2
 from adsml_client import CallError, connect
+from adsml_common.collecting import collector_paused
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import NotFound, Unavailable
 from adsml_common.serving.context import CallContext
@@ -68,7 +69,8 @@ def ask(
             for start in range(0, len(refs), BATCH)
         ]
         if server is None:
-            answers = [opened.servicer.BatchDetectAnomalies(one, CallContext()) for one in requests]
+            with collector_paused():
+                answers = [opened.servicer.BatchDetectAnomalies(one, CallContext()) for one in requests]
         else:
             answers = _remote(server, requests)
     finally:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import STORED, Metric
 
 FloatArray = npt.NDArray[np.float64]
@@ -27,6 +28,7 @@ BASE: Final = 4
 
 COLUMNS: Final[tuple[str, ...]] = STORED
 _SPEND, _IMPRESSIONS, _CLICKS, _LEADS, _REACH = range(5)
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 NUMERATOR: Final = np.array(
     [_SPEND, _IMPRESSIONS, _CLICKS, _LEADS, _LEADS, _CLICKS, _CLICKS, _IMPRESSIONS, _LEADS, _IMPRESSIONS]
@@ -89,11 +91,13 @@ def calendar_of(
     days: npt.NDArray[np.datetime64], values: FloatArray, *, last_day: date | None = None
 ) -> Days:
     """As `calendar`, from arrays: days of shape (n,) and values of shape (n, 5)."""
-    first = days.min()
-    last = days.max() if last_day is None else max(days.max(), np.datetime64(last_day, "D"))
-    rows = np.zeros((int((last - first).astype(np.int64)) + 1, len(COLUMNS)))
-    rows[(days - first).astype(np.int64)] = values
-    return Days(first.astype(object), rows)
+    at = days.astype("datetime64[D]").astype(np.int64)
+    first, end = int(at.min()), int(at.max())
+    if last_day is not None:
+        end = max(end, last_day.toordinal() - _EPOCH)
+    rows = np.zeros((end - first + 1, len(COLUMNS)))
+    rows[at - first] = values
+    return Days(date.fromordinal(first + _EPOCH), rows)
 
 
 def unit_price(rows: FloatArray) -> float:
@@ -104,9 +108,26 @@ def unit_price(rows: FloatArray) -> float:
 
 def knows_reach(days: Days) -> bool:
     """Whether reach is known on at least 4 of 5 days with delivery, so that frequency can be looked at."""
-    delivered = days.delivered
-    known = days.rows[delivered, _REACH] > 0
-    return bool(known.size) and np.count_nonzero(known) >= 0.8 * known.size
+    return _reach_is_known(days.rows)
+
+
+@compiled
+def _reach_is_known(rows: FloatArray) -> bool:
+    delivered = known = 0
+    for t in range(rows.shape[0]):
+        if rows[t, _SPEND] > 0.0 or rows[t, _IMPRESSIONS] > 0.0:
+            delivered += 1
+            known += rows[t, _REACH] > 0.0
+    return delivered > 0 and known >= 0.8 * delivered
+
+
+@compiled
+def days_delivered(rows: FloatArray) -> int:
+    """Days with spend or impressions, of rows of shape (T, 5)."""
+    n = 0
+    for t in range(rows.shape[0]):
+        n += rows[t, _SPEND] > 0.0 or rows[t, _IMPRESSIONS] > 0.0
+    return n
 
 
 def metric_values(rows: FloatArray) -> FloatArray:

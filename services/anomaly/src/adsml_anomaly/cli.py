@@ -62,7 +62,7 @@ def train_detectors(
     from adsml_common.cli.training import Job, train  # noqa: PLC0415
 
     from adsml_anomaly.thresholds import DEFAULT_FALSE_ALARMS, of_contamination  # noqa: PLC0415
-    from adsml_anomaly.training import JOB, items_of  # noqa: PLC0415
+    from adsml_anomaly.training_items import JOB, items_of  # noqa: PLC0415
 
     if false_alarms is not None and contamination is not None:
         raise InvalidInput.at("--contamination", "says the same as --false-alarms; give one of them")

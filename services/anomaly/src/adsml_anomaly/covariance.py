@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -45,12 +45,13 @@ def precision(S: FloatArray) -> FloatArray:
 def distances(z: FloatArray, inverse: FloatArray) -> FloatArray:
     """Mahalanobis distance of each row of z, shape (n, d); a missing value counts as ordinary (0)."""
     out = np.empty(len(z))
-    _distances(z, inverse, out)
+    fill_distances(z, inverse, out)
     return out
 
 
-@njit(cache=True, nogil=True)
-def _distances(z: FloatArray, inverse: FloatArray, out: FloatArray) -> None:
+@compiled
+def fill_distances(z: FloatArray, inverse: FloatArray, out: FloatArray) -> None:
+    """As `distances`, into an array that is there already."""
     d = z.shape[1]
     for t in range(z.shape[0]):
         total = 0.0

@@ -1,7 +1,7 @@
 """Judge days of one entity by a model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -12,8 +12,18 @@ from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.errors import InsufficientHistory, InvalidInput
 from adsml_common.domain.metrics import Metric
 
-from adsml_anomaly import attribution, changes, covariance, evidence, gates, incidents
-from adsml_anomaly.channels import BASE, CHANNELS, EXPOSURE, SCALE, SIGN, Days, knows_reach, metric_values
+from adsml_anomaly import attribution, changes, evidence, gates, incidents
+from adsml_anomaly.channels import (
+    BASE,
+    CHANNELS,
+    EXPOSURE,
+    SCALE,
+    SIGN,
+    Days,
+    days_delivered,
+    knows_reach,
+    metric_values,
+)
 from adsml_anomaly.local_level import WARM_UP_DAYS, counts
 from adsml_anomaly.model import Scores, SeriesModel, score
 from adsml_anomaly.report import (
@@ -113,7 +123,7 @@ def assess(subject: Subject, options: Options | None = None) -> Report:
     options = options or Options()
     days = subject.days
     first, last = _range(days, options)
-    had = int(days.delivered[: last + 1].sum())
+    had = days_delivered(days.rows[: last + 1])
     if had < HISTORY_NEEDED:
         raise InsufficientHistory(subject.name, had=had, needed=HISTORY_NEEDED)
     threshold = (
@@ -133,11 +143,12 @@ def _range(days: Days, options: Options) -> tuple[int, int]:
     last_day = options.last_date or days.last_day
     first_day = options.first_date or last_day
     first, last = days.index(first_day), days.index(last_day)
-    span = f"{days.first_day} to {days.last_day}"
     if last < first:
         raise InvalidInput.at("options.first_date", f"is {first_day}, after last_date {last_day}")
     if last >= len(days.rows) or last < 0:
-        raise InvalidInput.at("options.last_date", f"is {last_day}; the series has {span}")
+        raise InvalidInput.at(
+            "options.last_date", f"is {last_day}; the series has {days.first_day} to {days.last_day}"
+        )
     return max(first, 0), last
 
 
@@ -161,21 +172,25 @@ class _Judge:
         self._days = Days(subject.days.first_day, subject.days.rows[: last + 1])
         self._events = tuple(sorted((*subject.changes, *options.changes), key=lambda event: event.date))
         self._usable, self.warnings = self._choose()
-        T = last + 1
-        barred, changed = np.zeros(T, dtype=np.bool_), np.zeros(T, dtype=np.bool_)
-        for day in options.excluded_dates:
-            if 0 <= (at := self._days.index(day)) < T:
-                barred[at] = True
-        for event in self._events:
-            # It is in force for part of its first day, so that the level moves on both.
-            at = self._days.index(event.date)
-            changed[max(at, 0) : max(at + 2, 0)] = True
+        barred = self._marked(options.excluded_dates, days=1)
+        # A change is in force for part of its first day, so that the level moves on both.
+        changed = self._marked([event.date for event in self._events], days=2)
         self._scores: Scores = score(
             self._model, self._days, start=self._start, barred=barred, changed=changed
         )
         self._log_p = self._p_values()
         self._limit = math.log10(threshold.p_value)
         self._alarms = self._rules()
+
+    def _marked(self, dates: Collection[date], *, days: int) -> BoolArray | None:
+        """Which rows are one of so many days from one of these dates on; None where there are no dates."""
+        if not dates:
+            return None
+        out = np.zeros(len(self._days.rows), dtype=np.bool_)
+        for one in dates:
+            at = self._days.index(one)
+            out[max(at, 0) : max(at + days, 0)] = True
+        return out
 
     def _choose(self) -> tuple[BoolArray, tuple[str, ...]]:
         usable, warnings = np.ones(len(CHANNELS), dtype=np.bool_), []
@@ -190,7 +205,7 @@ class _Judge:
 
     def _p_values(self) -> FloatArray:
         if not self._options.metrics:
-            return self._model.combined.log_p(evidence.combine(self._scores.log_p))
+            return self._scores.combined
         # A choice of metrics has no calibration of its own: Bonferroni's bound is valid, if a little strict.
         chosen = np.concatenate([self._usable, [False, False]])
         return np.minimum(-evidence.combine(self._scores.log_p, chosen=chosen), 0.0)
@@ -220,10 +235,8 @@ class _Judge:
             if off:
                 out.add(t)
         if self._subject.switched_off:
-            idle = T
-            while idle > 0 and not self._days.delivered[idle - 1]:
-                idle -= 1
-            out.update(range(idle, T))
+            delivered = np.flatnonzero(self._days.delivered)
+            out.update(range(int(delivered[-1]) + 1 if delivered.size else 0, T))
         return frozenset(out)
 
     def raises(self) -> bool:
@@ -234,7 +247,6 @@ class _Judge:
         """The whole answer."""
         self._counts, self._exposure = counts(self._days, self._model.dynamics.unit_price)
         self._values = metric_values(self._days.rows)
-        self._inverse = covariance.precision(self._model.moments)
         span = range(self._start, self._last + 1)
         raised = {t: self._raised(t) for t in span}
         reasons = {t: self._exclusion(t) if raised[t] else "" for t in span}
@@ -279,7 +291,7 @@ class _Judge:
         day = attribution.Day(
             found.z[t], self._counts[:, t], found.mean[t], self._model.dynamics.phi, found.stretch[t]
         )
-        return attribution.shares(day, self._inverse, usable=self._usable)
+        return attribution.shares(day, self._model.precision, usable=self._usable)
 
     def _day(self, t: int, reason: str, incident: str) -> DayAssessment:
         anomalous = bool(incident)

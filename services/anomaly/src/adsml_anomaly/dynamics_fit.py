@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 
 from adsml_anomaly.channels import CHANNELS, Days
 from adsml_anomaly.local_level import WARM_UP_DAYS, counts, run
@@ -41,7 +41,7 @@ def folds(T: int) -> IntArray:
     return np.asarray(np.arange(T) * FOLDS // max(T, 1), dtype=np.int64)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def likelihoods(
     y: FloatArray,
     x: FloatArray,

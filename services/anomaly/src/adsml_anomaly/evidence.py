@@ -12,9 +12,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import Metric
 
-from adsml_anomaly.channels import CHANNELS
+from adsml_anomaly.channels import BASE, CHANNELS
 from adsml_anomaly.survival import Survival
 
 FloatArray = npt.NDArray[np.float64]
@@ -55,14 +56,26 @@ def components(
     gated
         Shape (T, channels): metrics with too little volume to be believed; they become NaN.
     """
-    out = np.full((len(z), COMPONENTS), np.nan)
-    out[:, : len(CHANNELS)] = np.where(gated, np.nan, np.abs(z))
-    out[:, DISTANCE] = distance
-    if forest is not None:
-        out[:, FOREST] = forest
-    # A day on which no count can be judged can't be judged at all.
-    out[np.isnan(z[:, :4]).all(axis=1)] = np.nan
+    out = np.empty((len(z), COMPONENTS))
+    fill_components(z, distance, np.full(len(z), np.nan) if forest is None else forest, gated, out)
     return out
+
+
+@compiled
+def fill_components(
+    z: FloatArray, distance: FloatArray, forest: FloatArray, gated: BoolArray, out: FloatArray
+) -> None:
+    """As `components`, into an array that is there already; without a forest its scores are NaN."""
+    channels = z.shape[1]
+    for t in range(z.shape[0]):
+        # A day on which no count can be judged can't be judged at all.
+        blind = True
+        for c in range(BASE):
+            blind = blind and np.isnan(z[t, c])
+        for c in range(channels):
+            out[t, c] = np.nan if blind or gated[t, c] else abs(z[t, c])
+        out[t, DISTANCE] = np.nan if blind else distance[t]
+        out[t, FOREST] = np.nan if blind else forest[t]
 
 
 def component_log_p(scores: FloatArray, curves: list[Survival]) -> FloatArray:
@@ -84,8 +97,25 @@ def combine(log_p: FloatArray, *, chosen: BoolArray | None = None) -> FloatArray
         Shape (components,): components to look at; the weights of the others are shared out among them.
     """
     weights = WEIGHTS if chosen is None else np.where(chosen, WEIGHTS, 0.0)
+    out = np.empty(len(log_p))
+    fill_evidence(log_p, _logs(weights), out)
+    return out
+
+
+def _logs(weights: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore"):
-        logs = np.log10(weights / weights.sum())
-    bits = np.where(np.isnan(log_p), -np.inf, -log_p) + logs
-    best = bits.max(axis=1)
-    return np.where(np.isfinite(best), best, np.nan)
+        return np.asarray(np.log10(weights / weights.sum()))
+
+
+LOG_WEIGHTS: Final = _logs(WEIGHTS)
+
+
+@compiled
+def fill_evidence(log_p: FloatArray, log_weights: FloatArray, out: FloatArray) -> None:
+    """As `combine`, into an array that is there already."""
+    for t in range(log_p.shape[0]):
+        best = -np.inf
+        for k in range(log_p.shape[1]):
+            if not np.isnan(log_p[t, k]):
+                best = max(best, log_weights[k] - log_p[t, k])
+        out[t] = best if np.isfinite(best) else np.nan

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 
 FloatArray = npt.NDArray[np.float64]
 SingleArray = npt.NDArray[np.float32]
@@ -70,13 +70,13 @@ class Forest:
         if X.ndim != 2 or X.shape[1] != self.features:
             raise ValueError(f"points have shape {X.shape}; expected (n, {self.features})")
         out = np.empty(len(X))
-        _score(
+        fill_scores(
             X, self.starts, self.feature, self.threshold, self.right, mean_path_length(self.subsample), out
         )
         return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def mean_path_length(n: int) -> float:
     """``c(n)``: mean depth of a point in a random tree over n points; equation 1."""
     if n <= 1:
@@ -86,8 +86,8 @@ def mean_path_length(n: int) -> float:
     return 2.0 * (math.log(n - 1.0) + _EULER) - 2.0 * (n - 1.0) / n
 
 
-@njit(cache=True, nogil=True)
-def _score(
+@compiled
+def fill_scores(
     X: SingleArray,
     starts: IndexArray,
     feature: ByteArray,
@@ -96,6 +96,7 @@ def _score(
     norm: float,
     out: FloatArray,
 ) -> None:
+    """As `Forest.score`, from its parts and into an array that is there already."""
     for i in range(X.shape[0]):
         total = 0.0
         for tree in range(starts.size):

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 
 from adsml_anomaly.forest import LEAF, ByteArray, Forest, IndexArray, SingleArray
 
@@ -59,7 +59,7 @@ def grow(points: npt.ArrayLike, *, seed: int, trees: int = TREES, subsample: int
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _random(state: npt.NDArray[np.uint64]) -> float:
     """Uniform in [0, 1), 53 bits; SplitMix64."""
     state[0] += _WEYL
@@ -70,7 +70,7 @@ def _random(state: npt.NDArray[np.uint64]) -> float:
     return float(z >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _grow(
     X: SingleArray,
     trees: int,

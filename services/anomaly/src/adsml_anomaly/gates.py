@@ -4,8 +4,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import Metric
-from numba import njit
 
 from adsml_anomaly.channels import CHANNELS
 
@@ -31,12 +31,13 @@ def gated(rows: FloatArray, mean: FloatArray) -> BoolArray:
         Shape (T, channels): expected counts; for CPL the leads that the day's spend usually buys.
     """
     out = np.zeros(mean.shape, dtype=np.bool_)
-    _gated(rows, mean, out)
+    fill_gated(rows, mean, out)
     return out
 
 
-@njit(cache=True, nogil=True)
-def _gated(rows: FloatArray, mean: FloatArray, out: BoolArray) -> None:
+@compiled
+def fill_gated(rows: FloatArray, mean: FloatArray, out: BoolArray) -> None:
+    """As `gated`, into an array of False that is there already."""
     for t in range(rows.shape[0]):
         impressions, clicks, leads = rows[t, 1], rows[t, 2], rows[t, 3]
         # CPL is believed on enough leads, or on spend that usually buys so many; a NaN expectation is neither.

@@ -1,12 +1,16 @@
-"""Daily frames as series."""
+"""Daily rows as series: of a frame, and of the store, kept while the rows stay as they are."""
 
-from collections.abc import Iterator
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.store.metrics import MetricStore
 
 from adsml_anomaly.channels import COLUMNS, Days, calendar_of
 
@@ -37,3 +41,84 @@ def _each(frame: pd.DataFrame, config_id: int, last_day: date | None) -> Iterato
     for a, b in pairwise(bounds):
         ref = EntityRef(config_id, EntityType(levels[a]), ids[a])
         yield ref, calendar_of(days[a:b], values[a:b], last_day=last_day)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    revision: int
+    start: date
+    last_day: date
+    days: Days | None
+
+
+class Histories:
+    """Series of stored entities, read again when their rows have changed; threads share it.
+
+    Parameters
+    ----------
+    metrics
+        Where the rows are.
+    capacity
+        Series kept; the one unused for longest makes room. One takes about 6 kB.
+    """
+
+    def __init__(self, metrics: MetricStore, *, capacity: int) -> None:
+        self._metrics = metrics
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[EntityRef, _Kept] = OrderedDict()
+
+    def of(
+        self,
+        config_id: int,
+        *,
+        entity_type: EntityType | None,
+        entity_ids: Collection[str],
+        start: date,
+        last_day: date,
+    ) -> dict[EntityRef, Days]:
+        """The series of those entities that have rows, in two queries at most.
+
+        Parameters
+        ----------
+        config_id, entity_type, entity_ids
+            Which; all levels without one.
+        start, last_day
+            The first day that is read, and the one that every series is filled up to.
+
+        Raises
+        ------
+        Unavailable
+            The database does not answer.
+        """
+        # Asked before the rows: should they change in between, what is kept looks older than it is, never newer.
+        revisions = self._metrics.revisions(config_id, entity_type=entity_type, entity_ids=entity_ids)
+        out: dict[EntityRef, Days] = {}
+        changed: list[EntityRef] = []
+        with self._lock:
+            for ref, revision in revisions.items():
+                kept = self._kept.get(ref)
+                if kept is None or (kept.revision, kept.start, kept.last_day) != (revision, start, last_day):
+                    changed.append(ref)
+                    continue
+                self._kept.move_to_end(ref)
+                if kept.days is not None:
+                    out[ref] = kept.days
+        if changed:
+            read = {
+                ref: calendar_of(days, values, last_day=last_day)
+                for ref, days, values in self._metrics.each(
+                    config_id,
+                    entity_type=entity_type,
+                    entity_ids=sorted({ref.entity_id for ref in changed}),
+                    start=start,
+                )
+            }
+            out |= read
+            with self._lock:
+                for ref in changed:
+                    self._kept[ref] = _Kept(revisions[ref], start, last_day, read.get(ref))
+                    self._kept.move_to_end(ref)
+                while len(self._kept) > self._capacity:
+                    self._kept.popitem(last=False)
+        return out

@@ -9,6 +9,7 @@ from adsml_anomaly import points
 from adsml_anomaly.channels import Days
 from adsml_anomaly.detect import Options, Subject, assess
 from adsml_anomaly.fitting import fit_entity, learn_pool
+from adsml_anomaly.model_files import from_files, to_files
 from adsml_anomaly.report import Threshold
 
 
@@ -20,6 +21,7 @@ def warm() -> None:
     ref = EntityRef(1, EntityType.ADSET, "warm")
     pool = learn_pool({ref: days})
     model = fit_entity(days, pool, ref.entity_type, what=str(ref)).model
+    model = from_files(to_files(model))
     assess(Subject(name="warm", days=days, model=model, threshold=Threshold(1.0)), Options())
     season = points.Season(7)
     score = points.judge(rows[:, 0], np.arange(40), season).score

@@ -25,7 +25,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 
 from adsml_anomaly.channels import CHANNELS, EXPOSURE, NUMERATOR, Days, IntArray
 from adsml_anomaly.stabilise import ANSCOMBE, difference
@@ -111,7 +111,7 @@ def innovations(
     y, x = counts(days, dynamics.unit_price) if counted is None else counted
     none = np.zeros(T, dtype=np.bool_)
     z, mean, stretch = (np.empty((len(CHANNELS), T)) for _ in range(3))
-    _run_all(
+    run_all(
         y, x, days.first_day.weekday(), dynamics.weekdays, dynamics.phi, dynamics.kappa,
         none if barred is None else barred, none if changed is None else changed, z, mean, stretch,
     )  # fmt: skip
@@ -121,14 +121,15 @@ def innovations(
 def counts(days: Days, unit: float) -> tuple[FloatArray, FloatArray]:
     """Counts and exposures, shape (channels, T) each; exposure 0 where the channel is blind that day."""
     y, x = np.empty((len(CHANNELS), len(days.rows))), np.empty((len(CHANNELS), len(days.rows)))
-    _counts(days.rows, unit if unit > 0 else 1.0, NUMERATOR, EXPOSURE, y, x)
+    fill_counts(days.rows, unit if unit > 0 else 1.0, NUMERATOR, EXPOSURE, y, x)
     return y, x
 
 
-@njit(cache=True, nogil=True)
-def _counts(
+@compiled
+def fill_counts(
     rows: FloatArray, unit: float, numerator: IntArray, exposure: IntArray, y: FloatArray, x: FloatArray
 ) -> None:
+    """As `counts`, into arrays that are there already."""
     for t in range(rows.shape[0]):
         delivered = rows[t, 0] > 0.0 or rows[t, 1] > 0.0
         for c in range(y.shape[0]):
@@ -139,8 +140,8 @@ def _counts(
         y[0, t] /= unit
 
 
-@njit(cache=True, nogil=True)
-def _run_all(
+@compiled
+def run_all(
     y: FloatArray,
     x: FloatArray,
     weekday: int,
@@ -153,11 +154,12 @@ def _run_all(
     mean: FloatArray,
     stretch: FloatArray,
 ) -> None:
+    """As `run`, for each channel."""
     for c in range(y.shape[0]):
         run(y[c], x[c], weekday, profiles[c], phi[c], kappa[c], barred, changed, z[c], mean[c], stretch[c])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def run(  # noqa: PLR0912, PLR0915  # one recursion: a branch per thing that can happen on a day
     y: FloatArray,
     x: FloatArray,

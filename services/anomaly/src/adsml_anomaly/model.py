@@ -1,18 +1,29 @@
 """What is known of one series after training: enough to judge its days."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.compiled import compiled
 
-from adsml_anomaly import covariance, evidence, gates
-from adsml_anomaly.channels import BASE, Days, unit_price
-from adsml_anomaly.forest import Forest
-from adsml_anomaly.local_level import Dynamics, Innovations, innovations
-from adsml_anomaly.survival import Survival
+from adsml_anomaly import covariance, evidence
+from adsml_anomaly.channels import BASE, CHANNELS, EXPOSURE, NUMERATOR, Days, IntArray, unit_price
+from adsml_anomaly.covariance import fill_distances
+from adsml_anomaly.evidence import COMPONENTS, LOG_WEIGHTS, fill_components, fill_evidence
+from adsml_anomaly.forest import ByteArray, Forest, IndexArray, SingleArray, fill_scores, mean_path_length
+from adsml_anomaly.gates import fill_gated
+from adsml_anomaly.local_level import Dynamics, Innovations, fill_counts, run_all
+from adsml_anomaly.survival import LOG_P, Survival, fill_log_p
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+
+_C: Final = len(CHANNELS)
+_K: Final = COMPONENTS
+_NO_TREES: Final = (
+    np.empty(0, np.int32), np.empty(0, np.int8), np.empty(0, np.float32), np.empty(0, np.int32), 0,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,10 @@ class SeriesModel:
         One per component (`evidence`): p-values of the single scores.
     combined
         P-values of the evidence.
+    precision
+        Shape (4, 4): inverse of the moments, by `covariance.precision`.
+    grids
+        Shape (components, 33): the scores of the curves.
     """
 
     dynamics: Dynamics
@@ -38,6 +53,13 @@ class SeriesModel:
     forest: Forest | None
     curves: tuple[Survival, ...]
     combined: Survival
+    precision: FloatArray = field(init=False, repr=False, compare=False)
+    grids: FloatArray = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Worked out once for a model, not once for every day that it judges.
+        object.__setattr__(self, "precision", covariance.precision(self.moments))
+        object.__setattr__(self, "grids", np.stack([curve.scores for curve in self.curves]))
 
     def for_series(self, days: Days) -> "SeriesModel":
         """A pooled model as it applies to one entity: with what an impression costs that entity."""
@@ -59,12 +81,15 @@ class Scores:
         Shape (T, components).
     log_p
         Same shape: log10 of each component's own p-value.
+    combined
+        Shape (T,): log10 of the p-value of the evidence of all components.
     """
 
     innovations: Innovations
     gated: BoolArray
     components: FloatArray
     log_p: FloatArray
+    combined: FloatArray
 
 
 def component_scores(
@@ -103,7 +128,70 @@ def score(
     barred, changed
         Shape (T,): days that must not teach, days of known changes; see `local_level`.
     """
-    found = innovations(days, model.dynamics, barred=barred, changed=changed)
-    gated = gates.gated(days.rows, found.mean)
-    parts = component_scores(found, gated, slice(start, None), moments=model.moments, forest=model.forest)
-    return Scores(found, gated, parts, evidence.component_log_p(parts, list(model.curves)))
+    dynamics, forest = model.dynamics, model.forest
+    none = np.zeros(len(days.rows), dtype=np.bool_)
+    trees = (
+        _NO_TREES
+        if forest is None
+        else (forest.starts, forest.feature, forest.threshold, forest.right, forest.subsample)
+    )
+    z, mean, stretch, gated, parts, log_p, combined = _score(
+        days.rows, days.first_day.weekday(), dynamics.unit_price, start,
+        none if barred is None else barred, none if changed is None else changed,
+        dynamics.weekdays, dynamics.phi, dynamics.kappa, model.precision, *trees,
+        model.grids, model.combined.scores, LOG_P, LOG_WEIGHTS, NUMERATOR, EXPOSURE,
+    )  # fmt: skip
+    return Scores(Innovations(z, mean, stretch), gated, parts, log_p, combined)
+
+
+@compiled
+def _score(
+    rows: FloatArray,
+    weekday: int,
+    unit: float,
+    start: int,
+    barred: BoolArray,
+    changed: BoolArray,
+    profiles: FloatArray,
+    phi: FloatArray,
+    kappa: FloatArray,
+    precision: FloatArray,
+    starts: IndexArray,
+    feature: ByteArray,
+    threshold: SingleArray,
+    right: IndexArray,
+    subsample: int,
+    grids: FloatArray,
+    combined_grid: FloatArray,
+    log_p_grid: FloatArray,
+    log_weights: FloatArray,
+    numerator: IntArray,
+    exposure: IntArray,
+) -> tuple[FloatArray, FloatArray, FloatArray, BoolArray, FloatArray, FloatArray, FloatArray]:
+    """All scores of one series in one call: from Python each of the steps costs more than its work."""
+    T, channels, components = rows.shape[0], _C, _K
+    y, x = np.empty((channels, T)), np.empty((channels, T))
+    fill_counts(rows, unit if unit > 0.0 else 1.0, numerator, exposure, y, x)
+    z, mean, stretch = np.empty((channels, T)), np.empty((channels, T)), np.empty((channels, T))
+    run_all(y, x, weekday, profiles, phi, kappa, barred, changed, z, mean, stretch)
+    gated = np.zeros((T, channels), dtype=np.bool_)
+    fill_gated(rows, mean.T, gated)
+    n = T - start
+    distance, strange = np.empty(n), np.full(n, np.nan)
+    late = z.T[start:]
+    fill_distances(late[:, :BASE], precision, distance)
+    if starts.size > 0:
+        points = np.empty((n, channels), dtype=np.float32)
+        for t in range(n):
+            for c in range(channels):
+                points[t, c] = 0.0 if np.isnan(late[t, c]) else late[t, c]
+        fill_scores(points, starts, feature, threshold, right, mean_path_length(subsample), strange)
+    parts, log_p = np.full((T, components), np.nan), np.full((T, components), np.nan)
+    fill_components(late, distance, strange, gated[start:], parts[start:])
+    for k in range(components):
+        fill_log_p(parts[start:, k], grids[k], log_p_grid, log_p[start:, k])
+    combined = np.full(T, np.nan)
+    found = np.empty(n)
+    fill_evidence(log_p[start:], log_weights, found)
+    fill_log_p(found, combined_grid, log_p_grid, combined[start:])
+    return z.T, mean.T, stretch.T, gated, parts, log_p, combined

@@ -5,16 +5,19 @@ in the order of `_SHAPES`, ``forest.bin`` the forest's nodes (absent in a pooled
 """
 
 import json
+import math
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.compiled import compiled
 from adsml_common.domain.errors import ArtifactCorrupt
 
 from adsml_anomaly.channels import BASE, CHANNELS
 from adsml_anomaly.evidence import COMPONENTS
-from adsml_anomaly.forest import Forest
+from adsml_anomaly.forest import ByteArray, Forest, IndexArray
 from adsml_anomaly.local_level import Dynamics
 from adsml_anomaly.model import SeriesModel
 from adsml_anomaly.survival import LOG_P, Survival
@@ -30,6 +33,11 @@ _SHAPES: Final[dict[str, tuple[int, ...]]] = {
     "phi": (_C,), "kappa": (_C,), "weekdays": (_C, 7), "unit_price": (1,), "moments": (BASE, BASE),
     "curves": (COMPONENTS, _P), "combined": (_P,),
 }  # fmt: skip
+_ENDS: Final = tuple(accumulate(math.prod(size) for size in _SHAPES.values()))
+_LENGTH: Final = _ENDS[-1]
+_PLACES: Final = {
+    name: (end - math.prod(size), end, size) for (name, size), end in zip(_SHAPES.items(), _ENDS, strict=True)
+}
 _MOST_NODES: Final = 10_000_000
 
 FloatArray = npt.NDArray[np.float64]
@@ -89,17 +97,12 @@ def from_files(files: Mapping[str, bytes]) -> SeriesModel:
             f"trained on {len(features)} features that are not the {len(FEATURES)} which this version computes; "
             "retrain it"
         )
-    if raw.size != sum(int(np.prod(size)) for size in _SHAPES.values()) or not np.isfinite(raw).all():
+    if raw.size != _LENGTH or not np.isfinite(raw).all():
         raise ArtifactCorrupt("its numbers are not as many as the format has, or not finite")
-    parts: dict[str, FloatArray] = {}
-    at = 0
-    for name, size in _SHAPES.items():
-        n = int(np.prod(size))
-        parts[name] = raw[at : at + n].reshape(size)
-        at += n
+    parts = {name: raw[a:b].reshape(size) for name, (a, b, size) in _PLACES.items()}
     if (parts["phi"] <= 0).any() or (parts["kappa"] <= 0).any() or parts["unit_price"][0] <= 0:
         raise ArtifactCorrupt("a variance or price is not above 0")
-    if (np.diff(parts["curves"], axis=1) < 0).any() or (np.diff(parts["combined"]) < 0).any():
+    if not _rises(parts["curves"]) or not _rises(parts["combined"][None, :]):
         raise ArtifactCorrupt("a curve of p-values falls")
     return SeriesModel(
         Dynamics(parts["phi"], parts["kappa"], parts["weekdays"], float(parts["unit_price"][0])),
@@ -120,35 +123,51 @@ def _forest(shape: Mapping[str, Any], files: Mapping[str, bytes]) -> Forest:
         raise ArtifactCorrupt(f"its forest is not described ({type(error).__name__})") from None
     if features != _C or not 1 <= trees <= nodes <= _MOST_NODES or len(data) != 4 * trees + 9 * nodes:
         raise ArtifactCorrupt("its forest is not as long as it says")
-    starts = np.frombuffer(data, "<i4", trees)
-    feature = np.frombuffer(data, "i1", nodes, 4 * trees)
-    threshold = np.frombuffer(data, "<f4", nodes, 4 * trees + nodes)
-    right = np.frombuffer(data, "<i4", nodes, 4 * trees + 5 * nodes)
+    starts = np.frombuffer(data, "<i4", trees).astype(np.int32)
+    feature = np.frombuffer(data, "i1", nodes, 4 * trees).astype(np.int8)
+    threshold = np.frombuffer(data, "<f4", nodes, 4 * trees + nodes).astype(np.float32)
+    right = np.frombuffer(data, "<i4", nodes, 4 * trees + 5 * nodes).astype(np.int32)
     _check_trees(starts, feature, right, features)
-    return Forest(
-        starts.astype(np.int32), feature.astype(np.int8), threshold.astype(np.float32), right.astype(np.int32),
-        subsample, features,
-    )  # fmt: skip
+    return Forest(starts, feature, threshold, right, subsample, features)
 
 
-def _check_trees(
-    starts: npt.NDArray[np.int32], feature: npt.NDArray[np.int8], right: npt.NDArray[np.int32], features: int
-) -> None:
+def _check_trees(starts: IndexArray, feature: ByteArray, right: IndexArray, features: int) -> None:
     """Refuse what would lead the scorer out of its arrays or in circles: it checks nothing itself."""
-    nodes = feature.size
-    if starts[0] != 0 or (np.diff(starts.astype(np.int64)) <= 0).any() or starts[-1] >= nodes:
+    fault = _fault_of(starts, feature, right, features)
+    if fault == _ORDER:
         raise ArtifactCorrupt("its forest's trees do not lie one behind the other")
-    ends = np.append(starts[1:], nodes)
-    at = np.arange(nodes)
-    end = ends[np.searchsorted(starts, at, side="right") - 1]
-    inner = feature >= 0
-    # A left child is the next node, so that a right one lies behind that and no tree ends with an inner one.
-    led = (right[inner] > at[inner] + 1) & (right[inner] < end[inner])
-    if (
-        (feature < -1).any()
-        or (feature >= features).any()
-        or not led.all()
-        or inner[ends - 1].any()
-        or (right[~inner] < 1).any()
-    ):
+    if fault == _SHAPE:
         raise ArtifactCorrupt("its forest's nodes do not make trees")
+
+
+_ORDER, _SHAPE = 1, 2
+
+
+@compiled
+def _fault_of(starts: IndexArray, feature: ByteArray, right: IndexArray, features: int) -> int:
+    nodes, trees = feature.size, starts.size
+    for tree in range(trees):
+        last = nodes if tree == trees - 1 else starts[tree + 1]
+        if starts[tree] >= last or (tree == 0 and starts[0] != 0):
+            return _ORDER
+    for tree in range(trees):
+        first, end = starts[tree], nodes if tree == trees - 1 else starts[tree + 1]
+        for node in range(first, end):
+            if feature[node] < -1 or feature[node] >= features:
+                return _SHAPE
+            if feature[node] < 0:
+                if right[node] < 1:
+                    return _SHAPE
+            # A left child is the next node, so that a right one lies behind that and no tree ends with an inner one.
+            elif right[node] <= node + 1 or right[node] >= end or node == end - 1:
+                return _SHAPE
+    return 0
+
+
+@compiled
+def _rises(curves: FloatArray) -> bool:
+    for k in range(curves.shape[0]):
+        for i in range(1, curves.shape[1]):
+            if curves[k, i] < curves[k, i - 1]:
+                return False
+    return True

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from adsml_common.compiled import compiled
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -177,7 +177,7 @@ def judge(values: npt.ArrayLike, position: IntArray, season: Season) -> Judged:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _smooth(
     u: FloatArray,
     short: IntArray,
@@ -259,7 +259,7 @@ def calibrate(score: FloatArray, known: BoolArray, season: Season, *, p_value: f
     return Calibrated(p, limits)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _calibrate(
     score: FloatArray,
     known: BoolArray,
@@ -313,7 +313,7 @@ def _calibrate(
             total += now
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _add(tree: FloatArray, rank: int, weight: float) -> None:
     i = rank + 1
     while i < tree.size:
@@ -321,7 +321,7 @@ def _add(tree: FloatArray, rank: int, weight: float) -> None:
         i += i & -i
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _up_to(tree: FloatArray, rank: int) -> float:
     total, i = 0.0, rank + 1
     while i > 0:
@@ -330,7 +330,7 @@ def _up_to(tree: FloatArray, rank: int) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _first_beyond(tree: FloatArray, target: float) -> int:
     """First rank whose prefix sum is above the target; the last rank where none is."""
     step = 1
@@ -350,7 +350,7 @@ def alarms(score: FloatArray, season: Season) -> FloatArray:
     return _news(score, 0.5 ** (1.0 / (QUIET_SEASONS * season.short)))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _news(score: FloatArray, keep: float) -> FloatArray:
     out = np.zeros_like(score)
     bar = 0.0

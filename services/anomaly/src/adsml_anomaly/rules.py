@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import Metric
-from numba import njit
 
 from adsml_anomaly.channels import CHANNELS, Days
 from adsml_anomaly.model import Scores
@@ -78,7 +78,7 @@ def rule_alarms(
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _fire(  # one branch a rule
     rows: FloatArray,
     z: FloatArray,
@@ -119,7 +119,7 @@ def _fire(  # one branch a rule
             usual[t, _STOPPED] = _missing_leads(t, rows, mean, phi_conversion)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _usual_spend(rows: FloatArray, t: int) -> float:
     """Median spend of the active days in the week before; 0 where the entity was hardly active."""
     first, n = max(t - 7, 0), 0
@@ -133,7 +133,7 @@ def _usual_spend(rows: FloatArray, t: int) -> float:
     return float(np.median(spend[:n]))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _missing_leads(t: int, rows: FloatArray, mean: FloatArray, phi: float) -> float:
     """Leads that a run of lead-less days should have had, if that is past chance; else 0.
 

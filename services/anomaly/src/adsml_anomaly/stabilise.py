@@ -15,13 +15,13 @@ Source: F. J. Anscombe, "The transformation of Poisson, binomial and negative-bi
 import math
 from typing import Final
 
-from numba import njit
+from adsml_common.compiled import compiled
 
 ANSCOMBE: Final = 0.375
 _NEARLY_POISSON: Final = 1e-6
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def difference(count: float, mean: float, phi: float) -> float:
     """``g(count) - g(mean)``: how many standard deviations a count lies from its mean."""
     a, b = math.sqrt(max(count, 0.0) + ANSCOMBE), math.sqrt(mean + ANSCOMBE)
@@ -33,7 +33,7 @@ def difference(count: float, mean: float, phi: float) -> float:
     return 2.0 * math.log((a + math.sqrt(a * a + 1.0)) / (b + math.sqrt(b * b + 1.0))) / root
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def invert(mean: float, phi: float, deviations: float) -> float:
     """The count that lies so many standard deviations from its mean, at least 0."""
     b = math.sqrt(mean + ANSCOMBE)

@@ -17,8 +17,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
-from scipy import stats
+from adsml_common.compiled import compiled
+from scipy import special  # scipy.stats takes seconds to import, and is the same functions
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -57,7 +57,7 @@ class Survival:
 
     def log_p_into(self, score: FloatArray, out: FloatArray) -> None:
         """As `log_p`, for one dimension and into an array that is there already."""
-        _log_p(score, self.scores, LOG_P, out)
+        fill_log_p(score, self.scores, LOG_P, out)
 
     def score(self, log_p: float) -> float:
         """The score at which log10 p is reached; inverse of `log_p`."""
@@ -66,8 +66,9 @@ class Survival:
         return float(np.interp(-log_p, -LOG_P, self.scores))
 
 
-@njit(cache=True, nogil=True)
-def _log_p(score: FloatArray, grid: FloatArray, log_p: FloatArray, out: FloatArray) -> None:
+@compiled
+def fill_log_p(score: FloatArray, grid: FloatArray, log_p: FloatArray, out: FloatArray) -> None:
+    """As `Survival.log_p_into`, from its parts."""
     n = grid.size
     slope = -1.0 / max(grid[n - 1] - grid[n - 9], 1e-9)
     for i in range(score.size):
@@ -136,12 +137,13 @@ def _rising(grid: FloatArray) -> FloatArray:
 
 def reference_z() -> Survival:
     """Of an absolute robust z: Student's t with 8 degrees of freedom, two-sided."""
-    return Survival(_rising(np.asarray(stats.t.isf(10.0**LOG_P / 2.0, 8), dtype=np.float64)))
+    return Survival(_rising(np.asarray(-special.stdtrit(8.0, 10.0**LOG_P / 2.0), dtype=np.float64)))
 
 
 def reference_distance(dimensions: int) -> Survival:
     """Of a Mahalanobis distance over so many metrics: root of F(dimensions, 40) times dimensions."""
-    squared = np.asarray(stats.f.isf(np.minimum(10.0**LOG_P, 1.0 - 1e-12), dimensions, 40)) * dimensions
+    # The upper tail of F(a, b) is the lower one of F(b, a), turned over.
+    squared = dimensions / np.asarray(special.fdtri(40.0, dimensions, np.minimum(10.0**LOG_P, 1.0 - 1e-12)))
     return Survival(_rising(np.sqrt(np.maximum(squared, 0.0))))
 
 

@@ -1,7 +1,6 @@
 """The training job of the anomaly detectors: store -> domain -> registry, one model at a time."""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
@@ -12,7 +11,6 @@ from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InsufficientHistory, NotFound
 from adsml_common.registry.models import Candidate, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item, ItemResult, ItemStatus
 
@@ -30,40 +28,10 @@ from adsml_anomaly.model import SeriesModel
 from adsml_anomaly.model_files import FEATURES, MODEL_TYPE, POOLED_TYPE, to_files
 from adsml_anomaly.naming import account_model, entity_model, level_model
 
-JOB: Final = "anomaly-detectors"
 HISTORY_DAYS: Final = 180
 """Longer ago than this an entity was another entity."""
 MOST_HELD_OUT_ALARMS: Final = 10.0
 """Per 30 held-out days: a model that cries wolf this much is registered, but does not serve."""
-
-
-def items_of(
-    database: Database, config_ids: Sequence[int], *, entity_type: EntityType | None = None
-) -> list[Item]:
-    """What a run covers: each account's pooled models, and one item per entity.
-
-    Parameters
-    ----------
-    database
-        Open.
-    config_ids
-        The accounts.
-    entity_type
-        Entities of this level only.
-    """
-    store, out = EntityStore(database), list[Item]()
-    for config_id in config_ids:
-        out.append(Item(f"{config_id}", config_id))
-        levels = [entity_type] if entity_type is not None else list(EntityType)
-        for level in levels:
-            found = store.list(config_id, entity_type=level)
-            if found:
-                out.append(Item(f"{config_id}/{level}", config_id, level))
-            out.extend(
-                Item(f"{config_id}/{level}/{one.ref.entity_id}", config_id, level, one.ref.entity_id)
-                for one in found
-            )
-    return out
 
 
 @dataclass(frozen=True, slots=True)

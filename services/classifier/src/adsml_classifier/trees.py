@@ -25,23 +25,20 @@ Float32Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Trees:
-    """Decision trees side by side.
-
-    A node stands at twice its number, and what is known of it at that place and the next, so that the place of a node
-    plus whether a value lies at or above its threshold is where the next node is found.
+    """Decision trees side by side; the children of a leaf are the leaf itself.
 
     Attributes
     ----------
     roots
-        Place of each tree's root, shape (rounds * groups,), the groups of a round together.
+        Node of each tree's root, shape (rounds * groups,), the groups of a round together.
     column
         Of what is looked at: the features, with what is missing below everything; the features again, with what is
         missing above everything; a column that is below everything. A node takes the first where it sends missing
         values left, the second where it sends them right; a leaf takes the last.
     threshold
         Left below it, right at or above it; infinite at leaves.
-    follow
-        Place of the node that follows: left, right. After a leaf, the leaf itself.
+    left, right
+        The nodes that follow.
     value
         Of leaves; 0 at others.
     depth
@@ -53,7 +50,8 @@ class Trees:
     roots: npt.NDArray[np.intp]
     column: npt.NDArray[np.intp]
     threshold: Float32Array
-    follow: npt.NDArray[np.intp]
+    left: npt.NDArray[np.intp]
+    right: npt.NDArray[np.intp]
     value: Float32Array
     depth: int
     base: Float32Array
@@ -73,13 +71,17 @@ class Trees:
         np.fmin(x, -_LOWEST, out=seen[:, features:-1])
         seen[:, -1] = _LOWEST
         at = self.roots
-        begins: npt.NDArray[np.intp] | int = 0
-        if rows != 1:
+        if rows == 1:
+            # All nodes at once: they are few, and three long calls are quicker than several short ones at each step.
+            follows = np.where(seen.take(self.column) >= self.threshold, self.right, self.left)
+            for _ in range(self.depth):
+                at = follows.take(at)
+        else:
             at = np.broadcast_to(at, (rows, len(at)))
             begins = np.arange(0, seen.size, seen.shape[1])[:, None]
-        for _ in range(self.depth):
-            looked_at = seen.take(self.column.take(at) + begins)
-            at = self.follow.take(at + (looked_at >= self.threshold.take(at)))
+            for _ in range(self.depth):
+                above = seen.take(self.column.take(at) + begins) >= self.threshold.take(at)
+                at = np.where(above, self.right.take(at), self.left.take(at))
         leaves = self.value.take(at).reshape(rows, -1, len(self.base))
         leaves[:, :1] += self.base
         out = np.empty((rows, len(self.base)), dtype=np.float32)
@@ -150,11 +152,12 @@ def _parsed(model: dict[str, Any]) -> Trees | None:
     column = np.where(joined["missing"], joined["feature"], joined["feature"] + features)
     leaf = joined["left"] == joined["right"]
     return Trees(
-        roots=2 * np.array(roots, dtype=np.intp),
-        column=np.repeat(np.where(leaf, 2 * features, column), 2),
-        threshold=np.repeat(np.where(leaf, np.float32(np.inf), joined["threshold"]), 2),
-        follow=2 * np.stack([joined["left"], joined["right"]], axis=1).reshape(-1),
-        value=np.repeat(joined["value"], 2),
+        roots=np.array(roots, dtype=np.intp),
+        column=np.where(leaf, 2 * features, column),
+        threshold=np.where(leaf, np.float32(np.inf), joined["threshold"]),
+        left=joined["left"],
+        right=joined["right"],
+        value=joined["value"],
         depth=depth,
         base=np.broadcast_to(base, (groups,)).astype(np.float32),
     )

@@ -7,15 +7,10 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from adsml.forecasting.v1 import forecasting_service_pb2_grpc as grpc_pb
-from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_client import Connection, Tls, connect
-from adsml_common.database import Database
-from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
-from adsml_common.registry.registry import ModelRegistry
-from adsml_common.serving.registry_servicer import ModelRegistryServicer
+from adsml_common.serving.family_server import Stores, add_family, add_models
 from adsml_common.serving.server import ServerBuilder
-from adsml_common.serving.training_wiring import add_training
 from adsml_common.settings import load_settings
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
@@ -31,7 +26,6 @@ from adsml_forecasting.servicer import ForecastingServicer
 from adsml_forecasting.settings import ForecastingSettings
 
 SERVICE = "adsml.forecasting.v1.ForecastingService"
-REGISTRY = "adsml.registry.v1.ModelRegistryService"
 JOBS = ("prophet", "ensemble-weights")
 
 
@@ -72,10 +66,9 @@ def warm() -> None:
 
 def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) -> ServerBuilder:
     """The server, ready to run."""
-    database = Database.open(settings.database_url)
-    registry = ModelRegistry(database, ArtifactStore(settings.artifact_url, cache_dir=settings.cache_dir))
+    stores = Stores.open(settings)
     loader: ModelLoader[models.Model] = ModelLoader(
-        registry,
+        stores.registry,
         models.parse,
         poll_seconds=settings.model_poll_seconds,
         capacity=settings.model_capacity,
@@ -96,35 +89,20 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
         longest_seconds=settings.peer_seconds,
     )
     servicer = ForecastingServicer(
-        metrics=MetricStore(database),
-        entities=EntityStore(database),
-        changes=ChangeStore(database),
+        metrics=MetricStore(stores.database),
+        entities=EntityStore(stores.database),
+        changes=ChangeStore(stores.database),
         knowledge=Knowledge(loader),
         peers=peers,
         pool=workers.get,
         drop_last_days=settings.drop_last_days,
         cached=settings.cached_forecasts,
     )
-    builder = (
-        ServerBuilder(settings)
-        .add(grpc_pb.add_ForecastingServiceServicer_to_server, servicer, SERVICE)
-        .add(
-            registry_grpc.add_ModelRegistryServiceServicer_to_server,
-            ModelRegistryServicer(registry, families=models.FAMILIES),
-            REGISTRY,
-        )
-        .models(lambda: [one.version for one in loader.in_memory()], loader.stats)
-        .readiness("database", database.require_schema)
-        .on_ready(database.require_schema)
-        .on_ready(warm_up)
-        .on_ready(loader.start)
-        .on_drain(database.close)
-        .on_drain(loader.close)
-        .on_drain(peers.close)
-        .on_drain(workers.close)
-    )
-    add_training(builder, database, jobs=JOBS)
-    return builder
+    builder = ServerBuilder(settings)
+    builder.add(grpc_pb.add_ForecastingServiceServicer_to_server, servicer, SERVICE)
+    add_family(builder, stores, families=models.FAMILIES, jobs=JOBS)
+    add_models(builder.on_ready(warm_up), stores, loader)
+    return builder.on_drain(peers.close).on_drain(workers.close)
 
 
 def serve() -> int:

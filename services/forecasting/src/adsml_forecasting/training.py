@@ -221,18 +221,17 @@ def items(
 ) -> list[Item]:
     """Everything a run covers: per entity and metric for Prophet; per level and campaign for the ensemble."""
     out: list[Item] = []
+    alone = [kind for kind in entity_types if family != models.ENSEMBLE or kind is EntityType.CAMPAIGN]
     for config_id in config_ids:
+        names = {kind: store.daily(config_id, entity_type=kind)["entity_id"].unique() for kind in alone}
         for metric in metrics:
             payload = {"metric": metric.value, "drop_last_days": drop_last_days}
             for kind in entity_types:
                 if family == models.ENSEMBLE:
                     out.append(Item(f"{config_id}/{kind}/{metric}", config_id, kind, None, payload))
-                if family == models.ENSEMBLE and kind is not EntityType.CAMPAIGN:
-                    continue
-                names = store.daily(config_id, entity_type=kind)["entity_id"].unique()
                 out += [
                     Item(f"{config_id}/{kind}/{name}/{metric}", config_id, kind, str(name), payload)
-                    for name in names
+                    for name in names.get(kind, ())
                 ]
     return out
 

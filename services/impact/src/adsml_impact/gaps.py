@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common.compiled import compiled
 
-from adsml_impact.compiled import compiled
 from adsml_impact.relative import change_from_baseline, to_relative
 from adsml_impact.simplex import minimise_on_simplex
 

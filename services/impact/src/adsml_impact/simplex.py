@@ -13,8 +13,7 @@ affinely independent support. It ends after finitely many supports; some 15 for 
 
 import numpy as np
 import numpy.typing as npt
-
-from adsml_impact.compiled import compiled
+from adsml_common.compiled import compiled
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]

@@ -1,5 +1,7 @@
 """adsml models and adsml doctor on a registry with real artifacts."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,40 @@ def test_verify_and_doctor_find_a_damaged_artifact(
     [bad] = [c for c in examined.json()["checks"] if c["health"] == "failed" and "model" in c["name"]]
     assert NAME in bad["name"]
     assert "rollback" in bad["detail"]
+
+
+def test_verify_tells_missing_corrupt_and_orphaned_artifacts_apart(
+    adsml: Adsml, two_versions: list[ModelVersion], tmp_path: Path
+) -> None:
+    store = tmp_path / "artifacts"
+    missing, corrupt = two_versions
+    (store / missing.artifact_uri).unlink()
+    # Still a zip of the right size; only the checksum tells.
+    damaged = bytearray((store / corrupt.artifact_uri).read_bytes())
+    damaged[-1] ^= 1
+    (store / corrupt.artifact_uri).write_bytes(bytes(damaged))
+    orphans = [store / NAME / "left-behind.zip", store / NAME / "older.zip"]
+    for orphan in orphans:
+        orphan.write_bytes(b"no row names it")
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(orphans[1], (two_days_ago, two_days_ago))
+
+    ran = adsml("models", "verify", "--json")
+    assert ran.status == 1
+    report = ran.json()["report"]
+    assert report["checked"] == 2
+    assert [(m["name"], m["version"]) for m in report["missing"]] == [(NAME, 1)]
+    assert [(m["name"], m["version"]) for m in report["corrupt"]] == [(NAME, 2)]
+    assert report["orphaned"] == [f"{NAME}/left-behind.zip", f"{NAME}/older.zip"]
+    shown = adsml("models", "verify")
+    assert shown.status == 1
+    lines = [line for line in shown.out.splitlines() if NAME in line]
+    assert [line.strip("│ ").split()[0] for line in lines] == ["missing", "corrupt", "orphaned", "orphaned"]
+
+    # Only what no registration on its way can own is removed; what is missing or corrupt is told until mended.
+    swept = adsml("models", "verify", "--sweep", "--json")
+    assert (swept.status, swept.json()["swept"]) == (1, [f"{NAME}/older.zip"])
+    assert [path.exists() for path in orphans] == [True, False]
 
 
 def test_doctor_says_that_the_artifact_store_cannot_be_written(

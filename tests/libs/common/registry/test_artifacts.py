@@ -1,13 +1,14 @@
 """The artifact store in a folder, in S3, in memory: whole or not at all, never overwritten, checked."""
 
 import hashlib
-import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -160,13 +161,19 @@ def test_the_cache_serves_while_the_store_is_away(tmp_path: Path) -> None:
         store.fetch(KEY, sha256=SHA)
 
 
+def opened(tmp_path: Path) -> AbstractContextManager[sqlite3.Connection]:
+    """The file of the cache."""
+    return closing(sqlite3.connect(tmp_path / "cache" / "artifacts.db", isolation_level=None))
+
+
 def test_a_damaged_copy_in_the_cache_heals(store: ArtifactStore, tmp_path: Path) -> None:
     store.put(KEY, DATA)
     store.get(KEY, sha256=SHA)
-    (copy,) = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    copy.write_bytes(b"flipped" + DATA)
+    with opened(tmp_path) as cache:
+        cache.execute("UPDATE kept SET value = ?", (b"flipped" + DATA,))
     assert store.get(KEY, sha256=SHA) == DATA
-    assert copy.read_bytes() == DATA
+    with opened(tmp_path) as cache:
+        assert cache.execute("SELECT key, value FROM kept").fetchall() == [(SHA, DATA)]
 
 
 def test_a_cache_that_can_not_be_written_is_no_failure(url: str, tmp_path: Path) -> None:
@@ -184,11 +191,12 @@ def test_the_cache_drops_what_was_not_used_for_longest(tmp_path: Path) -> None:
         shas.append(hashlib.sha256(data).hexdigest())
         store.put(f"{i}.zip", data)
         store.get(f"{i}.zip", sha256=shas[i])
-        for path in (tmp_path / "cache").rglob("*"):
-            # Clocks of file systems are coarse: an hour of difference, the first one just used.
-            hour = 10 if path.name == shas[0] else int(shas.index(path.name)) if path.name in shas else 0
-            os.utime(path, (hour * 3600, hour * 3600))
-    kept = {path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+        with opened(tmp_path) as cache:
+            # An hour of difference, the first one just used.
+            for hour, sha in enumerate([*shas[1:], shas[0]]):
+                cache.execute("UPDATE kept SET used = ? WHERE key = ?", (hour * 3600.0, sha))
+    with opened(tmp_path) as cache:
+        kept = {key for (key,) in cache.execute("SELECT key FROM kept")}
     assert kept == {shas[0], shas[3]}
 
 

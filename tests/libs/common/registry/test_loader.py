@@ -1,7 +1,9 @@
 """The loader: from memory when it can, from further away when it must, and honest about it."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -326,8 +328,8 @@ def test_a_damaged_copy_in_the_disk_cache_heals(
     registry: ModelRegistry, loader: ModelLoader[int], tmp_path: Path
 ) -> None:
     registry.read(activated(registry, 7))
-    (copy,) = [path for path in (tmp_path / "cache" / "artifacts").rglob("*") if path.is_file()]
-    copy.write_bytes(b"damaged")
+    with closing(sqlite3.connect(tmp_path / "cache" / "artifacts.db", isolation_level=None)) as cache:
+        assert cache.execute("UPDATE kept SET value = ?", (b"damaged",)).rowcount == 1
     assert _given(loader.get(NAME)) == (7, 1, [])
 
 
@@ -437,8 +439,8 @@ class TestDatabaseAway:
     ) -> None:
         activated(registry, 7)
         loader.get(NAME)
-        for path in (artifact_store.cache_dir / "active").iterdir():
-            path.write_text('{"name": ')
+        with closing(sqlite3.connect(artifact_store.cache_dir / "active.db", isolation_level=None)) as notes:
+            assert notes.execute("UPDATE kept SET value = ?", (b'{"name": ',)).rowcount == 1
         cable.cut()
         restarted = ModelLoader(
             ModelRegistry(Database.open(cable.url), artifact_store), value_of, poll_seconds=POLL, capacity=3

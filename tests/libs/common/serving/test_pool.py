@@ -86,6 +86,23 @@ def test_a_full_queue_is_refused_and_says_when_to_come_back():
     run(test, workers=1, capacity=2)
 
 
+def test_a_burst_is_taken_on_before_idle_threads_have_looked():
+    async def test(pool):
+        gate = Gate()
+        tasks = []
+        for _ in range(5):
+            # Hardly a moment between them: the threads may not have had a chance to take anything yet.
+            pool.check_room()
+            tasks.append(asyncio.create_task(pool.run(CallContext(), gate)))
+            await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            pool.check_room()
+        gate.open.set()
+        assert await asyncio.gather(*tasks) == ["done"] * 5
+
+    run(test, workers=4, capacity=1)
+
+
 def test_a_slow_queue_is_refused_before_it_is_full():
     now = [0.0]
 

@@ -34,6 +34,7 @@ from adsml_common.training.records import (
     TrainingRun,
 )
 from adsml_common.training.runs import TrainingRuns
+from adsml_common.training.shards import shard_of
 from rich.console import Console
 from support import jobs
 from support.forked import finish, start
@@ -234,6 +235,48 @@ def test_shards_share_the_work(work: Callable[..., TrainingRun], runs: TrainingR
         assert run.status is (RunStatus.SUCCEEDED if index == 3 else RunStatus.RUNNING)
     assert flaky.tries == dict.fromkeys(range(40), 1)
     assert {item.shard_index for item in runs.items(run.run_id)} == {0, 1, 2, 3}
+
+
+def test_a_group_is_one_shards_work(runs: TrainingRuns) -> None:
+    grouped = [Item(f"{i % 5}/ad/{i}", i % 5, group=str(i % 5)) for i in range(40)]
+    for index in range(3):
+        run = run_job(
+            JOB, grouped, lambda _: TRAINED, runs=runs, request_id="r1", shard_index=index, shard_count=3,
+            progress=Watched(), pace=PACE,
+        )  # fmt: skip
+    assert (run.status, run.counts) == (RunStatus.SUCCEEDED, Counts(trained=40))
+    shards = {(item.config_id, item.shard_index) for item in runs.items(run.run_id)}
+    assert len(shards) == 5
+
+
+def test_an_account_that_grows_during_a_run_does_not_move_between_shards(runs: TrainingRuns) -> None:
+    """Its groups are others then; what was listed is done where it was listed, once, and what is new somewhere."""
+    before = [Item(f"1/ad/{i}", 1, group="1") for i in range(20)]
+    after = [Item(f"1/ad/{i}", 1, group=f"1#{i % 4}") for i in range(30)]
+    tries: Counter[str] = Counter()
+
+    def call(items: list[Item], index: int, stop_at: int | None = None) -> TrainingRun:
+        stop = threading.Event()
+
+        def train(item: Item) -> ItemResult:
+            tries[item.key] += 1
+            if stop_at is not None and tries.total() == stop_at:
+                stop.set()
+            return TRAINED
+
+        return run_job(
+            JOB, items, train, runs=runs, request_id="r1", shard_index=index, shard_count=2,
+            progress=Watched(), pace=PACE, stop=stop,
+        )  # fmt: skip
+
+    owner = shard_of("1", 2)
+    assert call(before, owner, stop_at=5).counts == Counts(trained=5, pending=15)
+    call(after, 1 - owner)
+    run = call(after, owner)
+    assert (run.status, run.counts) == (RunStatus.SUCCEEDED, Counts(trained=30))
+    assert tries == {item.key: 1 for item in after}
+    listed = {item.key: item.shard_index for item in runs.items(run.run_id)}
+    assert all(listed[item.key] == owner for item in before)
 
 
 def test_a_store_that_is_away_is_waited_for(work: Callable[..., TrainingRun], runs: TrainingRuns) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from adsml_common.training.shards import shard_of
+from adsml_common.training.shards import group_of, shard_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,3 +33,14 @@ def test_about_even() -> None:
 def test_no_shards_is_refused() -> None:
     with pytest.raises(ValueError, match="shard_count is 0"):
         shard_of("1", 0)
+
+
+def test_a_group_is_whole_until_it_is_too_large() -> None:
+    def groups(members: int) -> Counter[str]:
+        return Counter(group_of(f"1/ad/{i}", within="1", members=members, most=1000) for i in range(members))
+
+    assert groups(1000) == {"1": 1000}
+    split = groups(4001)
+    assert set(split) == {f"1#{part}" for part in range(5)}
+    # 800 each with a standard deviation of sqrt(4001 * 1/5 * 4/5) = 25: five of them.
+    assert all(abs(count - 800) < 127 for count in split.values())

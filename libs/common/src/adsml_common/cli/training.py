@@ -151,9 +151,10 @@ def train(
         given = Scope(config_ids=accounts, entity_type=job.entity_type)
         # A process that a service started is given the request id alone; what it covers is on record.
         scope, parameters = scope_of(runs, job.name, request, given=given, options=job.options)
-        items = scope.covered(job.items(database, _stored(database, scope.config_ids)))
+        stored = _stored(database, scope.config_ids)
         opening = Opening(config, run_id_of(job.name, request), job.trainer)
         with Workers(opening, count=count, item_seconds=item_seconds, preload=job.preload) as crew:
+            items = scope.covered(job.items(database, stored))
             run = run_job(
                 job.name,
                 items,

@@ -64,7 +64,7 @@ class ArtifactStore:
     def __init__(self, url: str, *, cache_dir: Path, cache_bytes: int = CACHE_BYTES) -> None:
         self.url = masked_url(url)
         self.cache_dir = cache_dir
-        self._cache = DiskCache(cache_dir / "artifacts", max_bytes=cache_bytes)
+        self._cache = DiskCache(cache_dir / "artifacts.db", max_bytes=cache_bytes)
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url, **_options(url))
         except (ImportError, ValueError) as error:

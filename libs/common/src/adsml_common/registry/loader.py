@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
+from adsml_common.collecting import collector_paused
 from adsml_common.domain.degradation import Degradation, DegradationReason
 from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt, Unavailable
 from adsml_common.registry.bundle import Bundle
@@ -176,11 +177,13 @@ class ModelLoader(Generic[T]):
         if not wanted:
             return
         try:
-            active = self._registry.active_of(wanted)
+            with collector_paused():
+                active = self._registry.active_of(wanted)
         except Unavailable:
             return
-        for name, entry in wanted.items():
-            self._load_now(name, entry, active.get(name))
+        with collector_paused():
+            for name, entry in wanted.items():
+                self._load_now(name, entry, active.get(name))
 
     def refresh(self) -> None:
         """Ask which versions are active for everything in memory, and load what is new.

@@ -48,7 +48,7 @@ class ModelRegistry:
     def __init__(self, database: Database, artifacts: ArtifactStore) -> None:
         self._database = database
         self._artifacts = artifacts
-        self.last_known = LastKnown(artifacts.cache_dir / "active")
+        self.last_known = LastKnown(artifacts.cache_dir / "active.db")
 
     # -- writing ---------------------------------------------------------------------------------------------
 

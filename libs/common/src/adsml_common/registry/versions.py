@@ -1,8 +1,9 @@
 """Which code and which libraries trained a model."""
 
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
+
+from adsml_common.version import UNKNOWN, version
 
 # Import name and distribution of what can shape a model.
 _LIBRARIES: Final = {
@@ -19,16 +20,13 @@ _LIBRARIES: Final = {
 
 def code_version() -> str:
     """Version of adsml."""
-    return version("adsml-common")
+    return version()
 
 
 def library_versions() -> dict[str, str]:
     """Versions of Python and of those model libraries that this process has imported."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for module, distribution in _LIBRARIES.items():
-        if module in sys.modules:
-            try:
-                found[distribution] = version(distribution)
-            except PackageNotFoundError:
-                continue
+        if module in sys.modules and (known := version(distribution)) != UNKNOWN:
+            found[distribution] = known
     return found

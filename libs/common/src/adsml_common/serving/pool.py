@@ -1,15 +1,8 @@
 """A bounded pool of threads fed and read by one event loop.
 
-The standard executor has an unbounded queue, can't say how long work will wait, and wakes a thread for every piece of
-work and the loop for every result. Here the queue is bounded, its wait is estimated, work whose caller has gone is
-dropped before it starts, and threads are woken sparingly.
-
-Waking is what short work costs most: only one thread runs Python at a time, so while a call takes a tenth of a
-millisecond, every thread that is woken for it, and the loop that is woken for its result, waits for the interpreter and
-is switched to for nothing. So while work is short, one thread does it, piece after piece, and the loop is told once
-that thread has nothing left to do. Should a piece turn out to be long after all, the loop, which looks every
-millisecond while work waits, takes what is done, and sends for another thread where no work was begun since it
-last looked. While work is long, every piece wakes a thread, and every result the loop.
+The standard executor has an unbounded queue, can't say how long work will wait, and wakes the loop once per
+result. Here the queue is bounded, its wait is estimated, work whose caller has gone is dropped before it
+starts, and results that come close together wake the loop once.
 """
 
 import asyncio
@@ -28,8 +21,6 @@ T = TypeVar("T")
 
 _SMOOTHING: Final = 0.1
 _MIN_RETRY_SECONDS: Final = 0.1
-_SHORT_SECONDS: Final = 0.0005
-_LOOK_SECONDS: Final = 0.001
 
 
 def in_daemon_thread(work: Callable[[], T], *, name: str) -> "asyncio.Future[T]":
@@ -104,16 +95,9 @@ class WorkerPool:
         self.capacity = capacity
         self.wait_seconds = wait_seconds
         self._clock = clock
-        # Threads sleep on this one; a True wakes one of them, a False ends it.
-        self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._awake = 0
-        # Holds `_awake` and `_jobs` together: where work waits, a thread is awake that will find it.
-        self._lock = threading.Lock()
-        self._jobs: deque[_Job] = deque()
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._done: deque[_Job] = deque()
         self._wake_pending = False
-        self._looking = False
-        self._taken = self._taken_at_look = 0
         self._mean_seconds = 0.0
         self._busy = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,7 +114,7 @@ class WorkerPool:
     @property
     def waiting(self) -> int:
         """How much work waits for a thread."""
-        return len(self._jobs)
+        return self._queue.qsize()
 
     @property
     def busy(self) -> int:
@@ -151,7 +135,8 @@ class WorkerPool:
             The queue is full, or too slow; says when to try again.
         """
         wait = self.expected_wait()
-        if len(self._jobs) >= self.capacity or wait > self.wait_seconds:
+        # By what was taken on, not by the length of the queue: a burst fills that before idle threads look at it.
+        if self._busy >= self.workers + self.capacity or wait > self.wait_seconds:
             raise Overloaded(
                 "the server has more work than it can do in time; try again later",
                 retry_after_seconds=max(_MIN_RETRY_SECONDS, wait / 2),
@@ -173,10 +158,7 @@ class WorkerPool:
             raise RuntimeError(f"pool {self.name} has not been started")
         job = _Job(call, work, self._loop.create_future())
         self._busy += 1
-        self._look_later()
-        with self._lock:
-            self._jobs.append(job)
-            self._wake_a_thread(even_if_one_is=self._mean_seconds >= _SHORT_SECONDS)
+        self._queue.put(job)
         try:
             result: T = await job.future
             return result
@@ -193,30 +175,17 @@ class WorkerPool:
             Whether all of them ended within `timeout` seconds.
         """
         for _ in self._threads:
-            self._wakes.put(False)
+            self._queue.put(None)
         until = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(until - time.monotonic(), 0.0))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _wake_a_thread(self, *, even_if_one_is: bool) -> None:
-        """Wake one where any sleeps; `_lock` is held."""
-        if self._awake < (self.workers if even_if_one_is else 1):
-            self._awake += 1
-            self._wakes.put(True)
-
     def _work(self) -> None:
-        while self._wakes.get():
-            while True:
-                with self._lock:
-                    if not self._jobs:
-                        self._awake -= 1
-                        break
-                    job = self._jobs.popleft()
-                    self._taken += 1
-                if not job.future.cancelled():
-                    self._execute(job)
-                self._finished(job)
+        while (job := self._queue.get()) is not None:
+            if not job.future.cancelled():
+                self._execute(job)
+            self._finished(job)
 
     def _execute(self, job: _Job) -> None:
         started = self._clock()
@@ -235,10 +204,6 @@ class WorkerPool:
 
     def _finished(self, job: _Job) -> None:
         self._done.append(job)
-        if self._jobs and self._mean_seconds < _SHORT_SECONDS:
-            # More is coming, from this thread or another. Where it is long in coming, the loop looks by itself: it
-            # does so for as long as work waits, and once more.
-            return
         # Set before the loop is asked to look, and cleared before it looks: a job appended after the clearing
         # asks again, one appended before it is seen. At worst the loop looks once too often.
         if not self._wake_pending:
@@ -249,23 +214,6 @@ class WorkerPool:
             except RuntimeError:
                 # The loop has closed: the server was stopped without waiting for this work.
                 return
-
-    def _look_later(self) -> None:
-        """Look in a while; on the loop, before work is queued."""
-        if not self._looking:
-            self._looking = True
-            assert self._loop is not None  # noqa: S101 - work comes only once started
-            self._loop.call_later(_LOOK_SECONDS, self._look)
-
-    def _look(self) -> None:
-        self._looking = False
-        if self._jobs:
-            self._look_later()
-            with self._lock:
-                if self._taken == self._taken_at_look:
-                    self._wake_a_thread(even_if_one_is=True)
-                self._taken_at_look = self._taken
-        self._deliver()
 
     def _deliver(self) -> None:
         self._wake_pending = False

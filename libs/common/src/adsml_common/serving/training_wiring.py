@@ -7,6 +7,7 @@ from prometheus_client import REGISTRY
 
 from adsml_common.database import Database
 from adsml_common.serving.server import ServerBuilder
+from adsml_common.serving.settings import ServingSettings
 from adsml_common.serving.training_servicer import SERVICE, TrainingServicer
 from adsml_common.training.launchers import ClusterLauncher, Launcher, LocalLauncher
 from adsml_common.training.metrics import RunWatch
@@ -23,17 +24,14 @@ def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[s
     database
         Where the record is.
     jobs
-        Names of the family's jobs, such as ``"classifiers"``.
+        Names of the family's jobs, such as ``"classifiers"``; none where nothing is trained: it is said when asked.
     """
-    settings = builder.settings
     runs = TrainingRuns(database)
-    launcher: Launcher | None = None
-    if settings.launcher == "local":
-        launcher = LocalLauncher(runs, log_dir=settings.cache_dir / "training-logs")
-    elif settings.launcher == "kubernetes":
-        launcher = ClusterLauncher(shards=settings.launcher_shards)
+    launcher = _launcher(builder.settings, runs) if jobs else None
     servicer = TrainingServicer(runs, jobs=jobs, launcher=launcher)
     builder.add(training_grpc.add_TrainingServiceServicer_to_server, servicer, SERVICE)
+    if not jobs:
+        return
     watch = RunWatch(runs, jobs)
 
     def begin() -> None:
@@ -45,3 +43,13 @@ def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[s
         watch.close()
 
     builder.on_ready(begin).on_drain(end)
+
+
+def _launcher(settings: ServingSettings, runs: TrainingRuns) -> Launcher | None:
+    match settings.launcher:
+        case "local":
+            return LocalLauncher(runs, log_dir=settings.cache_dir / "training-logs")
+        case "kubernetes":
+            return ClusterLauncher(shards=settings.launcher_shards)
+        case _:
+            return None

@@ -1,8 +1,9 @@
 """Daily metrics: one row per entity and day."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -218,22 +219,91 @@ class MetricStore:
         Unavailable
             The database does not answer.
         """
+        rows, owners = self._read(config_id, entity_type, entity_ids, start, end)
+        return _framed(rows, owners) if owners else daily.empty()
+
+    def each(
+        self,
+        config_id: int,
+        *,
+        entity_type: EntityType | None = None,
+        entity_ids: Collection[str] | None = None,
+        start: date | None = None,
+        end: date | None = None,
+    ) -> Iterator[tuple[EntityRef, npt.NDArray[np.datetime64], npt.NDArray[np.float64]]]:
+        """The stored rows of one entity after the other, in no particular order; parameters as of `daily`.
+
+        For thousands of entities: many times cheaper than taking a frame apart.
+
+        Yields
+        ------
+        entity, days of shape (n,), values of shape (n, 5)
+            Only entities with rows; days rise, values are in the order of `adsml_common.domain.metrics.STORED`.
+
+        Raises
+        ------
+        Unavailable
+            The database does not answer.
+        """
+        rows, owners = self._read(config_id, entity_type, entity_ids, start, end)
+        if not owners:
+            return
+        refs = {
+            row.entity_key: EntityRef(config_id, EntityType(row.entity_type), row.entity_id) for row in owners
+        }
+        keys, days = rows["entity_key"], rows["date"]
+        values = np.stack([rows[name] for name in STORED], axis=1)
+        bounds = np.flatnonzero(keys[1:] != keys[:-1]) + 1
+        for first, after in pairwise([0, *bounds.tolist(), len(keys)] if len(keys) else []):
+            yield refs[int(keys[first])], days[first:after], values[first:after]
+
+    def _read(
+        self,
+        config_id: int,
+        entity_type: EntityType | None,
+        entity_ids: Collection[str] | None,
+        start: date | None,
+        end: date | None,
+    ) -> tuple[dict[str, npt.NDArray[Any]], Sequence[Any]]:
+        """Rows as of `read_rows`, and keys, levels and ids of the entities that they may belong to."""
         with self._database.read() as connection:
-            wanted = entities.c.config_id == config_id
-            if entity_type is not None:
-                wanted &= entities.c.entity_type == entity_type.value
-            if entity_ids is not None:
-                wanted &= among(connection, entities.c.entity_id, entity_ids)
+            wanted = _wanted(connection, config_id, entity_type, entity_ids)
             owners = connection.execute(
                 sa.select(entities.c.entity_key, entities.c.entity_type, entities.c.entity_id)
                 .where(wanted)
                 .order_by(entities.c.entity_type, entities.c.entity_id)
             ).all()
             if not owners:
-                return daily.empty()
+                return {}, ()
             keys = [row.entity_key for row in owners] if entity_ids is not None else None
             rows = read_rows(connection, config_id, keys=keys, entity_type=entity_type, start=start, end=end)
-        return _framed(rows, owners)
+        return rows, owners
+
+    def revisions(
+        self,
+        config_id: int,
+        *,
+        entity_type: EntityType | None = None,
+        entity_ids: Collection[str] | None = None,
+    ) -> dict[EntityRef, int]:
+        """A number for each entity that grows whenever one of its daily rows changes; 0 before the first.
+
+        For keeping what was computed from the rows of many entities. One query.
+
+        Parameters
+        ----------
+        config_id
+            The ad account.
+        entity_type, entity_ids
+            Only this level, only these ids; all without.
+        """
+        with self._database.read() as connection:
+            found = connection.execute(
+                sa.select(entities.c.entity_type, entities.c.entity_id, entities.c.data_revision).where(
+                    _wanted(connection, config_id, entity_type, entity_ids)
+                )
+            ).all()
+        return {EntityRef(config_id, EntityType(level), one): revision or 0 for level, one, revision in found}
 
     def last_date(self, config_id: int) -> date | None:
         """The last day with a row, None for an account without any."""
@@ -279,7 +349,21 @@ class MetricStore:
             )
 
 
-def _framed(rows: dict[str, npt.NDArray[Any]], owners: "list[sa.Row[Any]] | Any") -> pd.DataFrame:
+def _wanted(
+    connection: Connection,
+    config_id: int,
+    entity_type: EntityType | None,
+    entity_ids: Collection[str] | None,
+) -> sa.ColumnElement[bool]:
+    wanted = entities.c.config_id == config_id
+    if entity_type is not None:
+        wanted &= entities.c.entity_type == entity_type.value
+    if entity_ids is not None:
+        wanted &= among(connection, entities.c.entity_id, entity_ids)
+    return wanted
+
+
+def _framed(rows: dict[str, npt.NDArray[Any]], owners: Sequence[Any]) -> pd.DataFrame:
     keys = np.array([row.entity_key for row in owners], dtype=np.int64)
     by_key = np.argsort(keys)
     rank = by_key[np.searchsorted(keys[by_key], rows["entity_key"])]

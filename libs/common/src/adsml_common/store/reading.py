@@ -14,7 +14,8 @@ from adsml_common.domain.metrics import STORED
 from adsml_common.store import pgcopy
 from adsml_common.store.staging import KINDS
 
-_FETCH = 50_000
+_FETCH = 2_000
+"""Rows at once: few enough that the garbage collector never looks through them twice."""
 
 
 def read_rows(

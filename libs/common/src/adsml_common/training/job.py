@@ -28,6 +28,7 @@ from adsml_common.training.records import (
 )
 from adsml_common.training.runs import TrainingRuns
 from adsml_common.training.shards import shard_of
+from adsml_common.training.waiting import Waiting
 from adsml_common.training.workers import Workers
 
 _LOG = logging.getLogger(__name__)
@@ -136,7 +137,12 @@ def run_job(
             launcher_ref=launcher_ref,
         )
     )
-    mine = [item for item in items if shard_of(item.key, shard_count) == shard_index]
+    # What a former try has listed stays this shard's, even if accounts have grown meanwhile and groups with them.
+    listed = work.persist(lambda: runs.listed(run.run_id, shard_index))
+    mine = [
+        item for item in items
+        if item.key in listed or shard_of(item.group or item.key, shard_count) == shard_index
+    ]  # fmt: skip
     if len({item.key for item in mine}) != len(mine):
         raise ValueError("two items of a run have the same key")
     if run.cancel_requested:
@@ -177,8 +183,8 @@ class _Work:
         failures: list[ItemResult] = []
         try:
             statuses = self.persist(lambda: self._runs.plan(lease, mine))
-            todo = [item for item in mine if not statuses[item.key].done]
-            tally = Tally(len(mine), len(mine) - len(todo))
+            todo = [item for item in mine if item.key in statuses and not statuses[item.key].done]
+            tally = Tally(len(statuses), len(statuses) - len(todo))
             progress.start(run, tally)
             try:
                 for item, outcome in self._outcomes(lease, todo):
@@ -273,12 +279,12 @@ class _Work:
     def _side_by_side(
         self, lease: Lease, todo: Sequence[Item], workers: Workers
     ) -> Iterator[tuple[Item, Outcome]]:
-        waiting = iter(todo)
+        waiting = Waiting(todo)
         until: float | None = None
         try:
             while True:
                 while workers.free and not self._halted():
-                    item = next(waiting, None)
+                    item = waiting.next(workers.last)
                     if item is None:
                         break
                     self._begin(lease, item)

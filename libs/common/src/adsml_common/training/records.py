@@ -152,6 +152,10 @@ class Item:
         Whose model it is.
     payload
         What else the trainer needs; must survive pickling where a process pool is used.
+    group
+        Items of one group share what is costly to read or to learn, such as an account's rows: they belong to
+        one shard, and go to one process as long as there is other work for the others. Without one, an item
+        stands for itself.
     """
 
     key: str
@@ -159,6 +163,7 @@ class Item:
     entity_type: EntityType | None = None
     entity_id: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

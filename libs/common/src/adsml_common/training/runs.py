@@ -304,7 +304,7 @@ class TrainingRuns:
         Returns
         -------
         dict of ItemStatus by key
-            Of the items given.
+            Of the items given, without those that another shard has listed.
         """
         with self._database.write(bulk=True) as connection:
             leases.guard(connection, lease)
@@ -334,7 +334,15 @@ class TrainingRuns:
                 )
             )
             known = {row.item_key: ItemStatus(row.status) for row in found}
-        return {item.key: known[item.key] for item in planned}
+        return {item.key: known[item.key] for item in planned if item.key in known}
+
+    def listed(self, run_id: str, shard_index: int) -> set[str]:
+        """Keys of the items that former tries have listed for a shard."""
+        query = sa.select(items_table.c.item_key).where(
+            items_table.c.run_id == run_id, items_table.c.shard_index == shard_index
+        )
+        with self._database.read() as connection:
+            return set(connection.execute(query).scalars())
 
     def begin(self, lease: Lease, key: str) -> None:
         """Note that an item is being trained."""

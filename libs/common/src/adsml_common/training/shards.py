@@ -16,5 +16,27 @@ def shard_of(key: str, shard_count: int) -> int:
     """
     if shard_count < 1:
         raise ValueError(f"shard_count is {shard_count}; expected 1 or more")
+    return _hash(key) % shard_count
+
+
+def group_of(key: str, *, within: str, members: int, most: int) -> str:
+    """The group of one of `members` items that share something: all of them, or about `most`, by a hash.
+
+    Parameters
+    ----------
+    key
+        Of the item.
+    within
+        What they share, e.g. the account: part of the group's name.
+    members
+        How many there are.
+    most
+        More than this are split, so that no shard is left with too much.
+    """
+    parts = max(1, -(-members // most))
+    return within if parts == 1 else f"{within}#{_hash(key) % parts}"
+
+
+def _hash(key: str) -> int:
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % shard_count
+    return int.from_bytes(digest, "big")

@@ -71,6 +71,11 @@ class Workers:
         self._at_work: dict[Connection, _Worker] = {}
 
     def __enter__(self) -> Self:
+        if _METHOD == "forkserver":
+            from multiprocessing import forkserver  # noqa: PLC0415 - not on every system
+
+            # It imports what they need while this process looks up what there is to do.
+            forkserver.ensure_running()
         return self
 
     def __exit__(
@@ -82,6 +87,11 @@ class Workers:
     def free(self) -> bool:
         """Whether one more item can be begun."""
         return len(self._at_work) < self._count
+
+    @property
+    def last(self) -> Item | None:
+        """What the process that begins next had before; None if it will be a new one."""
+        return self._idle[-1].item if self._idle else None
 
     @property
     def busy(self) -> bool:
@@ -121,7 +131,7 @@ class Workers:
             assert isinstance(ready, Connection)  # noqa: S101 - what was asked about
             outcome = self._received(self._at_work[ready])
             if outcome is not None:
-                ended.append((self._at_work.pop(ready).done(), outcome))
+                ended.append((self._at_work.pop(ready).item_in_work, outcome))
         now = time.monotonic()
         late = [one for one in self._at_work.values() if one.overdue is not None and one.overdue <= now]
         ended.extend((worker.item_in_work, self._killed(worker)) for worker in late)
@@ -201,22 +211,19 @@ class _Worker:
     def __init__(self, process: BaseProcess, connection: Connection) -> None:
         self.process = process
         self.connection = connection
+        # What it is at, or was at last.
         self.item: Item | None = None
         self.began = 0.0
         self.overdue: float | None = None
 
     @property
     def item_in_work(self) -> Item:
-        assert self.item is not None  # noqa: S101 - asked of those at work only
+        assert self.item is not None  # noqa: S101 - those at work have one
         return self.item
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.began
-
-    def done(self) -> Item:
-        item, self.item = self.item_in_work, None
-        return item
 
     def end(self) -> None:
         self.process.kill()
@@ -260,6 +267,9 @@ def _serve(connection: Connection, make: MakeTrainer) -> None:
         outcome = attempt(train_one, item, patience_seconds=patience, pause=pause)
         try:
             connection.send(outcome)
+        except (BrokenPipeError, ConnectionResetError):
+            # Nobody leads any more; what was registered is found by the next try.
+            return
         # Pickling a metric of a foreign type may raise anything.
         except Exception as error:
             _LOG.exception("the result of %s can't be passed on", item.key)

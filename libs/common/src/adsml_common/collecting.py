@@ -1,0 +1,27 @@
+"""Python's collector of cyclic garbage, out of the way of work that makes no cycles."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """No search for cycles inside, in any thread.
+
+    For work that makes hundreds of thousands of objects and keeps them: each search looks through all there are, and
+    finds nothing.
+
+    Examples
+    --------
+    >>> with collector_paused():
+    ...     models = [object() for _ in range(10)]
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -1,0 +1,139 @@
+"""What the families' servers have in common: the stores they stand on, and what they serve beside their own."""
+
+import gc
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, TypeVar
+
+from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+
+from adsml_common.database import Database
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.loader import ModelLoader
+from adsml_common.registry.models import ModelStatus
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.serving import registry_servicer
+from adsml_common.serving.registry_servicer import ModelRegistryServicer
+from adsml_common.serving.server import ServerBuilder
+from adsml_common.serving.settings import ServingSettings
+from adsml_common.serving.training_wiring import add_training
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Database and registry of a serving process.
+
+    Attributes
+    ----------
+    database, registry
+        Open ones; nothing is connected yet.
+    """
+
+    database: Database
+    registry: ModelRegistry
+
+    @classmethod
+    def open(cls, settings: ServingSettings) -> "Stores":
+        """Those of the settings.
+
+        Raises
+        ------
+        SettingsError
+            Naming the setting that can't work.
+        """
+        database = Database.open(settings.database_url, pool_size=settings.workers)
+        artifacts = ArtifactStore(settings.artifact_url, cache_dir=settings.cache_dir)
+        return cls(database, ModelRegistry(database, artifacts))
+
+
+@dataclass(frozen=True)
+class Opened(Generic[S, T]):
+    """A servicer and what it stands on.
+
+    Attributes
+    ----------
+    servicer
+        Ready to answer.
+    stores
+        Open ones.
+    models
+        The loader; not polling yet.
+    """
+
+    servicer: S
+    stores: Stores
+    models: ModelLoader[T]
+
+    @property
+    def database(self) -> Database:
+        """The stores'."""
+        return self.stores.database
+
+    def close(self) -> None:
+        """Stop polling and close the connections."""
+        self.models.close()
+        self.database.close()
+
+
+def add_family(
+    builder: ServerBuilder, stores: Stores, *, families: Sequence[str], jobs: Sequence[str] = ()
+) -> ServerBuilder:
+    """Serve registry and runs of a family, check the schema before SERVING, and close the database at the end.
+
+    Parameters
+    ----------
+    builder
+        The server, with the family's own service.
+    stores
+        What it stands on.
+    families
+        First words of the names of its models. Only these are listed and changed here.
+    jobs
+        Names of its training jobs; none where nothing is trained. The services then say so when asked.
+    """
+    builder.on_drain(stores.database.close).readiness("database", stores.database.ping)
+    builder.on_ready(stores.database.require_schema)
+    builder.add(
+        registry_grpc.add_ModelRegistryServiceServicer_to_server,
+        ModelRegistryServicer(stores.registry, families=families),
+        registry_servicer.SERVICE,
+    )
+    add_training(builder, stores.database, jobs=jobs)
+    return builder
+
+
+def add_models(
+    builder: ServerBuilder, stores: Stores, models: ModelLoader[T], *, preload: Sequence[str] = ()
+) -> ServerBuilder:
+    """Poll for new versions while serving, and tell Prometheus what is in memory.
+
+    Parameters
+    ----------
+    builder, stores
+        The server and what it stands on.
+    models
+        The loader.
+    preload
+        Families whose active models are loaded before SERVING, as many as the loader holds.
+    """
+
+    def load() -> None:
+        models.prefetch(islice(_active(stores.registry, preload), models.capacity))
+        # All this stays: the collector need not look through it again and again while callers wait.
+        gc.collect()
+        gc.freeze()
+
+    if preload:
+        builder.on_ready(load)
+    builder.on_ready(models.start).on_drain(models.close)
+    return builder.models(lambda: [one.version for one in models.in_memory()], models.stats)
+
+
+def _active(registry: ModelRegistry, families: Sequence[str]) -> Iterator[str]:
+    for family in families:
+        found = registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{family}/")
+        yield from (one.name for one in found)
