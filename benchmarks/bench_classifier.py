@@ -25,6 +25,7 @@ from adsml_classifier import answering, evaluation, features, learning, rule, sc
 from adsml_classifier.calibration_plot import reliability_svg
 from adsml_classifier.candidate import Recipe, learn
 from adsml_classifier.evaluating import evaluate_files
+from adsml_classifier.fit_settings import FitSettings
 from adsml_classifier.model import TierModel
 from adsml_classifier.panel import Panel
 from adsml_classifier.rule import RuleSettings
@@ -45,7 +46,7 @@ REAL = SHARED / "ads" / "display_2020_apr_may.csv"
 RESULTS = ROOT / "benchmarks" / "results"
 LAST_DAY = date(2026, 3, 31)
 RULE = RuleSettings()
-RECIPE = Recipe(fit=learning.FitSettings(threads=2))
+RECIPE = Recipe(fit=FitSettings(threads=2))
 
 
 def panel_of(account: SimulatedAccount) -> Panel:

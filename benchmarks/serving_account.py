@@ -16,7 +16,7 @@ import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2, metrics_pb2
 from adsml_classifier.candidate import Recipe
-from adsml_classifier.learning import FitSettings, Shape
+from adsml_classifier.fit_settings import FitSettings, Shape
 from adsml_classifier.naming import JOB, account_model
 from adsml_classifier.training import AccountTrainer, items_of
 from adsml_common.database import Database

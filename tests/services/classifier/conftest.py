@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from adsml_classifier.candidate import Recipe
-from adsml_classifier.learning import FitSettings, Shape
+from adsml_classifier.fit_settings import FitSettings, Shape
 from adsml_classifier.naming import JOB
 from adsml_classifier.settings import ClassifierSettings
 from adsml_classifier.training import AccountTrainer, items_of
@@ -19,8 +19,8 @@ from adsml_common.training.records import TrainingRun, run_id_of
 from adsml_common.training.runs import TrainingRuns
 
 LAST_DAY = date(2026, 3, 31)
-QUICK = Recipe(fit=FitSettings(shapes=(Shape(2, 20.0),), max_rounds=30, folds=2))
-"""One shape of trees and few rounds: these tests are about what is around the model."""
+QUICK = Recipe(fit=FitSettings(shapes=(Shape(2, 20.0),), max_rounds=20, folds=2), weeks=2)
+"""One shape of trees, few rounds, two weeks: these tests are about what is around the model."""
 
 
 @pytest.fixture(scope="session")

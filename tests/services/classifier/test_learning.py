@@ -4,16 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from adsml_classifier import calibration, features, learning, scores, snapshots
-from adsml_classifier.learning import FitSettings, Shape
+from adsml_classifier import calibration, features, learning, scores
+from adsml_classifier.fit_settings import FitSettings, Shape
+from adsml_classifier.folds import fit_linear
 from adsml_classifier.panel import IntArray
-from adsml_classifier.rule import RuleSettings
-from adsml_classifier.snapshots import Left, Snapshots, SnapshotSettings
+from adsml_classifier.snapshots import Left, Snapshots
 from adsml_common.domain.errors import FailedPrecondition, InvalidInput
 from adsml_common.domain.tiers import Tier
-from adsml_common.simulate import SimulatedAccount
-
-from .accounts import panel_of
 
 QUICK = FitSettings(shapes=(Shape(2, 5.0),), max_rounds=60, folds=2, threads=1)
 
@@ -113,21 +110,8 @@ def test_a_weight_counts_like_repeated_samples() -> None:
     settings = replace(QUICK, subsample=1.0, columns_per_split=1.0)
     first, second = (learning.refit(one, Shape(2, 1.0), 20, settings) for one in (heavy, repeated))
     np.testing.assert_allclose(first.inplace_predict(samples.x), second.inplace_predict(samples.x), atol=0.02)
-    lines = [learning.refit_linear(one, 0.03).margins(samples.x) for one in (heavy, repeated)]
+    lines = [fit_linear(one, settings).margins(samples.x) for one in (heavy, repeated)]
     np.testing.assert_allclose(calibration.softmax(lines[0]), calibration.softmax(lines[1]), atol=0.15)
-
-
-def test_folds_do_not_overlap_and_keep_the_gap(account: SimulatedAccount) -> None:
-    samples = snapshots.build(panel_of(account), SnapshotSettings(), RuleSettings())
-    folds = learning.rolling_origins(samples, FitSettings(folds=3), lag_days=2)
-    assert len(folds) == 3
-    taken: set[int] = set()
-    for train, held in folds:
-        days = set(held.day.tolist())
-        assert train.day.max() + snapshots.HORIZON_DAYS + 2 <= min(days)
-        assert not days & taken
-        taken |= days
-    assert max(taken) == samples.day.max()
 
 
 def test_settings_out_of_range_are_refused_by_name() -> None:

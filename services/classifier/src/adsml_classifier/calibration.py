@@ -1,18 +1,15 @@
-"""From a booster's scores to probabilities that mean what they say.
+"""From a model's margins to probabilities that mean what they say.
 
-Boosting with class weights can be over- or under-confident. Two maps are weighed against doing nothing, each
-learnt on predictions for days that the booster had not seen:
+Boosting with class weights can be over- or under-confident. One map is weighed against doing nothing, learnt on
+predictions for days that the model had not seen: ``temperature``, softmax(a * z) with one number (Guo et al. 2017, "On
+calibration of modern neural networks", 4.2).
 
-- ``temperature``: softmax(a * z), one number (Guo et al. 2017, "On calibration of modern neural networks", 4.2);
-- ``vector``: softmax(a * z + b) with an offset for each tier, which undoes class weights.
-
-Isotonic regression for each tier was measured too and lost to doing nothing on every account tried, by 0.005 to
-0.06 nats on later days: its steps follow the days it saw (docs/classifier.md).
+Vector scaling (an offset for each tier) and isotonic regression were measured too and lost to doing nothing on later
+days: both follow the days they saw (docs/classifier.md).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -20,11 +17,9 @@ from scipy.optimize import minimize
 
 from adsml_classifier import scores
 from adsml_classifier.panel import FloatArray, IntArray
-from adsml_classifier.rule import TIERS
 
-# A map has to be better than the best before it by this much (log loss, nats) on folds it was not fitted on: the
-# more it can bend, the more.
-_WORTH: Final = {"temperature": 0.002, "vector": 0.005}
+# What the map has to be better by (log loss, nats) on folds it was not fitted on.
+_WORTH: Final = 0.002
 _PENALTY: Final = 1e-3
 
 
@@ -35,63 +30,33 @@ def softmax(z: FloatArray) -> FloatArray:
     return total
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """softmax(scale * z + offset); ``temperature`` has no offsets, ``identity`` neither offsets nor scale."""
+    """softmax(scale * z); 1 changes nothing."""
 
-    name: str
     scale: float
-    offset: tuple[float, ...]
 
     def __call__(self, z: FloatArray) -> FloatArray:
         """Probabilities that sum to 1, from scores (log-odds up to a constant), both of shape (rows, tiers)."""
-        return softmax(self.scale * z + self._offsets)
+        return softmax(self.scale * z)
 
-    @cached_property
-    def _offsets(self) -> FloatArray:
-        return np.asarray(self.offset)
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON; `from_dict` reads it."""
-        return {"name": self.name, "scale": self.scale, "offset": list(self.offset)}
+    @property
+    def name(self) -> str:
+        """``identity`` or ``temperature``."""
+        return "identity" if self.scale == 1.0 else "temperature"
 
 
-IDENTITY: Final = Calibration("identity", 1.0, (0.0,) * len(TIERS))
+IDENTITY: Final = Calibration(1.0)
 
 
-def from_dict(data: Mapping[str, object]) -> Calibration:
-    """Read what `Calibration.as_dict` wrote.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If it is something else.
-    """
-    offset = tuple(float(value) for value in data["offset"])  # type: ignore[attr-defined]
-    return Calibration(str(data["name"]), float(data["scale"]), offset)  # type: ignore[arg-type]
-
-
-def fit(name: str, z: FloatArray, label: IntArray) -> Calibration:
-    """Learn one of the maps from scores and truth.
-
-    Tiers that never occur in `label` keep their offset at 0, so that they are not ruled out by a sample that
-    happened not to have them.
-    """
-    if name == "identity":
-        return IDENTITY
-    seen = np.isin(np.arange(len(TIERS)), label) & np.isfinite(z).all(axis=0)
-
-    def unpack(theta: FloatArray) -> Calibration:
-        offset = np.zeros(len(TIERS))
-        if name == "vector":
-            offset[seen] = theta[1:]
-        return Calibration(name, float(np.exp(theta[0])), tuple(offset))
+def fit(z: FloatArray, label: IntArray) -> Calibration:
+    """Learn the temperature from scores and truth."""
 
     def loss(theta: FloatArray) -> float:
-        return scores.log_loss(label, unpack(theta)(z)) + _PENALTY * float(theta @ theta)
+        return scores.log_loss(label, softmax(np.exp(theta[0]) * z)) + _PENALTY * float(theta @ theta)
 
-    start = np.zeros(1 + (int(seen.sum()) if name == "vector" else 0))
-    return unpack(minimize(loss, start, method="L-BFGS-B", bounds=[(-3.0, 3.0)] * len(start)).x)
+    found = minimize(loss, np.zeros(1), method="L-BFGS-B", bounds=[(-3.0, 3.0)]).x
+    return Calibration(float(np.exp(found[0])))
 
 
 @dataclass(frozen=True)
@@ -99,33 +64,29 @@ class Choice:
     """The map that was chosen, and the log loss of each on folds it was not fitted on."""
 
     calibration: Calibration
-    name: str
     log_loss: dict[str, float]
 
 
 def choose(folds: Sequence[tuple[FloatArray, IntArray]]) -> Choice:
-    """Choose a map by cross-validation over folds and fit it to all.
+    """Weigh the temperature against nothing by cross-validation over folds, and fit what wins to all.
 
     Parameters
     ----------
     folds
-        Scores and truth of days that the booster had not seen, a fold per stretch of days. With fewer than two
+        Scores and truth of days that the model had not seen, a fold per stretch of days. With fewer than two
         nothing can be chosen and the scores stay as they are.
     """
     if len(folds) < 2:
-        return Choice(IDENTITY, "identity", {})
-    losses: dict[str, float] = {}
-    for name in ("identity", *_WORTH):
-        parts, weights = [], []
-        for held, (z, label) in enumerate(folds):
-            others = [fold for place, fold in enumerate(folds) if place != held]
-            learnt = fit(name, np.concatenate([a for a, _ in others]), np.concatenate([b for _, b in others]))
-            parts.append(scores.log_loss(label, learnt(z)))
-            weights.append(len(label))
-        losses[name] = float(np.average(parts, weights=weights))
-    best = "identity"
-    for name, worth in _WORTH.items():
-        if losses[name] < losses[best] - worth:
-            best = name
-    z, label = np.concatenate([a for a, _ in folds]), np.concatenate([b for _, b in folds])
-    return Choice(fit(best, z, label), best, losses)
+        return Choice(IDENTITY, {})
+    weights = [len(label) for _, label in folds]
+    losses = {"identity": [scores.log_loss(label, softmax(z)) for z, label in folds], "temperature": []}
+    for held, (z, label) in enumerate(folds):
+        learnt = fit(*_joined([fold for place, fold in enumerate(folds) if place != held]))
+        losses["temperature"].append(scores.log_loss(label, learnt(z)))
+    mean = {name: float(np.average(parts, weights=weights)) for name, parts in losses.items()}
+    better = mean["temperature"] < mean["identity"] - _WORTH
+    return Choice(fit(*_joined(folds)) if better else IDENTITY, mean)
+
+
+def _joined(folds: Sequence[tuple[FloatArray, IntArray]]) -> tuple[FloatArray, IntArray]:
+    return np.concatenate([z for z, _ in folds]), np.concatenate([label for _, label in folds])

@@ -8,9 +8,11 @@ import numpy as np
 from adsml_common.domain.entities import EntityType
 
 from adsml_classifier import evaluation, learning, scores, snapshots
+from adsml_classifier.fit_settings import FitSettings
+from adsml_classifier.folds import fit_linear
 from adsml_classifier.gate import GateSettings
 from adsml_classifier.labels import Judgement
-from adsml_classifier.learning import FitSettings, Fitted
+from adsml_classifier.learning import Fitted
 from adsml_classifier.model import TierModel
 from adsml_classifier.panel import Panel
 from adsml_classifier.rule import TIERS, RuleSettings
@@ -159,7 +161,7 @@ def learn_samples(
     if final:
         booster = learning.refit(samples, fitted.shape, fitted.rounds, recipe.fit)
         absent = np.setdiff1d(np.arange(len(TIERS)), samples.label)
-        part = learning.refit_linear(samples, model.linear.strength)
+        part = fit_linear(samples, recipe.fit)
         model = replace(model, booster=booster, absent=tuple(int(tier) for tier in absent), linear=part)
     return Learned(model, origins, judge_together(origins, panel), samples)
 

@@ -71,8 +71,8 @@ def train_classifiers(
     from adsml_common.cli.training import Job, train  # noqa: PLC0415
 
     from adsml_classifier.candidate import Recipe  # noqa: PLC0415
+    from adsml_classifier.fit_settings import FitSettings  # noqa: PLC0415
     from adsml_classifier.labels import LabelMode  # noqa: PLC0415
-    from adsml_classifier.learning import FitSettings  # noqa: PLC0415
     from adsml_classifier.naming import JOB  # noqa: PLC0415
     from adsml_classifier.snapshots import SnapshotSettings  # noqa: PLC0415
     from adsml_classifier.training import items_of  # noqa: PLC0415

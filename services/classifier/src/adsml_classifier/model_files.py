@@ -14,7 +14,8 @@ import xgboost
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
 
-from adsml_classifier import calibration, features, linear
+from adsml_classifier import features, linear
+from adsml_classifier.calibration import Calibration
 from adsml_classifier.labels import LabelMode
 from adsml_classifier.model import TierModel
 from adsml_classifier.transfer import Carried, LevelStatistics
@@ -22,8 +23,8 @@ from adsml_classifier.transfer import Carried, LevelStatistics
 MODEL_TYPE: Final = "tier_xgboost"
 _MODEL, _TWIN, _FACTS = "model.ubj", "twin.ubj", "facts.json"
 _OBJECT: Final = b"{"
-FORMAT: Final = 2
-"""Of `facts.json`. 1 had no linear part and did not name its format."""
+FORMAT: Final = 3
+"""Of `facts.json`. 1 had no linear part and did not name its format, 2 an offset for each tier."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def to_files(stored: StoredModel) -> dict[str, bytes]:
     facts = {
         "format": FORMAT,
         "features": list(features.NAMES),
-        "calibration": stored.model.calibration.as_dict(),
+        "calibration_scale": stored.model.calibration.scale,
         "absent": list(stored.model.absent),
         "twin_absent": list(stored.twin.absent),
         "linear": stored.model.linear.as_dict(),
@@ -99,7 +100,9 @@ def from_files(files: Mapping[str, bytes]) -> StoredModel:
             raise ArtifactCorrupt(
                 f"a classifier's files of format {written}; this version reads format {FORMAT}: retrain it"
             )
-        known = calibration.from_dict(facts["calibration"])
+        known = Calibration(float(facts["calibration_scale"]))
+        if not 0 < known.scale < float("inf"):
+            raise ValueError("calibration_scale")
         trained_on = tuple(EntityType(level) for level in facts["trained_on"])
         until, mode = date.fromisoformat(facts["twin_until"]), LabelMode(facts["label_mode"])
         absent, twin_absent = tuple(map(int, facts["absent"])), tuple(map(int, facts["twin_absent"]))

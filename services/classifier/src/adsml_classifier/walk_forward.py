@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from adsml_classifier import evaluation, learning, snapshots
-from adsml_classifier.learning import FitSettings, Fitted
+from adsml_classifier.fit_settings import FitSettings
+from adsml_classifier.folds import Folds
+from adsml_classifier.learning import Fitted
 from adsml_classifier.panel import Panel
 from adsml_classifier.snapshots import HORIZON_DAYS, Snapshots, Split
 
@@ -100,6 +102,7 @@ def walk_forward(
     """
     starts = cutoffs(samples, weeks=weeks, least_days=least_days, lag_days=lag_days)
     out = []
+    folds = Folds(settings, lag_days=lag_days)
     for place, start in enumerate(starts):
         until = starts[place + 1] - 1 if place + 1 < len(starts) else None
         split = snapshots.split(samples, cutoff=start, until=until, lag_days=lag_days)
@@ -111,7 +114,7 @@ def walk_forward(
         snapshots.require(
             split.train, panel, what=f"{what} up to a week before its last", needed=settings.min_samples
         )
-        fitted = learning.fit(split.train, settings, lag_days=lag_days)
+        fitted = learning.fit(split.train, settings, folds)
         out.append(Origin(fitted, split, evaluation.judge(fitted.model, split.holdout, panel)))
     return out
 
