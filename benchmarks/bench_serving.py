@@ -239,6 +239,7 @@ def main() -> None:
     told = {
         **found,
         "command": " ".join(["python benchmarks/bench_serving.py", *sys.argv[1:]]),
+        "quick": asked.quick,
         "seconds_a_cell": asked.seconds,
         "rounds": asked.rounds,
         "date": datetime.now(UTC).date().isoformat(),
