@@ -22,11 +22,14 @@ from typing import Any
 import grpc
 from adsml_common.cli.output import table
 from adsml_common.database import Database
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.convert import ENTITY_TYPE
 from adsml_common.simulate import AccountSettings, simulate_account
 from adsml_common.simulate.storing import write_to_store
 from adsml_common.training.launchers import LocalLauncher
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from serving_account import train_classifiers
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "fuzz.json"
@@ -36,7 +39,6 @@ from support.families import build, servable, settings_of  # noqa: E402 - needs 
 from support.fuzzing import Fuzzer, Maker, World  # noqa: E402 - needs the path above
 
 LAST_DAY = date(2026, 3, 31)
-JOBS = ("classifiers", "anomaly-detectors")
 
 
 def prepare(folder: Path, families: list[str]) -> tuple[str, list[tuple[int, str]]]:
@@ -48,6 +50,9 @@ def prepare(folder: Path, families: list[str]) -> tuple[str, list[tuple[int, str
     database = Database.open(url)
     database.migrate()
     write_to_store(account, database)
+    if "classifier" in families:
+        artifacts = ArtifactStore(str(folder / "artifacts"), cache_dir=folder / "cache")
+        train_classifiers(database, ModelRegistry(database, artifacts), config_id=1)
     database.close()
     env = {
         **os.environ,
@@ -55,10 +60,9 @@ def prepare(folder: Path, families: list[str]) -> tuple[str, list[tuple[int, str
         "ADSML_ARTIFACT_URL": str(folder / "artifacts"),
         "ADSML_CACHE_DIR": str(folder / "cache"),
     }
-    for job, family in zip(JOBS, ("classifier", "anomaly"), strict=True):
-        if family in families:
-            command = [sys.executable, "-m", "adsml_common.cli", "train", job, "--config-id", "1"]
-            subprocess.run(command, env=env, check=False, capture_output=True)
+    if "anomaly" in families:
+        command = [sys.executable, "-m", "adsml_common.cli", "train", "anomaly-detectors", "--config-id", "1"]
+        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
     return url, [(ENTITY_TYPE.to_wire(one.ref.entity_type), one.ref.entity_id) for one in account.entities]
 
 
@@ -86,6 +90,9 @@ def write(found: dict[str, Any], seed: int) -> None:
     told: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name, one in found.items():
         runs = told.setdefault(name, {}).setdefault("runs", {})
+        kept = runs.get(f"seed {seed}")
+        if kept is not None and kept["calls"] > one["calls"] and not one["fault_count"]:
+            continue  # the longer run began with the same calls
         runs[f"seed {seed}"] = {"date": datetime.now(UTC).date().isoformat(), **one}
         told[name]["calls"] = sum(run["calls"] for run in runs.values())
         told[name]["fault_count"] = sum(run["fault_count"] for run in runs.values())

@@ -82,7 +82,7 @@ def overload(target: str, pid: int, files: list[str], *, seconds: float, factor:
     probe.close()
     ended = time.perf_counter()
     with grpc.insecure_channel(target) as channel:
-        call = channel.unary_unary(METHOD)
+        call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         data = Path(files[0]).read_bytes()
         while True:
             before = time.perf_counter()

@@ -136,7 +136,8 @@ def ratios(cells: list[dict[str, Any]]) -> dict[str, float]:
 
     def over(ours: str, theirs: str, callers: int, batch: int, figure: str) -> float:
         try:
-            return round(by[ours, callers, batch][figure] / by[theirs, callers, batch][figure], 3)
+            mine, others = by[ours, callers, batch][figure], by[theirs, callers, batch][figure]
+            return round(float(mine) / float(others), 3)
         except KeyError:
             return float("nan")
 
@@ -236,9 +237,10 @@ def main() -> None:
     found = ratios(cells)
     table("ratios, 16 callers", ("", ""), list(found.items()), right=("",))
     RESULTS.parent.mkdir(exist_ok=True)
-    told = {
+    written: dict[str, Any] = {
         **found,
         "command": " ".join(["python benchmarks/bench_serving.py", *sys.argv[1:]]),
+        "quick": asked.quick,
         "seconds_a_cell": asked.seconds,
         "rounds": asked.rounds,
         "date": datetime.now(UTC).date().isoformat(),
@@ -247,7 +249,7 @@ def main() -> None:
         "cells": cells,
         "runs": runs,
     }
-    RESULTS.write_text(json.dumps(plain(told), indent=1, allow_nan=False) + "\n")
+    RESULTS.write_text(json.dumps(plain(written), indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

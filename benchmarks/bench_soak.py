@@ -158,9 +158,11 @@ def main() -> int:
     for name, one in soaked.items():
         for fault in one.faults[:20]:
             print(f"{name}: {fault}")
-    columns = list(next(iter(figures.values())))
-    rows = [(name, *(f"{found[column]:,}" for column in columns)) for name, found in figures.items()]
-    table(f"soak, {minutes:g} minutes", ("service", *columns), rows, right=columns)
+    rows = [
+        (figure, *(f"{found[figure]:,}" for found in figures.values()))
+        for figure in next(iter(figures.values()))
+    ]
+    table(f"soak, {minutes:g} minutes", ("", *figures), rows, right=tuple(figures))
     RESULTS.parent.mkdir(exist_ok=True)
     told = {
         "command": " ".join(["python benchmarks/bench_soak.py", *sys.argv[1:]]),

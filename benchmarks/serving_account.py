@@ -86,8 +86,7 @@ def prepare(folder: Path, *, entities: int = 1_600) -> Prepared:
     account = simulate_account(settings, seed=1)
     write_to_store(account, database)
     registry = ModelRegistry(database, ArtifactStore(env["ADSML_ARTIFACT_URL"], cache_dir=folder / "cache"))
-    trainer = AccountTrainer(database, registry, run_id=run_id_of(JOB, "bench"), recipe=_QUICK)
-    run_job(JOB, items_of([1]), trainer, runs=TrainingRuns(database), request_id="bench")
+    train_classifiers(database, registry, config_id=1)
     learnt = next(iter(registry.list(name_prefix=account_model(1))))
     files = registry.read(learnt).files
     served = registry.register(
@@ -115,6 +114,12 @@ def prepare(folder: Path, *, entities: int = 1_600) -> Prepared:
     busy = week[week["impressions"] > 0][["entity_type", "entity_id"]].drop_duplicates()
     ids = [(EntityType(kind), name) for kind, name in busy.itertuples(index=False)]
     return Prepared(env, booster, len(learnt.feature_columns), ids, account)
+
+
+def train_classifiers(database: Database, registry: ModelRegistry, *, config_id: int) -> None:
+    """Train and activate an account's classifiers in seconds, without a choice among many."""
+    trainer = AccountTrainer(database, registry, run_id=run_id_of(JOB, "bench"), recipe=_QUICK)
+    run_job(JOB, items_of([config_id]), trainer, runs=TrainingRuns(database), request_id="bench")
 
 
 @contextlib.contextmanager

@@ -102,7 +102,7 @@ async def drive(plan: dict[str, Any]) -> dict[str, Any]:
         await asyncio.gather(*sent)
 
     async with grpc.aio.insecure_channel(plan["target"], options=_OPTIONS) as channel:
-        call = channel.unary_unary(plan["method"])
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(plan["method"])
         if "rate" in plan:
             await clock()
         else:

@@ -246,9 +246,9 @@ def _explained(database: Database, query: str, params: Any) -> dict[str, Any]:
         plain = connection.connection.dbapi_connection
         if plain is None:
             raise RuntimeError("the connection is gone")
-        with plain.cursor() as cursor:
-            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", params)
-            [(told,)] = cursor.fetchall()
+        cursor = plain.cursor()
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", params)
+        [(told,)] = cursor.fetchall()
     plan: dict[str, Any] = told[0]
     return plan
 

@@ -187,7 +187,7 @@ class Results:
         self._degradations.extend(result.classification.degradations)
 
     def put_stored(
-        self, indices: Sequence[int], results: Sequence[bytes], degradations: Sequence[answer_pb2.Degradation]
+        self, indices: Sequence[int], results: Sequence[bytes], degradations: list[answer_pb2.Degradation]
     ) -> None:
         """Put down what `StoredAnswers.results` made, with the degradations that stand in each."""
         if len(indices) == len(self._each):

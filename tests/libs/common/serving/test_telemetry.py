@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from sys import executable
 
+import grpc
 import pytest
 from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting_pb2
@@ -19,6 +20,7 @@ from adsml_common.domain.errors import NotFound
 from adsml_common.registry.loader import LoaderStats
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.logs import CallFilter, JsonFormatter, current_call
+from adsml_common.serving.packed import Packed
 from google.type import date_pb2
 from support.serving import FORECASTING, REGISTRY, SECONDS, builder, eventually, refusal, running
 
@@ -50,7 +52,11 @@ def test_prometheus_reads_rate_errors_duration_queue_and_models():
         before = float(read(port).get(f'adsml_rpc_handled_total{{code="NOT_FOUND",{labels}}}', 0))
         refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS))
         eventually(
-            lambda: float(read(port)[f'adsml_rpc_handled_total{{code="NOT_FOUND",{labels}}}']) == before + 1
+            # Counted once the answer is out, so that at first there may be no such line.
+            lambda: (
+                float(read(port).get(f'adsml_rpc_handled_total{{code="NOT_FOUND",{labels}}}', 0))
+                == before + 1
+            )
         )
         now = read(port)
     assert float(now[f"adsml_rpc_seconds_count{{{labels}}}"]) >= 1
@@ -58,6 +64,28 @@ def test_prometheus_reads_rate_errors_duration_queue_and_models():
     assert float(now['adsml_queue_waiting{pool="registry/calls"}']) == 0
     assert float(now['adsml_model_version{name="classifier/1/adset"}']) == 7
     assert 7_100 < float(now['adsml_model_age_seconds{name="classifier/1/adset"}']) < 7_400
+
+
+def test_an_answer_written_as_bytes_goes_out_as_it_is_and_its_degradations_are_counted():
+    told = [answer_pb2.Degradation(reason=answer_pb2.DEGRADATION_REASON_CORRUPT)]
+    model = pb.GetModelResponse(model=pb.Model(model_type="a"))
+
+    def get_model(request, context):
+        if request.name == "another":
+            return Packed(pb.ListModelsResponse, b"")
+        return Packed(pb.GetModelResponse, model.SerializeToString(), told)
+
+    with running(builder({"GetModel": get_model}, metrics_port=0)) as service:
+        series = f'adsml_degradations_total{{method="GetModel",reason="CORRUPT",service="{REGISTRY}"}}'
+        port = service.server.parts.metrics_port
+        before = float(read(port).get(series, 0))
+        assert service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS) == model
+        assert float(read(port)[series]) == before + 1
+        # Bytes of another message are as wrong as another message.
+        refused = refusal(
+            lambda: service.registry.GetModel(pb.GetModelRequest(name="another"), timeout=SECONDS)
+        )
+        assert refused.code is grpc.StatusCode.INTERNAL
 
 
 def test_prometheus_reads_shedding_degradations_and_the_cache():
