@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,31 @@ def ads_leads() -> pd.DataFrame:
             name = "-".join(map(str, key))
             out.append(pd.DataFrame({"series_id": name, "ds": grid.index, "y": grid.to_numpy()}))
     return pd.concat(out, ignore_index=True)
+
+
+def accuracy_cases(every: int, accounts: int) -> dict[str, tuple[list[HeldOut], int]]:
+    """Series and horizon of every case whose data are here."""
+    folder = SHARED / "forecasting"
+    cases: dict[str, tuple[list[HeldOut], int]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        if folder.is_dir():
+            nn5 = held_out(read_long(folder / "nn5_daily_dev.csv"), None, horizon=56)
+            cases["nn5_dev"] = (nn5[::every], 56)
+            m4 = held_out(
+                read_long(folder / "m4_daily_dev_train.csv"),
+                read_long(folder / "m4_daily_dev_test.csv"),
+                horizon=14,
+            )
+            cases["m4_daily_dev"] = (m4[::every], 14)
+            path = Path(scratch) / "ads.csv"
+            ads_leads().to_csv(path, index=False)
+            cases["real_ads_leads"] = (held_out(read_long(path), None, horizon=7), 7)
+        else:
+            print(f"{folder} is absent: simulated accounts only")
+        path = Path(scratch) / "simulated.csv"
+        simulated_leads(accounts).to_csv(path, index=False)
+        cases["simulated_leads"] = (held_out(read_long(path), None, horizon=7), 7)
+    return cases
 
 
 def accuracy(cases: dict[str, tuple[list[HeldOut], int]]) -> dict[str, Any]:
@@ -226,41 +252,23 @@ def main() -> None:
     parser.add_argument("--only", default="", help="accuracy, throughput, transfer or cached")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    report: dict[str, Any] = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "argv": sys.argv[1:]}
-    folder = SHARED / "forecasting"
-    if asked.only in ("", "accuracy"):
-        cases: dict[str, tuple[list[HeldOut], int]] = {}
-        with tempfile.TemporaryDirectory() as scratch:
-            if folder.is_dir():
-                nn5 = held_out(read_long(folder / "nn5_daily_dev.csv"), None, horizon=56)
-                cases["nn5_dev"] = (nn5[:: asked.every], 56)
-                m4 = held_out(
-                    read_long(folder / "m4_daily_dev_train.csv"),
-                    read_long(folder / "m4_daily_dev_test.csv"),
-                    horizon=14,
-                )
-                cases["m4_daily_dev"] = (m4[:: asked.every], 14)
-                path = Path(scratch) / "ads.csv"
-                ads_leads().to_csv(path, index=False)
-                cases["real_ads_leads"] = (held_out(read_long(path), None, horizon=7), 7)
-            else:
-                print(f"{folder} is absent: simulated accounts only")
-            path = Path(scratch) / "simulated.csv"
-            simulated_leads(asked.accounts).to_csv(path, index=False)
-            cases["simulated_leads"] = (held_out(read_long(path), None, horizon=7), 7)
-        report["accuracy"] = accuracy(cases)
-    if asked.only in ("", "throughput"):
-        report["throughput"] = throughput(asked.throughput_series, 120)
-        print("throughput:", report["throughput"])
-    if asked.only in ("", "transfer"):
-        report["transfer_wmape"] = transfer(asked.accounts)
-    if asked.only in ("", "cached"):
-        report["cached"] = cached()
-        print("cached:", report["cached"])
-    if RESULTS.exists() and asked.only:
-        report = json.loads(RESULTS.read_text()) | report
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "accuracy": lambda: accuracy(accuracy_cases(asked.every, asked.accounts)),
+        "throughput": lambda: throughput(asked.throughput_series, 120),
+        "transfer_wmape": lambda: transfer(asked.accounts),
+        "cached": cached,
+    }
+    report: dict[str, Any] = json.loads(RESULTS.read_text()) if asked.only and RESULTS.exists() else {}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    for name, measure in parts.items():
+        if asked.only in ("", name.split("_")[0]):
+            report[name] = measure()
+            report["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+            report["argv"] = sys.argv[1:]
+            # After every part: the whole takes half an hour, and a run may be cut short.
+            RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+    for name in ("throughput", "cached"):
+        print(f"{name}: {report.get(name, 'not measured')}")
     print(f"wrote {RESULTS}")
 
 
