@@ -85,7 +85,7 @@ def page_of(count: int, *, name: str = "Ad set") -> str:
     rows = tuple(
         Row(
             (
-                tree.label(one.ref), Chip("high performer", Tone.GOOD), "81%", "12.10",
+                tree.label(one.ref), Chip("high performer", Tone.GOOD), "81%", "12.10", "166", "2,116.99",
                 Listing((f"CPL of {tree.label(one.ref)} is 38% below the account's", "leads on 7 of 7 days")),
             ),
             tree.campaign(one.ref),
@@ -100,11 +100,12 @@ def page_of(count: int, *, name: str = "Ad set") -> str:
         )
         for seed, one in enumerate(adsets)
     )  # fmt: skip
+    numbers = ("sure", "CPL 7d", "leads 7d", "spend 7d")
     sections = (
         Section("overview", "Overview", "The last 7 days.", (Figures((Figure("Spend", "13,261", name),)),)),
         Section(
             "tiers", "Tiers", "How each is expected to do.",
-            (Table("Tiers", ("entity", "next 7 days", "sure", "CPL 7d", "because"), rows, frozenset({"sure"})),),
+            (Table("Tiers", ("entity", "next 7 days", *numbers, "because"), rows, frozenset(numbers)),),
         ),
         Section("forecasts", "Forecasts", "The coming week.", entries),
         Section("models", "Models", "", (Reliability("Calibration", ((40, 0.55, 0.5), (90, 0.9, 0.93))),)),

@@ -1,5 +1,7 @@
 """The page in a real browser: silent, self-sufficient, and its filter works. Skipped where there is no browser."""
 
+import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,15 @@ def test_no_word_in_the_console_and_no_request(page: Page, big: Path, width: int
     assert [one for one in page.fetched if not one.startswith(("file:", "data:"))] == []
     assert len([one for one in page.fetched if one.startswith("file:")]) == 1
     assert page.run("document.documentElement.scrollWidth <= window.innerWidth"), "scrolls sideways"
+
+
+def test_it_prints_on_few_pages(page: Page, tmp_path: Path) -> None:
+    """A column of words squeezed to a letter a line once made 218 pages of an account of 64."""
+    path = tmp_path / "report.html"
+    path.write_text(page_of(40), encoding="utf-8")
+    page.open(path, width=1280)
+    printed = base64.b64decode(page.send("Page.printToPDF")["data"])
+    assert 1 < len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
 
 
 def test_the_campaign_filter_leaves_that_campaigns_entities(page: Page, big: Path) -> None:
