@@ -171,8 +171,9 @@ def build(
     mask = spent & (truth.tier >= 0)
     stride = -(-int(mask.sum()) // settings.most)
     if stride > 1:
-        # The last as-of days stay, whatever the stride; people's labels are too dear to thin out.
-        mask &= ((days[-1] - days) % stride == 0) | truth.by_person
+        # The last day with an outcome stays, whatever the stride; people's labels are too dear to thin out.
+        last = days[(mask & ~truth.by_person).any(axis=0)].max(initial=0)
+        mask &= ((last - days) % stride == 0) | truth.by_person
     left = Left(
         not_over=int((spent & (truth.tier < 0) & ~truth.no_delivery & ~truth.immaterial).sum()),
         no_delivery=int((spent & truth.no_delivery).sum()),
