@@ -31,6 +31,7 @@ from adsml_classifier.panel import Panel
 from adsml_classifier.rule import RuleSettings
 from adsml_classifier.scores import Bin
 from adsml_classifier.snapshots import Snapshots, SnapshotSettings
+from adsml_classifier.standing import Standing
 from adsml_common.simulate import (
     AccountSettings,
     RandomChanges,
@@ -199,7 +200,7 @@ def speed() -> dict[str, Any]:
     _ = panel.account
     days = np.arange(len(panel.days))
     feature_seconds = best_of(3, lambda: features.compute(panel, days, RULE))
-    samples = snapshots.build(panel, SnapshotSettings(most=5000), RULE)
+    samples = snapshots.build(panel, SnapshotSettings(most=50_000), RULE)
     fitted = learning.fit(samples, replace(RECIPE.fit, folds=1))
     fitted.model.booster.set_param({"nthread": 1})
     return {
@@ -230,16 +231,13 @@ def inference(model: TierModel, x: np.ndarray) -> dict[str, float]:
 def answers_per_second(panel: Panel, model: TierModel) -> dict[str, float]:
     """Whole answers from an account in memory, with the default five reasons and without any."""
     keys = [(str(kind), str(name)) for kind, name in panel.keys[:1000]]
-    as_of = panel.day(len(panel.days) - 1)
-    _ = panel.running
+    standing = Standing.of(panel, panel.day(len(panel.days) - 1), RULE)
     out = {}
     for count in (1, 1000):
         for most in (5, 0):
 
             def ask(count: int = count, most: int = most) -> None:
-                answering.answer(
-                    panel, keys[:count], as_of=as_of, model=model, settings=RULE, most_contributions=most
-                )
+                answering.answer(standing, keys[:count], model=model, most_contributions=most)
 
             seconds = best_of(3, ask, times=20 if count == 1 else 2)
             out[f"answers_per_second_of_{count}_{'with' if most else 'without'}_reasons"] = count / seconds
@@ -290,6 +288,20 @@ def with_baselines(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
             yield name, found[name]
 
 
+def real(out: dict[str, Any]) -> None:
+    """The real account, week by week, and its calibration plot."""
+    if not REAL.exists():
+        print(f"left out: {REAL} is not here")
+        return
+    out["real"] = evaluate_files(REAL, attribution_lag_days=0, weeks=RECIPE.weeks)
+    show("Real ads (../shared/data/ads), the last four weeks", with_baselines(out["real"]))
+    for week in out["real"]["by_origin"]:
+        show(f"  as of {' to '.join(week['as_of'])}", with_baselines(week))
+    RESULTS.mkdir(exist_ok=True)
+    plot = reliability_svg([Bin(**one) for one in out["real"]["reliability"]], title="Real ads")
+    (RESULTS / "classifier_calibration.svg").write_text(plot)
+
+
 def write(out: dict[str, Any], start: float) -> None:
     """Keep what has been measured so far: a part takes minutes, and a run may be cut short."""
     out["seconds"] = time.perf_counter() - start
@@ -302,36 +314,31 @@ def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accounts", type=int, default=6, help="simulated accounts of each kind")
-    parser.add_argument("--no-scale", action="store_true", help="leave the training of 10,000 entities out")
+    parser.add_argument("--only", nargs="+", choices=("real", "accounts", "transfer", "speed", "scale"),
+                        help="other figures stay as they are")  # fmt: skip
     args = parser.parse_args()
     start = time.perf_counter()
-    out: dict[str, Any] = {}
-    if REAL.exists():
-        out["real"] = evaluate_files(REAL, attribution_lag_days=0, weeks=RECIPE.weeks)
-        show("Real ads (../shared/data/ads), the last four weeks", with_baselines(out["real"]))
-        for week in out["real"]["by_origin"]:
-            show(f"  as of {' to '.join(week['as_of'])}", with_baselines(week))
-        plot = reliability_svg([Bin(**one) for one in out["real"]["reliability"]], title="Real ads")
+    kept = RESULTS / "classifier.json"
+    out: dict[str, Any] = json.loads(kept.read_text()) if args.only and kept.exists() else {}
+    wanted = set(args.only or ("real", "accounts", "transfer", "speed", "scale"))
+    if "real" in wanted:
+        real(out)
         write(out, start)
-        (RESULTS / "classifier_calibration.svg").write_text(plot)
-    else:
-        print(f"left out: {REAL} is not here")
-    for name, kind in (("settled", settled), ("lively", lively)):
+    for name, kind in (("settled", settled), ("lively", lively)) if "accounts" in wanted else ():
         out[f"simulated_{name}"] = accounts(kind, range(100, 100 + args.accounts))
         show(f"Simulated {name} accounts, {args.accounts} pooled", with_baselines(out[f"simulated_{name}"]))
         write(out, start)
-    out["transfer"] = transfers(range(200, 200 + max(args.accounts // 2, 1)))
-    show("New ad sets and ads in their first two weeks", iter(out["transfer"].items()))
-    write(out, start)
-    out["speed"] = speed()
-    write(out, start)
-    if not args.no_scale:
-        out["scale"] = scale()
-    for part in ("speed", "scale"):
-        for name, value in out.get(part, {}).items():
-            if isinstance(value, float | int):
-                print(f"{part + ' ' + name:60}{value:14.4g}")
-    write(out, start)
+    if "transfer" in wanted:
+        out["transfer"] = transfers(range(200, 200 + max(args.accounts // 2, 1)))
+        show("New ad sets and ads in their first two weeks", iter(out["transfer"].items()))
+        write(out, start)
+    for name, measure in (("speed", speed), ("scale", scale)):
+        if name in wanted:
+            out[name] = measure()
+            write(out, start)
+            for figure, value in out[name].items():
+                if isinstance(value, float | int):
+                    print(f"{name + ' ' + figure:60}{value:14.4g}")
     print(f"\nwritten to {RESULTS / 'classifier.json'} after {out['seconds']:.0f} s")
     return 0
 
