@@ -5,14 +5,18 @@ simulated accounts; what is absent is left out and named. `docs/classifier.md` s
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ from adsml_classifier.rule import RuleSettings
 from adsml_classifier.scores import Bin
 from adsml_classifier.snapshots import Snapshots, SnapshotSettings
 from adsml_classifier.standing import Standing
+from adsml_common.database import Database
 from adsml_common.simulate import (
     AccountSettings,
     RandomChanges,
@@ -39,7 +44,9 @@ from adsml_common.simulate import (
     demo,
     large,
     simulate_account,
+    small_accounts,
 )
+from adsml_common.simulate.storing import write_to_store
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data"))
@@ -271,6 +278,61 @@ def scale() -> dict[str, Any]:
     }
 
 
+def many(count: int) -> dict[str, Any]:
+    """Small accounts by one command: whether memory or the number of open files grows with them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        url = f"sqlite:///{scratch}/adsml.db"
+        database = Database.open(url)
+        database.migrate()
+        for account in small_accounts(count, last_day=LAST_DAY, seed=7, days=60):
+            write_to_store(account, database)
+        database.close()
+        settings = {"ADSML_DATABASE_URL": url, "ADSML_ARTIFACT_URL": f"{scratch}/artifacts"}
+        start = time.perf_counter()
+        ran = subprocess.Popen(
+            [sys.executable, "-m", "adsml_common.cli", "train", "classifiers", "--config-id", "all"],
+            env=os.environ | settings,
+            cwd=scratch,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        seen: list[tuple[float, int]] = []
+        while ran.poll() is None:
+            seen.append(tree_of(ran.pid))
+            time.sleep(0.5)  # how often it is looked at
+        half = len(seen) // 2
+        return {
+            "accounts": count,
+            "exit_status": ran.returncode,
+            "seconds": time.perf_counter() - start,
+            "memory_mb_at_half": float(np.median([mb for mb, _ in seen[half - 5 : half + 5]])),
+            "memory_mb_at_end": float(np.median([mb for mb, _ in seen[-15:-5]])),
+            "open_files_at_half": max(files for _, files in seen[half - 5 : half + 5]),
+            "open_files_at_end": max(files for _, files in seen[-15:-5]),
+        }
+
+
+def tree_of(pid: int) -> tuple[float, int]:
+    """Resident megabytes and open files of a process and all below it."""
+    memory, files = 0.0, 0
+    for one in (pid, *descendants(pid)):
+        with contextlib.suppress(OSError):
+            memory += (
+                int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+            )
+            files += sum(1 for _ in Path(f"/proc/{one}/fd").iterdir())
+    return memory, files
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Processes below one."""
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                yield child
+                yield from descendants(child)
+
+
 def show(title: str, rows: Iterator[tuple[str, dict[str, Any]]]) -> None:
     """A table of figures."""
     print(f"\n{title}\n{'':42}{'weighted F1':>12}{'macro F1':>10}{'ECE':>8}{'samples':>9}")
@@ -314,13 +376,14 @@ def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accounts", type=int, default=6, help="simulated accounts of each kind")
-    parser.add_argument("--only", nargs="+", choices=("real", "accounts", "transfer", "speed", "scale"),
+    parser.add_argument("--many", type=int, default=200, help="small accounts trained by one command")
+    parser.add_argument("--only", nargs="+", choices=("real", "accounts", "transfer", "speed", "scale", "many"),
                         help="other figures stay as they are")  # fmt: skip
     args = parser.parse_args()
     start = time.perf_counter()
     kept = RESULTS / "classifier.json"
     out: dict[str, Any] = json.loads(kept.read_text()) if args.only and kept.exists() else {}
-    wanted = set(args.only or ("real", "accounts", "transfer", "speed", "scale"))
+    wanted = set(args.only or ("real", "accounts", "transfer", "speed", "scale", "many"))
     if "real" in wanted:
         real(out)
         write(out, start)
@@ -332,7 +395,7 @@ def main() -> int:
         out["transfer"] = transfers(range(200, 200 + max(args.accounts // 2, 1)))
         show("New ad sets and ads in their first two weeks", iter(out["transfer"].items()))
         write(out, start)
-    for name, measure in (("speed", speed), ("scale", scale)):
+    for name, measure in (("speed", speed), ("scale", scale), ("many", partial(many, args.many))):
         if name in wanted:
             out[name] = measure()
             write(out, start)
