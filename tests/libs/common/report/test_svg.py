@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from adsml_common.report.content import Band, Chart, Line, Look, Mark, Reliability
 from adsml_common.report.svg import HEIGHT, WIDTH, amount, draw, draw_reliability, legend, ticks
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 FIRST = date(2026, 8, 1)
@@ -30,6 +30,8 @@ def paths(drawn: str, kind: str) -> list[str]:
     return [one.attrib["d"] for one in root.iter("path") if kind in one.attrib["class"].split()]
 
 
+@example([5e-324])
+@example([-1e20])
 @given(st.lists(VALUES, max_size=60))
 def test_any_values_give_a_picture_whose_points_lie_inside_it(values: list[float | None]) -> None:
     [path] = paths(draw(chart(values)), "actual")

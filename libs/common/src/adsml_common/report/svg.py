@@ -22,6 +22,9 @@ _BOTTOM: Final = 26
 _SIDE: Final = 240
 
 
+_LEAST_SPAN: Final = 1e-300
+
+
 @dataclass(frozen=True, slots=True)
 class _Frame:
     """Days and values to the picture's units."""
@@ -69,7 +72,8 @@ def _frame(chart: Chart) -> _Frame:
     room = high - low or 1.0
     low = max(min([low, *ends]), low - room)
     high = min(max([high, *ends]), high + room)
-    high = high + 0.05 * (high - low) if high > low else low + 1.0
+    # What is too little to divide by is drawn as flat.
+    high = high + 0.05 * (high - low) if high - low > _LEAST_SPAN else low + max(1.0, 0.1 * abs(low))
     days = max((len(line.values) for line in chart.lines), default=1)
     return _Frame(days, low, high)
 
