@@ -1,5 +1,6 @@
 """Fixtures that many tests share; helpers live in tests/support."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,14 @@ import pytest
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
+from hypothesis import settings
 from sqlalchemy.engine import make_url
 from support.databases import migrated, postgresql_database, postgresql_server
+
+# The same examples at every run, so that a change is what makes a test fail; HYPOTHESIS_EXPLORE=1 looks for new ones.
+settings.register_profile("same", derandomize=True, database=None)
+if not os.environ.get("HYPOTHESIS_EXPLORE"):
+    settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")
