@@ -115,8 +115,9 @@ class Shard(threading.Thread):
         else:
             enough = before + self._random.randint(1, self._most)
             while process.poll() is None and self._record.ended(self.index) < enough:
+                # The record is another process' and calls nobody back: it is looked at ten times a second.
                 time.sleep(0.1)
-            # Anywhere in what it does with an item.
+            # The moment of the kill is what is random: anywhere in what it does with an item.
             time.sleep(self._random.uniform(0.0, 0.2))
         if process.poll() is not None:
             return False
