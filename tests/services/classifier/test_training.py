@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
-from adsml_classifier import features
+from adsml_classifier import account_training, features
 from adsml_classifier.account_training import train_account, train_for_new
+from adsml_classifier.candidate import learn
 from adsml_classifier.labels import Judgement, LabelMode
 from adsml_classifier.model_files import from_files
 from adsml_classifier.naming import FAMILY, account_model
@@ -46,6 +48,29 @@ def test_a_trained_account_has_both_models_with_the_gates_word(
         for figure in ("weighted_f1", "macro_f1", "ece", "persistence", "rule", "by_origin", "label_mode"):
             assert figure in version.training_metrics
         from_files(registry.read(version).files)
+
+
+def test_with_few_campaigns_both_models_are_learnt_at_once_unless_a_row_has_changed(
+    stored: Database, registry: ModelRegistry, account: SimulatedAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(*args: Any, **rest: Any) -> Any:
+        calls.append(rest["what"])
+        return learn(*args, **rest)
+
+    monkeypatch.setattr(account_training, "learn", counted)
+    trainer = AccountTrainer(stored, registry, run_id="run", recipe=QUICK)
+    own, new = items_of([1])
+    trainer(own)
+    trainer(new)
+    assert len(calls) == 1
+    files = [registry.read(registry.get(name, 1)).files for name in ("classifier/1", "classifier/1/global")]
+    assert files[0] == files[1]
+    rows = account.daily[account.daily["entity_type"] == "campaign"]
+    MetricStore(stored).upsert_daily(1, rows.assign(leads=rows["leads"] + 1), source="test")
+    trainer(new)
+    assert len(calls) == 2
 
 
 def test_too_few_samples_skip_the_account_and_say_what_there_is(

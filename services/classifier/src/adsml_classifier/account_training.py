@@ -37,6 +37,8 @@ class AccountResult:
         Samples it learnt from.
     first, last
         Days it learnt from.
+    learned
+        The candidate itself, for whoever needs the same again.
     """
 
     stored: StoredModel
@@ -46,6 +48,7 @@ class AccountResult:
     samples: int
     first: date
     last: date
+    learned: Learned
 
 
 def train_for_new(
@@ -56,6 +59,7 @@ def train_for_new(
     what: str,
     judgements: Sequence[Judgement] = (),
     incumbent: tuple[str, StoredModel] | None = None,
+    learned: Learned | None = None,
     confidence_factor: float = CONFIDENCE_FACTOR,
 ) -> AccountResult:
     """Learn the account's model for entities that are new to it: on its campaigns, where there are enough.
@@ -67,12 +71,21 @@ def train_for_new(
     ----------
     confidence_factor
         What a carried-over confidence is multiplied by, for the figures.
+    learned
+        What `train_account` learnt from just these rows on all levels: where campaigns are too few it is the same.
     frame, entities, recipe, what, judgements, incumbent
         As of `train_account`, with the same errors.
     """
     levels = levels_for_new(frame)
     result = train_account(
-        frame, entities, recipe, what=what, judgements=judgements, incumbent=incumbent, levels=levels
+        frame,
+        entities,
+        recipe,
+        what=what,
+        judgements=judgements,
+        incumbent=incumbent,
+        levels=levels,
+        learned=learned if levels == ALL_LEVELS else None,
     )
     if levels == ALL_LEVELS:
         return result
@@ -96,6 +109,7 @@ def train_account(
     judgements: Sequence[Judgement] = (),
     incumbent: tuple[str, StoredModel] | None = None,
     levels: Sequence[EntityType] = ALL_LEVELS,
+    learned: Learned | None = None,
 ) -> AccountResult:
     """Learn an account's model and decide whether it may serve.
 
@@ -113,6 +127,8 @@ def train_account(
         Name and bundle of the model that serves now.
     levels
         The entity types to learn from.
+    learned
+        What was learnt from just this before; only the incumbent is another one.
 
     Raises
     ------
@@ -124,7 +140,8 @@ def train_account(
     if frame.empty:
         raise InsufficientHistory(what, had=0, needed=1, unit="daily rows")
     panel = Panel.of(frame, entities=entities)
-    learned = learn(panel, recipe, what=what, judgements=judgements, levels=levels)
+    if learned is None:
+        learned = learn(panel, recipe, what=what, judgements=judgements, levels=levels)
     mode = recipe.snapshots.mode
     decision = gate.decide(learned.judged, _against(learned, panel, incumbent), recipe.gate, mode=mode)
     stored = StoredModel(learned.model, learned.measured, panel.day(learned.train_end), mode, tuple(levels))
@@ -136,6 +153,7 @@ def train_account(
         samples=len(learned.samples),
         first=panel.day(0),
         last=panel.day(len(panel.days) - 1),
+        learned=learned,
     )
 
 

@@ -1,9 +1,11 @@
 """The training job of the classifier: store -> domain -> registry, one account at a time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+import pandas as pd
 from adsml_common.database import Database
 from adsml_common.domain.errors import ArtifactCorrupt, FailedPrecondition, InsufficientHistory
 from adsml_common.domain.tiers import Tier
@@ -16,7 +18,7 @@ from adsml_common.training.records import Item, ItemResult, ItemStatus
 
 from adsml_classifier.account_training import AccountResult, train_account, train_for_new
 from adsml_classifier.artifacts import parse
-from adsml_classifier.candidate import Recipe
+from adsml_classifier.candidate import Learned, Recipe
 from adsml_classifier.features import NAMES
 from adsml_classifier.labels import Judgement
 from adsml_classifier.model_files import MODEL_TYPE, StoredModel, to_files
@@ -29,12 +31,33 @@ _GLOBAL: Final = "global"
 
 
 def items_of(config_ids: Sequence[int]) -> list[Item]:
-    """Two items an account: its own model, and the one for entities that are new to it."""
+    """Two items an account: its own model, and the one for entities that are new to it.
+
+    They are one group: where campaigns are few both are the same model, learnt once by the process that has both.
+    """
     return [
-        Item(key, config_id, payload={"part": part})
+        Item(key, config_id, payload={"part": part}, group=str(config_id))
         for config_id in config_ids
         for key, part in ((str(config_id), ""), (f"{config_id}/{_GLOBAL}", _GLOBAL))
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """What was learnt on all levels of an account, and from what."""
+
+    config_id: int
+    frame: pd.DataFrame
+    tree: pd.DataFrame
+    judgements: list[Judgement]
+    learned: Learned
+
+    def of(
+        self, config_id: int, frame: pd.DataFrame, tree: pd.DataFrame, judgements: list[Judgement]
+    ) -> bool:
+        """Whether from just this."""
+        same = (config_id, judgements) == (self.config_id, self.judgements)
+        return same and frame.equals(self.frame) and tree.equals(self.tree)
 
 
 class AccountTrainer:
@@ -57,6 +80,7 @@ class AccountTrainer:
         self._registry = registry
         self._run_id = run_id
         self._recipe = recipe
+        self._latest: _Learnt | None = None
 
     def __call__(self, item: Item) -> ItemResult:
         """Train one item, register its model, and activate it if its gate lets it in."""
@@ -98,15 +122,23 @@ class AccountTrainer:
         last = self._metrics.last_date(config_id)
         start = last - timedelta(days=HISTORY_DAYS - 1) if last is not None else None
         frame = self._metrics.daily(config_id, start=start)
+        tree, judgements = self._entities.frame(config_id), self._judgements(config_id)
+        known = self._latest
+        if known is not None and not known.of(config_id, frame, tree, judgements):
+            known = None
         fit = train_for_new if for_new else train_account
-        return fit(
+        result = fit(
             frame,
-            self._entities.frame(config_id),
+            tree,
             self._recipe,
             what=f"account {config_id}",
-            judgements=self._judgements(config_id),
+            judgements=judgements,
             incumbent=self._incumbent(name),
+            learned=None if known is None else known.learned,
         )
+        if not for_new:
+            self._latest = _Learnt(config_id, frame, tree, judgements, result.learned)
+        return result
 
     def _judgements(self, config_id: int) -> list[Judgement]:
         return [
