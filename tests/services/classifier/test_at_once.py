@@ -19,8 +19,9 @@ from adsml_common.store.metrics import MetricStore
 from .conftest import LAST_DAY
 
 CALL = CallContext()
+NONE = pb.ClassificationOptions(max_contributions=0)
 REASONS = pb.ClassificationOptions(max_contributions=3)
-EARLIER = pb.ClassificationOptions(as_of_date=day_message(LAST_DAY - timedelta(days=3)))
+EARLIER = pb.ClassificationOptions(as_of_date=day_message(LAST_DAY - timedelta(days=3)), max_contributions=0)
 
 
 @pytest.fixture
@@ -63,10 +64,10 @@ def test_calls_of_any_options_are_answered_as_one_by_one(
     opened = open_servicer(given)
     try:
         requests = [
-            asked(names[:1]),
+            asked(names[:1], NONE),
             asked(names[1:3], REASONS),
             asked(names[2:], EARLIER),
-            asked(list(reversed(names))),
+            asked(list(reversed(names)), NONE),
         ]
         expected = [slowly(opened, one) for one in requests]
         assert all(result.HasField("classification") for one in expected for result in one.results)
