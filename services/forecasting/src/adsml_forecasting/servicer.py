@@ -21,7 +21,7 @@ from adsml_common.domain.errors import (
     NotFound,
     Unavailable,
 )
-from adsml_common.domain.metrics import RATIOS, Metric
+from adsml_common.domain.metrics import Metric
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import (
     ENTITY_TYPE,
@@ -341,18 +341,12 @@ class ForecastingServicer:
         known: Known,
         prepared: Prepared,
     ) -> Question:
-        versions = [str(version) for version in (known.ensemble, known.prophet) if version]
-        parts: list[Known] = []
-        ratio = RATIOS.get(metric)
-        if ratio is not None:
-            for name in (ratio.numerator, ratio.denominator):
-                part = (
-                    self._known(subject.entity.config_id, subject.ref, Metric(name))
-                    if name != "reach"
-                    else Known()
-                )
-                parts.append(part)
-                versions += [str(version) for version in (part.ensemble, part.prophet) if version]
+        ref = subject.ref
+        kind, name = (None, None) if ref is None else (ref.entity_type, ref.entity_id)
+        parts = self._knowledge.parts(subject.entity.config_id, kind, name, metric)
+        versions = [
+            str(version) for one in (known, *parts) for version in (one.ensemble, one.prophet) if version
+        ]
         return Question(
             series=prepared.series,
             wanted=convert.wanted(asked, method, ensemble),
