@@ -1,7 +1,12 @@
 """Forecasting beside the field: accuracy on held-out days, coverage, throughput, transfer.
 
-Writes benchmarks/results/forecasting.json and prints tables. Data: ``../shared/data`` (or ADSML_SHARED_DATA)
-and simulated accounts; parts whose data are absent are left out and named.
+    make bench-forecasting                                                     half an hour on two quiet cores
+    .venv/bin/python benchmarks/bench_forecasting.py --only throughput         some minutes
+    .venv/bin/python benchmarks/bench_forecasting.py --only accuracy --cases simulated_leads real_ads_leads
+
+Prints tables, and puts what was measured into benchmarks/results/forecasting.json, where parts and cases that were
+not asked for stay as they are. Data: ``../shared/data`` (or ADSML_SHARED_DATA) and simulated accounts; cases whose
+data are absent are left out and named.
 """
 
 import argparse
@@ -11,7 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -23,16 +28,19 @@ import numpy as np
 import pandas as pd
 from adsml_common.simulate import small_accounts
 from adsml_forecasting.answering import Question, answer
+from adsml_forecasting.calibration import calibrate
+from adsml_forecasting.combining import Combiner, Weights
 from adsml_forecasting.evaluation import Evaluation, evaluate
 from adsml_forecasting.long_csv import HeldOut, held_out, read_long
-from adsml_forecasting.member_forecasts import Task, forecast_origins, worker_pool
+from adsml_forecasting.member_forecasts import Task, cores, forecast_origins, worker_pool
 from adsml_forecasting.methods import Method
-from adsml_forecasting.predicting import DEFAULT_MEMBERS, Wanted, predict
+from adsml_forecasting.predicting import DEFAULT_MEMBERS, Learned, Source, Wanted, predict
 from adsml_forecasting.series import DailySeries
 from adsml_forecasting.transfer import DonorSeries, forecast_new
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data"))
+Keep = Callable[[str, dict[str, Any]], None]
 RESULTS = ROOT / "benchmarks" / "results" / "forecasting.json"
 
 
@@ -62,43 +70,38 @@ def ads_leads() -> pd.DataFrame:
     return pd.concat(out, ignore_index=True)
 
 
-def accuracy_cases(every: int, accounts: int) -> dict[str, tuple[list[HeldOut], int]]:
-    """Series and horizon of every case whose data are here."""
+CASES = ("simulated_leads", "real_ads_leads", "m4_daily_dev", "nn5_dev")
+"""Cheapest first."""
+
+
+def series_of(case: str, *, every: int, accounts: int) -> tuple[list[HeldOut], int]:
+    """Series and horizon of one of `CASES`."""
     folder = SHARED / "forecasting"
-    cases: dict[str, tuple[list[HeldOut], int]] = {}
+    if case == "nn5_dev":
+        return held_out(read_long(folder / "nn5_daily_dev.csv"), None, horizon=56)[::every], 56
+    if case == "m4_daily_dev":
+        train, test = (read_long(folder / f"m4_daily_dev_{part}.csv") for part in ("train", "test"))
+        return held_out(train, test, horizon=14)[::every], 14
     with tempfile.TemporaryDirectory() as scratch:
-        if folder.is_dir():
-            nn5 = held_out(read_long(folder / "nn5_daily_dev.csv"), None, horizon=56)
-            cases["nn5_dev"] = (nn5[::every], 56)
-            m4 = held_out(
-                read_long(folder / "m4_daily_dev_train.csv"),
-                read_long(folder / "m4_daily_dev_test.csv"),
-                horizon=14,
-            )
-            cases["m4_daily_dev"] = (m4[::every], 14)
-            path = Path(scratch) / "ads.csv"
-            ads_leads().to_csv(path, index=False)
-            cases["real_ads_leads"] = (held_out(read_long(path), None, horizon=7), 7)
-        else:
-            print(f"{folder} is absent: simulated accounts only")
-        path = Path(scratch) / "simulated.csv"
-        simulated_leads(accounts).to_csv(path, index=False)
-        cases["simulated_leads"] = (held_out(read_long(path), None, horizon=7), 7)
-    return cases
+        path = Path(scratch) / "series.csv"
+        (ads_leads() if case == "real_ads_leads" else simulated_leads(accounts)).to_csv(path, index=False)
+        return held_out(read_long(path), None, horizon=7), 7
 
 
-def accuracy(cases: dict[str, tuple[list[HeldOut], int]]) -> dict[str, Any]:
+def accuracy(cases: Sequence[str], *, every: int, accounts: int, keep: Keep) -> None:
     """Every case by the code of `adsml evaluate forecasting`."""
-    out: dict[str, Any] = {}
     with worker_pool() as pool:
-        for name, (series, horizon) in cases.items():
+        for case in cases:
+            if case != "simulated_leads" and not SHARED.is_dir():
+                print(f"{case}: left out, {SHARED} is absent")
+                continue
+            series, horizon = series_of(case, every=every, accounts=accounts)
             began = time.perf_counter()
             found = evaluate(series, horizon=horizon, season_length=7, pool=pool)
             row = found.as_json() | {"seconds": round(time.perf_counter() - began, 1)}
             row["ensemble_over_best_single"] = ratios(found)
-            out[name] = row
-            show(name, row)
-    return out
+            show(case, row)
+            keep("accuracy", {case: row})
 
 
 def ratios(found: Evaluation) -> dict[str, float | None]:
@@ -122,33 +125,55 @@ def show(name: str, row: dict[str, Any]) -> None:
           f"ensemble over it: {row['ensemble_over_best_single']}")  # fmt: skip
 
 
-def throughput(count: int, days: int) -> dict[str, float]:
-    """Whole ensembles over a pool against the same members one by one through their own libraries."""
+def throughput(count: int, days: int) -> dict[str, Any]:
+    """Questions answered by registered weights, intervals and all, against the members by their own libraries.
+
+    Ours as `BatchForecast` does it: over all cores, after the processes are warm. The others one series after the
+    other in one process, as a loop over libraries would, on a part of the series; beside it ours in one process on
+    that part.
+    """
     rng = np.random.default_rng(0)
     season = 1 + 0.3 * np.sin(2 * np.pi * np.arange(days) / 7)
     table = rng.poisson(20 * season, size=(count, days)).astype(float)
     series = [DailySeries(19_000, row, True, f"s{at}") for at, row in enumerate(table)]
     members = DEFAULT_MEMBERS
+    weights = Weights(Combiner.STACKED, dict.fromkeys(members, 1 / len(members)))
+    tasks = [Task(one, [days - 14, days - 7]) for one in series[:20]]
+    origins = forecast_origins(tasks, methods=members, horizon=7, season_length=7)
+    calibration = calibrate(origins, members=members, season_length=7, level=0.9, weights=weights)
+    questions = [Question(one, Wanted(), learned=Learned(calibration=calibration)) for one in series]
+    part = max(count // 20, 5)
+    answer(questions[0])
+    began = time.perf_counter()
+    for question in questions[:part]:
+        found = answer(question).prediction
+        if {member.method for member in found.members} != set(members) or found.source is not Source.MODEL:
+            raise RuntimeError(f"not what was to be measured: {found.source} by {found.members}")
+    alone = time.perf_counter() - began
     with worker_pool() as pool:
-        tasks = [Task(one, [days]) for one in series]
-        forecast_origins(tasks[:2], methods=members, horizon=7, season_length=7, pool=pool)
+        list(pool.map(answer, questions[:20]))
         began = time.perf_counter()
-        forecast_origins(tasks, methods=members, horizon=7, season_length=7, pool=pool)
+        list(pool.map(answer, questions))
         ours = time.perf_counter() - began
-    sample = table[: max(count // 20, 5)]
-    theirs = one_by_one(sample) * count / len(sample)
+    theirs = one_by_one(table[:part])
     return {
         "series": count,
         "days": days,
+        "members": [member.value for member in members],
+        "cores": cores(),
         "seconds": round(ours, 2),
-        "seconds_one_by_one_extrapolated": round(theirs, 2),
-        "one_by_one_sample": len(sample),
-        "ratio": round(theirs / ours, 2),
+        "part": part,
+        "part_seconds_one_process": round(alone, 2),
+        "part_seconds_own_libraries": round(sum(theirs.values()), 2),
+        "part_seconds_by_library": {name: round(spent, 2) for name, spent in theirs.items()},
+        "seconds_own_libraries_extrapolated": round(sum(theirs.values()) * count / part, 1),
+        "ratio": round(sum(theirs.values()) * count / part / ours, 2),
+        "ratio_one_process": round(sum(theirs.values()) / alone, 2),
     }
 
 
-def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """Seconds for the same members by statsforecast and Prophet themselves; ours for EMA."""
+def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
+    """Seconds for the same members by statsforecast and Prophet themselves, by member; ours for EMA."""
     import logging
 
     from adsml_forecasting.forecaster import forecast
@@ -159,20 +184,28 @@ def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> float:
     logging.getLogger("cmdstanpy").setLevel(logging.ERROR)
     dates = pd.date_range("2022-01-08", periods=table.shape[1] + 7)
 
-    def one(row: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        models.AutoETS(season_length=7, damped=True).forecast(y=row, h=7)
-        models.AutoCES(season_length=7).forecast(y=row, h=7)
-        models.DynamicOptimizedTheta(season_length=7, decomposition_type="additive").forecast(y=row, h=7)
+    def prophet(row: np.ndarray[Any, np.dtype[np.float64]]) -> None:
         model = Prophet(uncertainty_samples=0, daily_seasonality=False)
         model.fit(pd.DataFrame({"ds": dates[:-7], "y": row}))
         model.predict(pd.DataFrame({"ds": dates[-7:]}))
-        forecast(make(Method.EMA, season_length=7), DailySeries(19_000, row), 7)
 
-    one(table[0])
-    began = time.perf_counter()
-    for row in table:
-        one(row)
-    return time.perf_counter() - began
+    ways: dict[str, Callable[[np.ndarray[Any, np.dtype[np.float64]]], object]] = {
+        "AutoETS": lambda row: models.AutoETS(season_length=7, damped=True).forecast(y=row, h=7),
+        "AutoCES": lambda row: models.AutoCES(season_length=7).forecast(y=row, h=7),
+        "DynamicOptimizedTheta": lambda row: models.DynamicOptimizedTheta(
+            season_length=7, decomposition_type="additive"
+        ).forecast(y=row, h=7),
+        "Prophet": prophet,
+        "EMA (ours)": lambda row: forecast(make(Method.EMA, season_length=7), DailySeries(19_000, row), 7),
+    }
+    seconds = {}
+    for name, way in ways.items():
+        way(table[0])
+        began = time.perf_counter()
+        for row in table:
+            way(row)
+        seconds[name] = time.perf_counter() - began
+    return seconds
 
 
 def leads_of(frame: pd.DataFrame, level: str) -> dict[str, DailySeries]:
@@ -243,33 +276,52 @@ def cached() -> dict[str, float]:
     return {"first_ms": round(timings[0], 2), "repeated_ms": round(timings[1], 3)}
 
 
+def kept(name: str, found: dict[str, Any]) -> None:
+    """Put a part's figures into the file: after each, since the whole takes half an hour and may be cut short."""
+    report: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    report[name] = report.get(name, {}) | found if name == "accuracy" else found
+    stamp = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "argv": sys.argv[1:]}
+    report["runs"] = report.get("runs", {}) | {
+        "/".join([name, *found]) if name == "accuracy" else name: stamp
+    }
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(report, indent=2) + "\n")
+
+
+PARTS = ("cached", "throughput", "transfer", "accuracy")
+"""Cheapest first."""
+
+
 def main() -> None:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, help="of accuracy")
     parser.add_argument("--every", type=int, default=1, help="take every n-th series of NN5 and M4")
     parser.add_argument("--accounts", type=int, default=10, help="simulated accounts")
     parser.add_argument("--throughput-series", type=int, default=1000)
-    parser.add_argument("--only", default="", help="accuracy, throughput, transfer or cached")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "accuracy": lambda: accuracy(accuracy_cases(asked.every, asked.accounts)),
-        "throughput": lambda: throughput(asked.throughput_series, 120),
-        "transfer_wmape": lambda: transfer(asked.accounts),
+    alone: dict[str, Callable[[], dict[str, Any]]] = {
         "cached": cached,
+        "throughput": lambda: throughput(asked.throughput_series, 120),
+        "transfer": lambda: transfer(asked.accounts),
     }
-    report: dict[str, Any] = json.loads(RESULTS.read_text()) if asked.only and RESULTS.exists() else {}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    for name, measure in parts.items():
-        if asked.only in ("", name.split("_")[0]):
-            report[name] = measure()
-            report["date"] = datetime.now(UTC).isoformat(timespec="seconds")
-            report["argv"] = sys.argv[1:]
-            # After every part: the whole takes half an hour, and a run may be cut short.
-            RESULTS.write_text(json.dumps(report, indent=2) + "\n")
-    for name in ("throughput", "cached"):
-        print(f"{name}: {report.get(name, 'not measured')}")
-    print(f"wrote {RESULTS}")
+    for name, measure in alone.items():
+        if name in asked.only:
+            found = measure()
+            print(f"{name}: {found}")
+            kept(name, found)
+    if "accuracy" in asked.only:
+        accuracy(
+            [case for case in CASES if case in asked.cases],
+            every=asked.every,
+            accounts=asked.accounts,
+            keep=kept,
+        )
+    print(f"figures are in {RESULTS}")
 
 
 if __name__ == "__main__":

@@ -55,12 +55,13 @@ class Size:
     parity_fits: int
     choice_series: int
     scale_series: int
+    accuracy_every: int  # every n-th series
 
 
 SIZES = {
-    "quick": Size({60: 4, 120: 2}, 40, 2, 2, 100),
-    "usual": Size({60: 40, 120: 20, 365: 4, 730: 2}, 200, 4, 10, 1000),
-    "full": Size({60: 40, 120: 40, 365: 40, 730: 40}, 200, 20, 30, 1000),
+    "quick": Size({60: 4, 120: 2}, 40, 2, 2, 100, 4),
+    "usual": Size({60: 40, 120: 20, 365: 4, 730: 2}, 200, 4, 10, 1000, 1),
+    "full": Size({60: 40, 120: 40, 365: 40, 730: 40}, 200, 20, 30, 1000, 1),
 }
 
 
@@ -401,7 +402,6 @@ import numpy as np, pandas as pd
 from adsml_forecasting.prophet_map import warm
 from adsml_forecasting.prophet_tuning import tune_many
 import prophet_series
-from prophet_accuracy import accuracy
 warm()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 series = prophet_series.simulated("cpl", int(sys.argv[1]), rows=120, seed=3)
@@ -442,7 +442,6 @@ imported = time.perf_counter()
 warm()
 warmed = time.perf_counter()
 import prophet_series
-from prophet_accuracy import accuracy
 frame = prophet_series.simulated("cpl", 1, rows=120)["cpl 0"]
 at = time.perf_counter()
 tune(frame)
@@ -480,7 +479,7 @@ PARTS = {
     "parity": parity,
     "choice": choice,
     "speed": speed,
-    "accuracy": lambda _: accuracy(console),
+    "accuracy": lambda size: accuracy(console, every=size.accuracy_every),
 }
 USUAL = ("cold-start", "scale", "parity", "choice", "speed")
 

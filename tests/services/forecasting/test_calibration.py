@@ -40,11 +40,12 @@ def test_json_gives_the_same_calibration_back() -> None:
 @pytest.mark.parametrize(
     "harm",
     [
-        {"format": 2},
+        {"format": 3},
         {"weights": {}},
         {"weights": {"EMA": 2.0}},
         {"weights": {"NOBODY": 1.0}},
         {"quantiles": [[2.0, 1.0]]},
+        {"quantiles": [[-1.0, 1.0]]},
         {"combiner": "MAGIC"},
         {"level": None},
     ],
@@ -52,6 +53,11 @@ def test_json_gives_the_same_calibration_back() -> None:
 def test_a_damaged_calibration_is_refused(harm: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         Calibration.from_json(_learned().as_json() | harm)
+
+
+def test_intervals_of_the_scale_before_are_refused_with_the_cure() -> None:
+    with pytest.raises(ValueError, match="format 1.*adsml train ensemble-weights"):
+        Calibration.from_json(_learned().as_json() | {"format": 1})
 
 
 def test_no_day_to_forecast_is_forecast_twice() -> None:

@@ -1,6 +1,9 @@
 """Combiners and the ensemble, with and without members that fail."""
 
+from itertools import combinations
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
 from adsml_forecasting import ensemble as ensemble_module
@@ -9,18 +12,18 @@ from adsml_forecasting.combining import (
     Weights,
     combine,
     inverse_mape,
-    simplex,
     stacking_weights,
 )
 from adsml_forecasting.ensemble import EnsembleForecaster
 from adsml_forecasting.forecaster import Forecaster
 from adsml_forecasting.making import make
 from adsml_forecasting.methods import CLASSIC, Method
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.forecasting import series, weekly
 
 P, E, L = CLASSIC
+Matrix = npt.NDArray[np.float64]
 
 
 def test_inverse_mape_by_hand() -> None:
@@ -45,21 +48,49 @@ def test_the_weight_of_a_failed_member_goes_to_the_others() -> None:
     assert point[0] == pytest.approx(1.4)
 
 
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=8))
-def test_simplex_projection_is_on_the_simplex_and_no_vertex_is_nearer(values: list[float]) -> None:
-    point = np.array(values)
-    found = simplex(point)
-    assert found.min() >= 0
-    assert found.sum() == pytest.approx(1)
-    for vertex in np.eye(len(values)):
-        assert np.linalg.norm(found - point) <= np.linalg.norm(vertex - point) + 1e-9
-
-
 def test_stacking_finds_the_best_blend_of_independent_errors() -> None:
     rng = np.random.default_rng(0)
     errors = rng.normal(size=(20_000, 2)) * [1.0, 2.0]
     # Bates & Granger (1969): weights in inverse proportion to the variances, 4 : 1.
     np.testing.assert_allclose(stacking_weights(errors, shrinkage=0.0), [0.8, 0.2], atol=0.02)
+
+
+def best_of_all_supports(errors: Matrix, shrinkage: float) -> Matrix:
+    """The same weights by trying every set of members: on each, the equality-constrained minimum in closed form."""
+    members = errors.shape[1]
+    moments = errors.T @ errors / len(errors)
+    whole = moments + shrinkage * np.trace(moments) / members * np.eye(members)
+    best, least = np.full(members, 1 / members), np.inf
+    for count in range(1, members + 1):
+        for support in combinations(range(members), count):
+            part = np.linalg.solve(whole[np.ix_(support, support)], np.ones(count))
+            weights = np.zeros(members)
+            weights[list(support)] = part / part.sum()
+            if weights.min() >= 0 and weights @ whole @ weights < least:
+                best, least = weights, weights @ whole @ weights
+    return best
+
+
+@given(st.integers(1, 7), st.sampled_from([0.0, 0.1, 1.0]), st.integers(0, 10_000), st.floats(-9, 9))
+@settings(max_examples=60, deadline=None)
+def test_stacking_is_the_optimum_over_every_set_of_members(
+    members: int, shrinkage: float, seed: int, power: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    # What members have in common, and each one's own: from nearly the same to unlike one another.
+    errors = rng.normal(size=(50, 1)) * rng.uniform(0, 3) + rng.normal(size=(50, members)) * rng.uniform(
+        0.3, 2, members
+    )
+    found = stacking_weights(errors * 10.0**power, shrinkage=shrinkage)
+    np.testing.assert_allclose(found, best_of_all_supports(errors, shrinkage), atol=1e-8)
+
+
+def test_members_that_always_err_alike_share_their_weight() -> None:
+    one, other = np.random.default_rng(0).normal(size=(2, 500))
+    weights = stacking_weights(np.stack([one, one, other], axis=1))
+    assert weights[0] == pytest.approx(weights[1])
+    assert weights.sum() == pytest.approx(1)
+    np.testing.assert_array_equal(stacking_weights(np.zeros((5, 4))), np.full(4, 0.25))
 
 
 class _Broken:

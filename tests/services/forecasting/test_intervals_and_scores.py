@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from adsml_forecasting.conformal import ResidualQuantiles, covered
+from adsml_forecasting.conformal import ResidualQuantiles, covered, interval_scale
 from adsml_forecasting.scores import Forecasts, mase_scale, measure, paired_difference, resamples, rmsse_scale
 
 
@@ -29,14 +29,46 @@ def test_exchangeable_residuals_are_covered_at_the_level() -> None:
         )
         share, _ = covered(np.tile(lower, (50, 1)), np.tile(upper, (50, 1)), draws[120:])
         inside.append(share)
-    # With n = 120 the order statistics of ranks 6 and 115 of 120 cover 109/121 = 0.9008 on average.
+    # With n = 120 the absolute residual of rank ceil(121 * 0.9) = 109 covers 109/121 = 0.9008 on average.
     assert np.mean(inside) == pytest.approx(109 / 121, abs=0.008)
 
 
-def test_few_residuals_take_the_extremes() -> None:
+def test_few_residuals_take_the_largest() -> None:
     quantiles = ResidualQuantiles.of(np.array([[-2.0], [1.0], [3.0]]))
     lower, upper = quantiles.interval(np.array([10.0]), scale=2.0, level=0.9, nonnegative=True)
-    assert (lower[0], upper[0]) == (6.0, 16.0)
+    assert (lower[0], upper[0]) == (4.0, 16.0)
+
+
+def test_the_rank_is_exact_where_it_is_whole() -> None:
+    # (99 + 1) * 0.9 is 90, and its floating-point product must not be taken for a hair more.
+    residuals = np.arange(1.0, 100.0)[:, None]
+    for level, rank in ((0.9, 90), (0.7, 70), (0.55, 55)):
+        _, upper = ResidualQuantiles.of(residuals).interval(
+            np.zeros(1), scale=1.0, level=level, nonnegative=False
+        )
+        assert upper[0] == rank
+
+
+def test_the_scale_is_how_far_days_lie_apart_newest_first() -> None:
+    assert interval_scale(np.array([5.0, 8.0, 7.0])) == pytest.approx(
+        (1 + 3 * 0.5 ** (1 / 14)) / (1 + 0.5 ** (1 / 14))
+    )
+    # A missing day parts its neighbours, which are compared with each other.
+    assert interval_scale(np.array([5.0, np.nan, 8.0])) == 3.0
+    # Steps of 10, then of 1: what it does now counts, but never less than a quarter of what it did.
+    calm = np.concatenate([np.tile([0.0, 10.0], 30), np.tile([5.0, 6.0], 30)])
+    assert 1 < interval_scale(calm) < 5.5
+    paused = np.concatenate([np.tile([0.0, 10.0], 20), np.zeros(140)])
+    assert interval_scale(paused) == pytest.approx(0.25 * np.abs(np.diff(paused)).mean())
+
+
+@pytest.mark.parametrize("history", [[7.0], [7.0, 7.0, 7.0], [np.nan, 7.0]])
+def test_a_series_that_never_moved_is_scaled_by_its_size(history: list[float]) -> None:
+    assert interval_scale(np.array(history)) == 7.0
+
+
+def test_nothing_known_has_a_scale_to_divide_by() -> None:
+    assert interval_scale(np.array([np.nan, np.nan])) == interval_scale(np.zeros(3)) == 1.0
 
 
 def test_counts_have_no_interval_below_zero() -> None:

@@ -1,11 +1,14 @@
 """The whole service on a real port, asked through a real stub; peers missing, slow or broken."""
 
+import multiprocessing
+import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,14 @@ from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item
-from adsml_forecasting import models, training
+from adsml_forecasting import models, server, training
+from adsml_forecasting.member_forecasts import cores
 from adsml_forecasting.server import build
 from adsml_forecasting.settings import ForecastingSettings
+from adsml_forecasting.workers import Workers
 from google.rpc import error_details_pb2, status_pb2
 from support.forecasting import account
+from support.serving import eventually
 
 LEADS = metrics_pb2.METRIC_LEADS
 FAST = [pb.FORECAST_METHOD_EMA, pb.FORECAST_METHOD_LINEAR, pb.FORECAST_METHOD_SEASONAL_NAIVE]
@@ -66,7 +72,6 @@ def served(url: str, tmp_path: Path, **given: Any) -> Iterator[pb_grpc.Forecasti
         cache_dir=tmp_path / "cache",
         port=0,
         drain_wait_seconds=0,
-        batch_processes=1,
         **given,
     )
     with (
@@ -92,7 +97,8 @@ def ensemble(subject: entity_pb2.Subject, **options: Any) -> pb.ForecastEnsemble
 
 
 def test_every_method_answers(url: str, tmp_path: Path) -> None:
-    with served(url, tmp_path) as stub:
+    with served(url, tmp_path, batch_processes=1) as stub:
+        assert len(multiprocessing.active_children()) == 1  # started before SERVING, not by the first batch
         one = stub.ForecastEnsemble(ensemble(stored("1")), timeout=300).forecast
         assert [day.date.day for day in one.days] == [31, 1, 2, 3, 4, 5, 6]
         assert one.total.value == pytest.approx(sum(day.value for day in one.days))
@@ -123,6 +129,7 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
             pb.BatchForecastRequest(
                 items=[
                     pb.BatchForecastItem(subject=stored("1"), metric=LEADS),
+                    pb.BatchForecastItem(subject=stored("2"), metric=LEADS),
                     pb.BatchForecastItem(subject=stored("nobody"), metric=LEADS),
                     pb.BatchForecastItem(
                         subject=stored("4"), metric=LEADS, method=pb.FORECAST_METHOD_PROPHET
@@ -132,8 +139,13 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
             ),
             timeout=300,
         )
-        assert [result.WhichOneof("result") for result in batch.results] == ["forecast", "error", "error"]
-        assert [result.error.code for result in batch.results] == [0, 5, 9]
+        assert [result.WhichOneof("result") for result in batch.results] == [
+            "forecast",
+            "forecast",
+            "error",
+            "error",
+        ]
+        assert [result.error.code for result in batch.results] == [0, 0, 5, 9]
 
         events = list(
             stub.Backtest(
@@ -153,6 +165,25 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
         assert {row.method for row in report.methods} == {*FAST, pb.FORECAST_METHOD_ENSEMBLE}
         wmape = [row.wmape.value for row in report.methods]
         assert wmape == sorted(wmape)
+    eventually(lambda: not multiprocessing.active_children())
+
+
+def test_a_batch_does_not_wait_for_its_processes(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = tmp_path / "never"
+    os.mkfifo(never)
+    monkeypatch.setattr(server, "Workers", partial(Workers, warm_up=partial(Path.read_bytes, never)))
+    request = pb.BatchForecastRequest(
+        items=[pb.BatchForecastItem(subject=stored(name), metric=LEADS) for name in "12"],
+        ensemble=pb.EnsembleOptions(members=FAST, combiner=pb.COMBINER_MEAN),
+    )
+    with served(url, tmp_path) as stub:
+        assert not multiprocessing.active_children()
+        found = stub.BatchForecast(request, timeout=300)
+        assert len(multiprocessing.active_children()) == cores()
+    assert [result.WhichOneof("result") for result in found.results] == ["forecast", "forecast"]
+    eventually(lambda: not multiprocessing.active_children())
 
 
 def test_too_little_history_says_how_much(url: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from adsml_forecasting.calibration import choose, fit_weights, scaled
 from adsml_forecasting.combining import Combiner, Weights, combine
-from adsml_forecasting.conformal import ResidualQuantiles, residual_scale
+from adsml_forecasting.conformal import ResidualQuantiles, interval_scale
 from adsml_forecasting.member_forecasts import Origin, Task, forecast_origins
 from adsml_forecasting.methods import Method
 from adsml_forecasting.scores import (
@@ -155,7 +155,7 @@ def _ensemble(
 def _bounded(points: Sequence[Vector], flat: Sequence[tuple[int, int, Origin]], plan: Plan) -> Forecasts:
     point = np.array(points)
     actual = np.array([o.actual for _, _, o in flat])
-    scale = np.array([residual_scale(o.history.values, season_length=plan.season_length) for _, _, o in flat])
+    scale = np.array([interval_scale(o.history.values) for _, _, o in flat])
     back = np.array([group for _, group, _ in flat])
     residuals = (actual - point) / scale[:, None]
     lower, upper = np.full_like(point, np.nan), np.full_like(point, np.nan)

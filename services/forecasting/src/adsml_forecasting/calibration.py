@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adsml_forecasting.combining import Combiner, Weights, combine, stacking_weights
-from adsml_forecasting.conformal import ResidualQuantiles, cross_measured, residual_scale
+from adsml_forecasting.conformal import ResidualQuantiles, cross_measured, interval_scale, residual_scale
 from adsml_forecasting.member_forecasts import Origin
 from adsml_forecasting.methods import Method
 from adsml_forecasting.pooled_regression import PooledRegression
@@ -23,6 +23,9 @@ from adsml_forecasting.series import Vector
 
 Matrix = npt.NDArray[np.float64]
 
+FORMAT: Final = 2
+"""Of what `Calibration.as_json` writes. Format 1 held signed residuals over another scale: intervals made of it
+would be too wide or too narrow without a word, so it is refused."""
 TOLERANCES: Final = (0.15, 0.05, 0.4)
 """Members that lose to the best by more than this share are pruned."""
 LEAST_MEMBERS: Final = 3
@@ -44,8 +47,8 @@ class Errors:
         Shape (M, N, H), likewise; where a member failed, the median of the others.
     cutoff
         Which cutoff each origin belongs to, counted back from the series' end: shape (N,).
-    scale
-        Shape (N,).
+    scale, interval_scale
+        What errors are divided by to be weighed, and what intervals are in units of; shape (N,) each.
     """
 
     members: tuple[Method, ...]
@@ -53,6 +56,7 @@ class Errors:
     forecasts: npt.NDArray[np.float64]
     cutoff: npt.NDArray[np.int64]
     scale: Vector
+    interval_scale: Vector
 
 
 def scaled(origins: Sequence[Sequence[Origin]], *, members: Sequence[Method], season_length: int) -> Errors:
@@ -65,7 +69,7 @@ def scaled(origins: Sequence[Sequence[Origin]], *, members: Sequence[Method], se
     )
     if not count or not kept:
         nothing = np.empty((0, 0))
-        return Errors((), nothing, np.empty((0, 0, 0)), np.empty(0, np.int64), np.empty(0))
+        return Errors((), nothing, np.empty((0, 0, 0)), np.empty(0, np.int64), np.empty(0), np.empty(0))
     horizon = len(flat[0][1].actual)
     scale = np.array([residual_scale(o.history.values, season_length=season_length) for _, o in flat])
     gone = np.full(horizon, np.nan)
@@ -82,6 +86,7 @@ def scaled(origins: Sequence[Sequence[Origin]], *, members: Sequence[Method], se
         forecasts / scale[:, None],
         np.array([back for back, _ in flat], np.int64)[some],
         scale,
+        np.array([interval_scale(o.history.values) for _, o in flat])[some],
     )
 
 
@@ -163,7 +168,7 @@ class Calibration:
     weights
         Which members count how much.
     quantiles
-        Scaled residuals by day of the horizon.
+        Residuals over `interval_scale`, by day of the horizon.
     level
         Nominal probability that `coverage` was measured for.
     coverage, coverage_samples
@@ -198,7 +203,7 @@ class Calibration:
     def as_json(self) -> dict[str, Any]:
         """As a registered model keeps it."""
         return {
-            "format": 1,
+            "format": FORMAT,
             "combiner": self.weights.combiner.value,
             "weights": {method.value: weight for method, weight in self.weights.weights.items()},
             "calibrated": self.weights.calibrated,
@@ -224,15 +229,20 @@ class Calibration:
             It is of another format, or not a calibration at all.
         """
         try:
-            if data["format"] != 1:
-                raise ValueError(f"format {data['format']} is not known; this version reads format 1")
+            if data["format"] != FORMAT:
+                raise ValueError(
+                    f"ensemble weights of format {data['format']}; this version reads format {FORMAT}: "
+                    "train again with `adsml train ensemble-weights`"
+                )
             weights = {Method(name): float(weight) for name, weight in data["weights"].items()}
             total = sum(weights.values())
             if not weights or min(weights.values()) < 0 or not np.isclose(total, 1.0, atol=1e-6):
                 raise ValueError("weights are not a share of 1 each")
             steps = tuple(np.array(step, dtype=np.float64) for step in data["quantiles"])
-            if not steps or any(np.isnan(step).any() or (np.diff(step) < 0).any() for step in steps):
-                raise ValueError("residuals are not sorted numbers")
+            if not steps or any(
+                np.isnan(step).any() or (step < 0).any() or (np.diff(step) < 0).any() for step in steps
+            ):
+                raise ValueError("residuals are not sorted numbers from 0 on")
             coverage, pooled = data["coverage"], data.get("pooled")
             return cls(
                 weights=Weights(Combiner(data["combiner"]), weights, bool(data["calibrated"])),
@@ -288,6 +298,7 @@ def calibrate(
     own = member_errors(errors)
     losses |= {member.value: float(loss) for member, loss in zip(errors.members, own, strict=True)}
     residuals = errors.actual - combined(errors, weights)
+    residuals = residuals * (errors.scale / errors.interval_scale)[:, None]
     coverage, samples = cross_measured(list(residuals), errors.cutoff.tolist(), level=level)
     return Calibration(
         weights=weights,

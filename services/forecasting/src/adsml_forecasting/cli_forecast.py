@@ -51,15 +51,17 @@ def forecast(
         loader: ModelLoader[models.Model] = ModelLoader(
             open_registry(config, database), models.parse, poll_seconds=3600, capacity=100
         )
-        known = Knowledge(loader).of(config_id, kind, entity_id, asked)
+        knowledge = Knowledge(loader)
+        known = knowledge.of(config_id, kind, entity_id, asked)
+        parts = knowledge.parts(config_id, kind, entity_id, asked) or (known, known)
         prepared = prepare(frame, asked, label=f"{kind} {entity_id}", drop_last_days=drop_last_days)
         found = answer(
             Question(
                 prepared.series,
                 Wanted(method=Method(method.upper()), horizon=horizon),
                 learned=known.learned,
-                numerator=known.learned,
-                denominator=known.learned,
+                numerator=parts[0].learned,
+                denominator=parts[1].learned,
             )
         ).prediction
     first = date(1970, 1, 1) + timedelta(days=found.cutoff + 1)

@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import solve_triangular
+from scipy.optimize import nnls
 
 from adsml_forecasting.methods import Method
 from adsml_forecasting.series import Vector
@@ -15,6 +17,7 @@ Matrix = npt.NDArray[np.float64]
 
 CLASSIC_DAYS: Final = 14
 """The asked-for ensemble is weighted by MAPE on so many of the newest days."""
+_LEAST_SHRINKAGE: Final = 1e-10
 _NO_ERROR: Final = 1e-6  # a member that hit every day exactly must not divide by zero
 
 
@@ -110,22 +113,16 @@ def inverse_mape(actual: Vector, forecasts: Mapping[Method, Vector]) -> Weights:
     return Weights(Combiner.INVERSE_MAPE, {method: value / total for method, value in inverse.items()})
 
 
-def simplex(values: Vector) -> Vector:
-    """The nearest point whose entries are not negative and sum to 1 (Duchi et al. 2008, figure 1)."""
-    ordered = np.sort(values)[::-1]
-    excess = (np.cumsum(ordered) - 1.0) / np.arange(1, len(values) + 1)
-    rho = int(np.flatnonzero(ordered > excess)[-1])
-    return np.asarray(np.maximum(values - excess[rho], 0.0), dtype=np.float64)
-
-
-def stacking_weights(
-    errors: Matrix, *, shrinkage: float = 0.1, iterations: int = 2000, tolerance: float = 1e-10
-) -> Vector:
+def stacking_weights(errors: Matrix, *, shrinkage: float = 0.1) -> Vector:
     """Weights on the simplex with the least mean squared error of the combination, drawn to equal ones.
 
     Minimises ``w' S w + shrinkage * trace(S) / M * |w - 1/M|^2`` with ``S`` the second moments of the
-    members' errors, by accelerated projected gradient (Beck & Teboulle 2009). For weights that sum to 1 the
-    combination's error is the combination of the errors (Bates & Granger 1969).
+    members' errors. For weights that sum to 1 the combination's error is the combination of the errors (Bates
+    & Granger 1969).
+
+    Exact: for weights that sum to 1 what is minimised is ``w' A w`` but for a constant, A = S + shrinkage *
+    trace(S) / M * I. Its optimality conditions are, but for w's size, those of ``v' A v / 2 - sum(v)`` over v
+    not negative, which is a least squares problem with the Cholesky factor of A (Lawson & Hanson 1974).
 
     Parameters
     ----------
@@ -138,17 +135,10 @@ def stacking_weights(
     """
     members = errors.shape[1]
     moments = errors.T @ errors / max(len(errors), 1)
-    ridge = shrinkage * np.trace(moments) / members
-    equal = np.full(members, 1.0 / members)
-    step = 1.0 / (2.0 * (float(np.linalg.eigvalsh(moments)[-1]) + ridge) or 1.0)
-    weights, ahead, momentum = equal.copy(), equal.copy(), 1.0
-    for _ in range(iterations):
-        gradient = 2.0 * (moments @ ahead + ridge * (ahead - equal))
-        new = simplex(ahead - step * gradient)
-        following = (1.0 + np.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
-        ahead = new + (momentum - 1.0) / following * (new - weights)
-        moved = float(np.abs(new - weights).max())
-        weights, momentum = new, following
-        if moved < tolerance:
-            break
-    return weights
+    size = float(np.trace(moments)) / members
+    if not size > 0:
+        return np.full(members, 1.0 / members)
+    # Members that always err alike have no best weights of their own: the least drawing to equal ones gives them.
+    root = np.linalg.cholesky(moments / size + max(shrinkage, _LEAST_SHRINKAGE) * np.eye(members))
+    found, _ = nnls(root.T, solve_triangular(root, np.ones(members), lower=True))
+    return np.asarray(found / found.sum(), dtype=np.float64)

@@ -1,11 +1,13 @@
 """Intervals from what forecasts missed by before: split conformal, by day of the horizon.
 
-Residuals of rolling-origin forecasts are scaled by each series' own scale, kept with their sign and pooled
-over series; an interval is the forecast plus two of their order statistics times the scale (Lei et al. 2018,
-"Distribution- free predictive inference for regression", with signed scores as in Linusson et al. 2014,
-"Signed-error conformal regression"). With n residuals the ends are the order statistics of ranks floor((n +
-1) a / 2) and ceil((n + 1) (1 - a / 2)), so that coverage is at least 1 - a where residuals are exchangeable.
+Absolute residuals of rolling-origin forecasts are scaled by each series' own scale and pooled over series; an
+interval is the forecast plus and minus one of their order statistics times the scale (Lei et al. 2018,
+"Distribution-free predictive inference for regression", section 2.2; scaled, section 5.2). With n residuals it
+is the one of rank ceil((n + 1) (1 - a)), so that coverage is at least 1 - a where residuals are exchangeable.
 They are not quite - later origins differ from earlier ones - so coverage is measured too, and stored.
+
+Signs are not kept: what forecasts erred to one side by on some origins is mostly what the market did in those
+weeks, and does not come again. Both sides together are twice the residuals for one end (docs/forecasting.md).
 """
 
 from collections.abc import Sequence
@@ -24,10 +26,12 @@ ENOUGH: Final = 100
 KEPT: Final = 400
 """So many evenly spaced order statistics are kept per day of the horizon."""
 _SCALE_DAYS: Final = 182
+_HALF_LIFE: Final = 14.0
+_LEAST_RECENT: Final = 0.25
 
 
 def residual_scale(history: Vector, *, season_length: int) -> float:
-    """Typical size of a series' surprises: mean absolute seasonal difference of its newest half year.
+    """What errors are measured in to compare them between series: mean absolute seasonal difference of half a year.
 
     Where that is 0 or unknown: the mean absolute value, else 1. In the unit of the series; above 0.
     """
@@ -37,13 +41,47 @@ def residual_scale(history: Vector, *, season_length: int) -> float:
     difference = difference[np.isfinite(difference)]
     if len(difference) and difference.mean() > 0:
         return float(difference.mean())
-    size = float(np.nanmean(np.abs(newest)))
+    return _size(newest)
+
+
+def interval_scale(history: Vector) -> float:
+    """How far a series moves from day to day at present: what its intervals are wide in.
+
+    The mean absolute difference of consecutive known days of the newest half year, where a difference counts
+    half as much for every two weeks of its age; but at least a quarter of their plain mean, so that what was
+    paused for weeks is not thought to be as quiet when it comes back. Where there is none, or all are 0: the
+    mean absolute value, else 1.
+
+    Parameters
+    ----------
+    history
+        NaN where missing, shape (days,).
+
+    Returns
+    -------
+    In the unit of the series; above 0
+    """
+    newest = history[-_SCALE_DAYS - 1 :]
+    at = np.flatnonzero(np.isfinite(newest))
+    if len(at) > 1:
+        difference = np.abs(np.diff(newest[at]))
+        weight = 0.5 ** ((at[-1] - at[1:]) / _HALF_LIFE)
+        recent = float(weight @ difference / weight.sum())
+        size = max(recent, _LEAST_RECENT * float(difference.mean()))
+        if size > 0:
+            return size
+    return _size(newest)
+
+
+def _size(values: Vector) -> float:
+    known = values[np.isfinite(values)]
+    size = float(np.abs(known).mean()) if len(known) else 0.0
     return size if size > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResidualQuantiles:
-    """Sorted scaled residuals for each day of the horizon.
+    """Sorted absolute residuals over `interval_scale`, for each day of the horizon.
 
     Attributes
     ----------
@@ -58,13 +96,14 @@ class ResidualQuantiles:
 
     @classmethod
     def of(cls, scaled: Matrix) -> "ResidualQuantiles":
-        """From scaled signed residuals ``(y - f) / scale``, shape (origins, horizon), NaN where missing."""
+        """From scaled residuals ``(y - f) / scale``, shape (origins, horizon), NaN where missing."""
         horizon = scaled.shape[1]
+        absolute = np.abs(scaled)
         steps = []
         for step in range(horizon):
             reach = 0
             while True:
-                near = scaled[:, max(step - reach, 0) : step + reach + 1]
+                near = absolute[:, max(step - reach, 0) : step + reach + 1]
                 values = near[np.isfinite(near)]
                 if len(values) >= ENOUGH or reach >= horizon:
                     break
@@ -94,7 +133,7 @@ class ResidualQuantiles:
         Parameters
         ----------
         scale
-            The series' own, see `residual_scale`.
+            The series' own, see `interval_scale`.
         level
             Nominal probability.
         factor
@@ -107,22 +146,19 @@ class ResidualQuantiles:
             if not len(values):
                 continue
             beyond = np.sqrt((step + 1) / len(self.steps)) if step >= len(self.steps) else 1.0
-            low, high = _ends(values, level)
-            spread = scale * factor * beyond
-            lower[step] = point[step] + min(low * spread, 0.0)
-            upper[step] = point[step] + max(high * spread, 0.0)
+            reach = _reach(values, level) * scale * factor * beyond
+            lower[step], upper[step] = point[step] - reach, point[step] + reach
         if nonnegative:
             lower, upper = np.maximum(lower, 0.0), np.maximum(upper, 0.0)
         return lower, upper
 
 
-def _ends(values: Vector, level: float) -> tuple[float, float]:
+def _reach(values: Vector, level: float) -> float:
     n = len(values)
-    tail = (1.0 - level) / 2
-    low = int(np.floor((n + 1) * tail))
-    high = int(np.ceil((n + 1) * (1.0 - tail)))
-    # Too few residuals for the level: the most extreme ones, and what was measured tells the rest.
-    return float(values[max(low, 1) - 1]), float(values[min(high, n) - 1])
+    # Rounded first: (99 + 1) * 0.9 is a hair above 90 in floating point. With too few residuals for the level
+    # it is the largest, and what was measured tells the rest.
+    rank = int(np.ceil(round((n + 1) * level, 9)))
+    return float(values[min(rank, n) - 1])
 
 
 def _thinned(values: Vector) -> Vector:

@@ -14,7 +14,7 @@ import numpy as np
 
 from adsml_forecasting.calibration import Calibration, calibrate
 from adsml_forecasting.combining import Combiner, Weights, combine, inverse_mape
-from adsml_forecasting.conformal import residual_scale
+from adsml_forecasting.conformal import interval_scale
 from adsml_forecasting.long_csv import HeldOut
 from adsml_forecasting.member_forecasts import Origin, Progress, Task, forecast_origins
 from adsml_forecasting.methods import CLASSIC, Method
@@ -287,7 +287,7 @@ def _scored(
             if np.isfinite(point[row]).all():
                 lower[row], upper[row] = calibration.quantiles.interval(
                     point[row],
-                    scale=residual_scale(origin.history.values, season_length=season_length),
+                    scale=interval_scale(origin.history.values),
                     level=LEVEL,
                     nonnegative=origin.history.nonnegative,
                 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from adsml_common.domain.degradation import Degradation, DegradationReason
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt, Unavailable
-from adsml_common.domain.metrics import Metric
+from adsml_common.domain.metrics import RATIOS, Metric
 from adsml_common.registry.loader import Loaded, ModelLoader
 from adsml_common.registry.models import ModelVersion
 
@@ -67,6 +67,18 @@ class Knowledge:
             ensemble.version if ensemble is not None else None,
             prophet.version if prophet is not None else None,
             tuple(notes),
+        )
+
+    def parts(
+        self, config_id: int, entity_type: EntityType | None, entity_id: str | None, metric: Metric
+    ) -> tuple[Known, ...]:
+        """What is known of a ratio's numerator and denominator; empty for what is none."""
+        ratio = RATIOS.get(metric)
+        names = () if ratio is None else (ratio.numerator, ratio.denominator)
+        # Reach is a column, but no metric that anything is trained for.
+        return tuple(
+            Known() if name == "reach" else self.of(config_id, entity_type, entity_id, Metric(name))
+            for name in names
         )
 
     def _find(

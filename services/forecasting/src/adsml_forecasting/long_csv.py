@@ -1,5 +1,6 @@
 """Reads a long CSV: ``series_id, ds, y`` and perhaps ``part``."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from adsml_forecasting.series import DailySeries
 
 _COLUMNS: Final = ("series_id", "ds", "y")
 _SHOWN: Final = 20
+_ZONE: Final = re.compile(r"(:\d{2}(?:\.\d+)?) ?(?:Z|[+-]\d{2}(?::?\d{2})?)$")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +53,7 @@ def read_long(path: Path) -> pd.DataFrame:
             f"has no column {', '.join(absent)} (it has {', '.join(raw.columns)}); expected series_id, ds, y",
         )
     found = Violations()
-    days = pd.to_datetime(raw["ds"], errors="coerce", format="ISO8601")
+    days = _days(raw["ds"])
     values = pd.to_numeric(raw["y"].replace({"": "nan", "NA": "nan"}), errors="coerce")
     empty = raw["y"].str.strip().str.lower().isin(["", "na", "nan", "null"])
 
@@ -75,6 +77,11 @@ def read_long(path: Path) -> pd.DataFrame:
         found.raise_if_any()
         out["part"] = raw["part"]
     return out
+
+
+def _days(written: "pd.Series[str]") -> "pd.Series[pd.Timestamp]":
+    """Dates as written; NaT where there is none. A zone is dropped: midnights of summer and winter differ in it."""
+    return pd.to_datetime(written.str.replace(_ZONE, r"\1", regex=True), errors="coerce", format="ISO8601")
 
 
 def held_out(frame: pd.DataFrame, test: pd.DataFrame | None, *, horizon: int) -> list[HeldOut]:
@@ -115,6 +122,6 @@ def held_out(frame: pd.DataFrame, test: pd.DataFrame | None, *, horizon: int) ->
             out.append(HeldOut(series, rows))
     if not out:
         raise InvalidInput.at(
-            "data", f"no series has a day before its last {horizon}; expected longer series"
+            "data", f"no series has a value before its last {horizon} days; expected longer series"
         )
     return out

@@ -116,14 +116,20 @@ def cores() -> int:
 @contextmanager
 def worker_pool(workers: int | None = None) -> Iterator[ProcessPoolExecutor]:
     """Processes for `forecast_origins`, one thread of linear algebra each."""
+    # Not fork: gRPC and numba threads of this process would be copied in whatever state they are in.
+    context = multiprocessing.get_context("spawn")
+    with one_thread_each(), ProcessPoolExecutor(workers or cores(), mp_context=context) as pool:
+        yield pool
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes that are started meanwhile use one thread of linear algebra each."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:
-        # Not fork: gRPC and numba threads of this process would be copied in whatever state they are in.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers or cores(), mp_context=context) as pool:
-            yield pool
+        yield
     finally:
         for name, value in before.items():
             if value is None:

@@ -10,7 +10,7 @@ from adsml_common.domain.errors import AdsmlError, InsufficientHistory
 
 from adsml_forecasting.calibration import Calibration, calibrate
 from adsml_forecasting.combining import Combiner, Weights
-from adsml_forecasting.conformal import ResidualQuantiles, residual_scale
+from adsml_forecasting.conformal import ResidualQuantiles, interval_scale
 from adsml_forecasting.ensemble import EnsembleForecaster, MemberForecast, fall_back
 from adsml_forecasting.evaluation import INTERMITTENT, cutoffs
 from adsml_forecasting.forecaster import MethodFailed, forecast
@@ -296,7 +296,7 @@ def _plain(combiner: Combiner) -> Combiner:
 
 
 def naive_residuals(series: DailySeries, *, horizon: int, season_length: int) -> ResidualQuantiles | None:
-    """Scaled differences of days one season apart (consecutive ones in a short series), for want of better.
+    """Absolute scaled differences of days one season apart (consecutive ones in a short series), for want of better.
 
     None with fewer than six days: nothing can be said of so short a series.
     """
@@ -307,10 +307,7 @@ def naive_residuals(series: DailySeries, *, horizon: int, season_length: int) ->
     difference = difference[np.isfinite(difference)]
     if len(difference) < _LEAST_FOR_INTERVALS - 1:
         return None
-    scale = residual_scale(series.values, season_length=season_length)
-    # Both signs: a few differences of a short series lean to one side by chance.
-    both = np.concatenate([difference, -difference]) / scale
-    rows = np.repeat(both[:, None], horizon, axis=1)
+    rows = np.repeat(np.abs(difference)[:, None] / interval_scale(series.values), horizon, axis=1)
     if lag == 1:
         rows = rows * np.sqrt(np.arange(1, horizon + 1))
     return ResidualQuantiles(tuple(np.sort(rows[:, step]) for step in range(horizon)), len(difference))
@@ -328,7 +325,7 @@ def _finished(
     members: tuple[MemberForecast, ...] = (),
     combiner: Combiner | None = None,
 ) -> Prediction:
-    scale = residual_scale(series.values, season_length=wanted.season_length)
+    scale = interval_scale(series.values)
     warnings: list[str] = []
     quantiles: ResidualQuantiles | None
     coverage, samples = None, 0

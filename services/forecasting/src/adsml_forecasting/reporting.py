@@ -83,7 +83,7 @@ def _forecast(
         changes=ChangeStore(context.database),
         knowledge=Knowledge(loader),
         peers=peers,
-        pool=lambda: None,
+        workers=None,
         drop_last_days=load_settings(ForecastingSettings).drop_last_days,
     )
     told: dict[EntityRef, dict[Metric, Forecast]] = {}

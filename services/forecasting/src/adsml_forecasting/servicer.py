@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from adsml_common.domain.errors import (
     NotFound,
     Unavailable,
 )
-from adsml_common.domain.metrics import RATIOS, Metric
+from adsml_common.domain.metrics import Metric
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import (
     ENTITY_TYPE,
@@ -49,9 +49,11 @@ from adsml_forecasting.preparing import Prepared, prepare
 from adsml_forecasting.ratios import RatioSeries
 from adsml_forecasting.series import DailySeries
 from adsml_forecasting.transfer import DonorSeries, forecast_new
+from adsml_forecasting.workers import Workers
 
 _DONORS = 20
 _POLL_SECONDS = 0.2
+_DIED = "a worker process died; try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,8 @@ class ForecastingServicer:
         Registered models.
     peers
         The other services.
-    pool
-        Makes the processes for batches and backtests, when they are first needed.
+    workers
+        The processes for batches and backtests; None: they are worked on here.
     drop_last_days
         Trailing days of stored entities to leave out unless the request says otherwise.
     cached
@@ -94,7 +96,7 @@ class ForecastingServicer:
         changes: ChangeStore,
         knowledge: Knowledge,
         peers: Peers,
-        pool: Callable[[], ProcessPoolExecutor | None],
+        workers: Workers | None,
         drop_last_days: int = 0,
         cached: int = 5000,
     ) -> None:
@@ -103,7 +105,7 @@ class ForecastingServicer:
         self._changes = changes
         self._knowledge = knowledge
         self._peers = peers
-        self._pool = pool
+        self._workers = workers
         self._drop_last_days = drop_last_days
         self._cache = Cache(cached)
 
@@ -268,7 +270,9 @@ class ForecastingServicer:
                     metadata={"days_needed": str(plan.minimum_days + plan.horizon)},
                 )
             )
-        yield from _streamed(series, plan, self._pool(), skipped, context)
+        yield from _streamed(
+            series, plan, self._workers.get() if self._workers is not None else None, skipped, context
+        )
 
     # -- parts -----------------------------------------------------------------------------------------------
 
@@ -337,18 +341,12 @@ class ForecastingServicer:
         known: Known,
         prepared: Prepared,
     ) -> Question:
-        versions = [str(version) for version in (known.ensemble, known.prophet) if version]
-        parts: list[Known] = []
-        ratio = RATIOS.get(metric)
-        if ratio is not None:
-            for name in (ratio.numerator, ratio.denominator):
-                part = (
-                    self._known(subject.entity.config_id, subject.ref, Metric(name))
-                    if name != "reach"
-                    else Known()
-                )
-                parts.append(part)
-                versions += [str(version) for version in (part.ensemble, part.prophet) if version]
+        ref = subject.ref
+        kind, name = (None, None) if ref is None else (ref.entity_type, ref.entity_id)
+        parts = self._knowledge.parts(subject.entity.config_id, kind, name, metric)
+        versions = [
+            str(version) for one in (known, *parts) for version in (one.ensemble, one.prophet) if version
+        ]
         return Question(
             series=prepared.series,
             wanted=convert.wanted(asked, method, ensemble),
@@ -362,22 +360,25 @@ class ForecastingServicer:
     def _answer_all(
         self, questions: Sequence[Question], context: CallContext
     ) -> Iterator[Answer | BaseException]:
-        """Answers in order: from the cache, the rest over all cores."""
+        """Answers in order: from the cache, the rest over all cores, here until there are warm processes."""
         keys = [question.key() for question in questions]
         held = [self._cache.get(key) for key in keys]
         rest = [at for at, found in enumerate(held) if found is None]
-        pool = self._pool() if len(rest) > 1 else None
         futures: dict[int, Future[Answer]] = {}
-        if pool is not None:
-            futures = {at: pool.submit(answer, questions[at]) for at in rest}
         for at, question in enumerate(questions):
             found = held[at]
             if found is None:
                 try:
                     context.check_cancelled()
+                    if self._workers is not None and len(rest) > 1 and not futures:
+                        pool = self._workers.ready()
+                        futures = (
+                            {other: pool.submit(answer, questions[other]) for other in rest} if pool else {}
+                        )
+                    rest.remove(at)
                     found = futures[at].result() if at in futures else answer(question)
                 except BrokenProcessPool:
-                    yield Unavailable("a worker process died; try again")
+                    yield Unavailable(_DIED)
                     continue
                 except AdsmlError as error:
                     if context.cancelled():
@@ -577,6 +578,8 @@ def _streamed(
     def work() -> None:
         try:
             said.put(backtest(series, plan, pool=pool, progress=tell))
+        except BrokenProcessPool:
+            said.put(Unavailable(_DIED))
         except BaseException as error:
             said.put(error)
 

@@ -17,7 +17,8 @@ class ForecastingSettings(ServingSettings):
     cached_forecasts
         Forecasts kept, so that a repeated question on unchanged data costs no fit.
     batch_processes
-        Processes for batches and backtests; 0: one per core.
+        Processes for batches and backtests, some 400 MB each, started and warmed before the service says
+        SERVING; 0: one per core, started by the first batch, which is answered without them until they are warm.
     anomaly_target, classifier_target, impact_target
         ``host:port`` of the other services; empty: not asked, and the answers say so.
     peers_insecure

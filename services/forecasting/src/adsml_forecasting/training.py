@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import InsufficientHistory
+from adsml_common.domain.errors import ArtifactCorrupt, InsufficientHistory
 from adsml_common.domain.metrics import Metric
 from adsml_common.registry.models import Candidate, ModelVersion, model_name
 from adsml_common.registry.registry import ModelRegistry
@@ -164,9 +164,7 @@ def train_ensemble(
         "held_out_wmape_incumbent": None,
     }
     if incumbent is not None:
-        model = models.parse(incumbent, registry.read(incumbent))
-        if not isinstance(model, Combination):
-            errors["held_out_wmape_incumbent"] = _ensemble_error(newest, model.weights)
+        errors["held_out_wmape_incumbent"] = _incumbent_error(newest, incumbent, registry)
     gate = ensemble_gate(**errors)
     metrics = errors | {
         "coverage": final.coverage,
@@ -319,6 +317,17 @@ def _ensemble_error(found: Sequence[Sequence[Origin]], weights: Any) -> float | 
 
     flat = [origin for one in found for origin in one if origin.forecasts]
     return _wmape(flat, [combine(weights, origin.forecasts)[0] for origin in flat])
+
+
+def _incumbent_error(
+    found: Sequence[Sequence[Origin]], incumbent: ModelVersion, registry: ModelRegistry
+) -> float | None:
+    """None where it cannot be read: it answers nothing any more, so there is nothing to be better than."""
+    try:
+        model = models.parse(incumbent, registry.read(incumbent))
+    except ArtifactCorrupt:
+        return None
+    return None if isinstance(model, Combination) else _ensemble_error(found, model.weights)
 
 
 def _wmape(flat: Sequence[Origin], points: Sequence[Any]) -> float | None:
