@@ -107,9 +107,10 @@ class ClassifyAtOnce:
             rows = [row for ref in refs if (row := group.answers.row(ref)) is not None]
             if len(rows) < len(refs):
                 continue
-            work += self._work(group, rows)
-            if work > MOST_WORK:
+            mine = self._work(group, rows)
+            if mine and work + mine > MOST_WORK:
                 continue
+            work += mine
             group.take(number, refs, rows)
         for group in groups.values():
             if group is not None and group.calls:
