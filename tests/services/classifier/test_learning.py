@@ -119,3 +119,25 @@ def test_settings_out_of_range_are_refused_by_name() -> None:
         FitSettings(class_weight_power=2.0)
     with pytest.raises(InvalidInput, match="shapes"):
         FitSettings(shapes=())
+
+
+def test_rare_tiers_are_raised_and_the_less_the_more_samples_there_are() -> None:
+    samples = made(30, 20)
+    rare = samples.where((samples.label != Tier.LOW.rank) | (np.arange(len(samples)) % 5 == 0))
+    plain = learning.fit(rare, replace(QUICK, rarity_power=0.0)).model
+    raised = learning.fit(rare, QUICK).model
+    x = samples.x[:50]
+    odds = np.log(raised.probabilities(x)) - np.log(plain.probabilities(x))
+    share = np.bincount(rare.label) / len(rare)
+    power = 0.3 * 1000 / (1000 + len(rare))
+    expected = -power * np.log(share)
+    np.testing.assert_allclose(odds - odds[:, :1], np.tile(expected - expected[0], (50, 1)), atol=1e-6)
+    assert (raised.probabilities(x)[:, Tier.LOW.rank] > plain.probabilities(x)[:, Tier.LOW.rank]).all()
+    many = replace(QUICK, rarity_samples=1.0)
+    assert np.abs(learning.rarity(rare, many)).max() < 0.01 * np.abs(learning.rarity(rare, QUICK)).max()
+
+
+@pytest.mark.parametrize(("field", "value"), [("rarity_power", 1.5), ("rarity_samples", 0.0)])
+def test_settings_that_make_no_sense_are_named(field: str, value: float) -> None:
+    with pytest.raises(InvalidInput, match=field):
+        FitSettings(**{field: value})  # type: ignore[arg-type]

@@ -46,6 +46,9 @@ class FitSettings:
     class_weight_power
         For the trees a tier's samples weigh (mean count / its count) to this power: 0 is no weighting, 1 makes tiers
         equal.
+    rarity_power, rarity_samples
+        Probabilities are divided by the tiers' shares of n samples to the power ``rarity_power * rarity_samples /
+        (rarity_samples + n)``: with few samples, fitting draws rare tiers too near to nothing.
     folds
         Stretches of days to validate on.
     tuning_samples
@@ -63,6 +66,8 @@ class FitSettings:
     patience: int = 20
     linear_strength: float = 0.1
     class_weight_power: float = 0.5
+    rarity_power: float = 0.3
+    rarity_samples: float = 1000.0
     folds: int = 3
     tuning_samples: int = 20_000
     seed: int = 0
@@ -78,6 +83,10 @@ class FitSettings:
             found.add("linear_strength", f"is {self.linear_strength}; expected above 0")
         if not 0 <= self.class_weight_power <= 1:
             found.add("class_weight_power", f"is {self.class_weight_power}; expected 0 to 1")
+        if not 0 <= self.rarity_power <= 1:
+            found.add("rarity_power", f"is {self.rarity_power}; expected 0 to 1")
+        if not self.rarity_samples > 0:
+            found.add("rarity_samples", f"is {self.rarity_samples}; expected above 0")
         if self.folds < 0:
             found.add("folds", f"is {self.folds}; expected 0 or more")
         found.raise_if_any()

@@ -16,12 +16,14 @@ from adsml_classifier import calibration, scores
 from adsml_classifier.fit_settings import FitSettings, Shape
 from adsml_classifier.folds import Fold, Folds, fit_linear, matrix, parameters
 from adsml_classifier.model import TierModel
+from adsml_classifier.panel import FloatArray
 from adsml_classifier.rule import TIERS
 from adsml_classifier.snapshots import Snapshots
 
 _UNTUNED_ROUNDS: Final = 40
 # Rounds have to earn their place: nats of log loss, over what the best number of rounds so far gives.
 _WORTH: Final = 0.0005
+_LEAST_SHARE: Final = 1e-3
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,10 @@ def fit(samples: Snapshots, settings: FitSettings, folds: Folds | None = None) -
         label = np.concatenate([truth for _, truth in unseen])
         validated = scores.of_probabilities(label, choice.calibration(np.concatenate([z for z, _ in unseen])))
     booster = refit(samples, shape, rounds, settings)
+    # The margins of two parts are averaged, then calibrated: so much of the line makes so much of the answer.
+    line = fit_linear(samples, settings).raised(2.0 / choice.calibration.scale * rarity(samples, settings))
     return Fitted(
-        TierModel(booster, choice.calibration, fit_linear(samples, settings), absent),
+        TierModel(booster, choice.calibration, line, absent),
         shape,
         rounds,
         choice,
@@ -111,6 +115,18 @@ def fit(samples: Snapshots, settings: FitSettings, folds: Folds | None = None) -
         samples.counts,
         notes,
     )
+
+
+def rarity(samples: Snapshots, settings: FitSettings) -> FloatArray:
+    """What is added to each tier's log-odds, shape (4,): the more, the rarer it is and the fewer the samples.
+
+    Penalties and early stopping draw what little is known to the tiers' shares. The weeks to come bear that out
+    less than the validation days, and with few samples it costs log loss as well as F1 (docs/classifier.md).
+    """
+    share = np.bincount(samples.label, weights=samples.weight, minlength=len(TIERS)) / samples.weight.sum()
+    power = settings.rarity_power * settings.rarity_samples / (settings.rarity_samples + len(samples))
+    raised: FloatArray = -power * np.log(np.maximum(share, _LEAST_SHARE))
+    return raised
 
 
 def refit(samples: Snapshots, shape: Shape, rounds: int, settings: FitSettings) -> xgboost.Booster:
