@@ -6,10 +6,12 @@ Prints a table and writes benchmarks/results/serving.json; `--quick` measures 16
 once. What each is asked for a row, and gives:
 
 - ``mlserver``: a ready feature row in; four probabilities out. The better of no and one parallel worker, of typed and
-  raw contents, cell by cell.
-- ``classifier, stored``: the key of a stored entity in; its days looked up, the model run on its features (those of
-  the account are worked out when its rows change, and kept), calibrated; tier, probabilities, the rule's tier, the
-  week's metrics, model version out. No reasons are asked for, since MLServer gives none.
+  raw contents, cell by cell. ``mlserver, cached``: with its cache of answers switched on, and asked the same each time.
+- ``classifier, stored``: the key of a stored entity in; tier, calibrated probabilities, the rule's tier, the week's
+  metrics, model version out. An answer is kept until a row of the account or its model changes. No reasons are asked
+  for, since MLServer gives none.
+- ``classifier, model each time``: the same without keeping answers (ADSML_CLASSIFIER_KEEP_ANSWERS=false): the model is
+  run on the entity's features (those of the account are worked out when its rows change, and kept).
 - ``classifier, inline``: 28 daily rows in; validated, features worked out, compared with the stored account; the same.
 - ``empty, harness``: our server with a handler that does nothing; ``empty, bare``: grpc.aio likewise.
 
@@ -41,8 +43,9 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "serving.json"
 METHOD = "/adsml.classifier.v1.ClassifierService/ClassifyEntities"
 PORT = 53_100
-OURS, INLINE, EMPTY, BARE = "classifier, stored", "classifier, inline", "empty, harness", "empty, bare"
-THEIRS = "mlserver"
+OURS, ANEW, INLINE = "classifier, stored", "classifier, model each time", "classifier, inline"
+EMPTY, BARE = "empty, harness", "empty, bare"
+THEIRS, CACHED = "mlserver", "mlserver, cached"
 
 
 @dataclass(frozen=True)
@@ -143,13 +146,19 @@ def ratios(cells: list[dict[str, Any]]) -> dict[str, float]:
 
     rate, cpu = "rows_per_second", "cpu_us_per_row"
     return {
-        "ratio_vs_mlserver_batch1": over(OURS, THEIRS, 16, 1, rate),
-        "ratio_vs_mlserver_batch100": over(OURS, THEIRS, 16, 100, rate),
-        "ratio_vs_mlserver_batch1000": over(OURS, THEIRS, 16, 1000, rate),
+        # As shipped, against the better of MLServer's two ways.
+        "ratio_vs_mlserver_batch1": min(over(OURS, who, 16, 1, rate) for who in (THEIRS, CACHED)),
+        "ratio_vs_mlserver_batch100": min(over(OURS, who, 16, 100, rate) for who in (THEIRS, CACHED)),
+        "ratio_vs_mlserver_batch1000": min(over(OURS, who, 16, 1000, rate) for who in (THEIRS, CACHED)),
+        # The model run for every row by both.
+        "model_each_time_ratio_vs_mlserver_batch1": over(ANEW, THEIRS, 16, 1, rate),
+        "model_each_time_ratio_vs_mlserver_batch100": over(ANEW, THEIRS, 16, 100, rate),
+        "model_each_time_ratio_vs_empty_handler": over(ANEW, EMPTY, 16, 1, rate),
+        "model_each_time_p99_ratio_vs_mlserver": over(ANEW, THEIRS, 16, 1, "p99_ms"),
         "ratio_vs_empty_handler": over(OURS, EMPTY, 16, 1, rate),
         "ratio_vs_bare_handler": over(OURS, BARE, 16, 1, rate),
         "harness_ratio_vs_bare_handler": over(EMPTY, BARE, 16, 1, rate),
-        "p99_ratio_vs_mlserver": over(OURS, THEIRS, 16, 1, "p99_ms"),
+        "p99_ratio_vs_mlserver": max(over(OURS, who, 16, 1, "p99_ms") for who in (THEIRS, CACHED)),
         # The same by processor time, the other way up: how many times less of it we need.
         "cpu_ratio_vs_mlserver_batch1": over(THEIRS, OURS, 16, 1, cpu),
         "cpu_ratio_vs_mlserver_batch100": over(THEIRS, OURS, 16, 100, cpu),
@@ -189,23 +198,26 @@ def main() -> None:
             return lambda batch: sorted(map(str, folder.glob(pattern.format(batch))))
 
         ours = started(PORT, "-m", "adsml_classifier.server")
+        env |= {"ADSML_CLASSIFIER_PORT": str(PORT + 3), "ADSML_CLASSIFIER_KEEP_ANSWERS": "false"}
+        anew = started(PORT + 3, "-m", "adsml_classifier.server")
         contenders = [
             Contender(OURS, "", ours, PORT, METHOD, files("stored-{}-*")),
+            Contender(ANEW, "", anew, PORT + 3, METHOD, files("stored-{}-*")),
             Contender(INLINE, "", ours, PORT, METHOD, files("inline-{}-*")),
         ]
         for number, (name, kind) in enumerate(((EMPTY, "harness"), (BARE, "bare")), start=1):
             port = PORT + number
             pid = started(port, str(HERE / "serving_empty.py"), kind, str(port))
             contenders.append(Contender(name, "", pid, port, METHOD, files("stored-{}-*")))
-        for workers in (0, 1):
-            port = PORT + 10 * (workers + 1)
+        for number, (workers, cached) in enumerate(((0, False), (1, False), (0, True)), start=1):
+            port = PORT + 10 * number
             pid = stack.enter_context(
-                serving_peer.serve(folder, prepared.booster, workers=workers, port=port)
+                serving_peer.serve(folder, prepared.booster, workers=workers, cached=cached, port=port)
             )
             contenders += [
                 Contender(
-                    THEIRS, f"{workers} workers, {form}", pid, port, serving_peer.METHOD,
-                    files(f"mlserver-{form}-{{}}"),
+                    CACHED if cached else THEIRS, f"{workers} workers, {form}", pid, port,
+                    serving_peer.METHOD, files(f"mlserver-{form}-{{}}"),
                 )
                 for form in ("typed", "raw")
             ]  # fmt: skip

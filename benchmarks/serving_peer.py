@@ -60,9 +60,9 @@ def requests(folder: Path, features: int, batches: Sequence[int]) -> None:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, booster: Path, *, workers: int, port: int) -> Iterator[int]:
-    """Run it with so many parallel workers; its process id."""
-    home = folder / f"mlserver-{workers}"
+def serve(folder: Path, booster: Path, *, workers: int, cached: bool, port: int) -> Iterator[int]:
+    """Run it with so many parallel workers, with or without its cache of answers; its process id."""
+    home = folder / f"mlserver-{port}"
     home.mkdir()
     model = {
         "name": "tier",
@@ -77,6 +77,8 @@ def serve(folder: Path, booster: Path, *, workers: int, port: int) -> Iterator[i
         "http_port": port + 1,
         "metrics_port": port + 2,
         "metrics_dir": str(home),
+        "cache_enabled": cached,
+        "cache_size": 10_000,
     }
     (home / "model-settings.json").write_text(json.dumps(model))
     (home / "settings.json").write_text(json.dumps(settings))

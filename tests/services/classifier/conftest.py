@@ -11,6 +11,7 @@ from adsml_classifier.naming import JOB
 from adsml_classifier.settings import ClassifierSettings
 from adsml_classifier.training import AccountTrainer, items_of
 from adsml_common.database import Database
+from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.simulate import AccountSettings, SimulatedAccount, simulate_account
 from adsml_common.simulate.storing import write_to_store
@@ -42,6 +43,16 @@ def train(
     """Train the classifiers of every stored account."""
     trainer = AccountTrainer(database, registry, run_id=run_id_of(JOB, request_id), recipe=recipe)
     return run_job(JOB, items_of([1]), trainer, runs=TrainingRuns(database), request_id=request_id)
+
+
+@pytest.fixture
+def trained(stored: Database, registry: ModelRegistry) -> ModelRegistry:
+    """A registry whose models of the stored account serve."""
+    assert train(stored, registry, "first").exit_status == 0
+    # Whatever the gate thinks of so small a model, these tests are about serving it.
+    for model in registry.list(status=ModelStatus.READY):
+        registry.activate(model.name, model.version, actor="test", reason="serve it")
+    return registry
 
 
 @pytest.fixture

@@ -59,15 +59,6 @@ def stub(stored: Database, service: str) -> Iterator[pb_grpc.ClassifierServiceSt
         yield pb_grpc.ClassifierServiceStub(channel)
 
 
-@pytest.fixture
-def trained(stored: Database, registry: ModelRegistry) -> ModelRegistry:
-    assert train(stored, registry, "first").exit_status == 0
-    # Whatever the gate thinks of so small a model, these tests are about serving it.
-    for model in registry.list(status=ModelStatus.READY):
-        registry.activate(model.name, model.version, actor="test", reason="serve it")
-    return registry
-
-
 def adset_ids(account: SimulatedAccount) -> list[str]:
     return [ref.ref.entity_id for ref in account.entities if ref.ref.entity_type is EntityType.ADSET]
 

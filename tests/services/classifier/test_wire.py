@@ -1,12 +1,14 @@
 """Answers as bytes against the same answers built field by field."""
 
 from datetime import UTC, date, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2
 from adsml_classifier import wire
-from adsml_classifier.answering import Answer, answer, score
+from adsml_classifier.answering import Answer, answer
 from adsml_classifier.converters import Teller
 from adsml_classifier.features import NAMES
 from adsml_classifier.panel import Panel
@@ -49,6 +51,7 @@ def test_bytes_say_what_the_messages_say(account: SimulatedAccount) -> None:
         for level, name in names
     ]
     told = (Degradation("model x", DegradationReason.STALE, "for the test"),)
+    loaded: Loaded[Any] = Loaded(SimpleNamespace(model=Scorer()), VERSION, told)
     for reasons in (0, 3):
         tell = Teller(LAST_DAY, version=VERSION, degradations=told)
         plain = pb.ClassifyEntitiesResponse(
@@ -59,19 +62,20 @@ def test_bytes_say_what_the_messages_say(account: SimulatedAccount) -> None:
                 )
             ]
         )
-        # Twice: from scratch, and from what the standing keeps.
-        for _ in range(2):
-            scored = score(Scorer(), standing, np.array(rows), most_contributions=reasons)
-            answers = wire.StoredAnswers.of(standing, Loaded(object(), VERSION, told))
+        # From scratch, from what the standing keeps, and twice from results that are kept.
+        for keep in (False, False, True, True):
+            answers = wire.StoredAnswers.of(standing, loaded)
             assert [answers.row(ref) for ref in refs] == rows
             results = wire.Results(len(refs))
-            results.put_stored(range(len(refs)), answers.results(refs, rows, scored), answers.degradations)
+            made = answers.results(refs, rows, contributions=reasons, keep=keep)
+            results.put_stored(range(len(refs)), made, answers.degradations)
             quick = results.packed()
             assert quick.message() == plain
+            assert answers.missing(rows, contributions=reasons) == (0 if keep else len(rows))
             # One by itself is written in another way.
-            last = score(Scorer(), standing, np.array(rows[-1:]), most_contributions=reasons)
             alone = wire.Results(1)
-            alone.put_stored([0], answers.results(refs[-1:], rows[-1:], last), answers.degradations)
+            [one] = answers.results(refs[-1:], rows[-1:], contributions=reasons, keep=False)
+            alone.put_stored([0], [one], answers.degradations)
             [by_itself] = answer(standing, names[-1:], model=Scorer(), most_contributions=reasons)
             assert isinstance(by_itself, Answer)
             assert alone.packed().message().results[0].classification == tell(by_itself)

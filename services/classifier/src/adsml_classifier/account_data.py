@@ -63,6 +63,14 @@ class AccountDays:
                 self._standings.move_to_end((as_of, settings))
         return found
 
+    def peek(self, as_of: date, settings: RuleSettings) -> Standing | None:
+        """What `standing` keeps; None where it would have to work it out."""
+        return self._standings.get((as_of, settings))
+
+    def covers(self, as_of: date) -> bool:
+        """Whether all days that features of a day look at are here."""
+        return self.first + _BACK <= as_of <= self.last
+
 
 @dataclass(slots=True)
 class _Kept:
@@ -128,7 +136,7 @@ class AccountData:
             The database does not answer.
         """
         recent = self.recent(config_id)
-        if recent.first + _BACK <= as_of <= recent.last:
+        if recent.covers(as_of):
             return recent
         return self._read(config_id, as_of - _BACK, as_of, recent.last)
 
@@ -154,6 +162,21 @@ class AccountData:
             with self._lock:
                 # Whoever waits for it holds it; whoever comes later makes a new one.
                 self._reading.pop(config_id, None)
+
+    def peek(self, config_id: int) -> tuple[AccountDays, bool] | None:
+        """What `recent` keeps, and whether it is time to ask the store; None where that can't wait.
+
+        Others may be answered by what is kept while one asks, but for no longer than twice the age it may have.
+        """
+        with self._lock:
+            kept = self._kept.get(config_id)
+            if kept is None:
+                return None
+            age = self._clock() - kept.checked_at
+            if age >= 2 * self._max_age:
+                return None
+            self._kept.move_to_end(config_id)
+            return kept.days, age >= self._max_age
 
     def _fresh(self, config_id: int) -> AccountDays | None:
         with self._lock:

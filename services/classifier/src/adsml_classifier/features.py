@@ -119,6 +119,7 @@ class _Sums:
         self._panel, self._parents, self._days = panel, parents, days
         self._known = (panel.parent >= 0)[:, None]
         self._entity: dict[tuple[str, int, int], FloatArray] = {}
+        self._account: dict[tuple[str, int, int], FloatArray] = {}
 
     def of(self, name: str, window: int, back: int = 0) -> FloatArray:
         """Shape (entities, days)."""
@@ -129,7 +130,10 @@ class _Sums:
 
     def account(self, name: str, window: int, back: int = 0) -> FloatArray:
         """Shape (days,)."""
-        return self._panel.account[name].last(window, self._days, back=back)
+        key = (name, window, back)
+        if key not in self._account:
+            self._account[key] = self._panel.account[name].last(window, self._days, back=back)
+        return self._account[key]
 
     def ratio(self, top: str, bottom: str, window: int, back: int = 0) -> FloatArray:
         return divide(self.of(top, window, back), self.of(bottom, window, back))

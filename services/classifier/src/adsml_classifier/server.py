@@ -53,6 +53,7 @@ def open_servicer(settings: ClassifierSettings) -> Opened:
         FeedbackStore(stores.database),
         attribution_lag_days=settings.attribution_lag_days,
         confidence_factor=settings.transfer_confidence_factor,
+        keep_answers=settings.keep_answers,
     )
     return Opened(servicer, stores, models)
 
@@ -67,7 +68,12 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
     """
     opened = open_servicer(settings)
     builder = ServerBuilder(settings)
-    builder.add(classifier_grpc.add_ClassifierServiceServicer_to_server, opened.servicer, SERVICE)
+    builder.add(
+        classifier_grpc.add_ClassifierServiceServicer_to_server,
+        opened.servicer,
+        SERVICE,
+        at_once={"ClassifyEntities": opened.servicer.classify_at_once},
+    )
     add_family(builder, opened.stores, families=(FAMILY,), jobs=(JOB,))
     return add_models(builder, opened.stores, opened.models, preload=(FAMILY,))
 

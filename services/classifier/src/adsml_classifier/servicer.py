@@ -24,7 +24,8 @@ from adsml_common.store.feedback import Feedback, FeedbackStore
 
 from adsml_classifier import converters, inline, wire
 from adsml_classifier.account_data import AccountData, AccountDays
-from adsml_classifier.answering import answer, score
+from adsml_classifier.answering import answer
+from adsml_classifier.at_once import ClassifyAtOnce
 from adsml_classifier.converters import Options, Teller
 from adsml_classifier.model_files import StoredModel
 from adsml_classifier.naming import FAMILY, account_model, global_model
@@ -68,8 +69,15 @@ class ClassifierServicer:
         Trailing days that are still filling up.
     confidence_factor
         What a transferred answer's confidence is multiplied by.
+    keep_answers
+        Whether the answer for a stored entity is kept until a row of its account or its model changes.
     rule
         The rule's thresholds.
+
+    Attributes
+    ----------
+    classify_at_once
+        `ClassifyEntities` from memory alone, for the server to try first.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class ClassifierServicer:
         *,
         attribution_lag_days: int = 0,
         confidence_factor: float = CONFIDENCE_FACTOR,
+        keep_answers: bool = True,
         rule: RuleSettings | None = None,
     ) -> None:
         self._accounts = accounts
@@ -87,8 +96,12 @@ class ClassifierServicer:
         self._feedback = feedback
         self._lag = timedelta(days=attribution_lag_days)
         self._factor = confidence_factor
+        self._keep = keep_answers
         self._rule = rule or RuleSettings()
         self._validator = Validator(RULES)
+        self.classify_at_once = ClassifyAtOnce(
+            accounts, models, lag=self._lag, keep_answers=keep_answers, rule=self._rule
+        )
 
     def ClassifyEntities(
         self, request: pb.ClassifyEntitiesRequest, context: CallContext
@@ -243,9 +256,8 @@ class ClassifierServicer:
                 refs.append(ref)
                 rows.append(row)
         if rows:
-            placed = np.array(rows, dtype=np.int64)
-            scored = score(loaded.model.model, standing, placed, most_contributions=options.contributions)
-            results.put_stored(indices, answers.results(refs, rows, scored), answers.degradations)
+            told = answers.results(refs, rows, contributions=options.contributions, keep=self._keep)
+            results.put_stored(indices, told, answers.degradations)
         return rest
 
     def _valid(

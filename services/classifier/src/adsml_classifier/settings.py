@@ -35,3 +35,4 @@ class ClassifierSettings(ServingSettings):
     models_in_memory: int = Field(256, ge=1)
     accounts_in_memory: int = Field(32, ge=1)
     data_max_age_seconds: float = Field(0.2, ge=0, le=60)
+    keep_answers: bool = True

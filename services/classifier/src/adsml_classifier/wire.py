@@ -3,30 +3,30 @@
 Building a message field by field costs some forty microseconds a row in Python, more than the trees. Most of an
 answer depends on the stored days and the model's version alone (metrics, the rule's tier, the date): its bytes are
 made once for each entity and kept beside the standing. What the model says has a fixed layout and is written for all
-rows at once by numpy. Protobuf lets the fields of a message come in any order and from several pieces
-(https://protobuf.dev/programming-guides/encoding/#last-one-wins), so the pieces are joined and sent as they are. A
-test holds the result equal to that of `converters.Teller`.
+rows at once by numpy. A whole result is kept too, as long as neither a row of the account nor its model changes: the
+same question again costs a look into a dictionary. Protobuf lets the fields of a message come in any order and from
+several pieces (https://protobuf.dev/programming-guides/encoding/#last-one-wins), so the pieces are joined and sent
+as they are. A test holds the result equal to that of `converters.Teller`.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import answer_pb2, entity_pb2
-from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.loader import Loaded
-from adsml_common.registry.models import ModelVersion
 from adsml_common.serving.convert import ENTITY_TYPE, day_message, degradation_message
 from adsml_common.serving.packed import Packed
 
 from adsml_classifier import converters, rule
-from adsml_classifier.answering import Scored
+from adsml_classifier.answering import Scored, score
 from adsml_classifier.converters import TIER_NUMBERS
+from adsml_classifier.model_files import StoredModel
 from adsml_classifier.rule import TIERS
 from adsml_classifier.standing import Standing
 
@@ -50,6 +50,7 @@ _SAID: Final = np.dtype(
 )
 _NUMBERS: Final = np.array([TIER_NUMBERS[tier] for tier in TIERS], dtype=np.uint8)
 _VERSIONS_KEPT: Final = 4
+_RESULTS_KEPT: Final = 20_000
 
 
 def _template() -> npt.NDArray[np.void]:
@@ -72,22 +73,26 @@ _BEFORE_EACH: Final = tuple(
 
 
 class StoredAnswers:
-    """What is said of the entities of one account as of one day, all but what the model says of them.
+    """What is said of the entities of one account as of one day by one version of a model.
 
     Parameters
     ----------
     standing
         The account as of the day.
-    version, degradations
-        What answers, and what it has to do without.
+    loaded
+        What answers.
+
+    Attributes
+    ----------
+    degradations
+        What each answer has to do without.
     """
 
-    def __init__(
-        self, standing: Standing, *, version: ModelVersion, degradations: Sequence[Degradation]
-    ) -> None:
+    def __init__(self, standing: Standing, loaded: Loaded[StoredModel]) -> None:
         self._standing = standing
-        self._by = converters.by_model(version, transferred=False)
-        self.degradations = [degradation_message(one) for one in degradations]
+        self._model = loaded.model.model
+        self._by = converters.by_model(loaded.version, transferred=False)
+        self.degradations = [degradation_message(one) for one in loaded.degradations]
         numbers = {level.value: ENTITY_TYPE.to_wire(level) for level in EntityType}
         delivered = standing.delivered.tolist()
         self._rows = {
@@ -95,17 +100,23 @@ class StoredAnswers:
         }
         self._pieces: dict[int, tuple[bytes, bytes]] = {}
         self._framed: dict[int, tuple[bytes, bytes]] = {}
+        self._kept: dict[tuple[int, int], bytes] = {}
 
     @classmethod
-    def of(cls, standing: Standing, loaded: Loaded[Any]) -> "StoredAnswers":
+    def of(cls, standing: Standing, loaded: Loaded[StoredModel]) -> "StoredAnswers":
         """Those kept beside the standing, made where there are none for this version of the model."""
-        key = (loaded.version.name, loaded.version.version, loaded.degradations)
-        found: StoredAnswers | None = standing.kept.get(key)
+        found = cls.peek(standing, loaded)
         if found is None:
-            found = cls(standing, version=loaded.version, degradations=loaded.degradations)
+            found = cls(standing, loaded)
             if len(standing.kept) >= _VERSIONS_KEPT:
                 standing.kept.clear()
-            standing.kept[key] = found
+            standing.kept[_key(loaded)] = found
+        return found
+
+    @classmethod
+    def peek(cls, standing: Standing, loaded: Loaded[StoredModel]) -> "StoredAnswers | None":
+        """Those kept beside the standing, if any."""
+        found: StoredAnswers | None = standing.kept.get(_key(loaded))
         return found
 
     def row(self, ref: entity_pb2.EntityRef) -> int | None:
@@ -113,17 +124,44 @@ class StoredAnswers:
         return self._rows.get((ref.entity_type, ref.entity_id))
 
     def results(
-        self, refs: Sequence[entity_pb2.EntityRef], rows: Sequence[int], scored: Scored
+        self, refs: Sequence[entity_pb2.EntityRef], rows: Sequence[int], *, contributions: int, keep: bool
     ) -> list[bytes]:
-        """The results of a batch, each as `framed` makes them.
+        """The results of a batch, each a field of the response.
 
         Parameters
         ----------
         refs, rows
             The entities as the caller names them, and what `row` says of each.
-        scored
-            What the model says of these rows.
+        contributions
+            How many to tell.
+        keep
+            Whether to keep results, and to give those that are kept; otherwise the model runs for every row.
         """
+        if not keep:
+            return self._made(refs, rows, contributions)
+        kept = self._kept
+        missing = [place for place, row in enumerate(rows) if (row, contributions) not in kept]
+        if missing:
+            made = self._made(
+                [refs[place] for place in missing], [rows[place] for place in missing], contributions
+            )
+            if len(kept) > _RESULTS_KEPT:
+                kept = self._kept = {}
+            for place, one in zip(missing, made, strict=True):
+                kept[rows[place], contributions] = one
+            if len(missing) == len(rows):
+                return made
+        return [kept[row, contributions] for row in rows]
+
+    def missing(self, rows: Sequence[int], *, contributions: int) -> int:
+        """For how many rows no result is kept."""
+        return sum((row, contributions) not in self._kept for row in rows)
+
+    def _made(
+        self, refs: Sequence[entity_pb2.EntityRef], rows: Sequence[int], contributions: int
+    ) -> list[bytes]:
+        placed = np.array(rows, dtype=np.int64)
+        scored = score(self._model, self._standing, placed, most_contributions=contributions)
         said = _said(scored)
         size = _SAID.itemsize
         each = [said[at : at + size] for at in range(0, len(said), size)]
@@ -202,6 +240,10 @@ class Results:
     def packed(self) -> Packed[pb.ClassifyEntitiesResponse]:
         """The response."""
         return Packed(pb.ClassifyEntitiesResponse, b"".join(self._each), self._degradations)
+
+
+def _key(loaded: Loaded[StoredModel]) -> Hashable:
+    return loaded.version.name, loaded.version.version, loaded.degradations
 
 
 def _said(scored: Scored) -> bytes:

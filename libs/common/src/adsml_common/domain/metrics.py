@@ -68,10 +68,8 @@ def divide(numerator: npt.ArrayLike, denominator: npt.ArrayLike, *, scale: float
 
     Shapes broadcast; nothing is raised and no warning is given.
     """
-    top, bottom = np.broadcast_arrays(
-        np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    )
-    out = np.full(top.shape, np.nan)
+    top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
+    out = np.full(np.broadcast(top, bottom).shape, np.nan)
     np.divide(scale * top, bottom, out=out, where=bottom > 0)
     return out
 

@@ -163,6 +163,16 @@ class ModelLoader(Generic[T]):
                     del self._loading[name]
                 mine.set()
 
+    def peek(self, name: str) -> Loaded[T] | None:
+        """What `get` would give without asking anybody; None also where it would ask, or raise."""
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is None or entry.loaded is None or self._due(entry):
+                return None
+            self._entries.move_to_end(name)
+            self._counts["hits"] += 1
+            return entry.loaded
+
     def prefetch(self, names: Iterable[str]) -> None:
         """Load what is not known yet, or should be looked at again, asking the registry once for all of them.
 

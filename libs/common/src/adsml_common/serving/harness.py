@@ -2,7 +2,8 @@
 
 The order is telemetry, authentication, validation, deadline, shedding. What is cheap (metadata, sizes, the
 deadline, the queue) is looked at on the event loop, so that a full server refuses quickly; what costs
-(parsing, the rules of the contract, the handler, serialising) runs in one of the pool's threads.
+(parsing, the rules of the contract, the handler, serialising) runs in one of the pool's threads, unless the method
+has a way to answer from memory (`at_once`).
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from adsml_common.domain.errors import (
     Unavailable,
 )
 from adsml_common.serving.access import Gate
+from adsml_common.serving.at_once import Gathered
 from adsml_common.serving.budget import ServiceTimes, check_budget
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.edge import (
@@ -114,6 +116,7 @@ class Harness:
         meter = MethodMeter(method.service, method.name)
         # Now, so that a table that does not fit its contract is found at the start and not by a caller.
         self._validator.checks(method.request.DESCRIPTOR)
+        gathered = self._gathered(method)
 
         async def handle(raw: bytes, context: ServicerContext) -> bytes | None:
             meter.begin()
@@ -121,14 +124,16 @@ class Harness:
             self._tracing.begin(call, method)
             code = grpc.StatusCode.CANCELLED
             try:
-                pool = self._stream_pool if method.streaming else self._pool
-                self._admit(method, call, context, pool)
+                self._admit(method, call, context)
                 answer: bytes | None = None
                 if method.streaming:
                     await self._stream(method, meter, call, raw, context)
+                elif gathered is not None and (found := await gathered.answer(call, raw)) is not None:
+                    answer = self._packed(method, meter, found)
                 else:
+                    self._check_room(method, call, self._pool)
                     work = functools.partial(self._answer, method, meter, call, raw)
-                    answer = await pool.run(call, self._tracing.active(call, work))
+                    answer = await self._pool.run(call, self._tracing.active(call, work))
                 code = grpc.StatusCode.OK
                 context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
                 return answer
@@ -168,7 +173,18 @@ class Harness:
         current_call.set(call)
         return call
 
-    def _admit(self, method: Method, call: CallContext, context: ServicerContext, pool: WorkerPool) -> None:
+    def _gathered(self, method: Method) -> Gathered | None:
+        if method.at_once is None:
+            return None
+
+        def request(call: CallContext, raw: bytes) -> Message:
+            if call.expired():
+                raise DeadlineExceeded("the deadline passed while the call waited for its turn")
+            return self._request(method, call, raw)
+
+        return Gathered(method.at_once, request)
+
+    def _admit(self, method: Method, call: CallContext, context: ServicerContext) -> None:
         """Everything that can be refused without touching the message."""
         if not self._board.warm:
             raise Unavailable("the server is still loading its models")
@@ -180,13 +196,17 @@ class Harness:
                 f"the message has {call.size} bytes and this server takes {self._max_message_bytes}; "
                 "send less at once",
             )
+        check_budget(call.deadline, wait=0.0, work=0.0)
+        self._rates.check(call)
+
+    def _check_room(self, method: Method, call: CallContext, pool: WorkerPool) -> None:
+        """Refuse what a pool can't do, or not in time."""
         work = self._times.estimate(method.path, size=call.size)
         check_budget(call.deadline, wait=pool.expected_wait(), work=work)
-        self._rates.check(call)
         pool.check_room()
 
     def _request(self, method: Method, call: CallContext, raw: bytes) -> Message:
-        """The request, parsed and checked; in a thread of the pool."""
+        """The request, parsed and checked."""
         current_call.set(call)
         request = parse(method.request, raw)
         self._gate.check_request(call.caller, request)
@@ -204,6 +224,7 @@ class Harness:
     async def _stream(
         self, method: Method, meter: MethodMeter, call: CallContext, raw: bytes, context: ServicerContext
     ) -> None:
+        self._check_room(method, call, self._stream_pool)
         outbox = Outbox(call, window=_STREAM_WINDOW)
         work = functools.partial(self._answer_stream, method, meter, call, raw, outbox)
         task = asyncio.ensure_future(self._stream_pool.run(call, self._tracing.active(call, work)))

@@ -11,6 +11,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from adsml_common.serving.access import POLICY
+from adsml_common.serving.at_once import AtOnce
 from adsml_common.serving.edge import Handler
 from adsml_common.serving.finder import Finder
 
@@ -38,6 +39,8 @@ class Method:
         Whether it answers with a stream.
     degradations
         Finds what an answer had to do without.
+    at_once
+        Answers what memory alone can answer, many calls at a time; None where there is no such way.
     """
 
     service: str
@@ -47,6 +50,7 @@ class Method:
     response: type[Message]
     streaming: bool
     degradations: Finder
+    at_once: AtOnce | None = None
 
     @property
     def path(self) -> str:
@@ -78,7 +82,11 @@ def _implements(servicer: object, method: str) -> bool:
 
 
 def methods_of(
-    add_to_server: Callable[[Any, Any], None], servicer: object, service_name: str
+    add_to_server: Callable[[Any, Any], None],
+    servicer: object,
+    service_name: str,
+    *,
+    at_once: Mapping[str, AtOnce] | None = None,
 ) -> tuple[Method, ...]:
     """The methods of a servicer, checked.
 
@@ -91,12 +99,16 @@ def methods_of(
         the generated base class, whose methods take another kind of context.
     service_name
         Full name of the service.
+    at_once
+        By name of a method, its way to answer from memory, if it has one.
 
     Raises
     ------
     UnsafeServer
-        The name is in no contract or another service's, a method is not implemented or is a coroutine.
+        The name is in no contract or another service's, a method is not implemented or is a coroutine, or what is
+        to be answered at once is no unary method of the service.
     """
+    at_once = at_once or {}
     try:
         descriptor = descriptor_pool.Default().FindServiceByName(service_name)
     except KeyError:
@@ -112,6 +124,11 @@ def methods_of(
     if missing:
         raise UnsafeServer(
             f"{type(servicer).__name__} does not implement {', '.join(missing)} of {service_name}"
+        )
+    unary = {method.name for method in descriptor.methods if not method.server_streaming}
+    if unknown := at_once.keys() - unary:
+        raise UnsafeServer(
+            f"{service_name} has no unary method {', '.join(sorted(unknown))} to answer at once"
         )
     found = []
     for method in descriptor.methods:
@@ -134,6 +151,7 @@ def methods_of(
                 response=response,
                 streaming=method.server_streaming,
                 degradations=Finder(response, _is_degradation),
+                at_once=at_once.get(method.name),
             )
         )
     return tuple(found)

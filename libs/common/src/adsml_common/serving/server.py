@@ -5,11 +5,14 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import uvloop
+
 from adsml_common.serving import logs
+from adsml_common.serving.at_once import AtOnce
 from adsml_common.serving.exposition import CacheStats, LoadedModel
 from adsml_common.serving.methods import UnsafeServer, methods_of
 from adsml_common.serving.parts import Parts, Plan
@@ -40,11 +43,19 @@ class ServerBuilder:
         self.settings = settings
         self._plan = Plan()
 
-    def add(self, add_to_server: Callable[[Any, Any], None], servicer: object, service_name: str) -> Self:
+    def add(
+        self,
+        add_to_server: Callable[[Any, Any], None],
+        servicer: object,
+        service_name: str,
+        *,
+        at_once: Mapping[str, AtOnce] | None = None,
+    ) -> Self:
         """Serve a servicer whose methods are plain synchronous ``(self, request, context: CallContext)``.
 
         It need not derive from the generated base class, whose methods take another kind of context. A method
-        that answers with a stream is a generator. Errors of the domain's family become statuses.
+        that answers with a stream is a generator. Errors of the domain's family become statuses. `at_once` gives
+        methods that memory alone can often answer a second way (`adsml_common.serving.at_once`).
 
         Raises
         ------
@@ -53,7 +64,7 @@ class ServerBuilder:
         """
         if service_name in self._plan.methods:
             raise UnsafeServer(f"{service_name} is registered twice")
-        self._plan.methods[service_name] = methods_of(add_to_server, servicer, service_name)
+        self._plan.methods[service_name] = methods_of(add_to_server, servicer, service_name, at_once=at_once)
         return self
 
     @property
@@ -104,7 +115,7 @@ class ServerBuilder:
         except UnsafeServer as error:
             _log.error("refused to serve: %s", error)
             return 1
-        return asyncio.run(self._run())
+        return uvloop.run(self._run())
 
     def start(self) -> "Server":
         """Serve from a thread of this process; returns once SERVING. For tests, and several in one process.
@@ -188,7 +199,7 @@ class Server:
         self._builder = builder
         self._ready = threading.Event()
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="server", daemon=True)
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._main()), name="server", daemon=True)
         self._thread.start()
         self._ready.wait()
         if self._error is not None:
