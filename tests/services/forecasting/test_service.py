@@ -134,6 +134,11 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
                     pb.BatchForecastItem(
                         subject=stored("4"), metric=LEADS, method=pb.FORECAST_METHOD_PROPHET
                     ),
+                    # Of no method of its own, and of a number that is no method.
+                    pb.BatchForecastItem(
+                        subject=stored("1"), metric=LEADS, method=pb.FORECAST_METHOD_TRANSFER
+                    ),
+                    pb.BatchForecastItem(subject=stored("1"), metric=LEADS, method=99),  # type: ignore[arg-type]
                 ],
                 ensemble=pb.EnsembleOptions(members=FAST, combiner=pb.COMBINER_MEAN),
             ),
@@ -142,10 +147,9 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
         assert [result.WhichOneof("result") for result in batch.results] == [
             "forecast",
             "forecast",
-            "error",
-            "error",
+            *["error"] * 4,
         ]
-        assert [result.error.code for result in batch.results] == [0, 0, 5, 9]
+        assert [result.error.code for result in batch.results] == [0, 0, 5, 9, 3, 3]
 
         events = list(
             stub.Backtest(

@@ -18,6 +18,7 @@ from adsml_common.domain.errors import (
     AdsmlError,
     FailedPrecondition,
     InsufficientHistory,
+    InvalidInput,
     NotFound,
     Unavailable,
 )
@@ -32,6 +33,7 @@ from adsml_common.serving.convert import (
     series_frame,
 )
 from adsml_common.serving.errors import status_of
+from adsml_common.serving.rules import VALIDATOR
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
@@ -317,6 +319,8 @@ class ForecastingServicer:
         ensemble: pb.EnsembleOptions,
         context: CallContext,
     ) -> tuple[_Subject, Metric, Known, Prepared, Question]:
+        if found := VALIDATOR.violations(item, f"items[{at}]"):
+            raise InvalidInput(found)
         metric = METRIC.from_wire(item.metric, f"items[{at}].metric")
         subject = self._subject(item.subject, context, f"items[{at}].subject")
         shifts = [convert.change_shift(event) for event in self._events(subject, asked)]
