@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -41,6 +42,7 @@ CALLERS = 2
 CALLS_A_CONNECTION = 300
 EVERY_SECONDS = 3.0
 STEEPEST = 0.02
+TRACE_CHARACTERS = 6_000
 QUICK_MINUTES = 2.0
 
 
@@ -112,6 +114,13 @@ def load(one: Soaked, target: str, world: World, stop: threading.Event, seed: in
         number += 1
 
 
+def trace(log: str, fault: str) -> str:
+    """What a service's log has of the incident that a fault names, if any."""
+    named = re.search(r"incident ([0-9a-f]{16})", fault)
+    begins = log.find(f"incident {named[1]}") if named else -1
+    return "" if begins < 0 else "\n" + log[begins : begins + TRACE_CHARACTERS].split("incident ", 2)[1]
+
+
 def main() -> int:
     """Soak, show, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -154,10 +163,11 @@ def main() -> int:
         stop.set()
         for thread in threads:
             thread.join(60)
+        for name, one in soaked.items():
+            log = (folder / f"log-{name}").read_text(errors="replace")
+            for fault in one.faults[:20]:
+                print(f"{name}: {fault}{trace(log, fault)}")
     figures = {name: one.figures() for name, one in soaked.items()}
-    for name, one in soaked.items():
-        for fault in one.faults[:20]:
-            print(f"{name}: {fault}")
     rows = [
         (figure, *(f"{found[figure]:,}" for found in figures.values()))
         for figure in next(iter(figures.values()))
