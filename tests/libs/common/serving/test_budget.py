@@ -18,8 +18,10 @@ class Clock:
     [
         (None, 9.0, 9.0, True),
         (1.0, 0.0, 0.0, True),
-        (1.0, 0.5, 0.5, True),
-        (1.0, 0.5, 0.6, False),
+        (1.0, 0.0, 1.0, True),
+        (1.0, 0.25, 0.5, True),
+        (1.0, 0.25, 0.6, False),
+        (1.0, 0.5, 0.1, False),
         (0.0, 0.0, 0.0, False),
     ],
 )
@@ -30,7 +32,7 @@ def test_what_cannot_be_done_in_time_is_refused(left, wait, work, fits):
     with pytest.raises(DeadlineExceeded) as caught:
         check_budget(left, wait=wait, work=work)
     assert caught.value.metadata["left_ms"] == f"{left * 1000:.0f}"
-    assert caught.value.metadata["needed_ms"] == f"{(wait + work) * 1000:.0f}"
+    assert caught.value.metadata["needed_ms"] == f"{(2 * wait + work) * 1000:.0f}"
 
 
 def test_nothing_is_estimated_from_a_handful_of_calls():

@@ -10,6 +10,9 @@ from adsml_common.domain.errors import DeadlineExceeded
 _REMEMBERED: Final = 32
 _NEEDED: Final = 8
 _QUANTILE: Final = 0.25
+# The wait is a guess by means. Of work that is taken on at the very edge half comes too late, and was done for nobody:
+# under five times the load a server can do, that was half of all it did (benchmarks/bench_overload.py).
+_WAITS: Final = 2.0
 
 
 class ServiceTimes:
@@ -58,15 +61,15 @@ def check_budget(left: float | None, *, wait: float, work: float) -> None:
     left
         Until the answer must be on its way; None without a deadline.
     wait, work
-        Expected wait for a thread, and time of the work itself.
+        Expected wait for a thread, of which twice as much has to be left, and time of the work itself.
 
     Raises
     ------
     DeadlineExceeded
     """
-    if left is None or 0 < left >= wait + work:
+    needed = _WAITS * wait + work
+    if left is None or 0 < left >= needed:
         return
-    needed = wait + work
     raise DeadlineExceeded(
         f"{left * 1e3:.0f} ms are left for the answer, which needs about {needed * 1e3:.0f} ms now",
         metadata={"left_ms": f"{left * 1e3:.0f}", "needed_ms": f"{needed * 1e3:.0f}"},
