@@ -1,5 +1,6 @@
 """What the service says of days: faults with known truth on a simulated account."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -201,3 +202,9 @@ def test_without_reach_frequency_is_left_out_and_said(
     found = assess(subject(campaign, rows))
     assert Metric.FREQUENCY not in {one.metric for one in found.days[0].metrics}
     assert found.warnings == ("reach is missing: frequency was not looked at",)
+
+
+def test_a_rate_too_small_to_divide_is_a_rate(campaign: tuple[EntityRef, Days, SeriesModel]) -> None:
+    asked = replace(subject(campaign, campaign[1].rows), threshold=Threshold(5e-324))
+    [day] = assess(asked).days
+    assert not day.anomalous

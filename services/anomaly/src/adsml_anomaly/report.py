@@ -1,5 +1,6 @@
 """What is said of a series, its days and its alarms."""
 
+import sys
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
@@ -128,8 +129,8 @@ class Threshold:
 
     @property
     def p_value(self) -> float:
-        """A day is anomalous when its p-value is at most this."""
-        return self.false_alarms_per_month / 30.0
+        """A day is anomalous when its p-value is at most this; above 0, also of a rate too small to divide."""
+        return max(self.false_alarms_per_month / 30.0, sys.float_info.min)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from adsml_forecasting.combining import Combiner, Weights, combine
 from adsml_forecasting.conformal import ResidualQuantiles, interval_scale
 from adsml_forecasting.member_forecasts import Origin, Task, forecast_origins
 from adsml_forecasting.methods import Method
+from adsml_forecasting.predicting import DEFAULT_MEMBERS
 from adsml_forecasting.scores import (
     Forecasts,
     Score,
@@ -78,7 +79,7 @@ def backtest(
     what it was learnt from. With one cutoff the weights are equal and no intervals are measured.
     """
     single = [m for m in plan.methods if m is not Method.ENSEMBLE]
-    members = plan.members or tuple(m for m in single if m is not Method.AUTO_ARIMA)
+    members = plan.members or tuple(m for m in single if m is not Method.AUTO_ARIMA) or DEFAULT_MEMBERS
     needed = tuple(dict.fromkeys([*single, *(members if Method.ENSEMBLE in plan.methods else ())]))
     tasks = [Task(one, plan.rows(len(one))) for one in series]
     total = sum(len(task.rows) for task in tasks) * len(needed)
