@@ -130,6 +130,10 @@ def day(at: int) -> str:
             rows(lambda at: f"a,{'31.12.2024' if at == 3 else day(at)},5"),
             "line 5: ds '31.12.2024' is not a date",
         ),
+        (
+            rows(lambda at: f"a,{'2250-02-01' if at == 3 else day(at)},5"),
+            "line 5: ds '2250-02-01' is more than 3660",
+        ),
         (rows(lambda at: f"a,{day(at // 2)},5"), "line 3: ds '2024-01-01' is there twice"),
         (
             rows(lambda at: f"a,2024-01-01T{at:02d}:00,5", count=20),

@@ -13,6 +13,8 @@ from adsml_forecasting.series import DailySeries
 
 _COLUMNS: Final = ("series_id", "ds", "y")
 _SHOWN: Final = 20
+# Every day between the first and the last is one of the series: a mistyped year would make a hundred thousand.
+_LONGEST_GAP: Final = 3_660
 _ZONE: Final = re.compile(r"(:\d{2}(?:\.\d+)?) ?(?:Z|[+-]\d{2}(?::?\d{2})?)$")
 
 
@@ -71,6 +73,13 @@ def read_long(path: Path) -> pd.DataFrame:
     if raw.empty:
         raise InvalidInput.at(str(path), "has no rows")
     out = pd.DataFrame({"series_id": raw["series_id"], "ds": days, "y": values})
+    gap = out.sort_values("ds").groupby("series_id")["ds"].diff().reindex(out.index)
+    report(
+        gap > pd.Timedelta(days=_LONGEST_GAP),
+        "ds",
+        f"is more than {_LONGEST_GAP} days after the last one of this series; is the year right?",
+    )
+    found.raise_if_any()
     if "part" in raw.columns:
         odd = ~raw["part"].isin(["train", "test"])
         report(odd, "part", "is neither 'train' nor 'test'")
