@@ -49,13 +49,13 @@ from adsml_common.registry.registry import ModelRegistry
 from adsml_common.registry.tables import ml_trained_models
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import entity_ref_message
-from adsml_common.simulate import AnomalyKind, SimulatedAccount, inject_anomalies, simulate_account
-from adsml_common.simulate.presets import clean, large
-from adsml_common.simulate.storing import write_to_store
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import ItemStatus, run_id_of
 from adsml_common.training.runs import TrainingRuns
+from adsml_simulate import AnomalyKind, SimulatedAccount, inject_anomalies, simulate_account
+from adsml_simulate.presets import clean, large
+from adsml_simulate.storing import write_to_store
 from numba import njit
 from sklearn.ensemble import IsolationForest
 

@@ -37,7 +37,7 @@ from adsml_classifier.scores import Bin
 from adsml_classifier.snapshots import Snapshots, SnapshotSettings
 from adsml_classifier.standing import Standing
 from adsml_common.database import Database
-from adsml_common.simulate import (
+from adsml_simulate import (
     AccountSettings,
     RandomChanges,
     SimulatedAccount,
@@ -46,7 +46,7 @@ from adsml_common.simulate import (
     simulate_account,
     small_accounts,
 )
-from adsml_common.simulate.storing import write_to_store
+from adsml_simulate.storing import write_to_store
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data"))

@@ -26,7 +26,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from adsml_common.simulate import small_accounts
 from adsml_forecasting.answering import Question, answer
 from adsml_forecasting.calibration import calibrate
 from adsml_forecasting.combining import Combiner, Weights
@@ -37,6 +36,7 @@ from adsml_forecasting.methods import Method
 from adsml_forecasting.predicting import DEFAULT_MEMBERS, Learned, Source, Wanted, predict
 from adsml_forecasting.series import DailySeries
 from adsml_forecasting.transfer import DonorSeries, forecast_new
+from adsml_simulate import small_accounts
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data"))

@@ -25,9 +25,9 @@ from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.convert import ENTITY_TYPE
-from adsml_common.simulate import AccountSettings, simulate_account
-from adsml_common.simulate.storing import write_to_store
 from adsml_common.training.launchers import LocalLauncher
+from adsml_simulate import AccountSettings, simulate_account
+from adsml_simulate.storing import write_to_store
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from serving_account import train_classifiers
 

@@ -67,8 +67,8 @@ def _line(
 def run_once(url: str, path: str) -> dict[str, Any]:
     """One import in this process: wall and processor seconds, peak memory."""
     from adsml_common.database import Database
-    from adsml_common.ingest import import_files
     from adsml_common.store.metrics import MetricStore
+    from adsml_ingest import import_files
 
     database = Database.open(url)
     idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -150,9 +150,9 @@ def postgresql() -> Iterator[str]:
 def prepare(url: str, entities: int) -> int:
     """Accounts with that many entities; how many there are."""
     from adsml_common.database import Database
-    from adsml_common.simulate import presets, simulate_account
-    from adsml_common.simulate.storing import write_to_store
     from adsml_common.store.entities import EntityStore
+    from adsml_simulate import presets, simulate_account
+    from adsml_simulate.storing import write_to_store
 
     database = Database.open(url)
     database.migrate()

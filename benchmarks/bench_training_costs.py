@@ -28,8 +28,8 @@ ENTITIES, DAYS = 200, 180
 def prepare(url: str) -> dict[str, int]:
     """One account; bytes and rows of the database."""
     from adsml_common.database import Database
-    from adsml_common.simulate import presets, simulate_account
-    from adsml_common.simulate.storing import write_to_store
+    from adsml_simulate import presets, simulate_account
+    from adsml_simulate.storing import write_to_store
 
     database = Database.open(url)
     database.migrate()

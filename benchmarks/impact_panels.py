@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from adsml_common.simulate import clean, simulate_account
+from adsml_simulate import clean, simulate_account
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import prophet_series
-from adsml_common.simulate import small_accounts
 from adsml_forecasting.prophet_design import make_features, read_history
 from adsml_forecasting.prophet_settings import DEFAULTS, GRID, Combination, ProphetSettings
 from adsml_forecasting.prophet_tuning import (
@@ -19,6 +18,7 @@ from adsml_forecasting.prophet_tuning import (
     tune_many,
 )
 from adsml_forecasting.training import HELD_OUT_WEEKS, prophet_gate
+from adsml_simulate import small_accounts
 from rich.console import Console
 from rich.table import Table
 from statsforecast.models import AutoETS

@@ -25,11 +25,11 @@ from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import Candidate
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.convert import ENTITY_TYPE
-from adsml_common.simulate import SimulatedAccount, presets, simulate_account
-from adsml_common.simulate.storing import write_to_store
 from adsml_common.training.job import run_job
 from adsml_common.training.records import run_id_of
 from adsml_common.training.runs import TrainingRuns
+from adsml_simulate import SimulatedAccount, presets, simulate_account
+from adsml_simulate.storing import write_to_store
 from google.type import date_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 

@@ -25,8 +25,8 @@ from adsml_anomaly.report import Threshold
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
-from adsml_common.simulate import simulate_account
-from adsml_common.simulate.presets import clean
+from adsml_simulate import simulate_account
+from adsml_simulate.presets import clean
 
 LAST_DAY = date(2026, 3, 31)
 DAYS, LEARNED, SHOWN = 120, 100, 42

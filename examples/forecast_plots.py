@@ -8,9 +8,6 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
-from adsml_common.report.content import Band, Chart, Line, Look, Moment
-from adsml_common.report.svg import draw
-from adsml_common.simulate import small_accounts
 from adsml_forecasting.calibration import calibrate
 from adsml_forecasting.evaluation import LEVEL, MEMBERS, cutoffs
 from adsml_forecasting.member_forecasts import Task, forecast_origins, join_pooled
@@ -18,6 +15,9 @@ from adsml_forecasting.methods import Method
 from adsml_forecasting.pooled_regression import learn
 from adsml_forecasting.predicting import Learned, Prediction, Wanted, predict
 from adsml_forecasting.series import DailySeries
+from adsml_report.content import Band, Chart, Line, Look, Moment
+from adsml_report.svg import draw
+from adsml_simulate import small_accounts
 
 LAST_DAY = date(2026, 3, 31)
 HORIZON, SHOWN = 7, 56

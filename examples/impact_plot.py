@@ -6,11 +6,11 @@ from pathlib import Path
 
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
-from adsml_common.simulate import PlannedChange, clean, simulate_account
 from adsml_impact.analysis import analyse
 from adsml_impact.controls import Relation
 from adsml_impact.plot import draw_svg, save
 from adsml_impact.query import AccountData, Options, Question
+from adsml_simulate import PlannedChange, clean, simulate_account
 
 SEED = 3
 LAST_DAY = date(2024, 6, 30)

@@ -10,9 +10,9 @@ import grpc
 import pytest
 from adsml_common.database import Database
 from adsml_common.serving.convert import ENTITY_TYPE
-from adsml_common.simulate import AccountSettings, SimulatedAccount, simulate_account
-from adsml_common.simulate.storing import write_to_store
 from adsml_common.training.launchers import LocalLauncher
+from adsml_simulate import AccountSettings, SimulatedAccount, simulate_account
+from adsml_simulate.storing import write_to_store
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.families import build, servable, settings_of
 from support.fuzzing import Fuzzer, Maker, World

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from adsml_common.database import Database
-from adsml_common.simulate import presets, simulate_account
-from adsml_common.simulate.export import ExportFormat, write_export
+from adsml_simulate import presets, simulate_account
+from adsml_simulate.export import ExportFormat, write_export
 from support.code_blocks import RUN, SHOWN, Block, blocks, pages
 
 BLOCKS = [block for page in pages() for block in blocks(page)]

@@ -10,9 +10,9 @@ from adsml_common.cli import family
 from adsml_common.cli.main import main
 from adsml_common.database import Database
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
-from adsml_common.simulate import presets, simulate_account
-from adsml_common.simulate.storing import write_to_store
 from adsml_common.store.entities import EntityStore
+from adsml_simulate import presets, simulate_account
+from adsml_simulate.storing import write_to_store
 from support.report_pages import HOSTILE
 
 LAST = date(2026, 6, 30)

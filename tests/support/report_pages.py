@@ -7,7 +7,7 @@ from unittest.mock import sentinel
 import numpy as np
 import pandas as pd
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
-from adsml_common.report.content import (
+from adsml_report.content import (
     Band,
     Chart,
     Chip,
@@ -26,8 +26,8 @@ from adsml_common.report.content import (
     Table,
     Tone,
 )  # fmt: skip
-from adsml_common.report.context import AccountTree, ReportContext
-from adsml_common.report.page import render
+from adsml_report.context import AccountTree, ReportContext
+from adsml_report.page import render
 
 LAST = date(2026, 8, 31)
 DAYS = 90

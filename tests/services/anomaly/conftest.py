@@ -14,11 +14,11 @@ from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.simulate import AccountSettings, SimulatedAccount, simulate_account
-from adsml_common.simulate.storing import write_to_store
 from adsml_common.training.job import run_job
 from adsml_common.training.records import TrainingRun, run_id_of
 from adsml_common.training.runs import TrainingRuns
+from adsml_simulate import AccountSettings, SimulatedAccount, simulate_account
+from adsml_simulate.storing import write_to_store
 
 LAST_DAY = date(2026, 3, 31)
 

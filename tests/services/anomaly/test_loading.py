@@ -24,7 +24,7 @@ from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import Candidate, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.simulate import SimulatedAccount
+from adsml_simulate import SimulatedAccount
 
 
 class Shop:

@@ -25,8 +25,8 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import Candidate, ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.simulate import SimulatedAccount
-from adsml_common.simulate.storing import write_to_store
+from adsml_simulate import SimulatedAccount
+from adsml_simulate.storing import write_to_store
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from google.type import date_pb2

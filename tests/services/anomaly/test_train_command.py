@@ -10,10 +10,10 @@ from adsml_common.cli.main import main
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.simulate import SimulatedAccount
-from adsml_common.simulate.storing import write_to_store
 from adsml_common.training.records import RunStatus, run_id_of
 from adsml_common.training.runs import TrainingRuns
+from adsml_simulate import SimulatedAccount
+from adsml_simulate.storing import write_to_store
 
 
 @pytest.fixture(params=["postgresql"])

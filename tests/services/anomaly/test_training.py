@@ -18,11 +18,11 @@ from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.simulate import AccountSettings, SimulatedAccount, simulate_account
-from adsml_common.simulate.storing import write_to_store
 from adsml_common.training.job import run_job
 from adsml_common.training.records import ItemStatus, RunStatus, run_id_of
 from adsml_common.training.runs import TrainingRuns
+from adsml_simulate import AccountSettings, SimulatedAccount, simulate_account
+from adsml_simulate.storing import write_to_store
 
 # Imports once and forks for each try: starting Python anew would cost more than the work.
 _WORKER = """

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from adsml_classifier.panel import Panel
 from adsml_common.domain.daily import normalise
-from adsml_common.simulate import SimulatedAccount
+from adsml_simulate import SimulatedAccount
 
 START = date(2026, 1, 5)
 

@@ -13,11 +13,11 @@ from adsml_classifier.training import AccountTrainer, items_of
 from adsml_common.database import Database
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.simulate import AccountSettings, SimulatedAccount, simulate_account
-from adsml_common.simulate.storing import write_to_store
 from adsml_common.training.job import run_job
 from adsml_common.training.records import TrainingRun, run_id_of
 from adsml_common.training.runs import TrainingRuns
+from adsml_simulate import AccountSettings, SimulatedAccount, simulate_account
+from adsml_simulate.storing import write_to_store
 
 LAST_DAY = date(2026, 3, 31)
 QUICK = Recipe(fit=FitSettings(shapes=(Shape(2, 20.0),), max_rounds=20, folds=2), weeks=2)

@@ -13,8 +13,8 @@ from adsml_common.database import Database
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import day_message
-from adsml_common.simulate import SimulatedAccount
 from adsml_common.store.metrics import MetricStore
+from adsml_simulate import SimulatedAccount
 
 from .conftest import LAST_DAY
 

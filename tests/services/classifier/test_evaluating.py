@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adsml_common.simulate import AccountSettings, simulate_account
-from adsml_common.simulate.export import write_tidy
+from adsml_simulate import AccountSettings, simulate_account
+from adsml_simulate.export import write_tidy
 
 from .conftest import LAST_DAY
 

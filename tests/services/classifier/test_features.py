@@ -7,7 +7,7 @@ import pytest
 from adsml_classifier import features
 from adsml_classifier.panel import Panel
 from adsml_classifier.rule import RuleSettings
-from adsml_common.simulate import SimulatedAccount
+from adsml_simulate import SimulatedAccount
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from adsml_classifier.fit_settings import FitSettings
 from adsml_classifier.folds import Folds
 from adsml_classifier.rule import RuleSettings
 from adsml_classifier.snapshots import SnapshotSettings
-from adsml_common.simulate import SimulatedAccount
+from adsml_simulate import SimulatedAccount
 
 from .accounts import panel_of
 from .test_learning import QUICK, made

@@ -22,7 +22,7 @@ from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.simulate import SimulatedAccount
+from adsml_simulate import SimulatedAccount
 from google.type import date_pb2
 from support.serving import eventually, refusal
 

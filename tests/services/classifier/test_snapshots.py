@@ -12,7 +12,7 @@ from adsml_classifier.snapshots import HORIZON_DAYS, SnapshotSettings
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InsufficientHistory, InvalidInput
 from adsml_common.domain.tiers import Tier
-from adsml_common.simulate import SimulatedAccount
+from adsml_simulate import SimulatedAccount
 from hypothesis import given
 from hypothesis import strategies as st
 

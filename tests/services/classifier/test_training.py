@@ -21,11 +21,11 @@ from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InsufficientHistory
 from adsml_common.domain.tiers import Tier
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.simulate import AccountSettings, SimulatedAccount, simulate_account
 from adsml_common.store.feedback import Feedback, FeedbackStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import ItemStatus
 from adsml_common.training.runs import TrainingRuns
+from adsml_simulate import AccountSettings, SimulatedAccount, simulate_account
 
 from .accounts import days_of, frame_of, tree_of
 from .conftest import LAST_DAY, QUICK, train

@@ -9,7 +9,7 @@ from adsml_classifier.panel import Panel
 from adsml_classifier.rule import RuleSettings
 from adsml_classifier.snapshots import SnapshotSettings
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
-from adsml_common.simulate import SimulatedAccount
+from adsml_simulate import SimulatedAccount
 
 from .accounts import panel_of
 from .conftest import QUICK

@@ -7,12 +7,12 @@ import pytest
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
-from adsml_common.simulate import AccountSettings, PlannedChange, SimulatedAccount, simulate_account
 from adsml_impact.analysis import analyse
 from adsml_impact.controls import Relation
 from adsml_impact.query import AccountData, Question
 from adsml_impact.report import ImpactReport
 from adsml_impact.verdict import Verdict
+from adsml_simulate import AccountSettings, PlannedChange, SimulatedAccount, simulate_account
 
 LAST = date(2024, 6, 30)
 DAY = LAST - timedelta(days=13)

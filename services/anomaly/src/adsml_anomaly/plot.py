@@ -10,8 +10,8 @@ from typing import Final
 
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import Metric
-from adsml_common.report.picture import INK, Plot, text
-from adsml_common.report.picture import picture as whole
+from adsml_report.picture import INK, Plot, text
+from adsml_report.picture import picture as whole
 
 from adsml_anomaly.report import DayAssessment, MetricAssessment
 

@@ -10,7 +10,10 @@ from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml_client.anomaly import Assessment, MetricAssessment, Report, report
 from adsml_client.values import Interval
 from adsml_common.domain.entities import EntityRef
-from adsml_common.report.content import (
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.convert import day_message, entity_ref_message
+from adsml_common.settings import load_settings
+from adsml_report.content import (
     Band,
     Block,
     Chart,
@@ -25,11 +28,8 @@ from adsml_common.report.content import (
     Table,
     Tone,
 )
-from adsml_common.report.context import ReportContext
-from adsml_common.report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, day
-from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import day_message, entity_ref_message
-from adsml_common.settings import load_settings
+from adsml_report.context import ReportContext
+from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, day
 
 from adsml_anomaly.server import open_servicer
 from adsml_anomaly.servicer import AnomalyServicer

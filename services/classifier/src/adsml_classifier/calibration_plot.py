@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from adsml_common.report.picture import FAINT, INK, picture, text
+from adsml_report.picture import FAINT, INK, picture, text
 
 from adsml_classifier.scores import Bin
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
-    from adsml_common.report.content import Section
-    from adsml_common.report.context import ReportContext
     from adsml_common.training.attempt import TrainOne
     from adsml_common.training.workshop import Workshop
+    from adsml_report.content import Section
+    from adsml_report.context import ReportContext
 
     from adsml_classifier.candidate import Recipe
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from adsml_common.cli.output import console, table
-from adsml_common.ingest import read_frame
+from adsml_ingest import read_frame
 
 from adsml_classifier.calibration_plot import reliability_svg
 from adsml_classifier.candidate import Learned, Recipe, learn

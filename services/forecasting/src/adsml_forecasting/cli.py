@@ -13,8 +13,8 @@ from adsml_forecasting.cli_train import train_ensemble_weights, train_prophet
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from adsml_common.report.content import Section
-    from adsml_common.report.context import ReportContext
+    from adsml_report.content import Section
+    from adsml_report.context import ReportContext
 
 
 def _serve() -> int:

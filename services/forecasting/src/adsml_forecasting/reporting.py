@@ -10,7 +10,13 @@ from adsml_client.forecasting import Forecast, forecast
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import Metric, value
 from adsml_common.registry.loader import ModelLoader
-from adsml_common.report.content import (
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.convert import METRIC, entity_ref_message
+from adsml_common.settings import load_settings
+from adsml_common.store.changes import ChangeStore
+from adsml_common.store.entities import EntityStore
+from adsml_common.store.metrics import MetricStore
+from adsml_report.content import (
     Band,
     Block,
     Chart,
@@ -23,14 +29,8 @@ from adsml_common.report.content import (
     Section,
     Table,
 )
-from adsml_common.report.context import ReportContext, listed
-from adsml_common.report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, count, day, money, words
-from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import METRIC, entity_ref_message
-from adsml_common.settings import load_settings
-from adsml_common.store.changes import ChangeStore
-from adsml_common.store.entities import EntityStore
-from adsml_common.store.metrics import MetricStore
+from adsml_report.context import ReportContext, listed
+from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, count, day, money, words
 
 from adsml_forecasting import models
 from adsml_forecasting.converters import METHOD

@@ -15,8 +15,8 @@ from adsml_impact.estimators import Estimator
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from adsml_common.report.content import Section
-    from adsml_common.report.context import ReportContext
+    from adsml_report.content import Section
+    from adsml_report.context import ReportContext
 
     from adsml_impact.report import ImpactReport
 

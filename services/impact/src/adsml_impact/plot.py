@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from adsml_common.domain.errors import FailedPrecondition, InvalidInput
-from adsml_common.report.picture import FAINT, INK, Plot, picture, text
+from adsml_report.picture import FAINT, INK, Plot, picture, text
 
 from adsml_impact.recommendation import LABELS
 from adsml_impact.report import ImpactReport, MetricReport

@@ -9,7 +9,11 @@ from adsml_client.errors import CallError, error_of_status
 from adsml_client.impact import Effect, EffectDay, Report, report
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.metrics import Metric
-from adsml_common.report.content import (
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.convert import CHANGE_TYPE, day_message, entity_ref_message
+from adsml_common.settings import load_settings
+from adsml_common.store.changes import ChangeStore
+from adsml_report.content import (
     Band,
     Block,
     Chart,
@@ -26,12 +30,8 @@ from adsml_common.report.content import (
     Table,
     Tone,
 )
-from adsml_common.report.context import ReportContext
-from adsml_common.report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, day, money, words
-from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import CHANGE_TYPE, day_message, entity_ref_message
-from adsml_common.settings import load_settings
-from adsml_common.store.changes import ChangeStore
+from adsml_report.context import ReportContext
+from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, day, money, words
 
 from adsml_impact.account_data import StoredAccounts
 from adsml_impact.servicer import ImpactServicer

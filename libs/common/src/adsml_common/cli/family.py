@@ -13,7 +13,6 @@ from adsml_common.domain.errors import NotFound
 if TYPE_CHECKING:
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
-    from adsml_common.report.context import Reporter
 
 GROUP = "adsml.families"
 ORDER = ("classifier", "forecasting", "anomaly", "impact")
@@ -47,7 +46,7 @@ class Family:
     evaluate: Mapping[str, Command] = field(default_factory=dict)
     commands: Mapping[str, Command] = field(default_factory=dict)
     check_model: "Callable[[ModelVersion, Bundle], object] | None" = None
-    report: "Reporter | None" = None
+    report: Callable[..., Any] | None = None
 
 
 def installed() -> dict[str, Family]:

@@ -5,13 +5,10 @@ from typing import Annotated
 
 import typer
 
-from adsml_common.cli import changes, doctor, family, migrate, models, runs, serve
+from adsml_common.cli import commands, doctor, family, migrate, models, runs, serve
 from adsml_common.cli.exits import Exit, report
-from adsml_common.cli.import_ import import_
 from adsml_common.cli.launcher import launcher
 from adsml_common.cli.output import errors
-from adsml_common.cli.report import report_
-from adsml_common.cli.simulate import simulate
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.version import version
 
@@ -37,15 +34,12 @@ def build() -> typer.Typer:
         name="adsml", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich"
     )
     app.callback()(_root)
-    app.command("import")(import_)
-    app.add_typer(changes.app, name="changes")
-    app.command("simulate")(simulate)
+    commands.add_installed(app)
     app.command("migrate")(migrate.migrate)
     app.add_typer(models.app, name="models")
     app.add_typer(runs.app, name="runs")
     app.command("serve")(serve.serve)
     app.command("launcher")(launcher)
-    app.command("report")(report_)
     app.command("doctor")(doctor.doctor)
 
     train = typer.Typer(no_args_is_help=True, help="Train models and register them.")

@@ -1,0 +1,84 @@
+"""Keeps book of what is wrong with the rows of one batch."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_ingest.batch import Batch, Fault, Table
+from adsml_ingest.counts import FileCounts, Findings
+from adsml_ingest.problems import Problem
+from adsml_ingest.rejects import Rejects
+
+Mask = npt.NDArray[np.bool_]
+
+
+class RowCheck:
+    """What is known of the rows of a batch so far.
+
+    Attributes
+    ----------
+    alive
+        shape (rows,); rows that are rows at all, and are wanted.
+    """
+
+    def __init__(self, table: Table, batch: Batch) -> None:
+        self.table, self.batch = table, batch
+        self.alive: Mask = np.ones(batch.size, dtype=np.bool_) if batch.left_out is None else ~batch.left_out
+        self._faults: dict[int, list[Fault]] = {}
+        for fault in batch.faults:
+            self._faults.setdefault(fault.row, []).append(fault)
+
+    @property
+    def good(self) -> Mask:
+        """Rows that are wanted and have no fault."""
+        good = self.alive.copy()
+        good[list(self._faults)] = False
+        return good
+
+    def leave_out(self, rows: Mask) -> int:
+        """Take rows out of account, whatever is wrong with them; how many."""
+        number = int(np.count_nonzero(rows & self.alive))
+        self.alive &= ~rows
+        return number
+
+    def where(self, rows: Mask) -> list[int]:
+        """Those of some rows that are wanted."""
+        found: list[int] = np.flatnonzero(rows & self.alive).tolist()
+        return found
+
+    def fault(
+        self, row: int, field: str | None, kind: str, what: str, cure: str, *, value: Any = None
+    ) -> None:
+        """Note something wrong with a row, showing its cell unless another value says more."""
+        if value is None and field in self.batch.cells:
+            value = self.batch.cells[field][row]
+        shown = None if value is None or value == "" else str(value)
+        self._faults.setdefault(row, []).append(Fault(row, field, shown, kind, what, cure))
+
+    def problem(self, fault: Fault) -> Problem:
+        """A fault with its place in the file."""
+        return Problem(
+            file=self.table.file,
+            kind=fault.kind,
+            what=fault.what,
+            cure=fault.cure,
+            line=int(self.batch.lines[fault.row]),
+            column=None if fault.field is None else self.table.labels.get(fault.field, fault.field),
+            value=fault.value,
+            place=self.table.place,
+        )
+
+    def report(self, counts: FileCounts, findings: Findings, rejects: Rejects) -> None:
+        """Hand over every fault of the rows that are wanted."""
+        for row in sorted(self._faults):
+            if not self.alive[row]:
+                continue
+            counts.rejected += 1
+            problems = [self.problem(fault) for fault in self._faults[row]]
+            # A row that could not be cut into cells is nonsense in every cell: say so once.
+            whole = [problem for problem in problems if problem.column is None]
+            findings.problems.extend(whole or problems)
+            reason = "; ".join(problem.text for problem in whole or problems)
+            place = f"{self.table.place} {int(self.batch.lines[row])}"
+            rejects.write(self.table, self.batch.raw(row), f"{place}: {reason}")

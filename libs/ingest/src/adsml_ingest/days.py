@@ -1,0 +1,151 @@
+"""Calendar days as exports write them."""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_ingest.distinct import factorize
+from adsml_ingest.options import DateOrder
+
+IntArray = npt.NDArray[np.int32]
+
+BAD: Final = np.iinfo(np.int32).min
+"""Stands for a cell that is no day."""
+FIRST_DAY: Final = date(2000, 1, 1)
+"""No ads data are older; an earlier date is a mistake (zero as a Unix time, two-digit years)."""
+
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+_ISO: Final = re.compile(
+    r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s?(?:Z|UTC|[+-]\d{2}:?\d{2})?)?",
+    re.ASCII,
+)
+_PARTS: Final = re.compile(r"(\d{1,4})[/.\-](\d{1,2})[/.\-](\d{1,4})", re.ASCII)
+_POSITIONS: Final = {DateOrder.DMY: (2, 1, 0), DateOrder.MDY: (2, 0, 1), DateOrder.YMD: (0, 1, 2)}
+
+
+class NotADay(ValueError):
+    """A cell that is no day.
+
+    Attributes
+    ----------
+    kind, what, cure
+        As in `problems.Problem`.
+    """
+
+    def __init__(self, kind: str, what: str, cure: str) -> None:
+        super().__init__(what)
+        self.kind, self.what, self.cure = kind, what, cure
+
+
+def parse(
+    cells: Sequence[Any] | npt.NDArray[Any], order: DateOrder | None, known: dict[Any, int]
+) -> IntArray:
+    """Days since 1970-01-01.
+
+    Parameters
+    ----------
+    cells
+        Text, dates or None; or an array of datetime64.
+    order
+        Of dates that are not ISO; None: only ISO dates are days.
+    known
+        Cells seen before, with their days; grows.
+
+    Returns
+    -------
+    array of shape (cells,)
+        `BAD` where the cell is no day; `day` says why.
+    """
+    if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
+        whole = cells.astype("datetime64[D]")
+        days = whole.astype(np.int64)
+        bad = np.isnat(cells) | (whole != cells)
+        return np.where(bad, BAD, days).astype(np.int32)
+    codes, distinct = factorize(cells)
+    found = np.full(len(distinct) + 1, BAD, dtype=np.int32)
+    for index, cell in enumerate(distinct):
+        if cell not in known:
+            try:
+                known[cell] = day(cell, order)
+            except NotADay:
+                known[cell] = int(BAD)
+        found[index] = known[cell]
+    return found[codes]
+
+
+def day(cell: Any, order: DateOrder | None) -> int:
+    """One cell as days since 1970-01-01.
+
+    Raises
+    ------
+    NotADay
+        With the reason and the cure.
+    """
+    if isinstance(cell, datetime):
+        cell = cell.isoformat()
+    if isinstance(cell, date):
+        return cell.toordinal() - _EPOCH
+    text = "" if cell is None else str(cell).strip()
+    if not text:
+        raise NotADay("no_date", "is empty", "every row needs the day it is for, as YYYY-MM-DD")
+    iso = _ISO.fullmatch(text)
+    if iso:
+        if any(int(part or 0) for part in iso.group(4, 5, 6)):
+            cure = "cut it to the day of the account's time zone, as YYYY-MM-DD"
+            raise NotADay("not_a_day", "is a time, not a day", cure)
+        return _ordinal(int(iso[1]), int(iso[2]), int(iso[3]))
+    parts = _PARTS.fullmatch(text)
+    if parts is None:
+        raise NotADay("not_a_date", "is not a date", "expected YYYY-MM-DD")
+    if order is None:
+        cure = "pass --date-order dmy if this is day/month/year, mdy if it is month/day/year"
+        raise NotADay("not_iso_date", "is not written as YYYY-MM-DD", cure)
+    year, month, day_of_month = (parts.groups()[index] for index in _POSITIONS[order])
+    if len(year) != 4:
+        cure = "write years with four digits, or pass the right --date-order"
+        raise NotADay("not_a_date", f"has no four-digit year where {order} puts it", cure)
+    return _ordinal(int(year), int(month), int(day_of_month))
+
+
+def _ordinal(year: int, month: int, day_of_month: int) -> int:
+    try:
+        return date(year, month, day_of_month).toordinal() - _EPOCH
+    except ValueError:
+        cure = "correct the date, or pass the right --date-order"
+        raise NotADay("impossible_date", "is not a day of the calendar", cure) from None
+
+
+def to_date(days: int) -> date:
+    """The calendar day."""
+    return date.fromordinal(days + _EPOCH)
+
+
+def from_date(value: date) -> int:
+    """Days since 1970-01-01."""
+    return value.toordinal() - _EPOCH
+
+
+def needs_order(cell: str) -> bool:
+    """Whether a cell is a date that is not ISO."""
+    text = cell.strip()
+    return _PARTS.fullmatch(text) is not None and _ISO.fullmatch(text) is None
+
+
+def infer_order(cells: Iterable[str]) -> DateOrder | None:
+    """The order that the dates of a file give away; None where all are ISO or none tells."""
+    dmy = mdy = ymd = False
+    for cell in cells:
+        parts = _PARTS.fullmatch(cell.strip())
+        if parts is None or not needs_order(cell):
+            continue
+        first, second = int(parts[1]), int(parts[2])
+        ymd = ymd or len(parts[1]) == 4
+        # Dates with points are written day first wherever they are written at all.
+        dmy = dmy or (len(parts[1]) < 4 and (first > 12 or "." in cell))
+        mdy = mdy or second > 12
+    told = [order for order, seen in zip(DateOrder, (dmy, mdy, ymd), strict=True) if seen]
+    return told[0] if len(told) == 1 else None

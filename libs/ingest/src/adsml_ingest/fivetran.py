@@ -1,0 +1,156 @@
+"""Fivetran's Facebook Ads tables: ``basic_ad``, its actions, and the histories of ads, ad sets and campaigns.
+
+Columns as in Fivetran's own dbt source package (fivetran/dbt_facebook_ads_source, src_facebook_ads.yml). The
+daily table knows ads only; their ad sets, campaigns and names come from the history tables beside it.
+"""
+
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Final
+
+from adsml_ingest.batch import Batch, Kind, Table
+from adsml_ingest.options import Clicks, Format, ImportOptions
+from adsml_ingest.problems import Problem, Refusal
+from adsml_ingest.sheet import Sheet
+from adsml_ingest.source import Advance
+
+BASIC: Final = "basic_ad"
+ACTIONS: Final = "basic_ad_actions"
+VALUES: Final = "basic_ad_action_values"
+HISTORIES: Final = {"campaign_history": 0, "ad_set_history": 1, "ad_history": 2}
+UNUSED: Final = ("creative_history", "account_history", VALUES)
+"""Tables of the connector that hold nothing for the store."""
+
+_CLICKS: Final = {Clicks.ALL: "clicks", Clicks.LINK: "inline_link_clicks"}
+
+
+def table_of(sheet: Sheet) -> str | None:
+    """Which of Fivetran's tables a sheet is, by its columns and, where two share theirs, its file name."""
+    names = {name.strip().casefold() for name in sheet.names}
+    stem = PurePath(sheet.path).name.casefold()
+    if {"ad_id", "date", "action_type", "value"} <= names:
+        return VALUES if "action_values" in stem else ACTIONS
+    if {"ad_id", "date", "spend", "impressions"} <= names and "entity_type" not in names:
+        return BASIC
+    if "id" in names and {"updated_time", "_fivetran_synced"} & names:
+        return _history_of(names, stem)
+    return None
+
+
+def _history_of(names: set[str], stem: str) -> str:
+    if "account_id" not in names:
+        return "account_history"
+    if "ad_set_id" in names:
+        return "ad_history"
+    if "campaign_id" in names:
+        return "ad_set_history"
+    return "creative_history" if "_fivetran_id" in names or "creative" in stem else "campaign_history"
+
+
+def open_fivetran(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -> Table:
+    """The table behind one of Fivetran's tables.
+
+    Parameters
+    ----------
+    sheet
+        Any of them but those in `UNUSED`.
+    options
+        What the caller wants.
+    with_actions
+        Whether the actions table is imported too.
+
+    Raises
+    ------
+    Refusal
+        If a column is missing, or leads can't be known without the actions table.
+    """
+    name = table_of(sheet)
+    if name == BASIC:
+        return _basic(sheet, options, with_actions=with_actions)
+    if name == ACTIONS:
+        return _actions(sheet, options)
+    if name in HISTORIES:
+        return _history(sheet, name)
+    what = f"is none of Fivetran's tables {BASIC}, {ACTIONS}, {', '.join(HISTORIES)}"
+    raise Refusal(Problem(str(sheet.path), "unknown_table", what, "import those", line=sheet.header_line))
+
+
+def _basic(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -> Table:
+    columns = {
+        "ad_id": "ad_id", "adset_id": "adset_id", "campaign_id": "campaign_id", "ad_name": "ad_name",
+        "date": "date", "spend": "spend", "impressions": "impressions", "reach": "reach",
+        "account": "account_id", "stamp": "_fivetran_synced",
+    }  # fmt: skip
+    fields = {field: at for field, name in columns.items() if (at := sheet.position(name)) is not None}
+    notes: list[str] = []
+    wanted = [_CLICKS[options.clicks]] if options.clicks else [_CLICKS[Clicks.ALL], _CLICKS[Clicks.LINK]]
+    clicks = next((name for name in wanted if sheet.position(name) is not None), None)
+    if clicks is not None:
+        fields["clicks"] = sheet.position(clicks) or 0
+        if clicks == _CLICKS[Clicks.LINK]:
+            notes.append("clicks are link clicks (inline_link_clicks)")
+    elif "clicks" in options.assume_zero:
+        notes.append("no column of clicks: taken as 0, as asked")
+    else:
+        raise sheet.missing(wanted[0], "sync that column as well, or pass --assume-zero clicks")
+    if not with_actions and "leads" not in options.assume_zero:
+        what = f"has no leads: they are in the table {ACTIONS}"
+        cure = "import both together (all files, or their directory), or pass --assume-zero leads"
+        raise Refusal(Problem(str(sheet.path), "missing_table", what, cure))
+    if not with_actions:
+        notes.append(f"no table {ACTIONS}: leads are taken as 0, as asked")
+    return _table(sheet, fields, BASIC, options, Kind.DAILY, notes, level=2)
+
+
+def _actions(sheet: Sheet, options: ImportOptions) -> Table:
+    if "actions" not in PurePath(sheet.path).name.casefold():
+        what = f"could be {ACTIONS} (counts) or {VALUES} (money): they have the same columns"
+        cure = f"name the file {ACTIONS}{PurePath(sheet.path).suffix}, or leave it out"
+        raise Refusal(Problem(str(sheet.path), "unknown_table", what, cure))
+    columns = {
+        "ad_id": "ad_id", "date": "date", "action_type": "action_type", "value": "value", "index": "index",
+        "identity": "_fivetran_id", "stamp": "_fivetran_synced",
+    }  # fmt: skip
+    fields = {field: at for field, name in columns.items() if (at := sheet.position(name)) is not None}
+    return _table(sheet, fields, ACTIONS, options, Kind.ACTIONS, [], level=2)
+
+
+def _history(sheet: Sheet, name: str) -> Table:
+    columns = {
+        "id": "id", "adset_id": "ad_set_id", "campaign_id": "campaign_id", "account": "account_id",
+        "name": "name", "status": "status", "objective": "objective", "updated": "updated_time",
+        "stamp": "_fivetran_synced", "daily_budget": "daily_budget", "lifetime_budget": "lifetime_budget",
+    }  # fmt: skip
+    fields = {field: at for field, column in columns.items() if (at := sheet.position(column)) is not None}
+    return _table(sheet, fields, name, ImportOptions(), Kind.HISTORY, [], level=HISTORIES[name])
+
+
+def _table(
+    sheet: Sheet,
+    fields: dict[str, int],
+    source: str,
+    options: ImportOptions,
+    kind: Kind,
+    notes: list[str],
+    *,
+    level: int,
+) -> Table:
+    def batches(advance: Advance) -> Iterator[Batch]:
+        return sheet.read(fields, advance)
+
+    return Table(
+        file=str(sheet.path),
+        format=Format.FIVETRAN,
+        labels={field: sheet.names[position] for field, position in fields.items()},
+        batches=batches,
+        kind=kind,
+        level=level,
+        blank_is_zero=frozenset({"spend", "impressions", "clicks", "leads", "value"}),
+        decimal=options.decimal,
+        date_order=options.date_order,
+        place=sheet.place,
+        header=sheet.header,
+        delimiter=sheet.delimiter,
+        notes=tuple(notes),
+        source=source,
+    )

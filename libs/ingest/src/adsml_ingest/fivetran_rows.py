@@ -1,0 +1,141 @@
+"""Fivetran's actions and history tables: leads for the daily rows, and the tree above the ads."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from adsml_ingest import days, leads, numerals
+from adsml_ingest.batch import LEVELS, Batch, Table
+from adsml_ingest.check import RowCheck
+from adsml_ingest.counts import FileCounts, Findings
+from adsml_ingest.options import ImportOptions
+from adsml_ingest.refs import Refs, link, note_bad_ids, read_refs
+from adsml_ingest.rejects import Rejects
+from adsml_ingest.rows import keep_account, note_bad_days, stamps
+from adsml_ingest.staging import LEAD_PART, LEAD_TOTAL, Rows, empty_rows
+from adsml_ingest.tree import BAD, BLANK, HAS_BUDGET, Tree
+
+
+class ActionReader:
+    """Reads the batches of an actions table into staged leads.
+
+    Parameters
+    ----------
+    table
+        The opened file.
+    file
+        Its number, kept in each staged row.
+    tree, findings, rejects
+        Shared by all files of an import.
+    options
+        What the caller wants.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        file: int,
+        tree: Tree,
+        findings: Findings,
+        rejects: Rejects,
+        options: ImportOptions,
+    ) -> None:
+        self.table = table
+        self.counts = FileCounts()
+        self._file = file
+        self._tree, self._findings, self._rejects, self._options = tree, findings, rejects, options
+        self._known_days: dict[object, int] = {}
+
+    def read(self, batch: Batch) -> Rows:
+        """The leads among a batch of actions; other actions are counted and passed over."""
+        check = RowCheck(self.table, batch)
+        self.counts.rows += int(np.count_nonzero(check.alive))
+        types = [str(cell).strip().casefold() for cell in batch.cells["action_type"]]
+        wanted = self._options.lead_actions or (leads.TOTAL, *leads.PARTS)
+        check.leave_out(np.array([name not in wanted for name in types], dtype=np.bool_))
+        refs = read_refs(check, self._tree)
+        when = days.parse(batch.cells["date"], self.table.date_order, self._known_days)
+        note_bad_days(check, "date", when)
+        values, blank = numerals.parse(batch.cells["value"], decimal=self.table.decimal)
+        values[blank] = 0.0
+        for row in check.where(np.isnan(values)):
+            cell = batch.cells["value"][row]
+            check.fault(row, "value", *numerals.explain(cell, decimal=self.table.decimal))
+        for row in check.where(values < 0):
+            check.fault(row, "value", "negative", "is negative", "expected 0 or more")
+        check.report(self.counts, self._findings, self._rejects)
+        chosen = np.flatnonzero(check.good)
+        rows = empty_rows(len(chosen))
+        rows["entity"], rows["day"], rows["leads"] = refs.own[chosen], when[chosen], values[chosen]
+        total = [LEAD_TOTAL if types[row] == leads.TOTAL and not self._options.lead_actions else LEAD_PART
+                 for row in chosen.tolist()]  # fmt: skip
+        rows["kind"] = total
+        # One action type stands in several rows of a day if the report has action breakdowns.
+        parts = [batch.cells[name] for name in ("identity", "index") if name in batch.cells]
+        named = ["\x1f".join([types[row], *(str(part[row]) for part in parts)]) for row in chosen.tolist()]
+        rows["cell"] = pd.util.hash_array(np.array(named, dtype=object)) if named else 0
+        if "stamp" in batch.cells:
+            rows["stamp"] = stamps(batch.cells["stamp"])[chosen]
+        rows["file"], rows["line"] = self._file, batch.lines[chosen]
+        return rows
+
+
+class HistoryReader:
+    """Reads the history of entities of one level: of several versions of one the last updated counts.
+
+    Parameters
+    ----------
+    table
+        The opened file.
+    tree, findings, rejects
+        Shared by all files of an import.
+    options
+        What the caller wants.
+    """
+
+    def __init__(
+        self, table: Table, *, tree: Tree, findings: Findings, rejects: Rejects, options: ImportOptions
+    ) -> None:
+        self.table = table
+        self.counts = FileCounts()
+        self._level = table.level or 0
+        self._tree, self._findings, self._rejects, self._options = tree, findings, rejects, options
+
+    def read(self, batch: Batch) -> Rows:
+        """Nothing to stage; the tree learns names, parents and status."""
+        check = RowCheck(self.table, batch)
+        self.counts.other_accounts += keep_account(check, self._options, self._findings)
+        self.counts.rows += int(np.count_nonzero(check.alive))
+        cells, tree, level = batch.cells, self._tree, self._level
+        fields = {level: "id", **{above: f"{LEVELS[above]}_id" for above in range(level)}}
+        codes = [np.full(batch.size, BLANK, dtype=np.int32) for _ in LEVELS]
+        for at, field in fields.items():
+            if field in cells:
+                codes[at] = tree.codes(at, cells[field], digits=True, blanks=self.table.blanks)
+                note_bad_ids(check, field, codes[at])
+        for row in check.where(codes[level] == BLANK):
+            check.fault(row, "id", "no_entity", "is empty", "every row needs the id of its entity")
+        campaigns, adsets, ads = (np.where(found == BAD, BLANK, found).astype(np.int32) for found in codes)
+        refs = Refs((campaigns, adsets, ads)[level], (campaigns, adsets, ads))
+        link(check, refs, tree)
+        check.report(self.counts, self._findings, self._rejects)
+        self._describe(batch, refs, np.flatnonzero(check.good))
+        return empty_rows(0)
+
+    def _describe(self, batch: Batch, refs: Refs, chosen: npt.NDArray[np.intp]) -> None:
+        cells, tree = batch.cells, self._tree
+        for codes in refs.by_level:
+            tree.use(codes[chosen])
+        if "stamp" in cells:  # of two versions updated at one moment the one synced last counts
+            chosen = chosen[np.argsort(stamps(cells["stamp"])[chosen], kind="stable")]
+        when = stamps(cells["updated"])[chosen] if "updated" in cells else np.zeros(len(chosen))
+        own = refs.own[chosen]
+        for field in ("name", "status", "objective"):
+            if field in cells:
+                tree.describe(own, when, field, [cells[field][row] for row in chosen.tolist()])
+        budgets = [cells[name] for name in ("daily_budget", "lifetime_budget") if name in cells]
+        if self._level == 0 and budgets:
+            amounts = [numerals.parse(budget)[0] for budget in budgets]
+            set_here = np.any([amount > 0 for amount in amounts], axis=0)
+            tree.describe(own, when, HAS_BUDGET, set_here[chosen].tolist())

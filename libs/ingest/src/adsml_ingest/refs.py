@@ -1,0 +1,148 @@
+"""Which entity each row is about, and to which others it belongs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_ingest.batch import LEVELS
+from adsml_ingest.check import RowCheck
+from adsml_ingest.distinct import factorize
+from adsml_ingest.tree import BAD, BLANK, BadId, Codes, Tree, clean_id
+
+_TYPES: Final = {"campaign": 0, "adset": 1, "ad": 2}
+_ID_CURE: Final = "export with the ids of campaigns, ad sets or ads"
+
+
+@dataclass(frozen=True, slots=True)
+class Refs:
+    """Entities of the rows of a batch.
+
+    Attributes
+    ----------
+    own
+        shape (rows,); the entity that the row is about, `BLANK` if it names none.
+    by_level
+        shape (levels, rows); the campaign, ad set and ad that the row names.
+    """
+
+    own: Codes
+    by_level: tuple[Codes, Codes, Codes]
+
+
+def read_refs(check: RowCheck, tree: Tree) -> Refs:
+    """The entities of a batch; ids that can't be ids are noted as faults."""
+    return _tidy(check, tree) if check.table.tidy else _wide(check, tree)
+
+
+def link(check: RowCheck, refs: Refs, tree: Tree) -> None:
+    """Note who belongs to whom; a row that says otherwise than an earlier one is at fault."""
+    good = check.good
+    for level in (1, 2):
+        children = np.where(good, refs.by_level[level], BLANK).astype(np.int32)
+        parents = np.where(good, refs.by_level[level - 1], BLANK).astype(np.int32)
+        for row in check.where(tree.link(children, parents)):
+            _moved(check, tree, level, row, int(children[row]), int(parents[row]))
+    lone = good & (refs.by_level[1] == BLANK)
+    tree.root(refs.by_level[2][lone], refs.by_level[0][lone])
+
+
+def _moved(check: RowCheck, tree: Tree, level: int, row: int, child: int, parent: int) -> None:
+    above = LEVELS[level - 1]
+    field = "parent_id" if check.table.tidy else f"{above}_id"
+    known = tree.id_of(int(tree.parents[child]))
+    what = (
+        f"is the {above} of {LEVELS[level]} {tree.id_of(child)}, which belonged to {known} in an earlier row"
+    )
+    cure = "an id names one entity of its level, with one parent: correct the ids"
+    check.fault(row, field, "two_parents", what, cure, value=tree.id_of(parent))
+
+
+def _wide(check: RowCheck, tree: Tree) -> Refs:
+    """Levels side by side: the lowest that is named is what the row is about."""
+    table, cells, size = check.table, check.batch.cells, check.batch.size
+    found: list[Codes] = []
+    names: list[Sequence[Any] | npt.NDArray[Any]] = []
+    for level, name in enumerate(LEVELS):
+        if f"{name}_name" in cells:
+            names.append(cells[f"{name}_name"])
+        if f"{name}_id" in cells:
+            codes = tree.codes(level, cells[f"{name}_id"], digits=True, blanks=table.blanks)
+            note_bad_ids(check, f"{name}_id", codes)
+        elif table.by_name and f"{name}_name" in cells:
+            codes = tree.named(level, names, blanks=table.blanks)
+        else:
+            codes = np.full(size, BLANK, dtype=np.int32)
+        found.append(np.where(codes == BAD, BLANK, codes).astype(np.int32))
+    campaign, adset, ad = found
+    if table.level is None:
+        own = np.where(ad >= 0, ad, np.where(adset >= 0, adset, campaign))
+    else:
+        own = found[table.level]
+    if not table.totals:
+        what = "names no campaign, ad set or ad"
+        for row in check.where((own == BLANK) & check.good):
+            check.fault(row, None, "no_entity", what, _ID_CURE)
+    return Refs(own.astype(np.int32), (campaign, adset, ad))
+
+
+def _tidy(check: RowCheck, tree: Tree) -> Refs:
+    """One column says the level, one the id, one the parent's id."""
+    cells, size = check.batch.cells, check.batch.size
+    levels = _levels(check)
+    own = np.full(size, BLANK, dtype=np.int32)
+    by_level = tuple(np.full(size, BLANK, dtype=np.int32) for _ in LEVELS)
+    for level in range(len(LEVELS)):
+        rows = np.flatnonzero(levels == level)
+        if not len(rows):
+            continue
+        codes = tree.codes(level, _take(cells["entity_id"], rows), digits=False, blanks=check.table.blanks)
+        own[rows] = by_level[level][rows] = codes
+        if level and "parent_id" in cells:
+            parents = tree.codes(
+                level - 1, _take(cells["parent_id"], rows), digits=False, blanks=check.table.blanks
+            )
+            by_level[level - 1][rows] = parents
+    note_bad_ids(check, "entity_id", own)
+    if "parent_id" in cells:
+        for level in (0, 1):
+            note_bad_ids(
+                check, "parent_id", np.where(levels == level + 1, by_level[level], BLANK).astype(np.int32)
+            )
+    for row in check.where((own == BLANK) & (levels >= 0)):
+        check.fault(row, "entity_id", "no_entity", "is empty", "every row needs the id of its entity")
+    campaign, adset, ad = (np.where(codes == BAD, BLANK, codes).astype(np.int32) for codes in by_level)
+    return Refs(np.where(own == BAD, BLANK, own).astype(np.int32), (campaign, adset, ad))
+
+
+def _levels(check: RowCheck) -> npt.NDArray[np.int8]:
+    cells = check.batch.cells["entity_type"]
+    codes, distinct = factorize(cells)
+    found = np.full(len(distinct) + 1, -1, dtype=np.int8)
+    for index, cell in enumerate(distinct):
+        word = str(cell).strip().casefold().replace(" ", "").replace("_", "").replace("-", "")
+        found[index] = _TYPES.get(word, -1)
+    levels = found[codes]
+    for row in check.where(levels < 0):
+        cure = f"expected {', '.join(LEVELS)}"
+        check.fault(row, "entity_type", "bad_entity_type", "is no level of an account", cure)
+    return levels
+
+
+def note_bad_ids(check: RowCheck, field: str, codes: Codes) -> None:
+    """Note as faults the cells that can't be ids."""
+    for row in check.where(codes == BAD):
+        try:
+            clean_id(check.batch.cells[field][row], digits=not check.table.tidy)
+        except BadId as error:
+            check.fault(row, field, error.kind, error.what, error.cure)
+
+
+def _take(
+    cells: Sequence[Any] | npt.NDArray[Any], rows: npt.NDArray[np.intp]
+) -> Sequence[Any] | npt.NDArray[Any]:
+    if isinstance(cells, np.ndarray):
+        return cells[rows]
+    return cells if len(rows) == len(cells) else [cells[row] for row in rows]

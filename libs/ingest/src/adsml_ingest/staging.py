@@ -1,0 +1,127 @@
+"""Rows on disk between reading and loading, parted by entity so that each part fits in memory.
+
+All of an entity's rows fall into one part, whatever their order in the files, so duplicates, breakdowns and
+sums are settled part by part. Rows are fixed-width records of numbers; entities are those of `tree.Tree`.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.domain.errors import FailedPrecondition
+
+PARTS: Final = 64
+_HELD: Final = 1 << 17
+"""Rows kept in memory before they are written: few large writes instead of many small ones."""
+ROW: Final = np.dtype(
+    [
+        ("entity", np.int32),
+        ("day", np.int32),
+        ("spend", np.float64),
+        ("impressions", np.float64),
+        ("clicks", np.float64),
+        ("leads", np.float64),
+        ("reach", np.float64),
+        ("stamp", np.float64),
+        ("cell", np.uint64),
+        ("cut", np.int16),
+        ("kind", np.int8),
+        ("file", np.int32),
+        ("line", np.int64),
+    ]
+)
+"""One staged row.
+
+``stamp``: when it was fetched (seconds since 1970; 0 unknown). ``cut``: by what its entity's day is parted
+(0: not at all), ``cell``: which part it is. ``kind``: see below. ``file``, ``line``: where it is from.
+"""
+DAILY: Final = 0
+LEAD_TOTAL: Final = 1
+LEAD_PART: Final = 2
+
+Rows = npt.NDArray[np.void]
+
+
+def empty_rows(size: int) -> Rows:
+    """Rows of zeros, reach unknown."""
+    rows = np.zeros(size, dtype=ROW)
+    rows["reach"] = np.nan
+    return rows
+
+
+class Staging:
+    """A directory of parts; gone when closed."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="adsml-import-")
+        self._held: dict[str, list[Rows]] = {}
+
+    def __enter__(self) -> "Staging":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._directory.cleanup()
+
+    def _path(self, name: str, part: int) -> Path:
+        return Path(self._directory.name) / f"{name}-{part:02d}"
+
+    def add(self, name: str, rows: Rows) -> None:
+        """Append rows to the parts of their entities."""
+        held = self._held.setdefault(name, [])
+        held.append(rows)
+        if sum(map(len, held)) >= _HELD:
+            self._flush(name)
+
+    def _flush(self, name: str) -> None:
+        held = self._held.pop(name, [])
+        if not held:
+            return
+        rows = np.concatenate(held)
+        part = rows["entity"] % PARTS
+        order = np.argsort(part, kind="stable")
+        ends = np.searchsorted(part[order], np.arange(PARTS + 1))
+        for index in range(PARTS):
+            chosen = order[ends[index] : ends[index + 1]]
+            if len(chosen):
+                self._append(self._path(name, index), rows[chosen])
+
+    def _append(self, path: Path, rows: Rows) -> None:
+        try:
+            with path.open("ab") as stream:
+                stream.write(rows.tobytes())  # not tofile, which does not notice a full disk
+        except OSError as error:
+            raise FailedPrecondition(
+                f"can't write temporary files to {path.parent}: {error.strerror or error}; an import needs "
+                f"about {ROW.itemsize} bytes a row there: set TMPDIR to a directory with room"
+            ) from None
+
+    def parts(self, name: str) -> Iterator[Rows]:
+        """The parts that hold anything, one at a time; nothing may be added to them meanwhile."""
+        self._flush(name)
+        for index in range(PARTS):
+            path = self._path(name, index)
+            if path.exists():
+                yield np.fromfile(path, dtype=ROW)
+
+    def drop(self, name: str) -> None:
+        """Delete the parts of a name."""
+        self._held.pop(name, None)
+        for index in range(PARTS):
+            self._path(name, index).unlink(missing_ok=True)
+
+
+def group_starts(*keys: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Where a new group begins in sorted keys, each of shape (rows,)."""
+    if not len(keys[0]):
+        return np.empty(0, dtype=np.intp)
+    new = np.zeros(len(keys[0]), dtype=np.bool_)
+    new[0] = True
+    for key in keys:
+        new[1:] |= key[1:] != key[:-1]
+    return np.flatnonzero(new)

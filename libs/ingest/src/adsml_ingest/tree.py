@@ -1,0 +1,268 @@
+"""Entities met while reading: numbered, with their parents and what the export says of them.
+
+Rows are staged under these numbers, so memory grows with the number of entities and not with that of rows.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.domain.entities import Entity, EntityRef
+
+from adsml_ingest.batch import LEVELS
+from adsml_ingest.distinct import factorize
+
+Codes = npt.NDArray[np.int32]
+
+BLANK: Final = -1
+"""Code of a cell that names nothing."""
+BAD: Final = -2
+"""Code of a cell that can't be an id."""
+MAX_ID: Final = 64
+HAS_BUDGET: Final = "has_budget"
+"""Fact of a campaign: whether the budget is set on it, and so shared by its ad sets."""
+_EXACT: Final = 2**53
+_ROUNDED: Final = re.compile(r"\d[.,]\d+[eE]\+\d+", re.ASCII)
+_FLOAT: Final = re.compile(r"(\d+)\.0", re.ASCII)
+_JOINT: Final = " / "
+
+
+class BadId(ValueError):
+    """A cell that can't be an id.
+
+    Attributes
+    ----------
+    kind, what, cure
+        As in `problems.Problem`.
+    """
+
+    def __init__(self, kind: str, what: str, cure: str) -> None:
+        super().__init__(what)
+        self.kind, self.what, self.cure = kind, what, cure
+
+
+def clean_id(cell: Any, *, digits: bool) -> str:
+    """One cell as an id; empty if there is none.
+
+    Parameters
+    ----------
+    cell
+        Text or a number.
+    digits
+        Whether ids are the platform's, which are whole numbers.
+
+    Raises
+    ------
+    BadId
+        With the reason and the cure.
+    """
+    if isinstance(cell, float):
+        if not cell.is_integer() or abs(cell) >= _EXACT:
+            raise _lost_digits()
+        return str(int(cell))
+    text = str(cell).strip()
+    if _ROUNDED.fullmatch(text):
+        raise _lost_digits()
+    whole = _FLOAT.fullmatch(text) if digits else None
+    if whole:
+        if int(whole[1]) >= _EXACT:
+            raise _lost_digits()
+        text = whole[1]
+    if len(text) > MAX_ID:
+        raise BadId("bad_id", f"has {len(text)} characters", f"ids have at most {MAX_ID}")
+    if text and not text.isprintable():
+        raise BadId(
+            "bad_id", "holds a line break or another character that can't be printed", "correct the id"
+        )
+    return text
+
+
+def _lost_digits() -> BadId:
+    return BadId(
+        "rounded_id",
+        "is an id that lost its last digits, as spreadsheets and floating-point columns do to them",
+        "export again, keep the id as text, and don't save the file from a spreadsheet",
+    )
+
+
+def name_id(path: tuple[str, ...]) -> str:
+    """An id for an entity that the export only names: the path of names, cut and hashed if it is long."""
+    text = _JOINT.join(path)
+    if len(text) <= MAX_ID and text.isprintable() and not any(_JOINT in name for name in path):
+        return text
+    digest = hashlib.sha256("\x1f".join(path).encode()).hexdigest()[:12]
+    shown = "".join(character for character in text if character.isprintable())
+    return f"{shown[: MAX_ID - 13]}~{digest}"
+
+
+class Tree:
+    """Numbers entities and keeps what is known of them."""
+
+    def __init__(self) -> None:
+        self._codes: tuple[dict[str, int], ...] = ({}, {}, {})
+        self._facts: dict[int, dict[str, tuple[float, Any]]] = {}
+        self._ids: list[str] = []
+        self._levels = np.empty(0, dtype=np.int8)
+        self._parents = np.empty(0, dtype=np.int32)
+        self._roots = np.empty(0, dtype=np.int32)
+        self._used = np.empty(0, dtype=np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def code(self, level: int, entity_id: str) -> int:
+        """Number of an entity, given out at first sight."""
+        known = self._codes[level]
+        code = known.get(entity_id)
+        if code is None:
+            code = known[entity_id] = len(self._ids)
+            self._ids.append(entity_id)
+            if code >= len(self._levels):
+                self._grow(2 * code + 1024)
+            self._levels[code] = level
+        return code
+
+    def _grow(self, size: int) -> None:
+        more = size - len(self._levels)
+        self._levels = np.concatenate([self._levels, np.zeros(more, dtype=np.int8)])
+        self._parents = np.concatenate([self._parents, np.full(more, BLANK, dtype=np.int32)])
+        self._roots = np.concatenate([self._roots, np.full(more, BLANK, dtype=np.int32)])
+        self._used = np.concatenate([self._used, np.zeros(more, dtype=np.bool_)])
+
+    def codes(
+        self, level: int, cells: Sequence[Any] | npt.NDArray[Any], *, digits: bool, blanks: frozenset[str]
+    ) -> Codes:
+        """Numbers of the entities that cells name: `BLANK` for none, `BAD` for what `clean_id` refuses."""
+        codes, distinct = factorize(cells)
+        found = np.full(len(distinct) + 1, BLANK, dtype=np.int32)
+        for index, cell in enumerate(distinct):
+            try:
+                entity_id = clean_id(cell, digits=digits)
+            except BadId:
+                found[index] = BAD
+                continue
+            if entity_id and entity_id not in blanks:
+                found[index] = self.code(level, entity_id)
+        return found[codes]
+
+    def named(
+        self, level: int, names: Sequence[Sequence[Any] | npt.NDArray[Any]], *, blanks: frozenset[str]
+    ) -> Codes:
+        """Numbers of entities named by a path: the names of each level down to theirs."""
+        joined = ["\x1f".join(str(name).strip() for name in row) for row in zip(*names, strict=True)]
+        codes, distinct = factorize(joined)
+        found = np.full(len(distinct) + 1, BLANK, dtype=np.int32)
+        for index, cell in enumerate(distinct):
+            path = tuple(cell.split("\x1f"))
+            if path[-1] not in blanks:
+                found[index] = self.code(level, name_id(path))
+        return found[codes]
+
+    def link(self, children: Codes, parents: Codes) -> npt.NDArray[np.bool_]:
+        """Note the parents of some entities; True where an entity is already known to have another one."""
+        known = np.flatnonzero((children >= 0) & (parents >= 0))
+        # The first row that names a parent settles it.
+        first = np.unique(children[known], return_index=True)[1]
+        rows = known[first]
+        rows = rows[self._parents[children[rows]] == BLANK]
+        self._parents[children[rows]] = parents[rows]
+        clash = np.zeros(len(children), dtype=np.bool_)
+        clash[known] = self._parents[children[known]] != parents[known]
+        return clash
+
+    def root(self, ads: Codes, campaigns: Codes) -> None:
+        """Note the campaigns of ads whose ad set is not known."""
+        known = (ads >= 0) & (campaigns >= 0)
+        self._roots[ads[known]] = campaigns[known]
+
+    def use(self, codes: Codes) -> None:
+        """Note that a good row names these."""
+        self._used[codes[codes >= 0]] = True
+
+    def describe(
+        self,
+        codes: Codes,
+        when: npt.NDArray[Any],
+        field: str,
+        cells: Sequence[Any],
+        *,
+        blanks: frozenset[str] = frozenset({""}),
+    ) -> None:
+        """Note what rows say of entities; what is said last in time stands.
+
+        Parameters
+        ----------
+        codes, when
+            shape (rows,); who and of which day (or moment).
+        field
+            An attribute of `Entity`.
+        cells, blanks
+            What; None and these say nothing.
+        """
+        said = np.fromiter((cell is not None and cell not in blanks for cell in cells), np.bool_, len(cells))
+        rows = np.flatnonzero(said & (codes >= 0))
+        order = rows[np.lexsort((when[rows], codes[rows]))]
+        last = order[np.append(codes[order][1:] != codes[order][:-1], True)] if len(order) else order
+        for row in last.tolist():
+            facts = self._facts.setdefault(int(codes[row]), {})
+            if field not in facts or facts[field][0] <= when[row]:
+                value = cells[row]
+                facts[field] = (float(when[row]), value.strip() if isinstance(value, str) else value)
+
+    def fact(self, code: int, field: str) -> Any:
+        """What is known of an entity; None if nothing."""
+        found = self._facts.get(code, {}).get(field)
+        return found[1] if found else None
+
+    def id_of(self, code: int) -> str:
+        """Id of one entity."""
+        return self._ids[code]
+
+    @property
+    def ids(self) -> npt.NDArray[np.object_]:
+        """Id by number."""
+        out = np.empty(len(self._ids), dtype=object)
+        out[:] = self._ids
+        return out
+
+    @property
+    def levels(self) -> npt.NDArray[np.int8]:
+        """Level by number."""
+        return self._levels[: len(self._ids)]
+
+    @property
+    def parents(self) -> Codes:
+        """Parent by number; `BLANK` where unknown."""
+        return self._parents[: len(self._ids)]
+
+    @property
+    def campaigns(self) -> Codes:
+        """Campaign of each ad by number, through its ad set or as its rows say; `BLANK` where unknown."""
+        parents = self.parents
+        through = np.where(parents >= 0, parents[np.maximum(parents, 0)], BLANK).astype(np.int32)
+        return np.where(through >= 0, through, self._roots[: len(self._ids)]).astype(np.int32)
+
+    def entities(self, config_id: int) -> Iterator[Entity]:
+        """The entities that good rows name, and their parents, campaigns first."""
+        used = self._used[: len(self._ids)].copy()
+        for _ in LEVELS:
+            above = self.parents[used]
+            used[above[above >= 0]] = True
+        for code in np.flatnonzero(used)[np.argsort(self.levels[used], kind="stable")]:
+            yield self._entity(config_id, int(code))
+
+    def _entity(self, config_id: int, code: int) -> Entity:
+        parent = int(self._parents[code])
+        level = LEVELS[self._levels[code]]
+        shared = self.fact(parent, HAS_BUDGET) if parent >= 0 and level.parent_type is LEVELS[0] else None
+        return Entity(
+            ref=EntityRef(config_id, level, self._ids[code]),
+            parent_id=self._ids[parent] if parent >= 0 else None,
+            name=self.fact(code, "name"),
+            status=self.fact(code, "status"),
+            objective=self.fact(code, "objective"),
+            shares_budget=shared,
+        )

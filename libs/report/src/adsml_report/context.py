@@ -1,0 +1,179 @@
+"""What a family is given to report on: one account, its tree and days."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+from adsml_common.database import Database
+from adsml_common.domain.entities import Entity, EntityRef, EntityType
+from adsml_common.domain.errors import NotFound
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.store.entities import EntityStore
+from adsml_common.store.metrics import MetricStore
+
+from adsml_report.content import Section
+
+
+class AccountTree:
+    """Names of entities, and the campaign each belongs to.
+
+    Parameters
+    ----------
+    entities
+        All of one account.
+    """
+
+    def __init__(self, entities: Iterable[Entity]) -> None:
+        self._by_ref = {one.ref: one for one in entities}
+
+    def __len__(self) -> int:
+        return len(self._by_ref)
+
+    def label(self, ref: EntityRef) -> str:
+        """Its name, or its id where it has none."""
+        found = self._by_ref.get(ref)
+        return (found.name if found is not None else None) or ref.entity_id
+
+    def campaign(self, ref: EntityRef) -> str | None:
+        """Id of the campaign it belongs to; None where a parent is not known."""
+        level: EntityRef | None = ref
+        while level is not None and level.entity_type is not EntityType.CAMPAIGN:
+            known, above = self._by_ref.get(level), level.entity_type.parent_type
+            if known is None or known.parent_id is None or above is None:
+                return None
+            level = EntityRef(ref.config_id, above, known.parent_id)
+        return level.entity_id if level is not None else None
+
+    def refs(self, level: EntityType | None = None) -> list[EntityRef]:
+        """Every entity, or those of a level, by level and id."""
+        order = list(EntityType)
+        found = [ref for ref in self._by_ref if level is None or ref.entity_type is level]
+        return sorted(found, key=lambda ref: (order.index(ref.entity_type), ref.entity_id))
+
+    def campaigns(self) -> list[tuple[str, str]]:
+        """Id and name of every campaign, by name."""
+        found = [(ref.entity_id, self.label(ref)) for ref in self.refs(EntityType.CAMPAIGN)]
+        return sorted(found, key=lambda one: one[1].casefold())
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContext:
+    """One account as of its last stored day.
+
+    Attributes
+    ----------
+    config_id
+        The ad account.
+    tree
+        Its entities.
+    daily
+        Their rows of the last `days` days, as in `adsml_common.domain.daily`.
+    first_day, last_day
+        Of the window that is reported on, both included.
+    most
+        Most entities that get a picture of their own in a section; those that spent most come first.
+    database, registry
+        Open.
+    progress
+        Called with what is being worked on.
+    """
+
+    config_id: int
+    tree: AccountTree
+    daily: pd.DataFrame
+    first_day: date
+    last_day: date
+    most: int
+    database: Database
+    registry: ModelRegistry
+    progress: Callable[[str], None]
+
+    @property
+    def days(self) -> int:
+        """Length of the window."""
+        return (self.last_day - self.first_day).days + 1
+
+    def by_spend(self, level: EntityType | None = None) -> list[EntityRef]:
+        """Entities by what they spent in the last 28 days, the biggest first; those without any are left out."""
+        since = pd.Timestamp(self.last_day - timedelta(days=27))
+        rows = self.daily[self.daily["date"] >= since]
+        if level is not None:
+            rows = rows[rows["entity_type"] == level.value]
+        spent = rows.groupby(["entity_type", "entity_id"], sort=True)["spend"].sum()
+        spent = spent[spent > 0].sort_values(ascending=False, kind="stable")
+        return [EntityRef(self.config_id, EntityType(kind), str(name)) for kind, name in spent.index]
+
+    def history(self, ref: EntityRef) -> pd.DataFrame:
+        """Its rows in the window, one per day of it; a day without delivery has zeros and an unknown reach."""
+        rows = self.daily[
+            (self.daily["entity_type"] == ref.entity_type.value) & (self.daily["entity_id"] == ref.entity_id)
+        ]
+        days = pd.date_range(self.first_day, self.last_day, freq="D")
+        out = rows.set_index("date").reindex(days)
+        sums = ["spend", "impressions", "clicks", "leads"]
+        return out.assign(**{name: out[name].fillna(0.0) for name in sums})
+
+
+Reporter: TypeAlias = "Callable[[ReportContext], Iterable[Section]]"
+"""What a family offers: its sections about an account."""
+
+
+def open_context(
+    database: Database,
+    registry: ModelRegistry,
+    *,
+    config_id: int,
+    days: int,
+    most: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> ReportContext:
+    """Read what every section needs, once.
+
+    Parameters
+    ----------
+    days
+        Length of the window up to the last stored day.
+    most
+        As of `ReportContext`.
+
+    Raises
+    ------
+    NotFound
+        The account has no daily rows.
+    Unavailable
+        The database does not answer.
+    """
+    store = MetricStore(database)
+    last = store.last_date(config_id)
+    if last is None:
+        raise NotFound(
+            f"account {config_id} has no daily rows; load some with: adsml import FILE --config-id {config_id}"
+        )
+    first = last - timedelta(days=days - 1)
+    return ReportContext(
+        config_id=config_id,
+        tree=AccountTree(EntityStore(database).list(config_id)),
+        daily=store.daily(config_id, start=first, end=last),
+        first_day=first,
+        last_day=last,
+        most=most,
+        database=database,
+        registry=registry,
+        progress=progress,
+    )
+
+
+def listed(values: "pd.Series[float] | np.ndarray[tuple[int], np.dtype[np.float64]]") -> list[float | None]:
+    """Values of a line: None where one is missing."""
+    return [None if not np.isfinite(value) else float(value) for value in np.asarray(values, dtype=float)]
+
+
+def grouped(refs: Iterable[EntityRef]) -> Mapping[EntityType, list[EntityRef]]:
+    """Entities by level, in the order of levels."""
+    found: dict[EntityType, list[EntityRef]] = {level: [] for level in EntityType}
+    for ref in refs:
+        found[ref.entity_type].append(ref)
+    return {level: those for level, those in found.items() if those}

@@ -1,0 +1,299 @@
+"""A whole simulated account: what an export would show, and the truth behind it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from adsml_common.domain.changes import ChangeEvent, ChangeType
+from adsml_common.domain.entities import Entity, EntityRef, EntityType
+from adsml_common.domain.errors import FailedPrecondition, InvalidInput
+
+from adsml_simulate import effects
+from adsml_simulate.delivery import Counts, Delivery, deliver
+from adsml_simulate.environment import Environment, draw
+from adsml_simulate.frames import daily, dates
+from adsml_simulate.lag import seen
+from adsml_simulate.latent import latent
+from adsml_simulate.plan import Plan, check_changes, compile_plan
+from adsml_simulate.schedule import draw_changes
+from adsml_simulate.settings import AccountSettings, PlannedChange
+from adsml_simulate.tree import Tree, grow
+
+OBJECTIVE: Final = "OUTCOME_LEADS"
+PLANNED_DAYS_AHEAD: Final = 28
+"""Budgets are known this many days past the data."""
+ANOMALY_COLUMNS: Final = (
+    "incident", "entity_type", "entity_id", "date", "kind",
+    "metric", "target", "magnitude", "before", "after",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What no export shows.
+
+    Attributes
+    ----------
+    entities
+        One row per row of the daily frame, in its order: see `adsml_simulate.latent.latent`.
+    effects, counterfactuals
+        What each planned change did: see `adsml_simulate.effects.ChangeTruth`.
+    anomalies
+        One row per injected incident, entity whose numbers it changed, and day: see
+        `adsml_simulate.anomalies.inject_anomalies`. Empty where nothing was injected.
+    """
+
+    entities: pd.DataFrame
+    effects: pd.DataFrame
+    counterfactuals: pd.DataFrame
+    anomalies: pd.DataFrame
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedAccount:
+    """One account. Made by `simulate_account`, `apply_change` and `inject_anomalies`.
+
+    Attributes
+    ----------
+    settings, seed
+        What it was made from.
+    planned
+        All changes with their direct effects: the settings' and those drawn at random.
+    tree, environment, plan, run
+        The parts, see their modules.
+    counts
+        The run's counts, with anomalies where they were injected.
+    anomalies
+        Their labels.
+    """
+
+    settings: AccountSettings
+    seed: int
+    planned: tuple[PlannedChange, ...]
+    tree: Tree = field(repr=False)
+    environment: Environment = field(repr=False)
+    plan: Plan = field(repr=False)
+    run: Delivery = field(repr=False)
+    counts: Counts = field(repr=False)
+    anomalies: pd.DataFrame = field(repr=False)
+
+    @cached_property
+    def daily(self) -> pd.DataFrame:
+        """The daily frame of all three levels once all leads are in; see `adsml_common.domain.daily`.
+
+        Parents are the sums of their children but for ``reach``, which lies between the largest child's and
+        the children's sum.
+        """
+        return daily(self.tree, self.counts, self.run.audience, self.settings.first_day)
+
+    def as_of(self, day: date) -> pd.DataFrame:
+        """The daily frame as an export at the end of a day shows it.
+
+        Days after it are absent; leads that are reported later (`AccountSettings.lag`) are not in yet.
+
+        Raises
+        ------
+        InvalidInput
+            If the day is not one of the account's.
+        """
+        return daily(self.tree, self.counts_as_of(day), self.run.audience, self.settings.first_day)
+
+    def counts_as_of(self, day: date) -> Counts:
+        """The counts behind `as_of`: nothing is delivered after the day."""
+        at = self.settings.index(day, path="as_of")
+        return seen(self.tree, self.counts, lag=self.settings.lag, seed=self.seed, at=at)
+
+    @cached_property
+    def entities(self) -> tuple[Entity, ...]:
+        """Campaigns, then ad sets, then ads, with status on the last day; the objective is the campaign's."""
+        tree, config_id = self.tree, self.settings.config_id
+        paused = {
+            (event.entity.entity_type, event.entity.entity_id): event.change_type is ChangeType.PAUSE
+            for event, change in self._events
+            if event.change_type in (ChangeType.PAUSE, ChangeType.REACTIVATE)
+            and not (change is not None and change.placebo)
+        }
+        out: list[Entity] = []
+        for level, names, parents, shares in (
+            (EntityType.CAMPAIGN, tree.campaign_names, None, np.zeros(len(tree.campaign_ids), dtype=bool)),
+            (
+                EntityType.ADSET, tree.adset_names,
+                np.array(tree.campaign_ids)[tree.campaign_of_adset], tree.shared[tree.campaign_of_adset],
+            ),
+            (
+                EntityType.AD, tree.ad_names,
+                np.array(tree.adset_ids)[tree.adset_of_ad], np.ones(len(tree.ad_ids), dtype=bool),
+            ),
+        ):  # fmt: skip
+            for i, entity_id in enumerate(tree.ids(level)):
+                out.append(
+                    Entity(
+                        ref=EntityRef(config_id, level, entity_id),
+                        parent_id=None if parents is None else str(parents[i]),
+                        name=names[i],
+                        status="PAUSED" if paused.get((level, entity_id), False) else "ACTIVE",
+                        objective=OBJECTIVE if level is EntityType.CAMPAIGN else None,
+                        shares_budget=bool(shares[i]),
+                    )
+                )
+        return tuple(out)
+
+    @cached_property
+    def _events(self) -> tuple[tuple[ChangeEvent, PlannedChange | None], ...]:
+        events: list[tuple[ChangeEvent, PlannedChange | None]] = [
+            (self._event(change), change) for change in self.planned
+        ]
+        tree, settings = self.tree, self.settings
+        for ad in np.flatnonzero(tree.last < settings.days - 1):
+            ref = EntityRef(settings.config_id, EntityType.AD, tree.ad_ids[ad])
+            day = settings.first_day + timedelta(days=int(tree.last[ad]) + 1)
+            detail: dict[str, float | str] = {"status_before": "ACTIVE", "status_after": "PAUSED"}
+            events.append((ChangeEvent(ref, ChangeType.PAUSE, day, detail), None))
+        return tuple(sorted(events, key=lambda item: (item[0].date, item[0].entity)))
+
+    def _event(self, change: PlannedChange) -> ChangeEvent:
+        """As a person's change log tells it: nothing of the true effect."""
+        tree = self.tree
+        detail: dict[str, float | str] = {}
+        position, t = tree.position(change.entity_type, change.entity_id), self.settings.index(change.date)
+        adsets = np.unique(tree.adset_of_ad[tree.below(change.entity_type, position)])
+        match change.change_type:
+            case ChangeType.BUDGET_CHANGE:
+                before, after = self.plan.adset_budget[adsets, t - 1 : t + 1].sum(axis=0)
+                detail = {"budget_before": round(float(before), 2), "budget_after": round(float(after), 2)}
+            case ChangeType.PAUSE:
+                detail = {"status_before": "ACTIVE", "status_after": "PAUSED"}
+            case ChangeType.REACTIVATE:
+                detail = {"status_before": "PAUSED", "status_after": "ACTIVE"}
+            case ChangeType.AUDIENCE_CHANGE:
+                before, after = np.rint(self.run.audience[adsets, t - 1 : t + 1].sum(axis=0))
+                detail = {"audience_before": float(before), "audience_after": float(after)}
+            case ChangeType.CREATIVE_CHANGE:
+                detail = {"creative": "replaced"}
+        ref = EntityRef(self.settings.config_id, change.entity_type, change.entity_id)
+        return ChangeEvent(ref, change.change_type, change.date, detail)
+
+    @cached_property
+    def changes(self) -> tuple[ChangeEvent, ...]:
+        """The change log by day: planned changes, and the pauses of ads that ended."""
+        return tuple(event for event, _ in self._events)
+
+    @cached_property
+    def truth(self) -> Truth:
+        """The truth behind daily frame, changes and anomalies; worked out when first asked for.
+
+        Expected values are those of the account without anomalies.
+        """
+        numbers = {id(change): n for n, (_, change) in enumerate(self._events) if change is not None}
+        measured = effects.measure(
+            self.tree, self.settings, self.environment, self.run, self.planned,
+            [numbers[id(change)] for change in self.planned],
+        )  # fmt: skip
+        return Truth(
+            entities=latent(self.tree, self.run, self.settings.first_day),
+            effects=measured.effects,
+            counterfactuals=measured.counterfactuals,
+            anomalies=self.anomalies,
+        )
+
+    @cached_property
+    def planned_budgets(self) -> pd.DataFrame:
+        """Budgets where they are set (ad sets, or campaigns that share theirs), also 28 days ahead.
+
+        Columns ``entity_type``, ``entity_id``, ``date``, ``budget`` (currency per day; 0 while paused or
+        not yet started).
+        """
+        tree, settings = self.tree, self.settings
+        days = dates(settings.first_day, settings.days + PLANNED_DAYS_AHEAD)
+        switched_on = np.logical_or.reduceat(self.plan.active, tree.adset_starts, axis=0)
+        campaign_on = np.logical_or.reduceat(switched_on, tree.campaign_starts, axis=0)
+        pool = np.add.reduceat(self.plan.adset_budget, tree.campaign_starts, axis=0) * campaign_on
+        own = self.plan.adset_budget * switched_on
+        parts = []
+        for level, budgets, where in (
+            (EntityType.ADSET, own, np.flatnonzero(~tree.shared[tree.campaign_of_adset])),
+            (EntityType.CAMPAIGN, pool, np.flatnonzero(tree.shared)),
+        ):
+            held = np.concatenate(
+                [budgets[where], np.repeat(budgets[where, -1:], PLANNED_DAYS_AHEAD, axis=1)], axis=1
+            )
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "entity_type": level.value,
+                        "entity_id": np.repeat(np.array(tree.ids(level), dtype=object)[where], len(days)),
+                        "date": np.tile(np.array(days, dtype="datetime64[ns]"), where.size),
+                        "budget": np.round(held.ravel(), 2),
+                    }
+                )
+            )
+        return pd.concat(parts, ignore_index=True)
+
+
+def no_anomalies() -> pd.DataFrame:
+    """An empty table of anomaly labels."""
+    types = {"incident": "int64", "date": "datetime64[ns]", "target": "bool"} | dict.fromkeys(
+        ("magnitude", "before", "after"), "float64"
+    )
+    return pd.DataFrame({name: np.array([], dtype=types.get(name, "object")) for name in ANOMALY_COLUMNS})
+
+
+def simulate_account(settings: AccountSettings, *, seed: int) -> SimulatedAccount:
+    """Simulate an account; the same settings and seed give the same account.
+
+    Parameters
+    ----------
+    settings
+        What it is made of.
+    seed
+        0 or more. Each concern draws from its own stream, so that e.g. ``fatigue=0`` moves
+        no other draw.
+
+    Raises
+    ------
+    InvalidInput, NotFound
+        If a planned change can't be made; says which and why.
+    """
+    tree = grow(settings, seed)
+    check_changes(tree, settings, settings.changes)
+    environment = draw(settings, tree, seed)
+    planned = (*settings.changes, *draw_changes(tree, settings, environment, seed))
+    return _run(settings, seed, tree, environment, planned)
+
+
+def apply_change(account: SimulatedAccount, *changes: PlannedChange) -> SimulatedAccount:
+    """The same account with further changes; nothing that happened before them moves.
+
+    Raises
+    ------
+    FailedPrecondition
+        If anomalies were injected already: inject them afterwards.
+    InvalidInput, NotFound
+        If a change can't be made.
+    """
+    if len(account.anomalies):
+        raise FailedPrecondition("this account has injected anomalies; apply changes first, then inject")
+    planned = (*account.planned, *changes)
+    check_changes(account.tree, account.settings, planned)
+    settings = replace(account.settings, changes=planned, random_changes=None)
+    return _run(settings, account.seed, account.tree, account.environment, planned)
+
+
+def _run(
+    settings: AccountSettings,
+    seed: int,
+    tree: Tree,
+    environment: Environment,
+    planned: Sequence[PlannedChange],
+) -> SimulatedAccount:
+    plan = compile_plan(tree, settings, environment, planned)
+    run = deliver(tree, settings, environment, plan)
+    if not run.counts.delivered.any():
+        raise InvalidInput.at("daily_budget", "buys no impression on any day; raise it or lower cpm")
+    return SimulatedAccount(
+        settings, seed, tuple(planned), tree, environment, plan, run, run.counts, no_anomalies()
+    )

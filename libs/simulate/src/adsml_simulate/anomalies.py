@@ -1,0 +1,354 @@
+"""Faults put into an account on purpose, with labels exactly where the numbers changed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import FailedPrecondition, Violations
+
+from adsml_simulate.account import ANOMALY_COLUMNS, SimulatedAccount, no_anomalies
+from adsml_simulate.delivery import Counts, form_leads
+from adsml_simulate.frames import LEVELS, sum_up
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class AnomalyKind(StrEnum):
+    """What goes wrong."""
+
+    SPIKE = "spike"
+    """One stored metric is `sigmas` above what its weekday has; the others stay."""
+    CORRELATION_BREAK = "correlation_break"
+    """Leads part from spend by `break_sigmas`, up or down; spend stays."""
+    DELIVERY_COLLAPSE = "delivery_collapse"
+    """Everything falls to 3 to 10% for a day or two, though active."""
+    ZERO_SPEND = "zero_spend"
+    """Everything is 0 for a day or two, though active; the rows stay."""
+    TRACKING_OUTAGE = "tracking_outage"
+    """Leads are 0 for one to three days, clicks go on."""
+
+
+SPIKE_METRICS: Final = ("spend", "impressions", "clicks", "leads")
+_LEAST_LEADS: Final = {AnomalyKind.CORRELATION_BREAK: 10.0, AnomalyKind.TRACKING_OUTAGE: 3.0}
+"""Mean leads per day below which such a fault is no more than an ordinary day."""
+_GAP_DAYS: Final = 2
+_STEADY_SHARE: Final = 0.8
+_MOST_TRIES: Final = 20
+_MONTH_DAYS: Final = 30.0
+_CLOSE_ENOUGH: Final = 0.85
+
+
+@dataclass(frozen=True)
+class _Metrics:
+    """The counts being changed, (A, T) each, by name; `spend` in cents."""
+
+    by_name: dict[str, IntArray]
+
+    def total(self, ads: IntArray, name: str) -> FloatArray:
+        return np.asarray(self.by_name[name][ads].sum(axis=0, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class _Incident:
+    kind: AnomalyKind
+    metric: str
+    level: EntityType
+    position: int
+    days: range
+    magnitude: tuple[float, ...]
+
+
+def inject_anomalies(
+    account: SimulatedAccount,
+    kinds: Sequence[AnomalyKind],
+    *,
+    rate: float,
+    seed: int,
+    entity_type: EntityType = EntityType.ADSET,
+    sigmas: float = 10.0,
+    break_sigmas: float = 3.0,
+    metrics: Sequence[str] = SPIKE_METRICS,
+    earliest_day: int = 28,
+    log_scale: bool = False,
+) -> SimulatedAccount:
+    """The account with faults at one level; ads below and levels above are changed to match.
+
+    Incidents of one campaign never share a day and lie three days apart or more. A sigma is the standard
+    deviation over all days with delivery of the metric around its weekday's mean (for breaks: of
+    log(1 + leads) around its regression on log(1 + spend), both weekday-adjusted).
+
+    Parameters
+    ----------
+    kinds
+        Drawn with equal chance.
+    rate
+        Mean number of incidents per entity and 30 days, among entities that deliver on 80% of days and have
+        leads enough for the kind. A day that can't bear the fault (too few clicks for so many leads) is
+        passed over.
+    entity_type
+        Level of the entities hit.
+    sigmas, break_sigmas
+        Sizes, in sigmas, of spikes and correlation breaks (as nearly as whole numbers allow).
+    metrics
+        Which may spike.
+    earliest_day
+        Index of the first day that may be hit: what lies before stays clean for training.
+    log_scale
+        Spikes in standard deviations of log(1 + metric) rather than of the metric.
+
+    Returns
+    -------
+    account
+        Whose ``truth.anomalies`` has one row per incident, changed entity and day: ``incident`` (number),
+        ``entity_type``, ``entity_id``, ``date``, ``kind``, ``metric`` (that was hit: ``spend`` where all
+        were, ``leads`` for breaks and outages), ``target`` (whether this is the entity that was hit, rather
+        than one above or below it), ``magnitude`` (of the target, on every row: in sigmas for spikes and
+        breaks, else after / before - 1), ``before``, ``after`` (of the metric in this row).
+
+    Raises
+    ------
+    InvalidInput
+        A rate, size, metric or day out of range, or no kind.
+    FailedPrecondition
+        If the account has injected anomalies already, or no entity can bear any of the kinds.
+    """
+    _check(account, kinds, rate, sigmas, break_sigmas, metrics, earliest_day)
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
+    tree, counts, T = account.tree, account.counts, account.settings.days
+    now = _Metrics(
+        {
+            "spend": counts.cents.copy(),
+            "impressions": counts.impressions.copy(),
+            "clicks": counts.clicks.copy(),
+            "leads": counts.leads.copy(),
+        }
+    )
+    level_delivered = np.asarray(sum_up(tree, counts.delivered.astype(np.int64), entity_type)) > 0
+    level_leads = np.asarray(sum_up(tree, counts.leads, entity_type)).mean(axis=1)
+    steady = level_delivered.mean(axis=1) >= _STEADY_SHARE
+    bearable = {kind: np.flatnonzero(steady & (level_leads >= _LEAST_LEADS.get(kind, 0.0))) for kind in kinds}
+    hosts = np.unique(np.concatenate(list(bearable.values())))
+    if not hosts.size:
+        raise FailedPrecondition(
+            f"no {entity_type} delivers on 80% of days with leads enough for {', '.join(kinds)};"
+            " choose a higher level or other kinds"
+        )
+    busy = np.zeros((len(tree.campaign_ids), T), dtype=bool)
+    incidents: list[_Incident] = []
+    for host in hosts:
+        ads = tree.below(entity_type, int(host))
+        possible = [kind for kind in kinds if host in bearable[kind]]
+        delivered = level_delivered[host]
+        campaign = tree.campaign_of(entity_type, int(host))
+        for _ in range(rng.poisson(rate * (T - earliest_day) / _MONTH_DAYS)):
+            kind = possible[int(rng.integers(len(possible)))]
+            metric = str(rng.choice(list(metrics))) if kind is AnomalyKind.SPIKE else _metric_of(kind)
+            length = {AnomalyKind.TRACKING_OUTAGE: 3}.get(kind, 2)
+            one_day = kind in (AnomalyKind.SPIKE, AnomalyKind.CORRELATION_BREAK)
+            span = 1 if one_day else int(rng.integers(1, length + 1))
+            for _ in range(_MOST_TRIES):
+                t = int(rng.integers(earliest_day, T - span + 1))
+                around = slice(max(t - _GAP_DAYS, 0), t + span + _GAP_DAYS)
+                if busy[campaign, around].any() or not delivered[t : t + span].all():
+                    continue
+                size = break_sigmas if kind is AnomalyKind.CORRELATION_BREAK else sigmas
+                shape = _Shape(account, now, ads, delivered)
+                magnitude = shape.hit(kind, metric, t, span, size=size, log_scale=log_scale, rng=rng)
+                if magnitude:
+                    busy[campaign, t : t + span] = True
+                    days = range(t, t + span)
+                    incidents.append(_Incident(kind, metric, entity_type, int(host), days, magnitude))
+                    break
+    changed = replace(
+        counts,
+        cents=now.by_name["spend"],
+        impressions=now.by_name["impressions"],
+        clicks=now.by_name["clicks"],
+        leads=now.by_name["leads"],
+        form_leads=form_leads(tree, now.by_name["leads"]),
+    )
+    return replace(account, counts=changed, anomalies=_label(account, changed, incidents))
+
+
+def _check(
+    account: SimulatedAccount,
+    kinds: Sequence[AnomalyKind],
+    rate: float,
+    sigmas: float,
+    break_sigmas: float,
+    metrics: Sequence[str],
+    earliest_day: int,
+) -> None:
+    found = Violations()
+    if len(account.anomalies):
+        raise FailedPrecondition("this account has injected anomalies; inject all kinds in one call")
+    if not kinds:
+        found.add("kinds", f"expected at least one of {', '.join(AnomalyKind)}")
+    if not 0 < rate <= 10:
+        found.add("rate", f"is {rate}; expected above 0 and up to 10 incidents per entity and 30 days")
+    for name, size in (("sigmas", sigmas), ("break_sigmas", break_sigmas)):
+        if not size > 0:
+            found.add(name, f"is {size}; expected above 0")
+    if not metrics or set(metrics) - set(SPIKE_METRICS):
+        found.add("metrics", f"are {', '.join(metrics)}; expected some of {', '.join(SPIKE_METRICS)}")
+    if not 0 <= earliest_day < account.settings.days - 3:
+        found.add("earliest_day", f"is {earliest_day}; expected 0 to {account.settings.days - 4}")
+    found.raise_if_any()
+
+
+def _metric_of(kind: AnomalyKind) -> str:
+    return "spend" if kind in (AnomalyKind.DELIVERY_COLLAPSE, AnomalyKind.ZERO_SPEND) else "leads"
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """One entity's series, and how to bend them."""
+
+    account: SimulatedAccount
+    now: _Metrics
+    ads: IntArray
+    delivered: npt.NDArray[np.bool_]
+
+    def hit(
+        self,
+        kind: AnomalyKind,
+        metric: str,
+        t: int,
+        span: int,
+        *,
+        size: float,
+        log_scale: bool,
+        rng: np.random.Generator,
+    ) -> tuple[float, ...]:
+        """Change days t to t + span; the magnitude of each, or none if the days can't bear it."""
+        days = slice(t, t + span)
+        before = self.now.total(self.ads, metric)[days]
+        match kind:
+            case AnomalyKind.SPIKE:
+                return self._spike(metric, t, size, log_scale=log_scale)
+            case AnomalyKind.CORRELATION_BREAK:
+                return self._break(t, size, rng)
+            case AnomalyKind.TRACKING_OUTAGE:
+                if (before == 0).any():
+                    return ()
+                self.now.by_name["leads"][self.ads, days] = 0
+            case AnomalyKind.ZERO_SPEND | AnomalyKind.DELIVERY_COLLAPSE:
+                keep = 0.0 if kind is AnomalyKind.ZERO_SPEND else float(rng.uniform(0.03, 0.1))
+                for values in self.now.by_name.values():
+                    values[self.ads, days] = np.floor(keep * values[self.ads, days]).astype(np.int64)
+        after = self.now.total(self.ads, metric)[days]
+        return tuple(float(x) for x in after / before - 1)
+
+    def _adjusted(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Weekday's mean on each day, and the residuals on days with delivery."""
+        weekday = np.arange(values.size) % 7
+        level = np.empty(values.size)
+        for w in range(7):
+            on = self.delivered & (weekday == w)
+            level[weekday == w] = values[on].mean() if on.any() else values[self.delivered].mean()
+        return level, (values - level)[self.delivered]
+
+    def _clean(self, metric: str) -> FloatArray:
+        counts: Counts = self.account.counts
+        source = {"spend": counts.cents}.get(metric)
+        by_ad = getattr(counts, metric) if source is None else source
+        return np.asarray(by_ad[self.ads].sum(axis=0, dtype=np.float64))
+
+    def _spike(self, metric: str, t: int, size: float, *, log_scale: bool) -> tuple[float, ...]:
+        series = self._clean(metric)
+        values = np.log1p(series) if log_scale else series
+        level, residuals = self._adjusted(values)
+        sigma = float(residuals.std(ddof=1))
+        goal = level[t] + size * sigma
+        total = float(np.rint(np.expm1(goal) if log_scale else goal))
+        if sigma == 0 or total <= series[t] or not self._set(metric, t, int(total)):
+            return ()
+        reached = np.log1p(total) if log_scale else total
+        return (float((reached - level[t]) / sigma),)
+
+    def _break(self, t: int, size: float, rng: np.random.Generator) -> tuple[float, ...]:
+        leads, spend = np.log1p(self._clean("leads")), np.log1p(self._clean("spend") / 100.0)
+        lead_level, lead_residuals = self._adjusted(leads)
+        spend_level, spend_residuals = self._adjusted(spend)
+        squares = float(spend_residuals @ spend_residuals)
+        slope = float(spend_residuals @ lead_residuals) / squares if squares else 0.0
+        sigma = float((lead_residuals - slope * spend_residuals).std(ddof=2))
+        expected = lead_level[t] + slope * (spend[t] - spend_level[t])
+        first = 1.0 if rng.random() < 0.5 else -1.0
+        for sign in (first, -first):
+            total = max(round(float(np.expm1(expected + sign * size * sigma))), 0)
+            reached = (float(np.log1p(total)) - expected) / sigma if sigma else 0.0
+            close = _CLOSE_ENOUGH * size <= sign * reached <= size / _CLOSE_ENOUGH
+            if close and total != round(float(np.expm1(leads[t]))) and self._set("leads", t, total):
+                return (reached,)
+        return ()
+
+    def _set(self, metric: str, t: int, total: int) -> bool:
+        """Bring the entity's total to a whole number by changing its ads; False if they can't hold it."""
+        values = self.now.by_name[metric]
+        own = values[self.ads, t]
+        more = total - int(own.sum())
+        if more < 0:
+            room = own
+        elif metric == "leads":
+            room = self.now.by_name["clicks"][self.ads, t] - own
+        elif metric == "clicks":
+            room = self.now.by_name["impressions"][self.ads, t] - own
+        else:
+            room = own * (1 + abs(more))
+        if int(room.sum()) < abs(more) or more == 0:
+            return False
+        # In proportion to room, whole numbers by largest remainder; a share never exceeds its room.
+        exact = abs(more) * (room / room.sum())
+        whole = np.minimum(np.floor(exact).astype(np.int64), room)
+        order = np.argsort(-(exact - whole) * (room > whole), kind="stable")
+        whole[order[: abs(more) - int(whole.sum())]] += 1
+        values[self.ads, t] = own + np.sign(more) * whole
+        return True
+
+
+def _label(account: SimulatedAccount, changed: Counts, incidents: Sequence[_Incident]) -> pd.DataFrame:
+    """Labels where any of the four counts differs, for the entity hit and its relatives."""
+    tree, settings = account.tree, account.settings
+    names = {"spend": "cents", "impressions": "impressions", "clicks": "clicks", "leads": "leads"}
+    before = {
+        n: {lv: np.asarray(sum_up(tree, getattr(account.counts, c), lv)) for lv in LEVELS}
+        for n, c in names.items()
+    }
+    after = {
+        n: {lv: np.asarray(sum_up(tree, getattr(changed, c), lv)) for lv in LEVELS} for n, c in names.items()
+    }
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for number, incident in enumerate(
+            sorted(incidents, key=lambda i: (i.days.start, i.level, i.position))
+        ):
+            ads = tree.below(incident.level, incident.position)
+            unit = 100.0 if incident.metric == "spend" else 1.0
+            for level in LEVELS:
+                for at in np.unique(tree.level_of_ads(level)[ads]):
+                    for day, magnitude in zip(incident.days, incident.magnitude, strict=True):
+                        if all(before[n][level][at, day] == after[n][level][at, day] for n in names):
+                            continue
+                        yield (
+                            number,
+                            level.value,
+                            tree.ids(level)[at],
+                            pd.Timestamp(settings.first_day + timedelta(days=day)),
+                            incident.kind.value,
+                            incident.metric,
+                            level is incident.level,
+                            magnitude,
+                            before[incident.metric][level][at, day] / unit,
+                            after[incident.metric][level][at, day] / unit,
+                        )
+
+    found = pd.DataFrame(list(rows()), columns=list(ANOMALY_COLUMNS))
+    return found.astype(no_anomalies().dtypes.to_dict()) if len(found) else no_anomalies()

@@ -1,0 +1,186 @@
+"""`adsml simulate`: an account with known truth, as an export or in the store."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from adsml_common.cli.output import JsonOption, console, errors, print_json, table
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from adsml_simulate import AccountSettings, SimulatedAccount
+
+
+class Preset(StrEnum):
+    """Ready-made accounts."""
+
+    DEMO = "demo"
+    CLEAN = "clean"
+    LARGE = "large"
+
+
+class Destination(StrEnum):
+    """Where the account goes."""
+
+    INSIGHTS = "insights"
+    CSV = "csv"
+    STORE = "store"
+
+
+def simulate(
+    out: Annotated[
+        Path | None, typer.Argument(help="New folder for the export.", show_default=False)
+    ] = None,
+    preset: Annotated[
+        Preset, typer.Option(help="demo: a lively account; clean: nothing happens; large: 10,000 entities.")
+    ] = Preset.DEMO,
+    destination: Annotated[
+        Destination,
+        typer.Option("--format", help="Insights API pages, a tidy CSV, or straight into the store."),
+    ] = Destination.INSIGHTS,
+    config_id: Annotated[int, typer.Option(help="The ad account's id.", min=1)] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same account.", min=0)] = 1,
+    days: Annotated[int, typer.Option(help="Length in days.", min=35, max=2000)] = 120,
+    entities: Annotated[int, typer.Option(help="Size of the large account.", min=40)] = 10_000,
+    last_day: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="Last day.  [default: yesterday]", show_default=False),
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], show_default=False,
+            help="As an export at the end of this day shows it: later leads are not in yet.",
+        ),
+    ] = None,
+    anomalies: Annotated[
+        float, typer.Option(help="Injected faults per ad set and 30 days.", min=0.0, max=10.0)
+    ] = 0.0,
+    truth: Annotated[bool, typer.Option("--truth", help="Also write the truth as CSV files.")] = False,
+    json_output: JsonOption = False,
+) -> None:  # fmt: skip
+    """Simulate a whole ad account with known truth.
+
+    Example: adsml simulate my-account --seed 7 --anomalies 0.5
+    """
+    from adsml_simulate import AnomalyKind, inject_anomalies, simulate_account  # noqa: PLC0415
+
+    if destination is not Destination.STORE and out is None:
+        raise InvalidInput.at("out", "is missing; name a new folder for the export, or pass --format store")
+    if destination is Destination.STORE and out is not None and not truth:
+        raise InvalidInput.at("out", "is not used with --format store; leave it out, or pass --truth")
+    if truth and out is None:
+        raise InvalidInput.at("out", "is missing; --truth needs a folder to write to")
+    chosen = _settings(preset, config_id, days, entities, last_day.date() if last_day else None)
+    account = simulate_account(chosen, seed=seed)
+    if anomalies > 0:
+        account = inject_anomalies(
+            account, list(AnomalyKind), rate=anomalies, seed=seed, entity_type=EntityType.ADSET,
+            earliest_day=days // 2,
+        )  # fmt: skip
+    seen = as_of.date() if as_of else None
+    told = (
+        _store(account, seen)
+        if destination is Destination.STORE
+        else _export(account, out, destination, seen)
+    )
+    if truth and out is not None:
+        from adsml_simulate.export import write_truth  # noqa: PLC0415
+
+        told["truth"] = [str(path) for path in write_truth(account, out)]
+    _show(account, seen, told, json_output=json_output)
+
+
+def _settings(
+    preset: Preset, config_id: int, days: int, entities: int, last_day: date | None
+) -> "AccountSettings":
+    from adsml_simulate import presets  # noqa: PLC0415
+
+    last = last_day or presets.yesterday()
+    match preset:
+        case Preset.DEMO:
+            return presets.demo(last_day=last, config_id=config_id, days=days)
+        case Preset.CLEAN:
+            return presets.clean(last_day=last, config_id=config_id, days=days)
+        case Preset.LARGE:
+            return presets.large(last_day=last, config_id=config_id, days=days, entities=entities)
+
+
+def _export(
+    account: "SimulatedAccount", out: Path | None, destination: Destination, as_of: date | None
+) -> dict[str, Any]:
+    from rich.progress import Progress  # noqa: PLC0415
+
+    from adsml_simulate.export import ExportFormat, write_export  # noqa: PLC0415
+
+    if out is None:
+        raise InvalidInput.at("out", "is missing; name a new folder for the export")
+    with Progress(console=errors, transient=True) as bar:
+        task = bar.add_task("writing", total=len(account.daily))
+        written = write_export(
+            account, out, export_format=ExportFormat(destination.value), as_of=as_of,
+            progress=lambda rows: bar.advance(task, rows),
+        )  # fmt: skip
+    return {"folder": str(written.folder), "files": len(written.files), "rows": written.rows}
+
+
+def _store(account: "SimulatedAccount", as_of: date | None) -> dict[str, Any]:
+    from adsml_common.cli.context import open_database, settings  # noqa: PLC0415
+
+    from adsml_simulate.storing import write_to_store  # noqa: PLC0415
+
+    with open_database(settings(), create=True) as database:
+        counts = write_to_store(account, database, as_of=as_of)
+    return {
+        what: {"inserted": c.inserted, "updated": c.updated, "unchanged": c.unchanged}
+        for what, c in counts.items()
+    }
+
+
+def _show(
+    account: "SimulatedAccount", as_of: date | None, told: dict[str, Any], *, json_output: bool
+) -> None:
+    chosen, tree = account.settings, account.tree
+    frame = account.daily if as_of is None else account.as_of(as_of)
+    campaigns = frame[frame["entity_type"] == EntityType.CAMPAIGN.value]
+    spend, leads = float(campaigns["spend"].sum()), int(campaigns["leads"].sum())
+    incidents = int(account.anomalies["incident"].nunique())
+    facts: dict[str, Any] = {
+        "config_id": chosen.config_id,
+        "seed": account.seed,
+        "first_day": chosen.first_day,
+        "last_day": as_of or chosen.last_day,
+        "campaigns": len(tree.campaign_ids),
+        "adsets": len(tree.adset_ids),
+        "ads": len(tree.ad_ids),
+        "spend": round(spend, 2),
+        "currency": chosen.currency,
+        "leads": leads,
+        "cpl": round(spend / leads, 2) if leads else None,
+        "changes": sum(event.date <= (as_of or chosen.last_day) for event in account.changes),
+        "anomalies": incidents,
+    }
+    if json_output:
+        print_json({**facts, "written": told})
+        return
+    table(f"{chosen.name} (simulated)", ("what", "value"), list(facts.items()), right=("value",))
+    table("written", ("what", "value"), [(name, _plain(value)) for name, value in told.items()])
+    if "folder" in told:
+        data = Path(told["folder"]) / (
+            "insights" if (Path(told["folder"]) / "insights").is_dir() else "daily.csv"
+        )
+        console.print(f"next: adsml import {data} --config-id {chosen.config_id}", soft_wrap=True)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{number} {name}" for name, number in value.items())
+    return "\n".join(value) if isinstance(value, list) else str(value)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add `adsml simulate`."""
+    app.command("simulate")(simulate)

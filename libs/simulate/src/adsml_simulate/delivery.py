@@ -1,0 +1,202 @@
+"""The auction and the people: from plan and environment to spend, impressions, clicks and leads of every ad.
+
+One pass over the days, all ads at once, because exposure, learning and what the platform believes of an ad
+follow from earlier days. It works on expected values only, so that chance in the counts moves no money; the
+counts are drawn afterwards from the environment's stored uniform numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_simulate.environment import Environment
+from adsml_simulate.plan import Plan
+from adsml_simulate.quantiles import binomial_quantile
+from adsml_simulate.settings import AccountSettings
+from adsml_simulate.tree import BOTH, FORM, Tree
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+EXPOSURE_HALF_LIFE_DAYS: Final = 14.0
+LEARNING_LEADS: Final = 50.0
+LEARNING_DAYS: Final = 14.0
+_BELIEF_RATE: Final = 0.15
+_MOST_CTR, _MOST_CONVERSION = 0.5, 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """What happened, by ad and day; each (A, T), whole numbers.
+
+    Attributes
+    ----------
+    cents
+        Spend in hundredths of the currency.
+    impressions, clicks, leads
+        As named; ``leads <= clicks <= impressions``.
+    form_leads
+        Those of the leads made in the platform's own form; the others on the website.
+    delivered
+        Whether there is a row.
+    """
+
+    cents: IntArray
+    impressions: IntArray
+    clicks: IntArray
+    leads: IntArray
+    form_leads: IntArray
+    delivered: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """A run of the account: its counts and the rates behind them, each (A, T) unless said otherwise.
+
+    Attributes
+    ----------
+    counts
+        What happened.
+    ctr, conversion
+        Shares, the means of clicks per impression and leads per click on that day.
+    lasting
+        Leads per money as far as it lasts: without season, market, noise and learning.
+    fatigue
+        Factor on the click rate, 1 for a fresh creative.
+    learning
+        Shape (S, T): share of the learning phase still ahead, 0 when it is over.
+    audience
+        Shape (S, T): people in reach.
+    """
+
+    counts: Counts
+    ctr: FloatArray
+    conversion: FloatArray
+    lasting: FloatArray
+    fatigue: FloatArray
+    learning: FloatArray
+    audience: FloatArray
+
+
+def _shares(weights: FloatArray, starts: IntArray, of: IntArray) -> FloatArray:
+    """Weights over their group's sum, 0 where that is 0."""
+    total = np.add.reduceat(weights, starts)[of]
+    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+
+
+def _spend(
+    tree: Tree, settings: AccountSettings, env: Environment, plan: Plan, belief: FloatArray, t: int
+) -> tuple[FloatArray, FloatArray]:
+    """Money of a day: each ad's share of its ad set's spend (A,), and each ad set's spend (S,).
+
+    An ad set has its own budget, or a share of its campaign's; shares go by what the platform believes of the
+    leads per money (`belief`, in logs) and by its unsteady taste.
+    """
+    active, starts, of = plan.active[:, t], tree.adset_starts, tree.adset_of_ad
+    campaign_starts, of_campaign = tree.campaign_starts, tree.campaign_of_adset
+    strength = settings.allocation_strength
+    liking = np.exp(strength * belief + env.ad_taste[:, t])
+    share = _shares(np.where(active, liking, 0.0), starts, of)
+    adset_active = np.logical_or.reduceat(active, starts)
+    adset_belief = np.add.reduceat(share * belief, starts)
+    own = plan.adset_budget[:, t]
+    wanted = adset_active * own * np.exp(strength * adset_belief + env.adset_taste[:, t])
+    pooled = np.add.reduceat(own, campaign_starts)[of_campaign] * _shares(
+        wanted, campaign_starts, of_campaign
+    )
+    budget = np.where(tree.shared[of_campaign], pooled, own)
+    return share, adset_active * budget * np.exp(env.pacing[:, t])
+
+
+def deliver(tree: Tree, settings: AccountSettings, environment: Environment, plan: Plan) -> Delivery:
+    """Run the account; the formulas, with units, are in docs/simulate.md."""
+    env = environment
+    A, S, T = len(tree.ad_ids), len(tree.adset_ids), settings.days
+    of = tree.adset_of_ad
+    ad_starts = tree.adset_starts
+    kappa, gamma = settings.price_elasticity, settings.saturation_elasticity
+    keep = 0.5 ** (1.0 / EXPOSURE_HALF_LIFE_DAYS)
+    audience = env.audience[:, None] * np.exp(plan.log_audience)
+
+    spend, impressions, ctr, conversion, fatigue, lasting = (np.zeros((A, T)) for _ in range(6))
+    learning = np.zeros((S, T))
+    exposure = np.zeros(A)
+    # Ad sets that ran before the data begin have learnt; later ones start at nothing.
+    running = plan.active[:, 0] & (tree.first < 0)
+    learnt = np.where(np.logical_or.reduceat(running, ad_starts), 1.0, 0.0)
+    belief = env.lasting_ctr[:, 0] + env.lasting_odds[:, 0] - env.lasting_cpm[:, 0] + env.belief
+    # Any constant does, as shares don't feel it; this one does not depend on which campaigns are run.
+    belief_base = np.log(settings.ctr * settings.conversion_rate / 1e4 / settings.cpm)
+
+    for t in range(T):
+        active = plan.active[:, t]
+        exposure[plan.restarts_exposure[:, t]] = 0.0
+        learnt[plan.restarts_learning[:, t]] = 0.0
+
+        share, adset_spend = _spend(tree, settings, env, plan, belief - belief_base, t)
+        spend[:, t] = share * adset_spend[of]
+
+        # Price and rates: the further spend is beyond what the audience was sized for, the dearer and colder.
+        relative = adset_spend / (env.budget * np.exp(plan.log_audience[:, t]))
+        pressure = np.log(np.clip(relative, 0.02, 50.0))[of]
+        log_cpm = env.lasting_cpm[:, t] + plan.log_cpm[:, t] + kappa * pressure
+        if t == 0:
+            steady = 1000.0 * spend[:, 0] * np.exp(-log_cpm) / audience[of, 0] / (1.0 - keep)
+            exposure = np.where(tree.first < 0, env.exposure * steady, 0.0)
+        fatigue[:, t] = (1.0 + exposure) ** -settings.fatigue
+        ahead = 1.0 - learnt
+        learning[:, t] = ahead
+        log_ctr = env.lasting_ctr[:, t] + plan.log_ctr[:, t] + np.log(fatigue[:, t])
+        log_taken = plan.log_conversion[:, t] - gamma * pressure
+        rate = np.exp(log_taken) / (1.0 + np.exp(-env.lasting_odds[:, t]))
+        lasting[:, t] = 1000.0 * np.exp(log_ctr - log_cpm) * rate
+        ctr[:, t] = np.minimum(np.exp(log_ctr + env.fleeting_ctr[:, t]), _MOST_CTR)
+        odds = env.lasting_odds[:, t] + env.fleeting_odds[:, t]
+        unlearnt = 1.0 - settings.learning_penalty * ahead[of]
+        conversion[:, t] = np.minimum(np.exp(log_taken) * unlearnt / (1.0 + np.exp(-odds)), _MOST_CONVERSION)
+        impressions[:, t] = 1000.0 * spend[:, t] * np.exp(-log_cpm - env.fleeting_cpm[:, t])
+
+        # What the day leaves behind.
+        leads = np.add.reduceat(impressions[:, t] * ctr[:, t] * conversion[:, t], ad_starts)
+        step = np.maximum(leads / LEARNING_LEADS, 1.0 / LEARNING_DAYS)
+        learnt = np.where(adset_spend > 0, np.minimum(learnt + step, 1.0), learnt)
+        exposure = keep * exposure + impressions[:, t] / audience[of, t]
+        seen = np.log(np.maximum(lasting[:, t], 1e-12)) - np.log(1000.0)
+        belief = np.where(active, belief + _BELIEF_RATE * (seen - belief), belief)
+
+    return Delivery(
+        counts=_count(tree, env, spend, impressions, ctr, conversion),
+        ctr=ctr,
+        conversion=conversion,
+        lasting=lasting,
+        fatigue=fatigue,
+        learning=learning,
+        audience=audience,
+    )
+
+
+def _count(
+    tree: Tree,
+    env: Environment,
+    spend: FloatArray,
+    impressions: FloatArray,
+    ctr: FloatArray,
+    conversion: FloatArray,
+) -> Counts:
+    shown = np.floor(impressions + env.u_impressions).astype(np.int64)
+    cents = np.rint(100.0 * spend).astype(np.int64)
+    # Neither money without an impression nor an impression without a cent makes a row.
+    delivered = (shown > 0) & (cents > 0)
+    shown, cents = shown * delivered, cents * delivered
+    clicks = binomial_quantile(env.u_clicks, shown, ctr)
+    leads = binomial_quantile(env.u_leads, clicks, conversion)
+    return Counts(cents, shown, clicks, leads, form_leads(tree, leads), delivered)
+
+
+def form_leads(tree: Tree, leads: IntArray) -> IntArray:
+    """Those of the leads (A, T) that were made in the platform's own form."""
+    destination = tree.destination[tree.adset_of_ad][:, None]
+    return np.where(destination == FORM, leads, np.where(destination == BOTH, leads // 2, 0))

@@ -1,0 +1,182 @@
+"""What people set: budgets, what runs on which day, and the direct effects of their changes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.domain.changes import ChangeType
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import Violations
+
+from adsml_simulate.environment import Environment
+from adsml_simulate.settings import AccountSettings, PlannedChange
+from adsml_simulate.tree import Tree
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+
+SIGNIFICANT_BUDGET_STEP: Final = 0.2
+"""A budget step beyond this starts the learning phase anew (the platform says: 'significant edit')."""
+LONG_PAUSE_DAYS: Final = 7
+"""A reactivation after this long starts the learning phase anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Settings of people by day; C campaigns, S ad sets, A ads, T days.
+
+    Attributes
+    ----------
+    active
+        Shape (A, T): switched on, as are ad set and campaign, and inside the ad's lifetime.
+    adset_budget
+        Shape (S, T), currency per day: the ad set's own, or what it brings to the shared budget.
+    log_ctr, log_conversion, log_cpm
+        Shape (A, T): direct effects of changes, in logs.
+    log_audience
+        Shape (S, T).
+    restarts_learning
+        Shape (S, T).
+    restarts_exposure
+        Shape (A, T): a fresh creative, or fresh people.
+    """
+
+    active: BoolArray
+    adset_budget: FloatArray
+    log_ctr: FloatArray
+    log_conversion: FloatArray
+    log_cpm: FloatArray
+    log_audience: FloatArray
+    restarts_learning: BoolArray
+    restarts_exposure: BoolArray
+
+    def only(self, adsets: slice, ads: slice) -> "Plan":
+        """The part of one campaign."""
+        return Plan(
+            active=self.active[ads],
+            adset_budget=self.adset_budget[adsets],
+            log_ctr=self.log_ctr[ads],
+            log_conversion=self.log_conversion[ads],
+            log_cpm=self.log_cpm[ads],
+            log_audience=self.log_audience[adsets],
+            restarts_learning=self.restarts_learning[adsets],
+            restarts_exposure=self.restarts_exposure[ads],
+        )
+
+
+def check_changes(tree: Tree, settings: AccountSettings, changes: Iterable[PlannedChange]) -> None:
+    """Refuse changes that could not be made.
+
+    Raises
+    ------
+    NotFound
+        An entity is not in the account.
+    InvalidInput
+        A day outside the account's, a budget that is set elsewhere, an audience of an ad, a pause of what is
+        paused, a reactivation of what runs.
+    """
+    found = Violations()
+    paused: set[tuple[EntityType, str]] = set()
+    ordered = sorted(enumerate(changes), key=lambda item: (item[1].date, item[0]))
+    for i, change in ordered:
+        path = f"changes[{i}]"
+        position = tree.position(change.entity_type, change.entity_id)
+        campaign = tree.campaign_of(change.entity_type, position)
+        if not settings.first_day < change.date <= settings.last_day:
+            found.add(
+                f"{path}.date",
+                f"is {change.date}; expected after {settings.first_day} and up to {settings.last_day}",
+            )
+        if change.change_type is ChangeType.BUDGET_CHANGE:
+            owner = EntityType.CAMPAIGN if tree.shared[campaign] else EntityType.ADSET
+            if change.entity_type is not owner:
+                where = f"campaign {tree.campaign_ids[campaign]}" if tree.shared[campaign] else "each ad set"
+                found.add(
+                    f"{path}.entity_type",
+                    f"is {change.entity_type}; this budget is set at {where}: change it there",
+                )
+        if change.change_type is ChangeType.AUDIENCE_CHANGE and change.entity_type is EntityType.AD:
+            found.add(f"{path}.entity_type", "is ad; an audience belongs to an ad set: change that")
+        key = (change.entity_type, change.entity_id)
+        if change.change_type is ChangeType.PAUSE and not change.placebo:
+            if key in paused:
+                found.add(
+                    f"{path}.change_type", f"pauses {change.entity_type} {change.entity_id} a second time"
+                )
+            paused.add(key)
+        if change.change_type is ChangeType.REACTIVATE and not change.placebo:
+            if key not in paused:
+                found.add(
+                    f"{path}.change_type",
+                    f"reactivates {change.entity_type} {change.entity_id}, which runs: pause it earlier",
+                )
+            paused.discard(key)
+    found.raise_if_any()
+
+
+def compile_plan(
+    tree: Tree, settings: AccountSettings, environment: Environment, changes: Iterable[PlannedChange]
+) -> Plan:
+    """The plan of an account (or of one campaign of it) with these changes; others' are ignored."""
+    S, A, T = len(tree.adset_ids), len(tree.ad_ids), settings.days
+    days = np.arange(T)
+    on = {
+        EntityType.CAMPAIGN: np.ones((len(tree.campaign_ids), T), dtype=bool),
+        EntityType.ADSET: np.ones((S, T), dtype=bool),
+        EntityType.AD: (tree.first[:, None] <= days) & (days <= tree.last[:, None]),
+    }
+    budget = environment.budget[:, None] * np.ones(T)
+    log_ctr, log_conversion, log_cpm = np.zeros((3, A, T))
+    log_audience = np.zeros((S, T))
+    learning = np.zeros((S, T), dtype=bool)
+    exposure = np.zeros((A, T), dtype=bool)
+    ids = {level: set(tree.ids(level)) for level in EntityType}
+    paused_on: dict[tuple[EntityType, str], int] = {}
+
+    for change in sorted(changes, key=lambda c: c.date):
+        if change.placebo or change.entity_id not in ids[change.entity_type]:
+            continue
+        position = tree.position(change.entity_type, change.entity_id)
+        t = settings.index(change.date)
+        ads = tree.below(change.entity_type, position)
+        adsets = np.unique(tree.adset_of_ad[ads])
+        key = (change.entity_type, change.entity_id)
+        restart = change.change_type in (ChangeType.CREATIVE_CHANGE, ChangeType.AUDIENCE_CHANGE)
+        match change.change_type:
+            case ChangeType.BUDGET_CHANGE:
+                budget[adsets, t:] *= change.budget_ratio
+                restart = abs(change.budget_ratio - 1) > SIGNIFICANT_BUDGET_STEP
+            case ChangeType.CREATIVE_CHANGE | ChangeType.AUDIENCE_CHANGE:
+                log_ctr[ads, t:] += np.log1p(change.ctr_lift)
+                log_conversion[ads, t:] += np.log1p(change.conversion_rate_lift)
+                log_cpm[ads, t:] += np.log1p(change.cpm_lift)
+                exposure[ads, t] = True
+                if change.change_type is ChangeType.AUDIENCE_CHANGE:
+                    log_audience[adsets, t:] += np.log(change.audience_ratio)
+            case ChangeType.PAUSE:
+                on[change.entity_type][position, t:] = False
+                paused_on[key] = t
+            case ChangeType.REACTIVATE:
+                restart = t - paused_on.pop(key, t) >= LONG_PAUSE_DAYS
+                if change.entity_type is EntityType.AD:
+                    on[change.entity_type][position, t:] = days[t:] <= tree.last[position]
+                else:
+                    on[change.entity_type][position, t:] = True
+        if change.restarts_learning is not None:
+            restart = change.restarts_learning
+        learning[adsets, t] |= restart
+
+    active = on[EntityType.AD] & on[EntityType.ADSET][tree.adset_of_ad]
+    active &= on[EntityType.CAMPAIGN][tree.campaign_of_ad]
+    return Plan(
+        active=active,
+        adset_budget=budget,
+        log_ctr=log_ctr,
+        log_conversion=log_conversion,
+        log_cpm=log_cpm,
+        log_audience=log_audience,
+        restarts_learning=learning,
+        restarts_exposure=exposure,
+    )
