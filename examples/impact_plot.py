@@ -6,10 +6,10 @@ from pathlib import Path
 
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
-from adsml_impact.analysis import analyse
-from adsml_impact.controls import Relation
+from adsml_impact.analysis.controls import Relation
+from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
+from adsml_impact.analysis.single import analyse
 from adsml_impact.plot import draw_svg, save
-from adsml_impact.query import AccountData, Options, Question
 from adsml_simulate import PlannedChange, clean, simulate_account
 
 SEED = 3
@@ -36,7 +36,7 @@ def main() -> None:
         },
         events=account.changes,
     )
-    question = Question(
+    question = ImpactQuery(
         treated=(name,), entity_type=EntityType.ADSET, change_type=ChangeType.AUDIENCE_CHANGE, day=DAY,
         options=Options(after_days=14),
     )  # fmt: skip

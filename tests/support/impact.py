@@ -10,7 +10,7 @@ import pandas as pd
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.daily import normalise
 from adsml_common.domain.entities import EntityType
-from adsml_impact.query import AccountData, Options, Question
+from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -111,9 +111,9 @@ def ask(
     options: Options | None = None,
     value_before: float | None = None,
     value_after: float | None = None,
-) -> Question:
+) -> ImpactQuery:
     """A question about ad sets; `at` is the day's position from `FIRST`."""
-    return Question(
+    return ImpactQuery(
         treated=tuple(treated),
         entity_type=EntityType.ADSET,
         change_type=change_type,

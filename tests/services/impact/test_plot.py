@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 import pytest
 from adsml_common.domain.errors import FailedPrecondition, InvalidInput
 from adsml_common.domain.metrics import Metric
-from adsml_impact.analysis import analyse
+from adsml_impact.analysis.query import Options
+from adsml_impact.analysis.single import analyse
 from adsml_impact.plot import draw_svg, save
-from adsml_impact.query import Options
 from support.impact import ask, known, make_account
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
-from adsml_impact.combine import learn_carry_over, learn_mixture
-from adsml_impact.comparison import Design, compare
-from adsml_impact.controls import Relation, budget_pool, lineage
-from adsml_impact.dates import LOOKBACK, choose_dates
-from adsml_impact.holm import holm
-from adsml_impact.naive import naive_comparison
-from adsml_impact.power import LONGEST, detectable
-from adsml_impact.series import from_daily
+from adsml_impact.analysis.controls import Relation, budget_pool, lineage
+from adsml_impact.analysis.series import from_daily
+from adsml_impact.models.combine import learn_carry_over, learn_mixture
+from adsml_impact.models.comparison import Design, compare
+from adsml_impact.models.dates import LOOKBACK, choose_dates
+from adsml_impact.models.holm import holm
+from adsml_impact.models.naive import naive_comparison
+from adsml_impact.models.power import LONGEST, detectable
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats

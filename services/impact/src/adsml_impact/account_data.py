@@ -10,10 +10,10 @@ from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
-from adsml_impact.controls import Relation, Tree
-from adsml_impact.dates import LOOKBACK
-from adsml_impact.prepare import USUAL_BASELINE, USUAL_DAYS
-from adsml_impact.query import AccountData, Options
+from adsml_impact.analysis.controls import Relation, Tree
+from adsml_impact.analysis.prepare import USUAL_BASELINE, USUAL_DAYS
+from adsml_impact.analysis.query import AccountData, Options
+from adsml_impact.models.dates import LOOKBACK
 
 
 def utc_today() -> date:

@@ -13,14 +13,14 @@ from adsml_common.domain.metrics import Metric
 from adsml_common.store.changes import ChangeStore
 
 from adsml_impact.account_data import StoredAccounts, days_back
-from adsml_impact.analysis import analyse
-from adsml_impact.query import Options, Question
-from adsml_impact.report import ImpactReport, MetricReport
+from adsml_impact.analysis.query import ImpactQuery, Options
+from adsml_impact.analysis.report import ImpactReport, MetricReport
+from adsml_impact.analysis.single import analyse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What was asked for; see `adsml_impact.query.Question`.
+    """What was asked for; see `adsml_impact.analysis.query.ImpactQuery`.
 
     Attributes
     ----------
@@ -45,11 +45,11 @@ def ask(asked: Asked) -> ImpactReport:
     NotFound
         No such entity, or no recorded change where the question names none.
     InvalidInput, FailedPrecondition, Unavailable
-        See `adsml_impact.analysis.analyse`.
+        See `adsml_impact.analysis.single.analyse`.
     """
     with open_database(settings()) as database:
         day, change_type, recorded = _change(database, asked)
-        question = Question(
+        question = ImpactQuery(
             treated=asked.entity_ids,
             entity_type=asked.entity_type,
             change_type=change_type,
@@ -112,10 +112,10 @@ def as_object(report: ImpactReport) -> dict[str, Any]:
         "recommendation": report.recommendation,
         "primary_metric": report.primary_metric,
         "change": {
-            "change_type": report.question.change_type,
-            "date": report.question.day,
-            "treated": report.question.treated,
-            "entity_type": report.question.entity_type,
+            "change_type": report.query.change_type,
+            "date": report.query.day,
+            "treated": report.query.treated,
+            "entity_type": report.query.entity_type,
         },
         "windows": asdict(report.windows),
         "effects": [_effect_object(one) for one in report.metrics],

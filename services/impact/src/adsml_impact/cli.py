@@ -10,7 +10,7 @@ from adsml_common.cli.output import JsonOption, console, errors, print_json, tab
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 
-from adsml_impact.estimators import Estimator
+from adsml_impact.models.estimators import Estimator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from adsml_report.content import Section
     from adsml_report.context import ReportContext
 
-    from adsml_impact.report import ImpactReport
+    from adsml_impact.analysis.report import ImpactReport
 
 
 def _serve() -> int:
@@ -81,8 +81,8 @@ def impact(
 
     Example: adsml impact --config-id 1 --entity-id 23800001200000011 --date 2024-06-10 --plot effect.svg
     """
+    from adsml_impact.analysis.query import Options  # noqa: PLC0415
     from adsml_impact.asking import Asked, as_object, ask, metric_named  # noqa: PLC0415
-    from adsml_impact.query import Options  # noqa: PLC0415
 
     report = ask(
         Asked(
@@ -216,7 +216,7 @@ def evaluate_impact(
     Example: adsml evaluate impact --data prop99.csv --unit-column State --time-column Year --outcome-column
     PacksPerCapita --treated California --start 1989
     """
-    from adsml_impact.evaluate import evaluate_file  # noqa: PLC0415
+    from adsml_impact.evaluation.evaluate import evaluate_file  # noqa: PLC0415
 
     def told(done: int, every: int) -> None:
         if done % 20 == 0 or done == every:

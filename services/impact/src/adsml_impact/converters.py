@@ -21,13 +21,9 @@ from adsml_common.serving.convert import (
 )
 from adsml_common.serving.rows import daily_rows
 
-from adsml_impact.effect import Effect, Interval
-from adsml_impact.estimators import Estimator
-from adsml_impact.naive import NaiveComparison
-from adsml_impact.plan import Scope
-from adsml_impact.power import Detectable
-from adsml_impact.query import AccountData, Options, Question
-from adsml_impact.report import (
+from adsml_impact.analysis.plan import Scope
+from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
+from adsml_impact.analysis.report import (
     Caution,
     DetectableReport,
     ImpactReport,
@@ -35,7 +31,11 @@ from adsml_impact.report import (
     WarningType,
     Windows,
 )
-from adsml_impact.verdict import Verdict
+from adsml_impact.analysis.verdict import Verdict
+from adsml_impact.models.effect import Effect, Interval
+from adsml_impact.models.estimators import Estimator
+from adsml_impact.models.naive import NaiveComparison
+from adsml_impact.models.power import Detectable
 
 ESTIMATOR: Final[Words[Estimator]] = Words(Estimator, pb.Estimator, "ESTIMATOR_")
 SCOPE: Final[Words[Scope]] = Words(Scope, pb.EffectScope, "EFFECT_SCOPE_")
@@ -197,7 +197,7 @@ def change_day(change: change_pb2.ChangeEvent, path: str, *, planned: bool = Fal
 
 def question(
     named: Named, change: change_pb2.ChangeEvent, chosen: Options, path: str, *, planned: bool = False
-) -> Question:
+) -> ImpactQuery:
     """The question of a request.
 
     Raises
@@ -205,7 +205,7 @@ def question(
     InvalidInput
         The change has no type, or (unless it is planned) no day.
     """
-    return Question(
+    return ImpactQuery(
         treated=named.treated,
         entity_type=named.entity_type,
         change_type=CHANGE_TYPE.from_wire(change.change_type, f"{path}.change_type"),
@@ -357,7 +357,7 @@ def _series(out: pb.MetricEffect, effect: Effect, whole: ImpactReport) -> None:
     if not effect.series:
         return
     first = whole.windows.before_last.toordinal() + 1 - effect.comparison.baseline
-    level = 1.0 - whole.question.options.alpha
+    level = 1.0 - whole.query.options.alpha
     for one in effect.series:
         message = out.series.add(date=day_message(date.fromordinal(first + one.day)))
         _set(message, "actual", one.actual)

@@ -8,8 +8,8 @@ from pathlib import Path
 from adsml_common.domain.errors import FailedPrecondition, InvalidInput
 from adsml_report.picture import FAINT, INK, Plot, picture, text
 
-from adsml_impact.recommendation import LABELS
-from adsml_impact.report import ImpactReport, MetricReport
+from adsml_impact.analysis.recommendation import LABELS
+from adsml_impact.analysis.report import ImpactReport, MetricReport
 
 _WIDTH, _LEFT, _RIGHT = 900.0, 74.0, 20.0
 _TOP, _HEIGHT, _GAP, _LOWER = 78.0, 250.0, 34.0, 110.0
@@ -68,9 +68,9 @@ def draw_svg(report: ImpactReport, metric: MetricReport | None = None) -> str:
 
 
 def _title(report: ImpactReport, shown: MetricReport) -> str:
-    names = ", ".join(report.question.treated[:3])
-    change = report.question.change_type.replace("_", " ")
-    return f"{LABELS[shown.metric].capitalize()}: {change} of {report.question.entity_type} {names}"
+    names = ", ".join(report.query.treated[:3])
+    change = report.query.change_type.replace("_", " ")
+    return f"{LABELS[shown.metric].capitalize()}: {change} of {report.query.entity_type} {names}"
 
 
 def _heading(report: ImpactReport, shown: MetricReport) -> str:

@@ -10,8 +10,8 @@ from adsml_common.serving.server import ServerBuilder
 from adsml_common.settings import load_settings
 
 from adsml_impact.account_data import StoredAccounts
-from adsml_impact.comparison import Design, compare
-from adsml_impact.own_past import compare_with_own_past
+from adsml_impact.models.comparison import Design, compare
+from adsml_impact.models.own_past import compare_with_own_past
 from adsml_impact.servicer import ImpactServicer
 from adsml_impact.settings import ImpactSettings
 

@@ -12,9 +12,9 @@ from adsml_common.serving.rules import VALIDATOR
 
 from adsml_impact import converters
 from adsml_impact.account_data import StoredAccounts, days_back, require
-from adsml_impact.analysis import analyse, estimate_detectable
+from adsml_impact.analysis.query import AccountData, Options
+from adsml_impact.analysis.single import analyse, estimate_detectable
 from adsml_impact.converters import Named
-from adsml_impact.query import AccountData, Options
 
 
 class ImpactServicer:
