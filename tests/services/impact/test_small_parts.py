@@ -8,12 +8,13 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
 from adsml_impact.analysis.controls import Relation, budget_pool, lineage
 from adsml_impact.analysis.series import from_daily
-from adsml_impact.models.combine import learn_carry_over, learn_mixture
 from adsml_impact.models.comparison import Design, compare
 from adsml_impact.models.dates import LOOKBACK, choose_dates
 from adsml_impact.models.holm import holm
 from adsml_impact.models.naive import naive_comparison
 from adsml_impact.models.power import LONGEST, detectable
+from adsml_impact.models.sizes import learn_sizes
+from adsml_impact.models.weighting import learn_mixture
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -129,15 +130,41 @@ def test_mixture_without_history_is_the_default() -> None:
     assert found.windows[1] == pytest.approx([0, 0, 0, 1])
 
 
-@pytest.mark.parametrize("true", [0.0, 0.5, 1.0])
-def test_carry_over_is_the_slope_of_sizes(true: float) -> None:
+@pytest.mark.parametrize("part", ["own", "common", "volume"])
+def test_sizes_find_the_part_that_makes_effects_large(part: str) -> None:
     rng = np.random.default_rng(1)
-    scale = np.exp(rng.normal(0, 1, 4000))
+    shape = (200, 20)
+    scale, volume = np.exp(rng.normal(0, 1, shape)), np.exp(rng.normal(0, 1, shape))
+    true = {"own": scale, "common": np.full(shape, 0.3), "volume": 1 / np.sqrt(volume)}[part]
 
-    found = learn_carry_over(scale**true * rng.normal(size=4000), scale, independent=4000.0)
+    sizes = learn_sizes(
+        true * rng.normal(size=shape), scale, [volume], past=np.ones(shape, dtype=bool), independent=4000.0
+    )
 
-    # Effects near 0 are kept from dominating the logarithms, which draws the slope in by about a tenth.
-    assert found == pytest.approx(0.9 * true, abs=0.05)
+    assert np.median(sizes / true) == pytest.approx(1.0, abs=0.1)
+    assert np.quantile(np.abs(np.log(sizes / true)), 0.9) < 0.2
+
+
+def test_sizes_without_placebos_are_the_gaps_own() -> None:
+    scale = np.array([[0.1, 0.2]])
+    nothing = np.zeros((1, 2), dtype=bool)
+    assert learn_sizes(scale, scale, [scale], past=nothing, independent=0.0) == pytest.approx(scale)
+
+
+def test_the_regression_takes_off_as_much_of_the_controls_as_the_placebos_say() -> None:
+    """Units that wander on their own are worse off for a full synthetic control; those with one market need it."""
+    rng = np.random.default_rng(3)
+    market = np.cumsum(rng.normal(0, 0.03, 120))
+    noise = rng.normal(0, 0.1, (25, 120))
+    own = np.cumsum(rng.normal(0, 0.02, (25, 120)), axis=1)
+
+    together = compare(100 * np.exp(market + noise), None, Design(change=113))
+    apart = compare(100 * np.exp(own + noise), None, Design(change=113))
+
+    assert together is not None
+    assert apart is not None
+    assert together.share > 0.9
+    assert apart.share < 0.8
 
 
 def test_an_effect_of_the_detectable_size_is_detected_as_often_as_promised() -> None:

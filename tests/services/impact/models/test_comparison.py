@@ -1,5 +1,7 @@
 """What a comparison must get right whatever the account: scale, market, weekdays, contamination."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from adsml_impact.models.comparison import Design, compare, variance_of_means
@@ -64,16 +66,19 @@ def test_a_shock_that_units_follow_unequally_widens_the_interval() -> None:
     assert wild.size > 1.5 * calm.size
 
 
-def test_size_of_a_unit_does_not_matter() -> None:
+@pytest.mark.parametrize("estimator", [e for e in Estimator if e is not Estimator.STRUCTURAL])
+def test_size_of_a_unit_hardly_matters(estimator: Estimator) -> None:
     Y = make_panel(8)
     scaled = Y * np.exp(np.random.default_rng(1).normal(0, 2, (20, 1)))
+    design = replace(DESIGN, estimator=estimator)
 
-    one, other = compare(Y, None, DESIGN), compare(scaled, None, DESIGN)
+    one, other = compare(Y, None, design), compare(scaled, None, design)
 
     assert one is not None
     assert other is not None
-    assert other.tau == pytest.approx(one.tau)
-    assert other.p_value == pytest.approx(one.p_value)
+    # Volume has a say in how unsteady a unit is expected to be, so that weights move a little, not the answer.
+    assert other.tau == pytest.approx(one.tau, abs=0.1 * one.size)
+    assert other.size == pytest.approx(one.size, rel=0.2)
 
 
 def test_a_ratio_does_not_move_when_both_parts_double() -> None:

@@ -12,13 +12,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from adsml_impact.models.combine import Mixture, learn_carry_over, learn_mixture
 from adsml_impact.models.dates import Dates, choose_dates
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.gaps import KINDS, RIDGE, SIMPLEX, UNIFORM, Gaps, gaps
 from adsml_impact.models.placebos import Placebos, independent_placebos, studentise
 from adsml_impact.models.reference import Reference
+from adsml_impact.models.regression import regress_on_placebos
+from adsml_impact.models.sizes import learn_sizes, mean_level
 from adsml_impact.models.time_weights import did_time_weights
+from adsml_impact.models.weighting import Mixture, learn_mixture
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -42,7 +44,7 @@ class Design:
     baseline
         Days before the change that levels, weekdays and weights are fitted on, where there are so many.
     estimator
-        None: synthetic control with the kind of weights that the account's history favours.
+        None: the pooled regression.
     alpha
         Level of the test.
     most_placebos
@@ -96,6 +98,8 @@ class Comparison:
         (L + washout + H,) half width around it that holds a single day at level 1 - alpha.
     omega
         (N_co,) weights of the controls, zeros without any.
+    share
+        Of the controls' movement that was taken off the treated; 0 without controls.
     studentised
         (M,) placebo effects.
     dates, controls
@@ -115,6 +119,7 @@ class Comparison:
     counterfactual: FloatArray
     band: FloatArray
     omega: FloatArray
+    share: float
     studentised: FloatArray
     dates: int
     controls: int
@@ -220,7 +225,7 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
     Comparison or None
         None where no control has a level to be compared with, or the treated has none.
     """
-    estimator = design.estimator or Estimator.SYNTHETIC_CONTROL
+    estimator = design.estimator or Estimator.POOLED_REGRESSION
     N = numerator.shape[0]
     H = design.horizon
     chosen = choose_dates(
@@ -234,7 +239,7 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
     )
     L = int(chosen.lengths[-1])
     windows = tuple(
-        sorted({min(days, L) for days in (design.before, 2 * design.before, 4 * design.before, L)})
+        sorted({min(days, L) for days in (3, design.before, 2 * design.before, 4 * design.before, L)})
     )
     lambda_ = (
         did_time_weights(
@@ -268,32 +273,37 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
     )
     if not found.valid[-1, 0]:
         return None
-    return _judge(found, chosen, design, estimator)
+    volumes = [
+        mean_level(values, chosen.origins, chosen.lengths)
+        for values in (numerator, denominator)
+        if values is not None
+    ]
+    return _judge(found, chosen, design, estimator, volumes)
 
 
-def _judge(found: Gaps, chosen: Dates, design: Design, estimator: Estimator) -> Comparison:
+def _judge(
+    found: Gaps, chosen: Dates, design: Design, estimator: Estimator, volumes: list[FloatArray]
+) -> Comparison:
     controls = int(found.valid[-1, 1:].sum())
     independent = independent_placebos(chosen.origins, horizon=design.horizon, controls=controls)
     learned_from = max(independent - max(controls - 1, 0), 0.0)
-    usable = np.zeros(KINDS, dtype=np.bool_)
-    usable[list(_kinds(estimator))] = True
+    past = found.valid.copy()
+    past[-1] = False
 
-    past = found.valid[:-1]
-    # Sizes decide how placebos are weighed when the mixture is learned, and its effects which sizes fit.
-    scale = found.scale
-    mixture = _mixture(found, scale, usable=usable, estimator=estimator, independent=learned_from)
-    carry = learn_carry_over(
-        mixture.effects(found)[:-1][past], found.scale[:-1][past], independent=learned_from
-    )
-    typical = float(np.exp(np.log(found.scale[found.valid]).mean()))
-    scale = np.where(found.valid, found.scale**carry * typical ** (1.0 - carry), found.scale)
-    mixture = _mixture(found, scale, usable=usable, estimator=estimator, independent=learned_from)
+    scale = _not_zero(found.scale, found.valid)
+    for _ in range(
+        2
+    ):  # sizes decide how placebos are weighed when the weights are learned, and those the sizes
+        by_date = _weights(found, scale, estimator=estimator, independent=learned_from)
+        effects = np.concatenate([mixture.effects(found, dates) for mixture, dates in by_date])
+        scale = learn_sizes(effects, found.scale, volumes, past=past, independent=learned_from)
+    mixture = by_date[-1][0]
 
-    effects = mixture.effects(found)
     valid = found.valid.copy()
     if not design.observed:
         valid[-1] = False
-    sizes, studentised = studentise(effects, mixture.effects_without(found), scale, valid)
+    without = np.concatenate([one.effects_without(found, dates) for one, dates in by_date])
+    sizes, studentised = studentise(effects, without, scale, valid)
     placebos = Placebos(
         sizes=sizes,
         studentised=studentised,
@@ -304,10 +314,11 @@ def _judge(found: Gaps, chosen: Dates, design: Design, estimator: Estimator) -> 
     size = float(sizes[-1, 0])
     L = int(chosen.lengths[-1])
     omega = np.einsum("k,kij->ij", mixture.kinds, found.omega[-1])
-    gap = (found.relative - 1.0) - omega @ (found.relative - 1.0)
-    level = float(np.einsum("kf,kf,k->", found.pre[-1, :, 0], mixture.windows, mixture.kinds))
+    deviation = found.relative - 1.0
+    gap = deviation - mixture.share * (omega @ deviation)
+    level = float(mixture.level(found, slice(-1, None))[0, :, 0] @ mixture.kinds)
     day = (design.change - L + np.arange(gap.shape[1])) % 7
-    counterfactual = found.relative[0] - 1.0 - (gap[0] - level) + found.weekday[day]
+    counterfactual = deviation[0] - (gap[0] - level) + found.weekday[day]
     significant, analyses = placebos.measured_rate(design.alpha)
     usable_units = found.valid[-1]
     growth = _growth(
@@ -323,6 +334,7 @@ def _judge(found: Gaps, chosen: Dates, design: Design, estimator: Estimator) -> 
             gap.shape[1], _daily_band(found, mixture, sizes, placebos, gap[0, :L], alpha=design.alpha)
         ),
         omega=omega[0, 1:],
+        share=mixture.share,
         studentised=placebos.others,
         dates=placebos.dates,
         controls=controls,
@@ -333,6 +345,30 @@ def _judge(found: Gaps, chosen: Dates, design: Design, estimator: Estimator) -> 
     )
 
 
+def _not_zero(scale: FloatArray, valid: BoolArray) -> FloatArray:
+    """Scales with a floor, so that a unit that never moved does not outweigh all others."""
+    positive = scale[valid & (scale > 0)]
+    floor = 0.1 * float(np.median(positive)) if positive.size else 1.0
+    return np.maximum(scale, floor)
+
+
+def _weights(
+    found: Gaps, scale: FloatArray, *, estimator: Estimator, independent: float
+) -> list[tuple[Mixture, slice]]:
+    """The weights of an estimator, each with the dates they hold for; the change's own come last."""
+    usable = np.zeros(KINDS, dtype=np.bool_)
+    usable[list(_kinds(estimator))] = True
+    mixture = _mixture(found, scale, usable=usable, estimator=estimator, independent=independent)
+    if estimator is not Estimator.POOLED_REGRESSION:
+        return [(mixture, slice(None))]
+    by_date = regress_on_placebos(found, mixture, scale, independent=independent)
+    starts = [0, *(o for o in range(1, len(by_date)) if by_date[o] is not by_date[o - 1])]
+    return [
+        (by_date[start], slice(start, end))
+        for start, end in zip(starts, [*starts[1:], len(by_date)], strict=True)
+    ]
+
+
 def _daily_band(
     found: Gaps, mixture: Mixture, sizes: FloatArray, placebos: Placebos, fit: FloatArray, *, alpha: float
 ) -> float:
@@ -340,8 +376,9 @@ def _daily_band(
 
     Never narrower than what the days of its own baseline show.
     """
-    level = np.einsum("oknf,kf->okn", found.pre, mixture.windows)
-    daily = np.einsum("oknd,k->ond", found.daily - level[..., None], mixture.kinds)
+    level = mixture.level(found, slice(None))
+    kept = (1.0 - mixture.share) * (found.own_daily[:, None] - found.daily)
+    daily = np.einsum("oknd,k->ond", found.daily + kept - level[..., None], mixture.kinds)
     own = float(np.quantile(np.abs(fit), 1.0 - alpha))
     kept = np.isfinite(placebos.studentised)
     kept[-1, 0] = False

@@ -6,10 +6,11 @@ from enum import StrEnum
 class Estimator(StrEnum):
     """How the counterfactual of a change is made.
 
-    The first three use controls on one relative scale and differ in which weights they allow: see
+    All but the last use controls on one relative scale and differ in which weights they allow: see
     `adsml_impact.models.comparison.compare`. The last uses the treated's own past.
     """
 
+    POOLED_REGRESSION = "pooled_regression"
     DIFFERENCE_IN_DIFFERENCES = "difference_in_differences"
     SYNTHETIC_CONTROL = "synthetic_control"
     SYNTHETIC_DIFFERENCE_IN_DIFFERENCES = "synthetic_difference_in_differences"

@@ -43,13 +43,11 @@ class Gaps:
         (O, N): size that `post` has by chance, from how unsteady the gap was over the baseline.
     valid
         (O, N): whether the unit has a baseline level, a window after, and donors.
-    level
-        (O, N): baseline mean per day of the numerator, in its unit.
     omega
         (O, KINDS, N, N): donor weights, one unit a row.
-    own_post, own_pre
-        (O, N) and (O, N, F): the units' own changes after the date and over the windows before, without
-        anything taken off: ``post = own_post - omega own_post``.
+    own_post, own_pre, own_daily
+        (O, N), (O, N, F) and (O, N, H): the units' own changes after the date, over the windows before, and on
+        each day after, without anything taken off: ``post = own_post - omega own_post``.
     own_weighted
         (O, N, N): change of unit j before the date by the time weights of unit i; zeros without time weights.
     relative
@@ -63,10 +61,10 @@ class Gaps:
     daily: FloatArray
     scale: FloatArray
     valid: BoolArray
-    level: FloatArray
     omega: FloatArray
     own_post: FloatArray
     own_pre: FloatArray
+    own_daily: FloatArray
     own_weighted: FloatArray
     relative: FloatArray
     weekday: FloatArray
@@ -110,10 +108,10 @@ def _gaps(  # noqa: PLR0912, PLR0915
     daily: FloatArray,
     scale: FloatArray,
     valid: BoolArray,
-    level: FloatArray,
     omega: FloatArray,
     own_post: FloatArray,
     own_pre: FloatArray,
+    own_daily: FloatArray,
     own_weighted: FloatArray,
     relative: FloatArray,
     weekday: FloatArray,
@@ -121,6 +119,7 @@ def _gaps(  # noqa: PLR0912, PLR0915
     N = A.shape[0]
     F = windows.size
     W = np.zeros((KINDS, N, N))
+    level = np.zeros(N)
     profile = np.zeros((N, 7))
     donors = np.zeros(N, np.bool_)
     for o in range(origins.size):
@@ -129,7 +128,7 @@ def _gaps(  # noqa: PLR0912, PLR0915
         seen = observed or not last
         days = washout + H if seen else 0
         r = np.zeros((N, L + days))
-        to_relative(A, B, t, L, days, weekly, r, level[o], valid[o], profile)
+        to_relative(A, B, t, L, days, weekly, r, level, valid[o], profile)
         v = own_post[o]
         for i in range(N):
             if valid[o, i] and seen:
@@ -137,6 +136,8 @@ def _gaps(  # noqa: PLR0912, PLR0915
                 if np.isnan(v[i]):
                     valid[o, i] = False
                     v[i] = 0.0
+                for d in range(H):
+                    own_daily[o, i, d] = r[i, L + washout + d] - 1.0
         # A short baseline is fitted too well by many donors to tell how unsteady a gap is.
         scale_kind = RIDGE if kinds[RIDGE] and (L >= 28 or not kinds[UNIFORM]) else UNIFORM
         if not kinds[scale_kind]:
@@ -297,10 +298,10 @@ def gaps(
         daily=np.zeros((dates, KINDS, N, horizon)),
         scale=np.zeros((dates, N)),
         valid=np.zeros((dates, N), dtype=np.bool_),
-        level=np.zeros((dates, N)),
         omega=np.zeros((dates, KINDS, N, N)),
         own_post=np.zeros((dates, N)),
         own_pre=np.zeros((dates, N, F)),
+        own_daily=np.zeros((dates, N, horizon)),
         own_weighted=np.zeros((dates, N, N) if lambda_ is not None else (dates, 1, 1)),
         relative=np.zeros((N, L + (washout + horizon if observed else 0))),
         weekday=np.zeros(7),
@@ -322,10 +323,10 @@ def gaps(
         out.daily,
         out.scale,
         out.valid,
-        out.level,
         out.omega,
         out.own_post,
         out.own_pre,
+        out.own_daily,
         out.own_weighted,
         out.relative,
         out.weekday,

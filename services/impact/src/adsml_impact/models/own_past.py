@@ -137,6 +137,7 @@ def compare_with_own_past(
         counterfactual=outlook - 1.0 + weekday,
         band=one_day * spread,
         omega=np.zeros(numerator.shape[0] - 1),
+        share=0.0,
         studentised=z[kept],
         dates=int(kept.sum()),
         controls=0,

@@ -24,8 +24,8 @@ ENOUGH: Final = 40.0
 """Independent placebos from which on they are ranked; with fewer, Student's t is fitted to them."""
 _MANY: Final = 15
 """Units from which on it makes no odds whether a placebo is itself among those it is judged by."""
-_PRIOR: Final = 1.0
-"""Weight of a common size over dates, in units, when a date's own size is worked out."""
+_PRIOR: Final = 8.0
+"""Weight of a common size over dates, in units, when a date's own size is worked out; less on a date that surprises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def studentise(
 
     The date's size for a unit is the root mean square of the other controls' effects (each over its unit's
     size, and with the unit struck from its donors, whose surprise would else come back mirrored), drawn
-    towards the mean over all dates by the weight of one unit.
+    towards the mean over all dates by the weight of eight units, less where the date surprises.
 
     Parameters
     ----------
@@ -153,7 +153,11 @@ def studentise(
     typical = typical[typical <= 16.0 * np.median(typical)] if typical.size else typical
     common = float(typical.mean()) if typical.size else 1.0
     number = np.isfinite(squares).sum(axis=1)
-    date = (_PRIOR * common + np.nansum(squares, axis=1)) / (_PRIOR + number)
+    total = np.nansum(squares, axis=1)
+    # A date on which all others were off by much more than usual is believed: it is a shock, not chance.
+    surprise = np.maximum(total / np.maximum(number, 1) / common, 1.0) if common > 0 else np.ones(total.shape)
+    prior = _PRIOR / surprise**2
+    date = (prior * common + total) / (prior + number)
     date = np.sqrt(np.where(date > 0, date, 1.0))
     return scale * date, u / date
 

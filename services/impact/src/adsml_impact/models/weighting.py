@@ -19,8 +19,6 @@ BoolArray = npt.NDArray[np.bool_]
 _PRIOR: Final = 3.0
 """Weight of the fall-back, in independent placebos."""
 _OUTLIER: Final = 3.0
-_CARRY_OVER: Final = 0.7
-_CARRY_OVER_WEIGHT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,27 +34,39 @@ class Mixture:
         row. The last share is that of the time weights of synthetic DiD.
         The share of a short window is how much of a deviation in the last days persists: none is a comparison
         with the long baseline, all of it the plain before and after.
+    share
+        Of the controls' movement that is taken off: 1 in a synthetic control, learned in a regression
+        (`adsml_impact.models.regression`), where the shares of windows need not sum to 1 either.
     """
 
     kinds: FloatArray
     windows: FloatArray
+    share: float = 1.0
 
-    def effects(self, gaps: Gaps) -> FloatArray:
-        """Effects of all units on all dates, (O, N), in relative units."""
-        level = np.einsum("oknf,kf->okn", gaps.pre, self.windows)
-        return np.asarray(np.einsum("okn,k->on", gaps.post - level, self.kinds))
+    def level(self, gaps: Gaps, dates: slice) -> FloatArray:
+        """Mean gap before the dates that an effect is measured from, (O, K, N)."""
+        return np.asarray(np.einsum("oknf,kf->okn", gaps.pre[dates], self.windows))
 
-    def effects_without(self, gaps: Gaps) -> FloatArray:
+    def effects(self, gaps: Gaps, dates: slice = slice(None)) -> FloatArray:
+        """Effects of all units on some dates, (O, N), in relative units."""
+        post = gaps.post[dates]
+        kept = (1.0 - self.share) * (gaps.own_post[dates][:, None] - post)
+        return np.asarray(np.einsum("okn,k->on", post + kept - self.level(gaps, dates), self.kinds))
+
+    def effects_without(self, gaps: Gaps, dates: slice = slice(None)) -> FloatArray:
         """Effects (O, N, N) of unit i with j struck from its donors; NaN where j carries nearly all of them.
 
-        The other weights are scaled up instead of fitted anew: with ``e_i = sum_j omega_ij (x_i - x_j)`` for
-        the units' own changes x, the term of j goes and the rest is divided by ``1 - omega_ij``.
+        The other weights are scaled up instead of fitted anew: with ``e_i = sum_j omega_ij (x_i - z_j)`` for
+        the units' own changes x and the part z of them that is taken off, the term of j goes and the rest is divided
+        by ``1 - omega_ij``.
         """
-        x = gaps.own_post[:, None, :] - np.einsum("onf,kf->okn", gaps.own_pre, self.windows[:, :-1])
-        omega = gaps.omega
-        apart = x[..., :, None] - x[..., None, :]
+        before = np.einsum("onf,kf->okn", gaps.own_pre[dates], self.windows[:, :-1])
+        own_post = gaps.own_post[dates][:, None, :]
+        omega = gaps.omega[dates]
+        apart = (own_post - before)[..., :, None] - (self.share * own_post - before)[..., None, :]
         if self.windows[:, -1].any():
-            own = np.diagonal(gaps.own_weighted, axis1=1, axis2=2)[:, :, None] - gaps.own_weighted
+            weighted = gaps.own_weighted[dates]
+            own = np.diagonal(weighted, axis1=1, axis2=2)[:, :, None] - weighted
             apart = apart - self.windows[:, -1][None, :, None, None] * own[:, None]
         terms = omega * apart
         rest = 1.0 - omega
@@ -65,7 +75,7 @@ class Mixture:
         return np.asarray(np.einsum("okij,k->oij", left, self.kinds))
 
 
-def _clipped(y: FloatArray) -> FloatArray:
+def clip_outliers(y: FloatArray) -> FloatArray:
     """Residuals with outliers drawn in to three robust standard deviations."""
     size = 1.4826 * float(np.median(np.abs(y)))
     return np.clip(y, -_OUTLIER * size, _OUTLIER * size) if size > 0 else y
@@ -100,7 +110,7 @@ def learn_mixture(
             for _ in range(3):
                 # Outliers are replaced by what is expected of them: Huber's regression by winsorising.
                 fitted = X @ windows[k]
-                target = fitted + _clipped(post[k] - fitted)
+                target = fitted + clip_outliers(post[k] - fitted)
                 size = float((X**2).mean()) + 1e-12
                 A = np.vstack([np.sqrt(share) * X, np.sqrt(_PRIOR * size) * np.eye(F)])
                 b = np.concatenate([np.sqrt(share) * target, np.sqrt(_PRIOR * size) * whole])
@@ -110,39 +120,10 @@ def learn_mixture(
     kinds[default_kind] = 1.0
     candidates = np.flatnonzero(usable)
     if M and candidates.size > 1:
-        R = np.stack([_clipped(residuals[k]) for k in candidates])
+        R = np.stack([clip_outliers(residuals[k]) for k in candidates])
         size = float((R**2).mean()) + 1e-12
         fallback = kinds[candidates]
         A = np.vstack([np.sqrt(share) * R.T, np.sqrt(_PRIOR * size) * np.eye(candidates.size)])
         b = np.concatenate([np.zeros(M), np.sqrt(_PRIOR * size) * fallback])
         kinds[candidates] = simplex_least_squares(A, b)
     return Mixture(kinds=kinds, windows=windows)
-
-
-def learn_carry_over(effects: FloatArray, scale: FloatArray, *, independent: float) -> float:
-    """How much of a unit's own unsteadiness carries over to its placebo effects, between 0 and 1.
-
-    The slope of ``log |effect|`` on ``log scale``: 1 if a unit twice as unsteady over the baseline shows
-    effects twice as large, less because eight weeks measure a unit's unsteadiness only so well. Sizes are
-    drawn towards the account's by it.
-
-    Parameters
-    ----------
-    effects, scale
-        (M,) of placebos.
-    independent
-        How many independent placebos the M amount to.
-    """
-    size = np.abs(effects)
-    if size.size < 2 or not np.median(size) > 0:
-        return _CARRY_OVER
-    x = np.log(scale)
-    x = x - x.mean()
-    y = np.log(size + 0.05 * np.median(size))
-    y = y - y.mean()
-    share = min(1.0, independent / size.size)
-    prior = _CARRY_OVER_WEIGHT * float((x**2).mean())
-    if not prior > 0:
-        return _CARRY_OVER
-    slope = (share * float(x @ y) + prior * _CARRY_OVER) / (share * float(x @ x) + prior)
-    return min(max(slope, 0.0), 1.0)
