@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from adsml_common.domain.entities import EntityType
     from adsml_common.domain.metrics import Metric
     from adsml_common.training.attempt import TrainOne
+    from adsml_common.training.context import TrainingContext
     from adsml_common.training.records import Item
-    from adsml_common.training.workshop import Workshop
 
 _TypesOption = Annotated[str, typer.Option("--entity-type", help="Levels, by commas.")]
 _MetricsOption = Annotated[str, typer.Option("--metric", help="Metrics, by commas.")]
@@ -127,13 +127,15 @@ def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: 
     )
 
 
-def _trainer(shop: "Workshop", family: str) -> "TrainOne":
+def _trainer(context: "TrainingContext", family: str) -> "TrainOne":
     from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
 
     from adsml_forecasting.training import jobs  # noqa: PLC0415
 
     train_one = jobs.train_prophet if family == "prophet" else jobs.train_ensemble
-    return partial(train_one, store=MetricStore(shop.database), registry=shop.registry, run_id=shop.run_id)
+    return partial(
+        train_one, store=MetricStore(context.database), registry=context.registry, run_id=context.run_id
+    )
 
 
 def _words(text: str, kind: "type[EntityType] | type[Metric]", option: str) -> list[str]:

@@ -13,7 +13,7 @@ _CONNECTIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class TrainingContext:
     """What training stands on.
 
     Attributes
@@ -30,25 +30,25 @@ class Workshop:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """Opens a workshop and makes the trainer in it: what `adsml_common.training.workers.Workers` call.
+class TrainerFactory:
+    """Opens a training context and makes the trainer in it: what `adsml_common.training.workers.Workers` call.
 
     Attributes
     ----------
     settings
         Where database and artifacts are.
     run_id
-        As in `Workshop`.
+        As in `TrainingContext`.
     trainer
         Makes the function that trains one item; must survive pickling.
     """
 
     settings: Settings
     run_id: str
-    trainer: Callable[[Workshop], TrainOne]
+    trainer: Callable[[TrainingContext], TrainOne]
 
     def __call__(self) -> TrainOne:
         """The trainer of one process, on connections of its own."""
         database = Database.open(self.settings.database_url, pool_size=_CONNECTIONS)
         artifacts = ArtifactStore(self.settings.artifact_url, cache_dir=self.settings.cache_dir)
-        return self.trainer(Workshop(database, ModelRegistry(database, artifacts), self.run_id))
+        return self.trainer(TrainingContext(database, ModelRegistry(database, artifacts), self.run_id))

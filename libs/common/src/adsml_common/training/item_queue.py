@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from adsml_common.training.records import Item
 
 
-class Waiting:
+class ItemQueue:
     """Hands items out by their groups.
 
     What the items of a group share is read or learned by every process that gets one of them. So a process
