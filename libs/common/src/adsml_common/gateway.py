@@ -48,7 +48,10 @@ class TlsFiles:
         context: dict[str, Any] = {"alpn_protocols": ["h2", "http/1.1"]}
         if self.cert_file:
             context["tls_certificates"] = [
-                {"certificate_chain": {"filename": self.cert_file}, "private_key": {"filename": self.key_file}}
+                {
+                    "certificate_chain": {"filename": self.cert_file},
+                    "private_key": {"filename": self.key_file},
+                }
             ]
         if self.ca_file:
             context["validation_context"] = {"trusted_ca": {"filename": self.ca_file}}
@@ -302,9 +305,7 @@ def _listener(spec: GatewaySpec) -> dict[str, Any]:
 
 
 def _cors(origins: Sequence[str]) -> dict[str, Any]:
-    matches = [
-        {"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin} for origin in origins
-    ]
+    matches = [{"safe_regex": {"regex": ".*"}} if origin == "*" else {"exact": origin} for origin in origins]
     return {
         "@type": f"{_TYPE}.filters.http.cors.v3.CorsPolicy",
         "allow_origin_string_match": matches,
@@ -330,7 +331,9 @@ def _cluster(name: str, target: str, tls: TlsFiles) -> dict[str, Any]:
         "dns_refresh_rate": "5s",
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(host.strip("[]"), int(port))}}]}],
+            "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": _address(host.strip("[]"), int(port))}}]}
+            ],
         },
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
