@@ -1,67 +1,30 @@
-"""Who may stand in for the treated: same level, other budget, unchanged, delivering."""
+"""Who may stand in for the treated: same level, other budget, unchanged, delivering, large enough."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
-from adsml_common.domain.changes import ChangeEvent
+import numpy.typing as npt
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import FailedPrecondition, Violations
 
 from adsml_impact.analysis.series import Series
+from adsml_impact.analysis.tree import Tree
 from adsml_impact.models.comparison import Design
 
 MOST_CONTROLS: Final = 40
 """The largest spenders; more add noise, not information, and time."""
 ENOUGH_CONTROLS: Final = 3
 """With fewer there is no placebo test over entities: the treated's own past is used, they as regressors."""
-_DELIVERED_SHARE = 0.7
-_RECENT_DAYS = 14
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """What is known of an entity's place in the account's tree.
-
-    Attributes
-    ----------
-    parent_id
-        One level above.
-    shares_budget
-        Whether its budget is set at its parent; None: not known.
-    """
-
-    parent_id: str | None = None
-    shares_budget: bool | None = None
-
-
-Tree = Mapping[tuple[EntityType, str], Relation]
-"""(level, id) -> relation, over all levels that are known."""
-
-
-def budget_pool(tree: Tree, entity_type: EntityType, entity_id: str) -> tuple[EntityType, str]:
-    """The entity at which the budget is set: itself or an ancestor.
-
-    Ads never have a budget of their own; an ad set has one unless its campaign's is shared.
-    """
-    relation = tree.get((entity_type, entity_id), Relation())
-    parent_type = entity_type.parent_type
-    if parent_type is None or relation.parent_id is None:
-        return entity_type, entity_id
-    if entity_type is EntityType.AD or relation.shares_budget:
-        return budget_pool(tree, parent_type, relation.parent_id)
-    return entity_type, entity_id
-
-
-def lineage(tree: Tree, entity_type: EntityType, entity_id: str) -> list[tuple[EntityType, str]]:
-    """The entity and its ancestors."""
-    out = [(entity_type, entity_id)]
-    relation = tree.get(out[0], Relation())
-    if entity_type.parent_type is not None and relation.parent_id is not None:
-        out += lineage(tree, entity_type.parent_type, relation.parent_id)
-    return out
+FEWEST_EVENTS: Final = 10.0
+"""A control's leads (clicks, impressions) over the baseline, where a metric rests on them."""
+FEWEST_EVENTS_AFTER: Final = 2.0
+"""And what it brings in as many days as are compared."""
+_DELIVERED_SHARE: Final = 0.7
+_IDLE: Final = 0.2
+"""Below this share of its mean spend an entity counts as not delivering that day."""
+_RECENT_DAYS: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,32 +35,14 @@ class Choice:
     ----------
     rows
         Positions in the series.
-    contaminated
-        Given controls that share the budget or were changed, with the reason.
-    left_out
-        Candidates that were not taken: reason -> how many.
+    excluded
+        Entities that are not compared with: (id, reason), the largest spenders first.
     """
 
-    rows: tuple[int, ...]
-    contaminated: tuple[tuple[str, str], ...]
-    left_out: Mapping[str, int]
-
-
-def _taint(
-    name: str,
-    *,
-    entity_type: EntityType,
-    pools: Collection[tuple[EntityType, str]],
-    tree: Tree,
-    changed: Mapping[tuple[EntityType, str], date],
-) -> str | None:
-    if budget_pool(tree, entity_type, name) in pools:
-        return "shares the treated's budget"
-    for key in lineage(tree, entity_type, name):
-        if key in changed:
-            whose = "was changed" if key[1] == name else f"its {key[0]} {key[1]} was changed"
-            return f"{whose} on {changed[key]}"
-    return None
+    rows: tuple[int, ...] = ()
+    excluded: tuple[tuple[str, str], ...] = ()
+    given: bool = False
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 def choose_controls(
@@ -109,105 +54,83 @@ def choose_controls(
     given: Sequence[str] = (),
     excluded: Collection[str] = (),
     tree: Tree,
-    events: Sequence[ChangeEvent] = (),
     window_end: date,
 ) -> Choice:
-    """Controls for a change.
+    """Controls for a change: the given ones or, where none are given, all others; those that won't do are left out.
 
-    Chosen ones delivered on 70% of the baseline's days, in the week before and in the window after, do not
-    share the treated's budget, and were not changed (nor any ancestor) from two weeks before the change to
-    the window's end; the largest spenders first. Given ones are taken as they are; those tainted are named.
-
-    Raises
-    ------
-    InvalidInput
-        If a given control is treated itself, or is given twice.
-    FailedPrecondition
-        If a given control has no rows on more than 30% of the days.
+    A control delivered on 70% of the baseline's days and in the week before, did not stop in the window after, does not
+    share the treated's budget, and was not changed (nor an ancestor, nor a fifth of its descendants) from two
+    weeks before the change to the window's end. The largest spenders are taken.
     """
-    pools = {budget_pool(tree, entity_type, name) for name in treated}
-    changed = _recent_changes(events, design=design, series=series, until=window_end)
-    base = slice(max(0, design.change - design.baseline), design.change)
-    delivering = series.values["impressions"] + series.values["spend"] > 0
-    spend = series.values["spend"][:, base].sum(axis=1)
-    if given:
-        return _given(series, design, entity_type, treated, given, pools, tree, changed)
-    left_out: dict[str, int] = {}
+    pools = {tree.budget_pool((entity_type, name)) for name in treated}
+    first = series.day(design.change) - timedelta(days=_RECENT_DAYS)
+    spend = series.values["spend"][:, : design.change].sum(axis=1)
+    candidates = series.rows(given) if given else range(len(series.names))
     rows: list[int] = []
-    for i, name in enumerate(series.names):
+    out: list[tuple[int, str]] = []
+    for i in sorted(candidates, key=lambda i: (-spend[i], series.names[i])):
+        name = series.names[i]
         if name in treated:
             continue
-        taint = _taint(name, entity_type=entity_type, pools=pools, tree=tree, changed=changed)
-        if name in excluded:
-            reason = "excluded by the caller"
-        elif delivering[i, base].mean() < _DELIVERED_SHARE or not delivering[i, base][-7:].any():
-            reason = "too few days with delivery before"
-        elif design.observed and not delivering[i, design.after].any():
-            reason = "no delivery after"
-        elif taint is not None:
-            reason = "shares the treated's budget" if taint.startswith("shares") else "changed recently"
-        else:
+        reason = (
+            "excluded by the caller"
+            if name in excluded
+            else _delivery_fault(series, i, design)
+            or tree.taint((entity_type, name), pools, first, window_end)
+        )
+        if reason is None and len(rows) == MOST_CONTROLS:
+            reason = f"spends less than the {MOST_CONTROLS} that are compared with"
+        if reason is None:
             rows.append(i)
-            continue
-        left_out[reason] = left_out.get(reason, 0) + 1
-    if len(rows) > MOST_CONTROLS:
-        left_out["smaller spenders"] = len(rows) - MOST_CONTROLS
-        rows = sorted(sorted(rows, key=lambda i: (-spend[i], series.names[i]))[:MOST_CONTROLS])
-    return Choice(rows=tuple(rows), contaminated=(), left_out=left_out)
-
-
-def _recent_changes(
-    events: Sequence[ChangeEvent], *, design: Design, series: Series, until: date
-) -> dict[tuple[EntityType, str], date]:
-    start = series.day(design.change) - timedelta(days=_RECENT_DAYS)
-    return {
-        (event.entity.entity_type, event.entity.entity_id): event.date
-        for event in events
-        if start <= event.date <= until
-    }
-
-
-def _given(
-    series: Series,
-    design: Design,
-    entity_type: EntityType,
-    treated: Sequence[str],
-    given: Sequence[str],
-    pools: Collection[tuple[EntityType, str]],
-    tree: Tree,
-    changed: Mapping[tuple[EntityType, str], date],
-) -> Choice:
-    found = Violations()
-    seen: set[str] = set()
-    for k, name in enumerate(given):
-        if name in treated:
-            found.add(f"controls[{k}]", f"{name} is treated itself; a control must not have been changed")
-        if name in seen:
-            found.add(f"controls[{k}]", f"{name} is given twice")
-        seen.add(name)
-    found.raise_if_any()
-    start, end = max(0, design.change - design.baseline), design.change + design.ahead
-    rows = series.rows(given)
-    gaps = []
-    for i in rows:
-        present = series.present[i, start:end]
-        if present.mean() < _DELIVERED_SHARE:
-            gaps.append(f"{series.names[i]} has rows on {int(present.sum())} of {present.size} days")
-    if gaps:
-        raise FailedPrecondition(
-            f"controls with gaps between {series.day(start)} and {series.day(end - 1)}: " + "; ".join(gaps)
-            + ". Leave them out, or send rows with 0 for days without delivery",
-            metadata={"controls_with_gaps": str(len(gaps))},
-        )  # fmt: skip
-    contaminated = tuple(
-        (name, taint)
-        for name in given
-        if (taint := _taint(name, entity_type=entity_type, pools=pools, tree=tree, changed=changed))
-        is not None
+        else:
+            out.append((i, reason))
+    reasons: dict[str, int] = {}
+    for _, reason in out:
+        kind = reason.split(" on ")[0].split(" of ")[0]
+        reasons[kind] = reasons.get(kind, 0) + 1
+    return Choice(
+        rows=tuple(sorted(rows)),
+        excluded=tuple((series.names[i], reason) for i, reason in out),
+        given=bool(given),
+        reasons=reasons,
     )
-    left_out: dict[str, int] = {}
-    if len(rows) > MOST_CONTROLS:
-        spend = series.values["spend"][:, start : design.change].sum(axis=1)
-        left_out["smaller spenders"] = len(rows) - MOST_CONTROLS
-        rows = sorted(rows, key=lambda i: (-spend[i], series.names[i]))[:MOST_CONTROLS]
-    return Choice(rows=tuple(np.sort(rows).tolist()), contaminated=contaminated, left_out=left_out)
+
+
+def _delivery_fault(series: Series, i: int, design: Design) -> str | None:
+    """What is wrong with an entity's delivery around a change; None where nothing is."""
+    base = slice(max(0, design.change - design.baseline), design.change)
+    amount = series.values["spend"][i]
+    if amount[base].sum() <= 0:
+        amount = series.values["impressions"][i]
+    level = float(amount[base].mean())
+    active = amount > _IDLE * level if level > 0 else np.zeros(amount.size, dtype=np.bool_)
+    shown = amount[base] > 0
+    if shown.mean() < _DELIVERED_SHARE:
+        return f"delivered on {int(shown.sum())} of {shown.size} days before"
+    if not active[base][-7:].any():
+        return "had stopped before the change"
+    if design.observed:
+        # From the change on, washout included: what stopped there is no longer what it was.
+        length, start = _longest_idle(active[design.change : design.after.stop])
+        usual, _ = _longest_idle(active[base])
+        if length >= 2 and length > usual:
+            return f"stopped delivering on {series.day(design.change + start)}"
+    return None
+
+
+def _longest_idle(active: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """Length and start of the longest stretch of days without delivery."""
+    longest = start = run = 0
+    for d, on in enumerate(active):
+        run = 0 if on else run + 1
+        if run > longest:
+            longest, start = run, d - run + 1
+    return longest, start
+
+
+def large_enough(events: npt.NDArray[np.float64], design: Design) -> npt.NDArray[np.bool_]:
+    """Which units bring enough events (N, T) for a metric that rests on them to mean something."""
+    base = events[:, max(0, design.change - design.baseline) : design.change]
+    total = base.sum(axis=1)
+    per_window = base.mean(axis=1) * design.horizon
+    return np.asarray((total >= FEWEST_EVENTS) & (per_window >= FEWEST_EVENTS_AFTER))

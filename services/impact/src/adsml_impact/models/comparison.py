@@ -225,7 +225,7 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
     Comparison or None
         None where no control has a level to be compared with, or the treated has none.
     """
-    estimator = design.estimator or Estimator.POOLED_REGRESSION
+    estimator = design.estimator or Estimator.POOLED_PLACEBO
     N = numerator.shape[0]
     H = design.horizon
     chosen = choose_dates(
@@ -359,7 +359,7 @@ def _weights(
     usable = np.zeros(KINDS, dtype=np.bool_)
     usable[list(_kinds(estimator))] = True
     mixture = _mixture(found, scale, usable=usable, estimator=estimator, independent=independent)
-    if estimator is not Estimator.POOLED_REGRESSION:
+    if estimator is not Estimator.POOLED_PLACEBO:
         return [(mixture, slice(None))]
     by_date = regress_on_placebos(found, mixture, scale, independent=independent)
     starts = [0, *(o for o in range(1, len(by_date)) if by_date[o] is not by_date[o - 1])]

@@ -10,7 +10,7 @@ class Estimator(StrEnum):
     `adsml_impact.models.comparison.compare`. The last uses the treated's own past.
     """
 
-    POOLED_REGRESSION = "pooled_regression"
+    POOLED_PLACEBO = "pooled_placebo"
     DIFFERENCE_IN_DIFFERENCES = "difference_in_differences"
     SYNTHETIC_CONTROL = "synthetic_control"
     SYNTHETIC_DIFFERENCE_IN_DIFFERENCES = "synthetic_difference_in_differences"
