@@ -9,7 +9,7 @@ from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import day, entity_ref, instant_message, series_frame
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.rules import RULES
-from adsml_common.serving.validation import Validator
+from adsml_common.serving.table import Validator
 from adsml_common.store.feedback import Feedback, FeedbackStore
 
 from adsml_anomaly import converters

@@ -19,7 +19,7 @@ from adsml_common.serving.convert import ENTITY_TYPE, TIER, day, entity_ref, ins
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.packed import Packed
 from adsml_common.serving.rules import RULES
-from adsml_common.serving.validation import Validator
+from adsml_common.serving.table import Validator
 from adsml_common.store.feedback import Feedback, FeedbackStore
 
 from adsml_classifier import converters, inline, wire

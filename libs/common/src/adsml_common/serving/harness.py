@@ -29,6 +29,7 @@ from adsml_common.domain.errors import (
     Overloaded,
     Unavailable,
 )
+from adsml_common.serving import validation
 from adsml_common.serving.access import Gate
 from adsml_common.serving.at_once import Gathered
 from adsml_common.serving.budget import ServiceTimes, check_budget
@@ -49,9 +50,9 @@ from adsml_common.serving.methods import Method
 from adsml_common.serving.packed import Packed
 from adsml_common.serving.pool import WorkerPool
 from adsml_common.serving.rates import RateLimit
+from adsml_common.serving.table import Validator
 from adsml_common.serving.telemetry import MethodMeter
 from adsml_common.serving.tracing import Tracing
-from adsml_common.serving.validation import Validator
 
 _REQUEST_ID_FORM: Final = re.compile(r"[!-~]{1,128}")
 _STREAM_WINDOW: Final = 16
@@ -116,6 +117,7 @@ class Harness:
         meter = MethodMeter(method.service, method.name)
         # Now, so that a table that does not fit its contract is found at the start and not by a caller.
         self._validator.checks(method.request.DESCRIPTOR)
+        validation.require_rules(method.request.DESCRIPTOR)
         gathered = self._gathered(method)
 
         async def handle(raw: bytes, context: ServicerContext) -> bytes | None:
@@ -211,6 +213,7 @@ class Harness:
         request = parse(method.request, raw)
         self._gate.check_request(call.caller, request)
         self._validator.check(request)
+        validation.check(request)
         return request
 
     def _answer(self, method: Method, meter: MethodMeter, call: CallContext, raw: bytes) -> bytes:

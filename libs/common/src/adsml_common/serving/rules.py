@@ -23,7 +23,7 @@ from adsml_common.serving.field_rules import (
     Word,
     Words,
 )
-from adsml_common.serving.validation import REQUIRED, Table, Validator
+from adsml_common.serving.table import REQUIRED, Table, Validator
 
 _MAX_ID: Final = 2**63 - 1
 _ROWS: Final = 1_500
