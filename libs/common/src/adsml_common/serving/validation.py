@@ -259,17 +259,20 @@ def _without_long_lists(message: Message) -> Message:
         for field in holder.DESCRIPTOR.fields:
             most = contract_rules.most_items(field) if field.is_repeated else None
             if most is not None and len(getattr(holder, field.name)) > most:
-                holder.ClearField(field.name)  # type: ignore[arg-type]
+                holder.ClearField(field.name)
     return copy
 
 
 def _row_violations(message: Message, prefix: str) -> Iterator[FieldViolation]:
-    """What is wrong with daily rows anywhere in the message."""
+    """What is wrong with daily rows anywhere in the message, whatever figures the question needs."""
     for holder, path in _holders(message, prefix):
         for field in holder.DESCRIPTOR.fields:
             if field.message_type is not None and field.message_type.full_name == _ROW and field.is_repeated:
-                where = f"{path}{field.name}"
-                yield from daily_rows([holder], field.name).violations(lambda _, at=where: at).get(0, ())
+                yield from _violations_of_rows(holder, field.name, path)
+
+
+def _violations_of_rows(holder: Message, name: str, path: str) -> Sequence[FieldViolation]:
+    return daily_rows([holder], name).violations(lambda _: f"{path}{name}", needed=()).get(0, ())
 
 
 def _holders(message: Any, path: str) -> Iterator[tuple[Any, str]]:
