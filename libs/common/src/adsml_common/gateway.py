@@ -177,7 +177,7 @@ def _service_files(folder: Traversable, path: str) -> Iterator[str]:
 def http_rules(service: ServiceDescriptor) -> Iterator[tuple[str, http_pb2.HttpRule]]:
     """Each method's name with its HTTP rules, additional ones included."""
     for method in service.methods:
-        rule = method.GetOptions().Extensions[annotations_pb2.http]
+        rule: Any = method.GetOptions().Extensions[annotations_pb2.http]  # type: ignore[index]
         for one in (rule, *rule.additional_bindings):
             if one.WhichOneof("pattern"):
                 yield method.name, one
