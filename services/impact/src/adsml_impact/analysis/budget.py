@@ -85,7 +85,7 @@ def budget_shifts(series: Series, design: Design, treated: Sequence[int]) -> tup
             BudgetShift(
                 entity_id=series.names[i],
                 spend_per_day=float(moved[i]),
-                share_percent=-100.0 * float(moved[i]) / own,
+                share=-float(moved[i]) / own,
                 cpl_after=float(spend[i, design.after].sum()) / got if got > 0 else np.nan,
             )
         )

@@ -1,42 +1,45 @@
 """Cautions: each function looks at one thing and returns what there is to say of it, or None."""
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
-from adsml_common.domain.changes import ChangeEvent, ChangeType
-from adsml_common.domain.entities import EntityType
+from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.metrics import Metric, divide
 from scipy.special import betaincinv
 
-from adsml_impact.analysis.controls import ENOUGH_CONTROLS, Choice, Tree, lineage
-from adsml_impact.analysis.report import Caution, ManipulationCheck, MeasuredRate, WarningType
+from adsml_impact.analysis.controls import ENOUGH_CONTROLS, Choice
+from adsml_impact.analysis.plan import PRIMARY, Plan
+from adsml_impact.analysis.query import ImpactQuery
+from adsml_impact.analysis.report import Caution, ManipulationCheck, MeasuredRate, Outlier, WarningType
 from adsml_impact.models.comparison import Comparison, Design
-from adsml_impact.models.effect import Interval
+from adsml_impact.models.effect import Fit, Interval
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.reference import Student
 
 FloatArray = npt.NDArray[np.float64]
 
 FEW_CONTROLS = 6
-_POOR_FIT = 0.0
+_POOR_FIT = -0.1
 _EXTREME = 2.0
 _LAG_DAYS = 3
+_STALE_DAYS = 7
+_COMPLETE = 0.98
 _GAP_SHARE = 0.15
 
 
 def few_controls(comparison: Comparison, choice: Choice) -> Caution | None:
     """No controls, or too few to know a market-wide movement from an effect."""
-    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(choice.left_out.items()))
+    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(choice.reasons.items()))
     why = f" ({left_out})" if left_out else ""
     if comparison.estimator is Estimator.STRUCTURAL and not len(choice.rows):
         return Caution(
             WarningType.NO_CONTROLS,
-            f"there is nobody to compare with{why}: the entity's own past stands in, and a movement of the "
+            f"no comparable entity{why}: the entity's own past stands in, and a movement of the "
             "whole market would pass for an effect",
         )
-    number = min(len(choice.rows), comparison.controls or len(choice.rows))
+    number = comparison.controls or len(choice.rows)
     if number < FEW_CONTROLS:
         how = (
             f"; a placebo test over entities needs {ENOUGH_CONTROLS}, so they serve as regressors of the "
@@ -52,25 +55,78 @@ def few_controls(comparison: Comparison, choice: Choice) -> Caution | None:
     return None
 
 
-def contaminated_controls(choice: Choice) -> Caution | None:
-    """Given controls that the change may have moved."""
-    if not choice.contaminated:
+def excluded_controls(choice: Choice) -> Caution | None:
+    """Controls that were asked for, or would have been taken, and won't do."""
+    named = [
+        (name, reason)
+        for name, reason in choice.excluded
+        if choice.given or reason.startswith(("stopped", "was changed", "its ")) or " of its " in reason
+    ]
+    if not named:
         return None
-    named = "; ".join(f"{name} {reason}" for name, reason in choice.contaminated[:5])
-    more = f" and {len(choice.contaminated) - 5} more" if len(choice.contaminated) > 5 else ""
+    shown = "; ".join(f"{name} {reason}" for name, reason in named[:5])
+    more = f"; and {len(named) - 5} more" if len(named) > 5 else ""
     return Caution(
-        WarningType.CONTAMINATED_CONTROLS, f"controls that may have moved themselves: {named}{more}"
+        WarningType.CONTAMINATED_CONTROLS,
+        f"{len(named)} entities are not compared with: {shown}{more}",
     )
 
 
-def poor_fit(comparison: Comparison, r_squared: float, rmse_percent: float) -> Caution | None:
-    """A counterfactual that did not follow the treated before."""
-    if comparison.estimator is Estimator.STRUCTURAL or not r_squared < _POOR_FIT:
+def no_controls(plan: Plan) -> Caution:
+    """A verdict on the whole account, to which nothing is comparable."""
+    return Caution(
+        WarningType.NO_CONTROLS,
+        f"the account's {plan.primary} is compared with its own past, since no entity is comparable to a whole account: a "
+        "movement of the whole market would pass for an effect",
+    )
+
+
+def no_events(vanished: Metric | None, query: ImpactQuery, horizon: int) -> Caution | None:
+    """A ratio without its count after the change."""
+    if vanished is None:
+        return None
+    wanted = query.options.primary_metric or PRIMARY[query.change_type]
+    return Caution(
+        WarningType.FEW_LEADS,
+        f"there are no {vanished} in the {horizon} days after the change, at continued spend, so that {wanted} has no value: "
+        f"the verdict rests on {vanished}",
+    )
+
+
+def outliers(days: Sequence[Outlier]) -> Caution | None:
+    """Single days far out of line that were replaced."""
+    if not days:
+        return None
+    shown = "; ".join(
+        f"{one.metric} of {'the treated' if one.entity_id is None else one.entity_id} on {one.day}"
+        for one in days[:5]
+    )
+    more = f"; and {len(days) - 5} more" if len(days) > 5 else ""
+    return Caution(
+        WarningType.OUTLIERS,
+        f"far out of line and replaced by what the days around suggest: {shown}{more}",
+    )
+
+
+def stale(last_day: date, today: date | None) -> Caution | None:
+    """Data that end long ago."""
+    if today is None or (today - last_day).days <= _STALE_DAYS:
         return None
     return Caution(
+        WarningType.STALE_DATA,
+        f"the account's last day with data is {last_day}, {(today - last_day).days} days ago",
+    )
+
+
+def poor_fit(comparison: Comparison, fit: Fit) -> Caution | None:
+    """A counterfactual that followed the treated's days worse than their plain mean would have."""
+    if comparison.estimator is Estimator.STRUCTURAL or not fit.r_squared < _POOR_FIT:
+        return None
+    mean = fit.relative_rmse / float(np.sqrt(1.0 - fit.r_squared))
+    return Caution(
         WarningType.POOR_FIT,
-        "before the change the controls did not follow the entity's days better than its plain mean would "
-        f"(typical miss {rmse_percent:.0f}% of its level); the interval is wide for it",
+        f"before the change the counterfactual missed the entity's days by {100 * fit.relative_rmse:.0f}% of its level, its "
+        f"plain mean would have by {100 * mean:.0f}%: the controls say little about this entity; the interval allows for it",
     )
 
 
@@ -108,57 +164,50 @@ def regression_to_the_mean(
     )
 
 
-def incomplete_days(*, after_last: date, today: date | None, dropped: int) -> Caution | None:
-    """A window that ends too close to today for all leads to have been reported."""
-    if today is None:
-        return None
-    age = (today - after_last).days
-    if age > _LAG_DAYS:
+def incomplete_days(
+    *, after_last: date, last_day: date, dropped: int, completion: Sequence[float]
+) -> Caution | None:
+    """A window that ends too close to the last loaded day for all leads to have been reported."""
+    age = (last_day - after_last).days
+    if age < len(completion) and completion[age] < _COMPLETE:
+        return Caution(
+            WarningType.INCOMPLETE_DAYS,
+            f"the window's last day holds {100 * completion[age]:.0f}% of its leads so far; leads of the last "
+            f"{len(completion)} days were scaled up by how they usually come in",
+        )
+    if completion or age > _LAG_DAYS:
         return None
     return Caution(
         WarningType.INCOMPLETE_DAYS,
-        f"the window ended {age} days ago and its last days may still be filling up (leads are reported "
-        f"late); {dropped} days were dropped at the end, set drop_last_days to drop more",
+        f"the window ends {age} days before the last loaded day and its last days may still be filling up (leads are "
+        f"reported late); {dropped} days were left out, attribution_lag_days leaves out more",
     )
 
 
-def other_changes(
-    events: Sequence[ChangeEvent],
-    *,
-    tree: Tree,
-    entity_type: EntityType,
-    treated: Sequence[str],
-    change_type: ChangeType,
-    day: date,
-    first: date,
-    last: date,
-) -> Caution | None:
-    """Other changes to the treated, or above them, inside the windows."""
-    concerned = {key for name in treated for key in lineage(tree, entity_type, name)}
-    own = {(entity_type, name) for name in treated}
-    others = [
-        event
-        for event in events
-        if first <= event.date <= last
-        and (event.entity.entity_type, event.entity.entity_id) in concerned
-        and not (
-            event.date == day
-            and event.change_type is change_type
-            and (event.entity.entity_type, event.entity.entity_id) in own
-        )
-    ]
-    if not others:
+def other_changes(events: Sequence[ChangeEvent]) -> Caution | None:
+    """Other changes of the treated, above them or below them, inside the windows."""
+    if not events:
         return None
-    named = "; ".join(
-        f"{event.change_type.replace('_', ' ')} of {event.entity.entity_type} {event.entity.entity_id} on "
-        f"{event.date}"
-        for event in sorted(others, key=lambda event: (event.date, event.entity))[:5]
-    )
-    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
     return Caution(
         WarningType.OTHER_CHANGES,
-        f"other changes inside the windows: {named}{more}. What they did can't be told apart from this one",
+        f"other changes inside the windows: {describe_changes(events)}. What they did can't be told apart from this one",
     )
+
+
+def describe_changes(events: Sequence[ChangeEvent]) -> str:
+    """Changes in a few words, those of one kind and day on one level together."""
+    groups: dict[tuple[date, str, str], list[str]] = {}
+    for event in events:
+        key = (event.date, event.change_type.replace("_", " "), event.entity.entity_type.value)
+        groups.setdefault(key, []).append(event.entity.entity_id)
+    shown = [
+        f"{kind} of {level} {names[0]} on {day}"
+        if len(names) == 1
+        else f"{kind} of {len(names)} {level}s ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}) on {day}"
+        for (day, kind, level), names in sorted(groups.items())
+    ]
+    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+    return "; ".join(shown[:5]) + more
 
 
 def short_window(
@@ -174,7 +223,7 @@ def short_window(
         short.append(f"a baseline of {baseline} days (28 or more are better, {baseline_wanted} are used)")
     if not short:
         return None
-    return Caution(WarningType.SHORT_WINDOW, "short history: " + ", ".join(short))
+    return Caution(WarningType.SHORT_HISTORY, "short history: " + ", ".join(short))
 
 
 def few_placebos(comparison: Comparison, alpha: float) -> Caution | None:
@@ -249,12 +298,4 @@ def account_unknown(*, known: bool) -> Caution | None:
         WarningType.ACCOUNT_UNKNOWN,
         "the account's own rows were not sent: treated and controls together stand for it, and money that "
         "went elsewhere is not seen",
-    )
-
-
-def window_dates(first: date, design: Design) -> tuple[date, date]:
-    """First day of the window before and last day of the window after."""
-    return (
-        first + timedelta(days=design.change - design.before),
-        first + timedelta(days=design.after.stop - 1),
     )

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Final
 
 from adsml_common.domain.changes import ChangeType
-from adsml_common.domain.metrics import Metric
+from adsml_common.domain.metrics import RATIOS, Metric
 
 
 class Scope(StrEnum):
@@ -52,12 +52,33 @@ DEFAULT_METRICS: Final[tuple[Metric, ...]] = (
 ACCOUNT_METRICS: Final[tuple[Metric, ...]] = (Metric.CPL, Metric.LEADS, Metric.SPEND)
 """What a pause or reactivation is judged by."""
 
-_LOWER_IS_BETTER: Final = frozenset({Metric.SPEND, Metric.CPL, Metric.CPC, Metric.CPM, Metric.FREQUENCY})
+_LOWER_IS_BETTER: Final = frozenset({Metric.CPL, Metric.CPC, Metric.CPM, Metric.FREQUENCY})
 
 
 def is_account_level(change: ChangeType) -> bool:
     """Whether the treated's own figures say nothing because the change switches them off or on."""
     return change in (ChangeType.PAUSE, ChangeType.REACTIVATE)
+
+
+def is_neutral(metric: Metric) -> bool:
+    """Whether a metric is neither good nor bad by itself: to spend is what was meant to be done."""
+    return metric is Metric.SPEND
+
+
+def vanished_metric(metric: Metric) -> Metric | None:
+    """The count a ratio rests on, by which it is judged where none of it came after the change."""
+    ratio = RATIOS.get(metric)
+    if ratio is None or metric is Metric.FREQUENCY:
+        return None
+    counts = {Metric.CPL: Metric.LEADS, Metric.CONVERSION_RATE: Metric.LEADS, Metric.CPM: Metric.IMPRESSIONS}
+    return counts.get(metric, Metric.CLICKS)
+
+
+def events_of(metric: Metric) -> tuple[str, ...]:
+    """The stored counts a metric rests on; money has no minimum."""
+    ratio = RATIOS.get(metric)
+    parts = (metric.value,) if ratio is None else (ratio.numerator, ratio.denominator)
+    return tuple(part for part in parts if part not in ("spend", "reach"))
 
 
 def lower_is_better(metric: Metric) -> bool:

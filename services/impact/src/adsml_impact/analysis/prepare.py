@@ -1,31 +1,55 @@
 """From a query and an account's data to the matrices and windows of one analysis."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
+import numpy.typing as npt
+from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.errors import (
     FailedPrecondition,
     InsufficientHistory,
     Violations,
 )
+from adsml_common.domain.metrics import Metric
 
 from adsml_impact.analysis.controls import Choice, choose_controls
 from adsml_impact.analysis.plan import Plan, Scope, make_plan
-from adsml_impact.analysis.query import FEWEST_DAYS, AccountData, ImpactQuery
-from adsml_impact.analysis.report import Windows
+from adsml_impact.analysis.query import (
+    FEWEST_DAYS,
+    USUAL_BASELINE,
+    USUAL_DAYS,
+    AccountData,
+    ImpactQuery,
+)
+from adsml_impact.analysis.report import Outlier, Windows
 from adsml_impact.analysis.series import Series, from_daily
 from adsml_impact.models.comparison import Design
 from adsml_impact.models.dates import LOOKBACK
 from adsml_impact.models.estimators import Estimator
 
-USUAL_DAYS = 7
-USUAL_BASELINE = 56
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class AnalysisContext:
-    """What is the same for every metric of one analysis."""
+    """What is the same for every metric of one analysis.
+
+    Attributes
+    ----------
+    series
+        All entities of the level around the change.
+    treated
+        The treated together, as they were.
+    subject
+        What is compared, outliers replaced: the treated (or the account) in row 0, then the controls.
+    changed
+        (rows of `subject`, days): recorded changes.
+    overlapping
+        Other changes of the treated, and of what is above and below them, inside the windows.
+    last_day
+        Last day with data of the account.
+    """
 
     query: ImpactQuery
     plan: Plan
@@ -36,6 +60,20 @@ class AnalysisContext:
     subject: Series
     choice: Choice
     baseline_wanted: int
+    changed: BoolArray
+    overlapping: tuple[ChangeEvent, ...]
+    outliers: dict[str, BoolArray]
+    last_day: date
+
+    def outlier_days(self, metric: Metric) -> tuple[Outlier, ...]:
+        """Days that were replaced in what a metric is made of."""
+        from_metric = {"spend": Metric.SPEND, "impressions": Metric.IMPRESSIONS, "clicks": Metric.CLICKS}
+        out = []
+        for column in self.subject.columns(metric):
+            for row, day in zip(*np.nonzero(self.outliers.get(column, np.zeros((0, 0)))), strict=True):
+                name = None if row == 0 else self.subject.names[row]
+                out.append(Outlier(name, self.subject.day(int(day)), from_metric.get(column, Metric.LEADS)))
+        return tuple(out)
 
 
 def whose(context: AnalysisContext) -> str:
@@ -61,7 +99,6 @@ def windows(context: AnalysisContext) -> Windows:
 
 def _checked(query: ImpactQuery, *, today: date | None) -> None:
     found = Violations()
-    query.options.check(found)
     if not query.treated:
         found.add("treated", "is empty; name the entities that were changed")
     for k, name in enumerate(query.treated):
@@ -90,7 +127,7 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
     Raises
     ------
     InvalidInput, FailedPrecondition, InsufficientHistory
-        See `adsml_impact.analysis.single.analyse`.
+        See `adsml_impact.analysis.change.analyse`.
     """
     _checked(query, today=None if planned else data.today)
     options = query.options
@@ -105,7 +142,15 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
         raise FailedPrecondition(
             f"controls without any daily rows: {', '.join(without[:10])}; leave them out"
         )
-    usable = everything.days - options.drop_last_days
+    usable = everything.days - options.attribution_lag_days
+    if options.as_of is not None:
+        usable = min(everything.index(options.as_of) + 1, everything.days)
+    if usable < 1:
+        raise InsufficientHistory(
+            f"the data up to the last day to look at (they begin on {everything.first})",
+            had=0,
+            needed=FEWEST_DAYS,
+        )
     rows = everything.rows(query.treated)
     present = np.flatnonzero(everything.present[rows].any(axis=0))
     change = usable if query.day is None else everything.index(query.day)
@@ -149,7 +194,7 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
         observed=not planned,
     )
     treated = series.stacked([rows], ["treated"])
-    choice = Choice((), (), {})
+    choice = Choice()
     subject = treated
     if plan.scope is Scope.ACCOUNT:
         subject = _account_series(data, series)
@@ -162,12 +207,12 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
             given=query.controls,
             excluded=query.excluded_controls,
             tree=data.tree,
-            events=data.events,
             window_end=series.day(design.after.stop - 1),
         )
         subject = series.stacked(
             [rows, *[[i] for i in choice.rows]], ["treated", *[series.names[i] for i in choice.rows]]
         )
+    subject, outliers = subject.without_outliers(design.change)
     return AnalysisContext(
         query=query,
         plan=plan,
@@ -178,6 +223,42 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
         subject=subject,
         choice=choice,
         baseline_wanted=baseline,
+        changed=_changed(query, data, subject),
+        overlapping=_overlapping(query, data, design, series),
+        outliers=outliers,
+        last_day=everything.last,
+    )
+
+
+def _changed(query: ImpactQuery, data: AccountData, subject: Series) -> BoolArray:
+    """Days of recorded changes, by row of what is compared."""
+    out = np.zeros((len(subject.names), subject.days), dtype=np.bool_)
+    for row, name in enumerate(subject.names):
+        for entity in query.treated if row == 0 else (name,):
+            for day in data.tree.change_days((query.entity_type, entity)):
+                if subject.first <= day <= subject.last:
+                    out[row, subject.index(day)] = True
+    return out
+
+
+def _overlapping(
+    query: ImpactQuery, data: AccountData, design: Design, series: Series
+) -> tuple[ChangeEvent, ...]:
+    """Other changes of the treated, of what is above and of what is below them, inside the windows."""
+    tree = data.tree
+    own = {(query.entity_type, name) for name in query.treated}
+    keys = {key for one in own for key in (*tree.lineage(one), *tree.descendants(one))}
+    day = series.day(design.change)
+    first = day - timedelta(days=design.before)
+    last = series.day(design.after.stop - 1)
+    return tuple(
+        event
+        for event in tree.changes(sorted(keys), first, last)
+        if not (
+            event.date == day
+            and event.change_type is query.change_type
+            and (event.entity.entity_type, event.entity.entity_id) in own
+        )
     )
 
 

@@ -1,48 +1,50 @@
 """The query, and the data it is asked of."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 
 import pandas as pd
-from adsml_common.domain.changes import ChangeEvent, ChangeType
+from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import Violations
 from adsml_common.domain.metrics import Metric
 
-from adsml_impact.analysis.controls import Tree
 from adsml_impact.analysis.series import Series, from_daily
+from adsml_impact.analysis.tree import Tree
 from adsml_impact.models.estimators import Estimator
 
 FEWEST_DAYS = 3
 """Days a side below which nothing is compared."""
+USUAL_DAYS = 7
+USUAL_BASELINE = 56
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What may be asked for beside the change; defaults as documented in the contract.
+    """What may be asked for beside the change; ranges and defaults as in the contract.
 
     Attributes
     ----------
     before_days, after_days
-        Days compared, 3 to 90; None: 7, of the days after as many as there are.
+        Days compared; None: 7, of the days after as many as there are.
     washout_days
-        Days left out after the change, 0 to 28.
+        Days left out after the change.
     baseline_days
-        Days the counterfactual is fitted on, 3 to 365; None: 56 or as many as there are.
+        Days the counterfactual is fitted on; None: 56 or as many as there are.
     metrics, primary_metric
         Empty and None: by change type.
     estimator
-        None: synthetic control, or structural with fewer than three controls.
+        None: the pooled regression, or structural with fewer than three controls.
     alpha
-        0.001 to 0.2.
-    equivalence_margin_percent
-        Above 0 to 50.
+        Level of tests.
+    equivalence_margin
+        Relative effects within plus and minus this do not matter.
     max_placebos
-        19 to 10,000.
-    drop_last_days
-        Trailing days of the data left out, 0 to 28.
+        Dates times entities.
+    attribution_lag_days
+        Trailing days of the data left out; not where `as_of` is set.
+    as_of
+        The last day to look at; None: the last one there is.
     with_series
         Whether the daily series are wanted.
     """
@@ -55,34 +57,11 @@ class Options:
     primary_metric: Metric | None = None
     estimator: Estimator | None = None
     alpha: float = 0.05
-    equivalence_margin_percent: float = 10.0
+    equivalence_margin: float = 0.2
     max_placebos: int = 1000
-    drop_last_days: int = 0
+    attribution_lag_days: int = 0
+    as_of: date | None = None
     with_series: bool = True
-
-    def check(self, found: Violations, *, path: str = "options") -> None:
-        """Note everything out of range."""
-        for name, low, high in (
-            ("before_days", FEWEST_DAYS, 90),
-            ("after_days", FEWEST_DAYS, 90),
-            ("washout_days", 0, 28),
-            ("baseline_days", FEWEST_DAYS, 365),
-            ("max_placebos", 19, 10_000),
-            ("drop_last_days", 0, 28),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                found.add(f"{path}.{name}", f"is {value}; expected {low} to {high}")
-        if not 0.001 <= self.alpha <= 0.2:
-            found.add(f"{path}.alpha", f"is {self.alpha:g}; expected 0.001 to 0.2")
-        if not 0 < self.equivalence_margin_percent <= 50:
-            found.add(
-                f"{path}.equivalence_margin_percent",
-                f"is {self.equivalence_margin_percent:g}; expected above 0, at most 50",
-            )
-        for k, metric in enumerate(self.metrics):
-            if metric in self.metrics[:k]:
-                found.add(f"{path}.metrics[{k}]", f"{metric} is asked for twice")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,19 +112,20 @@ class AccountData:
     account_known
         Whether `account`, or the sum over `rows`, is really the whole account.
     tree
-        Who belongs where and shares whose budget.
-    events
-        Changes of any entity of the account.
+        Who belongs where and shares whose budget, and every recorded change.
     today
         The day it is; None: not known (inline rows).
+    completion
+        Shares of a day's leads that are known by age, age 0 (the last loaded day) first; older days are complete. Empty:
+        not known.
     """
 
     rows: pd.DataFrame
     account: pd.DataFrame | None = None
     account_known: bool = True
-    tree: Tree = field(default_factory=dict)
-    events: Sequence[ChangeEvent] = ()
+    tree: Tree = field(default_factory=Tree)
     today: date | None = None
+    completion: tuple[float, ...] = ()
 
     @cached_property
     def series(self) -> Series:
@@ -156,4 +136,4 @@ class AccountData:
         ValueError
             If there is no row.
         """
-        return from_daily(self.rows)
+        return from_daily(self.rows).completed(self.completion)

@@ -1,16 +1,18 @@
 """What to do, in plain words, for every type of change and verdict."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from adsml_common.domain.changes import ChangeType
+from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.metrics import Metric
 
-from adsml_impact.analysis.plan import Scope
+from adsml_impact.analysis.checks import describe_changes
+from adsml_impact.analysis.plan import Scope, is_neutral
 from adsml_impact.analysis.report import MetricReport
 from adsml_impact.analysis.verdict import Verdict
 from adsml_impact.models.effect import Effect
-from adsml_impact.models.power import Detectable
+from adsml_impact.models.power import LONGEST, Detectable, days_for, to_shift
 
 LABELS: Final[dict[Metric, str]] = {
     Metric.SPEND: "spend",
@@ -62,7 +64,8 @@ _ADVICE: Final[dict[ChangeType, dict[Verdict, str]]] = {
 }  # fmt: skip
 
 
-def _percent(value: float) -> str:
+def _percent(share: float) -> str:
+    value = 100.0 * share
     if not np.isfinite(value):
         return "more than can be said" if value > 0 else "unknown"
     return f"{value:+.0f}%" if abs(value) >= 10 else f"{value:+.1f}%"
@@ -71,7 +74,7 @@ def _percent(value: float) -> str:
 def _finding(report: MetricReport, effect: Effect, *, margin: float, alpha: float) -> str:
     whose = "the account's " if report.scope is Scope.ACCOUNT else ""
     label = f"{whose}{LABELS[report.metric]}"
-    interval = effect.percent_interval
+    interval = effect.relative_interval
     span = (
         f"{100 * interval.level:.0f}% interval {_percent(interval.lower)} to {_percent(interval.upper)}, "
         + (f"p = {effect.p_value:.3f}" if effect.p_value >= 0.001 else "p < 0.001")
@@ -79,13 +82,13 @@ def _finding(report: MetricReport, effect: Effect, *, margin: float, alpha: floa
     moved = "rose" if effect.comparison.tau > 0 else "fell"
     if effect.p_value < alpha:
         return (
-            f"{label} {moved} by {abs(effect.percent):.0f}% against what was to be expected ({span})"
-            if np.isfinite(effect.percent)
+            f"{label} {moved} by {100 * abs(effect.relative):.0f}% against what was to be expected ({span})"
+            if np.isfinite(effect.relative)
             else f"{label} {moved} against what was to be expected ({span})"
         )
     if effect.equivalence_interval.within(margin):
-        return f"{label} moved by less than {margin:g}%, which was set as too little to matter ({span})"
-    return f"{label} moved by {_percent(effect.percent)}, which may be chance ({span})"
+        return f"{label} moved by less than {100 * margin:g}%, which was set as too little to matter ({span})"
+    return f"{label} moved by {_percent(effect.relative)}, which may be chance ({span})"
 
 
 def recommend(
@@ -97,6 +100,7 @@ def recommend(
     detectable: Detectable,
     margin: float,
     alpha: float,
+    overlapping: Sequence[ChangeEvent] = (),
 ) -> str:
     """What was found and what to do.
 
@@ -107,9 +111,11 @@ def recommend(
     detectable
         Said where the verdict is INCONCLUSIVE.
     margin
-        Equivalence margin in percent.
+        Equivalence margin, relative.
     alpha
         Level of the test.
+    overlapping
+        Other changes in the same days, which nothing tells apart from this one: then none of them is advised on.
     """
     effect = primary.effect
     assert effect is not None  # noqa: S101 - an answer without a primary effect is refused before
@@ -118,28 +124,52 @@ def recommend(
     if beside is not None and beside.effect is not None and beside.adjusted_p_value < alpha:
         moved = "rose" if beside.effect.comparison.tau > 0 else "fell"
         sentences.append(
-            f"{LABELS[beside.metric].capitalize()} {moved} by {abs(beside.effect.percent):.0f}% against what "
+            f"{LABELS[beside.metric].capitalize()} {moved} by {100 * abs(beside.effect.relative):.0f}% against what "
             "was to be expected."
         )
     if verdict is Verdict.INCONCLUSIVE:
-        sentences.append(_power_sentence(detectable))
-    sentences.append(_ADVICE[change][verdict])
+        sentences += [
+            _power_sentence(detectable),
+            _margin_sentence(primary, effect, margin=margin, alpha=alpha),
+        ]
+    if overlapping:
+        sentences.append(
+            f"This is the effect of all changes of these days together: {describe_changes(overlapping)}. Do not credit the "
+            f"{change.replace('_', ' ')} with it."
+        )
+    elif not is_neutral(primary.metric):
+        sentences.append(_ADVICE[change][verdict])
     return " ".join(sentences)
 
 
-def _power_sentence(found: Detectable) -> str:
-    if np.isfinite(found.relative):
-        text = (
-            f"With {found.after_days} days after, an effect of {100 * found.relative:.0f}% or more would "
-            f"have shown {100 * found.power:.0f}% of the time"
-        )
+def _power_sentence(could: Detectable) -> str:
+    sides = [
+        f"a {name} of {100 * abs(value):.0f}%"
+        for name, value in (("rise", could.up), ("fall", could.down))
+        if value == value
+    ]
+    if sides:
+        text = f"With {could.after_days} days after, {' or '.join(sides)} would have shown {100 * could.power:.0f}% of the time"
     else:
-        text = f"With {found.after_days} days after, not even a doubling would have shown reliably"
-    if found.target is None:
+        text = f"With {could.after_days} days after, not even a tenfold change would have shown reliably"
+    if could.target is None or (could.days_needed is not None and could.days_needed <= could.after_days):
         return text + "."
-    wanted = f"{100 * abs(found.target):.0f}%"
-    if found.days_needed is None:
-        return f"{text}; one of {wanted} does not show within 90 days here."
-    if found.days_needed <= found.after_days:
-        return text + "."
-    return f"{text}; one of {wanted} needs about {found.days_needed} days."
+    wanted = f"{100 * could.target:+.0f}%"
+    if could.days_needed is None:
+        return f"{text}; one of {wanted} does not show within {LONGEST} days here."
+    return f"{text}; one of {wanted} needs about {could.days_needed} days."
+
+
+def _margin_sentence(primary: MetricReport, effect: Effect, *, margin: float, alpha: float) -> str:
+    """When no effect that matters could be told from these data."""
+    comparison = effect.comparison
+    goal = -to_shift(-margin, ratio=primary.metric.is_ratio) if margin < 1 else margin
+    days = days_for(
+        comparison,
+        min(goal, to_shift(margin, ratio=primary.metric.is_ratio)),
+        comparison.reference.critical(2 * alpha),
+    )
+    within = f"that it moved by less than {100 * margin:g}%"
+    if days is None:
+        return f"No window of up to {LONGEST} days could show {within} here."
+    return f"To show {within} takes {days} days or more."

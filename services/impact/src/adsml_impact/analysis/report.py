@@ -9,6 +9,7 @@ from adsml_common.domain.metrics import Metric
 from adsml_impact.analysis.plan import Scope
 from adsml_impact.analysis.query import ImpactQuery
 from adsml_impact.analysis.verdict import Verdict
+from adsml_impact.models.comparison import Comparison
 from adsml_impact.models.effect import Effect, Fit, Interval
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.naive import NaiveComparison
@@ -25,12 +26,15 @@ class WarningType(StrEnum):
     REGRESSION_TO_THE_MEAN = "regression_to_the_mean"
     INCOMPLETE_DAYS = "incomplete_days"
     OTHER_CHANGES = "other_changes"
-    SHORT_WINDOW = "short_window"
+    SHORT_HISTORY = "short_history"
     FEW_PLACEBOS = "few_placebos"
     GAPS = "gaps"
     FALSE_POSITIVE_RATE = "false_positive_rate"
     ACCOUNT_UNKNOWN = "account_unknown"
     MANIPULATION_NOT_SEEN = "manipulation_not_seen"
+    STALE_DATA = "stale_data"
+    OUTLIERS = "outliers"
+    FEW_LEADS = "few_leads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +69,15 @@ class MetricReport:
         None where it is missing; `missing_reason` says why.
     adjusted_p_value
         By Holm over the metrics that are not primary; the primary one's is its own; NaN where there is none.
+    verdict
+        None for a metric that is neither good nor bad by itself: spend.
     """
 
     metric: Metric
     scope: Scope
     effect: Effect | None
     adjusted_p_value: float
-    verdict: Verdict
+    verdict: Verdict | None
     naive: NaiveComparison
     before: float
     after: float
@@ -130,8 +136,8 @@ class BudgetShift:
     ----------
     spend_per_day
         Change against its own window before, weekdays adjusted, in the account's currency.
-    share_percent
-        Of the treated's own change of spend, with the opposite sign: 40 means 40% of it went there (or came
+    share
+        Of the treated's own change of spend, with the opposite sign: 0.4 means 40% of it went there (or came
         from there).
     cpl_after
         What a lead cost there after; NaN without leads.
@@ -139,8 +145,41 @@ class BudgetShift:
 
     entity_id: str
     spend_per_day: float
-    share_percent: float
+    share: float
     cpl_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class WeeklyGain:
+    """What a change is worth a week at the spend after it.
+
+    Attributes
+    ----------
+    leads, lower, upper
+        Leads gained (below 0: lost), and their interval.
+    money
+        The same at the counterfactual's cost per lead, in the account's currency; NaN where that is not known.
+    """
+
+    leads: float
+    lower: float
+    upper: float
+    money: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A single day far out of line that was replaced by what was to be expected.
+
+    Attributes
+    ----------
+    entity_id
+        Of a control; None: the treated.
+    """
+
+    entity_id: str | None
+    day: date
+    metric: Metric
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +192,12 @@ class ImpactReport:
         The primary one first.
     controls
         Of the primary metric, the heaviest first.
+    excluded
+        Entities that were not compared with: (id, reason).
+    probability_helped
+        That the primary metric's true effect is a good one; NaN where there is no p-value.
+    last_day
+        Last day with data.
     """
 
     query: ImpactQuery
@@ -165,12 +210,17 @@ class ImpactReport:
     fit: Fit
     false_positive_rate: MeasuredRate
     detectable: Detectable
-    detectable_level: float
     manipulation_check: ManipulationCheck | None
     budget_shifts: tuple[BudgetShift, ...]
     cautions: tuple[Caution, ...]
     estimator: Estimator
     estimator_reason: str
+    excluded: tuple[tuple[str, str], ...]
+    outliers: tuple[Outlier, ...]
+    probability_helped: float
+    weekly_gain: WeeklyGain | None
+    last_day: date
+    comparison: Comparison
 
     @property
     def primary(self) -> MetricReport:
@@ -185,13 +235,13 @@ class DetectableReport:
     Attributes
     ----------
     effects
-        (metric, scope, detectable effect, level before in the metric's unit).
+        (metric, scope, detectable effects).
     placebos
         Analyses without a change behind the primary metric's.
     """
 
     windows: Windows
-    effects: tuple[tuple[Metric, Scope, Detectable, float], ...]
+    effects: tuple[tuple[Metric, Scope, Detectable], ...]
     placebos: int
     cautions: tuple[Caution, ...]
     estimator: Estimator

@@ -1,16 +1,23 @@
 """Daily rows as matrices of units by days, and a metric's numerator and denominator in them."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from adsml_common.domain.metrics import RATIOS, STORED, Metric
 
+from adsml_impact.models.outliers import replace_outliers
+
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+
+_CLEANED: Final = ("spend", "impressions", "clicks", "leads")
+_LEAST_COMPLETE: Final = 0.1
+"""A day of which less is known is not scaled by more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,32 @@ class Series:
             },
             present=np.stack([self.present[list(group)].any(axis=0) for group in groups]),
         )
+
+    def completed(self, completion: Sequence[float]) -> "Series":
+        """Leads of the last days scaled up to what they will be, by shares known by age (0: the last day)."""
+        if not completion:
+            return self
+        share = np.ones(self.days)
+        young = min(len(completion), self.days)
+        share[self.days - young :] = np.clip(completion[:young], _LEAST_COMPLETE, 1.0)[::-1]
+        return replace(self, values=self.values | {"leads": self.values["leads"] / share})
+
+    def without_outliers(self, change: int) -> tuple["Series", dict[str, BoolArray]]:
+        """Single days far out of line replaced, and where they were by column; row 0 is the treated."""
+        delivered = (self.values["spend"] > 0) | (self.values["impressions"] > 0)
+        values, outliers = dict(self.values), {}
+        for name in _CLEANED:
+            values[name], found = replace_outliers(
+                self.values[name], change=change, counts=name != "spend", delivered=delivered
+            )
+            if found.any():
+                outliers[name] = found
+        return replace(self, values=values), outliers
+
+    def columns(self, metric: Metric) -> tuple[str, ...]:
+        """The stored columns that a metric is made of."""
+        ratio = RATIOS.get(metric)
+        return (metric.value,) if ratio is None else (ratio.numerator, ratio.denominator)
 
     def parts(self, metric: Metric) -> tuple[FloatArray, FloatArray | None, float]:
         """Numerator (N, T), denominator (None for counts and money) and scale of a metric."""

@@ -1,12 +1,11 @@
 """From effects to a verdict."""
 
-from collections.abc import Mapping
 from enum import StrEnum
 
 import numpy as np
 from adsml_common.domain.metrics import Metric
 
-from adsml_impact.analysis.plan import lower_is_better
+from adsml_impact.analysis.plan import is_neutral, lower_is_better
 from adsml_impact.models.effect import Effect
 
 
@@ -19,8 +18,8 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
-def judge(metric: Metric, effect: Effect, *, p_value: float, alpha: float, margin: float) -> Verdict:
-    """The verdict on one metric.
+def judge(metric: Metric, effect: Effect, *, p_value: float, alpha: float, margin: float) -> Verdict | None:
+    """The verdict on one metric; None where it is neither good nor bad by itself.
 
     Significant: POSITIVE or NEGATIVE by what is good for the advertiser. Else NEUTRAL if the interval of
     level ``1 - 2 alpha`` lies inside the equivalence margin, which is two one-sided tests at alpha
@@ -31,8 +30,10 @@ def judge(metric: Metric, effect: Effect, *, p_value: float, alpha: float, margi
     p_value
         Adjusted where several metrics are looked at.
     margin
-        In percent.
+        Relative.
     """
+    if is_neutral(metric):
+        return None
     if np.isfinite(p_value) and p_value < alpha:
         rose = effect.comparison.tau > 0
         return Verdict.NEGATIVE if rose == lower_is_better(metric) else Verdict.POSITIVE
@@ -41,19 +42,28 @@ def judge(metric: Metric, effect: Effect, *, p_value: float, alpha: float, margi
     return Verdict.INCONCLUSIVE
 
 
-def judge_account(verdicts: Mapping[Metric, Verdict], *, spend: Effect | None, margin: float) -> Verdict:
+def judge_account(
+    by_price: Verdict | None,
+    by_leads: Verdict | None,
+    *,
+    spend: Effect | None,
+    spend_moved: bool,
+    margin: float,
+) -> Verdict:
     """The verdict on a pause or reactivation, from the account's CPL, leads and spend.
 
     What the account pays for a lead decides. Where that cannot be told, its leads do if it went on spending
     as much as before (the budget found another place); leads that fell because less was spent are no verdict.
+
+    Parameters
+    ----------
+    spend_moved
+        Whether spend changed significantly.
     """
-    by_price = verdicts.get(Metric.CPL, Verdict.INCONCLUSIVE)
-    if by_price is not Verdict.INCONCLUSIVE:
+    if by_price not in (None, Verdict.INCONCLUSIVE):
         return by_price
-    by_leads = verdicts.get(Metric.LEADS, Verdict.INCONCLUSIVE)
     # Eight percent less spend brings eight percent fewer leads: "as much" means no difference that shows.
-    moved = verdicts.get(Metric.SPEND) in (Verdict.POSITIVE, Verdict.NEGATIVE)
-    kept_spending = spend is not None and abs(spend.percent) < margin and not moved
+    kept_spending = spend is not None and abs(spend.relative) < margin and not spend_moved
     if kept_spending and by_leads in (Verdict.POSITIVE, Verdict.NEGATIVE):
         return by_leads
-    return by_price
+    return Verdict.INCONCLUSIVE

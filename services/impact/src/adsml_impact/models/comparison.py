@@ -24,9 +24,12 @@ from adsml_impact.models.weighting import Mixture, learn_mixture
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 LONGEST_LAG: Final = 27
 """Days over which a gap is taken to remember itself when sizes are carried over to other windows."""
+_STILL: Final = 1e-9
+"""Gaps below this do not move: every entity repeats itself day by day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,10 @@ class Comparison:
         (N_co,) weights of the controls, zeros without any.
     share
         Of the controls' movement that was taken off the treated; 0 without controls.
+    leave_one_out
+        (N_co,) effect with each control left out; NaN where that leaves no synthetic control. Empty without controls.
+    date_correlation
+        Of two units' placebo effects on one date.
     studentised
         (M,) placebo effects.
     dates, controls
@@ -120,6 +127,8 @@ class Comparison:
     band: FloatArray
     omega: FloatArray
     share: float
+    leave_one_out: FloatArray
+    date_correlation: float
     studentised: FloatArray
     dates: int
     controls: int
@@ -210,7 +219,29 @@ def _growth(gap: FloatArray, *, horizon: int, baseline: int) -> Callable[[int], 
     return growth
 
 
-def compare(numerator: FloatArray, denominator: FloatArray | None, design: Design) -> Comparison | None:
+def struck_out(changed: BoolArray, origins: IntArray, design: Design) -> BoolArray:
+    """Which placebos are none because something was changed around them, (O, N).
+
+    Parameters
+    ----------
+    changed
+        (N, T) days of recorded changes.
+    origins
+        (O,) dates.
+    """
+    out = np.zeros((len(origins), changed.shape[0]), dtype=np.bool_)
+    for o, t in enumerate(origins[:-1]):
+        out[o] = changed[:, max(0, t - design.before + 1) : t + design.washout + design.horizon].any(axis=1)
+    return out
+
+
+def compare(
+    numerator: FloatArray,
+    denominator: FloatArray | None,
+    design: Design,
+    *,
+    changed: BoolArray | None = None,
+) -> Comparison | None:
     """Compare the treated with controls.
 
     Parameters
@@ -219,11 +250,13 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
         (N, T) by day, the treated in row 0; the denominator None for counts and money.
     design
         The change.
+    changed
+        (N, T) days of other, recorded changes; placebos that they overlap are struck out.
 
     Returns
     -------
     Comparison or None
-        None where no control has a level to be compared with, or the treated has none.
+        None where no control has a level to be compared with, the treated has none, or nothing moves at all.
     """
     estimator = design.estimator or Estimator.POOLED_PLACEBO
     N = numerator.shape[0]
@@ -271,7 +304,9 @@ def compare(numerator: FloatArray, denominator: FloatArray | None, design: Desig
         kinds=_kinds(estimator),
         lambda_=lambda_,
     )
-    if not found.valid[-1, 0]:
+    if changed is not None:
+        found.valid[struck_out(changed, chosen.origins, design)] = False
+    if not found.valid[-1, 0] or not (found.scale[found.valid] > _STILL).any():
         return None
     volumes = [
         mean_level(values, chosen.origins, chosen.lengths)
@@ -335,6 +370,8 @@ def _judge(
         ),
         omega=omega[0, 1:],
         share=mixture.share,
+        leave_one_out=np.where(omega[0, 1:] > 0, without[-1, 0, 1:], np.nan),
+        date_correlation=placebos.date_correlation,
         studentised=placebos.others,
         dates=placebos.dates,
         controls=controls,

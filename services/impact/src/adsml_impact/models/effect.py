@@ -74,8 +74,8 @@ class Fit:
     ----------
     rmse
         In the metric's unit.
-    rmse_percent
-        Of the treated's baseline level.
+    relative_rmse
+        As a share of the treated's baseline level.
     r_squared
         Share of variance explained; NaN where the treated did not vary.
     days
@@ -85,7 +85,7 @@ class Fit:
     """
 
     rmse: float
-    rmse_percent: float
+    relative_rmse: float
     r_squared: float
     days: int
     effective_controls: float
@@ -104,10 +104,10 @@ class Effect:
         Level in the window before, after, and after without the change.
     absolute, absolute_interval
         ``after - counterfactual`` in the metric's unit.
-    percent, percent_interval
-        In percent of the counterfactual; NaN where that is not above 0.
+    relative, relative_interval
+        As shares of the counterfactual; NaN where that is not above 0.
     equivalence_interval
-        In percent, of level ``1 - 2 alpha``: two one-sided tests at alpha.
+        Relative, of level ``1 - 2 alpha``: two one-sided tests at alpha.
     p_value
         From placebos.
     effect_size
@@ -118,8 +118,8 @@ class Effect:
         The relative figures behind it.
     level
         Baseline level in the metric's unit.
-    to_percent
-        Turns a relative effect into percent of the counterfactual's level.
+    leave_one_out
+        Lowest and highest relative effect with one control left out; None without controls.
     """
 
     before: float
@@ -127,8 +127,8 @@ class Effect:
     counterfactual: float
     absolute: float
     absolute_interval: Interval
-    percent: float
-    percent_interval: Interval
+    relative: float
+    relative_interval: Interval
     equivalence_interval: Interval
     p_value: float
     effect_size: float
@@ -137,6 +137,7 @@ class Effect:
     series: tuple[EffectDay, ...]
     comparison: Comparison = field(repr=False)
     level: float
+    leave_one_out: tuple[float, float] | None
 
 
 def window_value(
@@ -156,20 +157,20 @@ def daily_values(numerator: FloatArray, denominator: FloatArray | None, *, scale
 def _converters(
     *, after: float, level: float, ratio: bool
 ) -> tuple[Callable[[float], float], Callable[[float], float]]:
-    """Relative effect -> absolute, and -> percent; both rise, so that intervals keep their meaning."""
+    """Effect -> absolute, and -> share of the counterfactual; both rise, so that intervals keep their meaning."""
 
     def absolute(tau: float) -> float:
         if ratio:
             return after * -float(np.expm1(-tau)) if tau > -700 else -np.inf
         return tau * level
 
-    def percent(tau: float) -> float:
+    def relative(tau: float) -> float:
         if ratio:
-            return 100.0 * float(np.expm1(tau)) if tau < 700 else np.inf
+            return float(np.expm1(tau)) if tau < 700 else np.inf
         without = after - tau * level
-        return 100.0 * tau * level / without if without > 0 else (np.inf if tau > 0 else np.nan)
+        return tau * level / without if without > 0 else (np.inf if tau > 0 else np.nan)
 
-    return absolute, percent
+    return absolute, relative
 
 
 def measure(
@@ -202,7 +203,7 @@ def measure(
     after = window_value(numerator, denominator, scale=scale, days=design.after)
     level = window_value(numerator, denominator, scale=scale, days=base)
     tau = comparison.tau
-    absolute, percent = _converters(after=after, level=level, ratio=ratio)
+    absolute, relative = _converters(after=after, level=level, ratio=ratio)
     low, high = comparison.interval(design.alpha)
     low2, high2 = comparison.interval(2 * design.alpha)
     effect = absolute(tau)
@@ -229,9 +230,9 @@ def measure(
         counterfactual=after - effect,
         absolute=effect,
         absolute_interval=Interval(absolute(low), absolute(high), 1 - design.alpha),
-        percent=percent(tau) if ratio or after - effect > 0 else np.nan,
-        percent_interval=Interval(percent(low), percent(high), 1 - design.alpha),
-        equivalence_interval=Interval(percent(low2), percent(high2), 1 - 2 * design.alpha),
+        relative=relative(tau) if ratio or after - effect > 0 else np.nan,
+        relative_interval=Interval(relative(low), relative(high), 1 - design.alpha),
+        equivalence_interval=Interval(relative(low2), relative(high2), 1 - 2 * design.alpha),
         p_value=comparison.p_value,
         effect_size=tau * level / spread if spread > 0 else np.nan,
         placebos=PlaceboSummary(
@@ -246,7 +247,14 @@ def measure(
         series=series,
         comparison=comparison,
         level=level,
+        leave_one_out=_leave_one_out(comparison, relative),
     )
+
+
+def _leave_one_out(comparison: Comparison, relative: Callable[[float], float]) -> tuple[float, float] | None:
+    values = [relative(float(tau)) for tau in comparison.leave_one_out if np.isfinite(tau)]
+    values = [value for value in values if np.isfinite(value)]
+    return (min(values), max(values)) if values else None
 
 
 def _counterfactual_days(
@@ -323,7 +331,7 @@ def _fit(actual: FloatArray, expected: FloatArray, level: float, comparison: Com
     squares = float((comparison.omega**2).sum())
     return Fit(
         rmse=rmse,
-        rmse_percent=100.0 * rmse / level if level > 0 else np.nan,
+        relative_rmse=rmse / level if level > 0 else np.nan,
         r_squared=1.0 - float(np.mean(errors**2)) / variance if variance > 0 else np.nan,
         days=comparison.baseline,
         effective_controls=1.0 / squares if squares > 0 else 0.0,

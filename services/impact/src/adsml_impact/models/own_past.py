@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from adsml_impact.models.comparison import Comparison, Design
+from adsml_impact.models.comparison import BoolArray, Comparison, Design, struck_out
 from adsml_impact.models.dates import Dates, choose_dates
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.reference import Reference, Student
@@ -23,6 +23,8 @@ MOST_REGRESSORS: Final = 2
 _MODEL_WEIGHT: Final = 2.0
 """What the model's own interval counts against placebo dates, in independent dates."""
 _MOST_DATES: Final = 30
+_UNKNOWN_CORRELATION: Final = 0.3
+"""Of the errors of two entities on the same days, where a market-wide movement is in both."""
 
 
 def _reference(z: FloatArray, *, independent: float) -> Student:
@@ -79,7 +81,11 @@ class _Past:
 
 
 def compare_with_own_past(
-    numerator: FloatArray, denominator: FloatArray | None, design: Design
+    numerator: FloatArray,
+    denominator: FloatArray | None,
+    design: Design,
+    *,
+    changed: BoolArray | None = None,
 ) -> Comparison | None:
     """Compare the treated with a forecast of itself.
 
@@ -89,6 +95,8 @@ def compare_with_own_past(
         (1 + k, T): the treated, then up to two series that the change can't have touched.
     design
         The change.
+    changed
+        (1 + k, T) days of other, recorded changes; placebo dates that one of the treated overlaps are struck out.
 
     Returns
     -------
@@ -122,6 +130,8 @@ def compare_with_own_past(
             for o, length in zip(chosen.origins[:-1], chosen.lengths[:-1], strict=True)
         ]
     )
+    if changed is not None:
+        z[struck_out(changed[:1], chosen.origins, design)[:-1, 0]] = np.nan
     kept = np.isfinite(z)
     reference = _reference(z[kept], independent=_independent(chosen.origins[:-1][kept], design.horizon))
     significant, analyses = _measured_rate(z, chosen, design)
@@ -138,6 +148,8 @@ def compare_with_own_past(
         band=one_day * spread,
         omega=np.zeros(numerator.shape[0] - 1),
         share=0.0,
+        leave_one_out=np.empty(0),
+        date_correlation=_UNKNOWN_CORRELATION,
         studentised=z[kept],
         dates=int(kept.sum()),
         controls=0,

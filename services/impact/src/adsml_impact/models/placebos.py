@@ -68,6 +68,18 @@ class Placebos:
         rows = np.isfinite(self.studentised[:, 1:]).sum(axis=1)
         return int(rows[-1] or (rows[-2] if rows.size > 1 else 0))
 
+    @property
+    def date_correlation(self) -> float:
+        """Of two controls' placebo effects on one date: mean product of pairs over the mean square; 0 where unknown."""
+        S = self.studentised[:, 1:]
+        known = np.isfinite(S)
+        number = known.sum(axis=1)
+        total, squares = np.nansum(S, axis=1), np.nansum(S**2, axis=1)
+        pairs = float((number * (number - 1)).sum())
+        if not pairs or not squares.sum() > 0:
+            return 0.0
+        return float((total**2 - squares).sum()) / pairs / (float(squares.sum()) / float(number.sum()))
+
     def reference(self) -> Reference:
         """What the change's studentised effect is compared with."""
         independent = independent_placebos(self.origins, horizon=self.horizon, controls=self.controls)

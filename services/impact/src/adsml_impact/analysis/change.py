@@ -5,15 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from adsml_common.domain.errors import FailedPrecondition, Violations
+from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
 from adsml_common.domain.metrics import RATIOS, Metric
 
 from adsml_impact.analysis import checks
 from adsml_impact.analysis.budget import budget_shifts, manipulation_check
-from adsml_impact.analysis.controls import ENOUGH_CONTROLS
-from adsml_impact.analysis.plan import Scope
-from adsml_impact.analysis.prepare import USUAL_DAYS, AnalysisContext, prepare, whose, windows
-from adsml_impact.analysis.query import AccountData, ImpactQuery
+from adsml_impact.analysis.controls import ENOUGH_CONTROLS, large_enough
+from adsml_impact.analysis.gain import probability_helped, weekly_gain
+from adsml_impact.analysis.plan import Plan, Scope, events_of, vanished_metric
+from adsml_impact.analysis.prepare import AnalysisContext, prepare, whose, windows
+from adsml_impact.analysis.query import USUAL_DAYS, AccountData, ImpactQuery
 from adsml_impact.analysis.recommendation import LABELS, recommend
 from adsml_impact.analysis.report import (
     Caution,
@@ -63,8 +64,11 @@ def analyse(
         The data do not allow it; says what there is.
     """
     context = prepare(query, data, planned=False)
+    vanished = _vanished(context)
+    if vanished is not None:
+        context = replace(context, plan=_resting_on(context.plan, vanished))
     options, plan, design = query.options, context.plan, context.design
-    margin, alpha = options.equivalence_margin_percent, options.alpha
+    margin, alpha = options.equivalence_margin, options.alpha
     reports, comparisons = _all_metrics(context, checkpoint)
     primary = reports[0]
     if primary.effect is None:
@@ -73,23 +77,25 @@ def analyse(
             metadata={"metric": plan.primary.value},
         )
     comparison = comparisons[plan.primary]
-    adjusted = holm([r.effect.p_value if r.effect else np.nan for r in reports[1:]])
-    judged = [_judged(primary, primary.effect.p_value, alpha=alpha, margin=margin)] + [
-        _judged(report, p, alpha=alpha, margin=margin)
-        for report, p in zip(reports[1:], adjusted, strict=True)
+    adjusted = [
+        primary.effect.p_value,
+        *holm([r.effect.p_value if r.effect else np.nan for r in reports[1:]]),
     ]
-    verdict = judged[0].verdict
+    judged = [
+        _judged(report, p, alpha=alpha, margin=margin) for report, p in zip(reports, adjusted, strict=True)
+    ]
     by_metric = {report.metric: report for report in judged}
-    if plan.scope is Scope.ACCOUNT and plan.primary is Metric.CPL:
-        spend = by_metric[Metric.SPEND]
-        verdict = judge_account(
-            {metric: report.verdict for metric, report in by_metric.items()},
-            spend=spend.effect,
-            margin=margin,
-        )
+    verdict = _verdict(context, judged[0], by_metric)
     # Days are asked for an effect of the size seen, or of the margin where less was seen.
-    target = max(abs(comparison.tau), margin / 100.0)
-    could = detectable(comparison, horizon=design.horizon, alpha=alpha, target=target)
+    seen = primary.effect.relative if np.isfinite(primary.effect.relative) else -margin
+    could = detectable(
+        comparison,
+        horizon=design.horizon,
+        ratio=plan.primary.is_ratio,
+        alpha=alpha,
+        target=seen if abs(seen) > margin else float(np.copysign(margin, seen)),
+        with_curve=True,
+    )
     rate = checks.measured_rate(comparison, alpha)
     spend_row, _, _ = context.treated.parts(Metric.SPEND)
     manipulated = manipulation_check(
@@ -102,11 +108,20 @@ def analyse(
     shifts = (
         budget_shifts(context.series, design, context.treated_rows) if plan.scope is Scope.ACCOUNT else ()
     )
-    beside = by_metric.get(Metric.LEADS) if plan.primary is not Metric.LEADS else None
+    controls = _weights(context, comparison)
+    used = {one.entity_id for one in controls if one.weight > 0}
+    outliers = tuple(
+        one for one in context.outlier_days(plan.primary) if one.entity_id is None or one.entity_id in used
+    )
     cautions = _cautions(context, data, comparison, primary)
     cautions += [
         caution
-        for caution in (checks.false_positive_rate(rate), checks.manipulation(manipulated))
+        for caution in (
+            checks.no_events(vanished, query, design.horizon),
+            checks.outliers(outliers),
+            checks.false_positive_rate(rate),
+            checks.manipulation(manipulated),
+        )
         if caution is not None
     ]
     return ImpactReport(
@@ -117,24 +132,65 @@ def analyse(
             query.change_type,
             verdict,
             judged[0],
-            beside=beside,
+            beside=by_metric.get(Metric.LEADS) if plan.primary is not Metric.LEADS else None,
             detectable=could,
             margin=margin,
             alpha=alpha,
+            overlapping=context.overlapping,
         ),
         primary_metric=plan.primary,
         metrics=tuple(judged),
-        controls=_weights(context, comparison),
+        controls=controls,
         fit=primary.effect.fit,
         false_positive_rate=rate,
         detectable=could,
-        detectable_level=primary.effect.level,
         manipulation_check=manipulated,
         budget_shifts=shifts,
         cautions=tuple(cautions),
         estimator=comparison.estimator,
         estimator_reason=_estimator_reason(context, comparison),
+        excluded=context.choice.excluded,
+        outliers=outliers,
+        probability_helped=probability_helped(plan.primary, primary.effect),
+        weekly_gain=weekly_gain(by_metric),
+        last_day=context.last_day,
+        comparison=comparison,
     )
+
+
+def _vanished(context: AnalysisContext) -> Metric | None:
+    """The count that the primary ratio rests on, where it came before the change and none of it after."""
+    count = vanished_metric(context.plan.primary)
+    if count is None:
+        return None
+    days, spend = context.subject.values[count.value][0], context.subject.values["spend"][0]
+    design = context.design
+    before = days[max(0, design.change - design.baseline) : design.change].sum()
+    gone = days[design.after].sum() == 0 and before > 0
+    return count if gone and spend[design.after].sum() > 0 else None
+
+
+def _resting_on(plan: Plan, metric: Metric) -> Plan:
+    return replace(plan, primary=metric, metrics=tuple(dict.fromkeys((metric, *plan.metrics))))
+
+
+def _verdict(
+    context: AnalysisContext, primary: MetricReport, by_metric: dict[Metric, MetricReport]
+) -> Verdict:
+    options, plan = context.query.options, context.plan
+    if plan.scope is Scope.ACCOUNT and plan.primary is Metric.CPL:
+        spend = by_metric[Metric.SPEND]
+        return judge_account(
+            primary.verdict,
+            by_metric[Metric.LEADS].verdict,
+            spend=spend.effect,
+            spend_moved=spend.adjusted_p_value < options.alpha,
+            margin=options.equivalence_margin,
+        )
+    if primary.verdict is None:
+        # Neither good nor bad by itself: that it moved is all there is to say.
+        return Verdict.NEUTRAL if primary.adjusted_p_value < options.alpha else Verdict.INCONCLUSIVE
+    return primary.verdict
 
 
 def estimate_detectable(
@@ -142,7 +198,7 @@ def estimate_detectable(
     data: AccountData,
     *,
     power: float = 0.8,
-    target_percent: float | None = None,
+    target: float | None = None,
     checkpoint: Callable[[], None] = _nothing,
 ) -> DetectableReport:
     """What this window could show, before or after the change is made.
@@ -156,9 +212,9 @@ def estimate_detectable(
     data
         What is known.
     power
-        Chance to find the effect, 0.5 to 0.99.
-    target_percent
-        An effect to find the days for, above 0 to 500.
+        Chance to find the effect.
+    target
+        An effect to find the days for, as a share of the level.
     checkpoint
         As for `analyse`.
 
@@ -167,17 +223,10 @@ def estimate_detectable(
     InvalidInput, FailedPrecondition, InsufficientHistory
         As for `analyse`.
     """
-    found = Violations()
-    if not 0.5 <= power <= 0.99:
-        found.add("power", f"is {power:g}; expected 0.5 to 0.99")
-    if target_percent is not None and not 0 < target_percent <= 500:
-        found.add("target_percent", f"is {target_percent:g}; expected above 0, at most 500")
-    found.raise_if_any()
     context = prepare(query, data, planned=True)
     plan, design = context.plan, context.design
-    effects: list[tuple[Metric, Scope, Detectable, float]] = []
+    effects: list[tuple[Metric, Scope, Detectable]] = []
     first: Comparison | None = None
-    target = None if target_percent is None else target_percent / 100.0
     for k, metric in enumerate(plan.metrics):
         checkpoint()
         comparison, reason = _compare(context, metric, primary=k == 0)
@@ -186,24 +235,16 @@ def estimate_detectable(
                 raise FailedPrecondition(f"{whose(context)}: {reason}", metadata={"metric": metric.value})
             continue
         first = first or comparison
-        numerator, denominator, scale = context.subject.parts(metric)
-        base = slice(design.change - comparison.baseline, design.change)
-        effects.append(
-            (
-                metric,
-                plan.scope,
-                detectable(
-                    comparison,
-                    horizon=design.horizon,
-                    power=power,
-                    alpha=query.options.alpha,
-                    target=target,
-                ),
-                window_value(
-                    numerator[0], None if denominator is None else denominator[0], scale=scale, days=base
-                ),
-            )
+        could = detectable(
+            comparison,
+            horizon=design.horizon,
+            ratio=metric.is_ratio,
+            power=power,
+            alpha=query.options.alpha,
+            target=target,
+            with_curve=True,
         )
+        effects.append((metric, plan.scope, could))
     assert first is not None  # noqa: S101 - the primary metric was compared, or refused above
     return DetectableReport(
         windows=windows(context),
@@ -275,29 +316,57 @@ def _compare(context: AnalysisContext, metric: Metric, *, primary: bool) -> tupl
     reason = _missing(context, metric, A[0], None if B is None else B[0])
     if reason:
         return None, reason
-    known: BoolArray = np.asarray(np.isfinite(A).all(axis=1))
+    end = design.after.stop if design.observed else design.change
+    known_days = np.isfinite(A[0, :end]) if B is None else np.isfinite(A[0, :end] + B[0, :end])
+    first = int(np.flatnonzero(~known_days)[-1]) + 1 if not known_days.all() else 0
+    if first:
+        # Not known further back (reach, say): placebo dates go as far as it is, and there must be one.
+        needed = min(design.baseline, design.change) + design.washout + design.horizon
+        if design.change - first < needed:
+            if primary:
+                raise InsufficientHistory(
+                    f"{LABELS[metric]} of {whose(context)} before the change",
+                    had=design.change - first,
+                    needed=needed,
+                )
+            return None, f"{LABELS[metric]} is known on {design.change - first} days before the change only"
+        design = replace(design, change=design.change - first)
+    A, B, changed = A[:, first:], None if B is None else B[:, first:], context.changed[:, first:]
+    known = _large_enough(context, metric)
+    known &= np.isfinite(A[:, : end - first]).all(axis=1)
     if B is not None:
-        known = known & np.isfinite(B).all(axis=1)
-    A, B = A[known], None if B is None else B[known]
+        known &= np.isfinite(B[:, : end - first]).all(axis=1)
+    A, B, changed = A[known], None if B is None else B[known], changed[known]
     controls = A.shape[0] - 1
     comparison: Comparison | None = None
     explicit = estimator is not None and estimator is not Estimator.STRUCTURAL
     if explicit and controls == 0 and context.plan.scope is Scope.TREATED:
-        return None, f"{estimator} needs controls and there are none; leave the estimator open"
+        return None, f"{estimator} needs controls and there are none that will do; leave the estimator open"
     if controls >= (1 if explicit else ENOUGH_CONTROLS):
-        comparison = compare(A, B, design)
+        comparison = compare(A, B, design, changed=changed)
         if comparison is not None:
             comparison = _with_all_weights(comparison, known)
         if comparison is not None and not explicit and comparison.controls < ENOUGH_CONTROLS:
             comparison = None
     if comparison is None:
         few = 1 + min(controls, MOST_REGRESSORS) if controls < ENOUGH_CONTROLS else 1
-        comparison = compare_with_own_past(A[:few], None if B is None else B[:few], design)
+        comparison = compare_with_own_past(
+            A[:few], None if B is None else B[:few], design, changed=changed[:few]
+        )
         if comparison is not None:
             comparison = replace(comparison, omega=np.zeros(known.size - 1))
     if comparison is None:
-        return None, f"{LABELS[metric]} does not vary over the baseline"
+        return None, f"{LABELS[metric]} does not vary over the baseline: nothing tells what chance would do"
     return comparison, ""
+
+
+def _large_enough(context: AnalysisContext, metric: Metric) -> BoolArray:
+    """Which units bring enough of what a metric rests on; the treated are what they are."""
+    known = np.ones(len(context.subject.names), dtype=np.bool_)
+    for part in events_of(metric):
+        known &= large_enough(context.subject.values[part], context.design)
+    known[0] = True
+    return known
 
 
 def _with_all_weights(comparison: Comparison, known: BoolArray) -> Comparison:
@@ -326,9 +395,6 @@ def _missing(context: AnalysisContext, metric: Metric, top: FloatArray, bottom: 
                 return (
                     f"there are no {name} in the {values[days].size} days {when}, so that {label} is missing"
                 )
-    if ratio is None and float(np.ptp(top[base])) == 0.0:
-        flat, number = float(top[base][0]), top[base].size
-        return f"{label} is {flat:g} on each of the {number} days before the change: it does not vary"
     return ""
 
 
@@ -344,9 +410,9 @@ def _estimator_reason(context: AnalysisContext, comparison: Comparison) -> str:
     if context.query.options.estimator is Estimator.STRUCTURAL:
         return ""
     if context.plan.scope is Scope.ACCOUNT:
-        return "a pause or reactivation is judged by the whole account, which has nobody to be compared with"
-    number = len(context.choice.rows)
-    return f"{number} usable controls; a comparison over entities needs {ENOUGH_CONTROLS}"
+        return "a pause or reactivation is judged by the whole account, to which no entity is comparable"
+    events = " and ".join(events_of(context.plan.primary)) or "spend"
+    return f"{int(_large_enough(context, context.plan.primary).sum()) - 1} usable controls with enough {events}; a comparison over entities needs {ENOUGH_CONTROLS}"
 
 
 def _cautions(
@@ -356,12 +422,10 @@ def _cautions(
     options = query.options
     account = context.plan.scope is Scope.ACCOUNT
     A, B, _ = context.subject.parts(context.plan.primary)
-    day = series.day(design.change)
-    last = series.day(design.after.stop - 1)
     base = slice(max(0, design.change - design.baseline), design.change)
     found: list[Caution | None] = [
-        checks.few_controls(comparison, context.choice),
-        checks.contaminated_controls(context.choice),
+        None if account else checks.few_controls(comparison, context.choice),
+        checks.excluded_controls(context.choice),
         checks.few_placebos(comparison, options.alpha),
         checks.short_window(
             design,
@@ -371,24 +435,21 @@ def _cautions(
             baseline=comparison.baseline,
         ),
         checks.gaps(context.subject.present[0, base], "the account" if account else "the entity"),
+        checks.other_changes(context.overlapping),
+        checks.stale(context.last_day, data.today),
     ]
     if primary is not None and primary.effect is not None:
-        fit = primary.effect.fit
         found += [
-            checks.poor_fit(comparison, fit.r_squared, fit.rmse_percent),
+            checks.poor_fit(comparison, primary.effect.fit),
             checks.regression_to_the_mean(A[0], None if B is None else B[0], design, context.plan.primary),
-            checks.incomplete_days(after_last=last, today=data.today, dropped=options.drop_last_days),
-            checks.other_changes(
-                data.events,
-                tree=data.tree,
-                entity_type=query.entity_type,
-                treated=query.treated,
-                change_type=query.change_type,
-                day=day,
-                first=series.day(design.change - design.before),
-                last=last,
+            checks.incomplete_days(
+                after_last=series.day(design.after.stop - 1),
+                last_day=context.last_day,
+                dropped=options.attribution_lag_days,
+                completion=data.completion,
             ),
         ]
     if account:
+        found.append(checks.no_controls(context.plan))
         found.append(checks.account_unknown(known=data.account_known))
     return [caution for caution in found if caution is not None]
