@@ -24,7 +24,7 @@ CLASSIFIERS = pb.TRAINING_JOB_CLASSIFIERS
 class Noted:
     """A launcher that only notes what it is asked."""
 
-    name, default_shards = "noted", 2
+    name, default_shards = "local", 2
 
     def __init__(self):
         self.launched = []
@@ -56,7 +56,7 @@ def stub(runs, launcher):
 def serving(runs, launcher):
     built = ServerBuilder(settings()).add(
         training_grpc.add_TrainingServiceServicer_to_server,
-        TrainingService(runs, jobs=["classifiers"], launcher=launcher),
+        TrainingService(runs, family="classifier", jobs=["classifiers"], launcher=launcher),
         SERVICE,
     )
     with built.start() as server, grpc.insecure_channel(server.target) as channel:
@@ -64,7 +64,7 @@ def serving(runs, launcher):
 
 
 def start(**changed):
-    return pb.StartTrainingRequest(**({"request_id": "r1", "job": CLASSIFIERS} | changed))
+    return pb.StartTrainingRequest(family=1, **({"request_id": "r1", "job": CLASSIFIERS} | changed))
 
 
 def test_the_contract_and_the_records_name_the_same_jobs():
@@ -78,7 +78,7 @@ def test_a_run_is_started_once_however_often_it_is_asked_for(stub, launcher):
     assert first.run.state == pb.TRAINING_RUN_STATE_PENDING
     assert (first.run.job, first.run.request_id, first.run.shard_count) == (CLASSIFIERS, "r1", 2)
     assert list(first.run.scope.config_ids) == [1, 2]
-    assert (first.run.launcher, first.run.launcher_ref) == ("noted", "jobs/classifiers-r1")
+    assert (first.run.launcher, first.run.launcher_ref) == (pb.LAUNCHER_LOCAL, "jobs/classifiers-r1")
     again = stub.StartTraining(start(scope=scope), timeout=SECONDS)
     assert again.already_started
     assert again.run.run_id == first.run.run_id
@@ -98,7 +98,9 @@ def test_a_second_run_of_a_job_is_refused_while_one_goes_on(stub):
     assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
     assert refused.info.reason == "ALREADY_RUNNING"
     assert dict(refused.info.metadata) == {"run_id": run.run_id}
-    stub.CancelTrainingRun(pb.CancelTrainingRunRequest(run_id=run.run_id, reason="enough"), timeout=SECONDS)
+    stub.CancelTrainingRun(
+        pb.CancelTrainingRunRequest(family=1, run_id=run.run_id, reason="enough"), timeout=SECONDS
+    )
     assert stub.StartTraining(start(request_id="r2"), timeout=SECONDS).run.request_id == "r2"
 
 
@@ -110,14 +112,14 @@ def test_another_services_job_is_the_callers_mistake(stub):
 def test_a_scope_of_entities_needs_one_account_and_a_level(stub):
     scope = pb.TrainingScope(config_ids=[1, 2], entity_ids=["a"])
     refused = refusal(lambda: stub.StartTraining(start(scope=scope), timeout=SECONDS))
-    assert set(refused.violations) == {"scope.entity_ids"}
+    assert set(refused.violations) == {"scope"}
 
 
 def test_without_a_launcher_runs_are_looked_at_and_not_started(runs):
     with serving(runs, None) as stub:
         refused = refusal(lambda: stub.StartTraining(start(), timeout=SECONDS))
         assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
-        assert len(stub.ListTrainingRuns(pb.ListTrainingRunsRequest(), timeout=SECONDS).runs) == 0
+        assert len(stub.ListTrainingRuns(pb.ListTrainingRunsRequest(family=1), timeout=SECONDS).runs) == 0
 
 
 def test_runs_are_listed_newest_first_in_pages(stub, runs):
@@ -125,15 +127,15 @@ def test_runs_are_listed_newest_first_in_pages(stub, runs):
         run = runs.start("classifiers", request_id=f"r{number}", parameters={})
         runs.cancel(run.run_id)
     runs.start("prophet", request_id="other", parameters={})
-    first = stub.ListTrainingRuns(pb.ListTrainingRunsRequest(page_size=3), timeout=SECONDS)
+    first = stub.ListTrainingRuns(pb.ListTrainingRunsRequest(family=1, page_size=3), timeout=SECONDS)
     rest = stub.ListTrainingRuns(
-        pb.ListTrainingRunsRequest(page_size=3, page_token=first.next_page_token), timeout=SECONDS
+        pb.ListTrainingRunsRequest(family=1, page_size=3, page_token=first.next_page_token), timeout=SECONDS
     )
-    whole = stub.ListTrainingRuns(pb.ListTrainingRunsRequest(), timeout=SECONDS).runs
+    whole = stub.ListTrainingRuns(pb.ListTrainingRunsRequest(family=1), timeout=SECONDS).runs
     assert [*first.runs, *rest.runs] == list(whole)
     assert len(whole) == 5
     assert rest.next_page_token == ""
-    pending = pb.ListTrainingRunsRequest(state=pb.TRAINING_RUN_STATE_PENDING)
+    pending = pb.ListTrainingRunsRequest(family=1, state=pb.TRAINING_RUN_STATE_PENDING)
     assert len(stub.ListTrainingRuns(pending, timeout=SECONDS).runs) == 0
     # The command line started them: there is no request of a caller behind them.
     assert {run.request_id for run in whole} == {""}
@@ -143,14 +145,14 @@ def test_runs_are_listed_newest_first_in_pages(stub, runs):
 def test_what_there_is_not_or_is_anothers_is_not_found(stub, runs, method):
     other = runs.start("prophet", request_id="other", parameters={})
     for run_id in ("nothing", other.run_id):
-        request = getattr(pb, f"{method}Request")(run_id=run_id)
+        request = getattr(pb, f"{method}Request")(family=1, run_id=run_id)
         refused = refusal(lambda request=request: getattr(stub, method)(request, timeout=SECONDS))
         assert refused.code is grpc.StatusCode.NOT_FOUND
         assert refused.message == f"there is no training run {run_id}"
 
 
 def test_a_caller_starts_and_sees_runs_of_its_accounts_and_of_no_others(runs, launcher):
-    servicer = TrainingService(runs, jobs=["classifiers"], launcher=launcher)
+    servicer = TrainingService(runs, family="classifier", jobs=["classifiers"], launcher=launcher)
     one, two, everyone = (
         CallContext(caller=Caller(name, config_ids=accounts))
         for name, accounts in (("one", frozenset({1})), ("two", frozenset({2})), ("all", None))
@@ -159,11 +161,11 @@ def test_a_caller_starts_and_sees_runs_of_its_accounts_and_of_no_others(runs, la
     assert list(mine.scope.config_ids) == [1]
     assert mine.actor == "one"
     with pytest.raises(NotFound):
-        servicer.GetTrainingRun(pb.GetTrainingRunRequest(run_id=mine.run_id), two)
+        servicer.GetTrainingRun(pb.GetTrainingRunRequest(family=1, run_id=mine.run_id), two)
     with pytest.raises(AlreadyExists):
         servicer.StartTraining(start(), two)
-    assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(), two).runs) == 0
-    assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(), everyone).runs) == 1
+    assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(family=1), two).runs) == 0
+    assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(family=1), everyone).runs) == 1
     with pytest.raises(InvalidInput):
         servicer.StartTraining(start(request_id="r9"), CallContext(caller=Caller("no", frozenset())))
 
@@ -178,12 +180,12 @@ def test_the_local_launcher_does_the_work_and_the_run_says_how_it_ended(
         run_id = stub.StartTraining(start(scope=scope, shard_count=2), timeout=SECONDS).run.run_id
 
         def run():
-            return stub.GetTrainingRun(pb.GetTrainingRunRequest(run_id=run_id), timeout=SECONDS)
+            return stub.GetTrainingRun(pb.GetTrainingRunRequest(family=1, run_id=run_id), timeout=SECONDS)
 
-        eventually(lambda: run().run.HasField("finished_time"), within=90.0)
+        eventually(lambda: run().run.HasField("end_time"), within=90.0)
         done = run()
         nothing = stub.GetTrainingRun(
-            pb.GetTrainingRunRequest(run_id=run_id, max_failed_items=0), timeout=SECONDS
+            pb.GetTrainingRunRequest(family=1, run_id=run_id, max_failed_items=0), timeout=SECONDS
         )
     assert done.run.state == pb.TRAINING_RUN_STATE_PARTIAL
     assert (done.run.counts.total, done.run.counts.skipped, done.run.counts.failed) == (4, 2, 2)
@@ -197,7 +199,7 @@ def test_a_process_that_ends_before_it_begins_ends_the_run_with_the_reason(runs,
     launcher = LocalLauncher(runs, log_dir=tmp_path, command=(sys.executable, "-c", "raise SystemExit('no')"))
     with serving(runs, launcher) as stub:
         run_id = stub.StartTraining(start(), timeout=SECONDS).run.run_id
-        request = pb.GetTrainingRunRequest(run_id=run_id)
+        request = pb.GetTrainingRunRequest(family=1, run_id=run_id)
         eventually(
             lambda: stub.GetTrainingRun(request, timeout=SECONDS).run.state == pb.TRAINING_RUN_STATE_CANCELLED
         )

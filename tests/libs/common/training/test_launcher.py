@@ -161,9 +161,12 @@ def test_a_service_is_asked_twice_and_one_job_is_made(
     runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
 ) -> None:
     """StartTraining to the Job and back, with the launcher away at first."""
-    servicer = TrainingService(runs, jobs=[JOB], launcher=ClusterLauncher(shards=4))
+    servicer = TrainingService(runs, family="classifier", jobs=[JOB], launcher=ClusterLauncher(shards=4))
     request = pb.StartTrainingRequest(
-        request_id="nightly", job=pb.TRAINING_JOB_ANOMALY_DETECTORS, scope=pb.TrainingScope(config_ids=[1])
+        family=1,
+        request_id="nightly",
+        job=pb.TRAINING_JOB_ANOMALY_DETECTORS,
+        scope=pb.TrainingScope(config_ids=[1]),
     )
     call = CallContext(caller=Caller("dashboard", None))
     first = servicer.StartTraining(request, call)
@@ -179,7 +182,7 @@ def test_a_service_is_asked_twice_and_one_job_is_made(
     assert job["spec"]["completions"] == first.run.shard_count == 4
     for shard in range(4):
         work(runs, runs.get(first.run.run_id), shard)
-    told = servicer.GetTrainingRun(pb.GetTrainingRunRequest(run_id=first.run.run_id), call).run
+    told = servicer.GetTrainingRun(pb.GetTrainingRunRequest(family=1, run_id=first.run.run_id), call).run
     assert (told.state, told.counts.trained) == (pb.TRAINING_RUN_STATE_SUCCEEDED, 9)
 
 
