@@ -12,7 +12,7 @@ from adsml_classifier.settings import ClassifierSettings
 from adsml_common.database import Database
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import day_message
+from adsml_common.serving.messages import day_message
 from adsml_common.store.metrics import MetricStore
 from adsml_simulate import SimulatedAccount
 

@@ -11,7 +11,7 @@ from adsml_classifier.settings import ClassifierSettings
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import entity_ref_message
+from adsml_common.serving.messages import entity_ref_message
 from adsml_simulate import SimulatedAccount
 from sqlalchemy import event
 

@@ -11,7 +11,7 @@ from adsml_client.anomaly import Assessment, MetricAssessment, Report, report
 from adsml_client.values import Interval
 from adsml_common.domain.entities import EntityRef
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import day_message, entity_ref_message
+from adsml_common.serving.messages import day_message, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_report.content import (
     Band,

@@ -72,7 +72,7 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
         classifier_grpc.add_ClassifierServiceServicer_to_server,
         opened.servicer,
         SERVICE,
-        at_once={"ClassifyEntities": opened.servicer.classify_at_once},
+        fast_path={"ClassifyEntities": opened.servicer.classify_at_once},
     )
     add_family(builder, opened.stores, families=(FAMILY,), jobs=(JOB,))
     return add_models(builder, opened.stores, opened.models, preload=(FAMILY,))

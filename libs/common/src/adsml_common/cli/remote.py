@@ -224,8 +224,8 @@ def _models(channel: grpc.Channel, remote: Remote) -> Check:
         found = stub.ListModels(request, timeout=_SECONDS, metadata=remote.metadata)
         if not found.models:
             return "none is active: rules and defaults answer"
-        oldest = min(found.models, key=lambda one: one.ref.trained_time.ToDatetime())
-        age = datetime.now(UTC) - oldest.ref.trained_time.ToDatetime(tzinfo=UTC)
+        oldest = min(found.models, key=lambda one: one.ref.train_time.ToDatetime())
+        age = datetime.now(UTC) - oldest.ref.train_time.ToDatetime(tzinfo=UTC)
         more = "more than " if found.next_page_token else ""
         return f"{more}{len(found.models)} active; the oldest is {oldest.ref.name}, {age.days} days"
 
