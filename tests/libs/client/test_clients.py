@@ -43,7 +43,7 @@ def methods():
             yield pytest.param(client, contract, service, method, id=f"{service.name}.{method.name}")
 
 
-@pytest.mark.parametrize(("client", "contract", "service", "method"), methods())
+@pytest.mark.parametrize(("client", "contract", "service", "method"), list(methods()))
 def test_every_method_of_the_contracts_can_be_called(client, contract, service, method):
     path = f"/{service.full_name}/{method.name}"
     response = getattr(contract, method.output_type.name)()
@@ -118,7 +118,10 @@ def failing(error):
     [
         errors.InvalidArgument.of([errors.Violation("subject.entity.entity_id", "is empty")]),
         errors.FailedPrecondition(
-            grpc.StatusCode.FAILED_PRECONDITION, "2 of 7 days", reason="INSUFFICIENT_HISTORY", metadata={"days_had": "2"}
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "2 of 7 days",
+            reason="INSUFFICIENT_HISTORY",
+            metadata={"days_had": "2"},
         ),
     ],
     ids=lambda error: type(error).__name__,
@@ -128,7 +131,11 @@ def test_a_fakes_error_arrives_as_a_services_would(error):
     with pytest.raises(type(error)) as caught:
         client.classify()
     arrived = caught.value
-    assert (arrived.message, arrived.reason, arrived.metadata) == (error.message, error.reason, error.metadata)
+    assert (arrived.message, arrived.reason, arrived.metadata) == (
+        error.message,
+        error.reason,
+        error.metadata,
+    )
     assert getattr(arrived, "violations", None) == getattr(error, "violations", None)
     assert arrived.request_id
 

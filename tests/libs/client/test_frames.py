@@ -99,7 +99,10 @@ def test_a_frame_without_days_or_figures_or_rows_says_so():
 
 
 def test_a_column_that_would_be_overlooked_is_named():
-    assert 'frame.rename(columns={\'Leads\': "leads"})' in mistakes(full().rename(columns={"leads": "Leads"}))["rows"]
+    assert (
+        "frame.rename(columns={'Leads': \"leads\"})"
+        in mistakes(full().rename(columns={"leads": "Leads"}))["rows"]
+    )
     twice = full()
     twice.columns = ["date", "spend", "spend", "clicks", "leads"]
     assert "name it once" in mistakes(twice)["rows"]
@@ -120,7 +123,11 @@ def forecast(entity_id, values):
         metric="leads",
         method="ema",
         days=[
-            {"date": FIRST + dt.timedelta(days=at), "value": value, "interval": {"lower": 0, "upper": 9, "level": 0.9}}
+            {
+                "date": FIRST + dt.timedelta(days=at),
+                "value": value,
+                "interval": {"lower": 0, "upper": 9, "level": 0.9},
+            }
             for at, value in enumerate(values)
         ],
     )
@@ -128,7 +135,9 @@ def forecast(entity_id, values):
 
 def test_a_batch_of_forecasts_has_a_row_a_day_and_one_for_an_error():
     response = forecasting.BatchForecastResponse()
-    response.results.add(entity=entity_ref(1, "adset", "a"), metric="METRIC_LEADS", forecast=forecast("a", [1, 2]))
+    response.results.add(
+        entity=entity_ref(1, "adset", "a"), metric="METRIC_LEADS", forecast=forecast("a", [1, 2])
+    )
     failed = response.results.add(entity=entity_ref(1, "adset", "b"), metric="METRIC_LEADS")
     failed.error.code, failed.error.message = 9, "too little history"
     frame = to_frame(response)
@@ -154,7 +163,10 @@ def test_words_days_and_what_is_missing():
         tier="low",
         as_of_date=FIRST,
         metrics={"cpl": 2.5, "first_date": FIRST},
-        warnings=[{"type": "stopped", "message": "stopped on Monday"}, {"type": "few_leads", "message": "2 leads"}],
+        warnings=[
+            {"type": "stopped", "message": "stopped on Monday"},
+            {"type": "few_leads", "message": "2 leads"},
+        ],
         freshness={"stopped": True},
     )
     frame = to_frame(classifier.ClassifyResponse(classification=classification))
@@ -200,12 +212,16 @@ def message_class(descriptor):
     return message_factory.GetMessageClass(descriptor)
 
 
-@pytest.mark.parametrize("kind", {one.DESCRIPTOR.name: one for one in responses()}.values(), ids=lambda one: one.DESCRIPTOR.name)
+@pytest.mark.parametrize(
+    "kind", {one.DESCRIPTOR.name: one for one in responses()}.values(), ids=lambda one: one.DESCRIPTOR.name
+)
 def test_every_response_is_a_frame_with_or_without_rows(kind):
     frame, empty = to_frame(filled(kind)), to_frame(kind())
     assert frame.columns.tolist() == empty.columns.tolist()
     assert frame.columns.is_unique
-    assert len(frame) == (0 if kind is forecasting.BacktestResponse else 1)  # what was filled in is its progress
+    assert len(frame) == (
+        0 if kind is forecasting.BacktestResponse else 1
+    )  # what was filled in is its progress
     assert not any(isinstance(value, metrics_pb2.Interval) for value in frame.to_numpy().ravel())
 
 

@@ -50,7 +50,9 @@ def test_a_request_in_plain_words_is_the_contracts_message():
             planned_budgets=[
                 forecasting.PlannedBudget(date=date_pb2.Date(year=2026, month=4, day=1), budget=50.0)
             ],
-            changes=[change_event("2026-03-31", "CHANGE_TYPE_BUDGET_CHANGE", value_before=10, value_after=20)],
+            changes=[
+                change_event("2026-03-31", "CHANGE_TYPE_BUDGET_CHANGE", value_before=10, value_after=20)
+            ],
             peers=forecasting.PeerOptions(mask_anomalies=False),
         ),
     )

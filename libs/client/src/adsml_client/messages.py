@@ -267,6 +267,8 @@ def _as_message(kind: Any, value: Any, at: str, violations: list[Violation]) -> 
 
 def as_date(value: Any) -> dt.date | None:
     """The day of a date, a time, numpy's or pandas' kinds of it, or ISO text; None where it is none of them."""
+    if value != value:  # noqa: PLR0124 - pandas' missing time, NaN
+        return None
     if hasattr(value, "to_timestamp"):  # a period of pandas
         value = value.to_timestamp()
     elif type(value).__name__ == "datetime64":
@@ -277,7 +279,7 @@ def as_date(value: Any) -> dt.date | None:
         return (
             value.date() if isinstance(value, dt.datetime) else value if isinstance(value, dt.date) else None
         )
-    except ValueError:  # no such day, or pandas' missing time
+    except ValueError:  # no such day
         return None
 
 
