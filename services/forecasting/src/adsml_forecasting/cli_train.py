@@ -103,9 +103,9 @@ def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: 
     def items(database: "Database", accounts: "Sequence[int]") -> "list[Item]":
         from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
 
-        from adsml_forecasting import training  # noqa: PLC0415
+        from adsml_forecasting.training import jobs  # noqa: PLC0415
 
-        return training.items(
+        return jobs.items(
             MetricStore(database),
             family=family,
             config_ids=accounts,
@@ -118,7 +118,7 @@ def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: 
         name,
         items,
         partial(_trainer, family=family),
-        preload=("adsml_forecasting.training",),
+        preload=("adsml_forecasting.training.jobs",),
         options={
             "entity_types": [level.value for level in levels],
             "metrics": [one.value for one in metrics],
@@ -130,9 +130,9 @@ def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: 
 def _trainer(context: "TrainingContext", family: str) -> "TrainOne":
     from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
 
-    from adsml_forecasting import training  # noqa: PLC0415
+    from adsml_forecasting.training import jobs  # noqa: PLC0415
 
-    train_one = training.train_prophet if family == "prophet" else training.train_ensemble
+    train_one = jobs.train_prophet if family == "prophet" else jobs.train_ensemble
     return partial(
         train_one, store=MetricStore(context.database), registry=context.registry, run_id=context.run_id
     )
