@@ -40,7 +40,9 @@ class Admission:
             The caller has as many open as it may.
         """
         rows = connection.execute(
-            sa.select(runs).where(runs.c.status.in_([status.value for status in RunStatus if not status.ended]))
+            sa.select(runs).where(
+                runs.c.status.in_([status.value for status in RunStatus if not status.ended])
+            )
         ).all()
         alive = [run for run in queries.run_views(connection, rows) if _alive(run, now)]
         for run in alive:

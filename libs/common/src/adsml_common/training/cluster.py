@@ -90,7 +90,9 @@ class JobState:
     def of(cls, job: Mapping[str, Any]) -> "JobState":
         """From the API's JSON."""
         metadata, status = job["metadata"], job.get("status") or {}
-        conditions = {one["type"]: one for one in status.get("conditions") or () if one.get("status") == "True"}
+        conditions = {
+            one["type"]: one for one in status.get("conditions") or () if one.get("status") == "True"
+        }
         reason = ""
         if "Failed" in conditions:
             phase = JobPhase.PARTIAL if status.get("succeeded") else JobPhase.FAILED

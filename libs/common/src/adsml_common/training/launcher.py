@@ -24,7 +24,8 @@ _BY_INDEXES: Final = ("FailedIndexes", "MaxFailedIndexesExceeded", "BackoffLimit
 """The API's reasons for the end of a Job that only say that its pods failed."""
 
 LAST_RECONCILE: Final = Gauge(
-    "adsml_launcher_last_reconcile_timestamp_seconds", "When runs and Jobs were last compared without an error"
+    "adsml_launcher_last_reconcile_timestamp_seconds",
+    "When runs and Jobs were last compared without an error",
 )
 CREATED: Final = Counter("adsml_launcher_jobs_created", "Jobs made", ("training",))
 REFUSED: Final = Counter(
@@ -33,7 +34,9 @@ REFUSED: Final = Counter(
     ("training", "reason"),
 )
 BLOCKED: Final = Gauge(
-    "adsml_launcher_runs_blocked", "Runs that can't start now, or whose pods fail, and why", ("training", "reason")
+    "adsml_launcher_runs_blocked",
+    "Runs that can't start now, or whose pods fail, and why",
+    ("training", "reason"),
 )
 
 

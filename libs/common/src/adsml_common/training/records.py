@@ -21,7 +21,7 @@ EXIT_BAD_DATA: Final = 42
 
 
 RUN_ID_VARIABLE: Final = "ADSML_TRAIN_RUN_ID"
-"""Tells a process which recorded run to work on. An id of ours: nothing that a caller wrote gets to a process this way."""
+"""Tells a process which recorded run to work on: an id of ours, so that nothing a caller wrote gets there."""
 
 
 class LaunchKind(StrEnum):

@@ -283,7 +283,9 @@ class TrainingRuns:
     def conclude(self, run: TrainingRun, detail: str) -> None:
         """Add to what a run that has ended says of its end, and be done with its Job."""
         words = [word for word in (run.detail, detail) if word]
-        self._update_run(run.run_id, runs_table.c.status == run.status.value, detail="; ".join(words), job_uid="")
+        self._update_run(
+            run.run_id, runs_table.c.status == run.status.value, detail="; ".join(words), job_uid=""
+        )
 
     def note(self, run_id: str, detail: str) -> None:
         """Say what an open run waits for. Cancelled ones and those that have ended have their word already."""

@@ -32,4 +32,3 @@ def upgrade() -> None:
     )
     op.execute("UPDATE ml_training_runs SET actor = '' WHERE actor IN ('schedule', 'cli')")
     op.create_index(op.f("ix_ml_training_runs_status"), "ml_training_runs", ["status"])
-
