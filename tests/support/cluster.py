@@ -66,7 +66,10 @@ class FakeCluster:
     def allow_only(self, role: Mapping[str, Any]) -> None:
         """Hold every request to the rights of a Role."""
         self.rights = {
-            (resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]
+            (resource, verb)
+            for rule in role["rules"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
         }
 
     @contextmanager
@@ -86,7 +89,9 @@ class FakeCluster:
 
     def end(self, name: str, *, failed: str = "", succeeded: int = 0, reason: str = "FailedIndexes") -> None:
         kind = "Failed" if failed or reason == "DeadlineExceeded" else "Complete"
-        message = "Job was active longer than specified deadline" if reason == "DeadlineExceeded" else "as told"
+        message = (
+            "Job was active longer than specified deadline" if reason == "DeadlineExceeded" else "as told"
+        )
         condition = {"type": kind, "status": "True", "reason": reason, "message": message}
         self.set_status(name, conditions=[condition], failedIndexes=failed, succeeded=succeeded)
 
@@ -283,7 +288,7 @@ class _Handler(BaseHTTPRequestHandler):
                     raise Refused(code, REASONS.get(code, "InternalError"), "as told")
             if cluster.window is not None and cluster.window[1] in ("", method):
                 code = cluster.window[0]
-                raise Refused(code, REASONS.get(code, "InternalError"), "User \"launcher\" cannot do this now")
+                raise Refused(code, REASONS.get(code, "InternalError"), 'User "launcher" cannot do this now')
             self._route(method, urlsplit(self.path), raw)
         except Refused as refused:
             self._send(refused.code, refused.body())
@@ -300,7 +305,9 @@ class _Handler(BaseHTTPRequestHandler):
         if query.get("watch"):
             verb = "watch"
         if cluster.rights is not None and (resource, verb) not in cluster.rights:
-            raise Refused(403, "Forbidden", f'cannot {verb} resource "{resource}" in the namespace "{NAMESPACE}"')
+            raise Refused(
+                403, "Forbidden", f'cannot {verb} resource "{resource}" in the namespace "{NAMESPACE}"'
+            )
         match (verb, resource):
             case ("get", "cronjobs"):
                 if name not in cluster.cronjobs:

@@ -141,7 +141,12 @@ def test_a_run_becomes_one_job_of_the_cronjobs_own_template(
     original = template["spec"]["template"]["spec"]["containers"][0]
     assert container["args"] == original["args"]
     assert container["env"] == [*original["env"], {"name": "ADSML_TRAIN_RUN_ID", "value": run.run_id}]
-    for field in ("podFailurePolicy", "backoffLimitPerIndex", "podReplacementPolicy", "activeDeadlineSeconds"):
+    for field in (
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "podReplacementPolicy",
+        "activeDeadlineSeconds",
+    ):
         assert spec[field] == template["spec"][field]
     assert api.count("POST", "/jobs") == 1
     assert runs.get(run.run_id).job_uid == job["metadata"]["uid"]
@@ -246,7 +251,10 @@ class TestRefusals:
             assert runs.get(at_work.run_id).status is RunStatus.RUNNING
             assert runs.get(waiting.run_id).status is RunStatus.PENDING
             if code < 429:
-                assert "refuses" in runs.get(waiting.run_id).detail or "has no" in runs.get(waiting.run_id).detail
+                assert (
+                    "refuses" in runs.get(waiting.run_id).detail
+                    or "has no" in runs.get(waiting.run_id).detail
+                )
         launcher.reconcile()
         launcher.reconcile()
         assert set(api.jobs) == {at_work.launcher_ref, waiting.launcher_ref}
@@ -268,7 +276,7 @@ class TestRefusals:
         launcher.reconcile()
         assert run.launcher_ref in api.jobs
         assert runs.get(run.run_id).detail == ""
-        assert not list(BLOCKED.collect())[0].samples
+        assert not next(iter(BLOCKED.collect())).samples
 
     def test_a_cronjob_that_is_applied_anew_is_waited_for(
         self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
@@ -459,7 +467,7 @@ class TestPodsThatDoNotStart:
         pod = api.add_pod(run.launcher_ref, 0, **status)
         launcher.reconcile()
         assert runs.get(run.run_id).detail == detail
-        assert BLOCKED.labels(JOB, detail.split(":")[0])._value.get() == 1
+        assert BLOCKED.labels(JOB, detail.split(":", maxsplit=1)[0])._value.get() == 1
         pod["status"] = {"phase": "Running"}
         launcher.reconcile()
         assert runs.get(run.run_id).detail == ""
