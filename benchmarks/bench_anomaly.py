@@ -348,7 +348,7 @@ class Store:
         ]
 
         def ask() -> int:
-            answers = [opened.servicer.BatchDetectAnomalies(one, CallContext()) for one in requests]
+            answers = [opened.service.BatchDetectAnomalies(one, CallContext()) for one in requests]
             return sum(one.HasField("report") for answer in answers for one in answer.results)
 
         return ask, opened.close

@@ -70,7 +70,7 @@ def ask(
         ]
         if server is None:
             with collector_paused():
-                answers = [opened.servicer.BatchDetectAnomalies(one, CallContext()) for one in requests]
+                answers = [opened.service.BatchDetectAnomalies(one, CallContext()) for one in requests]
         else:
             answers = _remote(server, requests)
     finally:

@@ -64,7 +64,7 @@ def ask(
         ]
         if server is None:
             answers = [
-                opened.servicer.ClassifyEntities(request, CallContext()).message() for request in requests
+                opened.service.ClassifyEntities(request, CallContext()).message() for request in requests
             ]
         else:
             answers = _remote(server, requests)

@@ -37,7 +37,7 @@ def sections(context: ReportContext) -> Iterator[Section]:
     opened = open_servicer(load_settings(ClassifierSettings))
     try:
         told = {
-            level: _classify(opened.servicer, refs) for level, refs in grouped(context.tree.refs()).items()
+            level: _classify(opened.service, refs) for level, refs in grouped(context.tree.refs()).items()
         }
     finally:
         opened.close()

@@ -52,11 +52,11 @@ class Stores:
 
 @dataclass(frozen=True)
 class Opened(Generic[S, T]):
-    """A servicer and what it stands on.
+    """A service and what it stands on.
 
     Attributes
     ----------
-    servicer
+    service
         Ready to answer.
     stores
         Open ones.
@@ -64,7 +64,7 @@ class Opened(Generic[S, T]):
         The loader; not polling yet.
     """
 
-    servicer: S
+    service: S
     stores: Stores
     models: ModelLoader[T]
 
