@@ -226,9 +226,9 @@ def with_amounts(
     out = change_pb2.ChangeEvent()
     out.CopyFrom(change)
     for name, key in (("value_before", "budget_before"), ("value_after", "budget_after")):
-        amounts = [event.detail.get(key) for event in events]
-        if amounts and all(isinstance(amount, int | float) for amount in amounts):
-            setattr(out, name, sum(float(amount) for amount in amounts))  # type: ignore[arg-type]
+        amounts = [amount for event in events if isinstance(amount := event.detail.get(key), int | float)]
+        if amounts and len(amounts) == len(events):
+            setattr(out, name, float(sum(amounts)))
     return out
 
 

@@ -106,7 +106,7 @@ def report_message(
         out.outlier_days.add(
             entity=entities.ref(name),
             date=day_message(day.day),
-            metric=METRIC.to_wire(day.metric),  # type: ignore[arg-type]
+            metric=METRIC.to_wire(day.metric),
         )
     for name, reason in report.excluded[:_MOST_EXCLUDED]:
         out.excluded_controls.add(entity=entities.ref(name), reason=reason)
@@ -274,7 +274,7 @@ def summary_message(summary: ChangesSummary) -> pb.SummarizeChangesResponse:
             p_value=effect.p_value,
             shrunk_relative=to_relative(one.shrunk, metric),
             probability_improved=one.probability_improved,
-            verdict=VERDICT.to_wire(one.verdict),  # type: ignore[arg-type]
+            verdict=VERDICT.to_wire(one.verdict),
         )
     for event, reason in summary.skipped:
         out.skipped.add(entity=entity_ref_message(event.entity), change=change_message(event), reason=reason)

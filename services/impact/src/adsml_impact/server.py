@@ -72,7 +72,7 @@ def build(settings: ImpactSettings) -> ServerBuilder:
         Naming the setting that can't work.
     """
     opened = open_service(settings)
-    builder = ServerBuilder(settings, family=FAMILY)
+    builder = ServerBuilder(settings)
     builder.add(impact_grpc.add_ImpactServiceServicer_to_server, opened.service, SERVICE)
     # Nothing is trained here. Like every family this one says so when asked, instead of not knowing the question.
     return add_family(builder, opened.stores, families=(FAMILY,)).on_ready(warm)

@@ -8,10 +8,17 @@ from adsml.common.v1 import entity_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import AdsmlError, FailedPrecondition, InvalidInput
+from adsml_common.domain.errors import (
+    AdsmlError,
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+)
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of
-from adsml_common.serving.messages import CHANGE_TYPE, ENTITY_TYPE, optional_day
+from adsml_common.serving.messages import CHANGE_TYPE, ENTITY_TYPE, entity_ref, optional_day
 from adsml_common.serving.validation import entry_violations
 
 from adsml_impact import decoding, encoding
@@ -50,7 +57,7 @@ class ImpactService:
         self, request: pb.AnalyzeImpactRequest, context: CallContext
     ) -> pb.AnalyzeImpactResponse:
         """One change."""
-        item = pb.AnalyzeImpactItem(panel=request.panel, change=request.change)
+        item = self._resolved(pb.AnalyzeImpactItem(panel=request.panel, change=request.change), "")
         return pb.AnalyzeImpactResponse(report=self._report(item, request.options, "", context))
 
     def BatchAnalyzeImpact(
@@ -59,17 +66,27 @@ class ImpactService:
         """Many changes: one read per account and level, one result per change."""
         options = request.options if request.HasField("options") else pb.ImpactOptions(omit_series=True)
         wrong = entry_violations(request.items, "items")
-        shared = self._read_together(
-            [item for index, item in enumerate(request.items) if index not in wrong], options
-        )
-        response = pb.BatchAnalyzeImpactResponse()
+        items: list[pb.AnalyzeImpactItem | AdsmlError] = []
         for index, item in enumerate(request.items):
-            context.check_cancelled()
-            result = response.results.add(treated=_treated(item))
             try:
                 if index in wrong:
                     raise InvalidInput(wrong[index])
-                result.report.CopyFrom(self._report(item, options, f"items[{index}].", context, shared))
+                items.append(self._resolved(item, f"items[{index}]."))
+            except AdsmlError as error:
+                items.append(error)
+        shared = self._read_together(
+            [item for item in items if isinstance(item, pb.AnalyzeImpactItem)], options
+        )
+        response = pb.BatchAnalyzeImpactResponse()
+        for index, resolved in enumerate(items):
+            context.check_cancelled()
+            result = response.results.add(treated=_treated(request.items[index]))
+            try:
+                if isinstance(resolved, AdsmlError):
+                    raise resolved
+                result.report.CopyFrom(self._report(resolved, options, f"items[{index}].", context, shared))
+            except (Cancelled, DeadlineExceeded):
+                raise  # nobody waits for the rest
             except AdsmlError as error:
                 result.error.CopyFrom(status_of(error))
         return response
@@ -153,6 +170,32 @@ class ImpactService:
             if event.change_type is kind and (level is None or event.entity.entity_type is level)
         ]
         return sorted(events, key=lambda event: event.date)[-MOST_SUMMARISED:]
+
+    def _resolved(self, item: pb.AnalyzeImpactItem, path: str) -> pb.AnalyzeImpactItem:
+        """The item with the change that is meant: where no day is named, the latest recorded one.
+
+        Raises
+        ------
+        InvalidInput
+            Inline rows without a day of the change.
+        NotFound
+            Nothing is recorded.
+        """
+        if item.change.HasField("date"):
+            return item
+        if item.panel.WhichOneof("source") == "inline":
+            raise InvalidInput.at(f"{path}change.date", "is not set; expected the first day of the change")
+        ref = entity_ref(item.panel.stored.treated[0], f"{path}panel.stored.treated[0]")
+        kind = CHANGE_TYPE.find(item.change.change_type)
+        events = [
+            event
+            for event in self._accounts.changes(ref.config_id, None, None)
+            if event.entity == ref and kind in (None, event.change_type)
+        ]
+        if not events:
+            what = "change" if kind is None else kind.replace("_", " ")
+            raise NotFound(f"no {what} of {ref} is recorded; name its day and type")
+        return pb.AnalyzeImpactItem(panel=item.panel, change=encoding.change_message(events[-1]))
 
     def _report(
         self,
@@ -276,7 +319,8 @@ def _nothing_to_pool(kind: ChangeType, skipped: Sequence[tuple[ChangeEvent, str]
     if not skipped:
         return f"no {what} is recorded that fits what was asked for; load the change log with adsml changes import"
     event, reason = skipped[-1]
-    return f"none of {len(skipped)} {what}s could be analysed; the last one, of {event.entity} on {event.date}: {reason}"
+    last = f"{event.entity} on {event.date}: {reason}"
+    return f"none of {len(skipped)} {what}s could be analysed; the last one, of {last}"
 
 
 def _treated(item: pb.AnalyzeImpactItem) -> list[entity_pb2.EntityRef]:

@@ -7,8 +7,9 @@ import pytest
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory, InvalidInput
 from adsml_common.domain.metrics import Metric
+from adsml_impact.analysis.change import analyse, estimate_detectable
 from adsml_impact.analysis.query import AccountData, Options
-from adsml_impact.analysis.single import analyse, estimate_detectable
+from adsml_impact.analysis.verdict import Verdict
 from adsml_impact.models.estimators import Estimator
 from support.impact import FIRST, ask, known, make_account
 
@@ -57,7 +58,7 @@ def test_change_on_the_last_days(at: int, had: int) -> None:
 
 def test_washout_and_dropped_days_count() -> None:
     with pytest.raises(InsufficientHistory, match="washout of 6") as caught:
-        analyse(ask(at=80, options=Options(washout_days=6, drop_last_days=2)), DATA)
+        analyse(ask(at=80, options=Options(washout_days=6, attribution_lag_days=2)), DATA)
     assert caught.value.had == 2
 
 
@@ -86,9 +87,6 @@ def test_all_violations_at_once() -> None:
     question = ask(
         treated=["000", "000"],
         controls=["000", "001", "001"],
-        options=Options(
-            before_days=2, alpha=0.5, equivalence_margin_percent=0, metrics=(Metric.CPL, Metric.CPL)
-        ),
     )
     with pytest.raises(InvalidInput) as caught:
         analyse(question, DATA)
@@ -96,10 +94,6 @@ def test_all_violations_at_once() -> None:
         "treated[1]",
         "controls[0]",
         "controls[2]",
-        "options.before_days",
-        "options.alpha",
-        "options.equivalence_margin_percent",
-        "options.metrics[1]",
     }
 
 
@@ -113,11 +107,13 @@ def test_nothing_treated() -> None:
         analyse(ask(treated=[]), DATA)
 
 
-def test_controls_with_gaps_are_named_with_their_days() -> None:
+def test_controls_with_gaps_are_left_out_and_named_with_their_days() -> None:
     keep = np.ones((12, 90), dtype=bool)
     keep[1, 30:70] = False
-    with pytest.raises(FailedPrecondition, match=r"controls with gaps .* 001 has rows on 23 of 63 days"):
-        analyse(ask(controls=["001", "002", "003"]), AccountData(rows=ACCOUNT.rows(keep=keep)))
+    controls = ["001", "002", "003", "004"]
+    report = analyse(ask(controls=controls), AccountData(rows=ACCOUNT.rows(keep=keep)))
+    assert report.excluded == (("001", "delivered on 16 of 56 days before"),)
+    assert {one.entity_id for one in report.controls} == {"002", "003", "004"}
 
 
 def test_controls_without_rows() -> None:
@@ -125,20 +121,53 @@ def test_controls_without_rows() -> None:
         analyse(ask(controls=["777", "001"]), DATA)
 
 
-def test_constant_series() -> None:
+@pytest.mark.parametrize("units", [1, 4, 12])
+def test_rows_that_are_all_the_same_are_refused_with_a_reason(units: int) -> None:
+    """As in anybody's first integration test; it was INTERNAL."""
+    account = make_account(units=units)
+    for values in (account.spend, account.impressions, account.clicks, account.leads):
+        values[:] = values[:, :1]
+    account.leads[0, 77:] *= 2
+    with pytest.raises(FailedPrecondition, match="does not vary over the baseline"):
+        analyse(ask(), known(account))
+
+
+def test_a_constant_treated_is_compared_with_controls_that_vary() -> None:
     account = make_account()
     account.spend[0] = 50.0
-    question = ask(options=Options(primary_metric=Metric.SPEND))
-    with pytest.raises(FailedPrecondition, match="spend is 50 on each of the 56 days before"):
-        analyse(question, known(account))
+    report = analyse(ask(options=Options(primary_metric=Metric.SPEND)), known(account))
+    assert report.primary.effect is not None
+    assert report.primary.effect.p_value > 0.05
 
 
-def test_no_leads_after() -> None:
+def test_a_treated_that_varies_is_compared_with_controls_that_do_not() -> None:
     account = make_account()
+    for values in (account.spend, account.impressions, account.clicks, account.leads):
+        values[1:] = values[1:, :1]
+    report = analyse(ask(), known(account))
+    assert report.primary.effect is not None
+    assert np.isfinite(report.primary.effect.p_value)
+
+
+@pytest.mark.parametrize("daily_leads", [20.0, 400.0])
+def test_leads_that_end_are_the_worst_outcome(daily_leads: float) -> None:
+    """It was an error about a missing cost per lead."""
+    account = make_account(daily_leads=daily_leads)
     account.leads[0, 77:] = 0
-    with pytest.raises(
-        FailedPrecondition, match="no leads in the 7 days after the change, so that cost per lead"
-    ):
+    report = analyse(ask(), known(account))
+    assert report.verdict is Verdict.NEGATIVE
+    assert report.primary_metric is Metric.LEADS
+    assert report.primary.effect is not None
+    assert report.primary.effect.relative == pytest.approx(-1)
+    assert any("no leads in the 7 days after" in one.message for one in report.cautions)
+    assert report.weekly_gain is not None
+    assert report.weekly_gain.leads < 0
+
+
+def test_a_delivery_that_ends_is_no_verdict_on_leads() -> None:
+    account = make_account()
+    account.leads[0, 77:] = account.spend[0, 77:] = 0
+    with pytest.raises(FailedPrecondition, match="no leads|no spend"):
         analyse(ask(), known(account))
 
 
@@ -159,7 +188,7 @@ def test_a_secondary_metric_that_is_missing_says_why_and_spoils_nothing() -> Non
     assert "reach is not known" in missing[Metric.FREQUENCY]
     leads = next(one for one in report.metrics if one.metric is Metric.LEADS)
     assert leads.effect is not None
-    assert leads.effect.percent == pytest.approx(-100)
+    assert leads.effect.relative == pytest.approx(-1)
 
 
 def test_an_estimator_that_needs_controls() -> None:
@@ -169,10 +198,16 @@ def test_an_estimator_that_needs_controls() -> None:
         analyse(question, known(account))
 
 
-@pytest.mark.parametrize(("power", "target"), [(0.3, None), (0.8, 0.0), (0.8, 600.0)])
-def test_detectable_effect_options(power: float, target: float | None) -> None:
-    with pytest.raises(InvalidInput):
-        estimate_detectable(ask(), DATA, power=power, target_percent=target)
+def test_a_figure_that_is_known_too_short_a_time() -> None:
+    """Reach unset on the first and last days made an INTERNAL of a question about frequency."""
+    account = make_account(days=7)
+    rows = account.rows()
+    known_on = rows["date"].dt.date.between(FIRST + timedelta(days=1), FIRST + timedelta(days=4))
+    rows["reach"] = np.where(known_on, 500.0, np.nan)
+    question = ask(at=5, options=Options(baseline_days=4, primary_metric=Metric.FREQUENCY))
+    with pytest.raises(InsufficientHistory, match="frequency") as caught:
+        estimate_detectable(question, AccountData(rows=rows))
+    assert (caught.value.had, caught.value.needed) == (4, 11)
 
 
 def test_infinite_and_huge_values_make_no_nonsense() -> None:

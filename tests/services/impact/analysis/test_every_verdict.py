@@ -7,10 +7,10 @@ import pytest
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
-from adsml_impact.analysis.controls import Relation
-from adsml_impact.analysis.query import AccountData, ImpactQuery
+from adsml_impact.analysis.change import analyse
+from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.analysis.report import ImpactReport
-from adsml_impact.analysis.single import analyse
+from adsml_impact.analysis.tree import Relation, Tree
 from adsml_impact.analysis.verdict import Verdict
 from adsml_simulate import AccountSettings, PlannedChange, SimulatedAccount, simulate_account
 
@@ -71,10 +71,16 @@ def _report(account: SimulatedAccount, name: str, kind: ChangeType) -> ImpactRep
         (one.ref.entity_type, one.ref.entity_id): Relation(one.parent_id, one.shares_budget)
         for one in account.entities
     }
-    data = AccountData(rows=daily[daily["entity_type"] == "adset"], tree=tree, events=account.changes)
-    return analyse(
-        ImpactQuery(treated=(name,), entity_type=EntityType.ADSET, change_type=kind, day=DAY), data
+    rows = daily[daily["entity_type"] == "adset"]
+    data = AccountData(rows=rows, tree=Tree(tree, account.changes))
+    query = ImpactQuery(
+        treated=(name,),
+        entity_type=EntityType.ADSET,
+        change_type=kind,
+        day=DAY,
+        options=Options(equivalence_margin=0.1),
     )
+    return analyse(query, data)
 
 
 def _truth(account: SimulatedAccount, kind: ChangeType, metric: Metric) -> float:
@@ -133,8 +139,8 @@ def test_changes_of_an_entity(
     assert report.verdict is verdict
     primary = report.primary.effect
     assert primary is not None
-    truth = 100 * _truth(account, kind, report.primary_metric)
-    assert primary.percent_interval.lower <= truth <= primary.percent_interval.upper
+    truth = _truth(account, kind, report.primary_metric)
+    assert primary.relative_interval.lower <= truth <= primary.relative_interval.upper
     _check_story(report, verdict, truth)
 
 
@@ -163,7 +169,7 @@ def test_pause_and_reactivation(
     assert report.primary.scope == "account"
     assert report.manipulation_check is not None
     assert report.manipulation_check.passed
-    truth = 100 * _truth(account, kind, Metric.CPL)
+    truth = _truth(account, kind, Metric.CPL)
     _check_story(report, verdict, truth)
 
 
@@ -174,7 +180,7 @@ def _check_story(report: ImpactReport, verdict: Verdict, truth: float) -> None:
         assert (truth < 0) == (good_when_it_falls == (verdict is Verdict.POSITIVE))
         assert (" rose by " in report.recommendation.split(". ")[0]) == (truth > 0)
     if verdict is Verdict.NEUTRAL:
-        assert abs(truth) < 10
+        assert abs(truth) < 0.1
     if verdict is Verdict.INCONCLUSIVE:
         assert "With 7 days after" in report.recommendation
         assert report.detectable.target is not None

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.metrics import Metric
+from adsml_impact.analysis.change import analyse
 from adsml_impact.analysis.plan import Scope
 from adsml_impact.analysis.query import AccountData
-from adsml_impact.analysis.single import analyse
 from adsml_impact.analysis.verdict import Verdict, judge_account
+from adsml_impact.models.effect import Effect
 from support.impact import Account, ask, known, make_account
 
 PAUSE = ask(change_type=ChangeType.PAUSE)
@@ -37,9 +38,9 @@ def test_leads_that_fall_in_proportion_to_spend_are_no_verdict() -> None:
 
     by_metric = {one.metric: one for one in report.metrics}
     assert by_metric[Metric.SPEND].effect is not None
-    assert by_metric[Metric.SPEND].effect.percent < -5
+    assert by_metric[Metric.SPEND].effect.relative < -0.05
     assert by_metric[Metric.LEADS].effect is not None
-    assert by_metric[Metric.LEADS].effect.percent < -5
+    assert by_metric[Metric.LEADS].effect.relative < -0.05
     assert all(one.scope is Scope.ACCOUNT for one in report.metrics)
     assert report.verdict is not Verdict.NEGATIVE
 
@@ -49,7 +50,7 @@ def test_the_money_is_followed() -> None:
 
     first = report.budget_shifts[0]
     assert first.entity_id == "003"
-    assert first.share_percent == pytest.approx(100, abs=5)
+    assert first.share == pytest.approx(1, abs=0.05)
     assert first.cpl_after > 0
 
 
@@ -68,7 +69,7 @@ def test_a_reactivation_draws_its_money_from_somewhere() -> None:
     assert report.manipulation_check.passed
     assert report.budget_shifts[0].entity_id == "004"
     assert report.budget_shifts[0].spend_per_day < 0
-    assert report.budget_shifts[0].share_percent > 0
+    assert report.budget_shifts[0].share > 0
 
 
 def test_a_pause_that_did_not_happen_is_seen() -> None:
@@ -96,12 +97,12 @@ def test_the_accounts_own_rows_are_used_where_they_are_sent() -> None:
 def test_leads_decide_where_the_price_can_not_be_told_and_the_money_was_spent_anyway() -> None:
     effect = analyse(PAUSE, known(make_account())).primary.effect
     assert effect is not None
-    untold = {Metric.CPL: Verdict.INCONCLUSIVE, Metric.LEADS: Verdict.NEGATIVE}
-    kept, spent_less = replace(effect, percent=2.0), replace(effect, percent=-30.0)
+    kept, spent_less = replace(effect, relative=0.02), replace(effect, relative=-0.3)
 
-    assert judge_account(untold, spend=kept, margin=10.0) is Verdict.NEGATIVE
-    assert judge_account(untold, spend=spent_less, margin=10.0) is Verdict.INCONCLUSIVE
-    shows = untold | {Metric.SPEND: Verdict.POSITIVE}
-    assert judge_account(shows, spend=kept, margin=10.0) is Verdict.INCONCLUSIVE
-    priced = untold | {Metric.CPL: Verdict.NEUTRAL}
-    assert judge_account(priced, spend=kept, margin=10.0) is Verdict.NEUTRAL
+    def judged(price: Verdict, spend: Effect, *, moved: bool = False) -> Verdict:
+        return judge_account(price, Verdict.NEGATIVE, spend=spend, spend_moved=moved, margin=0.1)
+
+    assert judged(Verdict.INCONCLUSIVE, kept) is Verdict.NEGATIVE
+    assert judged(Verdict.INCONCLUSIVE, spent_less) is Verdict.INCONCLUSIVE
+    assert judged(Verdict.INCONCLUSIVE, kept, moved=True) is Verdict.INCONCLUSIVE
+    assert judged(Verdict.NEUTRAL, kept) is Verdict.NEUTRAL

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from adsml_common.domain.metrics import Metric
+from adsml_impact.analysis.change import analyse
 from adsml_impact.analysis.query import Options
 from adsml_impact.analysis.report import ImpactReport, MetricReport
-from adsml_impact.analysis.single import analyse
 from support.impact import ask, known, make_account
 
 
@@ -30,7 +30,7 @@ def test_effect_is_actual_less_counterfactual(report: ImpactReport, metric: Metr
     effect = _of(report, metric).effect
     assert effect is not None
     assert effect.absolute == pytest.approx(effect.after - effect.counterfactual)
-    assert effect.percent == pytest.approx(100 * effect.absolute / effect.counterfactual)
+    assert effect.relative == pytest.approx(effect.absolute / effect.counterfactual)
 
 
 @pytest.mark.parametrize("metric", [Metric.LEADS, Metric.SPEND])
@@ -55,8 +55,8 @@ def test_the_known_effect_is_found(report: ImpactReport) -> None:
     leads, cpl = _of(report, Metric.LEADS).effect, _of(report, Metric.CPL).effect
     assert leads is not None
     assert cpl is not None
-    assert leads.percent_interval.lower < 50 < leads.percent_interval.upper
-    assert cpl.percent_interval.lower < 100 * (1 / 1.5 - 1) < cpl.percent_interval.upper
+    assert leads.relative_interval.lower < 0.5 < leads.relative_interval.upper
+    assert cpl.relative_interval.lower < 1 / 1.5 - 1 < cpl.relative_interval.upper
     assert report.verdict == "positive"
 
 
@@ -84,7 +84,7 @@ def test_several_treated_are_taken_together() -> None:
     leads = _of(report, Metric.LEADS)
     assert leads.before == pytest.approx(account.leads[:3, 70:77].sum(axis=0).mean())
     assert leads.effect is not None
-    assert leads.effect.percent_interval.lower < 50 < leads.effect.percent_interval.upper
+    assert leads.effect.relative_interval.lower < 0.5 < leads.effect.relative_interval.upper
     assert {control.entity_id for control in report.controls} == {f"{k:03d}" for k in range(3, 12)}
 
 

@@ -22,7 +22,7 @@ def _consistent(
         low, high = found.interval(alpha)
         assert (found.p_value < alpha) == (not low <= 0 <= high)
     effect = measure(numerator, denominator, scale=1.0, design=design, comparison=found)
-    for interval in (effect.absolute_interval, effect.percent_interval):
+    for interval in (effect.absolute_interval, effect.relative_interval):
         assert (found.p_value < design.alpha) == (not interval.lower <= 0 <= interval.upper)
         assert interval.lower <= interval.upper
     assert effect.absolute_interval.lower <= effect.absolute <= effect.absolute_interval.upper

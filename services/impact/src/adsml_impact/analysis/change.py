@@ -24,7 +24,7 @@ from adsml_impact.analysis.report import (
     MetricReport,
 )
 from adsml_impact.analysis.verdict import Verdict, judge, judge_account
-from adsml_impact.models.comparison import Comparison, compare
+from adsml_impact.models.comparison import Comparison, Design, compare
 from adsml_impact.models.effect import daily_values, measure, window_value
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.holm import holm
@@ -316,48 +316,80 @@ def _compare(context: AnalysisContext, metric: Metric, *, primary: bool) -> tupl
     reason = _missing(context, metric, A[0], None if B is None else B[0])
     if reason:
         return None, reason
-    end = design.after.stop if design.observed else design.change
-    known_days = np.isfinite(A[0, :end]) if B is None else np.isfinite(A[0, :end] + B[0, :end])
-    first = int(np.flatnonzero(~known_days)[-1]) + 1 if not known_days.all() else 0
-    if first:
-        # Not known further back (reach, say): placebo dates go as far as it is, and there must be one.
-        needed = min(design.baseline, design.change) + design.washout + design.horizon
-        if design.change - first < needed:
-            if primary:
-                raise InsufficientHistory(
-                    f"{LABELS[metric]} of {whose(context)} before the change",
-                    had=design.change - first,
-                    needed=needed,
-                )
-            return None, f"{LABELS[metric]} is known on {design.change - first} days before the change only"
-        design = replace(design, change=design.change - first)
+    first = _first_known(A[0], None if B is None else B[0], design)
+    needed = min(design.baseline, design.change) + design.washout + design.horizon
+    if first and design.change - first < needed:
+        if primary:
+            raise InsufficientHistory(
+                f"{LABELS[metric]} of {whose(context)} before the change",
+                had=design.change - first,
+                needed=needed,
+            )
+        return None, f"{LABELS[metric]} is known on {design.change - first} days before the change only"
+    design = replace(design, change=design.change - first)
     A, B, changed = A[:, first:], None if B is None else B[:, first:], context.changed[:, first:]
-    known = _large_enough(context, metric)
-    known &= np.isfinite(A[:, : end - first]).all(axis=1)
+    known = _large_enough(context, metric) & _known(A, design)
     if B is not None:
-        known &= np.isfinite(B[:, : end - first]).all(axis=1)
-    A, B, changed = A[known], None if B is None else B[known], changed[known]
-    controls = A.shape[0] - 1
-    comparison: Comparison | None = None
-    explicit = estimator is not None and estimator is not Estimator.STRUCTURAL
-    if explicit and controls == 0 and context.plan.scope is Scope.TREATED:
-        return None, f"{estimator} needs controls and there are none that will do; leave the estimator open"
-    if controls >= (1 if explicit else ENOUGH_CONTROLS):
-        comparison = compare(A, B, design, changed=changed)
-        if comparison is not None:
-            comparison = _with_all_weights(comparison, known)
-        if comparison is not None and not explicit and comparison.controls < ENOUGH_CONTROLS:
-            comparison = None
-    if comparison is None:
-        few = 1 + min(controls, MOST_REGRESSORS) if controls < ENOUGH_CONTROLS else 1
-        comparison = compare_with_own_past(
-            A[:few], None if B is None else B[:few], design, changed=changed[:few]
-        )
-        if comparison is not None:
-            comparison = replace(comparison, omega=np.zeros(known.size - 1))
+        known &= _known(B, design)
+    comparison = _best(
+        A[known],
+        None if B is None else B[known],
+        design,
+        changed[known],
+        explicit=estimator is not None and estimator is not Estimator.STRUCTURAL,
+        account=context.plan.scope is Scope.ACCOUNT,
+    )
+    if isinstance(comparison, str):
+        return None, comparison
     if comparison is None:
         return None, f"{LABELS[metric]} does not vary over the baseline: nothing tells what chance would do"
-    return comparison, ""
+    omega = np.zeros(known.size - 1)
+    if comparison.omega.size == known.sum() - 1:
+        omega[known[1:]] = comparison.omega
+    return replace(comparison, omega=omega), ""
+
+
+def _best(
+    A: FloatArray,
+    B: FloatArray | None,
+    design: Design,
+    changed: BoolArray,
+    *,
+    explicit: bool,
+    account: bool,
+) -> Comparison | str | None:
+    """By controls where there are enough, else by the treated's own past; why not; None where nothing varies.
+
+    Parameters
+    ----------
+    explicit
+        Whether an estimator that needs controls was asked for.
+    account
+        Whether the whole account is compared, to which nothing is comparable.
+    """
+    controls = A.shape[0] - 1
+    if explicit and controls == 0 and not account:
+        return (
+            "the estimator asked for needs controls and there are none that will do; leave the estimator open"
+        )
+    if controls >= (1 if explicit else ENOUGH_CONTROLS):
+        comparison = compare(A, B, design, changed=changed)
+        if comparison is not None and (explicit or comparison.controls >= ENOUGH_CONTROLS):
+            return comparison
+    few = 1 + min(controls, MOST_REGRESSORS) if controls < ENOUGH_CONTROLS else 1
+    return compare_with_own_past(A[:few], None if B is None else B[:few], design, changed=changed[:few])
+
+
+def _first_known(top: FloatArray, bottom: FloatArray | None, design: Design) -> int:
+    """First day from which on the treated's figures are known (reach may not be, further back)."""
+    end = design.after.stop if design.observed else design.change
+    unknown = np.flatnonzero(~np.isfinite(top[:end] if bottom is None else top[:end] + bottom[:end]))
+    return int(unknown[-1]) + 1 if unknown.size else 0
+
+
+def _known(values: FloatArray, design: Design) -> BoolArray:
+    end = design.after.stop if design.observed else design.change
+    return np.asarray(np.isfinite(values[:, :end]).all(axis=1))
 
 
 def _large_enough(context: AnalysisContext, metric: Metric) -> BoolArray:
@@ -367,12 +399,6 @@ def _large_enough(context: AnalysisContext, metric: Metric) -> BoolArray:
         known &= large_enough(context.subject.values[part], context.design)
     known[0] = True
     return known
-
-
-def _with_all_weights(comparison: Comparison, known: BoolArray) -> Comparison:
-    omega = np.zeros(known.size - 1)
-    omega[known[1:]] = comparison.omega
-    return replace(comparison, omega=omega)
 
 
 def _missing(context: AnalysisContext, metric: Metric, top: FloatArray, bottom: FloatArray | None) -> str:
@@ -412,7 +438,10 @@ def _estimator_reason(context: AnalysisContext, comparison: Comparison) -> str:
     if context.plan.scope is Scope.ACCOUNT:
         return "a pause or reactivation is judged by the whole account, to which no entity is comparable"
     events = " and ".join(events_of(context.plan.primary)) or "spend"
-    return f"{int(_large_enough(context, context.plan.primary).sum()) - 1} usable controls with enough {events}; a comparison over entities needs {ENOUGH_CONTROLS}"
+    number = int(_large_enough(context, context.plan.primary).sum()) - 1
+    return (
+        f"{number} usable controls with enough {events}; a comparison over entities needs {ENOUGH_CONTROLS}"
+    )
 
 
 def _cautions(

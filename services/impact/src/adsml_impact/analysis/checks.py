@@ -76,8 +76,8 @@ def no_controls(plan: Plan) -> Caution:
     """A verdict on the whole account, to which nothing is comparable."""
     return Caution(
         WarningType.NO_CONTROLS,
-        f"the account's {plan.primary} is compared with its own past, since no entity is comparable to a whole account: a "
-        "movement of the whole market would pass for an effect",
+        f"the account's {plan.primary} is compared with its own past, since no entity is comparable to a whole "
+        "account: a movement of the whole market would pass for an effect",
     )
 
 
@@ -88,8 +88,8 @@ def no_events(vanished: Metric | None, query: ImpactQuery, horizon: int) -> Caut
     wanted = query.options.primary_metric or PRIMARY[query.change_type]
     return Caution(
         WarningType.FEW_LEADS,
-        f"there are no {vanished} in the {horizon} days after the change, at continued spend, so that {wanted} has no value: "
-        f"the verdict rests on {vanished}",
+        f"there are no {vanished} in the {horizon} days after the change, at continued spend, so that {wanted} has "
+        f"no value: the verdict rests on {vanished}",
     )
 
 
@@ -125,8 +125,9 @@ def poor_fit(comparison: Comparison, fit: Fit) -> Caution | None:
     mean = fit.relative_rmse / float(np.sqrt(1.0 - fit.r_squared))
     return Caution(
         WarningType.POOR_FIT,
-        f"before the change the counterfactual missed the entity's days by {100 * fit.relative_rmse:.0f}% of its level, its "
-        f"plain mean would have by {100 * mean:.0f}%: the controls say little about this entity; the interval allows for it",
+        f"before the change the counterfactual missed the entity's days by {100 * fit.relative_rmse:.0f}% of its "
+        f"level, its plain mean would have by {100 * mean:.0f}%: the controls say little about this entity; the "
+        "interval allows for it",
     )
 
 
@@ -190,7 +191,8 @@ def other_changes(events: Sequence[ChangeEvent]) -> Caution | None:
         return None
     return Caution(
         WarningType.OTHER_CHANGES,
-        f"other changes inside the windows: {describe_changes(events)}. What they did can't be told apart from this one",
+        f"other changes inside the windows: {describe_changes(events)}. What they did can't be told apart from "
+        "this one",
     )
 
 

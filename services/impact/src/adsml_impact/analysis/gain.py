@@ -31,8 +31,8 @@ def probability_helped(metric: Metric, effect: Effect) -> float:
 def weekly_gain(reports: Mapping[Metric, MetricReport]) -> WeeklyGain | None:
     """Leads a week that the change brings at the spend after it, and what those would have cost without it.
 
-    By cost per lead where it was compared: of L leads after, ``L (1 - exp(tau))`` would not have come for the same money. Else
-    by leads.
+    By cost per lead where it was compared: of L leads after, ``L (1 - exp(tau))`` would not have come for the
+    same money. Else by leads.
     """
     price, count = reports.get(Metric.CPL), reports.get(Metric.LEADS)
     if price is not None and price.effect is not None and count is not None:

@@ -116,8 +116,8 @@ class AccountData:
     today
         The day it is; None: not known (inline rows).
     completion
-        Shares of a day's leads that are known by age, age 0 (the last loaded day) first; older days are complete. Empty:
-        not known.
+        Shares of a day's leads that are known by age, age 0 (the last loaded day) first; older days are complete.
+        Empty: not known.
     """
 
     rows: pd.DataFrame

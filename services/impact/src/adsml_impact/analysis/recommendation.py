@@ -134,8 +134,8 @@ def recommend(
         ]
     if overlapping:
         sentences.append(
-            f"This is the effect of all changes of these days together: {describe_changes(overlapping)}. Do not credit the "
-            f"{change.replace('_', ' ')} with it."
+            f"This is the effect of all changes of these days together: {describe_changes(overlapping)}. Do not "
+            f"credit the {change.replace('_', ' ')} with it."
         )
     elif not is_neutral(primary.metric):
         sentences.append(_ADVICE[change][verdict])
@@ -146,10 +146,13 @@ def _power_sentence(could: Detectable) -> str:
     sides = [
         f"a {name} of {100 * abs(value):.0f}%"
         for name, value in (("rise", could.up), ("fall", could.down))
-        if value == value
+        if np.isfinite(value)
     ]
     if sides:
-        text = f"With {could.after_days} days after, {' or '.join(sides)} would have shown {100 * could.power:.0f}% of the time"
+        text = (
+            f"With {could.after_days} days after, {' or '.join(sides)} would have shown {100 * could.power:.0f}% of "
+            "the time"
+        )
     else:
         text = f"With {could.after_days} days after, not even a tenfold change would have shown reliably"
     if could.target is None or (could.days_needed is not None and could.days_needed <= could.after_days):

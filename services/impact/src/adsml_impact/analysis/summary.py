@@ -194,8 +194,8 @@ def _recommendation(
         what += " (cuts turned, so that effects are those of raises)"
     p = f"p = {pooled.p_value:.3f}" if pooled.p_value >= 0.001 else "p < 0.001"
     sentences = [
-        f"Over {what}, {label} moved by {mean:+.0f}% on average ({100 * (1 - alpha):.0f}% interval {low:+.0f}% to {high:+.0f}%, "
-        f"{p})."
+        f"Over {what}, {label} moved by {mean:+.0f}% on average ({100 * (1 - alpha):.0f}% interval {low:+.0f}% to "
+        f"{high:+.0f}%, {p})."
     ]
     if np.isfinite(helps):
         sentences.append(f"The probability that such changes help on average is {100 * helps:.0f}%.")
@@ -230,7 +230,8 @@ def _cautions(changes: Sequence[AnalysedChange], pooled: Pooled | None) -> list[
         out.append(
             Caution(
                 WarningType.OTHER_CHANGES,
-                f"{len(confounded)} of them overlap other changes, which nothing tells apart: {', '.join(confounded[:5])}",
+                f"{len(confounded)} of them overlap other changes, which nothing tells apart: "
+                + ", ".join(confounded[:5]),
             )
         )
     return out

@@ -127,7 +127,8 @@ class Tree:
             return f"its {event.entity.entity_type} {event.entity.entity_id} was changed on {event.date}"
         if self.changed_share(own, first, last) >= MATERIAL_SHARE:
             events = self.changes(self.descendants(own), first, last)
-            return f"{len({event.entity for event in events})} of its {events[0].entity.entity_type}s were changed, first on {events[0].date}"
+            changed = {event.entity for event in events}
+            return f"{len(changed)} of its {events[0].entity.entity_type}s were changed, first on {events[0].date}"
         return None
 
     def change_days(self, key: Key) -> list[date]:

@@ -149,7 +149,7 @@ def _ours(data: LongPanel, alpha: float) -> dict[str, Any] | None:
     units = panel.N_tr
     return {
         "att": effect.absolute / units,
-        "percent": _number(effect.percent),
+        "percent": _number(100.0 * effect.relative),
         "incremental": effect.absolute * panel.T_post,
         "p_value": _number(effect.p_value),
         "interval": [

@@ -243,7 +243,14 @@ def measure(
             standard_deviation=float(drawn.std()) if drawn.size else 0.0,
             quantiles=tuple(float(q) for q in np.quantile(drawn, QUANTILES)) if drawn.size else (),
         ),
-        fit=_fit(actual[base], expected[: comparison.baseline], level, comparison),
+        fit=_fit(
+            numerator[base],
+            None if denominator is None else denominator[base],
+            expected[: comparison.baseline],
+            level=level,
+            scale=scale,
+            comparison=comparison,
+        ),
         series=series,
         comparison=comparison,
         level=level,
@@ -323,11 +330,22 @@ def _days(
     return tuple(out)
 
 
-def _fit(actual: FloatArray, expected: FloatArray, level: float, comparison: Comparison) -> Fit:
-    known = np.isfinite(actual)
-    errors = actual[known] - expected[known]
-    variance = float(actual[known].var()) if known.any() else 0.0
-    rmse = float(np.sqrt(np.mean(errors**2))) if known.any() else np.nan
+def _fit(
+    numerator: FloatArray,
+    denominator: FloatArray | None,
+    expected: FloatArray,
+    *,
+    level: float,
+    scale: float,
+    comparison: Comparison,
+) -> Fit:
+    """How the days before were followed; a ratio's by what its numerator was to be, so that days count by volume."""
+    weights = np.ones(numerator.size) if denominator is None else denominator
+    usual = numerator.mean() if denominator is None else level * weights / scale
+    errors, apart = scale * (numerator - expected * weights / scale), scale * (numerator - usual)
+    variance = float(np.mean(apart**2))
+    volume = float(weights.mean())
+    rmse = float(np.sqrt(np.mean(errors**2))) / volume if volume > 0 else np.nan
     squares = float((comparison.omega**2).sum())
     return Fit(
         rmse=rmse,

@@ -137,12 +137,12 @@ def pool(estimates: Sequence[Estimate], *, alpha: float = 0.05) -> Pooled:
     tau = float(_GRID[int(np.argmax(likelihood))])
     weights, variance = _weights(V, tau)
     mean = float(weights @ y)
-    # The part of the variance that rests on an estimated tau has as many degrees of freedom as that (Satterthwaite 1946).
+    # What rests on an estimated tau has as many degrees of freedom as that (Satterthwaite 1946).
     uncertain = tau**2 * float((weights**2).sum())
     df = min(variance**2 / (uncertain**2 / (k - 1)), 1e6) if uncertain > 0 else 1e6
     se = float(np.sqrt(variance))
     half = -float(stdtrit(df, alpha / 2)) * se
-    fixed, fixed_variance = _weights(V, 0.0)
+    fixed, _ = _weights(V, 0.0)
     residual = y - float(fixed @ y)
     Q = float(residual @ np.linalg.solve(V, residual))
     spread = -float(stdtrit(max(k - 1.0, 1.0) if tau > 0 else 1e6, alpha / 2)) * float(
@@ -168,7 +168,7 @@ def _weights(V: FloatArray, tau: float) -> tuple[FloatArray, float]:
     """Weights of the generalised least squares mean, and its variance."""
     solved = np.linalg.solve(V + tau**2 * np.eye(V.shape[0]), np.ones(V.shape[0]))
     total = float(solved.sum())
-    return solved / total, 1.0 / total
+    return np.asarray(solved / total, dtype=np.float64), 1.0 / total
 
 
 def _restricted_likelihood(y: FloatArray, V: FloatArray, tau: float) -> float:

@@ -18,15 +18,15 @@ class NaiveComparison:
 
     Attributes
     ----------
-    percent_change
-        After less before in percent of before, from window totals; None where before is 0 or missing.
+    relative_change
+        After less before as a share of before, from window totals; None where before is 0 or missing.
     t_statistic, p_value
         Welch (1947), Biometrika 34:28-35; None where values do not vary or are fewer than two a side.
     cohens_d
         With the pooled standard deviation; None where that is 0.
     """
 
-    percent_change: float | None
+    relative_change: float | None
     t_statistic: float | None
     p_value: float | None
     cohens_d: float | None
@@ -45,19 +45,19 @@ def naive_comparison(
         The metric over each window: mean per day, or ratio of sums; NaN where missing.
     """
     x, y = before[np.isfinite(before)], after[np.isfinite(after)]
-    change = 100.0 * (after_total / before_total - 1.0) if before_total else np.nan
-    percent = float(change) if np.isfinite(change) else None
+    change = (after_total / before_total - 1.0) if before_total else np.nan
+    relative = float(change) if np.isfinite(change) else None
     if x.size < 2 or y.size < 2:
-        return NaiveComparison(percent, None, None, None)
+        return NaiveComparison(relative, None, None, None)
     vx, vy = float(x.var(ddof=1)), float(y.var(ddof=1))
     difference = float(y.mean() - x.mean())
     pooled = ((x.size - 1) * vx + (y.size - 1) * vy) / (x.size + y.size - 2)
     d = difference / np.sqrt(pooled) if pooled > 0 else None
     a, b = vx / x.size, vy / y.size
     if not a + b > 0:
-        return NaiveComparison(percent, None, None, None)
+        return NaiveComparison(relative, None, None, None)
     t = difference / np.sqrt(a + b)
     df = (a + b) ** 2 / (a**2 / (x.size - 1) + b**2 / (y.size - 1))
     return NaiveComparison(
-        percent, float(t), 2.0 * float(stdtr(df, -abs(t))), None if d is None else float(d)
+        relative, float(t), 2.0 * float(stdtr(df, -abs(t))), None if d is None else float(d)
     )

@@ -12,6 +12,8 @@ _AROUND: Final = 15
 """Days whose median a day is held against."""
 _FAR: Final = 6.0
 """Robust standard deviations, on the scale of square roots (on which a count's own noise is 1/2)."""
+_FAR_IN_LOGS: Final = 4.5
+"""And on that of logarithms (on which that of large units is even)."""
 _TIMES: Final = 3.0
 """And at least so many times the median, or less than one part in so many, beyond what the units did together."""
 _MOST_SHARE: Final = 0.06
@@ -68,7 +70,10 @@ def replace_outliers(
     spread = 1.4826 * np.median(np.abs(off), axis=1)
     least = 0.5 if counts else 0.1 * np.sqrt(usual)
     spread = np.maximum(spread, least)[:, None] + 1e-12
-    far = (np.abs(off) > _FAR * spread) & (np.abs(apart - market) > np.log(_TIMES)) & delivered
+    beyond = np.abs(apart - market)
+    usual_beyond = 1.4826 * np.median(beyond, axis=1)[:, None]
+    far = (np.abs(off) > _FAR * spread) & (beyond > np.maximum(np.log(_TIMES), _FAR_IN_LOGS * usual_beyond))
+    far &= delivered
     for part in (slice(None, change), slice(change, None)):
         days = far[:1, part]
         if days.sum() > max(_MOST_SHARE * days.size, 1):

@@ -85,11 +85,12 @@ def _coefficients(
         return prior
     A, target = X[rows] / scale[rows][:, None], y[rows] / scale[rows]
     penalty = np.diag(_PRIOR * (A**2).mean(axis=0) + 1e-12)
-    coefficients = prior
+    coefficients: FloatArray = prior
     for _ in range(_ROUNDS):
         fitted = A @ coefficients
         z = fitted + clip_outliers(target - fitted)
-        coefficients = prior + np.linalg.solve(share * A.T @ A + penalty, share * A.T @ (z - A @ prior))
+        step = np.linalg.solve(share * A.T @ A + penalty, share * A.T @ (z - A @ prior))
+        coefficients = np.asarray(prior + step, dtype=np.float64)
     # More than all of the controls' movement, or against it, is chance.
     coefficients[-1] = min(max(float(coefficients[-1]), 0.0), 1.2)
-    return np.asarray(coefficients)
+    return np.asarray(coefficients, dtype=np.float64)

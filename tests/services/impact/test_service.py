@@ -10,17 +10,14 @@ from pathlib import Path
 import grpc
 import pytest
 import sqlalchemy as sa
-from adsml.common.v1 import answer_pb2, change_pb2, entity_pb2, metrics_pb2
+from adsml.common.v1 import answer_pb2, change_pb2, entity_pb2, metrics_pb2, warning_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml.impact.v1 import impact_service_pb2_grpc as impact_grpc
 from adsml.registry.v1 import registry_service_pb2 as registry_pb2
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml.training.v1 import training_service_pb2 as training_pb2
 from adsml.training.v1 import training_service_pb2_grpc as training_grpc
-from adsml_client import Change, connect
-from adsml_client import EntityRef as ClientRef
-from adsml_client.impact import ImpactClient
-from adsml_client.impact import Panel as ClientPanel
+from adsml_client import ImpactClient, connect
 from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
@@ -135,10 +132,10 @@ def test_a_stored_change(stub: impact_grpc.ImpactServiceStub) -> None:
     assert report.verdict == change_pb2.VERDICT_POSITIVE
     assert report.primary_metric == metrics_pb2.METRIC_CPL
     assert report.answered_by.source == answer_pb2.ANSWER_SOURCE_METHOD
-    assert report.answered_by.method == "synthetic_control"
+    assert report.answered_by.method == "pooled_placebo"
     effect = report.effects[0]
-    assert effect.percent == pytest.approx(100 * (1 / 1.5 - 1), abs=8)
-    assert effect.percent_interval.level == pytest.approx(0.95)
+    assert effect.relative == pytest.approx(1 / 1.5 - 1, abs=0.08)
+    assert effect.relative_interval.level == pytest.approx(0.95)
     assert effect.p_value < 0.05
     assert effect.HasField("naive")
     assert effect.verdict == report.verdict
@@ -155,18 +152,23 @@ def test_a_stored_change(stub: impact_grpc.ImpactServiceStub) -> None:
 
 
 def test_stored_and_inline_give_the_same_answer(stub: impact_grpc.ImpactServiceStub) -> None:
-    controls = [_ref(f"{k:03d}") for k in range(1, 12)]
+    controls = [_ref(f"{k:03d}") for k in range(1, 10)]
     stored = _analyze(stub, _stored("000", controls=controls), omit_series=True)
-    inline = _analyze(stub, _inline(_lifted()), omit_series=True)
+    sent = _inline(_lifted())
+    del sent.inline.controls[9:]
+    change = change_pb2.ChangeEvent(date=_day(DAY), change_type=change_pb2.CHANGE_TYPE_BUDGET_CHANGE)
+    sent.inline.changes.add(entity_id="005", change=change)
+    inline = _analyze(stub, sent, omit_series=True)
 
     assert not stored.effects[0].series
     for one, other in zip(stored.effects, inline.effects, strict=True):
         assert one.metric == other.metric
-        assert one.percent == pytest.approx(other.percent)
+        assert one.relative == pytest.approx(other.relative)
         assert one.p_value == pytest.approx(other.p_value)
-    assert {warning.type for warning in stored.warnings} - {warning.type for warning in inline.warnings} == {
-        pb.WARNING_TYPE_CONTAMINATED_CONTROLS
-    }
+    for report in (stored, inline):
+        assert [one.entity.entity_id for one in report.excluded_controls] == ["005"]
+    assert stored.probability_helped == pytest.approx(inline.probability_helped)
+    assert stored.weekly_gain == inline.weekly_gain
 
 
 def test_the_window_is_read_by_one_query(database_url: str) -> None:
@@ -191,7 +193,7 @@ def test_a_batch_fails_one_by_one(stub: impact_grpc.ImpactServiceStub) -> None:
         pb.AnalyzeImpactItem(panel=_stored("empty"), change=CHANGE),
         pb.AnalyzeImpactItem(panel=_inline(_lifted()), change=CHANGE),
         pb.AnalyzeImpactItem(
-            panel=_stored("001"), change=change_pb2.ChangeEvent(change_type=CHANGE.change_type)
+            panel=_inline(_lifted()), change=change_pb2.ChangeEvent(change_type=CHANGE.change_type)
         ),
         pb.AnalyzeImpactItem(panel=_stored("001", controls=[_ref("001")]), change=CHANGE),
     ]
@@ -221,16 +223,17 @@ def test_detectable_effect_of_a_planned_change(stub: impact_grpc.ImpactServiceSt
     request = pb.EstimateDetectableEffectRequest(
         panel=_stored("001"),
         change=change_pb2.ChangeEvent(change_type=change_pb2.CHANGE_TYPE_CREATIVE_CHANGE),
-        target_percent=5.0,
+        target_relative=-0.05,
     )
     answer = stub.EstimateDetectableEffect(request, timeout=SECONDS)
 
     first = answer.effects[0]
     assert first.metric == metrics_pb2.METRIC_CTR
-    assert 0 < first.percent < 50
-    assert first.absolute > 0
+    assert 0 < first.relative_up < 0.5
+    assert -0.5 < first.relative_down < 0
+    assert len(first.power_curve) == 32
     assert first.power == pytest.approx(0.8)
-    assert first.target_percent == pytest.approx(5)
+    assert first.target_relative == pytest.approx(-0.05)
     assert answer.placebos > 50
 
 
@@ -244,7 +247,7 @@ def test_pause_from_rows_without_the_account_says_so(stub: impact_grpc.ImpactSer
     )
     report = stub.AnalyzeImpact(request, timeout=SECONDS).report
 
-    assert pb.WARNING_TYPE_ACCOUNT_UNKNOWN in {warning.type for warning in report.warnings}
+    assert warning_pb2.WARNING_TYPE_ACCOUNT_UNKNOWN in {warning.type for warning in report.warnings}
     assert report.manipulation_check.passed
     assert report.effects[0].scope == pb.EFFECT_SCOPE_ACCOUNT
     assert report.answered_by.method == "structural"
@@ -283,7 +286,13 @@ def test_errors_are_statuses_with_their_place(stub: impact_grpc.ImpactServiceStu
     assert "panel.stored.treated[1]" in refusal(lambda: _analyze(stub, mixed)).violations
 
     empty = refusal(lambda: stub.AnalyzeImpact(pb.AnalyzeImpactRequest(), timeout=SECONDS))
-    assert {"panel", "change"} <= set(empty.violations)
+    assert "panel" in empty.violations
+    undated = pb.AnalyzeImpactRequest(panel=_inline(_lifted()))
+    assert "change.date" in refusal(lambda: stub.AnalyzeImpact(undated, timeout=SECONDS)).violations
+    unrecorded = pb.AnalyzeImpactRequest(panel=_stored("001"))
+    nothing = refusal(lambda: stub.AnalyzeImpact(unrecorded, timeout=SECONDS))
+    assert nothing.code is grpc.StatusCode.NOT_FOUND
+    assert "no change of adset 001" in nothing.message
 
 
 def test_rows_that_no_model_may_see_are_named(stub: impact_grpc.ImpactServiceStub) -> None:
@@ -304,16 +313,17 @@ def test_the_command_answers_from_the_store(
     monkeypatch.setenv("ADSML_DATABASE_URL", database_url)
     drawn = f"{tmp_path}/effect.svg"
     arguments = [
-        "impact", "--config-id", "1", "--entity-id", "000", "--drop-last-days", "0", "--plot", drawn, "--json",
+        "impact", "--config-id", "1", "--entity-id", "000", "--attribution-lag-days", "0", "--plot", drawn, "--json",
     ]  # fmt: skip
 
     result = CliRunner().invoke(build_command(), arguments)
 
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert found["verdict"] == "positive"
-    assert found["change"]["date"] == str(DAY)  # the latest recorded change
-    assert found["effects"][0]["percent_interval"][1] < 0
+    report = found["report"]
+    assert report["verdict"] == "VERDICT_POSITIVE"
+    assert report["change"]["date"] == {"year": DAY.year, "month": DAY.month, "day": DAY.day}
+    assert report["effects"][0]["relative_interval"]["upper"] < 0
     assert open(drawn).read().startswith("<svg")  # noqa: PTH123, SIM115
     people = CliRunner().invoke(build_command(), arguments[:-1])
     assert "POSITIVE" in people.stdout
@@ -344,28 +354,25 @@ def test_a_client_nobody_here_wrote_finds_its_way_by_reflection(service: str) ->
     report = json.loads(ran.stdout)["report"]
     assert report["verdict"] == "VERDICT_POSITIVE"
     assert report["effects"][0]["series"]
-    assert report["answeredBy"]["method"] == "synthetic_control"
+    assert report["answeredBy"]["method"] == "pooled_placebo"
 
 
 def test_the_client_library_reads_the_answer(service: str) -> None:
     with connect(service) as connection:
-        report = ImpactClient(connection).analyze_impact(
-            ClientPanel([ClientRef(1, "adset", "000")]), Change(DAY, "audience_change")
-        )
-    assert report.verdict == "positive"
-    interval = report.effects[0].percent_interval
-    assert interval is not None
-    assert interval.upper < 0
-    assert report.false_positive_rate is not None
+        report = ImpactClient(connection).analyze_impact(panel=_stored("000"), change=CHANGE).report
+    assert report.verdict == change_pb2.VERDICT_POSITIVE
+    assert report.effects[0].relative_interval.upper < 0
 
 
 def test_it_trains_nothing_and_says_so(service: str) -> None:
     with grpc.insecure_channel(service) as channel:
-        listed = registry_grpc.ModelRegistryServiceStub(channel).ListModels(registry_pb2.ListModelsRequest())
+        listed = registry_grpc.ModelRegistryServiceStub(channel).ListModels(
+            registry_pb2.ListModelsRequest(family=answer_pb2.FAMILY_IMPACT)
+        )
         started = refusal(
             lambda: training_grpc.TrainingServiceStub(channel).StartTraining(
                 training_pb2.StartTrainingRequest(
-                    request_id="r", job=training_pb2.TRAINING_JOB_PROPHET,
+                    family=answer_pb2.FAMILY_IMPACT, request_id="r", job=training_pb2.TRAINING_JOB_PROPHET,
                     scope=training_pb2.TrainingScope(config_ids=[1]),
                 )
             )
