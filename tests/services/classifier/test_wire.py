@@ -10,10 +10,10 @@ from adsml.common.v1 import entity_pb2
 from adsml_classifier import wire
 from adsml_classifier.answering import Answer, answer
 from adsml_classifier.converters import Teller
-from adsml_classifier.features import NAMES
-from adsml_classifier.panel import Panel
-from adsml_classifier.rule import TIERS, RuleSettings
-from adsml_classifier.standing import Standing
+from adsml_classifier.models.features import NAMES
+from adsml_classifier.models.panel import Panel
+from adsml_classifier.models.rule import TIERS, RuleSettings
+from adsml_classifier.models.snapshot import AccountSnapshot
 from adsml_common.domain.degradation import Degradation, DegradationReason
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.loader import Loaded
@@ -43,7 +43,7 @@ class Scorer:
 
 
 def test_bytes_say_what_the_messages_say(account: SimulatedAccount) -> None:
-    standing = Standing.of(Panel.of(account.daily), LAST_DAY, RuleSettings())
+    standing = AccountSnapshot.of(Panel.of(account.daily), LAST_DAY, RuleSettings())
     names = [name for name, row in standing.rows.items() if standing.delivered[row]]
     rows = [standing.rows[name] for name in names]
     refs = [

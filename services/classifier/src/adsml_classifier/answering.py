@@ -10,10 +10,10 @@ import numpy.typing as npt
 from adsml_common.domain.errors import AdsmlError, FailedPrecondition, NotFound
 from adsml_common.domain.tiers import Tier
 
-from adsml_classifier.explanation import Contribution, strongest
-from adsml_classifier.panel import FloatArray, IntArray, Panel, Running
-from adsml_classifier.rule import TIERS
-from adsml_classifier.standing import Standing, WeekMetrics
+from adsml_classifier.models.panel import FloatArray, IntArray, Panel, Running
+from adsml_classifier.models.reasons import Contribution, strongest
+from adsml_classifier.models.rule import TIERS
+from adsml_classifier.models.snapshot import AccountSnapshot, WeekMetrics
 
 # Holds a place until every entity that has an answer is answered.
 _UNANSWERED: Final = NotFound("not answered yet")
@@ -82,7 +82,7 @@ class Scored:
 
 
 def answer(
-    standing: Standing,
+    standing: AccountSnapshot,
     asked: Sequence[tuple[str, str]],
     *,
     model: Scorer | None,
@@ -155,7 +155,7 @@ def answer(
     return out
 
 
-def score(model: Scorer, standing: Standing, rows: IntArray, *, most_contributions: int) -> Scored:
+def score(model: Scorer, standing: AccountSnapshot, rows: IntArray, *, most_contributions: int) -> Scored:
     """What a model says of some rows."""
     x = standing.x[rows]
     probabilities = model.probabilities(x)

@@ -12,10 +12,10 @@ from adsml_common.serving.context import CallContext
 from adsml_common.serving.packed import Packed
 
 from adsml_classifier import converters
-from adsml_classifier.account_data import AccountData
-from adsml_classifier.model_files import StoredModel
+from adsml_classifier.accounts import AccountData
+from adsml_classifier.artifacts import StoredModel
+from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.naming import account_model
-from adsml_classifier.rule import RuleSettings
 from adsml_classifier.wire import StoredAnswers
 
 MOST_WORK: Final = 256

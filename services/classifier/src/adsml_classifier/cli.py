@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from adsml_report.content import Section
     from adsml_report.context import ReportContext
 
-    from adsml_classifier.candidate import Recipe
+    from adsml_classifier.training.candidate import Recipe
 
 
 _SHOWN = 10
@@ -70,16 +70,16 @@ def train_classifiers(
     """
     from adsml_common.cli.training import Job, train  # noqa: PLC0415
 
-    from adsml_classifier.candidate import Recipe  # noqa: PLC0415
-    from adsml_classifier.fit_settings import FitSettings  # noqa: PLC0415
-    from adsml_classifier.labels import LabelMode  # noqa: PLC0415
+    from adsml_classifier.models.labels import LabelMode  # noqa: PLC0415
     from adsml_classifier.naming import JOB  # noqa: PLC0415
-    from adsml_classifier.snapshots import SnapshotSettings  # noqa: PLC0415
-    from adsml_classifier.training import items_of  # noqa: PLC0415
+    from adsml_classifier.training.candidate import Recipe  # noqa: PLC0415
+    from adsml_classifier.training.fit_settings import FitSettings  # noqa: PLC0415
+    from adsml_classifier.training.job import items_of  # noqa: PLC0415
+    from adsml_classifier.training.sampling import SampleSettings  # noqa: PLC0415
 
     mode = LabelMode.SAME_WINDOW if same_window else LabelMode.OUTCOME
     recipe = Recipe(
-        snapshots=SnapshotSettings(mode=mode, attribution_lag_days=attribution_lag_days),
+        sampling=SampleSettings(mode=mode, attribution_lag_days=attribution_lag_days),
         fit=FitSettings(min_samples=min_samples),
     )
     train(
@@ -87,7 +87,7 @@ def train_classifiers(
             JOB,
             lambda _, accounts: items_of(accounts),
             partial(_trainer, recipe=recipe),
-            preload=("adsml_classifier.training",),
+            preload=("adsml_classifier.training.job",),
             options={
                 "same_window": same_window,
                 "attribution_lag_days": attribution_lag_days,
@@ -105,7 +105,7 @@ def train_classifiers(
 
 
 def _trainer(shop: "Workshop", recipe: "Recipe") -> "TrainOne":
-    from adsml_classifier.training import AccountTrainer  # noqa: PLC0415
+    from adsml_classifier.training.job import AccountTrainer  # noqa: PLC0415
 
     return AccountTrainer(shop.database, shop.registry, run_id=shop.run_id, recipe=recipe)
 
@@ -212,7 +212,7 @@ def evaluate(
 
     Example: adsml evaluate classifier --data export.csv --json
     """
-    from adsml_classifier.evaluating import evaluate_files, plot_of, show  # noqa: PLC0415
+    from adsml_classifier.evaluation.report import evaluate_files, plot_of, show  # noqa: PLC0415
 
     report = evaluate_files(data, attribution_lag_days=attribution_lag_days, weeks=weeks)
     if plot is not None:

@@ -24,11 +24,11 @@ from adsml_common.serving.convert import (
 )
 from google.type import date_pb2
 
-from adsml_classifier import rule
 from adsml_classifier.answering import Answer
-from adsml_classifier.explanation import Contribution
-from adsml_classifier.rule import TIERS
-from adsml_classifier.standing import WeekMetrics
+from adsml_classifier.models import rule
+from adsml_classifier.models.reasons import Contribution
+from adsml_classifier.models.rule import TIERS
+from adsml_classifier.models.snapshot import WeekMetrics
 
 RULE_NAME: Final = "cpl_rule"
 """`AnsweredBy.method` when the rule answered."""

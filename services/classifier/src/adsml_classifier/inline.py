@@ -15,10 +15,10 @@ from adsml_common.domain.errors import AdsmlError, InvalidInput, NotFound
 from adsml_common.serving.convert import ENTITY_TYPE, series_frame
 from adsml_common.serving.rows import daily_rows
 
-from adsml_classifier.account_data import AccountData
+from adsml_classifier.accounts import AccountData
 from adsml_classifier.answering import compared_with
-from adsml_classifier.features import LOOKBACK_DAYS
-from adsml_classifier.panel import Panel
+from adsml_classifier.models.features import LOOKBACK_DAYS
+from adsml_classifier.models.panel import Panel
 
 _BACK: Final = timedelta(days=LOOKBACK_DAYS - 1)
 

@@ -13,9 +13,8 @@ from adsml_common.serving.server import ServerBuilder
 from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
 
-from adsml_classifier.account_data import AccountData
-from adsml_classifier.artifacts import parse
-from adsml_classifier.model_files import StoredModel
+from adsml_classifier.accounts import AccountData
+from adsml_classifier.artifacts import StoredModel, parse
 from adsml_classifier.naming import FAMILY, JOB
 from adsml_classifier.servicer import ClassifierServicer
 from adsml_classifier.settings import ClassifierSettings

@@ -23,16 +23,16 @@ from adsml_common.serving.validation import Validator
 from adsml_common.store.feedback import Feedback, FeedbackStore
 
 from adsml_classifier import converters, inline, wire
-from adsml_classifier.account_data import AccountData, AccountDays
+from adsml_classifier.accounts import AccountData, AccountDays
 from adsml_classifier.answering import answer
+from adsml_classifier.artifacts import StoredModel
 from adsml_classifier.at_once import ClassifyAtOnce
 from adsml_classifier.converters import Options, Teller
-from adsml_classifier.model_files import StoredModel
+from adsml_classifier.models.panel import Panel
+from adsml_classifier.models.rule import RuleSettings
+from adsml_classifier.models.snapshot import AccountSnapshot
+from adsml_classifier.models.transfer import CONFIDENCE_FACTOR
 from adsml_classifier.naming import FAMILY, account_model, global_model
-from adsml_classifier.panel import Panel
-from adsml_classifier.rule import RuleSettings
-from adsml_classifier.standing import Standing
-from adsml_classifier.transfer import CONFIDENCE_FACTOR
 
 _LEVELS: Final = {ENTITY_TYPE.to_wire(level): level.value for level in EntityType}
 _ANONYMOUS: Final = "is empty and the call carries no identity; say who judges"
@@ -148,7 +148,7 @@ class ClassifierServicer:
                 raise errors[0]
             panel, as_of, degradations = groups[0].panel, groups[0].as_of, groups[0].degradations
             name, known = (name[0], "0"), frozenset()
-            standing = Standing.of(panel, as_of, self._rule)
+            standing = AccountSnapshot.of(panel, as_of, self._rule)
         context.check_cancelled()
         model = self._model(global_model, key.config_id, options)
         scorer = model.loaded.model.for_level(key.entity_type) if model.loaded is not None else None
@@ -236,7 +236,7 @@ class ClassifierServicer:
     def _scored(
         self,
         mine: Sequence[tuple[int, entity_pb2.EntityRef]],
-        standing: Standing,
+        standing: AccountSnapshot,
         loaded: Loaded[StoredModel],
         options: Options,
         results: wire.Results,
@@ -298,7 +298,7 @@ class ClassifierServicer:
             told = self._results(
                 mine,
                 names,
-                Standing.of(group.panel, group.as_of, self._rule),
+                AccountSnapshot.of(group.panel, group.as_of, self._rule),
                 self._model(account_model, mine[0].inline.config_id, options),
                 options,
                 degradations=group.degradations,
@@ -310,7 +310,7 @@ class ClassifierServicer:
         self,
         subjects: Sequence[entity_pb2.Subject],
         names: Sequence[tuple[str, str]],
-        standing: Standing,
+        standing: AccountSnapshot,
         model: _Model,
         options: Options,
         *,

@@ -4,7 +4,7 @@ from adsml_common.serving.settings import ServingSettings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from adsml_classifier.transfer import CONFIDENCE_FACTOR
+from adsml_classifier.models.transfer import CONFIDENCE_FACTOR
 
 
 class ClassifierSettings(ServingSettings):

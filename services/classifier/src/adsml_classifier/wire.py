@@ -23,12 +23,13 @@ from adsml_common.registry.loader import Loaded
 from adsml_common.serving.convert import ENTITY_TYPE, day_message, degradation_message
 from adsml_common.serving.packed import Packed
 
-from adsml_classifier import converters, rule
+from adsml_classifier import converters
 from adsml_classifier.answering import Scored, score
+from adsml_classifier.artifacts import StoredModel
 from adsml_classifier.converters import TIER_NUMBERS
-from adsml_classifier.model_files import StoredModel
-from adsml_classifier.rule import TIERS
-from adsml_classifier.standing import Standing
+from adsml_classifier.models import rule
+from adsml_classifier.models.rule import TIERS
+from adsml_classifier.models.snapshot import AccountSnapshot
 
 # Tags, (field number << 3) | wire type, of the contract's messages.
 _RESULT: Final = b"\x0a"  # ClassifyEntitiesResponse.results
@@ -88,7 +89,7 @@ class StoredAnswers:
         What each answer has to do without.
     """
 
-    def __init__(self, standing: Standing, loaded: Loaded[StoredModel]) -> None:
+    def __init__(self, standing: AccountSnapshot, loaded: Loaded[StoredModel]) -> None:
         self._standing = standing
         self._model = loaded.model.model
         self._by = converters.by_model(loaded.version, transferred=False)
@@ -103,7 +104,7 @@ class StoredAnswers:
         self._kept: dict[tuple[int, int], bytes] = {}
 
     @classmethod
-    def of(cls, standing: Standing, loaded: Loaded[StoredModel]) -> "StoredAnswers":
+    def of(cls, standing: AccountSnapshot, loaded: Loaded[StoredModel]) -> "StoredAnswers":
         """Those kept beside the standing, made where there are none for this version of the model."""
         found = cls.peek(standing, loaded)
         if found is None:
@@ -114,7 +115,7 @@ class StoredAnswers:
         return found
 
     @classmethod
-    def peek(cls, standing: Standing, loaded: Loaded[StoredModel]) -> "StoredAnswers | None":
+    def peek(cls, standing: AccountSnapshot, loaded: Loaded[StoredModel]) -> "StoredAnswers | None":
         """Those kept beside the standing, if any."""
         found: StoredAnswers | None = standing.kept.get(_key(loaded))
         return found
