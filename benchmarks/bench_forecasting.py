@@ -26,16 +26,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from adsml_forecasting.answering import Question, answer
-from adsml_forecasting.calibration import calibrate
-from adsml_forecasting.combining import Combiner, Weights
-from adsml_forecasting.evaluation import Evaluation, evaluate
-from adsml_forecasting.long_csv import HeldOut, held_out, read_long
-from adsml_forecasting.member_forecasts import Task, cores, forecast_origins, worker_pool
-from adsml_forecasting.methods import Method
-from adsml_forecasting.predicting import DEFAULT_MEMBERS, Learned, Source, Wanted, predict
-from adsml_forecasting.series import DailySeries
-from adsml_forecasting.transfer import DonorSeries, forecast_new
+from adsml_forecasting.evaluation.long_csv import HeldOut, held_out, read_long
+from adsml_forecasting.evaluation.study import Evaluation, evaluate
+from adsml_forecasting.models.answering import Question, answer
+from adsml_forecasting.models.calibration import calibrate
+from adsml_forecasting.models.combining import Combiner, Weights
+from adsml_forecasting.models.method import Method
+from adsml_forecasting.models.origins import Task, cores, forecast_origins, worker_pool
+from adsml_forecasting.models.prediction import DEFAULT_MEMBERS, Learned, Source, Wanted, predict
+from adsml_forecasting.models.series import DailySeries
+from adsml_forecasting.models.transfer import DonorSeries, forecast_new
 from adsml_simulate import small_accounts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -176,8 +176,8 @@ def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]
     """Seconds for the same members by statsforecast and Prophet themselves, by member; ours for EMA."""
     import logging
 
-    from adsml_forecasting.forecaster import forecast
-    from adsml_forecasting.making import make
+    from adsml_forecasting.models.factory import make
+    from adsml_forecasting.models.forecaster import forecast
     from prophet import Prophet
     from statsforecast import models
 
@@ -262,7 +262,7 @@ def transfer(accounts: int) -> dict[str, Any]:
 
 def cached() -> dict[str, float]:
     """A first and a repeated question, milliseconds."""
-    from adsml_forecasting.answering import Cache
+    from adsml_forecasting.models.answering import Cache
 
     rng = np.random.default_rng(0)
     series = DailySeries(19_000, rng.poisson(20, 120).astype(float))

@@ -29,11 +29,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import prophet_series
-from adsml_forecasting.prophet_design import make_features, read_history
-from adsml_forecasting.prophet_map import warm
-from adsml_forecasting.prophet_settings import DEFAULTS, GRID, Combination, ProphetSettings
-from adsml_forecasting.prophet_tuning import forecast_folds, tune
-from adsml_forecasting.rolling_origin import RollingOrigin
+from adsml_forecasting.models.prophet.design import make_features, read_history
+from adsml_forecasting.models.prophet.map import warm
+from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, ProphetSettings
+from adsml_forecasting.models.prophet.tuning import forecast_folds, tune
+from adsml_forecasting.models.rolling_origin import RollingOrigin
 from prophet import Prophet
 from prophet.diagnostics import cross_validation, performance_metrics
 from prophet_accuracy import accuracy
@@ -400,8 +400,8 @@ def choice(size: Size) -> dict[str, Any]:
 _SCALE = """
 import json, resource, sys, time
 import numpy as np, pandas as pd
-from adsml_forecasting.prophet_map import warm
-from adsml_forecasting.prophet_tuning import tune_many
+from adsml_forecasting.models.prophet.map import warm
+from adsml_forecasting.models.prophet.tuning import tune_many
 import prophet_series
 warm()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -437,8 +437,8 @@ def scale(size: Size) -> dict[str, Any]:
 _COLD = """
 import json, time
 began = time.perf_counter()
-from adsml_forecasting.prophet_map import warm
-from adsml_forecasting.prophet_tuning import tune
+from adsml_forecasting.models.prophet.map import warm
+from adsml_forecasting.models.prophet.tuning import tune
 imported = time.perf_counter()
 warm()
 warmed = time.perf_counter()

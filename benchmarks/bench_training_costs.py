@@ -95,7 +95,7 @@ def _job(job: str, database: Any, registry: Any) -> tuple[Any, Any]:
     from adsml_common.domain.entities import EntityType
     from adsml_common.domain.metrics import Metric
     from adsml_common.store.metrics import MetricStore
-    from adsml_forecasting import training
+    from adsml_forecasting.training import jobs as training
 
     store = MetricStore(database)
     items = training.items(

@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import prophet_series
-from adsml_forecasting.prophet_design import make_features, read_history
-from adsml_forecasting.prophet_settings import DEFAULTS, GRID, Combination, ProphetSettings
-from adsml_forecasting.prophet_tuning import (
+from adsml_forecasting.models.prophet.design import make_features, read_history
+from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, ProphetSettings
+from adsml_forecasting.models.prophet.tuning import (
     FoldForecasts,
     TuningOutcome,
     TuningResult,
     forecast_folds,
     tune_many,
 )
-from adsml_forecasting.training import HELD_OUT_WEEKS, prophet_gate
+from adsml_forecasting.training.jobs import HELD_OUT_WEEKS, prophet_gate
 from adsml_simulate import small_accounts
 from rich.console import Console
 from rich.table import Table

@@ -8,13 +8,14 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
-from adsml_forecasting.calibration import calibrate
-from adsml_forecasting.evaluation import LEVEL, MEMBERS, cutoffs
-from adsml_forecasting.member_forecasts import Task, forecast_origins, join_pooled
-from adsml_forecasting.methods import Method
-from adsml_forecasting.pooled_regression import learn
-from adsml_forecasting.predicting import Learned, Prediction, Wanted, predict
-from adsml_forecasting.series import DailySeries
+from adsml_forecasting.evaluation.study import LEVEL, MEMBERS
+from adsml_forecasting.models.calibration import calibrate
+from adsml_forecasting.models.method import Method
+from adsml_forecasting.models.origins import Task, forecast_origins, join_pooled
+from adsml_forecasting.models.pooled_regression import learn
+from adsml_forecasting.models.prediction import Learned, Prediction, Wanted, predict
+from adsml_forecasting.models.rolling_origin import newest_rows
+from adsml_forecasting.models.series import DailySeries
 from adsml_report.content import Band, Chart, Line, Look, Moment
 from adsml_report.svg import draw
 from adsml_simulate import small_accounts
@@ -45,7 +46,7 @@ def forecasts(series: Sequence[DailySeries]) -> list[Prediction]:
     """Of every series' last week, by what all series show before it."""
     known = [one.until(len(one) - HORIZON) for one in series]
     alone = tuple(method for method in MEMBERS if method is not Method.POOLED_REGRESSION)
-    tasks = [Task(one, cutoffs(len(one), horizon=HORIZON, count=4)) for one in known]
+    tasks = [Task(one, newest_rows(len(one), horizon=HORIZON, count=4)) for one in known]
     found = forecast_origins(tasks, methods=alone, horizon=HORIZON, season_length=7)
     found = join_pooled(found, known, horizon=HORIZON, season_length=7)
     last = max(one.last_day for one in known)

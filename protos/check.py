@@ -10,34 +10,23 @@ breaking
 format
     Shows what ``format --write`` would change, and fails if there is anything.
 
-Nothing is fetched: the google/*.proto that the contracts import come from the installed
-googleapis-common-protos, laid beside a copy of the contracts in a temporary workspace. Exit status is
-buf's, 2 where the check itself could not be made.
+Nothing is fetched: protoc (`protoc.py`) compiles the contracts with what they import from installed
+distributions, and buf reads the descriptor set. Exit status is buf's, 2 where the check itself could not be made.
 """
 
 import argparse
 import io
-import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
+from protoc import ProtocError, contracts, protoc
+
 HERE = Path(__file__).resolve().parent
-_IMPORT = re.compile(r'^import "(google/(?!protobuf/)[^"]+)";', re.MULTILINE)
-_MODULES = "modules:\n  - path: .\n"
-_WORKSPACE = """modules:
-  - path: protos
-  - path: google-protos
-    lint:
-      ignore: [google-protos]
-    breaking:
-      ignore: [google-protos]
-"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.check == "breaking":
             return breaking(protos, against=options.against)
         return check_format(protos, write=options.write)
-    except CheckImpossible as error:
+    except (CheckImpossible, ProtocError) as error:
         print(f"check.py {options.check}: {error}", file=sys.stderr)
         return 2
 
@@ -68,10 +57,12 @@ class CheckImpossible(Exception):
 
 
 def lint(protos: Path) -> int:
-    """Lint the contracts in `protos`; returns buf's exit status."""
+    """Lint the contracts in `protos`; returns buf's exit status, 1 where protoc itself warns."""
     with tempfile.TemporaryDirectory() as temporary:
-        workspace = make_workspace(Path(temporary), contracts=protos / "adsml", config=protos / "buf.yaml")
-        return _buf("lint", cwd=workspace)
+        image, warnings = compile_image(protos, Path(temporary) / "contracts.binpb")
+        print(warnings, end="")
+        status = _buf("lint", str(image), "--path", "adsml", "--config", str(protos / "buf.yaml"))
+        return status or int(bool(warnings))
 
 
 def breaking(protos: Path, *, against: str | None = None) -> int:
@@ -94,10 +85,10 @@ def breaking(protos: Path, *, against: str | None = None) -> int:
         if not any(before.rglob("*.proto")):
             print(f"contracts: {reference} has none to compare with: nothing was compared")
             return 0
-        config = protos / "buf.yaml"
-        old = make_workspace(Path(temporary) / "old", contracts=before / "adsml", config=config)
-        new = make_workspace(Path(temporary) / "new", contracts=protos / "adsml", config=config)
-        status = _buf("breaking", "--against", str(old), cwd=new)
+        old, _ = compile_image(before, Path(temporary) / "old.binpb")
+        new, _ = compile_image(protos, Path(temporary) / "new.binpb")
+        limits = ("--path", "adsml", "--config", str(protos / "buf.yaml"))
+        status = _buf("breaking", str(new), "--against", str(old), *limits)
     print(f"contracts: {'no break' if status == 0 else 'BREAKS'} against {reference}")
     return status
 
@@ -108,43 +99,10 @@ def check_format(protos: Path, *, write: bool) -> int:
     return _buf("format", "--path", "adsml", *mode, cwd=protos)
 
 
-def make_workspace(folder: Path, *, contracts: Path, config: Path) -> Path:
-    """Lay out a buf workspace in `folder`: the contracts and the google/*.proto they import.
-
-    Paths in buf's messages then read as in the repository: ``protos/adsml/...``.
-
-    Raises
-    ------
-    CheckImpossible
-        buf.yaml has another shape than this expects, or googleapis-common-protos is not installed.
-    """
-    settings = config.read_text()
-    if _MODULES not in settings:
-        raise CheckImpossible(f"{config} no longer says {_MODULES!r}; teach check.py its new shape")
-    shutil.copytree(contracts, folder / "protos" / "adsml", ignore=_all_but_protos)
-    (folder / "buf.yaml").write_text(settings.replace(_MODULES, _WORKSPACE))
-    (folder / "google-protos").mkdir()
-    waiting = [text for path in folder.rglob("*.proto") for text in _IMPORT.findall(path.read_text())]
-    while waiting:
-        name = waiting.pop()
-        target = folder / "google-protos" / name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(_installed(name), target)
-            waiting += _IMPORT.findall(target.read_text())
-    return folder
-
-
-def _all_but_protos(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if not name.endswith(".proto") and not (Path(folder) / name).is_dir()]
-
-
-def _installed(name: str) -> Path:
-    spec = find_spec("google.type.date_pb2")
-    path = None if spec is None or spec.origin is None else Path(spec.origin).parents[2] / name
-    if path is None or not path.exists():
-        raise CheckImpossible(f"{name} is not installed; install googleapis-common-protos")
-    return path
+def compile_image(protos: Path, image: Path) -> tuple[Path, str]:
+    """Compile the contracts in `protos` to a descriptor set with comments; returns it and protoc's warnings."""
+    options = (f"--descriptor_set_out={image}", "--include_imports", "--include_source_info")
+    return image, protoc(protos, contracts(protos), *options)
 
 
 def _main(protos: Path) -> str | None:
@@ -184,16 +142,16 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _buf(*arguments: str, cwd: Path) -> int:
+def _buf(*arguments: str, cwd: Path | None = None) -> int:
     return subprocess.run([_tool("buf"), *arguments], cwd=cwd, check=False).returncode  # noqa: S603
 
 
 def _tool(name: str) -> str:
     # Beside this interpreter first: the locked version.
-    found = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
-    if found is None:
+    path = shutil.which(name, path=sysconfig.get_path("scripts")) or shutil.which(name)
+    if path is None:
         raise CheckImpossible(f"{name} was not found; run `make setup`")
-    return found
+    return path
 
 
 if __name__ == "__main__":

@@ -17,11 +17,36 @@ def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
+PROBE = """
+syntax = "proto3";
+
+package adsml.probe.v1;
+
+import "buf/validate/validate.proto";
+import "google/api/annotations.proto";
+
+service ProbeService {
+  rpc Probe(ProbeRequest) returns (ProbeResponse) {
+    option (google.api.http) = {get: "/v1/probe"};
+  }
+}
+
+message ProbeRequest {
+  int32 days = 1 [(buf.validate.field).int32 = {gte: 1, lte: 90}];
+}
+
+message ProbeResponse {}
+"""
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What git would hand to a newcomer, without anything generated."""
     source = tmp_path_factory.mktemp("clean") / "protos"
     shutil.copytree(ROOT / "protos", source, ignore=shutil.ignore_patterns("gen", "__pycache__", "dist"))
+    probe = source / "adsml" / "probe" / "v1" / "probe_service.proto"
+    probe.parent.mkdir(parents=True)
+    probe.write_text(PROBE)
     return source
 
 
@@ -77,6 +102,25 @@ def test_wheel_alone_answers_a_call(wheel: Path, tmp_path: Path) -> None:
     ran = run(sys.executable, "-c", textwrap.dedent(program), cwd=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.split() == [str(tmp_path / "adsml" / "__init__.py"), "7"]
+
+
+def test_rules_and_routes_of_a_contract_reach_the_code(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    program = """
+        import protovalidate
+        from adsml.probe.v1 import probe_service_pb2 as pb
+        from buf.validate import validate_pb2
+        from google.api import annotations_pb2
+
+        (violation,) = protovalidate.collect_violations(pb.ProbeRequest(days=91))
+        rules = pb.ProbeRequest.DESCRIPTOR.fields_by_name["days"].GetOptions().Extensions[validate_pb2.field]
+        (method,) = pb.DESCRIPTOR.services_by_name["ProbeService"].methods
+        route = method.GetOptions().Extensions[annotations_pb2.http].get
+        print(violation.proto.rule_id, rules.int32.lte, route, len(protovalidate.collect_violations(pb.ProbeRequest(days=90))))
+    """
+    ran = run(sys.executable, "-c", textwrap.dedent(program), cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["int32.gte_lte", "90", "/v1/probe", "0"]
 
 
 def test_a_refused_contract_stops_the_build(source: Path, tmp_path: Path) -> None:

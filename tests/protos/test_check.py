@@ -54,8 +54,27 @@ def test_lint_wants_a_comment_on_everything(protos: Path) -> None:
     edit(protos, LAST, f"{LAST}\n  TIER_NEW = 5;\n")
     done = check(protos, "lint")
     assert done.returncode != 0
-    assert "protos/adsml/common/v1/tier.proto" in done.stdout
+    assert "adsml/common/v1/tier.proto" in done.stdout
     assert 'Enum value "TIER_NEW" should have a non-empty comment' in done.stdout
+
+
+def test_lint_knows_the_rules_and_what_is_imported_in_vain(protos: Path) -> None:
+    edit(
+        protos,
+        "package adsml.common.v1;\n",
+        'package adsml.common.v1;\n\nimport "buf/validate/validate.proto";\n',
+    )
+    done = check(protos, "lint")
+    assert done.returncode != 0
+    assert "warning: Import buf/validate/validate.proto is unused" in done.stdout
+    edit(
+        protos,
+        LAST,
+        LAST.replace(";", "[deprecated = true];")
+        + "}\n// M is ruled.\nmessage M {\n  // Of it.\n  int32 n = 1 [(buf.validate.field).int32.gte = 1];\n",
+    )
+    done = check(protos, "lint")
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_format_shows_and_mends(protos: Path) -> None:

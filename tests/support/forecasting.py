@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from adsml_common.domain.daily import normalise
-from adsml_forecasting.series import DailySeries
+from adsml_forecasting.models.series import DailySeries
 
 MONDAY = 19_723  # 2024-01-01
 WEEK = np.array([1.3, 1.2, 1.1, 1.0, 0.9, 0.7, 0.8])

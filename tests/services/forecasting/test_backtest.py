@@ -1,8 +1,8 @@
 """Methods compared on the past."""
 
 import pytest
-from adsml_forecasting.backtest import Plan, backtest
-from adsml_forecasting.methods import Method
+from adsml_forecasting.models.backtest import Plan, backtest
+from adsml_forecasting.models.method import Method
 from support.forecasting import series, weekly
 
 

@@ -9,12 +9,12 @@ from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
 from adsml_common.domain.metrics import Metric
 from adsml_common.domain.tiers import Tier
-from adsml_forecasting.level_shifts import LevelShift, Verdict, adjusted
-from adsml_forecasting.methods import Method
-from adsml_forecasting.predicting import Source, Wanted, predict
-from adsml_forecasting.preparing import prepare
-from adsml_forecasting.ratios import RatioMode, RatioSeries, predict_ratio
-from adsml_forecasting.transfer import DonorSeries, forecast_new
+from adsml_forecasting.models.level_shifts import LevelShift, Verdict, adjusted
+from adsml_forecasting.models.method import Method
+from adsml_forecasting.models.prediction import Source, Wanted, predict
+from adsml_forecasting.models.preparation import prepare
+from adsml_forecasting.models.ratios import RatioMode, RatioSeries, predict_ratio
+from adsml_forecasting.models.transfer import DonorSeries, forecast_new
 from support.forecasting import MONDAY, account, series, weekly
 
 CHEAP = Wanted(members=(Method.EMA, Method.LINEAR, Method.SEASONAL_NAIVE))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from adsml_forecasting.calibration import Calibration, calibrate
-from adsml_forecasting.evaluation import cutoffs
-from adsml_forecasting.member_forecasts import Task, forecast_origins
-from adsml_forecasting.methods import Method
+from adsml_forecasting.models.calibration import Calibration, calibrate
+from adsml_forecasting.models.method import Method
+from adsml_forecasting.models.origins import Task, forecast_origins
+from adsml_forecasting.models.rolling_origin import newest_rows
 from support.forecasting import series, weekly
 
 MEMBERS = (Method.EMA, Method.LINEAR, Method.SEASONAL_NAIVE, Method.NAIVE, Method.MEAN)
@@ -13,7 +13,8 @@ MEMBERS = (Method.EMA, Method.LINEAR, Method.SEASONAL_NAIVE, Method.NAIVE, Metho
 
 def _learned() -> Calibration:
     tasks = [
-        Task(series(weekly(90, noise=0.1, seed=seed)), cutoffs(90, horizon=7, count=4)) for seed in range(12)
+        Task(series(weekly(90, noise=0.1, seed=seed)), newest_rows(90, horizon=7, count=4))
+        for seed in range(12)
     ]
     found = forecast_origins(tasks, methods=MEMBERS, horizon=7, season_length=7)
     learned = calibrate(found, members=MEMBERS, season_length=7, level=0.9)
@@ -61,5 +62,5 @@ def test_intervals_of_the_scale_before_are_refused_with_the_cure() -> None:
 
 
 def test_no_day_to_forecast_is_forecast_twice() -> None:
-    assert cutoffs(90, horizon=7, count=4) == [62, 69, 76, 83]
-    assert cutoffs(25, horizon=7, count=4) == []
+    assert newest_rows(90, horizon=7, count=4) == [62, 69, 76, 83]
+    assert newest_rows(25, horizon=7, count=4) == []

@@ -6,18 +6,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
-from adsml_forecasting import ensemble as ensemble_module
-from adsml_forecasting.combining import (
+from adsml_forecasting.models import ensemble as ensemble_module
+from adsml_forecasting.models.combining import (
     Combiner,
     Weights,
     combine,
     inverse_mape,
     stacking_weights,
 )
-from adsml_forecasting.ensemble import EnsembleForecaster
-from adsml_forecasting.forecaster import Forecaster
-from adsml_forecasting.making import make
-from adsml_forecasting.methods import CLASSIC, Method
+from adsml_forecasting.models.ensemble import EnsembleForecaster
+from adsml_forecasting.models.factory import make
+from adsml_forecasting.models.forecaster import Forecaster
+from adsml_forecasting.models.method import CLASSIC, Method
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.forecasting import series, weekly

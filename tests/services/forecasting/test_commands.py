@@ -13,7 +13,7 @@ import pytest
 from adsml_common.cli.main import main
 from adsml_common.database import Database
 from adsml_common.store.metrics import MetricStore
-from adsml_forecasting.long_csv import read_long
+from adsml_forecasting.evaluation.long_csv import read_long
 from support.forecasting import account
 
 START = date(2024, 1, 1)

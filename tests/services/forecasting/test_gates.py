@@ -22,9 +22,10 @@ from adsml_common.registry.models import Candidate, ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item
-from adsml_forecasting import models, training
-from adsml_forecasting.knowledge import Knowledge, Known
-from adsml_forecasting.prophet_settings import DEFAULTS
+from adsml_forecasting import registered as models
+from adsml_forecasting.models.prophet.settings import DEFAULTS
+from adsml_forecasting.resolver import Knowledge, Known
+from adsml_forecasting.training import jobs as training
 from support.forecasting import WEEK, account
 
 DAYS = 90

@@ -2,8 +2,15 @@
 
 import numpy as np
 import pytest
-from adsml_forecasting.conformal import ResidualQuantiles, covered, interval_scale
-from adsml_forecasting.scores import Forecasts, mase_scale, measure, paired_difference, resamples, rmsse_scale
+from adsml_forecasting.models.conformal import ResidualQuantiles, covered, interval_scale
+from adsml_forecasting.models.scores import (
+    Forecasts,
+    mase_scale,
+    measure,
+    paired_difference,
+    resamples,
+    rmsse_scale,
+)
 
 
 def _forecasts(actual: list[list[float]], point: list[list[float]], **given: object) -> Forecasts:

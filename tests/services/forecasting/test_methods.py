@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from adsml_common.domain.errors import InsufficientHistory, InvalidInput
-from adsml_forecasting.ema import Ema, moving_average
-from adsml_forecasting.forecaster import MethodFailed, forecast
-from adsml_forecasting.making import make
-from adsml_forecasting.methods import MINIMUM_DAYS, SINGLE, Method
-from adsml_forecasting.naive import SeasonalNaive
-from adsml_forecasting.series import DailySeries
+from adsml_forecasting.models.ema import Ema, moving_average
+from adsml_forecasting.models.factory import make
+from adsml_forecasting.models.forecaster import MethodFailed, forecast
+from adsml_forecasting.models.method import MINIMUM_DAYS, SINGLE, Method
+from adsml_forecasting.models.naive import SeasonalNaive
+from adsml_forecasting.models.series import DailySeries
 from support.forecasting import MONDAY, WEEK, series, weekly
 
 FAST = [m for m in SINGLE if m is not Method.AUTO_ARIMA]

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from adsml_forecasting.calibration import Calibration, calibrate
-from adsml_forecasting.member_forecasts import Task, forecast_origins
-from adsml_forecasting.methods import Method
-from adsml_forecasting.pooled_regression import LEAST_ROWS, Pooled, PooledRegression, learn
-from adsml_forecasting.predicting import Learned, Source, Wanted, predict
-from adsml_forecasting.series import DailySeries
+from adsml_forecasting.models.calibration import Calibration, calibrate
+from adsml_forecasting.models.method import Method
+from adsml_forecasting.models.origins import Task, forecast_origins
+from adsml_forecasting.models.pooled_regression import LEAST_ROWS, Pooled, PooledRegression, learn
+from adsml_forecasting.models.prediction import Learned, Source, Wanted, predict
+from adsml_forecasting.models.series import DailySeries
 
 FIRST = 20_000
 WEEK = np.array([1.3, 1.2, 1.1, 1.0, 0.9, 0.8, 0.7])

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from adsml_forecasting.prophet_backend import MapBackend, MapProphet
-from adsml_forecasting.prophet_map import MapStatus
+from adsml_forecasting.models.prophet.map import MapStatus
+from adsml_forecasting.models.prophet.stan import MapBackend, MapProphet
 from prophet import Prophet
 from prophet.serialize import model_from_json, model_to_json
 from prophet.utilities import warm_start_params
@@ -111,7 +111,7 @@ def test_no_process_is_started_and_stan_is_not_even_imported() -> None:
     program = """
 import subprocess, sys
 import numpy as np, pandas as pd
-from adsml_forecasting.prophet_backend import MapProphet
+from adsml_forecasting.models.prophet.stan import MapProphet
 def refuse(*_args, **_kwargs):
     raise AssertionError("a process was started")
 subprocess.Popen.__init__ = refuse

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from adsml_common.domain.errors import InsufficientHistory, InvalidInput
-from adsml_forecasting.prophet_backend import prophet_model
-from adsml_forecasting.prophet_design import make_features, make_fold, read_history
-from adsml_forecasting.prophet_settings import Combination, ProphetSettings, Regressor
+from adsml_forecasting.models.prophet.design import make_features, make_fold, read_history
+from adsml_forecasting.models.prophet.settings import Combination, ProphetSettings, Regressor
+from adsml_forecasting.models.prophet.stan import prophet_model
 from prophet import Prophet
 from prophet.diagnostics import prophet_copy
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from adsml_common.domain.errors import InvalidInput
-from adsml_forecasting.prophet_backend import design_and_prior
-from adsml_forecasting.prophet_map import MapEstimate, MapStatus, fit_map, log_posterior
+from adsml_forecasting.models.prophet.map import MapEstimate, MapStatus, fit_map, log_posterior
+from adsml_forecasting.models.prophet.stan import design_and_prior
 from prophet import Prophet
 from prophet.models import CmdStanPyBackend
 

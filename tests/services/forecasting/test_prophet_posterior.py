@@ -7,9 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from adsml_forecasting.prophet_backend import design_and_prior
-from adsml_forecasting.prophet_map import log_posterior
-from adsml_forecasting.prophet_posterior import (
+from adsml_forecasting.models.prophet.map import log_posterior
+from adsml_forecasting.models.prophet.posterior import (
     Design,
     Fitted,
     Prior,
@@ -19,6 +18,7 @@ from adsml_forecasting.prophet_posterior import (
     residuals,
     score,
 )
+from adsml_forecasting.models.prophet.stan import design_and_prior
 from prophet import Prophet
 from prophet.models import CmdStanPyBackend
 

@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from adsml_common.domain.errors import InvalidInput
-from adsml_forecasting.prophet_backend import prophet_model
-from adsml_forecasting.prophet_design import make_features, read_history
-from adsml_forecasting.prophet_settings import DEFAULTS, GRID, Combination, ProphetSettings, Regressor
-from adsml_forecasting.prophet_tuning import (
+from adsml_forecasting.models.prophet.design import make_features, read_history
+from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, ProphetSettings, Regressor
+from adsml_forecasting.models.prophet.stan import prophet_model
+from adsml_forecasting.models.prophet.tuning import (
     ErrorMetric,
     TuningOutcome,
     forecast_folds,
     tune,
     tune_many,
 )
-from adsml_forecasting.rolling_origin import RollingOrigin
+from adsml_forecasting.models.rolling_origin import RollingOrigin
 from prophet.diagnostics import cross_validation, performance_metrics
 
 SMALL = tuple(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from adsml_common.domain.errors import InvalidInput
-from adsml_forecasting.rolling_origin import RollingOrigin
+from adsml_forecasting.models.rolling_origin import RollingOrigin
 from hypothesis import given
 from hypothesis import strategies as st
 from prophet.diagnostics import generate_cutoffs

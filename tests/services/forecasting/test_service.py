@@ -31,10 +31,12 @@ from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item
-from adsml_forecasting import models, server, training
-from adsml_forecasting.member_forecasts import cores
+from adsml_forecasting import registered as models
+from adsml_forecasting import server
+from adsml_forecasting.models.origins import cores
 from adsml_forecasting.server import build
 from adsml_forecasting.settings import ForecastingSettings
+from adsml_forecasting.training import jobs as training
 from adsml_forecasting.workers import Workers
 from google.rpc import error_details_pb2, status_pb2
 from support.forecasting import account

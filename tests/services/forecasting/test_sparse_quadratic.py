@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from adsml_forecasting.sparse_quadratic import minimise_sparse_quadratic
+from adsml_forecasting.models.prophet.sparse_quadratic import minimise_sparse_quadratic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from adsml_common.domain.errors import FailedPrecondition
 from adsml_common.domain.tiers import Tier
-from adsml_forecasting.predicting import Wanted
-from adsml_forecasting.series import DailySeries
-from adsml_forecasting.transfer import DonorSeries, forecast_new, pick, shrinkage
+from adsml_forecasting.models.prediction import Wanted
+from adsml_forecasting.models.series import DailySeries
+from adsml_forecasting.models.transfer import DonorSeries, forecast_new, pick, shrinkage
 
 FIRST, DAYS = 20_000, 84
 CUTOFF = FIRST + DAYS - 1

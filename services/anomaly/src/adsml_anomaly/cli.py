@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
     from adsml_common.training.attempt import TrainOne
-    from adsml_common.training.workshop import Workshop
+    from adsml_common.training.context import TrainingContext
     from adsml_report.content import Section
     from adsml_report.context import ReportContext
 
@@ -87,10 +87,12 @@ def train_detectors(
     )
 
 
-def _trainer(shop: "Workshop", false_alarms: float) -> "TrainOne":
+def _trainer(context: "TrainingContext", false_alarms: float) -> "TrainOne":
     from adsml_anomaly.training import DetectorTrainer  # noqa: PLC0415
 
-    return DetectorTrainer(shop.database, shop.registry, run_id=shop.run_id, false_alarms=false_alarms)
+    return DetectorTrainer(
+        context.database, context.registry, run_id=context.run_id, false_alarms=false_alarms
+    )
 
 
 def evaluate_anomaly(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
     from adsml_common.training.attempt import TrainOne
-    from adsml_common.training.workshop import Workshop
+    from adsml_common.training.context import TrainingContext
     from adsml_report.content import Section
     from adsml_report.context import ReportContext
 
@@ -104,10 +104,10 @@ def train_classifiers(
     )
 
 
-def _trainer(shop: "Workshop", recipe: "Recipe") -> "TrainOne":
+def _trainer(context: "TrainingContext", recipe: "Recipe") -> "TrainOne":
     from adsml_classifier.training.job import AccountTrainer  # noqa: PLC0415
 
-    return AccountTrainer(shop.database, shop.registry, run_id=shop.run_id, recipe=recipe)
+    return AccountTrainer(context.database, context.registry, run_id=context.run_id, recipe=recipe)
 
 
 def classify(

@@ -24,7 +24,7 @@ def _serve() -> int:
 
 
 def _check_model(version: ModelVersion, bundle: Bundle) -> object:
-    from adsml_forecasting.models import parse  # noqa: PLC0415
+    from adsml_forecasting.registered import parse  # noqa: PLC0415
 
     return parse(version, bundle)
 

@@ -8,7 +8,7 @@ from adsml_common.cli.output import JsonOption, console, errors, print_json, tab
 from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from adsml_forecasting.evaluation import Evaluation
+    from adsml_forecasting.evaluation.study import Evaluation
 
 _MEASURES = ("wmape", "smape", "mase", "coverage_90")
 
@@ -41,10 +41,10 @@ def evaluate_forecasting(
 
     from rich.progress import Progress  # noqa: PLC0415
 
-    from adsml_forecasting.evaluation import evaluate  # noqa: PLC0415
-    from adsml_forecasting.long_csv import held_out, read_long  # noqa: PLC0415
-    from adsml_forecasting.member_forecasts import cores, worker_pool  # noqa: PLC0415
-    from adsml_forecasting.methods import MINIMUM_DAYS, Method  # noqa: PLC0415
+    from adsml_forecasting.evaluation.long_csv import held_out, read_long  # noqa: PLC0415
+    from adsml_forecasting.evaluation.study import evaluate  # noqa: PLC0415
+    from adsml_forecasting.models.method import MINIMUM_DAYS, Method  # noqa: PLC0415
+    from adsml_forecasting.models.origins import cores, worker_pool  # noqa: PLC0415
 
     began = time.perf_counter()
     names = [name.strip().upper() for name in methods.split(",") if name.strip()]

@@ -29,12 +29,12 @@ def forecast(
     from adsml_common.store.entities import EntityStore  # noqa: PLC0415
     from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
 
-    from adsml_forecasting import models  # noqa: PLC0415
-    from adsml_forecasting.answering import Question, answer  # noqa: PLC0415
-    from adsml_forecasting.knowledge import Knowledge  # noqa: PLC0415
-    from adsml_forecasting.methods import Method  # noqa: PLC0415
-    from adsml_forecasting.predicting import Wanted  # noqa: PLC0415
-    from adsml_forecasting.preparing import prepare  # noqa: PLC0415
+    from adsml_forecasting import registered  # noqa: PLC0415
+    from adsml_forecasting.models.answering import Question, answer  # noqa: PLC0415
+    from adsml_forecasting.models.method import Method  # noqa: PLC0415
+    from adsml_forecasting.models.prediction import Wanted  # noqa: PLC0415
+    from adsml_forecasting.models.preparation import prepare  # noqa: PLC0415
+    from adsml_forecasting.resolver import Knowledge  # noqa: PLC0415
 
     if entity_type not in {one.value for one in EntityType}:
         raise InvalidInput.at("--entity-type", f"is {entity_type!r}; expected campaign, adset or ad")
@@ -48,8 +48,8 @@ def forecast(
         frame = MetricStore(database).daily(config_id, entity_type=kind, entity_ids=[entity_id])
         if frame.empty:
             EntityStore(database).get(EntityRef(config_id, kind, entity_id))
-        loader: ModelLoader[models.Model] = ModelLoader(
-            open_registry(config, database), models.parse, poll_seconds=3600, capacity=100
+        loader: ModelLoader[registered.Model] = ModelLoader(
+            open_registry(config, database), registered.parse, poll_seconds=3600, capacity=100
         )
         knowledge = Knowledge(loader)
         known = knowledge.of(config_id, kind, entity_id, asked)

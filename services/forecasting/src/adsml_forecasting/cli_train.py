@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from adsml_common.domain.entities import EntityType
     from adsml_common.domain.metrics import Metric
     from adsml_common.training.attempt import TrainOne
+    from adsml_common.training.context import TrainingContext
     from adsml_common.training.records import Item
-    from adsml_common.training.workshop import Workshop
 
 _TypesOption = Annotated[str, typer.Option("--entity-type", help="Levels, by commas.")]
 _MetricsOption = Annotated[str, typer.Option("--metric", help="Metrics, by commas.")]
@@ -103,9 +103,9 @@ def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: 
     def items(database: "Database", accounts: "Sequence[int]") -> "list[Item]":
         from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
 
-        from adsml_forecasting import training  # noqa: PLC0415
+        from adsml_forecasting.training import jobs  # noqa: PLC0415
 
-        return training.items(
+        return jobs.items(
             MetricStore(database),
             family=family,
             config_ids=accounts,
@@ -118,7 +118,7 @@ def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: 
         name,
         items,
         partial(_trainer, family=family),
-        preload=("adsml_forecasting.training",),
+        preload=("adsml_forecasting.training.jobs",),
         options={
             "entity_types": [level.value for level in levels],
             "metrics": [one.value for one in metrics],
@@ -127,13 +127,15 @@ def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: 
     )
 
 
-def _trainer(shop: "Workshop", family: str) -> "TrainOne":
+def _trainer(context: "TrainingContext", family: str) -> "TrainOne":
     from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
 
-    from adsml_forecasting import training  # noqa: PLC0415
+    from adsml_forecasting.training import jobs  # noqa: PLC0415
 
-    train_one = training.train_prophet if family == "prophet" else training.train_ensemble
-    return partial(train_one, store=MetricStore(shop.database), registry=shop.registry, run_id=shop.run_id)
+    train_one = jobs.train_prophet if family == "prophet" else jobs.train_ensemble
+    return partial(
+        train_one, store=MetricStore(context.database), registry=context.registry, run_id=context.run_id
+    )
 
 
 def _words(text: str, kind: "type[EntityType] | type[Metric]", option: str) -> list[str]:

@@ -28,15 +28,15 @@ from adsml_common.serving.convert import (
     optional_day,
 )
 
-from adsml_forecasting.backtest import Report
-from adsml_forecasting.combining import Combiner
-from adsml_forecasting.level_shifts import LevelShift
-from adsml_forecasting.methods import Method
-from adsml_forecasting.predicting import Prediction, Wanted
-from adsml_forecasting.preparing import Prepared
-from adsml_forecasting.ratios import RatioMode
-from adsml_forecasting.scores import Score, Scores
-from adsml_forecasting.transfer import Transferred
+from adsml_forecasting.models.backtest import Report
+from adsml_forecasting.models.combining import Combiner
+from adsml_forecasting.models.level_shifts import LevelShift
+from adsml_forecasting.models.method import Method
+from adsml_forecasting.models.prediction import Prediction, Wanted
+from adsml_forecasting.models.preparation import Prepared
+from adsml_forecasting.models.ratios import RatioMode
+from adsml_forecasting.models.scores import Score, Scores
+from adsml_forecasting.models.transfer import Transferred
 
 METHOD: Final[Words[Method]] = Words(Method, pb.ForecastMethod, "FORECAST_METHOD_")
 COMBINER: Final[Words[Combiner]] = Words(Combiner, pb.Combiner, "COMBINER_")

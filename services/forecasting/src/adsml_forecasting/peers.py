@@ -25,7 +25,7 @@ from adsml_common.domain.tiers import Tier
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.convert import CHANGE_TYPE, TIER, day, day_message, entity_ref_message
 
-from adsml_forecasting.level_shifts import Verdict
+from adsml_forecasting.models.level_shifts import Verdict
 
 ResultT = TypeVar("ResultT")
 

@@ -32,11 +32,11 @@ from adsml_report.content import (
 from adsml_report.context import ReportContext, listed
 from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, count, day, money, words
 
-from adsml_forecasting import models
+from adsml_forecasting import registered
 from adsml_forecasting.converters import METHOD
-from adsml_forecasting.knowledge import Knowledge
-from adsml_forecasting.methods import Method
+from adsml_forecasting.models.method import Method
 from adsml_forecasting.peers import Peers
+from adsml_forecasting.resolver import Knowledge
 from adsml_forecasting.servicer import ForecastingServicer
 from adsml_forecasting.settings import ForecastingSettings
 
@@ -73,8 +73,8 @@ def _forecast(
     context: ReportContext, refs: Sequence[EntityRef]
 ) -> tuple[dict[EntityRef, dict[Metric, Forecast]], dict[EntityRef, str]]:
     """Forecasts by entity and metric, and why there is none."""
-    loader: ModelLoader[models.Model] = ModelLoader(
-        context.registry, models.parse, poll_seconds=3600, capacity=1000
+    loader: ModelLoader[registered.Model] = ModelLoader(
+        context.registry, registered.parse, poll_seconds=3600, capacity=1000
     )
     peers = Peers()
     servicer = ForecastingServicer(

@@ -12,9 +12,9 @@ from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
-from adsml_forecasting import models
-from adsml_forecasting.knowledge import Knowledge
+from adsml_forecasting import registered
 from adsml_forecasting.peers import Peers
+from adsml_forecasting.resolver import Knowledge
 from adsml_forecasting.servicer import ForecastingServicer
 from adsml_forecasting.settings import ForecastingSettings
 from adsml_forecasting.workers import Workers, warm
@@ -26,9 +26,9 @@ JOBS = ("prophet", "ensemble-weights")
 def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) -> ServerBuilder:
     """The server, ready to run."""
     stores = Stores.open(settings)
-    loader: ModelLoader[models.Model] = ModelLoader(
+    loader: ModelLoader[registered.Model] = ModelLoader(
         stores.registry,
-        models.parse,
+        registered.parse,
         poll_seconds=settings.model_poll_seconds,
         capacity=settings.model_capacity,
     )
@@ -59,7 +59,7 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
     )
     builder = ServerBuilder(settings)
     builder.add(grpc_pb.add_ForecastingServiceServicer_to_server, servicer, SERVICE)
-    add_family(builder, stores, families=models.FAMILIES, jobs=JOBS)
+    add_family(builder, stores, families=registered.FAMILIES, jobs=JOBS)
     builder.on_ready(warm_up)
     if settings.batch_processes:
         builder.on_ready(workers.start)

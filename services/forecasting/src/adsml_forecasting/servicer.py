@@ -39,18 +39,18 @@ from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
 from adsml_forecasting import converters as convert
-from adsml_forecasting.answering import Answer, Cache, Question, answer
-from adsml_forecasting.backtest import DEFAULT_METHODS, Plan, Report, backtest
 from adsml_forecasting.converters import COMBINER, METHOD, Options
-from adsml_forecasting.knowledge import Knowledge, Known
-from adsml_forecasting.level_shifts import LevelShift
-from adsml_forecasting.methods import Method
+from adsml_forecasting.models.answering import Answer, Cache, Question, answer
+from adsml_forecasting.models.backtest import DEFAULT_METHODS, Plan, Report, backtest
+from adsml_forecasting.models.level_shifts import LevelShift
+from adsml_forecasting.models.method import Method
+from adsml_forecasting.models.prediction import Source
+from adsml_forecasting.models.preparation import Prepared, prepare
+from adsml_forecasting.models.ratios import RatioSeries
+from adsml_forecasting.models.series import DailySeries
+from adsml_forecasting.models.transfer import DonorSeries, forecast_new
 from adsml_forecasting.peers import Insights, Peers
-from adsml_forecasting.predicting import Source
-from adsml_forecasting.preparing import Prepared, prepare
-from adsml_forecasting.ratios import RatioSeries
-from adsml_forecasting.series import DailySeries
-from adsml_forecasting.transfer import DonorSeries, forecast_new
+from adsml_forecasting.resolver import Knowledge, Known
 from adsml_forecasting.workers import Workers
 
 _DONORS = 20

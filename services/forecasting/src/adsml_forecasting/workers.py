@@ -9,9 +9,9 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 
 import numpy as np
 
-from adsml_forecasting.member_forecasts import cores, one_thread_each
-from adsml_forecasting.predicting import Wanted, predict
-from adsml_forecasting.series import DailySeries
+from adsml_forecasting.models.origins import cores, one_thread_each
+from adsml_forecasting.models.prediction import Wanted, predict
+from adsml_forecasting.models.series import DailySeries
 
 _LOG = logging.getLogger(__name__)
 

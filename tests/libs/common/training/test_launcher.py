@@ -101,7 +101,7 @@ def test_a_run_becomes_one_job_of_the_cronjobs_own_template(
 ) -> None:
     run = accepted(runs)
     for _ in range(3):
-        launcher.look()
+        launcher.reconcile()
     (job,) = api.jobs.values()
     template = api.cronjobs["train-anomaly-detectors"]["spec"]["jobTemplate"]
     assert job["metadata"]["name"] == run.launcher_ref == job_name(JOB, "r1")
@@ -145,7 +145,7 @@ def test_the_cronjobs_own_runs_are_not_started_again(
         JOB, request_id="train-x-1", parameters={}, actor="schedule", launcher="kubernetes",
         launcher_ref="train-x-1",
     )  # fmt: skip
-    launcher.look()
+    launcher.reconcile()
     assert not api.jobs
 
 
@@ -153,7 +153,7 @@ def test_what_a_person_or_another_machine_started_is_left_alone(
     runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
 ) -> None:
     runs.start(JOB, request_id="by-hand", parameters={})
-    launcher.look()
+    launcher.reconcile()
     assert not api.jobs
 
 
@@ -171,8 +171,8 @@ def test_a_service_is_asked_twice_and_one_job_is_made(
     assert (first.already_started, again.already_started) == (False, True)
     assert first.run.run_id == again.run.run_id
     assert not api.jobs
-    launcher.look()
-    launcher.look()
+    launcher.reconcile()
+    launcher.reconcile()
     servicer.StartTraining(request, call)
     (job,) = api.jobs.values()
     assert job["metadata"]["name"] == first.run.launcher_ref
@@ -215,7 +215,7 @@ class TestTheApi:
     ) -> None:
         api.cronjobs["train-anomaly-detectors"]["spec"]["jobTemplate"]["spec"]["paralellism"] = 3
         run = accepted(runs)
-        launcher.look()
+        launcher.reconcile()
         ended = runs.get(run.run_id)
         assert ended.status is RunStatus.CANCELLED
         assert 'unknown field "spec.paralellism"' in ended.detail
@@ -237,7 +237,7 @@ class TestTheApi:
     ) -> None:
         api.cronjobs.clear()
         run = accepted(runs)
-        launcher.look()
+        launcher.reconcile()
         assert runs.get(run.run_id).detail == "the cluster has no CronJob train-anomaly-detectors"
 
     def test_without_the_container_that_could_be_told_too(
@@ -246,7 +246,7 @@ class TestTheApi:
         spec = api.cronjobs["train-anomaly-detectors"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         spec["containers"][0]["name"] = "main"
         run = accepted(runs)
-        launcher.look()
+        launcher.reconcile()
         assert "no container named adsml" in runs.get(run.run_id).detail
 
     @pytest.mark.parametrize("code", [500, 503, 504, 429])
@@ -256,9 +256,9 @@ class TestTheApi:
         run = accepted(runs)
         api.fail(code, method="POST")
         with pytest.raises((Unavailable, Expired)):
-            launcher.look()
+            launcher.reconcile()
         assert runs.get(run.run_id).status is RunStatus.PENDING
-        launcher.look()
+        launcher.reconcile()
         assert len(api.jobs) == 1
 
     def test_away_it_is_unavailable(self, runs: TrainingRuns) -> None:
@@ -402,9 +402,9 @@ def test_states() -> None:
         return JobState.of({"metadata": {"name": "j"}, "status": status})
 
     failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}
-    assert state().phase is JobPhase.WAITING
+    assert state().phase is JobPhase.PENDING
     assert state(active=1).phase is JobPhase.RUNNING
-    assert state(conditions=[{"type": "Suspended", "status": "True"}]).phase is JobPhase.WAITING
+    assert state(conditions=[{"type": "Suspended", "status": "True"}]).phase is JobPhase.PENDING
     # On its way to an end its pods may still run.
     assert state(active=1, conditions=[{"type": "FailureTarget", "status": "True"}]).phase is JobPhase.RUNNING
     assert state(conditions=[failed]).phase is JobPhase.FAILED

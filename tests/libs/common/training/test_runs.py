@@ -171,7 +171,7 @@ class TestLease:
             lambda: runs.plan(old, [Item("1/ad/9", 1)]),
             lambda: runs.begin(old, ITEMS[1].key),
             lambda: runs.done(old, ITEMS[0].key, TRAINED, seconds=1),
-            lambda: runs.put_back(old, [ITEMS[0].key]),
+            lambda: runs.requeue(old, [ITEMS[0].key]),
             lambda: runs.finish(old, ShardStatus.SUCCEEDED, exit_status=EXIT_DONE),
         ):
             with pytest.raises(AlreadyRunning, match="was silent for too long"):

@@ -9,7 +9,7 @@ from adsml_classifier.training.sampling import SampleSettings
 from adsml_simulate import SimulatedAccount
 
 from ..accounts import panel_of
-from .test_learning import QUICK, made
+from .test_fitting import QUICK, made
 
 
 def test_folds_do_not_overlap_and_keep_the_gap(account: SimulatedAccount) -> None:

@@ -19,8 +19,8 @@ from adsml_common.settings import SettingsError
 if TYPE_CHECKING:
     from adsml_common.database import Database
     from adsml_common.training.attempt import TrainOne
+    from adsml_common.training.context import TrainingContext
     from adsml_common.training.records import Item, TrainingRun
-    from adsml_common.training.workshop import Workshop
 
 _ALL = "all"
 
@@ -80,7 +80,7 @@ class Job:
 
     name: str
     items: "Callable[[Database, Sequence[int]], Sequence[Item]]"
-    trainer: "Callable[[Workshop], TrainOne]"
+    trainer: "Callable[[TrainingContext], TrainOne]"
     preload: Iterable[str] = ()
     entity_type: EntityType | None = None
     options: Mapping[str, Any] | None = None
@@ -125,6 +125,7 @@ def train(
         raise InvalidInput.at("--shard-index", f"is {shard_index}; expected 0 to {shard_count - 1}")
     from adsml_common.serving import logs  # noqa: PLC0415
     from adsml_common.serving.threads import VARIABLES, cpu_limit  # noqa: PLC0415
+    from adsml_common.training.context import TrainerFactory  # noqa: PLC0415
     from adsml_common.training.job import run_job  # noqa: PLC0415
     from adsml_common.training.metrics import metered  # noqa: PLC0415
     from adsml_common.training.records import run_id_of  # noqa: PLC0415
@@ -132,7 +133,6 @@ def train(
     from adsml_common.training.scope import Scope, scope_of  # noqa: PLC0415
     from adsml_common.training.signals import stop_on_signals  # noqa: PLC0415
     from adsml_common.training.workers import Workers  # noqa: PLC0415
-    from adsml_common.training.workshop import Opening  # noqa: PLC0415
 
     request = request_id or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
     # A Job of the cluster is told its own name.
@@ -152,8 +152,8 @@ def train(
         # A process that a service started is given the request id alone; what it covers is on record.
         scope, parameters = scope_of(runs, job.name, request, given=given, options=job.options)
         stored = _stored(database, scope.config_ids)
-        opening = Opening(config, run_id_of(job.name, request), job.trainer)
-        with Workers(opening, count=count, item_seconds=item_seconds, preload=job.preload) as crew:
+        factory = TrainerFactory(config, run_id_of(job.name, request), job.trainer)
+        with Workers(factory, count=count, item_seconds=item_seconds, preload=job.preload) as crew:
             items = scope.covered(job.items(database, stored))
             run = run_job(
                 job.name,

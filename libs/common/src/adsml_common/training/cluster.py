@@ -23,7 +23,7 @@ _GATEWAY_TIMEOUT: Final = 504
 class JobPhase(StrEnum):
     """How far a Job is."""
 
-    WAITING = "WAITING"
+    PENDING = "WAITING"
     """Suspended, or none of its pods was made yet."""
     RUNNING = "RUNNING"
     COMPLETE = "COMPLETE"
@@ -72,7 +72,7 @@ class JobState:
         elif "Complete" in held:
             phase = JobPhase.COMPLETE
         else:
-            phase = JobPhase.RUNNING if status.get("active") else JobPhase.WAITING
+            phase = JobPhase.RUNNING if status.get("active") else JobPhase.PENDING
         return cls(job["metadata"]["name"], phase, reason, failed)
 
 
@@ -297,7 +297,7 @@ class Cluster:
             finally:
                 answer.close()
 
-    def why(self, name: str) -> dict[int, str]:
+    def pod_failure_reasons(self, name: str) -> dict[int, str]:
         """Why pods of a Job ended badly, by index; the last word of each."""
         with self._errors("Pods"):
             answer = self._core.list_namespaced_pod(

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from adsml_common.domain.errors import AlreadyRunning, FailedPrecondition, Unavailable
 from adsml_common.training.attempt import Backoff, Outcome, TrainOne, attempt
+from adsml_common.training.item_queue import ItemQueue
 from adsml_common.training.progress import Progress, Tally, progress_for
 from adsml_common.training.records import (
     EXIT_BAD_DATA,
@@ -28,7 +29,6 @@ from adsml_common.training.records import (
 )
 from adsml_common.training.runs import TrainingRuns
 from adsml_common.training.shards import shard_of
-from adsml_common.training.waiting import Waiting
 from adsml_common.training.workers import Workers
 
 _LOG = logging.getLogger(__name__)
@@ -124,8 +124,8 @@ def run_job(
     Unavailable
         The database stayed away for longer than `Pace.patience`.
     """
-    work = _Work(runs, train_one, stop or threading.Event(), pace or Pace())
-    run = work.persist(
+    worker = _ShardWorker(runs, train_one, stop or threading.Event(), pace or Pace())
+    run = worker.retry_while_unavailable(
         lambda: runs.start(
             job,
             request_id=request_id,
@@ -138,7 +138,7 @@ def run_job(
         )
     )
     # What a former try has listed stays this shard's, even if accounts have grown meanwhile and groups with them.
-    listed = work.persist(lambda: runs.listed(run.run_id, shard_index))
+    listed = worker.retry_while_unavailable(lambda: runs.listed(run.run_id, shard_index))
     mine = [
         item for item in items
         if item.key in listed or shard_of(item.group or item.key, shard_count) == shard_index
@@ -148,17 +148,17 @@ def run_job(
     if run.cancel_requested:
         raise FailedPrecondition(f"run {run.run_id} was cancelled; start a new one with a new request id")
     try:
-        lease = work.acquire(run, shard_index)
+        lease = worker.acquire(run, shard_index)
     except AlreadyRunning as error:
         if error.metadata["run_id"] != run.run_id and run.status is RunStatus.PENDING:
             # It will not begin: to be seen as waiting would hold off the next one.
             reason = error.message
-            work.persist(lambda: runs.cancel(run.run_id, reason=reason))
+            worker.retry_while_unavailable(lambda: runs.cancel(run.run_id, reason=reason))
         raise
-    return work.off(run, lease, mine, progress or progress_for(Console(stderr=True)))
+    return worker.run_shard(run, lease, mine, progress or progress_for(Console(stderr=True)))
 
 
-class _Work:
+class _ShardWorker:
     """One process's work on one shard."""
 
     def __init__(
@@ -175,14 +175,16 @@ class _Work:
         self._lost: AlreadyRunning | None = None
         self._cancelled = False
 
-    def off(self, run: TrainingRun, lease: Lease, mine: Sequence[Item], progress: Progress) -> TrainingRun:
+    def run_shard(
+        self, run: TrainingRun, lease: Lease, mine: Sequence[Item], progress: Progress
+    ) -> TrainingRun:
         """Work the items off under a lease."""
         ended = threading.Event()
         heart = threading.Thread(target=self._beat, args=(lease, ended), name="lease", daemon=True)
         heart.start()
         failures: list[ItemResult] = []
         try:
-            statuses = self.persist(lambda: self._runs.plan(lease, mine))
+            statuses = self.retry_while_unavailable(lambda: self._runs.plan(lease, mine))
             todo = [item for item in mine if item.key in statuses and not statuses[item.key].done]
             tally = Tally(len(statuses), len(statuses) - len(todo))
             progress.start(run, tally)
@@ -209,7 +211,7 @@ class _Work:
         seen: str | None = None
         while True:
             try:
-                return self.persist(
+                return self.retry_while_unavailable(
                     lambda: self._runs.acquire(
                         run, shard_index=shard_index, holder=holder, seconds=self._pace.lease
                     )
@@ -224,7 +226,7 @@ class _Work:
                 if not self.pause(_GLANCE_SECONDS):
                     raise
 
-    def persist(self, call: Callable[[], T]) -> T:
+    def retry_while_unavailable(self, call: Callable[[], T]) -> T:
         """Do something with the database, trying again while it is away."""
         backoff = Backoff(self._pace.patience)
         while True:
@@ -272,19 +274,19 @@ class _Work:
             self._begin(lease, item)
             outcome = attempt(train_one, item, patience_seconds=self._pace.patience, pause=self.pause)
             if outcome is None:
-                self._put_back(lease, [item])
+                self._requeue(lease, [item])
                 return
             yield item, outcome
 
     def _side_by_side(
         self, lease: Lease, todo: Sequence[Item], workers: Workers
     ) -> Iterator[tuple[Item, Outcome]]:
-        waiting = Waiting(todo)
+        queue = ItemQueue(todo)
         until: float | None = None
         try:
             while True:
                 while workers.free and not self._halted():
-                    item = waiting.next(workers.last)
+                    item = queue.next(workers.last)
                     if item is None:
                         break
                     self._begin(lease, item)
@@ -297,20 +299,22 @@ class _Work:
                     if self._cancelled or self._lost is not None or time.monotonic() >= until:
                         begun = workers.abandon()
                         if begun and self._lost is None:
-                            self._put_back(lease, begun)
+                            self._requeue(lease, begun)
                         return
         finally:
             # Not to be left at work by whatever else ends the run.
             workers.abandon()
 
     def _begin(self, lease: Lease, item: Item) -> None:
-        self.persist(lambda: self._runs.begin(lease, item.key))
+        self.retry_while_unavailable(lambda: self._runs.begin(lease, item.key))
 
-    def _put_back(self, lease: Lease, begun: Sequence[Item]) -> None:
-        self.persist(lambda: self._runs.put_back(lease, [item.key for item in begun]))
+    def _requeue(self, lease: Lease, begun: Sequence[Item]) -> None:
+        self.retry_while_unavailable(lambda: self._runs.requeue(lease, [item.key for item in begun]))
 
     def _record(self, lease: Lease, item: Item, outcome: Outcome) -> None:
-        self.persist(lambda: self._runs.done(lease, item.key, outcome.result, seconds=outcome.seconds))
+        self.retry_while_unavailable(
+            lambda: self._runs.done(lease, item.key, outcome.result, seconds=outcome.seconds)
+        )
 
     def _finish(self, lease: Lease, tally: Tally, failures: Sequence[ItemResult]) -> TrainingRun:
         if self._lost is not None:
@@ -326,4 +330,6 @@ class _Work:
             status, detail = ShardStatus.FAILED, f"{len(failures)} of {tally.total} items failed"
         else:
             exit_status, status, detail = EXIT_DONE, ShardStatus.SUCCEEDED, ""
-        return self.persist(lambda: self._runs.finish(lease, status, exit_status=exit_status, detail=detail))
+        return self.retry_while_unavailable(
+            lambda: self._runs.finish(lease, status, exit_status=exit_status, detail=detail)
+        )

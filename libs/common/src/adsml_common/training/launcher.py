@@ -21,8 +21,9 @@ _WATCH_SECONDS: Final = 300
 _LIMIT: Final = 1000
 _CANCELLED: Final = 50
 
-LAST_LOOK: Final = Gauge(
-    "adsml_launcher_last_look_timestamp_seconds", "When runs and Jobs were last compared without an error"
+LAST_RECONCILE: Final = Gauge(
+    "adsml_launcher_last_reconcile_timestamp_seconds",
+    "When runs and Jobs were last compared without an error",
 )
 CREATED: Final = Counter("adsml_launcher_jobs_created", "Jobs made", ("training",))
 REFUSED: Final = Counter("adsml_launcher_jobs_refused", "Jobs that the cluster refused", ("training",))
@@ -58,15 +59,15 @@ class JobLauncher:
         while not stop.is_set():
             self._news.clear()
             try:
-                self.look()
-                LAST_LOOK.set_to_current_time()
+                self.reconcile()
+                LAST_RECONCILE.set_to_current_time()
             except AdsmlError as error:
                 _LOG.warning("runs and Jobs can't be compared now: %s", error.message)
             until = time.monotonic() + self._every
             while not (stop.is_set() or self._news.is_set()) and time.monotonic() < until:
                 self._news.wait(min(0.2, self._every))
 
-    def look(self) -> None:
+    def reconcile(self) -> None:
         """Compare once: make what is missing, delete what was cancelled, end what nobody works on."""
         for run in self._runs.list(status=RunStatus.CANCELLED, limit=_CANCELLED):
             # One that nobody had begun, or whose workers had died, was over at once; its Job goes on trying.
@@ -76,13 +77,13 @@ class JobLauncher:
                 if run.launcher != ClusterLauncher.name or not run.launcher_ref:
                     continue
                 try:
-                    self._look_at(run)
+                    self._reconcile_run(run)
                 except (FailedPrecondition, NotFound) as error:
                     REFUSED.labels(run.job).inc()
                     _LOG.error("run %s of %s can't be started: %s", run.run_id, run.job, error.message)
                     self._runs.cancel(run.run_id, reason=error.message)
 
-    def _look_at(self, run: TrainingRun) -> None:
+    def _reconcile_run(self, run: TrainingRun) -> None:
         with self._lock:
             job = self._jobs.get(run.launcher_ref)
         if run.cancel_requested:
@@ -117,8 +118,8 @@ class JobLauncher:
                 _LOG.info("run %s of %s: made Job %s", run.run_id, run.job, run.launcher_ref)
 
     def _ended(self, run: TrainingRun, job: JobState) -> None:
-        why = {} if job.phase == "COMPLETE" else self._cluster.why(job.name)
-        told = {index: f"its pods failed ({reason})" for index, reason in why.items()}
+        reasons = {} if job.phase == "COMPLETE" else self._cluster.pod_failure_reasons(job.name)
+        told = {index: f"its pods failed ({reason})" for index, reason in reasons.items()}
         told |= {index: "its pods failed" for index in job.failed_indexes if index not in told}
         word = f"its Job ended: {job.reason}" if job.reason else "its Job ended"
         self._runs.abandon(run.run_id, detail=word, shards=told)

@@ -364,7 +364,7 @@ class TrainingRuns:
             metrics=jsonable(result.metrics),
         )
 
-    def put_back(self, lease: Lease, keys: Collection[str]) -> None:
+    def requeue(self, lease: Lease, keys: Collection[str]) -> None:
         """Note that items which were begun were not finished, and are for the next try."""
         for key in keys:
             self._update_item(lease, key, status=ItemStatus.PENDING.value)

@@ -1,0 +1,271 @@
+"""Measures every method and the ensemble on a file's held-out days, by the code that the service runs.
+
+Nothing is learnt from the test days: members, combiner, the best single model and the intervals come from
+rolling origins inside the training part.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from adsml_forecasting.evaluation.long_csv import HeldOut
+from adsml_forecasting.models.calibration import Calibration, calibrate
+from adsml_forecasting.models.combining import Combiner, Weights, combine, inverse_mape
+from adsml_forecasting.models.conformal import interval_scale
+from adsml_forecasting.models.method import CLASSIC, INTERMITTENT, MEMBERS, Method
+from adsml_forecasting.models.origins import Origin, Progress, Task, forecast_origins
+from adsml_forecasting.models.rolling_origin import newest_rows
+from adsml_forecasting.models.scores import Forecasts, Scores, mase_scale, measure, rmsse_scale
+
+FOUR: Final[tuple[Method, ...]] = (
+    Method.AUTO_ETS,
+    Method.AUTO_CES,
+    Method.DYNAMIC_OPTIMIZED_THETA,
+    Method.SEASONAL_NAIVE,
+)
+"""The four statistical models whose median is the thing to beat."""
+ORIGINS: Final = 3
+LEVEL: Final = 0.9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What was measured.
+
+    Attributes
+    ----------
+    methods
+        Each single method's scores.
+    ensemble
+        The default ensemble's.
+    combinations
+        Others for comparison: the asked-for one, the median of four statistical models.
+    calibration
+        What the ensemble learnt; None where histories are too short for it.
+    best_single
+        The method with the lowest error on the validation cutoffs.
+    validation
+        Scaled absolute error of each method on the validation cutoffs.
+    """
+
+    methods: Mapping[Method, Scores]
+    ensemble: Scores
+    combinations: Mapping[str, Scores]
+    calibration: Calibration | None
+    best_single: Method
+    validation: Mapping[Method, float]
+    series: int
+    seconds: float
+    method_seconds: Mapping[Method, float]
+    failures: Mapping[Method, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `adsml evaluate forecasting --json`."""
+        best = self.methods[self.best_single]
+        return {
+            "methods": {method.value: _row(scores) for method, scores in self.methods.items()},
+            "ensemble": _row(self.ensemble)
+            | {
+                "combiner": None if self.calibration is None else self.calibration.weights.combiner,
+                "weights": {} if self.calibration is None else dict(self.calibration.weights.weights),
+                "validation_coverage": None if self.calibration is None else self.calibration.coverage,
+            },
+            "combinations": {name: _row(scores) for name, scores in self.combinations.items()},
+            "best_single_on_validation": {
+                "name": self.best_single.value,
+                "wmape": best.wmape.value,
+                "smape": best.smape.value,
+                "mase": best.mase.value,
+            },
+            "validation": {method.value: error for method, error in self.validation.items()},
+            "failures": {method.value: count for method, count in self.failures.items()},
+            "series": self.series,
+            "seconds": round(self.seconds, 2),
+            "method_seconds": {
+                method.value: round(seconds, 2) for method, seconds in self.method_seconds.items()
+            },
+        }
+
+
+def _row(scores: Scores) -> dict[str, Any]:
+    return {
+        "wmape": scores.wmape.value,
+        "smape": scores.smape.value,
+        "mase": scores.mase.value,
+        "coverage_90": scores.coverage.value,
+        "rmsse": scores.rmsse.value,
+        "mape": scores.mape.value,
+        "mape_dropped_share": scores.mape_dropped_share,
+        "pinball": scores.pinball.value,
+    }
+
+
+def members_for(series: Sequence[HeldOut]) -> tuple[Method, ...]:
+    """`MEMBERS`, and the intermittent-demand methods where more than a fifth of all known days are 0."""
+    known = np.concatenate([one.series.values[: one.rows] for one in series])
+    known = known[np.isfinite(known)]
+    return MEMBERS + INTERMITTENT if (known == 0).mean() > 0.2 else MEMBERS
+
+
+def evaluate(
+    series: Sequence[HeldOut],
+    *,
+    horizon: int,
+    season_length: int,
+    methods: Sequence[Method] | None = None,
+    origins: int = ORIGINS,
+    pool: ProcessPoolExecutor | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Forecast the test days of every series and measure.
+
+    Parameters
+    ----------
+    methods
+        What to compare and to choose members from; None: `members_for` the data.
+    origins
+        Validation cutoffs.
+    progress
+        Called with the number of origins done; `origins` + 1 per series at most.
+    """
+    began = time.perf_counter()
+    chosen = tuple(methods) if methods is not None else members_for(series)
+    tasks = [
+        Task(
+            one.series,
+            [*newest_rows(one.rows, horizon=horizon, count=origins), one.rows],
+        )
+        for one in series
+    ]
+    found = forecast_origins(
+        tasks, methods=chosen, horizon=horizon, season_length=season_length, pool=pool, progress=progress
+    )
+    return summarise(
+        [one[:-1] for one in found],
+        [one[-1] for one in found],
+        methods=chosen,
+        horizon=horizon,
+        season_length=season_length,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def summarise(
+    validation: Sequence[Sequence[Origin]],
+    test: Sequence[Origin],
+    *,
+    methods: Sequence[Method],
+    horizon: int,
+    season_length: int,
+    seconds: float,
+) -> Evaluation:
+    """Learn from the validation origins and measure on the test ones."""
+    calibration = calibrate(validation, members=methods, season_length=season_length, level=LEVEL)
+    own: dict[Method, Calibration | None] = {
+        method: calibrate(
+            validation,
+            members=[method],
+            season_length=season_length,
+            level=LEVEL,
+            weights=Weights.equal(Combiner.MEAN, [method]),
+        )
+        for method in methods
+    }
+    gone = np.full(horizon, np.nan)
+    points = {method: [o.forecasts.get(method, gone) for o in test] for method in methods}
+    scores = {
+        method: _scored(test, points[method], own[method], season_length=season_length) for method in methods
+    }
+    weights = Weights.equal(Combiner.MEDIAN, methods) if calibration is None else calibration.weights
+    ensemble = [combine(weights, o.forecasts)[0] if o.forecasts else gone for o in test]
+    combinations: dict[str, Scores] = {}
+    if set(CLASSIC) <= set(methods):
+        combinations["PROPHET_EMA_LINEAR_INVERSE_MAPE"] = _scored(
+            test, _classic(validation, test, gone), None, season_length=season_length
+        )
+    if set(FOUR) <= set(methods):
+        four = Weights.equal(Combiner.MEDIAN, FOUR)
+        combinations["MEDIAN_OF_FOUR"] = _scored(
+            test,
+            [combine(four, _only(o, FOUR))[0] if _only(o, FOUR) else gone for o in test],
+            calibrate(validation, members=FOUR, season_length=season_length, level=LEVEL, weights=four),
+            season_length=season_length,
+        )
+    losses = {m: _validation_loss(one, m) for m, one in own.items()}
+    best = min(losses, key=lambda m: losses[m])
+    both = [o for one in (*validation, test) for o in one]
+    return Evaluation(
+        methods=scores,
+        ensemble=_scored(test, ensemble, calibration, season_length=season_length),
+        combinations=combinations,
+        calibration=calibration,
+        best_single=best,
+        validation=losses,
+        series=len(test),
+        seconds=seconds,
+        method_seconds={m: sum(o.seconds.get(m, 0.0) for o in both) for m in methods},
+        failures={m: sum(m in o.failures for o in both) for m in methods},
+    )
+
+
+def _validation_loss(calibration: Calibration | None, method: Method) -> float:
+    return float("inf") if calibration is None else calibration.losses.get(method.value, float("inf"))
+
+
+def _only(origin: Origin, methods: Sequence[Method]) -> dict[Method, np.ndarray[Any, np.dtype[np.float64]]]:
+    return {method: origin.forecasts[method] for method in methods if method in origin.forecasts}
+
+
+def _classic(
+    validation: Sequence[Sequence[Origin]],
+    test: Sequence[Origin],
+    gone: np.ndarray[Any, np.dtype[np.float64]],
+) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+    """The asked-for ensemble, weighed per series on the newest validation cutoff."""
+    out = []
+    for before, now in zip(validation, test, strict=True):
+        have = _only(now, CLASSIC)
+        if not have:
+            out.append(gone)
+            continue
+        weights = Weights.equal(Combiner.INVERSE_MAPE, list(have))
+        if before and set(have) <= set(before[-1].forecasts):
+            weights = inverse_mape(before[-1].actual, _only(before[-1], list(have)))
+        out.append(combine(weights, have)[0])
+    return out
+
+
+def _scored(
+    test: Sequence[Origin],
+    points: Sequence[np.ndarray[Any, np.dtype[np.float64]]],
+    calibration: Calibration | None,
+    *,
+    season_length: int,
+) -> Scores:
+    point = np.array(points)
+    lower, upper = np.full_like(point, np.nan), np.full_like(point, np.nan)
+    if calibration is not None:
+        for row, origin in enumerate(test):
+            if np.isfinite(point[row]).all():
+                lower[row], upper[row] = calibration.quantiles.interval(
+                    point[row],
+                    scale=interval_scale(origin.history.values),
+                    level=LEVEL,
+                    nonnegative=origin.history.nonnegative,
+                )
+    return measure(
+        Forecasts(
+            series=np.arange(len(test)),
+            actual=np.array([o.actual for o in test]),
+            point=point,
+            lower=lower,
+            upper=upper,
+            mase_scale=np.array([mase_scale(o.history.values, season_length=season_length) for o in test]),
+            rmsse_scale=np.array([rmsse_scale(o.history.values) for o in test]),
+        ),
+        level=LEVEL,
+    )

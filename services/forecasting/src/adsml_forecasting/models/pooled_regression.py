@@ -1,0 +1,285 @@
+"""One regression for all series of a kind: what their common past says of the days to come.
+
+Each series is divided by its own level, so that a small ad set and a large campaign teach the same
+coefficients. A day of the horizon is regressed on the series' means over several windows, on its means of
+that day of the season, and on the day of the season itself. Noisy series borrow from each other what none of
+them can tell alone: how far to trust last week, and the profile of the week (Montero-Manso & Hyndman 2021,
+"Principles and algorithms for forecasting groups of time series").
+
+Coefficients are drawn to "the mean of all the means" (ridge), and learnt apart for near and far days.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_forecasting.models.method import MINIMUM_DAYS, Method
+from adsml_forecasting.models.series import DailySeries, Vector
+
+Matrix = npt.NDArray[np.float64]
+
+_LEVEL_SEASONS: Final = (1, 2, 4, 8)
+_LEVEL_DAYS: Final = (1, 3)
+_SAME_DAY_SEASONS: Final = (1, 2, 4, 8)
+_MEANS: Final = len(_LEVEL_DAYS) + len(_LEVEL_SEASONS) + len(_SAME_DAY_SEASONS)
+_SCALE_SEASONS: Final = 4
+_BANDS: Final = (7, 14, 28)
+"""Days ahead after which other coefficients begin."""
+_RIDGE: Final = 1e-2
+_LIMIT: Final = 4.0
+"""A day at more than so many times the level teaches no more than one at that."""
+_ANCHORS: Final = 100
+_LONGEST: Final = 1095
+LEAST_ROWS: Final = 200
+"""Days of horizons, over all series, that a regression is learnt from at least."""
+
+
+def _bands(horizon: int) -> list[tuple[int, int]]:
+    ends = [end for end in _BANDS if end < horizon]
+    return list(zip([0, *ends], [*ends, horizon], strict=True))
+
+
+def _window_means(values: Vector, anchors: npt.NDArray[np.int64], days: int) -> Vector:
+    """Mean of the `days` values before each anchor, or of as many as there are."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    start = np.maximum(anchors - days, 0)
+    return np.asarray((total[anchors] - total[start]) / (anchors - start), dtype=np.float64)
+
+
+def _design(
+    values: Vector, first_day: int, anchors: npt.NDArray[np.int64], steps: range, season: int
+) -> tuple[npt.NDArray[np.float64], Vector]:
+    """What is known of a series before each anchor, for each day ahead.
+
+    Parameters
+    ----------
+    values
+        Without gaps, shape (n,).
+    first_day
+        Of `values`, days since 1970-01-01: tells the day of the season.
+    anchors
+        How many values are known, ascending, each at least `season`; shape (A,).
+    steps
+        Days ahead, 0 the first after the last known one; H of them.
+
+    Returns
+    -------
+    array of shape (A, H, F), divided by the level, and the levels, shape (A,)
+        A level is 0 where nothing was delivered for four seasons: the rows of that anchor are 0 too.
+    """
+    level = _window_means(values, anchors, _SCALE_SEASONS * season)
+    if (values < 0).any():
+        level = _window_means(np.abs(values), anchors, _SCALE_SEASONS * season)
+    by_phase = values.copy()
+    for at in range(season, len(values)):
+        by_phase[at] += by_phase[at - season]
+    out = np.zeros((len(anchors), len(steps), _MEANS + season))
+    windows = [*_LEVEL_DAYS, *(seasons * season for seasons in _LEVEL_SEASONS)]
+    for column, days in enumerate(windows):
+        out[:, :, column] = _window_means(values, anchors, days)[:, None]
+    ahead = np.array(steps)
+    newest = anchors[:, None] + ahead - season * (ahead // season + 1)
+    for column, seasons in enumerate(_SAME_DAY_SEASONS, start=len(windows)):
+        count = np.minimum(seasons, newest // season + 1)
+        before = newest - count * season
+        sums = by_phase[newest] - np.where(before >= 0, by_phase[np.maximum(before, 0)], 0.0)
+        out[:, :, column] = sums / count
+    safe = np.where(level > 0, level, np.inf)
+    out[:, :, :_MEANS] /= safe[:, None, None]
+    phase = (first_day + anchors[:, None] + ahead) % season
+    rows, columns = np.indices(phase.shape)
+    out[rows, columns, _MEANS + phase] = (level > 0)[:, None]
+    return out, level
+
+
+def _prior(season: int) -> Vector:
+    return np.concatenate([np.full(_MEANS, 1.0 / _MEANS), np.zeros(season)])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PooledRegression:
+    """Coefficients learnt from many series.
+
+    Attributes
+    ----------
+    season_length
+        Days per season.
+    horizon
+        Days ahead that were learnt; those beyond take the last band's.
+    coefficients
+        By band of the horizon, shape (B, F).
+    rows
+        Days of horizons they rest on.
+    """
+
+    season_length: int
+    horizon: int
+    coefficients: Matrix
+    rows: int
+
+    def predict(self, series: DailySeries, horizon: int) -> Vector:
+        """The days after a series' last one, shape (horizon,)."""
+        values = series.filled(season_length=self.season_length)[-_LONGEST:]
+        first = series.last_day + 1 - len(values)
+        anchors = np.array([len(values)])
+        found, level = _design(values, first, anchors, range(horizon), self.season_length)
+        starts = np.array([start for start, _ in _bands(self.horizon)])
+        band = np.searchsorted(starts, np.arange(horizon), side="right") - 1
+        return np.asarray(level[0] * (found[0] * self.coefficients[band]).sum(axis=1), dtype=np.float64)
+
+    def as_json(self) -> dict[str, Any]:
+        """As a registered model keeps it."""
+        return {
+            "season_length": self.season_length,
+            "horizon": self.horizon,
+            "coefficients": self.coefficients.tolist(),
+            "rows": self.rows,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """What `as_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            Coefficients of another shape, or not finite.
+        """
+        season, horizon = int(data["season_length"]), int(data["horizon"])
+        coefficients = np.array(data["coefficients"], dtype=np.float64)
+        expected = (len(_bands(horizon)), _MEANS + season)
+        if coefficients.shape != expected or not np.isfinite(coefficients).all():
+            raise ValueError(f"pooled coefficients are not finite numbers of shape {expected}")
+        return cls(season, horizon, coefficients, int(data["rows"]))
+
+
+@dataclass(slots=True)
+class _Moments:
+    """Sums of squares and products of one band, by the cutoff before which their days lie."""
+
+    gram: npt.NDArray[np.float64]
+    cross: Matrix
+    weight: Vector
+    rows: npt.NDArray[np.int64]
+
+    @classmethod
+    def none(cls, cutoffs: int, columns: int) -> Self:
+        return cls(
+            np.zeros((cutoffs, columns, columns)),
+            np.zeros((cutoffs, columns)),
+            np.zeros(cutoffs),
+            np.zeros(cutoffs, np.int64),
+        )
+
+    def add(self, x: Matrix, y: Vector, weight: Vector, slot: npt.NDArray[np.int64]) -> None:
+        for at in np.unique(slot[slot < len(self.weight)]):
+            mine = slot == at
+            weighted = x[mine] * weight[mine, None]
+            self.gram[at] += weighted.T @ x[mine]
+            self.cross[at] += weighted.T @ y[mine]
+            self.weight[at] += weight[mine].sum()
+            self.rows[at] += int(mine.sum())
+
+
+def learn(
+    series: Sequence[DailySeries], *, cutoffs: Sequence[int], horizon: int, season_length: int
+) -> dict[int, PooledRegression]:
+    """One regression for each cutoff, from the days up to it and none after.
+
+    Each series counts by how regular it is: weights are the inverse of its mean absolute seasonal difference
+    over its level.
+
+    Parameters
+    ----------
+    series
+        Of one kind, such as the leads of an account's campaigns.
+    cutoffs
+        Last days that may be known, days since 1970-01-01.
+
+    Returns
+    -------
+    dict
+        Without the cutoffs before which there are fewer than `LEAST_ROWS` days to learn from.
+    """
+    days = np.unique(np.asarray(cutoffs, dtype=np.int64))
+    bands = _bands(horizon)
+    sums = [_Moments.none(len(days), _MEANS + season_length) for _ in bands]
+    prior = _prior(season_length)
+    for one in series:
+        _teach(one, days, bands, sums, prior, season_length)
+    out: dict[int, PooledRegression] = {}
+    for at, day in enumerate(days.tolist()):
+        known = slice(at + 1)
+        rows = sum(int(band.rows[known].sum()) for band in sums)
+        if rows < LEAST_ROWS or any(band.weight[known].sum() <= 0 for band in sums):
+            continue
+        found = []
+        for band in sums:
+            total = band.weight[known].sum()
+            gram = band.gram[known].sum(axis=0) / total + _RIDGE * np.eye(len(prior))
+            found.append(prior + np.linalg.solve(gram, band.cross[known].sum(axis=0) / total))
+        out[day] = PooledRegression(season_length, horizon, np.array(found), rows)
+    return out
+
+
+def _teach(
+    series: DailySeries,
+    cutoffs: npt.NDArray[np.int64],
+    bands: Sequence[tuple[int, int]],
+    sums: Sequence[_Moments],
+    prior: Vector,
+    season: int,
+) -> None:
+    """Add one series' rows to the sums of every band."""
+    known = series.values[-_LONGEST:]
+    n = len(known)
+    least = MINIMUM_DAYS[Method.POOLED_REGRESSION]
+    if n <= least:
+        return
+    values = series.filled(season_length=season)[-_LONGEST:]
+    first = series.last_day + 1 - n
+    step = max((n - least) // _ANCHORS, 1)
+    if step % season == 0:
+        step += 1  # otherwise near days would only ever be seen on one day of the season
+    anchors = np.arange(n - 1, least - 1, -step)[::-1]
+    apart = np.abs(values[season:] - values[:-season])
+    noise = _window_means(apart, anchors - season, 8 * season)
+    for (start, end), moments in zip(bands, sums, strict=True):
+        x, level = _design(values, first, anchors, range(start, end), season)
+        at = anchors[:, None] + np.arange(start, end)
+        inside = at < n
+        y = np.where(inside, known[np.minimum(at, n - 1)], np.nan)
+        weight = np.divide(level, noise, out=np.ones_like(level), where=noise > 0)
+        used = np.isfinite(y) & (level > 0)[:, None]
+        scaled = np.divide(y, level[:, None], out=np.zeros_like(y), where=used)[used]
+        rows = x[used]
+        moments.add(
+            rows,
+            np.clip(scaled, -_LIMIT, _LIMIT) - rows @ prior,
+            np.clip(np.broadcast_to(weight[:, None], y.shape)[used], 0.2, 20.0),
+            np.searchsorted(cutoffs, (first + at)[used]),
+        )
+
+
+@dataclass(slots=True, kw_only=True)
+class Pooled:
+    """A learnt regression as a forecaster of one series."""
+
+    model: PooledRegression
+    method: Method = Method.POOLED_REGRESSION
+    minimum_days: int = MINIMUM_DAYS[Method.POOLED_REGRESSION]
+    series_: DailySeries | None = None
+
+    def fit(self, series: DailySeries) -> Self:
+        """Keep the series: the coefficients are learnt already."""
+        self.series_ = series
+        return self
+
+    def predict(self, horizon: int) -> Vector:
+        """By the regression."""
+        if self.series_ is None:
+            raise ValueError("fit before predict")
+        return self.model.predict(self.series_, horizon)

@@ -1,0 +1,173 @@
+"""The maximum a posteriori (MAP) estimate of Prophet's model, without Stan.
+
+The same density as `prophet.stan`, maximised in compiled code: see `prophet_posterior` for the model and
+`prophet_newton` for the method. Linear and flat trends, any mix of additive and multiplicative regressors;
+logistic growth and full sampling are left to Stan.
+"""
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from adsml_common.domain.errors import Violations
+
+from adsml_forecasting.models.prophet import newton as prophet_newton
+from adsml_forecasting.models.prophet.grid import Ahead, Priors, first_guess, fit_grid
+from adsml_forecasting.models.prophet.posterior import SIGMA_PRECISION, TREND_PRECISION, Design, Prior, Vector
+
+
+class MapStatus(StrEnum):
+    """How a fit ended.
+
+    `CONVERGED`: the next step promises less than the tolerance. `ROUNDING`: nothing gains anything any more,
+    though more is promised. `UNBOUNDED`: the model passes through every point, so that the density has no
+    maximum; forecasts are those of that exact fit. `ITERATION_LIMIT`: not done; don't use it.
+    """
+
+    CONVERGED = "converged"
+    ROUNDING = "rounding"
+    UNBOUNDED = "unbounded"
+    ITERATION_LIMIT = "iteration_limit"
+
+
+_STATUS = {
+    prophet_newton.CONVERGED: MapStatus.CONVERGED,
+    prophet_newton.ROUNDING: MapStatus.ROUNDING,
+    prophet_newton.UNBOUNDED: MapStatus.UNBOUNDED,
+    prophet_newton.ITERATION_LIMIT: MapStatus.ITERATION_LIMIT,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapEstimate:
+    """Where the posterior is largest, under Stan's names.
+
+    Attributes
+    ----------
+    k, m
+        Growth rate and offset, in scaled units.
+    delta
+        Changes in growth at the changepoints, shape (S,); most are exactly 0.
+    beta
+        Coefficients of the regressors, shape (K,).
+    sigma_obs
+        Standard deviation of the noise, in scaled units.
+    log_posterior
+        Stan's ``lp__``: without the constants that Stan drops.
+    status, steps
+        How and after how many Newton steps it ended.
+    """
+
+    k: float
+    m: float
+    delta: Vector
+    beta: Vector
+    sigma_obs: float
+    log_posterior: float
+    status: MapStatus
+    steps: int
+
+
+def _check(design: Design, prior: Prior, start: Vector | None) -> None:
+    found = Violations()
+    rows, regressors = design.x.shape
+    if not len(design.y) == len(design.t) == rows >= 2:
+        lengths = f"{len(design.y)}, {len(design.t)} and {rows}"
+        found.add("design", f"y, t and x have {lengths} rows; expected the same number, at least 2")
+    if len(design.knots) != len(design.starts):
+        found.add("design.starts", f"has {len(design.starts)} entries for {len(design.knots)} knots")
+    for name in ("precision", "additive", "multiplicative"):
+        if len(getattr(prior, name)) != regressors:
+            found.add(f"prior.{name}", f"has {len(getattr(prior, name))} entries for {regressors} regressors")
+    size = 2 + len(design.knots) + regressors
+    if start is not None and start.shape != (size,):
+        found.add("start", f"is of shape {start.shape}; expected ({size},)")
+    if not (prior.tau > 0 and np.isfinite(prior.tau)):
+        found.add("prior.tau", f"is {prior.tau}; expected a positive number")
+    for name in ("y", "t", "knots", "x"):
+        if not np.isfinite(getattr(design, name)).all():
+            found.add(f"design.{name}", "has a value that is missing or infinite")
+    if (np.diff(design.t) < 0).any() or (np.diff(design.knots) < 0).any():
+        found.add("design", "t or knots descend; expected ascending")
+    found.raise_if_any()
+
+
+def fit_map(design: Design, prior: Prior, *, start: Vector | None = None) -> MapEstimate:
+    """Maximise Prophet's log posterior.
+
+    Parameters
+    ----------
+    start
+        Where to start, ``[m, k, delta_1 .. delta_S, beta_1 .. beta_K]``; if None from the line through the
+        ends of the series, as Prophet does. The density is not concave in general (not in sigma, nor in
+        trend and multiplicative seasons together): what is found is the maximum that the start leads to.
+
+    Raises
+    ------
+    InvalidInput
+        Shapes that do not fit together, values that are not finite, a `tau` that is not positive.
+    """
+    _check(design, prior, start)
+    theta = np.empty((1, 2 + len(design.knots) + design.x.shape[1]))
+    theta[0] = first_guess(design, linear=prior.linear) if start is None else start
+    log_posterior, sigma = np.empty(1), np.empty(1)
+    status, steps = np.empty(1, np.int64), np.empty(1, np.int64)
+    priors = Priors(
+        np.array([prior.tau]),
+        prior.precision[None],
+        prior.additive[None],
+        prior.multiplicative[None],
+        prior.linear,
+    )
+    alone = np.array([[0, -1]], np.int64)
+    nothing = Ahead(np.empty(0), np.empty((0, design.x.shape[1])), 1.0, 0.0)
+    # By the same compiled function as the tuner: there is one to compile, and one to trust.
+    fit_grid(design, priors, alone, theta, nothing, np.empty((1, 0)), log_posterior, sigma, status, steps)
+    base = 2 + len(design.knots)
+    return MapEstimate(
+        k=float(theta[0, 1]),
+        m=float(theta[0, 0]),
+        delta=theta[0, 2:base],
+        beta=theta[0, base:],
+        sigma_obs=float(sigma[0]),
+        log_posterior=float(log_posterior[0]),
+        status=_STATUS[int(status[0])],
+        steps=int(steps[0]),
+    )
+
+
+def log_posterior(theta: Vector, sigma_obs: float, design: Design, prior: Prior) -> float:
+    """Stan's ``lp__`` at any coefficients ``[m, k, delta, beta]`` and any sigma, as prophet.stan reads."""
+    base = 2 + len(design.knots)
+    m, k, delta, beta = theta[0], theta[1], theta[2:base], theta[base:]
+    trend = m + k * design.t + np.maximum(design.t[:, None] - design.knots, 0.0) @ delta
+    factor = 1.0 + design.x @ (prior.multiplicative * beta)
+    residual = design.y - trend * factor - design.x @ (prior.additive * beta)
+    return float(
+        -len(design.y) * np.log(sigma_obs)
+        - 0.5 * (residual**2).sum() / sigma_obs**2
+        - 0.5 * SIGMA_PRECISION * sigma_obs**2
+        - 0.5 * TREND_PRECISION * (k**2 + m**2)
+        - np.abs(delta).sum() / prior.tau
+        - 0.5 * (prior.precision * beta**2).sum()
+    )
+
+
+def warm() -> float:
+    """Compile everything, or load it from the cache, so that the first request does not pay for it.
+
+    Run when an image is built, with `NUMBA_CACHE_DIR` in the image, it fills the cache that `compiled`
+    reads, from a read-only file system too; run when a process starts, it loads from there.
+
+    Returns
+    -------
+    float
+        Seconds it took.
+    """
+    began = time.perf_counter()
+    t = np.linspace(0.0, 1.0, 16)
+    at = np.array([4, 8], np.int64)
+    design = Design(np.cos(9.0 * t), t, t[at], at, np.stack([np.sin(7.0 * t), np.cos(7.0 * t)], axis=1))
+    fit_map(design, Prior(0.05, np.ones(2), np.array([1.0, 0.0]), np.array([0.0, 1.0]), True))
+    return time.perf_counter() - began

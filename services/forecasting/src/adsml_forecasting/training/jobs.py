@@ -1,0 +1,349 @@
+"""The family's jobs: tuned Prophet parameters and ensemble weights, through gates into the registry."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Any, Final
+
+import numpy as np
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import ArtifactCorrupt, InsufficientHistory
+from adsml_common.domain.metrics import Metric
+from adsml_common.registry.models import Candidate, ModelVersion, model_name
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.store.metrics import MetricStore
+from adsml_common.training.records import Item, ItemResult, ItemStatus
+
+from adsml_forecasting import registered
+from adsml_forecasting.evaluation.study import LEVEL
+from adsml_forecasting.models.calibration import calibrate
+from adsml_forecasting.models.method import MEMBERS, Method
+from adsml_forecasting.models.origins import Origin, Task, forecast_origins, join_pooled
+from adsml_forecasting.models.pooled_regression import learn
+from adsml_forecasting.models.preparation import prepare
+from adsml_forecasting.models.prophet.settings import Combination
+from adsml_forecasting.models.prophet.tuning import TuningOutcome, TuningResult, tune
+from adsml_forecasting.models.ratios import RatioSeries
+from adsml_forecasting.models.rolling_origin import RollingOrigin, newest_rows
+from adsml_forecasting.models.scores import Forecasts, mase_scale, measure, rmsse_scale
+from adsml_forecasting.models.series import DailySeries
+
+METRICS: Final = (Metric.SPEND, Metric.LEADS, Metric.CPL)
+"""What is trained unless the command says otherwise."""
+HORIZON: Final = 7
+SEASON: Final = 7
+HELD_OUT_WEEKS: Final = 2
+"""The newest weeks, on which a candidate is compared and which its training has not seen."""
+LEAST_DAYS: Final = 30 + 7 * (HELD_OUT_WEEKS + 2)
+GATE: Final = 0.10
+"""Tuned parameters serve where their held-out error is lower than the defaults' by this share."""
+ORIGINS: Final = 4
+_LARGEST_LEVEL: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whether a candidate may serve, and why."""
+
+    passed: bool
+    reason: str
+
+
+def series_of(store: MetricStore, item: Item) -> list[DailySeries]:
+    """The item's series: the entity's own, or those of every entity of its level.
+
+    Raises
+    ------
+    InsufficientHistory
+        None has a usable day.
+    """
+    metric = Metric(item.payload["metric"])
+    level = item.entity_type or EntityType.CAMPAIGN
+    ids = None if item.entity_id is None else [item.entity_id]
+    frame = store.daily(item.config_id, entity_type=level, entity_ids=ids)
+    found: list[DailySeries] = []
+    for name, rows in frame.groupby("entity_id", sort=True):
+        try:
+            prepared = prepare(
+                rows, metric, label=f"{level} {name}", drop_last_days=item.payload["drop_last_days"]
+            )
+            one = prepared.series
+            found.append(one.daily if isinstance(one, RatioSeries) else one)
+        except InsufficientHistory:
+            continue
+    if not found:
+        raise InsufficientHistory(item.key, had=0, needed=LEAST_DAYS)
+    return sorted(found, key=lambda one: -one.known)[:_LARGEST_LEVEL]
+
+
+def _long_enough(series: Sequence[DailySeries], item: Item) -> list[DailySeries]:
+    kept = [one for one in series if len(one) >= LEAST_DAYS]
+    if not kept:
+        longest = max(len(one) for one in series)
+        raise InsufficientHistory(item.key, had=longest, needed=LEAST_DAYS)
+    return kept
+
+
+def train_prophet(
+    item: Item, *, store: MetricStore, registry: ModelRegistry, run_id: str | None
+) -> ItemResult:
+    """Tune one entity's Prophet, register it, and let it serve if the gate does.
+
+    The parameters are chosen on all but the newest two weeks and compared with the defaults on those. Where
+    the gate shuts, the version stays READY with the reason and the defaults go on serving.
+    """
+    series = _long_enough(series_of(store, item), item)[0]
+    rows = len(series) - 7 * HELD_OUT_WEEKS
+    result = tune(_frame(series.until(rows)), name=series.name)
+    if result.outcome is not TuningOutcome.TUNED:
+        return ItemResult(ItemStatus.SKIPPED, result.reason)
+    tuned = _prophet_error(series, result.combination)
+    default = _prophet_error(series, Combination())
+    naive = _errors([_origins(series, (Method.SEASONAL_NAIVE,))], Method.SEASONAL_NAIVE)
+    gate = prophet_gate(tuned, default, naive)
+    metrics: dict[str, Any] = {
+        "held_out_wmape": tuned,
+        "held_out_wmape_defaults": default,
+        "held_out_wmape_seasonal_naive": naive,
+        "tuning_error": result.error,
+        "tuning_error_defaults": result.default_error,
+        "gate": gate.reason,
+    }
+    return _register(
+        item,
+        registry,
+        family=registered.PROPHET,
+        files=registered.prophet_files(result.combination, metrics),
+        parameters=_combination_json(result),
+        metrics=metrics,
+        series=[series],
+        run_id=run_id,
+        gate=gate,
+    )
+
+
+def prophet_gate(tuned: float | None, default: float | None, naive: float | None) -> Gate:
+    """More than 10% lower wMAPE than the defaults on the held-out weeks, and lower than seasonal naive's."""
+    if tuned is None or default is None:
+        return Gate(False, "no day of the held-out weeks has a value above 0 to measure against")
+    if not tuned < (1 - GATE) * default:
+        return Gate(False, f"wMAPE {tuned:.2f} is not {GATE:.0%} below the defaults' {default:.2f}")
+    if naive is not None and not tuned < naive:
+        return Gate(False, f"wMAPE {tuned:.2f} is not below seasonal naive's {naive:.2f}")
+    return Gate(True, f"wMAPE {tuned:.2f} against {default:.2f} with defaults on the held-out weeks")
+
+
+def train_ensemble(
+    item: Item, *, store: MetricStore, registry: ModelRegistry, run_id: str | None
+) -> ItemResult:
+    """Weigh the members for one entity, level or account, and measure the intervals.
+
+    Weights learnt without the newest cutoff are compared there with the incumbent's and with seasonal naive;
+    those that pass are learnt again from all cutoffs.
+    """
+    series = _long_enough(series_of(store, item), item)
+    tasks = [Task(one, newest_rows(len(one), horizon=HORIZON, count=ORIGINS)) for one in series]
+    alone = tuple(method for method in MEMBERS if method is not Method.POOLED_REGRESSION)
+    found = forecast_origins(
+        [task for task in tasks if task.rows], methods=alone, horizon=HORIZON, season_length=SEASON
+    )
+    # One entity's regression still learns from all of its level.
+    kind = series if item.entity_id is None else series_of(store, replace(item, entity_id=None))
+    found = join_pooled(found, kind, horizon=HORIZON, season_length=SEASON)
+    newest_day = max(one.last_day for one in kind)
+    pooled = learn(kind, cutoffs=[newest_day], horizon=HORIZON, season_length=SEASON).get(newest_day)
+    before = calibrate([one[:-1] for one in found], members=MEMBERS, season_length=SEASON, level=LEVEL)
+    final = calibrate(found, members=MEMBERS, season_length=SEASON, level=LEVEL, pooled=pooled)
+    if before is None or final is None:
+        raise InsufficientHistory(item.key, had=min(len(one) for one in series), needed=LEAST_DAYS)
+    newest = [[one[-1]] for one in found]
+    name = _name(registered.ENSEMBLE, item)
+    incumbent = registry.active(name)
+    errors = {
+        "held_out_wmape": _ensemble_error(newest, before.weights),
+        "held_out_wmape_seasonal_naive": _errors(newest, Method.SEASONAL_NAIVE),
+        "held_out_wmape_incumbent": None,
+    }
+    if incumbent is not None:
+        errors["held_out_wmape_incumbent"] = _incumbent_error(newest, incumbent, registry)
+    gate = ensemble_gate(**errors)
+    metrics = errors | {
+        "coverage": final.coverage,
+        "coverage_samples": final.coverage_samples,
+        "losses": dict(final.losses),
+        "gate": gate.reason,
+    }
+    return _register(
+        item,
+        registry,
+        family=registered.ENSEMBLE,
+        files=registered.ensemble_files(final),
+        parameters={
+            "combiner": final.weights.combiner.value,
+            "weights": {method.value: weight for method, weight in final.weights.weights.items()},
+            "horizon": HORIZON,
+            "season_length": SEASON,
+            "origins": final.origins,
+        },
+        metrics=metrics,
+        series=series,
+        run_id=run_id,
+        gate=gate,
+    )
+
+
+def ensemble_gate(
+    *,
+    held_out_wmape: float | None,
+    held_out_wmape_seasonal_naive: float | None,
+    held_out_wmape_incumbent: float | None,
+) -> Gate:
+    """Lower wMAPE on the newest cutoff than seasonal naive's, and not more than 2% above the incumbent's."""
+    if held_out_wmape is None:
+        return Gate(False, "no day of the newest cutoff has a value above 0 to measure against")
+    naive, incumbent = held_out_wmape_seasonal_naive, held_out_wmape_incumbent
+    if naive is not None and not held_out_wmape < naive:
+        return Gate(False, f"wMAPE {held_out_wmape:.2f} is not below seasonal naive's {naive:.2f}")
+    if incumbent is not None and held_out_wmape > 1.02 * incumbent:
+        return Gate(False, f"wMAPE {held_out_wmape:.2f} is above the active version's {incumbent:.2f}")
+    return Gate(True, f"wMAPE {held_out_wmape:.2f} on the newest cutoff")
+
+
+def items(
+    store: MetricStore,
+    *,
+    family: str,
+    config_ids: Iterable[int],
+    entity_types: Sequence[EntityType],
+    metrics: Sequence[Metric],
+    drop_last_days: int,
+) -> list[Item]:
+    """Everything a run covers: per entity and metric for Prophet; per level and campaign for the ensemble."""
+    out: list[Item] = []
+    alone = [kind for kind in entity_types if family != registered.ENSEMBLE or kind is EntityType.CAMPAIGN]
+    for config_id in config_ids:
+        names = {kind: store.daily(config_id, entity_type=kind)["entity_id"].unique() for kind in alone}
+        for metric in metrics:
+            payload = {"metric": metric.value, "drop_last_days": drop_last_days}
+            for kind in entity_types:
+                if family == registered.ENSEMBLE:
+                    out.append(Item(f"{config_id}/{kind}/{metric}", config_id, kind, None, payload))
+                out += [
+                    Item(f"{config_id}/{kind}/{name}/{metric}", config_id, kind, str(name), payload)
+                    for name in names.get(kind, ())
+                ]
+    return out
+
+
+def _name(family: str, item: Item) -> str:
+    return model_name(family, item.config_id, item.entity_type, item.entity_id, item.payload["metric"])
+
+
+def _register(
+    item: Item,
+    registry: ModelRegistry,
+    *,
+    family: str,
+    files: dict[str, bytes],
+    parameters: dict[str, Any],
+    metrics: dict[str, Any],
+    series: Sequence[DailySeries],
+    run_id: str | None,
+    gate: Gate,
+) -> ItemResult:
+    version: ModelVersion = registry.register(
+        Candidate(
+            name=_name(family, item),
+            model_type=family,
+            config_id=item.config_id,
+            entity_type=item.entity_type,
+            entity_id=item.entity_id,
+            files=files,
+            parameters=parameters,
+            training_metrics=metrics,
+            samples_count=sum(one.known for one in series),
+            window_start=_date(min(one.first_day for one in series)),
+            window_end=_date(max(one.last_day for one in series)),
+            run_id=run_id,
+        )
+    )
+    if gate.passed:
+        registry.activate(version.name, version.version, actor=f"train {family}", reason=gate.reason)
+    else:
+        registry.reject(version.name, version.version, actor=f"train {family}", reason=gate.reason)
+    shown = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    return ItemResult(ItemStatus.TRAINED, gate.reason, version, shown)
+
+
+def _date(day: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=day)
+
+
+def _frame(series: DailySeries) -> Any:
+    import pandas as pd  # noqa: PLC0415
+
+    days = pd.to_datetime(np.arange(len(series)) + series.first_day, unit="D")
+    return pd.DataFrame({"ds": days, "y": series.values})
+
+
+def _combination_json(result: TuningResult) -> dict[str, Any]:
+    found = result.combination
+    return {
+        "changepoint_prior_scale": found.changepoint_prior_scale,
+        "seasonality_prior_scale": found.seasonality_prior_scale,
+        "seasonality_mode": found.seasonality_mode,
+    }
+
+
+def _origins(
+    series: DailySeries, methods: Sequence[Method], combination: Combination | None = None
+) -> list[Origin]:
+    rows = RollingOrigin(newest=HELD_OUT_WEEKS, horizon=HORIZON, period=HORIZON).rows(len(series))
+    task = Task(series, rows, combination or Combination())
+    return forecast_origins([task], methods=methods, horizon=HORIZON, season_length=SEASON)[0]
+
+
+def _prophet_error(series: DailySeries, combination: Combination) -> float | None:
+    return _errors([_origins(series, (Method.PROPHET,), combination)], Method.PROPHET)
+
+
+def _errors(found: Sequence[Sequence[Origin]], method: Method) -> float | None:
+    gone = np.full(HORIZON, np.nan)
+    flat = [origin for one in found for origin in one]
+    return _wmape(flat, [origin.forecasts.get(method, gone) for origin in flat])
+
+
+def _ensemble_error(found: Sequence[Sequence[Origin]], weights: Any) -> float | None:
+    from adsml_forecasting.models.combining import combine  # noqa: PLC0415
+
+    flat = [origin for one in found for origin in one if origin.forecasts]
+    return _wmape(flat, [combine(weights, origin.forecasts)[0] for origin in flat])
+
+
+def _incumbent_error(
+    found: Sequence[Sequence[Origin]], incumbent: ModelVersion, registry: ModelRegistry
+) -> float | None:
+    """None where it cannot be read: it answers nothing any more, so there is nothing to be better than."""
+    try:
+        model = registered.parse(incumbent, registry.read(incumbent))
+    except ArtifactCorrupt:
+        return None
+    return None if isinstance(model, Combination) else _ensemble_error(found, model.weights)
+
+
+def _wmape(flat: Sequence[Origin], points: Sequence[Any]) -> float | None:
+    if not flat:
+        return None
+    nothing = np.full((len(flat), HORIZON), np.nan)
+    return measure(
+        Forecasts(
+            series=np.arange(len(flat)),
+            actual=np.array([origin.actual for origin in flat]),
+            point=np.array(points),
+            lower=nothing,
+            upper=nothing,
+            mase_scale=np.array([mase_scale(o.history.values, season_length=SEASON) for o in flat]),
+            rmsse_scale=np.array([rmsse_scale(o.history.values) for o in flat]),
+        ),
+        level=LEVEL,
+    ).wmape.value
