@@ -58,6 +58,17 @@ def log_loss(label: IntArray, probabilities: FloatArray, weight: FloatArray | No
     return float(np.average(losses, weights=weight))
 
 
+def ranked_probability_score(label: IntArray, probabilities: FloatArray) -> float:
+    """Mean squared difference of cumulated probabilities and truth, over the tiers less one: 0 best, 1 worst.
+
+    Epstein 1969, J. Appl. Meteor. 8; a call two tiers off costs more than one next to the truth, unlike in F1 and log
+    loss. For calls without probabilities it is the mean distance in tiers, over 3.
+    """
+    truth = np.arange(len(TIERS)) >= label[:, None]
+    squares = np.square(np.cumsum(probabilities, axis=1) - truth)[:, :-1]
+    return float(squares.mean())
+
+
 @dataclass(frozen=True, slots=True)
 class Bin:
     """One bar of a reliability diagram."""
