@@ -49,3 +49,13 @@ def test_answers_drawn_from_their_probabilities_are_calibrated() -> None:
     probabilities = rng.dirichlet(np.ones(4), 200_000)
     label = (rng.random((200_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
     assert scores.of_probabilities(label, probabilities).ece < 0.01
+
+
+def test_ranked_probability_score_grows_with_the_distance_in_tiers() -> None:
+    """By hand: a sure call one, two, three tiers off costs a third each; doubt between neighbours a twelfth."""
+    calls = np.eye(4)
+    for off in range(4):
+        found = scores.ranked_probability_score(np.array([0]), calls[[off]])
+        assert found == pytest.approx(off / 3)
+    doubt = np.array([[0.5, 0.5, 0.0, 0.0]])
+    assert scores.ranked_probability_score(np.array([0]), doubt) == pytest.approx(0.25 / 3)

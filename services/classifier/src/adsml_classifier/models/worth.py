@@ -1,25 +1,20 @@
-"""What calling tiers is worth in money: costs per lead of what is called high and low, and leads gained by moving budget.
+"""What calling tiers is worth in money: cost per lead of what is called high and low, leads gained by moving budget.
 
 F1 counts answers and not money: to take the account's largest ad set for a weak one costs as much there as to mistake
-its smallest. Here each call is followed by money. Figures are taken over the week after the as-of day, which nobody
-knew, at each entity's own rate of leads for spend.
+its smallest. Here each call is followed by money, over the week after the as-of day, at each entity's own leads for
+spend.
 """
 
 from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
-from adsml_common.domain.metrics import divide
 from adsml_common.domain.tiers import Tier
 
 from adsml_classifier.models.panel import FloatArray, IntArray
 
 MOVED_SHARE: Final = 0.2
 """Share of each week's budget that is moved."""
-
-_HIGH, _MODERATE, _LOW, _UNDER = (
-    tier.rank for tier in (Tier.HIGH_PERFORMER, Tier.MODERATE, Tier.LOW, Tier.UNDERPERFORMER)
-)
 
 
 @dataclass(frozen=True)
@@ -43,78 +38,86 @@ class NextWeek:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What a set of calls is worth.
+    """What a forecast of tiers is worth.
 
     Attributes
     ----------
     high_cpl, low_cpl
-        Next week's cost per lead of what is called HIGH_PERFORMER and of what is called LOW or UNDERPERFORMER, ratios of
-        sums; None without leads.
-    high_spend_share, low_spend_share
-        Their shares of the spend.
+        Next week's cost per lead of what is called HIGH_PERFORMER, and of what is called LOW or UNDERPERFORMER: ratios
+        of sums, in the account's currency; None without leads.
     leads_gained_share
-        Leads gained by moving budget, as a share of the leads there were.
+        Leads gained by moving `MOVED_SHARE` of the budget, as a share of the leads there were; see `leads_gained`.
+    leads_gained_share_by_tier
+        The same by the called tiers alone, whatever their probabilities.
     """
 
     high_cpl: float | None
     low_cpl: float | None
-    high_spend_share: float
-    low_spend_share: float
     leads_gained_share: float
+    leads_gained_share_by_tier: float
 
     def as_dict(self) -> dict[str, float | None]:
         """For JSON."""
         return asdict(self)
 
 
-def of_calls(tier: IntArray, week: NextWeek) -> Worth:
-    """The worth of calling each sample a tier.
+def of_probabilities(probabilities: FloatArray, week: NextWeek) -> Worth:
+    """The worth of a forecast.
 
     Parameters
     ----------
-    tier
-        The call, `Tier.rank`, shape (samples,).
+    probabilities
+        Of the tiers from best to worst, shape (samples, 4); ones and zeros for calls without probabilities.
     week
         What came.
     """
-    high, low = tier == _HIGH, tier >= _LOW
-    spend, leads = float(week.spend.sum()), float(week.leads.sum())
+    tier = probabilities.argmax(axis=1)
+    ranks = np.arange(probabilities.shape[1], dtype=np.float64)
+    leads = max(float(week.leads.sum()), 1e-12)
     return Worth(
-        high_cpl=_ratio(week.spend[high].sum(), week.leads[high].sum()),
-        low_cpl=_ratio(week.spend[low].sum(), week.leads[low].sum()),
-        high_spend_share=float(week.spend[high].sum() / spend) if spend else 0.0,
-        low_spend_share=float(week.spend[low].sum() / spend) if spend else 0.0,
-        leads_gained_share=float(leads_gained(tier, week).sum() / leads) if leads else 0.0,
+        high_cpl=_cpl(tier == Tier.HIGH_PERFORMER.rank, week),
+        low_cpl=_cpl(tier >= Tier.LOW.rank, week),
+        leads_gained_share=leads_gained(probabilities @ ranks, week) / leads,
+        leads_gained_share_by_tier=leads_gained(tier.astype(np.float64), week) / leads,
     )
 
 
-def leads_gained(tier: IntArray, week: NextWeek, *, share: float = MOVED_SHARE) -> FloatArray:
-    """Leads gained in each group by moving a share of its budget from what is called low to what is called high.
+def leads_gained(rank: FloatArray, week: NextWeek, *, share: float = MOVED_SHARE) -> float:
+    """Leads gained by moving a share of each group's budget from the worst to the best.
 
-    It is taken from UNDERPERFORMER, then from LOW, all that they have at most; it goes to HIGH_PERFORMER, or to MODERATE
-    where there is none, in proportion to what they spend. Where either side is empty nothing moves. Leads go with
-    the money at the entities' own rates of that week.
+    Money leaves the worst first, all of it at most, and goes to the best first, who at most double; those that rank
+    alike give and take in proportion to what they spend. Leads go with the money at each entity's own rate.
+
+    Parameters
+    ----------
+    rank
+        Expected tier of each sample, 0 best to 3 worst, shape (samples,); to 6 digits.
+    week
+        What came.
+    share
+        Of the budget of each group.
     """
-    count = int(week.group.max(initial=-1)) + 1
-
-    def sums(mask: np.ndarray, values: FloatArray) -> FloatArray:
-        return np.bincount(week.group[mask], weights=values[mask], minlength=count)
-
-    spend = {rank: sums(tier == rank, week.spend) for rank in (_HIGH, _MODERATE, _LOW, _UNDER)}
-    rate = {
-        rank: np.nan_to_num(divide(sums(tier == rank, week.leads), spend[rank]))
-        for rank in (_HIGH, _MODERATE, _LOW, _UNDER)
-    }
-    budget = share * np.bincount(week.group, weights=week.spend, minlength=count)
-    budget = np.where(spend[_HIGH] + spend[_MODERATE] > 0, budget, 0.0)
-    from_under = np.minimum(budget, spend[_UNDER])
-    from_low = np.minimum(budget - from_under, spend[_LOW])
-    receiving = np.where(spend[_HIGH] > 0, rate[_HIGH], rate[_MODERATE])
-    gained: FloatArray = (
-        (from_under + from_low) * receiving - from_under * rate[_UNDER] - from_low * rate[_LOW]
-    )
+    rank = np.round(rank, 6)
+    gained = 0.0
+    order = np.argsort(week.group, kind="stable")
+    for part in np.split(order, np.flatnonzero(np.diff(week.group[order])) + 1):
+        spend, leads = week.spend[part], week.leads[part]
+        budget = share * float(spend.sum())
+        moved = _filled(rank[part], spend, budget) - _filled(-rank[part], spend, budget)
+        gained += float(moved @ leads)
     return gained
 
 
-def _ratio(spend: float, leads: float) -> float | None:
-    return float(spend / leads) if leads > 0 else None
+def _filled(rank: FloatArray, spend: FloatArray, budget: float) -> FloatArray:
+    """Share of each one's spend that makes up a budget, lowest rank first, equal ranks together."""
+    ranks, place = np.unique(rank, return_inverse=True)
+    by_rank = np.bincount(place, weights=spend, minlength=len(ranks))
+    before = np.cumsum(by_rank) - by_rank
+    taken = np.clip(budget - before, 0.0, by_rank)
+    share: FloatArray = np.divide(taken, by_rank, out=np.zeros_like(by_rank), where=by_rank > 0)[place]
+    return share
+
+
+def _cpl(called: np.ndarray, week: NextWeek) -> float | None:
+    leads = float(week.leads[called].sum())
+    return float(week.spend[called].sum()) / leads if leads > 0 else None
