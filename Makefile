@@ -48,8 +48,9 @@ format: setup ## format, and mend what a machine can mend
 	$(BIN)ruff check --fix .
 	$(BIN)python protos/check.py format --write
 
-reference: setup ## docs/contracts.md from the contracts
+reference: setup ## docs/contracts.md and docs/openapi.json from the contracts
 	@$(BIN)python protos/reference.py
+	@$(BIN)python protos/openapi.py
 
 transcript: ## docs/transcript.md: a newcomer's hour with a fresh clone (a few minutes)
 	@$(PYTHON) examples/transcript.py
