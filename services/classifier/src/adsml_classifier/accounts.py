@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -21,8 +21,9 @@ from adsml_classifier.models.snapshot import AccountSnapshot
 RECENT_DAYS: Final = 2 * LOOKBACK_DAYS
 """Kept in memory up to the last stored day; an as-of day before that costs a query of its own."""
 
-_DAYS_KEPT: Final = 4
+_SNAPSHOTS: Final = 4
 _BACK: Final = timedelta(days=LOOKBACK_DAYS - 1)
+_OFF: Final = frozenset(("PAUSED", "CAMPAIGN_PAUSED", "ADSET_PAUSED", "ARCHIVED", "DELETED"))
 
 
 class AccountDays:
@@ -32,10 +33,13 @@ class AccountDays:
     ----------
     panel
         The days.
-    known
-        Level and id of every entity of the account, with rows in those days or without.
+    statuses
+        Level and id of every entity of the account, with rows in those days or without, to what the platform says of
+        it now; empty where it says nothing.
     last
         The account's last stored day.
+    recent
+        Whether these days reach up to it, and are kept in memory.
 
     Attributes
     ----------
@@ -43,37 +47,45 @@ class AccountDays:
         The first of the days.
     """
 
-    def __init__(self, panel: Panel, known: frozenset[tuple[str, str]], last: date) -> None:
+    def __init__(
+        self, panel: Panel, statuses: Mapping[tuple[str, str], str], last: date, *, recent: bool
+    ) -> None:
         self.panel = panel
-        self.known = known
+        self.statuses = statuses
         self.first = panel.day(0)
         self.last = last
+        self.recent = recent
         self._lock = threading.Lock()
-        self._standings: OrderedDict[tuple[date, RuleSettings], AccountSnapshot] = OrderedDict()
+        self._snapshots: OrderedDict[tuple[date, RuleSettings], AccountSnapshot] = OrderedDict()
 
-    def standing(self, as_of: date, settings: RuleSettings) -> AccountSnapshot:
-        """Where the entities stand as of a day of the panel; kept for the days last asked about."""
+    def snapshot(self, as_of: date, settings: RuleSettings) -> AccountSnapshot:
+        """The entities as of a day of the panel; kept for the days last asked about."""
         with self._lock:
-            found = self._standings.get((as_of, settings))
-            if found is None:
-                found = self._standings[as_of, settings] = AccountSnapshot.of(self.panel, as_of, settings)
-                while len(self._standings) > _DAYS_KEPT:
-                    self._standings.popitem(last=False)
+            snapshot = self._snapshots.get((as_of, settings))
+            if snapshot is None:
+                snapshot = self._snapshots[as_of, settings] = AccountSnapshot.of(self.panel, as_of, settings)
+                while len(self._snapshots) > _SNAPSHOTS:
+                    self._snapshots.popitem(last=False)
             else:
-                self._standings.move_to_end((as_of, settings))
-        return found
+                self._snapshots.move_to_end((as_of, settings))
+        return snapshot
 
     def peek(self, as_of: date, settings: RuleSettings) -> AccountSnapshot | None:
-        """What `standing` keeps; None where it would have to work it out."""
-        return self._standings.get((as_of, settings))
+        """What `snapshot` keeps; None where it would have to compute it."""
+        return self._snapshots.get((as_of, settings))
 
     def covers(self, as_of: date) -> bool:
         """Whether all days that features of a day look at are here."""
         return self.first + _BACK <= as_of <= self.last
 
+    def off(self, key: tuple[str, str], as_of: date) -> str:
+        """The status of an entity that the platform says is switched off, as of the last day; else empty."""
+        status = self.statuses.get(key, "") if as_of >= self.last else ""
+        return status if status.upper() in _OFF else ""
+
 
 @dataclass(slots=True)
-class _Kept:
+class _CachedAccount:
     version: str
     days: AccountDays
     checked_at: float
@@ -109,21 +121,9 @@ class AccountData:
         self._max_age = max_age_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._cached: OrderedDict[int, _CachedAccount] = OrderedDict()
         # One thread reads an account, the others wait for it: many callers of a cold account are one query.
         self._reading: dict[int, threading.Lock] = {}
-
-    def last_date(self, config_id: int) -> date:
-        """The last stored day of an account.
-
-        Raises
-        ------
-        NotFound
-            It has none.
-        Unavailable
-            The database does not answer.
-        """
-        return self.recent(config_id).last
 
     def days(self, config_id: int, *, as_of: date) -> AccountDays:
         """The account's days up to `as_of`, all that features look at; it may hold later days too.
@@ -138,7 +138,7 @@ class AccountData:
         recent = self.recent(config_id)
         if recent.covers(as_of):
             return recent
-        return self._read(config_id, as_of - _BACK, as_of, recent.last)
+        return self._read(config_id, as_of - _BACK, as_of, last=recent.last, recent=False)
 
     def recent(self, config_id: int) -> AccountDays:
         """The account's days up to its last stored one.
@@ -150,9 +150,9 @@ class AccountData:
         Unavailable
             The database does not answer.
         """
-        kept = self._fresh(config_id)
-        if kept is not None:
-            return kept
+        cached = self._fresh(config_id)
+        if cached is not None:
+            return cached
         with self._lock:
             reading = self._reading.setdefault(config_id, threading.Lock())
         try:
@@ -169,50 +169,51 @@ class AccountData:
         Others may be answered by what is kept while one asks, but for no longer than twice the age it may have.
         """
         with self._lock:
-            kept = self._kept.get(config_id)
-            if kept is None:
+            cached = self._cached.get(config_id)
+            if cached is None:
                 return None
-            age = self._clock() - kept.checked_at
+            age = self._clock() - cached.checked_at
             if age >= 2 * self._max_age:
                 return None
-            self._kept.move_to_end(config_id)
-            return kept.days, age >= self._max_age
+            self._cached.move_to_end(config_id)
+            return cached.days, age >= self._max_age
 
     def _fresh(self, config_id: int) -> AccountDays | None:
         with self._lock:
-            kept = self._kept.get(config_id)
-            if kept is None or self._clock() - kept.checked_at >= self._max_age:
+            cached = self._cached.get(config_id)
+            if cached is None or self._clock() - cached.checked_at >= self._max_age:
                 return None
-            self._kept.move_to_end(config_id)
-            return kept.days
+            self._cached.move_to_end(config_id)
+            return cached.days
 
     def _renewed(self, config_id: int) -> AccountDays:
         now = self._clock()
         version = self._metrics.data_version(config_id)
         with self._lock:
-            kept = self._kept.get(config_id)
-            if kept is not None and kept.version == version:
-                kept.checked_at = now
-                self._kept.move_to_end(config_id)
-                return kept.days
+            cached = self._cached.get(config_id)
+            if cached is not None and cached.version == version:
+                cached.checked_at = now
+                self._cached.move_to_end(config_id)
+                return cached.days
         last = self._metrics.last_date(config_id)
         if last is None:
             with self._lock:
-                self._kept.pop(config_id, None)
+                self._cached.pop(config_id, None)
             raise NotFound(f"account {config_id} has no daily rows")
-        days = self._read(config_id, last - timedelta(days=RECENT_DAYS - 1), last, last)
+        days = self._read(config_id, last - timedelta(days=RECENT_DAYS - 1), last, last=last, recent=True)
         with self._lock:
-            self._kept[config_id] = _Kept(version, days, now)
-            self._kept.move_to_end(config_id)
-            while len(self._kept) > self._capacity:
-                self._kept.popitem(last=False)
+            self._cached[config_id] = _CachedAccount(version, days, now)
+            self._cached.move_to_end(config_id)
+            while len(self._cached) > self._capacity:
+                self._cached.popitem(last=False)
         return days
 
-    def _read(self, config_id: int, start: date, end: date, last: date) -> AccountDays:
+    def _read(self, config_id: int, start: date, end: date, *, last: date, recent: bool) -> AccountDays:
         frame = self._metrics.daily(config_id, start=start, end=end)
         if frame.empty:
             raise NotFound(f"account {config_id} has no daily rows from {start} to {end}")
         entities = self._entities.frame(config_id)
         panel = Panel.of(frame, entities=entities, start=start, end=end)
-        known = frozenset(zip(entities["entity_type"], entities["entity_id"], strict=True))
-        return AccountDays(panel, known, last)
+        keys = zip(entities["entity_type"], entities["entity_id"], strict=True)
+        statuses = dict(zip(keys, entities["status"].fillna("").astype(str), strict=True))
+        return AccountDays(panel, statuses, last, recent=recent)

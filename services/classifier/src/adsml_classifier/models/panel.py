@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from adsml_common.domain.metrics import REQUIRED, STORED
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+Number = TypeVar("Number", bound=np.generic)
 
 LEVELS: Final[tuple[str, ...]] = tuple(level.value for level in EntityType)
 """Entity types from the top of the tree down; a `Panel`'s ``level`` is an index into it."""
@@ -93,6 +94,8 @@ class Panel:
     reach_known
         Shape (entities, days): impressions of the days on which reach is known, so that frequency is a ratio
         of sums over the same days.
+    present
+        Shape (entities, days): 1 where there is a row, with delivery or without, else 0.
     account
         Running totals of the account, each of shape (days + 1,): spend, impressions, clicks, leads.
     """
@@ -107,6 +110,7 @@ class Panel:
     leads: FloatArray
     reach: FloatArray
     reach_known: FloatArray
+    present: FloatArray
     account: Mapping[str, Running]
 
     @classmethod
@@ -159,6 +163,7 @@ class Panel:
         known = np.isfinite(columns["reach"])
         columns["reach"] = np.where(known, columns["reach"], 0.0)
         columns["reach_known"] = np.where(known, columns["impressions"], 0.0)
+        columns["present"] = np.ones(len(known))
         daily = {name: grid(values, name) for name, values in columns.items()}
         level = np.array([LEVELS.index(name) for name in keys.get_level_values(0)], dtype=np.int64)
         return cls(
@@ -203,8 +208,57 @@ class Panel:
         parts = {name: getattr(self, name)[rows] for name in _DAILY}
         return replace(self, keys=self.keys[rows], level=self.level[rows], parent=self.parent[rows], **parts)
 
+    def compared_with(self, account: "Panel | None", own: IntArray | None = None) -> "Panel":
+        """The same entities held against an account that they are not taken from.
 
-_DAILY: Final = (*STORED, "reach_known")
+        Parameters
+        ----------
+        account
+            Gives the account's totals, 0 on days that it does not have; None: nothing is known of an account, and
+            all that is relative to it is missing.
+        own
+            Shape (entities,): the row of each entity in `account`, -1 where it has none. An entity's siblings are those
+            it has there: its parent's row is added behind the entities, holding the entity's days as they are here.
+        """
+        totals = dict.fromkeys(self.account, Running(np.zeros(len(self.days) + 1, dtype=np.int64)))
+        if account is None:
+            return replace(self, account=totals)
+        for name in totals:
+            daily = self._aligned(account, np.diff(account.account[name].totals))
+            totals[name] = Running(np.concatenate([[0], np.cumsum(daily)]))
+        compared = replace(self, account=totals)
+        if own is None:
+            return compared
+        parent = np.where(own >= 0, account.parent[own], -1)
+        rows = np.flatnonzero(parent >= 0)
+        if not rows.size:
+            return compared
+        parts: dict[str, Any] = {}
+        for name in _DAILY:
+            mine, theirs = getattr(self, name), getattr(account, name)
+            others = self._aligned(account, theirs[parent[rows]] - theirs[own[rows]])
+            parts[name] = np.concatenate([mine, np.maximum(others, 0.0) + mine[rows]])
+        keys = [*self.keys, *((LEVELS[account.level[parent[row]]], f"parent of {row}") for row in rows)]
+        place = np.full(len(self), -1, dtype=np.int64)
+        place[rows] = len(self) + np.arange(len(rows))
+        return replace(
+            compared,
+            keys=pd.MultiIndex.from_tuples(keys, names=self.keys.names),
+            level=np.concatenate([self.level, account.level[parent[rows]]]),
+            parent=np.concatenate([place, np.full(len(rows), -1, dtype=np.int64)]),
+            **parts,
+        )
+
+    def _aligned(self, account: "Panel", daily: npt.NDArray[Number]) -> npt.NDArray[Number]:
+        """Values of an account's days, shape (..., its days), on the days of this panel; 0 where it has none."""
+        column = np.arange(len(self.days)) + account.column(self.day(0))
+        inside = (column >= 0) & (column < len(account.days))
+        out = np.zeros((*daily.shape[:-1], len(self.days)), dtype=daily.dtype)
+        out[..., inside] = daily[..., column[inside]]
+        return out
+
+
+_DAILY: Final = (*STORED, "reach_known", "present")
 
 
 def _account(level: IntArray, daily: Mapping[str, FloatArray]) -> dict[str, Running]:

@@ -1,189 +1,167 @@
-"""Why a tier was answered: TreeSHAP contributions, put into words that a marketer reads."""
+"""Why a tier was answered: the facts that speak for it, then at most one against."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.tiers import Tier
 
-from adsml_classifier.models import features
-from adsml_classifier.models.panel import FloatArray
-from adsml_classifier.models.rule import TIERS
+from adsml_classifier.models.evidence import Evidence
+from adsml_classifier.models.facts import FACTS, MEMBERSHIP, PLACE
+from adsml_classifier.models.panel import FloatArray, IntArray
 
-_TIER_WORDS: Final[Mapping[Tier, str]] = {
-    Tier.HIGH_PERFORMER: "high performer",
-    Tier.MODERATE: "moderate performer",
-    Tier.LOW: "low performer",
-    Tier.UNDERPERFORMER: "underperformer",
-}
+# A fact that speaks neither well nor badly of an entity convinces less than one that does, whatever moved the model.
+_NEUTRAL_WEIGHT: Final = 0.5
+# Facts weaker than this share of the strongest are left out.
+_WEAKEST: Final = 0.05
+# What the tables of tiers ask for, in that order; the rest shows what speaks against.
+_OF_THE_WEEK: Final = {"cpl": 4.0, "lead days": 2.0, "month": 1.0, "trend": 0.5}
+_STEP_WEIGHT: Final = 3.0
+_HIGH_CPL: Final = 0.7
+_HIGH_LEAD_DAYS: Final = 4
+_UNDECIDED: Final = "no single fact decides: its figures lie between tiers"
 
 
 @dataclass(frozen=True, slots=True)
-class Contribution:
-    """How much one feature spoke for (above 0) or against the answered tier.
+class Reason:
+    """One fact that speaks for or against the answered tier.
 
     Attributes
     ----------
-    feature
-        Its name in `features.NAMES`.
-    value
-        Its value; None where it is missing.
-    contribution
-        In log-odds of the tier, before calibration.
-    words
-        The fact behind it.
+    text
+        The fact with its figures.
+    supports
+        Whether it speaks for the tier.
+    features
+        The features behind it; empty where no model answered.
     """
 
-    feature: str
-    value: float | None
-    contribution: float
-    words: str
+    text: str
+    supports: bool
+    features: tuple[str, ...] = ()
 
 
-def strongest(
-    values: npt.NDArray[np.float32], contributions: FloatArray, *, most: int
-) -> tuple[Contribution, ...]:
-    """The features that moved one answer most, strongest first.
+def of_model(
+    evidence: Evidence, rows: IntArray, tier: IntArray, contributions: FloatArray, *, most: int
+) -> list[tuple[Reason, ...]]:
+    """Reasons of a model's answers.
 
     Parameters
     ----------
-    values
-        Shape (features,).
+    evidence
+        The figures of the account.
+    rows
+        Which entities were answered, shape (answers,).
+    tier
+        The answered tiers, `Tier.rank`, shape (answers,).
     contributions
-        Of the answered tier, shape (features,).
+        Of each feature to the answered tier's log-odds, shape (answers, features).
     most
-        How many at most; features that did nothing are left out.
+        Reasons for the tier at most; one against may follow.
     """
-    order = np.argsort(-np.abs(contributions), kind="stable")[:most]
-    found = []
-    for position in order:
-        if contributions[position] == 0:
-            break
-        name, value = features.NAMES[position], float(values[position])
-        known = None if np.isnan(value) else value
-        found.append(Contribution(name, known, float(contributions[position]), words(name, known)))
-    return tuple(found)
+    return _chosen(evidence, rows, tier, contributions @ MEMBERSHIP, most=most, by_model=True)
 
 
-def words(name: str, value: float | None) -> str:
-    """The fact that a feature states."""
-    return _MISSING[name] if value is None else _WORDS[name](value)
+def of_week(
+    evidence: Evidence, rows: IntArray, tier: IntArray, *, step: IntArray | None, most: int
+) -> list[tuple[Reason, ...]]:
+    """Reasons of last week's tier, or of the rule, by what the table of tiers looks at.
+
+    Parameters
+    ----------
+    evidence, rows, tier, most
+        As of `of_model`.
+    step
+        The rule's step for the trend, shape (answers,): where it moved the tier it is among the reasons. None: last
+        week's tier, which has none.
+    """
+    weights = np.zeros(len(FACTS))
+    for name, weight in _OF_THE_WEEK.items():
+        weights[PLACE[name]] = weight
+    sides = _sides(evidence, rows)
+    # Every fact counts as far as it agrees with the tier.
+    strength = sides * weights * _direction(tier)[:, None]
+    cpl, trend = PLACE["cpl"], PLACE["trend"]
+    strength[:, cpl] = np.where(sides[:, cpl] == 0, weights[cpl], strength[:, cpl])
+    notes: list[dict[int, str]] = [{} for _ in rows]
+    days = PLACE["lead days"]
+    cpl_week, account = (
+        evidence.ratio("spend_7", "leads_7")[rows],
+        evidence.account_ratio("spend_7", "leads_7"),
+    )
+    rare = (
+        (cpl_week <= _HIGH_CPL * account)
+        & (evidence["lead_days_7"][rows] < _HIGH_LEAD_DAYS)
+        & (sides[:, days] == 0)
+    )
+    strength[rare, days] = weights[days]
+    for place in np.flatnonzero(rare).tolist():
+        notes[place][days] = f"; a high performer has them on {_HIGH_LEAD_DAYS}"
+    if step is not None:
+        moved = step != 0
+        strength[moved, trend] = _STEP_WEIGHT
+        for place in np.flatnonzero(moved).tolist():
+            notes[place][trend] = ": one tier lower" if step[place] > 0 else ": one tier higher"
+    return _chosen(evidence, rows, tier, strength, most=most, by_model=False, notes=notes)
 
 
-def _relative(what: str, days: int) -> Callable[[float], str]:
-    def say(value: float) -> str:
-        percent = round(100 * (value - 1))
-        if percent == 0:
-            return f"{what} over {days} days is the account's"
-        side = "above" if percent > 0 else "below"
-        return f"{what} over {days} days is {abs(percent)}% {side} the account's"
-
-    return say
+def _direction(tier: IntArray) -> IntArray:
+    """1 for the two tiers that facts in an entity's favour support, -1 for the two below."""
+    return np.where(tier <= Tier.MODERATE.rank, 1, -1)
 
 
-def _change(what: str) -> Callable[[float], str]:
-    def say(value: float) -> str:
-        percent = round(100 * (value - 1))
-        if percent == 0:
-            return f"{what} moved with the account on the week before"
-        more = "up" if percent > 0 else "down"
-        return f"{what} is {more} {abs(percent)}% on the week before, against the account"
-
-    return say
+def _sides(evidence: Evidence, rows: IntArray) -> IntArray:
+    return np.stack([fact.side(evidence)[rows] for fact in FACTS], axis=1)
 
 
-def _index(whose: str, when: str) -> Callable[[float], str]:
-    return lambda value: f"{whose} {value:.2f} times the leads that the account gets for this money {when}"
+def _chosen(
+    evidence: Evidence,
+    rows: IntArray,
+    tier: IntArray,
+    strength: FloatArray,
+    *,
+    most: int,
+    by_model: bool,
+    notes: Sequence[dict[int, str]] | None = None,
+) -> list[tuple[Reason, ...]]:
+    """The strongest facts for each answer, and the strongest against.
+
+    A fact is told on the side where its figures read so: one that speaks well of an entity is no reason to call it
+    LOW, whatever it did to the model's score.
+    """
+    agrees = _sides(evidence, rows) * _direction(tier)[:, None]
+    noted = np.zeros(strength.shape, dtype=np.bool_)
+    for place, of_answer in enumerate(notes or ()):
+        for fact in of_answer:
+            noted[place, fact] = True
+    weight = np.where((agrees == 0) & ~noted, _NEUTRAL_WEIGHT, 1.0)
+    supporting = np.where((strength > 0) & ((agrees >= 0) | noted), strength * weight, 0.0)
+    opposing = np.where((strength < 0) & (agrees < 0), -strength, 0.0)
+    order = np.argsort(-supporting, axis=1, kind="stable")
+    strongest = np.maximum(supporting, opposing).max(axis=1, initial=0.0)
+    against = opposing.argmax(axis=1)
+    out = []
+    for place, row in enumerate(rows.tolist()):
+        least = _WEAKEST * strongest[place]
+        told: list[Reason] = []
+        for fact in order[place].tolist():
+            if len(told) == most or not supporting[place, fact] > least:
+                break
+            told += _reason(
+                evidence, row, fact, by_model, True, (notes or ({},) * len(rows))[place].get(fact, "")
+            )
+        if not told:
+            told.append(Reason(_UNDECIDED, True))
+        fact = int(against[place])
+        if opposing[place, fact] > least:
+            told += _reason(evidence, row, fact, by_model, False)
+        out.append(tuple(told))
+    return out
 
 
-def _margin(tier: Tier, days: int) -> Callable[[float], str]:
-    def say(value: float) -> str:
-        side = "above" if value >= 0 else "below"
-        how = "clearly" if abs(value) >= 2 else "somewhat" if abs(value) >= 0.5 else "just"
-        return (
-            f"by its last {days} days, the leads to expect are {how} {side} what a {_TIER_WORDS[tier]} needs"
-        )
-
-    return say
-
-
-def _tier(when: str) -> Callable[[float], str]:
-    return lambda value: f"it did as a {_TIER_WORDS[TIERS[min(max(round(value), 0), 3)]]} {when}"
-
-
-def _count(what: str, when: str) -> Callable[[float], str]:
-    return lambda value: f"{value:.4g} {what}{'' if value == 1 else 's'} {when}"
-
-
-def _of(what: str, days: int) -> Callable[[float], str]:
-    return lambda value: f"{what} on {value:.0f} of the last {days} days"
-
-
-_WORDS: Final[Mapping[str, Callable[[float], str]]] = {
-    "relative_cpl_7": _relative("CPL", 7),
-    "relative_cpl_14": _relative("CPL", 14),
-    "relative_leads_per_100_7": _relative("leads per 100 spent", 7),
-    "lead_index_3": _index("it gets", "in 3 days"),
-    "lead_index_7": _index("it gets", "in 7 days"),
-    "lead_index_14": _index("it gets", "in 14 days"),
-    "lead_index_28": _index("it gets", "in 28 days"),
-    "siblings_lead_index_7": _index("its siblings get", "in 7 days"),
-    "siblings_lead_index_28": _index("its siblings get", "in 28 days"),
-    "family_lead_index_28": _index("with its siblings' record it gets", "in 28 days"),
-    "margin_high_7": _margin(Tier.HIGH_PERFORMER, 7),
-    "margin_moderate_7": _margin(Tier.MODERATE, 7),
-    "margin_low_7": _margin(Tier.LOW, 7),
-    "margin_high_28": _margin(Tier.HIGH_PERFORMER, 28),
-    "margin_moderate_28": _margin(Tier.MODERATE, 28),
-    "margin_low_28": _margin(Tier.LOW, 28),
-    "tier_week": _tier("in the last 7 days"),
-    "tier_week_before": _tier("in the 7 days before those"),
-    "tier_month": _tier("on average over the last 4 weeks"),
-    "expected_leads_7": _count("lead", "would be the account's yield for its spend of 7 days"),
-    "expected_leads_28": _count("lead", "would be the account's yield for its spend of 28 days"),
-    "leads_7": _count("lead", "in 7 days"),
-    "lead_days_7": _of("leads", 7),
-    "lead_days_28": _of("leads", 28),
-    "delivery_days_7": _of("delivery", 7),
-    "days_since_lead": lambda value: (
-        "no lead for 28 days or more" if value >= features.LOOKBACK_DAYS
-        else "its last lead came on the last day" if value < 1
-        else f"its last lead came {value:.0f} day{'' if value == 1 else 's'} ago"
-    ),
-    "relative_ctr_7": _relative("CTR", 7),
-    "relative_conversion_rate_7": _relative("conversion rate", 7),
-    "frequency_7": lambda value: f"people saw it {value:.1f} times a day on average in 7 days",
-    "change_cpl": _change("CPL"),
-    "change_ctr": _change("CTR"),
-    "change_conversion_rate": _change("conversion rate"),
-    "change_spend": _change("spend"),
-    "change_leads": _change("the number of leads"),
-    "change_spend_3_of_7": lambda value: f"daily spend of the last 3 days is {value:.2f} times that of the week",
-    "volatility_spend_7": lambda value: f"daily spend swings by {100 * value:.0f}% around its mean",
-    "volatility_leads_7": lambda value: f"daily leads swing by {100 * value:.0f}% around their mean",
-    "consistency_14": lambda value: f"leads on {100 * value:.0f}% of the days that it ran in 14 days",
-}  # fmt: skip
-
-_NO_LEADS = "no leads in {days} days, so there is no CPL"
-_NO_WEEK_BEFORE = "nothing to compare with in the week before"
-_MISSING: Final[Mapping[str, str]] = {
-    **dict.fromkeys(features.NAMES, "the account had no leads to compare with"),
-    "relative_cpl_7": _NO_LEADS.format(days=7),
-    "relative_cpl_14": _NO_LEADS.format(days=14),
-    "relative_leads_per_100_7": "no spend in 7 days",
-    "siblings_lead_index_7": "no siblings are known",
-    "siblings_lead_index_28": "no siblings are known",
-    "tier_week": "too little spend in the last 7 days to judge them",
-    "tier_week_before": "too little spend in the week before to judge it",
-    "tier_month": "too little spend in 4 weeks to judge any",
-    "relative_ctr_7": "no impressions in 7 days, so there is no CTR",
-    "relative_conversion_rate_7": "no clicks in 7 days, so there is no conversion rate",
-    "frequency_7": "reach is not known",
-    **{name: _NO_WEEK_BEFORE for name in features.NAMES if name.startswith("change_")},
-    "change_spend_3_of_7": "no spend in 7 days",
-    "volatility_spend_7": "no spend in 7 days",
-    "volatility_leads_7": "no leads in 7 days",
-    "consistency_14": "no delivery in 14 days",
-}
+def _reason(
+    evidence: Evidence, row: int, fact: int, by_model: bool, supports: bool, note: str = ""
+) -> list[Reason]:
+    text = FACTS[fact].text(evidence, row)
+    return [Reason(text + note, supports, FACTS[fact].features if by_model else ())] if text else []

@@ -8,7 +8,8 @@ CPL <= 1.5 of the account's                            LOW
 else                                                   UNDERPERFORMER
 =====================================================  =================
 
-and a change of CPL on the week before above +20% lowers, below -15% raises, by one step.
+and a change of CPL on the week before above +20% lowers, below -15% raises, by one step; but not for an entity that is
+all of the account's spend, whose CPL is the account's.
 
 Spend is material when a single lead would not have saved the week: above 1.5 times the account's CPL, so that
 more leads never make a tier worse. Without leads and below that, nothing is known against the entity: LOW, and
@@ -31,6 +32,7 @@ DAYS: Final = 7
 """The week the rule looks at."""
 
 _ACCOUNT_DAYS: Final = 28
+_OTHERS_SHARE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +153,25 @@ def trend(panel: Panel, days: IntArray, *, back: int = 0) -> FloatArray:
     return divide(cpl(0), cpl(DAYS)) - 1.0
 
 
-def stepped(tiers: IntArray, trend: FloatArray, settings: RuleSettings) -> IntArray:
-    """Tiers after the step for the trend, held at the ends."""
-    step = (trend > settings.lowers_above).astype(np.int64) - (trend < settings.raises_below)
+def alone(panel: Panel, days: IntArray) -> BoolArray:
+    """Whether the account's spend of the week is an entity's own, shape (entities, days)."""
+    own, account = panel.running["spend"].last(DAYS, days), panel.account["spend"].last(DAYS, days)
+    return (own > 0) & (account > 0) & (own >= (1 - _OTHERS_SHARE) * account)
+
+
+def step(trend: FloatArray, alone: BoolArray, settings: RuleSettings) -> IntArray:
+    """The step for the trend: 1 a tier worse, -1 better. None for who is alone: the account moved with it."""
+    found: IntArray = (trend > settings.lowers_above).astype(np.int64) - (trend < settings.raises_below)
+    return np.where(alone, 0, found)
+
+
+def stepped(tiers: IntArray, step: IntArray) -> IntArray:
+    """Tiers after the step, held at the ends."""
     held: IntArray = np.clip(tiers + step, 0, len(TIERS) - 1)
     return held
 
 
 def tiers(panel: Panel, days: IntArray, settings: RuleSettings) -> IntArray:
     """The rule's answer as of each day, as `Tier.rank`, shape (entities, days)."""
-    return stepped(earned(week(panel, days, settings), settings), trend(panel, days), settings)
+    moved = step(trend(panel, days), alone(panel, days), settings)
+    return stepped(earned(week(panel, days, settings), settings), moved)

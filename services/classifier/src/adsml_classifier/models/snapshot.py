@@ -1,96 +1,93 @@
-"""Where the entities of an account stand at the end of a day: all that an answer is made of, but the model.
+"""The entities of an account at the end of a day: all that an answer is made of, but the model.
 
-Worked out for the whole account in one pass and kept, so that a call that asks for one entity looks its row up.
+Computed for the whole account in one pass and kept, so that a call that asks for one entity looks its row up.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from adsml_classifier.models import features, rule
-from adsml_classifier.models.panel import BoolArray, FloatArray, IntArray, Panel
+from adsml_classifier.models.evidence import Evidence
+from adsml_classifier.models.panel import BoolArray, IntArray, Panel
 from adsml_classifier.models.rule import RuleSettings
 
 _WEEK: Final = rule.DAYS
-_SUMS: Final = ("spend", "impressions", "clicks", "leads")
+NEVER: Final = -1
+"""Days since something that has not happened in the days looked at."""
 
-
-@dataclass(frozen=True, slots=True)
-class WeekMetrics:
-    """What an entity did in the week up to the as-of day; sums, spend in the account's currency.
-
-    Attributes
-    ----------
-    first, last
-        The week.
-    spend, impressions, clicks, leads
-        Sums over it.
-    reach
-        Sum of daily reach; NaN where it is unknown on a day with impressions.
-    days_with_delivery, days_with_leads
-        Out of 7.
-    account_spend, account_impressions, account_clicks, account_leads
-        The account's; 0 where it is not known.
-    """
-
-    first: date
-    last: date
-    spend: float
-    impressions: float
-    clicks: float
-    leads: float
-    reach: float
-    days_with_delivery: int
-    days_with_leads: int
-    account_spend: float
-    account_impressions: float
-    account_clicks: float
-    account_leads: float
+_PAUSE_DAYS: Final = 2
+# Weeks before the last one in which a weekday without delivery is looked for.
+_HABIT_WEEKS: Final = 3
 
 
 @dataclass(frozen=True, eq=False)
 class AccountSnapshot:
-    """The entities of one account as of one day.
+    """The entities of one account as of one day; arrays are of shape (entities,) unless said otherwise.
 
     Attributes
     ----------
     as_of
         The day.
     rows
-        Level and id of each entity to its row in the arrays.
+        Level and id of each entity to its place in the arrays.
     x
         Features, shape (entities, features), NaN where missing.
+    persistence
+        The tier that the last 7 days earned, `Tier.rank`.
     rule_tier
-        What the rule says, as `Tier.rank`, shape (entities,).
+        The same with the rule's step for the trend.
+    step
+        That step: 1 a tier worse, -1 better, 0 none.
     comparable
-        Whether the rule can be applied: there is an account to compare with.
+        Whether there is an account to compare with: else neither of the two says anything.
     delivered
-        Whether an entity delivered in the week, shape (entities,).
-    sums
-        Of the week, shape (entities, 7) in the order of `WeekMetrics`, from ``spend`` to ``days_with_leads``.
-    account
-        Of the week, in the order of `WeekMetrics`.
-    kept
-        What others work out from it once, such as `wire.StoredAnswers`; lives as long as it does.
+        Whether an entity delivered in the week.
+    full_week
+        Whether its first delivery is 7 days ago or more.
+    alone
+        Whether the account's spend of the week is its own: it is compared with itself.
+    since_row, since_delivery
+        Days from its last row, and its last day with delivery, to the as-of day; `NEVER`.
+    paused
+        Whether it delivered in the days looked at, but not in the last 2 or more, though it used to on such weekdays.
+    account_since_delivery
+        Days from the account's last day with spend; `NEVER`.
+    evidence
+        The figures behind it all.
+    cache
+        What others compute from it once; lives as long as it does.
     """
 
     as_of: date
     rows: Mapping[tuple[str, str], int]
     x: npt.NDArray[np.float32]
+    persistence: IntArray
     rule_tier: IntArray
+    step: IntArray
     comparable: bool
     delivered: BoolArray
-    sums: FloatArray
-    account: tuple[float, float, float, float]
-    kept: dict[Hashable, Any] = field(default_factory=dict)
+    full_week: BoolArray
+    alone: BoolArray
+    since_row: IntArray
+    since_delivery: IntArray
+    paused: BoolArray
+    account_since_delivery: int
+    evidence: Evidence
+    cache: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def stopped(self) -> BoolArray:
+        """Whether an entity no longer delivers while its account does."""
+        return self.paused & (self.since_delivery > self.account_since_delivery)
 
     @classmethod
     def of(cls, panel: Panel, as_of: date, settings: RuleSettings) -> "AccountSnapshot":
-        """Work it out.
+        """Compute it.
 
         Parameters
         ----------
@@ -101,41 +98,49 @@ class AccountSnapshot:
         settings
             The rule's thresholds.
         """
-        day = np.array([panel.column(as_of)])
-        week = {
-            name: panel.running[name].last(_WEEK, day)[:, 0]
-            for name in (*_SUMS, "reach", "reach_known", "delivery_days", "lead_days")
-        }
-        reach = np.where(week["reach_known"] >= week["impressions"], week["reach"], np.nan)
-        columns = [*(week[name] for name in _SUMS), reach, week["delivery_days"], week["lead_days"]]
-        spend, impressions, clicks, leads = (float(panel.account[name].last(_WEEK, day)[0]) for name in _SUMS)
+        column = panel.column(as_of)
+        day = np.array([column])
+        evidence = Evidence.of(panel, day)
+        earned = rule.earned(rule.week(panel, day, settings), settings)
+        alone = rule.alone(panel, day)
+        step = rule.step(rule.trend(panel, day), alone, settings)
+        active = (panel.impressions + panel.spend)[:, : column + 1] > 0
+        since = _days_since(active)
+        first = np.where(active.any(axis=1), column - active.argmax(axis=1), NEVER)
         keys = zip(panel.keys.get_level_values(0), panel.keys.get_level_values(1), strict=True)
         return cls(
             as_of=as_of,
             rows={key: row for row, key in enumerate(keys)},
             x=np.ascontiguousarray(features.compute(panel, day, settings).values[:, :, 0].T),
-            rule_tier=rule.tiers(panel, day, settings)[:, 0],
-            comparable=spend > 0 or not np.isnan(rule.account_cpl(panel, day)[0]),
-            delivered=week["delivery_days"] > 0,
-            sums=np.stack(columns, axis=1),
-            account=(spend, impressions, clicks, leads),
+            persistence=earned[:, 0],
+            rule_tier=rule.stepped(earned, step)[:, 0],
+            step=step[:, 0],
+            comparable=evidence.account["spend_7"] > 0 or not np.isnan(rule.account_cpl(panel, day)[0]),
+            delivered=evidence["delivery_days_7"] > 0,
+            full_week=first >= _WEEK - 1,
+            alone=alone[:, 0],
+            since_row=_days_since(panel.present[:, : column + 1] > 0),
+            since_delivery=since,
+            paused=(since >= _PAUSE_DAYS) & ~_usual_pause(active, since),
+            account_since_delivery=int(_days_since(np.diff(panel.account["spend"].totals)[None, : column + 1] > 0)[0]),
+            evidence=evidence,
         )
 
-    def weeks(self, rows: IntArray) -> Sequence[WeekMetrics]:
-        """What the entities of some rows did in the week."""
-        first = self.as_of - timedelta(days=_WEEK - 1)
-        return [
-            WeekMetrics(
-                first,
-                self.as_of,
-                spend,
-                impressions,
-                clicks,
-                leads,
-                reach,
-                int(delivery),
-                int(lead),
-                *self.account,
-            )
-            for spend, impressions, clicks, leads, reach, delivery, lead in self.sums[rows].tolist()
-        ]
+
+def _days_since(happened: BoolArray) -> IntArray:
+    """Days from the last True to the last column, shape (entities,)."""
+    return np.where(happened.any(axis=1), happened[:, ::-1].argmax(axis=1), NEVER)
+
+
+def _usual_pause(active: BoolArray, since: IntArray) -> BoolArray:
+    """Whether an entity that runs on some weekdays only has not delivered on those of its pause before either."""
+    days = active.shape[1]
+    usual: BoolArray = since < _WEEK
+    seen = np.zeros(len(active), dtype=np.bool_)
+    for week in range(1, _HABIT_WEEKS + 1):
+        for back in range(_WEEK):
+            column = days - 1 - back - _WEEK * week
+            if column >= 0:
+                usual &= ~(active[:, column] & (back < since))
+                seen |= active[:, column]
+    return usual & seen

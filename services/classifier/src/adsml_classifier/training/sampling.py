@@ -195,7 +195,7 @@ def _gather(
     days, mask = days[used], mask[:, used]
     tier, by_person = truth.tier[:, used], truth.by_person[:, used]
     earned = rule.earned(rule.week(panel, days, rule_settings), rule_settings)
-    stepped = rule.stepped(earned, rule.trend(panel, days), rule_settings)
+    step = rule.step(rule.trend(panel, days), rule.alone(panel, days), rule_settings)
     # Transposed, so that samples come out by day.
     column, entity = np.nonzero(mask.T)
     x = features.compute(panel, days, rule_settings).values[:, entity, column].T
@@ -206,7 +206,7 @@ def _gather(
         entity=entity,
         level=panel.level[entity],
         persistence=earned[entity, column],
-        rule=stepped[entity, column],
+        rule=rule.stepped(earned, step)[entity, column],
         by_person=by_person[entity, column],
         weight=np.where(by_person[entity, column], settings.judgement_weight, 1.0),
         left=left,
