@@ -13,7 +13,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final
 
-from google.api import annotations_pb2, http_pb2
+import google.api.annotations_pb2 as annotations
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
@@ -174,16 +174,16 @@ def _service_files(folder: Traversable, path: str) -> Iterator[str]:
             yield f"{path}/{entry.name}"
 
 
-def http_rules(service: ServiceDescriptor) -> Iterator[tuple[str, http_pb2.HttpRule]]:
+def http_rules(service: ServiceDescriptor) -> Iterator[tuple[str, Any]]:
     """Each method's name with its HTTP rules, additional ones included."""
     for method in service.methods:
-        rule = method.GetOptions().Extensions[annotations_pb2.http]
+        rule = method.GetOptions().Extensions[annotations.http]
         for one in (rule, *rule.additional_bindings):
             if one.WhichOneof("pattern"):
                 yield method.name, one
 
 
-def http_path(rule: http_pb2.HttpRule) -> tuple[str, str]:
+def http_path(rule: Any) -> tuple[str, str]:
     """Verb and path template of a rule."""
     verb = str(rule.WhichOneof("pattern"))
     return verb, str(getattr(rule, verb))
