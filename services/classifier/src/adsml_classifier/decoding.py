@@ -1,7 +1,7 @@
 """From requests to arrays: options, and daily rows that came with a call as few panels for vectorised passes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
@@ -57,7 +57,9 @@ def options(message: pb.ClassificationOptions) -> Options:
     """The options of a request that was checked; unset ones at their defaults."""
     return Options(
         as_of=optional_day(message, "as_of_date", "options.as_of_date"),
-        contributions=message.max_contributions if message.HasField("max_contributions") else DEFAULT_CONTRIBUTIONS,
+        contributions=message.max_contributions
+        if message.HasField("max_contributions")
+        else DEFAULT_CONTRIBUTIONS,
         reasons=message.max_reasons if message.HasField("max_reasons") else DEFAULT_REASONS,
         rules_only=message.rules_only,
         lag_days=message.attribution_lag_days if message.HasField("attribution_lag_days") else None,
@@ -161,7 +163,10 @@ def group_inline(
         place: InvalidInput(wrong) for place, wrong in read.violations(lambda i: f"{paths[i]}.rows").items()
     }
     good = ~np.isin(read.series, list(errors))
-    levels = [ENTITY_TYPE.from_wire(one.entity_type, f"{path}.entity_type") for one, path in zip(series, paths, strict=True)]
+    levels = [
+        ENTITY_TYPE.from_wire(one.entity_type, f"{path}.entity_type")
+        for one, path in zip(series, paths, strict=True)
+    ]
     frame = read.where(good).frame([(level, str(place)) for place, level in enumerate(levels)])
     place_of = frame["entity_id"].astype(np.int64)
     last = frame["date"].groupby(place_of).max()

@@ -10,18 +10,19 @@ sent as they are. A test holds the result equal to the same messages built field
 import struct
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from adsml.classifier.v1 import classifier_service_pb2 as pb
-from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2, warning_pb2
+from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2
 from adsml_common.domain.degradation import Degradation
 from adsml_common.serving.messages import TIER, day_message, degradation_message
 
+from adsml_classifier import cautions
+from adsml_classifier.cautions import Surroundings
 from adsml_classifier.models import features, rule, scoring
-from adsml_classifier.models.facts import money
 from adsml_classifier.models.panel import FloatArray, IntArray
 from adsml_classifier.models.rule import TIERS
 from adsml_classifier.models.scoring import Scorer, Scores
@@ -101,28 +102,6 @@ class Provenance:
     key: Hashable
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What is known of an account beside its figures.
-
-    Attributes
-    ----------
-    last
-        Its last day with a row; None where it is not known.
-    wanted
-        A day that was asked for and lies after it; else None.
-    off
-        The status of an entity (level and id) that is switched off; empty for others.
-    currency_code
-        Of its money, empty where it is not known.
-    """
-
-    last: date | None
-    wanted: date | None
-    off: Callable[[tuple[str, str]], str]
-    currency_code: str = ""
-
-
 class ResponseBuilder:
     """Writes what is said of entities of one account as of one day.
 
@@ -167,6 +146,11 @@ class ResponseBuilder:
         self._frames: dict[int, tuple[bytes, bytes]] = {}
 
     @property
+    def by_model(self) -> bool:
+        """Whether a model answers, which needs no account to compare with."""
+        return self._provenance.scorer is not None
+
+    @property
     def explains(self) -> bool:
         """Whether reasons or contributions are told, which cost much more than the answers."""
         return bool(self._contributions or self._reasons)
@@ -188,8 +172,7 @@ class ResponseBuilder:
         heads, explanations = self._said(rows)
         whys = explanations or [b""] * len(rows)
         return [
-            b"".join((head, self._of_row(row), why))
-            for row, head, why in zip(rows, heads, whys, strict=True)
+            b"".join((head, self._of_row(row), why)) for row, head, why in zip(rows, heads, whys, strict=True)
         ]
 
     # -- inside ----------------------------------------------------------------------------------------------
@@ -267,7 +250,7 @@ class ResponseBuilder:
             message = pb.Classification(
                 metrics=self._metrics(row),
                 freshness=self._freshness(row),
-                warnings=self._warnings(row, by_rule),
+                warnings=cautions.of_row(snapshot, self._keys[row], row, self._surroundings, by_rule=by_rule),
             )
             if snapshot.comparable:
                 message.rule_tier = TIER_NUMBERS[int(snapshot.rule_tier[row])]
@@ -282,12 +265,17 @@ class ResponseBuilder:
 
     def _metrics(self, row: int) -> metrics_pb2.MetricsSnapshot:
         evidence = self._snapshot.evidence
-        sums = {name: float(evidence[f"{name}_7"][row]) for name in ("spend", "impressions", "clicks", "leads")}
+        sums = {
+            name: float(evidence[f"{name}_7"][row]) for name in ("spend", "impressions", "clicks", "leads")
+        }
         known = evidence["reach_known_7"][row] >= sums["impressions"]
         sums["reach"] = float(evidence["reach_7"][row]) if known else 0.0
-        sums |= {f"account_{name}": evidence.account[f"{name}_7"] for name in ("spend", "impressions", "clicks", "leads")}
+        sums |= {
+            f"account_{name}": evidence.account[f"{name}_7"]
+            for name in ("spend", "impressions", "clicks", "leads")
+        }
         # Plain arithmetic: an array of one number costs more than the rest of this function.
-        ratios = {
+        ratios: dict[str, Any] = {
             name: scale * sums[numerator] / bottom
             for name, numerator, denominator, scale in _RATIOS
             if (bottom := sums[denominator]) > 0
@@ -319,44 +307,6 @@ class ResponseBuilder:
             out.days_without_delivery = since
         return out
 
-    def _warnings(self, row: int, by_rule: bool) -> list[warning_pb2.Warning]:
-        snapshot, around, key = self._snapshot, self._surroundings, self._keys[row]
-        level = _LEVELS[key[0]]
-        out: list[tuple[warning_pb2.WarningType, str]] = []
-        if snapshot.alone[row]:
-            own, account = snapshot.evidence["spend_7"][row], snapshot.evidence.account["spend_7"]
-            whose = "all" if own >= account else "nearly all"
-            out.append(
-                (
-                    warning_pb2.WARNING_TYPE_NO_COMPARISON,
-                    f"{whose} of what the account spent in 7 days ({money(own)} of {money(account)}) is its own: there is "
-                    f"no other {level} to compare it with, and its CPL is the account's",
-                )
-            )
-        if snapshot.paused[row]:
-            since = int(snapshot.since_delivery[row])
-            last = snapshot.as_of - timedelta(days=since)
-            if snapshot.stopped[row]:
-                text = f"it stopped: no delivery since {last}, {since} days ago; as things stand it has no next week"
-                out.append((warning_pb2.WARNING_TYPE_STOPPED, text))
-            else:
-                text = f"the whole account has delivered nothing since {last}, {since} days ago"
-                out.append((warning_pb2.WARNING_TYPE_NO_DELIVERY, text))
-        if status := around.off(key):
-            out.append(
-                (
-                    warning_pb2.WARNING_TYPE_NO_DELIVERY,
-                    f"it is switched off (status {status}); no delivery is expected",
-                )
-            )
-        if around.wanted is not None:
-            text = f"{around.wanted} was asked for, but the account's rows end on {around.last}: as of that day"
-            out.append((warning_pb2.WARNING_TYPE_STALE_DATA, text))
-        if by_rule and not snapshot.full_week[row]:
-            text = "it first delivered less than 7 days ago: there is no full week to go by"
-            out.append((warning_pb2.WARNING_TYPE_SHORT_HISTORY, text))
-        return [warning_pb2.Warning(type=kind, message=text) for kind, text in out]
-
 
 def encode_scores(scores: Scores, confidence_factor: float) -> list[bytes]:
     """Tier, confidence and probabilities of every row; the tier alone where no model answered."""
@@ -387,7 +337,7 @@ def encode_response(classification: bytes) -> bytes:
     return _field(_IN_RESPONSE, classification)
 
 
-_LEVELS: Final = {"campaign": "campaign", "adset": "ad set", "ad": "ad"}
+_SUMS: Final = ("spend", "impressions", "clicks", "leads")
 _RATIOS: Final = (
     ("cpl", "spend", "leads", 1.0),
     ("ctr_percent", "clicks", "impressions", 100.0),

@@ -1,4 +1,4 @@
-"""Wires the classifier service: settings, stores, models, servicers, server."""
+"""Wires the classifier service: settings, stores, models, service, server."""
 
 import sys
 from typing import Final, TypeAlias
@@ -16,11 +16,12 @@ from adsml_common.store.feedback import FeedbackStore
 from adsml_classifier.accounts import AccountData
 from adsml_classifier.artifacts import StoredModel, parse
 from adsml_classifier.naming import FAMILY, JOB
-from adsml_classifier.servicer import ClassifierServicer
+from adsml_classifier.resolver import ModelResolver
+from adsml_classifier.service import ClassifierService
 from adsml_classifier.settings import ClassifierSettings
 
 SERVICE: Final = "adsml.classifier.v1.ClassifierService"
-Opened: TypeAlias = family_server.Opened[ClassifierServicer, StoredModel]
+OpenService: TypeAlias = family_server.Opened[ClassifierService, StoredModel]
 
 
 def _warmed(version: ModelVersion, bundle: Bundle) -> StoredModel:
@@ -30,8 +31,8 @@ def _warmed(version: ModelVersion, bundle: Bundle) -> StoredModel:
     return stored
 
 
-def open_servicer(settings: ClassifierSettings) -> Opened:
-    """Open stores and registry and put the servicer on them.
+def open_service(settings: ClassifierSettings) -> OpenService:
+    """Open stores and registry and put the service on them.
 
     Raises
     ------
@@ -42,19 +43,18 @@ def open_servicer(settings: ClassifierSettings) -> Opened:
     models = ModelLoader(
         stores.registry, _warmed, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
     )
-    servicer = ClassifierServicer(
+    service = ClassifierService(
         AccountData(
             stores.database,
             capacity=settings.accounts_in_memory,
             max_age_seconds=settings.data_max_age_seconds,
         ),
-        models,
+        ModelResolver(models, confidence_factor=settings.transfer_confidence_factor),
         FeedbackStore(stores.database),
         attribution_lag_days=settings.attribution_lag_days,
-        confidence_factor=settings.transfer_confidence_factor,
-        keep_answers=settings.keep_answers,
+        cache_responses=settings.cache_responses,
     )
-    return Opened(servicer, stores, models)
+    return OpenService(service, stores, models)
 
 
 def build(settings: ClassifierSettings) -> ServerBuilder:
@@ -65,13 +65,16 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
     SettingsError
         Naming the setting that can't work.
     """
-    opened = open_servicer(settings)
+    opened = open_service(settings)
     builder = ServerBuilder(settings)
     builder.add(
         classifier_grpc.add_ClassifierServiceServicer_to_server,
         opened.service,
         SERVICE,
-        fast_path={"ClassifyEntities": opened.service.classify_at_once},
+        fast_path={
+            "Classify": opened.service.classify_from_memory,
+            "BatchClassify": opened.service.batch_classify_from_memory,
+        },
     )
     add_family(builder, opened.stores, families=(FAMILY,), jobs=(JOB,))
     return add_models(builder, opened.stores, opened.models, preload=(FAMILY,))

@@ -54,9 +54,7 @@ def by_model(
     if not contributions and not most_reasons:
         return Scores(tier, probabilities, None, [])
     of_tier = model.contributions(x)[np.arange(len(rows)), tier, :-1]
-    why = (
-        reasons.of_model(snapshot.evidence, rows, tier, of_tier, most=most_reasons) if most_reasons else []
-    )
+    why = reasons.of_model(snapshot.evidence, rows, tier, of_tier, most=most_reasons) if most_reasons else []
     return Scores(tier, probabilities, of_tier, why)
 
 

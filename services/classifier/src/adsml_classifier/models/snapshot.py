@@ -5,7 +5,7 @@ Computed for the whole account in one pass and kept, so that a call that asks fo
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -51,6 +51,8 @@ class AccountSnapshot:
         Whether its first delivery is 7 days ago or more.
     alone
         Whether the account's spend of the week is its own: it is compared with itself.
+    days_with_row
+        Days with a row up to the as-of day, of those looked at.
     since_row, since_delivery
         Days from its last row, and its last day with delivery, to the as-of day; `NEVER`.
     paused
@@ -73,12 +75,18 @@ class AccountSnapshot:
     delivered: BoolArray
     full_week: BoolArray
     alone: BoolArray
+    days_with_row: IntArray
     since_row: IntArray
     since_delivery: IntArray
     paused: BoolArray
     account_since_delivery: int
     evidence: Evidence
     cache: dict[Hashable, Any] = field(default_factory=dict)
+
+    def last_delivery(self, row: int) -> date | None:
+        """The last day with delivery of an entity, in the days looked at."""
+        since = int(self.since_delivery[row])
+        return None if since == NEVER else self.as_of - timedelta(days=since)
 
     @property
     def stopped(self) -> BoolArray:
@@ -119,10 +127,13 @@ class AccountSnapshot:
             delivered=evidence["delivery_days_7"] > 0,
             full_week=first >= _WEEK - 1,
             alone=alone[:, 0],
+            days_with_row=panel.present[:, : column + 1].sum(axis=1).astype(np.int64),
             since_row=_days_since(panel.present[:, : column + 1] > 0),
             since_delivery=since,
             paused=(since >= _PAUSE_DAYS) & ~_usual_pause(active, since),
-            account_since_delivery=int(_days_since(np.diff(panel.account["spend"].totals)[None, : column + 1] > 0)[0]),
+            account_since_delivery=int(
+                _days_since(np.diff(panel.account["spend"].totals)[None, : column + 1] > 0)[0]
+            ),
             evidence=evidence,
         )
 

@@ -1,0 +1,120 @@
+"""Finds what answers for an account: its model, or last week's tier and the rule, and why."""
+
+from collections.abc import Callable
+from typing import Final
+
+from adsml.common.v1 import answer_pb2
+from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import ArtifactCorrupt, Unavailable
+from adsml_common.registry.loader import Loaded, ModelLoader
+from adsml_common.serving.messages import model_ref_message
+
+from adsml_classifier.artifacts import StoredModel
+from adsml_classifier.encoding import Provenance
+from adsml_classifier.models.scoring import Scorer
+from adsml_classifier.naming import account_model, global_model
+
+RULE_NAME: Final = "cpl_rule"
+PERSISTENCE_NAME: Final = "last_week_tier"
+TRANSFER_NAME: Final = "level_transfer"
+_INSTEAD: Final = "; last week's tier was used instead"
+_NO_WEEK: Final = "it first delivered less than 7 days ago, so that there is no full week to repeat"
+
+
+class ModelResolver:
+    """Finds what answers; threads share it.
+
+    Parameters
+    ----------
+    models
+        The accounts' models, for their own entities and for new ones.
+    confidence_factor
+        What a transferred answer's confidence is multiplied by.
+    """
+
+    def __init__(self, models: ModelLoader[StoredModel], *, confidence_factor: float) -> None:
+        self._models = models
+        self._factor = confidence_factor
+
+    def for_account(self, config_id: int, *, rules_only: bool) -> Provenance:
+        """What answers for an account's entities."""
+        loaded, degradation = self._find(account_model, config_id, rules_only=rules_only)
+        if loaded is None:
+            return _without_model(config_id, degradation, rules_only=rules_only)
+        return _by_model(loaded, loaded.model.model)
+
+    def for_new_entities(
+        self, config_id: int, level: EntityType, *, rules_only: bool
+    ) -> tuple[Provenance, tuple[EntityType, ...]]:
+        """What answers for an account's new entities of a level, and the levels that a model learnt from."""
+        loaded, degradation = self._find(global_model, config_id, rules_only=rules_only)
+        if loaded is None:
+            return _without_model(config_id, degradation, rules_only=rules_only), ()
+        scorer = loaded.model.for_level(level)
+        return _by_model(loaded, scorer, transfer_to=level, factor=self._factor), loaded.model.trained_on
+
+    def peek(self, config_id: int, *, rules_only: bool) -> Provenance | None:
+        """What `for_account` gives, from memory alone; None where it would have to ask."""
+        loaded = None if rules_only else self._models.peek(account_model(config_id))
+        return None if loaded is None else _by_model(loaded, loaded.model.model)
+
+    def _find(
+        self, named: Callable[[int], str], config_id: int, *, rules_only: bool
+    ) -> tuple[Loaded[StoredModel] | None, Degradation | None]:
+        if rules_only or config_id <= 0:
+            return None, None
+        name = named(config_id)
+        try:
+            loaded = self._models.get(name)
+        except ArtifactCorrupt as error:
+            return None, _degradation(name, DegradationReason.CORRUPT, error.message)
+        except Unavailable as error:
+            return None, _degradation(name, DegradationReason.UNAVAILABLE, error.message)
+        if loaded is None:
+            return None, _degradation(name, DegradationReason.NO_MODEL, "none has passed its gate")
+        return loaded, None
+
+
+def _degradation(name: str, reason: DegradationReason, detail: str) -> Degradation:
+    return Degradation(Dependency.MODEL, reason, detail + _INSTEAD, name)
+
+
+def _by_model(
+    loaded: Loaded[StoredModel],
+    scorer: Scorer,
+    *,
+    transfer_to: EntityType | None = None,
+    factor: float = 1.0,
+) -> Provenance:
+    version = loaded.version
+    by = answer_pb2.AnsweredBy(
+        source=answer_pb2.ANSWER_SOURCE_MODEL if transfer_to is None else answer_pb2.ANSWER_SOURCE_TRANSFER,
+        model=model_ref_message(version.name, version=version.version, trained=version.created_at),
+        method="" if transfer_to is None else TRANSFER_NAME,
+    )
+    key = (version.name, version.version, loaded.degradations, transfer_to)
+    return Provenance(scorer, by, by, False, loaded.degradations, factor, key)
+
+
+def _without_model(config_id: int, degradation: Degradation | None, *, rules_only: bool) -> Provenance:
+    if rules_only:
+        reason = "rules_only was asked for"
+    elif degradation is None:
+        reason = "no config_id, so no account's model"
+    else:
+        reason = f"model {degradation.name}: {degradation.detail.removesuffix(_INSTEAD)}"
+    by_rule = answer_pb2.AnsweredBy(
+        source=answer_pb2.ANSWER_SOURCE_RULES,
+        method=RULE_NAME,
+        reason=reason if rules_only else f"{reason}; {_NO_WEEK}",
+    )
+    by = answer_pb2.AnsweredBy(
+        source=answer_pb2.ANSWER_SOURCE_PERSISTENCE,
+        method=PERSISTENCE_NAME,
+        reason=f"{reason}; the tier of the last 7 days is the better forecast than the rule",
+    )
+    degradations = () if degradation is None else (degradation,)
+    return Provenance(
+        None, by, by_rule, rules_only, degradations, 1.0, (config_id > 0, rules_only, degradations)
+    )
