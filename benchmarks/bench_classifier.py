@@ -25,10 +25,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from adsml_classifier import answering
 from adsml_classifier.evaluation.calibration_plot import reliability_svg
 from adsml_classifier.evaluation.report import evaluate_files
-from adsml_classifier.models import features, rule, scores, transfer
+from adsml_classifier.models import features, rule, scores, scoring, transfer
 from adsml_classifier.models.panel import Panel
 from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.models.scores import Bin
@@ -238,15 +237,15 @@ def inference(model: TierModel, x: np.ndarray) -> dict[str, float]:
 
 
 def answers_per_second(panel: Panel, model: TierModel) -> dict[str, float]:
-    """Whole answers from an account in memory, with the default five reasons and without any."""
-    keys = [(str(kind), str(name)) for kind, name in panel.keys[:1000]]
-    standing = AccountSnapshot.of(panel, panel.day(len(panel.days) - 1), RULE)
+    """Tiers with reasons from an account in memory, and without any."""
+    snapshot = AccountSnapshot.of(panel, panel.day(len(panel.days) - 1), RULE)
     out = {}
     for count in (1, 1000):
-        for most in (5, 0):
+        rows = np.flatnonzero(snapshot.delivered)[:count]
+        for most in (3, 0):
 
-            def ask(count: int = count, most: int = most) -> None:
-                answering.answer(standing, keys[:count], model=model, most_contributions=most)
+            def ask(rows: np.ndarray = rows, most: int = most) -> None:
+                scoring.by_model(model, snapshot, rows, contributions=False, most_reasons=most)
 
             seconds = best_of(3, ask, times=20 if count == 1 else 2)
             out[f"answers_per_second_of_{count}_{'with' if most else 'without'}_reasons"] = count / seconds

@@ -12,12 +12,12 @@ from adsml_common.serving.messages import model_ref_message
 
 from adsml_classifier.artifacts import StoredModel
 from adsml_classifier.encoding import Provenance
-from adsml_classifier.models.scoring import Scorer
 from adsml_classifier.naming import account_model, global_model
 
 RULE_NAME: Final = "cpl_rule"
 PERSISTENCE_NAME: Final = "last_week_tier"
 TRANSFER_NAME: Final = "level_transfer"
+_KNOWN: Final = 1_000
 _INSTEAD: Final = "; last week's tier was used instead"
 _NO_WEEK: Final = "it first delivered less than 7 days ago, so that there is no full week to repeat"
 
@@ -36,13 +36,14 @@ class ModelResolver:
     def __init__(self, models: ModelLoader[StoredModel], *, confidence_factor: float) -> None:
         self._models = models
         self._factor = confidence_factor
+        self._known: dict[tuple[str, EntityType | None], tuple[Loaded[StoredModel], Provenance]] = {}
 
     def for_account(self, config_id: int, *, rules_only: bool) -> Provenance:
         """What answers for an account's entities."""
         loaded, degradation = self._find(account_model, config_id, rules_only=rules_only)
         if loaded is None:
             return _without_model(config_id, degradation, rules_only=rules_only)
-        return _by_model(loaded, loaded.model.model)
+        return self._by_model(loaded)
 
     def for_new_entities(
         self, config_id: int, level: EntityType, *, rules_only: bool
@@ -51,13 +52,12 @@ class ModelResolver:
         loaded, degradation = self._find(global_model, config_id, rules_only=rules_only)
         if loaded is None:
             return _without_model(config_id, degradation, rules_only=rules_only), ()
-        scorer = loaded.model.for_level(level)
-        return _by_model(loaded, scorer, transfer_to=level, factor=self._factor), loaded.model.trained_on
+        return self._by_model(loaded, transfer_to=level), loaded.model.trained_on
 
     def peek(self, config_id: int, *, rules_only: bool) -> Provenance | None:
         """What `for_account` gives, from memory alone; None where it would have to ask."""
         loaded = None if rules_only else self._models.peek(account_model(config_id))
-        return None if loaded is None else _by_model(loaded, loaded.model.model)
+        return None if loaded is None else self._by_model(loaded)
 
     def _find(
         self, named: Callable[[int], str], config_id: int, *, rules_only: bool
@@ -75,26 +75,35 @@ class ModelResolver:
             return None, _degradation(name, DegradationReason.NO_MODEL, "none has passed its gate")
         return loaded, None
 
+    def _by_model(self, loaded: Loaded[StoredModel], *, transfer_to: EntityType | None = None) -> Provenance:
+        """The same for the same loaded model: to make it costs more than a look-up that it serves."""
+        version, place = loaded.version, (loaded.version.name, transfer_to)
+        known = self._known.get(place)
+        if known is not None and known[0] is loaded:
+            return known[1]
+        transferred = transfer_to is not None
+        by = answer_pb2.AnsweredBy(
+            source=answer_pb2.ANSWER_SOURCE_TRANSFER if transferred else answer_pb2.ANSWER_SOURCE_MODEL,
+            model=model_ref_message(version.name, version=version.version, trained=version.created_at),
+            method=TRANSFER_NAME if transferred else "",
+        )
+        provenance = Provenance(
+            loaded.model.model if transfer_to is None else loaded.model.for_level(transfer_to),
+            by,
+            by,
+            False,
+            loaded.degradations,
+            self._factor if transferred else 1.0,
+            (version.name, version.version, loaded.degradations, transfer_to),
+        )
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[place] = loaded, provenance
+        return provenance
+
 
 def _degradation(name: str, reason: DegradationReason, detail: str) -> Degradation:
     return Degradation(Dependency.MODEL, reason, detail + _INSTEAD, name)
-
-
-def _by_model(
-    loaded: Loaded[StoredModel],
-    scorer: Scorer,
-    *,
-    transfer_to: EntityType | None = None,
-    factor: float = 1.0,
-) -> Provenance:
-    version = loaded.version
-    by = answer_pb2.AnsweredBy(
-        source=answer_pb2.ANSWER_SOURCE_MODEL if transfer_to is None else answer_pb2.ANSWER_SOURCE_TRANSFER,
-        model=model_ref_message(version.name, version=version.version, trained=version.created_at),
-        method="" if transfer_to is None else TRANSFER_NAME,
-    )
-    key = (version.name, version.version, loaded.degradations, transfer_to)
-    return Provenance(scorer, by, by, False, loaded.degradations, factor, key)
 
 
 def _without_model(config_id: int, degradation: Degradation | None, *, rules_only: bool) -> Provenance:
