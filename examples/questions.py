@@ -342,9 +342,7 @@ def training(connection: Connection, family: str, job: str, config_id: int, out:
     listed = len(client.list_training_runs(family=family, job=job).runs)
     client.cancel_training_run(family=family, run_id=run.run_id, reason="the demo only shows how")
     run = client.get_training_run(family=family, run_id=run.run_id).run
-    out.line(
-        f"training {_words(job)}: run {run.run_id[:8]} of {listed} started, then {word(run, 'state')}"
-    )
+    out.line(f"training {_words(job)}: run {run.run_id[:8]} of {listed} started, then {word(run, 'state')}")
 
 
 def _refused(call: Callable[[], object]) -> str | None:

@@ -108,7 +108,7 @@ class World:
                     value_after=event.detail.get("budget_after"),
                 ),
             )
-            for event in self.account.events
+            for event in self.account.changes
         ]
 
     def change_of_adset(self) -> dict[str, Any]:
