@@ -10,8 +10,8 @@ once. What each is asked for a row, and gives:
 - ``classifier, stored``: the key of a stored entity in; tier, calibrated probabilities, the rule's tier, the week's
   metrics, model version out. An answer is kept until a row of the account or its model changes. No reasons are asked
   for, since MLServer gives none.
-- ``classifier, model each time``: the same without keeping responses (ADSML_CLASSIFIER_CACHE_RESPONSES=false): the model is
-  run on the entity's features (those of the account are worked out when its rows change, and kept).
+- ``classifier, model each time``: the same without a cache (ADSML_CLASSIFIER_CACHE_RESPONSES=false): the model is run
+  on the entity's features (those of the account are computed when its rows change, and kept).
 - ``classifier, inline``: 28 daily rows in; validated, features worked out, compared with the stored account; the same.
 - ``empty, harness``: our server with a handler that does nothing; ``empty, bare``: grpc.aio likewise.
 

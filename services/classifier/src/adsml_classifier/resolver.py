@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Final
 
 from adsml.common.v1 import answer_pb2
-from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
+from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import ArtifactCorrupt, Unavailable
 from adsml_common.registry.loader import Loaded, ModelLoader
+from adsml_common.registry.resolver import ModelResolver, ResolvedModel
 from adsml_common.serving.messages import model_ref_message
 
 from adsml_classifier.artifacts import StoredModel
@@ -18,11 +18,10 @@ RULE_NAME: Final = "cpl_rule"
 PERSISTENCE_NAME: Final = "last_week_tier"
 TRANSFER_NAME: Final = "level_transfer"
 _KNOWN: Final = 1_000
-_INSTEAD: Final = "; last week's tier was used instead"
-_NO_WEEK: Final = "it first delivered less than 7 days ago, so that there is no full week to repeat"
+_NO_WEEK: Final = "by the rule, since it first delivered less than 7 days ago and there is no full week"
 
 
-class ModelResolver:
+class ProvenanceResolver:
     """Finds what answers; threads share it.
 
     Parameters
@@ -35,23 +34,25 @@ class ModelResolver:
 
     def __init__(self, models: ModelLoader[StoredModel], *, confidence_factor: float) -> None:
         self._models = models
+        self._resolver = ModelResolver(models, instead="last week's tier was used instead")
         self._factor = confidence_factor
         self._known: dict[tuple[str, EntityType | None], tuple[Loaded[StoredModel], Provenance]] = {}
 
     def for_account(self, config_id: int, *, rules_only: bool) -> Provenance:
         """What answers for an account's entities."""
-        loaded, degradation = self._find(account_model, config_id, rules_only=rules_only)
-        if loaded is None:
-            return _without_model(config_id, degradation, rules_only=rules_only)
-        return self._by_model(loaded)
+        resolved = self._resolve(account_model, config_id, rules_only=rules_only)
+        if resolved.loaded is None:
+            return _without_model(resolved.degradations, rules_only=rules_only)
+        return self._by_model(resolved.loaded)
 
     def for_new_entities(
         self, config_id: int, level: EntityType, *, rules_only: bool
     ) -> tuple[Provenance, tuple[EntityType, ...]]:
         """What answers for an account's new entities of a level, and the levels that a model learnt from."""
-        loaded, degradation = self._find(global_model, config_id, rules_only=rules_only)
+        resolved = self._resolve(global_model, config_id, rules_only=rules_only)
+        loaded = resolved.loaded
         if loaded is None:
-            return _without_model(config_id, degradation, rules_only=rules_only), ()
+            return _without_model(resolved.degradations, rules_only=rules_only), ()
         return self._by_model(loaded, transfer_to=level), loaded.model.trained_on
 
     def peek(self, config_id: int, *, rules_only: bool) -> Provenance | None:
@@ -59,21 +60,10 @@ class ModelResolver:
         loaded = None if rules_only else self._models.peek(account_model(config_id))
         return None if loaded is None else self._by_model(loaded)
 
-    def _find(
+    def _resolve(
         self, named: Callable[[int], str], config_id: int, *, rules_only: bool
-    ) -> tuple[Loaded[StoredModel] | None, Degradation | None]:
-        if rules_only or config_id <= 0:
-            return None, None
-        name = named(config_id)
-        try:
-            loaded = self._models.get(name)
-        except ArtifactCorrupt as error:
-            return None, _degradation(name, DegradationReason.CORRUPT, error.message)
-        except Unavailable as error:
-            return None, _degradation(name, DegradationReason.UNAVAILABLE, error.message)
-        if loaded is None:
-            return None, _degradation(name, DegradationReason.NO_MODEL, "none has passed its gate")
-        return loaded, None
+    ) -> ResolvedModel[StoredModel]:
+        return self._resolver.resolve([] if rules_only or config_id <= 0 else [named(config_id)])
 
     def _by_model(self, loaded: Loaded[StoredModel], *, transfer_to: EntityType | None = None) -> Provenance:
         """The same for the same loaded model: to make it costs more than a look-up that it serves."""
@@ -102,28 +92,17 @@ class ModelResolver:
         return provenance
 
 
-def _degradation(name: str, reason: DegradationReason, detail: str) -> Degradation:
-    return Degradation(Dependency.MODEL, reason, detail + _INSTEAD, name)
-
-
-def _without_model(config_id: int, degradation: Degradation | None, *, rules_only: bool) -> Provenance:
+def _without_model(degradations: tuple[Degradation, ...], *, rules_only: bool) -> Provenance:
     if rules_only:
         reason = "rules_only was asked for"
-    elif degradation is None:
-        reason = "no config_id, so no account's model"
     else:
-        reason = f"model {degradation.name}: {degradation.detail.removesuffix(_INSTEAD)}"
+        reason = degradations[0].detail if degradations else "no config_id, so no account's model"
     by_rule = answer_pb2.AnsweredBy(
         source=answer_pb2.ANSWER_SOURCE_RULES,
         method=RULE_NAME,
         reason=reason if rules_only else f"{reason}; {_NO_WEEK}",
     )
     by = answer_pb2.AnsweredBy(
-        source=answer_pb2.ANSWER_SOURCE_PERSISTENCE,
-        method=PERSISTENCE_NAME,
-        reason=f"{reason}; the tier of the last 7 days is the better forecast than the rule",
+        source=answer_pb2.ANSWER_SOURCE_PERSISTENCE, method=PERSISTENCE_NAME, reason=reason
     )
-    degradations = () if degradation is None else (degradation,)
-    return Provenance(
-        None, by, by_rule, rules_only, degradations, 1.0, (config_id > 0, rules_only, degradations)
-    )
+    return Provenance(None, by, by_rule, rules_only, degradations, 1.0, (rules_only, degradations))

@@ -9,6 +9,7 @@ from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import family_server
 from adsml_common.serving.family_server import Stores, add_family, add_models
+from adsml_common.serving.feedback import FeedbackRecorder
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
@@ -16,7 +17,7 @@ from adsml_common.store.feedback import FeedbackStore
 from adsml_classifier.accounts import AccountData
 from adsml_classifier.artifacts import StoredModel, parse
 from adsml_classifier.naming import FAMILY, JOB
-from adsml_classifier.resolver import ModelResolver
+from adsml_classifier.resolver import ProvenanceResolver
 from adsml_classifier.service import ClassifierService
 from adsml_classifier.settings import ClassifierSettings
 
@@ -49,8 +50,8 @@ def open_service(settings: ClassifierSettings) -> OpenService:
             capacity=settings.accounts_in_memory,
             max_age_seconds=settings.data_max_age_seconds,
         ),
-        ModelResolver(models, confidence_factor=settings.transfer_confidence_factor),
-        FeedbackStore(stores.database),
+        ProvenanceResolver(models, confidence_factor=settings.transfer_confidence_factor),
+        FeedbackRecorder(FeedbackStore(stores.database), FAMILY),
         attribution_lag_days=settings.attribution_lag_days,
         cache_responses=settings.cache_responses,
     )

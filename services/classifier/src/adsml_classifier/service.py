@@ -7,15 +7,15 @@ from datetime import date
 from typing import Final
 
 from adsml.classifier.v1 import classifier_service_pb2 as pb
-from adsml.common.v1 import answer_pb2, entity_pb2, feedback_pb2, transfer_pb2
+from adsml.common.v1 import answer_pb2, entity_pb2, transfer_pb2
 from adsml_common.domain.errors import AdsmlError, InvalidInput, NotFound
 from adsml_common.domain.tiers import Tier
 from adsml_common.serving import validation
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of
-from adsml_common.serving.messages import ENTITY_TYPE, TIER, day, entity_ref, instant_message
+from adsml_common.serving.feedback import FeedbackRecorder
+from adsml_common.serving.messages import ENTITY_TYPE, TIER
 from adsml_common.serving.serialized import SerializedResponse
-from adsml_common.store.feedback import Feedback, FeedbackStore
 
 from adsml_classifier import decoding
 from adsml_classifier.accounts import AccountData, AccountDays
@@ -25,15 +25,13 @@ from adsml_classifier.decoding import InlineGroup, Options
 from adsml_classifier.encoding import Provenance, ResponseBuilder, encode_result
 from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.models.snapshot import AccountSnapshot
-from adsml_classifier.naming import FAMILY
-from adsml_classifier.resolver import ModelResolver
+from adsml_classifier.resolver import ProvenanceResolver
 
 FAST_PATH_ROWS: Final = 256
 """Rows that the model runs for in one turn of the event loop: about a millisecond."""
 _EXPLAINED_ROW: Final = 64
 """What a row with reasons costs, in rows without."""
 _ANSWERS_KEPT: Final = 8
-_ANONYMOUS: Final = "is empty and the call carries no identity; say who judges"
 
 
 class ClassifierService:
@@ -46,7 +44,7 @@ class ClassifierService:
     resolver
         Finds what answers for an account.
     feedback
-        Where judgements go.
+        Records judgements.
     attribution_lag_days
         Trailing days of stored accounts that are still filling up.
     cache_responses
@@ -58,8 +56,8 @@ class ClassifierService:
     def __init__(
         self,
         accounts: AccountData,
-        resolver: ModelResolver,
-        feedback: FeedbackStore,
+        resolver: ProvenanceResolver,
+        feedback: FeedbackRecorder,
         *,
         attribution_lag_days: int = 0,
         cache_responses: bool = True,
@@ -137,27 +135,11 @@ class ClassifierService:
         self, request: pb.RecordFeedbackRequest, context: CallContext
     ) -> pb.RecordFeedbackResponse:
         """Store a person's tier; training puts it before what the data say."""
-        given = request.feedback
-        person = given.person or context.caller.identity
-        if not person:
-            raise InvalidInput.at("feedback.person", _ANONYMOUS)
-        judgement = Feedback(
-            family=FAMILY,
-            entity=entity_ref(given.entity, "feedback.entity"),
-            date=day(given.date, "feedback.date"),
-            person=person,
-            label=TIER.from_wire(request.tier, "tier").value,
-            note=given.note or None,
-        )
-        before = self._last_judgement(judgement)
-        changed = self._feedback.record(judgement)
-        counts = self._last_judgement(judgement) or judgement
-        receipt = feedback_pb2.FeedbackReceipt(
-            record_time=instant_message(counts.recorded_at), changed=changed
-        )
-        out = pb.RecordFeedbackResponse(receipt=receipt)
-        if changed and before is not None:
-            out.replaced_tier = TIER.to_wire(Tier(before.label))  # type: ignore[assignment]  # an enum's number
+        tier = TIER.from_wire(request.tier, "tier")
+        recorded = self._feedback.record(request.feedback, tier.value, context)
+        out = pb.RecordFeedbackResponse(receipt=recorded.receipt)
+        if recorded.replaced_label is not None:
+            out.replaced_tier = TIER.to_wire(Tier(recorded.replaced_label))  # type: ignore[assignment]  # an enum's number
         return out
 
     # -- from memory alone, many calls at once (`adsml_common.serving.micro_batcher`) --------------------------------
@@ -390,18 +372,6 @@ class ClassifierService:
                     rows.append(row)
             if rows:
                 results.put(found, answers.results(rows), answers.degradations)
-
-    def _last_judgement(self, judgement: Feedback) -> Feedback | None:
-        """What this person said last of this entity and day."""
-        history = self._feedback.history(
-            FAMILY,
-            judgement.entity.config_id,
-            entity_type=judgement.entity.entity_type,
-            entity_ids=[judgement.entity.entity_id],
-            start=judgement.date,
-            end=judgement.date,
-        )
-        return next((one for one in reversed(history) if one.person == judgement.person), None)
 
 
 @dataclass(frozen=True, slots=True)
