@@ -3,12 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from adsml_classifier.models import features
 from adsml_classifier.models.panel import Panel, Running
+from adsml_classifier.models.rule import RuleSettings
 from adsml_common.domain.errors import InvalidInput
+from adsml_simulate import SimulatedAccount
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ..accounts import START, days_of, frame_of
+from ..accounts import START, days_of, frame_of, panel_of
 
 
 @given(
@@ -90,3 +93,23 @@ def test_sums_too_large_to_be_money_are_refused_by_name() -> None:
 def test_an_empty_frame_is_refused() -> None:
     with pytest.raises(InvalidInput, match="there are none"):
         Panel.of(frame_of(days_of("a", spend=[], leads=[])))
+
+
+def test_sent_rows_stand_beside_the_siblings_of_their_stored_entity(account: SimulatedAccount) -> None:
+    """The same rows, taken out of the account and compared with it, have the same features, siblings' included."""
+    whole = panel_of(account)
+    day = np.array([len(whole.days) - 1])
+    expected = features.compute(whole, day, RuleSettings()).values[:, :, 0]
+    window = account.daily[account.daily["date"] > account.daily["date"].max() - pd.Timedelta(days=28)]
+    ads = window[window["entity_type"] == "ad"]
+    sent = Panel.of(ads)
+    own = whole.rows_of(list(sent.keys))
+    compared = sent.compared_with(whole, own)
+    found = features.compute(compared, np.array([27]), RuleSettings()).values[:, : len(sent), 0]
+    np.testing.assert_allclose(found, expected[:, own], rtol=1e-6)
+    siblings = features.NAMES.index("siblings_lead_index_28")
+    assert np.isfinite(found[siblings]).any()
+    # Without an account nothing relative to it is known.
+    apart = features.compute(sent.compared_with(None), np.array([27]), RuleSettings())
+    assert np.isnan(apart["relative_cpl_7"]).all()
+    assert np.isnan(apart["siblings_lead_index_28"]).all()

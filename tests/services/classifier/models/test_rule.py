@@ -70,7 +70,7 @@ def test_a_trend_moves_by_one_step(before: float, expected: Tier) -> None:
 
 def test_steps_are_held_at_the_ends() -> None:
     tiers = np.array([[0, 3]])
-    assert rule.stepped(tiers, np.array([[-0.5, 0.5]]), RuleSettings()).tolist() == [[0, 3]]
+    assert rule.stepped(tiers, np.array([[-1, 1]])).tolist() == [[0, 3]]
 
 
 @settings(deadline=None)
@@ -116,3 +116,15 @@ def test_an_account_is_compared_with_its_complete_level() -> None:
     week = rule.week(panel, LAST, RuleSettings())
     row = panel.rows_of([("adset", "a")])[0]
     assert week.relative_cpl[row, 0] == pytest.approx(0.5)
+
+
+def test_who_is_all_of_the_account_takes_no_step_for_its_trend() -> None:
+    """Its CPL is the account's, whatever it was the week before: there is nobody it got better than."""
+    falling = ([30.0] * 14, [1.0] * 7 + [2.0] * 7)
+    steady = ([30.0] * 14, [1.0] * 14)
+    alone = week_panel({"a": falling})
+    assert rule.tiers(alone, np.array([13]), RuleSettings()).tolist() == [[1]]
+    # Beside another that spends as much it is the better one, and rising.
+    assert rule.tiers(week_panel({"a": falling, "b": steady}), np.array([13]), RuleSettings())[
+        0
+    ].tolist() == [0]
