@@ -39,6 +39,7 @@ from adsml_client import (
     rows_from_frame,
 )
 from adsml_common.cli.ask import to_dict
+from adsml_common.cli.main import main
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.artifacts import ArtifactStore
@@ -68,6 +69,7 @@ class World:
 
     account: SimulatedAccount
     daily: pd.DataFrame
+    folder: Path
     environment: Mapping[str, str]
     services: Mapping[str, Any]
     targets: Mapping[str, str]
@@ -350,7 +352,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             stack.callback(opened.close)
             services[name] = opened.service
             targets[name] = stack.enter_context(build(name, given).start()).target
-        yield World(account, daily, environment, services, targets)
+        yield World(account, daily, folder, environment, services, targets)
 
 
 def activate(database: Database, folder: Path) -> None:
@@ -403,3 +405,53 @@ def without_peers(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_peers(one) for key, one in value.items() if key != "degradations"}
     return [without_peers(one) for one in value] if isinstance(value, list) else value
+
+
+def adsml(world: World, *arguments: str) -> str:
+    """What a command prints."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        for name, value in world.environment.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["adsml", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+    assert not left.value.code, out.getvalue()
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("question", [one for one in QUESTIONS if one.command], ids=lambda one: one.method)
+def test_the_command_prints_what_the_service_answers(world: World, question: Question) -> None:
+    request = question.request(world)
+    answer = by_client(world, question, request)
+    command = [*question.command(world), "--config-id", str(CONFIG), "--json"]
+    assert differences(answer, without_times(json.loads(adsml(world, *command)))) == []
+    remote = adsml(world, *command, "--server", world.targets[question.family])
+    assert differences(answer, without_times(json.loads(remote))) == []
+
+
+@pytest.mark.parametrize("family", CLIENTS)
+def test_the_report_asks_the_services(world: World, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = type(world.services[family])
+    names = {one.name for one in QUESTIONS if one.family == family}
+    recorded: list[tuple[str, Message, Any]] = []
+
+    def recording(name: str) -> Callable[..., Any]:
+        method = getattr(service, name)
+
+        def call(self: Any, request: Message, context: CallContext) -> Any:
+            answer = method(self, request, context)
+            recorded.append((name, request, answer))
+            return answer
+
+        return call
+
+    for name in names:
+        monkeypatch.setattr(service, name, recording(name))
+    page = world.folder / f"{family}.html"
+    adsml(world, "report", "--config-id", str(CONFIG), "--output", str(page), "--most", "3")
+    monkeypatch.undo()
+    assert recorded
+    for name, request, answer in recorded:
+        question = Question(f"{family}.{name}", lambda _: request)
+        assert differences(plain(question, answer), by_client(world, question, request)) == []
