@@ -215,3 +215,15 @@ def test_the_report_asks_the_services(world: World, family: str) -> None:
     assert calls
     for method, request, answer in calls:
         assert differences(plain(answer), world.by_client(method, request)) == []
+
+
+def test_doctor_parses_real_models_of_every_family(world: World) -> None:
+    """It said of all Prophet and ensemble models that their family was not installed."""
+    for family in CLIENTS:
+        world.service(family)
+    told = json.loads(world.adsml("doctor", "--json"))
+    models = {one["name"]: one["detail"] for one in told["checks"] if one["name"].startswith("model ")}
+    assert told["healthy"]
+    assert {*models.values()} == {"loads"}
+    kinds = {name.split()[1].split("/")[0] for name in models}
+    assert kinds >= {"classifier", "prophet", "ensemble", "anomaly"}
