@@ -47,7 +47,8 @@ class MemoryBudget:
         Overloaded
             They did not become free in time.
         """
-        if not self._waiting and self._fits(owner, size):
+        # Who waits for room of its own half only is passed; who waits for room in all is not.
+        if self._fits(owner, size) and not any(self._has_share(one) for one in self._waiting):
             self._take(owner, size)
             return
         one = _Waiting(owner, size, asyncio.get_running_loop().create_future())
@@ -90,11 +91,16 @@ class MemoryBudget:
         self._waiting = left
 
     def _fits(self, owner: str, size: int) -> bool:
+        # What is larger than all there is goes in alone.
+        room = self.used + size <= self._capacity or not self.used
+        return room and self._in_share(owner, size)
+
+    def _in_share(self, owner: str, size: int) -> bool:
         mine = self._used.get(owner, 0)
-        # What is larger than a share goes in alone.
-        return (self.used + size <= self._capacity or not self.used) and (
-            mine + size <= self._of_one_owner or not mine
-        )
+        return mine + size <= self._of_one_owner or not mine
+
+    def _has_share(self, one: _Waiting) -> bool:
+        return not one.granted.done() and self._in_share(one.owner, one.size)
 
     def _take(self, owner: str, size: int) -> None:
         self.used += size

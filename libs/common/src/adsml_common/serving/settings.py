@@ -2,6 +2,7 @@
 
 from ipaddress import ip_address
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -50,6 +51,9 @@ class ServingSettings(Settings):
         JSON: what callers may do by a name in their certificate,
         ``{"spiffe://shop/dashboard": {"scopes": ["adsml.read"], "config_ids": [1, 2]}}``; ``"*"`` for every
         account.
+    page_token_key
+        Secret that tokens of listings are sealed with, the same in all processes behind one address. Unset: derived
+        from the database's URL where that has a password, else made anew by each process.
     rate_per_second
         Calls that one caller may make, in the long run; 0 for any number.
     traces
@@ -112,6 +116,7 @@ class ServingSettings(Settings):
     jwt_issuer: str | None = None
     jwt_leeway_seconds: float = Field(30.0, ge=0, le=300)
     mtls_callers: dict[str, Grant] = Field(default_factory=dict)
+    page_token_key: SecretStr | None = None
     rate_per_second: float = Field(0.0, ge=0)
     traces: bool = False
     workers: int = Field(default_factory=lambda: max(4, 2 * cpu_limit()), ge=1, le=256)
@@ -159,6 +164,13 @@ class ServingSettings(Settings):
             if not self.mtls_callers:
                 raise ValueError(f"{name['auth']}={self.auth} needs {name['mtls_callers']}: who may do what")
         return self
+
+    @property
+    def page_token_secret(self) -> str:
+        """What tokens of listings are sealed with; empty where nothing secret is shared."""
+        if self.page_token_key is not None:
+            return self.page_token_key.get_secret_value()
+        return self.database_url if urlsplit(self.database_url).password else ""
 
     @property
     def tls(self) -> bool:
