@@ -1,4 +1,4 @@
-"""Run while an image is built: whether everything that it is for can be imported; ``--compile`` compiles kernels too."""
+"""Run while an image is built: can everything that it is for be imported? ``--compile`` compiles kernels too."""
 
 import importlib
 import os
