@@ -80,7 +80,7 @@ def _coefficients(
 ) -> FloatArray:
     """Ridge towards a plain synthetic control; outliers are drawn in (Huber's regression by winsorising)."""
     P = X.shape[2]
-    prior = np.eye(P)[-1]
+    prior: FloatArray = np.eye(P)[-1]
     if not rows.any():
         return prior
     A, target = X[rows] / scale[rows][:, None], y[rows] / scale[rows]
