@@ -465,7 +465,7 @@ def _cautions(
         ),
         checks.gaps(context.subject.present[0, base], "the account" if account else "the entity"),
         checks.other_changes(context.overlapping),
-        checks.stale(context.last_day, data.today),
+        None if options.as_of else checks.stale(context.last_day, data.today),
     ]
     if primary is not None and primary.effect is not None:
         found += [
