@@ -126,10 +126,11 @@ class ImpactService:
         for config_id in request.config_ids:
             context.check_config(config_id)
         kind = CHANGE_TYPE.from_wire(request.change_type, "change_type")
-        chosen = decoding.one_metric(
-            decoding.options(request.options, attribution_lag_days=self._lag, equivalence_margin=self._margin)
+        asked = decoding.options(
+            request.options, attribution_lag_days=self._lag, equivalence_margin=self._margin
         )
-        metric = chosen.primary_metric or PRIMARY[kind]
+        metric = asked.primary_metric or PRIMARY[kind]
+        chosen = decoding.one_metric(asked, metric)
         analysed: list[AnalysedChange] = []
         skipped: list[tuple[ChangeEvent, str]] = []
         events = self._changes_of(request, kind)
