@@ -126,11 +126,11 @@ class ImpactService:
         for config_id in request.config_ids:
             context.check_config(config_id)
         kind = CHANGE_TYPE.from_wire(request.change_type, "change_type")
-        asked = decoding.options(
+        options = decoding.options(
             request.options, attribution_lag_days=self._lag, equivalence_margin=self._margin
         )
-        metric = asked.primary_metric or PRIMARY[kind]
-        chosen = decoding.one_metric(asked, metric)
+        metric = options.primary_metric or PRIMARY[kind]
+        chosen = decoding.one_metric(options, metric)
         analysed: list[AnalysedChange] = []
         skipped: list[tuple[ChangeEvent, str]] = []
         events = self._changes_of(request, kind)
@@ -328,10 +328,10 @@ def _direction(event: ChangeEvent) -> int:
     return (after > before) - (after < before)
 
 
-def _wanted(direction: int, asked: int) -> bool:
-    if asked == pb.BUDGET_DIRECTION_RAISE:
+def _wanted(direction: int, choice: int) -> bool:
+    if choice == pb.BUDGET_DIRECTION_RAISE:
         return direction > 0
-    return direction < 0 if asked == pb.BUDGET_DIRECTION_CUT else True
+    return direction < 0 if choice == pb.BUDGET_DIRECTION_CUT else True
 
 
 def _query(event: ChangeEvent, chosen: Options) -> ImpactQuery:
