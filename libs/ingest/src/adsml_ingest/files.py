@@ -62,12 +62,19 @@ def list_files(paths: Sequence[Path | SourceFile], scratch: Path) -> FileList:
     for path in paths:
         if isinstance(path, SourceFile):
             _add(path, listed, scratch)
-        elif path.is_dir():
+        elif _is_folder(path):
             _add_folder(path, listed, scratch)
         else:
             _add(SourceFile(path, path), listed, scratch)
     listed.files = list(dict.fromkeys(listed.files))
     return listed
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise SourceFile(path, path).unreadable(error) from None
 
 
 def _add_folder(folder: Path, listed: FileList, scratch: Path) -> None:

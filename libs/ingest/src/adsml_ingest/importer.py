@@ -241,15 +241,16 @@ def _frame(reading: Reading, rows: Rows) -> pd.DataFrame:
 
 
 def _sum_notes(sums: SumReport) -> list[str]:
-    notes: list[str] = []
-    for level, number in sums.rows.items():
-        if number:
-            below = LEVELS[LEVELS.index(level) + 1]
-            orphans = sums.orphans.get(below, 0)
-            left = f"; {orphans} {below}(s) with unknown parent are in no sum" if orphans else ""
-            notes.append(
-                f"{number:,} daily rows of {level}s are sums of their {below}s, reach left out{left}"
-            )
+    notes = [
+        f"{number:,} daily rows of {level}s are sums of what is below them, reach left out"
+        for level, number in sums.rows.items()
+        if number
+    ]
+    notes += [
+        f"{number:,} {level}(s) with unknown parent are in no sum"
+        for level, number in sums.orphans.items()
+        if number and level is not EntityType.CAMPAIGN
+    ]
     return notes
 
 

@@ -115,7 +115,12 @@ class InsightsReader:
         def column(name: str) -> list[Any]:
             return [value.get(name) for value in values]
 
-        return self.batch(set().union(*values), column, int(daily.sum()), batch)
+        present: set[str] = set().union(*values)
+        # A field that is null in every row was not asked for, or there is none of it.
+        self.seen |= {
+            name for name in present - self.seen if any(value.get(name) is not None for value in values)
+        }
+        return self.batch(present, column, int(daily.sum()), batch)
 
     def batch(self, present: set[str], column: Callable[[str], Column], daily: int, batch: Batch) -> Batch:
         """The cells of some rows, into their batch.
@@ -129,7 +134,6 @@ class InsightsReader:
         daily
             How many are daily rows at all.
         """
-        self.seen |= present
         self._daily += daily
         self._undated += batch.size - daily
         cells: Cells = {
@@ -442,6 +446,7 @@ def open_flat(
 
     def batches(advance: Advance) -> Iterator[Batch]:
         for batch in sheet.read(read, advance):
+            reader.seen.update(read)
             yield reader.batch(set(read), batch.cells.__getitem__, batch.size, batch)
 
     return make_table(kind, reader, batches, sheet=sheet)

@@ -74,7 +74,8 @@ def read_objects(
 ) -> Iterator[JsonRow]:
     """Every object of the document that is no page.
 
-    Rows that are nested in the objects that they are about (``ads?fields=insights``) come one by one. A bad line of a JSON-lines file is yielded with its error, and reading goes on after it.
+    Rows that are nested in the objects that they are about (``ads?fields=insights``) come one by one. A bad line of
+    a JSON-lines file is yielded with its error, and reading goes on after it.
 
     Raises
     ------

@@ -268,6 +268,8 @@ def _no_rows(file: ReadFile) -> Refusal:
         what = f"has no rows but totals ({counts.totals:,}): none names both an entity and a day"
         return Refusal(Problem(str(file.path), "only_totals", what, "export it by day"))
     what, cure = "has a header but no rows", "export it again, for days with delivery"
+    if file.table is not None and file.table.header is None:
+        what = "holds no rows"
     return Refusal(Problem(str(file.path), "no_rows", what, cure))
 
 

@@ -35,8 +35,8 @@ _FLOAT: Final = re.compile(r"(\d+)\.0", re.ASCII)
 _WRAPPED: Final = re.compile(r"""="([^"]*)"|'(.*)""", re.DOTALL)
 _KEPT_DIGITS: Final = 15
 """Of a number in a spreadsheet."""
-_PROOF: Final = 6
-"""Zeros too many for chance: one in a million."""
+_PROOF: Final = 8
+"""Zeros too many for chance: one in a hundred million."""
 _JOINT: Final = " / "
 
 
