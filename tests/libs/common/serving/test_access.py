@@ -17,10 +17,9 @@ from adsml.forecasting.v1 import forecasting_service_pb2_grpc as forecasting_grp
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.domain.errors import Unauthenticated
-from adsml_common.serving.access import POLICY
 from adsml_common.serving.tokens import TokenVerifier
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from support.certificates import Authority
 from support.serving import SECONDS, builder, refusal
 
@@ -76,8 +75,9 @@ class Locked:
         certificate: Any = None,
         plain: bool = False,
         scheme: str = "Bearer ",
+        twice: bool = False,
     ) -> Any:
-        metadata = () if token is None else (("authorization", scheme + token),)
+        metadata = () if token is None else (("authorization", scheme + token),) * (1 + twice)
         credentials = grpc.ssl_channel_credentials(
             self.authority.certificate,
             None if certificate is None else certificate.key,
@@ -89,7 +89,7 @@ class Locked:
             if method in {"Forecast", "BatchForecast"}:
                 stub = forecasting_grpc.ForecastingServiceStub(channel)
             return getattr(stub, method)(
-                request or pb.ListModelsRequest(), metadata=metadata, timeout=SECONDS
+                request or pb.ListModelsRequest(family=1), metadata=metadata, timeout=SECONDS
             )
 
 
@@ -178,7 +178,7 @@ def batch(*config_ids: int) -> forecasting_pb2.BatchForecastRequest:
     )
 
 
-ACTIVATE = pb.ActivateModelVersionRequest(name="a", version=1, reason="b")
+ACTIVATE = pb.ActivateModelVersionRequest(family=1, name="a", version=1, reason="b")
 HEADER = {"alg": "RS256", "kid": "one", "typ": "JWT"}
 
 CASES: dict[str, tuple[grpc.StatusCode, Callable[[Locked], Any]]] = {
@@ -193,6 +193,13 @@ CASES: dict[str, tuple[grpc.StatusCode, Callable[[Locked], Any]]] = {
     "issued in the future": (UNAUTHENTICATED, lambda s: s.call(s.token(iat=time.time() + 600))),
     "without expiry": (UNAUTHENTICATED, lambda s: s.call(s.token(exp=None))),
     "an expiry that is no time": (UNAUTHENTICATED, lambda s: s.call(s.token(exp="soon"))),
+    "an expiry of 10^400": (UNAUTHENTICATED, lambda s: s.call(signed(s, '{"exp": 1' + "0" * 400 + "}"))),
+    "an expiry that is not a number": (UNAUTHENTICATED, lambda s: s.call(signed(s, '{"exp": NaN}'))),
+    "an expiry without end": (UNAUTHENTICATED, lambda s: s.call(signed(s, '{"exp": Infinity}'))),
+    "valid from 10^400": (UNAUTHENTICATED, lambda s: s.call(signed(s, '{"nbf": -1' + "0" * 400 + "}"))),
+    "an empty subject": (UNAUTHENTICATED, lambda s: s.call(s.token(sub=""))),
+    "a subject of spaces": (UNAUTHENTICATED, lambda s: s.call(s.token(sub="  "))),
+    "two authorization headers": (UNAUTHENTICATED, lambda s: s.call(s.token(), twice=True)),
     "for another audience": (UNAUTHENTICATED, lambda s: s.call(s.token(aud="payroll"))),
     "for no audience": (UNAUTHENTICATED, lambda s: s.call(s.token(aud=None))),
     "from another issuer": (UNAUTHENTICATED, lambda s: s.call(s.token(iss="https://evil.example"))),
@@ -220,7 +227,10 @@ CASES: dict[str, tuple[grpc.StatusCode, Callable[[Locked], Any]]] = {
         DENIED,
         lambda s: s.call(s.token(), method="ActivateModelVersion", request=ACTIVATE),
     ),
-    "another account": (DENIED, lambda s: s.call(s.token(), request=pb.ListModelsRequest(config_id=2))),
+    "another account": (
+        DENIED,
+        lambda s: s.call(s.token(), request=pb.ListModelsRequest(family=1, config_id=2)),
+    ),
     "another account's entity": (DENIED, lambda s: s.call(s.token(), method="Forecast", request=forecast(2))),
     "another account among a batch": (
         DENIED,
@@ -236,6 +246,15 @@ CASES: dict[str, tuple[grpc.StatusCode, Callable[[Locked], Any]]] = {
     ),
     "plain text to the TLS port": (UNAVAILABLE, lambda s: s.call(s.token(), plain=True)),
 }
+
+
+def signed(server: Locked, more: str) -> str:
+    """A token rightly signed over claims that only a JSON text of one's own can hold."""
+    body = json.dumps(claims())[:-1] + ", " + more[1:]
+    header = b64(json.dumps(HEADER).encode())
+    text = f"{header}.{b64(body.encode())}"
+    signature = server.key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{text}.{b64(signature)}"
 
 
 def confused(server: Locked) -> str:
@@ -257,7 +276,7 @@ def test_what_is_not_allowed_is_refused_and_reaches_no_handler(locked, case):
     assert refused.code is code
     assert len(locked.handled) == before
     if code is not UNAVAILABLE:
-        assert refused.info.domain == "adsml"
+        assert refused.info.domain == "adsml.internal"
         assert refused.info.reason in {"UNAUTHENTICATED", "PERMISSION_DENIED"}
         # Nothing of keys, algorithms, or what a good token would look like.
         for told in ("RS256", "HS256", "kid", "key", AUDIENCE + " ", ISSUER):
@@ -378,14 +397,21 @@ def test_a_caller_is_known_by_its_certificate(mutual):
     dashboard = clients.issue("whatever", uri="spiffe://shop/dashboard")
     assert server.call(None, certificate=dashboard) == pb.ListModelsResponse()
     assert server.handled[-1] == "spiffe://shop/dashboard"
-    bidder = clients.issue("bidder")
+    bidder = clients.issue("whatever", dns="bidder")
     assert server.call(None, certificate=bidder, method="ActivateModelVersion", request=ACTIVATE)
     assert server.handled[-1] == "bidder"
+    # In a certificate that has no other name.
+    old = clients.issue("bidder", alternatives=False)
+    assert server.call(None, certificate=old, method="ActivateModelVersion", request=ACTIVATE)
 
 
 @pytest.mark.parametrize(
-    "case", ["none", "of another authority", "of a stranger", "beyond its scope", "beyond its accounts"]
-)
+    "case",
+    [
+        "none", "of another authority", "of a stranger", "beyond its scope", "beyond its accounts",
+        "a common name beside others", "a mail address",
+    ],
+)  # fmt: skip
 def test_certificates_that_do_not_do(mutual, case):
     server, clients = mutual
     dashboard = clients.issue("whatever", uri="spiffe://shop/dashboard")
@@ -398,6 +424,14 @@ def test_certificates_that_do_not_do(mutual, case):
         "of a stranger": (
             UNAUTHENTICATED,
             lambda: server.call(None, certificate=clients.issue("stranger")),
+        ),
+        "a common name beside others": (
+            UNAUTHENTICATED,
+            lambda: server.call(None, certificate=clients.issue("bidder")),
+        ),
+        "a mail address": (
+            UNAUTHENTICATED,
+            lambda: server.call(None, certificate=clients.issue("whatever", mail="spiffe://shop/dashboard")),
         ),
         "beyond its scope": (
             DENIED,
@@ -434,6 +468,7 @@ def test_health_asks_nobody_and_reflection_asks_everybody(locked):
 def test_every_method_of_every_contract_has_a_scope():
     from adsml.anomaly.v1 import anomaly_service_pb2
     from adsml.classifier.v1 import classifier_service_pb2
+    from adsml.common.v1 import options_pb2
     from adsml.impact.v1 import impact_service_pb2
     from adsml.registry.v1 import registry_service_pb2
     from adsml.training.v1 import training_service_pb2
@@ -446,10 +481,11 @@ def test_every_method_of_every_contract_has_a_scope():
         registry_service_pb2,
         training_service_pb2,
     )
-    methods = {
-        f"/{service.full_name}/{method.name}"
+    scopes = {
+        method.full_name: method.GetOptions().Extensions[options_pb2.required_scope]
         for module in modules
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert methods == set(POLICY)
+    assert set(scopes.values()) == {"adsml.read", "adsml.feedback", "adsml.models", "adsml.training"}
+    assert scopes["adsml.registry.v1.ModelRegistryService.RollbackModel"] == "adsml.models"

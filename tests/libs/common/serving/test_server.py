@@ -14,7 +14,7 @@ from support.serving import (
     builder,
     free_port,
     refusal,
-    registry_servicer,
+    registry_service,
     running,
     settings,
 )
@@ -30,17 +30,17 @@ def test_nothing_registered_is_refused():
 
 def test_a_service_registered_twice_is_refused():
     with pytest.raises(UnsafeServer, match="registered twice"):
-        builder().add(ADD, registry_servicer({}), REGISTRY)
+        builder().add(ADD, registry_service({}), REGISTRY)
 
 
 def test_a_name_that_no_contract_has_is_refused():
     with pytest.raises(UnsafeServer, match="no contract describes a service"):
-        ServerBuilder(settings()).add(ADD, registry_servicer({}), "adsml.registry.v1.Registry")
+        ServerBuilder(settings()).add(ADD, registry_service({}), "adsml.registry.v1.Registry")
 
 
 def test_the_name_of_another_service_is_refused():
     with pytest.raises(UnsafeServer, match=f"registers .*{REGISTRY}.*, not {FORECASTING}"):
-        ServerBuilder(settings()).add(ADD, registry_servicer({}), FORECASTING)
+        ServerBuilder(settings()).add(ADD, registry_service({}), FORECASTING)
 
 
 def test_a_method_that_is_not_implemented_is_refused():
@@ -53,7 +53,7 @@ def test_a_method_that_is_not_implemented_is_refused():
 
 
 def test_an_asynchronous_handler_is_refused():
-    servicer = registry_servicer({})
+    servicer = registry_service({})
 
     async def get_model(self, request, context):
         return pb.GetModelResponse()
@@ -73,7 +73,7 @@ def test_unless_a_setting_says_so():
     built = builder(host="0.0.0.0", insecure=True)
     with built.start() as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = registry_grpc.ModelRegistryServiceStub(channel)
-        assert stub.ListModels(pb.ListModelsRequest(), timeout=SECONDS) == pb.ListModelsResponse()
+        assert stub.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS) == pb.ListModelsResponse()
 
 
 def test_two_checks_of_one_name_are_refused():
@@ -131,8 +131,12 @@ def test_two_servers_live_side_by_side_in_one_process():
 
     with running(builder(named("a"))) as a, running(builder(named("b"))) as b:
         for _ in range(3):
-            assert a.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS).next_page_token == "a"
-            assert b.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS).next_page_token == "b"
+            assert (
+                a.registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS).next_page_token == "a"
+            )
+            assert (
+                b.registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS).next_page_token == "b"
+            )
 
 
 def test_calls_before_the_models_are_loaded_are_unavailable():
@@ -141,7 +145,7 @@ def test_calls_before_the_models_are_loaded_are_unavailable():
     def early():
         with grpc.insecure_channel(f"127.0.0.1:{built.settings.port}") as channel:
             stub = registry_grpc.ModelRegistryServiceStub(channel)
-            seen.append(refusal(lambda: stub.ListModels(pb.ListModelsRequest(), timeout=SECONDS)))
+            seen.append(refusal(lambda: stub.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)))
 
     built = builder(port=free_port())
     with running(built.on_ready(early)):

@@ -21,7 +21,7 @@ def served(target):
 def ask(target, authority):
     with grpc.secure_channel(target, grpc.ssl_channel_credentials(authority.certificate)) as channel:
         stub = registry_grpc.ModelRegistryServiceStub(channel)
-        return stub.ListModels(pb.ListModelsRequest(), timeout=SECONDS)
+        return stub.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
 
 
 def test_a_renewed_certificate_is_served_without_a_restart(tmp_path):
@@ -68,17 +68,17 @@ def test_probes_that_speak_no_tls_have_a_port_with_health_and_nothing_else(tmp_p
     cert_file, key_file = authority.issue("server").write(tmp_path, "server")
     built = builder(health_port=0, tls_cert_file=cert_file, tls_key_file=key_file)
     with built.start() as server:
-        with grpc.insecure_channel(f"127.0.0.1:{server.parts.health_port}") as channel:
+        with grpc.insecure_channel(f"127.0.0.1:{server.runtime.health_port}") as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             for name in ("", "liveness", "readiness"):
                 answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=SECONDS)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
             registry = registry_grpc.ModelRegistryServiceStub(channel)
             with pytest.raises(grpc.RpcError) as refused:
-                registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS)
+                registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_health_port_that_is_taken_stops_the_start():
     with builder(health_port=0).start() as first, pytest.raises(OSError, match="can't listen"):
-        builder(health_port=first.parts.health_port).start()
+        builder(health_port=first.runtime.health_port).start()

@@ -6,15 +6,18 @@ from adsml.training.v1 import training_service_pb2_grpc as training_grpc
 from prometheus_client import REGISTRY
 
 from adsml_common.database import Database
+from adsml_common.serving.paging import PageTokens
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
-from adsml_common.serving.training_servicer import SERVICE, TrainingServicer
+from adsml_common.serving.training_service import SERVICE, TrainingService
 from adsml_common.training.launchers import ClusterLauncher, Launcher, LocalLauncher
 from adsml_common.training.metrics import RunWatch
 from adsml_common.training.runs import TrainingRuns
 
 
-def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[str]) -> None:
+def add_training(
+    builder: ServerBuilder, database: Database, *, jobs: Sequence[str], page_tokens: PageTokens
+) -> None:
     """Serve the runs of a family's jobs.
 
     Parameters
@@ -25,11 +28,20 @@ def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[s
         Where the record is.
     jobs
         Names of the family's jobs, such as ``"classifiers"``; none where nothing is trained: it is said when asked.
+    page_tokens
+        Seals tokens of listings.
     """
     runs = TrainingRuns(database)
-    launcher = _launcher(builder.settings, runs) if jobs else None
-    servicer = TrainingServicer(runs, jobs=jobs, launcher=launcher)
-    builder.add(training_grpc.add_TrainingServiceServicer_to_server, servicer, SERVICE)
+    service = TrainingService(
+        runs,
+        family=builder.family,
+        jobs=jobs,
+        launcher=_launcher(builder.settings, runs) if jobs else None,
+        max_shards=builder.settings.launcher_max_shards,
+        open_runs=builder.settings.launcher_open_runs,
+        page_tokens=page_tokens,
+    )
+    builder.add(training_grpc.add_TrainingServiceServicer_to_server, service, SERVICE)
     if not jobs:
         return
     watch = RunWatch(runs, jobs)

@@ -1,0 +1,262 @@
+"""Shows and switches the models of one process' family."""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from adsml.common.v1 import answer_pb2
+from adsml.registry.v1 import registry_service_pb2 as pb
+
+from adsml_common.domain.errors import InvalidInput, NotFound
+from adsml_common.registry.models import ModelEvent, ModelEventType, ModelStatus, ModelVersion
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.serving import paging
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.family import FamilyCheck
+from adsml_common.serving.messages import (
+    ENTITY_TYPE,
+    EnumCodec,
+    day_message,
+    instant_message,
+    model_ref_message,
+)
+from adsml_common.serving.paging import PageTokens
+
+SERVICE: Final = "adsml.registry.v1.ModelRegistryService"
+STATUS: EnumCodec[ModelStatus] = EnumCodec(ModelStatus, pb.ModelStatus, "MODEL_STATUS_")
+EVENT_TYPE: EnumCodec[ModelEventType] = EnumCodec(ModelEventType, pb.ModelEventType, "MODEL_EVENT_TYPE_")
+
+
+class ModelRegistryService:
+    """The registry, as far as one family goes.
+
+    Parameters
+    ----------
+    registry
+        The whole registry.
+    family
+        The family this process serves, such as ``"forecasting"``.
+    prefixes
+        First parts of its models' names, such as ``"prophet"``. Models of others are not found here.
+    page_tokens
+        Seals tokens of listings; None: good for this process.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        *,
+        family: str,
+        prefixes: Collection[str],
+        page_tokens: PageTokens | None = None,
+    ) -> None:
+        self._registry = registry
+        self._check_family = FamilyCheck(family)
+        self._prefixes = frozenset(prefixes)
+        self._page_tokens = page_tokens or PageTokens()
+
+    def ListModels(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsResponse:
+        """Versions, newest first, without their parameters and metrics."""
+        self._check_family(request.family)
+        at = self._page_tokens.open(request, context)
+        before = None if at is None else self._version(at[0], at[1])
+
+        def fetch(last: ModelVersion | None) -> list[ModelVersion]:
+            return self._registry.list(
+                name=request.name or None,
+                name_prefix=self._prefix(),
+                model_type=request.model_type or None,
+                config_id=request.config_id if request.HasField("config_id") else None,
+                entity_type=ENTITY_TYPE.find(request.entity_type),
+                entity_id=request.entity_id or None,
+                status=STATUS.find(request.status),
+                limit=paging.SCAN,
+                before=last,
+            )
+
+        found, last = paging.page(
+            fetch,
+            before,
+            position=lambda one: one,
+            size=paging.page_size(request),
+            shows=lambda one: self._shows(one.name, context),
+        )
+        return pb.ListModelsResponse(
+            models=[model_message(one, full=False) for one in found],
+            next_page_token=""
+            if last is None
+            else self._page_tokens.seal(request, [last.name, last.version], context),
+        )
+
+    def GetModel(self, request: pb.GetModelRequest, context: CallContext) -> pb.GetModelResponse:
+        """One version in full: the active one where none is named."""
+        self._check(request, context)
+        if request.HasField("version"):
+            found = self._registry.get(request.name, request.version)
+        else:
+            found = self._registry.require_active(request.name)
+        return pb.GetModelResponse(model=model_message(found))
+
+    def ActivateModelVersion(
+        self, request: pb.ActivateModelVersionRequest, context: CallContext
+    ) -> pb.ActivateModelVersionResponse:
+        """Make one version the active one."""
+        self._check(request, context)
+        before = self._registry.active(request.name)
+        version = self._registry.activate(
+            request.name, request.version, actor=_actor(context), reason=request.reason
+        )
+        response = pb.ActivateModelVersionResponse(model=model_message(version))
+        if before is None or before.version != version.version:
+            response.event.CopyFrom(self._event(version, ModelEventType.ACTIVATED))
+        return response
+
+    def RollbackModel(
+        self, request: pb.RollbackModelRequest, context: CallContext
+    ) -> pb.RollbackModelResponse:
+        """Make an earlier version the active one again."""
+        self._check(request, context)
+        version = self._registry.rollback(
+            request.name,
+            actor=_actor(context),
+            reason=request.reason,
+            version=request.version if request.HasField("version") else None,
+            expected_active=(
+                request.expected_active_version if request.HasField("expected_active_version") else None
+            ),
+        )
+        event = self._event(version, ModelEventType.ROLLED_BACK)
+        return pb.RollbackModelResponse(
+            model=model_message(version), previous_version=event.previous_version, event=event
+        )
+
+    def ListModelEvents(
+        self, request: pb.ListModelEventsRequest, context: CallContext
+    ) -> pb.ListModelEventsResponse:
+        """What happened, newest first."""
+        self._check_family(request.family)
+        if request.name:
+            self._check(request, context)
+        at = self._page_tokens.open(request, context)
+
+        def fetch(last: int | None) -> list[ModelEvent]:
+            return self._registry.events(
+                request.name or None, name_prefix=self._prefix(), limit=paging.SCAN, before=last
+            )
+
+        start: int | None = None if at is None else at[0]
+        found, last = paging.page(
+            fetch,
+            start,
+            position=lambda one: one.key,
+            size=paging.page_size(request),
+            shows=lambda one: self._shows(one.name, context),
+        )
+        return pb.ListModelEventsResponse(
+            events=[event_message(one) for one in found],
+            next_page_token="" if last is None else self._page_tokens.seal(request, [last], context),
+        )
+
+    def _prefix(self) -> str | None:
+        """What the database can filter by: the one family there mostly is."""
+        return f"{next(iter(self._prefixes))}/" if len(self._prefixes) == 1 else None
+
+    def _shows(self, name: str, context: CallContext) -> bool:
+        prefix, account = _parts(name)
+        return prefix in self._prefixes and account is not None and context.caller.permits(account)
+
+    def _check(self, request: Any, context: CallContext) -> None:
+        """Refuse a model of another family or account, whether or not it exists."""
+        self._check_family(request.family)
+        name = request.name
+        prefix, account = _parts(name)
+        if prefix not in self._prefixes or account is None:
+            raise NotFound(f"this service has no model {name}")
+        context.check_config(account)
+
+    def _version(self, name: str, version: int) -> ModelVersion:
+        try:
+            return self._registry.get(name, version)
+        except NotFound:
+            raise InvalidInput.at("page_token", "names a version that is gone; begin again") from None
+
+    def _event(self, version: ModelVersion, kind: ModelEventType) -> pb.ModelEvent:
+        """The entry that a switch has just written."""
+        for event in self._registry.events(version.name, limit=paging.SCAN):
+            if event.version == version.version and event.event is kind:
+                return event_message(event)
+        raise RuntimeError(f"{version} was switched without an entry in its history")
+
+
+def model_message(version: ModelVersion, *, full: bool = True) -> pb.Model:
+    """The protobuf message for a version; `full` with its parameters, features, metrics and libraries."""
+    decision, reason = _gate(version)
+    out = pb.Model(
+        ref=model_ref_message(version.name, version=version.version, trained=version.created_at),
+        model_type=version.model_type,
+        status=STATUS.to_wire(version.status),  # type: ignore[arg-type]  # an enum's number
+        config_id=version.config_id,
+        entity_id=version.entity_id or "",
+        sha256=version.sha256,
+        size_bytes=version.size_bytes,
+        format=f"adsml-bundle/{version.format_version}",
+        samples_count=version.samples_count,
+        code_version=version.code_version,
+        run_id=version.run_id or "",
+        gate_decision=decision,
+        gate_reason=reason,
+        create_time=instant_message(version.created_at),
+    )
+    if version.entity_type is not None:
+        out.entity_type = ENTITY_TYPE.to_wire(version.entity_type)  # type: ignore[assignment]  # likewise
+    if version.window_start is not None:
+        out.training_first_date.CopyFrom(day_message(version.window_start))
+    if version.window_end is not None:
+        out.training_last_date.CopyFrom(day_message(version.window_end))
+    if full:
+        out.parameters.update(version.parameters)
+        out.feature_columns.extend(version.feature_columns)
+        out.training_metrics.update(version.training_metrics)
+        out.library_versions.update(version.library_versions)
+    return out
+
+
+def model_ref(version: ModelVersion) -> answer_pb2.ModelRef:
+    """The contract's name of the version that answered."""
+    return model_ref_message(version.name, version=version.version, trained=version.created_at)
+
+
+def event_message(event: ModelEvent) -> pb.ModelEvent:
+    """The protobuf message for something that happened to a model."""
+    return pb.ModelEvent(
+        event_id=event.key,
+        name=event.name,
+        version=event.version,
+        event_type=EVENT_TYPE.to_wire(event.event),  # type: ignore[arg-type]  # an enum's number
+        previous_version=event.previous_version,
+        actor=event.actor,
+        reason=event.reason,
+        event_time=instant_message(event.created_at),
+    )
+
+
+def _gate(version: ModelVersion) -> tuple[pb.GateDecision.ValueType, str]:
+    """What the gate decided: activation passes a model, a rejection is noted among its metrics."""
+    noted = version.training_metrics.get("gate")
+    match noted:
+        case {"decision": "rejected", **rest}:
+            return pb.GATE_DECISION_REJECTED, str(rest.get("reason", ""))
+        case {"reason": str(reason)} | str(reason):
+            return pb.GATE_DECISION_PASSED, reason
+        case _:
+            return pb.GATE_DECISION_NONE, ""
+
+
+def _actor(context: CallContext) -> str:
+    return context.caller.identity or f"anonymous ({context.peer})"
+
+
+def _parts(name: str) -> tuple[str, int | None]:
+    """First word and account of a model's name, ``prophet/1[/...]``."""
+    prefix, _, rest = name.partition("/")
+    account = rest.partition("/")[0]
+    return prefix, int(account) if account.isascii() and account.isdigit() else None

@@ -1,0 +1,206 @@
+"""The pieces of one server and how they live together on one event loop."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+import grpc.aio
+from prometheus_client import REGISTRY
+
+from adsml_common.serving import health, reflection
+from adsml_common.serving.access import authorizer_of
+from adsml_common.serving.exposition import CacheStats, Exposition, LoadedModel, ModelCollector
+from adsml_common.serving.harness import Harness, refuse_unknown
+from adsml_common.serving.memory_budget import MemoryBudget
+from adsml_common.serving.methods import Method
+from adsml_common.serving.pool import WorkerPool, in_daemon_thread
+from adsml_common.serving.rates import RateLimit
+from adsml_common.serving.settings import ServingSettings
+from adsml_common.serving.stream_limit import StreamLimit
+from adsml_common.serving.telemetry import watch_pool
+from adsml_common.serving.tracing import OpenTelemetry, PassedOn
+
+_log = logging.getLogger(__name__)
+
+# gRPC's own limit lies above ours, so that a request somewhat too long gets our answer, with its reason.
+_CORE_LIMIT_SPARE: Final = 256 * 1024
+# Bytes that gRPC takes of a call nobody has let in yet; more come once the message is asked for.
+_WINDOW_BYTES: Final = 64 * 1024
+_HANDSHAKE_SECONDS: Final = 10.0
+_HEALTH_BYTES: Final = 128 * 1024 * 1024
+_POOL_SECONDS: Final = 5.0
+
+
+@dataclass(slots=True)
+class ServerSpec:
+    """What a server is made of.
+
+    Attributes
+    ----------
+    methods
+        By full name of their service.
+    warm, close
+        Called before the first and after the last call.
+    checks
+        Readiness by name of what it depends on.
+    loaded, stats
+        The models that answer now, and counts of their cache, for the metrics.
+    """
+
+    methods: dict[str, tuple[Method, ...]] = field(default_factory=dict)
+    warm: list[Callable[[], None]] = field(default_factory=list)
+    close: list[Callable[[], None]] = field(default_factory=list)
+    checks: dict[str, Callable[[], None]] = field(default_factory=dict)
+    loaded: Callable[[], Iterable[LoadedModel]] | None = None
+    stats: Callable[[], CacheStats] | None = None
+
+    @property
+    def name(self) -> str:
+        """A short name: ``classifier`` for ``adsml.classifier.v1.ClassifierService``."""
+        return next(iter(self.methods)).split(".")[1]
+
+
+class ServerRuntime:
+    """The running pieces of one server; on one event loop."""
+
+    def __init__(self, settings: ServingSettings, spec: ServerSpec) -> None:
+        self.settings = settings
+        self.spec = spec
+        self.port = 0
+        self.metrics_port: int | None = None
+        self.health_port: int | None = None
+        self.board = health.HealthBoard(tuple(spec.methods))
+        self.pool = WorkerPool(
+            "calls",
+            workers=settings.workers,
+            capacity=settings.queue_size,
+            wait_seconds=settings.queue_seconds,
+        )
+        authorizer = authorizer_of(settings)
+        self._monitor = health.ReadinessMonitor(
+            self.board, spec.checks, interval_seconds=settings.readiness_seconds
+        )
+        harness = Harness(
+            pool=self.pool,
+            memory=MemoryBudget(settings.request_memory_bytes, wait_seconds=settings.queue_seconds),
+            streams=StreamLimit(total=settings.streams, of_one_caller=settings.caller_streams),
+            board=self.board,
+            authorizer=authorizer,
+            rates=RateLimit(settings.rate_per_second),
+            tracing=OpenTelemetry(service_name=f"adsml-{spec.name}") if settings.traces else PassedOn(),
+            max_message_bytes=settings.max_message_bytes,
+            reserve_seconds=settings.deadline_reserve_seconds,
+        )
+        self._server = grpc.aio.server(options=channel_options(settings))
+        for service, of_service in spec.methods.items():
+            handlers = {method.name: harness.wrap(method) for method in of_service}
+            self._server.add_registered_method_handlers(service, handlers)
+        health_handlers = health.HealthService(
+            self.board, MemoryBudget(_HEALTH_BYTES, wait_seconds=_HANDSHAKE_SECONDS)
+        ).handlers()
+        self._server.add_registered_method_handlers(health.SERVICE, health_handlers)
+        self._server.add_registered_method_handlers(
+            reflection.SERVICE, reflection.reflection_handlers((*spec.methods, health.SERVICE), authorizer)
+        )
+        self._server.add_generic_rpc_handlers((refuse_unknown(),))
+        self._probed: grpc.aio.Server | None = None
+        if settings.health_port is not None:
+            self._probed = grpc.aio.server(
+                options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _WINDOW_BYTES)]
+            )
+            self._probed.add_registered_method_handlers(health.SERVICE, health_handlers)
+        self._exposition: Exposition | None = None
+        self._collector = None if spec.loaded is None else ModelCollector(spec.loaded, spec.stats)
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        host = self.settings.host
+        return f"[{host}]:{self.port}" if ":" in host and not host.startswith("[") else f"{host}:{self.port}"
+
+    async def start(self) -> None:
+        """Bind, and answer health; calls are refused until the board is warm."""
+        self._bind()
+        if self.settings.metrics_port is not None:
+            self._exposition = Exposition(host=self.settings.metrics_host, port=self.settings.metrics_port)
+            self.metrics_port = self._exposition.port
+        if self._collector is not None:
+            REGISTRY.register(self._collector)
+        self.pool.start()
+        watch_pool(f"{self.spec.name}/{self.pool.name}", self.pool)
+        await self._server.start()
+        if self._probed is not None:
+            await self._probed.start()
+        self._monitor.start()
+
+    def _bind(self) -> None:
+        settings = self.settings
+        self.port = settings.port
+        try:
+            if settings.tls_cert_file is None or settings.tls_key_file is None:
+                self.port = self._server.add_insecure_port(self.address)
+            else:
+                from adsml_common.serving.tls import server_credentials  # noqa: PLC0415 - slow to load
+
+                credentials = server_credentials(
+                    cert_file=settings.tls_cert_file,
+                    key_file=settings.tls_key_file,
+                    client_ca_file=settings.tls_client_ca_file,
+                )
+                self.port = self._server.add_secure_port(self.address, credentials)
+        except RuntimeError:
+            raise OSError(f"can't listen on {self.address}: taken, or not this machine's") from None
+        if self._probed is not None:
+            probes = f"{settings.health_host}:{settings.health_port}"
+            try:
+                self.health_port = self._probed.add_insecure_port(probes)
+            except RuntimeError:
+                raise OSError(f"can't listen on {probes}: taken, or not this machine's") from None
+
+    async def drain(self) -> None:
+        """Health down, a wait for balancers to see it, no new calls, the last answers, the threads."""
+        self.board.set_draining()
+        self._monitor.stop()
+        if self.board.warm:
+            _log.info("draining")
+            await asyncio.sleep(self.settings.drain_wait_seconds)
+        await self._server.stop(self.settings.drain_grace_seconds)
+        if self._probed is not None:
+            # Last, so that liveness is answered for as long as anything is.
+            await self._probed.stop(None)
+        close = functools.partial(self.pool.close, timeout=_POOL_SECONDS)
+        if not await in_daemon_thread(close, name="close"):
+            _log.warning("threads of pool %s were still at work and were left behind", self.pool.name)
+        if self._collector is not None:
+            REGISTRY.unregister(self._collector)
+        if self._exposition is not None:
+            await in_daemon_thread(self._exposition.close, name="close")
+
+
+def channel_options(settings: ServingSettings) -> list[tuple[str, int]]:
+    """The options of gRPC's core; see its ``grpc_types.h``."""
+    return [
+        # Two servers on one port by mistake would each get half of the calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_message_bytes + _CORE_LIMIT_SPARE),
+        # Nothing but plain messages: some bytes of gzip can hold a thousand times as many.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(_HANDSHAKE_SECONDS * 1000)),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
+        ("grpc.max_connection_age_ms", round(settings.max_connection_age_seconds * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(settings.drain_grace_seconds * 1000)),
+        # A dead peer is found out by pings, and a client may ping as often as ours does.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]

@@ -1,0 +1,255 @@
+"""Starts and follows the training runs of one process' family."""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from adsml.common.v1 import answer_pb2, entity_pb2
+from adsml.training.v1 import training_service_pb2 as pb
+
+from adsml_common.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
+from adsml_common.serving import paging
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.family import FamilyCheck
+from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, instant_message
+from adsml_common.serving.paging import PageTokens
+from adsml_common.training.admission import Admission
+from adsml_common.training.launchers import Launcher
+from adsml_common.training.records import (
+    ItemStatus,
+    LauncherKind,
+    LaunchKind,
+    RunStatus,
+    TrainingItem,
+    TrainingRun,
+)
+from adsml_common.training.runs import TrainingRuns
+from adsml_common.training.scope import Scope
+
+SERVICE: Final = "adsml.training.v1.TrainingService"
+STATE: EnumCodec[RunStatus] = EnumCodec(RunStatus, pb.TrainingRunState, "TRAINING_RUN_STATE_")
+ITEM_STATE: EnumCodec[ItemStatus] = EnumCodec(ItemStatus, pb.TrainingItemState, "TRAINING_ITEM_STATE_")
+LAUNCHER: EnumCodec[LauncherKind] = EnumCodec(LauncherKind, pb.Launcher, "LAUNCHER_")
+LAUNCH_KIND: EnumCodec[LaunchKind] = EnumCodec(LaunchKind, pb.LaunchKind, "LAUNCH_KIND_")
+
+JOBS: Final[dict[int, str]] = {
+    number: name.removeprefix("TRAINING_JOB_").lower().replace("_", "-")
+    for name, number in pb.TrainingJob.items()
+    if number != pb.TRAINING_JOB_UNSPECIFIED
+}
+"""The contract's jobs by the names that commands and records have for them: ``"ensemble-weights"``."""
+_NUMBERS: Final = {name: number for number, name in JOBS.items()}
+
+_FAILED_ITEMS: Final = 100
+
+
+class TrainingService:
+    """The runs of one family's jobs.
+
+    Parameters
+    ----------
+    runs
+        The record of all runs.
+    family
+        The family this process serves, such as ``"classifier"``.
+    jobs
+        Names of its jobs, such as ``"classifiers"``. Runs of others are not found here.
+    launcher
+        Who does the work; None: runs can be looked at here, and not started.
+    max_shards
+        Into how many shards a run may be split.
+    open_runs
+        How many runs one caller may have open.
+    page_tokens
+        Seals tokens of listings; None: good for this process.
+    """
+
+    def __init__(
+        self,
+        runs: TrainingRuns,
+        *,
+        family: str,
+        jobs: Collection[str],
+        launcher: Launcher | None,
+        max_shards: int = 64,
+        open_runs: int = 4,
+        page_tokens: PageTokens | None = None,
+    ) -> None:
+        unknown = set(jobs) - set(_NUMBERS)
+        if unknown:
+            raise ValueError(f"the contract has no job {', '.join(sorted(unknown))}")
+        self._runs = runs
+        self._check_family = FamilyCheck(family)
+        self._jobs = tuple(jobs)
+        self._launcher = launcher
+        self._max_shards = max_shards
+        self._admission = Admission(open_runs)
+        self._page_tokens = page_tokens or PageTokens()
+
+    def StartTraining(
+        self, request: pb.StartTrainingRequest, context: CallContext
+    ) -> pb.StartTrainingResponse:
+        """Start a run, or find the one that this request started before."""
+        self._check_family(request.family)
+        job = self._job(request.job)
+        if self._launcher is None:
+            raise FailedPrecondition("this server can't start trainings: it has no launcher")
+        shards = request.shard_count or self._launcher.default_shards
+        if shards > self._max_shards:
+            raise InvalidInput.at("shard_count", f"is {shards}; this server takes at most {self._max_shards}")
+        parameters = _scope(request.scope, context).parameters()
+        known = self._runs.find(job, request.request_id)
+        if known is not None and not self._shows(known, context):
+            # Someone else's request id: it is taken, and that is all there is to know.
+            raise AlreadyExists(f"request id {request.request_id} was used for something else")
+        run = self._runs.start(
+            job,
+            request_id=request.request_id,
+            parameters=parameters,
+            shard_count=shards,
+            launch_kind=LaunchKind.CALLER,
+            actor=context.caller.identity or "",
+            launcher=self._launcher.kind,
+            launcher_ref=self._launcher.reference(job, request.request_id),
+            admission=self._admission,
+        )
+        if run.status is RunStatus.PENDING:
+            # Also for a request that comes again: its first launch may have failed.
+            self._launcher.launch(run)
+        return pb.StartTrainingResponse(run=run_message(run), already_started=known is not None)
+
+    def GetTrainingRun(
+        self, request: pb.GetTrainingRunRequest, context: CallContext
+    ) -> pb.GetTrainingRunResponse:
+        """One run and its failed items."""
+        run = self._run(request, context)
+        most = request.max_failed_items if request.HasField("max_failed_items") else _FAILED_ITEMS
+        failed = self._runs.items(run.run_id, status=ItemStatus.FAILED, limit=most) if most else []
+        return pb.GetTrainingRunResponse(
+            run=run_message(run), failed_items=[item_message(one) for one in failed]
+        )
+
+    def ListTrainingRuns(
+        self, request: pb.ListTrainingRunsRequest, context: CallContext
+    ) -> pb.ListTrainingRunsResponse:
+        """Runs, newest first."""
+        self._check_family(request.family)
+        jobs = self._jobs if not request.job else (self._job(request.job),)
+        at = self._page_tokens.open(request, context)
+        start = None if at is None else self._at(at[0])
+        found, last = paging.page(
+            lambda before: self._runs.list(
+                jobs=jobs, status=STATE.find(request.state), limit=paging.SCAN, before=before
+            ),
+            start,
+            position=lambda run: run,
+            size=paging.page_size(request),
+            shows=lambda run: self._shows(run, context),
+        )
+        return pb.ListTrainingRunsResponse(
+            runs=[run_message(one) for one in found],
+            next_page_token="" if last is None else self._page_tokens.seal(request, [last.run_id], context),
+        )
+
+    def CancelTrainingRun(
+        self, request: pb.CancelTrainingRunRequest, context: CallContext
+    ) -> pb.CancelTrainingRunResponse:
+        """Ask a run to stop."""
+        run = self._run(request, context)
+        return pb.CancelTrainingRunResponse(
+            run=run_message(self._runs.cancel(run.run_id, reason=request.reason))
+        )
+
+    def _job(self, number: int) -> str:
+        job = JOBS.get(number, "")
+        if job not in self._jobs:
+            trained = ", ".join(self._jobs) or "nothing"
+            raise InvalidInput.at("job", f"is another service's; this one trains {trained}")
+        return job
+
+    def _run(self, request: Any, context: CallContext) -> TrainingRun:
+        self._check_family(request.family)
+        run = self._runs.get(request.run_id)
+        if run.job not in self._jobs or not self._shows(run, context):
+            raise NotFound(f"there is no training run {request.run_id}")
+        return run
+
+    def _at(self, run_id: str) -> TrainingRun:
+        try:
+            return self._runs.get(run_id)
+        except NotFound:
+            raise InvalidInput.at("page_token", "names a run that is gone; begin again") from None
+
+    @staticmethod
+    def _shows(run: TrainingRun, context: CallContext) -> bool:
+        """A caller sees runs of its accounts; one that covers them all is for those who may see all."""
+        if context.caller.config_ids is None:
+            return True
+        accounts = Scope.of(run.parameters).config_ids
+        return bool(accounts) and all(context.caller.permits(one) for one in accounts)
+
+
+def run_message(run: TrainingRun) -> pb.TrainingRun:
+    """The protobuf message for a run."""
+    scope = Scope.of(run.parameters)
+    out = pb.TrainingRun(
+        run_id=run.run_id,
+        request_id=run.request_id if run.launch_kind is LaunchKind.CALLER else "",
+        job=_NUMBERS[run.job],  # type: ignore[arg-type]  # an enum's number
+        state=STATE.to_wire(run.status),  # type: ignore[arg-type]  # likewise
+        scope=pb.TrainingScope(
+            config_ids=scope.config_ids,
+            entity_type=ENTITY_TYPE.to_wire(scope.entity_type) if scope.entity_type else 0,  # type: ignore[arg-type]
+            entity_ids=scope.entity_ids,
+        ),
+        shard_count=run.shard_count,
+        launcher=LAUNCHER.to_wire(run.launcher),  # type: ignore[arg-type]  # likewise
+        launch_kind=LAUNCH_KIND.to_wire(run.launch_kind),  # type: ignore[arg-type]  # likewise
+        launcher_ref=run.launcher_ref,
+        counts=pb.TrainingCounts(
+            total=run.counts.total,
+            trained=run.counts.trained,
+            skipped=run.counts.skipped,
+            failed=run.counts.failed,
+            running=run.counts.running,
+        ),
+        detail=run.detail,
+        actor=run.actor,
+        create_time=instant_message(run.created_at),
+    )
+    for field, instant in (
+        ("start_time", run.started_at),
+        ("end_time", run.finished_at),
+        ("heartbeat_time", run.heartbeat_at),
+    ):
+        if instant is not None:
+            getattr(out, field).CopyFrom(instant_message(instant))
+    return out
+
+
+def item_message(item: TrainingItem) -> pb.TrainingItem:
+    """The protobuf message for an item."""
+    out = pb.TrainingItem(
+        entity=entity_pb2.EntityRef(
+            config_id=item.config_id,
+            entity_type=ENTITY_TYPE.to_wire(item.entity_type) if item.entity_type else 0,  # type: ignore[arg-type]
+            entity_id=item.entity_id or "",
+        ),
+        item_key=item.key,
+        state=ITEM_STATE.to_wire(item.status),  # type: ignore[arg-type]  # an enum's number
+        detail=item.reason,
+        attempts=item.attempts,
+        shard_index=item.shard_index,
+    )
+    if item.model_name is not None and item.model_version is not None:
+        out.model.CopyFrom(answer_pb2.ModelRef(name=item.model_name, version=item.model_version))
+    return out
+
+
+def _scope(message: pb.TrainingScope, context: CallContext) -> Scope:
+    """What is asked for; for a caller with accounts of its own, nothing means all of those."""
+    accounts = tuple(message.config_ids)
+    if not accounts and context.caller.config_ids is not None:
+        accounts = tuple(context.caller.config_ids)
+        if not accounts:
+            raise InvalidInput.at("scope.config_ids", "is empty, and so is what these credentials permit")
+    return Scope(accounts, ENTITY_TYPE.find(message.entity_type), tuple(message.entity_ids))

@@ -1,0 +1,80 @@
+"""Small things that everything on the event loop shares: parsing, refusing."""
+
+import asyncio
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+from google.rpc import status_pb2
+
+from adsml_common.domain.errors import InvalidInput
+
+REQUEST_ID: Final = "x-request-id"
+CODES: Final[dict[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
+_STATUS_DETAILS: Final = "grpc-status-details-bin"
+
+ServicerContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+MessageT = TypeVar("MessageT", bound=Message)
+
+
+def parse(kind: type[MessageT], raw: bytes) -> MessageT:
+    """The message in some bytes.
+
+    Handlers take bytes and parse them here: what gRPC's own deserialising does with bytes that are no message
+    is answer INTERNAL, and quote its exception.
+
+    Raises
+    ------
+    InvalidInput
+        The bytes are no such message.
+    """
+    try:
+        return kind.FromString(raw)
+    except DecodeError:
+        raise InvalidInput.at("", f"the bytes are no {kind.DESCRIPTOR.full_name}") from None
+
+
+async def read_message(context: ServicerContext, largest: int, *, seconds: float) -> bytes:
+    """The one message of a call whose method is registered as one that takes a stream.
+
+    Parameters
+    ----------
+    context
+        The call.
+    largest
+        Bytes that it may have.
+    seconds
+        How long it may take to come.
+
+    Raises
+    ------
+    InvalidInput
+        There is none, it is too long for the method, or it does not come.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            raw = await context.read()
+    except TimeoutError:
+        raise InvalidInput.at("", f"the message did not come within {seconds:g} s") from None
+    if not isinstance(raw, bytes):
+        raise InvalidInput.at("", "the call has no message")
+    if len(raw) > largest:
+        raise InvalidInput.at(
+            "", f"the message has {len(raw)} bytes and this method takes {largest}; send less at once"
+        )
+    return raw
+
+
+async def refuse(context: ServicerContext, status: status_pb2.Status, *, request_id: str = "") -> NoReturn:
+    """End a call with a status, its details and the request's id."""
+    metadata: list[tuple[str, str | bytes]] = [(_STATUS_DETAILS, status.SerializeToString())]
+    if request_id:
+        metadata.append((REQUEST_ID, request_id))
+    await context.abort(CODES[status.code], status.message, tuple(metadata))
+
+
+def text_metadata(context: ServicerContext) -> dict[str, str]:
+    """The caller's metadata without the binary."""
+    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
