@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import typer
 from adsml_common.database import Database
-from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import InvalidInput
 from adsml_common.store.metrics import MetricStore
 from adsml_ingest.cli import import_
 from support.exports import as_json, insights_rows, make_account

@@ -74,7 +74,9 @@ def bind_account(connection: Connection, config_id: int, account: Account) -> No
     insert = insert_into(connection, accounts).values(
         config_id=config_id, **known, created_at=now, updated_at=now
     )
-    differs = sa.or_(sa.false(), *(accounts.c[name].is_distinct_from(insert.excluded[name]) for name in known))
+    differs = sa.or_(
+        sa.false(), *(accounts.c[name].is_distinct_from(insert.excluded[name]) for name in known)
+    )
     connection.execute(
         insert.on_conflict_do_update(
             index_elements=[accounts.c.config_id],
