@@ -47,7 +47,10 @@ def open_service(settings: AnomalySettings) -> Opened:
         settings,
     )
     service = AnomalyService(
-        assessor, FeedbackRecorder(FeedbackStore(database), FAMILY), IncidentStore(database)
+        assessor,
+        FeedbackRecorder(FeedbackStore(database), FAMILY),
+        IncidentStore(database),
+        stores.page_tokens,
     )
     return Opened(service, stores, models)
 

@@ -49,12 +49,21 @@ class AnomalyService:
         Where judgements go.
     incidents
         What the nightly scan keeps.
+    tokens
+        Seals page tokens.
     """
 
-    def __init__(self, assessor: Assessor, feedback: FeedbackRecorder, incidents: IncidentStore) -> None:
+    def __init__(
+        self,
+        assessor: Assessor,
+        feedback: FeedbackRecorder,
+        incidents: IncidentStore,
+        tokens: paging.PageTokens,
+    ) -> None:
         self._assessor = assessor
         self._feedback = feedback
         self._incidents = incidents
+        self._tokens = tokens
 
     def DetectAnomalies(  # named as in the contract, here and below
         self, request: pb.DetectAnomaliesRequest, context: CallContext
@@ -167,8 +176,8 @@ class AnomalyService:
     ) -> pb.ListIncidentsResponse:
         """A page of what the nightly scan keeps of an account."""
         size = paging.page_size(request)
-        start = paging.position(request, (int,))
-        after = int(start[0]) if start is not None else 0
+        position = self._tokens.open(request, context)
+        after = int(position[0]) if position is not None else 0
         state = encoding.STATE.find(request.state)
         since = optional_day(request, "since_date", "since_date")
         found = self._incidents.page(request.config_id, state=state, since=since, after=after, size=size + 1)
@@ -176,7 +185,7 @@ class AnomalyService:
         scan_date = self._incidents.scan_date(request.config_id)
         return pb.ListIncidentsResponse(
             incidents=[_stored_incident(one) for one in page],
-            next_page_token=paging.token(request, [after + size]) if len(found) > size else "",
+            next_page_token=self._tokens.seal(request, [after + size], context) if len(found) > size else "",
             scan_date=day_message(scan_date) if scan_date is not None else None,
             currency_code=self._assessor.reader.currency(request.config_id),
         )
