@@ -133,7 +133,9 @@ class EnsembleForecaster:
         found: dict[Method, Vector] = {}
         for method in self.members:
             try:
-                found[method] = forecast(self._make(method), before, CLASSIC_DAYS + gap)[gap:]
+                found[method] = forecast(
+                    self._make(method), before, CLASSIC_DAYS + gap, season_length=self.season_length
+                )[gap:]
             except MethodFailed:
                 # It can't be weighed against the others: they all count alike rather than without it.
                 return equal
@@ -157,7 +159,9 @@ class EnsembleForecaster:
         failures: dict[Method, str] = {}
         for method in self.members:
             try:
-                forecasts[method] = forecast(self._make(method), self.series_, horizon)
+                forecasts[method] = forecast(
+                    self._make(method), self.series_, horizon, season_length=self.season_length
+                )
             except MethodFailed as error:
                 failures[method] = str(error)
         if not forecasts:
@@ -191,7 +195,8 @@ def fall_back(series: DailySeries, horizon: int, *, season_length: int) -> tuple
     """
     for method in FALLBACKS:
         try:
-            return method, forecast(make(method, season_length=season_length), series, horizon)
+            made = make(method, season_length=season_length)
+            return method, forecast(made, series, horizon, season_length=season_length)
         except MethodFailed:
             continue
     raise InsufficientHistory(series.name, had=0, needed=1)

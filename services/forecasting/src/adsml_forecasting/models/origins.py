@@ -75,7 +75,9 @@ def forecast_origin(
         began = time.perf_counter()
         try:
             forecaster = make(method, season_length=season_length, combination=combination, pooled=pooled)
-            forecasts[method] = forecast(forecaster, history, horizon + gap)[gap:]
+            forecasts[method] = forecast(forecaster, history, horizon + gap, season_length=season_length)[
+                gap:
+            ]
         except MethodFailed as error:
             failures[method] = str(error)
         seconds[method] = time.perf_counter() - began
