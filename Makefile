@@ -5,7 +5,7 @@ BIN := .venv/bin/
 export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up down test lint k8s-validate format reference transcript screenshots bench clean
+.PHONY: help setup demo up down test lint k8s-validate format reference transcript screenshots bench dist clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z0-9%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -48,8 +48,9 @@ format: setup ## format, and mend what a machine can mend
 	$(BIN)ruff check --fix .
 	$(BIN)python protos/check.py format --write
 
-reference: setup ## docs/contracts.md from the contracts
+reference: setup ## docs/contracts.md and docs/openapi.json from the contracts
 	@$(BIN)python protos/reference.py
+	@$(BIN)python protos/openapi.py
 
 transcript: ## docs/transcript.md: a newcomer's hour with a fresh clone (a few minutes)
 	@$(PYTHON) examples/transcript.py
@@ -63,6 +64,14 @@ bench: $(subst _,-,$(BENCHES)) ## every benchmark, one after the other (long)
 
 bench-%: setup ## one benchmark: a table, and benchmarks/results/NAME.json
 	@$(BIN)python benchmarks/bench_$(subst -,_,$*).py
+
+dist: setup ## wheels of every distribution, the contracts for other languages, hashes and an SBOM, in dist/
+	@rm -rf dist
+	@$(UV) build --quiet --all-packages --wheel --out-dir dist
+	@$(UV) export --quiet --frozen --no-dev --all-packages --no-emit-workspace --format cyclonedx1.5 --output-file dist/adsml.cdx.json
+	@$(UV) export --quiet --frozen --no-dev --package adsml-cli --no-emit-workspace --output-file dist/requirements.txt >/dev/null
+	@$(BIN)python protos/bundle.py dist
+	@cd dist && sha256sum * > SHA256SUMS && ls
 
 clean: ## remove what setup, tests and the demo made
 	rm -rf .venv .tools adsml-data demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis

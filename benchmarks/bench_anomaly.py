@@ -48,7 +48,7 @@ from adsml_common.registry.models import ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.registry.tables import ml_trained_models
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import entity_ref_message
+from adsml_common.serving.messages import entity_ref_message
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import ItemStatus, run_id_of
@@ -348,7 +348,7 @@ class Store:
         ]
 
         def ask() -> int:
-            answers = [opened.servicer.BatchDetectAnomalies(one, CallContext()) for one in requests]
+            answers = [opened.service.BatchDetectAnomalies(one, CallContext()) for one in requests]
             return sum(one.HasField("report") for answer in answers for one in answer.results)
 
         return ask, opened.close

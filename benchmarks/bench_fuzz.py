@@ -24,7 +24,7 @@ from adsml_common.cli.output import table
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.serving.convert import ENTITY_TYPE
+from adsml_common.serving.messages import ENTITY_TYPE
 from adsml_common.training.launchers import LocalLauncher
 from adsml_simulate import AccountSettings, simulate_account
 from adsml_simulate.storing import write_to_store

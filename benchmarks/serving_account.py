@@ -24,7 +24,7 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import Candidate
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.serving.convert import ENTITY_TYPE
+from adsml_common.serving.messages import ENTITY_TYPE
 from adsml_common.training.job import run_job
 from adsml_common.training.records import run_id_of
 from adsml_common.training.runs import TrainingRuns

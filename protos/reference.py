@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from check import _buf, make_workspace
+from check import compile_image
 from google.protobuf import descriptor_pb2 as d
 
 HERE = Path(__file__).resolve().parent
@@ -28,18 +28,14 @@ Comments = dict[tuple[int, ...], str]
 def described() -> list[d.FileDescriptorProto]:
     """Our files with their comments, in the order of the page."""
     with tempfile.TemporaryDirectory() as folder:
-        workspace = make_workspace(
-            Path(folder) / "contracts", contracts=HERE / "adsml", config=HERE / "buf.yaml"
-        )
-        out = Path(folder) / "set.binpb"
-        if _buf("build", "--path", "protos/adsml", "-o", str(out), cwd=workspace) != 0:
-            raise SystemExit("the contracts do not compile")
-        found = d.FileDescriptorSet.FromString(out.read_bytes())
+        image, _ = compile_image(HERE, Path(folder) / "contracts.binpb")
+        found = d.FileDescriptorSet.FromString(image.read_bytes())
     ours = [file for file in found.file if file.package.startswith("adsml.")]
     return sorted(ours, key=lambda file: (ORDER.index(file.package.split(".")[1]), file.name))
 
 
-def _comments(file: d.FileDescriptorProto) -> Comments:
+def comments(file: d.FileDescriptorProto) -> Comments:
+    """What stands above each declaration of a file, by the declaration's path."""
     return {
         tuple(one.path): " ".join(one.leading_comments.split())
         for one in file.source_code_info.location
@@ -117,7 +113,7 @@ def page() -> str:
     lines = [HEAD]
     package = ""
     for file in described():
-        notes = _comments(file)
+        notes = comments(file)
         if file.package != package:
             package = file.package
             lines.append(f"## {package}\n")

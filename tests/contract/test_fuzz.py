@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 from adsml_common.database import Database
-from adsml_common.serving.convert import ENTITY_TYPE
+from adsml_common.serving.messages import ENTITY_TYPE
 from adsml_common.training.launchers import LocalLauncher
 from adsml_simulate import AccountSettings, SimulatedAccount, simulate_account
 from adsml_simulate.storing import write_to_store

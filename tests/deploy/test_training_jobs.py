@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from adsml_common.serving.training_servicer import JOBS
+from adsml_common.serving.training_service import JOBS
 from adsml_common.settings import Settings, variables
 from adsml_common.training.cluster import CONTAINER, SELECTOR
 from adsml_common.training.job import Pace

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import numpy as np
-from adsml_common.serving.finder import Finder
+from adsml_common.serving.field_collector import FieldCollector
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -302,7 +302,7 @@ class Fuzzer:
             return
         report.codes[f"{method.name} OK"] += 1
         response = message_factory.GetMessageClass(method.output_type)
-        find = Finder(response, _is_status)
+        find = FieldCollector(response, _is_status)
         for raw in answers:
             answer = response.FromString(raw)
             for status in find(answer):

@@ -16,7 +16,7 @@ from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
 from adsml_common.settings import load_settings
 
-from support.serving import REGISTRY, registry_servicer
+from support.serving import REGISTRY, registry_service
 
 WORK_SECONDS = float(os.environ.get("ADSML_TEST_WORK_SECONDS", "0.02"))
 
@@ -30,7 +30,7 @@ def main() -> int:
     closed = os.environ.get("ADSML_TEST_CLOSED")
     builder = ServerBuilder(load_settings(ServingSettings)).add(
         registry_grpc.add_ModelRegistryServiceServicer_to_server,
-        registry_servicer({"ListModels": list_models}),
+        registry_service({"ListModels": list_models}),
         REGISTRY,
     )
     if closed:

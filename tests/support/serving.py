@@ -40,7 +40,7 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def registry_servicer(methods: Mapping[str, Method]) -> object:
+def registry_service(methods: Mapping[str, Method]) -> object:
     """A registry whose methods are plain functions; those not given answer with an empty message."""
     empty: dict[str, Method] = {
         "ListModels": lambda request, context: registry_pb2.ListModelsResponse(),
@@ -94,7 +94,7 @@ def builder(methods: Mapping[str, Method] | None = None, **given: Any) -> Server
     built = ServerBuilder(settings(**given))
     built.add(
         registry_grpc.add_ModelRegistryServiceServicer_to_server,
-        registry_servicer({name: one for name, one in methods.items() if name not in names}),
+        registry_service({name: one for name, one in methods.items() if name not in names}),
         REGISTRY,
     )
     built.add(

@@ -12,7 +12,7 @@ from adsml_classifier.settings import ClassifierSettings
 from adsml_common.database import Database
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import day_message
+from adsml_common.serving.messages import day_message
 from adsml_common.store.metrics import MetricStore
 from adsml_simulate import SimulatedAccount
 
@@ -49,11 +49,11 @@ def asked(names: list[str], options: pb.ClassificationOptions | None = None) -> 
 
 
 def quickly(opened: Opened, *requests: pb.ClassifyEntitiesRequest) -> list[Any]:
-    return list(opened.servicer.classify_at_once([(one, CALL) for one in requests]))
+    return list(opened.service.classify_at_once([(one, CALL) for one in requests]))
 
 
 def slowly(opened: Opened, request: pb.ClassifyEntitiesRequest) -> pb.ClassifyEntitiesResponse:
-    return opened.servicer.ClassifyEntities(request, CALL).message()
+    return opened.service.ClassifyEntities(request, CALL).message()
 
 
 def rounded(response: pb.ClassifyEntitiesResponse) -> pb.ClassifyEntitiesResponse:
@@ -119,7 +119,7 @@ def test_one_call_asks_the_store_when_it_is_time_and_the_others_are_answered(
     now = [0.0]
     opened = open_servicer(settings.model_copy(update={"data_max_age_seconds": 10.0}))
     try:
-        opened.servicer._accounts._clock = lambda: now[0]  # type: ignore[attr-defined]
+        opened.service._accounts._clock = lambda: now[0]  # type: ignore[attr-defined]
         before = slowly(opened, asked(names))
         now[0] = 11.0
         first, second = quickly(opened, asked(names), asked(names))

@@ -11,7 +11,7 @@ from adsml_classifier.settings import ClassifierSettings
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import entity_ref_message
+from adsml_common.serving.messages import entity_ref_message
 from adsml_simulate import SimulatedAccount
 from sqlalchemy import event
 
@@ -37,7 +37,7 @@ def ask(opened: Opened, ids: list[str]) -> tuple[int, int]:
         entity_pb2.Subject(entity=entity_ref_message(EntityRef(1, EntityType.ADSET, one))) for one in ids
     ]
     with statements(opened.database) as sent:
-        answer = opened.servicer.ClassifyEntities(
+        answer = opened.service.ClassifyEntities(
             pb.ClassifyEntitiesRequest(subjects=subjects), CallContext()
         ).message()
     reads = [one for one in sent if "FROM daily_metrics" in one and "impressions" in one]

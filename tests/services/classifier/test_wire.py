@@ -18,7 +18,7 @@ from adsml_common.domain.degradation import Degradation, DegradationReason
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.loader import Loaded
 from adsml_common.registry.models import ModelStatus, ModelVersion
-from adsml_common.serving.convert import ENTITY_TYPE
+from adsml_common.serving.messages import ENTITY_TYPE
 from adsml_simulate import SimulatedAccount
 
 LAST_DAY = date(2026, 3, 31)

@@ -24,7 +24,7 @@ from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.serving.convert import day_message
+from adsml_common.serving.messages import day_message
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
 from adsml_common.store.changes import ChangeStore

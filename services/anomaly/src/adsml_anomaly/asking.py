@@ -12,7 +12,7 @@ from adsml_common.collecting import collector_paused
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import NotFound, Unavailable
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import METRIC, day_message, entity_ref_message
+from adsml_common.serving.messages import METRIC, day_message, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_common.store.entities import EntityStore
 
@@ -70,7 +70,7 @@ def ask(
         ]
         if server is None:
             with collector_paused():
-                answers = [opened.servicer.BatchDetectAnomalies(one, CallContext()) for one in requests]
+                answers = [opened.service.BatchDetectAnomalies(one, CallContext()) for one in requests]
         else:
             answers = _remote(server, requests)
     finally:

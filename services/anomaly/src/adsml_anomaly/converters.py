@@ -11,11 +11,11 @@ from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput, Violations
 from adsml_common.registry.models import ModelVersion
-from adsml_common.serving.convert import (
+from adsml_common.serving.messages import (
     CHANGE_TYPE,
     ENTITY_TYPE,
     METRIC,
-    Words,
+    EnumCodec,
     day,
     day_message,
     degradation_message,
@@ -41,8 +41,8 @@ from adsml_anomaly.thresholds import Judgement, of_contamination
 
 FloatArray = npt.NDArray[np.float64]
 
-RULE: Words[Rule] = Words(Rule, pb.AlarmRule, "ALARM_RULE_")
-JUDGEMENT: Words[Judgement] = Words(Judgement, pb.AlarmJudgement, "ALARM_JUDGEMENT_")
+RULE: EnumCodec[Rule] = EnumCodec(Rule, pb.AlarmRule, "ALARM_RULE_")
+JUDGEMENT: EnumCodec[Judgement] = EnumCodec(Judgement, pb.AlarmJudgement, "ALARM_JUDGEMENT_")
 _DIRECTION: Final = {
     Direction.NONE: pb.DIRECTION_UNSPECIFIED,
     Direction.UP: pb.DIRECTION_UP,

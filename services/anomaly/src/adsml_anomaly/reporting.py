@@ -11,7 +11,7 @@ from adsml_client.anomaly import Assessment, MetricAssessment, Report, report
 from adsml_client.values import Interval
 from adsml_common.domain.entities import EntityRef
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import day_message, entity_ref_message
+from adsml_common.serving.messages import day_message, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_report.content import (
     Band,
@@ -66,11 +66,11 @@ def sections(context: ReportContext) -> Iterator[Section]:
     since = max(context.first_day, context.last_day - timedelta(days=_DRAWN - 1))
     opened = open_servicer(load_settings(AnomalySettings))
     try:
-        found = list(_detect(opened.servicer, refs, first, context.last_day, anomalous_only=True))
+        found = list(_detect(opened.service, refs, first, context.last_day, anomalous_only=True))
         alarms = sorted(_alarms(found), key=lambda alarm: alarm.urgency)
         those = list(dict.fromkeys(alarm.ref for alarm in alarms))
         shown = those[: context.most]
-        whole = dict(_detect(opened.servicer, shown, since, context.last_day, anomalous_only=False))
+        whole = dict(_detect(opened.service, shown, since, context.last_day, anomalous_only=False))
     finally:
         opened.close()
     blocks: list[Block] = []

@@ -55,7 +55,7 @@ def build(settings: AnomalySettings) -> ServerBuilder:
     """
     opened = open_servicer(settings)
     builder = ServerBuilder(settings)
-    builder.add(anomaly_grpc.add_AnomalyServiceServicer_to_server, opened.servicer, SERVICE)
+    builder.add(anomaly_grpc.add_AnomalyServiceServicer_to_server, opened.service, SERVICE)
     add_family(builder, opened.stores, families=(FAMILY,), jobs=(JOB,))
     return add_models(builder.on_ready(kernels.warm), opened.stores, opened.models, preload=(FAMILY,))
 

@@ -5,11 +5,10 @@ from datetime import UTC, datetime
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml_common.domain.errors import AdsmlError, InvalidInput
+from adsml_common.serving import validation
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import day, entity_ref, instant_message, series_frame
 from adsml_common.serving.errors import status_of
-from adsml_common.serving.rules import RULES
-from adsml_common.serving.validation import Validator
+from adsml_common.serving.messages import day, entity_ref, instant_message, series_frame
 from adsml_common.store.feedback import Feedback, FeedbackStore
 
 from adsml_anomaly import converters
@@ -38,7 +37,7 @@ class AnomalyServicer:
     def __init__(self, detector: Detector, feedback: FeedbackStore) -> None:
         self._detector = detector
         self._feedback = feedback
-        self._validator = Validator(RULES)
+        self._validator = validation
 
     def DetectAnomalies(
         self, request: pb.DetectAnomaliesRequest, context: CallContext

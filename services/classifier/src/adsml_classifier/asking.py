@@ -11,7 +11,7 @@ from adsml_client import CallError, connect
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import NotFound, Unavailable
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import TIER, day_message, entity_ref_message
+from adsml_common.serving.messages import TIER, day_message, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_common.store.entities import EntityStore
 
@@ -64,7 +64,7 @@ def ask(
         ]
         if server is None:
             answers = [
-                opened.servicer.ClassifyEntities(request, CallContext()).message() for request in requests
+                opened.service.ClassifyEntities(request, CallContext()).message() for request in requests
             ]
         else:
             answers = _remote(server, requests)

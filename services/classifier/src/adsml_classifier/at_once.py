@@ -9,7 +9,7 @@ from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.packed import Packed
+from adsml_common.serving.serialized import SerializedResponse
 
 from adsml_classifier import converters
 from adsml_classifier.account_data import AccountData
@@ -22,7 +22,7 @@ MOST_WORK: Final = 256
 """Rows that the model runs for in one turn of the event loop: about a millisecond."""
 _REASONS_COST: Final = 64
 
-Response = Packed[pb.ClassifyEntitiesResponse]
+Response = SerializedResponse[pb.ClassifyEntitiesResponse]
 
 
 @dataclass(slots=True)
@@ -48,12 +48,14 @@ class _Group:
         for number, count in self.calls:
             end = start + count
             degradations = self.answers.degradations * count
-            out[number] = Packed(pb.ClassifyEntitiesResponse, b"".join(results[start:end]), degradations)
+            out[number] = SerializedResponse(
+                pb.ClassifyEntitiesResponse, b"".join(results[start:end]), degradations
+            )
             start = end
 
 
 class ClassifyAtOnce:
-    """The second way of `ClassifyEntities` (`adsml_common.serving.at_once`): only what memory holds.
+    """The second way of `ClassifyEntities` (`adsml_common.serving.micro_batcher`): only what memory holds.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import divide
 from adsml_common.domain.tiers import Tier
 from adsml_common.registry.models import ModelVersion
-from adsml_common.serving.convert import (
+from adsml_common.serving.messages import (
     ENTITY_TYPE,
     TIER,
     day_message,

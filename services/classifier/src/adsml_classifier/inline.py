@@ -12,7 +12,7 @@ from adsml.common.v1 import entity_pb2
 from adsml_common.domain.degradation import Degradation, DegradationReason
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import AdsmlError, InvalidInput, NotFound
-from adsml_common.serving.convert import ENTITY_TYPE, series_frame
+from adsml_common.serving.messages import ENTITY_TYPE, series_frame
 from adsml_common.serving.rows import daily_rows
 
 from adsml_classifier.account_data import AccountData

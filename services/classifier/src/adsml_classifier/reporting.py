@@ -10,7 +10,7 @@ from adsml_client.classifier import Classification, classification
 from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.tiers import Tier
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import entity_ref_message
+from adsml_common.serving.messages import entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_report.content import Block, Chip, Figure, Figures, Listing, Note, Row, Section, Table, Tone
 from adsml_report.context import ReportContext, grouped
@@ -37,7 +37,7 @@ def sections(context: ReportContext) -> Iterator[Section]:
     opened = open_servicer(load_settings(ClassifierSettings))
     try:
         told = {
-            level: _classify(opened.servicer, refs) for level, refs in grouped(context.tree.refs()).items()
+            level: _classify(opened.service, refs) for level, refs in grouped(context.tree.refs()).items()
         }
     finally:
         opened.close()

@@ -70,9 +70,9 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
     builder = ServerBuilder(settings)
     builder.add(
         classifier_grpc.add_ClassifierServiceServicer_to_server,
-        opened.servicer,
+        opened.service,
         SERVICE,
-        at_once={"ClassifyEntities": opened.servicer.classify_at_once},
+        fast_path={"ClassifyEntities": opened.service.classify_at_once},
     )
     add_family(builder, opened.stores, families=(FAMILY,), jobs=(JOB,))
     return add_models(builder, opened.stores, opened.models, preload=(FAMILY,))

@@ -14,12 +14,11 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt, InvalidInput, NotFound, Unavailable
 from adsml_common.domain.tiers import Tier
 from adsml_common.registry.loader import Loaded, ModelLoader
+from adsml_common.serving import validation
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import ENTITY_TYPE, TIER, day, entity_ref, instant_message
 from adsml_common.serving.errors import status_of
-from adsml_common.serving.packed import Packed
-from adsml_common.serving.rules import RULES
-from adsml_common.serving.validation import Validator
+from adsml_common.serving.messages import ENTITY_TYPE, TIER, day, entity_ref, instant_message
+from adsml_common.serving.serialized import SerializedResponse
 from adsml_common.store.feedback import Feedback, FeedbackStore
 
 from adsml_classifier import converters, inline, wire
@@ -98,14 +97,14 @@ class ClassifierServicer:
         self._factor = confidence_factor
         self._keep = keep_answers
         self._rule = rule or RuleSettings()
-        self._validator = Validator(RULES)
+        self._validator = validation
         self.classify_at_once = ClassifyAtOnce(
             accounts, models, lag=self._lag, keep_answers=keep_answers, rule=self._rule
         )
 
     def ClassifyEntities(
         self, request: pb.ClassifyEntitiesRequest, context: CallContext
-    ) -> Packed[pb.ClassifyEntitiesResponse]:
+    ) -> SerializedResponse[pb.ClassifyEntitiesResponse]:
         """Classify a batch: one pass per account, one result per subject."""
         options = converters.options(request.options)
         subjects = request.subjects

@@ -20,8 +20,8 @@ from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import answer_pb2, entity_pb2
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.loader import Loaded
-from adsml_common.serving.convert import ENTITY_TYPE, day_message, degradation_message
-from adsml_common.serving.packed import Packed
+from adsml_common.serving.messages import ENTITY_TYPE, day_message, degradation_message
+from adsml_common.serving.serialized import SerializedResponse
 
 from adsml_classifier import converters, rule
 from adsml_classifier.answering import Scored, score
@@ -237,9 +237,9 @@ class Results:
         if degradations:
             self._degradations.extend(list(degradations) * len(indices))
 
-    def packed(self) -> Packed[pb.ClassifyEntitiesResponse]:
+    def packed(self) -> SerializedResponse[pb.ClassifyEntitiesResponse]:
         """The response."""
-        return Packed(pb.ClassifyEntitiesResponse, b"".join(self._each), self._degradations)
+        return SerializedResponse(pb.ClassifyEntitiesResponse, b"".join(self._each), self._degradations)
 
 
 def _key(loaded: Loaded[StoredModel]) -> Hashable:

@@ -41,6 +41,7 @@ family = Family(
     train={"prophet": train_prophet, "ensemble-weights": train_ensemble_weights},
     evaluate={"forecasting": evaluate_forecasting},
     commands={"forecast": forecast},
+    model_prefixes=("prophet", "ensemble"),
     check_model=_check_model,
     report=_report,
 )

@@ -14,12 +14,12 @@ from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import Metric
 from adsml_common.registry.models import ModelVersion
-from adsml_common.serving.convert import (
+from adsml_common.serving.messages import (
     CHANGE_TYPE,
     ENTITY_TYPE,
     METRIC,
     TIER,
-    Words,
+    EnumCodec,
     day,
     day_message,
     degradation_message,
@@ -38,9 +38,9 @@ from adsml_forecasting.models.ratios import RatioMode
 from adsml_forecasting.models.scores import Score, Scores
 from adsml_forecasting.models.transfer import Transferred
 
-METHOD: Final[Words[Method]] = Words(Method, pb.ForecastMethod, "FORECAST_METHOD_")
-COMBINER: Final[Words[Combiner]] = Words(Combiner, pb.Combiner, "COMBINER_")
-MODE: Final[Words[RatioMode]] = Words(RatioMode, pb.CplMode, "CPL_MODE_")
+METHOD: Final[EnumCodec[Method]] = EnumCodec(Method, pb.ForecastMethod, "FORECAST_METHOD_")
+COMBINER: Final[EnumCodec[Combiner]] = EnumCodec(Combiner, pb.Combiner, "COMBINER_")
+MODE: Final[EnumCodec[RatioMode]] = EnumCodec(RatioMode, pb.CplMode, "CPL_MODE_")
 
 
 @dataclass(frozen=True, slots=True)

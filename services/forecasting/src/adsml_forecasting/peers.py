@@ -23,7 +23,7 @@ from adsml_common.domain.degradation import Degradation, DegradationReason
 from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.tiers import Tier
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import CHANGE_TYPE, TIER, day, day_message, entity_ref_message
+from adsml_common.serving.messages import CHANGE_TYPE, TIER, day, day_message, entity_ref_message
 
 from adsml_forecasting.models.level_shifts import Verdict
 

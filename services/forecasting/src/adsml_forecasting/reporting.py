@@ -11,7 +11,7 @@ from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import Metric, value
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import METRIC, entity_ref_message
+from adsml_common.serving.messages import METRIC, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore

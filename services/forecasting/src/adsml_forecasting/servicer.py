@@ -23,8 +23,10 @@ from adsml_common.domain.errors import (
     Unavailable,
 )
 from adsml_common.domain.metrics import Metric
+from adsml_common.serving import validation
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import (
+from adsml_common.serving.errors import status_of
+from adsml_common.serving.messages import (
     ENTITY_TYPE,
     METRIC,
     TIER,
@@ -32,8 +34,6 @@ from adsml_common.serving.convert import (
     entity_ref,
     series_frame,
 )
-from adsml_common.serving.errors import status_of
-from adsml_common.serving.rules import VALIDATOR
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
@@ -319,7 +319,7 @@ class ForecastingServicer:
         ensemble: pb.EnsembleOptions,
         context: CallContext,
     ) -> tuple[_Subject, Metric, Known, Prepared, Question]:
-        if found := VALIDATOR.violations(item, f"items[{at}]"):
+        if found := validation.violations(item, f"items[{at}]"):
             raise InvalidInput(found)
         metric = METRIC.from_wire(item.metric, f"items[{at}].metric")
         subject = self._subject(item.subject, context, f"items[{at}].subject")

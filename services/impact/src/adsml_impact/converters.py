@@ -10,11 +10,11 @@ from adsml.common.v1 import answer_pb2, change_pb2, entity_pb2, metrics_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput, Violations
-from adsml_common.serving.convert import (
+from adsml_common.serving.messages import (
     CHANGE_TYPE,
     ENTITY_TYPE,
     METRIC,
-    Words,
+    EnumCodec,
     day_message,
     entity_ref,
     optional_day,
@@ -37,10 +37,10 @@ from adsml_impact.report import (
 )
 from adsml_impact.verdict import Verdict
 
-ESTIMATOR: Final[Words[Estimator]] = Words(Estimator, pb.Estimator, "ESTIMATOR_")
-SCOPE: Final[Words[Scope]] = Words(Scope, pb.EffectScope, "EFFECT_SCOPE_")
-WARNING: Final[Words[WarningType]] = Words(WarningType, pb.WarningType, "WARNING_TYPE_")
-VERDICT: Final[Words[Verdict]] = Words(Verdict, change_pb2.Verdict, "VERDICT_")
+ESTIMATOR: Final[EnumCodec[Estimator]] = EnumCodec(Estimator, pb.Estimator, "ESTIMATOR_")
+SCOPE: Final[EnumCodec[Scope]] = EnumCodec(Scope, pb.EffectScope, "EFFECT_SCOPE_")
+WARNING: Final[EnumCodec[WarningType]] = EnumCodec(WarningType, pb.WarningType, "WARNING_TYPE_")
+VERDICT: Final[EnumCodec[Verdict]] = EnumCodec(Verdict, change_pb2.Verdict, "VERDICT_")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,12 +48,12 @@ class Panel:
             raise ValueError(f"no panel of shape {self.Y.shape} has N_tr={self.N_tr}, T_pre={self.T_pre}")
 
     @property
-    def N_co(self) -> int:  # noqa: N802
+    def N_co(self) -> int:
         """Number of controls."""
         return int(self.Y.shape[0]) - self.N_tr
 
     @property
-    def T_post(self) -> int:  # noqa: N802
+    def T_post(self) -> int:
         """Number of treated periods."""
         return int(self.Y.shape[1]) - self.T_pre
 

@@ -10,7 +10,7 @@ from adsml_client.impact import Effect, EffectDay, Report, report
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.metrics import Metric
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import CHANGE_TYPE, day_message, entity_ref_message
+from adsml_common.serving.messages import CHANGE_TYPE, day_message, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_common.store.changes import ChangeStore
 from adsml_report.content import (

@@ -6,9 +6,9 @@ from datetime import date, timedelta
 from adsml.common.v1 import entity_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.errors import AdsmlError, InvalidInput
+from adsml_common.serving import validation
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of
-from adsml_common.serving.rules import VALIDATOR
 
 from adsml_impact import converters
 from adsml_impact.account_data import StoredAccounts, days_back, require
@@ -68,7 +68,7 @@ class ImpactServicer:
         results: list[pb.BatchAnalyzeImpactResult | None] = [None] * len(request.items)
         together: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for index, item in enumerate(request.items):
-            violations = VALIDATOR.violations(item, f"items[{index}]")
+            violations = validation.violations(item, f"items[{index}]")
             if violations:
                 results[index] = _failed(item, InvalidInput(violations))
             elif item.panel.WhichOneof("source") == "stored":

@@ -304,7 +304,7 @@ def test_a_full_pool_sheds_and_answers_health_all_the_while():
         ]
         for _ in range(2):
             assert begun.acquire(timeout=SECONDS)
-        eventually(lambda: service.server.parts.pool.waiting == 3)
+        eventually(lambda: service.server.runtime.pool.waiting == 3)
         refused = refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS))
         assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert refused.info.reason == "OVERLOADED"
@@ -335,9 +335,9 @@ def test_waiting_calls_whose_callers_have_gone_are_dropped():
         first = call("first")
         eventually(lambda: begun == ["first"])
         second, third = call("second"), call("third")
-        eventually(lambda: service.server.parts.pool.waiting == 2)
+        eventually(lambda: service.server.runtime.pool.waiting == 2)
         second.cancel()
-        eventually(lambda: service.server.parts.pool.busy == 3)
+        eventually(lambda: service.server.runtime.pool.busy == 3)
         # The cancellation travels on the same connection as a probe sent after it.
         service.health()
         let_go.set()

@@ -20,7 +20,7 @@ def test_overload_is_shed_with_a_word_on_when_to_come_back_and_passes_without_a_
 
     built = builder({"ListModels": list_models}, workers=WORKERS, queue_size=QUEUE, queue_seconds=60)
     with running(built) as service:
-        pool = service.server.parts.pool
+        pool = service.server.runtime.pool
         for _ in range(3):
             calls = [
                 service.registry.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS)

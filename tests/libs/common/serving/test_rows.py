@@ -8,7 +8,7 @@ from adsml.common.v1 import entity_pb2, metrics_pb2
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.serving import rows as module
-from adsml_common.serving.convert import series_frame
+from adsml_common.serving.messages import series_frame
 from adsml_common.serving.rows import daily_rows
 from google.type import date_pb2
 from hypothesis import given, settings

@@ -14,7 +14,7 @@ from support.serving import (
     builder,
     free_port,
     refusal,
-    registry_servicer,
+    registry_service,
     running,
     settings,
 )
@@ -30,17 +30,17 @@ def test_nothing_registered_is_refused():
 
 def test_a_service_registered_twice_is_refused():
     with pytest.raises(UnsafeServer, match="registered twice"):
-        builder().add(ADD, registry_servicer({}), REGISTRY)
+        builder().add(ADD, registry_service({}), REGISTRY)
 
 
 def test_a_name_that_no_contract_has_is_refused():
     with pytest.raises(UnsafeServer, match="no contract describes a service"):
-        ServerBuilder(settings()).add(ADD, registry_servicer({}), "adsml.registry.v1.Registry")
+        ServerBuilder(settings()).add(ADD, registry_service({}), "adsml.registry.v1.Registry")
 
 
 def test_the_name_of_another_service_is_refused():
     with pytest.raises(UnsafeServer, match=f"registers .*{REGISTRY}.*, not {FORECASTING}"):
-        ServerBuilder(settings()).add(ADD, registry_servicer({}), FORECASTING)
+        ServerBuilder(settings()).add(ADD, registry_service({}), FORECASTING)
 
 
 def test_a_method_that_is_not_implemented_is_refused():
@@ -53,7 +53,7 @@ def test_a_method_that_is_not_implemented_is_refused():
 
 
 def test_an_asynchronous_handler_is_refused():
-    servicer = registry_servicer({})
+    servicer = registry_service({})
 
     async def get_model(self, request, context):
         return pb.GetModelResponse()

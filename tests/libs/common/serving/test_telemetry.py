@@ -20,7 +20,7 @@ from adsml_common.domain.errors import NotFound
 from adsml_common.registry.loader import LoaderStats
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.logs import CallFilter, JsonFormatter, current_call
-from adsml_common.serving.packed import Packed
+from adsml_common.serving.serialized import SerializedResponse
 from google.type import date_pb2
 from support.serving import FORECASTING, REGISTRY, SECONDS, builder, eventually, refusal, running
 
@@ -48,7 +48,7 @@ def test_prometheus_reads_rate_errors_duration_queue_and_models():
     built = builder({"GetModel": get_model}, metrics_port=0).models(lambda: models)
     labels = f'method="GetModel",service="{REGISTRY}"'
     with running(built) as service:
-        port = service.server.parts.metrics_port
+        port = service.server.runtime.metrics_port
         before = float(read(port).get(f'adsml_rpc_handled_total{{code="NOT_FOUND",{labels}}}', 0))
         refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS))
         eventually(
@@ -72,12 +72,12 @@ def test_an_answer_written_as_bytes_goes_out_as_it_is_and_its_degradations_are_c
 
     def get_model(request, context):
         if request.name == "another":
-            return Packed(pb.ListModelsResponse, b"")
-        return Packed(pb.GetModelResponse, model.SerializeToString(), told)
+            return SerializedResponse(pb.ListModelsResponse, b"")
+        return SerializedResponse(pb.GetModelResponse, model.SerializeToString(), told)
 
     with running(builder({"GetModel": get_model}, metrics_port=0)) as service:
         series = f'adsml_degradations_total{{method="GetModel",reason="CORRUPT",service="{REGISTRY}"}}'
-        port = service.server.parts.metrics_port
+        port = service.server.runtime.metrics_port
         before = float(read(port).get(series, 0))
         assert service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS) == model
         assert float(read(port)[series]) == before + 1
@@ -117,7 +117,7 @@ def test_prometheus_reads_shedding_degradations_and_the_cache():
         method=forecasting_pb2.FORECAST_METHOD_EMA,
     )
     with running(built) as service:
-        port = service.server.parts.metrics_port
+        port = service.server.runtime.metrics_port
         service.forecasting.Forecast(asked, timeout=SECONDS)
         calls = [
             service.registry.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS) for _ in range(6)
@@ -173,7 +173,7 @@ def test_the_callers_trace_is_on_the_call_without_opentelemetry():
 def test_spans_are_children_of_the_callers_and_travel_on():
     export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
     import grpc
-    from adsml_common.serving.finder import Finder
+    from adsml_common.serving.field_collector import FieldCollector
     from adsml_common.serving.methods import Method
     from adsml_common.serving.tracing import OpenTelemetry
     from opentelemetry.sdk.trace import TracerProvider
@@ -185,7 +185,7 @@ def test_spans_are_children_of_the_callers_and_travel_on():
     tracing = OpenTelemetry(provider)
     method = Method(
         REGISTRY, "ListModels", lambda r, c: None, pb.ListModelsRequest, pb.ListModelsResponse, False,
-        Finder(pb.ListModelsResponse, lambda field: False),
+        FieldCollector(pb.ListModelsResponse, lambda field: False),
     )  # fmt: skip
     call = CallContext(
         method.path, request_id="abc", metadata={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}

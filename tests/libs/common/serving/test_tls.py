@@ -68,7 +68,7 @@ def test_probes_that_speak_no_tls_have_a_port_with_health_and_nothing_else(tmp_p
     cert_file, key_file = authority.issue("server").write(tmp_path, "server")
     built = builder(health_port=0, tls_cert_file=cert_file, tls_key_file=key_file)
     with built.start() as server:
-        with grpc.insecure_channel(f"127.0.0.1:{server.parts.health_port}") as channel:
+        with grpc.insecure_channel(f"127.0.0.1:{server.runtime.health_port}") as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             for name in ("", "liveness", "readiness"):
                 answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=SECONDS)

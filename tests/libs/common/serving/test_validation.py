@@ -1,159 +1,221 @@
-"""Rules of the contracts: complete, and all violations at once."""
+"""Rules of a contract: what is told of a request that breaks them. The probe's contract is compiled here."""
 
-import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from adsml.anomaly.v1 import anomaly_service_pb2
-from adsml.classifier.v1 import classifier_service_pb2
-from adsml.common.v1 import entity_pb2, metrics_pb2
-from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting_pb2
-from adsml.impact.v1 import impact_service_pb2
-from adsml.registry.v1 import registry_service_pb2
-from adsml.training.v1 import training_service_pb2
+from adsml.common.v1 import metrics_pb2
 from adsml_common.domain.errors import InvalidInput
-from adsml_common.serving.rules import RULES, VALIDATOR
-from adsml_common.serving.validation import Validator
-from google.protobuf import descriptor_pool
+from adsml_common.serving import contract_rules, validation
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.type import date_pb2
 
-SERVICES = (
-    anomaly_service_pb2,
-    classifier_service_pb2,
-    forecasting_pb2,
-    impact_service_pb2,
-    registry_service_pb2,
-    training_service_pb2,
-)
+PROTOS = Path(__file__).resolve().parents[4] / "protos"
+
+CONTRACT = """
+syntax = "proto3";
+package adsml.probe.validation.v1;
+import "adsml/common/v1/metrics.proto";
+import "buf/validate/validate.proto";
+import "google/type/date.proto";
+
+message Request {
+  option (buf.validate.message).cel = {
+    id: "ordered"
+    message: "comes before first_date"
+    expression: "!has(this.first_date) || !has(this.last_date) || this.last_date.year >= this.first_date.year"
+  };
+  int64 config_id = 1 [(buf.validate.field).int64.gt = 0];
+  optional int32 days = 2 [(buf.validate.field).int32 = {gte: 1, lte: 90}];
+  optional double level = 3 [(buf.validate.field).double = {gte: 0.5, lte: 0.99}];
+  double budget = 4 [(buf.validate.field).double = {gte: 0, finite: true}];
+  string name = 5 [(buf.validate.field).string = {min_len: 1, max_len: 8, pattern: "^[^\\\\x00-\\\\x1f\\\\x7f-\\\\x9f]*$"}];
+  adsml.common.v1.Metric metric = 6 [(buf.validate.field).enum = {defined_only: true, not_in: [0, 5]}];
+  repeated adsml.common.v1.Metric metrics = 7 [(buf.validate.field).repeated = {unique: true, items: {enum: {defined_only: true, not_in: [0]}}}];
+  repeated Entry entries = 8 [(buf.validate.field).repeated = {min_items: 1, max_items: 3}];
+  repeated Entry batch = 9 [(buf.validate.field).repeated = {max_items: 1000, items: {ignore: IGNORE_ALWAYS}}];
+  google.type.Date first_date = 10;
+  google.type.Date last_date = 11 [(buf.validate.field).required = true];
+  Choice choice = 12;
+  repeated adsml.common.v1.DailyMetrics rows = 13 [(buf.validate.field).repeated = {max_items: 10, items: {ignore: IGNORE_ALWAYS}}];
+  repeated google.type.Date excluded = 14 [(buf.validate.field).repeated.max_items = 2];
+  double hard = 15 [(buf.validate.field).cel = {id: "hard", message: "is not hard", expression: "int(this) < 5"}];
+}
+message Entry {
+  string id = 1 [(buf.validate.field).string = {min_len: 1, max_len: 64}];
+  google.type.Date date = 2;
+}
+message Choice {
+  oneof source {
+    option (buf.validate.oneof).required = true;
+    string entity = 1;
+    string inline = 2;
+  }
+}
+"""
 
 
-def reachable(descriptor, found):
-    if not descriptor.full_name.startswith("adsml.") or descriptor.full_name in found:
-        return found
-    found[descriptor.full_name] = descriptor
-    for field in descriptor.fields:
-        if field.message_type is not None:
-            reachable(field.message_type, found)
-    return found
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("contract")
+    (folder / "probe_validation.proto").write_text(CONTRACT)
+    image = folder / "image.binpb"
+    program = f"""
+from pathlib import Path
+from protoc import protoc
+protoc(Path({str(folder)!r}), ["probe_validation.proto"], "--descriptor_set_out={image}", "--proto_path={PROTOS}")
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=PROTOS, check=True)
+    files = descriptor_pb2.FileDescriptorSet.FromString(image.read_bytes())
+    pool = descriptor_pool.Default()
+    pool.AddSerializedFile(files.file[0].SerializeToString())
+
+    class Probe:
+        Request = message_factory.GetMessageClass(
+            pool.FindMessageTypeByName("adsml.probe.validation.v1.Request")
+        )
+        Entry = message_factory.GetMessageClass(pool.FindMessageTypeByName("adsml.probe.validation.v1.Entry"))
+
+    return Probe
 
 
-def requests():
-    found = {}
-    for module in SERVICES:
-        for service in module.DESCRIPTOR.services_by_name.values():
-            for method in service.methods:
-                reachable(method.input_type, found)
-    # Daily rows are checked where they are read; see test_rows.
-    del found["adsml.common.v1.DailyMetrics"]
-    return found
+def day(year=2024, month=5, day=1):
+    return date_pb2.Date(year=year, month=month, day=day)
 
 
-@pytest.mark.parametrize("name", sorted(requests()))
-def test_every_field_that_a_request_can_hold_has_a_rule(name):
-    fields = {field.name for field in requests()[name].fields}
-    assert {key for key in RULES[name] if key != "*" and not key.startswith("oneof ")} == fields
-
-
-def test_every_rule_is_of_a_message_that_a_request_can_hold():
-    assert set(RULES) == set(requests())
-
-
-def test_every_rule_fits_its_field():
-    for name in RULES:
-        assert VALIDATOR.checks(descriptor_pool.Default().FindMessageTypeByName(name)) is not None
-
-
-def paths(message, at=""):
-    return {one.path for one in VALIDATOR.violations(message, at)}
-
-
-def forecast(**changed):
-    good = {
-        "subject": entity_pb2.Subject(entity=entity_pb2.EntityRef(config_id=1, entity_type=1, entity_id="a")),
-        "metric": metrics_pb2.METRIC_CPL,
-        "method": forecasting_pb2.FORECAST_METHOD_EMA,
+def good(probe, **changed):
+    right = {
+        "config_id": 1,
+        "name": "a",
+        "metric": metrics_pb2.METRIC_SPEND,
+        "entries": [{"id": "a"}],
+        "last_date": day(),
     }
-    return forecasting_pb2.ForecastRequest(**(good | changed))
+    return probe.Request(**(right | changed))
 
 
-NAMED_WITH_A_LINE_END = entity_pb2.EntityRef(config_id=1, entity_type=1, entity_id="a\n")
+def told(message, path=""):
+    return {one.path: one.description for one in validation.violations(message, path)}
 
 
-def test_a_good_request_has_nothing_wrong():
-    assert paths(forecast()) == set()
+def test_a_good_request_has_nothing_wrong(probe):
+    assert told(good(probe, days=90, level=0.5, excluded=[day()], metrics=[1, 2])) == {}
 
 
 @pytest.mark.parametrize(
-    ("changed", "wrong"),
+    ("changed", "path", "description"),
     [
-        ({"subject": None}, {"subject"}),
-        ({"subject": entity_pb2.Subject()}, {"subject"}),
+        ({"config_id": -3}, "config_id", "is -3; expected a whole number, above 0"),
+        ({"days": 91}, "days", "is 91; expected 1 to 90"),
+        ({"level": float("nan")}, "level", "is nan; expected 0.5 to 0.99"),
+        ({"budget": float("inf")}, "budget", "is inf; expected a finite number, 0 or more"),
+        ({"name": ""}, "name", "is empty; expected 1 to 8 characters without control characters"),
         (
-            {"subject": entity_pb2.Subject(entity=entity_pb2.EntityRef(entity_type=9))},
-            {"subject.entity.config_id", "subject.entity.entity_type", "subject.entity.entity_id"},
+            {"name": "ü" * 9},
+            "name",
+            "has 9 characters; expected 1 to 8 characters without control characters",
+        ),
+        ({"name": "a\n"}, "name", "is 'a\\n'; expected 1 to 8 characters without control characters"),
+        (
+            {"metric": 0},
+            "metric",
+            "is not set; expected one of SPEND, IMPRESSIONS, CLICKS, LEADS, CTR, CPC, CPM, CONVERSION_RATE, FREQUENCY",
         ),
         (
-            {"subject": entity_pb2.Subject(entity=NAMED_WITH_A_LINE_END)},
-            {"subject.entity.entity_id"},
-        ),
-        ({"metric": 0, "method": 15}, {"metric", "method"}),
-        ({"options": forecasting_pb2.ForecastOptions(horizon_days=0)}, {"options.horizon_days"}),
-        ({"options": forecasting_pb2.ForecastOptions(horizon_days=91)}, {"options.horizon_days"}),
-        (
-            {"options": forecasting_pb2.ForecastOptions(interval_level=float("nan"))},
-            {"options.interval_level"},
+            {"metric": 5},
+            "metric",
+            "is CPL; expected one of SPEND, IMPRESSIONS, CLICKS, LEADS, CTR, CPC, CPM, CONVERSION_RATE, FREQUENCY",
         ),
         (
-            {"options": forecasting_pb2.ForecastOptions(cutoff=date_pb2.Date(year=2023, month=2, day=29))},
-            {"options.cutoff"},
+            {"metrics": [1, 77]},
+            "metrics[1]",
+            "is 77, which has no name; expected one of SPEND, IMPRESSIONS, CLICKS, LEADS, CPL, CTR, CPC, CPM, CONVERSION_RATE, FREQUENCY",
+        ),
+        ({"metrics": [1, 1]}, "metrics", "names one of its entries again; name each once"),
+        ({"entries": []}, "entries", "has 0 entries; expected 1 to 3 entries"),
+        ({"entries": [{}] * 4}, "entries", "has 4 entries; expected 1 to 3 entries"),
+        (
+            {"entries": [{"id": "a"}, {"id": ""}]},
+            "entries[1].id",
+            "is empty; expected 1 to 64 characters",
+        ),
+        ({"last_date": None}, "last_date", "is not set; expected year, month and day"),
+        (
+            {"last_date": day(2023, 2, 29)},
+            "last_date",
+            "is 2023-02-29; expected a day of the calendar from 1990 to 2100",
         ),
         (
-            {
-                "options": forecasting_pb2.ForecastOptions(
-                    planned_budgets=[forecasting_pb2.PlannedBudget(budget=float("inf"))]
-                )
-            },
-            {"options.planned_budgets[0].date", "options.planned_budgets[0].budget"},
+            {"last_date": day(year=1989)},
+            "last_date",
+            "is 1989-05-01; expected a day of the calendar from 1990 to 2100",
         ),
+        (
+            {"last_date": day(year=2**31 - 1)},
+            "last_date",
+            "is 2147483647-05-01; expected a day of the calendar from 1990 to 2100",
+        ),
+        (
+            {"excluded": [day(), day(day=0)]},
+            "excluded[1]",
+            "is 2024-05-00; expected a day of the calendar from 1990 to 2100",
+        ),
+        ({"excluded": [day(day=0)] * 3}, "excluded", "has 3 entries; expected at most 2 entries"),
+        ({"choice": {}}, "choice", "is empty; set entity or inline"),
+        ({"first_date": day(year=2025)}, "", "comes before first_date"),
+        ({"hard": 7.0}, "hard", "is not hard"),
     ],
-)  # fmt: skip
-def test_what_is_wrong_is_told_by_its_path(changed, wrong):
-    assert paths(forecast(**changed)) == wrong
+)
+def test_what_is_wrong_is_told_with_its_place_and_what_is_expected(probe, changed, path, description):
+    assert told(good(probe, **changed)) == {path: description}
 
 
-def test_rows_are_told_too_when_something_else_is_wrong():
-    inline = entity_pb2.InlineSeries(rows=[metrics_pb2.DailyMetrics(spend=-1)])
-    request = forecast(subject=entity_pb2.Subject(inline=inline), metric=0)
-    assert {"metric", "subject.inline.rows[0].spend", "subject.inline.rows[0].date"} <= paths(request)
+def test_everything_is_told_at_once(probe):
+    wrong = told(probe.Request(days=0, choice={}, excluded=[day(day=32)]))
+    assert set(wrong) == {
+        "config_id", "days", "name", "metric", "entries", "last_date", "choice", "excluded[0]",
+    }  # fmt: skip
 
 
-def test_entries_of_a_batch_fail_apart():
-    item = forecasting_pb2.BatchForecastItem()
-    assert paths(forecasting_pb2.BatchForecastRequest(items=[item])) == set()
-    assert paths(forecasting_pb2.BatchForecastRequest()) == {"items"}
-    assert paths(item, "items[0]") == {"items[0].subject", "items[0].metric"}
+def test_entries_of_a_batch_fail_apart(probe):
+    assert told(good(probe, batch=[{}, {"id": "x"}])) == {}
+    batch = [probe.Entry(id="x"), probe.Entry(), probe.Entry(id="x", date=day(day=0))]
+    wrong = validation.entry_violations(batch, "batch")
+    assert {place: [one.path for one in found] for place, found in wrong.items()} == {
+        1: ["batch[1].id"],
+        2: ["batch[2].date"],
+    }
 
 
-def test_a_day_in_the_future_is_refused_where_it_must_not_be():
-    validator = Validator(RULES, today=lambda: dt.date(2024, 5, 1))
-
-    def feedback(day):
-        return classifier_service_pb2.RecordFeedbackRequest(
-            entity=entity_pb2.EntityRef(config_id=1, entity_type=1, entity_id="a"),
-            date=date_pb2.Date(year=2024, month=5, day=day),
-            tier=1,
-        )
-
-    # One day of grace: it may be tomorrow already where the account is.
-    assert validator.violations(feedback(2)) == []
-    assert [one.path for one in validator.violations(feedback(3))] == ["date"]
+def test_rows_are_told_when_something_else_is_wrong(probe):
+    rows = [{"date": day(), "spend": -1, "impressions": 0, "clicks": 0, "leads": 0}]
+    assert told(good(probe, rows=rows)) == {}, "they are checked where they are read"
+    assert set(told(good(probe, rows=rows, days=0))) == {"days", "rows[0].spend"}
 
 
-def test_each_name_of_an_enum_once():
-    request = forecasting_pb2.EnsembleOptions(members=[2, 2, 12, 77])
-    assert paths(request) == {"members[1]", "members[2]", "members[3]"}
+def test_what_a_hostile_request_is_told_is_bounded(probe):
+    request = good(probe, metrics=[77] * 100_000, entries=[{}] * 100_000)
+    wrong = told(request)
+    assert wrong["entries"] == "has 100000 entries; expected 1 to 3 entries"
+    assert "metrics" in wrong
+    assert len(wrong) <= validation.MAX_VIOLATIONS
 
 
-def test_check_raises_all_of_it():
+def test_a_rule_that_can_not_be_evaluated_refuses_the_request(probe):
+    assert list(told(good(probe, hard=float("inf")))) == [""]
+
+
+def test_check_raises_all_of_it(probe):
     with pytest.raises(InvalidInput) as caught:
-        VALIDATOR.check(forecasting_pb2.ForecastRequest())
-    assert len(caught.value.violations) == 3
+        validation.check(good(probe, days=0, level=2))
+    assert [one.path for one in caught.value.violations] == ["days", "level"]
+
+
+def test_bounds_of_a_field_can_be_read(probe):
+    fields = probe.Request.DESCRIPTOR.fields_by_name
+    bounds = contract_rules.number_bounds(contract_rules.rules(fields["days"]))
+    assert (bounds.low, bounds.high, bounds.above) == (1, 90, False)
+    bounds = contract_rules.number_bounds(contract_rules.rules(fields["config_id"]))
+    assert (bounds.low, bounds.high, bounds.above) == (0, None, True)
+    assert contract_rules.number_bounds(contract_rules.rules(fields["name"])) == contract_rules.Bounds()

@@ -15,7 +15,7 @@ from adsml.training.v1 import training_service_pb2 as pb
 from adsml_common.database import Database
 from adsml_common.domain.errors import FailedPrecondition, Unavailable
 from adsml_common.serving.context import CallContext, Caller
-from adsml_common.serving.training_servicer import TrainingServicer
+from adsml_common.serving.training_service import TrainingService
 from adsml_common.training.cluster import Cluster, Expired, JobPhase, JobState, indexes, job_body
 from adsml_common.training.job import run_job
 from adsml_common.training.launcher import JobLauncher
@@ -161,7 +161,7 @@ def test_a_service_is_asked_twice_and_one_job_is_made(
     runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
 ) -> None:
     """StartTraining to the Job and back, with the launcher away at first."""
-    servicer = TrainingServicer(runs, jobs=[JOB], launcher=ClusterLauncher(shards=4))
+    servicer = TrainingService(runs, jobs=[JOB], launcher=ClusterLauncher(shards=4))
     request = pb.StartTrainingRequest(
         request_id="nightly", job=pb.TRAINING_JOB_ANOMALY_DETECTORS, scope=pb.TrainingScope(config_ids=[1])
     )

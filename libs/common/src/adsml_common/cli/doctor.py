@@ -4,7 +4,6 @@ import sys
 import uuid
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,8 @@ from adsml_common.cli.checks import Check, Health
 from adsml_common.cli.context import settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, print_json, table
-from adsml_common.domain.errors import AdsmlError, InvalidInput
+from adsml_common.cli.remote import CaFileOption, CertFileOption, KeyFileOption, Remote, TlsOption
+from adsml_common.domain.errors import AdsmlError
 from adsml_common.registry.models import ModelStatus, ModelVersion
 from adsml_common.settings import Settings
 
@@ -63,7 +63,7 @@ def _read(registry: "ModelRegistry", model: ModelVersion, one: family.Family | N
 
 def _models(registry: "ModelRegistry") -> list[Check]:
     """Every active model read, checked against its sha256 and parsed as its service would."""
-    families = family.installed()
+    families = {prefix: one for one in family.installed().values() for prefix in one.model_prefixes}
     found = [
         _attempt(
             f"model {model.name} version {model.version}",
@@ -116,12 +116,10 @@ def doctor(
     remote: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Look at a running service instead, as a caller sees it.")
     ] = "",
-    tls: Annotated[bool, typer.Option("--tls", help="The service speaks TLS.")] = False,
-    ca_file: Annotated[
-        Path | None, typer.Option(help="PEM: who issued the service's certificate. Implies --tls.")
-    ] = None,
-    cert_file: Annotated[Path | None, typer.Option(help="PEM: our own certificate, for mTLS.")] = None,
-    key_file: Annotated[Path | None, typer.Option(help="PEM: its key.")] = None,
+    tls: TlsOption = False,
+    ca_file: CaFileOption = None,
+    cert_file: CertFileOption = None,
+    key_file: KeyFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Check the database, its schema, the artifact store and every active model; or a running service.
@@ -132,7 +130,13 @@ def doctor(
     """
     about: dict[str, object]
     if remote:
-        checks, about = _looked_at(remote, tls, ca_file, cert_file, key_file), {"remote": remote}
+        # gRPC takes a third of a second to load.
+        from adsml_common.cli.remote_checks import examine as examine_remote  # noqa: PLC0415
+
+        reached = Remote.of(
+            remote, option="--remote", tls=tls, ca_file=ca_file, cert_file=cert_file, key_file=key_file
+        )
+        checks, about = examine_remote(reached), {"remote": remote}
     else:
         config = settings()
         checks, about = examine(config), {"settings": config.masked()}
@@ -146,24 +150,3 @@ def doctor(
         console.print("all is well" if healthy else "[bold red]something needs a cure[/]")
     if not healthy:
         sys.exit(Exit.FAILED)
-
-
-def _looked_at(
-    target: str, tls: bool, ca_file: Path | None, cert_file: Path | None, key_file: Path | None
-) -> list[Check]:
-    # gRPC takes a third of a second to load.
-    from adsml_common.cli.remote import Remote  # noqa: PLC0415
-    from adsml_common.cli.remote import examine as examine_remote  # noqa: PLC0415
-
-    _, _, port = target.rpartition(":")
-    if not port.isdecimal():
-        raise InvalidInput.at("--remote", f"is {target!r}; expected HOST:PORT")
-    if (cert_file is None) != (key_file is None):
-        raise InvalidInput.at("--cert-file", "goes together with --key-file")
-    for name, path in (("--ca-file", ca_file), ("--cert-file", cert_file), ("--key-file", key_file)):
-        if path is not None and not path.is_file():
-            raise InvalidInput.at(name, f"is {path}, where there is no file")
-    secured = tls or ca_file is not None or cert_file is not None
-    return examine_remote(
-        Remote(target, tls=secured, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
-    )

@@ -34,6 +34,8 @@ class Family:
         ``adsml train NAME`` and ``adsml evaluate NAME``: functions with Typer annotations.
     commands
         ``adsml NAME``, likewise.
+    model_prefixes
+        First words of its models' names, ``("prophet", "ensemble")``; none: its own name.
     check_model
         Parses a model's bundle as the service would, raising what the service would raise.
     report
@@ -45,8 +47,13 @@ class Family:
     train: Mapping[str, Command] = field(default_factory=dict)
     evaluate: Mapping[str, Command] = field(default_factory=dict)
     commands: Mapping[str, Command] = field(default_factory=dict)
+    model_prefixes: tuple[str, ...] = ()
     check_model: "Callable[[ModelVersion, Bundle], object] | None" = None
     report: Callable[..., Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.model_prefixes:
+            object.__setattr__(self, "model_prefixes", (self.name,))
 
 
 def installed() -> dict[str, Family]:

@@ -1,36 +1,52 @@
-"""`adsml doctor --remote`: what a running service says of itself, seen from where a caller stands."""
+"""A running service that a command asks instead of working here: its address, credentials and channel."""
 
 import contextlib
+import inspect
 import os
-import socket
-import ssl
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
-import grpc
-from adsml.registry.v1 import registry_service_pb2 as registry_pb2
-from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+import typer
 
-from adsml_common.cli.checks import Check, Health
-from adsml_common.serving.health import LIVENESS, OVERALL, READINESS, SERVER_TIME, SERVER_VERSION
-from adsml_common.version import version
+from adsml_common.domain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import grpc
 
 TOKEN_VARIABLE: Final = "ADSML_TOKEN"  # noqa: S105 - a variable's name
-_SECONDS: Final = 5.0
-_CLOCKS_MAY_DIFFER: Final = 5.0
-_CERTIFICATE_DAYS: Final = 14
-_REGISTRY: Final = "adsml.registry.v1.ModelRegistryService"
+_SECONDS: Final = 120.0
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+TlsOption = Annotated[bool, typer.Option("--tls", help="The service speaks TLS.")]
+CaFileOption = Annotated[
+    Path | None,
+    typer.Option("--ca-file", help="PEM: who issued the service's certificate. Implies --tls."),
+]
+CertFileOption = Annotated[
+    Path | None, typer.Option("--cert-file", help="PEM: our own certificate, for mTLS.")
+]
+KeyFileOption = Annotated[Path | None, typer.Option("--key-file", help="PEM: its key.")]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT",
+        help=f"Ask this running service instead of working here. A token is taken from {TOKEN_VARIABLE}.",
+        show_default=False,
+    ),
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the service's answer.")
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where and how to look.
+    """Where a service is and how to speak to it.
 
     Attributes
     ----------
@@ -44,6 +60,8 @@ class Remote:
         PEM: our own certificate and key, where the server asks for one.
     token
         Bearer token, where the server asks for one.
+    timeout
+        Seconds for one call.
     """
 
     target: str
@@ -52,181 +70,105 @@ class Remote:
     cert_file: Path | None = None
     key_file: Path | None = None
     token: str = field(default_factory=lambda: os.environ.get(TOKEN_VARIABLE, ""))
+    timeout: float = _SECONDS
+
+    @classmethod
+    def of(
+        cls,
+        target: str,
+        *,
+        option: str = "--server",
+        tls: bool = False,
+        ca_file: Path | None = None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+        timeout: float = _SECONDS,
+    ) -> "Remote":
+        """What the options of a command say.
+
+        Raises
+        ------
+        InvalidInput
+            Naming the option that can't be right.
+        """
+        _, _, port = target.rpartition(":")
+        if not port.isdecimal():
+            raise InvalidInput.at(option, f"is {target!r}; expected HOST:PORT")
+        if (cert_file is None) != (key_file is None):
+            raise InvalidInput.at("--cert-file", "goes together with --key-file")
+        for name, path in (("--ca-file", ca_file), ("--cert-file", cert_file), ("--key-file", key_file)):
+            if path is not None and not path.is_file():
+                raise InvalidInput.at(name, f"is {path}, where there is no file")
+        secured = tls or ca_file is not None or cert_file is not None
+        return cls(
+            target, tls=secured, ca_file=ca_file, cert_file=cert_file, key_file=key_file, timeout=timeout
+        )
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with every call."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
+    @contextlib.contextmanager
+    def channel(self) -> "Iterator[grpc.Channel]":
+        """A channel to it, closed on leaving."""
+        import grpc  # noqa: PLC0415 - a third of a second
 
-def examine(remote: Remote) -> list[Check]:
-    """Every check, in the order in which one needs the other."""
-    checks = [_certificate(remote)] if remote.tls else []
-    with _channel(remote) as channel:
-        health, said = _health(channel, remote)
-        checks.append(health)
-        if health.health is Health.FAILED:
-            return checks
-        checks += [
-            _of(channel, remote, READINESS, "the log says which dependency is down"),
-            _of(channel, remote, LIVENESS, "restart it"),
-            _version(said),
-            _clock(said),
-        ]
-        served = _reflection(channel, remote)
-        checks.append(served)
-        if served.health is Health.OK and _REGISTRY in served.detail:
-            checks.append(_models(channel, remote))
-    return checks
+        options = [("grpc.max_receive_message_length", -1)]
+        if not self.tls:
+            with grpc.insecure_channel(self.target, options=options) as channel:
+                yield channel
+            return
 
+        def read(path: Path | None) -> bytes | None:
+            return None if path is None else path.read_bytes()
 
-@contextlib.contextmanager
-def _channel(remote: Remote) -> Iterator[grpc.Channel]:
-    if not remote.tls:
-        with grpc.insecure_channel(remote.target) as channel:
+        credentials = grpc.ssl_channel_credentials(
+            read(self.ca_file), read(self.key_file), read(self.cert_file)
+        )
+        with grpc.secure_channel(self.target, credentials, options=options) as channel:
             yield channel
-        return
-
-    def read(path: Path | None) -> bytes | None:
-        return None if path is None else path.read_bytes()
-
-    credentials = grpc.ssl_channel_credentials(
-        read(remote.ca_file), read(remote.key_file), read(remote.cert_file)
-    )
-    with grpc.secure_channel(remote.target, credentials) as channel:
-        yield channel
 
 
-def _certificate(remote: Remote) -> Check:
-    """The certificate, by a handshake of our own: gRPC does not show it."""
-    name = "TLS certificate"
-    host, _, port = remote.target.rpartition(":")
-    context = ssl.create_default_context(cafile=None if remote.ca_file is None else str(remote.ca_file))
-    context.set_alpn_protocols(["h2"])
-    if remote.cert_file is not None:
-        context.load_cert_chain(remote.cert_file, remote.key_file)
-    try:
-        with (
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=host.strip("[]")) as secured,
-        ):
-            found: Mapping[str, Any] = secured.getpeercert() or {}
-            protocol = secured.version()
-    except (OSError, ValueError) as error:
-        cure = "Give --ca-file the authority that issued it, and use a name that stands in it"
-        return Check(name, Health.FAILED, f"{error}. {cure}")
-    days = (ssl.cert_time_to_seconds(found["notAfter"]) - time.time()) / 86_400
-    detail = f"{protocol}; valid for {days:.0f} more days"
-    if days < _CERTIFICATE_DAYS:
-        return Check(name, Health.FAILED, f"{detail}. Renew it: the server reads the new files by itself")
-    return Check(name, Health.OK, detail)
+def with_server(command: CommandT) -> CommandT:
+    """Give a command ``--server`` and the options of a connection: TLS, its files, and ``--timeout``.
 
+    The command takes them as one keyword argument, ``remote: Remote | None``: None without ``--server``.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    if "remote" not in signature.parameters:
+        raise TypeError(f"{command.__name__} has no parameter `remote`")
+    own = [one for one in signature.parameters.values() if one.name != "remote"]
 
-def _asked(name: str, cure: str, work: Callable[[], str]) -> Check:
-    try:
-        return Check(name, Health.OK, work())
-    except grpc.RpcError as error:
-        code: grpc.StatusCode = error.code()
-        told = f"{code.name}: {error.details()}"
-        if code is grpc.StatusCode.UNAUTHENTICATED:
-            return Check(name, Health.SKIPPED, f"{told}. Put a token into {TOKEN_VARIABLE}")
-        if code is grpc.StatusCode.PERMISSION_DENIED:
-            return Check(name, Health.SKIPPED, f"{told}. These credentials do not permit it")
-        return Check(name, Health.FAILED, f"{told}. {cure}")
-
-
-def _health(channel: grpc.Channel, remote: Remote) -> tuple[Check, dict[str, str]]:
-    said: dict[str, str] = {}
-
-    def look() -> str:
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        began = time.time()
-        request = health_pb2.HealthCheckRequest(service=OVERALL)
-        answer, call = stub.Check.with_call(request, timeout=_SECONDS, wait_for_ready=True)
-        took = time.time() - began
-        said.update({key: value for key, value in call.trailing_metadata() or () if isinstance(value, str)})
-        said["middle"] = str(began + took / 2)
-        said["took"] = str(took)
-        return f"{_word(answer.status)}, answered in {took * 1e3:.0f} ms"
-
-    cure = "Check address and port, that the service runs, and whether it speaks TLS (--tls)"
-    check = _asked("health", cure, look)
-    if check.health is Health.OK and not check.detail.startswith("SERVING"):
-        check = Check(check.name, Health.FAILED, f"{check.detail}. It is starting, or draining")
-        return check, said
-    return check, said
-
-
-def _of(channel: grpc.Channel, remote: Remote, name: str, cure: str) -> Check:
-    def look() -> str:
-        request = health_pb2.HealthCheckRequest(service=name)
-        stub: Any = health_pb2_grpc.HealthStub(channel)
-        return _word(stub.Check(request, timeout=_SECONDS).status)
-
-    check = _asked(name, cure, look)
-    if check.health is Health.OK and check.detail != "SERVING":
-        return Check(name, Health.FAILED, f"{check.detail}: {cure}")
-    return check
-
-
-def _word(status: int) -> str:
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
-
-
-def _version(said: Mapping[str, str]) -> Check:
-    theirs, ours = said.get(SERVER_VERSION, "unknown"), version()
-    if theirs == ours:
-        return Check("version", Health.OK, theirs)
-    return Check("version", Health.SKIPPED, f"the server's is {theirs}, this command's {ours}")
-
-
-def _clock(said: Mapping[str, str]) -> Check:
-    try:
-        ahead = float(said[SERVER_TIME]) - float(said["middle"])
-    except (KeyError, ValueError):
-        return Check("clock", Health.SKIPPED, "the server does not tell its time")
-    detail = f"the server's is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
-    # Half of the way there and back is all that is known of when the server looked at its clock.
-    if abs(ahead) > _CLOCKS_MAY_DIFFER + float(said["took"]) / 2:
-        return Check(
-            "clock", Health.FAILED, f"{detail}. Tokens may seem expired or not yet valid: set the clocks"
+    @wraps(command)
+    def run(
+        *,
+        server: str | None,
+        tls: bool,
+        ca_file: Path | None,
+        cert_file: Path | None,
+        key_file: Path | None,
+        timeout: float,
+        **given: Any,
+    ) -> Any:
+        remote = (
+            None
+            if server is None
+            else Remote.of(
+                server, tls=tls, ca_file=ca_file, cert_file=cert_file, key_file=key_file, timeout=timeout
+            )
         )
-    return Check("clock", Health.OK, detail)
+        return command(**given, remote=remote)
 
-
-def _reflection(channel: grpc.Channel, remote: Remote) -> Check:
-    def look() -> str:
-        return ", ".join(sorted(ProtoReflectionDescriptorDatabase(_with(channel, remote)).get_services()))
-
-    return _asked("services, by reflection", "Is this an adsml service?", look)
-
-
-class _Attach(grpc.StreamStreamClientInterceptor):
-    def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
-        self._metadata = metadata
-
-    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
-        """The call, with our credentials."""
-        return continuation(
-            details._replace(metadata=(*(details.metadata or ()), *self._metadata), timeout=_SECONDS),
-            requests,
-        )
-
-
-def _with(channel: grpc.Channel, remote: Remote) -> grpc.Channel:
-    return grpc.intercept_channel(channel, _Attach(remote.metadata))
-
-
-def _models(channel: grpc.Channel, remote: Remote) -> Check:
-    def look() -> str:
-        request = registry_pb2.ListModelsRequest(status=registry_pb2.MODEL_STATUS_ACTIVE, page_size=1_000)
-        stub = registry_grpc.ModelRegistryServiceStub(channel)
-        found = stub.ListModels(request, timeout=_SECONDS, metadata=remote.metadata)
-        if not found.models:
-            return "none is active: rules and defaults answer"
-        oldest = min(found.models, key=lambda one: one.ref.trained_time.ToDatetime())
-        age = datetime.now(UTC) - oldest.ref.trained_time.ToDatetime(tzinfo=UTC)
-        more = "more than " if found.next_page_token else ""
-        return f"{more}{len(found.models)} active; the oldest is {oldest.ref.name}, {age.days} days"
-
-    return _asked("models", "The service's log says more", look)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    added = [
+        inspect.Parameter("server", kind, default=None, annotation=ServerOption),
+        inspect.Parameter("tls", kind, default=False, annotation=TlsOption),
+        inspect.Parameter("ca_file", kind, default=None, annotation=CaFileOption),
+        inspect.Parameter("cert_file", kind, default=None, annotation=CertFileOption),
+        inspect.Parameter("key_file", kind, default=None, annotation=KeyFileOption),
+        inspect.Parameter("timeout", kind, default=_SECONDS, annotation=TimeoutOption),
+    ]
+    run.__signature__ = signature.replace(parameters=[one.replace(kind=kind) for one in own] + added)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
+    return run  # type: ignore[return-value]

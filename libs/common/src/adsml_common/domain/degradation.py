@@ -21,6 +21,22 @@ class DegradationReason(StrEnum):
     NO_DATA = "no_data"
 
 
+class Dependency(StrEnum):
+    """A kind of thing that an answer rests on."""
+
+    DATABASE = "database"
+    REGISTRY = "registry"
+    MODEL = "model"
+    ANOMALY_SERVICE = "anomaly_service"
+    CLASSIFIER_SERVICE = "classifier_service"
+    IMPACT_SERVICE = "impact_service"
+    ACCOUNT_BASELINE = "account_baseline"
+    CHANGE_EVENTS = "change_events"
+    MEMBER = "member"
+    CALENDAR = "calendar"
+    COMPLETION_CURVE = "completion_curve"
+
+
 @dataclass(frozen=True, slots=True)
 class Degradation:
     """One dependency that was skipped or replaced, and why.
@@ -28,13 +44,16 @@ class Degradation:
     Attributes
     ----------
     dependency
-        What was to be used, e.g. ``"anomaly service"`` or ``"model classifier/1/adset version 7"``.
+        What was to be used.
     reason
         Machine-readable cause.
     detail
         One sentence for a person: what happened, and what was used instead.
+    name
+        Which one, where there are several: ``"classifier/1 version 7"``, ``"PROPHET"``.
     """
 
-    dependency: str
+    dependency: Dependency
     reason: DegradationReason
     detail: str
+    name: str = ""

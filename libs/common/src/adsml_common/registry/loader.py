@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from adsml_common.collecting import collector_paused
-from adsml_common.domain.degradation import Degradation, DegradationReason
+from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt, Unavailable
 from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.models import ModelVersion
@@ -311,7 +311,7 @@ class ModelLoader(Generic[T]):
             return _Entry(None, error, self._clock())
         version = entry.loaded.version
         told = Degradation(
-            "model registry",
+            Dependency.REGISTRY,
             DegradationReason.STALE,
             f"the registry does not answer ({error.message}); {version}, last known to be active, was used",
         )
@@ -350,9 +350,10 @@ class ModelLoader(Generic[T]):
             if present is None:
                 return _Entry(None, error, self._clock())
             told = Degradation(
-                f"model {active}",
+                Dependency.MODEL,
                 DegradationReason.UNAVAILABLE,
                 f"it can't be fetched ({error.message}); {present.version} from memory was used",
+                name=str(active),
             )
             return _Entry(Loaded(present.model, present.version, (told,)), error, self._clock())
         self._count(swaps=1 if present is not None else 0)
@@ -374,9 +375,10 @@ class ModelLoader(Generic[T]):
             return _Entry(None, error, self._clock())
         self._count(fallbacks=1)
         told = Degradation(
-            f"model {active}",
+            Dependency.MODEL,
             DegradationReason.CORRUPT,
             f"{error.message}; {found.version} was used instead",
+            name=str(active),
         )
         return _Entry(Loaded(found.model, found.version, (told,)), None, self._clock())
 

@@ -1,71 +1,22 @@
 """Who may call what, and see which accounts."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from adsml_common.domain.errors import PermissionDenied, Unauthenticated
 from adsml_common.serving.context import ANONYMOUS, CallContext, Caller, denied
-from adsml_common.serving.edge import ServicerContext
-from adsml_common.serving.finder import Finder
+from adsml_common.serving.field_collector import FieldCollector
 from adsml_common.serving.settings import ServingSettings
+from adsml_common.serving.transport import ServicerContext
 
 if TYPE_CHECKING:
     from adsml_common.serving.tokens import TokenVerifier
 
-READ: Final = "adsml.read"
-FEEDBACK: Final = "adsml.feedback"
-MODELS: Final = "adsml.models"
-TRAINING: Final = "adsml.training"
 
-_SERVICES: Final[dict[str, dict[str, str]]] = {
-    "adsml.classifier.v1.ClassifierService": {
-        "ClassifyEntities": READ,
-        "ClassifyNewEntity": READ,
-        "RecordFeedback": FEEDBACK,
-    },
-    "adsml.forecasting.v1.ForecastingService": {
-        "Forecast": READ,
-        "ForecastEnsemble": READ,
-        "ForecastNewEntity": READ,
-        "BatchForecast": READ,
-        "Backtest": READ,
-    },
-    "adsml.anomaly.v1.AnomalyService": {
-        "DetectAnomalies": READ,
-        "BatchDetectAnomalies": READ,
-        "RecordFeedback": FEEDBACK,
-    },
-    "adsml.impact.v1.ImpactService": {
-        "AnalyzeImpact": READ,
-        "BatchAnalyzeImpact": READ,
-        "EstimateDetectableEffect": READ,
-    },
-    "adsml.registry.v1.ModelRegistryService": {
-        "ListModels": READ,
-        "GetModel": READ,
-        "ListModelEvents": READ,
-        "ActivateModelVersion": MODELS,
-        "RollbackModel": MODELS,
-    },
-    "adsml.training.v1.TrainingService": {
-        "GetTrainingRun": READ,
-        "ListTrainingRuns": READ,
-        "StartTraining": TRAINING,
-        "CancelTrainingRun": TRAINING,
-    },
-}
-POLICY: Final[Mapping[str, str]] = {
-    f"/{service}/{method}": scope
-    for service, methods in _SERVICES.items()
-    for method, scope in methods.items()
-}
-"""The scope that each method demands. The builder refuses a method that is not here."""
-
-
-class Gate(Protocol):
+class Authorizer(Protocol):
     """Authentication and permission."""
 
     def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
@@ -76,8 +27,8 @@ class Gate(Protocol):
         Unauthenticated, PermissionDenied
         """
 
-    def check_method(self, caller: Caller, method: str) -> None:
-        """Refuse a method that the caller has no scope for.
+    def check_scope(self, caller: Caller, scope: str, *, method: str) -> None:
+        """Refuse a method whose scope the caller has not.
 
         Raises
         ------
@@ -93,21 +44,21 @@ class Gate(Protocol):
         """
 
 
-class OpenGate:
+class AllowAll:
     """Lets everyone do everything: for a server that only its own machine or a trusted network can reach."""
 
     def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
         """Nobody in particular."""
         return ANONYMOUS
 
-    def check_method(self, caller: Caller, method: str) -> None:
+    def check_scope(self, caller: Caller, scope: str, *, method: str) -> None:
         """Everything may be done."""
 
     def check_request(self, caller: Caller, request: Message) -> None:
         """Everything may be seen."""
 
 
-class LockedGate:
+class TokenAuthorizer:
     """Asks for a token, a client certificate, or either.
 
     Parameters
@@ -117,8 +68,6 @@ class LockedGate:
     certificates
         What callers known by their certificate may do, by a name in it (a subject alternative name, else the
         common name); None takes no certificate for an identity.
-    policy
-        Full method name to the scope it demands.
     """
 
     def __init__(
@@ -126,12 +75,10 @@ class LockedGate:
         *,
         tokens: "TokenVerifier | None",
         certificates: Mapping[str, Caller] | None,
-        policy: Mapping[str, str] = POLICY,
     ) -> None:
         self._tokens = tokens
         self._certificates = certificates
-        self._policy = policy
-        self._finders: dict[str, Finder] = {}
+        self._finders: dict[str, FieldCollector] = {}
 
     def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
         """Who calls, by token where there is one, else by certificate."""
@@ -149,13 +96,10 @@ class LockedGate:
                 raise Unauthenticated("the client's certificate is not known here")
         raise Unauthenticated("no credentials; send 'authorization: Bearer <token>'")
 
-    def check_method(self, caller: Caller, method: str) -> None:
+    def check_scope(self, caller: Caller, scope: str, *, method: str) -> None:
         """A method needs its scope."""
-        scope = self._policy.get(method)
-        if scope is None or (caller.scopes is not None and scope not in caller.scopes):
-            raise PermissionDenied(
-                f"{method.rpartition('/')[2]} needs the scope {scope}", metadata={"scope": scope or ""}
-            )
+        if caller.scopes is not None and scope not in caller.scopes:
+            raise PermissionDenied(f"{method} needs the scope {scope}", metadata={"scope": scope})
 
     def check_request(self, caller: Caller, request: Message) -> None:
         """Accounts are refused wherever in a message they stand.
@@ -167,15 +111,15 @@ class LockedGate:
         name = request.DESCRIPTOR.full_name
         finder = self._finders.get(name)
         if finder is None:
-            finder = self._finders.setdefault(name, Finder(type(request), _is_account))
+            finder = self._finders.setdefault(name, FieldCollector(type(request), _is_account))
         # An unset id is 0, and no account has a number below 1: that is for the validation to say.
         foreign = {one for one in finder(request) if one > 0 and not caller.permits(one)}
         if foreign:
             raise denied(foreign)
 
 
-def gate_of(settings: ServingSettings) -> Gate:
-    """The gate that the settings ask for.
+def authorizer_of(settings: ServingSettings) -> Authorizer:
+    """Whom the settings let in.
 
     Raises
     ------
@@ -183,7 +127,7 @@ def gate_of(settings: ServingSettings) -> Gate:
         A key can't be read or used.
     """
     if settings.auth == "none":
-        return OpenGate()
+        return AllowAll()
     # Cryptography is slow to load; a server that asks nobody goes without.
     from adsml_common.serving.tokens import TokenVerifier, account_set  # noqa: PLC0415
 
@@ -207,7 +151,7 @@ def gate_of(settings: ServingSettings) -> Gate:
             )
             for name, grant in settings.mtls_callers.items()
         }
-    return LockedGate(tokens=tokens, certificates=certificates)
+    return TokenAuthorizer(tokens=tokens, certificates=certificates)
 
 
 def _is_account(field: FieldDescriptor) -> bool:

@@ -2,15 +2,17 @@
 
 import logging
 import secrets
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
+import grpc
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from adsml_common.domain import errors
 
-DOMAIN: Final = "adsml"
+DOMAIN: Final = "adsml.internal"
 """``ErrorInfo.domain`` of every error."""
 
 # A status travels in the trailing metadata, of which gRPC takes 8 KiB by default; above that the caller sees
@@ -63,6 +65,53 @@ def status_of(error: BaseException) -> status_pb2.Status:
         details.append(retry)
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     return _status(code, error.message, [info, *details])
+
+
+def error_of(error: grpc.RpcError, *, target: str) -> errors.AdsmlError:
+    """The domain's error that a call of one of our services ended with: the inverse of `status_of`.
+
+    Parameters
+    ----------
+    error
+        What the call raised.
+    target
+        Who was called, for errors that do not come from there.
+    """
+    metadata: dict[str, Any] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]
+    raw, code, message = metadata.get("grpc-status-details-bin"), error.code(), error.details() or ""
+    if not isinstance(raw, bytes):
+        # Not the service's words: the channel's, or a proxy's.
+        text = f"{target}: {message}" if message else f"{target} answered {code.name}"
+        expired = code is grpc.StatusCode.DEADLINE_EXCEEDED
+        return errors.DeadlineExceeded(text) if expired else errors.Unavailable(text)
+    info, bad, retry = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.RetryInfo(),
+    )
+    for detail in status_pb2.Status.FromString(raw).details:
+        for one in (info, bad, retry):
+            detail.Unpack(one)
+    kind = next(
+        (one for one in _all_kinds(errors.AdsmlError) if one.reason == info.reason), errors.AdsmlError
+    )
+    made = kind.__new__(kind)
+    errors.AdsmlError.__init__(made, message, metadata=dict(info.metadata))
+    made.reason = info.reason
+    if isinstance(made, errors.InvalidInput):
+        made.violations = tuple(
+            errors.FieldViolation(one.field, one.description) for one in bad.field_violations
+        )
+        made.metadata.pop("violations", None)
+    if isinstance(made, errors.Overloaded):
+        made.retry_after_seconds = retry.retry_delay.ToTimedelta().total_seconds()
+    return made
+
+
+def _all_kinds(kind: type[errors.AdsmlError]) -> Iterator[type[errors.AdsmlError]]:
+    yield kind
+    for one in kind.__subclasses__():
+        yield from _all_kinds(one)
 
 
 def unimplemented(path: str) -> status_pb2.Status:

@@ -13,8 +13,8 @@ from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.serving import registry_servicer
-from adsml_common.serving.registry_servicer import ModelRegistryServicer
+from adsml_common.serving import registry_service
+from adsml_common.serving.registry_service import ModelRegistryService
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
 from adsml_common.serving.training_wiring import add_training
@@ -52,11 +52,11 @@ class Stores:
 
 @dataclass(frozen=True)
 class Opened(Generic[S, T]):
-    """A servicer and what it stands on.
+    """A service and what it stands on.
 
     Attributes
     ----------
-    servicer
+    service
         Ready to answer.
     stores
         Open ones.
@@ -64,7 +64,7 @@ class Opened(Generic[S, T]):
         The loader; not polling yet.
     """
 
-    servicer: S
+    service: S
     stores: Stores
     models: ModelLoader[T]
 
@@ -99,8 +99,8 @@ def add_family(
     builder.on_ready(stores.database.require_schema)
     builder.add(
         registry_grpc.add_ModelRegistryServiceServicer_to_server,
-        ModelRegistryServicer(stores.registry, families=families),
-        registry_servicer.SERVICE,
+        ModelRegistryService(stores.registry, family=builder.family, prefixes=families),
+        registry_service.SERVICE,
     )
     add_training(builder, stores.database, jobs=jobs)
     return builder

@@ -3,7 +3,7 @@
 The order is telemetry, authentication, validation, deadline, shedding. What is cheap (metadata, sizes, the
 deadline, the queue) is looked at on the event loop, so that a full server refuses quickly; what costs
 (parsing, the rules of the contract, the handler, serialising) runs in one of the pool's threads, unless the method
-has a way to answer from memory (`at_once`).
+has a way to answer from memory (`fast_path`).
 """
 
 import asyncio
@@ -29,11 +29,21 @@ from adsml_common.domain.errors import (
     Overloaded,
     Unavailable,
 )
-from adsml_common.serving.access import Gate
-from adsml_common.serving.at_once import Gathered
+from adsml_common.serving import validation
+from adsml_common.serving.access import Authorizer
 from adsml_common.serving.budget import ServiceTimes, check_budget
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.edge import (
+from adsml_common.serving.errors import status_of, unimplemented
+from adsml_common.serving.health import HealthBoard
+from adsml_common.serving.logs import current_call
+from adsml_common.serving.methods import Method
+from adsml_common.serving.micro_batcher import MicroBatcher
+from adsml_common.serving.pool import WorkerPool
+from adsml_common.serving.rates import RateLimit
+from adsml_common.serving.serialized import SerializedResponse
+from adsml_common.serving.telemetry import MethodMeter
+from adsml_common.serving.tracing import Tracing
+from adsml_common.serving.transport import (
     CODES,
     REQUEST_ID,
     Handler,
@@ -42,16 +52,6 @@ from adsml_common.serving.edge import (
     refuse,
     text_metadata,
 )
-from adsml_common.serving.errors import status_of, unimplemented
-from adsml_common.serving.health import HealthBoard
-from adsml_common.serving.logs import current_call
-from adsml_common.serving.methods import Method
-from adsml_common.serving.packed import Packed
-from adsml_common.serving.pool import WorkerPool
-from adsml_common.serving.rates import RateLimit
-from adsml_common.serving.telemetry import MethodMeter
-from adsml_common.serving.tracing import Tracing
-from adsml_common.serving.validation import Validator
 
 _REQUEST_ID_FORM: Final = re.compile(r"[!-~]{1,128}")
 _STREAM_WINDOW: Final = 16
@@ -69,18 +69,16 @@ class Harness:
         Where handlers run: short calls, and streams, which hold their thread for long.
     board
         Whether the process is warm.
-    gate
+    authorizer
         Authentication and permission.
     rates
         How often one caller may call.
     tracing
         Is told of every call.
-    validator
-        Checks requests by the rules of their contracts.
     max_message_bytes
         Longer requests are refused.
     reserve_seconds
-        Kept back of every deadline for the way home.
+        Response overhead: taken off every deadline for the way back.
     clock
         Seconds, rising steadily.
     """
@@ -91,10 +89,9 @@ class Harness:
         pool: WorkerPool,
         stream_pool: WorkerPool,
         board: HealthBoard,
-        gate: Gate,
+        authorizer: Authorizer,
         rates: RateLimit,
         tracing: Tracing,
-        validator: Validator,
         max_message_bytes: int,
         reserve_seconds: float,
         clock: Callable[[], float] = time.monotonic,
@@ -102,10 +99,9 @@ class Harness:
         self._pool = pool
         self._stream_pool = stream_pool
         self._board = board
-        self._gate = gate
+        self._authorizer = authorizer
         self._rates = rates
         self._tracing = tracing
-        self._validator = validator
         self._max_message_bytes = max_message_bytes
         self._reserve = reserve_seconds
         self._clock = clock
@@ -114,8 +110,8 @@ class Harness:
     def wrap(self, method: Method) -> Handler:
         """The method as gRPC wants it: bytes in, bytes out."""
         meter = MethodMeter(method.service, method.name)
-        # Now, so that a table that does not fit its contract is found at the start and not by a caller.
-        self._validator.checks(method.request.DESCRIPTOR)
+        # Now, so that a rule that does not fit its field is found at the start and not by a caller.
+        validation.require_rules(method.request.DESCRIPTOR)
         gathered = self._gathered(method)
 
         async def handle(raw: bytes, context: ServicerContext) -> bytes | None:
@@ -173,8 +169,8 @@ class Harness:
         current_call.set(call)
         return call
 
-    def _gathered(self, method: Method) -> Gathered | None:
-        if method.at_once is None:
+    def _gathered(self, method: Method) -> MicroBatcher | None:
+        if method.fast_path is None:
             return None
 
         def request(call: CallContext, raw: bytes) -> Message:
@@ -182,14 +178,14 @@ class Harness:
                 raise DeadlineExceeded("the deadline passed while the call waited for its turn")
             return self._request(method, call, raw)
 
-        return Gathered(method.at_once, request)
+        return MicroBatcher(method.fast_path, request)
 
     def _admit(self, method: Method, call: CallContext, context: ServicerContext) -> None:
         """Everything that can be refused without touching the message."""
         if not self._board.warm:
             raise Unavailable("the server is still loading its models")
-        call.caller = self._gate.authenticate(call, context)
-        self._gate.check_method(call.caller, method.path)
+        call.caller = self._authorizer.authenticate(call, context)
+        self._authorizer.check_scope(call.caller, method.scope, method=method.name)
         if call.size > self._max_message_bytes:
             raise InvalidInput.at(
                 "",
@@ -209,8 +205,8 @@ class Harness:
         """The request, parsed and checked."""
         current_call.set(call)
         request = parse(method.request, raw)
-        self._gate.check_request(call.caller, request)
-        self._validator.check(request)
+        self._authorizer.check_request(call.caller, request)
+        validation.check(request)
         return request
 
     def _answer(self, method: Method, meter: MethodMeter, call: CallContext, raw: bytes) -> bytes:
@@ -250,7 +246,7 @@ class Harness:
 
     def _packed(self, method: Method, meter: MethodMeter, answer: object) -> bytes:
         degradations: Sequence[answer_pb2.Degradation]
-        if isinstance(answer, Packed) and answer.kind is method.response:
+        if isinstance(answer, SerializedResponse) and answer.kind is method.response:
             data, degradations = answer.data, answer.degradations
         elif isinstance(answer, method.response):
             data, degradations = answer.SerializeToString(), method.degradations(answer)

@@ -10,9 +10,9 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from adsml_common.domain.errors import AdsmlError, NotFound, Overloaded
-from adsml_common.serving.edge import Handler, ServicerContext, parse, refuse
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.pool import in_daemon_thread
+from adsml_common.serving.transport import Handler, ServicerContext, parse, refuse
 from adsml_common.version import version
 
 SERVICE: Final = "grpc.health.v1.Health"

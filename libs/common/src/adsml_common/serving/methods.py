@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adsml.common.v1 import options_pb2
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from adsml_common.serving.access import POLICY
-from adsml_common.serving.at_once import AtOnce
-from adsml_common.serving.edge import Handler
-from adsml_common.serving.finder import Finder
+from adsml_common.serving.field_collector import FieldCollector
+from adsml_common.serving.micro_batcher import FastPath
+from adsml_common.serving.transport import Handler
 
 
 class UnsafeServer(ValueError):
@@ -32,14 +32,16 @@ class Method:
         Name of the method within it.
     handler
         Plain synchronous ``(request, context) -> response``, or a generator of responses; a response is a message
-        or `packed.Packed`.
+        or `packed.SerializedResponse`.
     request, response
         The message classes.
     streaming
         Whether it answers with a stream.
+    scope
+        What a caller's token must hold, as the contract says.
     degradations
         Finds what an answer had to do without.
-    at_once
+    fast_path
         Answers what memory alone can answer, many calls at a time; None where there is no such way.
     """
 
@@ -49,8 +51,9 @@ class Method:
     request: type[Message]
     response: type[Message]
     streaming: bool
-    degradations: Finder
-    at_once: AtOnce | None = None
+    scope: str
+    degradations: FieldCollector
+    fast_path: FastPath | None = None
 
     @property
     def path(self) -> str:
@@ -86,7 +89,7 @@ def methods_of(
     servicer: object,
     service_name: str,
     *,
-    at_once: Mapping[str, AtOnce] | None = None,
+    fast_path: Mapping[str, FastPath] | None = None,
 ) -> tuple[Method, ...]:
     """The methods of a servicer, checked.
 
@@ -99,7 +102,7 @@ def methods_of(
         the generated base class, whose methods take another kind of context.
     service_name
         Full name of the service.
-    at_once
+    fast_path
         By name of a method, its way to answer from memory, if it has one.
 
     Raises
@@ -108,7 +111,7 @@ def methods_of(
         The name is in no contract or another service's, a method is not implemented or is a coroutine, or what is
         to be answered at once is no unary method of the service.
     """
-    at_once = at_once or {}
+    fast_path = fast_path or {}
     try:
         descriptor = descriptor_pool.Default().FindServiceByName(service_name)
     except KeyError:
@@ -126,7 +129,7 @@ def methods_of(
             f"{type(servicer).__name__} does not implement {', '.join(missing)} of {service_name}"
         )
     unary = {method.name for method in descriptor.methods if not method.server_streaming}
-    if unknown := at_once.keys() - unary:
+    if unknown := fast_path.keys() - unary:
         raise UnsafeServer(
             f"{service_name} has no unary method {', '.join(sorted(unknown))} to answer at once"
         )
@@ -137,8 +140,9 @@ def methods_of(
             raise UnsafeServer(
                 f"{type(servicer).__name__}.{method.name} is asynchronous; handlers are synchronous"
             )
-        if f"/{service_name}/{method.name}" not in POLICY:
-            raise UnsafeServer(f"{method.full_name} has no scope in the policy")
+        scope = method.GetOptions().Extensions[options_pb2.required_scope]
+        if not scope:
+            raise UnsafeServer(f"the contract of {method.full_name} names no required_scope")
         if method.client_streaming:
             raise UnsafeServer(f"{method.full_name} takes a stream of requests; none of ours does")
         response = message_factory.GetMessageClass(method.output_type)
@@ -150,8 +154,9 @@ def methods_of(
                 request=message_factory.GetMessageClass(method.input_type),
                 response=response,
                 streaming=method.server_streaming,
-                degradations=Finder(response, _is_degradation),
-                at_once=at_once.get(method.name),
+                scope=scope,
+                degradations=FieldCollector(response, _is_degradation),
+                fast_path=fast_path.get(method.name),
             )
         )
     return tuple(found)

@@ -13,6 +13,7 @@ from adsml_common.domain.errors import InvalidInput
 
 _PATH: Final = "page_token"
 _DEFAULT: Final = 100
+_MOST: Final = 1_000
 _MOST_SCANS: Final = 20
 
 SCAN: Final = 500
@@ -23,8 +24,8 @@ P = TypeVar("P")
 
 
 def page_size(request: Any) -> int:
-    """How many entries a page has: the contracts' 100 where 0 was said."""
-    return int(request.page_size) or _DEFAULT
+    """How many entries a page has: 100 where the request says 0, and never more than 1,000 (AIP-158)."""
+    return min(int(request.page_size) or _DEFAULT, _MOST)
 
 
 def token(request: Message, position: list[Any]) -> str:

@@ -8,29 +8,29 @@ from google.protobuf.message import Message
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from adsml_common.domain.errors import AdsmlError
-from adsml_common.serving.access import Gate
+from adsml_common.serving.access import Authorizer
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.edge import Handler, ServicerContext, parse, refuse, text_metadata
 from adsml_common.serving.errors import status_of
+from adsml_common.serving.transport import Handler, ServicerContext, parse, refuse, text_metadata
 
 SERVICE: Final = "grpc.reflection.v1alpha.ServerReflection"
 
 
-def reflection_handlers(services: tuple[str, ...], gate: Gate) -> dict[str, Handler]:
-    """Tells callers that the gate lets in which services there are, and their contracts.
+def reflection_handlers(services: tuple[str, ...], authorizer: Authorizer) -> dict[str, Handler]:
+    """Tells callers that the authorizer lets in which services there are, and their contracts.
 
     Parameters
     ----------
     services
         Full names of what is served beside reflection itself.
-    gate
+    authorizer
         Asked for an identity only: the contracts are the same for all.
     """
     servicer = reflection.aio.ReflectionServicer((*services, SERVICE))
 
     async def info(requests: AsyncIterator[bytes], context: ServicerContext) -> AsyncIterator[bytes]:
         try:
-            gate.authenticate(CallContext(metadata=text_metadata(context)), context)
+            authorizer.authenticate(CallContext(metadata=text_metadata(context)), context)
             async for raw in requests:
                 request = parse(reflection_pb2.ServerReflectionRequest, raw)
                 responses: AsyncIterator[Message] = servicer.ServerReflectionInfo(_only(request), context)  # type: ignore[assignment]

@@ -6,7 +6,8 @@ bytes are read column by column: at each step all rows look at their next tag to
 out even (unknown fields) are read the plain way.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,7 +63,7 @@ class DailyRows:
     has_date
         Whether the row names a day at all; shape (rows,).
     values
-        In the order of `STORED`; NaN where unset; shape (5, rows).
+        In the order of `STORED`; NaN where unset, infinite where it is no number; shape (5, rows).
     """
 
     series: IntArray
@@ -71,13 +72,17 @@ class DailyRows:
     has_date: BoolArray
     values: FloatArray
 
-    def violations(self, path: Callable[[int], str]) -> dict[int, list[FieldViolation]]:
+    def violations(
+        self, path: Callable[[int], str], *, needed: Collection[str] = REQUIRED
+    ) -> dict[int, list[FieldViolation]]:
         """What no model may see, by series.
 
         Parameters
         ----------
         path
             Dotted path of a series' rows, e.g. ``subjects[3].inline.rows``.
+        needed
+            The figures that the question needs. Any other may be unset in all of a series' rows.
 
         Returns
         -------
@@ -105,10 +110,19 @@ class DailyRows:
                 lambda at: f"is {self.date[at]}, like an earlier row; send one row per day",
             )
         for name, values in zip(STORED, self.values, strict=True):
-            missing = np.isnan(values)
+            unset = np.isnan(values)
             if name in REQUIRED:
-                report(missing, name, "is missing or not a number; send 0 for a day without any")
-            report(~missing & ~np.isfinite(values), name, "is infinite; expected a finite number")
+                everywhere = self._in_every_row(unset)
+                report(
+                    unset & ~everywhere,
+                    name,
+                    "is not set, but is in other rows; send 0 for a day without any",
+                )
+                if name in needed:
+                    report(
+                        everywhere & (self.row == 0), name, "is not set in any row; this question needs it"
+                    )
+            report(~unset & ~np.isfinite(values), name, "is not a finite number")
             report(
                 np.isfinite(values) & (values < 0),
                 name,
@@ -147,6 +161,12 @@ class DailyRows:
         return DailyRows(
             self.series[rows], self.row[rows], self.date[rows], self.has_date[rows], self.values[:, rows]
         )
+
+    def _in_every_row(self, condition: BoolArray) -> BoolArray:
+        """Whether a condition holds for all rows of the series that a row is of; shape (rows,)."""
+        exceptions = np.bincount(self.series, weights=~condition)
+        every: BoolArray = exceptions[self.series] == 0
+        return every
 
     def _duplicates(self) -> list[int]:
         """Rows for a day that an earlier row of the series is for."""
@@ -191,15 +211,27 @@ def _one_by_one(rows: Iterable[metrics_pb2.DailyMetrics]) -> _Read:
         days.append((day.year, day.month, day.day, one.HasField("date")))
         values.append(
             (
-                one.spend if one.HasField("spend") else nan,
+                _number(one.spend) if one.HasField("spend") else nan,
                 one.impressions if one.HasField("impressions") else nan,
                 one.clicks if one.HasField("clicks") else nan,
-                one.leads if one.HasField("leads") else nan,
+                _number(one.leads) if one.HasField("leads") else nan,
                 one.reach if one.HasField("reach") else nan,
             )
         )
     parts = np.array(days, dtype=np.int64).reshape(-1, 4).T
+    # NaN is what an unset figure is.
     return parts[0], parts[1], parts[2], parts[3].astype(bool), np.array(values).reshape(-1, len(STORED)).T
+
+
+def _number(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
+def _never_nan(values: FloatArray | IntArray) -> FloatArray:
+    """Infinity for what is no number: NaN says that a figure is unset."""
+    numbers: FloatArray = values.astype(np.float64)
+    numbers[np.isnan(numbers)] = np.inf
+    return numbers
 
 
 def _columnar(parents: Sequence[Message], number: int, total: int) -> _Read | None:
@@ -224,7 +256,7 @@ def _columnar(parents: Sequence[Message], number: int, total: int) -> _Read | No
     for column, (_, tag) in zip(values, _VALUE_TAGS, strict=True):
         present = reader.take(tag)
         read = reader.double(present) if tag & 7 == _FIXED64 else reader.varint(present)
-        column[present] = read[present]
+        column[present] = _never_nan(read[present])
     if not (inner.finished and reader.finished):
         return None
     return parts[0], parts[1], parts[2], has_date, values

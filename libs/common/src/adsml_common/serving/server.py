@@ -12,11 +12,11 @@ from typing import Any, Self
 import uvloop
 
 from adsml_common.serving import logs
-from adsml_common.serving.at_once import AtOnce
 from adsml_common.serving.exposition import CacheStats, LoadedModel
 from adsml_common.serving.methods import UnsafeServer, methods_of
-from adsml_common.serving.parts import Parts, Plan
+from adsml_common.serving.micro_batcher import FastPath
 from adsml_common.serving.pool import in_daemon_thread
+from adsml_common.serving.runtime import ServerRuntime, ServerSpec
 from adsml_common.serving.settings import ServingSettings
 
 __all__ = ["Server", "ServerBuilder", "UnsafeServer"]
@@ -41,7 +41,7 @@ class ServerBuilder:
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
-        self._plan = Plan()
+        self._spec = ServerSpec()
 
     def add(
         self,
@@ -49,44 +49,51 @@ class ServerBuilder:
         servicer: object,
         service_name: str,
         *,
-        at_once: Mapping[str, AtOnce] | None = None,
+        fast_path: Mapping[str, FastPath] | None = None,
     ) -> Self:
         """Serve a servicer whose methods are plain synchronous ``(self, request, context: CallContext)``.
 
         It need not derive from the generated base class, whose methods take another kind of context. A method
-        that answers with a stream is a generator. Errors of the domain's family become statuses. `at_once` gives
-        methods that memory alone can often answer a second way (`adsml_common.serving.at_once`).
+        that answers with a stream is a generator. Errors of the domain's family become statuses. `fast_path` gives
+        methods that memory alone can often answer a second way (`adsml_common.serving.micro_batcher`).
 
         Raises
         ------
         UnsafeServer
             The service is unknown, registered already, or not implemented in full.
         """
-        if service_name in self._plan.methods:
+        if service_name in self._spec.methods:
             raise UnsafeServer(f"{service_name} is registered twice")
-        self._plan.methods[service_name] = methods_of(add_to_server, servicer, service_name, at_once=at_once)
+        self._spec.methods[service_name] = methods_of(
+            add_to_server, servicer, service_name, fast_path=fast_path
+        )
         return self
 
     @property
     def services(self) -> tuple[str, ...]:
         """Full names of what was added."""
-        return tuple(self._plan.methods)
+        return tuple(self._spec.methods)
+
+    @property
+    def family(self) -> str:
+        """The family served: ``classifier`` for ``adsml.classifier.v1.ClassifierService``, added first."""
+        return self._spec.name
 
     def on_ready(self, warm: Callable[[], None]) -> Self:
         """Call `warm` before the server says SERVING: load models, run each once. In order; may take long."""
-        self._plan.warm.append(warm)
+        self._spec.warm.append(warm)
         return self
 
     def on_drain(self, close: Callable[[], None]) -> Self:
         """Call `close` once the last call is answered. In reverse order: what was opened first goes last."""
-        self._plan.close.append(close)
+        self._spec.close.append(close)
         return self
 
     def readiness(self, name: str, check: Callable[[], None]) -> Self:
         """Make readiness depend on `check`, which raises where `name` is not usable."""
-        if name in self._plan.checks:
+        if name in self._spec.checks:
             raise UnsafeServer(f"there are two readiness checks named {name!r}")
-        self._plan.checks[name] = check
+        self._spec.checks[name] = check
         return self
 
     def models(
@@ -95,7 +102,7 @@ class ServerBuilder:
         stats: Callable[[], CacheStats] | None = None,
     ) -> Self:
         """Show version and age of the models that `loaded` returns among the metrics, and their cache's counts."""
-        self._plan.loaded, self._plan.stats = loaded, stats
+        self._spec.loaded, self._spec.stats = loaded, stats
         return self
 
     def run(self) -> int:
@@ -147,34 +154,34 @@ class ServerBuilder:
         return 0
 
     @contextlib.asynccontextmanager
-    async def serving(self, stop: asyncio.Event) -> AsyncIterator[Parts]:
+    async def serving(self, stop: asyncio.Event) -> AsyncIterator[ServerRuntime]:
         """The server, from its first breath to its last; `stop` cuts a long warming short."""
-        parts = Parts(self.settings, self._plan)
+        runtime = ServerRuntime(self.settings, self._spec)
         try:
-            await parts.start()
+            await runtime.start()
             warming: asyncio.Future[Any] = in_daemon_thread(self._warm, name="warm")
             stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
             await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             if warming.done():
                 await warming
-                parts.board.set_warm()
-                _log.info("serving %s at %s", ", ".join(self._plan.methods), parts.address)
-            yield parts
+                runtime.board.set_warm()
+                _log.info("serving %s at %s", ", ".join(self._spec.methods), runtime.address)
+            yield runtime
         finally:
-            await parts.drain()
-            for close in reversed(self._plan.close):
+            await runtime.drain()
+            for close in reversed(self._spec.close):
                 try:
                     await in_daemon_thread(close, name="close")
                 except Exception:
                     _log.exception("could not close cleanly")
 
     def _warm(self) -> None:
-        for warm in self._plan.warm:
+        for warm in self._spec.warm:
             warm()
 
     def _check(self) -> None:
-        if not self._plan.methods:
+        if not self._spec.methods:
             raise UnsafeServer("nothing is registered; a server without services is a mistake")
         settings = self.settings
         if not (settings.tls or settings.loopback or settings.insecure):
@@ -189,11 +196,11 @@ class Server:
 
     Attributes
     ----------
-    parts
+    runtime
         Its pieces, to look at.
     """
 
-    parts: Parts
+    runtime: ServerRuntime
 
     def __init__(self, builder: ServerBuilder) -> None:
         self._builder = builder
@@ -209,12 +216,12 @@ class Server:
     @property
     def port(self) -> int:
         """The port it listens on."""
-        return self.parts.port
+        return self.runtime.port
 
     @property
     def target(self) -> str:
         """What a channel takes, ``"127.0.0.1:50051"``."""
-        return self.parts.address
+        return self.runtime.address
 
     def stop(self) -> None:
         """Drain and end."""
@@ -237,7 +244,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         try:
-            async with self._builder.serving(self._stop) as self.parts:
+            async with self._builder.serving(self._stop) as self.runtime:
                 self._ready.set()
                 await self._stop.wait()
         except Exception as error:

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from adsml_common.database import Database
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
-from adsml_common.serving.training_servicer import SERVICE, TrainingServicer
+from adsml_common.serving.training_service import SERVICE, TrainingService
 from adsml_common.training.launchers import ClusterLauncher, Launcher, LocalLauncher
 from adsml_common.training.metrics import RunWatch
 from adsml_common.training.runs import TrainingRuns
@@ -28,7 +28,7 @@ def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[s
     """
     runs = TrainingRuns(database)
     launcher = _launcher(builder.settings, runs) if jobs else None
-    servicer = TrainingServicer(runs, jobs=jobs, launcher=launcher)
+    servicer = TrainingService(runs, family=builder.family, jobs=jobs, launcher=launcher)
     builder.add(training_grpc.add_TrainingServiceServicer_to_server, servicer, SERVICE)
     if not jobs:
         return

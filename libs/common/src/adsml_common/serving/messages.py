@@ -1,6 +1,6 @@
-"""Between the contracts' common messages and the domain's words."""
+"""Between the contracts' common messages and the domain."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
@@ -11,14 +11,14 @@ from google.protobuf import timestamp_pb2
 from google.type import date_pb2
 
 from adsml_common.domain.changes import ChangeType
-from adsml_common.domain.degradation import Degradation, DegradationReason
+from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput
-from adsml_common.domain.metrics import Metric
+from adsml_common.domain.metrics import REQUIRED, Metric
 from adsml_common.domain.tiers import Tier
 from adsml_common.serving.rows import FIRST_YEAR, LAST_YEAR, daily_rows
 
-WordT = TypeVar("WordT", bound=StrEnum)
+MemberT = TypeVar("MemberT", bound=StrEnum)
 
 
 class _WireEnum(Protocol):
@@ -26,61 +26,62 @@ class _WireEnum(Protocol):
     def Value(self, name: str) -> int: ...  # noqa: N802 - protobuf's
 
 
-class Words(Generic[WordT]):
-    """A domain's words and the numbers a contract has for them.
+class EnumCodec(Generic[MemberT]):
+    """A domain's enum and the numbers a contract has for its members, matched by name.
 
     Parameters
     ----------
     domain
-        The words.
+        The domain's enum.
     wire
-        The contract's enum.
+        The contract's.
     prefix
-        What its names begin with, ``"ENTITY_TYPE_"``.
+        What the contract's names begin with, ``"ENTITY_TYPE_"``.
 
     Raises
     ------
     ValueError
-        A word of the domain has no number in the contract.
+        A member of the domain has no number in the contract.
     """
 
-    def __init__(self, domain: type[WordT], wire: _WireEnum, prefix: str) -> None:
+    def __init__(self, domain: type[MemberT], wire: _WireEnum, prefix: str) -> None:
         names = {name.removeprefix(prefix): wire.Value(name) for name in wire.keys()}  # noqa: SIM118 - no mapping
-        missing = [word.name for word in domain if word.name not in names]
+        missing = [member.name for member in domain if member.name not in names]
         if missing:
             raise ValueError(f"{prefix}* lacks {', '.join(missing)}")
-        self._numbers = {word: names[word.name] for word in domain}
-        self._words = {number: word for word, number in self._numbers.items()}
+        self._numbers = {member: names[member.name] for member in domain}
+        self._members = {number: member for member, number in self._numbers.items()}
 
-    def to_wire(self, word: WordT) -> int:
+    def to_wire(self, member: MemberT) -> int:
         """The contract's number."""
-        return self._numbers[word]
+        return self._numbers[member]
 
-    def from_wire(self, number: int, path: str) -> WordT:
-        """The domain's word.
+    def from_wire(self, number: int, path: str) -> MemberT:
+        """The domain's member.
 
         Raises
         ------
         InvalidInput
-            At `path`: not said, or a number the contract does not have.
+            At `path`: not set, or a number the domain does not have.
         """
-        word = self._words.get(number)
-        if word is None:
-            expected = ", ".join(known.name for known in self._words.values())
-            said = "is not set" if number == 0 else f"is {number}, which the contract does not have"
-            raise InvalidInput.at(path, f"{said}; expected one of {expected}")
-        return word
+        member = self._members.get(number)
+        if member is None:
+            expected = ", ".join(known.name for known in self._members.values())
+            what = "is not set" if number == 0 else f"is {number}, which has no name"
+            raise InvalidInput.at(path, f"{what}; expected one of {expected}")
+        return member
 
-    def find(self, number: int) -> WordT | None:
-        """The domain's word, or None where nothing (known) was said."""
-        return self._words.get(number)
+    def find(self, number: int) -> MemberT | None:
+        """The domain's member, or None where the field is not set or the number unknown."""
+        return self._members.get(number)
 
 
-ENTITY_TYPE: Words[EntityType] = Words(EntityType, entity_pb2.EntityType, "ENTITY_TYPE_")
-METRIC: Words[Metric] = Words(Metric, metrics_pb2.Metric, "METRIC_")
-TIER: Words[Tier] = Words(Tier, tier_pb2.Tier, "TIER_")
-CHANGE_TYPE: Words[ChangeType] = Words(ChangeType, change_pb2.ChangeType, "CHANGE_TYPE_")
-DEGRADATION_REASON: Words[DegradationReason] = Words(
+ENTITY_TYPE: EnumCodec[EntityType] = EnumCodec(EntityType, entity_pb2.EntityType, "ENTITY_TYPE_")
+METRIC: EnumCodec[Metric] = EnumCodec(Metric, metrics_pb2.Metric, "METRIC_")
+TIER: EnumCodec[Tier] = EnumCodec(Tier, tier_pb2.Tier, "TIER_")
+CHANGE_TYPE: EnumCodec[ChangeType] = EnumCodec(ChangeType, change_pb2.ChangeType, "CHANGE_TYPE_")
+DEPENDENCY: EnumCodec[Dependency] = EnumCodec(Dependency, answer_pb2.Dependency, "DEPENDENCY_")
+DEGRADATION_REASON: EnumCodec[DegradationReason] = EnumCodec(
     DegradationReason, answer_pb2.DegradationReason, "DEGRADATION_REASON_"
 )
 
@@ -152,30 +153,39 @@ def instant_message(value: datetime) -> timestamp_pb2.Timestamp:
 def model_ref_message(name: str, *, version: int, trained: datetime | None) -> answer_pb2.ModelRef:
     """The contract's name of a model's version."""
     return answer_pb2.ModelRef(
-        name=name, version=version, trained_time=None if trained is None else instant_message(trained)
+        name=name, version=version, train_time=None if trained is None else instant_message(trained)
     )
 
 
 def degradation_message(one: Degradation) -> answer_pb2.Degradation:
-    """The contract's word of what an answer had to do without."""
+    """The protobuf message for what an answer had to do without."""
     return answer_pb2.Degradation(
-        dependency=one.dependency,
+        dependency=DEPENDENCY.to_wire(one.dependency),  # type: ignore[arg-type]  # an enum's number
         reason=DEGRADATION_REASON.to_wire(one.reason),  # type: ignore[arg-type]  # an enum's number
         detail=one.detail,
+        name=one.name,
     )
 
 
-def series_frame(series: entity_pb2.InlineSeries, path: str, *, account: bool = False) -> pd.DataFrame:
+def series_frame(
+    series: entity_pb2.InlineSeries,
+    path: str,
+    *,
+    account: bool = False,
+    needed: Collection[str] = REQUIRED,
+) -> pd.DataFrame:
     """An inline series as a daily frame, for one series; for many see `rows.daily_rows`.
 
     Parameters
     ----------
     series
-        Its level, where unspecified, counts as campaign, as the contract says.
+        Of a request that was checked by its rules.
     path
         Dotted path of the series, e.g. ``subject.inline``.
     account
         Its account's rows in place of its own. Those carry the level and id of the series too.
+    needed
+        The figures that the question needs; others may be unset in all rows, and are NaN.
 
     Raises
     ------
@@ -184,7 +194,7 @@ def series_frame(series: entity_pb2.InlineSeries, path: str, *, account: bool = 
     """
     name = "account_rows" if account else "rows"
     rows = daily_rows([series], name)
-    if found := rows.violations(lambda _: f"{path}.{name}"):
+    if found := rows.violations(lambda _: f"{path}.{name}", needed=needed):
         raise InvalidInput(found[0])
-    kind = ENTITY_TYPE.find(series.entity_type) or EntityType.CAMPAIGN
+    kind = ENTITY_TYPE.from_wire(series.entity_type, f"{path}.entity_type")
     return rows.frame([(kind, series.entity_id)])

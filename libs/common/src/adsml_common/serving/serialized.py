@@ -11,7 +11,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
-class Packed(Generic[MessageT]):
+class SerializedResponse(Generic[MessageT]):
     """An answer on its way out; the harness sends it as it is.
 
     Attributes

@@ -11,13 +11,12 @@ import grpc.aio
 from prometheus_client import REGISTRY
 
 from adsml_common.serving import health, reflection
-from adsml_common.serving.access import gate_of
+from adsml_common.serving.access import authorizer_of
 from adsml_common.serving.exposition import CacheStats, Exposition, LoadedModel, ModelCollector
 from adsml_common.serving.harness import Harness, refuse_unknown
 from adsml_common.serving.methods import Method
 from adsml_common.serving.pool import WorkerPool, in_daemon_thread
 from adsml_common.serving.rates import RateLimit
-from adsml_common.serving.rules import VALIDATOR
 from adsml_common.serving.settings import ServingSettings
 from adsml_common.serving.telemetry import watch_pool
 from adsml_common.serving.tracing import OpenTelemetry, PassedOn
@@ -30,7 +29,7 @@ _POOL_SECONDS: Final = 5.0
 
 
 @dataclass(slots=True)
-class Plan:
+class ServerSpec:
     """What a server is made of.
 
     Attributes
@@ -58,16 +57,16 @@ class Plan:
         return next(iter(self.methods)).split(".")[1]
 
 
-class Parts:
+class ServerRuntime:
     """The running pieces of one server; on one event loop."""
 
-    def __init__(self, settings: ServingSettings, plan: Plan) -> None:
+    def __init__(self, settings: ServingSettings, spec: ServerSpec) -> None:
         self.settings = settings
-        self.plan = plan
+        self.spec = spec
         self.port = 0
         self.metrics_port: int | None = None
         self.health_port: int | None = None
-        self.board = health.HealthBoard(tuple(plan.methods))
+        self.board = health.HealthBoard(tuple(spec.methods))
         self.pool = WorkerPool(
             "calls",
             workers=settings.workers,
@@ -80,29 +79,28 @@ class Parts:
             capacity=settings.stream_workers,
             wait_seconds=settings.queue_seconds,
         )
-        gate = gate_of(settings)
+        authorizer = authorizer_of(settings)
         self._monitor = health.ReadinessMonitor(
-            self.board, plan.checks, interval_seconds=settings.readiness_seconds
+            self.board, spec.checks, interval_seconds=settings.readiness_seconds
         )
         harness = Harness(
             pool=self.pool,
             stream_pool=self.stream_pool,
             board=self.board,
-            gate=gate,
+            authorizer=authorizer,
             rates=RateLimit(settings.rate_per_second),
-            tracing=OpenTelemetry(service_name=f"adsml-{plan.name}") if settings.traces else PassedOn(),
-            validator=VALIDATOR,
+            tracing=OpenTelemetry(service_name=f"adsml-{spec.name}") if settings.traces else PassedOn(),
             max_message_bytes=settings.max_message_bytes,
             reserve_seconds=settings.deadline_reserve_seconds,
         )
         self._server = grpc.aio.server(options=channel_options(settings))
-        for service, of_service in plan.methods.items():
+        for service, of_service in spec.methods.items():
             handlers = {method.name: harness.wrap(method) for method in of_service}
             self._server.add_registered_method_handlers(service, handlers)
         health_handlers = health.HealthService(self.board).handlers()
         self._server.add_registered_method_handlers(health.SERVICE, health_handlers)
         self._server.add_registered_method_handlers(
-            reflection.SERVICE, reflection.reflection_handlers((*plan.methods, health.SERVICE), gate)
+            reflection.SERVICE, reflection.reflection_handlers((*spec.methods, health.SERVICE), authorizer)
         )
         self._server.add_generic_rpc_handlers((refuse_unknown(),))
         self._probed: grpc.aio.Server | None = None
@@ -110,7 +108,7 @@ class Parts:
             self._probed = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
             self._probed.add_registered_method_handlers(health.SERVICE, health_handlers)
         self._exposition: Exposition | None = None
-        self._collector = None if plan.loaded is None else ModelCollector(plan.loaded, plan.stats)
+        self._collector = None if spec.loaded is None else ModelCollector(spec.loaded, spec.stats)
 
     @property
     def address(self) -> str:
@@ -128,7 +126,7 @@ class Parts:
             REGISTRY.register(self._collector)
         for pool in (self.pool, self.stream_pool):
             pool.start()
-            watch_pool(f"{self.plan.name}/{pool.name}", pool)
+            watch_pool(f"{self.spec.name}/{pool.name}", pool)
         await self._server.start()
         if self._probed is not None:
             await self._probed.start()

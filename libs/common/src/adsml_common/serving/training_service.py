@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from adsml.common.v1 import answer_pb2, entity_pb2
 from adsml.training.v1 import training_service_pb2 as pb
@@ -16,48 +16,54 @@ from adsml_common.domain.errors import (
 )
 from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import ENTITY_TYPE, Words, instant_message
+from adsml_common.serving.family import FamilyCheck
+from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, instant_message
 from adsml_common.training.launchers import Launcher
 from adsml_common.training.records import ItemStatus, RunStatus, TrainingItem, TrainingRun
 from adsml_common.training.runs import TrainingRuns
 from adsml_common.training.scope import Scope
 
 SERVICE: Final = "adsml.training.v1.TrainingService"
-STATE: Words[RunStatus] = Words(RunStatus, pb.TrainingRunState, "TRAINING_RUN_STATE_")
-ITEM_STATE: Words[ItemStatus] = Words(ItemStatus, pb.TrainingItemState, "TRAINING_ITEM_STATE_")
+STATE: EnumCodec[RunStatus] = EnumCodec(RunStatus, pb.TrainingRunState, "TRAINING_RUN_STATE_")
+ITEM_STATE: EnumCodec[ItemStatus] = EnumCodec(ItemStatus, pb.TrainingItemState, "TRAINING_ITEM_STATE_")
 
 JOBS: Final[dict[int, str]] = {
-    pb.TRAINING_JOB_CLASSIFIERS: "classifiers",
-    pb.TRAINING_JOB_PROPHET: "prophet",
-    pb.TRAINING_JOB_ENSEMBLE_WEIGHTS: "ensemble-weights",
-    pb.TRAINING_JOB_ANOMALY_DETECTORS: "anomaly-detectors",
+    number: name.removeprefix("TRAINING_JOB_").lower().replace("_", "-")
+    for name, number in pb.TrainingJob.items()
+    if number != pb.TRAINING_JOB_UNSPECIFIED
 }
-"""The contract's jobs by the names that commands and records have for them."""
+"""The contract's jobs by the names that commands and records have for them: ``"ensemble-weights"``."""
 _NUMBERS: Final = {name: number for number, name in JOBS.items()}
 
 _FAILED_ITEMS: Final = 100
 _QUIET: Final = timedelta(minutes=10)
-_NOT_ASKED: Final = frozenset({"cli", "schedule"})
+_LAUNCH_KINDS: Final = {"cli": pb.LAUNCH_KIND_COMMAND_LINE, "schedule": pb.LAUNCH_KIND_SCHEDULE}
+"""By the actor that commands and CronJobs note in place of a caller."""
 
 
-class TrainingServicer:
+class TrainingService:
     """The runs of one family's jobs.
 
     Parameters
     ----------
     runs
         The record of all runs.
+    family
+        The family this process serves, such as ``"classifier"``.
     jobs
-        Names of this process' jobs, such as ``"classifiers"``. Runs of others are not found here.
+        Names of its jobs, such as ``"classifiers"``. Runs of others are not found here.
     launcher
         Who does the work; None: runs can be looked at here, and not started.
     """
 
-    def __init__(self, runs: TrainingRuns, *, jobs: Collection[str], launcher: Launcher | None) -> None:
+    def __init__(
+        self, runs: TrainingRuns, *, family: str, jobs: Collection[str], launcher: Launcher | None
+    ) -> None:
         unknown = set(jobs) - set(_NUMBERS)
         if unknown:
             raise ValueError(f"the contract has no job {', '.join(sorted(unknown))}")
         self._runs = runs
+        self._check_family = FamilyCheck(family)
         self._jobs = tuple(jobs)
         self._launcher = launcher
 
@@ -65,6 +71,7 @@ class TrainingServicer:
         self, request: pb.StartTrainingRequest, context: CallContext
     ) -> pb.StartTrainingResponse:
         """Start a run, or find the one that this request started before."""
+        self._check_family(request.family)
         job = self._job(request.job)
         if self._launcher is None:
             raise FailedPrecondition("this server can't start trainings: it has no launcher")
@@ -94,7 +101,7 @@ class TrainingServicer:
         self, request: pb.GetTrainingRunRequest, context: CallContext
     ) -> pb.GetTrainingRunResponse:
         """One run and its failed items."""
-        run = self._run(request.run_id, context)
+        run = self._run(request, context)
         most = request.max_failed_items if request.HasField("max_failed_items") else _FAILED_ITEMS
         failed = self._runs.items(run.run_id, status=ItemStatus.FAILED, limit=most) if most else []
         return pb.GetTrainingRunResponse(
@@ -105,6 +112,7 @@ class TrainingServicer:
         self, request: pb.ListTrainingRunsRequest, context: CallContext
     ) -> pb.ListTrainingRunsResponse:
         """Runs, newest first."""
+        self._check_family(request.family)
         jobs = self._jobs if not request.job else (self._job(request.job),)
         at = paging.position(request, (str,))
         start = None if at is None else self._at(at[0])
@@ -126,7 +134,7 @@ class TrainingServicer:
         self, request: pb.CancelTrainingRunRequest, context: CallContext
     ) -> pb.CancelTrainingRunResponse:
         """Ask a run to stop."""
-        run = self._run(request.run_id, context)
+        run = self._run(request, context)
         return pb.CancelTrainingRunResponse(
             run=run_message(self._runs.cancel(run.run_id, reason=request.reason))
         )
@@ -149,10 +157,11 @@ class TrainingServicer:
                         metadata={"run_id": run.run_id},
                     )
 
-    def _run(self, run_id: str, context: CallContext) -> TrainingRun:
-        run = self._runs.get(run_id)
+    def _run(self, request: Any, context: CallContext) -> TrainingRun:
+        self._check_family(request.family)
+        run = self._runs.get(request.run_id)
         if run.job not in self._jobs or not self._shows(run, context):
-            raise NotFound(f"there is no training run {run_id}")
+            raise NotFound(f"there is no training run {request.run_id}")
         return run
 
     def _at(self, run_id: str) -> TrainingRun:
@@ -171,11 +180,11 @@ class TrainingServicer:
 
 
 def run_message(run: TrainingRun) -> pb.TrainingRun:
-    """The contract's word of a run."""
+    """The protobuf message for a run."""
     scope = Scope.of(run.parameters)
     out = pb.TrainingRun(
         run_id=run.run_id,
-        request_id="" if run.actor in _NOT_ASKED else run.request_id,
+        request_id="" if run.actor in _LAUNCH_KINDS else run.request_id,
         job=_NUMBERS[run.job],  # type: ignore[arg-type]  # an enum's number
         state=STATE.to_wire(run.status),  # type: ignore[arg-type]  # likewise
         scope=pb.TrainingScope(
@@ -184,7 +193,8 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
             entity_ids=scope.entity_ids,
         ),
         shard_count=run.shard_count,
-        launcher=run.launcher,
+        launcher=pb.Launcher.Value(f"LAUNCHER_{run.launcher.upper()}") if run.launcher else None,
+        launch_kind=_LAUNCH_KINDS.get(run.actor, pb.LAUNCH_KIND_CALLER),
         launcher_ref=run.launcher_ref,
         counts=pb.TrainingCounts(
             total=run.counts.total,
@@ -194,12 +204,12 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
             running=run.counts.running,
         ),
         detail=run.detail,
-        actor=run.actor,
-        created_time=instant_message(run.created_at),
+        actor="" if run.actor in _LAUNCH_KINDS else run.actor,
+        create_time=instant_message(run.created_at),
     )
     for field, instant in (
-        ("started_time", run.started_at),
-        ("finished_time", run.finished_at),
+        ("start_time", run.started_at),
+        ("end_time", run.finished_at),
         ("heartbeat_time", run.heartbeat_at),
     ):
         if instant is not None:
@@ -208,7 +218,7 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
 
 
 def item_message(item: TrainingItem) -> pb.TrainingItem:
-    """The contract's word of an item."""
+    """The protobuf message for an item."""
     out = pb.TrainingItem(
         entity=entity_pb2.EntityRef(
             config_id=item.config_id,

@@ -10,18 +10,18 @@ import pytest
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.domain.errors import InvalidInput
-from adsml_common.serving.at_once import TURN_BYTES, WAITING_BYTES, AtOnce, Gathered
 from adsml_common.serving.context import CallContext
+from adsml_common.serving.micro_batcher import TURN_BYTES, WAITING_BYTES, FastPath, MicroBatcher
 from adsml_common.serving.server import ServerBuilder, UnsafeServer
-from support.serving import REGISTRY, SECONDS, refusal, registry_servicer, running, settings
+from support.serving import REGISTRY, SECONDS, refusal, registry_service, running, settings
 
 
-def served(at_once: AtOnce, **methods: Any) -> ServerBuilder:
+def served(fast_path: FastPath, **methods: Any) -> ServerBuilder:
     return ServerBuilder(settings()).add(
         registry_grpc.add_ModelRegistryServiceServicer_to_server,
-        registry_servicer(methods),
+        registry_service(methods),
         REGISTRY,
-        at_once={"GetModel": at_once},
+        fast_path={"GetModel": fast_path},
     )
 
 
@@ -38,12 +38,12 @@ def slow(request: pb.GetModelRequest, context: CallContext) -> pb.GetModelRespon
 def test_what_memory_answers_enters_no_thread() -> None:
     seen: list[str] = []
 
-    def at_once(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
+    def fast_path(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
         seen.append(threading.current_thread().name)
         assert [context.request_id for _, context in calls] == ["abc"]
         return [named(f"quick {request.name}") for request, _ in calls]
 
-    with running(served(at_once, GetModel=slow)) as service:
+    with running(served(fast_path, GetModel=slow)) as service:
         answer, call = service.registry.GetModel.with_call(
             pb.GetModelRequest(name="a"), timeout=SECONDS, metadata=(("x-request-id", "abc"),)
         )
@@ -54,21 +54,21 @@ def test_what_memory_answers_enters_no_thread() -> None:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_it_does_not_answer_takes_the_long_way(fails: bool) -> None:
-    def at_once(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
+    def fast_path(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
         if fails:
             raise RuntimeError("a defect")
         return [None for _ in calls]
 
-    with running(served(at_once, GetModel=slow)) as service:
+    with running(served(fast_path, GetModel=slow)) as service:
         answer = service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS)
     assert answer.model.ref.name.startswith("slow a in calls-")
 
 
 def test_a_bad_request_does_not_reach_it() -> None:
-    def at_once(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
+    def fast_path(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
         raise AssertionError("nothing should come here")
 
-    with running(served(at_once)) as service:
+    with running(served(fast_path)) as service:
         refused = refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name=""), timeout=SECONDS))
         assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
         assert list(refused.violations) == ["name"]
@@ -89,9 +89,9 @@ def test_only_unary_methods_that_there_are_can_be_answered_at_once(name: str) ->
     with pytest.raises(UnsafeServer, match=f"no unary method {name}"):
         ServerBuilder(settings()).add(
             registry_grpc.add_ModelRegistryServiceServicer_to_server,
-            registry_servicer({}),
+            registry_service({}),
             REGISTRY,
-            at_once={name: lambda calls: []},
+            fast_path={name: lambda calls: []},
         )
 
 
@@ -108,12 +108,12 @@ def request(call: CallContext, raw: bytes) -> pb.GetModelRequest:
 def test_calls_of_one_turn_come_together_and_fail_alone() -> None:
     sizes: list[int] = []
 
-    def at_once(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
+    def fast_path(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
         sizes.append(len(calls))
         return echo(calls)
 
     async def main() -> list[Any]:
-        gathered = Gathered(at_once, request)
+        gathered = MicroBatcher(fast_path, request)
         ways = [gathered.answer(CallContext(), raw) for raw in (b"a", b"bad", b"ccc")]
         return await asyncio.gather(*ways, return_exceptions=True)
 
@@ -125,12 +125,12 @@ def test_calls_of_one_turn_come_together_and_fail_alone() -> None:
 def test_who_has_gone_is_not_answered() -> None:
     sizes: list[int] = []
 
-    def at_once(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
+    def fast_path(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
         sizes.append(len(calls))
         return echo(calls)
 
     async def main() -> object:
-        gathered = Gathered(at_once, request)
+        gathered = MicroBatcher(fast_path, request)
         gone = asyncio.ensure_future(gathered.answer(CallContext(), b"a"))
         stays = asyncio.ensure_future(gathered.answer(CallContext(), b"bb"))
         await asyncio.sleep(0)  # both have asked; the turn is next
@@ -144,12 +144,12 @@ def test_who_has_gone_is_not_answered() -> None:
 def test_a_turn_and_what_waits_for_one_are_bounded() -> None:
     sizes: list[int] = []
 
-    def at_once(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
+    def fast_path(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
         sizes.append(sum(int(request.name) for request, _ in calls))
         return echo(calls)
 
     async def main() -> list[Any]:
-        gathered = Gathered(at_once, request)
+        gathered = MicroBatcher(fast_path, request)
         large = await gathered.answer(CallContext(), bytes(TURN_BYTES + 1))
         each = TURN_BYTES // 2
         many = await asyncio.gather(

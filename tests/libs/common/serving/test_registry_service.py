@@ -12,7 +12,7 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import NotFound, PermissionDenied
 from adsml_common.registry.models import Candidate, ModelVersion, model_name
 from adsml_common.serving.context import CallContext, Caller
-from adsml_common.serving.registry_servicer import ModelRegistryServicer
+from adsml_common.serving.registry_service import ModelRegistryService
 from adsml_common.serving.server import ServerBuilder
 from support.serving import REGISTRY, SECONDS, refusal, settings
 
@@ -48,7 +48,7 @@ def filled(registry):
 def stub(registry) -> Iterator[registry_grpc.ModelRegistryServiceStub]:
     built = ServerBuilder(settings()).add(
         registry_grpc.add_ModelRegistryServiceServicer_to_server,
-        ModelRegistryServicer(registry, families=["classifier"]),
+        ModelRegistryService(registry, families=["classifier"]),
         REGISTRY,
     )
     with built.start() as server, grpc.insecure_channel(server.target) as channel:
@@ -198,7 +198,7 @@ def test_events_of_all_its_models_come_in_pages(filled):
 
 
 def test_a_caller_sees_the_models_of_its_accounts_and_of_no_others(filled):
-    servicer = ModelRegistryServicer(filled, families=["classifier"])
+    servicer = ModelRegistryService(filled, families=["classifier"])
     context = CallContext(caller=Caller("dashboard", config_ids=frozenset({1})))
     listed = servicer.ListModels(pb.ListModelsRequest(page_size=1), context)
     assert [one.ref.name for one in listed.models] == ["classifier/1/adset"]
@@ -214,7 +214,7 @@ def test_a_caller_sees_the_models_of_its_accounts_and_of_no_others(filled):
 
 
 def test_several_families_in_one_process(filled):
-    servicer = ModelRegistryServicer(filled, families=["classifier", "anomaly"])
+    servicer = ModelRegistryService(filled, families=["classifier", "anomaly"])
     listed = servicer.ListModels(pb.ListModelsRequest(), CallContext())
     assert {one.ref.name.partition("/")[0] for one in listed.models} == {"classifier", "anomaly"}
 

@@ -1,7 +1,7 @@
 """Shows and switches the models of one process' family."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 from adsml.common.v1 import answer_pb2
 from adsml.registry.v1 import registry_service_pb2 as pb
@@ -11,31 +11,41 @@ from adsml_common.registry.models import ModelEvent, ModelEventType, ModelStatus
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.convert import ENTITY_TYPE, Words, day_message, instant_message, model_ref_message
+from adsml_common.serving.family import FamilyCheck
+from adsml_common.serving.messages import (
+    ENTITY_TYPE,
+    EnumCodec,
+    day_message,
+    instant_message,
+    model_ref_message,
+)
 
 SERVICE: Final = "adsml.registry.v1.ModelRegistryService"
-STATUS: Words[ModelStatus] = Words(ModelStatus, pb.ModelStatus, "MODEL_STATUS_")
-EVENT_TYPE: Words[ModelEventType] = Words(ModelEventType, pb.ModelEventType, "MODEL_EVENT_TYPE_")
+STATUS: EnumCodec[ModelStatus] = EnumCodec(ModelStatus, pb.ModelStatus, "MODEL_STATUS_")
+EVENT_TYPE: EnumCodec[ModelEventType] = EnumCodec(ModelEventType, pb.ModelEventType, "MODEL_EVENT_TYPE_")
 
 
-class ModelRegistryServicer:
+class ModelRegistryService:
     """The registry, as far as one family goes.
 
     Parameters
     ----------
     registry
         The whole registry.
-    families
-        First parts of the names that are this process', such as ``"classifier"``. Models of others are not
-        found here.
+    family
+        The family this process serves, such as ``"forecasting"``.
+    prefixes
+        First parts of its models' names, such as ``"prophet"``. Models of others are not found here.
     """
 
-    def __init__(self, registry: ModelRegistry, *, families: Collection[str]) -> None:
+    def __init__(self, registry: ModelRegistry, *, family: str, prefixes: Collection[str]) -> None:
         self._registry = registry
-        self._families = frozenset(families)
+        self._check_family = FamilyCheck(family)
+        self._prefixes = frozenset(prefixes)
 
     def ListModels(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsResponse:
         """Versions, newest first, without their parameters and metrics."""
+        self._check_family(request.family)
         at = paging.position(request, (str, int))
         before = None if at is None else self._version(at[0], at[1])
 
@@ -66,7 +76,7 @@ class ModelRegistryServicer:
 
     def GetModel(self, request: pb.GetModelRequest, context: CallContext) -> pb.GetModelResponse:
         """One version in full: the active one where none is named."""
-        self._check(request.name, context)
+        self._check(request, context)
         if request.HasField("version"):
             found = self._registry.get(request.name, request.version)
         else:
@@ -77,7 +87,7 @@ class ModelRegistryServicer:
         self, request: pb.ActivateModelVersionRequest, context: CallContext
     ) -> pb.ActivateModelVersionResponse:
         """Make one version the active one."""
-        self._check(request.name, context)
+        self._check(request, context)
         before = self._registry.active(request.name)
         version = self._registry.activate(
             request.name, request.version, actor=_actor(context), reason=request.reason
@@ -91,7 +101,7 @@ class ModelRegistryServicer:
         self, request: pb.RollbackModelRequest, context: CallContext
     ) -> pb.RollbackModelResponse:
         """Make an earlier version the active one again."""
-        self._check(request.name, context)
+        self._check(request, context)
         version = self._registry.rollback(
             request.name,
             actor=_actor(context),
@@ -110,8 +120,9 @@ class ModelRegistryServicer:
         self, request: pb.ListModelEventsRequest, context: CallContext
     ) -> pb.ListModelEventsResponse:
         """What happened, newest first."""
+        self._check_family(request.family)
         if request.name:
-            self._check(request.name, context)
+            self._check(request, context)
         at = paging.position(request, (int,))
 
         def fetch(last: int | None) -> list[ModelEvent]:
@@ -134,16 +145,18 @@ class ModelRegistryServicer:
 
     def _prefix(self) -> str | None:
         """What the database can filter by: the one family there mostly is."""
-        return f"{next(iter(self._families))}/" if len(self._families) == 1 else None
+        return f"{next(iter(self._prefixes))}/" if len(self._prefixes) == 1 else None
 
     def _shows(self, name: str, context: CallContext) -> bool:
-        family, account = _parts(name)
-        return family in self._families and account is not None and context.caller.permits(account)
+        prefix, account = _parts(name)
+        return prefix in self._prefixes and account is not None and context.caller.permits(account)
 
-    def _check(self, name: str, context: CallContext) -> None:
+    def _check(self, request: Any, context: CallContext) -> None:
         """Refuse a model of another family or account, whether or not it exists."""
-        family, account = _parts(name)
-        if family not in self._families or account is None:
+        self._check_family(request.family)
+        name = request.name
+        prefix, account = _parts(name)
+        if prefix not in self._prefixes or account is None:
             raise NotFound(f"this service has no model {name}")
         context.check_config(account)
 
@@ -162,7 +175,8 @@ class ModelRegistryServicer:
 
 
 def model_message(version: ModelVersion, *, full: bool = True) -> pb.Model:
-    """The contract's word of a version; `full` with its parameters, features, metrics and libraries."""
+    """The protobuf message for a version; `full` with its parameters, features, metrics and libraries."""
+    decision, reason = _gate(version)
     out = pb.Model(
         ref=model_ref_message(version.name, version=version.version, trained=version.created_at),
         model_type=version.model_type,
@@ -175,7 +189,9 @@ def model_message(version: ModelVersion, *, full: bool = True) -> pb.Model:
         samples_count=version.samples_count,
         code_version=version.code_version,
         run_id=version.run_id or "",
-        created_time=instant_message(version.created_at),
+        gate_decision=decision,
+        gate_reason=reason,
+        create_time=instant_message(version.created_at),
     )
     if version.entity_type is not None:
         out.entity_type = ENTITY_TYPE.to_wire(version.entity_type)  # type: ignore[assignment]  # likewise
@@ -197,7 +213,7 @@ def model_ref(version: ModelVersion) -> answer_pb2.ModelRef:
 
 
 def event_message(event: ModelEvent) -> pb.ModelEvent:
-    """The contract's word of something that happened to a model."""
+    """The protobuf message for something that happened to a model."""
     return pb.ModelEvent(
         event_id=event.key,
         name=event.name,
@@ -210,12 +226,24 @@ def event_message(event: ModelEvent) -> pb.ModelEvent:
     )
 
 
+def _gate(version: ModelVersion) -> tuple[pb.GateDecision.ValueType, str]:
+    """What the gate decided: activation passes a model, a rejection is noted among its metrics."""
+    noted = version.training_metrics.get("gate")
+    match noted:
+        case {"decision": "rejected", **rest}:
+            return pb.GATE_DECISION_REJECTED, str(rest.get("reason", ""))
+        case {"reason": str(reason)} | str(reason):
+            return pb.GATE_DECISION_PASSED, reason
+        case _:
+            return pb.GATE_DECISION_NONE, ""
+
+
 def _actor(context: CallContext) -> str:
     return context.caller.identity or f"anonymous ({context.peer})"
 
 
 def _parts(name: str) -> tuple[str, int | None]:
-    """Family and account of a model's name, ``family/account[/...]``."""
-    family, _, rest = name.partition("/")
+    """First word and account of a model's name, ``prophet/1[/...]``."""
+    prefix, _, rest = name.partition("/")
     account = rest.partition("/")[0]
-    return family, int(account) if account.isascii() and account.isdigit() else None
+    return prefix, int(account) if account.isascii() and account.isdigit() else None

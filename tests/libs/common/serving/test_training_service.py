@@ -12,7 +12,7 @@ from adsml.training.v1 import training_service_pb2_grpc as training_grpc
 from adsml_common.domain.errors import AlreadyExists, InvalidInput, NotFound
 from adsml_common.serving.context import CallContext, Caller
 from adsml_common.serving.server import ServerBuilder
-from adsml_common.serving.training_servicer import JOBS, SERVICE, TrainingServicer
+from adsml_common.serving.training_service import JOBS, SERVICE, TrainingService
 from adsml_common.training.launchers import LocalLauncher
 from adsml_common.training.runs import TrainingRuns
 from support.serving import SECONDS, eventually, refusal, settings
@@ -56,7 +56,7 @@ def stub(runs, launcher):
 def serving(runs, launcher):
     built = ServerBuilder(settings()).add(
         training_grpc.add_TrainingServiceServicer_to_server,
-        TrainingServicer(runs, jobs=["classifiers"], launcher=launcher),
+        TrainingService(runs, jobs=["classifiers"], launcher=launcher),
         SERVICE,
     )
     with built.start() as server, grpc.insecure_channel(server.target) as channel:
@@ -150,7 +150,7 @@ def test_what_there_is_not_or_is_anothers_is_not_found(stub, runs, method):
 
 
 def test_a_caller_starts_and_sees_runs_of_its_accounts_and_of_no_others(runs, launcher):
-    servicer = TrainingServicer(runs, jobs=["classifiers"], launcher=launcher)
+    servicer = TrainingService(runs, jobs=["classifiers"], launcher=launcher)
     one, two, everyone = (
         CallContext(caller=Caller(name, config_ids=accounts))
         for name, accounts in (("one", frozenset({1})), ("two", frozenset({2})), ("all", None))

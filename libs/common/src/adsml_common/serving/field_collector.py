@@ -21,7 +21,7 @@ class _Plan:
         return bool(self.values or self.lists or self.inside or self.inside_each)
 
 
-class Finder:
+class FieldCollector:
     """Collects the values of wanted fields, however deep they lie.
 
     The way to them is worked out once, from the contract, so that a message is only looked into where there

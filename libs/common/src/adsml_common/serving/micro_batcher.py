@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 
 from adsml_common.serving.context import CallContext
 
-AtOnce: TypeAlias = Callable[[Sequence[tuple[Any, CallContext]]], Sequence[Any]]
+FastPath: TypeAlias = Callable[[Sequence[tuple[Any, CallContext]]], Sequence[Any]]
 """Answers to requests that were checked, in order; None for each that has to take the long way.
 
 It must not wait: for a lock that is held for long, a file, a database, another service."""
@@ -37,7 +37,7 @@ class _Asked:
     future: "asyncio.Future[object]"
 
 
-class Gathered:
+class MicroBatcher:
     """The calls of one method that wait for the next turn of the event loop.
 
     Parameters
@@ -48,7 +48,7 @@ class Gathered:
         Makes a call's request of its bytes, checked; raises what the caller is to hear.
     """
 
-    def __init__(self, answer: AtOnce, request: Callable[[CallContext, bytes], Message]) -> None:
+    def __init__(self, answer: FastPath, request: Callable[[CallContext, bytes], Message]) -> None:
         self._answer = answer
         self._request = request
         self._asked: deque[_Asked] = deque()

@@ -1,0 +1,66 @@
+"""Options that mean the same in every command: one spelling, one default, one help text."""
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import typer
+from google.protobuf.message import Message
+
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.metrics import Metric
+from adsml_common.serving import contract_rules
+
+DEFAULT_ENTITY_TYPE: Final = EntityType.ADSET
+"""What ``--entity-type`` is where it is not given."""
+
+ConfigIdOption = Annotated[int, typer.Option("--config-id", min=1, help="The ad account.")]
+EntityTypeOption = Annotated[EntityType, typer.Option("--entity-type", help="Level of the entities.")]
+EntityIdsOption = Annotated[
+    list[str] | None,
+    typer.Option("--entity-id", help="Only these; may be repeated.  [default: all]", show_default=False),
+]
+MetricOption = Annotated[Metric, typer.Option("--metric", help="The metric.")]
+MetricsOption = Annotated[
+    list[Metric] | None,
+    typer.Option("--metric", help="Only these; may be repeated.  [default: all]", show_default=False),
+]
+AsOfDateOption = Annotated[
+    datetime | None,
+    typer.Option(
+        "--as-of-date",
+        formats=["%Y-%m-%d"],
+        help="Last day whose data are used.  [default: the last stored]",
+        show_default=False,
+    ),
+]
+
+
+def day_option(name: str, help_text: str) -> Any:
+    """An option that takes a day, ``2026-05-31``; annotate with ``datetime``."""
+    return typer.Option(name, formats=["%Y-%m-%d"], help=help_text, show_default=False)
+
+
+def contract_option(message: type[Message], field: str, *names: str, help_text: str) -> Any:
+    """An option for a number, with the limits that the contract states for a field.
+
+    Leave the option's default None and the field unset: what the contract's default is, the service knows.
+
+    Parameters
+    ----------
+    message, field
+        The field that takes the number.
+    names
+        Spellings; none: the field's own, ``--horizon-days``.
+    help_text
+        One sentence; the limits are shown beside it.
+    """
+    descriptor: Any = message.DESCRIPTOR.fields_by_name[field]
+    bounds = contract_rules.number_bounds(contract_rules.rules(descriptor))
+    return typer.Option(
+        *(names or (f"--{field.replace('_', '-')}",)),
+        # An open lower bound is left to the contract's own check.
+        min=None if bounds.above else bounds.low,
+        max=bounds.high,
+        help=help_text,
+        show_default=False,
+    )

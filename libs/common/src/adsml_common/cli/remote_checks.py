@@ -1,0 +1,191 @@
+"""`adsml doctor --remote`: what a running service says of itself, seen from where a caller stands."""
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import grpc
+from adsml.common.v1 import answer_pb2
+from adsml.registry.v1 import registry_service_pb2 as registry_pb2
+from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from adsml_common.cli.checks import Check, Health
+from adsml_common.cli.remote import TOKEN_VARIABLE, Remote
+from adsml_common.serving.health import LIVENESS, OVERALL, READINESS, SERVER_TIME, SERVER_VERSION
+from adsml_common.version import version
+
+_SECONDS: Final = 5.0
+_CLOCKS_MAY_DIFFER: Final = 5.0
+_CERTIFICATE_DAYS: Final = 14
+_REGISTRY: Final = "adsml.registry.v1.ModelRegistryService"
+
+
+def examine(remote: Remote) -> list[Check]:
+    """Every check, in the order in which one needs the other."""
+    checks = [_certificate(remote)] if remote.tls else []
+    with remote.channel() as channel:
+        health, said = _health(channel, remote)
+        checks.append(health)
+        if health.health is Health.FAILED:
+            return checks
+        checks += [
+            _of(channel, remote, READINESS, "the log says which dependency is down"),
+            _of(channel, remote, LIVENESS, "restart it"),
+            _version(said),
+            _clock(said),
+        ]
+        served = _reflection(channel, remote)
+        checks.append(served)
+        if served.health is Health.OK and _REGISTRY in served.detail:
+            checks += [_models(channel, remote, family) for family in _families(served.detail)]
+    return checks
+
+
+def _certificate(remote: Remote) -> Check:
+    """The certificate, by a handshake of our own: gRPC does not show it."""
+    name = "TLS certificate"
+    host, _, port = remote.target.rpartition(":")
+    context = ssl.create_default_context(cafile=None if remote.ca_file is None else str(remote.ca_file))
+    context.set_alpn_protocols(["h2"])
+    if remote.cert_file is not None:
+        context.load_cert_chain(remote.cert_file, remote.key_file)
+    try:
+        with (
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host.strip("[]")) as secured,
+        ):
+            found: Mapping[str, Any] = secured.getpeercert() or {}
+            protocol = secured.version()
+    except (OSError, ValueError) as error:
+        cure = "Give --ca-file the authority that issued it, and use a name that stands in it"
+        return Check(name, Health.FAILED, f"{error}. {cure}")
+    days = (ssl.cert_time_to_seconds(found["notAfter"]) - time.time()) / 86_400
+    detail = f"{protocol}; valid for {days:.0f} more days"
+    if days < _CERTIFICATE_DAYS:
+        return Check(name, Health.FAILED, f"{detail}. Renew it: the server reads the new files by itself")
+    return Check(name, Health.OK, detail)
+
+
+def _asked(name: str, cure: str, work: Callable[[], str]) -> Check:
+    try:
+        return Check(name, Health.OK, work())
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        told = f"{code.name}: {error.details()}"
+        if code is grpc.StatusCode.UNAUTHENTICATED:
+            return Check(name, Health.SKIPPED, f"{told}. Put a token into {TOKEN_VARIABLE}")
+        if code is grpc.StatusCode.PERMISSION_DENIED:
+            return Check(name, Health.SKIPPED, f"{told}. These credentials do not permit it")
+        return Check(name, Health.FAILED, f"{told}. {cure}")
+
+
+def _health(channel: grpc.Channel, remote: Remote) -> tuple[Check, dict[str, str]]:
+    said: dict[str, str] = {}
+
+    def look() -> str:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        began = time.time()
+        request = health_pb2.HealthCheckRequest(service=OVERALL)
+        answer, call = stub.Check.with_call(request, timeout=_SECONDS, wait_for_ready=True)
+        took = time.time() - began
+        said.update({key: value for key, value in call.trailing_metadata() or () if isinstance(value, str)})
+        said["middle"] = str(began + took / 2)
+        said["took"] = str(took)
+        return f"{_word(answer.status)}, answered in {took * 1e3:.0f} ms"
+
+    cure = "Check address and port, that the service runs, and whether it speaks TLS (--tls)"
+    check = _asked("health", cure, look)
+    if check.health is Health.OK and not check.detail.startswith("SERVING"):
+        check = Check(check.name, Health.FAILED, f"{check.detail}. It is starting, or draining")
+        return check, said
+    return check, said
+
+
+def _of(channel: grpc.Channel, remote: Remote, name: str, cure: str) -> Check:
+    def look() -> str:
+        request = health_pb2.HealthCheckRequest(service=name)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        return _word(stub.Check(request, timeout=_SECONDS).status)
+
+    check = _asked(name, cure, look)
+    if check.health is Health.OK and check.detail != "SERVING":
+        return Check(name, Health.FAILED, f"{check.detail}: {cure}")
+    return check
+
+
+def _word(status: int) -> str:
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
+
+
+def _version(said: Mapping[str, str]) -> Check:
+    theirs, ours = said.get(SERVER_VERSION, "unknown"), version()
+    if theirs == ours:
+        return Check("version", Health.OK, theirs)
+    return Check("version", Health.SKIPPED, f"the server's is {theirs}, this command's {ours}")
+
+
+def _clock(said: Mapping[str, str]) -> Check:
+    try:
+        ahead = float(said[SERVER_TIME]) - float(said["middle"])
+    except (KeyError, ValueError):
+        return Check("clock", Health.SKIPPED, "the server does not tell its time")
+    detail = f"the server's is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
+    # Half of the way there and back is all that is known of when the server looked at its clock.
+    if abs(ahead) > _CLOCKS_MAY_DIFFER + float(said["took"]) / 2:
+        return Check(
+            "clock", Health.FAILED, f"{detail}. Tokens may seem expired or not yet valid: set the clocks"
+        )
+    return Check("clock", Health.OK, detail)
+
+
+def _reflection(channel: grpc.Channel, remote: Remote) -> Check:
+    def look() -> str:
+        return ", ".join(sorted(ProtoReflectionDescriptorDatabase(_with(channel, remote)).get_services()))
+
+    return _asked("services, by reflection", "Is this an adsml service?", look)
+
+
+class _Attach(grpc.StreamStreamClientInterceptor):
+    def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._metadata = metadata
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        """The call, with our credentials."""
+        return continuation(
+            details._replace(metadata=(*(details.metadata or ()), *self._metadata), timeout=_SECONDS),
+            requests,
+        )
+
+
+def _with(channel: grpc.Channel, remote: Remote) -> grpc.Channel:
+    return grpc.intercept_channel(channel, _Attach(remote.metadata))
+
+
+def _families(services: str) -> list[answer_pb2.Family.ValueType]:
+    """The families among served packages: ``adsml.classifier.v1`` is one, ``adsml.registry.v1`` is none."""
+    packages = re.findall(r"\badsml\.(\w+)\.v1\.", services)
+    numbers = (dict(answer_pb2.Family.items()).get(f"FAMILY_{one.upper()}") for one in packages)
+    return [one for one in numbers if one is not None]
+
+
+def _models(channel: grpc.Channel, remote: Remote, family: answer_pb2.Family.ValueType) -> Check:
+    def look() -> str:
+        request = registry_pb2.ListModelsRequest(
+            family=family, status=registry_pb2.MODEL_STATUS_ACTIVE, page_size=1_000
+        )
+        stub = registry_grpc.ModelRegistryServiceStub(channel)
+        found = stub.ListModels(request, timeout=_SECONDS, metadata=remote.metadata)
+        if not found.models:
+            return "none is active: rules and defaults answer"
+        oldest = min(found.models, key=lambda one: one.ref.train_time.ToDatetime())
+        age = datetime.now(UTC) - oldest.ref.train_time.ToDatetime(tzinfo=UTC)
+        more = "more than " if found.next_page_token else ""
+        return f"{more}{len(found.models)} active; the oldest is {oldest.ref.name}, {age.days} days"
+
+    return _asked("models", "The service's log says more", look)

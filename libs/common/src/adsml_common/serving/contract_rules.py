@@ -1,0 +1,128 @@
+"""What a contract says of one field, read from its `buf.validate` rules: for messages, help texts and docs."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from buf.validate import validate_pb2
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+_CONTROL_CHARACTERS: Final = "\\x00-\\x1f"
+_DATE: Final = "google.type.Date"
+_WHOLE: Final = 2**53
+"""Above this a bound says no more than the type does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Numbers that a field takes; None where a side is open.
+
+    Attributes
+    ----------
+    low, high
+        Both included, but for `low` where `above`.
+    above
+        Whether `low` itself is refused.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+
+
+def rules(field: FieldDescriptor) -> Any:
+    """The field's ``buf.validate.FieldRules``."""
+    return field.GetOptions().Extensions[validate_pb2.field]
+
+
+def number_bounds(of_field: Any) -> Bounds:
+    """The bounds in some ``FieldRules``; open on both sides where they are not of a number."""
+    kind = of_field.WhichOneof("type")
+    if kind is None or not hasattr(one := getattr(of_field, kind), "gte"):
+        return Bounds()
+    low = next((getattr(one, name) for name in ("gte", "gt") if one.HasField(name)), None)
+    high = next((getattr(one, name) for name in ("lte", "lt") if one.HasField(name)), None)
+    if isinstance(low, Message) or isinstance(high, Message):  # of a Duration or Timestamp
+        return Bounds()
+    return Bounds(low, high, above=one.HasField("gt"))
+
+
+def most_items(field: FieldDescriptor) -> int | None:
+    """How many entries a repeated field may have; None where the contract does not say."""
+    repeated = rules(field).repeated
+    if repeated.HasField("max_items"):
+        return int(repeated.max_items)
+    if repeated.unique and field.enum_type is not None:
+        return len(field.enum_type.values)
+    return None
+
+
+def entries_apart(field: FieldDescriptor) -> bool:
+    """Whether a repeated field's entries are not checked with the message that holds them.
+
+    So it is with the entries of a batch, which fail one by one, and with daily rows, which are read as columns.
+    """
+    return bool(rules(field).repeated.items.ignore == validate_pb2.IGNORE_ALWAYS)
+
+
+@cache
+def expectation(field: FieldDescriptor, *, entry: bool = False) -> str:
+    """What a field takes, as the end of a sentence: ``"1 to 90"``, ``"one of LOW, HIGH"``.
+
+    Parameters
+    ----------
+    field
+        A field of a contract.
+    entry
+        Of a repeated field: what one of its entries is to be, not how many there may be.
+    """
+    of_field = rules(field)
+    if field.is_repeated and not entry:
+        least = int(of_field.repeated.min_items)
+        most = most_items(field)
+        if most is None:
+            return f"at least {least} entries"
+        return f"{least} to {most} entries" if least else f"at most {most} entries"
+    if field.is_repeated:
+        of_field = of_field.repeated.items
+    if field.enum_type is not None:
+        return f"one of {', '.join(allowed_names(field.enum_type, of_field))}"
+    if field.message_type is not None:
+        return "year, month and day" if field.message_type.full_name == _DATE else "a value"
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return _text(of_field.string)
+    return _number(number_bounds(of_field), finite=field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE)
+
+
+def allowed_names(kind: EnumDescriptor, of_field: Any) -> list[str]:
+    """The names of an enum that a field takes, without the prefix they share."""
+    refused = {0, *of_field.enum.not_in}
+    return [short_name(kind, value.number) for value in kind.values if value.number not in refused]
+
+
+def short_name(kind: EnumDescriptor, number: int) -> str:
+    """``"CPL"`` for METRIC_CPL; the number where it has no name."""
+    value = kind.values_by_number.get(number)
+    prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return f"{number}, which has no name" if value is None else value.name.removeprefix(prefix)
+
+
+def _text(of_string: Any) -> str:
+    least, most = int(of_string.min_len), int(of_string.max_len)
+    length = f"{least} to {most} characters" if of_string.HasField("max_len") else "text"
+    if not of_string.HasField("pattern"):
+        return length
+    if _CONTROL_CHARACTERS in of_string.pattern:
+        return f"{length} without control characters"
+    return f"{length} of the form {of_string.pattern}"
+
+
+def _number(bounds: Bounds, *, finite: bool) -> str:
+    low, high = bounds.low, bounds.high
+    kind = "a finite number" if finite else "a whole number"
+    if high is not None and high < _WHOLE and low is not None:
+        return f"{'above ' if bounds.above else ''}{low:.15g} to {high:.15g}"
+    if low is not None:
+        return f"{kind}, above {low:.15g}" if bounds.above else f"{kind}, {low:.15g} or more"
+    return kind if high is None else f"{kind}, at most {high:.15g}"
