@@ -7,15 +7,19 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_client import Retry, Tls, UnsafeConnection, connect, connect_async, errors
 from adsml_client.connection import service_config
 from adsml_common.domain import errors as domain
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.certificates import Authority
 from support.processes import server_process
 from support.serving import SECONDS, builder, eventually, free_port
+
+LIST = pb.ListModelsRequest(family="FAMILY_ANOMALY")
 
 
 def stub(connection):
@@ -33,11 +37,9 @@ def answering(handle):
 def test_every_call_has_a_deadline_and_a_request_id():
     seen = []
     with answering(seen.append).start() as server, connect(server.target, deadline_seconds=7.0) as connection:
-        answer = connection.call(stub(connection).ListModels, pb.ListModelsRequest())
-        named = connection.call(stub(connection).ListModels, pb.ListModelsRequest(), request_id="mine")
-        passed = connection.call(
-            stub(connection).ListModels, pb.ListModelsRequest(), metadata=(("x-request-id", "caller's"),)
-        )
+        answer = connection.call(stub(connection).ListModels, LIST)
+        named = connection.call(stub(connection).ListModels, LIST, request_id="mine")
+        passed = connection.call(stub(connection).ListModels, LIST, metadata=(("x-request-id", "caller's"),))
     assert re.fullmatch("[0-9a-f]{32}", answer.next_page_token)
     assert (named.next_page_token, passed.next_page_token) == ("mine", "caller's")
     # On the wire a deadline is rounded up to a handful of digits.
@@ -51,7 +53,7 @@ def test_a_service_passes_its_callers_ids_on():
         with connect(server.target) as connection:
             connection.call(
                 stub(connection).ListModels,
-                pb.ListModelsRequest(),
+                LIST,
                 metadata=(("x-request-id", "a"), ("traceparent", trace)),
             )
     assert seen == [(("x-request-id", "a"), ("traceparent", trace))]
@@ -79,10 +81,10 @@ def test_tls_with_our_authority_and_without(tmp_path):
     cert_file, key_file = authority.issue("localhost").write(tmp_path, "server")
     with builder(tls_cert_file=cert_file, tls_key_file=key_file).start() as server:
         with connect(server.target, tls=Tls(ca_file=tmp_path / "ca.pem")) as connection:
-            connection.call(stub(connection).ListModels, pb.ListModelsRequest())
+            connection.call(stub(connection).ListModels, LIST)
         with connect(server.target, tls=Tls(), retry=Retry(attempts=1)) as connection:
             with pytest.raises(errors.Unavailable):
-                connection.call(stub(connection).ListModels, pb.ListModelsRequest())
+                connection.call(stub(connection).ListModels, LIST)
 
 
 def test_half_a_client_certificate_is_refused(tmp_path):
@@ -96,7 +98,7 @@ def test_a_token_is_asked_for_anew_for_each_call():
     with answering(lambda context: seen.append(context.metadata["authorization"])).start() as server:
         with connect(server.target, token=lambda: next(tokens)) as connection:
             for _ in range(2):
-                connection.call(stub(connection).ListModels, pb.ListModelsRequest())
+                connection.call(stub(connection).ListModels, LIST)
     assert seen == ["Bearer one", "Bearer two"]
 
 
@@ -116,7 +118,7 @@ def failing(error, times):
 def test_unavailable_is_retried():
     built, calls = failing(domain.Unavailable("the store is down"), 2)
     with built.start() as server, connect(server.target) as connection:
-        assert connection.call(stub(connection).ListModels, pb.ListModelsRequest()) == pb.ListModelsResponse()
+        assert connection.call(stub(connection).ListModels, LIST) == pb.ListModelsResponse()
     assert len(calls) == 3
 
 
@@ -138,7 +140,7 @@ def test_unavailable_is_retried():
 def test_nothing_else_is_retried_and_everything_is_typed(error, kind):
     built, calls = failing(error, 1)
     with built.start() as server, connect(server.target) as connection, pytest.raises(kind) as caught:
-        connection.call(stub(connection).ListModels, pb.ListModelsRequest(), request_id="asked")
+        connection.call(stub(connection).ListModels, LIST, request_id="asked")
     assert len(calls) == 1
     assert caught.value.request_id == "asked"
     assert "(request asked)" in str(caught.value)
@@ -157,7 +159,7 @@ def test_a_service_that_stays_down_is_not_asked_for_ever():
     with built.start() as server, connect(server.target, retry=retry) as connection:
         for _ in range(20):
             with pytest.raises(errors.Unavailable):
-                connection.call(stub(connection).ListModels, pb.ListModelsRequest())
+                connection.call(stub(connection).ListModels, LIST)
     # Without a budget there would be 80: four tries of each. With it, about five are retried.
     assert 20 <= len(calls) <= 30
 
@@ -186,7 +188,10 @@ def test_rolling_back_is_never_sent_twice():
 
     with builder({"RollbackModel": rollback}).start() as server, connect(server.target) as connection:
         with pytest.raises(errors.Unavailable):
-            connection.call(stub(connection).RollbackModel, pb.RollbackModelRequest(name="a", reason="b"))
+            connection.call(
+                stub(connection).RollbackModel,
+                pb.RollbackModelRequest(family="FAMILY_ANOMALY", name="a", reason="b"),
+            )
     assert len(calls) == 1
 
 
@@ -212,18 +217,15 @@ def test_calls_go_round_all_servers():
     with counted("a").start() as a, counted("b").start() as b:
         with connect(f"ipv4:{a.target},{b.target}") as connection:
             call = stub(connection).ListModels
-            eventually(
-                lambda: (
-                    (connection.call(call, pb.ListModelsRequest()) and len(counts) == 2) or len(counts) == 2
-                )
-            )
+            eventually(lambda: (connection.call(call, LIST) and len(counts) == 2) or len(counts) == 2)
             counts.clear()
             for _ in range(20):
-                connection.call(call, pb.ListModelsRequest())
+                connection.call(call, LIST)
     assert counts == {"a": 10, "b": 10}
 
 
-def test_a_server_that_says_not_serving_gets_no_calls():
+@pytest.mark.parametrize("health_checks", [False, True])
+def test_a_server_that_says_not_serving_gets_no_calls(health_checks):
     warm = threading.Event()
     ports = [free_port(), free_port()]
     seen = []
@@ -239,18 +241,72 @@ def test_a_server_that_says_not_serving_gets_no_calls():
     late = builder(handler(ports[1]), port=ports[1]).on_ready(lambda: warm.wait(SECONDS))
     with ready.start(), ThreadPoolExecutor(1) as threads:
         starting = threads.submit(late.start)
-        with connect(f"ipv4:127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}") as connection:
+        with connect(
+            f"ipv4:127.0.0.1:{ports[0]},127.0.0.1:{ports[1]}", health_checks=health_checks
+        ) as connection:
             for _ in range(20):
-                connection.call(stub(connection).ListModels, pb.ListModelsRequest())
+                connection.call(stub(connection).ListModels, LIST)
             assert set(seen) == {ports[0]}
             warm.set()
             with starting.result(SECONDS):
                 eventually(
-                    lambda: (
-                        (connection.call(stub(connection).ListModels, pb.ListModelsRequest()) and False)
-                        or ports[1] in seen
-                    )
+                    lambda: (connection.call(stub(connection).ListModels, LIST) and False) or ports[1] in seen
                 )
+
+
+class RefusesWatch(health_pb2_grpc.HealthServicer):
+    """Health as a server has it that has as many watchers as it bears."""
+
+    def Check(self, request, context):
+        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+    def Watch(self, request, context):
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many watchers")
+
+
+class OnlyCheck(RefusesWatch):
+    """Health without `Watch`."""
+
+    Watch = health_pb2_grpc.HealthServicer.Watch
+
+
+class Registry(registry_grpc.ModelRegistryServiceServicer):
+    """Without a model."""
+
+    def ListModels(self, request, context):
+        return pb.ListModelsResponse()
+
+
+@contextlib.contextmanager
+def plain_server(health=None, port=0):
+    """A gRPC server as others build one: a registry, with the health service that is given or none."""
+    server = grpc.server(ThreadPoolExecutor(4))
+    registry_grpc.add_ModelRegistryServiceServicer_to_server(Registry(), server)
+    if health is not None:
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("health", [None, OnlyCheck(), RefusesWatch()], ids=["none", "check", "refused"])
+def test_a_server_that_cannot_be_watched_is_called_all_the_same(health):
+    """A thousand watchers without a token locked every new client out."""
+    with plain_server(health) as target, connect(target) as connection:
+        assert connection.call(stub(connection).ListModels, LIST) == pb.ListModelsResponse()
+
+
+def test_calls_wait_for_a_service_that_comes_up_later():
+    port = free_port()
+    with connect(f"127.0.0.1:{port}", wait_for_ready=True) as connection, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(connection.call, stub(connection).ListModels, LIST, timeout=SECONDS)
+        with connect(f"127.0.0.1:{port}") as impatient, pytest.raises(errors.Unavailable):
+            impatient.call(stub(impatient).ListModels, LIST, timeout=SECONDS)
+        with plain_server(port=port):
+            assert waiting.result(SECONDS) == pb.ListModelsResponse()
 
 
 def test_a_slow_answer_is_a_deadline_and_not_for_ever():
@@ -258,7 +314,7 @@ def test_a_slow_answer_is_a_deadline_and_not_for_ever():
     with answering(lambda context: let_go.wait(SECONDS)).start() as server:
         with connect(server.target) as connection:
             with pytest.raises(errors.DeadlineExceeded):
-                connection.call(stub(connection).ListModels, pb.ListModelsRequest(), timeout=0.1)
+                connection.call(stub(connection).ListModels, LIST, timeout=0.1)
             let_go.set()
 
 
@@ -268,9 +324,11 @@ def test_the_same_for_asyncio():
     async def main(target):
         async with connect_async(target) as connection:
             call = registry_grpc.ModelRegistryServiceStub(connection.channel)
-            await connection.call(call.ListModels, pb.ListModelsRequest())
+            await connection.call(call.ListModels, LIST)
             with pytest.raises(errors.InvalidArgument) as caught:
-                await connection.call(call.GetModel, pb.GetModelRequest(), request_id="asked")
+                await connection.call(
+                    call.GetModel, pb.GetModelRequest(family="FAMILY_ANOMALY"), request_id="asked"
+                )
             assert caught.value.request_id == "asked"
             assert [one.path for one in caught.value.violations] == ["name"]
 
@@ -290,7 +348,7 @@ def test_a_rolling_restart_under_load_fails_no_call():
         call = stub(connection).ListModels
         while not stop.is_set():
             try:
-                answered.append(connection.call(call, pb.ListModelsRequest()).next_page_token)
+                answered.append(connection.call(call, LIST).next_page_token)
             except errors.CallError as error:
                 failed.append(error)
 

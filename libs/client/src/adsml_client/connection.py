@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
-from adsml_client.errors import REQUEST_ID, error_of
+from adsml_client.errors import REQUEST_ID, ConfigurationError, UnsafeConnection, error_of
 from adsml_client.spans import client_span
 
 RequestT = TypeVar("RequestT")
@@ -20,14 +20,11 @@ ResponseT = TypeVar("ResponseT")
 Metadata: TypeAlias = Sequence[tuple[str, str]]
 Token: TypeAlias = str | Callable[[], str]
 
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 _SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "passthrough:", "xds:")
 
 # Not safe to send twice without `expected_active_version`: the second goes back one version further.
 _NEVER_RETRIED: Final = (("adsml.registry.v1.ModelRegistryService", "RollbackModel"),)
-
-
-class UnsafeConnection(ValueError):
-    """A connection that must not be made as asked; says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +53,11 @@ class Tls:
         ------
         OSError
             A file can't be read.
-        ValueError
+        ConfigurationError
             One of certificate and key is missing.
         """
         if (self.cert_file is None) != (self.key_file is None):
-            raise ValueError("cert_file and key_file belong together: give both or neither")
+            raise ConfigurationError("cert_file and key_file belong together: give both or neither")
 
         def read(path: Path | None) -> bytes | None:
             return None if path is None else path.read_bytes()
@@ -90,16 +87,16 @@ class Retry:
 
     def __post_init__(self) -> None:
         if not 1 <= self.attempts <= 5:
-            raise ValueError(f"attempts is {self.attempts}; expected 1 to 5, as gRPC allows")
+            raise ConfigurationError(f"attempts is {self.attempts}; expected 1 to 5, as gRPC allows")
         # gRPC 1.85 never sends a retry whose wait, after jitter, comes to less than a millisecond: the call
         # then hangs until its deadline.
         if not 0.01 <= self.first_backoff_seconds <= self.longest_backoff_seconds:
-            raise ValueError(
+            raise ConfigurationError(
                 f"waits are {self.first_backoff_seconds:g} to {self.longest_backoff_seconds:g} s; "
                 "expected at least 0.01 s, and the first not above the longest"
             )
         if not 1 <= self.budget <= 500:
-            raise ValueError(f"budget is {self.budget}; expected 1 to 500")
+            raise ConfigurationError(f"budget is {self.budget}; expected 1 to 500")
 
 
 def service_config(retry: Retry, *, health_checks: bool) -> dict[str, Any]:
@@ -110,7 +107,7 @@ def service_config(retry: Retry, *, health_checks: bool) -> dict[str, Any]:
     retry
         When to try again.
     health_checks
-        Leave out servers that say NOT_SERVING, so that one that drains gets no new calls.
+        Watch each server's health, so that one that drains gets no new calls.
     """
     methods: list[dict[str, Any]] = [
         {"name": [{"service": service, "method": method} for service, method in _NEVER_RETRIED]}
@@ -135,71 +132,54 @@ def service_config(retry: Retry, *, health_checks: bool) -> dict[str, Any]:
     return config
 
 
-class _Calls:
+class _Caller:
     """What the blocking and the asynchronous connection share."""
 
     def __init__(
         self,
-        target: str,
         *,
-        tls: Tls | None,
-        insecure: bool,
-        token: Token | None,
-        deadline_seconds: float,
-        retry: Retry,
-        health_checks: bool,
-        max_message_bytes: int,
+        token: Token | None = None,
+        deadline_seconds: float = 10.0,
+        wait_for_ready: bool = False,
     ) -> None:
-        if not target:
-            raise ValueError("the target is empty; expected host:port")
-        if tls is None and not insecure and not _is_local(target):
-            raise UnsafeConnection(
-                f"{target} is another machine: give tls=Tls(...), "
-                "or insecure=True where the network is trusted"
-            )
-        self.target = target if target.startswith(_SCHEMES) else f"dns:///{target}"
         self.deadline_seconds = deadline_seconds
         self._token = token
-        self._tls = tls
-        self._options: list[tuple[str, Any]] = [
-            ("grpc.service_config", json.dumps(service_config(retry, health_checks=health_checks))),
-            ("grpc.enable_retries", 1),
-            ("grpc.keepalive_time_ms", 30_000),
-            ("grpc.keepalive_timeout_ms", 10_000),
-            # A server that restarts is back within a second; gRPC's own first wait is one.
-            ("grpc.initial_reconnect_backoff_ms", 200),
-            ("grpc.min_reconnect_backoff_ms", 1_000),
-            ("grpc.max_reconnect_backoff_ms", 5_000),
-            ("grpc.dns_min_time_between_resolutions_ms", 2_000),
-            ("grpc.max_receive_message_length", max_message_bytes),
-        ]
-        if tls is not None and tls.server_name is not None:
-            self._options.append(("grpc.ssl_target_name_override", tls.server_name))
+        self._wait_for_ready = wait_for_ready
 
-    def _prepared(self, metadata: Metadata, request_id: str | None) -> tuple[str, list[tuple[str, str]]]:
-        given = {key.lower() for key, _ in metadata}
-        out = list(metadata)
-        if request_id is not None or REQUEST_ID not in given:
-            request_id = request_id or uuid.uuid4().hex
-            out = [pair for pair in out if pair[0].lower() != REQUEST_ID] + [(REQUEST_ID, request_id)]
-        else:
-            request_id = next(value for key, value in out if key.lower() == REQUEST_ID)
-        if self._token is not None and "authorization" not in given:
+    def _options(self, timeout: float | None, metadata: Metadata) -> dict[str, Any]:
+        return {
+            "timeout": self.deadline_seconds if timeout is None else timeout,
+            "metadata": tuple(metadata),
+            "wait_for_ready": self._wait_for_ready,
+        }
+
+    def _complete(self, metadata: Metadata, request_id: str | None) -> tuple[str, list[tuple[str, str]]]:
+        """The call's id, and the metadata with it and the credentials."""
+        own = {key.lower(): value for key, value in metadata}
+        request_id = request_id or own.get(REQUEST_ID) or uuid.uuid4().hex
+        out = [pair for pair in metadata if pair[0].lower() != REQUEST_ID] + [(REQUEST_ID, request_id)]
+        if self._token is not None and "authorization" not in own:
             token = self._token if isinstance(self._token, str) else self._token()
             out.append(("authorization", f"Bearer {token}"))
         return request_id, out
 
 
-class Connection(_Calls):
-    """A blocking connection; safe to share between threads, and a context manager that closes it."""
+class Connection(_Caller):
+    """A blocking connection; safe to share between threads, and a context manager that closes it.
 
-    def __init__(self, target: str, **options: Any) -> None:
-        super().__init__(target, **options)
-        self.channel: grpc.Channel = (
-            grpc.insecure_channel(self.target, self._options)
-            if self._tls is None
-            else grpc.secure_channel(self.target, self._tls.credentials(), self._options)
-        )
+    `connect` makes one; over a `testing.FakeChannel` it needs no service.
+
+    Parameters
+    ----------
+    channel
+        What the calls go through.
+    options
+        `token`, `deadline_seconds` and `wait_for_ready` as of `connect`.
+    """
+
+    def __init__(self, channel: grpc.Channel, **options: Any) -> None:
+        super().__init__(**options)
+        self.channel = channel
 
     def call(
         self,
@@ -228,10 +208,10 @@ class Connection(_Calls):
         CallError
             One of its family.
         """
-        request_id, sent = self._prepared(metadata, request_id)
+        request_id, sent = self._complete(metadata, request_id)
         with client_span(method, sent) as sent:
             try:
-                return method(request, timeout=timeout or self.deadline_seconds, metadata=tuple(sent))
+                return method(request, **self._options(timeout, sent))
             except grpc.RpcError as error:
                 raise error_of(error, request_id=request_id) from None
 
@@ -251,15 +231,15 @@ class Connection(_Calls):
         CallError
             One of its family, while it is read.
         """
-        request_id, sent = self._prepared(metadata, request_id)
+        request_id, sent = self._complete(metadata, request_id)
         with client_span(method, sent) as sent:
-            answers = method(request, timeout=timeout or self.deadline_seconds, metadata=tuple(sent))
+            responses = method(request, **self._options(timeout, sent))
             try:
-                yield from answers
+                yield from responses
             except grpc.RpcError as error:
                 raise error_of(error, request_id=request_id) from None
             finally:
-                answers.cancel()
+                responses.cancel()
 
     def close(self) -> None:
         """Close it; calls in flight are cancelled."""
@@ -277,16 +257,12 @@ class Connection(_Calls):
         self.close()
 
 
-class AsyncConnection(_Calls):
+class AsyncConnection(_Caller):
     """The same for ``asyncio``; to be made and used on one event loop."""
 
-    def __init__(self, target: str, **options: Any) -> None:
-        super().__init__(target, **options)
-        self.channel: grpc.aio.Channel = (
-            grpc.aio.insecure_channel(self.target, self._options)
-            if self._tls is None
-            else grpc.aio.secure_channel(self.target, self._tls.credentials(), self._options)
-        )
+    def __init__(self, channel: grpc.aio.Channel, **options: Any) -> None:
+        super().__init__(**options)
+        self.channel = channel
 
     async def call(
         self,
@@ -298,13 +274,11 @@ class AsyncConnection(_Calls):
         request_id: str | None = None,
     ) -> ResponseT:
         """As `Connection.call`."""
-        request_id, sent = self._prepared(metadata, request_id)
+        request_id, sent = self._complete(metadata, request_id)
         with client_span(method, sent) as sent:
             try:
-                answer: ResponseT = await method(
-                    request, timeout=timeout or self.deadline_seconds, metadata=tuple(sent)
-                )
-                return answer
+                response: ResponseT = await method(request, **self._options(timeout, sent))
+                return response
             except grpc.RpcError as error:
                 raise error_of(error, request_id=request_id) from None
 
@@ -331,9 +305,10 @@ def connect(
     insecure: bool = False,
     token: Token | None = None,
     deadline_seconds: float = 10.0,
+    wait_for_ready: bool = False,
     retry: Retry | None = None,
-    health_checks: bool = True,
-    max_message_bytes: int = 64 * 1024 * 1024,
+    health_checks: bool = False,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Connection:
     """Connect to a service, lazily: the first call finds out whether it is there.
 
@@ -350,30 +325,35 @@ def connect(
         Bearer token, or what gives a fresh one for each call.
     deadline_seconds
         For calls that set none.
+    wait_for_ready
+        Calls wait for a service that can't be reached until their deadline; by default they are retried for
+        under a second and then `Unavailable`.
     retry
         When to try again; None: `Retry`'s defaults.
     health_checks
-        Leave out servers that say NOT_SERVING.
+        Watch each server's health and leave out those that say NOT_SERVING. Needs a server that lets itself be
+        watched; without it a server that starts or drains refuses the call, which is retried at another.
     max_message_bytes
-        Longest answer.
+        Longest response.
 
     Raises
     ------
     UnsafeConnection
         Plain text to another machine without `insecure`.
-    OSError, ValueError
-        A file can't be read, or the options don't fit together.
+    ConfigurationError
+        The options do not fit together.
+    OSError
+        A file can't be read.
     """
-    return Connection(
-        target,
-        tls=tls,
-        insecure=insecure,
-        token=token,
-        deadline_seconds=deadline_seconds,
-        retry=retry or Retry(),
-        health_checks=health_checks,
-        max_message_bytes=max_message_bytes,
+    address, credentials, options = _channel(
+        target, tls, insecure, retry or Retry(), health_checks, max_message_bytes
     )
+    channel = (
+        grpc.insecure_channel(address, options)
+        if credentials is None
+        else grpc.secure_channel(address, credentials, options)
+    )
+    return Connection(channel, token=token, deadline_seconds=deadline_seconds, wait_for_ready=wait_for_ready)
 
 
 def connect_async(
@@ -381,23 +361,49 @@ def connect_async(
     *,
     tls: Tls | None = None,
     insecure: bool = False,
-    token: Token | None = None,
-    deadline_seconds: float = 10.0,
     retry: Retry | None = None,
-    health_checks: bool = True,
-    max_message_bytes: int = 64 * 1024 * 1024,
+    health_checks: bool = False,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+    **calls: Any,
 ) -> AsyncConnection:
     """As `connect`, for ``asyncio``."""
-    return AsyncConnection(
-        target,
-        tls=tls,
-        insecure=insecure,
-        token=token,
-        deadline_seconds=deadline_seconds,
-        retry=retry or Retry(),
-        health_checks=health_checks,
-        max_message_bytes=max_message_bytes,
+    address, credentials, options = _channel(
+        target, tls, insecure, retry or Retry(), health_checks, max_message_bytes
     )
+    channel = (
+        grpc.aio.insecure_channel(address, options)
+        if credentials is None
+        else grpc.aio.secure_channel(address, credentials, options)
+    )
+    return AsyncConnection(channel, **calls)
+
+
+def _channel(
+    target: str, tls: Tls | None, insecure: bool, retry: Retry, health_checks: bool, max_message_bytes: int
+) -> tuple[str, grpc.ChannelCredentials | None, list[tuple[str, Any]]]:
+    """Address, credentials and options of a channel, checked."""
+    if not target:
+        raise ConfigurationError("the target is empty; expected host:port")
+    if tls is None and not insecure and not _is_local(target):
+        raise UnsafeConnection(
+            f"{target} is another machine: give tls=Tls(...), or insecure=True where the network is trusted"
+        )
+    options: list[tuple[str, Any]] = [
+        ("grpc.service_config", json.dumps(service_config(retry, health_checks=health_checks))),
+        ("grpc.enable_retries", 1),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # A server that restarts is back within a second; gRPC's own first wait is one.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.dns_min_time_between_resolutions_ms", 2_000),
+        ("grpc.max_receive_message_length", max_message_bytes),
+    ]
+    if tls is not None and tls.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    address = target if target.startswith(_SCHEMES) else f"dns:///{target}"
+    return address, None if tls is None else tls.credentials(), options
 
 
 def _is_local(target: str) -> bool:

@@ -1,13 +1,53 @@
-"""What a call can end with, as a small typed family."""
+"""What can go wrong, as one typed family.
 
+::
+
+    AdsmlError
+    ├── ConfigurationError        what `connect` was given does not fit together (also a ValueError)
+    │   └── UnsafeConnection      plain text to another machine
+    └── CallError                 a call, or one entry of a batch, failed
+        ├── InvalidArgument       the request can never work; `violations` lists everything wrong with it
+        ├── NotFound              no such account, entity, model or run
+        ├── AlreadyExists         the request id was used for something else
+        ├── FailedPrecondition    data or models do not allow it now
+        ├── PermissionDenied      the credentials do not allow this
+        ├── Unauthenticated       no valid credentials
+        ├── Overloaded            the service sheds load; `retry_after_seconds`
+        ├── Unavailable           not reachable, starting, draining, or its store is down
+        ├── DeadlineExceeded      no answer in time
+        ├── Cancelled             the call was cancelled
+        └── InternalError         a defect of the service; `incident`
+
+A request that can't be built or a frame that can't be read is `InvalidArgument` too, raised before anything is sent.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-_DETAILS: Final = "grpc-status-details-bin"
+__all__ = [
+    "AdsmlError", "AlreadyExists", "CallError", "Cancelled", "ConfigurationError", "DeadlineExceeded",
+    "FailedPrecondition", "InternalError", "InvalidArgument", "NotFound", "Overloaded", "PermissionDenied",
+    "Unauthenticated", "Unavailable", "UnsafeConnection", "Violation",
+]  # fmt: skip
+
+DETAILS: Final = "grpc-status-details-bin"
 REQUEST_ID: Final = "x-request-id"
+
+
+class AdsmlError(Exception):
+    """Base of the family."""
+
+
+class ConfigurationError(AdsmlError, ValueError):
+    """What a connection was given does not fit together."""
+
+
+class UnsafeConnection(ConfigurationError):
+    """Plain text to another machine, without ``insecure=True``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +65,11 @@ class Violation:
     path: str
     description: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.description}" if self.path else self.description
 
-class CallError(Exception):
+
+class CallError(AdsmlError):
     """A call, or one entry of a batch, failed.
 
     Attributes
@@ -61,14 +104,26 @@ class CallError(Exception):
         self.request_id = request_id
 
     def __str__(self) -> str:
-        asked = f" (request {self.request_id})" if self.request_id else ""
-        return f"{self.code.name}: {self.message}{asked}"
+        suffix = f" (request {self.request_id})" if self.request_id else ""
+        return f"{self.code.name}: {self.message}{suffix}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # The constructor takes keywords, which pickle does not keep: without this, an error that comes out of a
+        # process pool breaks the pool.
+        return _restored, (type(self), self.message), self.__dict__
 
 
 class InvalidArgument(CallError):
     """The request can never work; `violations` says why, all at once."""
 
     violations: tuple[Violation, ...] = ()
+
+    @classmethod
+    def of(cls, violations: Sequence[Violation]) -> "InvalidArgument":
+        """An error that was seen before anything was sent."""
+        error = cls(grpc.StatusCode.INVALID_ARGUMENT, "; ".join(map(str, violations)), reason="INVALID_INPUT")
+        error.violations = tuple(violations)
+        return error
 
 
 class NotFound(CallError):
@@ -115,6 +170,10 @@ class InternalError(CallError):
     incident: str = ""
 
 
+def _restored(kind: type[CallError], message: str) -> CallError:
+    return kind.__new__(kind, message)
+
+
 _KINDS: Final[dict[grpc.StatusCode, type[CallError]]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
@@ -144,32 +203,32 @@ def error_of(error: grpc.RpcError, *, request_id: str = "") -> CallError:
     call: Any = error
     trailing = dict(call.trailing_metadata() or ())
     status = status_pb2.Status()
-    details = trailing.get(_DETAILS)
+    details = trailing.get(DETAILS)
     if isinstance(details, bytes):
         status.MergeFromString(details)
     status.code = call.code().value[0]
     status.message = status.message or call.details() or ""
-    sent = trailing.get(REQUEST_ID, request_id)
-    return error_of_status(status, request_id=sent if isinstance(sent, str) else request_id)
+    returned = trailing.get(REQUEST_ID, request_id)
+    return error_of_status(status, request_id=returned if isinstance(returned, str) else request_id)
 
 
 def error_of_status(status: status_pb2.Status, *, request_id: str = "") -> CallError:
     """The typed error of a status, such as that of one entry of a batch."""
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     info = _detail(status, error_details_pb2.ErrorInfo)
-    made = _KINDS.get(code, CallError)(
+    error = _KINDS.get(code, CallError)(
         code, status.message, reason=info.reason, metadata=dict(info.metadata), request_id=request_id
     )
-    if isinstance(made, InvalidArgument):
+    if isinstance(error, InvalidArgument):
         bad = _detail(status, error_details_pb2.BadRequest)
-        made.violations = tuple(Violation(one.field, one.description) for one in bad.field_violations)
-    elif isinstance(made, Overloaded):
+        error.violations = tuple(Violation(one.field, one.description) for one in bad.field_violations)
+    elif isinstance(error, Overloaded):
         retry = _detail(status, error_details_pb2.RetryInfo)
         if retry.HasField("retry_delay"):
-            made.retry_after_seconds = retry.retry_delay.ToNanoseconds() / 1e9
-    elif isinstance(made, InternalError):
-        made.incident = made.metadata.get("incident", "")
-    return made
+            error.retry_after_seconds = retry.retry_delay.ToNanoseconds() / 1e9
+    elif isinstance(error, InternalError):
+        error.incident = error.metadata.get("incident", "")
+    return error
 
 
 def _detail(status: status_pb2.Status, kind: Any) -> Any:

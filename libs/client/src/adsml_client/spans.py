@@ -6,7 +6,7 @@ from typing import Any
 
 try:
     from opentelemetry import propagate, trace
-except ImportError:  # the extra `otel` is not installed: what callers pass on themselves goes as it is
+except ImportError:  # the extra `otel` is not installed: callers' own metadata go as they are
     propagate = None  # type: ignore[assignment]
     trace = None  # type: ignore[assignment]
 
@@ -21,14 +21,14 @@ def client_span(method: Any, metadata: Sequence[tuple[str, str]]) -> Iterator[li
         yield list(metadata)
         return
     name = _path(method).lstrip("/")
-    service, _, called = name.rpartition("/")
+    service, _, method_name = name.rpartition("/")
     tracer = trace.get_tracer("adsml")
-    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": called}
+    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method_name}
     with tracer.start_as_current_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes):
         carrier: dict[str, str] = {}
         propagate.inject(carrier)
-        kept = [pair for pair in metadata if pair[0].lower() not in carrier]
-        yield [*kept, *carrier.items()]
+        others = [pair for pair in metadata if pair[0].lower() not in carrier]
+        yield [*others, *carrier.items()]
 
 
 def _path(method: Any) -> str:
