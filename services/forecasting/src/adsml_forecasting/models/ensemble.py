@@ -12,7 +12,7 @@ from adsml_forecasting.models.factory import make
 from adsml_forecasting.models.forecaster import Forecaster, MethodFailed, forecast
 from adsml_forecasting.models.method import CLASSIC, FALLBACKS, MINIMUM_DAYS, Method
 from adsml_forecasting.models.pooled_regression import PooledRegression
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Backend, Combination
 from adsml_forecasting.models.series import DailySeries, Vector
 
 
@@ -86,6 +86,8 @@ class EnsembleForecaster:
         Prophet's hyperparameters.
     pooled
         What was learnt from many series.
+    backend
+        What fits Prophet.
     """
 
     season_length: int
@@ -94,6 +96,7 @@ class EnsembleForecaster:
     weights: Weights | None = None
     combination: Combination = DEFAULTS
     pooled: PooledRegression | None = None
+    backend: Backend = Backend.KERNEL
     method: Method = Method.ENSEMBLE
     series_: DailySeries | None = field(default=None, init=False)
     weights_: Weights | None = field(default=None, init=False)
@@ -105,7 +108,11 @@ class EnsembleForecaster:
 
     def _make(self, method: Method) -> Forecaster:
         return make(
-            method, season_length=self.season_length, combination=self.combination, pooled=self.pooled
+            method,
+            season_length=self.season_length,
+            combination=self.combination,
+            pooled=self.pooled,
+            backend=self.backend,
         )
 
     def fit(self, series: DailySeries) -> Self:

@@ -24,11 +24,14 @@ class EntityHistory:
         column is not known.
     name
         What to call the entity in errors.
+    last_row
+        The last day with a row: days after it had no delivery.
     """
 
     first_day: int
     columns: Mapping[str, Vector]
     name: str
+    last_row: int
 
     @classmethod
     def of_rows(
@@ -66,7 +69,7 @@ class EntityHistory:
             grid = np.zeros(last - first + 1) if known.any() else np.full(last - first + 1, np.nan)
             grid[days[kept] - first] = values[kept]
             grids[column] = grid
-        return cls(first, grids, name)
+        return cls(first, grids, name, int(days[kept].max()))
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -105,4 +108,5 @@ class EntityHistory:
             self.first_day + start,
             {name: values[start:] for name, values in self.columns.items()},
             self.name,
+            self.last_row,
         )

@@ -83,11 +83,14 @@ class AppliedShift:
         What was recorded; None: nobody recorded it.
     ratio
         What the days before were multiplied by.
+    lasting
+        How much of an unrecorded step is taken as lasting, 0 to 1.
     """
 
     day: int
     change: Change | None
     ratio: float
+    lasting: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,9 +190,9 @@ def level(
             recorded=[one.day - series.first_day for one in applied],
         )
         if found is not None:
-            at, ratio = found
+            at, ratio, lasting = found
             values[:at] *= ratio
-            applied.append(AppliedShift(series.first_day + at, None, ratio))
+            applied.append(AppliedShift(series.first_day + at, None, ratio, lasting))
     return Levelled(replace(series, values=values), tuple(applied), tuple(ignored))
 
 
@@ -201,8 +204,8 @@ def unrecorded(
     season_length: int,
     counts: bool,
     recorded: Sequence[int] = (),
-) -> tuple[int, float] | None:
-    """Where a step that nobody recorded begins, and what to multiply the days before it by."""
+) -> tuple[int, float, float] | None:
+    """Where a step that nobody recorded begins, what to multiply the days before by, and how lasting it is."""
     step = None if spend is None else find_step(spend, season_length=season_length, counts=False)
     if step is not None:
         usual = elasticity.value * np.log(step.ratio)
@@ -217,7 +220,7 @@ def unrecorded(
         change = 0.0 if step is None else float(np.log(step.ratio))
     if step is None or any(abs(step.at - at) <= _NEAR_A_CHANGE for at in recorded):
         return None
-    return step.at, float(np.exp(step.lasting * change))
+    return step.at, float(np.exp(step.lasting * change)), step.lasting
 
 
 def _by_spend(money: Vector, at: int, change: Change, elasticity: Elasticity, season: int) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 from adsml_common.domain.errors import AdsmlError, InsufficientHistory
 
 from adsml_forecasting.models.calibration import Calibration, calibrate
+from adsml_forecasting.models.caution import Caution, CautionKind
 from adsml_forecasting.models.combining import Combiner, Weights
 from adsml_forecasting.models.conformal import ResidualQuantiles, interval_scale
 from adsml_forecasting.models.ensemble import EnsembleForecast, EnsembleForecaster, MemberForecast, fall_back
@@ -18,7 +19,7 @@ from adsml_forecasting.models.method import INTERMITTENT, MINIMUM_DAYS, Method
 from adsml_forecasting.models.origins import Origin, forecast_origin
 from adsml_forecasting.models.pooled_regression import PooledRegression
 from adsml_forecasting.models.preparation import Prepared, follow_plan
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Backend, Combination
 from adsml_forecasting.models.rolling_origin import newest_rows
 from adsml_forecasting.models.series import DailySeries, Vector
 from adsml_forecasting.models.totals import total_interval, total_spread
@@ -67,6 +68,8 @@ class ForecastSpec:
         Of the ensemble; empty and None: the calibration's, else the default.
     season_length
         Days per season.
+    backend
+        What fits Prophet for the forecast itself; the past's forecasts are always the kernel's.
     """
 
     method: Method = Method.ENSEMBLE
@@ -75,6 +78,7 @@ class ForecastSpec:
     members: tuple[Method, ...] = ()
     combiner: Combiner | None = None
     season_length: int = 7
+    backend: Backend = Backend.KERNEL
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +142,7 @@ class Prediction:
     history_days: int
     source: Source
     reason: str = ""
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[Caution, ...] = field(default=())
 
 
 def default_members(series: DailySeries) -> tuple[Method, ...]:
@@ -228,6 +232,7 @@ def _ensemble(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -
         weights=weights,
         combination=learned.combination,
         pooled=learned.pooled,
+        backend=spec.backend,
     )
     own: Calibration | None = None
     if calibration is None:
@@ -241,7 +246,9 @@ def _ensemble(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -
             raise
         return _fallen_back(series, spec, error.message)
     reason = ""
-    if calibration is None:
+    if short and len(members) > 1 and calibration is None and learned.calibration is None:
+        reason = f"below {SHORT_DAYS} days of history the methods for short ones answer"
+    elif calibration is None:
         reason = "no ensemble weights are registered for it: the default members and combiner answered"
         if short and learned.calibration is not None:
             reason = (
@@ -275,6 +282,7 @@ def _single(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -> 
             season_length=spec.season_length,
             combination=learned.combination,
             pooled=learned.pooled,
+            backend=spec.backend,
         )
         point = forecast(forecaster, series, spec.horizon, season_length=spec.season_length)
     except MethodFailed as error:
@@ -385,7 +393,9 @@ def _finished(prepared: Prepared, spec: ForecastSpec, given: _Point, profile: Ve
     doubt = _doubt_of_plan(prepared)
     if quantiles is None:
         how = "none"
-        warnings.append(f"{len(series)} days of history are too few for intervals")
+        warnings.append(
+            Caution(CautionKind.SHORT_HISTORY, f"{len(series)} days of history are too few for intervals")
+        )
     else:
         _, high = quantiles.interval(
             base, scale=interval_scale(series.values), level=spec.level, nonnegative=False
@@ -405,9 +415,16 @@ def _finished(prepared: Prepared, spec: ForecastSpec, given: _Point, profile: Ve
             total_lower = total_upper = 0.0
     missing = len(series) - series.known
     if missing:
-        warnings.append(f"{missing} of {len(series)} days have no value and were estimated")
+        warnings.append(
+            Caution(CautionKind.GAPS, f"{missing} of {len(series)} days have no value and were estimated")
+        )
     if series.known == int((series.values == 0).sum()):
-        warnings.append("every known day is 0: the forecast is 0, which says nothing of when that ends")
+        warnings.append(
+            Caution(
+                CautionKind.NO_DELIVERY,
+                "every known day is 0: the forecast is 0, which says nothing of when that ends",
+            )
+        )
     return Prediction(
         method=given.method,
         as_of=prepared.as_of,

@@ -17,6 +17,7 @@ from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
 
 from adsml_forecasting.models import events, spend_response
+from adsml_forecasting.models.caution import Caution, CautionKind
 from adsml_forecasting.models.cleaning import outlying_days
 from adsml_forecasting.models.history import EntityHistory
 from adsml_forecasting.models.level_shifts import AppliedShift, Change, level, pause_spans
@@ -25,7 +26,6 @@ from adsml_forecasting.models.series import DailySeries, Vector
 COUNTS: Final = frozenset(("impressions", "clicks", "leads", "reach"))
 LONGEST_GAP: Final = 35
 """Days without rows after the last one that a forecast may look over; beyond, the data are too stale."""
-_STALE: Final = 2
 _STOPPED: Final = 7
 """Days without any delivery after which an entity that used to deliver is said to have stopped."""
 _USUAL_DAYS: Final = 28
@@ -109,6 +109,12 @@ class Prepared:
         Changes of level that were applied.
     notes
         What a reader should know.
+    ignored
+        Recorded changes that were not used, and why.
+    effects
+        Named days of the horizon, their day and what they do.
+    highest_spend
+        The most spent on a day; NaN where it is not known.
     stopped
         Nothing is delivered any more: why. Empty where it runs.
     profile
@@ -126,7 +132,10 @@ class Prepared:
     elasticity: spend_response.Elasticity
     masked: Mapping[int, MaskReason]
     shifts: tuple[AppliedShift, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Caution, ...]
+    ignored: tuple[tuple[Change, str], ...] = ()
+    effects: Mapping[str, tuple[int, events.EventEffect]] = field(default_factory=dict)
+    highest_spend: float = float("nan")
     stopped: str = ""
     profile: tuple[float, ...] = ()
     is_spend: bool = False
@@ -178,14 +187,15 @@ def prepare(
     """
     _check_age(history, as_of)
     history = _launched(history, column)
-    notes: list[str] = []
-    if as_of - history.last_day >= _STALE:
+    notes: list[Caution] = []
+    if as_of > history.last_day:
         notes.append(
-            f"rows end on {day_text(history.last_day)}: the {as_of - history.last_day} days until "
-            f"{day_text(as_of)} are not loaded, and the forecast looks over them"
+            Caution(
+                CautionKind.STALE_DATA,
+                f"rows end on {day_text(history.last_day)}: the {as_of - history.last_day} days until "
+                f"{day_text(as_of)} are not loaded, and the forecast looks over them",
+            )
         )
-    elif as_of > history.last_day:
-        notes.append(f"{day_text(as_of)} is not loaded: the forecast looks over it")
     masked: dict[int, MaskReason] = {}
     stop = _stop(history, around.changes)
     off = _paused(history, around.changes) | (np.arange(len(history)) >= stop.at)
@@ -206,11 +216,6 @@ def prepare(
         series, calendar, around.effects.get(column, {}), first=as_of + 1, horizon=horizon
     )
     series = series.without(_named_days(series, calendar, around, column, masked))
-    notes += [
-        f"{name} on {day_text(day)} is forecast at {np.exp(found.log_ratio):.2f} times an ordinary day, as the "
-        f"{found.occurrences} times it was seen"
-        for name, (day, found) in used.items()
-    ]
     money = _on(series, history.first_day, np.where(off, np.nan, history.column("spend")))
     has_money = column != "spend" and bool((np.nan_to_num(money) > 0).any())
     own = spend_response.estimate(money, series.values) if has_money else None
@@ -225,13 +230,25 @@ def prepare(
         season_length=season_length,
         counts=column in COUNTS,
     )
-    notes += [_ignored(change, why) for change, why in levelled.ignored]
     notes += [
-        f"the level since {day_text(one.day)} differs from the one before, which nobody recorded: it is taken as "
-        f"lasting, and the days before count {one.ratio:.2f} times"
+        Caution(CautionKind.CHANGE_IGNORED, f"{_named(change)} was not used as a change of level: {why}")
+        for change, why in levelled.ignored
+    ]
+    notes += [
+        Caution(
+            CautionKind.UNRECORDED_STEP,
+            f"the level since {day_text(one.day)} differs from the one before, which nobody recorded: it is taken "
+            f"as lasting, and the days before count {one.ratio:.2f} times",
+        )
         for one in levelled.applied
         if one.change is None
     ]
+    out = [day for day, reason in masked.items() if reason is MaskReason.OUTLIER]
+    if out:
+        days = ", ".join(day_text(day) for day in sorted(out)[-3:])
+        notes.append(
+            Caution(CautionKind.OUTLIERS, f"{len(out)} days far out of line were left out, such as {days}")
+        )
     prepared = Prepared(
         series=levelled.series,
         as_of=as_of,
@@ -245,6 +262,9 @@ def prepare(
         masked=masked,
         shifts=levelled.applied,
         notes=tuple(notes),
+        ignored=levelled.ignored,
+        effects=used,
+        highest_spend=_highest(history.column("spend")),
         stopped=stop.why,
         profile=around.profile.get(column, ()),
         is_spend=column == "spend",
@@ -415,9 +435,12 @@ def _usual_spend(money: Vector | None, applied: Sequence[AppliedShift]) -> float
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _ignored(change: Change, why: str) -> str:
-    kind = change.change_type.value.replace("_", " ")
-    return f"the {kind} of {day_text(change.day)} was not used as a change of level: {why}"
+def _highest(money: Vector) -> float:
+    return float(np.nanmax(money)) if np.isfinite(money).any() else float("nan")
+
+
+def _named(change: Change) -> str:
+    return f"the {change.change_type.value.replace('_', ' ')} of {day_text(change.day)}"
 
 
 def _ahead(
@@ -434,36 +457,48 @@ def _ahead(
     days = prepared.as_of + 1 + np.arange(prepared.horizon)
     planned = np.isfinite(prepared.planned)
     on = np.full(prepared.horizon, not prepared.stopped)
+    ignored = list(prepared.ignored)
     if prepared.stopped:
-        notes.append(f"{prepared.stopped}: none is forecast as long as that lasts")
+        notes.append(
+            Caution(CautionKind.NO_DELIVERY, f"{prepared.stopped}: nothing is forecast as long as that lasts")
+        )
+
+    def skip(change: Change, why: str) -> None:
+        ignored.append((change, why))
+        notes.append(Caution(CautionKind.CHANGE_IGNORED, f"{_named(change)} was not used: {why}"))
+
     for change in sorted(changes, key=lambda one: one.day):
         if change.day <= prepared.as_of:
             continue
         after = days >= change.day
-        kind = change.change_type.value.replace("_", " ")
+        used = Caution(CautionKind.OTHER_CHANGES, f"{_named(change)}, ahead, is taken into the forecast")
         if not after.any():
-            notes.append(f"the {kind} of {day_text(change.day)} lies beyond the forecast and was not used")
+            skip(change, "it lies beyond the forecast")
         elif change.change_type in (ChangeType.PAUSE, ChangeType.REACTIVATE):
             on[after] = change.change_type is ChangeType.REACTIVATE
-            notes.append(f"the {kind} recorded for {day_text(change.day)} is taken into the forecast")
+            notes.append(used)
         elif (ratio := change.budget_ratio) is not None:
-            exponent = prepared.elasticity.value
-            factors[after & ~planned] *= ratio**exponent
-            notes.append(f"the {kind} recorded for {day_text(change.day)} is taken into the forecast")
+            factors[after & ~planned] *= ratio**prepared.elasticity.value
+            notes.append(used)
         else:
-            notes.append(
-                f"the {kind} recorded for {day_text(change.day)} is ahead: what it will do is not known"
-            )
+            skip(change, "it is ahead, and what it will do is not known")
     factors[~on & ~planned] = 0.0
     if not planned.any():
-        return replace(prepared, factors=factors, notes=tuple(notes))
+        return replace(prepared, factors=factors, notes=tuple(notes), ignored=tuple(ignored))
     if column == "spend":
         # Spend follows its plan, whatever a method says: see `follow_plan`.
-        return replace(prepared, factors=np.where(planned, 1.0, factors), notes=tuple(notes))
+        return replace(
+            prepared, factors=np.where(planned, 1.0, factors), notes=tuple(notes), ignored=tuple(ignored)
+        )
     usual = prepared.usual_spend
     if money is None or not usual > 0:
-        notes.append("planned budgets were not used: the history holds no spend to compare them with")
-        return replace(prepared, factors=factors, notes=tuple(notes))
+        notes.append(
+            Caution(
+                CautionKind.OPTION_IGNORED,
+                "planned budgets were not used: the history holds no spend to compare them with",
+            )
+        )
+        return replace(prepared, factors=factors, notes=tuple(notes), ignored=tuple(ignored))
     block = spend_response.smoothed(money)
     block = block[np.isfinite(block) & (block > 0)]
     seen = (float(block.min()), float(block.max())) if len(block) else (usual, usual)
@@ -482,13 +517,20 @@ def _ahead(
     factors[planned] *= spend_response.response(budget, usual, prepared.elasticity, seen=seen)[planned]
     if spend_response.outside(prepared.planned, seen):
         notes.append(
-            f"a planned budget lies outside the spend seen so far ({seen[0]:.2f} to {seen[1]:.2f} a day): what it "
-            "buys is a guess"
+            Caution(
+                CautionKind.BUDGET_OUTSIDE_HISTORY,
+                f"a planned budget lies outside the spend seen so far ({seen[0]:.2f} to {seen[1]:.2f} a day): what "
+                "it buys is a guess",
+            )
         )
-    notes.append(
-        f"planned budgets: {prepared.elasticity.value:.2f}% more for each 1% of spend, against {usual:.2f} a day"
+    return replace(
+        prepared,
+        series=series,
+        factors=factors,
+        usual_spend=usual,
+        notes=tuple(notes),
+        ignored=tuple(ignored),
     )
-    return replace(prepared, series=series, factors=factors, notes=tuple(notes))
 
 
 def _unshifted(series: DailySeries, shifts: Sequence[AppliedShift]) -> Vector:

@@ -65,7 +65,9 @@ def learn_rate(events: Vector, exposure: Vector, *, lent: float | None = None) -
         return Rate(float("nan"))
     long_run = total / exposed
     shape, scale = _FIRST_EVENTS, _FIRST_EVENTS / long_run
-    for day_count, day_amount in zip((count / DISPERSION).tolist(), (amount / DISPERSION).tolist(), strict=True):
+    for day_count, day_amount in zip(
+        (count / DISPERSION).tolist(), (amount / DISPERSION).tolist(), strict=True
+    ):
         kept = 1.0 / (1.0 + WANDERING * shape)
         shape, scale = kept * shape + day_count, kept * scale + day_amount
     value = (shape + OWN_EVENTS) / (scale + OWN_EVENTS / long_run)

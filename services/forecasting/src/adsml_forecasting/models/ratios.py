@@ -8,11 +8,13 @@ events given the very exposure of their days, in the past's horizons: what moves
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
 
 import numpy as np
 from adsml_common.domain.metrics import Metric, Ratio, divide
 
+from adsml_forecasting.models.caution import Caution, CautionKind
 from adsml_forecasting.models.ensemble import MemberForecast
 from adsml_forecasting.models.prediction import (
     NOTHING,
@@ -35,6 +37,15 @@ EVENTS: Final[Mapping[Metric, str]] = {
     Metric.FREQUENCY: "impressions",
 }
 """Which part of a ratio is counted; the other is what it is counted per."""
+
+
+class RatioMode(StrEnum):
+    """How a ratio is forecast; as in the contract."""
+
+    PARTS = "PARTS"
+    DIRECT = "DIRECT"
+
+
 FORECAST_EVENTS: Final = 60.0
 """Events a week from which the forecast of the events weighs as much as their rate times the exposure."""
 _MOST_SHAPE: Final = 2.0
@@ -83,10 +94,18 @@ def predict_ratio(
     parts: RatioParts,
     spec: ForecastSpec,
     *,
+    mode: RatioMode = RatioMode.PARTS,
     events: LearnedModels = NOTHING,
     exposure: LearnedModels = NOTHING,
 ) -> Prediction:
     """Forecast a ratio from its parts.
+
+    Parameters
+    ----------
+    mode
+        DIRECT: the rate of sums over windows times the exposure, whatever the methods say of the events.
+    events, exposure
+        What registered models know of each part.
 
     Returns
     -------
@@ -105,24 +124,21 @@ def predict_ratio(
     spread = total_spread(counted, horizon=spec.horizon, exposure=per)
     amount = below.point
     total_amount = float(amount.sum())
-    expected = _expected(above.point, amount, rate.value)
+    said = amount * rate.value if mode is RatioMode.DIRECT else above.point
+    expected = expected_events(said, amount, rate.value)
     total_expected = float(expected.sum())
     warnings = [*below.warnings, *above.warnings]
-    name = EVENTS[parts.metric]
+    name, metric = EVENTS[parts.metric], parts.metric.value
     if not total_amount > 0 or parts.exposure.stopped:
-        warnings.append(f"no delivery is expected: there is no {parts.metric.value} to forecast")
+        text = f"no delivery is expected: there is no {metric} to forecast"
+        warnings.append(Caution(CautionKind.NO_DELIVERY, text))
         amount = expected = np.zeros(spec.horizon)
     elif rate.missed is not None or not total_expected > 0:
-        since = (
-            "no day of the history has any"
-            if rate.missed is None
-            else (
-                f"the spend since the last one should have brought {rate.missed:.0f}"
-                if parts.ratio.numerator == "spend" or parts.ratio.denominator == "spend"
-                else f"the days since the last one should have brought {rate.missed:.0f}"
-            )
-        )
-        warnings.append(f"no {name} can be expected: {since}; there is no {parts.metric.value} to forecast")
+        since = "no day of the history has any"
+        if rate.missed is not None:
+            since = f"none has come for weeks in which {rate.missed:.0f} should have"
+        text = f"no {name} can be expected: {since}; there is no {metric} to forecast"
+        warnings.append(Caution(CautionKind.FEW_LEADS, text))
         amount = expected = np.zeros(spec.horizon)
     point = _ratio(parts, expected, amount)
     total = float(_ratio(parts, np.array([expected.sum()]), np.array([amount.sum()]))[0])
@@ -148,7 +164,7 @@ def predict_ratio(
     )
 
 
-def _expected(forecast: Vector, amount: Vector, rate: float) -> Vector:
+def expected_events(forecast: Vector, amount: Vector, rate: float) -> Vector:
     """Events of each day: forecast, and rate times exposure, mixed by how many there are; never less than a part."""
     by_rate = amount * rate
     if not np.isfinite(rate):
@@ -211,7 +227,7 @@ def _members(
         other = others.get(member.method)
         values = np.empty(0)
         if other is not None and len(member.values) and len(other.values):
-            values = _ratio(parts, _expected(member.values, other.values, rate), other.values)
+            values = _ratio(parts, expected_events(member.values, other.values, rate), other.values)
         failure = member.failure or ("" if other is None else other.failure)
         out.append(replace(member, values=values, failure=failure))
     return tuple(out)
