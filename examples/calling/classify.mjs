@@ -1,19 +1,15 @@
 // Ask a classifier from Node: `npm install`, then `node classify.mjs localhost:50051`.
 //
-// The contracts are read from this repository's folder `protos`; google/type and google/rpc come with
-// google-proto-files. `service_config` gives what the Python client has built in: round robin and retries.
+// The contracts, with all that they import, come as one descriptor set: contracts.binpb of adsml-contracts.zip, which
+// `make dist` or `python protos/bundle.py .` writes; $ADSML_CONTRACTS says where it lies. `service_config` gives what
+// the Python client has built in: round robin and retries.
 
-import { dirname, join } from "node:path";
-import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
+import { readFileSync } from "node:fs";
 import grpc from "@grpc/grpc-js";
 import loader from "@grpc/proto-loader";
 
-const here = dirname(fileURLToPath(import.meta.url));
-const protos = process.env.ADSML_PROTOS ?? join(here, "..", "..", "protos");
-const google = dirname(createRequire(import.meta.url).resolve("google-proto-files/package.json"));
-const definition = loader.loadSync("adsml/classifier/v1/classifier_service.proto", {
-  includeDirs: [protos, google, join(google, "..")],
+const contracts = readFileSync(process.env.ADSML_CONTRACTS ?? "contracts.binpb");
+const definition = loader.loadFileDescriptorSetFromBuffer(contracts, {
   longs: String, // config_id is an int64
   enums: String,
   oneofs: true,
@@ -51,35 +47,26 @@ const days = (spend, leads) =>
   }));
 
 const request = {
-  subjects: [
-    {
-      inline: {
-        entityType: "ENTITY_TYPE_ADSET",
-        entityId: "mine",
-        rows: days(50, 10),
-        accountRows: days(1500, 100),
-      },
+  subject: {
+    inline: {
+      entityType: "ENTITY_TYPE_ADSET",
+      entityId: "mine",
+      rows: days(50, 10),
+      accountRows: days(1500, 100),
     },
-  ],
+  },
 };
 const metadata = new grpc.Metadata();
 metadata.set("x-request-id", "from-node"); // and: metadata.set("authorization", `Bearer ${token}`)
 
-client.ClassifyEntities(request, metadata, { deadline: Date.now() + 20_000 }, (error, answer) => {
+client.Classify(request, metadata, { deadline: Date.now() + 20_000 }, (error, answer) => {
   client.close();
   if (error) {
-    console.error(`not answered: ${grpc.status[error.code]} ${error.details}`);
+    console.error(`not classified: ${grpc.status[error.code]} ${error.details}`);
     process.exitCode = 1;
     return;
   }
-  for (const { entity, classification, error: failed } of answer.results) {
-    if (failed) {
-      console.error(`not classified: ${failed.message}`);
-      process.exitCode = 1;
-    } else {
-      const by = classification.answeredBy;
-      console.log(`${entity.entityId}: ${classification.tier}, CPL ${classification.metrics.cpl.toFixed(2)}`);
-      console.log(`answered by ${by.model?.name ?? by.method}`);
-    }
-  }
+  const { tier, metrics, answeredBy } = answer.classification;
+  console.log(`mine: ${tier}, CPL ${metrics.cpl.toFixed(2)}`);
+  console.log(`answered by ${answeredBy.model?.name || answeredBy.method}`);
 });

@@ -1,28 +1,33 @@
 """Ask a classifier from Python: ``python classify.py localhost:50051``.
 
 No data need be stored: the days are sent along. With a stored account, name entities instead:
-``EntityRef(1, "adset", "120210000000001")``.
+``subject=entity_ref(1, "adset", "120210000000001")``.
 """
 
 import datetime as dt
 import sys
 
-from adsml_client import CallError, DailyRow, Series, connect
-from adsml_client.classifier import ClassifierClient
+from adsml_client import CallError, ClassifierClient, connect, inline_series, word
 
 
-def days(*, spend: float, leads: float) -> list[DailyRow]:
-    """Four weeks, each day alike."""
+def days(*, spend: float, leads: float) -> list[dict[str, object]]:
+    """Four weeks, each day alike; from a data frame: `adsml_client.rows_from_frame`."""
     last = dt.date(2026, 3, 31)
     return [
-        DailyRow(last - dt.timedelta(days=back), spend=spend, impressions=1_000, clicks=20, leads=leads)
+        {
+            "date": last - dt.timedelta(days=back),
+            "spend": spend,
+            "impressions": 1_000,
+            "clicks": 20,
+            "leads": leads,
+        }
         for back in range(28)
     ]
 
 
 def main(target: str) -> int:
-    """Ask, tell."""
-    mine = Series(
+    """Ask, and print the answer."""
+    mine = inline_series(
         days(spend=50, leads=10),
         entity_type="adset",
         entity_id="mine",
@@ -31,16 +36,12 @@ def main(target: str) -> int:
     # On another machine than this one: connect(target, tls=Tls(ca_file=...), token=...).
     with connect(target) as connection:
         try:
-            batch = ClassifierClient(connection).classify_entities([mine], timeout=20)
+            answer = ClassifierClient(connection).classify(subject=mine, timeout=20).classification
         except CallError as error:
-            print(f"not answered: {error}", file=sys.stderr)
+            print(f"not classified: {error}", file=sys.stderr)
             return 1
-    for one in batch.results:
-        if isinstance(one, CallError):
-            print(f"not classified: {one}", file=sys.stderr)
-            return 1
-        print(f"{one.entity and one.entity.entity_id}: {one.tier}, CPL {one.metrics['cpl']:.2f}")
-        print(f"answered by {one.answered_by.model or one.answered_by.method}")
+    print(f"mine: {word(answer, 'tier')}, CPL {answer.metrics.cpl:.2f}")
+    print(f"answered by {answer.answered_by.model.name or answer.answered_by.method}")
     return 0
 
 

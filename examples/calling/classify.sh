@@ -6,9 +6,9 @@
 set -eu
 exec "${BUF:-buf}" curl --protocol grpc --http2-prior-knowledge --reflect \
   --header "x-request-id: from-buf" \
-  --data @- "http://$1/adsml.classifier.v1.ClassifierService/ClassifyEntities" <<'JSON'
+  --data @- "http://$1/adsml.classifier.v1.ClassifierService/Classify" <<'JSON'
 {
-  "subjects": [{"inline": {
+  "subject": {"inline": {
     "entityType": "ENTITY_TYPE_ADSET",
     "entityId": "mine",
     "rows": [
@@ -19,7 +19,7 @@ exec "${BUF:-buf}" curl --protocol grpc --http2-prior-knowledge --reflect \
       {"date": {"year": 2026, "month": 3, "day": 30}, "spend": 1500, "impressions": "1000", "clicks": "20", "leads": 100},
       {"date": {"year": 2026, "month": 3, "day": 31}, "spend": 1500, "impressions": "1000", "clicks": "20", "leads": 100}
     ]
-  }}],
+  }},
   "options": {"maxContributions": 0}
 }
 JSON

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def run(*command: str, cwd: Path = ROOT, **env: str) -> str:
 
 
 def test_python(target: str) -> None:
-    said = run(sys.executable, str(CALLING / "classify.py"), target)
-    assert said == "mine: high_performer, CPL 5.00\nanswered by cpl_rule\n"
+    output = run(sys.executable, str(CALLING / "classify.py"), target)
+    assert output == "mine: high_performer, CPL 5.00\nanswered by cpl_rule\n"
 
 
 def test_node(target: str, tmp_path: Path) -> None:
@@ -52,11 +53,14 @@ def test_node(target: str, tmp_path: Path) -> None:
     )  # fmt: skip
     if installed.returncode:
         pytest.skip(f"npm could not install the example's packages: {installed.stderr[-300:]}")
-    said = run(node, "classify.mjs", target, cwd=tmp_path, ADSML_PROTOS=str(ROOT / "protos"))
-    assert said == "mine: TIER_HIGH_PERFORMER, CPL 5.00\nanswered by cpl_rule\n"
+    run(sys.executable, "bundle.py", str(tmp_path), cwd=ROOT / "protos")
+    with zipfile.ZipFile(tmp_path / "adsml-contracts.zip") as archive:
+        archive.extract("contracts.binpb", tmp_path)
+    output = run(node, "classify.mjs", target, cwd=tmp_path)
+    assert output == "mine: TIER_HIGH_PERFORMER, CPL 5.00\nanswered by cpl_rule\n"
 
 
 def test_shell(target: str) -> None:
-    said = run("sh", str(CALLING / "classify.sh"), target, BUF=str(Path(sys.executable).parent / "buf"))
-    assert '"tier": "TIER_' in said
-    assert '"cpl": 5' in said
+    output = run("sh", str(CALLING / "classify.sh"), target, BUF=str(Path(sys.executable).parent / "buf"))
+    assert '"tier": "TIER_' in output
+    assert '"cpl": 5' in output

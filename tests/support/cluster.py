@@ -8,7 +8,6 @@ import copy
 import json
 import re
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,9 @@ from kubernetes.client import models
 
 NAMESPACE = "adsml"
 LABEL = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$|^$")
+REASONS = {
+    401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 429: "TooManyRequests", 504: "Timeout",
+}  # fmt: skip
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 
 
@@ -42,17 +44,16 @@ class FakeCluster:
     """State of the API, and what a test does to it."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.lock = threading.RLock()
         self.cronjobs: dict[str, dict[str, Any]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.pods: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
         self.requests: list[tuple[str, str]] = []
-        self.version = 100
-        self.events: list[tuple[int, str, dict[str, Any]]] = []
-        self.oldest = 0
+        self.rights: set[tuple[str, str]] | None = None
+        self.job_quota: int | None = None
         self.faults: list[tuple[Callable[[str, str], bool], int]] = []
-        self.cut = 0
-        self.closed = False
+        self.window: tuple[int, str] | None = None
 
     # -- what tests do --------------------------------------------------------------------------------------
 
@@ -62,79 +63,130 @@ class FakeCluster:
         made["metadata"] |= {"uid": str(uuid.uuid4()), "namespace": NAMESPACE}
         self.cronjobs[made["metadata"]["name"]] = made
 
+    def allow_only(self, role: Mapping[str, Any]) -> None:
+        """Hold every request to the rights of a Role."""
+        self.rights = {
+            (resource, verb)
+            for rule in role["rules"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+
+    @contextmanager
+    def answering(self, code: int, method: str = "") -> Iterator[None]:
+        """For a while every request, or every one of a method, gets this code: as after a restart, when a quota
+        is used up, or while somebody changes rights."""
+        self.window = (code, method)
+        try:
+            yield
+        finally:
+            self.window = None
+
     def set_status(self, name: str, **status: Any) -> None:
         """What the Job controller would have found."""
-        with self.changed:
+        with self.lock:
             self.jobs[name]["status"] = status
-            self._tell("MODIFIED", self.jobs[name])
 
     def end(self, name: str, *, failed: str = "", succeeded: int = 0, reason: str = "FailedIndexes") -> None:
-        kind = "Failed" if failed else "Complete"
-        condition = {"type": kind, "status": "True", "reason": reason, "message": "as told"}
+        kind = "Failed" if failed or reason == "DeadlineExceeded" else "Complete"
+        message = (
+            "Job was active longer than specified deadline" if reason == "DeadlineExceeded" else "as told"
+        )
+        condition = {"type": kind, "status": "True", "reason": reason, "message": message}
         self.set_status(name, conditions=[condition], failedIndexes=failed, succeeded=succeeded)
+
+    def add_pod(self, job: str, index: int, *, phase: str = "Pending", **status: Any) -> dict[str, Any]:
+        """A pod of a Job, as the kubelet and the scheduler report it."""
+        pod = {
+            "metadata": {
+                "name": f"{job}-{index}", "uid": str(uuid.uuid4()),
+                "labels": {"batch.kubernetes.io/job-name": job},
+                "annotations": {"batch.kubernetes.io/job-completion-index": str(index)},
+            },
+            "status": {"phase": phase, **status},
+        }  # fmt: skip
+        self.pods.append(pod)
+        return pod
+
+    def warn(self, uid: str, reason: str, message: str) -> None:
+        """An event on an object."""
+        self.events.append(
+            {"involvedObject": {"uid": uid}, "type": "Warning", "reason": reason, "message": message}
+        )
 
     def fail(self, code: int, *, times: int = 1, method: str = "GET", path: str = "") -> None:
         """Answer the next requests of this kind with an error."""
         self.faults += [(lambda m, p: m == method and path in p, code)] * times
 
-    def forget(self) -> None:
-        """Compact the history: watches of before get 410, open ones too."""
-        with self.changed:
-            self.version += 1
-            self.oldest = self.version
-            self.cut += 1
-            self.changed.notify_all()
+    def snapshot(self) -> dict[str, Any]:
+        """As `etcdctl snapshot save`."""
+        with self.lock:
+            return copy.deepcopy({"jobs": self.jobs, "cronjobs": self.cronjobs})
+
+    def restore(self, snapshot: Mapping[str, Any]) -> None:
+        """As a restore of etcd: back to what was, without a word to anybody."""
+        with self.lock:
+            for name, value in copy.deepcopy(dict(snapshot)).items():
+                setattr(self, name, value)
 
     def count(self, method: str, path: str) -> int:
         return sum(1 for one in self.requests if one[0] == method and path in one[1])
+
+    def container(self, job: str, secrets: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+        """Arguments and environment of a Job's container as a kubelet starts it: ``$(NAME)`` is replaced."""
+        spec = self.jobs[job]["spec"]["template"]["spec"]["containers"][0]
+        environment: dict[str, str] = {}
+        for one in spec.get("env", ()):
+            source = one.get("valueFrom", {})
+            if "secretKeyRef" in source:
+                environment[one["name"]] = secrets[source["secretKeyRef"]["name"]]
+            elif "fieldRef" in source:
+                environment[one["name"]] = job if "job-name" in source["fieldRef"]["fieldPath"] else "adsml"
+            else:
+                environment[one["name"]] = expanded(one.get("value", ""), environment)
+        return [expanded(one, environment) for one in spec.get("args", ())], environment
 
     # -- what the API does ----------------------------------------------------------------------------------
 
     def create(self, body: dict[str, Any]) -> dict[str, Any]:
         check(body, models.V1Job, "")
         sensible(body)
-        with self.changed:
+        with self.lock:
             name = body["metadata"]["name"]
             if name in self.jobs:
                 raise Refused(409, "AlreadyExists", f'jobs.batch "{name}" already exists')
+            if self.job_quota is not None and len(self.jobs) >= self.job_quota:
+                used = f"count/jobs.batch={len(self.jobs)}, limited: count/jobs.batch={self.job_quota}"
+                raise Refused(
+                    403, "Forbidden",
+                    f'jobs.batch "{name}" is forbidden: exceeded quota: jobs, requested: count/jobs.batch=1, used: {used}',
+                )  # fmt: skip
             made = copy.deepcopy(body)
             made["metadata"] |= {"uid": str(uuid.uuid4()), "namespace": NAMESPACE}
             made["status"] = {}
             self.jobs[name] = made
-            self._tell("ADDED", made)
             return made
 
-    def delete(self, name: str) -> dict[str, Any]:
-        with self.changed:
-            job = self.jobs.pop(name, None)
+    def delete(self, name: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        with self.lock:
+            job = self.jobs.get(name)
             if job is None:
                 raise Refused(404, "NotFound", f'jobs.batch "{name}" not found')
-            self._tell("DELETED", job)
+            meant = ((options or {}).get("preconditions") or {}).get("uid")
+            if meant not in (None, job["metadata"]["uid"]):
+                raise Refused(409, "Conflict", f"the UID in the precondition ({meant}) does not match")
+            del self.jobs[name]
             return {"kind": "Status", "status": "Success"}
 
-    def watch(self, since: int, selector: Mapping[str, str], seconds: float) -> Iterator[dict[str, Any]]:
-        until = time.monotonic() + seconds
-        cut = self.cut
-        while True:
-            with self.changed:
-                if since < self.oldest or self.cut != cut:
-                    yield {"type": "ERROR", "object": Refused(410, "Expired", "too old").body()}
-                    return
-                news = [one for one in self.events if one[0] > since]
-                if not news and not self.changed.wait(max(0.0, until - time.monotonic())):
-                    return
-                if self.closed:
-                    return
-            for version, kind, job in news:
-                since = version
-                if selected(job, selector):
-                    yield {"type": kind, "object": job}
 
-    def _tell(self, kind: str, job: dict[str, Any]) -> None:
-        self.version += 1
-        job["metadata"]["resourceVersion"] = str(self.version)
-        self.events.append((self.version, kind, copy.deepcopy(job)))
-        self.changed.notify_all()
+def expanded(text: str, environment: Mapping[str, str]) -> str:
+    """As the kubelet does it: ``$(NAME)`` where there is such a variable, ``$$`` for a dollar."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        return "$" if name is None else environment.get(name, match[0])
+
+    return re.sub(r"\$(?:\$|\(([^)]*)\))", value, text)
 
 
 def selected(thing: Mapping[str, Any], selector: Mapping[str, str]) -> bool:
@@ -233,7 +285,10 @@ class _Handler(BaseHTTPRequestHandler):
             for i, (meant, code) in enumerate(cluster.faults):
                 if meant(method, self.path):
                     del cluster.faults[i]
-                    raise Refused(code, "Timeout" if code == 504 else "InternalError", "as told")
+                    raise Refused(code, REASONS.get(code, "InternalError"), "as told")
+            if cluster.window is not None and cluster.window[1] in ("", method):
+                code = cluster.window[0]
+                raise Refused(code, REASONS.get(code, "InternalError"), 'User "launcher" cannot do this now')
             self._route(method, urlsplit(self.path), raw)
         except Refused as refused:
             self._send(refused.code, refused.body())
@@ -242,33 +297,42 @@ class _Handler(BaseHTTPRequestHandler):
         cluster = self.cluster
         query = {key: values[0] for key, values in parse_qs(url.query).items()}
         selector = dict(part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part)
-        match (method, *url.path.strip("/").split("/")):
-            case ("GET", "apis", "batch", "v1", "namespaces", _, "cronjobs", name):
+        words = url.path.strip("/").split("/")
+        # apis/batch/v1/namespaces/NS/... or api/v1/namespaces/NS/...
+        rest = words[5:] if words[0] == "apis" else words[4:]
+        resource, name = rest[0], rest[1] if len(rest) > 1 else ""
+        verb = {"POST": "create", "DELETE": "delete"}.get(method, "get" if name else "list")
+        if query.get("watch"):
+            verb = "watch"
+        if cluster.rights is not None and (resource, verb) not in cluster.rights:
+            raise Refused(
+                403, "Forbidden", f'cannot {verb} resource "{resource}" in the namespace "{NAMESPACE}"'
+            )
+        match (verb, resource):
+            case ("get", "cronjobs"):
                 if name not in cluster.cronjobs:
                     raise Refused(404, "NotFound", f'cronjobs.batch "{name}" not found')
                 self._send(200, cluster.cronjobs[name])
-            case ("POST", "apis", "batch", "v1", "namespaces", _, "jobs"):
+            case ("create", "jobs"):
                 assert query.get("fieldValidation") == "Strict", "unknown fields would be dropped in silence"
                 self._send(201, cluster.create(json.loads(raw)))
-            case ("GET", "apis", "batch", "v1", "namespaces", _, "jobs") if query.get("watch"):
-                self._stream(
-                    cluster.watch(int(query["resourceVersion"]), selector, float(query["timeoutSeconds"]))
-                )
-            case ("GET", "apis", "batch", "v1", "namespaces", _, "jobs"):
-                with cluster.changed:
+            case ("list", "jobs"):
+                with cluster.lock:
                     items = [copy.deepcopy(one) for one in cluster.jobs.values() if selected(one, selector)]
-                    version = str(cluster.version)
-                self._send(200, {"items": items, "metadata": {"resourceVersion": version}})
-            case ("GET", "apis", "batch", "v1", "namespaces", _, "jobs", name):
-                if name not in cluster.jobs:
-                    raise Refused(404, "NotFound", f'jobs.batch "{name}" not found')
-                self._send(200, cluster.jobs[name])
-            case ("DELETE", "apis", "batch", "v1", "namespaces", _, "jobs", name):
-                self._send(200, cluster.delete(name))
-            case ("GET", "api", "v1", "namespaces", _, "pods"):
+                self._send(200, {"items": items, "metadata": {"resourceVersion": "1"}})
+            case ("delete", "jobs"):
+                self._send(200, cluster.delete(name, json.loads(raw) if raw else None))
+            case ("list", "pods"):
                 self._send(200, {"items": [one for one in cluster.pods if selected(one, selector)]})
+            case ("list", "events"):
+                fields = dict(part.split("=", 1) for part in query["fieldSelector"].split(","))
+                items = [
+                    one for one in cluster.events
+                    if one["involvedObject"]["uid"] == fields["involvedObject.uid"] and one["type"] == fields["type"]
+                ]  # fmt: skip
+                self._send(200, {"items": items})
             case _:
-                raise Refused(403, "Forbidden", f"{method} {url.path} is not among the launcher's rights")
+                raise Refused(403, "Forbidden", f"{method} {url.path}: no such right")
 
     def _send(self, code: int, body: Any) -> None:
         data = json.dumps(body).encode()
@@ -277,22 +341,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
-
-    def _stream(self, events: Iterator[dict[str, Any]]) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        try:
-            for event in events:
-                line = json.dumps(event).encode() + b"\n"
-                # In two pieces: nothing says that a chunk is a line.
-                for piece in (line[: len(line) // 2], line[len(line) // 2 :]):
-                    self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
-                    self.wfile.flush()
-            self.wfile.write(b"0\r\n\r\n")
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
 
 
 class _Server(ThreadingHTTPServer):
@@ -311,13 +359,9 @@ def fake_cluster() -> Iterator[tuple[FakeCluster, Any]]:
     thread.start()
     configuration = kubernetes.client.Configuration()
     configuration.host = f"http://127.0.0.1:{server.server_port}"
-    configuration.retries = False
     try:
         yield cluster, configuration
     finally:
-        with cluster.changed:
-            cluster.closed = True
-            cluster.changed.notify_all()
         server.shutdown()
         server.server_close()
         thread.join()

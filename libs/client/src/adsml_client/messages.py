@@ -7,7 +7,7 @@ path; `word` and `day` read what a message holds in plain values.
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from adsml.common.v1 import change_pb2, entity_pb2, metrics_pb2
 from google.protobuf import duration_pb2, message_factory, timestamp_pb2
@@ -18,6 +18,8 @@ from google.type import date_pb2
 from adsml_client.errors import InvalidArgument, Violation, error_of_status
 
 MessageT = TypeVar("MessageT", bound=Message)
+Row: TypeAlias = metrics_pb2.DailyMetrics | Mapping[str, Any]
+"""A day of metrics, or its fields: ``{"date": ..., "spend": 50, "leads": 3}``."""
 
 _KINDS: Final[dict[int, tuple[str, Any]]] = {
     FieldDescriptor.CPPTYPE_STRING: ("text", str),
@@ -73,19 +75,19 @@ def entity_ref(config_id: int, entity_type: str, entity_id: str) -> entity_pb2.E
 
 
 def inline_series(
-    rows: Iterable[metrics_pb2.DailyMetrics],
+    rows: Iterable[Row],
     *,
     entity_type: str,
     entity_id: str = "",
     config_id: int | None = None,
-    account_rows: Iterable[metrics_pb2.DailyMetrics] = (),
+    account_rows: Iterable[Row] = (),
 ) -> entity_pb2.InlineSeries:
     """Daily history that is sent along instead of read from the service's store.
 
     Parameters
     ----------
     rows, account_rows
-        Its days and the whole account's, such as `rows_from_frame` gives them.
+        Its days and the whole account's, as `rows_from_frame` gives them or as mappings.
     entity_type, entity_id
         Level and a name, repeated in the answer.
     config_id

@@ -2,29 +2,34 @@
 
 import contextlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
-from adsml.common.v1 import entity_pb2
+from adsml.common.v1 import answer_pb2, entity_pb2
 from adsml.training.v1 import training_service_pb2 as pb
 from adsml.training.v1 import training_service_pb2_grpc as training_grpc
-from adsml_common.domain.errors import AlreadyExists, InvalidInput, NotFound
+from adsml_common.domain.errors import AlreadyExists, AlreadyRunning, InvalidInput, NotFound, Overloaded
 from adsml_common.serving.context import CallContext, Caller
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.training_service import JOBS, SERVICE, TrainingService
-from adsml_common.training.launchers import LocalLauncher
+from adsml_common.store.metrics import MetricStore
+from adsml_common.training.launchers import ClusterLauncher, LocalLauncher
+from adsml_common.training.records import LauncherKind, LaunchKind
 from adsml_common.training.runs import TrainingRuns
+from support.daily import daily_frame
 from support.serving import SECONDS, eventually, refusal, settings
 
 SCRIPT = Path(__file__).parents[3] / "support" / "train_process.py"
 CLASSIFIERS = pb.TRAINING_JOB_CLASSIFIERS
+FAMILY = answer_pb2.FAMILY_CLASSIFIER
 
 
-class Noted:
+class LauncherSpy:
     """A launcher that only notes what it is asked."""
 
-    name, default_shards = "noted", 2
+    kind, default_shards = LauncherKind.KUBERNETES, 2
 
     def __init__(self):
         self.launched = []
@@ -43,7 +48,7 @@ def runs(database):
 
 @pytest.fixture
 def launcher():
-    return Noted()
+    return LauncherSpy()
 
 
 @pytest.fixture
@@ -52,19 +57,21 @@ def stub(runs, launcher):
         yield made
 
 
+def service(runs, launcher, **options):
+    return TrainingService(runs, family="classifier", jobs=["classifiers"], launcher=launcher, **options)
+
+
 @contextlib.contextmanager
-def serving(runs, launcher):
+def serving(runs, launcher, **options):
     built = ServerBuilder(settings()).add(
-        training_grpc.add_TrainingServiceServicer_to_server,
-        TrainingService(runs, jobs=["classifiers"], launcher=launcher),
-        SERVICE,
+        training_grpc.add_TrainingServiceServicer_to_server, service(runs, launcher, **options), SERVICE
     )
     with built.start() as server, grpc.insecure_channel(server.target) as channel:
         yield training_grpc.TrainingServiceStub(channel)
 
 
 def start(**changed):
-    return pb.StartTrainingRequest(**({"request_id": "r1", "job": CLASSIFIERS} | changed))
+    return pb.StartTrainingRequest(**({"family": FAMILY, "request_id": "r1", "job": CLASSIFIERS} | changed))
 
 
 def test_the_contract_and_the_records_name_the_same_jobs():
@@ -78,7 +85,8 @@ def test_a_run_is_started_once_however_often_it_is_asked_for(stub, launcher):
     assert first.run.state == pb.TRAINING_RUN_STATE_PENDING
     assert (first.run.job, first.run.request_id, first.run.shard_count) == (CLASSIFIERS, "r1", 2)
     assert list(first.run.scope.config_ids) == [1, 2]
-    assert (first.run.launcher, first.run.launcher_ref) == ("noted", "jobs/classifiers-r1")
+    assert (first.run.launcher, first.run.launcher_ref) == (pb.LAUNCHER_KUBERNETES, "jobs/classifiers-r1")
+    assert first.run.launch_kind == pb.LAUNCH_KIND_CALLER
     again = stub.StartTraining(start(scope=scope), timeout=SECONDS)
     assert again.already_started
     assert again.run.run_id == first.run.run_id
@@ -98,7 +106,9 @@ def test_a_second_run_of_a_job_is_refused_while_one_goes_on(stub):
     assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
     assert refused.info.reason == "ALREADY_RUNNING"
     assert dict(refused.info.metadata) == {"run_id": run.run_id}
-    stub.CancelTrainingRun(pb.CancelTrainingRunRequest(run_id=run.run_id, reason="enough"), timeout=SECONDS)
+    stub.CancelTrainingRun(
+        pb.CancelTrainingRunRequest(family=FAMILY, run_id=run.run_id, reason="enough"), timeout=SECONDS
+    )
     assert stub.StartTraining(start(request_id="r2"), timeout=SECONDS).run.request_id == "r2"
 
 
@@ -110,14 +120,18 @@ def test_another_services_job_is_the_callers_mistake(stub):
 def test_a_scope_of_entities_needs_one_account_and_a_level(stub):
     scope = pb.TrainingScope(config_ids=[1, 2], entity_ids=["a"])
     refused = refusal(lambda: stub.StartTraining(start(scope=scope), timeout=SECONDS))
-    assert set(refused.violations) == {"scope.entity_ids"}
+    assert refused.violations == {
+        "scope": "entity_ids needs exactly one account in config_ids and a level in entity_type"
+    }
 
 
 def test_without_a_launcher_runs_are_looked_at_and_not_started(runs):
     with serving(runs, None) as stub:
         refused = refusal(lambda: stub.StartTraining(start(), timeout=SECONDS))
         assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
-        assert len(stub.ListTrainingRuns(pb.ListTrainingRunsRequest(), timeout=SECONDS).runs) == 0
+        assert (
+            len(stub.ListTrainingRuns(pb.ListTrainingRunsRequest(family=FAMILY), timeout=SECONDS).runs) == 0
+        )
 
 
 def test_runs_are_listed_newest_first_in_pages(stub, runs):
@@ -125,15 +139,16 @@ def test_runs_are_listed_newest_first_in_pages(stub, runs):
         run = runs.start("classifiers", request_id=f"r{number}", parameters={})
         runs.cancel(run.run_id)
     runs.start("prophet", request_id="other", parameters={})
-    first = stub.ListTrainingRuns(pb.ListTrainingRunsRequest(page_size=3), timeout=SECONDS)
+    first = stub.ListTrainingRuns(pb.ListTrainingRunsRequest(family=FAMILY, page_size=3), timeout=SECONDS)
     rest = stub.ListTrainingRuns(
-        pb.ListTrainingRunsRequest(page_size=3, page_token=first.next_page_token), timeout=SECONDS
+        pb.ListTrainingRunsRequest(family=FAMILY, page_size=3, page_token=first.next_page_token),
+        timeout=SECONDS,
     )
-    whole = stub.ListTrainingRuns(pb.ListTrainingRunsRequest(), timeout=SECONDS).runs
+    whole = stub.ListTrainingRuns(pb.ListTrainingRunsRequest(family=FAMILY), timeout=SECONDS).runs
     assert [*first.runs, *rest.runs] == list(whole)
     assert len(whole) == 5
     assert rest.next_page_token == ""
-    pending = pb.ListTrainingRunsRequest(state=pb.TRAINING_RUN_STATE_PENDING)
+    pending = pb.ListTrainingRunsRequest(family=FAMILY, state=pb.TRAINING_RUN_STATE_PENDING)
     assert len(stub.ListTrainingRuns(pending, timeout=SECONDS).runs) == 0
     # The command line started them: there is no request of a caller behind them.
     assert {run.request_id for run in whole} == {""}
@@ -143,14 +158,14 @@ def test_runs_are_listed_newest_first_in_pages(stub, runs):
 def test_what_there_is_not_or_is_anothers_is_not_found(stub, runs, method):
     other = runs.start("prophet", request_id="other", parameters={})
     for run_id in ("nothing", other.run_id):
-        request = getattr(pb, f"{method}Request")(run_id=run_id)
+        request = getattr(pb, f"{method}Request")(family=FAMILY, run_id=run_id)
         refused = refusal(lambda request=request: getattr(stub, method)(request, timeout=SECONDS))
         assert refused.code is grpc.StatusCode.NOT_FOUND
         assert refused.message == f"there is no training run {run_id}"
 
 
 def test_a_caller_starts_and_sees_runs_of_its_accounts_and_of_no_others(runs, launcher):
-    servicer = TrainingService(runs, jobs=["classifiers"], launcher=launcher)
+    servicer = service(runs, launcher)
     one, two, everyone = (
         CallContext(caller=Caller(name, config_ids=accounts))
         for name, accounts in (("one", frozenset({1})), ("two", frozenset({2})), ("all", None))
@@ -159,18 +174,20 @@ def test_a_caller_starts_and_sees_runs_of_its_accounts_and_of_no_others(runs, la
     assert list(mine.scope.config_ids) == [1]
     assert mine.actor == "one"
     with pytest.raises(NotFound):
-        servicer.GetTrainingRun(pb.GetTrainingRunRequest(run_id=mine.run_id), two)
+        servicer.GetTrainingRun(pb.GetTrainingRunRequest(family=FAMILY, run_id=mine.run_id), two)
     with pytest.raises(AlreadyExists):
         servicer.StartTraining(start(), two)
-    assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(), two).runs) == 0
-    assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(), everyone).runs) == 1
+    assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(family=FAMILY), two).runs) == 0
+    assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(family=FAMILY), everyone).runs) == 1
     with pytest.raises(InvalidInput):
         servicer.StartTraining(start(request_id="r9"), CallContext(caller=Caller("no", frozenset())))
 
 
 def test_the_local_launcher_does_the_work_and_the_run_says_how_it_ended(
-    runs, database_url, tmp_path, monkeypatch
+    runs, database, database_url, tmp_path, monkeypatch
 ):
+    for config_id in (1, 2):
+        MetricStore(database).upsert_daily(config_id, daily_frame(days=1), source="test")
     monkeypatch.setenv("ADSML_DATABASE_URL", database_url)
     launcher = LocalLauncher(runs, log_dir=tmp_path / "logs", command=(sys.executable, str(SCRIPT)))
     scope = pb.TrainingScope(config_ids=[1, 2])
@@ -178,12 +195,14 @@ def test_the_local_launcher_does_the_work_and_the_run_says_how_it_ended(
         run_id = stub.StartTraining(start(scope=scope, shard_count=2), timeout=SECONDS).run.run_id
 
         def run():
-            return stub.GetTrainingRun(pb.GetTrainingRunRequest(run_id=run_id), timeout=SECONDS)
+            return stub.GetTrainingRun(
+                pb.GetTrainingRunRequest(family=FAMILY, run_id=run_id), timeout=SECONDS
+            )
 
-        eventually(lambda: run().run.HasField("finished_time"), within=90.0)
+        eventually(lambda: run().run.HasField("end_time"), within=90.0)
         done = run()
         nothing = stub.GetTrainingRun(
-            pb.GetTrainingRunRequest(run_id=run_id, max_failed_items=0), timeout=SECONDS
+            pb.GetTrainingRunRequest(family=FAMILY, run_id=run_id, max_failed_items=0), timeout=SECONDS
         )
     assert done.run.state == pb.TRAINING_RUN_STATE_PARTIAL
     assert (done.run.counts.total, done.run.counts.skipped, done.run.counts.failed) == (4, 2, 2)
@@ -193,16 +212,85 @@ def test_the_local_launcher_does_the_work_and_the_run_says_how_it_ended(
     assert len(nothing.failed_items) == 0
 
 
-def test_a_process_that_ends_before_it_begins_ends_the_run_with_the_reason(runs, tmp_path):
-    launcher = LocalLauncher(runs, log_dir=tmp_path, command=(sys.executable, "-c", "raise SystemExit('no')"))
+def test_a_process_that_ends_before_its_run_ends_the_run_with_the_reason(runs, tmp_path):
+    launcher = LocalLauncher(
+        runs, log_dir=tmp_path, command=(sys.executable, "-c", "raise SystemExit('no')"), lease_seconds=1.0
+    )
     with serving(runs, launcher) as stub:
         run_id = stub.StartTraining(start(), timeout=SECONDS).run.run_id
-        request = pb.GetTrainingRunRequest(run_id=run_id)
-        eventually(
-            lambda: stub.GetTrainingRun(request, timeout=SECONDS).run.state == pb.TRAINING_RUN_STATE_CANCELLED
-        )
-        assert "ended before it began" in stub.GetTrainingRun(request, timeout=SECONDS).run.detail
-    assert (tmp_path / f"{run_id}-0.log").read_text().strip() == "no"
+        request = pb.GetTrainingRunRequest(family=FAMILY, run_id=run_id)
+
+        def run():
+            return stub.GetTrainingRun(request, timeout=SECONDS).run
+
+        eventually(lambda: run().state == pb.TRAINING_RUN_STATE_FAILED)
+        assert run().detail == "its process ended with status 1 before the run did; its log has why"
+    assert (tmp_path / f"{run_id}.log").read_text().strip() == "no"
+
+
+def test_one_call_starts_one_process_however_many_shards_it_asks_for(runs, tmp_path):
+    """90 shards were 90 processes of 150 MB each, and the machine died."""
+    count = "import os, pathlib; pathlib.Path(f'{os.environ[\"STARTED\"]}/{os.getpid()}').touch()"
+    started = tmp_path / "started"
+    started.mkdir()
+    launcher = LocalLauncher(runs, log_dir=tmp_path, command=(sys.executable, "-c", count), lease_seconds=0.5)
+    with pytest.MonkeyPatch.context() as patch, serving(runs, launcher, max_shards=256) as stub:
+        patch.setenv("STARTED", str(started))
+        run_id = stub.StartTraining(start(shard_count=90), timeout=SECONDS).run.run_id
+        request = pb.GetTrainingRunRequest(family=FAMILY, run_id=run_id)
+        eventually(lambda: stub.GetTrainingRun(request, timeout=SECONDS).run.HasField("end_time"))
+    assert len(list(started.iterdir())) == 1
+
+
+def test_shards_have_a_ceiling(runs, launcher):
+    with serving(runs, launcher, max_shards=8) as stub:
+        refused = refusal(lambda: stub.StartTraining(start(shard_count=9), timeout=SECONDS))
+        assert refused.violations == {"shard_count": "is 9; this server takes at most 8"}
+        above = refusal(lambda: stub.StartTraining(start(shard_count=257), timeout=SECONDS))
+        assert set(above.violations) == {"shard_count"}
+        assert stub.StartTraining(start(shard_count=8), timeout=SECONDS).run.shard_count == 8
+
+
+@pytest.mark.parametrize(
+    "request_id", ["$(ADSML_DATABASE_URL)", "a/b", "job/train-classifiers-1", "", "x" * 129, "ä"]
+)
+def test_a_request_id_is_of_plain_characters(stub, request_id):
+    refused = refusal(lambda: stub.StartTraining(start(request_id=request_id), timeout=SECONDS))
+    assert set(refused.violations) == {"request_id"}
+
+
+@pytest.mark.parametrize("name", ["schedule", "cli"])
+def test_the_name_of_a_caller_says_nothing_about_what_started_a_run(runs, name):
+    call = CallContext(caller=Caller(name, config_ids=None))
+    run = service(runs, ClusterLauncher(shards=2)).StartTraining(start(), call).run
+    assert (run.launch_kind, run.actor, run.request_id) == (pb.LAUNCH_KIND_CALLER, name, "r1")
+    (recorded,) = runs.launched()
+    assert recorded.launch_kind is LaunchKind.CALLER
+
+
+def test_a_caller_may_have_so_many_runs_open_and_no_more(runs, launcher):
+    one = CallContext(caller=Caller("one", config_ids=None))
+    runs.start("prophet", request_id="p", parameters={}, launch_kind=LaunchKind.CALLER, actor="one")
+    with pytest.raises(Overloaded, match="1 training runs of this caller are open"):
+        service(runs, launcher, open_runs=1).StartTraining(start(), one)
+    assert not launcher.launched
+    two = CallContext(caller=Caller("two", config_ids=None))
+    service(runs, launcher, open_runs=1).StartTraining(start(), two)
+    assert launcher.launched == ["r1"]
+
+
+def test_of_many_at_once_one_is_taken_on(runs, launcher):
+    made = service(runs, launcher)
+
+    def ask(number):
+        call = CallContext(caller=Caller(f"caller-{number}", config_ids=None))
+        with contextlib.suppress(AlreadyRunning):
+            return made.StartTraining(start(request_id=f"r{number}"), call).run.run_id
+
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(ask, range(6)))
+    assert len([one for one in answers if one]) == 1
+    assert len(runs.list()) == 1
 
 
 def test_a_command_that_is_not_there_is_unavailable(runs, tmp_path):

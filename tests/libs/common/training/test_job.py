@@ -128,7 +128,7 @@ def test_failures_do_not_end_the_run_and_tell_whether_to_try_again(
     run = work(Flaky(dict(enumerate(errors))))
     assert (run.status, run.exit_status) == (RunStatus.PARTIAL, exit_status)
     assert run.counts == Counts(trained=5 - len(errors), failed=len(errors))
-    assert run.detail == f"shard 0: {len(errors)} of 5 items failed"
+    assert run.detail == f"{len(errors)} of 5 items failed"
     assert all(item.reason for item in runs.items(run.run_id, status=ItemStatus.FAILED))
 
 
@@ -185,7 +185,7 @@ def test_asked_to_stop_it_finishes_what_is_in_work_and_keeps_it(work: Callable[.
     flaky = Flaky({})
     run = work(flaky, stop=stop, progress=Watched(lambda item: stop.set() if item.key == "1/ad/1" else None))
     assert (run.exit_status, run.counts) == (1, Counts(trained=2, pending=3))
-    assert run.detail == "shard 0: 3 of 5 items left: stopped; the same request goes on with it"
+    assert run.detail == "3 of 5 items left: stopped; the same request goes on with it"
     assert run.status is RunStatus.PARTIAL
     assert work(flaky).exit_status == 0
     assert set(flaky.tries.values()) == {1}

@@ -1,4 +1,4 @@
-"""The launcher against an API that answers as the real one does, with the CronJobs of deploy/k8s."""
+"""The launcher against an API that answers as the real one does, with the CronJobs and the rights of deploy/k8s."""
 
 import json
 import os
@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adsml.training.v1 import training_service_pb2 as pb
 from adsml_common.database import Database
-from adsml_common.domain.errors import FailedPrecondition, Unavailable
-from adsml_common.serving.context import CallContext, Caller
-from adsml_common.serving.training_service import TrainingService
-from adsml_common.training.cluster import Cluster, Expired, JobPhase, JobState, indexes, job_body
+from adsml_common.domain.errors import Unavailable
+from adsml_common.training.cluster import (
+    Cluster,
+    JobPhase,
+    JobRejected,
+    JobState,
+    RequestRefused,
+    index_numbers,
+    job_body,
+)
 from adsml_common.training.job import run_job
-from adsml_common.training.launcher import JobLauncher
+from adsml_common.training.launcher import BLOCKED, JobLauncher
 from adsml_common.training.launchers import ClusterLauncher, job_name
 from adsml_common.training.progress import LogProgress
-from adsml_common.training.records import Counts, RunStatus, TrainingRun
+from adsml_common.training.records import Counts, LauncherKind, LaunchKind, RunStatus, TrainingRun
 from adsml_common.training.runs import TrainingRuns
 from support.cluster import NAMESPACE, FakeCluster, fake_cluster
 from support.jobs import PACE, double, items
@@ -29,6 +34,7 @@ from support.manifests import of_kind
 from support.serving import eventually
 
 JOB = "anomaly-detectors"
+OOM = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
 
 
 @pytest.fixture(params=["sqlite"])
@@ -48,6 +54,7 @@ def api() -> Iterator[FakeCluster]:
         for cronjob in of_kind("overlays/production", "CronJob").values():
             del cronjob["metadata"]["namespace"]
             cluster.add_cronjob(cronjob)
+        cluster.allow_only(of_kind("overlays/production", "Role")["launcher"])
         cluster.configuration = configuration
         yield cluster
 
@@ -59,7 +66,7 @@ def cluster(api: FakeCluster) -> Cluster:
 
 @pytest.fixture
 def launcher(runs: TrainingRuns, cluster: Cluster) -> JobLauncher:
-    return JobLauncher(runs, cluster, every_seconds=0.05)
+    return JobLauncher(runs, cluster, every_seconds=0.05, pods_seconds=0.0)
 
 
 @contextmanager
@@ -74,7 +81,9 @@ def running(launcher: JobLauncher) -> Iterator[None]:
         thread.join()
 
 
-def accepted(runs: TrainingRuns, request_id: str = "r1", shards: int = 3) -> TrainingRun:
+def accepted(
+    runs: TrainingRuns, request_id: str = "r1", shards: int = 3, *, actor: str = "dashboard"
+) -> TrainingRun:
     """A run as StartTraining records it."""
     service = ClusterLauncher(shards=16)
     return runs.start(
@@ -82,10 +91,26 @@ def accepted(runs: TrainingRuns, request_id: str = "r1", shards: int = 3) -> Tra
         request_id=request_id,
         parameters={"config_ids": [1], "entity_type": None, "entity_ids": []},
         shard_count=shards,
-        actor="dashboard",
-        launcher=service.name,
+        launch_kind=LaunchKind.CALLER,
+        actor=actor,
+        launcher=service.kind,
         launcher_ref=service.reference(JOB, request_id),
     )
+
+
+def scheduled(runs: TrainingRuns, name: str = "train-anomaly-detectors-29") -> TrainingRun:
+    """A run as the first pod of a CronJob's own Job records it."""
+    return runs.start(
+        JOB, request_id=f"job/{name}", parameters={}, launch_kind=LaunchKind.SCHEDULE,
+        launcher=LauncherKind.KUBERNETES, launcher_ref=name,
+    )  # fmt: skip
+
+
+def by_cronjob(api: FakeCluster, name: str = "train-anomaly-detectors-29") -> dict[str, Any]:
+    """A Job as the CronJob controller makes it, or `kubectl create job --from`."""
+    template = api.cronjobs["train-anomaly-detectors"]["spec"]["jobTemplate"]
+    body = {"metadata": {"name": name, "labels": template["metadata"]["labels"]}, "spec": template["spec"]}
+    return api.create(body)
 
 
 def work(runs: TrainingRuns, run: TrainingRun, shard: int, count: int = 9) -> TrainingRun:
@@ -110,22 +135,33 @@ def test_a_run_becomes_one_job_of_the_cronjobs_own_template(
         == api.cronjobs["train-anomaly-detectors"]["metadata"]["uid"]
     )
     assert job["metadata"]["labels"] == {**template["metadata"]["labels"], "adsml/run-id": run.run_id}
-    assert (job["spec"]["completions"], job["spec"]["parallelism"], job["spec"]["maxFailedIndexes"]) == (
-        3,
-        3,
-        3,
-    )
-    asked = job["spec"]["template"]["spec"]["containers"][0].pop("args")
-    told = template["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert asked == [*told, "--request-id=r1", "--shard-count=3"]
+    spec = job["spec"]
+    assert (spec["completions"], spec["parallelism"], spec["maxFailedIndexes"]) == (3, 3, 3)
+    container = spec["template"]["spec"]["containers"][0]
+    original = template["spec"]["template"]["spec"]["containers"][0]
+    assert container["args"] == original["args"]
+    assert container["env"] == [*original["env"], {"name": "ADSML_TRAIN_RUN_ID", "value": run.run_id}]
     for field in (
         "podFailurePolicy",
         "backoffLimitPerIndex",
         "podReplacementPolicy",
         "activeDeadlineSeconds",
     ):
-        assert job["spec"][field] == template["spec"][field]
+        assert spec[field] == template["spec"][field]
     assert api.count("POST", "/jobs") == 1
+    assert runs.get(run.run_id).job_uid == job["metadata"]["uid"]
+
+
+def test_what_a_caller_wrote_is_not_expanded_into_a_secret(
+    runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+) -> None:
+    """The contract allows no dollar; neither does the way to the pod, whoever recorded the run."""
+    run = accepted(runs, "$(ADSML_DATABASE_URL)")
+    launcher.reconcile()
+    url = "postgresql://adsml:s3cret@db/adsml"
+    args, environment = api.container(run.launcher_ref, {"adsml-database": url})
+    assert environment.pop("ADSML_DATABASE_URL") == url
+    assert not [one for one in (*args, *environment.values()) if "s3cret" in one or "$" in one]
 
 
 def test_a_second_launcher_is_told_that_the_job_is_there(
@@ -133,58 +169,38 @@ def test_a_second_launcher_is_told_that_the_job_is_there(
 ) -> None:
     run = accepted(runs)
     body = job_body(cluster.cronjob("train-anomaly-detectors"), run)
-    assert cluster.create(body) is True
-    assert cluster.create(body) is False
+    assert cluster.create(body) == api.jobs[run.launcher_ref]["metadata"]["uid"]
+    assert cluster.create(body) is None
     assert len(api.jobs) == 1
+    # One that died before it could note the Job's uid: the next one finds the Job by its label.
+    JobLauncher(runs, cluster).reconcile()
+    assert runs.get(run.run_id).job_uid == api.jobs[run.launcher_ref]["metadata"]["uid"]
 
 
-def test_the_cronjobs_own_runs_are_not_started_again(
-    runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+@pytest.mark.parametrize("name", ["schedule", "cli", "launcher"])
+def test_a_caller_of_any_name_gets_its_job(
+    name: str, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
 ) -> None:
-    runs.start(
-        JOB, request_id="train-x-1", parameters={}, actor="schedule", launcher="kubernetes",
-        launcher_ref="train-x-1",
-    )  # fmt: skip
+    run = accepted(runs, actor=name)
     launcher.reconcile()
-    assert not api.jobs
+    assert list(api.jobs) == [run.launcher_ref]
 
 
-def test_what_a_person_or_another_machine_started_is_left_alone(
+def test_what_others_started_is_left_alone(
     runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
 ) -> None:
     runs.start(JOB, request_id="by-hand", parameters={})
     launcher.reconcile()
-    assert not api.jobs
-
-
-def test_a_service_is_asked_twice_and_one_job_is_made(
-    runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
-) -> None:
-    """StartTraining to the Job and back, with the launcher away at first."""
-    servicer = TrainingService(runs, jobs=[JOB], launcher=ClusterLauncher(shards=4))
-    request = pb.StartTrainingRequest(
-        request_id="nightly", job=pb.TRAINING_JOB_ANOMALY_DETECTORS, scope=pb.TrainingScope(config_ids=[1])
-    )
-    call = CallContext(caller=Caller("dashboard", None))
-    first = servicer.StartTraining(request, call)
-    again = servicer.StartTraining(request, call)
-    assert (first.already_started, again.already_started) == (False, True)
-    assert first.run.run_id == again.run.run_id
-    assert not api.jobs
+    assert not api.requests  # nothing of its own is open: the cluster is not even asked
+    by_cronjob(api)
+    run = scheduled(runs)
     launcher.reconcile()
-    launcher.reconcile()
-    servicer.StartTraining(request, call)
-    (job,) = api.jobs.values()
-    assert job["metadata"]["name"] == first.run.launcher_ref
-    assert job["spec"]["completions"] == first.run.shard_count == 4
-    for shard in range(4):
-        work(runs, runs.get(first.run.run_id), shard)
-    told = servicer.GetTrainingRun(pb.GetTrainingRunRequest(run_id=first.run.run_id), call).run
-    assert (told.state, told.counts.trained) == (pb.TRAINING_RUN_STATE_SUCCEEDED, 9)
+    assert len(api.jobs) == 1
+    assert runs.get(run.run_id).status is RunStatus.PENDING
 
 
 def test_as_a_command(runs: TrainingRuns, api: FakeCluster, database_url: str, tmp_path: Path) -> None:
-    """Reaches the API as kubectl would, and leaves on SIGTERM."""
+    """Reaches the API as kubectl would, says what keeps it from that, and leaves on SIGTERM."""
     config = {
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
         "clusters": [{"name": "c", "cluster": {"server": api.configuration.host}}],
@@ -193,6 +209,7 @@ def test_as_a_command(runs: TrainingRuns, api: FakeCluster, database_url: str, t
     }  # fmt: skip
     (tmp_path / "config").write_text(json.dumps(config))
     run = accepted(runs)
+    api.fail(503, times=2, path="/jobs")
     process = subprocess.Popen(
         [sys.executable, "-m", "adsml_common.cli", "launcher", "--every-seconds=0.1"],
         env={**os.environ, "ADSML_DATABASE_URL": database_url, "KUBECONFIG": str(tmp_path / "config")},
@@ -207,40 +224,72 @@ def test_as_a_command(runs: TrainingRuns, api: FakeCluster, database_url: str, t
         process.kill()
     assert list(api.jobs) == [run.launcher_ref], said
     assert process.returncode == 0, said
+    assert "urllib3" not in said
+    assert said.count("can't be compared now: the cluster's API failed with 503") == 2
 
 
-class TestTheApi:
-    def test_a_body_with_an_unknown_field_is_refused_and_ends_the_run_with_the_reason(
+class TestRefusals:
+    """What the API refuses is waited out; only an invalid Job is the end."""
+
+    @pytest.mark.parametrize("code", [401, 403, 404, 429, 500, 503, 504])
+    @pytest.mark.parametrize("method", ["", "GET", "POST"])
+    def test_no_run_is_lost_by_one(
+        self, code: int, method: str, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        """A run that waits and one at work, through a window such as each restart of an API server has."""
+        at_work = accepted(runs, "at-work", shards=1)
+        launcher.reconcile()
+        api.set_status(at_work.launcher_ref, active=1)
+        runs.acquire(at_work, shard_index=0, holder="pod", seconds=60)
+        waiting = accepted(runs)
+        with api.answering(code, method):
+            for _ in range(3):
+                try:
+                    launcher.reconcile()
+                except (RequestRefused, Unavailable):
+                    continue
+            assert runs.get(at_work.run_id).status is RunStatus.RUNNING
+            assert runs.get(waiting.run_id).status is RunStatus.PENDING
+            if code < 429:
+                assert (
+                    "refuses" in runs.get(waiting.run_id).detail
+                    or "has no" in runs.get(waiting.run_id).detail
+                )
+        launcher.reconcile()
+        launcher.reconcile()
+        assert set(api.jobs) == {at_work.launcher_ref, waiting.launcher_ref}
+        assert [runs.get(one.run_id).detail for one in (at_work, waiting)] == ["", ""]
+
+    def test_a_quota_that_is_used_up_is_said_and_waited_for(
         self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
     ) -> None:
-        api.cronjobs["train-anomaly-detectors"]["spec"]["jobTemplate"]["spec"]["paralellism"] = 3
+        by_cronjob(api)
+        api.job_quota = 1
         run = accepted(runs)
         launcher.reconcile()
-        ended = runs.get(run.run_id)
-        assert ended.status is RunStatus.CANCELLED
-        assert 'unknown field "spec.paralellism"' in ended.detail
-        assert not api.jobs
+        waiting = runs.get(run.run_id)
+        assert waiting.status is RunStatus.PENDING
+        assert "exceeded quota: jobs" in waiting.detail
+        assert BLOCKED.labels(JOB, "Forbidden")._value.get() == 1
+        api.job_quota = 2
+        launcher.reconcile()
+        launcher.reconcile()
+        assert run.launcher_ref in api.jobs
+        assert runs.get(run.run_id).detail == ""
+        assert not next(iter(BLOCKED.collect())).samples
 
-    def test_so_is_one_that_lacks_something(
-        self, runs: TrainingRuns, api: FakeCluster, cluster: Cluster
-    ) -> None:
-        body = job_body(cluster.cronjob("train-anomaly-detectors"), accepted(runs))
-        del body["spec"]["template"]["spec"]["restartPolicy"]
-        with pytest.raises(FailedPrecondition, match="restartPolicy"):
-            cluster.create(body)
-        del body["spec"]["template"]
-        with pytest.raises(FailedPrecondition, match="template"):
-            cluster.create(body)
-
-    def test_without_its_cronjob_a_run_ends_with_the_reason(
+    def test_a_cronjob_that_is_applied_anew_is_waited_for(
         self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
     ) -> None:
-        api.cronjobs.clear()
+        cronjob = api.cronjobs.pop("train-anomaly-detectors")
         run = accepted(runs)
         launcher.reconcile()
         assert runs.get(run.run_id).detail == "the cluster has no CronJob train-anomaly-detectors"
+        api.cronjobs["train-anomaly-detectors"] = cronjob
+        launcher.reconcile()
+        assert run.launcher_ref in api.jobs
 
-    def test_without_the_container_that_could_be_told_too(
+    def test_so_is_a_template_without_our_container(
         self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
     ) -> None:
         spec = api.cronjobs["train-anomaly-detectors"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
@@ -248,18 +297,42 @@ class TestTheApi:
         run = accepted(runs)
         launcher.reconcile()
         assert "no container named adsml" in runs.get(run.run_id).detail
-
-    @pytest.mark.parametrize("code", [500, 503, 504, 429])
-    def test_while_it_fails_a_run_waits(
-        self, code: int, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
-    ) -> None:
-        run = accepted(runs)
-        api.fail(code, method="POST")
-        with pytest.raises((Unavailable, Expired)):
-            launcher.reconcile()
         assert runs.get(run.run_id).status is RunStatus.PENDING
+
+    def test_after_the_setting_a_run_that_could_not_start_has_failed(
+        self, runs: TrainingRuns, api: FakeCluster, cluster: Cluster
+    ) -> None:
+        api.job_quota = 0
+        run = accepted(runs)
+        JobLauncher(runs, cluster, start_seconds=0.0).reconcile()
+        ended = runs.get(run.run_id)
+        assert ended.status is RunStatus.FAILED
+        assert ended.detail.startswith("could not start for 0 s: ")
+        assert "exceeded quota" in ended.detail
+
+    def test_an_invalid_job_ends_the_run_with_the_reason(
+        self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        api.cronjobs["train-anomaly-detectors"]["spec"]["jobTemplate"]["spec"]["paralellism"] = 3
+        run, other = accepted(runs), accepted(runs, "r2")
         launcher.reconcile()
-        assert len(api.jobs) == 1
+        ended = runs.get(run.run_id)
+        assert ended.status is RunStatus.FAILED
+        assert 'unknown field "spec.paralellism"' in ended.detail
+        assert "shard" not in ended.detail
+        assert runs.get(other.run_id).status is RunStatus.FAILED
+        assert not api.jobs
+
+    def test_so_does_one_that_lacks_something(
+        self, runs: TrainingRuns, api: FakeCluster, cluster: Cluster
+    ) -> None:
+        body = job_body(cluster.cronjob("train-anomaly-detectors"), accepted(runs))
+        del body["spec"]["template"]["spec"]["restartPolicy"]
+        with pytest.raises(JobRejected, match="restartPolicy"):
+            cluster.create(body)
+        del body["spec"]["template"]
+        with pytest.raises(JobRejected, match="template"):
+            cluster.create(body)
 
     def test_away_it_is_unavailable(self, runs: TrainingRuns) -> None:
         with fake_cluster() as (_, configuration):
@@ -267,114 +340,65 @@ class TestTheApi:
         with pytest.raises(Unavailable, match="does not answer"):
             Cluster(NAMESPACE, configuration=configuration).jobs()
 
-
-class TestWatching:
-    def test_changes_are_heard_of(self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher) -> None:
-        run = accepted(runs)
-        with running(launcher):
-            eventually(lambda: api.jobs)
-            api.set_status(run.launcher_ref, active=3)
-            eventually(lambda: [one.phase for one in launcher.known] == [JobPhase.RUNNING])
-            api.delete(run.launcher_ref)
-            eventually(lambda: run.launcher_ref in api.jobs)  # made again: it has not begun
-        assert api.count("GET", "/jobs?") == 2  # one list, one watch
-
-    def test_too_old_a_version_is_listed_anew(
+    def test_after_a_restore_of_etcd_it_sees_what_there_is(
         self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
     ) -> None:
-        run = accepted(runs)
-        with running(launcher):
-            eventually(lambda: run.launcher_ref in {one.name for one in launcher.known})
-            api.forget()
-            eventually(lambda: api.count("GET", "watch=True") >= 2)
-            api.set_status(run.launcher_ref, active=1)
-            eventually(lambda: [one.phase for one in launcher.known] == [JobPhase.RUNNING])
-
-    def test_so_is_after_a_gateway_that_gave_up(
-        self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
-    ) -> None:
-        run = accepted(runs)
-        api.fail(504, times=2, path="watch=True")
-        with running(launcher):
-            eventually(lambda: api.count("GET", "watch=True") >= 3)
-            eventually(lambda: api.jobs)
-            api.set_status(run.launcher_ref, active=1)
-            eventually(lambda: [one.phase for one in launcher.known] == [JobPhase.RUNNING])
-
-    def test_jobs_of_others_are_not_ours(self, api: FakeCluster, cluster: Cluster) -> None:
-        body: dict[str, Any] = {
-            "metadata": {"name": "other"},
-            "spec": {
-                "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b"}]}}
-            },
-        }
-        api.create(body)
-        assert cluster.jobs()[0] == {}
-
-
-class TestEnds:
-    def test_all_indexes_done(self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher) -> None:
+        """Whose versions go back: a watch from before would hear nothing of what happens now."""
+        before = api.snapshot()
         run = accepted(runs)
         with running(launcher):
             eventually(lambda: api.jobs)
+            api.restore(before)
+            eventually(lambda: run.launcher_ref in api.jobs)
             for shard in range(3):
                 work(runs, run, shard)
-            api.end(run.launcher_ref, succeeded=3)
-            eventually(lambda: [one.phase for one in launcher.known] == [JobPhase.COMPLETE])
-        ended = runs.get(run.run_id)
-        assert (ended.status, ended.exit_status, ended.counts) == (RunStatus.SUCCEEDED, 0, Counts(trained=9))
+            runs.cancel(accepted(runs, "r2").run_id)
+        assert runs.get(run.run_id).status is RunStatus.SUCCEEDED
 
-    def test_some_indexes_failed(self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher) -> None:
-        """Index 1 never began, index 2 was killed at work: the run is partial and says why."""
-        run = accepted(runs)
-        with running(launcher):
-            eventually(lambda: api.jobs)
-            work(runs, run, 0)
-            lease = runs.acquire(run, shard_index=2, holder="pod", seconds=0.05)
-            runs.plan(lease, items(1))
-            api.pods.append(
-                {
-                    "metadata": {
-                        "labels": {"batch.kubernetes.io/job-name": run.launcher_ref},
-                        "annotations": {"batch.kubernetes.io/job-completion-index": "2"},
-                    },
-                    "status": {
-                        "containerStatuses": [
-                            {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
-                        ]
-                    },
-                }
-            )
-            api.end(run.launcher_ref, failed="1-2", succeeded=1)
-            eventually(lambda: runs.get(run.run_id).status.ended)
-        ended = runs.get(run.run_id)
-        assert (ended.status, ended.exit_status) == (RunStatus.PARTIAL, 1)
-        assert (
-            ended.detail == "shard 1: its pods failed; shard 2: its pods failed (OOMKilled, exit status 137)"
-        )
 
-    def test_past_its_deadline_with_nothing_done(
+class TestOwnership:
+    """It deletes what it made, by label and uid, and nothing else."""
+
+    def test_a_job_made_by_hand_whose_run_was_refused_keeps_its_logs(
         self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
     ) -> None:
-        run = accepted(runs, shards=1)
-        with running(launcher):
-            eventually(lambda: api.jobs)
-            api.end(run.launcher_ref, failed="0", reason="DeadlineExceeded")
-            eventually(lambda: runs.get(run.run_id).status.ended)
-        assert runs.get(run.run_id).status is RunStatus.FAILED
+        """`kubectl create job --from=cronjob/...` while another run is at work: refused, and cancelled."""
+        by_cronjob(api, "by-hand")
+        run = scheduled(runs, "by-hand")
+        launcher.reconcile()
+        runs.cancel(run.run_id, reason="another run of it is at work")
+        for _ in range(2):
+            launcher.reconcile()
+        assert list(api.jobs) == ["by-hand"]
+        assert api.count("DELETE", "") == 0
 
-    def test_deleted_by_someone(self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher) -> None:
-        run = accepted(runs, shards=1)
-        with running(launcher):
-            eventually(lambda: api.jobs)
-            runs.acquire(run, shard_index=0, holder="pod", seconds=0.05)
-            api.delete(run.launcher_ref)
-            eventually(lambda: runs.get(run.run_id).status.ended)
-        ended = runs.get(run.run_id)
-        assert (ended.status, ended.detail) == (
-            RunStatus.FAILED,
-            f"shard 0: its Job {run.launcher_ref} is gone",
-        )
+    def test_a_job_of_its_name_that_it_did_not_make_is_neither_followed_nor_deleted(
+        self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        run = accepted(runs)
+        by_cronjob(api, run.launcher_ref)
+        api.end(run.launcher_ref, failed="0")
+        launcher.reconcile()
+        waiting = runs.get(run.run_id)
+        assert (waiting.status, "not made for this run" in waiting.detail) == (RunStatus.PENDING, True)
+        runs.cancel(run.run_id)
+        launcher.reconcile()
+        assert list(api.jobs) == [run.launcher_ref]
+
+    def test_one_that_was_made_anew_by_somebody_is_not_deleted(
+        self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher, cluster: Cluster
+    ) -> None:
+        run = accepted(runs)
+        launcher.reconcile()
+        body = {key: api.jobs[run.launcher_ref][key] for key in ("metadata", "spec")}
+        api.delete(run.launcher_ref)
+        again = api.create({**body, "metadata": {**body["metadata"], "uid": None, "namespace": None}})
+        runs.cancel(run.run_id)
+        launcher.reconcile()
+        assert list(api.jobs) == [run.launcher_ref]
+        # Nor in the moment between a look and the deletion.
+        cluster.delete(run.launcher_ref, uid="of the one before")
+        assert api.jobs[run.launcher_ref]["metadata"]["uid"] == again["metadata"]["uid"]
 
     def test_cancelled_its_job_is_deleted_and_what_was_done_is_kept(
         self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
@@ -391,6 +415,220 @@ class TestEnds:
         assert (ended.detail, ended.counts) == ("wrong account", Counts(trained=done))
         assert done > 0
 
+    def test_the_deletion_of_a_cancelled_one_is_tried_until_it_is_allowed(
+        self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        run = accepted(runs)
+        launcher.reconcile()
+        runs.cancel(run.run_id)
+        with api.answering(403, "DELETE"):
+            launcher.reconcile()
+        assert api.jobs
+        launcher.reconcile()
+        assert not api.jobs
+        launcher.reconcile()
+        assert not runs.launched()
+
+
+class TestPodsThatDoNotStart:
+    """Why stands in the run within a pass."""
+
+    @pytest.fixture
+    def run(self, runs: TrainingRuns, launcher: JobLauncher) -> TrainingRun:
+        run = accepted(runs)
+        launcher.reconcile()
+        return run
+
+    @pytest.mark.parametrize(
+        ("status", "detail"),
+        [
+            (
+                {"containerStatuses": [{"state": {"waiting": {
+                    "reason": "ImagePullBackOff", "message": 'Back-off pulling image "r/anomaly@sha256:0"'}}}]},
+                'ImagePullBackOff: Back-off pulling image "r/anomaly@sha256:0"',
+            ),
+            (
+                {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                                 "message": "0/3 nodes are available: 3 Insufficient memory."}]},
+                "Unschedulable: 0/3 nodes are available: 3 Insufficient memory.",
+            ),
+            (
+                {"initContainerStatuses": [{"state": {"waiting": {
+                    "reason": "CreateContainerConfigError", "message": 'secret "adsml-database" not found'}}}]},
+                'CreateContainerConfigError: secret "adsml-database" not found',
+            ),
+        ],
+    )  # fmt: skip
+    def test_by_their_own_word(
+        self, status: dict[str, Any], detail: str, run: TrainingRun, runs: TrainingRuns, api: FakeCluster,
+        launcher: JobLauncher,
+    ) -> None:  # fmt: skip
+        api.set_status(run.launcher_ref, active=3)
+        pod = api.add_pod(run.launcher_ref, 0, **status)
+        launcher.reconcile()
+        assert runs.get(run.run_id).detail == detail
+        assert BLOCKED.labels(JOB, detail.split(":", maxsplit=1)[0])._value.get() == 1
+        pod["status"] = {"phase": "Running"}
+        launcher.reconcile()
+        assert runs.get(run.run_id).detail == ""
+
+    def test_by_the_events_of_a_job_that_can_make_none(
+        self, run: TrainingRun, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        message = 'Error creating: pods "p" is forbidden: exceeded quota: compute, requested: requests.cpu=2'
+        api.warn(api.jobs[run.launcher_ref]["metadata"]["uid"], "FailedCreate", message)
+        launcher.reconcile()
+        assert runs.get(run.run_id).detail == f"FailedCreate: {message}"
+
+    def test_by_the_events_of_a_pod_that_waits_without_a_reason(
+        self, run: TrainingRun, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        waiting = {"state": {"waiting": {"reason": "ContainerCreating"}}}
+        pod = api.add_pod(run.launcher_ref, 0, containerStatuses=[waiting])
+        launcher.reconcile()
+        assert runs.get(run.run_id).detail == ""
+        api.warn(pod["metadata"]["uid"], "FailedMount", 'secret "adsml-s3" not found')
+        launcher.reconcile()
+        assert runs.get(run.run_id).detail == 'FailedMount: secret "adsml-s3" not found'
+
+    def test_pods_that_were_killed_and_are_tried_again(
+        self, run: TrainingRun, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        api.set_status(run.launcher_ref, active=1)
+        api.add_pod(run.launcher_ref, 2, phase="Failed", containerStatuses=[{"state": OOM}])
+        launcher.reconcile()
+        assert runs.get(run.run_id).detail == "shard 2: OOMKilled, exit status 137: out of memory"
+
+    def test_after_the_setting_the_run_has_failed_and_its_job_is_gone(
+        self, run: TrainingRun, runs: TrainingRuns, api: FakeCluster, cluster: Cluster
+    ) -> None:
+        waiting = {"state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}
+        api.add_pod(run.launcher_ref, 0, containerStatuses=[waiting])
+        JobLauncher(runs, cluster, start_seconds=0.0).reconcile()
+        ended = runs.get(run.run_id)
+        assert ended.status is RunStatus.FAILED
+        assert ended.detail == "could not start for 0 s: ErrImagePull: not found"
+        assert not api.jobs
+
+    def test_a_queue_may_hold_it_for_as_long_as_it_likes(
+        self, run: TrainingRun, runs: TrainingRuns, api: FakeCluster, cluster: Cluster
+    ) -> None:
+        api.set_status(run.launcher_ref, conditions=[{"type": "Suspended", "status": "True"}])
+        JobLauncher(runs, cluster, start_seconds=0.0).reconcile()
+        waiting = runs.get(run.run_id)
+        assert (waiting.status, "suspended" in waiting.detail) == (RunStatus.PENDING, True)
+
+    def test_a_run_at_work_is_not_given_up_for_shards_that_find_no_room(
+        self, run: TrainingRun, runs: TrainingRuns, api: FakeCluster, cluster: Cluster
+    ) -> None:
+        work(runs, run, 0)
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "full"}
+        api.set_status(run.launcher_ref, active=1)
+        api.add_pod(run.launcher_ref, 1, conditions=[condition])
+        JobLauncher(runs, cluster, start_seconds=0.0).reconcile()
+        going = runs.get(run.run_id)
+        assert (going.status, going.detail) == (RunStatus.RUNNING, "Unschedulable: full")
+
+
+class TestEnds:
+    def test_all_indexes_done(self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher) -> None:
+        run = accepted(runs)
+        launcher.reconcile()
+        for shard in range(3):
+            work(runs, run, shard)
+        api.end(run.launcher_ref, succeeded=3)
+        launcher.reconcile()
+        ended = runs.get(run.run_id)
+        assert (ended.status, ended.exit_status, ended.counts) == (RunStatus.SUCCEEDED, 0, Counts(trained=9))
+
+    def test_some_indexes_failed(self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher) -> None:
+        """Index 1 never began, index 2 was killed at work: the run is partial and says why."""
+        run = accepted(runs)
+        with running(launcher):
+            eventually(lambda: api.jobs)
+            work(runs, run, 0)
+            lease = runs.acquire(run, shard_index=2, holder="pod", seconds=0.05)
+            runs.plan(lease, items(1))
+            api.add_pod(run.launcher_ref, 2, phase="Failed", containerStatuses=[{"state": OOM}])
+            api.end(run.launcher_ref, failed="1-2", succeeded=1)
+            eventually(lambda: runs.get(run.run_id).status.ended)
+        ended = runs.get(run.run_id)
+        assert (ended.status, ended.exit_status) == (RunStatus.PARTIAL, 1)
+        assert ended.detail == (
+            "shard 1: its pods failed; shard 2: its pods failed (OOMKilled, exit status 137: out of memory)"
+        )
+
+    def test_past_its_deadline_with_nothing_done(
+        self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        run = accepted(runs, shards=2)
+        launcher.reconcile()
+        api.end(run.launcher_ref, reason="DeadlineExceeded")
+        launcher.reconcile()
+        ended = runs.get(run.run_id)
+        word = "its Job ended: DeadlineExceeded: Job was active longer than specified deadline"
+        assert (ended.status, ended.detail) == (RunStatus.FAILED, word)
+
+    def test_past_its_deadline_at_work(
+        self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        """Its process was asked to stop and noted that; why it was asked only the Job knows."""
+        run = accepted(runs, shards=1)
+        launcher.reconcile()
+        stop = threading.Event()
+        stop.set()
+        left = run_job(
+            JOB, items(3), double, runs=runs, request_id=run.request_id, parameters=run.parameters,
+            stop=stop, progress=LogProgress(), pace=PACE,
+        )  # fmt: skip
+        assert left.status is RunStatus.FAILED
+        api.set_status(run.launcher_ref, active=1)
+        launcher.reconcile()
+        assert "DeadlineExceeded" not in runs.get(run.run_id).detail
+        api.end(run.launcher_ref, reason="DeadlineExceeded")
+        launcher.reconcile()
+        detail = runs.get(run.run_id).detail
+        assert "3 of 3 items left" in detail
+        assert "its Job ended: DeadlineExceeded" in detail
+        assert not runs.launched()
+
+    def test_the_exit_status_and_last_line_of_a_pod_are_told(
+        self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        run = accepted(runs, shards=1)
+        launcher.reconcile()
+        line = json.dumps({"level": "ERROR", "message": "ADSML_ARTIFACT_URL is empty"})
+        state = {"terminated": {"exitCode": 2, "reason": "Error", "message": f"starting\n{line}\n"}}
+        api.add_pod(run.launcher_ref, 0, phase="Failed", containerStatuses=[{"state": state}])
+        api.end(run.launcher_ref, failed="0")
+        launcher.reconcile()
+        assert runs.get(run.run_id).detail == (
+            "its pods failed (Error, exit status 2: a wrong setting or option (ADSML_ARTIFACT_URL is empty))"
+        )
+
+    @pytest.mark.parametrize("begin", [accepted, scheduled])
+    def test_deleted_by_someone(
+        self, begin: Any, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        if begin is scheduled:
+            by_cronjob(api)
+        run = begin(runs)
+        launcher.reconcile()
+        runs.acquire(run, shard_index=0, holder="pod", seconds=0.0)
+        api.delete(run.launcher_ref)
+        launcher.reconcile()
+        ended = runs.get(run.run_id)
+        assert (ended.status, ended.detail) == (RunStatus.FAILED, f"its Job {run.launcher_ref} is gone")
+
+    def test_deleted_before_anybody_began_it_is_made_again(
+        self, runs: TrainingRuns, api: FakeCluster, launcher: JobLauncher
+    ) -> None:
+        run = accepted(runs)
+        launcher.reconcile()
+        api.delete(run.launcher_ref)
+        launcher.reconcile()
+        assert runs.get(run.run_id).job_uid == api.jobs[run.launcher_ref]["metadata"]["uid"]
+
     def test_one_that_is_still_at_work_is_not_given_up(self, runs: TrainingRuns) -> None:
         run = accepted(runs, shards=1)
         runs.acquire(run, shard_index=0, holder="pod", seconds=60)
@@ -399,16 +637,16 @@ class TestEnds:
 
 def test_states() -> None:
     def state(**status: Any) -> JobState:
-        return JobState.of({"metadata": {"name": "j"}, "status": status})
+        return JobState.of({"metadata": {"name": "j", "uid": "u"}, "status": status})
 
     failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}
     assert state().phase is JobPhase.PENDING
     assert state(active=1).phase is JobPhase.RUNNING
-    assert state(conditions=[{"type": "Suspended", "status": "True"}]).phase is JobPhase.PENDING
+    assert state(conditions=[{"type": "Suspended", "status": "True"}]).phase is JobPhase.SUSPENDED
     # On its way to an end its pods may still run.
     assert state(active=1, conditions=[{"type": "FailureTarget", "status": "True"}]).phase is JobPhase.RUNNING
     assert state(conditions=[failed]).phase is JobPhase.FAILED
     assert state(conditions=[failed]).reason == "DeadlineExceeded: too long"
     assert state(conditions=[failed], succeeded=2, failedIndexes="1,3-5").phase is JobPhase.PARTIAL
     assert state(conditions=[failed], failedIndexes="1,3-5").failed_indexes == {1, 3, 4, 5}
-    assert list(indexes("")) == []
+    assert list(index_numbers("")) == []

@@ -287,7 +287,7 @@ class TestStatus:
         lease = _take(runs, run)
         runs.plan(lease, ITEMS)
         ended = runs.finish(lease, ShardStatus.FAILED, exit_status=EXIT_RETRY, detail="4 of 4 items failed")
-        assert (ended.status, ended.detail) == (RunStatus.FAILED, "shard 0: 4 of 4 items failed")
+        assert (ended.status, ended.detail) == (RunStatus.FAILED, "4 of 4 items failed")
         lease = _take(runs, run)
         assert runs.get(run.run_id).status is RunStatus.RUNNING
         runs.done(lease, ITEMS[0].key, TRAINED, seconds=1)

@@ -25,11 +25,20 @@ def launcher(
     ] = None,
     every_seconds: Annotated[
         float, typer.Option(min=0.1, max=60, help="Between two looks at the record of runs.")
-    ] = 2.0,
+    ] = 5.0,
+    start_seconds: Annotated[
+        float,
+        typer.Option(
+            min=1,
+            envvar="ADSML_LAUNCHER_START_SECONDS",
+            help="A run that can't start for this long (no room, no image, no quota) has failed.",
+        ),
+    ] = 3600.0,
 ) -> None:
-    """Make a Kubernetes Job of each training run that a service accepted, until stopped.
+    r"""Make a Kubernetes Job of each training run that a service accepted, until stopped.
 
-    Needs adsml-common[kubernetes], and the right to read CronJobs and to make, list, watch and delete Jobs.
+    Needs adsml-common\[kubernetes], and the right to read CronJobs, to make, list and delete Jobs, and to list
+    pods and events.
 
     Example: adsml launcher --namespace adsml
     """  # fmt: skip
@@ -44,4 +53,7 @@ def launcher(
     logs.configure(form=config.log_format, level=config.log_level)
     stop: threading.Event
     with stop_on_signals() as stop, open_database(config) as database, exposed(metrics_port):
-        JobLauncher(TrainingRuns(database), Cluster(namespace), every_seconds=every_seconds).run(stop)
+        cluster = Cluster(namespace)
+        JobLauncher(
+            TrainingRuns(database), cluster, every_seconds=every_seconds, start_seconds=start_seconds
+        ).run(stop)

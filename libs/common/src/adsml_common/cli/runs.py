@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from adsml_common.cli.context import open_database, settings
 from adsml_common.cli.output import JsonOption, console, print_json, table
@@ -23,17 +24,17 @@ def list_(
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
 
     with open_database(settings()) as database:
-        found = TrainingRuns(database).list(job=job, limit=limit)
+        runs = TrainingRuns(database).list(job=job, limit=limit)
     if json_output:
-        print_json({"runs": found})
+        print_json({"runs": runs})
         return
     table(
         "Training runs",
-        ("run", "job", "status", "trained", "skipped", "failed", "shards", "accepted"),
+        ("run", "job", "status", "trained", "skipped", "failed", "shards", "accepted", "detail"),
         [
             (r.run_id, r.job, r.status, r.counts.trained, r.counts.skipped, r.counts.failed, r.shard_count,
-             f"{r.created_at:%Y-%m-%d %H:%M:%S}")
-            for r in found
+             f"{r.created_at:%Y-%m-%d %H:%M:%S}", escape(r.detail))
+            for r in runs
         ],
         right=("trained", "skipped", "failed", "shards"),
     )  # fmt: skip
@@ -57,11 +58,18 @@ def show(
     if json_output:
         print_json({"run": run, "items": items})
         return
+    for name, value in (
+        ("status", f"{run.status.lower()}: {run.detail}" if run.detail else run.status.lower()),
+        ("started by", f"{run.launch_kind.lower().replace('_', ' ')} {run.actor}".rstrip()),
+        ("works", f"{run.launcher.lower()} {run.launcher_ref}".rstrip() + f", {run.shard_count} shards"),
+        ("accepted", f"{run.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+    ):
+        console.print(f"{name:10} {value}", markup=False, highlight=False, soft_wrap=True)
     table(
-        f"{run.job} {run.run_id}: {run.status}",
+        f"{run.job} {run.run_id}",
         ("item", "status", "seconds", "model", "reason"),
         [
-            (i.key, i.status, "" if i.seconds is None else f"{i.seconds:.2f}", i.model_name, i.reason)
+            (i.key, i.status, "" if i.seconds is None else f"{i.seconds:.2f}", i.model_name, escape(i.reason))
             for i in items
         ],
         right=("seconds",),

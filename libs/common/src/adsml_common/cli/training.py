@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from adsml_common.database import Database
     from adsml_common.training.attempt import TrainOne
     from adsml_common.training.context import TrainingContext
-    from adsml_common.training.records import Item, TrainingRun
+    from adsml_common.training.records import Item, LauncherKind, LaunchKind, TrainingRun
+    from adsml_common.training.runs import TrainingRuns
+    from adsml_common.training.scope import Scope
 
 _ALL = "all"
+_JOB_NAME = "ADSML_TRAIN_JOB_NAME"
 
 __all__ = [
     "ConfigOption", "ItemSecondsOption", "Job", "JsonOption", "RequestOption", "ShardCountOption",
@@ -33,7 +36,7 @@ ConfigOption = Annotated[str, typer.Option("--config-id", help="An ad account's 
 RequestOption = Annotated[
     str | None,
     typer.Option(
-        envvar="ADSML_TRAIN_JOB_NAME",
+        envvar=_JOB_NAME,
         help="Name of this run: the same name again goes on where it ended.  [default: a new one]",
         show_envvar=False,
     ),
@@ -46,7 +49,7 @@ WorkersOption = Annotated[
     int | None,
     typer.Option(
         min=1, max=256, envvar="ADSML_TRAIN_WORKERS",
-        help="Processes that train, an item each.  [default: as many as there are processors for us]",
+        help="Processes that train, an item each.  [default: one a processor, as far as the memory goes]",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -118,8 +121,15 @@ def train(
     ------
     InvalidInput
         If the account or shard makes no sense.
+    NotFound
+        ``ADSML_TRAIN_RUN_ID`` names a run that is not on record.
     AlreadyRunning
         Another run of the job is going on.
+
+    Notes
+    -----
+    A launcher puts the id of a recorded run into the environment (``ADSML_TRAIN_RUN_ID``); what it covers and in
+    how many shards is on record then, and the options that say so here do not count.
     """
     if shard_index >= shard_count:
         raise InvalidInput.at("--shard-index", f"is {shard_index}; expected 0 to {shard_count - 1}")
@@ -130,15 +140,11 @@ def train(
     from adsml_common.training.metrics import metered  # noqa: PLC0415
     from adsml_common.training.records import run_id_of  # noqa: PLC0415
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
-    from adsml_common.training.scope import Scope, scope_of  # noqa: PLC0415
     from adsml_common.training.signals import stop_on_signals  # noqa: PLC0415
-    from adsml_common.training.workers import Workers  # noqa: PLC0415
+    from adsml_common.training.workers import Workers, default_count  # noqa: PLC0415
 
-    request = request_id or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-    # A Job of the cluster is told its own name.
-    scheduled = os.environ.get("ADSML_TRAIN_JOB_NAME", "")
     processors = cpu_limit()
-    count = workers or processors
+    count = workers or default_count(processors)
     for name in VARIABLES:
         # Seen by the processes that train, which share the processors.
         os.environ.setdefault(name, str(max(1, processors // count)))
@@ -147,35 +153,104 @@ def train(
     # Asked to stop, what is in work is finished and kept; the same request goes on later.
     with stop_on_signals() as stop, open_database(config) as database, exposed(_metrics_port()):
         runs = TrainingRuns(database)
-        accounts = () if config_id == _ALL else (_account(config_id),)
-        given = Scope(config_ids=accounts, entity_type=job.entity_type)
-        # A process that a service started is given the request id alone; what it covers is on record.
-        scope, parameters = scope_of(runs, job.name, request, given=given, options=job.options)
-        stored = _stored(database, scope.config_ids)
-        factory = TrainerFactory(config, run_id_of(job.name, request), job.trainer)
-        with Workers(factory, count=count, item_seconds=item_seconds, preload=job.preload) as crew:
-            items = scope.covered(job.items(database, stored))
-            run = run_job(
-                job.name,
-                items,
-                crew,
-                runs=runs,
-                request_id=request,
-                parameters=parameters,
-                shard_index=shard_index,
-                shard_count=shard_count,
-                stop=stop,
-                progress=metered(),
-                actor="schedule" if scheduled else "cli",
-                launcher="kubernetes" if scheduled else "local",
-                launcher_ref=scheduled,
-            )
+        work = _recorded(runs, job) or _given(job, config_id, request_id, shard_index, shard_count)
+        stored = _stored(database, work.scope.config_ids)
+        factory = TrainerFactory(config, run_id_of(job.name, work.request_id), job.trainer)
+        with Workers(factory, count=count, item_seconds=item_seconds, preload=job.preload) as processes:
+            items = work.scope.covered(job.items(database, stored))
+            ended = []
+            for shard in work.shards:
+                run = run_job(
+                    job.name,
+                    items,
+                    processes,
+                    runs=runs,
+                    request_id=work.request_id,
+                    parameters=work.parameters,
+                    shard_index=shard,
+                    shard_count=work.shard_count,
+                    stop=stop,
+                    progress=metered(),
+                    launch_kind=work.launch_kind,
+                    launcher=work.launcher,
+                    launcher_ref=work.launcher_ref,
+                )
+                ended.append(run.exit_status or 0)
         items_done = runs.items(run.run_id) if json_output else ()
     if json_output:
         print_json({"run": run, "items": items_done})
     else:
         _advise(run)
-    sys.exit(run.exit_status or 0)
+    # 1, which says that another try may help, before 42, which says that none does.
+    sys.exit(next((status for status in (1, 42) if status in ended), 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What this process is to do."""
+
+    request_id: str
+    scope: "Scope"
+    parameters: Mapping[str, Any]
+    shards: Sequence[int]
+    shard_count: int
+    launch_kind: "LaunchKind"
+    launcher: "LauncherKind"
+    launcher_ref: str
+
+
+def _recorded(runs: "TrainingRuns", job: Job) -> _Work | None:
+    """The work of the run whose id a launcher put into the environment; None where none did.
+
+    Raises
+    ------
+    NotFound
+        There is no such run: one that nobody recorded is not made here.
+    """
+    from adsml_common.training.records import RUN_ID_VARIABLE  # noqa: PLC0415
+    from adsml_common.training.scope import Scope  # noqa: PLC0415
+
+    run_id = os.environ.get(RUN_ID_VARIABLE)
+    if not run_id:
+        return None
+    run = runs.get(run_id)
+    if run.job != job.name:
+        raise InvalidInput.at(RUN_ID_VARIABLE, f"is a run of {run.job}, and this is {job.name}")
+    index = os.environ.get("JOB_COMPLETION_INDEX")
+    return _Work(
+        run.request_id,
+        Scope.of(run.parameters),
+        run.parameters,
+        # A pod has one; the process of a machine does them all.
+        range(run.shard_count) if index is None else (int(index),),
+        run.shard_count,
+        run.launch_kind,
+        run.launcher,
+        run.launcher_ref,
+    )
+
+
+def _given(job: Job, config_id: str, request_id: str | None, shard_index: int, shard_count: int) -> _Work:
+    """The work that the command's options ask for."""
+    from adsml_common.training.records import LauncherKind, LaunchKind  # noqa: PLC0415
+    from adsml_common.training.scope import Scope  # noqa: PLC0415
+
+    accounts = () if config_id == _ALL else (_account(config_id),)
+    scope = Scope(config_ids=accounts, entity_type=job.entity_type)
+    options = {"options": dict(job.options)} if job.options else {}
+    # A Job of the cluster is told its own name. With the slash no caller's request can be taken for it.
+    scheduled = os.environ.get(_JOB_NAME, "")
+    by_name = f"job/{scheduled}" if scheduled and request_id == scheduled else request_id
+    return _Work(
+        by_name or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}",
+        scope,
+        scope.parameters() | options,
+        (shard_index,),
+        shard_count,
+        LaunchKind.SCHEDULE if scheduled else LaunchKind.COMMAND_LINE,
+        LauncherKind.KUBERNETES if scheduled else LauncherKind.LOCAL,
+        scheduled,
+    )
 
 
 @contextmanager

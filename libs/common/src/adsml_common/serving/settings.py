@@ -84,6 +84,8 @@ class ServingSettings(Settings):
         ``kubernetes`` for a Job that ``adsml launcher`` makes, ``none``: none can be started.
     launcher_shards
         Into how many shards a run is split where the caller does not say and the launcher is ``kubernetes``.
+    launcher_max_shards, launcher_open_runs
+        Into how many shards a caller may split a run, and how many runs one caller may have open.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_")
@@ -122,10 +124,14 @@ class ServingSettings(Settings):
     readiness_seconds: float = Field(5.0, gt=0, le=300)
     launcher: Literal["local", "kubernetes", "none"] = "local"
     launcher_shards: int = Field(16, ge=1, le=256)
+    launcher_max_shards: int = Field(64, ge=1, le=256)
+    launcher_open_runs: int = Field(4, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _belong_together(self) -> Self:
         name = variables(type(self))
+        if self.launcher_shards > self.launcher_max_shards:
+            raise ValueError(f"{name['launcher_shards']} is above {name['launcher_max_shards']}")
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise ValueError(f"{name['tls_cert_file']} and {name['tls_key_file']} go together: set both")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:

@@ -1,31 +1,34 @@
 """Starts and follows the training runs of one process' family."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from adsml.common.v1 import answer_pb2, entity_pb2
 from adsml.training.v1 import training_service_pb2 as pb
 
-from adsml_common.domain.errors import (
-    AlreadyExists,
-    AlreadyRunning,
-    FailedPrecondition,
-    InvalidInput,
-    NotFound,
-)
+from adsml_common.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
 from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.family import FamilyCheck
 from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, instant_message
+from adsml_common.training.admission import Admission
 from adsml_common.training.launchers import Launcher
-from adsml_common.training.records import ItemStatus, RunStatus, TrainingItem, TrainingRun
+from adsml_common.training.records import (
+    ItemStatus,
+    LauncherKind,
+    LaunchKind,
+    RunStatus,
+    TrainingItem,
+    TrainingRun,
+)
 from adsml_common.training.runs import TrainingRuns
 from adsml_common.training.scope import Scope
 
 SERVICE: Final = "adsml.training.v1.TrainingService"
 STATE: EnumCodec[RunStatus] = EnumCodec(RunStatus, pb.TrainingRunState, "TRAINING_RUN_STATE_")
 ITEM_STATE: EnumCodec[ItemStatus] = EnumCodec(ItemStatus, pb.TrainingItemState, "TRAINING_ITEM_STATE_")
+LAUNCHER: EnumCodec[LauncherKind] = EnumCodec(LauncherKind, pb.Launcher, "LAUNCHER_")
+LAUNCH_KIND: EnumCodec[LaunchKind] = EnumCodec(LaunchKind, pb.LaunchKind, "LAUNCH_KIND_")
 
 JOBS: Final[dict[int, str]] = {
     number: name.removeprefix("TRAINING_JOB_").lower().replace("_", "-")
@@ -36,9 +39,6 @@ JOBS: Final[dict[int, str]] = {
 _NUMBERS: Final = {name: number for number, name in JOBS.items()}
 
 _FAILED_ITEMS: Final = 100
-_QUIET: Final = timedelta(minutes=10)
-_LAUNCH_KINDS: Final = {"cli": pb.LAUNCH_KIND_COMMAND_LINE, "schedule": pb.LAUNCH_KIND_SCHEDULE}
-"""By the actor that commands and CronJobs note in place of a caller."""
 
 
 class TrainingService:
@@ -54,10 +54,21 @@ class TrainingService:
         Names of its jobs, such as ``"classifiers"``. Runs of others are not found here.
     launcher
         Who does the work; None: runs can be looked at here, and not started.
+    max_shards
+        Into how many shards a run may be split.
+    open_runs
+        How many runs one caller may have open.
     """
 
     def __init__(
-        self, runs: TrainingRuns, *, family: str, jobs: Collection[str], launcher: Launcher | None
+        self,
+        runs: TrainingRuns,
+        *,
+        family: str,
+        jobs: Collection[str],
+        launcher: Launcher | None,
+        max_shards: int = 64,
+        open_runs: int = 4,
     ) -> None:
         unknown = set(jobs) - set(_NUMBERS)
         if unknown:
@@ -66,6 +77,8 @@ class TrainingService:
         self._check_family = FamilyCheck(family)
         self._jobs = tuple(jobs)
         self._launcher = launcher
+        self._max_shards = max_shards
+        self._admission = Admission(open_runs)
 
     def StartTraining(
         self, request: pb.StartTrainingRequest, context: CallContext
@@ -76,11 +89,11 @@ class TrainingService:
         if self._launcher is None:
             raise FailedPrecondition("this server can't start trainings: it has no launcher")
         shards = request.shard_count or self._launcher.default_shards
+        if shards > self._max_shards:
+            raise InvalidInput.at("shard_count", f"is {shards}; this server takes at most {self._max_shards}")
         parameters = _scope(request.scope, context).parameters()
         known = self._runs.find(job, request.request_id)
-        if known is None:
-            self._check_idle(job)
-        elif not self._shows(known, context):
+        if known is not None and not self._shows(known, context):
             # Someone else's request id: it is taken, and that is all there is to know.
             raise AlreadyExists(f"request id {request.request_id} was used for something else")
         run = self._runs.start(
@@ -88,9 +101,11 @@ class TrainingService:
             request_id=request.request_id,
             parameters=parameters,
             shard_count=shards,
-            actor=context.caller.identity or "anonymous",
-            launcher=self._launcher.name,
+            launch_kind=LaunchKind.CALLER,
+            actor=context.caller.identity or "",
+            launcher=self._launcher.kind,
             launcher_ref=self._launcher.reference(job, request.request_id),
+            admission=self._admission,
         )
         if run.status is RunStatus.PENDING:
             # Also for a request that comes again: its first launch may have failed.
@@ -146,17 +161,6 @@ class TrainingService:
             raise InvalidInput.at("job", f"is another service's; this one trains {trained}")
         return job
 
-    def _check_idle(self, job: str) -> None:
-        """Refuse a second run of a job; one that gave no sign of life for long does not count."""
-        since = datetime.now(UTC) - _QUIET
-        for status in (RunStatus.RUNNING, RunStatus.PENDING, RunStatus.CANCELLING):
-            for run in self._runs.list(job=job, status=status):
-                if (run.heartbeat_at or run.created_at) >= since:
-                    raise AlreadyRunning(
-                        f"a run of {job} is going on; wait for it, or cancel it",
-                        metadata={"run_id": run.run_id},
-                    )
-
     def _run(self, request: Any, context: CallContext) -> TrainingRun:
         self._check_family(request.family)
         run = self._runs.get(request.run_id)
@@ -184,7 +188,7 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
     scope = Scope.of(run.parameters)
     out = pb.TrainingRun(
         run_id=run.run_id,
-        request_id="" if run.actor in _LAUNCH_KINDS else run.request_id,
+        request_id=run.request_id if run.launch_kind is LaunchKind.CALLER else "",
         job=_NUMBERS[run.job],  # type: ignore[arg-type]  # an enum's number
         state=STATE.to_wire(run.status),  # type: ignore[arg-type]  # likewise
         scope=pb.TrainingScope(
@@ -193,8 +197,8 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
             entity_ids=scope.entity_ids,
         ),
         shard_count=run.shard_count,
-        launcher=pb.Launcher.Value(f"LAUNCHER_{run.launcher.upper()}") if run.launcher else None,
-        launch_kind=_LAUNCH_KINDS.get(run.actor, pb.LAUNCH_KIND_CALLER),
+        launcher=LAUNCHER.to_wire(run.launcher),  # type: ignore[arg-type]  # likewise
+        launch_kind=LAUNCH_KIND.to_wire(run.launch_kind),  # type: ignore[arg-type]  # likewise
         launcher_ref=run.launcher_ref,
         counts=pb.TrainingCounts(
             total=run.counts.total,
@@ -204,7 +208,7 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
             running=run.counts.running,
         ),
         detail=run.detail,
-        actor="" if run.actor in _LAUNCH_KINDS else run.actor,
+        actor=run.actor,
         create_time=instant_message(run.created_at),
     )
     for field, instant in (

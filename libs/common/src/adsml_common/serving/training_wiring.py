@@ -27,9 +27,15 @@ def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[s
         Names of the family's jobs, such as ``"classifiers"``; none where nothing is trained: it is said when asked.
     """
     runs = TrainingRuns(database)
-    launcher = _launcher(builder.settings, runs) if jobs else None
-    servicer = TrainingService(runs, family=builder.family, jobs=jobs, launcher=launcher)
-    builder.add(training_grpc.add_TrainingServiceServicer_to_server, servicer, SERVICE)
+    service = TrainingService(
+        runs,
+        family=builder.family,
+        jobs=jobs,
+        launcher=_launcher(builder.settings, runs) if jobs else None,
+        max_shards=builder.settings.launcher_max_shards,
+        open_runs=builder.settings.launcher_open_runs,
+    )
+    builder.add(training_grpc.add_TrainingServiceServicer_to_server, service, SERVICE)
     if not jobs:
         return
     watch = RunWatch(runs, jobs)

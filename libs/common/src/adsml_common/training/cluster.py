@@ -8,24 +8,48 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from adsml_common.domain.errors import AdsmlError, FailedPrecondition, NotFound, Unavailable
-from adsml_common.training.records import TrainingRun
+from adsml_common.domain.errors import AdsmlError, FailedPrecondition, Unavailable
+from adsml_common.training.records import RUN_ID_VARIABLE, TrainingRun
 
 SELECTOR: Final = "app.kubernetes.io/part-of=adsml,app.kubernetes.io/component=training"
 CONTAINER: Final = "adsml"
 RUN_LABEL: Final = "adsml/run-id"
 REQUEST_ANNOTATION: Final = "adsml/request-id"
 _TIMEOUT: Final = (5.0, 30.0)
-_GONE: Final = 410
-_GATEWAY_TIMEOUT: Final = 504
+_INVALID: Final = frozenset({400, 422})
+
+
+class JobRejected(AdsmlError):
+    """The API holds a Job to be invalid: asking again with the same does not help."""
+
+    reason = "JOB_REJECTED"
+
+
+class RequestRefused(AdsmlError):
+    """The API answered, and refused for now: rights, quota, something that is not there (yet).
+
+    Attributes
+    ----------
+    word
+        The API's reason, such as ``Forbidden``.
+    """
+
+    reason = "REQUEST_REFUSED"
+
+    def __init__(self, message: str, *, word: str) -> None:
+        self.word = word
+        super().__init__(message)
 
 
 class JobPhase(StrEnum):
     """How far a Job is."""
 
-    PENDING = "WAITING"
-    """Suspended, or none of its pods was made yet."""
+    PENDING = "PENDING"
+    """None of its pods was made yet."""
+    SUSPENDED = "SUSPENDED"
+    """Held back, by a queue such as Kueue's."""
     RUNNING = "RUNNING"
+    """Some of its pods are there, started or not."""
     COMPLETE = "COMPLETE"
     PARTIAL = "PARTIAL"
     """Ended; some indexes failed and the others are done."""
@@ -39,14 +63,16 @@ class JobPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """A Job as the API tells it.
+    """A Job as the API shows it.
 
     Attributes
     ----------
-    name
-        In its namespace.
+    name, uid
+        In its namespace; for ever.
     phase
         How far it is.
+    run_id
+        The run that the launcher made it for; empty for a CronJob's own.
     reason
         The cluster's word on why it failed, such as ``DeadlineExceeded: Job was active longer than ...``.
     failed_indexes
@@ -54,29 +80,41 @@ class JobState:
     """
 
     name: str
+    uid: str
     phase: JobPhase
+    run_id: str = ""
     reason: str = ""
     failed_indexes: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, job: Mapping[str, Any]) -> "JobState":
         """From the API's JSON."""
-        status = job.get("status") or {}
-        held = {one["type"]: one for one in status.get("conditions") or () if one.get("status") == "True"}
-        failed = frozenset(indexes(status.get("failedIndexes") or ""))
+        metadata, status = job["metadata"], job.get("status") or {}
+        conditions = {
+            one["type"]: one for one in status.get("conditions") or () if one.get("status") == "True"
+        }
         reason = ""
-        if "Failed" in held:
+        if "Failed" in conditions:
             phase = JobPhase.PARTIAL if status.get("succeeded") else JobPhase.FAILED
-            told = (held["Failed"].get("reason"), held["Failed"].get("message"))
-            reason = ": ".join(word for word in told if word)
-        elif "Complete" in held:
+            words = (conditions["Failed"].get("reason"), conditions["Failed"].get("message"))
+            reason = ": ".join(word for word in words if word)
+        elif "Complete" in conditions:
             phase = JobPhase.COMPLETE
+        elif status.get("active"):
+            phase = JobPhase.RUNNING
         else:
-            phase = JobPhase.RUNNING if status.get("active") else JobPhase.PENDING
-        return cls(job["metadata"]["name"], phase, reason, failed)
+            phase = JobPhase.SUSPENDED if "Suspended" in conditions else JobPhase.PENDING
+        return cls(
+            metadata["name"],
+            metadata["uid"],
+            phase,
+            run_id=(metadata.get("labels") or {}).get(RUN_LABEL, ""),
+            reason=reason,
+            failed_indexes=frozenset(index_numbers(status.get("failedIndexes") or "")),
+        )
 
 
-def indexes(text: str) -> Iterator[int]:
+def index_numbers(text: str) -> Iterator[int]:
     """The numbers in the API's form of them, ``"1,3-5"``."""
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
@@ -84,7 +122,10 @@ def indexes(text: str) -> Iterator[int]:
 
 
 def job_body(cronjob: Mapping[str, Any], run: TrainingRun) -> dict[str, Any]:
-    """The Job of a run: a CronJob's own template, with the request and the shards that were asked for.
+    """The Job of a run: a CronJob's own template, with the run's id and its number of shards.
+
+    What a caller wrote goes into an annotation alone. Arguments and environment of a container are no place for
+    it: the kubelet replaces ``$(NAME)`` in them, by secrets too.
 
     Parameters
     ----------
@@ -95,23 +136,20 @@ def job_body(cronjob: Mapping[str, Any], run: TrainingRun) -> dict[str, Any]:
 
     Raises
     ------
-    FailedPrecondition
-        The template has no container that could be told.
+    RequestRefused
+        The template has no container of ours.
     """
     template = copy.deepcopy(cronjob["spec"]["jobTemplate"])
     spec = template["spec"]
     containers = spec["template"]["spec"]["containers"]
     container = next((one for one in containers if one["name"] == CONTAINER), None)
     if container is None:
-        raise FailedPrecondition(
-            f"CronJob {cronjob['metadata']['name']} has no container named {CONTAINER} to start a run with"
+        raise RequestRefused(
+            f"CronJob {cronjob['metadata']['name']} has no container named {CONTAINER} to start a run with",
+            word="NoContainer",
         )
-    # The last of an option counts.
-    container["args"] = [
-        *container.get("args", ()),
-        f"--request-id={run.request_id}",
-        f"--shard-count={run.shard_count}",
-    ]
+    others = [one for one in container.get("env") or () if one["name"] != RUN_ID_VARIABLE]
+    container["env"] = [*others, {"name": RUN_ID_VARIABLE, "value": run.run_id}]
     spec["completionMode"] = "Indexed"
     spec["completions"] = run.shard_count
     spec["parallelism"] = min(spec.get("parallelism", run.shard_count), run.shard_count)
@@ -139,14 +177,11 @@ def job_body(cronjob: Mapping[str, Any], run: TrainingRun) -> dict[str, Any]:
     }
 
 
-class Expired(AdsmlError):
-    """What was watched has to be listed anew."""
-
-    reason = "EXPIRED"
-
-
 class Cluster:
     """The Jobs and CronJobs of one namespace.
+
+    Every method raises `RequestRefused` where the API answers with a refusal, and `Unavailable` where it fails
+    or does not answer.
 
     Parameters
     ----------
@@ -178,6 +213,8 @@ class Cluster:
                     kubernetes.config.load_kube_config(client_configuration=configuration)
                 except kubernetes.config.ConfigException as error:
                     raise FailedPrecondition(f"no cluster is known here: {error}") from None
+        # The next pass is the next try: urllib3's own would only log beside it.
+        configuration.retries = False
         self._error = kubernetes.client.ApiException
         client = kubernetes.client.ApiClient(configuration)
         self._batch = kubernetes.client.BatchV1Api(client)
@@ -185,136 +222,67 @@ class Cluster:
         self.namespace = namespace
 
     def cronjob(self, name: str) -> dict[str, Any]:
-        """The JSON of a CronJob.
+        """The JSON of a CronJob."""
+        return self._call(f"CronJob {name}", self._batch.read_namespaced_cron_job, name)
+
+    def jobs(self) -> dict[str, JobState]:
+        """Every training Job by name, as of now: what is not there, is not there."""
+        answer = self._call("Jobs", self._batch.list_namespaced_job, label_selector=SELECTOR)
+        states = [JobState.of(one) for one in answer.get("items") or ()]
+        return {one.name: one for one in states}
+
+    def create(self, body: Mapping[str, Any]) -> str | None:
+        """Make a Job; its uid, or None if one of its name is there already.
 
         Raises
         ------
-        NotFound, FailedPrecondition, Unavailable
-            There is none; it may not be looked at; the API does not answer.
+        JobRejected
+            It is invalid.
         """
-        with self._errors(f"CronJob {name}"):
-            answer = self._batch.read_namespaced_cron_job(
-                name, self.namespace, _preload_content=False, _request_timeout=_TIMEOUT
+        name = body["metadata"]["name"]
+        try:
+            # A field that the API does not know would be dropped without a word.
+            made = self._call(
+                f"Job {name}", self._batch.create_namespaced_job, body=dict(body), field_validation="Strict"
             )
-            found: dict[str, Any] = _json(answer)
-            return found
-
-    def create(self, body: Mapping[str, Any]) -> bool:
-        """Make a Job; False if one of its name is there already.
-
-        Raises
-        ------
-        FailedPrecondition, Unavailable
-            The API refuses it; the API does not answer.
-        """
-        try:
-            with self._errors(f"Job {body['metadata']['name']}"):
-                # A field that the API does not know would be dropped without a word.
-                self._batch.create_namespaced_job(
-                    self.namespace,
-                    dict(body),
-                    field_validation="Strict",
-                    _preload_content=False,
-                    _request_timeout=_TIMEOUT,
-                )
-        except _Exists:
-            return False
-        return True
-
-    def job(self, name: str) -> JobState | None:
-        """A Job as it is now; None if there is none."""
-        try:
-            with self._errors(f"Job {name}"):
-                answer = self._batch.read_namespaced_job(
-                    name, self.namespace, _preload_content=False, _request_timeout=_TIMEOUT
-                )
-                return JobState.of(_json(answer))
-        except NotFound:
+        except _Conflict:
             return None
+        except RequestRefused as error:
+            if error.word in _INVALID_WORDS:
+                raise JobRejected(error.message) from error
+            raise
+        uid: str = made["metadata"]["uid"]
+        return uid
 
-    def delete(self, name: str) -> None:
-        """Delete a Job and its pods; one that is gone is as good as deleted."""
-        try:
-            with self._errors(f"Job {name}"):
-                self._batch.delete_namespaced_job(
-                    name,
-                    self.namespace,
-                    propagation_policy="Background",
-                    _preload_content=False,
-                    _request_timeout=_TIMEOUT,
-                )
-        except NotFound:
-            return
+    def delete(self, name: str, *, uid: str) -> None:
+        """Delete a Job and its pods; one that is gone, or has another uid, is left as it is."""
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        with suppress(_Conflict, _Missing):
+            self._call(f"Job {name}", self._batch.delete_namespaced_job, name, body=options)
 
-    def jobs(self) -> tuple[dict[str, JobState], str]:
-        """Every training Job by name, and the version of the list, to watch from."""
-        with self._errors("Jobs"):
-            answer = self._batch.list_namespaced_job(
-                self.namespace, label_selector=SELECTOR, _preload_content=False, _request_timeout=_TIMEOUT
-            )
-            found = _json(answer)
-        states = (JobState.of(one) for one in found.get("items") or ())
-        return {one.name: one for one in states}, found["metadata"]["resourceVersion"]
+    def pods(self, job_name: str) -> list[dict[str, Any]]:
+        """The JSON of a Job's pods."""
+        selector = f"batch.kubernetes.io/job-name={job_name}"
+        answer = self._call("Pods", self._core.list_namespaced_pod, label_selector=selector)
+        return list(answer.get("items") or ())
 
-    def watch(self, version: str, *, seconds: int) -> Iterator[tuple[str, JobState | None, str]]:
-        """Changes of training Jobs since a version: name, state (None: deleted), and version.
+    def warnings(self, uid: str) -> list[dict[str, Any]]:
+        """The JSON of the warnings that the cluster has on an object, of the last hour or so."""
+        selector = f"involvedObject.uid={uid},type=Warning"
+        answer = self._call("Events", self._core.list_namespaced_event, field_selector=selector)
+        return list(answer.get("items") or ())
 
-        Ends by itself after `seconds`.
-
-        Raises
-        ------
-        Expired
-            Too long ago, or the way to the API was cut on its side: list anew.
-        Unavailable
-            The API does not answer.
-        """
-        with self._errors("Jobs"):
-            answer = self._batch.list_namespaced_job(
-                self.namespace,
-                label_selector=SELECTOR,
-                watch=True,
-                resource_version=version,
-                allow_watch_bookmarks=True,
-                timeout_seconds=seconds,
-                _preload_content=False,
-                _request_timeout=(_TIMEOUT[0], seconds + _TIMEOUT[1]),
-            )
-            try:
-                for line in _lines(answer):
-                    event = json.loads(line)
-                    thing = event["object"]
-                    if event["type"] == "ERROR":
-                        code = thing.get("code")
-                        if code in (_GONE, _GATEWAY_TIMEOUT):
-                            raise Expired(str(thing.get("message")))
-                        raise Unavailable(f"the cluster's API ended a watch: {thing.get('message')}")
-                    metadata = thing["metadata"]
-                    if event["type"] == "BOOKMARK":
-                        yield "", None, metadata["resourceVersion"]
-                        continue
-                    gone = event["type"] == "DELETED"
-                    yield metadata["name"], None if gone else JobState.of(thing), metadata["resourceVersion"]
-            finally:
-                answer.close()
-
-    def pod_failure_reasons(self, name: str) -> dict[int, str]:
-        """Why pods of a Job ended badly, by index; the last word of each."""
-        with self._errors("Pods"):
-            answer = self._core.list_namespaced_pod(
-                self.namespace,
-                label_selector=f"batch.kubernetes.io/job-name={name}",
+    def _call(self, what: str, method: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
+        with self._errors(what):
+            answer = method(
+                *arguments,
+                namespace=self.namespace,
                 _preload_content=False,
                 _request_timeout=_TIMEOUT,
+                **options,
             )
-            pods = _json(answer).get("items") or ()
-        told: dict[int, str] = {}
-        for pod in sorted(pods, key=lambda one: str(one["metadata"].get("creationTimestamp"))):
-            index = (pod["metadata"].get("annotations") or {}).get("batch.kubernetes.io/job-completion-index")
-            for container in (pod.get("status") or {}).get("containerStatuses") or ():
-                ended = (container.get("state") or {}).get("terminated")
-                if index is not None and ended and ended.get("exitCode"):
-                    told[int(index)] = f"{ended.get('reason') or 'Error'}, exit status {ended['exitCode']}"
-        return told
+            body: dict[str, Any] = json.loads(answer.data)
+            return body
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -324,38 +292,38 @@ class Cluster:
         try:
             yield
         except self._error as error:
-            raise _told(what, error) from error
+            raise _translated(what, error) from error
         except (HTTPError, OSError, json.JSONDecodeError) as error:
             raise Unavailable(f"the cluster's API does not answer: {type(error).__name__}") from error
 
 
-class _Exists(AdsmlError):
-    """Something of that name is there already."""
+class _Conflict(RequestRefused):
+    """Something of that name is there already, or it is not the one that was meant."""
 
 
-def _told(what: str, error: Any) -> AdsmlError:
-    message = error.reason or ""
+class _Missing(RequestRefused):
+    """There is none."""
+
+
+_INVALID_WORDS: Final = frozenset({"BadRequest", "Invalid"})
+
+
+def _translated(what: str, error: Any) -> AdsmlError:
+    message, word = error.reason or "", ""
     with suppress(TypeError, ValueError, KeyError):
-        message = json.loads(error.body)["message"]
-    match error.status:
-        case 404:
-            return NotFound(f"the cluster has no {what}")
-        case 409:
-            return _Exists(message)
-        case 410 | 504:
-            return Expired(message)
-        case 400 | 401 | 403 | 413 | 422:
-            return FailedPrecondition(f"the cluster refuses {what}: {message}")
-        case _:
-            return Unavailable(f"the cluster's API failed with {error.status}: {message}")
-
-
-def _json(answer: Any) -> Any:
-    return json.loads(answer.data)
-
-
-def _lines(answer: Any) -> Iterator[str]:
-    rest = b""
-    for piece in answer.stream(amt=None, decode_content=False):
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from (line.decode() for line in whole if line.strip())
+        body = json.loads(error.body)
+        message, word = body["message"], body.get("reason") or ""
+    if error.status in _INVALID:
+        word = {400: "BadRequest", 422: "Invalid"}[error.status]
+        return RequestRefused(f"the cluster refuses {what}: {message}", word=word)
+    if error.status == 404:
+        return _Missing(f"the cluster has no {what}", word="NotFound")
+    if error.status == 409:
+        return _Conflict(f"the cluster refuses {what}: {message}", word="Conflict")
+    if error.status == 429 or error.status >= 500:
+        return Unavailable(f"the cluster's API failed with {error.status}: {message}")
+    return RequestRefused(
+        f"the cluster refuses {what}: {message}", word={401: "Unauthorized", 403: "Forbidden"}.get(
+            error.status, word or f"Status{error.status}"
+        ),
+    )  # fmt: skip

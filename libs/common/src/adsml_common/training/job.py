@@ -22,6 +22,8 @@ from adsml_common.training.records import (
     Item,
     ItemResult,
     ItemStatus,
+    LauncherKind,
+    LaunchKind,
     Lease,
     RunStatus,
     ShardStatus,
@@ -69,8 +71,8 @@ def run_job(
     parameters: Mapping[str, Any] | None = None,
     shard_index: int = 0,
     shard_count: int = 1,
-    actor: str = "cli",
-    launcher: str = "local",
+    launch_kind: LaunchKind = LaunchKind.COMMAND_LINE,
+    launcher: LauncherKind = LauncherKind.LOCAL,
     launcher_ref: str = "",
     stop: threading.Event | None = None,
     progress: Progress | None = None,
@@ -94,8 +96,9 @@ def run_job(
         anything else is failed and worth another try.
     runs
         The record.
-    request_id, parameters, actor, launcher, launcher_ref
-        What the run is asked for by, with what, by whom, and what started this process.
+    request_id, parameters, launch_kind, launcher, launcher_ref
+        What the run is asked for by, with what, and what started it; of one that is on record already, its
+        record says the last three.
     shard_index, shard_count
         Which part of it this process works on.
     stop
@@ -132,7 +135,7 @@ def run_job(
             parameters=parameters or {},
             shard_index=shard_index,
             shard_count=shard_count,
-            actor=actor,
+            launch_kind=launch_kind,
             launcher=launcher,
             launcher_ref=launcher_ref,
         )

@@ -2,18 +2,21 @@
 
 import hashlib
 import logging
+import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from adsml_common.domain.errors import AdsmlError, Unavailable
-from adsml_common.training.records import RunStatus, TrainingRun
+from adsml_common.training.job import Pace
+from adsml_common.training.records import RUN_ID_VARIABLE, LauncherKind, TrainingRun
 from adsml_common.training.runs import TrainingRuns
 
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _COMMAND: Final = (sys.executable, "-m", "adsml_common.cli", "train")
 
@@ -22,8 +25,8 @@ class Launcher(Protocol):
     """Starts the processes that work on a run."""
 
     @property
-    def name(self) -> str:
-        """``"local"``, ``"kubernetes"``."""
+    def kind(self) -> LauncherKind:
+        """Where the work is done."""
 
     @property
     def default_shards(self) -> int:
@@ -68,7 +71,7 @@ class ClusterLauncher:
     def __init__(self, *, shards: int) -> None:
         self.default_shards = shards
 
-    name = "kubernetes"
+    kind = LauncherKind.KUBERNETES
 
     def reference(self, job: str, request_id: str) -> str:
         """The Job's name."""
@@ -79,28 +82,40 @@ class ClusterLauncher:
 
 
 class LocalLauncher:
-    """Subprocesses on this machine, one for each shard; the lease keeps a second one away.
+    """One subprocess on this machine for a run, however many shards it has; the lease keeps a second one away.
 
-    They outlive the service that started them: a restart of the service does not end a training.
+    It works off one shard after the other, each with as many worker processes as the machine has room for
+    (`adsml_common.training.workers.default_count`), so a call can't start more than that. It outlives the
+    service that started it: a restart of the service does not end a training.
 
     Parameters
     ----------
     runs
-        The record, to note there that a process ended before it began.
+        The record, to note there that a process ended before its run.
     log_dir
-        Folder for their output, a file for each shard.
+        Folder for their output, a file for each run.
     command
-        What is called with the job's name and its options.
+        What is called with the job's name.
+    lease_seconds
+        How long a dead process may be taken for a living one.
     """
 
-    def __init__(self, runs: TrainingRuns, *, log_dir: Path, command: Sequence[str] = _COMMAND) -> None:
+    def __init__(
+        self,
+        runs: TrainingRuns,
+        *,
+        log_dir: Path,
+        command: Sequence[str] = _COMMAND,
+        lease_seconds: float = Pace().lease,
+    ) -> None:
         self._runs = runs
         self._log_dir = log_dir
         self._command = tuple(command)
+        self._lease_seconds = lease_seconds
         self._alive: set[str] = set()
         self._lock = threading.Lock()
 
-    name = "local"
+    kind = LauncherKind.LOCAL
     default_shards = 1
 
     def reference(self, job: str, request_id: str) -> str:
@@ -108,48 +123,44 @@ class LocalLauncher:
         return ""
 
     def launch(self, run: TrainingRun) -> None:
-        """Start a process for each shard, unless they are at work already."""
+        """Start the run's process, unless it is at work already."""
         with self._lock:
             if run.run_id in self._alive:
                 return
             self._alive.add(run.run_id)
-        processes = []
+        log_file = self._log_dir / f"{run.run_id}.log"
         try:
             self._log_dir.mkdir(parents=True, exist_ok=True)
-            for shard in range(run.shard_count):
-                log_file = self._log_dir / f"{run.run_id}-{shard}.log"
-                with log_file.open("ab") as log:
-                    process = subprocess.Popen(  # noqa: S603 - our own command, ids as single arguments
-                        [
-                            *self._command,
-                            run.job,
-                            f"--request-id={run.request_id}",
-                            f"--shard-index={shard}",
-                            f"--shard-count={run.shard_count}",
-                        ],
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        start_new_session=True,
-                    )
-                processes.append((process, log_file))
+            with log_file.open("ab") as log:
+                process = subprocess.Popen(  # noqa: S603 - our own command, and nothing of a caller's
+                    [*self._command, run.job],
+                    env={**os.environ, RUN_ID_VARIABLE: run.run_id},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
         except OSError as error:
             with self._lock:
                 self._alive.discard(run.run_id)
             raise Unavailable(f"the training could not be started: {error.strerror}") from error
         threading.Thread(
-            target=self._wait, args=(run, processes), name=f"run-{run.run_id}", daemon=True
+            target=self._wait, args=(run, process, log_file), name=f"run-{run.run_id}", daemon=True
         ).start()
 
-    def _wait(self, run: TrainingRun, processes: list[tuple[subprocess.Popen[bytes], Path]]) -> None:
-        """See them to their end; a run whose processes ended before they began is over."""
-        for process, log_file in processes:
-            status = process.wait()
-            _log.info("run %s: a process ended with status %d; see %s", run.run_id, status, log_file)
+    def _wait(self, run: TrainingRun, process: subprocess.Popen[bytes], log_file: Path) -> None:
+        """See the process to its end; a run that it left open is over then."""
+        status = process.wait()
+        _LOG.info("run %s: its process ended with status %d; see %s", run.run_id, status, log_file)
         with self._lock:
             self._alive.discard(run.run_id)
-        try:
-            if self._runs.get(run.run_id).status is RunStatus.PENDING:
-                self._runs.cancel(run.run_id, reason="its process ended before it began; the log has why")
-        except AdsmlError as error:
-            _log.warning("run %s: its end could not be noted: %s", run.run_id, error)
+        detail = f"its process ended with status {status} before the run did; its log has why"
+        # One that was killed holds its lease until that runs out.
+        until = time.monotonic() + 2 * self._lease_seconds
+        while time.monotonic() < until:
+            try:
+                if self._runs.abandon(run.run_id, detail=detail).status.ended:
+                    return
+            except AdsmlError as error:
+                _LOG.warning("run %s: its end could not be noted: %s", run.run_id, error)
+            time.sleep(min(1.0, self._lease_seconds))

@@ -15,6 +15,8 @@ from adsml_common.training.records import (
     EXIT_RETRY,
     Counts,
     ItemStatus,
+    LauncherKind,
+    LaunchKind,
     RunStatus,
     ShardStatus,
     TrainingItem,
@@ -24,7 +26,7 @@ from adsml_common.training.tables import ml_training_items as items
 from adsml_common.training.tables import ml_training_runs as runs
 from adsml_common.training.tables import ml_training_shards as shards
 
-_TOLD: Final = 10
+_LISTED: Final = 10
 
 
 def select_items() -> sa.Select[Any]:
@@ -39,6 +41,11 @@ def item_of(row: sa.Row[Any]) -> TrainingItem:
     values["status"] = ItemStatus(row.status)
     values["entity_type"] = EntityType(row.entity_type) if row.entity_type else None
     return TrainingItem(**values)
+
+
+def exists(connection: Connection, run_id: str) -> bool:
+    """Whether there is such a run."""
+    return connection.execute(sa.select(runs.c.run_id).where(runs.c.run_id == run_id)).first() is not None
 
 
 def run_view(connection: Connection, run_id: str, *, shard_index: int | None = None) -> TrainingRun:
@@ -77,9 +84,11 @@ def run_views(
             request_id=row.request_id,
             parameters=row.parameters,
             shard_count=row.shard_count,
+            launch_kind=LaunchKind(row.launch_kind),
             actor=row.actor,
-            launcher=row.launcher,
+            launcher=LauncherKind(row.launcher),
             launcher_ref=row.launcher_ref,
+            job_uid=row.job_uid,
             status=RunStatus(row.status),
             detail=row.detail,
             cancel_requested=row.cancel_requested,
@@ -123,8 +132,22 @@ def _derived(run: sa.Row[Any], found: Sequence[sa.Row[Any]]) -> tuple[RunStatus,
     if not complete or ShardStatus.PENDING in statuses:
         begun = any(status is not ShardStatus.PENDING for status in statuses)
         return (RunStatus.RUNNING if begun else RunStatus.PENDING), ""
-    told = [f"shard {shard.shard_index}: {shard.detail}" for shard in found if shard.detail]
-    return RunStatus.FAILED, "; ".join(told[:_TOLD])
+    return RunStatus.FAILED, _details(found, run.shard_count)
+
+
+def _details(found: Sequence[sa.Row[Any]], count: int) -> str:
+    """What shards say of their end, each word once."""
+    by_detail: dict[str, list[int]] = {}
+    for shard in sorted(found, key=lambda one: one.shard_index):
+        if shard.detail:
+            by_detail.setdefault(shard.detail, []).append(shard.shard_index)
+    words = []
+    for detail, indexes in by_detail.items():
+        if len(indexes) == count:
+            return detail
+        names = ", ".join(map(str, indexes[:_LISTED])) + (", ..." if len(indexes) > _LISTED else "")
+        words.append(f"shard{'s' if len(indexes) > 1 else ''} {names}: {detail}")
+    return "; ".join(words[:_LISTED])
 
 
 def _exit_status(found: Mapping[int, sa.Row[Any]], count: int, index: int | None) -> int | None:

@@ -20,6 +20,25 @@ EXIT_BAD_DATA: Final = 42
 """Every failure lies in the data: not worth another try."""
 
 
+RUN_ID_VARIABLE: Final = "ADSML_TRAIN_RUN_ID"
+"""Tells a process which recorded run to work on: an id of ours, so that nothing a caller wrote gets there."""
+
+
+class LaunchKind(StrEnum):
+    """What started a run."""
+
+    CALLER = "CALLER"
+    SCHEDULE = "SCHEDULE"
+    COMMAND_LINE = "COMMAND_LINE"
+
+
+class LauncherKind(StrEnum):
+    """Where the work of a run is done."""
+
+    LOCAL = "LOCAL"
+    KUBERNETES = "KUBERNETES"
+
+
 class RunStatus(StrEnum):
     """How far a run is."""
 
@@ -105,8 +124,10 @@ class TrainingRun:
         What it covers and how, as given.
     shard_count
         In how many shards it is split.
-    actor, launcher, launcher_ref
-        Who started it, what runs it (``"local"``, ``"kubernetes"``) and what that calls it.
+    launch_kind, actor
+        What started it, and which caller; empty where nobody was authenticated.
+    launcher, launcher_ref, job_uid
+        Where its work is done, what that is called there, and in a cluster the uid of the Job that does it.
     status, detail
         How far it is, and a word on it for a person.
     cancel_requested
@@ -126,9 +147,11 @@ class TrainingRun:
     request_id: str
     parameters: dict[str, Any]
     shard_count: int
+    launch_kind: LaunchKind
     actor: str
-    launcher: str
+    launcher: LauncherKind
     launcher_ref: str
+    job_uid: str
     status: RunStatus
     detail: str
     cancel_requested: bool

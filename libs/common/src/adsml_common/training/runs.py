@@ -13,11 +13,14 @@ from adsml_common.domain.errors import AlreadyExists, Violations
 from adsml_common.registry.models import jsonable
 from adsml_common.schema import insert_into
 from adsml_common.training import leases, queries
+from adsml_common.training.admission import Admission
 from adsml_common.training.records import (
     EXIT_RETRY,
     Item,
     ItemResult,
     ItemStatus,
+    LauncherKind,
+    LaunchKind,
     Lease,
     RunStatus,
     ShardStatus,
@@ -57,59 +60,75 @@ class TrainingRuns:
         parameters: Mapping[str, Any],
         shard_index: int = 0,
         shard_count: int = 1,
-        actor: str = "cli",
-        launcher: str = "local",
+        launch_kind: LaunchKind = LaunchKind.COMMAND_LINE,
+        actor: str = "",
+        launcher: LauncherKind = LauncherKind.LOCAL,
         launcher_ref: str = "",
+        admission: Admission | None = None,
     ) -> TrainingRun:
         """The run of a request, and one shard of it: recorded now, or found as it was recorded before.
 
         Every shard of a run calls this with the same request.
 
+        Parameters
+        ----------
+        admission
+            What must hold for a run that is new; without, nothing.
+
         Raises
         ------
         AlreadyExists
             The same request id was used for something else.
+        AlreadyRunning, Overloaded
+            By `admission`: another run of the job is open, or the caller has too many.
         InvalidInput
             An empty or too long name, or a shard that is none.
         Unavailable
             The database does not answer.
         """
         _check(job, request_id, shard_index, shard_count)
-        asked = {"parameters": jsonable(parameters), "shard_count": shard_count}
+        content = {"parameters": jsonable(parameters), "shard_count": shard_count}
+        run_id = run_id_of(job, request_id)
         with self._database.write() as connection:
             now = self._now(connection)
+            if admission is not None:
+                # Two requests at once must not both find that nothing is open.
+                self._database.lock(connection, "start a run")
+                if not queries.exists(connection, run_id):
+                    admission.check(connection, job=job, actor=actor, now=now)
             connection.execute(
                 insert_into(connection, runs_table)
                 .values(
-                    run_id=run_id_of(job, request_id),
+                    run_id=run_id,
                     job=job,
                     request_id=request_id,
+                    launch_kind=launch_kind.value,
                     actor=actor,
-                    launcher=launcher,
+                    launcher=launcher.value,
                     launcher_ref=launcher_ref,
                     status=RunStatus.PENDING.value,
                     created_at=now,
-                    **asked,
+                    **content,
                 )
                 .on_conflict_do_nothing()
             )
-            found = connection.execute(
-                sa.select(runs_table.c.run_id, runs_table.c.parameters, runs_table.c.shard_count).where(
-                    runs_table.c.job == job, runs_table.c.request_id == request_id
+            recorded = connection.execute(
+                sa.select(runs_table.c.parameters, runs_table.c.shard_count).where(
+                    runs_table.c.run_id == run_id
                 )
             ).one()
-            if found.parameters != asked["parameters"] or found.shard_count != shard_count:
+            if recorded.parameters != content["parameters"] or recorded.shard_count != shard_count:
                 raise AlreadyExists(
-                    f"request {request_id} has started another run of {job} (run {found.run_id}); "
+                    f"request {request_id} has started another run of {job} (run {run_id}); "
                     "use a new request id for a new run",
-                    metadata={"run_id": found.run_id},
+                    metadata={"run_id": run_id},
                 )
             connection.execute(
                 insert_into(connection, shards_table)
-                .values(run_id=found.run_id, shard_index=shard_index, status=ShardStatus.PENDING.value)
+                .values(run_id=run_id, shard_index=shard_index, status=ShardStatus.PENDING.value)
                 .on_conflict_do_nothing()
             )
-            return queries.run_view(connection, found.run_id, shard_index=shard_index)
+            return queries.run_view(connection, run_id, shard_index=shard_index)
 
     def get(self, run_id: str, *, shard_index: int | None = None) -> TrainingRun:
         """One run.
@@ -129,12 +148,9 @@ class TrainingRuns:
 
     def find(self, job: str, request_id: str) -> TrainingRun | None:
         """The run that a request has started, None if it has not."""
+        run_id = run_id_of(job, request_id)
         with self._database.read() as connection:
-            query = sa.select(runs_table.c.run_id).where(
-                runs_table.c.job == job, runs_table.c.request_id == request_id
-            )
-            run_id = connection.execute(query).scalar()
-            return None if run_id is None else queries.run_view(connection, run_id)
+            return queries.run_view(connection, run_id) if queries.exists(connection, run_id) else None
 
     def items(
         self, run_id: str, *, status: ItemStatus | None = None, limit: int | None = None, after: str = ""
@@ -238,6 +254,47 @@ class TrainingRuns:
                 )
             queries.settle(connection, run_id, now=now)
             return queries.run_view(connection, run_id)
+
+    # -- what the launcher notes -----------------------------------------------------------------------------
+
+    def launched(self, *, limit: int = 1000) -> list[TrainingRun]:
+        """Runs in the cluster that are open, or ended badly and have a Job to be seen to; oldest first."""
+        columns = runs_table.c
+        open_ = [status.value for status in RunStatus if not status.ended]
+        badly = [status.value for status in RunStatus if status.ended and status is not RunStatus.SUCCEEDED]
+        left_over = sa.and_(columns.status.in_(badly), columns.job_uid != "")
+        query = (
+            sa.select(runs_table)
+            .where(
+                columns.launcher == LauncherKind.KUBERNETES.value,
+                columns.launcher_ref != "",
+                sa.or_(columns.status.in_(open_), left_over),
+            )
+            .order_by(columns.created_at, columns.run_id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return queries.run_views(connection, connection.execute(query).all())
+
+    def record_job(self, run_id: str, uid: str) -> None:
+        """Note the uid of a run's Job; empty: there is no more to be done about it."""
+        self._update_run(run_id, job_uid=uid)
+
+    def conclude(self, run: TrainingRun, detail: str) -> None:
+        """Add to what a run that has ended says of its end, and be done with its Job."""
+        words = [word for word in (run.detail, detail) if word]
+        self._update_run(
+            run.run_id, runs_table.c.status == run.status.value, detail="; ".join(words), job_uid=""
+        )
+
+    def note(self, run_id: str, detail: str) -> None:
+        """Say what an open run waits for. Cancelled ones and those that have ended have their word already."""
+        self._update_run(
+            run_id,
+            runs_table.c.status.in_([RunStatus.PENDING.value, RunStatus.RUNNING.value]),
+            runs_table.c.cancel_requested.is_(False),
+            detail=detail,
+        )
 
     # -- work on one shard -----------------------------------------------------------------------------------
 
@@ -404,6 +461,12 @@ class TrainingRuns:
         # A SQLite file is used from one machine.
         return datetime.now(UTC)
 
+    def _update_run(self, run_id: str, *conditions: sa.ColumnElement[bool], **values: Any) -> None:
+        with self._database.write() as connection:
+            connection.execute(
+                runs_table.update().where(runs_table.c.run_id == run_id, *conditions).values(**values)
+            )
+
     def _update_shard(self, connection: Connection, lease: Lease, **values: Any) -> None:
         connection.execute(
             shards_table.update()
@@ -457,11 +520,11 @@ class TrainingRuns:
 
 
 def _check(job: str, request_id: str, shard_index: int, shard_count: int) -> None:
-    found = Violations()
+    violations = Violations()
     if not 0 < len(job) <= 64:
-        found.add("job", f"is {job!r}; expected 1 to 64 characters")
+        violations.add("job", f"is {job!r}; expected 1 to 64 characters")
     if not 0 < len(request_id) <= 128 or "\0" in request_id:
-        found.add("request_id", "expected 1 to 128 characters")
+        violations.add("request_id", "expected 1 to 128 characters")
     if not 0 <= shard_index < shard_count:
-        found.add("shard_index", f"is {shard_index}; expected 0 to {shard_count - 1}")
-    found.raise_if_any()
+        violations.add("shard_index", f"is {shard_index}; expected 0 to {shard_count - 1}")
+    violations.raise_if_any()

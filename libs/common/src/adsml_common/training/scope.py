@@ -6,7 +6,6 @@ from typing import Any
 
 from adsml_common.domain.entities import EntityType
 from adsml_common.training.records import Item
-from adsml_common.training.runs import TrainingRuns
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +55,3 @@ class Scope:
         if names and any(one.entity_id is not None for one in kept):
             kept = [one for one in kept if one.entity_id in names]
         return kept
-
-
-def scope_of(
-    runs: TrainingRuns, job: str, request_id: str, *, given: Scope, options: Mapping[str, Any] | None = None
-) -> tuple[Scope, dict[str, Any]]:
-    """What a job's run covers, and its parameters: as recorded where the request has started it, else as given.
-
-    So a process that a service started needs the request id alone, and one that is started again covers what
-    it covered before. Options, where they are recorded, must be given again.
-    """
-    run = runs.find(job, request_id)
-    asked = {"options": dict(options)} if options else {}
-    if run is None:
-        return given, given.parameters() | asked
-    scope = Scope.of(run.parameters)
-    return scope, scope.parameters() | (asked if "options" in run.parameters else {})

@@ -1,16 +1,18 @@
 """Tables of training runs: what was asked for, its shards and items, and the leases that keep runs apart."""
 
+from enum import StrEnum
+
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, UniqueConstraint
 
 from adsml_common.schema import METADATA, Instant, Json, key_text
-from adsml_common.training.records import ItemStatus, RunStatus, ShardStatus
+from adsml_common.training.records import ItemStatus, LaunchKind, RunStatus, ShardStatus
 
 _EMPTY = sa.text("''")
 
 
-def _one_of(values: type[RunStatus] | type[ShardStatus] | type[ItemStatus]) -> CheckConstraint:
-    return CheckConstraint(f"status IN ({', '.join(repr(str(value)) for value in values)})", name="status")
+def _one_of(values: type[StrEnum], column: str = "status") -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
 
 
 ml_training_runs = Table(
@@ -21,9 +23,12 @@ ml_training_runs = Table(
     Column("request_id", key_text(128), nullable=False),
     Column("parameters", Json, nullable=False),
     Column("shard_count", sa.Integer, nullable=False),
+    Column("launch_kind", key_text(16), nullable=False, server_default=LaunchKind.COMMAND_LINE.value),
     Column("actor", sa.Text, nullable=False),
     Column("launcher", key_text(32), nullable=False),
     Column("launcher_ref", sa.Text, nullable=False, server_default=_EMPTY),
+    # Taken out once the launcher has no more to do with the Job of a run that ended badly.
+    Column("job_uid", key_text(64), nullable=False, server_default=_EMPTY),
     Column("status", key_text(16), nullable=False),
     Column("detail", sa.Text, nullable=False, server_default=_EMPTY),
     Column("cancel_requested", sa.Boolean, nullable=False, server_default=sa.false()),
@@ -33,7 +38,9 @@ ml_training_runs = Table(
     UniqueConstraint("job", "request_id"),
     CheckConstraint("shard_count > 0", name="shard_count"),
     _one_of(RunStatus),
+    _one_of(LaunchKind, "launch_kind"),
     Index(None, "created_at"),
+    Index(None, "status"),
 )
 
 ml_training_shards = Table(

@@ -7,9 +7,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -22,7 +24,30 @@ _METHOD: Final = "forkserver" if "forkserver" in multiprocessing.get_all_start_m
 _START_SECONDS: Final = 120.0
 """More than this a process does not take to start, however busy the machine."""
 
+_LEADER_BYTES: Final = 300 << 20
+_WORKER_BYTES: Final = 470 << 20
+"""Peak memory of the process that leads a run and of one that trains, at most (docs/scaling.md)."""
+_CGROUP: Final = Path("/sys/fs/cgroup")
+
 MakeTrainer = Callable[[], TrainOne]
+
+
+def default_count(processors: int) -> int:
+    """How many processes may train at once: one a processor, as far as the memory goes; at least one."""
+    room = (memory_limit() - _LEADER_BYTES) // _WORKER_BYTES
+    return max(1, min(processors, room))
+
+
+def memory_limit(cgroup: Path = _CGROUP, meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that this process and its children may take: its container's limit, and what the machine has left."""
+    limits = [1 << 62]
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            limits.append(int((cgroup / name).read_text()))
+    with suppress(OSError, StopIteration):
+        line = next(one for one in meminfo.read_text().splitlines() if one.startswith("MemAvailable:"))
+        limits.append(int(line.split()[1]) << 10)
+    return min(limits)
 
 
 class Workers:
