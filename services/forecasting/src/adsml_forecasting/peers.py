@@ -157,15 +157,13 @@ class Peers:
         until, seconds = self._budget(context)
         days = self._start(self._anomaly, mask, lambda peer: _flagged(peer, questions, context, seconds))
         asked = [(at, change) for at, one in enumerate(questions) for change in _newest(one)]
-        judged = (
-            self._start(
-                self._impact, verdicts, lambda peer: _verdicts(peer, questions, asked, context, seconds)
-            )
-            if asked
-            else None
+        judged = self._start(
+            self._impact,
+            verdicts and bool(asked),
+            lambda peer: _verdicts(peer, questions, asked, context, seconds),
         )
         flagged = _collect(days, until)
-        found = _collect(judged, until) if judged is not None else {}
+        found = _collect(judged, until)
         out = []
         for at, question in enumerate(questions):
             notes: list[Degradation] = []
@@ -178,6 +176,7 @@ class Peers:
                 own = one
             mine: dict[tuple[int, str], Verdict] = {}
             if isinstance(found, DegradationReason):
+                # Without changes there is nothing to judge.
                 if _newest(question):
                     notes.append(skipped(Dependency.IMPACT_SERVICE, found))
             else:

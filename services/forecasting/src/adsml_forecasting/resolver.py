@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
+from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import ArtifactCorrupt, Unavailable
 from adsml_common.domain.metrics import Metric
-from adsml_common.registry.loader import Loaded, ModelLoader
+from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelVersion
+from adsml_common.registry.resolver import ModelResolver
 
 from adsml_forecasting import registered
 from adsml_forecasting.models.calibration import Calibration
@@ -43,67 +43,40 @@ class ResolvedModels:
 NO_MODELS = ResolvedModels()
 
 
-class ModelResolver:
-    """Looks models up by entity, then level, then account.
+class SeriesModels:
+    """Looks both kinds of models up by entity, then level, then account.
 
     Parameters
     ----------
     loader
-        Of both kinds of models; None: there is no registry, defaults answer.
+        Of both kinds; None: there is no registry, defaults answer.
     """
 
     def __init__(self, loader: ModelLoader[registered.Model] | None) -> None:
-        self._loader = loader
+        self._resolver = ModelResolver(loader, instead="the default members and parameters answered")
 
     def resolve(
         self, config_id: int, entity_type: EntityType | None, entity_id: str | None, column: str
     ) -> ResolvedModels:
-        """What is known of a column of an entity; nothing without an account, or of a column that nothing is
-        trained for.
-        """
-        if self._loader is None or config_id < 1 or column == "reach":
+        """What is known of a column of an entity; nothing without an account, or where nothing is trained for it."""
+        if config_id < 1 or column == "reach":
             return NO_MODELS
         metric = Metric(column)
-        notes: list[Degradation] = []
-        ensemble = self._find(registered.ENSEMBLE, config_id, entity_type, entity_id, metric, notes)
-        prophet = self._find(registered.PROPHET, config_id, entity_type, entity_id, metric, notes)
-        calibration = ensemble.model if ensemble is not None else None
-        combination = prophet.model if prophet is not None else None
+        ensemble, prophet = (
+            self._resolver.resolve(
+                registered.names(family, config_id, entity_type, entity_id, metric), expected=False
+            )
+            for family in (registered.ENSEMBLE, registered.PROPHET)
+        )
+        calibration = ensemble.loaded.model if ensemble.loaded is not None else None
+        combination = prophet.loaded.model if prophet.loaded is not None else None
         return ResolvedModels(
             LearnedModels(
                 calibration=calibration if isinstance(calibration, Calibration) else None,
                 combination=combination if isinstance(combination, Combination) else DEFAULTS,
                 tuned=isinstance(combination, Combination),
             ),
-            ensemble.version if ensemble is not None else None,
-            prophet.version if prophet is not None else None,
-            tuple(notes),
+            ensemble.loaded.version if ensemble.loaded is not None else None,
+            prophet.loaded.version if prophet.loaded is not None else None,
+            (*ensemble.degradations, *prophet.degradations),
         )
-
-    def _find(
-        self,
-        family: str,
-        config_id: int,
-        entity_type: EntityType | None,
-        entity_id: str | None,
-        metric: Metric,
-        notes: list[Degradation],
-    ) -> Loaded[registered.Model] | None:
-        loader = self._loader
-        if loader is None:
-            return None
-        for name in registered.names(family, config_id, entity_type, entity_id, metric):
-            try:
-                loaded = loader.get(name)
-            except ArtifactCorrupt as error:
-                notes.append(Degradation(Dependency.MODEL, DegradationReason.CORRUPT, error.message, name))
-                continue
-            except Unavailable as error:
-                notes.append(
-                    Degradation(Dependency.MODEL, DegradationReason.UNAVAILABLE, error.message, name)
-                )
-                return None
-            if loaded is not None:
-                notes.extend(loaded.degradations)
-                return loaded
-        return None

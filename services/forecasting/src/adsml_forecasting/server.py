@@ -17,7 +17,7 @@ from adsml_common.store.metrics import MetricStore
 from adsml_forecasting import registered
 from adsml_forecasting.accounts import Calendars
 from adsml_forecasting.peers import Peers
-from adsml_forecasting.resolver import ModelResolver
+from adsml_forecasting.resolver import SeriesModels
 from adsml_forecasting.service import ForecastingService
 from adsml_forecasting.settings import ForecastingSettings
 from adsml_forecasting.workers import Workers, warm
@@ -47,9 +47,17 @@ class OpenedForecasting:
         self.database.close()
 
 
-def open_service(settings: ForecastingSettings, *, workers: Workers | None = None) -> OpenedForecasting:
-    """The service with its stores and models, for this process."""
-    stores = Stores.open(settings)
+def open_service(
+    settings: ForecastingSettings, *, stores: Stores | None = None, workers: Workers | None = None
+) -> OpenedForecasting:
+    """The service with its stores and models, for this process.
+
+    Parameters
+    ----------
+    stores
+        Open ones; None: those of the settings.
+    """
+    stores = stores or Stores.open(settings)
     loader: ModelLoader[registered.Model] = ModelLoader(
         stores.registry,
         registered.parse,
@@ -73,7 +81,7 @@ def open_service(settings: ForecastingSettings, *, workers: Workers | None = Non
         metrics=MetricStore(stores.database),
         entities=EntityStore(stores.database),
         changes=ChangeStore(stores.database),
-        models=ModelResolver(loader),
+        models=SeriesModels(loader),
         peers=peers,
         workers=workers,
         calendars=Calendars(

@@ -37,10 +37,12 @@ from adsml_forecasting.models.history import EntityHistory
 from adsml_forecasting.models.level_shifts import Change
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.preparation import Surroundings, prepare
+from adsml_forecasting.models.prophet.settings import Backend
+from adsml_forecasting.models.prophet.stan import require_prophet
 from adsml_forecasting.models.series import DailySeries
 from adsml_forecasting.models.transfer import DonorSeries, TransferTask, forecast_new
 from adsml_forecasting.peers import Insights, PeerQuestion, Peers
-from adsml_forecasting.resolver import NO_MODELS, ModelResolver, ResolvedModels
+from adsml_forecasting.resolver import NO_MODELS, ResolvedModels, SeriesModels
 from adsml_forecasting.streaming import stream_backtest
 from adsml_forecasting.workers import Workers
 
@@ -129,7 +131,7 @@ class ForecastingService:
         metrics: MetricStore,
         entities: EntityStore,
         changes: ChangeStore,
-        models: ModelResolver,
+        models: SeriesModels,
         peers: Peers,
         workers: Workers | None = None,
         calendars: Calendars | None = None,
@@ -242,16 +244,14 @@ class ForecastingService:
             provenances.append(provenance)
         out = pb.BatchForecastResponse()
         answers = self._runner.run(tasks, context)
-        for item, outcome, answer, provenance in zip(
-            request.items, outcomes, answers, provenances, strict=True
-        ):
+        values = request.include_member_values
+        for item, outcome, answer, made in zip(request.items, outcomes, answers, provenances, strict=True):
             result = out.results.add(entity=decoding.subject_entity(item.subject), metric=item.metric)
-            if isinstance(answer, BaseException) or not isinstance(outcome, _Question) or provenance is None:
-                result.error.CopyFrom(status_of(answer if isinstance(answer, BaseException) else outcome))  # type: ignore[arg-type]
-                continue
-            result.forecast.CopyFrom(
-                self._message(answer, outcome, asked, provenance, member_values=request.include_member_values)
-            )
+            if isinstance(answer, BaseException):
+                result.error.CopyFrom(status_of(answer))
+            elif isinstance(outcome, _Question) and made is not None:
+                message = self._message(answer, outcome, asked, made, member_values=values)
+                result.forecast.CopyFrom(message)
         return out
 
     def Backtest(self, request: pb.BacktestRequest, context: CallContext) -> Iterator[pb.BacktestResponse]:
@@ -337,6 +337,8 @@ class ForecastingService:
     def _task(
         self, question: _Question, insights: Insights, asked: Options, ensemble: pb.EnsembleOptions
     ) -> tuple[ForecastTask, encoding.Provenance]:
+        if asked.backend is Backend.STAN:
+            require_prophet()
         subject, metric = question.subject, question.metric
         calendar = self._calendars.calendar(
             subject.config_id,

@@ -135,10 +135,7 @@ def evaluate(
     began = time.perf_counter()
     chosen = tuple(methods) if methods is not None else members_for(series)
     tasks = [
-        Task(
-            one.series,
-            [*newest_rows(one.rows, horizon=horizon, count=origins), one.rows],
-        )
+        Task(one.series, [*newest_rows(one.rows, horizon=horizon, count=origins), one.rows], tidy=True)
         for one in series
     ]
     found = forecast_origins(

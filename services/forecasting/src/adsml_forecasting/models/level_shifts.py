@@ -190,9 +190,9 @@ def level(
             recorded=[one.day - series.first_day for one in applied],
         )
         if found is not None:
-            at, ratio, lasting = found
+            at, ratio, share = found
             values[:at] *= ratio
-            applied.append(AppliedShift(series.first_day + at, None, ratio, lasting))
+            applied.append(AppliedShift(series.first_day + at, None, ratio, share))
     return Levelled(replace(series, values=values), tuple(applied), tuple(ignored))
 
 

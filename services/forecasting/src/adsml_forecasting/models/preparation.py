@@ -20,7 +20,14 @@ from adsml_forecasting.models import events, spend_response
 from adsml_forecasting.models.caution import Caution, CautionKind
 from adsml_forecasting.models.cleaning import outlying_days
 from adsml_forecasting.models.history import EntityHistory
-from adsml_forecasting.models.level_shifts import AppliedShift, Change, level, pause_spans
+from adsml_forecasting.models.level_shifts import (
+    AppliedShift,
+    Change,
+    Levelled,
+    level,
+    pause_spans,
+    unrecorded,
+)
 from adsml_forecasting.models.series import DailySeries, Vector
 
 COUNTS: Final = frozenset(("impressions", "clicks", "leads", "reach"))
@@ -63,7 +70,7 @@ class Surroundings:
     plan
         Budget by day.
     elasticity
-        The account's response to spend.
+        The account's response to spend, by column.
     ratio
         The account's or parent's numerator over denominator of the ratio that is asked for, None where not known.
     profile
@@ -75,7 +82,7 @@ class Surroundings:
     calendar: events.Calendar = field(default_factory=dict)
     effects: Mapping[str, Mapping[str, events.EventEffect]] = field(default_factory=dict)
     plan: Mapping[int, float] = field(default_factory=dict)
-    elasticity: spend_response.Elasticity = spend_response.PRIOR
+    elasticity: Mapping[str, spend_response.Elasticity] = field(default_factory=dict)
     ratio: float | None = None
     profile: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -162,6 +169,22 @@ class Prepared:
         return self.as_of - self.series.last_day
 
 
+def tidied(series: DailySeries, *, season_length: int) -> DailySeries:
+    """A series of which nothing else is known, without days far out and at its newest level."""
+    values = series.values
+    if not series.nonnegative:
+        return series
+    values = np.where(outlying_days(values, season_length=season_length), np.nan, values)
+    counts = bool((values[np.isfinite(values)] % 1 == 0).all())
+    step = unrecorded(
+        values, spend=None, elasticity=spend_response.PRIOR, season_length=season_length, counts=counts
+    )
+    if step is not None:
+        at, ratio, _ = step
+        values[:at] *= ratio
+    return replace(series, values=values).trimmed()
+
+
 def day_text(day: int) -> str:
     """As YYYY-MM-DD."""
     return str(np.datetime64(day, "D"))
@@ -175,8 +198,14 @@ def prepare(
     horizon: int,
     season_length: int = 7,
     around: Surroundings = ALONE,
+    levelled: bool = True,
 ) -> Prepared:
     """One column of an entity's history.
+
+    Parameters
+    ----------
+    levelled
+        Whether to bring it to its newest level. Not where its past is to be forecast, which did not know it.
 
     Raises
     ------
@@ -220,19 +249,25 @@ def prepare(
     has_money = column != "spend" and bool((np.nan_to_num(money) > 0).any())
     own = spend_response.estimate(money, series.values) if has_money else None
     elasticity = (
-        spend_response.PROPORTIONAL if column == "spend" else spend_response.shrunk(own, around.elasticity)
+        spend_response.PROPORTIONAL
+        if column == "spend"
+        else spend_response.shrunk(own, around.elasticity.get(column, spend_response.PRIOR))
     )
-    levelled = level(
-        series,
-        [one for one in around.changes if one.day <= as_of],
-        spend=money if has_money else None,
-        elasticity=elasticity,
-        season_length=season_length,
-        counts=column in COUNTS,
+    changed = (
+        level(
+            series,
+            [one for one in around.changes if one.day <= as_of],
+            spend=money if has_money else None,
+            elasticity=elasticity,
+            season_length=season_length,
+            counts=column in COUNTS,
+        )
+        if levelled
+        else Levelled(series, (), ())
     )
     notes += [
         Caution(CautionKind.CHANGE_IGNORED, f"{_named(change)} was not used as a change of level: {why}")
-        for change, why in levelled.ignored
+        for change, why in changed.ignored
     ]
     notes += [
         Caution(
@@ -240,7 +275,7 @@ def prepare(
             f"the level since {day_text(one.day)} differs from the one before, which nobody recorded: it is taken "
             f"as lasting, and the days before count {one.ratio:.2f} times",
         )
-        for one in levelled.applied
+        for one in changed.applied
         if one.change is None
     ]
     out = [day for day, reason in masked.items() if reason is MaskReason.OUTLIER]
@@ -250,19 +285,19 @@ def prepare(
             Caution(CautionKind.OUTLIERS, f"{len(out)} days far out of line were left out, such as {days}")
         )
     prepared = Prepared(
-        series=levelled.series,
+        series=changed.series,
         as_of=as_of,
         horizon=horizon,
         factors=factors,
         planned=np.array([around.plan.get(as_of + step, np.nan) for step in range(1, horizon + 1)]),
         usual_spend=_usual_spend(
-            money if has_money else series.values if column == "spend" else None, levelled.applied
+            money if has_money else series.values if column == "spend" else None, changed.applied
         ),
         elasticity=elasticity,
         masked=masked,
-        shifts=levelled.applied,
+        shifts=changed.applied,
         notes=tuple(notes),
-        ignored=levelled.ignored,
+        ignored=changed.ignored,
         effects=used,
         highest_spend=_highest(history.column("spend")),
         stopped=stop.why,

@@ -52,7 +52,8 @@ def estimate(spend: Vector, values: Vector) -> Elasticity | None:
     both = np.isfinite(spend) & np.isfinite(values)
 
     def table(column: Vector) -> Vector:
-        return np.where(both, column, 0.0)[len(column) - weeks * _DAYS :].reshape(weeks, _DAYS).sum(axis=1)
+        whole = np.where(both, column, 0.0)[len(column) - weeks * _DAYS :]
+        return np.asarray(whole.reshape(weeks, _DAYS).sum(axis=1), dtype=np.float64)
 
     money, amount = table(spend), table(values)
     used = (money > 0) & (amount > 0)
