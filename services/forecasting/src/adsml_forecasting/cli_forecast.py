@@ -123,11 +123,12 @@ def forecast(
         options.calendar.country_code = country.upper()
     options.prophet_backend = pb.ProphetBackend.Value(f"PROPHET_BACKEND_{backend.upper()}")
     if budget is not None:
-        if as_of_date is None and budget_from is None:
+        first = budget_from or (as_of_date and as_of_date + timedelta(days=1))
+        if first is None:
             raise InvalidInput.at(
                 "--budget", "goes with --budget-from or --as-of-date: which days is it for?"
             )
-        _plan(options, budget, budget_from, as_of_date, horizon_days or 7)
+        _plan(options, budget, first, horizon_days or 7)
     response = ask(DOOR, request, remote=remote)
     if json_output:
         print_json(to_dict(response)["forecast"])

@@ -460,7 +460,6 @@ def ahead(point: Vector, prepared: Prepared) -> Vector:
 
 def _doubt_of_plan(prepared: Prepared) -> Vector:
     """Relative standard deviation of each day that the response to spend adds, shape (horizon,)."""
-    with np.errstate(divide="ignore"):
-        moved = np.abs(np.log(prepared.factors))
-    known = np.isfinite(prepared.planned) & np.isfinite(moved)
-    return np.where(known, moved * np.sqrt(prepared.elasticity.variance), 0.0)
+    known = np.isfinite(prepared.planned) & (prepared.factors > 0)
+    moved = np.abs(np.log(np.where(known, prepared.factors, 1.0)))
+    return np.asarray(moved * np.sqrt(prepared.elasticity.variance), dtype=np.float64)
