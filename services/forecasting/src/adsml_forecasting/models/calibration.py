@@ -275,6 +275,9 @@ class Calibration:
                 np.isnan(step).any() or (step < 0).any() or (np.diff(step) < 0).any() for step in steps
             ):
                 raise ValueError("residuals are not sorted numbers from 0 on")
+            totals = np.array(data["totals"], dtype=np.float64)
+            if np.isnan(totals).any() or (totals < 0).any() or (np.diff(totals) < 0).any():
+                raise ValueError("misses of totals are not sorted numbers from 0 on")
             coverage, pooled = data["coverage"], data.get("pooled")
             return cls(
                 weights=Weights(Combiner(data["combiner"]), weights, bool(data["calibrated"])),
@@ -287,7 +290,7 @@ class Calibration:
                 series=int(data["series"]),
                 losses={str(name): float(loss) for name, loss in data["losses"].items()},
                 pooled=None if pooled is None else PooledRegression.from_json(pooled),
-                totals=np.array(data["totals"], dtype=np.float64),
+                totals=totals,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a calibration: {type(error).__name__}: {error}") from error

@@ -220,6 +220,8 @@ def _ensemble(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -
     members = spec.members or (
         tuple(calibration.weights.weights) if calibration is not None else default_members(series)
     )
+    if not members:
+        return _fallen_back(series, spec, f"{len(series)} days of history are too few for the ensemble")
     weights = None if calibration is None else calibration.weights
     combiner = spec.combiner or (Combiner.MEAN if short else Combiner.MEDIAN)
     if short and not spec.members and spec.combiner is None and members:

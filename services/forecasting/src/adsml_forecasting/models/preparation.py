@@ -245,7 +245,9 @@ def prepare(
         series, calendar, around.effects.get(column, {}), first=as_of + 1, horizon=horizon
     )
     series = series.without(_named_days(series, calendar, around, column, masked))
-    money = _on(series, history.first_day, np.where(off, np.nan, history.column("spend")))
+    money = np.where(off, np.nan, history.column("spend"))
+    money = np.where(outlying_days(money, season_length=season_length), np.nan, money)
+    money = _on(series, history.first_day, money)
     has_money = column != "spend" and bool((np.nan_to_num(money) > 0).any())
     own = spend_response.estimate(money, series.values) if has_money else None
     elasticity = (

@@ -79,7 +79,16 @@ def find_step(values: Vector, *, season_length: int, counts: bool) -> Step | Non
     size = abs(np.log(step.ratio))
     if evidence < _EVIDENCE or size < max(_LEAST_CHANGE, _USUAL_MOVES * _weekly_moves(values[: step.at])):
         return None
-    return step if _still_there(values, step, season_length) else None
+    if not _still_there(values, step, season_length):
+        return None
+    # One day must not make it: without the farthest one it is there too.
+    rest = values.copy()
+    since = np.where(np.isfinite(rest[step.at :]), rest[step.at :], np.nan)
+    rest[step.at + int(np.nanargmax(since) if step.ratio > 1 else np.nanargmin(since))] = np.nan
+    again = _compare(rest, step.at, season_length=season_length, counts=counts)
+    if again is None or again[1] < _EVIDENCE / 2 or np.log(again[0].ratio) * np.log(step.ratio) < size**2 / 2:
+        return None
+    return step
 
 
 def _profile(before: Vector, season: int) -> Vector:
