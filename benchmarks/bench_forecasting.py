@@ -483,10 +483,10 @@ def plan(series: int) -> dict[str, Any]:
                     19_000, {"spend": spend[:days], "leads": leads[:days]}, f"s{at}", 19_000 + days - 1
                 )
                 ahead = {19_000 + days + step: float(week) for step in range(7)}
-                for around in (Surroundings(), Surroundings(plan=ahead)):
-                    tasks.append(
-                        ForecastTask(history, Metric.LEADS, 19_000 + days - 1, ForecastSpec(), around)
-                    )
+                tasks += [
+                    ForecastTask(history, Metric.LEADS, 19_000 + days - 1, ForecastSpec(), around)
+                    for around in (Surroundings(), Surroundings(plan=ahead))
+                ]
                 actual.append(leads[days:].sum())
             found = np.array([one.prediction.total for one in pool.map(answer, tasks)]).reshape(-1, 2)
             miss = np.abs(found - np.array(actual)[:, None]).sum(axis=0) / np.sum(actual)
