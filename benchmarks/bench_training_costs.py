@@ -82,8 +82,8 @@ def _job(job: str, database: Any, registry: Any) -> tuple[Any, Any]:
     from functools import partial
 
     if job == "anomaly-detectors":
-        from adsml_anomaly.training import DetectorTrainer
-        from adsml_anomaly.training_items import items_of
+        from adsml_anomaly.training.detectors import DetectorTrainer
+        from adsml_anomaly.training.items import items_of
 
         return items_of(database, [1]), DetectorTrainer(database, registry, run_id="costs")
     if job == "classifiers":

@@ -109,3 +109,40 @@ feedback = Table(
     Column("recorded_at", Instant, nullable=False),
     Index(None, "entity_key", "family", "date"),
 )
+
+incidents = Table(
+    "incidents",
+    METADATA,
+    Column("incident_key", BigKey, primary_key=True),
+    Column("config_id", sa.BigInteger, nullable=False),
+    Column("incident_id", key_text(ID_LENGTH), nullable=False),
+    Column("state", key_text(16), nullable=False),
+    Column("first_date", sa.Date, nullable=False),
+    Column("last_date", sa.Date, nullable=False),
+    # Money at stake per day, in the account's currency.
+    Column("stake", sa.Double, nullable=False),
+    # The incident as its family's contract writes it.
+    Column("payload", Json, nullable=False),
+    # What a person said of it, and who.
+    Column("judgement", key_text(32)),
+    Column("person", sa.Text),
+    Column("judged_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    # The labels of the alert that stands for it at the receiver; none where there is none.
+    Column("alert_labels", Json),
+    Column("alerted_at", Instant),
+    UniqueConstraint("config_id", "incident_id"),
+    CheckConstraint("config_id > 0", name="config_id"),
+    Index(None, "config_id", "state"),
+)
+"""What the nightly scan found, one row per cause."""
+
+incident_scans = Table(
+    "incident_scans",
+    METADATA,
+    Column("config_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    Column("scan_date", sa.Date, nullable=False),
+    Column("scanned_at", Instant, nullable=False),
+)
+"""The last day of each account that was scanned."""
