@@ -8,7 +8,8 @@ from adsml_forecasting.models.calibration import Calibration, calibrate
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.origins import Task, forecast_origins
 from adsml_forecasting.models.pooled_regression import LEAST_ROWS, Pooled, PooledRegression, learn
-from adsml_forecasting.models.prediction import Learned, Source, Wanted, predict
+from adsml_forecasting.models.prediction import ForecastSpec, LearnedModels, Source, predict
+from adsml_forecasting.models.preparation import Prepared
 from adsml_forecasting.models.series import DailySeries
 
 FIRST = 20_000
@@ -110,14 +111,14 @@ def test_a_calibration_keeps_it_and_predicts_by_it() -> None:
     learnt = calibrate(found, members=methods, season_length=7, level=0.9, pooled=model)
     assert learnt is not None
     back = Calibration.from_json(learnt.as_json())
-    told = predict(series[0], Wanted(), Learned(calibration=back))
+    told = predict(Prepared.of_series(series[0], horizon=7), ForecastSpec(), LearnedModels(calibration=back))
     assert told.source is Source.MODEL
     mine = next(member for member in told.members if member.method is Method.POOLED_REGRESSION)
     np.testing.assert_allclose(mine.values, np.maximum(model.predict(series[0], 7), 0))
 
 
 def test_alone_without_a_model_a_fallback_answers_and_says_so() -> None:
-    told = predict(leads(1)[0], Wanted(method=Method.POOLED_REGRESSION))
+    told = predict(Prepared.of_series(leads(1)[0], horizon=7), ForecastSpec(method=Method.POOLED_REGRESSION))
     assert told.source is Source.FALLBACK
     assert "adsml train ensemble-weights" in told.reason
 

@@ -18,9 +18,9 @@ from adsml_forecasting.models.prophet.posterior import (
     residuals,
     score,
 )
-from adsml_forecasting.models.prophet.stan import design_and_prior
 from prophet import Prophet
 from prophet.models import CmdStanPyBackend
+from support.prophet_stan import design_and_prior
 
 ROWS = 60
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from adsml_common.domain.errors import InvalidInput
 from adsml_forecasting.models.prophet.map import MapEstimate, MapStatus, fit_map, log_posterior
-from adsml_forecasting.models.prophet.stan import design_and_prior
 from prophet import Prophet
 from prophet.models import CmdStanPyBackend
+from support.prophet_stan import design_and_prior
 
 
 def simulated(kind: str, rows: int, *, seed: int = 5) -> pd.DataFrame:

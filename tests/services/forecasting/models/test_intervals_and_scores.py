@@ -86,11 +86,11 @@ def test_counts_have_no_interval_below_zero() -> None:
 
 def test_measures_by_hand() -> None:
     found = measure(_forecasts([[10.0, 0.0, 30.0]], [[12.0, 1.0, 27.0]]), level=0.9)
-    assert found.wmape.value == pytest.approx(100 * 6 / 40)
-    assert found.smape.value == pytest.approx((200 * 2 / 22 + 200 + 200 * 3 / 57) / 3)
+    assert found.wmape.value == pytest.approx(6 / 40)
+    assert found.smape.value == pytest.approx((2 * 2 / 22 + 2 + 2 * 3 / 57) / 3)
     assert found.mase.value == pytest.approx(2 / 2.0)
     assert found.rmsse.value == pytest.approx(np.sqrt((4 + 1 + 9) / 3) / 4.0)
-    assert found.mape.value == pytest.approx(100 * (0.2 + 0.1) / 2)
+    assert found.mape.value == pytest.approx((0.2 + 0.1) / 2)
     assert found.mape_dropped_share == pytest.approx(1 / 3)
 
 

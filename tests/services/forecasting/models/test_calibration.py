@@ -41,7 +41,8 @@ def test_json_gives_the_same_calibration_back() -> None:
 @pytest.mark.parametrize(
     "harm",
     [
-        {"format": 3},
+        {"format": 4},
+        {"totals": [2.0, 1.0]},
         {"weights": {}},
         {"weights": {"EMA": 2.0}},
         {"weights": {"NOBODY": 1.0}},

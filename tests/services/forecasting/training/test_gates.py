@@ -15,7 +15,6 @@ import pytest
 from adsml_common.database import Database
 from adsml_common.domain.degradation import DegradationReason
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.metrics import Metric
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import Candidate, ModelStatus, ModelVersion
@@ -24,13 +23,13 @@ from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item
 from adsml_forecasting import registered as models
 from adsml_forecasting.models.prophet.settings import DEFAULTS
-from adsml_forecasting.resolver import Knowledge, Known
+from adsml_forecasting.resolver import ResolvedModels, SeriesModels
 from adsml_forecasting.training import jobs as training
 from support.forecasting import WEEK, account
 
 DAYS = 90
 AT = np.arange(DAYS)
-ITEM = Item("1/campaign/7/leads", 1, EntityType.CAMPAIGN, "7", {"metric": "leads", "drop_last_days": 0})
+ITEM = Item("1/campaign/7/leads", 1, EntityType.CAMPAIGN, "7", {"metric": "leads", "attribution_lag_days": 0})
 
 
 @dataclass
@@ -51,10 +50,10 @@ class Shop:
         assert made is not None
         return self.registry.get(made.name, made.version)
 
-    def serving(self) -> Known:
+    def serving(self) -> ResolvedModels:
         """What a service that starts now would answer by."""
         loader: ModelLoader[Any] = ModelLoader(self.registry, models.parse, poll_seconds=3600, capacity=10)
-        return Knowledge(loader).of(1, EntityType.CAMPAIGN, "7", Metric.LEADS)
+        return SeriesModels(loader).resolve(1, EntityType.CAMPAIGN, "7", "leads")
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ def test_weights_in_use_stay_where_new_ones_lose(shop: Shop) -> None:
     shop.holds((20 * WEEK[AT % 7]).astype(np.int64))
     second = shop.train(models.ENSEMBLE)
     assert (second.version, second.status) == (2, ModelStatus.READY)
-    assert "is not below seasonal naive's 0.00" in second.training_metrics["gate"]["reason"]
+    assert "is not below seasonal naive's 0.0%" in second.training_metrics["gate"]["reason"]
     known = shop.serving()
     assert known.ensemble is not None
     assert known.ensemble.version == 1

@@ -8,9 +8,9 @@ import pytest
 from adsml_common.domain.errors import InsufficientHistory, InvalidInput
 from adsml_forecasting.models.prophet.design import make_features, make_fold, read_history
 from adsml_forecasting.models.prophet.settings import Combination, ProphetSettings, Regressor
-from adsml_forecasting.models.prophet.stan import prophet_model
 from prophet import Prophet
 from prophet.diagnostics import prophet_copy
+from support.prophet_stan import prophet_model
 
 HOLIDAYS = pd.DataFrame(
     {

@@ -10,7 +10,6 @@ import pytest
 from adsml_common.domain.errors import InvalidInput
 from adsml_forecasting.models.prophet.design import make_features, read_history
 from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, ProphetSettings, Regressor
-from adsml_forecasting.models.prophet.stan import prophet_model
 from adsml_forecasting.models.prophet.tuning import (
     ErrorMetric,
     TuningOutcome,
@@ -20,6 +19,7 @@ from adsml_forecasting.models.prophet.tuning import (
 )
 from adsml_forecasting.models.rolling_origin import RollingOrigin
 from prophet.diagnostics import cross_validation, performance_metrics
+from support.prophet_stan import prophet_model
 
 SMALL = tuple(
     Combination(changepoint_prior_scale=c, seasonality_prior_scale=s, seasonality_mode=m)
