@@ -240,6 +240,8 @@ def test_stored_and_inline(world: World, question: Question) -> None:
     inline = world.in_process(question.method, inlined(world, request))
     # Inline rows ask fewer peers, by contract: what an answer had to do without may differ.
     stored, inline = (without(one, "degradations") for one in (stored, inline))
+    if question.method == "anomaly.BatchDetectAnomalies":
+        stored.pop("incidents")  # by contract, causes are looked for among the stored entities of a batch
     assert differences(without_age(stored), without_age(inline)) == []
 
 
