@@ -42,7 +42,11 @@ def open_service(settings: ClassifierSettings) -> OpenService:
     """
     stores = Stores.open(settings)
     models = ModelLoader(
-        stores.registry, _warmed, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
+        stores.registry,
+        _warmed,
+        poll_seconds=settings.poll_seconds,
+        capacity=settings.models_in_memory,
+        vetted=True,
     )
     service = ClassifierService(
         AccountData(
