@@ -8,13 +8,15 @@ sent inline; of the service in this process, by the client over a real server, a
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from adsml.anomaly.v1 import anomaly_service_pb2 as anomaly
 from adsml.classifier.v1 import classifier_service_pb2 as classifier
 from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting
 from adsml.impact.v1 import impact_service_pb2 as impact
-from adsml_client import message
+from adsml_client import day, message, word
 from google.protobuf.message import Message
 from support.parity import CLIENTS, CONFIG, LAST, World, differences, inlined, plain, without
 
@@ -53,6 +55,29 @@ def ids(world: World, level: str) -> list[str]:
     return ["--entity-type", level, *(part for one in world.ids(level) for part in ("--entity-id", one))]
 
 
+def change_options(world: World) -> list[str]:
+    """A command's options for the change of `World.change_of_adset`."""
+    about = world.change_of_adset()
+    stored, change = about["panel"]["stored"], about["change"]
+    [treated] = stored["treated"]
+    return [
+        *("--entity-type", "adset", "--entity-id", treated.entity_id),
+        *(part for one in stored["controls"] for part in ("--control", one.entity_id)),
+        *("--date", str(day(change.date)), "--change-type", word(change, "change_type")),
+    ]
+
+
+def forecast(world: World, metric: str) -> list[str]:
+    """The command that forecasts the first campaign."""
+    entity_id = world.ids("campaign")[0]
+    named = ("--entity-type", "campaign", "--entity-id", entity_id, "--metric", metric)
+    return ["forecast", *named, "--as-of-date", str(LAST)]
+
+
+def kind_of_change(world: World) -> str:
+    return word(world.change_of_adset()["change"], "change_type")
+
+
 QUESTIONS = [
     Question(
         "classifier.Classify",
@@ -62,7 +87,7 @@ QUESTIONS = [
         "classifier.BatchClassify",
         lambda world: message(
             classifier.BatchClassifyRequest,
-            subjects=[world.ref("adset", index) for index in range(4)],
+            subjects=[world.ref("adset", index) for index in range(5)],
             options={**AS_OF, "max_reasons": 2},
         ),
         command=lambda world: ["classify", *ids(world, "adset"), "--as-of-date", str(LAST), "--reasons", "2"],
@@ -80,12 +105,14 @@ QUESTIONS = [
             method="prophet",
             options=AS_OF,
         ),
+        command=lambda world: [*forecast(world, "leads"), "--method", "prophet"],
     ),
     Question(
         "forecasting.ForecastEnsemble",
         lambda world: message(
             forecasting.ForecastEnsembleRequest, subject=world.ref("campaign"), metric="cpl", options=AS_OF
         ),
+        command=lambda world: forecast(world, "cpl"),
     ),
     Question(
         "forecasting.ForecastNewEntity",
@@ -125,9 +152,19 @@ QUESTIONS = [
         "anomaly.BatchDetectAnomalies",
         lambda world: message(
             anomaly.BatchDetectAnomaliesRequest,
-            subjects=[world.ref("adset", index) for index in range(4)],
-            options=AS_OF,
+            subjects=[world.ref("adset", index) for index in range(5)],
+            options={**AS_OF, "first_date": LAST - timedelta(days=27), "anomalous_only": True},
         ),
+        command=lambda world: [
+            *("anomalies", *ids(world, "adset"), "--as-of-date", str(LAST)),
+            *("--first-date", str(LAST - timedelta(days=27))),
+        ],
+    ),
+    Question(
+        "anomaly.DetectAccountAnomalies",
+        lambda world: message(anomaly.DetectAccountAnomaliesRequest, config_id=CONFIG, options=AS_OF),
+        inline=False,
+        command=lambda world: ["anomalies", "--as-of-date", str(LAST)],
     ),
     Question(
         "anomaly.ListIncidents",
@@ -137,6 +174,7 @@ QUESTIONS = [
     Question(
         "impact.AnalyzeImpact",
         lambda world: message(impact.AnalyzeImpactRequest, **world.change_of_adset(), options=AS_OF),
+        command=lambda world: ["impact", *change_options(world), "--as-of-date", str(LAST)],
     ),
     Question(
         "impact.BatchAnalyzeImpact",
@@ -147,9 +185,15 @@ QUESTIONS = [
     Question(
         "impact.SummarizeChanges",
         lambda world: message(
-            impact.SummarizeChangesRequest, config_ids=[CONFIG], change_type="budget_change", options=AS_OF
+            impact.SummarizeChangesRequest,
+            config_ids=[CONFIG],
+            change_type=kind_of_change(world),
+            options={"attribution_lag_days": 0},
         ),
         inline=False,
+        command=lambda world: [
+            *("summarize-changes", "--change-type", kind_of_change(world), "--attribution-lag-days", "0")
+        ],
     ),
     Question(
         "impact.EstimateDetectableEffect",
@@ -158,6 +202,7 @@ QUESTIONS = [
         ),
     ),
 ]
+STALE = "WARNING_TYPE_STALE_DATA"
 WRITES = {"classifier.RecordFeedback", "anomaly.RecordFeedback"}
 
 
@@ -194,7 +239,19 @@ def test_stored_and_inline(world: World, question: Question) -> None:
     stored = world.in_process(question.method, request)
     inline = world.in_process(question.method, inlined(world, request))
     # Inline rows ask fewer peers, by contract: what an answer had to do without may differ.
-    assert differences(without(stored, "degradations"), without(inline, "degradations")) == []
+    stored, inline = (without(one, "degradations") for one in (stored, inline))
+    if question.method == "anomaly.BatchDetectAnomalies":
+        stored.pop("incidents")  # by contract, causes are looked for among the stored entities of a batch
+    assert differences(without_age(stored), without_age(inline)) == []
+
+
+def without_age(value: Any) -> Any:
+    """An answer without the warning that the store's rows are old: of rows that are sent along the sender knows."""
+    if isinstance(value, dict):
+        return {key: without_age(one) for key, one in value.items() if without_age(one) != []}
+    if isinstance(value, list):
+        return [without_age(one) for one in value if not isinstance(one, dict) or one.get("type") != STALE]
+    return value
 
 
 @pytest.mark.parametrize("question", [one for one in QUESTIONS if one.command], ids=lambda one: one.method)

@@ -66,8 +66,8 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         settings = AccountSettings(
-            last_day=LAST, days=120, config_id=CONFIG, campaigns=2, adsets=4, ads=8, late_start_share=0.0,
-            early_end_share=0.0, random_changes=RandomChanges(count=3),
+            last_day=LAST, days=120, config_id=CONFIG, campaigns=2, adsets=5, ads=10, late_start_share=0.0,
+            early_end_share=0.0, shared_budget_share=0.0, random_changes=RandomChanges(count=3),
         )  # fmt: skip
         self.account = simulate_account(settings, seed=4)
         self.url = f"sqlite:///{folder / 'adsml.db'}"
@@ -116,6 +116,16 @@ class World:
         campaigns = self.daily[self.daily["entity_type"] == "campaign"]
         return rows_from_frame(campaigns.groupby("date", as_index=False)[figures].sum())
 
+    def changes_around(self, adsets: list[str]) -> list[tuple[str, change_pb2.ChangeEvent]]:
+        """Recorded changes of ad sets, of their campaigns and of their ads, each named by the ad set."""
+        parents = {one.ref.entity_id: one.parent_id for one in self.account.entities}
+        return [
+            (adset, change)
+            for changed, change in self.changes()
+            for adset in adsets
+            if changed in {adset, parents[adset]} or parents[changed] == adset
+        ]
+
     def changes(self) -> list[tuple[str, change_pb2.ChangeEvent]]:
         """Every recorded change, with the id of what was changed."""
         return [
@@ -149,6 +159,8 @@ class World:
         if family not in self._doors:
             for job in JOBS[family]:
                 self.train(job)
+            if family == "anomaly":
+                self.run("scan-anomalies", "--config-id", str(CONFIG), "--as-of-date", str(LAST))
             settings = settings_of(family, database_url=self.url, folder=self.folder)
             opened = importlib.import_module(f"adsml_{family}.server").open_service(settings)
             self._stack.callback(opened.close)
@@ -158,13 +170,17 @@ class World:
 
     def train(self, job: str) -> None:
         """Train, and let every model answer, also those that a gate turned away: so small an account teaches little."""
-        command = [sys.executable, "-m", "adsml_common.cli", "train", job, "--config-id", str(CONFIG)]
-        trained = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
-        assert trained.returncode == 0, trained.stdout + trained.stderr
+        self.run("train", job, "--config-id", str(CONFIG))
         artifacts = ArtifactStore(str(self.folder / "artifacts"), cache_dir=self.folder / "cache")
         registry = ModelRegistry(self.database, artifacts)
         for one in registry.iterate(status=ModelStatus.READY):
             registry.activate(one.name, one.version, actor="test", reason="parity")
+
+    def run(self, *arguments: str) -> None:
+        """A command in a process of its own."""
+        command = [sys.executable, "-m", "adsml_common.cli", *arguments]
+        ran = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
 
     def service(self, family: str) -> Any:
         """The service in this process, on the store."""
@@ -239,7 +255,8 @@ def _inline(world: World, holder: Message) -> None:
                 for part in ("treated", "controls"):
                     getattr(one.inline, part).extend(world.inline(ref) for ref in getattr(stored, part))
                 one.inline.account_rows.extend(world.account_rows())
-                for entity_id, change in world.changes():
+                refs = [*stored.treated, *stored.controls]
+                for entity_id, change in world.changes_around([ref.entity_id for ref in refs]):
                     one.inline.changes.add(entity_id=entity_id, change=change)
             else:
                 _inline(world, one)
