@@ -118,7 +118,9 @@ def builds(folder: Path) -> dict[str, Path]:
     shutil.copytree(KUBERNETES, copy)
     kustomization = copy / "overlays" / "production" / "kustomization.yaml"
     overlay = yaml.safe_load(kustomization.read_text())
-    names = sorted((one.name for one in (copy / "components").iterdir()), key=lambda name: (name == "kueue", name))
+    names = sorted(
+        (one.name for one in (copy / "components").iterdir()), key=lambda name: (name == "kueue", name)
+    )
     overlay["components"] = [f"../../components/{name}" for name in names]
     kustomization.write_text(yaml.safe_dump(overlay))
     built[EVERYTHING] = folder / "everything.yaml"
