@@ -205,7 +205,7 @@ class ArtifactStore:
             # Not worth a retry: nobody will have made room in some seconds.
             words = os.strerror(error.errno)
             raise FailedPrecondition(
-                f"the artifact store can't be written ({words}): can't {what}; make room in {self.url}, or mend its rights"
+                f"the artifact store can't be written ({words}): can't {what}; make room, or mend its rights"
             ) from error
         # Every file system behind fsspec brings exceptions of its own; all of them mean the same here.
         except Exception as error:
