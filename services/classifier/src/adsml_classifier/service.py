@@ -268,7 +268,10 @@ class ClassifierService:
                 contributions=wanted.contributions,
                 reasons=wanted.reasons,
                 surroundings=Surroundings(
-                    last=days.last, wanted=_after(wanted, as_of), off=lambda name: days.off(name, as_of)
+                    last=days.last,
+                    wanted=_after(wanted, as_of),
+                    off=lambda name: days.off(name, as_of),
+                    currency_code=days.currency_code,
                 ),
                 entity=lambda row: entity_pb2.EntityRef(
                     config_id=config_id, entity_type=NUMBERS[names[row][0]], entity_id=names[row][1]
@@ -304,7 +307,12 @@ class ClassifierService:
             provenance,
             contributions=wanted.contributions,
             reasons=wanted.reasons,
-            surroundings=Surroundings(last=group.last, wanted=_after(wanted, group.as_of), off=off),
+            surroundings=Surroundings(
+                last=group.last,
+                wanted=_after(wanted, group.as_of),
+                off=off,
+                currency_code="" if group.account is None else group.account.currency_code,
+            ),
             entity=lambda row: entity_pb2.EntityRef(
                 config_id=sent(row).config_id,
                 entity_type=sent(row).entity_type,
