@@ -53,6 +53,8 @@ class ReadFile:
         Why nothing of it is needed.
     unnamed
         Rows of which only the whole file shows whether they are totals.
+    total_names
+        Entities that are none: names of totals.
     """
 
     source: SourceFile
@@ -63,6 +65,7 @@ class ReadFile:
     dropped: bool = False
     unused: str = ""
     unnamed: list[UnnamedRow] = field(default_factory=list)
+    total_names: list[int] = field(default_factory=list)
 
     @property
     def path(self) -> Path:
@@ -351,9 +354,12 @@ def _settle(reading: Reading, staging: Staging, options: ImportOptions) -> set[t
     cut_leads = np.array([cut.leads for cut in reading.findings.cuts], dtype=np.int8)
     dropped = [number for number, file in enumerate(reading.files) if file.dropped]
     by_name = [number for number, file in enumerate(reading.files) if file.table and file.table.by_name]
+    totals = [entity for file in reading.files for entity in file.total_names]
+    reading.tree.forget(totals)
     look = ClashReport(reading)
     for part in staging.parts(READ):
         rows = part[~np.isin(part["file"], dropped)] if dropped else part
+        rows = rows[~np.isin(rows["entity"], totals)] if totals else rows
         found = resolve(rows, cut_leads, by_name=by_name)
         _note_untold(reading, found.rows, options)
         staging.add(SETTLED, found.rows)
