@@ -250,7 +250,8 @@ def _conclude(reading: Reading, file: ReadFile) -> None:
     try:
         if table.conclude is not None:
             table.conclude()
-        if not file.counts.rows and not file.unnamed and table.kind is Kind.DAILY:
+        wanted = file.counts.rows or file.counts.other_days or file.unnamed
+        if not wanted and table.kind is Kind.DAILY:
             raise _no_rows(file)
     except Refusal as refusal:
         if len(reading.files) > 1 and all(one.kind == "no_daily_rows" for one in refusal.problems):
@@ -284,7 +285,10 @@ def _reader(table: Table, number: int, reading: Reading, rejects: Rejects, optio
         )
     if table.kind is Kind.HISTORY:
         return HistoryReader(table, tree=tree, findings=findings, rejects=rejects, options=options)
-    return RowReader(table, file=number, tree=tree, findings=findings, rejects=rejects, options=options)
+    return RowReader(
+        table, file=number, tree=tree, findings=findings, rejects=rejects, options=options,
+        fetched_at=reading.files[number].source.fetched_at,
+    )  # fmt: skip
 
 
 def _check_pages(reading: Reading) -> None:
@@ -430,7 +434,7 @@ def _refuse_nothing(reading: Reading) -> None:
     problems = reading.findings.problems
     if not reading.rows and any(file.dropped for file in reading.files):
         problems.raise_if_any()
-    if reading.rows or any(True for _ in reading.tree.entities(1)):
+    if reading.rows or any(True for _ in reading.tree.entities(1)) or not reading.files:
         return
     for file in reading.files:
         if file.unused:

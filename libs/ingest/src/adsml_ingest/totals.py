@@ -52,7 +52,9 @@ def _drop_named_totals(
                 name = reading.tree.id_of(entity)
                 file.counts.totals += len(own)
                 file.total_names.append(entity)
-                what = f"'{name}' is the sum of all other rows on each of its days: taken for a total, left out"
+                what = (
+                    f"'{name}' is the sum of all other rows on each of its days: taken for a total, left out"
+                )
                 if file.table is not None:
                     file.table.notes.append(what)
 
