@@ -1,6 +1,8 @@
 """The artifact store in a folder, in S3, in memory: whole or not at all, never overwritten, checked."""
 
+import errno
 import hashlib
+import os
 import signal
 import sqlite3
 import subprocess
@@ -170,10 +172,10 @@ def test_a_damaged_copy_in_the_cache_heals(store: ArtifactStore, tmp_path: Path)
     store.put(KEY, DATA)
     store.get(KEY, sha256=SHA)
     with opened(tmp_path) as cache:
-        cache.execute("UPDATE kept SET value = ?", (b"flipped" + DATA,))
+        cache.execute("UPDATE cache SET value = ?", (b"flipped" + DATA,))
     assert store.get(KEY, sha256=SHA) == DATA
     with opened(tmp_path) as cache:
-        assert cache.execute("SELECT key, value FROM kept").fetchall() == [(SHA, DATA)]
+        assert cache.execute("SELECT key, value FROM cache").fetchall() == [(SHA, DATA)]
 
 
 def test_a_cache_that_can_not_be_written_is_no_failure(url: str, tmp_path: Path) -> None:
@@ -194,9 +196,9 @@ def test_the_cache_drops_what_was_not_used_for_longest(tmp_path: Path) -> None:
         with opened(tmp_path) as cache:
             # An hour of difference, the first one just used.
             for hour, sha in enumerate([*shas[1:], shas[0]]):
-                cache.execute("UPDATE kept SET used = ? WHERE key = ?", (hour * 3600.0, sha))
+                cache.execute("UPDATE cache SET used = ? WHERE key = ?", (hour * 3600.0, sha))
     with opened(tmp_path) as cache:
-        kept = {key for (key,) in cache.execute("SELECT key FROM kept")}
+        kept = {key for (key,) in cache.execute("SELECT key FROM cache")}
     assert kept == {shas[0], shas[3]}
 
 
@@ -281,3 +283,17 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store.put(KEY, b"another")
     assert store.fetch(KEY, sha256=SHA) == DATA
     assert store.keys() == [KEY]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_store_that_is_full_is_no_matter_of_a_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = ArtifactStore(str(tmp_path / "artifacts"), cache_dir=tmp_path / "cache")
+
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("adsml_common.registry.artifacts._write_local", full)
+    with pytest.raises(FailedPrecondition, match=os.strerror(number)):
+        store.put("a.zip", b"1")
