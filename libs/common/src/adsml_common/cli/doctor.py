@@ -125,11 +125,8 @@ def examine(config: Settings) -> list[Check]:
             checks.append(_schema(database))
         checks.append(artifacts)
         if all(check.health is Health.OK for check in checks):
-<<<<<<< HEAD
-            checks += [*_models(ModelRegistry(database, store)), _freshness(database)]
-=======
             checks += _models(ModelRegistry.open(database, config))
->>>>>>> main
+            checks.append(_freshness(database))
     finally:
         database.close()
     return checks
