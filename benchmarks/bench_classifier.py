@@ -25,17 +25,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from adsml_classifier import answering, evaluation, features, learning, rule, scores, snapshots, transfer
-from adsml_classifier.calibration_plot import reliability_svg
-from adsml_classifier.candidate import Recipe, learn
-from adsml_classifier.evaluating import evaluate_files
-from adsml_classifier.fit_settings import FitSettings
-from adsml_classifier.model import TierModel
-from adsml_classifier.panel import Panel
-from adsml_classifier.rule import RuleSettings
-from adsml_classifier.scores import Bin
-from adsml_classifier.snapshots import Snapshots, SnapshotSettings
-from adsml_classifier.standing import Standing
+from adsml_classifier.evaluation.calibration_plot import reliability_svg
+from adsml_classifier.evaluation.report import evaluate_files
+from adsml_classifier.models import features, rule, scores, scoring, transfer
+from adsml_classifier.models.panel import Panel
+from adsml_classifier.models.rule import RuleSettings
+from adsml_classifier.models.scores import Bin
+from adsml_classifier.models.snapshot import AccountSnapshot
+from adsml_classifier.models.tier_model import TierModel
+from adsml_classifier.training import assessment, fitting, sampling
+from adsml_classifier.training.candidate import Recipe, learn
+from adsml_classifier.training.fit_settings import FitSettings
+from adsml_classifier.training.sampling import Samples, SampleSettings
 from adsml_common.database import Database
 from adsml_simulate import (
     AccountSettings,
@@ -90,7 +91,7 @@ def lively(seed: int) -> SimulatedAccount:
     return simulate_account(demo(last_day=LAST_DAY), seed=seed)
 
 
-def known_to_an_oracle(account: SimulatedAccount, panel: Panel, holdout: Snapshots) -> scores.F1:
+def known_to_an_oracle(account: SimulatedAccount, panel: Panel, holdout: Samples) -> scores.F1:
     """F1 of who knows every entity's true expected leads of the week to come, but not its luck."""
     truth = account.truth.entities
     expected = Panel.of(account.daily.assign(leads=truth["expected_leads"].to_numpy()))
@@ -113,13 +114,13 @@ def accounts(kind: Callable[[int], SimulatedAccount], seeds: range) -> dict[str,
             for one in learned.origins
         ]
         answers += weeks
-        _, held = evaluation.pool(weeks)
+        _, held = assessment.pool(weeks)
         ceiling = known_to_an_oracle(account, panel, held)
         ceilings.append(ceiling)
         rows.append({"seed": seed, **figures(learned.judged), "ceiling": both(ceiling)})
-    probabilities, together = evaluation.pool(answers)
+    probabilities, together = assessment.pool(answers)
     return {
-        **figures(evaluation.judge_probabilities(probabilities, together, panel)),
+        **figures(assessment.judge_probabilities(probabilities, together, panel)),
         "ceiling": {
             "weighted_f1": float(np.mean([one.weighted for one in ceilings])),
             "macro_f1": float(np.mean([one.macro for one in ceilings])),
@@ -128,7 +129,7 @@ def accounts(kind: Callable[[int], SimulatedAccount], seeds: range) -> dict[str,
     }
 
 
-def figures(judged: evaluation.Judged) -> dict[str, Any]:
+def figures(judged: assessment.Assessment) -> dict[str, Any]:
     """The few that the bars are about."""
     return {
         "weighted_f1": judged.model.weighted_f1,
@@ -154,25 +155,25 @@ def transfers(seeds: range) -> dict[str, Any]:
             conversion_noise_sd=0.1, daily_budget=150.0, late_start_share=0.6,
         )  # fmt: skip
         panel = panel_of(simulate_account(settings, seed=seed))
-        samples = snapshots.build(panel, SnapshotSettings(), RULE)
-        cutoff = snapshots.known_days(samples)[1] - 41
+        samples = sampling.build(panel, SampleSettings(), RULE)
+        cutoff = sampling.known_days(samples)[1] - 41
         first = np.argmax(panel.spend > 0, axis=1)
         new = (first > cutoff - 14)[samples.entity] & (samples.level > 0)
         young = samples.day - first[samples.entity] < 14
         asked = samples.where(new & young & (samples.day >= cutoff))
-        before = snapshots.split(samples.where(~new), cutoff=cutoff).train
-        campaigns = learning.fit(before.where(before.level == 0), RECIPE.fit).model
-        everyone = learning.fit(before, RECIPE.fit).model
+        before = sampling.split(samples.where(~new), cutoff=cutoff).train
+        campaigns = fitting.fit(before.where(before.level == 0), RECIPE.fit).model
+        everyone = fitting.fit(before, RECIPE.fit).model
         # A model trained three weeks later, on these entities' own first weeks too.
-        later = learning.fit(snapshots.split(samples, cutoff=cutoff + 28).train, RECIPE.fit).model
+        later = fitting.fit(sampling.split(samples, cutoff=cutoff + 28).train, RECIPE.fit).model
         still = asked.day >= cutoff + 28
         levels = transfer.statistics(before.x, before.level)
         rescaled = np.empty((len(asked), 4))
         for code, level in ((1, "adset"), (2, "ad")):
             mask = asked.level == code
-            rescaled[mask] = transfer.Carried(campaigns, levels[level], levels["campaign"]).probabilities(
-                asked.x[mask]
-            )
+            rescaled[mask] = transfer.LevelTransfer(
+                campaigns, levels[level], levels["campaign"]
+            ).probabilities(asked.x[mask])
         answers = {
             "campaigns, features as they are": campaigns.probabilities(asked.x),
             "campaigns, rescaled by level": rescaled,
@@ -207,8 +208,8 @@ def speed() -> dict[str, Any]:
     _ = panel.account
     days = np.arange(len(panel.days))
     feature_seconds = best_of(3, lambda: features.compute(panel, days, RULE))
-    samples = snapshots.build(panel, SnapshotSettings(most=50_000), RULE)
-    fitted = learning.fit(samples, replace(RECIPE.fit, folds=1))
+    samples = sampling.build(panel, SampleSettings(most=50_000), RULE)
+    fitted = fitting.fit(samples, replace(RECIPE.fit, folds=1))
     fitted.model.booster.set_param({"nthread": 1})
     return {
         "features_entities": len(panel),
@@ -236,15 +237,15 @@ def inference(model: TierModel, x: np.ndarray) -> dict[str, float]:
 
 
 def answers_per_second(panel: Panel, model: TierModel) -> dict[str, float]:
-    """Whole answers from an account in memory, with the default five reasons and without any."""
-    keys = [(str(kind), str(name)) for kind, name in panel.keys[:1000]]
-    standing = Standing.of(panel, panel.day(len(panel.days) - 1), RULE)
+    """Tiers with reasons from an account in memory, and without any."""
+    snapshot = AccountSnapshot.of(panel, panel.day(len(panel.days) - 1), RULE)
     out = {}
     for count in (1, 1000):
-        for most in (5, 0):
+        rows = np.flatnonzero(snapshot.delivered)[:count]
+        for most in (3, 0):
 
-            def ask(count: int = count, most: int = most) -> None:
-                answering.answer(standing, keys[:count], model=model, most_contributions=most)
+            def ask(rows: np.ndarray = rows, most: int = most) -> None:
+                scoring.by_model(model, snapshot, rows, contributions=False, most_reasons=most)
 
             seconds = best_of(3, ask, times=20 if count == 1 else 2)
             out[f"answers_per_second_of_{count}_{'with' if most else 'without'}_reasons"] = count / seconds

@@ -10,8 +10,8 @@ once. What each is asked for a row, and gives:
 - ``classifier, stored``: the key of a stored entity in; tier, calibrated probabilities, the rule's tier, the week's
   metrics, model version out. An answer is kept until a row of the account or its model changes. No reasons are asked
   for, since MLServer gives none.
-- ``classifier, model each time``: the same without keeping answers (ADSML_CLASSIFIER_KEEP_ANSWERS=false): the model is
-  run on the entity's features (those of the account are worked out when its rows change, and kept).
+- ``classifier, model each time``: the same without a cache (ADSML_CLASSIFIER_CACHE_RESPONSES=false): the model is run
+  on the entity's features (those of the account are computed when its rows change, and kept).
 - ``classifier, inline``: 28 daily rows in; validated, features worked out, compared with the stored account; the same.
 - ``empty, harness``: our server with a handler that does nothing; ``empty, bare``: grpc.aio likewise.
 
@@ -41,7 +41,7 @@ from serving_account import Prepared, inline_batch, prepare, process, processor_
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "serving.json"
-METHOD = "/adsml.classifier.v1.ClassifierService/ClassifyEntities"
+METHOD = "/adsml.classifier.v1.ClassifierService/BatchClassify"
 PORT = 53_100
 OURS, ANEW, INLINE = "classifier, stored", "classifier, model each time", "classifier, inline"
 EMPTY, BARE = "empty, harness", "empty, bare"
@@ -198,7 +198,7 @@ def main() -> None:
             return lambda batch: sorted(map(str, folder.glob(pattern.format(batch))))
 
         ours = started(PORT, "-m", "adsml_classifier.server")
-        env |= {"ADSML_CLASSIFIER_PORT": str(PORT + 3), "ADSML_CLASSIFIER_KEEP_ANSWERS": "false"}
+        env |= {"ADSML_CLASSIFIER_PORT": str(PORT + 3), "ADSML_CLASSIFIER_CACHE_RESPONSES": "false"}
         anew = started(PORT + 3, "-m", "adsml_classifier.server")
         contenders = [
             Contender(OURS, "", ours, PORT, METHOD, files("stored-{}-*")),

@@ -15,10 +15,10 @@ import grpc
 import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2, metrics_pb2
-from adsml_classifier.candidate import Recipe
-from adsml_classifier.fit_settings import FitSettings, Shape
 from adsml_classifier.naming import JOB, account_model
-from adsml_classifier.training import AccountTrainer, items_of
+from adsml_classifier.training.candidate import Recipe
+from adsml_classifier.training.fit_settings import FitSettings, Shape
+from adsml_classifier.training.job import AccountTrainer, items_of
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.artifacts import ArtifactStore
@@ -183,7 +183,7 @@ def _children(pid: int) -> list[int]:
 
 def stored_batch(prepared: Prepared, names: list[tuple[EntityType, str]], *, reasons: int) -> bytes:
     """A request for stored entities."""
-    return pb.ClassifyEntitiesRequest(
+    return pb.BatchClassifyRequest(
         subjects=[
             entity_pb2.Subject(
                 entity=entity_pb2.EntityRef(
@@ -194,7 +194,7 @@ def stored_batch(prepared: Prepared, names: list[tuple[EntityType, str]], *, rea
             )
             for kind, name in names
         ],
-        options=pb.ClassificationOptions(max_contributions=reasons),
+        options=pb.ClassificationOptions(max_contributions=reasons, max_reasons=reasons),
     ).SerializeToString()
 
 
@@ -203,7 +203,7 @@ def inline_batch(prepared: Prepared, names: list[tuple[EntityType, str]], *, rea
     daily = prepared.account.daily
     recent = daily[daily["date"] > np.datetime64(LAST_DAY) - np.timedelta64(28, "D")]
     groups = dict(iter(recent.groupby(["entity_type", "entity_id"])))
-    return pb.ClassifyEntitiesRequest(
+    return pb.BatchClassifyRequest(
         subjects=[
             entity_pb2.Subject(
                 inline=entity_pb2.InlineSeries(
@@ -215,7 +215,7 @@ def inline_batch(prepared: Prepared, names: list[tuple[EntityType, str]], *, rea
             )
             for kind, name in names
         ],
-        options=pb.ClassificationOptions(max_contributions=reasons),
+        options=pb.ClassificationOptions(max_contributions=reasons, max_reasons=reasons),
     ).SerializeToString()
 
 

@@ -24,11 +24,11 @@ SERVICE = "adsml.classifier.v1.ClassifierService"
 class Empty:
     """Does nothing, thrice."""
 
-    def ClassifyEntities(
-        self, request: pb.ClassifyEntitiesRequest, context: CallContext
-    ) -> pb.ClassifyEntitiesResponse:
+    def BatchClassify(
+        self, request: pb.BatchClassifyRequest, context: CallContext
+    ) -> pb.BatchClassifyResponse:
         """Nothing."""
-        return pb.ClassifyEntitiesResponse()
+        return pb.BatchClassifyResponse()
 
     def ClassifyNewEntity(
         self, request: pb.ClassifyNewEntityRequest, context: CallContext
@@ -46,14 +46,14 @@ class Empty:
 async def bare(port: int) -> None:
     """Serve until SIGTERM."""
 
-    async def empty(request: pb.ClassifyEntitiesRequest, context: object) -> pb.ClassifyEntitiesResponse:
-        return pb.ClassifyEntitiesResponse()
+    async def empty(request: pb.BatchClassifyRequest, context: object) -> pb.BatchClassifyResponse:
+        return pb.BatchClassifyResponse()
 
     handler = grpc.unary_unary_rpc_method_handler(
-        empty, pb.ClassifyEntitiesRequest.FromString, pb.ClassifyEntitiesResponse.SerializeToString
+        empty, pb.BatchClassifyRequest.FromString, pb.BatchClassifyResponse.SerializeToString
     )
     server = grpc.aio.server()
-    server.add_registered_method_handlers(SERVICE, {"ClassifyEntities": handler})
+    server.add_registered_method_handlers(SERVICE, {"BatchClassify": handler})
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     stop = asyncio.Event()

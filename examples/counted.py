@@ -20,7 +20,7 @@ CONTRACTS = (
 
 
 class Calls:
-    """Seconds of every call, by method: ``"ClassifierService/ClassifyEntities"``."""
+    """Seconds of every call, by method: ``"ClassifierService/Classify"``."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
@@ -36,7 +36,7 @@ class Calls:
         return sorted(every - set(self.seconds))
 
 
-class Counted:
+class CountedConnection(Connection):
     """A connection that a client uses like any other.
 
     Parameters
@@ -48,15 +48,14 @@ class Counted:
     """
 
     def __init__(self, connection: Connection, calls: Calls) -> None:
-        self._connection = connection
+        super().__init__(connection.channel)
         self._calls = calls
-        self.channel = connection.channel
 
     def call(self, method: Any, request: Any, **options: Any) -> Any:
         """As of `Connection.call`."""
         began = time.perf_counter()
         try:
-            return self._connection.call(method, request, **options)
+            return super().call(method, request, **options)
         finally:
             self._note(method, began)
 
@@ -64,7 +63,7 @@ class Counted:
         """As of `Connection.stream`."""
         began = time.perf_counter()
         try:
-            yield from self._connection.stream(method, request, **options)
+            yield from super().stream(method, request, **options)
         finally:
             self._note(method, began)
 

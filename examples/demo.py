@@ -14,22 +14,23 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 import questions
-from adsml_client import Change, EntityRef, connect
+from adsml_client import change_event, connect
 from adsml_common.cli import family
 from adsml_common.database import Database
-from adsml_common.domain.entities import EntityType
+from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
-from counted import Calls, Counted
-from questions import Account, Teller, ranked
+from counted import Calls, CountedConnection
+from questions import Account, Change, Printer, ranked
 from rich.console import Console
 from rich.table import Table
 
 from services import DATA, PORTS, ROOT, environment, running
 
 CONFIG_ID = 1
-SEED = 3
+SEED = 13
+"""An account whose second-best ad set stops delivering on its last day."""
 AFTER_DAYS = 9
 """A week after a change, and two days more for leads to come in."""
 JOBS = {"classifier": "classifiers", "forecasting": "ensemble_weights", "anomaly": "anomaly_detectors"}
@@ -67,36 +68,35 @@ def read_account(env: Mapping[str, str]) -> Account:
         database.close()
     last = daily["date"].max()
     recent = daily[daily["date"] > last - pd.Timedelta(days=28)]
-    keys = ["entity_type", "entity_id"]
     spent = {
-        EntityRef(CONFIG_ID, *key): float(sum_) for key, sum_ in recent.groupby(keys)["spend"].sum().items()
+        EntityRef(CONFIG_ID, EntityType(level), entity_id): float(total)
+        for (level, entity_id), total in recent.groupby(["entity_type", "entity_id"])["spend"].sum().items()
     }
-    refs = [_ref(one.ref) for one in entities]
     ads = daily[(daily["entity_type"] == "ad") & (daily["date"] == last)]["entity_id"]
     days = daily[daily["entity_type"] == "ad"].groupby("entity_id").size()
-    done = last.date() - dt.timedelta(days=AFTER_DAYS)
+    complete = last.date() - dt.timedelta(days=AFTER_DAYS)
+    refs = [one.ref for one in entities]
     return Account(
-        names={_ref(one.ref): one.name or "" for one in entities},
-        campaigns=ranked([one for one in refs if one.entity_type == "campaign"], spent),
-        adsets=ranked([one for one in refs if one.entity_type == "adset"], spent),
-        newest=EntityRef(CONFIG_ID, "ad", str(days[days.index.isin(ads)].idxmin())),
+        config_id=CONFIG_ID,
+        names={one.ref: one.name or "" for one in entities},
+        campaigns=ranked([one for one in refs if one.entity_type is EntityType.CAMPAIGN], spent),
+        adsets=ranked([one for one in refs if one.entity_type is EntityType.ADSET], spent),
+        newest=EntityRef(CONFIG_ID, EntityType.AD, str(days[days.index.isin(ads)].idxmin())),
         changes=[
-            (
-                _ref(event.entity),
-                Change(
-                    event.date, event.change_type.value, _amount(event.detail.get("budget_before")),
-                    _amount(event.detail.get("budget_after")),
+            Change(
+                event.entity,
+                change_event(
+                    event.date,
+                    event.change_type.value,
+                    value_before=_amount(event.detail.get("budget_before")),
+                    value_after=_amount(event.detail.get("budget_after")),
                 ),
             )
             for event in events
-            if event.entity.entity_type is EntityType.ADSET and event.date <= done
+            if event.entity.entity_type is EntityType.ADSET and event.date <= complete
         ],
         last_day=last.date(),
-    )  # fmt: skip
-
-
-def _ref(ref: object) -> EntityRef:
-    return EntityRef(CONFIG_ID, ref.entity_type.value, ref.entity_id)
+    )
 
 
 def _amount(value: object) -> float | None:
@@ -105,24 +105,24 @@ def _amount(value: object) -> float | None:
 
 def ask(env: Mapping[str, str], calls: Calls) -> None:
     """Every question, each to its service."""
-    account, tell = read_account(env), Teller(console)
-    asked = {
+    account, out = read_account(env), Printer(console)
+    about = {
         "classifier": questions.tiers, "forecasting": questions.forecasts, "anomaly": questions.alarms,
         "impact": questions.changes,
     }  # fmt: skip
     with contextlib.ExitStack() as stack:
-        to = {
-            name: Counted(stack.enter_context(connect(f"127.0.0.1:{PORTS[name]}")), calls)
+        connections = {
+            name: CountedConnection(stack.enter_context(connect(f"127.0.0.1:{PORTS[name]}")), calls)
             for name in family.installed()
         }
-        for name, connection in to.items():
-            asked[name](account, connection, tell)
-        tell.head("Which models answered, and how are new ones made?")
-        for name, connection in to.items():
-            questions.models(connection, name, CONFIG_ID, tell)
-        for name, connection in to.items():
+        for name, connection in connections.items():
+            about[name](account, connection, out)
+        out.head("Which models answered, and how are new ones made?")
+        for name, connection in connections.items():
+            questions.models(connection, name, CONFIG_ID, out)
+        for name, connection in connections.items():
             if name in JOBS:
-                questions.training(connection, JOBS[name], CONFIG_ID, tell)
+                questions.training(connection, name, JOBS[name], CONFIG_ID, out)
 
 
 def summary(watch: Watch, calls: Calls) -> None:

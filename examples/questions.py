@@ -1,26 +1,45 @@
 """What a marketer asks the four services, and the answers in plain words."""
 
 import datetime as dt
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from adsml_client import Change, EntityRef
-from adsml_client.anomaly import AnomalyClient
-from adsml_client.anomaly import Options as DetectionOptions
-from adsml_client.classifier import Classification, ClassifierClient
-from adsml_client.errors import CallError
-from adsml_client.forecasting import BacktestReport, Forecast, ForecastingClient
-from adsml_client.forecasting import Options as ForecastOptions
-from adsml_client.impact import ImpactClient, Panel, Report
-from adsml_client.registry import RegistryClient
-from adsml_client.training import TrainingClient
-from counted import Counted
+from adsml.anomaly.v1 import anomaly_service_pb2 as anomaly_pb
+from adsml.classifier.v1 import classifier_service_pb2 as classifier_pb
+from adsml.common.v1 import change_pb2, entity_pb2
+from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting_pb
+from adsml.impact.v1 import impact_service_pb2 as impact_pb
+from adsml_client import (
+    AnomalyClient,
+    CallError,
+    ClassifierClient,
+    Connection,
+    ForecastingClient,
+    ImpactClient,
+    ModelRegistryClient,
+    TrainingClient,
+    change_event,
+    day,
+    entity_ref,
+    results,
+    word,
+)
+from adsml_common.domain.entities import EntityRef
 from rich.console import Console
 from rich.progress import Progress
 
 TIERS = ("high_performer", "moderate", "low", "underperformer")
 PERSON = "demo"
+
+
+@dataclass(frozen=True)
+class Change:
+    """An edit that is on record, in the contract's form, and of what."""
+
+    entity: EntityRef
+    event: change_pb2.ChangeEvent
 
 
 @dataclass(frozen=True)
@@ -41,11 +60,12 @@ class Account:
         The last one stored.
     """
 
+    config_id: int
     names: dict[EntityRef, str]
     campaigns: list[EntityRef]
     adsets: list[EntityRef]
     newest: EntityRef
-    changes: list[tuple[EntityRef, Change]]
+    changes: list[Change]
     last_day: dt.date
 
     def name(self, ref: EntityRef) -> str:
@@ -53,7 +73,7 @@ class Account:
         return self.names.get(ref) or ref.entity_id
 
 
-class Teller:
+class Printer:
     """Prints answers: a heading, lines, and finer print."""
 
     def __init__(self, console: Console) -> None:
@@ -68,207 +88,305 @@ class Teller:
         self.console.print(" " * indent + text, highlight=False, markup=False)
 
 
-def tiers(account: Account, connection: Counted, tell: Teller) -> None:
-    """Best and worst ad sets and why; a new ad; a person's word."""
+def message_of(ref: EntityRef) -> entity_pb2.EntityRef:
+    """The contract's key of an entity."""
+    return entity_ref(ref.config_id, ref.entity_type.value, ref.entity_id)
+
+
+def tiers(account: Account, connection: Connection, out: Printer) -> None:
+    """Best and worst ad sets and why; a new ad; a person's judgement."""
     client = ClassifierClient(connection)
-    answers = client.classify_entities(account.adsets, max_contributions=2).answers()
-    answers.sort(key=lambda one: (TIERS.index(one.tier), -(one.confidence or 0.0)))
-    tell.head("Which ad sets will do well over the next 7 days, and which badly?")
-    shown = [*answers[:3], *answers[-3:]] if len(answers) > 6 else answers
-    for one in shown:
-        _tier(account, one, tell)
-    if answers and answers[0].answered_by.model is not None:
-        model = answers[0].answered_by.model
-        tell.line(f"answered by {model.name} version {model.version}")
-    new, transfer = client.classify_new_entity(account.newest)
-    tell.head(f"And the newest ad, {account.name(account.newest)}?")
-    sure = "" if new.confidence is None else f", {new.confidence:.0%} sure"
-    days = "" if transfer is None else f" (its own {transfer.own_days} days, judged by the account's model)"
-    tell.line(f"{_words(new.tier)}{sure}{days}")
-    ref = answers[0].entity if answers and answers[0].entity else account.adsets[0]
-    told = client.record_feedback(
-        ref, account.last_day - dt.timedelta(days=7), "high_performer", person=PERSON
+    response = client.batch_classify(subjects=[message_of(one) for one in account.adsets])
+    answers = [
+        (ref, answer)
+        for ref, answer in zip(account.adsets, results(response), strict=True)
+        if not isinstance(answer, CallError)
+    ]
+    answers.sort(key=lambda one: (TIERS.index(word(one[1], "tier")), -one[1].confidence))
+    out.head("Which ad sets will do well over the next 7 days, and which badly?")
+    for ref, answer in [*answers[:3], *answers[-3:]] if len(answers) > 6 else answers:
+        _tier(account.name(ref), answer, out)
+    best, _ = answers[0]
+    answered_by = client.classify(subject=message_of(best)).classification.answered_by
+    out.line(f"answered by {_source(answered_by.model) or answered_by.method}")
+    new = client.classify_new_entity(subject=message_of(account.newest))
+    out.head(f"And the newest ad, {account.name(account.newest)}?")
+    own = (
+        f" (its own {new.transfer.own_days} days, by the account's model)" if new.HasField("transfer") else ""
     )
-    tell.line(
-        f"your own word counts: {account.name(ref)} was noted as high performer ({_changed(told.changed)})"
+    out.line(f"{_words(word(new.classification, 'tier'))}{_sure(new.classification)}{own}")
+    recorded = client.record_feedback(
+        feedback={
+            "entity": message_of(best),
+            "date": account.last_day - dt.timedelta(days=7),
+            "person": PERSON,
+        },
+        tier="high_performer",
+    )
+    out.line(
+        f"your judgement counts: {account.name(best)} is noted as a high performer ({_new(recorded.receipt.changed)})"
     )
 
 
-def _tier(account: Account, one: Classification, tell: Teller) -> None:
-    cpl, account_cpl = one.metrics["cpl"], one.metrics["account_cpl"]
-    cost = "no leads" if cpl is None else f"CPL {cpl:.2f} in the last 7 days"
-    against = "" if cpl is None or account_cpl is None else f" (account {account_cpl:.2f})"
-    sure = "" if one.confidence is None else f", {one.confidence:.0%} sure"
-    name = account.name(one.entity) if one.entity else ""
-    tell.line(f"{name}: {_words(one.tier)}{sure}; {cost}{against}")
-    for reason in one.contributions:
-        tell.line(f"because {reason.explanation}", indent=6)
+def _tier(name: str, answer: classifier_pb.Classification, out: Printer) -> None:
+    cpl = (
+        "no leads"
+        if not answer.metrics.HasField("cpl")
+        else f"CPL {answer.metrics.cpl:.2f} in the last 7 days"
+    )
+    compared = (
+        f" (account {answer.metrics.account_cpl:.2f})" if answer.metrics.HasField("account_cpl") else ""
+    )
+    out.line(f"{name}: {_words(word(answer, 'tier'))}{_sure(answer)}; {cpl}{compared}")
+    for reason in answer.reasons[:2]:
+        out.line(f"{'because' if reason.supports else 'although'} {reason.text}", indent=6)
 
 
-def forecasts(account: Account, connection: Counted, tell: Teller) -> None:
+def _sure(answer: classifier_pb.Classification) -> str:
+    return f", {answer.confidence:.0%} sure" if answer.HasField("confidence") else ""
+
+
+def forecasts(account: Account, connection: Connection, out: Printer) -> None:
     """Next week's leads and cost per lead, and how good such forecasts were."""
     client = ForecastingClient(connection)
-    tell.head("What will next week bring?")
-    week = ForecastOptions(horizon_days=7)
+    out.head("What will next week bring?")
+    week = {"horizon_days": 7}
     for campaign in account.campaigns[:2]:
-        leads = client.forecast_ensemble(campaign, "leads", options=week)
-        cpl = client.forecast_ensemble(campaign, "cpl", options=week)
-        tell.line(f"{account.name(campaign)}: leads {_total(leads, 0)}, CPL {_total(cpl, 2)}")
-    prophet = client.forecast(account.campaigns[0], "leads", method="prophet", options=week)
-    tell.line(f"Prophet alone for {account.name(account.campaigns[0])}: leads {_total(prophet, 0)}")
-    items = [(one, "cpl") for one in account.adsets[:5]]
-    tell.line("the ad sets that spend most:")
-    for (ref, _), found in zip(items, client.batch_forecast(items, options=week), strict=True):
-        said = str(found) if isinstance(found, CallError) else f"CPL {_total(found, 2)}"
-        tell.line(f"{account.name(ref)}: {said}", indent=6)
-    new = client.forecast_new_entity(account.newest, "leads", options=week)
-    tell.line(f"the newest ad, from its ad set and siblings: leads {_total(new, 0)}")
-    tell.head("How good were such forecasts in the past?")
-    methods = ("seasonal_naive", "linear", "ema", "auto_ets")
-    with Progress(console=tell.console, transient=True) as bar:
+        subject = message_of(campaign)
+        leads = client.forecast_ensemble(subject=subject, metric="leads", options=week).forecast
+        cpl = client.forecast_ensemble(subject=subject, metric="cpl", options=week).forecast
+        out.line(f"{account.name(campaign)}: leads {_total(leads, 0)}, CPL {_total(cpl, 2)}")
+    biggest = account.campaigns[0]
+    prophet = client.forecast(
+        subject=message_of(biggest), metric="leads", method="prophet", options=week
+    ).forecast
+    out.line(f"Prophet alone for {account.name(biggest)}: leads {_total(prophet, 0)}")
+    refs = account.adsets[:5]
+    items = [{"subject": message_of(one), "metric": "cpl"} for one in refs]
+    out.line("the ad sets that spend most:")
+    for ref, answer in zip(refs, results(client.batch_forecast(items=items, options=week)), strict=True):
+        shown = str(answer) if isinstance(answer, CallError) else f"CPL {_total(answer, 2)}"
+        out.line(f"{account.name(ref)}: {shown}", indent=6)
+    new = client.forecast_new_entity(
+        subject=message_of(account.newest), metric="leads", options=week
+    ).forecast
+    out.line(f"the newest ad, from its ad set and siblings: leads {_total(new, 0)}")
+    out.head("How good were such forecasts in the past?")
+    with Progress(console=out.console, transient=True) as bar:
         task = bar.add_task("forecasting the past", total=None)
-        for said in client.backtest(account.campaigns, "leads", methods=methods, horizon_days=7, cutoffs=3):
-            if isinstance(said, BacktestReport):
-                report = said
-            else:
-                bar.update(task, completed=said.done, total=said.total)
-    for scores in sorted(report.methods, key=lambda one: one.wmape if one.wmape is not None else 1e9):
-        wmape = "" if scores.wmape is None else f"off by {scores.wmape:.1f}% of all leads"
-        tell.line(f"{_words(scores.method)}: {wmape}")
+        for event in client.backtest(
+            subjects=[message_of(one) for one in account.campaigns],
+            metric="leads",
+            methods=["seasonal_naive", "linear", "ema", "auto_ets"],
+            horizon_days=7,
+            cutoffs=3,
+        ):
+            bar.update(task, completed=event.progress.done, total=event.progress.total or None)
+    for scores in event.report.methods:
+        out.line(f"{_words(word(scores, 'method'))}: off by {scores.wmape.value:.1%} of all leads")
 
 
-def alarms(account: Account, connection: Counted, tell: Teller) -> None:
-    """Yesterday's alarms, and a look at one ad set's last month."""
+def alarms(account: Account, connection: Connection, out: Printer) -> None:
+    """What goes on, by the nightly scan; yesterday's alarms; a look at one ad set's last month."""
     client = AnomalyClient(connection)
-    tell.head(f"Was anything odd yesterday ({account.last_day})?")
-    everything = account.campaigns + account.adsets
-    found = client.batch_detect_anomalies(everything).answers()
-    odd = [(one.entity, day) for one in found for day in one.anomalies()]
-    for ref, day in odd:
-        tell.line(f"{account.name(ref)} ({ref.entity_type}): {day.severity}: {day.summary}")
-    if not odd:
-        tell.line(f"nothing: {len(found)} campaigns and ad sets were looked at")
-    month = DetectionOptions(first_date=account.last_day - dt.timedelta(days=29), last_date=account.last_day)
-    reports = client.batch_detect_anomalies(account.adsets, options=month).answers()
-    worst = max(reports, key=lambda one: len(one.anomalies()))
-    one = client.detect_anomalies(worst.entity, options=month)
-    tell.line(f"most alarms of the last 30 days: {account.name(worst.entity)}")
-    for day in one.anomalies()[-3:]:
-        tell.line(f"{day.date}: {day.summary}", indent=6)
-    judged = one.anomalies()[-1].date if one.anomalies() else account.last_day
-    verdict = "true_alarm" if one.anomalies() else "missed_alarm"
-    changed = client.record_feedback(worst.entity, judged, verdict, person=PERSON)
-    tell.line(
-        f"your own word counts: judged a {_words(verdict)} ({_changed(changed)}); it moves the threshold"
+    out.head("What is wrong right now, and what does it cost?")
+    listed = client.list_incidents(config_id=account.config_id, state="open")
+    for stored in listed.incidents[:3]:
+        _incident(stored.incident, listed.currency_code, account, out)
+    if not listed.incidents:
+        out.line("nothing is open")
+    every = [*account.campaigns, *account.adsets]
+    response = client.batch_detect_anomalies(subjects=[message_of(one) for one in every])
+    reports = [one for one in results(response) if not isinstance(one, CallError)]
+    odd = [(report, one) for report in reports for one in report.days if one.anomalous]
+    out.line(f"{len(odd)} of {len(reports)} campaigns and ad sets were odd yesterday ({account.last_day})")
+    for report, one in odd[:5]:
+        out.line(f"{_named(account, report.entity)}: {word(one, 'severity')}: {one.summary}", indent=6)
+    month = {
+        "first_date": account.last_day - dt.timedelta(days=29),
+        "as_of_date": account.last_day,
+        "anomalous_only": True,
+    }
+    ref, report = max(
+        (
+            (one, client.detect_anomalies(subject=message_of(one), options=month).report)
+            for one in account.adsets[:5]
+        ),
+        key=lambda one: len(one[1].days),
+    )
+    out.line(f"most alarms of the last 30 days: {account.name(ref)}")
+    for one in report.days[-3:]:
+        out.line(f"{day(one.date)}: {one.summary}", indent=6)
+    judged = day(report.days[-1].date) if report.days else account.last_day
+    judgement = "true_alarm" if report.days else "missed_alarm"
+    recorded = client.record_feedback(
+        feedback={"entity": message_of(ref), "date": judged, "person": PERSON}, judgement=judgement
+    )
+    out.line(
+        f"your judgement counts: a {_words(judgement)} ({_new(recorded.receipt.changed)}); it moves the threshold"
     )
 
 
-def changes(account: Account, connection: Counted, tell: Teller) -> None:
-    """Whether edits worked, and what a planned one could show."""
+def _incident(incident: anomaly_pb.Incident, currency: str, account: Account, out: Printer) -> None:
+    about = _named(account, incident.entity) if incident.HasField("entity") else "the whole account"
+    stake = ""
+    if incident.HasField("money_at_stake_per_day"):
+        stake = f"; {incident.money_at_stake_per_day:,.0f} {currency} at stake a day"
+    out.line(f"{about}, since {day(incident.first_date)}: {incident.summary}{stake}")
+
+
+def changes(account: Account, connection: Connection, out: Printer) -> None:
+    """Whether edits worked, what edits of one kind do here, and what a planned one could show."""
     client = ImpactClient(connection)
-    tell.head("Did the changes work?")
-    budgets = [one for one in account.changes if one[1].change_type == "budget_change"] or account.changes
-    if not budgets:
-        tell.line("no change is far enough in the past")
-        return
-    ref, change = budgets[-1]
-    tell.line(f"the last budget change with a week behind it: {_change(account, ref, change)}")
-    try:
-        _verdict(client.analyze_impact(Panel([ref]), change), tell)
-    except CallError as error:
-        tell.line(str(error), indent=6)
-    others = [(Panel([one]), two) for one, two in account.changes]
-    tell.line("and all changes:")
-    for (one, two), answer in zip(account.changes, client.batch_analyze_impact(others), strict=True):
-        tell.line(_change(account, one, two), indent=4)
+    out.head("Did the changes work?")
+    items = [
+        {"panel": {"stored": {"treated": [message_of(one.entity)]}}, "change": one.event}
+        for one in account.changes
+    ]
+    answers = results(client.batch_analyze_impact(items=items, options={"omit_series": True}))
+    for change, answer in zip(account.changes, answers, strict=True):
+        out.line(_described(account, change))
         if isinstance(answer, CallError):
-            tell.line(str(answer), indent=6)
+            out.line(str(answer), indent=6)
         else:
-            _verdict(answer, tell, advise=False)
-    planned = Change(account.last_day + dt.timedelta(days=1), "budget_change", 100.0, 130.0)
+            _verdict(answer, out)
+    if account.changes:
+        latest = account.changes[-1]
+        response = client.analyze_impact(
+            panel={"stored": {"treated": [message_of(latest.entity)]}}, change=latest.event
+        )
+        out.line(f"the newest of them: {response.report.recommendation}")
+    _kinds(account, client, out)
+    tomorrow = account.last_day + dt.timedelta(days=1)
     biggest = account.adsets[0]
-    effects = client.estimate_detectable_effect(Panel([biggest]), planned, target_percent=20)
-    tell.head(f"If you change the budget of {account.name(biggest)} tomorrow: what could 7 days show?")
+    effects = client.estimate_detectable_effect(
+        panel={"stored": {"treated": [message_of(biggest)]}},
+        change=change_event(tomorrow, "budget_change", value_before=100.0, value_after=130.0),
+        target_relative=-0.2,
+    ).effects
+    out.head(f"If you change the budget of {account.name(biggest)} tomorrow: what could 7 days show?")
     for one in effects[:2]:
-        shown = "nothing short of doubling" if one.percent is None else f"{abs(one.percent):.0f}% or more"
-        need = "more than 90" if one.days_needed is None else str(one.days_needed)
-        tell.line(f"{one.metric}: {shown}; to see 20% takes {need} days")
+        shown = f"a fall of {-one.relative_down:.0%}" if one.HasField("relative_down") else "no fall"
+        need = str(one.days_needed) if one.HasField("days_needed") else "more than 90"
+        out.line(f"{word(one, 'metric')}: {shown} or more; to see a fall of 20% takes {need} days")
 
 
-def _verdict(report: Report, tell: Teller, *, advise: bool = True) -> None:
+def _kinds(account: Account, client: ImpactClient, out: Printer) -> None:
+    """What the account's changes of each kind do, taken together."""
+    out.head("And what do such changes do in this account, taken together?")
+    for kind in sorted({word(one.event, "change_type") for one in account.changes}):
+        try:
+            summary = client.summarize_changes(config_ids=[account.config_id], change_type=kind)
+        except CallError as error:
+            out.line(f"{_words(kind)}: {error.message}")
+            continue
+        if not summary.HasField("pooled"):
+            out.line(f"{_words(kind)}: {summary.recommendation}")
+            continue
+        pooled, metric = summary.pooled, word(summary, "primary_metric")
+        out.line(
+            f"{_words(kind)}: {word(summary, 'verdict').upper()}: {metric} {pooled.relative:+.0%} "
+            f"({pooled.interval.lower:+.0%} to {pooled.interval.upper:+.0%}) over {pooled.changes} changes"
+        )
+
+
+def _verdict(report: impact_pb.ImpactReport, out: Printer) -> None:
     effect = next((one for one in report.effects if one.metric == report.primary_metric), None)
     moved = ""
-    if effect is not None and effect.percent is not None and effect.percent_interval is not None:
-        between = effect.percent_interval
-        moved = f": {effect.metric} {effect.percent:+.0f}% ({between.lower:+.0f}% to {between.upper:+.0f}%)"
-    tell.line(f"{report.verdict.upper()}{moved}", indent=6)
-    if advise:
-        tell.line(report.recommendation, indent=6)
+    if effect is not None and effect.HasField("relative") and effect.HasField("relative_interval"):
+        between = effect.relative_interval
+        moved = f": {word(effect, 'metric')} {effect.relative:+.0%} ({between.lower:+.0%} to {between.upper:+.0%})"
+    gain = ""
+    if report.HasField("weekly_gain"):
+        gain = f"; {report.weekly_gain.leads:+.0f} leads a week"
+        if report.weekly_gain.HasField("money"):
+            gain += f", worth {report.weekly_gain.money:+,.0f} {report.currency_code}"
+    out.line(f"{word(report, 'verdict').upper()}{moved}{gain}", indent=6)
 
 
-def models(connection: Counted, family: str, config_id: int, tell: Teller) -> None:
+def models(connection: Connection, family: str, config_id: int, out: Printer) -> None:
     """Which models answer, since when, and the way back."""
-    client = RegistryClient(connection)
-    active = list(client.list_models(config_id=config_id, status="active"))
+    client = ModelRegistryClient(connection)
+    pages = client.list_models.pages(family=family, config_id=config_id, status="active")
+    active = [model for page in pages for model in page.models]
     if not active:
-        tell.line(f"{family}: trains nothing; asks its method of the data at hand")
-        for ask in (
-            lambda: client.get_model(f"{family}/{config_id}"),
-            lambda: client.activate(f"{family}/{config_id}", 1, reason="demo"),
+        out.line(f"{family}: trains nothing; asks its method of the data at hand")
+        name = f"{family}/{config_id}"
+        for call in (
+            lambda: client.get_model(family=family, name=name),
+            lambda: client.activate_model_version(family=family, name=name, version=1, reason="demo"),
         ):
-            _expected(ask)
+            _refused(call)
         return
-    model = client.get_model(active[0].name)
-    client.activate(model.name, model.version, reason="the one that is active already: nothing changes")
-    back = _expected(
-        lambda: client.rollback(model.name, reason="demo", expected_active_version=model.version)
-    )
-    if back == "yes":
-        client.activate(model.name, model.version, reason="the demo only shows the way back")
-    last = next(islice(client.events(model.name), 1))
-    tell.line(
-        f"{family}: {len(active)} active models, such as {model.name} version {model.version} on "
-        f"{model.samples_count} samples, {last.event_type} by {last.actor.split(' ')[0]}"
-        + (f"; rolled back: {back}" if back else "")
+    named = {"family": family, "name": active[0].ref.name}
+    model = client.get_model(**named).model
+    version = model.ref.version
+    client.activate_model_version(**named, version=version, reason="the active one: nothing changes")
+    refused = _refused(lambda: client.rollback_model(**named, reason="demo", expected_active_version=version))
+    if refused is None:
+        client.activate_model_version(**named, version=version, reason="the demo only shows the way back")
+    [last] = islice(client.list_model_events(**named, page_size=1).events, 1)
+    out.line(
+        f"{family}: {len(active)} active models, such as {_source(model.ref)} on {model.samples_count} samples, "
+        f"{word(last, 'event_type')} by {last.actor.split(' ')[0]}; "
+        f"rolled back and forth: {'yes' if refused is None else f'no, {refused}'}"
     )
 
 
-def training(connection: Counted, job: str, config_id: int, tell: Teller) -> None:
-    """Start a training over gRPC, look at it, and call it off."""
+def training(connection: Connection, family: str, job: str, config_id: int, out: Printer) -> None:
+    """Start a training over gRPC, look at it, and cancel it."""
     client = TrainingClient(connection)
-    run = client.start(job, config_ids=[config_id], reason="demo")
-    listed = len(list(client.list(job=job)))
-    run = client.cancel(run.run_id, reason="the demo only shows how")
-    run, _ = client.get(run.run_id)
-    tell.line(
-        f"training {_words(job)}: run {run.run_id[:8]} of {listed} started over gRPC and called off ({run.state})"
+    run = client.start_training(
+        family=family, job=job, request_id=str(uuid.uuid4()), scope={"config_ids": [config_id]}, reason="demo"
+    ).run
+    listed = len(client.list_training_runs(family=family, job=job).runs)
+    client.cancel_training_run(family=family, run_id=run.run_id, reason="the demo only shows how")
+    run = client.get_training_run(family=family, run_id=run.run_id).run
+    out.line(f"training {_words(job)}: run {run.run_id[:8]} of {listed} started, then {word(run, 'state')}")
+
+
+def _refused(call: Callable[[], object]) -> str | None:
+    """Why the service refuses; None where it does not. Being refused is an answer too."""
+    try:
+        call()
+    except CallError as error:
+        return error.message
+    return None
+
+
+def _total(forecast: forecasting_pb.Forecast, digits: int) -> str:
+    if not forecast.total.HasField("value"):
+        return "not known"
+    total = forecast.total
+    between = (
+        f" ({total.interval.lower:.{digits}f} to {total.interval.upper:.{digits}f})"
+        if total.HasField("interval")
+        else ""
+    )
+    return f"{total.value:.{digits}f}{between}"
+
+
+def _described(account: Account, change: Change) -> str:
+    event = change.event
+    amounts = ""
+    if event.HasField("value_before") and event.HasField("value_after"):
+        amounts = f" from {event.value_before:.0f} to {event.value_after:.0f}"
+    return (
+        f"{_words(word(event, 'change_type'))}{amounts} of {account.name(change.entity)} on {day(event.date)}"
     )
 
 
-def _expected(ask: Callable[[], object]) -> str:
-    """What the service says; being refused is an answer too."""
-    try:
-        ask()
-    except CallError as error:
-        return f"no, {error.message}"
-    return "yes"
+def _named(account: Account, ref: entity_pb2.EntityRef) -> str:
+    level = word(ref, "entity_type")
+    names = {(one.entity_type.value, one.entity_id): name for one, name in account.names.items()}
+    return f"{names.get((level, ref.entity_id)) or ref.entity_id} ({level})"
 
 
-def _total(found: Forecast, digits: int) -> str:
-    if found.total is None:
-        return "not known"
-    between = found.total_interval
-    ranged = "" if between is None else f" ({max(between.lower, 0):.{digits}f} to {between.upper:.{digits}f})"
-    return f"{found.total:.{digits}f}{ranged}"
+def _source(model: object) -> str:
+    return f"{model.name} version {model.version}" if model.name else ""
 
 
-def _change(account: Account, ref: EntityRef, change: Change) -> str:
-    before, after = change.value_before, change.value_after
-    amounts = f" from {before:.0f} to {after:.0f}" if before is not None and after is not None else ""
-    return f"{_words(change.change_type)}{amounts} of {account.name(ref)} on {change.date}"
-
-
-def _changed(changed: bool) -> str:
+def _new(changed: bool) -> str:
     return "new" if changed else "on record already"
 
 

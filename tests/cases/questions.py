@@ -21,6 +21,7 @@ from adsml_common.database import Database
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of
+from adsml_common.serving.serialized import SerializedResponse
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.metrics import MetricStore
 from adsml_ingest import import_files
@@ -182,7 +183,8 @@ def ask(asked: Any, method: str, request: Message, *, seconds: float | None = No
     deadline = None if seconds is None else time.monotonic() + seconds
     context = CallContext(method, deadline_at=deadline)
     try:
-        return Reply(getattr(asked, method)(request, context))
+        response = getattr(asked, method)(request, context)
+        return Reply(response.message() if isinstance(response, SerializedResponse) else response)
     except AdsmlError as error:
         status = status_of(error)
         name = next(code.name for code in grpc.StatusCode if code.value[0] == status.code)

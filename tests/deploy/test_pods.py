@@ -1,10 +1,11 @@
 """What holds for every pod of ours, whatever it does: no rights, no secrets, no surprises."""
 
 import re
+from typing import Any
 
 import typer
 from adsml_common.cli.main import build
-from support.manifests import built, of_kind, ours, overlays
+from support.manifests import built, containers, of_kind, ours, overlays, with_components
 
 
 @overlays
@@ -14,7 +15,7 @@ def test_it_has_no_rights_and_writes_nowhere_but_scratch(overlay: str) -> None:
         assert security["runAsNonRoot"] is True, name
         assert security["runAsUser"] > 10000, name
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
-        for container in pod["containers"]:
+        for container in containers(pod):
             own = container["securityContext"]
             assert own["readOnlyRootFilesystem"] is True, name
             assert own["allowPrivilegeEscalation"] is False, name
@@ -25,7 +26,7 @@ def test_it_has_no_rights_and_writes_nowhere_but_scratch(overlay: str) -> None:
 @overlays
 def test_memory_is_reserved_and_processors_are_shared(overlay: str) -> None:
     for name, _, pod in ours(overlay):
-        for container in pod["containers"]:
+        for container in containers(pod):
             resources = container["resources"]
             assert resources["requests"]["memory"] == resources["limits"]["memory"], name
             assert "cpu" in resources["requests"], name
@@ -47,8 +48,8 @@ def test_the_launcher_alone_has_a_token(overlay: str) -> None:
         (resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]
     }
     assert rights == {
-        ("cronjobs", "get"), ("pods", "list"),
-        *(("jobs", verb) for verb in ("create", "get", "list", "watch", "delete")),
+        ("cronjobs", "get"), ("pods", "list"), ("events", "list"),
+        *(("jobs", verb) for verb in ("create", "list", "delete")),
     }  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def test_the_namespace_holds_them_to_it(overlay: str) -> None:
     assert all(
         one["metadata"]["namespace"] == namespace["metadata"]["name"]
         for one in built(overlay)
-        if one["kind"] != "Namespace"
+        if one["kind"] not in ("Namespace", "PriorityClass")
     )
 
 
@@ -72,7 +73,7 @@ def test_nothing_goes_in_or_out_unless_it_is_allowed(overlay: str) -> None:
 @overlays
 def test_secrets_are_referred_to(overlay: str) -> None:
     for name, _, pod in ours(overlay):
-        for container in pod["containers"]:
+        for container in containers(pod):
             for one in container.get("env", ()):
                 assert not re.search("PASSWORD$|SECRET|DATABASE_URL", one["name"]) or "valueFrom" in one, name
 
@@ -82,7 +83,7 @@ def test_its_command_is_one(overlay: str) -> None:
     """Parsed by the real command line, and not run."""
     command = typer.main.get_command(build())
     for name, _, pod in ours(overlay):
-        for container in pod["containers"]:
+        for container in containers(pod):
             if not container["image"].startswith(("adsml-", "registry.example.com/adsml/")):
                 continue
             context, group, words = typer.Context(command), command, list(container["args"])
@@ -94,3 +95,55 @@ def test_its_command_is_one(overlay: str) -> None:
 
 def test_production_has_no_secret_in_it() -> None:
     assert not of_kind("overlays/production", "Secret")
+
+
+@overlays
+def test_services_go_before_training(overlay: str) -> None:
+    classes = of_kind(overlay, "PriorityClass")
+    for name, thing, pod in ours(overlay):
+        if thing["kind"] == "CronJob":
+            assert pod["priorityClassName"] == "adsml-training", name
+        elif thing["kind"] != "Job":
+            assert pod["priorityClassName"] == "adsml-serving", name
+    assert classes["adsml-training"]["value"] < 0 < classes["adsml-serving"]["value"]
+    assert classes["adsml-training"]["preemptionPolicy"] == "Never"
+
+
+@overlays
+def test_names_are_resolved_wherever_the_cluster_does_it(overlay: str) -> None:
+    """CoreDNS; NodeLocal DNSCache, which is no pod of the cluster's network; OpenShift's, at a port of its own."""
+    rules = of_kind(overlay, "NetworkPolicy")["dns"]["spec"]["egress"]
+    allowed = [(to, {port["port"] for port in rule["ports"]}) for rule in rules for to in rule["to"]]
+    assert any(to.get("podSelector", {}).get("matchLabels") == {"k8s-app": "kube-dns"} and 53 in ports
+               for to, ports in allowed)  # fmt: skip
+    assert any(to.get("ipBlock") == {"cidr": "169.254.20.10/32"} and 53 in ports for to, ports in allowed)
+    openshift = {"kubernetes.io/metadata.name": "openshift-dns"}
+    assert any(
+        to.get("namespaceSelector", {}).get("matchLabels") == openshift and 5353 in ports
+        for to, ports in allowed
+    )
+
+
+def test_credentials_of_the_clouds_are_reached_by_a_component_alone() -> None:
+    def blocks(things: list[dict[str, Any]]) -> set[str]:
+        return {
+            to["ipBlock"]["cidr"]
+            for one in things if one["kind"] == "NetworkPolicy"
+            for rule in one["spec"].get("egress", ()) for to in rule.get("to", ()) if "ipBlock" in to
+        }  # fmt: skip
+
+    eks, gke = "169.254.170.23/32", "169.254.169.252/32"
+    assert not {eks, gke} & blocks(built("overlays/production"))
+    assert {eks, gke} <= blocks(with_components("pod-identity"))
+
+
+@overlays
+def test_nothing_is_shown_as_a_difference_for_ever(overlay: str) -> None:
+    """What the API writes in another way than it is given it: quantities as text, claims with their defaults."""
+    for name, thing, pod in ours(overlay):
+        for container in containers(pod):
+            for amounts in container["resources"].values():
+                assert all(isinstance(amount, str) for amount in amounts.values()), name
+        for claim in thing["spec"].get("volumeClaimTemplates", ()):
+            assert (claim["apiVersion"], claim["kind"]) == ("v1", "PersistentVolumeClaim")
+            assert claim["spec"]["volumeMode"] == "Filesystem"

@@ -11,7 +11,7 @@ from adsml_common.serving.settings import ServingSettings
 from adsml_common.settings import variables
 from adsml_forecasting.settings import ForecastingSettings
 from adsml_impact.settings import ImpactSettings
-from support.manifests import READ_ELSEWHERE, environment, of_kind, overlays, pod_of, services
+from support.manifests import READ_ELSEWHERE, environment, of_kind, overlays, pod_of, selects, services
 
 SETTINGS: dict[str, type[ServingSettings]] = {
     "classifier": ClassifierSettings,
@@ -76,16 +76,32 @@ def test_one_pod_at_a_time_may_be_disrupted(overlay: str, service: str) -> None:
 
 @overlays
 @services
-def test_only_callers_and_forecasting_reach_it(overlay: str, service: str) -> None:
-    policy = of_kind(overlay, "NetworkPolicy")[service]["spec"]
+def test_only_callers_the_gateway_and_forecasting_reach_it(overlay: str, service: str) -> None:
     labels = of_kind(overlay, "Deployment")[service]["spec"]["template"]["metadata"]["labels"]
-    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
-    (rule,) = policy["ingress"]
-    callers, *peers = rule["from"]
+    (container,) = pod_of(of_kind(overlay, "Deployment")[service])["containers"]
+    (grpc,) = [one["containerPort"] for one in container["ports"] if one["name"] == "grpc"]
+    sources = [
+        source
+        for policy in of_kind(overlay, "NetworkPolicy").values() if selects(policy["spec"]["podSelector"], labels)
+        for rule in policy["spec"].get("ingress", ()) if grpc in {port["port"] for port in rule["ports"]}
+        for source in rule["from"]
+    ]  # fmt: skip
+    callers, *others = sources
     assert callers["namespaceSelector"]["matchLabels"] == {"adsml/callers": "true"}
     assert callers["podSelector"]["matchLabels"] == {"adsml/caller": "true"}
-    names = [one["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for one in peers]
-    assert names == ([] if service == "forecasting" else ["forecasting"])
+    names = [one["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for one in others]
+    assert names == ["gateway"] + ([] if service == "forecasting" else ["forecasting"])
+
+
+@overlays
+@services
+def test_it_waits_for_its_schema(overlay: str, service: str) -> None:
+    """So that an upgrade which starts it before the migration is done does not make it fail and back off."""
+    pod = pod_of(of_kind(overlay, "Deployment")[service])
+    (first,) = pod["initContainers"]
+    assert first["args"][:2] == ["migrate", "--check"]
+    assert any(one.startswith("--wait-seconds=") for one in first["args"])
+    assert first["image"] == pod["containers"][0]["image"]
 
 
 @overlays

@@ -1,26 +1,24 @@
 """What the scheduler relies on: when training starts, how it is split, how it ends."""
 
-import shutil
-import subprocess
-from pathlib import Path
+import math
+import re
 from typing import Any
 
 import pytest
-import yaml
 from adsml_common.serving.training_service import JOBS
 from adsml_common.settings import Settings, variables
 from adsml_common.training.cluster import CONTAINER, SELECTOR
 from adsml_common.training.job import Pace
 from adsml_common.training.launchers import CRONJOB
+from adsml_common.training.workers import default_count
 from support.manifests import (
-    KUBECTL,
-    KUBERNETES,
     READ_ELSEWHERE,
     SCHEDULES,
     environment,
     of_kind,
     overlays,
     pod_of,
+    with_components,
 )
 
 jobs = pytest.mark.parametrize("job", SCHEDULES)
@@ -99,21 +97,42 @@ def test_every_job_of_the_contract_has_its_cronjob() -> None:
     assert set(of_kind("overlays/production", "CronJob")) == {CRONJOB.format(job=job) for job in SCHEDULES}
 
 
-def test_a_queue_can_be_put_before_training(tmp_path: Path) -> None:
-    shutil.copytree(KUBERNETES, tmp_path / "k8s")
-    (tmp_path / "k8s" / "queued").mkdir()
-    (tmp_path / "k8s" / "queued" / "kustomization.yaml").write_text(
-        "resources: [../overlays/production]\ncomponents: [../components/kueue]\nnamespace: adsml\n"
-    )
-    done = subprocess.run(
-        [str(KUBECTL), "kustomize", str(tmp_path / "k8s" / "queued")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = [one for one in yaml.safe_load_all(done.stdout) if one["kind"] == "CronJob"]
-    assert len(found) == len(SCHEDULES)
-    for one in found:
-        template = one["spec"]["jobTemplate"]
-        assert template["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "adsml-training"
-        assert template["spec"]["suspend"] is True
+def test_a_queue_can_be_put_before_training() -> None:
+    cronjobs = [one for one in with_components("kueue", "scan-anomalies") if one["kind"] == "CronJob"]
+    queued = {
+        one["metadata"]["name"]
+        for one in cronjobs
+        if one["spec"]["jobTemplate"]["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name")
+        == "adsml-training"
+        and one["spec"]["jobTemplate"]["spec"]["suspend"] is True
+    }
+    assert queued == {CRONJOB.format(job=job) for job in SCHEDULES}
+
+
+def test_the_other_cronjobs_are_on_time_and_not_the_launchers() -> None:
+    cronjobs = {
+        one["metadata"]["name"]: one
+        for one in with_components("sync", "scan-anomalies")
+        if one["kind"] == "CronJob"
+    }
+    schedules = {name: cronjobs[name]["spec"]["schedule"] for name in ("sync", "scan-anomalies")}
+    # Before training begins, and after the last one has.
+    assert schedules == {"sync": "0 1 * * *", "scan-anomalies": "30 5 * * *"}
+    selector = dict(part.split("=") for part in SELECTOR.split(","))
+    for name in schedules:
+        labels = cronjobs[name]["spec"]["jobTemplate"]["metadata"]["labels"]
+        assert not selector.items() <= labels.items()
+
+
+@overlays
+@jobs
+def test_memory_is_enough_for_as_many_processes_as_processors(overlay: str, job: str) -> None:
+    """As `adsml train` counts them, by what was measured."""
+    (container,) = pod_of(cronjob(overlay, job))["containers"]
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", container["resources"]["limits"]["memory"]).groups()  # type: ignore[union-attr]
+    memory = int(number) << {"Mi": 20, "Gi": 30}[unit]
+    asked = container["resources"]["requests"]["cpu"]
+    processors = math.ceil(int(asked.removesuffix("m")) / 1000) if asked.endswith("m") else int(asked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("adsml_common.training.workers.memory_limit", lambda: memory)
+        assert default_count(processors) == processors

@@ -73,7 +73,7 @@ def test_a_rolling_restart_under_load_fails_no_call(name: str, environment: dict
         call = registry_grpc.ModelRegistryServiceStub(connection.channel).ListModels
         while not stop.is_set():
             try:
-                connection.call(call, pb.ListModelsRequest(), timeout=60.0)
+                connection.call(call, pb.ListModelsRequest(family=f"FAMILY_{name.upper()}"), timeout=60.0)
                 answered.append(name)
             except CallError as error:
                 failed.append(error)

@@ -2,8 +2,10 @@
 
 import copy
 import functools
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,8 +27,7 @@ SCHEDULES = {
 # What reads the environment without being a field of a settings class.
 READ_ELSEWHERE = {
     "ADSML_CPUS", "ADSML_TRAIN_JOB_NAME", "ADSML_TRAIN_METRICS_PORT", "ADSML_LAUNCHER_NAMESPACE",
-    "ADSML_LAUNCHER_METRICS_PORT", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "OTEL_SERVICE_NAME",
+    "ADSML_LAUNCHER_METRICS_PORT", "ADSML_LAUNCHER_START_SECONDS", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME",
 }  # fmt: skip
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -60,6 +61,35 @@ def pod_of(thing: dict[str, Any]) -> dict[str, Any]:
     return template["spec"]
 
 
+@functools.cache
+def _with_components(*names: str) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        copy_ = Path(folder) / "k8s"
+        shutil.copytree(KUBERNETES, copy_)
+        kustomization = copy_ / "overlays" / "production" / "kustomization.yaml"
+        overlay = yaml.safe_load(kustomization.read_text())
+        overlay["components"] = [f"../../components/{name}" for name in names]
+        kustomization.write_text(yaml.safe_dump(overlay))
+        done = subprocess.run(
+            [str(KUBECTL), "kustomize", str(kustomization.parent)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    return [one for one in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if one]
+
+
+def with_components(*names: str) -> list[dict[str, Any]]:
+    """What `kubectl kustomize` makes of the production overlay with these components."""
+    return copy.deepcopy(_with_components(*names))
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that run first, and those that stay."""
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
 def ours(overlay: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Everything that makes pods of our images: its name, itself, its pod's spec."""
     for thing in built(overlay):
@@ -76,3 +106,12 @@ def environment(overlay: str, pod: dict[str, Any]) -> dict[str, str]:
         if "configMapRef" in source:
             found |= maps[source["configMapRef"]["name"]]["data"]
     return found | {one["name"]: str(one.get("value", "")) for one in container.get("env", ())}
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a selector takes a pod with these labels."""
+    assert {one["operator"] for one in selector.get("matchExpressions", ())} <= {"In", "NotIn"}
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        (labels.get(one["key"]) in one["values"]) == (one["operator"] == "In")
+        for one in selector.get("matchExpressions", ())
+    )

@@ -5,7 +5,7 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
-from adsml_classifier.panel import Panel
+from adsml_classifier.models.panel import Panel
 from adsml_common.domain.daily import normalise
 from adsml_simulate import SimulatedAccount
 

@@ -5,11 +5,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from adsml_classifier.candidate import Recipe
-from adsml_classifier.fit_settings import FitSettings, Shape
 from adsml_classifier.naming import JOB
 from adsml_classifier.settings import ClassifierSettings
-from adsml_classifier.training import AccountTrainer, items_of
+from adsml_classifier.training.candidate import Recipe
+from adsml_classifier.training.fit_settings import FitSettings, Shape
+from adsml_classifier.training.job import AccountTrainer, items_of
 from adsml_common.database import Database
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry

@@ -67,6 +67,7 @@ def simulate(
     Example: adsml simulate my-account --seed 7 --anomalies 0.5
     """
     from adsml_simulate import AnomalyKind, inject_anomalies, simulate_account  # noqa: PLC0415
+    from adsml_simulate.presets import with_clear_changes  # noqa: PLC0415
 
     if destination is not Destination.STORE and out is None:
         raise InvalidInput.at("out", "is missing; name a new folder for the export, or pass --format store")
@@ -76,6 +77,8 @@ def simulate(
         raise InvalidInput.at("out", "is missing; --truth needs a folder to write to")
     chosen = _settings(preset, config_id, days, entities, last_day.date() if last_day else None)
     account = simulate_account(chosen, seed=seed)
+    if preset is Preset.DEMO:
+        account = with_clear_changes(account)
     if anomalies > 0:
         account = inject_anomalies(
             account, list(AnomalyKind), rate=anomalies, seed=seed, entity_type=EntityType.ADSET,

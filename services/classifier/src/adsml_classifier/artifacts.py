@@ -1,9 +1,145 @@
-"""Models from the registry's bundles."""
+"""Trained models as files and back: boosters as UBJSON, everything else as JSON; no pickle.
 
+A bundle holds the model that serves and a model of the same kind that never saw the holdout. The gate compares a later
+candidate with the latter: the model that serves has learnt from days that a candidate may be judged on.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Final
+
+import xgboost
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.models import ModelVersion
 
-from adsml_classifier.model_files import StoredModel, from_files
+from adsml_classifier.models import features, linear
+from adsml_classifier.models.calibration import Calibration
+from adsml_classifier.models.labels import LabelMode
+from adsml_classifier.models.tier_model import TierModel
+from adsml_classifier.models.transfer import LevelStatistics, LevelTransfer
+
+MODEL_TYPE: Final = "tier_xgboost"
+_MODEL, _HOLDOUT_MODEL, _FACTS = "model.ubj", "twin.ubj", "facts.json"
+_OBJECT: Final = b"{"
+FORMAT: Final = 3
+"""Of `facts.json`. 1 had no linear part and did not name its format, 2 an offset for each tier."""
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """What a bundle holds.
+
+    Attributes
+    ----------
+    model
+        The one that serves.
+    holdout_model
+        The same, fitted without the holdout.
+    twin_until
+        The last day that its labels looked at.
+    mode
+        Where its labels came from.
+    trained_on
+        The levels it learnt from.
+    levels
+        Statistics of the account's levels where the model is to be carried from campaigns to the others with
+        rescaled features; empty where it reads them as they are.
+    """
+
+    model: TierModel
+    holdout_model: TierModel
+    twin_until: date
+    mode: LabelMode
+    trained_on: tuple[EntityType, ...]
+    levels: Mapping[str, LevelStatistics] = field(default_factory=dict)
+
+    def for_level(self, level: EntityType) -> TierModel | LevelTransfer:
+        """The model that answers for entities of a level."""
+        top = EntityType.CAMPAIGN.value
+        if level.value == top or not {level.value, top} <= self.levels.keys():
+            return self.model
+        return LevelTransfer(self.model, self.levels[level.value], self.levels[top])
+
+
+def to_files(stored: StoredModel) -> dict[str, bytes]:
+    """The files of a bundle."""
+    facts = {
+        "format": FORMAT,
+        "features": list(features.NAMES),
+        "calibration_scale": stored.model.calibration.scale,
+        "absent": list(stored.model.absent),
+        "twin_absent": list(stored.holdout_model.absent),
+        "linear": stored.model.linear.as_dict(),
+        "twin_linear": stored.holdout_model.linear.as_dict(),
+        "twin_until": stored.twin_until.isoformat(),
+        "label_mode": stored.mode.value,
+        "trained_on": [level.value for level in stored.trained_on],
+        "levels": {name: statistics.as_dict() for name, statistics in stored.levels.items()},
+    }
+    return {
+        _MODEL: bytes(stored.model.booster.save_raw("ubj")),
+        _HOLDOUT_MODEL: bytes(stored.holdout_model.booster.save_raw("ubj")),
+        _FACTS: json.dumps(facts, sort_keys=True).encode(),
+    }
+
+
+def from_files(files: Mapping[str, bytes]) -> StoredModel:
+    """Read what `to_files` wrote.
+
+    Raises
+    ------
+    ArtifactCorrupt
+        A file is missing or is something else, or the model learnt from other features than this version computes.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(files[_FACTS])
+        written = facts.get("format", 1)
+        if written != FORMAT:
+            raise ArtifactCorrupt(
+                f"a classifier's files of format {written}; this version reads format {FORMAT}: retrain it"
+            )
+        known = Calibration(float(facts["calibration_scale"]))
+        if not 0 < known.scale < float("inf"):
+            raise ValueError("calibration_scale")
+        trained_on = tuple(EntityType(level) for level in facts["trained_on"])
+        until, mode = date.fromisoformat(facts["twin_until"]), LabelMode(facts["label_mode"])
+        absent, twin_absent = tuple(map(int, facts["absent"])), tuple(map(int, facts["twin_absent"]))
+        named = tuple(facts["features"])
+        levels = {name: LevelStatistics.from_dict(data) for name, data in facts["levels"].items()}
+        parts = [linear.from_dict(facts[name]) for name in ("linear", "twin_linear")]
+        boosters = [_booster(files[name]) for name in (_MODEL, _HOLDOUT_MODEL)]
+    except (KeyError, TypeError, ValueError, AttributeError, xgboost.core.XGBoostError) as error:
+        raise ArtifactCorrupt(f"not the files of a classifier ({type(error).__name__})") from None
+    if named != features.NAMES:
+        raise ArtifactCorrupt(
+            f"learnt from {len(named)} features that are not the {len(features.NAMES)} which this version computes; "
+            "retrain it"
+        )
+    if any(booster.num_features() != len(named) for booster in boosters):
+        raise ArtifactCorrupt(f"a booster does not take the {len(named)} features that the bundle names")
+    return StoredModel(
+        TierModel(boosters[0], known, parts[0], absent),
+        TierModel(boosters[1], known, parts[1], twin_absent),
+        until,
+        mode,
+        trained_on,
+        levels,
+    )
+
+
+def _booster(data: bytes) -> xgboost.Booster:
+    # XGBoost ends the process on an empty buffer, and guesses at formats of its own on other first bytes.
+    if data[:1] != _OBJECT:
+        raise ValueError("not a UBJSON object")
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(data))
+    # One row does not get faster by more threads, and rows of many callers run side by side.
+    booster.set_param({"nthread": 1})
+    return booster
 
 
 def parse(version: ModelVersion, bundle: Bundle) -> StoredModel:

@@ -1,14 +1,21 @@
 """The classifier's commands. Nothing heavy is imported before one of them runs."""
 
-from collections import Counter, defaultdict
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from adsml_common.cli.ask import Door
 from adsml_common.cli.family import Family
-from adsml_common.cli.output import JsonOption, console, print_json, table
+from adsml_common.cli.options import (
+    DEFAULT_ENTITY_TYPE,
+    AsOfDateOption,
+    ConfigIdOption,
+    EntityIdsOption,
+    EntityTypeOption,
+)
+from adsml_common.cli.output import JsonOption, print_json
+from adsml_common.cli.remote import Remote, with_server
 from adsml_common.cli.training import (
     ConfigOption,
     ItemSecondsOption,
@@ -17,11 +24,13 @@ from adsml_common.cli.training import (
     ShardIndexOption,
     WorkersOption,
 )
-from adsml_common.domain.entities import EntityType
+from adsml_common.domain.entities import EntityRef
+from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from adsml_common.cli.ask import OpenService
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
     from adsml_common.training.attempt import TrainOne
@@ -29,10 +38,19 @@ if TYPE_CHECKING:
     from adsml_report.content import Section
     from adsml_report.context import ReportContext
 
-    from adsml_classifier.candidate import Recipe
+    from adsml_classifier.training.candidate import Recipe
 
 
-_SHOWN = 10
+def _open() -> "OpenService":
+    from adsml_common.settings import load_settings  # noqa: PLC0415
+
+    from adsml_classifier.server import open_service  # noqa: PLC0415
+    from adsml_classifier.settings import ClassifierSettings  # noqa: PLC0415
+
+    return open_service(load_settings(ClassifierSettings))
+
+
+DOOR = Door("adsml.classifier.v1.ClassifierService", _open)
 
 
 def _serve() -> int:
@@ -70,16 +88,16 @@ def train_classifiers(
     """
     from adsml_common.cli.training import Job, train  # noqa: PLC0415
 
-    from adsml_classifier.candidate import Recipe  # noqa: PLC0415
-    from adsml_classifier.fit_settings import FitSettings  # noqa: PLC0415
-    from adsml_classifier.labels import LabelMode  # noqa: PLC0415
+    from adsml_classifier.models.labels import LabelMode  # noqa: PLC0415
     from adsml_classifier.naming import JOB  # noqa: PLC0415
-    from adsml_classifier.snapshots import SnapshotSettings  # noqa: PLC0415
-    from adsml_classifier.training import items_of  # noqa: PLC0415
+    from adsml_classifier.training.candidate import Recipe  # noqa: PLC0415
+    from adsml_classifier.training.fit_settings import FitSettings  # noqa: PLC0415
+    from adsml_classifier.training.job import items_of  # noqa: PLC0415
+    from adsml_classifier.training.sampling import SampleSettings  # noqa: PLC0415
 
     mode = LabelMode.SAME_WINDOW if same_window else LabelMode.OUTCOME
     recipe = Recipe(
-        snapshots=SnapshotSettings(mode=mode, attribution_lag_days=attribution_lag_days),
+        sampling=SampleSettings(mode=mode, attribution_lag_days=attribution_lag_days),
         fit=FitSettings(min_samples=min_samples),
     )
     train(
@@ -87,7 +105,7 @@ def train_classifiers(
             JOB,
             lambda _, accounts: items_of(accounts),
             partial(_trainer, recipe=recipe),
-            preload=("adsml_classifier.training",),
+            preload=("adsml_classifier.training.job",),
             options={
                 "same_window": same_window,
                 "attribution_lag_days": attribution_lag_days,
@@ -105,88 +123,60 @@ def train_classifiers(
 
 
 def _trainer(context: "TrainingContext", recipe: "Recipe") -> "TrainOne":
-    from adsml_classifier.training import AccountTrainer  # noqa: PLC0415
+    from adsml_classifier.training.job import AccountTrainer  # noqa: PLC0415
 
     return AccountTrainer(context.database, context.registry, run_id=context.run_id, recipe=recipe)
 
 
+@with_server
 def classify(
-    config_id: Annotated[int, typer.Option(min=1, help="The ad account.")],
-    entity_type: Annotated[EntityType, typer.Option(help="Level of the entities.")] = EntityType.ADSET,
-    entity_id: Annotated[
-        list[str] | None,
-        typer.Option(help="Only these; may be repeated.  [default: all]", show_default=False),
+    config_id: ConfigIdOption,
+    entity_type: EntityTypeOption = DEFAULT_ENTITY_TYPE,
+    entity_id: EntityIdsOption = None,
+    as_of_date: AsOfDateOption = None,
+    attribution_lag_days: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=28, help="Trailing days whose leads are still coming in.", show_default=False
+        ),
     ] = None,
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="As of the end of this day.", show_default=False),
-    ] = None,
-    reasons: Annotated[int, typer.Option(min=0, max=100, help="How many reasons to show for each.")] = 2,
+    reasons: Annotated[int, typer.Option(min=0, max=10, help="How many reasons to show for each.")] = 2,
     rules_only: Annotated[
         bool, typer.Option("--rules-only", help="By the rule, even where there is a model.")
     ] = False,
-    server: Annotated[
-        str | None, typer.Option(help="Ask this server, e.g. 127.0.0.1:50051, instead of working here.")
-    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every entity, not only the ten that spent most.")
+    ] = False,
+    remote: Remote | None = None,
     json_output: JsonOption = False,
 ) -> None:
     """Tell in which tier entities are expected to perform over the next 7 days, and why.
 
     Example: adsml classify --config-id 1 --entity-type adset
     """
-    from adsml_classifier.asking import ask  # noqa: PLC0415
+    from adsml.classifier.v1 import classifier_service_pb2 as pb  # noqa: PLC0415
+    from adsml_common.cli.ask import asking, to_dict  # noqa: PLC0415
 
-    answers = ask(
-        config_id,
-        entity_type,
-        entity_ids=entity_id,
-        as_of=as_of.date() if as_of else None,
-        reasons=reasons,
-        rules_only=rules_only,
-        server=server,
-    )
+    from adsml_classifier.requests import batches, stored_refs  # noqa: PLC0415
+    from adsml_classifier.showing import show  # noqa: PLC0415
+
+    if remote is not None and not entity_id:
+        raise InvalidInput.at("--entity-id", "is missing; with --server say which entities are meant")
+    options = pb.ClassificationOptions(max_reasons=reasons, rules_only=rules_only)
+    if as_of_date is not None:
+        options.as_of_date.year, options.as_of_date.month = as_of_date.year, as_of_date.month
+        options.as_of_date.day = as_of_date.day
+    if attribution_lag_days is not None:
+        options.attribution_lag_days = attribution_lag_days
+    refs = [EntityRef(config_id, entity_type, one) for one in entity_id or ()]
+    with asking(DOOR, remote=remote) as send:
+        requests = batches(refs or stored_refs(config_id, entity_type), options)
+        responses = [send(request) for request in requests]
+    results = [one for response in responses for one in response.results]
     if json_output:
-        print_json({"results": answers})
-        return
-    _show(config_id, entity_type, answers)
-
-
-def _show(config_id: int, entity_type: EntityType, answers: list[dict[str, Any]]) -> None:
-    told = sorted(
-        (one for one in answers if "tier" in one), key=lambda one: (one["rank"], -(one["confidence"] or 0))
-    )
-    rows = [
-        (
-            one["entity_id"],
-            one["tier"].replace("_", " "),
-            "" if one["confidence"] is None else f"{one['confidence']:.0%}",
-            "no leads" if one["metrics"].get("cpl") is None else f"{one['metrics']['cpl']:.2f}",
-            "; ".join(reason["explanation"] for reason in one["contributions"]) or one["reason"],
-        )
-        for one in told
-    ]
-    table(
-        f"{entity_type.value}s of account {config_id}: the next 7 days",
-        (entity_type.value, "tier", "sure", "CPL 7d", "because"),
-        rows,
-        right=("sure", "CPL 7d"),
-    )
-    by = Counter(one["model"] for one in told)
-    if by:
-        console.print(
-            "answered by: " + ", ".join(f"{name} ({count})" for name, count in by.items()), highlight=False
-        )
-    without: defaultdict[str, list[str]] = defaultdict(list)
-    for one in answers:
-        if "error" in one:
-            without[one["error"].replace(f"{entity_type.value} {one['entity_id']} ", "")].append(
-                one["entity_id"]
-            )
-    for why, ids in without.items():
-        shown = ", ".join(ids[:_SHOWN]) + (f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else "")
-        console.print(f"{len(ids)} without an answer ({why}): {shown}", highlight=False, markup=False)
-    for line in sorted({text for one in told for text in one["degradations"]}):
-        console.print(f"without: {line}", highlight=False, markup=False)
+        print_json(to_dict(pb.BatchClassifyResponse(results=results)))
+    else:
+        show(config_id, entity_type, results, everything=everything)
 
 
 def evaluate(
@@ -212,7 +202,7 @@ def evaluate(
 
     Example: adsml evaluate classifier --data export.csv --json
     """
-    from adsml_classifier.evaluating import evaluate_files, plot_of, show  # noqa: PLC0415
+    from adsml_classifier.evaluation.report import evaluate_files, plot_of, show  # noqa: PLC0415
 
     report = evaluate_files(data, attribution_lag_days=attribution_lag_days, weeks=weeks)
     if plot is not None:

@@ -1,4 +1,4 @@
-"""Wires the classifier service: settings, stores, models, servicers, server."""
+"""Wires the classifier service: settings, stores, models, service, server."""
 
 import sys
 from typing import Final, TypeAlias
@@ -9,19 +9,20 @@ from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import family_server
 from adsml_common.serving.family_server import Stores, add_family, add_models
+from adsml_common.serving.feedback import FeedbackRecorder
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
 
-from adsml_classifier.account_data import AccountData
-from adsml_classifier.artifacts import parse
-from adsml_classifier.model_files import StoredModel
+from adsml_classifier.accounts import AccountData
+from adsml_classifier.artifacts import StoredModel, parse
 from adsml_classifier.naming import FAMILY, JOB
-from adsml_classifier.servicer import ClassifierServicer
+from adsml_classifier.resolver import ProvenanceResolver
+from adsml_classifier.service import ClassifierService
 from adsml_classifier.settings import ClassifierSettings
 
 SERVICE: Final = "adsml.classifier.v1.ClassifierService"
-Opened: TypeAlias = family_server.Opened[ClassifierServicer, StoredModel]
+OpenService: TypeAlias = family_server.Opened[ClassifierService, StoredModel]
 
 
 def _warmed(version: ModelVersion, bundle: Bundle) -> StoredModel:
@@ -31,8 +32,8 @@ def _warmed(version: ModelVersion, bundle: Bundle) -> StoredModel:
     return stored
 
 
-def open_servicer(settings: ClassifierSettings) -> Opened:
-    """Open stores and registry and put the servicer on them.
+def open_service(settings: ClassifierSettings) -> OpenService:
+    """Open stores and registry and put the service on them.
 
     Raises
     ------
@@ -43,19 +44,18 @@ def open_servicer(settings: ClassifierSettings) -> Opened:
     models = ModelLoader(
         stores.registry, _warmed, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
     )
-    servicer = ClassifierServicer(
+    service = ClassifierService(
         AccountData(
             stores.database,
             capacity=settings.accounts_in_memory,
             max_age_seconds=settings.data_max_age_seconds,
         ),
-        models,
-        FeedbackStore(stores.database),
+        ProvenanceResolver(models, confidence_factor=settings.transfer_confidence_factor),
+        FeedbackRecorder(FeedbackStore(stores.database), FAMILY),
         attribution_lag_days=settings.attribution_lag_days,
-        confidence_factor=settings.transfer_confidence_factor,
-        keep_answers=settings.keep_answers,
+        cache_responses=settings.cache_responses,
     )
-    return Opened(servicer, stores, models)
+    return OpenService(service, stores, models)
 
 
 def build(settings: ClassifierSettings) -> ServerBuilder:
@@ -66,13 +66,16 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
     SettingsError
         Naming the setting that can't work.
     """
-    opened = open_servicer(settings)
+    opened = open_service(settings)
     builder = ServerBuilder(settings)
     builder.add(
         classifier_grpc.add_ClassifierServiceServicer_to_server,
         opened.service,
         SERVICE,
-        fast_path={"ClassifyEntities": opened.service.classify_at_once},
+        fast_path={
+            "Classify": opened.service.classify_from_memory,
+            "BatchClassify": opened.service.batch_classify_from_memory,
+        },
     )
     add_family(builder, opened.stores, families=(FAMILY,), jobs=(JOB,))
     return add_models(builder, opened.stores, opened.models, preload=(FAMILY,))

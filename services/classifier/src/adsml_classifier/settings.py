@@ -4,7 +4,7 @@ from adsml_common.serving.settings import ServingSettings
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from adsml_classifier.transfer import CONFIDENCE_FACTOR
+from adsml_classifier.models.transfer import CONFIDENCE_FACTOR
 
 
 class ClassifierSettings(ServingSettings):
@@ -24,6 +24,9 @@ class ClassifierSettings(ServingSettings):
     data_max_age_seconds
         Whether an account's rows have changed is asked of the store at most this often: an import is seen that
         much later.
+    cache_responses
+        Whether what is said of a stored account's entities is kept until its rows, its model or the options change;
+        else the model runs for every call.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_CLASSIFIER_")
@@ -35,4 +38,4 @@ class ClassifierSettings(ServingSettings):
     models_in_memory: int = Field(256, ge=1)
     accounts_in_memory: int = Field(32, ge=1)
     data_max_age_seconds: float = Field(0.2, ge=0, le=60)
-    keep_answers: bool = True
+    cache_responses: bool = True

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import pytest
 import typer
-from adsml.common.v1 import answer_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting_pb2
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml_common.cli.ask import Door, ask, ask_stream, asking, to_dict
@@ -25,7 +24,7 @@ from adsml_common.serving.serialized import SerializedResponse
 from support.serving import FORECASTING, REGISTRY, builder, forecasting_servicer, free_port, registry_service
 from typer.testing import CliRunner
 
-REQUEST = pb.GetModelRequest(family=answer_pb2.FAMILY_CLASSIFIER, name="classifier/1")
+REQUEST = pb.GetModelRequest(family=1, name="classifier/1")
 
 
 class _Database:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from adsml_common.database import Database
-from adsml_common.domain.degradation import DegradationReason
+from adsml_common.domain.degradation import DegradationReason, Dependency
 from adsml_common.domain.errors import ArtifactCorrupt, Unavailable
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.bundle import Bundle
@@ -220,7 +220,7 @@ def test_a_flipped_byte_is_refused_and_the_previous_version_serves(
     assert _given(loaded) == (7, 1, [DegradationReason.CORRUPT])
     assert loaded is not None
     told = loaded.degradations[0]
-    assert told.dependency == f"model {NAME} version 2"
+    assert (told.dependency, told.name) == (Dependency.MODEL, f"{NAME} version 2")
     assert "does not match its checksum" in told.detail
     assert f"{NAME} version 1 was used instead" in told.detail
     assert loader.stats().fallbacks == 1

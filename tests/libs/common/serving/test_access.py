@@ -17,7 +17,6 @@ from adsml.forecasting.v1 import forecasting_service_pb2_grpc as forecasting_grp
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.domain.errors import Unauthenticated
-from adsml_common.serving.access import POLICY
 from adsml_common.serving.tokens import TokenVerifier
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -89,7 +88,7 @@ class Locked:
             if method in {"Forecast", "BatchForecast"}:
                 stub = forecasting_grpc.ForecastingServiceStub(channel)
             return getattr(stub, method)(
-                request or pb.ListModelsRequest(), metadata=metadata, timeout=SECONDS
+                request or pb.ListModelsRequest(family=1), metadata=metadata, timeout=SECONDS
             )
 
 
@@ -178,7 +177,7 @@ def batch(*config_ids: int) -> forecasting_pb2.BatchForecastRequest:
     )
 
 
-ACTIVATE = pb.ActivateModelVersionRequest(name="a", version=1, reason="b")
+ACTIVATE = pb.ActivateModelVersionRequest(family=1, name="a", version=1, reason="b")
 HEADER = {"alg": "RS256", "kid": "one", "typ": "JWT"}
 
 CASES: dict[str, tuple[grpc.StatusCode, Callable[[Locked], Any]]] = {
@@ -220,7 +219,10 @@ CASES: dict[str, tuple[grpc.StatusCode, Callable[[Locked], Any]]] = {
         DENIED,
         lambda s: s.call(s.token(), method="ActivateModelVersion", request=ACTIVATE),
     ),
-    "another account": (DENIED, lambda s: s.call(s.token(), request=pb.ListModelsRequest(config_id=2))),
+    "another account": (
+        DENIED,
+        lambda s: s.call(s.token(), request=pb.ListModelsRequest(family=1, config_id=2)),
+    ),
     "another account's entity": (DENIED, lambda s: s.call(s.token(), method="Forecast", request=forecast(2))),
     "another account among a batch": (
         DENIED,
@@ -257,7 +259,7 @@ def test_what_is_not_allowed_is_refused_and_reaches_no_handler(locked, case):
     assert refused.code is code
     assert len(locked.handled) == before
     if code is not UNAVAILABLE:
-        assert refused.info.domain == "adsml"
+        assert refused.info.domain == "adsml.internal"
         assert refused.info.reason in {"UNAUTHENTICATED", "PERMISSION_DENIED"}
         # Nothing of keys, algorithms, or what a good token would look like.
         for told in ("RS256", "HS256", "kid", "key", AUDIENCE + " ", ISSUER):
@@ -434,6 +436,7 @@ def test_health_asks_nobody_and_reflection_asks_everybody(locked):
 def test_every_method_of_every_contract_has_a_scope():
     from adsml.anomaly.v1 import anomaly_service_pb2
     from adsml.classifier.v1 import classifier_service_pb2
+    from adsml.common.v1 import options_pb2
     from adsml.impact.v1 import impact_service_pb2
     from adsml.registry.v1 import registry_service_pb2
     from adsml.training.v1 import training_service_pb2
@@ -446,10 +449,11 @@ def test_every_method_of_every_contract_has_a_scope():
         registry_service_pb2,
         training_service_pb2,
     )
-    methods = {
-        f"/{service.full_name}/{method.name}"
+    scopes = {
+        method.full_name: method.GetOptions().Extensions[options_pb2.required_scope]
         for module in modules
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert methods == set(POLICY)
+    assert set(scopes.values()) == {"adsml.read", "adsml.feedback", "adsml.models", "adsml.training"}
+    assert scopes["adsml.registry.v1.ModelRegistryService.RollbackModel"] == "adsml.models"

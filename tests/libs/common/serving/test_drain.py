@@ -27,11 +27,11 @@ def test_sigterm_takes_health_down_finishes_what_runs_closes_and_exits_with_0(tm
         stub = registry_grpc.ModelRegistryServiceStub(channel)
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=SECONDS)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
-        running = stub.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS)
+        running = stub.ListModels.future(pb.ListModelsRequest(family=1), timeout=SECONDS)
         server.terminate()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
         # Until balancers have seen that, calls are still answered; liveness stays up, or it would be killed.
-        late = stub.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS)
+        late = stub.ListModels.future(pb.ListModelsRequest(family=1), timeout=SECONDS)
         live = health_pb2_grpc.HealthStub(channel).Check(
             health_pb2.HealthCheckRequest(service="liveness"), timeout=SECONDS
         )
@@ -54,7 +54,7 @@ def test_calls_that_outlast_the_grace_are_ended_and_the_process_goes():
         grpc.insecure_channel(server.target) as channel,
     ):
         stub = registry_grpc.ModelRegistryServiceStub(channel)
-        call = stub.ListModels.future(pb.ListModelsRequest(), timeout=60)
+        call = stub.ListModels.future(pb.ListModelsRequest(family=1), timeout=60)
         eventually(call.running)
         # A second call on the same connection is answered only after the first has arrived.
         health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=SECONDS)

@@ -41,7 +41,7 @@ CASES = [
 def test_every_error_has_its_code_and_error_info(error, code, reason):
     status = status_of(error)
     info = unpacked(status, error_details_pb2.ErrorInfo)
-    assert (status.code, info.reason, info.domain) == (code, reason, "adsml")
+    assert (status.code, info.reason, info.domain) == (code, reason, "adsml.internal")
 
 
 def test_the_table_covers_the_whole_family():

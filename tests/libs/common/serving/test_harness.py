@@ -35,7 +35,7 @@ def test_a_handler_sees_its_call():
 
     with running(builder({"ListModels": list_models})) as service:
         service.registry.ListModels(
-            pb.ListModelsRequest(), timeout=5.0, metadata=(("x-request-id", "abc"), ("other", "1"))
+            pb.ListModelsRequest(family=1), timeout=5.0, metadata=(("x-request-id", "abc"), ("other", "1"))
         )
     [context] = seen
     assert context.method == f"/{REGISTRY}/ListModels"
@@ -53,7 +53,7 @@ def test_a_call_without_deadline_has_none():
         return pb.ListModelsResponse()
 
     with running(builder({"ListModels": list_models})) as service:
-        service.registry.ListModels(pb.ListModelsRequest())
+        service.registry.ListModels(pb.ListModelsRequest(family=1))
     assert seen == [None]
 
 
@@ -62,7 +62,7 @@ def test_a_request_without_a_usable_id_gets_one(given):
     metadata = () if given is None else (("x-request-id", given),)
     with running(builder()) as service:
         _, call = service.registry.ListModels.with_call(
-            pb.ListModelsRequest(), timeout=SECONDS, metadata=metadata
+            pb.ListModelsRequest(family=1), timeout=SECONDS, metadata=metadata
         )
     [(_, made)] = [pair for pair in call.trailing_metadata() if pair[0] == "x-request-id"]
     assert re.fullmatch("[0-9a-f]{16}", made)
@@ -75,12 +75,12 @@ def test_the_request_id_comes_back_with_answers_and_with_errors():
     with running(builder({"GetModel": get_model})) as service:
         metadata = (("x-request-id", "abc"),)
         _, call = service.registry.ListModels.with_call(
-            pb.ListModelsRequest(), timeout=SECONDS, metadata=metadata
+            pb.ListModelsRequest(family=1), timeout=SECONDS, metadata=metadata
         )
         assert dict(call.trailing_metadata())["x-request-id"] == "abc"
         refused = refusal(
             lambda: service.registry.GetModel(
-                pb.GetModelRequest(name="a"), timeout=SECONDS, metadata=metadata
+                pb.GetModelRequest(family=1, name="a"), timeout=SECONDS, metadata=metadata
             )
         )
         assert refused.metadata["x-request-id"] == "abc"
@@ -91,9 +91,11 @@ def test_a_domain_error_is_a_status_with_its_details():
         raise NotFound(f"no model {request.name}", metadata={"name": request.name})
 
     with running(builder({"GetModel": get_model})) as service:
-        refused = refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="é"), timeout=SECONDS))
+        refused = refusal(
+            lambda: service.registry.GetModel(pb.GetModelRequest(family=1, name="é"), timeout=SECONDS)
+        )
     assert (refused.code, refused.message) == (grpc.StatusCode.NOT_FOUND, "no model é")
-    assert (refused.info.reason, refused.info.domain) == ("NOT_FOUND", "adsml")
+    assert (refused.info.reason, refused.info.domain) == ("NOT_FOUND", "adsml.internal")
     assert dict(refused.info.metadata) == {"name": "é"}
 
 
@@ -102,20 +104,24 @@ def test_a_defect_is_internal_and_leaks_nothing():
         raise RuntimeError("SELECT password FROM users")
 
     with running(builder({"GetModel": get_model})) as service:
-        refused = refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS))
+        refused = refusal(
+            lambda: service.registry.GetModel(pb.GetModelRequest(family=1, name="a"), timeout=SECONDS)
+        )
     assert refused.code is grpc.StatusCode.INTERNAL
     assert re.fullmatch("[0-9a-f]{16}", refused.info.metadata["incident"])
     assert "password" not in str(refused)
 
 
-@pytest.mark.parametrize("answer", [None, pb.ListModelsRequest(), b"bytes"])
+@pytest.mark.parametrize("answer", [None, pb.ListModelsRequest(family=1), b"bytes"])
 def test_an_answer_of_the_wrong_type_is_a_defect(answer):
     with running(builder({"GetModel": lambda request, context: answer})) as service:
-        refused = refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS))
+        refused = refusal(
+            lambda: service.registry.GetModel(pb.GetModelRequest(family=1, name="a"), timeout=SECONDS)
+        )
     assert refused.code is grpc.StatusCode.INTERNAL
 
 
-@pytest.mark.parametrize("raw", [b"\xff\xff", b"\x0a\x05ab", b"\x0a\x02\xff\xfe", b"\x00" * 10])
+@pytest.mark.parametrize("raw", [b"\xff\xff", b"\x0a\x05ab", b"\x12\x02\xff\xfe", b"\x00" * 10])
 def test_bytes_that_are_no_message_are_the_callers_fault(raw):
     with running(builder()) as service:
         call = service.channel.unary_unary(f"/{REGISTRY}/GetModel")
@@ -143,7 +149,8 @@ def test_all_violations_come_at_once_with_their_paths():
     with running(builder()) as service:
         refused = refusal(
             lambda: service.registry.ActivateModelVersion(
-                pb.ActivateModelVersionRequest(name="", version=-1, reason="x" * 2001), timeout=SECONDS
+                pb.ActivateModelVersionRequest(family=1, name="", version=-1, reason="x" * 2001),
+                timeout=SECONDS,
             )
         )
     assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
@@ -152,7 +159,7 @@ def test_all_violations_come_at_once_with_their_paths():
 
 def test_a_request_that_is_too_long_is_told_the_limit():
     with running(builder(max_message_bytes=2048)) as service:
-        long = pb.ListModelsRequest(page_token="x" * 5000)
+        long = pb.ListModelsRequest(family=1, page_token="x" * 5000)
         refused = refusal(lambda: service.registry.ListModels(long, timeout=SECONDS))
     assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
     assert "this server takes 2048" in refused.message
@@ -168,7 +175,7 @@ def test_work_whose_caller_has_gone_is_told():
         context.check_cancelled()
 
     with running(builder({"ListModels": list_models})) as service:
-        call = service.registry.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS)
+        call = service.registry.ListModels.future(pb.ListModelsRequest(family=1), timeout=SECONDS)
         assert begun.wait(SECONDS)
         call.cancel()
         assert ended.wait(SECONDS)
@@ -183,7 +190,7 @@ def test_work_whose_deadline_passes_is_told():
         context.check_cancelled()
 
     with running(builder({"ListModels": list_models})) as service:
-        refused = refusal(lambda: service.registry.ListModels(pb.ListModelsRequest(), timeout=0.2))
+        refused = refusal(lambda: service.registry.ListModels(pb.ListModelsRequest(family=1), timeout=0.2))
         assert refused.code is grpc.StatusCode.DEADLINE_EXCEEDED
         assert ended.wait(SECONDS)
 
@@ -197,7 +204,7 @@ def test_a_deadline_that_leaves_no_room_is_refused_without_work():
 
     # All but 20 s is kept back for the way home, and the caller allows less.
     with running(builder({"ListModels": list_models}, deadline_reserve_seconds=1.0)) as service:
-        refused = refusal(lambda: service.registry.ListModels(pb.ListModelsRequest(), timeout=0.9))
+        refused = refusal(lambda: service.registry.ListModels(pb.ListModelsRequest(family=1), timeout=0.9))
     assert refused.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert begun == []
 
@@ -284,7 +291,10 @@ def test_streams_and_calls_do_not_take_each_others_threads():
 
     with running(builder({"Backtest": backtest}, workers=1, stream_workers=2)) as service:
         streams = [service.forecasting.Backtest(backtest_request(), timeout=SECONDS) for _ in range(2)]
-        assert service.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS) == pb.ListModelsResponse()
+        assert (
+            service.registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
+            == pb.ListModelsResponse()
+        )
         let_go.set()
         for stream in streams:
             assert len(list(stream)) == 1
@@ -300,12 +310,15 @@ def test_a_full_pool_sheds_and_answers_health_all_the_while():
 
     with running(builder({"ListModels": list_models}, workers=2, queue_size=3)) as service:
         calls = [
-            service.registry.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS) for _ in range(5)
+            service.registry.ListModels.future(pb.ListModelsRequest(family=1), timeout=SECONDS)
+            for _ in range(5)
         ]
         for _ in range(2):
             assert begun.acquire(timeout=SECONDS)
         eventually(lambda: service.server.runtime.pool.waiting == 3)
-        refused = refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS))
+        refused = refusal(
+            lambda: service.registry.GetModel(pb.GetModelRequest(family=1, name="a"), timeout=SECONDS)
+        )
         assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert refused.info.reason == "OVERLOADED"
         assert refused.detail(error_details_pb2.RetryInfo).retry_delay.ToNanoseconds() > 0
@@ -315,7 +328,8 @@ def test_a_full_pool_sheds_and_answers_health_all_the_while():
         for call in calls:
             assert call.result(SECONDS) == pb.ListModelsResponse()
         assert (
-            service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS) == pb.GetModelResponse()
+            service.registry.GetModel(pb.GetModelRequest(family=1, name="a"), timeout=SECONDS)
+            == pb.GetModelResponse()
         )
 
 
@@ -330,7 +344,9 @@ def test_waiting_calls_whose_callers_have_gone_are_dropped():
     with running(builder({"ListModels": list_models}, workers=1)) as service:
 
         def call(name):
-            return service.registry.ListModels.future(pb.ListModelsRequest(page_token=name), timeout=SECONDS)
+            return service.registry.ListModels.future(
+                pb.ListModelsRequest(family=1, page_token=name), timeout=SECONDS
+            )
 
         first = call("first")
         eventually(lambda: begun == ["first"])
@@ -348,7 +364,9 @@ def test_waiting_calls_whose_callers_have_gone_are_dropped():
 
 def test_one_caller_may_not_take_more_than_its_rate():
     with running(builder(rate_per_second=0.5)) as service:
-        service.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS)
-        refused = refusal(lambda: service.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS))
+        service.registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
+        refused = refusal(
+            lambda: service.registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
+        )
         assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert 0 < refused.detail(error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() <= 2000

@@ -45,7 +45,7 @@ def test_what_memory_answers_enters_no_thread() -> None:
 
     with running(served(fast_path, GetModel=slow)) as service:
         answer, call = service.registry.GetModel.with_call(
-            pb.GetModelRequest(name="a"), timeout=SECONDS, metadata=(("x-request-id", "abc"),)
+            pb.GetModelRequest(family=1, name="a"), timeout=SECONDS, metadata=(("x-request-id", "abc"),)
         )
     assert answer.model.ref.name == "quick a"
     assert dict(call.trailing_metadata())["x-request-id"] == "abc"
@@ -60,7 +60,7 @@ def test_what_it_does_not_answer_takes_the_long_way(fails: bool) -> None:
         return [None for _ in calls]
 
     with running(served(fast_path, GetModel=slow)) as service:
-        answer = service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS)
+        answer = service.registry.GetModel(pb.GetModelRequest(family=1, name="a"), timeout=SECONDS)
     assert answer.model.ref.name.startswith("slow a in calls-")
 
 
@@ -69,7 +69,9 @@ def test_a_bad_request_does_not_reach_it() -> None:
         raise AssertionError("nothing should come here")
 
     with running(served(fast_path)) as service:
-        refused = refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name=""), timeout=SECONDS))
+        refused = refusal(
+            lambda: service.registry.GetModel(pb.GetModelRequest(family=1, name=""), timeout=SECONDS)
+        )
         assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
         assert list(refused.violations) == ["name"]
         garbage = service.channel.unary_unary(f"/{REGISTRY}/GetModel")
@@ -79,7 +81,9 @@ def test_a_bad_request_does_not_reach_it() -> None:
 
 def test_an_answer_of_the_wrong_type_is_a_defect_and_leaks_nothing() -> None:
     with running(served(lambda calls: ["no message" for _ in calls])) as service:
-        refused = refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS))
+        refused = refusal(
+            lambda: service.registry.GetModel(pb.GetModelRequest(family=1, name="a"), timeout=SECONDS)
+        )
     assert refused.code is grpc.StatusCode.INTERNAL
     assert "message" not in refused.message
 
@@ -102,7 +106,7 @@ def echo(calls: Sequence[tuple[Any, CallContext]]) -> list[Any]:
 def request(call: CallContext, raw: bytes) -> pb.GetModelRequest:
     if raw == b"bad":
         raise InvalidInput.at("name", "is bad")
-    return pb.GetModelRequest(name=f"{len(raw)}")
+    return pb.GetModelRequest(family=1, name=f"{len(raw)}")
 
 
 def test_calls_of_one_turn_come_together_and_fail_alone() -> None:

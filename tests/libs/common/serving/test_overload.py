@@ -23,7 +23,7 @@ def test_overload_is_shed_with_a_word_on_when_to_come_back_and_passes_without_a_
         pool = service.server.runtime.pool
         for _ in range(3):
             calls = [
-                service.registry.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS)
+                service.registry.ListModels.future(pb.ListModelsRequest(family=1), timeout=SECONDS)
                 for _ in range(OFFERED)
             ]
             # Exactly what runs and what may wait is taken; everything else is told at once, nobody hangs.
@@ -43,4 +43,4 @@ def test_overload_is_shed_with_a_word_on_when_to_come_back_and_passes_without_a_
             assert told.seconds + told.nanos > 0
             assert (pool.waiting, pool.busy) == (0, 0)
         work.release()
-        service.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS)
+        service.registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)

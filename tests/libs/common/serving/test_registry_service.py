@@ -48,7 +48,7 @@ def filled(registry):
 def stub(registry) -> Iterator[registry_grpc.ModelRegistryServiceStub]:
     built = ServerBuilder(settings()).add(
         registry_grpc.add_ModelRegistryServiceServicer_to_server,
-        ModelRegistryService(registry, families=["classifier"]),
+        ModelRegistryService(registry, family="classifier", prefixes=["classifier"]),
         REGISTRY,
     )
     with built.start() as server, grpc.insecure_channel(server.target) as channel:
@@ -57,7 +57,7 @@ def stub(registry) -> Iterator[registry_grpc.ModelRegistryServiceStub]:
 
 def test_lists_its_own_family_newest_first_without_the_bulk(filled):
     with stub(filled) as registry:
-        models = registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS).models
+        models = registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS).models
     assert [(one.ref.name, one.ref.version) for one in models] == [
         ("classifier/2/adset", 2),
         ("classifier/2/adset", 1),
@@ -82,15 +82,20 @@ def test_lists_its_own_family_newest_first_without_the_bulk(filled):
 )
 def test_filters_must_all_hold(filled, filters, count):
     with stub(filled) as registry:
-        assert len(registry.ListModels(pb.ListModelsRequest(**filters), timeout=SECONDS).models) == count
+        assert (
+            len(registry.ListModels(pb.ListModelsRequest(family=1, **filters), timeout=SECONDS).models)
+            == count
+        )
 
 
 def test_pages_together_are_the_whole(filled):
     with stub(filled) as registry:
-        whole = registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS).models
+        whole = registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS).models
         pages, token = [], ""
         while True:
-            page = registry.ListModels(pb.ListModelsRequest(page_size=3, page_token=token), timeout=SECONDS)
+            page = registry.ListModels(
+                pb.ListModelsRequest(family=1, page_size=3, page_token=token), timeout=SECONDS
+            )
             pages.append(list(page.models))
             token = page.next_page_token
             if not token:
@@ -103,16 +108,20 @@ def test_pages_together_are_the_whole(filled):
 def test_a_token_that_is_not_ours_is_refused(filled, token):
     with stub(filled) as registry:
         refused = refusal(
-            lambda: registry.ListModels(pb.ListModelsRequest(page_token=token), timeout=SECONDS)
+            lambda: registry.ListModels(pb.ListModelsRequest(family=1, page_token=token), timeout=SECONDS)
         )
     assert set(refused.violations) == {"page_token"}
 
 
 def test_a_token_of_other_filters_is_refused(filled):
     with stub(filled) as registry:
-        token = registry.ListModels(pb.ListModelsRequest(page_size=1), timeout=SECONDS).next_page_token
+        token = registry.ListModels(
+            pb.ListModelsRequest(family=1, page_size=1), timeout=SECONDS
+        ).next_page_token
         refused = refusal(
-            lambda: registry.ListModels(pb.ListModelsRequest(page_token=token, config_id=1), timeout=SECONDS)
+            lambda: registry.ListModels(
+                pb.ListModelsRequest(family=1, page_token=token, config_id=1), timeout=SECONDS
+            )
         )
     assert refused.violations == {
         "page_token": "is of a listing with other filters; repeat the filters of that page"
@@ -121,9 +130,13 @@ def test_a_token_of_other_filters_is_refused(filled):
 
 def test_one_version_in_full_the_active_one_where_none_is_named(filled):
     with stub(filled) as registry:
-        active = registry.GetModel(pb.GetModelRequest(name="classifier/1/adset"), timeout=SECONDS).model
+        active = registry.GetModel(
+            pb.GetModelRequest(family=1, name="classifier/1/adset"), timeout=SECONDS
+        ).model
         assert (active.ref.version, active.status) == (2, pb.MODEL_STATUS_ACTIVE)
-        named = registry.GetModel(pb.GetModelRequest(name="classifier/1/adset", version=1), timeout=SECONDS)
+        named = registry.GetModel(
+            pb.GetModelRequest(family=1, name="classifier/1/adset", version=1), timeout=SECONDS
+        )
         assert (named.model.ref.version, named.model.status) == (1, pb.MODEL_STATUS_ARCHIVED)
     assert active.parameters["max_depth"] == 4
     assert list(active.parameters["nested"]["a"]) == [1, None, "x"]
@@ -142,11 +155,13 @@ def test_one_version_in_full_the_active_one_where_none_is_named(filled):
 def test_what_there_is_not_or_is_anothers_is_not_found(filled, name):
     with stub(filled) as registry:
         for call in (
-            lambda: registry.GetModel(pb.GetModelRequest(name=name), timeout=SECONDS),
-            lambda: registry.GetModel(pb.GetModelRequest(name=name, version=1), timeout=SECONDS),
-            lambda: registry.RollbackModel(pb.RollbackModelRequest(name=name, reason="r"), timeout=SECONDS),
+            lambda: registry.GetModel(pb.GetModelRequest(family=1, name=name), timeout=SECONDS),
+            lambda: registry.GetModel(pb.GetModelRequest(family=1, name=name, version=1), timeout=SECONDS),
+            lambda: registry.RollbackModel(
+                pb.RollbackModelRequest(family=1, name=name, reason="r"), timeout=SECONDS
+            ),
             lambda: registry.ActivateModelVersion(
-                pb.ActivateModelVersionRequest(name=name, version=1, reason="r"), timeout=SECONDS
+                pb.ActivateModelVersionRequest(family=1, name=name, version=1, reason="r"), timeout=SECONDS
             ),
         ):
             assert refusal(call).code is grpc.StatusCode.NOT_FOUND
@@ -155,7 +170,7 @@ def test_what_there_is_not_or_is_anothers_is_not_found(filled, name):
 def test_activating_and_what_it_leaves_behind(filled):
     name = "classifier/1/adset"
     with stub(filled) as registry:
-        request = pb.ActivateModelVersionRequest(name=name, version=1, reason="the new one is odd")
+        request = pb.ActivateModelVersionRequest(family=1, name=name, version=1, reason="the new one is odd")
         answer = registry.ActivateModelVersion(request, timeout=SECONDS)
         assert answer.model.status == pb.MODEL_STATUS_ACTIVE
         assert answer.event.event_type == pb.MODEL_EVENT_TYPE_ACTIVATED
@@ -163,7 +178,9 @@ def test_activating_and_what_it_leaves_behind(filled):
         again = registry.ActivateModelVersion(request, timeout=SECONDS)
         assert again.model.ref.version == 1
         assert not again.HasField("event")
-        events = registry.ListModelEvents(pb.ListModelEventsRequest(name=name), timeout=SECONDS).events
+        events = registry.ListModelEvents(
+            pb.ListModelEventsRequest(family=1, name=name), timeout=SECONDS
+        ).events
     assert [one.event_type for one in events[:1]] == [pb.MODEL_EVENT_TYPE_ACTIVATED]
     assert [one.event_id for one in events] == sorted((one.event_id for one in events), reverse=True)
     assert len(events) == 5  # two registered, three activated
@@ -171,7 +188,7 @@ def test_activating_and_what_it_leaves_behind(filled):
 
 def test_rolling_back_with_the_expected_version_cannot_go_too_far(filled):
     name = "classifier/1/adset"
-    request = pb.RollbackModelRequest(name=name, reason="bad tiers", expected_active_version=2)
+    request = pb.RollbackModelRequest(family=1, name=name, reason="bad tiers", expected_active_version=2)
     with stub(filled) as registry:
         answer = registry.RollbackModel(request, timeout=SECONDS)
         assert (answer.model.ref.version, answer.previous_version) == (1, 2)
@@ -180,42 +197,47 @@ def test_rolling_back_with_the_expected_version_cannot_go_too_far(filled):
         assert refused.code is grpc.StatusCode.FAILED_PRECONDITION
         assert dict(refused.info.metadata) == {"active_version": "1"}
         nothing = refusal(
-            lambda: registry.RollbackModel(pb.RollbackModelRequest(name=name, reason="r"), timeout=SECONDS)
+            lambda: registry.RollbackModel(
+                pb.RollbackModelRequest(family=1, name=name, reason="r"), timeout=SECONDS
+            )
         )
         assert nothing.code is grpc.StatusCode.FAILED_PRECONDITION
 
 
 def test_events_of_all_its_models_come_in_pages(filled):
     with stub(filled) as registry:
-        whole = registry.ListModelEvents(pb.ListModelEventsRequest(), timeout=SECONDS).events
+        whole = registry.ListModelEvents(pb.ListModelEventsRequest(family=1), timeout=SECONDS).events
         assert {one.name for one in whole} == {"classifier/1/adset", "classifier/2/adset"}
-        first = registry.ListModelEvents(pb.ListModelEventsRequest(page_size=5), timeout=SECONDS)
+        first = registry.ListModelEvents(pb.ListModelEventsRequest(family=1, page_size=5), timeout=SECONDS)
         rest = registry.ListModelEvents(
-            pb.ListModelEventsRequest(page_size=5, page_token=first.next_page_token), timeout=SECONDS
+            pb.ListModelEventsRequest(family=1, page_size=5, page_token=first.next_page_token),
+            timeout=SECONDS,
         )
     assert [*first.events, *rest.events] == list(whole)
     assert rest.next_page_token == ""
 
 
 def test_a_caller_sees_the_models_of_its_accounts_and_of_no_others(filled):
-    servicer = ModelRegistryService(filled, families=["classifier"])
+    servicer = ModelRegistryService(filled, family="classifier", prefixes=["classifier"])
     context = CallContext(caller=Caller("dashboard", config_ids=frozenset({1})))
-    listed = servicer.ListModels(pb.ListModelsRequest(page_size=1), context)
+    listed = servicer.ListModels(pb.ListModelsRequest(family=1, page_size=1), context)
     assert [one.ref.name for one in listed.models] == ["classifier/1/adset"]
-    rest = servicer.ListModels(pb.ListModelsRequest(page_token=listed.next_page_token, page_size=5), context)
+    rest = servicer.ListModels(
+        pb.ListModelsRequest(family=1, page_token=listed.next_page_token, page_size=5), context
+    )
     assert [one.ref.version for one in rest.models] == [1]
-    events = servicer.ListModelEvents(pb.ListModelEventsRequest(), context).events
+    events = servicer.ListModelEvents(pb.ListModelEventsRequest(family=1), context).events
     assert {one.name for one in events} == {"classifier/1/adset"}
     for name in ("classifier/2/adset", "classifier/777/adset"):
         with pytest.raises(PermissionDenied):
-            servicer.GetModel(pb.GetModelRequest(name=name), context)
+            servicer.GetModel(pb.GetModelRequest(family=1, name=name), context)
     with pytest.raises(NotFound):
-        servicer.GetModel(pb.GetModelRequest(name="anomaly/1/adset"), context)
+        servicer.GetModel(pb.GetModelRequest(family=1, name="anomaly/1/adset"), context)
 
 
 def test_several_families_in_one_process(filled):
-    servicer = ModelRegistryService(filled, families=["classifier", "anomaly"])
-    listed = servicer.ListModels(pb.ListModelsRequest(), CallContext())
+    servicer = ModelRegistryService(filled, family="classifier", prefixes=["classifier", "anomaly"])
+    listed = servicer.ListModels(pb.ListModelsRequest(family=1), CallContext())
     assert {one.ref.name.partition("/")[0] for one in listed.models} == {"classifier", "anomaly"}
 
 
@@ -225,11 +247,13 @@ def test_a_broken_artifact_is_not_activated(filled, artifact_store):
     artifact_store.delete(version.artifact_uri)
     with stub(filled) as registry:
         registry.ActivateModelVersion(
-            pb.ActivateModelVersionRequest(name=version.name, version=1, reason="r"), timeout=SECONDS
+            pb.ActivateModelVersionRequest(family=1, name=version.name, version=1, reason="r"),
+            timeout=SECONDS,
         )
         refused = refusal(
             lambda: registry.ActivateModelVersion(
-                pb.ActivateModelVersionRequest(name=version.name, version=2, reason="r"), timeout=SECONDS
+                pb.ActivateModelVersionRequest(family=1, name=version.name, version=2, reason="r"),
+                timeout=SECONDS,
             )
         )
     assert refused.code is grpc.StatusCode.FAILED_PRECONDITION

@@ -73,7 +73,7 @@ def test_unless_a_setting_says_so():
     built = builder(host="0.0.0.0", insecure=True)
     with built.start() as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         stub = registry_grpc.ModelRegistryServiceStub(channel)
-        assert stub.ListModels(pb.ListModelsRequest(), timeout=SECONDS) == pb.ListModelsResponse()
+        assert stub.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS) == pb.ListModelsResponse()
 
 
 def test_two_checks_of_one_name_are_refused():
@@ -131,8 +131,12 @@ def test_two_servers_live_side_by_side_in_one_process():
 
     with running(builder(named("a"))) as a, running(builder(named("b"))) as b:
         for _ in range(3):
-            assert a.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS).next_page_token == "a"
-            assert b.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS).next_page_token == "b"
+            assert (
+                a.registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS).next_page_token == "a"
+            )
+            assert (
+                b.registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS).next_page_token == "b"
+            )
 
 
 def test_calls_before_the_models_are_loaded_are_unavailable():
@@ -141,7 +145,7 @@ def test_calls_before_the_models_are_loaded_are_unavailable():
     def early():
         with grpc.insecure_channel(f"127.0.0.1:{built.settings.port}") as channel:
             stub = registry_grpc.ModelRegistryServiceStub(channel)
-            seen.append(refusal(lambda: stub.ListModels(pb.ListModelsRequest(), timeout=SECONDS)))
+            seen.append(refusal(lambda: stub.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)))
 
     built = builder(port=free_port())
     with running(built.on_ready(early)):

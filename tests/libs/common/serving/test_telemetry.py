@@ -50,7 +50,7 @@ def test_prometheus_reads_rate_errors_duration_queue_and_models():
     with running(built) as service:
         port = service.server.runtime.metrics_port
         before = float(read(port).get(f'adsml_rpc_handled_total{{code="NOT_FOUND",{labels}}}', 0))
-        refusal(lambda: service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS))
+        refusal(lambda: service.registry.GetModel(pb.GetModelRequest(family=1, name="a"), timeout=SECONDS))
         eventually(
             # Counted once the answer is out, so that at first there may be no such line.
             lambda: (
@@ -79,11 +79,11 @@ def test_an_answer_written_as_bytes_goes_out_as_it_is_and_its_degradations_are_c
         series = f'adsml_degradations_total{{method="GetModel",reason="CORRUPT",service="{REGISTRY}"}}'
         port = service.server.runtime.metrics_port
         before = float(read(port).get(series, 0))
-        assert service.registry.GetModel(pb.GetModelRequest(name="a"), timeout=SECONDS) == model
+        assert service.registry.GetModel(pb.GetModelRequest(family=1, name="a"), timeout=SECONDS) == model
         assert float(read(port)[series]) == before + 1
         # Bytes of another message are as wrong as another message.
         refused = refusal(
-            lambda: service.registry.GetModel(pb.GetModelRequest(name="another"), timeout=SECONDS)
+            lambda: service.registry.GetModel(pb.GetModelRequest(family=1, name="another"), timeout=SECONDS)
         )
         assert refused.code is grpc.StatusCode.INTERNAL
 
@@ -105,11 +105,12 @@ def test_prometheus_reads_shedding_degradations_and_the_cache():
         queue_size=1,
     ).models(list, lambda: LoaderStats(hits=5, loads=3, swaps=2, evictions=1, failures=4, fallbacks=6))
     series = entity_pb2.InlineSeries(
+        entity_type=1,
         rows=[
             metrics_pb2.DailyMetrics(
                 date=date_pb2.Date(year=2026, month=3, day=1), spend=1, impressions=1, clicks=1, leads=1
             )
-        ]
+        ],
     )
     asked = forecasting_pb2.ForecastRequest(
         subject=entity_pb2.Subject(inline=series),
@@ -120,7 +121,8 @@ def test_prometheus_reads_shedding_degradations_and_the_cache():
         port = service.server.runtime.metrics_port
         service.forecasting.Forecast(asked, timeout=SECONDS)
         calls = [
-            service.registry.ListModels.future(pb.ListModelsRequest(), timeout=SECONDS) for _ in range(6)
+            service.registry.ListModels.future(pb.ListModelsRequest(family=1), timeout=SECONDS)
+            for _ in range(6)
         ]
         try:
             eventually(lambda: sum(call.done() for call in calls) >= 4)
@@ -166,7 +168,7 @@ def test_the_callers_trace_is_on_the_call_without_opentelemetry():
 
     metadata = (("traceparent", f"00-{TRACE}-00f067aa0ba902b7-01"),)
     with running(builder({"ListModels": list_models})) as service:
-        service.registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS, metadata=metadata)
+        service.registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS, metadata=metadata)
     assert seen == [(TRACE, True)]
 
 
@@ -184,7 +186,7 @@ def test_spans_are_children_of_the_callers_and_travel_on():
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracing = OpenTelemetry(provider)
     method = Method(
-        REGISTRY, "ListModels", lambda r, c: None, pb.ListModelsRequest, pb.ListModelsResponse, False,
+        REGISTRY, "ListModels", lambda r, c: None, pb.ListModelsRequest, pb.ListModelsResponse, False, "adsml.read",
         FieldCollector(pb.ListModelsResponse, lambda field: False),
     )  # fmt: skip
     call = CallContext(
@@ -209,7 +211,7 @@ def test_a_client_nobody_here_wrote_finds_its_way_by_reflection():
         done = subprocess.run(
             [
                 str(buf), "curl", "--protocol", "grpc", "--http2-prior-knowledge", "--reflect",
-                "--data", "{}", f"http://{service.server.target}/{REGISTRY}/ListModels",
+                "--data", '{"family": "FAMILY_FORECASTING"}', f"http://{service.server.target}/{REGISTRY}/ListModels",
             ],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip

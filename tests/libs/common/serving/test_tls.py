@@ -21,7 +21,7 @@ def served(target):
 def ask(target, authority):
     with grpc.secure_channel(target, grpc.ssl_channel_credentials(authority.certificate)) as channel:
         stub = registry_grpc.ModelRegistryServiceStub(channel)
-        return stub.ListModels(pb.ListModelsRequest(), timeout=SECONDS)
+        return stub.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
 
 
 def test_a_renewed_certificate_is_served_without_a_restart(tmp_path):
@@ -75,10 +75,10 @@ def test_probes_that_speak_no_tls_have_a_port_with_health_and_nothing_else(tmp_p
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
             registry = registry_grpc.ModelRegistryServiceStub(channel)
             with pytest.raises(grpc.RpcError) as refused:
-                registry.ListModels(pb.ListModelsRequest(), timeout=SECONDS)
+                registry.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_health_port_that_is_taken_stops_the_start():
     with builder(health_port=0).start() as first, pytest.raises(OSError, match="can't listen"):
-        builder(health_port=first.parts.health_port).start()
+        builder(health_port=first.runtime.health_port).start()

@@ -1,0 +1,76 @@
+"""Which registered model answers: the nearest of several names, and what has to be said where one is missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
+from adsml_common.domain.errors import ArtifactCorrupt, Unavailable
+from adsml_common.registry.loader import Loaded, ModelLoader
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel(Generic[T]):
+    """The model that answers.
+
+    Attributes
+    ----------
+    loaded
+        The model and its version; None where there is none to use.
+    degradations
+        What an answer with it, or without any, has to say.
+    """
+
+    loaded: Loaded[T] | None
+    degradations: tuple[Degradation, ...] = ()
+
+
+class ModelResolver(Generic[T]):
+    """Resolves names to models; threads share it.
+
+    Parameters
+    ----------
+    loader
+        Gives models by name; None: there is no registry, and nothing is said of it.
+    instead
+        What answers where no model does, as the end of a sentence: ``"the rule was used instead"``.
+    """
+
+    def __init__(self, loader: ModelLoader[T] | None, *, instead: str) -> None:
+        self._loader = loader
+        self._instead = instead
+
+    def resolve(self, names: Sequence[str], *, expected: bool = True) -> ResolvedModel[T]:
+        """The first of these names that has a usable model.
+
+        Parameters
+        ----------
+        names
+            The nearest first: the entity's, its level's, its account's.
+        expected
+            Whether it has to be said that none of them is registered. A model that is registered and can't be
+            used is told of always.
+        """
+        if self._loader is None or not names:
+            return ResolvedModel(None)
+        notes: list[Degradation] = []
+        for name in names:
+            try:
+                loaded = self._loader.get(name)
+            except ArtifactCorrupt as error:
+                notes.append(self._note(name, DegradationReason.CORRUPT, error.message))
+                continue
+            except Unavailable as error:
+                # The others are in the same registry.
+                notes.append(self._note(name, DegradationReason.UNAVAILABLE, error.message))
+                break
+            if loaded is not None:
+                return ResolvedModel(loaded, (*notes, *loaded.degradations))
+        if expected and not notes:
+            notes.append(self._note(names[0], DegradationReason.NO_MODEL, "none is registered and active"))
+        return ResolvedModel(None, tuple(notes))
+
+    def _note(self, name: str, reason: DegradationReason, detail: str) -> Degradation:
+        return Degradation(Dependency.MODEL, reason, f"model {name}: {detail}; {self._instead}", name=name)

@@ -1,0 +1,122 @@
+"""The feedback use case: whose word on which entity and day is recorded, and what it replaces."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from adsml.common.v1 import feedback_pb2
+
+from adsml_common.domain.entities import EntityRef
+from adsml_common.domain.errors import InvalidInput
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.messages import day, entity_ref, instant_message
+from adsml_common.store.feedback import Feedback, FeedbackStore
+
+_TOMORROW: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedFeedback:
+    """What came of a judgement.
+
+    Attributes
+    ----------
+    entity
+        The judged entity.
+    receipt
+        For the response.
+    replaced_label
+        The same person's earlier judgement that this one replaces; None where there was none.
+    """
+
+    entity: EntityRef
+    receipt: feedback_pb2.FeedbackReceipt
+    replaced_label: str | None
+
+
+class FeedbackRecorder:
+    """Records judgements of one family's answers.
+
+    Parameters
+    ----------
+    store
+        Where they go.
+    family
+        Whose answers are judged, ``"classifier"``.
+    today
+        The present day in UTC.
+    """
+
+    def __init__(
+        self,
+        store: FeedbackStore,
+        family: str,
+        *,
+        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+    ) -> None:
+        self._store = store
+        self._family = family
+        self._today = today
+
+    def record(
+        self, message: feedback_pb2.Feedback, label: str, context: CallContext, *, path: str = "feedback"
+    ) -> RecordedFeedback:
+        """Record one judgement, of a request that was checked by its rules.
+
+        Parameters
+        ----------
+        message
+            Who judges what.
+        label
+            The judgement as it is stored, such as a tier's name.
+        context
+            The call; its caller judges where nobody is named.
+        path
+            Where the message stands in its request.
+
+        Raises
+        ------
+        InvalidInput
+            Nobody is named and the caller is anonymous, or the day has not come yet.
+        NotFound
+            The entity is not stored.
+        """
+        person = message.person or context.caller.identity
+        if not person:
+            raise InvalidInput.at(
+                f"{path}.person", "is empty and the caller is not authenticated; say who judges"
+            )
+        judged_day = day(message.date, f"{path}.date")
+        # It may be tomorrow already where the account is.
+        if judged_day > self._today() + _TOMORROW:
+            raise InvalidInput.at(f"{path}.date", f"is {judged_day}, which lies in the future")
+        judgement = Feedback(
+            family=self._family,
+            entity=entity_ref(message.entity, f"{path}.entity"),
+            date=judged_day,
+            person=person,
+            label=label,
+            note=message.note or None,
+        )
+        before = self._last_of_person(judgement)
+        changed = self._store.record(judgement)
+        counts = self._last_of_person(judgement) or judgement
+        receipt = feedback_pb2.FeedbackReceipt(
+            record_time=instant_message(counts.recorded_at), changed=changed
+        )
+        replaced = before.label if changed and before is not None else None
+        return RecordedFeedback(judgement.entity, receipt, replaced)
+
+    def _last_of_person(self, judgement: Feedback) -> Feedback | None:
+        """What this person said last of this entity and day."""
+        entity, judged_day = judgement.entity, judgement.date
+        history = self._store.history(
+            self._family,
+            entity.config_id,
+            entity_type=entity.entity_type,
+            entity_ids=[entity.entity_id],
+            start=judged_day,
+            end=judged_day,
+        )
+        return next((one for one in reversed(history) if one.person == judgement.person), None)

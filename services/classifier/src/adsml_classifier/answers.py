@@ -1,0 +1,118 @@
+"""What is said of an account's entities: made in one pass, encoded once, kept until rows, model or options change."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+from adsml.classifier.v1 import classifier_service_pb2 as pb
+from adsml.common.v1 import answer_pb2, entity_pb2
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import AdsmlError, FailedPrecondition, NotFound
+from adsml_common.serving.messages import ENTITY_TYPE
+
+from adsml_classifier.encoding import ResponseBuilder, encode_response
+from adsml_classifier.models.snapshot import AccountSnapshot
+
+LEVELS: Final = {ENTITY_TYPE.to_wire(level): level.value for level in EntityType}
+"""Names of the contract's levels, by their numbers."""
+NUMBERS: Final[dict[str, Any]] = {level: number for number, level in LEVELS.items()}
+
+
+class AccountAnswers:
+    """Answers for the entities of one account as of one day, by one model with one set of options; threads share it.
+
+    Parameters
+    ----------
+    snapshot
+        The account as of the day.
+    builder
+        Writes the answers.
+    cached
+        Whether the first question answers for all entities, and others are looked up; else the model runs for each.
+    """
+
+    def __init__(self, snapshot: AccountSnapshot, builder: ResponseBuilder, *, cached: bool) -> None:
+        self._snapshot = snapshot
+        self._builder = builder
+        self._cached = cached
+        self._lock = threading.Lock()
+        self._results: dict[int, bytes] = {}
+        self._responses: dict[int, bytes] = {}
+        self._comparable = snapshot.comparable or builder.by_model
+        delivered = snapshot.delivered.tolist()
+        self._rows: dict[tuple[int, str], int] = {
+            (NUMBERS[level], name): row
+            for (level, name), row in snapshot.rows.items()
+            if self._comparable and delivered[row]
+        }
+
+    @property
+    def degradations(self) -> list[answer_pb2.Degradation]:
+        """What each answer has to do without."""
+        return self._builder.degradations
+
+    @property
+    def explains(self) -> bool:
+        """Whether an answer costs more than a pass of the model."""
+        return self._builder.explains
+
+    @property
+    def filled(self) -> bool:
+        """Whether every answer is a look-up."""
+        return bool(self._results)
+
+    def row(self, ref: entity_pb2.EntityRef) -> int | None:
+        """The row of an entity that can be answered; None for any other, see `error`."""
+        return self._rows.get((ref.entity_type, ref.entity_id))
+
+    def error(self, ref: entity_pb2.EntityRef, *, called: str, known: bool) -> AdsmlError:
+        """Why there is no answer for an entity.
+
+        Parameters
+        ----------
+        ref
+            Which one.
+        called
+            Its id as the caller knows it.
+        known
+            Whether it exists, with rows in the days looked at or without.
+        """
+        level, as_of = LEVELS.get(ref.entity_type, ""), self._snapshot.as_of
+        row = self._snapshot.rows.get((level, ref.entity_id))
+        if row is None and not known:
+            return NotFound(f"there is no {level} {called} with daily rows in the days looked at")
+        if row is not None and self._snapshot.delivered[row]:
+            return FailedPrecondition(
+                f"{level} {called} has no model and no account to compare with: send account_rows, or the config_id of "
+                "a stored account"
+            )
+        last = None if row is None else self._snapshot.last_delivery(row)
+        since = "" if last is None else f"; it stopped on {last}, {(as_of - last).days} days before"
+        return FailedPrecondition(
+            f"{level} {called} had no delivery in the 7 days up to {as_of}: there is nothing to classify it by{since}",
+            metadata={"days_had": "0", "days_needed": "1"},
+        )
+
+    def results(self, rows: Sequence[int]) -> list[bytes]:
+        """Entity and classification of each row, each a field of `BatchClassifyResponse`."""
+        if not self._cached:
+            return self._builder.results(rows)
+        if not self._results:
+            with self._lock:
+                if not self._results:
+                    everyone = list(self._rows.values())
+                    self._results = dict(zip(everyone, self._builder.results(everyone), strict=True))
+        results = self._results
+        return [results[row] for row in rows]
+
+    def response(self, row: int) -> bytes:
+        """The `ClassifyResponse` of one row."""
+        if not self._cached:
+            [classification] = self._builder.classifications([row])
+            return encode_response(classification)
+        response = self._responses.get(row)
+        if response is None:
+            [result] = pb.BatchClassifyResponse.FromString(self.results([row])[0]).results
+            classification = result.classification.SerializeToString()
+            response = self._responses[row] = encode_response(classification)
+        return response

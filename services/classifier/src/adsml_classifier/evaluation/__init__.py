@@ -1,0 +1,1 @@
+"""What `adsml evaluate classifier` and the studies need."""

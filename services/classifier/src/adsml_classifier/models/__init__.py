@@ -1,0 +1,1 @@
+"""Estimators and kernels: numpy in, numpy out."""

@@ -1,0 +1,257 @@
+"""What can be said of an entity in a marketer's words and numbers, and which of the model's features say it.
+
+Many features tell one fact: relative CPL, lead index, margins and last week's tier all read one CPL. A fact has their
+contributions together, one text made of the figures themselves, and a side: whether it speaks well of the entity.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from adsml_classifier.models import features
+from adsml_classifier.models.evidence import Evidence
+from adsml_classifier.models.panel import FloatArray, IntArray
+
+_CLOSE: Final = 0.05
+_FEW_LEADS: Final = 1.5
+# What the table of tiers asks of HIGH_PERFORMER and MODERATE.
+_HIGH_LEAD_DAYS: Final = 4
+_MODERATE_LEADS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One fact.
+
+    Attributes
+    ----------
+    name
+        For references.
+    features
+        The features that it states.
+    side
+        Whether it speaks well of each entity (1), badly (-1) or neither (0), shape (entities,).
+    text
+        Its words for one row; empty where there is nothing to say.
+    """
+
+    name: str
+    features: tuple[str, ...]
+    side: Callable[[Evidence], IntArray]
+    text: Callable[[Evidence, int], str]
+
+
+def money(value: float) -> str:
+    """Two decimals, thousands apart."""
+    return f"{value:,.2f}"
+
+
+def count(value: float) -> str:
+    """Whole, with one decimal below 10 where it is not."""
+    return f"{value:,.0f}" if value >= 10 or abs(value - round(value)) < 0.05 else f"{value:.1f}"
+
+
+def leads(value: float) -> str:
+    """Leads with their noun."""
+    return "1 lead" if count(value) == "1" else f"{count(value)} leads"
+
+
+def _side(better: FloatArray, worse: FloatArray) -> IntArray:
+    """1 where the first is clearly the smaller, -1 where clearly the larger; 0 where alike or missing."""
+    out: IntArray = (better < worse * (1 - _CLOSE)).astype(np.int64) - (better > worse * (1 + _CLOSE))
+    return out
+
+
+def _account(value: float) -> FloatArray:
+    return np.asarray(value, dtype=np.float64)
+
+
+def _cpl_side(evidence: Evidence) -> IntArray:
+    expected = evidence.expected_leads(7)
+    by_cpl = _side(
+        evidence.ratio("spend_7", "leads_7"), _account(evidence.account_ratio("spend_7", "leads_7"))
+    )
+    return np.where(evidence["leads_7"] > 0, by_cpl, -(expected > _FEW_LEADS).astype(np.int64))
+
+
+def _cpl(evidence: Evidence, row: int) -> str:
+    spend, own = evidence["spend_7"][row], evidence["leads_7"][row]
+    account = evidence.account_ratio("spend_7", "leads_7")
+    if own > 0:
+        against = "an account without leads" if np.isnan(account) else f"{money(account)} for the account"
+        return f"CPL {money(spend / own)} against {against}"
+    if np.isnan(account):
+        return f"no leads for {money(spend)} spent in 7 days"
+    expected = spend / account
+    if expected <= _FEW_LEADS:
+        return (
+            f"only {money(spend)} spent in 7 days, where a lead costs {money(account)}: too little to judge"
+        )
+    return f"no leads in 7 days where this money usually brings {count(expected)}"
+
+
+def _bought_side(window: int) -> Callable[[Evidence], IntArray]:
+    def side(evidence: Evidence) -> IntArray:
+        expected = evidence.expected_leads(window)
+        return np.where(expected > _FEW_LEADS, -_side(evidence[f"leads_{window}"], expected), 0)
+
+    return side
+
+
+def _bought(window: int) -> Callable[[Evidence, int], str]:
+    def text(evidence: Evidence, row: int) -> str:
+        own, rate = (
+            evidence[f"leads_{window}"][row],
+            evidence.account_ratio(f"leads_{window}", f"spend_{window}"),
+        )
+        expected = evidence[f"spend_{window}"][row] * rate
+        if np.isnan(expected):
+            return f"{leads(own)} in {window} days; the account has none to compare with"
+        return f"{leads(own)} in {window} days where this money usually brings {count(expected)}"
+
+    return text
+
+
+def _siblings_side(evidence: Evidence) -> IntArray:
+    theirs = evidence.ratio("siblings_spend_28", "siblings_leads_28")
+    return _side(theirs, _account(evidence.account_ratio("spend_28", "leads_28")))
+
+
+def _siblings(evidence: Evidence, row: int) -> str:
+    spend, own = evidence["siblings_spend_28"][row], evidence["siblings_leads_28"][row]
+    account = evidence.account_ratio("spend_28", "leads_28")
+    if not spend > 0 or np.isnan(account):
+        return ""
+    theirs = f"a CPL of {money(spend / own)}" if own > 0 else f"no leads for {money(spend)}"
+    return f"its siblings have {theirs} in 28 days against {money(account)} for the account"
+
+
+def _lead_days_side(evidence: Evidence) -> IntArray:
+    days = evidence["lead_days_7"]
+    few = (evidence["leads_7"] < _MODERATE_LEADS) | ((days <= 1) & (evidence.expected_leads(7) > _FEW_LEADS))
+    out: IntArray = (days >= _HIGH_LEAD_DAYS).astype(np.int64) - few
+    return out
+
+
+def _lead_days(evidence: Evidence, row: int) -> str:
+    days, own = int(evidence["lead_days_7"][row]), evidence["leads_7"][row]
+    if own <= 0:
+        return ""
+    return f"only {leads(own)} in 7 days" if own < _MODERATE_LEADS else f"leads on {days} of the last 7 days"
+
+
+def _ratio_side(top: str, bottom: str) -> Callable[[Evidence], IntArray]:
+    return lambda evidence: -_side(evidence.ratio(top, bottom), _account(evidence.account_ratio(top, bottom)))
+
+
+def _ratio(what: str, top: str, bottom: str) -> Callable[[Evidence, int], str]:
+    def text(evidence: Evidence, row: int) -> str:
+        below, account = evidence[bottom][row], evidence.account_ratio(top, bottom, scale=100)
+        if not below > 0 or np.isnan(account):
+            return ""
+        return f"{what} {100 * evidence[top][row] / below:.2f}% against {account:.2f}% for the account"
+
+    return text
+
+
+def _trend_side(evidence: Evidence) -> IntArray:
+    now, before = evidence.ratio("spend_7", "leads_7"), evidence.ratio("spend_before", "leads_before")
+    return _side(now, before)
+
+
+def _trend(evidence: Evidence, row: int) -> str:
+    spend, own = evidence["spend_7"][row], evidence["leads_7"][row]
+    spent, earlier = evidence["spend_before"][row], evidence["leads_before"][row]
+    if not spent > 0:
+        return "it did not run in the week before"
+    if own > 0 and earlier > 0:
+        now, before = spend / own, spent / earlier
+        change = now / before - 1
+        if abs(change) < 0.005:
+            return f"CPL unchanged on the week before ({money(now)})"
+        way = "up" if change > 0 else "down"
+        return f"CPL {way} {abs(change):.0%} on the week before, from {money(before)} to {money(now)}"
+    return f"{leads(own)} in 7 days after {leads(earlier)} in the week before"
+
+
+def _spend(evidence: Evidence, row: int) -> str:
+    now, before = evidence["spend_7"][row], evidence["spend_before"][row]
+    if not before > 0 or abs(now / before - 1) < _CLOSE:
+        return ""
+    way = "up" if now > before else "down"
+    return f"spend {way} from {money(before)} to {money(now)} on the week before"
+
+
+def _delivery(evidence: Evidence, row: int) -> str:
+    days = int(evidence["delivery_days_7"][row])
+    return f"delivered on {days} of the last 7 days" if days < 7 else ""
+
+
+def _frequency(evidence: Evidence, row: int) -> str:
+    reach = evidence["reach_7"][row]
+    if not reach > 0:
+        return ""
+    return f"people saw it {evidence['reach_known_7'][row] / reach:.1f} times a day on average"
+
+
+def _neither(evidence: Evidence) -> IntArray:
+    return np.zeros(len(evidence["spend_7"]), dtype=np.int64)
+
+
+def _with(*words: str) -> tuple[str, ...]:
+    return tuple(name for name in features.NAMES if name in words)
+
+
+FACTS: Final[tuple[Fact, ...]] = (
+    Fact(
+        "cpl",
+        _with(
+            "relative_cpl_7", "relative_leads_per_100_7", "lead_index_7", "margin_high_7", "margin_moderate_7",
+            "margin_low_7", "tier_week", "leads_7", "expected_leads_7",
+        ),
+        _cpl_side,
+        _cpl,
+    ),
+    Fact(
+        "month",
+        _with(
+            "relative_cpl_14", "lead_index_14", "lead_index_28", "family_lead_index_28", "margin_high_28",
+            "margin_moderate_28", "margin_low_28", "tier_month", "expected_leads_28",
+        ),
+        _bought_side(28),
+        _bought(28),
+    ),
+    Fact("last days", _with("lead_index_3", "days_since_lead"), _bought_side(3), _bought(3)),
+    Fact("siblings", _with("siblings_lead_index_7", "siblings_lead_index_28"), _siblings_side, _siblings),
+    Fact(
+        "lead days",
+        _with("lead_days_7", "lead_days_28", "consistency_14", "volatility_leads_7"),
+        _lead_days_side,
+        _lead_days,
+    ),
+    Fact(
+        "ctr",
+        _with("relative_ctr_7", "change_ctr"),
+        _ratio_side("clicks_7", "impressions_7"),
+        _ratio("CTR", "clicks_7", "impressions_7"),
+    ),
+    Fact(
+        "conversion rate",
+        _with("relative_conversion_rate_7", "change_conversion_rate"),
+        _ratio_side("leads_7", "clicks_7"),
+        _ratio("conversion rate", "leads_7", "clicks_7"),
+    ),
+    Fact("trend", _with("change_cpl", "change_leads", "tier_week_before"), _trend_side, _trend),
+    Fact("spend", _with("change_spend", "change_spend_3_of_7", "volatility_spend_7"), _neither, _spend),
+    Fact("delivery", _with("delivery_days_7"), _neither, _delivery),
+    Fact("frequency", _with("frequency_7"), _neither, _frequency),
+)  # fmt: skip
+
+PLACE: Final = {fact.name: place for place, fact in enumerate(FACTS)}
+
+MEMBERSHIP: Final[FloatArray] = np.array(
+    [[float(name in fact.features) for fact in FACTS] for name in features.NAMES]
+)
+"""Which fact each feature belongs to, shape (features, facts): contributions times it are the facts'."""

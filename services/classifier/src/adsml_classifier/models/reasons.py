@@ -1,0 +1,167 @@
+"""Why a tier was answered: the facts that speak for it, then at most one against."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from adsml_common.domain.tiers import Tier
+
+from adsml_classifier.models.evidence import Evidence
+from adsml_classifier.models.facts import FACTS, MEMBERSHIP, PLACE
+from adsml_classifier.models.panel import FloatArray, IntArray
+
+# A fact that speaks neither well nor badly of an entity convinces less than one that does, whatever moved the model.
+_NEUTRAL_WEIGHT: Final = 0.5
+# Facts weaker than this share of the strongest are left out.
+_WEAKEST: Final = 0.05
+# What the tables of tiers ask for, in that order; the rest shows what speaks against.
+_OF_THE_WEEK: Final = {"cpl": 4.0, "lead days": 2.0, "month": 1.0, "trend": 0.5}
+_STEP_WEIGHT: Final = 3.0
+_HIGH_CPL: Final = 0.7
+_HIGH_LEAD_DAYS: Final = 4
+_UNDECIDED: Final = "no single fact decides: its figures lie between tiers"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One fact that speaks for or against the answered tier.
+
+    Attributes
+    ----------
+    text
+        The fact with its figures.
+    supports
+        Whether it speaks for the tier.
+    features
+        The features behind it; empty where no model answered.
+    """
+
+    text: str
+    supports: bool
+    features: tuple[str, ...] = ()
+
+
+def of_model(
+    evidence: Evidence, rows: IntArray, tier: IntArray, contributions: FloatArray, *, most: int
+) -> list[tuple[Reason, ...]]:
+    """Reasons of a model's answers.
+
+    Parameters
+    ----------
+    evidence
+        The figures of the account.
+    rows
+        Which entities were answered, shape (answers,).
+    tier
+        The answered tiers, `Tier.rank`, shape (answers,).
+    contributions
+        Of each feature to the answered tier's log-odds, shape (answers, features).
+    most
+        Reasons for the tier at most; one against may follow.
+    """
+    return _chosen(evidence, rows, tier, contributions @ MEMBERSHIP, most=most, by_model=True)
+
+
+def of_week(
+    evidence: Evidence, rows: IntArray, tier: IntArray, *, step: IntArray | None, most: int
+) -> list[tuple[Reason, ...]]:
+    """Reasons of last week's tier, or of the rule, by what the table of tiers looks at.
+
+    Parameters
+    ----------
+    evidence, rows, tier, most
+        As of `of_model`.
+    step
+        The rule's step for the trend, shape (answers,): where it moved the tier it is among the reasons. None: last
+        week's tier, which has none.
+    """
+    weights = np.zeros(len(FACTS))
+    for name, weight in _OF_THE_WEEK.items():
+        weights[PLACE[name]] = weight
+    sides = _sides(evidence, rows)
+    # Every fact counts as far as it agrees with the tier.
+    strength = sides * weights * _direction(tier)[:, None]
+    cpl, trend = PLACE["cpl"], PLACE["trend"]
+    strength[:, cpl] = np.where(sides[:, cpl] == 0, weights[cpl], strength[:, cpl])
+    notes: list[dict[int, str]] = [{} for _ in rows]
+    days = PLACE["lead days"]
+    cpl_week, account = (
+        evidence.ratio("spend_7", "leads_7")[rows],
+        evidence.account_ratio("spend_7", "leads_7"),
+    )
+    rare = (
+        (cpl_week <= _HIGH_CPL * account)
+        & (evidence["lead_days_7"][rows] < _HIGH_LEAD_DAYS)
+        & (sides[:, days] == 0)
+    )
+    strength[rare, days] = weights[days]
+    for place in np.flatnonzero(rare).tolist():
+        notes[place][days] = f"; a high performer has them on {_HIGH_LEAD_DAYS}"
+    if step is not None:
+        moved = step != 0
+        strength[moved, trend] = _STEP_WEIGHT
+        for place in np.flatnonzero(moved).tolist():
+            notes[place][trend] = ": one tier lower" if step[place] > 0 else ": one tier higher"
+    return _chosen(evidence, rows, tier, strength, most=most, by_model=False, notes=notes)
+
+
+def _direction(tier: IntArray) -> IntArray:
+    """1 for the two tiers that facts in an entity's favour support, -1 for the two below."""
+    return np.where(tier <= Tier.MODERATE.rank, 1, -1)
+
+
+def _sides(evidence: Evidence, rows: IntArray) -> IntArray:
+    return np.stack([fact.side(evidence)[rows] for fact in FACTS], axis=1)
+
+
+def _chosen(
+    evidence: Evidence,
+    rows: IntArray,
+    tier: IntArray,
+    strength: FloatArray,
+    *,
+    most: int,
+    by_model: bool,
+    notes: Sequence[dict[int, str]] | None = None,
+) -> list[tuple[Reason, ...]]:
+    """The strongest facts for each answer, and the strongest against.
+
+    A fact is told on the side where its figures read so: one that speaks well of an entity is no reason to call it
+    LOW, whatever it did to the model's score.
+    """
+    agrees = _sides(evidence, rows) * _direction(tier)[:, None]
+    noted = np.zeros(strength.shape, dtype=np.bool_)
+    for place, of_answer in enumerate(notes or ()):
+        for fact in of_answer:
+            noted[place, fact] = True
+    weight = np.where((agrees == 0) & ~noted, _NEUTRAL_WEIGHT, 1.0)
+    supporting = np.where((strength > 0) & ((agrees >= 0) | noted), strength * weight, 0.0)
+    opposing = np.where((strength < 0) & (agrees < 0), -strength, 0.0)
+    order = np.argsort(-supporting, axis=1, kind="stable")
+    strongest = np.maximum(supporting, opposing).max(axis=1, initial=0.0)
+    against = opposing.argmax(axis=1)
+    out = []
+    for place, row in enumerate(rows.tolist()):
+        least = _WEAKEST * strongest[place]
+        told: list[Reason] = []
+        for fact in order[place].tolist():
+            if len(told) == most or not supporting[place, fact] > least:
+                break
+            told += _reason(
+                evidence, row, fact, by_model, True, (notes or ({},) * len(rows))[place].get(fact, "")
+            )
+        if not told:
+            told.append(Reason(_UNDECIDED, True))
+        fact = int(against[place])
+        if opposing[place, fact] > least:
+            told += _reason(evidence, row, fact, by_model, False)
+        out.append(tuple(told))
+    return out
+
+
+def _reason(
+    evidence: Evidence, row: int, fact: int, by_model: bool, supports: bool, note: str = ""
+) -> list[Reason]:
+    text = FACTS[fact].text(evidence, row)
+    return [Reason(text + note, supports, FACTS[fact].features if by_model else ())] if text else []

@@ -1,0 +1,147 @@
+"""How good predicted tiers and their probabilities are."""
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_classifier.models.panel import FloatArray, IntArray
+from adsml_classifier.models.rule import TIERS
+
+ECE_BINS: Final = 15
+"""As in Guo et al. 2017."""
+
+_SMALLEST = 1e-6
+
+
+def confusion(label: IntArray, predicted: IntArray) -> npt.NDArray[np.int64]:
+    """Counts, shape (4, 4): truth by row, prediction by column, from best to worst tier."""
+    cells = np.bincount(label * len(TIERS) + predicted, minlength=len(TIERS) ** 2)
+    return cells.reshape(len(TIERS), len(TIERS)).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class F1:
+    """F1 over tiers.
+
+    Attributes
+    ----------
+    weighted
+        Mean of the tiers' F1, weighted by how often each is true.
+    macro
+        Plain mean over the tiers that occur as truth or as prediction.
+    """
+
+    weighted: float
+    macro: float
+
+
+def f1(label: IntArray, predicted: IntArray) -> F1:
+    """Weighted and macro F1; 0 where there are no samples.
+
+    The same figures as scikit-learn's ``f1_score`` with ``average="weighted"`` and ``"macro"``.
+    """
+    counts = confusion(label, predicted)
+    if not counts.sum():
+        return F1(0.0, 0.0)
+    hits, true, said = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    by_tier = 2.0 * hits / np.maximum(true + said, 1)
+    return F1(
+        weighted=float(by_tier @ true / true.sum()), macro=float(by_tier[(true > 0) | (said > 0)].mean())
+    )
+
+
+def log_loss(label: IntArray, probabilities: FloatArray, weight: FloatArray | None = None) -> float:
+    """Mean of -log of the probability given to the truth, held at 1e-6 from below."""
+    losses = -np.log(np.maximum(probabilities[np.arange(len(label)), label], _SMALLEST))
+    return float(np.average(losses, weights=weight))
+
+
+def ranked_probability_score(label: IntArray, probabilities: FloatArray) -> float:
+    """Mean squared difference of cumulated probabilities and truth, over the tiers less one: 0 best, 1 worst.
+
+    Epstein 1969, J. Appl. Meteor. 8; a call two tiers off costs more than one next to the truth, unlike in F1 and log
+    loss. For calls without probabilities it is the mean distance in tiers, over 3.
+    """
+    truth = np.arange(len(TIERS)) >= label[:, None]
+    squares = np.square(np.cumsum(probabilities, axis=1) - truth)[:, :-1]
+    return float(squares.mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """One bar of a reliability diagram."""
+
+    count: int
+    confidence: float
+    accuracy: float
+
+
+def reliability(right: npt.NDArray[np.bool_], confidence: FloatArray, *, bins: int = ECE_BINS) -> list[Bin]:
+    """Mean confidence against share of right answers, in bins of equal width; empty bins are left out.
+
+    Parameters
+    ----------
+    right
+        Whether each answer was right.
+    confidence
+        The probability given to it, 0 to 1.
+    bins
+        Number of bins.
+    """
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    kept = np.flatnonzero(count)
+    mean_confidence = np.bincount(place, weights=confidence, minlength=bins)[kept] / count[kept]
+    accuracy = np.bincount(place, weights=right.astype(np.float64), minlength=bins)[kept] / count[kept]
+    return [
+        Bin(int(n), float(c), float(a))
+        for n, c, a in zip(count[kept], mean_confidence, accuracy, strict=True)
+    ]
+
+
+def expected_calibration_error(right: npt.NDArray[np.bool_], confidence: FloatArray) -> float:
+    """Mean gap between confidence and accuracy over bins, weighted by their samples (Guo et al. 2017, eq. 3)."""
+    bins = reliability(right, confidence)
+    total = sum(part.count for part in bins)
+    return sum(part.count * abs(part.accuracy - part.confidence) for part in bins) / max(total, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A model's figures on one set of samples."""
+
+    samples: int
+    weighted_f1: float
+    macro_f1: float
+    ece: float
+    log_loss: float
+    accuracy: float
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return asdict(self)
+
+
+def of_probabilities(label: IntArray, probabilities: FloatArray) -> Scores:
+    """Figures of a model that gives probabilities and answers the most probable tier.
+
+    Parameters
+    ----------
+    label
+        Truth, shape (samples,), at least one.
+    probabilities
+        Shape (samples, 4).
+    """
+    predicted = probabilities.argmax(axis=1)
+    right = predicted == label
+    both = f1(label, predicted)
+    return Scores(
+        samples=len(label),
+        weighted_f1=both.weighted,
+        macro_f1=both.macro,
+        ece=expected_calibration_error(right, probabilities.max(axis=1)),
+        log_loss=log_loss(label, probabilities),
+        accuracy=float(right.mean()),
+    )

@@ -1,0 +1,157 @@
+"""The entities of an account at the end of a day: all that an answer is made of, but the model.
+
+Computed for the whole account in one pass and kept, so that a call that asks for one entity looks its row up.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_classifier.models import features, rule
+from adsml_classifier.models.evidence import Evidence
+from adsml_classifier.models.panel import BoolArray, IntArray, Panel
+from adsml_classifier.models.rule import RuleSettings
+
+_WEEK: Final = rule.DAYS
+NEVER: Final = -1
+"""Days since something that has not happened in the days looked at."""
+
+_PAUSE_DAYS: Final = 2
+# Weeks before the last one in which a weekday without delivery is looked for.
+_HABIT_WEEKS: Final = 3
+
+
+@dataclass(frozen=True, eq=False)
+class AccountSnapshot:
+    """The entities of one account as of one day; arrays are of shape (entities,) unless said otherwise.
+
+    Attributes
+    ----------
+    as_of
+        The day.
+    rows
+        Level and id of each entity to its place in the arrays.
+    x
+        Features, shape (entities, features), NaN where missing.
+    persistence
+        The tier that the last 7 days earned, `Tier.rank`.
+    rule_tier
+        The same with the rule's step for the trend.
+    step
+        That step: 1 a tier worse, -1 better, 0 none.
+    comparable
+        Whether there is an account to compare with: else neither of the two says anything.
+    delivered
+        Whether an entity delivered in the week.
+    full_week
+        Whether its first delivery is 7 days ago or more.
+    alone
+        Whether the account's spend of the week is its own: it is compared with itself.
+    days_with_row
+        Days with a row up to the as-of day, of those looked at.
+    since_row, since_delivery
+        Days from its last row, and its last day with delivery, to the as-of day; `NEVER`.
+    paused
+        Whether it delivered in the days looked at, but not in the last 2 or more, though it used to on such weekdays.
+    account_since_delivery
+        Days from the account's last day with spend; `NEVER`.
+    evidence
+        The figures behind it all.
+    cache
+        What others compute from it once; lives as long as it does.
+    """
+
+    as_of: date
+    rows: Mapping[tuple[str, str], int]
+    x: npt.NDArray[np.float32]
+    persistence: IntArray
+    rule_tier: IntArray
+    step: IntArray
+    comparable: bool
+    delivered: BoolArray
+    full_week: BoolArray
+    alone: BoolArray
+    days_with_row: IntArray
+    since_row: IntArray
+    since_delivery: IntArray
+    paused: BoolArray
+    account_since_delivery: int
+    evidence: Evidence
+    cache: dict[Hashable, Any] = field(default_factory=dict)
+
+    def last_delivery(self, row: int) -> date | None:
+        """The last day with delivery of an entity, in the days looked at."""
+        since = int(self.since_delivery[row])
+        return None if since == NEVER else self.as_of - timedelta(days=since)
+
+    @property
+    def stopped(self) -> BoolArray:
+        """Whether an entity no longer delivers while its account does."""
+        return self.paused & (self.since_delivery > self.account_since_delivery)
+
+    @classmethod
+    def of(cls, panel: Panel, as_of: date, settings: RuleSettings) -> "AccountSnapshot":
+        """Compute it.
+
+        Parameters
+        ----------
+        panel
+            The account, with `features.LOOKBACK_DAYS` days up to `as_of` where there are any.
+        as_of
+            A day of the panel; later ones are not looked at.
+        settings
+            The rule's thresholds.
+        """
+        column = panel.column(as_of)
+        day = np.array([column])
+        evidence = Evidence.of(panel, day)
+        earned = rule.earned(rule.week(panel, day, settings), settings)
+        alone = rule.alone(panel, day)
+        step = rule.step(rule.trend(panel, day), alone, settings)
+        active = (panel.impressions + panel.spend)[:, : column + 1] > 0
+        since = _days_since(active)
+        first = np.where(active.any(axis=1), column - active.argmax(axis=1), NEVER)
+        keys = zip(panel.keys.get_level_values(0), panel.keys.get_level_values(1), strict=True)
+        return cls(
+            as_of=as_of,
+            rows={key: row for row, key in enumerate(keys)},
+            x=np.ascontiguousarray(features.compute(panel, day, settings).values[:, :, 0].T),
+            persistence=earned[:, 0],
+            rule_tier=rule.stepped(earned, step)[:, 0],
+            step=step[:, 0],
+            comparable=evidence.account["spend_7"] > 0 or not np.isnan(rule.account_cpl(panel, day)[0]),
+            delivered=evidence["delivery_days_7"] > 0,
+            full_week=first >= _WEEK - 1,
+            alone=alone[:, 0],
+            days_with_row=panel.present[:, : column + 1].sum(axis=1).astype(np.int64),
+            since_row=_days_since(panel.present[:, : column + 1] > 0),
+            since_delivery=since,
+            paused=(since >= _PAUSE_DAYS) & ~_usual_pause(active, since),
+            account_since_delivery=int(
+                _days_since(np.diff(panel.account["spend"].totals)[None, : column + 1] > 0)[0]
+            ),
+            evidence=evidence,
+        )
+
+
+def _days_since(happened: BoolArray) -> IntArray:
+    """Days from the last True to the last column, shape (entities,)."""
+    return np.where(happened.any(axis=1), happened[:, ::-1].argmax(axis=1), NEVER)
+
+
+def _usual_pause(active: BoolArray, since: IntArray) -> BoolArray:
+    """Whether an entity that runs on some weekdays only has not delivered on those of its pause before either."""
+    days = active.shape[1]
+    usual: BoolArray = since < _WEEK
+    seen = np.zeros(len(active), dtype=np.bool_)
+    for week in range(1, _HABIT_WEEKS + 1):
+        for back in range(_WEEK):
+            column = days - 1 - back - _WEEK * week
+            if column >= 0:
+                usual &= ~(active[:, column] & (back < since))
+                seen |= active[:, column]
+    return usual & seen

@@ -1,0 +1,135 @@
+"""A model of an account's campaigns read on its ad sets and ads.
+
+Features that grow with an entity's size (leads, days with leads, swings) lie elsewhere on another level: a
+campaign of 40 leads a week and an ad of 3 are both ordinary. They are rescaled so that an entity as far from its
+own level's middle as a campaign from the campaigns' looks the same to the model. Features that are relative to the
+account already mean the same on every level and stay.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_classifier.models import features
+from adsml_classifier.models.panel import LEVELS, FloatArray, IntArray
+from adsml_classifier.models.tier_model import TierModel
+
+CONFIDENCE_FACTOR: Final = 0.85
+"""What a carried-over confidence is multiplied by."""
+
+SIZED: Final[tuple[str, ...]] = (
+    "expected_leads_7", "expected_leads_28", "leads_7", "lead_days_7", "lead_days_28", "days_since_lead",
+    "volatility_leads_7", "consistency_14",
+)  # fmt: skip
+"""Features that are rescaled: on a scale of log(1 + x)."""
+
+_COLUMNS: Final = np.array([features.NAMES.index(name) for name in SIZED])
+_SMALLEST_SPREAD: Final = 0.05
+# On the scale of log(1 + x): beyond any entity, and within the reach of a float.
+_LARGEST: Final = 20.0
+TOP_LEVEL: Final = LEVELS[0]
+
+
+@dataclass(frozen=True)
+class LevelStatistics:
+    """Where a level's features lie, on the scale of log(1 + x).
+
+    Attributes
+    ----------
+    middle, spread
+        Median and interquartile range of each of `SIZED`, shape (features,).
+    samples
+        Rows they were taken from.
+    """
+
+    middle: FloatArray
+    spread: FloatArray
+    samples: int
+
+    @classmethod
+    def of(cls, x: npt.NDArray[np.float32]) -> "LevelStatistics":
+        """Statistics of feature rows, shape (rows, features); columns without any value get 0 and 1."""
+        known = np.log1p(x[:, _COLUMNS].astype(np.float64))
+        empty = np.isnan(known).all(axis=0)
+        known[:, empty] = 0.0
+        low, middle, high = np.nanpercentile(known, [25, 50, 75], axis=0)
+        spread = np.where(empty, 1.0, np.maximum(high - low, _SMALLEST_SPREAD))
+        return cls(np.where(empty, 0.0, middle), spread, len(x))
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON; `from_dict` reads it."""
+        return {"middle": self.middle.tolist(), "spread": self.spread.tolist(), "samples": self.samples}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object]) -> "LevelStatistics":
+        """Read what `as_dict` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it is something else.
+        """
+        middle = np.array(data["middle"], dtype=np.float64)
+        spread = np.array(data["spread"], dtype=np.float64)
+        if middle.shape != (len(SIZED),) or spread.shape != middle.shape:
+            raise ValueError(f"expected {len(SIZED)} statistics of a level")
+        return cls(middle, spread, int(data["samples"]))  # type: ignore[call-overload]
+
+
+def statistics(x: npt.NDArray[np.float32], level: IntArray) -> dict[str, LevelStatistics]:
+    """Statistics of every level that has rows."""
+    return {
+        name: LevelStatistics.of(x[level == code])
+        for code, name in enumerate(LEVELS)
+        if (level == code).any()
+    }
+
+
+@dataclass(frozen=True)
+class LevelTransfer:
+    """A model of one level that answers for another: what `answering` needs of a model.
+
+    Attributes
+    ----------
+    model
+        Learnt on the `target` level.
+    source
+        Statistics of the level that it is asked about.
+    target
+        Statistics of the level that it learnt on.
+    """
+
+    model: TierModel
+    source: LevelStatistics
+    target: LevelStatistics
+
+    def probabilities(self, x: npt.NDArray[np.float32]) -> FloatArray:
+        """Calibrated probabilities, shape (rows, 4)."""
+        return self.model.probabilities(rescale(x, source=self.source, target=self.target))
+
+    def contributions(self, x: npt.NDArray[np.float32]) -> FloatArray:
+        """TreeSHAP values of the rescaled features, shape (rows, 4, features + 1)."""
+        return self.model.contributions(rescale(x, source=self.source, target=self.target))
+
+
+def rescale(
+    x: npt.NDArray[np.float32], *, source: LevelStatistics, target: LevelStatistics
+) -> npt.NDArray[np.float32]:
+    """Feature rows of the `source` level as the model of the `target` level should see them.
+
+    Parameters
+    ----------
+    x
+        Shape (rows, features); missing stays missing.
+    source
+        The level that the rows are of.
+    target
+        The level that the model learnt from.
+    """
+    out = x.copy()
+    place = (np.log1p(x[:, _COLUMNS].astype(np.float64)) - source.middle) / source.spread
+    out[:, _COLUMNS] = np.expm1(np.clip(place * target.spread + target.middle, 0.0, _LARGEST))
+    return out

@@ -1,0 +1,108 @@
+"""Finds what answers for an account: its model, or last week's tier and the rule, and why."""
+
+from collections.abc import Callable
+from typing import Final
+
+from adsml.common.v1 import answer_pb2
+from adsml_common.domain.degradation import Degradation
+from adsml_common.domain.entities import EntityType
+from adsml_common.registry.loader import Loaded, ModelLoader
+from adsml_common.registry.resolver import ModelResolver, ResolvedModel
+from adsml_common.serving.messages import model_ref_message
+
+from adsml_classifier.artifacts import StoredModel
+from adsml_classifier.encoding import Provenance
+from adsml_classifier.naming import account_model, global_model
+
+RULE_NAME: Final = "cpl_rule"
+PERSISTENCE_NAME: Final = "last_week_tier"
+TRANSFER_NAME: Final = "level_transfer"
+_KNOWN: Final = 1_000
+_NO_WEEK: Final = "by the rule, since it first delivered less than 7 days ago and there is no full week"
+
+
+class ProvenanceResolver:
+    """Finds what answers; threads share it.
+
+    Parameters
+    ----------
+    models
+        The accounts' models, for their own entities and for new ones.
+    confidence_factor
+        What a transferred answer's confidence is multiplied by.
+    """
+
+    def __init__(self, models: ModelLoader[StoredModel], *, confidence_factor: float) -> None:
+        self._models = models
+        self._resolver = ModelResolver(models, instead="last week's tier was used instead")
+        self._factor = confidence_factor
+        self._known: dict[tuple[str, EntityType | None], tuple[Loaded[StoredModel], Provenance]] = {}
+
+    def for_account(self, config_id: int, *, rules_only: bool) -> Provenance:
+        """What answers for an account's entities."""
+        resolved = self._resolve(account_model, config_id, rules_only=rules_only)
+        if resolved.loaded is None:
+            return _without_model(resolved.degradations, rules_only=rules_only)
+        return self._by_model(resolved.loaded)
+
+    def for_new_entities(
+        self, config_id: int, level: EntityType, *, rules_only: bool
+    ) -> tuple[Provenance, tuple[EntityType, ...]]:
+        """What answers for an account's new entities of a level, and the levels that a model learnt from."""
+        resolved = self._resolve(global_model, config_id, rules_only=rules_only)
+        loaded = resolved.loaded
+        if loaded is None:
+            return _without_model(resolved.degradations, rules_only=rules_only), ()
+        return self._by_model(loaded, transfer_to=level), loaded.model.trained_on
+
+    def peek(self, config_id: int, *, rules_only: bool) -> Provenance | None:
+        """What `for_account` gives, from memory alone; None where it would have to ask."""
+        loaded = None if rules_only else self._models.peek(account_model(config_id))
+        return None if loaded is None else self._by_model(loaded)
+
+    def _resolve(
+        self, named: Callable[[int], str], config_id: int, *, rules_only: bool
+    ) -> ResolvedModel[StoredModel]:
+        return self._resolver.resolve([] if rules_only or config_id <= 0 else [named(config_id)])
+
+    def _by_model(self, loaded: Loaded[StoredModel], *, transfer_to: EntityType | None = None) -> Provenance:
+        """The same for the same loaded model: to make it costs more than a look-up that it serves."""
+        version, place = loaded.version, (loaded.version.name, transfer_to)
+        known = self._known.get(place)
+        if known is not None and known[0] is loaded:
+            return known[1]
+        transferred = transfer_to is not None
+        by = answer_pb2.AnsweredBy(
+            source=answer_pb2.ANSWER_SOURCE_TRANSFER if transferred else answer_pb2.ANSWER_SOURCE_MODEL,
+            model=model_ref_message(version.name, version=version.version, trained=version.created_at),
+            method=TRANSFER_NAME if transferred else "",
+        )
+        provenance = Provenance(
+            loaded.model.model if transfer_to is None else loaded.model.for_level(transfer_to),
+            by,
+            by,
+            False,
+            loaded.degradations,
+            self._factor if transferred else 1.0,
+            (version.name, version.version, loaded.degradations, transfer_to),
+        )
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[place] = loaded, provenance
+        return provenance
+
+
+def _without_model(degradations: tuple[Degradation, ...], *, rules_only: bool) -> Provenance:
+    if rules_only:
+        reason = "rules_only was asked for"
+    else:
+        reason = degradations[0].detail if degradations else "no config_id, so no account's model"
+    by_rule = answer_pb2.AnsweredBy(
+        source=answer_pb2.ANSWER_SOURCE_RULES,
+        method=RULE_NAME,
+        reason=reason if rules_only else f"{reason}; {_NO_WEEK}",
+    )
+    by = answer_pb2.AnsweredBy(
+        source=answer_pb2.ANSWER_SOURCE_PERSISTENCE, method=PERSISTENCE_NAME, reason=reason
+    )
+    return Provenance(None, by, by_rule, rules_only, degradations, 1.0, (rules_only, degradations))

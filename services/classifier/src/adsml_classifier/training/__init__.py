@@ -1,0 +1,1 @@
+"""The training jobs: stored rows to registered models."""

@@ -1,0 +1,229 @@
+"""A question has one answer, by whatever door it comes in.
+
+An account with trained models of every family is asked by every method: about a stored entity, and about the same rows
+sent inline; of the service in this process, by the client over a real server, and by the command, in process and with
+``--server``. The report asks the services too: what it shows is what they answer.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import pytest
+from adsml.anomaly.v1 import anomaly_service_pb2 as anomaly
+from adsml.classifier.v1 import classifier_service_pb2 as classifier
+from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting
+from adsml.impact.v1 import impact_service_pb2 as impact
+from adsml_client import message
+from google.protobuf.message import Message
+from support.parity import CLIENTS, CONFIG, LAST, World, differences, inlined, plain, without
+
+AS_OF = {"as_of_date": LAST}
+"""A day that is named: unset, stored rows leave out the days that still fill up, inline rows do not."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One method's question.
+
+    Attributes
+    ----------
+    method
+        ``"classifier.Classify"``.
+    request
+        About stored entities.
+    inline
+        Whether it can be asked of rows that are sent along.
+    command
+        The same in `adsml`'s words; None where no command asks it.
+    """
+
+    method: str
+    request: Callable[[World], Message]
+    inline: bool = True
+    command: Callable[[World], Sequence[str]] | None = None
+
+    @property
+    def family(self) -> str:
+        return self.method.partition(".")[0]
+
+
+QUESTIONS = [
+    Question(
+        "classifier.Classify",
+        lambda world: message(classifier.ClassifyRequest, subject=world.ref("adset"), options=AS_OF),
+    ),
+    Question(
+        "classifier.BatchClassify",
+        lambda world: message(
+            classifier.BatchClassifyRequest,
+            subjects=[world.ref("adset", index) for index in range(4)],
+            options=AS_OF,
+        ),
+    ),
+    Question(
+        "classifier.ClassifyNewEntity",
+        lambda world: message(classifier.ClassifyNewEntityRequest, subject=world.ref("ad"), options=AS_OF),
+    ),
+    Question(
+        "forecasting.Forecast",
+        lambda world: message(
+            forecasting.ForecastRequest,
+            subject=world.ref("campaign"),
+            metric="leads",
+            method="prophet",
+            options=AS_OF,
+        ),
+    ),
+    Question(
+        "forecasting.ForecastEnsemble",
+        lambda world: message(
+            forecasting.ForecastEnsembleRequest, subject=world.ref("campaign"), metric="cpl", options=AS_OF
+        ),
+    ),
+    Question(
+        "forecasting.ForecastNewEntity",
+        lambda world: message(
+            forecasting.ForecastNewEntityRequest,
+            subject=world.ref("ad"),
+            metric="leads",
+            donors=[world.ref("ad", index) for index in (1, 2, 3)],
+            tier="moderate",
+            options=AS_OF,
+        ),
+    ),
+    Question(
+        "forecasting.BatchForecast",
+        lambda world: message(
+            forecasting.BatchForecastRequest,
+            items=[{"subject": world.ref("adset", index), "metric": "leads"} for index in range(4)],
+            options=AS_OF,
+        ),
+    ),
+    Question(
+        "forecasting.Backtest",
+        lambda world: message(
+            forecasting.BacktestRequest,
+            subjects=[world.ref("campaign", index) for index in range(2)],
+            metric="leads",
+            methods=["linear", "ema", "ensemble"],
+            cutoffs=2,
+            attribution_lag_days=0,
+        ),
+    ),
+    Question(
+        "anomaly.DetectAnomalies",
+        lambda world: message(anomaly.DetectAnomaliesRequest, subject=world.ref("adset"), options=AS_OF),
+    ),
+    Question(
+        "anomaly.BatchDetectAnomalies",
+        lambda world: message(
+            anomaly.BatchDetectAnomaliesRequest,
+            subjects=[world.ref("adset", index) for index in range(4)],
+            options=AS_OF,
+        ),
+    ),
+    Question(
+        "anomaly.ListIncidents",
+        lambda world: message(anomaly.ListIncidentsRequest, config_id=CONFIG),
+        inline=False,
+    ),
+    Question(
+        "impact.AnalyzeImpact",
+        lambda world: message(impact.AnalyzeImpactRequest, **world.change_of_adset(), options=AS_OF),
+    ),
+    Question(
+        "impact.BatchAnalyzeImpact",
+        lambda world: message(
+            impact.BatchAnalyzeImpactRequest, items=[world.change_of_adset()], options=AS_OF
+        ),
+    ),
+    Question(
+        "impact.SummarizeChanges",
+        lambda world: message(
+            impact.SummarizeChangesRequest, config_ids=[CONFIG], change_type="budget_change", options=AS_OF
+        ),
+        inline=False,
+    ),
+    Question(
+        "impact.EstimateDetectableEffect",
+        lambda world: message(
+            impact.EstimateDetectableEffectRequest, **world.change_of_adset(), options=AS_OF
+        ),
+    ),
+]
+WRITES = {"classifier.RecordFeedback", "anomaly.RecordFeedback"}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("parity"))
+    yield made
+    made.close()
+
+
+def test_every_method_that_answers_is_asked() -> None:
+    contracts = {"classifier": classifier, "forecasting": forecasting, "anomaly": anomaly, "impact": impact}
+    methods = {
+        f"{family}.{method.name}"
+        for family, contract in contracts.items()
+        for service in contract.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    assert {one.method for one in QUESTIONS} == methods - WRITES
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda one: one.method)
+def test_the_service_here_and_by_the_client(world: World, question: Question) -> None:
+    request = question.request(world)
+    answer = world.in_process(question.method, request)
+    assert answer
+    assert differences(answer, world.by_client(question.method, request)) == []
+
+
+@pytest.mark.parametrize("question", [one for one in QUESTIONS if one.inline], ids=lambda one: one.method)
+def test_stored_and_inline(world: World, question: Question) -> None:
+    """Rows that name their account and entity are answered by its models, as if they were stored."""
+    request = question.request(world)
+    stored = world.in_process(question.method, request)
+    inline = world.in_process(question.method, inlined(world, request))
+    # Inline rows ask fewer peers, by contract: what an answer had to do without may differ.
+    assert differences(without(stored, "degradations"), without(inline, "degradations")) == []
+
+
+@pytest.mark.parametrize("question", [one for one in QUESTIONS if one.command], ids=lambda one: one.method)
+def test_the_command_prints_what_the_service_answers(world: World, question: Question) -> None:
+    answer = world.by_client(question.method, question.request(world))
+    assert question.command is not None
+    command = [*question.command(world), "--config-id", str(CONFIG), "--json"]
+    here = without(json.loads(world.adsml(*command)), "compute_time")
+    assert differences(answer, here) == []
+    there = without(
+        json.loads(world.adsml(*command, "--server", world.target(question.family))), "compute_time"
+    )
+    assert differences(answer, there) == []
+
+
+@pytest.mark.parametrize("family", CLIENTS)
+def test_the_report_asks_the_services(world: World, family: str) -> None:
+    methods = {
+        one.method.partition(".")[2] for one in QUESTIONS if one.family == family and one.method not in WRITES
+    }
+    with world.recorded(family, methods) as calls:
+        page = str(world.folder / f"{family}.html")
+        world.adsml("report", "--config-id", str(CONFIG), "--output", page, "--most", "3")
+    assert calls
+    for method, request, answer in calls:
+        assert differences(plain(answer), world.by_client(method, request)) == []
+
+
+def test_doctor_parses_real_models_of_every_family(world: World) -> None:
+    """It said of all Prophet and ensemble models that their family was not installed."""
+    for family in CLIENTS:
+        world.service(family)
+    told = json.loads(world.adsml("doctor", "--json"))
+    models = {one["name"]: one["detail"] for one in told["checks"] if one["name"].startswith("model ")}
+    assert told["healthy"]
+    assert {*models.values()} == {"loads"}
+    kinds = {name.split()[1].split("/")[0] for name in models}
+    assert kinds >= {"classifier", "prophet", "ensemble", "anomaly"}
