@@ -5,7 +5,7 @@ BIN := .venv/bin/
 export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up down test lint k8s-validate format reference transcript screenshots bench dist clean
+.PHONY: help setup demo up down test lint k8s-validate images format reference transcript screenshots bench dist clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z0-9%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -40,8 +40,17 @@ lint: setup ## format, lint, types, import rules, contracts
 	$(BIN)python protos/check.py format
 	$(BIN)python protos/check.py breaking
 
-k8s-validate: setup ## manifests, policies, Dockerfiles, alerts
+k8s-validate: setup ## manifests, policies, the Dockerfile, alerts
 	@$(BIN)python deploy/validate.py
+
+IMAGES := classifier forecasting anomaly impact launcher ingest report
+TAG := local
+BUILDER := $(shell command -v buildah >/dev/null && echo buildah build || echo docker build)
+
+images: $(addprefix image-,$(IMAGES)) ## every image, by buildah or docker: adsml-NAME:$(TAG)
+
+image-%: ## one image
+	$(BUILDER) --file deploy/Dockerfile --build-arg IMAGE=$* --tag adsml-$*:$(TAG) .
 
 format: setup ## format, and mend what a machine can mend
 	$(BIN)ruff format .

@@ -27,13 +27,13 @@ import numpy as np
 import pandas as pd
 from adsml_classifier.evaluation.calibration_plot import reliability_svg
 from adsml_classifier.evaluation.report import evaluate_files
-from adsml_classifier.models import features, rule, scores, scoring, transfer
+from adsml_classifier.models import features, rule, scores, scoring, transfer, worth
 from adsml_classifier.models.panel import Panel
 from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.models.scores import Bin
 from adsml_classifier.models.snapshot import AccountSnapshot
 from adsml_classifier.models.tier_model import TierModel
-from adsml_classifier.training import assessment, fitting, sampling
+from adsml_classifier.training import assessment, fitting, gate, sampling
 from adsml_classifier.training.candidate import Recipe, learn
 from adsml_classifier.training.fit_settings import FitSettings
 from adsml_classifier.training.sampling import Samples, SampleSettings
@@ -103,46 +103,75 @@ def known_to_an_oracle(account: SimulatedAccount, panel: Panel, holdout: Samples
 
 
 def accounts(kind: Callable[[int], SimulatedAccount], seeds: range) -> dict[str, Any]:
-    """Figures of simulated accounts, one by one and pooled."""
-    rows, answers, ceilings = [], [], []
+    """Figures of simulated accounts, one by one and pooled; money at the entities' true rates."""
+    rows, parts, weeks, ceilings = [], [], [], []
     for seed in seeds:
         account = kind(seed)
         panel = panel_of(account)
         learned = learn(panel, RECIPE, what=f"seed {seed}", final=False)
-        weeks = [
-            (one.fitted.model.probabilities(one.split.holdout.x), one.split.holdout)
-            for one in learned.origins
-        ]
-        answers += weeks
-        _, held = assessment.pool(weeks)
-        ceiling = known_to_an_oracle(account, panel, held)
+        answers = learned.origins[0].answers.join([one.answers for one in learned.origins[1:]])
+        week = true_week(account, answers.samples)
+        found = assessment.assess(answers, panel, week=week)
+        ceiling = known_to_an_oracle(account, panel, answers.samples)
+        decision = gate.decide(learned.assessment, None, RECIPE.gate, mode=RECIPE.sampling.mode)
+        rows.append(
+            {
+                "seed": seed,
+                **figures(found),
+                "ceiling": both(ceiling),
+                "gate": decision.passed,
+                "why": decision.reason,
+            }
+        )
+        parts.append(answers)
+        weeks.append(week)
         ceilings.append(ceiling)
-        rows.append({"seed": seed, **figures(learned.judged), "ceiling": both(ceiling)})
-    probabilities, together = assessment.pool(answers)
+    together = parts[0].join(parts[1:])
     return {
-        **figures(assessment.judge_probabilities(probabilities, together, panel)),
+        **figures(assessment.assess(together, panel, week=worth.join(weeks))),
         "ceiling": {
             "weighted_f1": float(np.mean([one.weighted for one in ceilings])),
             "macro_f1": float(np.mean([one.macro for one in ceilings])),
         },
+        "accounts_with_more_leads_than_persistence": sum(
+            row["worth"]["model"]["leads_gained_share"] > row["worth"]["persistence"]["leads_gained_share"]
+            for row in rows
+        ),
         "accounts": rows,
     }
 
 
-def figures(judged: assessment.Assessment) -> dict[str, Any]:
+def true_week(account: SimulatedAccount, samples: Samples) -> worth.NextWeek:
+    """What came after each sample, with the leads to be expected in place of the realised ones."""
+    expected = account.truth.entities["expected_leads"].to_numpy()
+    panel = Panel.of(account.daily.assign(leads=expected))
+    days, place = np.unique(samples.day, return_inverse=True)
+    leads = panel.running["leads"].last(rule.DAYS, days, back=-rule.DAYS)[samples.entity, place]
+    return assessment.next_week(samples, leads=leads)
+
+
+def figures(found: assessment.Assessment) -> dict[str, Any]:
     """The few that the bars are about."""
     return {
-        "weighted_f1": judged.model.weighted_f1,
-        "macro_f1": judged.model.macro_f1,
-        "ece": judged.model.ece,
-        "persistence": both(judged.persistence),
-        "rule": both(judged.rule),
-        "samples_test": judged.model.samples,
+        "worth": {name: one.as_dict() for name, one in found.worth.items()},
+        "weighted_f1": found.model.weighted_f1,
+        "macro_f1": found.model.macro_f1,
+        "ece": found.model.ece,
+        "rps": found.model.rps,
+        "rps_skill": found.rps_skill,
+        "rps_skill_over_odds": 1 - found.model.rps / found.transitions.rps,
+        "log_loss": found.model.log_loss,
+        "log_loss_odds": found.transitions.log_loss,
+        "persistence": both(found.persistence),
+        "rule": both(found.rule),
+        "samples_test": found.model.samples,
     }
 
 
-def both(value: scores.F1) -> dict[str, float]:
+def both(value: scores.F1 | scores.Scores) -> dict[str, float]:
     """Weighted and macro F1."""
+    if isinstance(value, scores.Scores):
+        return {"weighted_f1": value.weighted_f1, "macro_f1": value.macro_f1}
     return {"weighted_f1": value.weighted, "macro_f1": value.macro}
 
 
@@ -275,7 +304,7 @@ def scale() -> dict[str, Any]:
         "samples": len(learned.samples),
         "seconds": time.perf_counter() - start,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        **figures(learned.judged),
+        **figures(learned.assessment),
     }
 
 
@@ -343,6 +372,17 @@ def show(title: str, rows: Iterator[tuple[str, dict[str, Any]]]) -> None:
         print(f"{name:42}{found['weighted_f1']:12.3f}{found['macro_f1']:10.3f}{ece:>8}{count:>9}")
 
 
+def show_worth(title: str, found: dict[str, Any]) -> None:
+    """Money that follows the calls."""
+    print(
+        f"{title}: RPS skill {found['rps_skill']:.3f}\n{'':42}{'CPL high':>10}{'CPL low':>10}{'leads gained':>14}"
+    )
+    for name in ("model", "persistence", "rule"):
+        one = found["worth"][name]
+        high, low = (one[side] or float("nan") for side in ("high_cpl", "low_cpl"))
+        print(f"{name:42}{high:10.2f}{low:10.2f}{one['leads_gained_share']:14.1%}")
+
+
 def with_baselines(found: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """A model's row, and those of what it is held against."""
     yield "model", found
@@ -358,6 +398,7 @@ def real(out: dict[str, Any]) -> None:
         return
     out["real"] = evaluate_files(REAL, attribution_lag_days=0, weeks=RECIPE.weeks)
     show("Real ads (../shared/data/ads), the last four weeks", with_baselines(out["real"]))
+    show_worth("the same in money", out["real"])
     for week in out["real"]["by_origin"]:
         show(f"  as of {' to '.join(week['as_of'])}", with_baselines(week))
     RESULTS.mkdir(exist_ok=True)
@@ -391,6 +432,9 @@ def main() -> int:
     for name, kind in (("settled", settled), ("lively", lively)) if "accounts" in wanted else ():
         out[f"simulated_{name}"] = accounts(kind, range(100, 100 + args.accounts))
         show(f"Simulated {name} accounts, {args.accounts} pooled", with_baselines(out[f"simulated_{name}"]))
+        show_worth("the same in money", out[f"simulated_{name}"])
+        for row in out[f"simulated_{name}"]["accounts"]:
+            show_worth(f"seed {row['seed']} (gate {'open' if row['gate'] else 'shut'})", row)
         write(out, start)
     if "transfer" in wanted:
         out["transfer"] = transfers(range(200, 200 + max(args.accounts // 2, 1)))

@@ -21,13 +21,8 @@ import impact_panels as panels
 import numpy as np
 import pandas as pd
 from adsml_common.domain.metrics import RATIOS, Metric
-from adsml_impact.comparison import Comparison, Design, compare
-from adsml_impact.effect import daily_values
-from adsml_impact.evaluate import evaluate_file
-from adsml_impact.naive import naive_comparison
-from adsml_impact.own_past import compare_with_own_past
-from adsml_impact.structural import CAUSAL_IMPACT, forecast
-from adsml_impact.study import (
+from adsml_impact.evaluation.evaluate import evaluate_file
+from adsml_impact.evaluation.study import (
     DID_SHORT,
     NAIVE,
     OURS,
@@ -37,6 +32,11 @@ from adsml_impact.study import (
     run_study,
     worst_week_cells,
 )
+from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.effect import daily_values
+from adsml_impact.models.naive import naive_comparison
+from adsml_impact.models.own_past import compare_with_own_past
+from adsml_impact.models.structural import CAUSAL_IMPACT, forecast
 from rich.console import Console
 from rich.table import Table
 

@@ -147,6 +147,13 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+SIZE = (
+    "coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{table}')), "
+    "pg_total_relation_size('{table}'))"
+)
+"""Bytes of a table, its partitions' where it has some."""
+
+
 def prepare(url: str, entities: int) -> int:
     """Accounts with that many entities; how many there are."""
     from adsml_common.database import Database
@@ -192,7 +199,7 @@ def judge(url: str, folder: Path, *, entities: int, shards: list[Shard]) -> dict
     with database.read() as connection:
         rows = connection.execute(sa.text("SELECT count(*) FROM daily_metrics")).scalar_one()
         sizes = {
-            table: connection.execute(sa.text(f"SELECT pg_total_relation_size('{table}')")).scalar_one()
+            table: connection.execute(sa.text(f"SELECT {SIZE.format(table=table)}")).scalar_one()
             for table in ("daily_metrics", "ml_trained_models", "ml_model_events", "ml_training_items")
         }
     result = {

@@ -99,6 +99,13 @@ class Heard:
         return found
 
 
+SIZE = (
+    "coalesce((SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{table}')), "
+    "pg_total_relation_size('{table}'))"
+)
+"""Bytes of a table, its partitions' where it has some."""
+
+
 def fill_models(database: Database, folder: Path, *, models: int) -> dict[str, float]:
     """Register some models as services do, then clone their rows until there are `models`.
 
@@ -271,7 +278,7 @@ def sizes(database: Database) -> dict[str, float]:
     with database.read() as connection:
         for table in (*BIG, "entities"):
             taken, count = connection.execute(
-                sa.text(f"SELECT pg_total_relation_size('{table}'), count(*) FROM {table}")  # noqa: S608 - own names
+                sa.text(f"SELECT {SIZE.format(table=table)}, count(*) FROM {table}")  # noqa: S608 - own names
             ).one()
             out[f"{table}_rows"] = float(count)
             out[f"{table}_mb"] = taken / 2**20

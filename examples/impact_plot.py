@@ -1,16 +1,22 @@
 """Draws docs/impact.svg: a simulated change whose effect is known, as `adsml impact --plot` shows it."""
 
+import tempfile
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
+from adsml.common.v1 import change_pb2, entity_pb2
+from adsml.impact.v1 import impact_service_pb2 as pb
+from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
-from adsml_impact.analysis import analyse
-from adsml_impact.controls import Relation
+from adsml_common.serving.context import CallContext
+from adsml_impact.account_data import StoredAccounts
 from adsml_impact.plot import draw_svg, save
-from adsml_impact.query import AccountData, Options, Question
+from adsml_impact.service import ImpactService
 from adsml_simulate import PlannedChange, clean, simulate_account
+from adsml_simulate.storing import write_to_store
+from google.type import date_pb2
 
 SEED = 3
 LAST_DAY = date(2024, 6, 30)
@@ -28,22 +34,25 @@ def main() -> None:
         conversion_rate_lift=LIFT, restarts_learning=False,
     )  # fmt: skip
     account = simulate_account(replace(settings, changes=(change,)), seed=SEED)
-    data = AccountData(
-        rows=account.daily[account.daily["entity_type"] == "adset"],
-        tree={
-            (one.ref.entity_type, one.ref.entity_id): Relation(one.parent_id, one.shares_budget)
-            for one in account.entities
-        },
-        events=account.changes,
-    )
-    question = Question(
-        treated=(name,), entity_type=EntityType.ADSET, change_type=ChangeType.AUDIENCE_CHANGE, day=DAY,
-        options=Options(after_days=14),
+    request = pb.AnalyzeImpactRequest(
+        panel=pb.Panel(stored=pb.StoredPanel(treated=[entity_pb2.EntityRef(
+            config_id=settings.config_id, entity_type=entity_pb2.ENTITY_TYPE_ADSET, entity_id=name,
+        )])),
+        change=change_pb2.ChangeEvent(
+            date=date_pb2.Date(year=DAY.year, month=DAY.month, day=DAY.day),
+            change_type=change_pb2.CHANGE_TYPE_AUDIENCE_CHANGE,
+        ),
+        options=pb.ImpactOptions(after_days=14, attribution_lag_days=0),
     )  # fmt: skip
-    report = analyse(question, data)
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database.open(f"sqlite:///{folder}/adsml.db")
+        database.migrate()
+        write_to_store(account, database)
+        report = ImpactService(StoredAccounts(database)).AnalyzeImpact(request, CallContext()).report
+        database.close()
     save(draw_svg(report), PICTURE)
     print(f"true effect on cost per lead: {100 * (1 / (1 + LIFT) - 1):+.1f}%")
-    print(f"{report.verdict}: {report.recommendation}")
+    print(report.recommendation)
     print(f"drawn into {PICTURE}")
 
 

@@ -49,10 +49,10 @@ const days = (spend, leads) =>
 const request = {
   subject: {
     inline: {
-      entityType: "ENTITY_TYPE_ADSET",
-      entityId: "mine",
+      entity_type: "ENTITY_TYPE_ADSET",
+      entity_id: "mine",
       rows: days(50, 10),
-      accountRows: days(1500, 100),
+      account_rows: days(1500, 100),
     },
   },
 };
@@ -66,7 +66,7 @@ client.Classify(request, metadata, { deadline: Date.now() + 20_000 }, (error, an
     process.exitCode = 1;
     return;
   }
-  const { tier, metrics, answeredBy } = answer.classification;
+  const { tier, metrics, answered_by: by } = answer.classification;
   console.log(`mine: ${tier}, CPL ${metrics.cpl.toFixed(2)}`);
-  console.log(`answered by ${answeredBy.model?.name || answeredBy.method}`);
+  console.log(`answered by ${by.model?.name || by.method}`);
 });

@@ -48,6 +48,11 @@ class Question:
         return self.method.partition(".")[0]
 
 
+def ids(world: World, level: str) -> list[str]:
+    """A command's options for every entity of a level."""
+    return ["--entity-type", level, *(part for one in world.ids(level) for part in ("--entity-id", one))]
+
+
 QUESTIONS = [
     Question(
         "classifier.Classify",
@@ -58,8 +63,9 @@ QUESTIONS = [
         lambda world: message(
             classifier.BatchClassifyRequest,
             subjects=[world.ref("adset", index) for index in range(4)],
-            options=AS_OF,
+            options={**AS_OF, "max_reasons": 2},
         ),
+        command=lambda world: ["classify", *ids(world, "adset"), "--as-of-date", str(LAST), "--reasons", "2"],
     ),
     Question(
         "classifier.ClassifyNewEntity",

@@ -38,7 +38,7 @@ def run(*command: str, cwd: Path = ROOT, **env: str) -> str:
 
 def test_python(target: str) -> None:
     output = run(sys.executable, str(CALLING / "classify.py"), target)
-    assert output == "mine: high_performer, CPL 5.00\nanswered by cpl_rule\n"
+    assert output == "mine: high_performer, CPL 5.00\nanswered by last_week_tier\n"
 
 
 def test_node(target: str, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_node(target: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "adsml-contracts.zip") as archive:
         archive.extract("contracts.binpb", tmp_path)
     output = run(node, "classify.mjs", target, cwd=tmp_path)
-    assert output == "mine: TIER_HIGH_PERFORMER, CPL 5.00\nanswered by cpl_rule\n"
+    assert output == "mine: TIER_HIGH_PERFORMER, CPL 5.00\nanswered by last_week_tier\n"
 
 
 def test_shell(target: str) -> None:

@@ -43,8 +43,16 @@ class Authority:
         """Its own, PEM."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, name: str, *, uri: str | None = None) -> Issued:
-        """A certificate for localhost with this common name."""
+    def issue(
+        self,
+        name: str,
+        *,
+        uri: str | None = None,
+        dns: str | None = None,
+        mail: str | None = None,
+        alternatives: bool = True,
+    ) -> Issued:
+        """A certificate for localhost with this common name, and others beside it, or with none but that."""
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [
             x509.DNSName("localhost"),
@@ -52,11 +60,14 @@ class Authority:
         ]
         if uri is not None:
             names.insert(0, x509.UniformResourceIdentifier(uri))
-        certificate = (
-            _begin(_named(name), self._name, key.public_key())
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        if dns is not None:
+            names.append(x509.DNSName(dns))
+        if mail is not None:
+            names.append(x509.RFC822Name(mail))
+        begun = _begin(_named(name), self._name, key.public_key())
+        if alternatives:
+            begun = begun.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        certificate = begun.sign(self._key, hashes.SHA256())
         return Issued(
             certificate.public_bytes(serialization.Encoding.PEM),
             key.private_bytes(

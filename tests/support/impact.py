@@ -1,16 +1,17 @@
 """Accounts and panels for the impact tests, with known truth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from adsml_common.domain.changes import ChangeType
+from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.daily import normalise
 from adsml_common.domain.entities import EntityType
-from adsml_impact.query import AccountData, Options, Question
+from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
+from adsml_impact.analysis.tree import Key, Relation, Tree
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -111,9 +112,9 @@ def ask(
     options: Options | None = None,
     value_before: float | None = None,
     value_after: float | None = None,
-) -> Question:
+) -> ImpactQuery:
     """A question about ad sets; `at` is the day's position from `FIRST`."""
-    return Question(
+    return ImpactQuery(
         treated=tuple(treated),
         entity_type=EntityType.ADSET,
         change_type=change_type,
@@ -125,6 +126,12 @@ def ask(
     )
 
 
-def known(account: Account, **more: object) -> AccountData:
+def known(
+    account: Account,
+    *,
+    relations: Mapping[Key, Relation] | None = None,
+    events: Sequence[ChangeEvent] = (),
+    **more: object,
+) -> AccountData:
     """What an analysis is told of an account."""
-    return AccountData(rows=account.rows(), **more)  # type: ignore[arg-type]
+    return AccountData(rows=account.rows(), tree=Tree(relations or {}, events), **more)  # type: ignore[arg-type]

@@ -1,12 +1,15 @@
 """The schema that migrations make is the one that the code is written for."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
 
 import pytest
 import sqlalchemy as sa
+from adsml_common import migrations
 from adsml_common.database import Database, SchemaStatus
 from adsml_common.domain.errors import FailedPrecondition
-from adsml_common.migrations import METADATA
+from adsml_common.migrations import METADATA, partitions
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -14,7 +17,15 @@ from alembic.migration import MigrationContext
 def test_migrated_schema_is_the_models(database: Database) -> None:
     with database.read() as connection:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                # On PostgreSQL a month of daily rows is a table of its own.
+                "include_name": lambda name, kind, _: (
+                    kind != "table" or not str(name).startswith("daily_metrics_")
+                ),
+            },
         )
         assert compare_metadata(context, METADATA) == []
 
@@ -77,3 +88,80 @@ def test_a_failed_migration_leaves_nothing(empty_database_url: str, monkeypatch:
     with database.read() as connection:
         assert sa.inspect(connection).get_table_names() == []
     database.close()
+
+
+class TestMonths:
+    """PostgreSQL: daily rows lie in a partition each month."""
+
+    @pytest.fixture(params=["postgresql"])
+    def dialect(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+    def partition_of(self, database: Database, day: date) -> str:
+        with database.write() as connection:
+            connection.execute(
+                sa.text(
+                    "INSERT INTO entities (config_id, entity_type, entity_id) VALUES (1, 'ad', 'a') "
+                    "ON CONFLICT DO NOTHING"
+                )
+            )
+            return str(
+                connection.execute(
+                    sa.text(
+                        "INSERT INTO daily_metrics (entity_key, date, spend, impressions, clicks, leads, source, "
+                        "loaded_at) SELECT entity_key, :day, 1, 1, 1, 1, 't', now() FROM entities "
+                        "RETURNING tableoid::regclass::text"
+                    ),
+                    {"day": day},
+                ).scalar_one()
+            )
+
+    def test_a_row_lies_in_its_month_and_one_of_long_ago_with_the_others(self, database: Database) -> None:
+        today = datetime.now(UTC).date()
+        assert self.partition_of(database, today) == f"daily_metrics_{today:%Y_%m}"
+        assert self.partition_of(database, date(1999, 5, 1)) == "daily_metrics_other"
+        with database.read() as connection:
+            assert connection.execute(sa.text("SELECT count(*) FROM daily_metrics")).scalar_one() == 2
+
+    def test_a_later_migration_makes_the_months_that_came(self, database: Database) -> None:
+        with database.write() as connection:
+            later = partitions.extend(connection, today=date(2099, 1, 31))
+            assert later[0] == "daily_metrics_2095_01"
+            assert later[-1] == "daily_metrics_2100_07"
+            assert partitions.extend(connection, today=date(2099, 1, 1)) == []
+
+    def test_a_month_that_has_rows_among_the_others_stays_there(self, database: Database) -> None:
+        self.partition_of(database, date(2099, 2, 3))
+        with database.write() as connection:
+            made = partitions.extend(connection, today=date(2099, 1, 31))
+        assert "daily_metrics_2099_01" in made
+        assert "daily_metrics_2099_02" not in made
+        assert self.partition_of(database, date(2099, 2, 4)) == "daily_metrics_other"
+
+    def test_rows_of_before_are_kept(self, empty_database_url: str) -> None:
+        database = Database.open(empty_database_url)
+        with database.write() as connection:
+            step(connection, "0004")
+            connection.execute(
+                sa.text("INSERT INTO entities (config_id, entity_type, entity_id) VALUES (1, 'ad', 'a')")
+            )
+            connection.execute(
+                sa.text(
+                    "INSERT INTO daily_metrics SELECT entity_key, DATE '2001-01-01' + 100 * day, day, 1, 1, 1, NULL, "
+                    "'t', now() FROM entities, generate_series(0, 120) AS day"
+                )
+            )
+        database.migrate()
+        with database.read() as connection:
+            query = sa.text("SELECT count(*), sum(spend), count(DISTINCT tableoid) FROM daily_metrics")
+            count, spend, places = connection.execute(query).one()
+        assert (count, spend) == (121, sum(range(121)))
+        assert places > 5
+        database.close()
+
+
+def step(connection: sa.Connection, revision: str) -> None:
+    """Migrate to a revision and no further."""
+    config = migrations._config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
-from adsml_impact.combine import learn_carry_over, learn_mixture
-from adsml_impact.comparison import Design, compare
-from adsml_impact.controls import Relation, budget_pool, lineage
-from adsml_impact.dates import LOOKBACK, choose_dates
-from adsml_impact.holm import holm
-from adsml_impact.naive import naive_comparison
-from adsml_impact.power import LONGEST, detectable
-from adsml_impact.series import from_daily
+from adsml_impact.analysis.series import from_daily
+from adsml_impact.analysis.tree import Relation, Tree
+from adsml_impact.models.comparison import Design, compare
+from adsml_impact.models.dates import LOOKBACK, choose_dates
+from adsml_impact.models.holm import holm
+from adsml_impact.models.naive import naive_comparison
+from adsml_impact.models.power import LONGEST, detectable
+from adsml_impact.models.sizes import learn_sizes
+from adsml_impact.models.weighting import learn_mixture
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -45,12 +46,12 @@ def test_naive_comparison_is_welchs_test() -> None:
     assert (found.t_statistic, found.p_value) == pytest.approx((t, p))
     pooled = np.sqrt((6 * x.var(ddof=1) + 8 * y.var(ddof=1)) / 14)
     assert found.cohens_d == pytest.approx((y.mean() - x.mean()) / pooled)
-    assert found.percent_change == pytest.approx(20)
+    assert found.relative_change == pytest.approx(0.2)
 
 
 def test_naive_comparison_of_what_does_not_vary() -> None:
     found = naive_comparison(np.zeros(7), np.zeros(7), before_total=0.0, after_total=0.0)
-    assert (found.percent_change, found.t_statistic, found.p_value, found.cohens_d) == (None,) * 4
+    assert (found.relative_change, found.t_statistic, found.p_value, found.cohens_d) == (None,) * 4
 
 
 @given(
@@ -74,17 +75,19 @@ def test_placebo_dates_end_before_the_change_and_have_their_baseline(
 
 
 def test_ads_and_shared_ad_sets_have_their_budget_above() -> None:
-    tree = {
-        (EntityType.AD, "ad"): Relation("shared"),
-        (EntityType.AD, "other"): Relation("own"),
-        (EntityType.ADSET, "shared"): Relation("campaign", shares_budget=True),
-        (EntityType.ADSET, "own"): Relation("campaign", shares_budget=False),
-    }
-    assert budget_pool(tree, EntityType.AD, "ad") == (EntityType.CAMPAIGN, "campaign")
-    assert budget_pool(tree, EntityType.AD, "other") == (EntityType.ADSET, "own")
-    assert budget_pool(tree, EntityType.ADSET, "own") == (EntityType.ADSET, "own")
-    assert budget_pool(tree, EntityType.AD, "unknown") == (EntityType.AD, "unknown")
-    assert lineage(tree, EntityType.AD, "ad") == [
+    tree = Tree(
+        {
+            (EntityType.AD, "ad"): Relation("shared"),
+            (EntityType.AD, "other"): Relation("own"),
+            (EntityType.ADSET, "shared"): Relation("campaign", shares_budget=True),
+            (EntityType.ADSET, "own"): Relation("campaign", shares_budget=False),
+        }
+    )
+    assert tree.budget_pool((EntityType.AD, "ad")) == (EntityType.CAMPAIGN, "campaign")
+    assert tree.budget_pool((EntityType.AD, "other")) == (EntityType.ADSET, "own")
+    assert tree.budget_pool((EntityType.ADSET, "own")) == (EntityType.ADSET, "own")
+    assert tree.budget_pool((EntityType.AD, "unknown")) == (EntityType.AD, "unknown")
+    assert tree.lineage((EntityType.AD, "ad")) == [
         (EntityType.AD, "ad"), (EntityType.ADSET, "shared"), (EntityType.CAMPAIGN, "campaign")
     ]  # fmt: skip
 
@@ -129,35 +132,79 @@ def test_mixture_without_history_is_the_default() -> None:
     assert found.windows[1] == pytest.approx([0, 0, 0, 1])
 
 
-@pytest.mark.parametrize("true", [0.0, 0.5, 1.0])
-def test_carry_over_is_the_slope_of_sizes(true: float) -> None:
+@pytest.mark.parametrize("part", ["own", "common", "volume"])
+def test_sizes_find_the_part_that_makes_effects_large(part: str) -> None:
     rng = np.random.default_rng(1)
-    scale = np.exp(rng.normal(0, 1, 4000))
+    shape = (200, 20)
+    scale, volume = np.exp(rng.normal(0, 1, shape)), np.exp(rng.normal(0, 1, shape))
+    true = {"own": scale, "common": np.full(shape, 0.3), "volume": 1 / np.sqrt(volume)}[part]
 
-    found = learn_carry_over(scale**true * rng.normal(size=4000), scale, independent=4000.0)
+    sizes = learn_sizes(
+        true * rng.normal(size=shape), scale, [volume], past=np.ones(shape, dtype=bool), independent=4000.0
+    )
 
-    # Effects near 0 are kept from dominating the logarithms, which draws the slope in by about a tenth.
-    assert found == pytest.approx(0.9 * true, abs=0.05)
+    assert np.median(sizes / true) == pytest.approx(1.0, abs=0.1)
+    assert np.quantile(np.abs(np.log(sizes / true)), 0.9) < 0.2
 
 
-def test_an_effect_of_the_detectable_size_is_detected_as_often_as_promised() -> None:
-    hits = []
+def test_sizes_without_placebos_are_the_gaps_own() -> None:
+    scale = np.array([[0.1, 0.2]])
+    nothing = np.zeros((1, 2), dtype=bool)
+    assert learn_sizes(scale, scale, [scale], past=nothing, independent=0.0) == pytest.approx(scale)
+
+
+def test_the_regression_takes_off_as_much_of_the_controls_as_the_placebos_say() -> None:
+    """Units that wander on their own are worse off for a full synthetic control; those with one market need it."""
+    rng = np.random.default_rng(3)
+    market = np.cumsum(rng.normal(0, 0.03, 120))
+    noise = rng.normal(0, 0.1, (25, 120))
+    own = np.cumsum(rng.normal(0, 0.02, (25, 120)), axis=1)
+
+    together = compare(100 * np.exp(market + noise), None, Design(change=113))
+    apart = compare(100 * np.exp(own + noise), None, Design(change=113))
+
+    assert together is not None
+    assert apart is not None
+    assert together.share > 0.9
+    assert apart.share < 0.8
+
+
+@pytest.mark.parametrize("ratio", [False, True])
+def test_an_effect_of_the_detectable_size_is_detected_as_often_as_promised(*, ratio: bool) -> None:
+    """Up and down, in the unit that is printed: logarithms printed as percent were neither."""
+    rises, falls = [], []
     for seed in range(12):
         Y = make_panel(seed, units=25, days=110)
+        B = make_panel(seed + 100, units=25, days=110) if ratio else None
         for i in range(0, 25, 3):
             order = [i, *(j for j in range(25) if j != i)]
-            design = Design(change=103)
-            found = compare(Y[order], None, design)
+            found = compare(Y[order], None if B is None else B[order], Design(change=103))
             assert found is not None
-            could = detectable(found, horizon=7)
-            hits.append(found.reference.p_value((found.tau + could.relative) / found.size) < 0.05)
-    assert np.mean(hits) == pytest.approx(0.8, abs=0.1)
+            could = detectable(found, horizon=7, ratio=ratio)
+            for relative, hits in ((could.up, rises), (could.down, falls)):
+                tau = found.tau + (np.log1p(relative) if ratio else relative)
+                hits.append(found.reference.p_value(tau / found.size) < 0.05)
+    assert np.mean(rises) == pytest.approx(0.8, abs=0.1)
+    assert np.mean(falls) == pytest.approx(0.8, abs=0.1)
+
+
+def test_a_rise_and_a_fall_of_a_ratio_that_show_alike_differ_as_shares() -> None:
+    found = compare(make_panel(2, units=25, days=110), make_panel(3, units=25, days=110), Design(change=103))
+    assert found is not None
+    could = detectable(found, horizon=7, ratio=True, with_curve=True)
+    assert (1 + could.up) * (1 + could.down) == pytest.approx(1)
+    chance = {(one.after_days, one.relative): one.power for one in could.curve}
+    assert chance[28, 0.2] > chance[7, 0.2]
+    assert chance[7, 0.5] > chance[7, 0.2]
+    assert chance[7, -0.5] > chance[7, 0.5]
 
 
 def test_days_needed_fall_with_the_effect_and_reach_the_target() -> None:
     found = compare(make_panel(2, units=25, days=110), None, Design(change=103))
     assert found is not None
-    needed = [detectable(found, horizon=7, target=target).days_needed for target in (0.15, 0.25, 0.5)]
+    needed = [
+        detectable(found, horizon=7, ratio=False, target=target).days_needed for target in (0.15, 0.25, 0.5)
+    ]
     assert needed == sorted([n for n in needed if n is not None], reverse=True)
     assert all(n is not None and n <= LONGEST for n in needed)
-    assert detectable(found, horizon=7, target=1e-6).days_needed is None
+    assert detectable(found, horizon=7, ratio=False, target=1e-6).days_needed is None

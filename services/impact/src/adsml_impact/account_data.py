@@ -1,19 +1,19 @@
 """What the store knows of an account, in one query for its days."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from adsml_common.database import Database
+from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import NotFound
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
-from adsml_impact.controls import Relation, Tree
-from adsml_impact.dates import LOOKBACK
-from adsml_impact.prepare import USUAL_BASELINE, USUAL_DAYS
-from adsml_impact.query import AccountData, Options
+from adsml_impact.analysis.query import USUAL_BASELINE, USUAL_DAYS, AccountData, Options
+from adsml_impact.analysis.tree import Key, Relation, Tree
+from adsml_impact.models.dates import LOOKBACK
 
 
 def utc_today() -> date:
@@ -48,6 +48,10 @@ class StoredAccounts:
         self._changes = ChangeStore(database)
         self._today = today
 
+    def changes(self, config_id: int, first: date | None, last: date | None) -> list[ChangeEvent]:
+        """Recorded changes of an account on some days, oldest first."""
+        return self._changes.list(config_id, start=first, end=last)
+
     def read(
         self,
         config_id: int,
@@ -76,7 +80,7 @@ class StoredAccounts:
             The database does not answer.
         """
         frame = self._entities.frame(config_id)
-        tree = {
+        relations: dict[Key, Relation] = {
             (EntityType(level), name): Relation(parent, shares)
             for level, name, parent, shares in zip(
                 frame["entity_type"],
@@ -86,7 +90,7 @@ class StoredAccounts:
                 strict=True,
             )
         }
-        require(tree, config_id, entity_type, named)
+        require(relations, config_id, entity_type, named)
         # A week more than the analysis looks at: control choice goes by changes of the two weeks before.
         events = self._changes.list(
             config_id, start=None if since is None else since - timedelta(days=USUAL_DAYS)
@@ -97,13 +101,14 @@ class StoredAccounts:
             rows = self._metrics.daily(config_id, entity_type=entity_type)
         return AccountData(
             rows=rows,
-            tree=tree,
-            events=events,
+            tree=Tree(relations, events),
             today=self._today(),
         )
 
 
-def require(tree: Tree, config_id: int, entity_type: EntityType, named: Collection[str]) -> None:
+def require(
+    relations: Mapping[Key, Relation], config_id: int, entity_type: EntityType, named: Collection[str]
+) -> None:
     """Refuse entities that the account does not have.
 
     Raises
@@ -112,5 +117,5 @@ def require(tree: Tree, config_id: int, entity_type: EntityType, named: Collecti
         Naming the first.
     """
     for name in named:
-        if (entity_type, name) not in tree:
+        if (entity_type, name) not in relations:
             raise NotFound(f"there is no {EntityRef(config_id, entity_type, name)}")

@@ -5,12 +5,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from adsml.common.v1 import change_pb2, entity_pb2, metrics_pb2
+from adsml.impact.v1 import impact_service_pb2 as pb
+from adsml_common.cli.ask import Door, ask, to_dict
 from adsml_common.cli.family import Family
+from adsml_common.cli.options import (
+    DEFAULT_ENTITY_TYPE,
+    AsOfDateOption,
+    ConfigIdOption,
+    EntityTypeOption,
+    MetricsOption,
+    contract_option,
+    day_option,
+)
 from adsml_common.cli.output import JsonOption, console, errors, print_json, table
+from adsml_common.cli.remote import Remote, with_server
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
+from adsml_common.domain.metrics import Metric
+from google.type import date_pb2
 
-from adsml_impact.estimators import Estimator
+from adsml_impact.models.estimators import Estimator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,7 +33,19 @@ if TYPE_CHECKING:
     from adsml_report.content import Section
     from adsml_report.context import ReportContext
 
-    from adsml_impact.report import ImpactReport
+    from adsml_impact.server import OpenedService
+
+
+def _open() -> "OpenedService":
+    from adsml_common.settings import load_settings  # noqa: PLC0415
+
+    from adsml_impact.server import open_service  # noqa: PLC0415
+    from adsml_impact.settings import ImpactSettings  # noqa: PLC0415
+
+    return open_service(load_settings(ImpactSettings))
+
+
+DOOR = Door("adsml.impact.v1.ImpactService", _open)
 
 
 def _serve() -> int:
@@ -30,164 +57,202 @@ def _serve() -> int:
     return main()
 
 
+EntityIdsOption = Annotated[list[str], typer.Option("--entity-id", help="What was changed; may be repeated.")]
+ControlsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--control", help="Compare with these; may be repeated.  [default: chosen]", show_default=False
+    ),
+]
+EstimatorOption = Annotated[
+    Estimator | None, typer.Option(help="How to compare.  [default: chosen]", show_default=False)
+]
+PrimaryOption = Annotated[
+    Metric | None,
+    typer.Option(
+        "--primary-metric",
+        help="What the verdict rests on.  [default: by kind of change]",
+        show_default=False,
+    ),
+]
+
+
+def _of_options(name: str, help_text: str) -> Any:
+    return contract_option(pb.ImpactOptions, name, help_text=help_text)
+
+
+BeforeOption = Annotated[int | None, _of_options("before_days", "Days before to compare.")]
+AfterOption = Annotated[int | None, _of_options("after_days", "Days after to compare.")]
+WashoutOption = Annotated[int | None, _of_options("washout_days", "Days after the change to leave out.")]
+BaselineOption = Annotated[int | None, _of_options("baseline_days", "Days before to fit on.")]
+AlphaOption = Annotated[float | None, _of_options("alpha", "Chance of a false positive.")]
+MarginOption = Annotated[
+    float | None, _of_options("equivalence_margin", "Effects below this share do not matter, such as 0.1.")
+]
+LagOption = Annotated[
+    int | None, _of_options("attribution_lag_days", "Trailing days left out because they still fill up.")
+]
+
+
+def _options(
+    *,
+    metrics: list[Metric] | None = None,
+    primary_metric: Metric | None = None,
+    estimator: Estimator | None = None,
+    as_of_date: datetime | None = None,
+    **numbers: float | None,
+) -> pb.ImpactOptions:
+    out = pb.ImpactOptions(**{name: value for name, value in numbers.items() if value is not None})  # type: ignore[arg-type]
+    out.metrics.extend(metrics_pb2.Metric.Value(f"METRIC_{one.name}") for one in metrics or ())
+    if primary_metric is not None:
+        out.primary_metric = metrics_pb2.Metric.Value(f"METRIC_{primary_metric.name}")
+    if estimator is not None:
+        out.estimator = pb.Estimator.Value(f"ESTIMATOR_{estimator.name}")
+    if as_of_date is not None:
+        out.as_of_date.CopyFrom(_day(as_of_date))
+    return out
+
+
+def _day(value: datetime) -> date_pb2.Date:
+    return date_pb2.Date(year=value.year, month=value.month, day=value.day)
+
+
+@with_server
 def impact(
-    config_id: Annotated[int, typer.Option(min=1, help="The ad account.")],
-    entity_id: Annotated[list[str], typer.Option(help="What was changed; may be repeated.")],
-    entity_type: Annotated[EntityType, typer.Option(help="Its level.")] = EntityType.ADSET,
+    config_id: ConfigIdOption,
+    entity_id: EntityIdsOption,
+    entity_type: EntityTypeOption = DEFAULT_ENTITY_TYPE,
     date: Annotated[
         datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d"],
-            help="First day of the change.  [default: the latest recorded change]",
-            show_default=False,
-        ),
+        day_option("--date", "First day of the change.  [default: the latest recorded change]"),
     ] = None,
     change_type: Annotated[
         ChangeType | None,
-        typer.Option(help="Kind of change.  [default: as recorded on that day]", show_default=False),
+        typer.Option(help="Kind of change; needed with --date.  [default: as recorded]", show_default=False),
     ] = None,
-    control: Annotated[
-        list[str] | None,
-        typer.Option(help="Compare with these; may be repeated.  [default: chosen]", show_default=False),
-    ] = None,
-    before_days: Annotated[int, typer.Option(help="Days before to compare.")] = 7,
-    after_days: Annotated[
-        int | None, typer.Option(help="Days after to compare.  [default: 7, or as many as there are]")
-    ] = None,
-    washout_days: Annotated[int, typer.Option(help="Days after the change to leave out.")] = 0,
-    baseline_days: Annotated[
-        int | None, typer.Option(help="Days before to fit on.  [default: 56]", show_default=False)
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Report these (cpl, ctr, leads, ...); may be repeated.  [default: all]", show_default=False
-        ),
-    ] = None,
-    primary: Annotated[
-        str | None,
-        typer.Option(help="What the verdict rests on.  [default: by kind of change]", show_default=False),
-    ] = None,
-    estimator: Annotated[
-        Estimator | None, typer.Option(help="How to compare.  [default: chosen]", show_default=False)
-    ] = None,
-    alpha: Annotated[float, typer.Option(help="Chance of a false positive.")] = 0.05,
-    margin: Annotated[float, typer.Option(help="Effects below this many percent do not matter.")] = 10.0,
-    drop_last_days: Annotated[int, typer.Option(help="Trailing days that are still filling up.")] = 2,
+    control: ControlsOption = None,
+    before_days: BeforeOption = None,
+    after_days: AfterOption = None,
+    washout_days: WashoutOption = None,
+    baseline_days: BaselineOption = None,
+    metric: MetricsOption = None,
+    primary_metric: PrimaryOption = None,
+    estimator: EstimatorOption = None,
+    alpha: AlphaOption = None,
+    equivalence_margin: MarginOption = None,
+    attribution_lag_days: LagOption = None,
+    as_of_date: AsOfDateOption = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the primary metric into this .svg file.")] = None,
     json_output: JsonOption = False,
+    remote: Remote | None = None,
 ) -> None:
     """Tell what a change did, compared with what would have happened without it.
 
-    Example: adsml impact --config-id 1 --entity-id 23800001200000011 --date 2024-06-10 --plot effect.svg
+    Example: adsml impact --config-id 1 --entity-id 23800001200000011 --date 2024-06-10 --change-type budget_change
     """
-    from adsml_impact.asking import Asked, as_object, ask, metric_named  # noqa: PLC0415
-    from adsml_impact.query import Options  # noqa: PLC0415
+    level = entity_pb2.EntityType.Value(f"ENTITY_TYPE_{entity_type.name}")
 
-    report = ask(
-        Asked(
-            config_id=config_id,
-            entity_type=entity_type,
-            entity_ids=tuple(entity_id),
-            day=date.date() if date else None,
-            change_type=change_type,
-            controls=tuple(control or ()),
-            options=Options(
-                before_days=before_days,
-                after_days=after_days,
-                washout_days=washout_days,
-                baseline_days=baseline_days,
-                metrics=tuple(metric_named(one, "--metric") for one in metric or ()),
-                primary_metric=None if primary is None else metric_named(primary, "--primary"),
-                estimator=estimator,
-                alpha=alpha,
-                equivalence_margin_percent=margin,
-                drop_last_days=drop_last_days,
-            ),
-        )
+    def refs(names: list[str] | None) -> list[entity_pb2.EntityRef]:
+        return [
+            entity_pb2.EntityRef(config_id=config_id, entity_type=level, entity_id=name)
+            for name in names or ()
+        ]
+
+    request = pb.AnalyzeImpactRequest(
+        panel=pb.Panel(stored=pb.StoredPanel(treated=refs(entity_id), controls=refs(control))),
+        options=_options(
+            metrics=metric,
+            primary_metric=primary_metric,
+            estimator=estimator,
+            as_of_date=as_of_date,
+            before_days=before_days,
+            after_days=after_days,
+            washout_days=washout_days,
+            baseline_days=baseline_days,
+            alpha=alpha,
+            equivalence_margin=equivalence_margin,
+            attribution_lag_days=attribution_lag_days,
+        ),
     )
+    if date is not None:
+        request.change.date.CopyFrom(_day(date))
+    if change_type is not None:
+        request.change.change_type = change_pb2.ChangeType.Value(f"CHANGE_TYPE_{change_type.name}")
+    response = ask(DOOR, request, remote=remote)
     if plot is not None:
         from adsml_impact.plot import draw_svg, save  # noqa: PLC0415
 
-        save(draw_svg(report), plot)
+        save(draw_svg(response.report), plot)
     if json_output:
-        print_json(as_object(report))
+        print_json(to_dict(response))
         return
-    _show(report)
+    from adsml_impact.tables import show_report  # noqa: PLC0415
+
+    show_report(response.report)
     if plot is not None:
         console.print(f"drawn into {plot}", highlight=False)
 
 
-def _show(report: "ImpactReport") -> None:
-    windows = report.windows
-    console.print(f"[bold]{report.verdict.upper()}[/]  {report.recommendation}", highlight=False)
-    rows = []
-    for one in report.metrics:
-        effect = one.effect
-        if effect is None:
-            rows.append(
-                (
-                    one.metric,
-                    one.scope,
-                    _figure(one.before),
-                    _figure(one.after),
-                    "",
-                    one.missing_reason,
-                    "",
-                    "",
-                )
-            )
-            continue
-        interval = effect.percent_interval
-        rows.append(
-            (
-                one.metric,
-                one.scope,
-                _figure(one.before),
-                _figure(one.after),
-                _figure(effect.counterfactual),
-                f"{effect.percent:+.1f}% [{interval.lower:+.1f}, {interval.upper:+.1f}]",
-                f"{effect.p_value:.3f} / {one.adjusted_p_value:.3f}",
-                one.verdict,
-            )
-        )  # fmt: skip
-    table(
-        f"{windows.before_first} to {windows.before_last} against {windows.after_first} to {windows.after_last}, "
-        f"fitted from {windows.baseline_first} ({report.estimator.replace('_', ' ')})",
-        ("metric", "of", "before", "after", "expected", "effect", "p / adjusted", "verdict"),
-        rows,
-        right=("before", "after", "expected"),
+@with_server
+def changes(
+    config_id: Annotated[
+        list[int], typer.Option("--config-id", min=1, help="The ad account; may be repeated.")
+    ],
+    change_type: Annotated[ChangeType, typer.Option(help="Kind of change.")],
+    entity_type: Annotated[
+        EntityType | None,
+        typer.Option("--entity-type", help="Only of this level.  [default: any]", show_default=False),
+    ] = None,
+    first_date: Annotated[datetime | None, day_option("--first-date", "Only from this day on.")] = None,
+    last_date: Annotated[datetime | None, day_option("--last-date", "Only up to this day.")] = None,
+    raises: Annotated[
+        bool | None,
+        typer.Option(
+            "--raises/--cuts",
+            help="Only budgets that were raised, or cut.  [default: both, cuts turned]",
+            show_default=False,
+        ),
+    ] = None,
+    after_days: AfterOption = None,
+    primary_metric: PrimaryOption = None,
+    estimator: EstimatorOption = None,
+    alpha: AlphaOption = None,
+    equivalence_margin: MarginOption = None,
+    attribution_lag_days: LagOption = None,
+    json_output: JsonOption = False,
+    remote: Remote | None = None,
+) -> None:
+    """Tell what the changes of one kind do in an account: their effects pooled, and each one's in that light.
+
+    Example: adsml summarize-changes --config-id 1 --change-type budget_change --raises
+    """
+    request = pb.SummarizeChangesRequest(
+        config_ids=config_id,
+        change_type=change_pb2.ChangeType.Value(f"CHANGE_TYPE_{change_type.name}"),
+        options=_options(
+            primary_metric=primary_metric,
+            estimator=estimator,
+            after_days=after_days,
+            alpha=alpha,
+            equivalence_margin=equivalence_margin,
+            attribution_lag_days=attribution_lag_days,
+        ),
     )
-    rate = report.false_positive_rate
-    if rate.rate is not None:
-        console.print(
-            f"where nothing was changed this analysis found an effect in {rate.rate:.1%} of {rate.analyses} cases "
-            f"({rate.nominal:.0%} asked for)",
-            highlight=False,
-        )
-    naive = report.primary.naive
-    if naive.p_value is not None:
-        console.print(
-            f"naive, not to be relied on: {report.primary.metric} {naive.percent_change or 0.0:+.1f}%, t-test "
-            f"p = {naive.p_value:.3f}",
-            highlight=False,
-        )
-    if report.controls:
-        heaviest = ", ".join(
-            f"{one.entity_id} {one.weight:.0%}" for one in report.controls[:5] if one.weight > 0
-        )
-        console.print(f"compared with {len(report.controls)} entities: {heaviest} ...", highlight=False)
-    for shift in report.budget_shifts[:5]:
-        console.print(
-            f"spend of {shift.entity_id}: {shift.spend_per_day:+.2f} a day ({shift.share_percent:.0f}%)",
-            highlight=False,
-        )
-    for caution in report.cautions:
-        console.print(f"careful: {caution.message}", highlight=False, markup=False)
+    if entity_type is not None:
+        request.entity_type = entity_pb2.EntityType.Value(f"ENTITY_TYPE_{entity_type.name}")
+    if first_date is not None:
+        request.first_date.CopyFrom(_day(first_date))
+    if last_date is not None:
+        request.last_date.CopyFrom(_day(last_date))
+    if raises is not None:
+        request.budget_direction = pb.BUDGET_DIRECTION_RAISE if raises else pb.BUDGET_DIRECTION_CUT
+    response = ask(DOOR, request, remote=remote)
+    if json_output:
+        print_json(to_dict(response))
+        return
+    from adsml_impact.tables import show_summary  # noqa: PLC0415
 
-
-def _figure(value: float) -> str:
-    return "" if value != value else f"{value:,.2f}"  # noqa: PLR0124 - NaN is what differs from itself
+    show_summary(response)
 
 
 def evaluate_impact(
@@ -216,7 +281,7 @@ def evaluate_impact(
     Example: adsml evaluate impact --data prop99.csv --unit-column State --time-column Year --outcome-column
     PacksPerCapita --treated California --start 1989
     """
-    from adsml_impact.evaluate import evaluate_file  # noqa: PLC0415
+    from adsml_impact.evaluation.evaluate import evaluate_file  # noqa: PLC0415
 
     def told(done: int, every: int) -> None:
         if done % 20 == 0 or done == every:
@@ -283,7 +348,7 @@ family = Family(
     name="impact",
     serve=_serve,
     evaluate={"impact": evaluate_impact},
-    commands={"impact": impact},
+    commands={"impact": impact, "summarize-changes": changes},
     report=_report,
 )
 """What `adsml` finds through the entry-point group ``adsml.families``."""

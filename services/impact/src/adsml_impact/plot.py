@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
+from adsml.common.v1 import change_pb2, entity_pb2, metrics_pb2
+from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.errors import FailedPrecondition, InvalidInput
+from adsml_common.domain.metrics import Metric
 from adsml_report.picture import FAINT, INK, Plot, picture, text
+from google.type import date_pb2
 
-from adsml_impact.recommendation import LABELS
-from adsml_impact.report import ImpactReport, MetricReport
+from adsml_impact.analysis.recommendation import LABELS
 
 _WIDTH, _LEFT, _RIGHT = 900.0, 74.0, 20.0
 _TOP, _HEIGHT, _GAP, _LOWER = 78.0, 250.0, 34.0, 110.0
@@ -28,37 +31,33 @@ def _range(values: Sequence[float], *, with_zero: bool) -> tuple[float, float]:
     return (low if with_zero and low == 0.0 else low - margin), high + margin
 
 
-def draw_svg(report: ImpactReport, metric: MetricReport | None = None) -> str:
-    """The picture of a metric, the primary one unless another is given.
+def draw_svg(report: pb.ImpactReport) -> str:
+    """The picture of the primary metric.
 
     Raises
     ------
     FailedPrecondition
-        If the report has no series for it: it was asked for without, or the metric is missing.
+        If the report has no series for it: it was asked for without.
     """
-    shown = metric or report.primary
-    if shown.effect is None or not shown.effect.series:
-        raise FailedPrecondition(f"there is no series of {LABELS[shown.metric]} to draw")
-    series = shown.effect.series
-    first = report.windows.before_last + timedelta(days=1 - shown.effect.comparison.baseline)
-    daily = [value for day in series for value in (day.actual, day.lower, day.upper)]
-    upper = _plot(daily, len(series), top=_TOP, height=_HEIGHT)
-    so_far = [day.cumulative for day in series]
+    shown = report.effects[0]
+    if not shown.series:
+        raise FailedPrecondition(f"there is no series of {_label(shown)} to draw")
+    series = shown.series
+    first = _day(series[0].date)
+    actual = [_value(day, "actual") for day in series]
+    expected = [_value(day, "counterfactual") for day in series]
+    low = [day.interval.lower if day.HasField("interval") else math.nan for day in series]
+    high = [day.interval.upper if day.HasField("interval") else math.nan for day in series]
+    so_far = [_value(day, "cumulative_effect") for day in series]
+    upper = _plot([*actual, *low, *high], len(series), top=_TOP, height=_HEIGHT)
     lower = _plot(so_far, len(series), top=upper.bottom + _GAP, height=_LOWER)
     parts = [
         _heading(report, shown),
         upper.grid(),
-        upper.band(
-            [day.lower for day in series],
-            [day.upper for day in series],
-            f"fill='{_EXPECTED}' fill-opacity='0.13'",
-        ),
+        upper.band(low, high, f"fill='{_EXPECTED}' fill-opacity='0.13'"),
         _marks(report, upper, first, bottom=lower.bottom),
-        upper.line(
-            [day.counterfactual for day in series],
-            f"stroke='{_EXPECTED}' stroke-width='1.8' stroke-dasharray='6 4'",
-        ),
-        upper.line([day.actual for day in series], f"stroke='{_ACTUAL}' stroke-width='2'"),
+        upper.line(expected, f"stroke='{_EXPECTED}' stroke-width='1.8' stroke-dasharray='6 4'"),
+        upper.line(actual, f"stroke='{_ACTUAL}' stroke-width='2'"),
         text(_LEFT, lower.top - 10, "effect since the change", size=11),
         lower.grid(),
         lower.line(so_far, f"stroke='{INK}' stroke-width='2'"),
@@ -67,19 +66,31 @@ def draw_svg(report: ImpactReport, metric: MetricReport | None = None) -> str:
     return picture(_WIDTH, lower.bottom + 46, title=_title(report, shown), parts=parts)
 
 
-def _title(report: ImpactReport, shown: MetricReport) -> str:
-    names = ", ".join(report.question.treated[:3])
-    change = report.question.change_type.replace("_", " ")
-    return f"{LABELS[shown.metric].capitalize()}: {change} of {report.question.entity_type} {names}"
+def _value(day: pb.EffectDay, field: str) -> float:
+    return float(getattr(day, field)) if day.HasField(field) else math.nan  # type: ignore[arg-type]
 
 
-def _heading(report: ImpactReport, shown: MetricReport) -> str:
-    effect = shown.effect
-    assert effect is not None  # noqa: S101 - checked by the caller
-    interval = effect.percent_interval
+def _day(message: date_pb2.Date) -> date:
+    return date(message.year, message.month, message.day)
+
+
+def _label(shown: pb.MetricEffect) -> str:
+    return LABELS[Metric(metrics_pb2.Metric.Name(shown.metric).removeprefix("METRIC_").lower())]
+
+
+def _title(report: pb.ImpactReport, shown: pb.MetricEffect) -> str:
+    names = ", ".join(one.entity_id for one in report.treated[:3])
+    change = change_pb2.ChangeType.Name(report.change.change_type).removeprefix("CHANGE_TYPE_").lower()
+    level = entity_pb2.EntityType.Name(report.treated[0].entity_type).removeprefix("ENTITY_TYPE_").lower()
+    return f"{_label(shown).capitalize()}: {change.replace('_', ' ')} of {level} {names}"
+
+
+def _heading(report: pb.ImpactReport, shown: pb.MetricEffect) -> str:
+    interval = shown.relative_interval
+    verdict = change_pb2.Verdict.Name(shown.verdict).removeprefix("VERDICT_").lower() if shown.verdict else ""
     figures = (
-        f"{effect.percent:+.1f}%  [{interval.lower:+.1f}%, {interval.upper:+.1f}%]   p = {effect.p_value:.3f}   "
-        f"{shown.verdict}"
+        f"{100 * shown.relative:+.1f}%  [{100 * interval.lower:+.1f}%, {100 * interval.upper:+.1f}%]   "
+        f"p = {shown.p_value:.3f}   {verdict}"
     )
     legend_x = _WIDTH - _RIGHT - 250
     return (
@@ -93,10 +104,10 @@ def _heading(report: ImpactReport, shown: MetricReport) -> str:
     )
 
 
-def _marks(report: ImpactReport, plot: Plot, first: date, *, bottom: float) -> str:
+def _marks(report: pb.ImpactReport, plot: Plot, first: date, *, bottom: float) -> str:
     """The change, and the days left out after it."""
-    change = (report.windows.before_last - first).days + 0.5
-    after = (report.windows.after_first - first).days - 0.5
+    change = (_day(report.windows.before_last_date) - first).days + 0.5
+    after = (_day(report.windows.after_first_date) - first).days - 0.5
     x, x_after = plot.x(change), plot.x(after)
     out = ""
     if x_after > x + 0.5:

@@ -1,16 +1,17 @@
-"""Impact's part of `adsml report`: every recorded change, and whether it worked."""
+"""Impact's part of `adsml report`: every recorded change and whether it worked, and what each kind does."""
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 from typing import Final
 
+from adsml.common.v1 import change_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
-from adsml_client.errors import CallError, error_of_status
-from adsml_client.impact import Effect, EffectDay, Report, report
 from adsml_common.domain.changes import ChangeEvent
+from adsml_common.domain.errors import AdsmlError
 from adsml_common.domain.metrics import Metric
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.messages import CHANGE_TYPE, day_message, entity_ref_message
+from adsml_common.serving.messages import CHANGE_TYPE, METRIC, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_common.store.changes import ChangeStore
 from adsml_report.content import (
@@ -32,9 +33,11 @@ from adsml_report.content import (
 )
 from adsml_report.context import ReportContext
 from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, day, money, words
+from google.type import date_pb2
 
 from adsml_impact.account_data import StoredAccounts
-from adsml_impact.servicer import ImpactServicer
+from adsml_impact.encoding import change_message
+from adsml_impact.service import ImpactService
 from adsml_impact.settings import ImpactSettings
 
 _TONE: Final = {
@@ -43,6 +46,7 @@ _TONE: Final = {
     "inconclusive": Tone.PLAIN,
     "negative": Tone.BAD,
 }
+_CURVE_DAYS: Final = (7, 14, 28, 56)
 
 
 def sections(context: ReportContext) -> Iterator[Section]:
@@ -60,50 +64,79 @@ def sections(context: ReportContext) -> Iterator[Section]:
         ),
     )
     if not events:
-        told = Note(
+        empty = Note(
             f"No change is recorded since {day(context.first_day)}. Load the account's change log with: "
             f"adsml changes import FILE --config-id {context.config_id}"
         )
-        yield Section("changes", title, intro, (told,))
+        yield Section("changes", title, intro, (empty,))
         return
-    answers = _analyse(context, shown)
-    blocks: list[Block] = [_verdicts(answers)]
+    settings = load_settings(ImpactSettings)
+    service = ImpactService(
+        StoredAccounts(context.database),
+        attribution_lag_days=settings.attribution_lag_days,
+        equivalence_margin=settings.equivalence_margin,
+    )
+    answers = [_analyse(service, context, event, at, len(shown)) for at, event in enumerate(shown)]
+    blocks: list[Block] = [_verdicts(answers), *_summaries(service, context, events)]
     blocks += [_entry(context, event, answer) for event, answer in zip(shown, answers, strict=True)]
     if len(events) > len(shown):
         blocks.append(Note(f"The newest {len(shown)} of {len(events)} changes; --most shows more."))
     yield Section("changes", title, intro, tuple(blocks))
 
 
-def _analyse(context: ReportContext, events: Sequence[ChangeEvent]) -> list[Report | CallError]:
-    lag = load_settings(ImpactSettings).attribution_lag_days
-    servicer = ImpactServicer(StoredAccounts(context.database), attribution_lag_days=lag)
-    found: list[Report | CallError] = []
-    for at, event in enumerate(events):
-        context.progress(f"analysing change {at + 1} of {len(events)}")
-        request = pb.BatchAnalyzeImpactRequest(items=[_item(event)], options=pb.ImpactOptions())
-        [result] = servicer.BatchAnalyzeImpact(request, CallContext()).results
-        ok = result.WhichOneof("result") == "report"
-        found.append(report(result.report) if ok else error_of_status(result.error))
-    return found
-
-
-def _item(event: ChangeEvent) -> pb.AnalyzeImpactItem:
-    item = pb.AnalyzeImpactItem(
-        panel=pb.Panel(stored=pb.StoredPanel(treated=[entity_ref_message(event.entity)]))
+def _analyse(
+    service: ImpactService, context: ReportContext, event: ChangeEvent, at: int, number: int
+) -> pb.ImpactReport | AdsmlError:
+    context.progress(f"analysing change {at + 1} of {number}")
+    request = pb.AnalyzeImpactRequest(
+        panel=pb.Panel(stored=pb.StoredPanel(treated=[entity_ref_message(event.entity)])),
+        change=change_message(event),
     )
-    item.change.date.CopyFrom(day_message(event.date))
-    item.change.change_type = CHANGE_TYPE.to_wire(event.change_type)  # type: ignore[assignment]
-    for name, key in (("value_before", "budget_before"), ("value_after", "budget_after")):
-        amount = event.detail.get(key)
-        if isinstance(amount, int | float):
-            setattr(item.change, name, float(amount))
-    return item
+    try:
+        return service.AnalyzeImpact(request, CallContext()).report
+    except AdsmlError as error:
+        return error
 
 
-def _verdicts(answers: Sequence[Report | CallError]) -> Figures:
-    told = [one.verdict for one in answers if isinstance(one, Report)]
-    figures = [Figure(words(verdict), str(told.count(verdict))) for verdict in _TONE]
-    return Figures((*figures, Figure("not analysed yet", str(len(answers) - len(told)))))
+def _summaries(
+    service: ImpactService, context: ReportContext, events: Sequence[ChangeEvent]
+) -> Iterator[Block]:
+    """What each kind of change that was made more than once does here."""
+    for kind, number in Counter(event.change_type for event in events).most_common():
+        if number < 2:
+            continue
+        request = pb.SummarizeChangesRequest(
+            config_ids=[context.config_id],
+            change_type=CHANGE_TYPE.to_wire(kind),  # type: ignore[arg-type]  # an enum's number
+        )
+        try:
+            summary = service.SummarizeChanges(request, CallContext())
+        except AdsmlError:
+            continue
+        if summary.HasField("pooled"):
+            yield Note(f"{words(kind.value).capitalize()}s together. {summary.recommendation}")
+
+
+def _verdict(number: int) -> str:
+    return change_pb2.Verdict.Name(number).removeprefix("VERDICT_").lower() if number else ""  # type: ignore[arg-type]
+
+
+def _metric(number: int) -> Metric:
+    return METRIC.from_wire(number, "metric")
+
+
+def _day(message: date_pb2.Date) -> date:
+    return date(message.year, message.month, message.day)
+
+
+def _value(message: pb.MetricEffect | pb.EffectDay, field: str) -> float | None:
+    return float(getattr(message, field)) if message.HasField(field) else None  # type: ignore[arg-type]
+
+
+def _verdicts(answers: Sequence[pb.ImpactReport | AdsmlError]) -> Figures:
+    reached = [_verdict(one.verdict) for one in answers if isinstance(one, pb.ImpactReport)]
+    figures = [Figure(words(verdict), str(reached.count(verdict))) for verdict in _TONE]
+    return Figures((*figures, Figure("not analysed yet", str(len(answers) - len(reached)))))
 
 
 def _what(context: ReportContext, event: ChangeEvent) -> str:
@@ -117,112 +150,157 @@ def _what(context: ReportContext, event: ChangeEvent) -> str:
     return f"{kind}{amounts}: {context.tree.label(event.entity)} ({LEVELS[event.entity.entity_type]})"
 
 
-def _entry(context: ReportContext, event: ChangeEvent, answer: Report | CallError) -> Entry:
+def _entry(context: ReportContext, event: ChangeEvent, answer: pb.ImpactReport | AdsmlError) -> Entry:
     campaign = context.tree.campaign(event.entity)
     title = f"{event.date:%d %b}: {_what(context, event)}"
-    if not isinstance(answer, Report):
-        return Entry(title, answer.message, (), Chip("not analysed"), campaign)
-    primary = next((one for one in answer.effects if one.metric == answer.primary_metric), None)
-    blocks: list[Block] = [Note(answer.recommendation)]
-    if primary is not None and primary.series:
+    if not isinstance(answer, pb.ImpactReport):
+        return Entry(title, str(answer), (), Chip("not analysed"), campaign)
+    primary = answer.effects[0]
+    blocks: list[Block] = [Note(answer.recommendation), _worth(answer)]
+    if primary.series:
         blocks += [_chart(primary, event), _cumulative(primary, event)]
     blocks.append(_effects(answer.effects))
+    if answer.detectable_effect.power_curve:
+        blocks.append(_power(answer.detectable_effect))
     if answer.controls:
-        names = ", ".join(f"{one.entity_id} {weight:.0%}" for one, weight in answer.controls[:6])
-        blocks.append(Note(f"Compared with {len(answer.controls)} others: {names}."))
-    if answer.false_positive_rate is not None:
+        names = ", ".join(f"{one.entity.entity_id} {one.weight:.0%}" for one in answer.controls[:6])
+        blocks.append(Note(f"Compared with {len(answer.controls)} others: {names}.{_sensitivity(answer)}"))
+    if answer.false_positive_rate.HasField("rate"):
         blocks.append(
             Note(
-                f"Where nothing was changed, this very analysis finds an effect in {answer.false_positive_rate:.0%} of "
-                "cases."
+                f"Where nothing was changed, this very analysis finds an effect in "
+                f"{answer.false_positive_rate.rate:.0%} of cases."
             )
         )
-    blocks += [Note(text, caution=True) for _, text in answer.warnings]
+    blocks += [Note(one.message, caution=True) for one in answer.warnings]
+    verdict = _verdict(answer.verdict)
     return Entry(
         title,
         _effect_line(primary),
         tuple(blocks),
-        Chip(answer.verdict, _TONE.get(answer.verdict, Tone.PLAIN)),
+        Chip(verdict, _TONE.get(verdict, Tone.PLAIN)),
         campaign,
     )
 
 
-def _effect_line(effect: Effect | None) -> str:
-    if effect is None:
+def _worth(answer: pb.ImpactReport) -> Note:
+    parts = []
+    if answer.HasField("probability_helped"):
+        parts.append(f"Probability that it helped: {answer.probability_helped:.0%}.")
+    if answer.HasField("weekly_gain"):
+        gain = answer.weekly_gain
+        worth = f", worth {money(gain.money)}" if gain.HasField("money") else ""
+        parts.append(
+            f"Leads gained a week: {gain.leads:+.1f} ({gain.leads_interval.lower:+.1f} to "
+            f"{gain.leads_interval.upper:+.1f}){worth}."
+        )
+    return Note(" ".join(parts) or "What it is worth a week can't be said.")
+
+
+def _sensitivity(answer: pb.ImpactReport) -> str:
+    if not answer.HasField("sensitivity"):
         return ""
-    label = METRIC_LABELS[effect.metric]
-    if effect.percent is None:
+    one = answer.sensitivity
+    return f" With any one of them left out: {one.lowest_relative:+.0%} to {one.highest_relative:+.0%}."
+
+
+def _power(could: pb.DetectableEffect) -> Table:
+    """Chance that an effect shows, by effect and days after the change."""
+    effects = sorted({one.relative for one in could.power_curve})
+    chance = {(one.relative, one.after_days): one.power for one in could.power_curve}
+    columns = tuple(f"{days} days" for days in _CURVE_DAYS)
+    rows = tuple(
+        Row((f"{effect:+.0%}", *(f"{chance.get((effect, days), 0.0):.0%}" for days in _CURVE_DAYS)))
+        for effect in effects
+    )
+    return Table("Chance that an effect shows", ("effect", *columns), rows, frozenset(columns))
+
+
+def _effect_line(effect: pb.MetricEffect) -> str:
+    label = METRIC_LABELS[_metric(effect.metric).value]
+    if not effect.HasField("relative"):
         return f"{label}: {effect.missing_reason or 'no figure'}"
-    ranged = effect.percent_interval
-    between = "" if ranged is None else f" ({ranged.lower:+.0f}% to {ranged.upper:+.0f}%)"
-    return f"{label} {effect.percent:+.0f}%{between}"
+    interval = effect.relative_interval
+    return f"{label} {effect.relative:+.0%} ({interval.lower:+.0%} to {interval.upper:+.0%})"
 
 
 def _figure(value: float | None) -> str:
     return "" if value is None else money(value)
 
 
-def _effects(effects: Sequence[Effect]) -> Table:
-    rows = tuple(
-        Row(
-            (
-                METRIC_LABELS[one.metric] + (" (account)" if one.scope == "account" else ""),
-                _figure(one.before),
-                _figure(one.after),
-                _figure(one.counterfactual),
-                _effect_line(one).removeprefix(f"{METRIC_LABELS[one.metric]} "),
-                "" if one.adjusted_p_value is None else f"{one.adjusted_p_value:.3f}",
-                Chip(one.verdict, _TONE.get(one.verdict, Tone.PLAIN)) if one.verdict else None,
+def _effects(effects: Sequence[pb.MetricEffect]) -> Table:
+    rows = []
+    for one in effects:
+        label = METRIC_LABELS[_metric(one.metric).value]
+        verdict = _verdict(one.verdict)
+        rows.append(
+            Row(
+                (
+                    label + (" (account)" if one.scope == pb.EFFECT_SCOPE_ACCOUNT else ""),
+                    _figure(_value(one, "before")),
+                    _figure(_value(one, "after")),
+                    _figure(_value(one, "counterfactual")),
+                    _effect_line(one).removeprefix(f"{label} "),
+                    f"{one.adjusted_p_value:.3f}" if one.HasField("adjusted_p_value") else "",
+                    Chip(verdict, _TONE.get(verdict, Tone.PLAIN)) if verdict else None,
+                )
             )
         )
-        for one in effects
-    )
     return Table(
         "Effect by metric, the first one decides (p adjusted for the number of metrics)",
         ("metric", "before", "after", "without the change", "effect", "p", ""),
-        rows,
+        tuple(rows),
         frozenset(("before", "after", "without the change", "effect", "p")),
     )
 
 
-def _chart(effect: Effect, event: ChangeEvent) -> Chart:
+def _chart(effect: pb.MetricEffect, event: ChangeEvent) -> Chart:
     series = effect.series
+    name = _metric(effect.metric).value
     return Chart(
-        f"{METRIC_LABELS[effect.metric].capitalize()}: actual against without the change",
-        METRIC_UNITS[effect.metric],
-        series[0].date,
+        f"{METRIC_LABELS[name].capitalize()}: actual against without the change",
+        METRIC_UNITS[name],
+        _day(series[0].date),
         (
-            Line("actual", _by_day(series, "actual")),
-            Line("without the change", _by_day(series, "counterfactual"), Look.EXPECTED),
+            Line("actual", _by_day(series, lambda one: _value(one, "actual"))),
+            Line(
+                "without the change",
+                _by_day(series, lambda one: _value(one, "counterfactual")),
+                Look.EXPECTED,
+            ),
         ),
-        (Band("95% interval", _ends(series, "lower"), _ends(series, "upper")),),
+        (
+            Band(
+                "95% interval",
+                _by_day(series, lambda one: one.interval.lower if one.HasField("interval") else None),
+                _by_day(series, lambda one: one.interval.upper if one.HasField("interval") else None),
+            ),
+        ),
         moments=(Moment(event.date, "change"),),
     )
 
 
-def _cumulative(effect: Effect, event: ChangeEvent) -> Chart:
-    unit = "ratio of sums" if Metric(effect.metric).is_ratio else "sum since the change"
+def _cumulative(effect: pb.MetricEffect, event: ChangeEvent) -> Chart:
+    metric = _metric(effect.metric)
+    unit = "ratio of sums" if metric.is_ratio else "sum since the change"
     return Chart(
-        f"Effect on {METRIC_LABELS[effect.metric]} so far",
-        f"{METRIC_UNITS[effect.metric].removesuffix(' per day')}, {unit}",
-        effect.series[0].date,
-        (Line("effect since the change", _by_day(effect.series, "cumulative_effect")),),
+        f"Effect on {METRIC_LABELS[metric.value]} so far",
+        f"{METRIC_UNITS[metric.value].removesuffix(' per day')}, {unit}",
+        _day(effect.series[0].date),
+        (
+            Line(
+                "effect since the change",
+                _by_day(effect.series, lambda one: _value(one, "cumulative_effect")),
+            ),
+        ),
         moments=(Moment(event.date, "change"),),
     )
 
 
-def _by_day(series: Sequence[EffectDay], name: str) -> list[float | None]:
+def _by_day(
+    series: Sequence[pb.EffectDay], value: Callable[[pb.EffectDay], float | None]
+) -> list[float | None]:
     """One value per calendar day, None on days that the series leaves out."""
-    told = {one.date: getattr(one, name) for one in series}
-    return [None if value is None else float(value) for value in map(told.get, _days(series))]
-
-
-def _ends(series: Sequence[EffectDay], name: str) -> list[float | None]:
-    told = {one.date: one.interval for one in series}
-    found = map(told.get, _days(series))
-    return [None if one is None else float(getattr(one, name)) for one in found]
-
-
-def _days(series: Sequence[EffectDay]) -> Iterator[date]:
-    first, last = series[0].date, series[-1].date
-    return (first + timedelta(days=step) for step in range((last - first).days + 1))
+    values = {_day(one.date): value(one) for one in series}
+    first, last = _day(series[0].date), _day(series[-1].date)
+    return [values.get(first + timedelta(days=step)) for step in range((last - first).days + 1)]

@@ -1,18 +1,20 @@
 """Wires the impact service: settings, store, servicer, server."""
 
 import sys
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from adsml.impact.v1 import impact_service_pb2_grpc as impact_grpc
+from adsml_common.database import Database
 from adsml_common.serving.family_server import Stores, add_family
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.settings import load_settings
 
 from adsml_impact.account_data import StoredAccounts
-from adsml_impact.comparison import Design, compare
-from adsml_impact.own_past import compare_with_own_past
-from adsml_impact.servicer import ImpactServicer
+from adsml_impact.models.comparison import Design, compare
+from adsml_impact.models.own_past import compare_with_own_past
+from adsml_impact.service import ImpactService
 from adsml_impact.settings import ImpactSettings
 
 FAMILY: Final = "impact"
@@ -27,6 +29,40 @@ def warm() -> None:
     compare_with_own_past(Y[:2], None, Design(change=63))
 
 
+@dataclass(frozen=True)
+class OpenedService:
+    """The service and what it stands on."""
+
+    service: ImpactService
+    stores: Stores
+
+    @property
+    def database(self) -> Database:
+        """The stores'."""
+        return self.stores.database
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.database.close()
+
+
+def open_service(settings: ImpactSettings) -> OpenedService:
+    """The service on the settings' stores, for whoever asks in this process.
+
+    Raises
+    ------
+    SettingsError
+        Naming the setting that can't work.
+    """
+    stores = Stores.open(settings)
+    service = ImpactService(
+        StoredAccounts(stores.database),
+        attribution_lag_days=settings.attribution_lag_days,
+        equivalence_margin=settings.equivalence_margin,
+    )
+    return OpenedService(service, stores)
+
+
 def build(settings: ImpactSettings) -> ServerBuilder:
     """The server, ready to run.
 
@@ -35,13 +71,11 @@ def build(settings: ImpactSettings) -> ServerBuilder:
     SettingsError
         Naming the setting that can't work.
     """
-    stores = Stores.open(settings)
-    accounts = StoredAccounts(stores.database)
-    servicer = ImpactServicer(accounts, attribution_lag_days=settings.attribution_lag_days)
+    opened = open_service(settings)
     builder = ServerBuilder(settings)
-    builder.add(impact_grpc.add_ImpactServiceServicer_to_server, servicer, SERVICE)
+    builder.add(impact_grpc.add_ImpactServiceServicer_to_server, opened.service, SERVICE)
     # Nothing is trained here. Like every family this one says so when asked, instead of not knowing the question.
-    return add_family(builder, stores, families=(FAMILY,)).on_ready(warm)
+    return add_family(builder, opened.stores, families=(FAMILY,)).on_ready(warm)
 
 
 def main() -> int:

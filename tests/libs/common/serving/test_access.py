@@ -18,8 +18,8 @@ from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.domain.errors import Unauthenticated
 from adsml_common.serving.tokens import TokenVerifier
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from support.certificates import Authority
 from support.serving import SECONDS, builder, refusal
 
@@ -75,8 +75,9 @@ class Locked:
         certificate: Any = None,
         plain: bool = False,
         scheme: str = "Bearer ",
+        twice: bool = False,
     ) -> Any:
-        metadata = () if token is None else (("authorization", scheme + token),)
+        metadata = () if token is None else (("authorization", scheme + token),) * (1 + twice)
         credentials = grpc.ssl_channel_credentials(
             self.authority.certificate,
             None if certificate is None else certificate.key,
@@ -192,6 +193,13 @@ CASES: dict[str, tuple[grpc.StatusCode, Callable[[Locked], Any]]] = {
     "issued in the future": (UNAUTHENTICATED, lambda s: s.call(s.token(iat=time.time() + 600))),
     "without expiry": (UNAUTHENTICATED, lambda s: s.call(s.token(exp=None))),
     "an expiry that is no time": (UNAUTHENTICATED, lambda s: s.call(s.token(exp="soon"))),
+    "an expiry of 10^400": (UNAUTHENTICATED, lambda s: s.call(signed(s, '{"exp": 1' + "0" * 400 + "}"))),
+    "an expiry that is not a number": (UNAUTHENTICATED, lambda s: s.call(signed(s, '{"exp": NaN}'))),
+    "an expiry without end": (UNAUTHENTICATED, lambda s: s.call(signed(s, '{"exp": Infinity}'))),
+    "valid from 10^400": (UNAUTHENTICATED, lambda s: s.call(signed(s, '{"nbf": -1' + "0" * 400 + "}"))),
+    "an empty subject": (UNAUTHENTICATED, lambda s: s.call(s.token(sub=""))),
+    "a subject of spaces": (UNAUTHENTICATED, lambda s: s.call(s.token(sub="  "))),
+    "two authorization headers": (UNAUTHENTICATED, lambda s: s.call(s.token(), twice=True)),
     "for another audience": (UNAUTHENTICATED, lambda s: s.call(s.token(aud="payroll"))),
     "for no audience": (UNAUTHENTICATED, lambda s: s.call(s.token(aud=None))),
     "from another issuer": (UNAUTHENTICATED, lambda s: s.call(s.token(iss="https://evil.example"))),
@@ -238,6 +246,15 @@ CASES: dict[str, tuple[grpc.StatusCode, Callable[[Locked], Any]]] = {
     ),
     "plain text to the TLS port": (UNAVAILABLE, lambda s: s.call(s.token(), plain=True)),
 }
+
+
+def signed(server: Locked, more: str) -> str:
+    """A token rightly signed over claims that only a JSON text of one's own can hold."""
+    body = json.dumps(claims())[:-1] + ", " + more[1:]
+    header = b64(json.dumps(HEADER).encode())
+    text = f"{header}.{b64(body.encode())}"
+    signature = server.key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{text}.{b64(signature)}"
 
 
 def confused(server: Locked) -> str:
@@ -380,14 +397,21 @@ def test_a_caller_is_known_by_its_certificate(mutual):
     dashboard = clients.issue("whatever", uri="spiffe://shop/dashboard")
     assert server.call(None, certificate=dashboard) == pb.ListModelsResponse()
     assert server.handled[-1] == "spiffe://shop/dashboard"
-    bidder = clients.issue("bidder")
+    bidder = clients.issue("whatever", dns="bidder")
     assert server.call(None, certificate=bidder, method="ActivateModelVersion", request=ACTIVATE)
     assert server.handled[-1] == "bidder"
+    # In a certificate that has no other name.
+    old = clients.issue("bidder", alternatives=False)
+    assert server.call(None, certificate=old, method="ActivateModelVersion", request=ACTIVATE)
 
 
 @pytest.mark.parametrize(
-    "case", ["none", "of another authority", "of a stranger", "beyond its scope", "beyond its accounts"]
-)
+    "case",
+    [
+        "none", "of another authority", "of a stranger", "beyond its scope", "beyond its accounts",
+        "a common name beside others", "a mail address",
+    ],
+)  # fmt: skip
 def test_certificates_that_do_not_do(mutual, case):
     server, clients = mutual
     dashboard = clients.issue("whatever", uri="spiffe://shop/dashboard")
@@ -400,6 +424,14 @@ def test_certificates_that_do_not_do(mutual, case):
         "of a stranger": (
             UNAUTHENTICATED,
             lambda: server.call(None, certificate=clients.issue("stranger")),
+        ),
+        "a common name beside others": (
+            UNAUTHENTICATED,
+            lambda: server.call(None, certificate=clients.issue("bidder")),
+        ),
+        "a mail address": (
+            UNAUTHENTICATED,
+            lambda: server.call(None, certificate=clients.issue("whatever", mail="spiffe://shop/dashboard")),
         ),
         "beyond its scope": (
             DENIED,

@@ -31,8 +31,17 @@ def test_what_cannot_be_done_in_time_is_refused(left, wait, work, fits):
         return
     with pytest.raises(DeadlineExceeded) as caught:
         check_budget(left, wait=wait, work=work)
-    assert caught.value.metadata["left_ms"] == f"{left * 1000:.0f}"
-    assert caught.value.metadata["needed_ms"] == f"{(2 * wait + work) * 1000:.0f}"
+    if left:
+        assert caught.value.metadata["left_ms"] == f"{left * 1000:.0f}"
+        assert caught.value.metadata["needed_ms"] == f"{(2 * wait + work) * 1000:.0f}"
+
+
+def test_less_than_a_millisecond_is_not_called_none():
+    with pytest.raises(DeadlineExceeded) as caught:
+        check_budget(0.00031, wait=0.0, work=0.00042)
+    assert caught.value.message.startswith("0.31 ms are left for the answer, which needs about 0.42 ms")
+    with pytest.raises(DeadlineExceeded, match="the deadline passed before"):
+        check_budget(0.0, wait=0.0, work=0.0)
 
 
 def test_nothing_is_estimated_from_a_handful_of_calls():

@@ -1,11 +1,12 @@
 """The bounded pool between event loop and handlers."""
 
 import asyncio
+import functools
 import threading
 
 import pytest
 from adsml_common.domain.errors import DeadlineExceeded, Overloaded
-from adsml_common.serving.context import CallContext
+from adsml_common.serving.context import CallContext, Caller
 from adsml_common.serving.pool import WorkerPool
 from support.serving import SECONDS
 
@@ -77,11 +78,11 @@ def test_a_full_queue_is_refused_and_says_when_to_come_back():
         tasks = [asyncio.create_task(pool.run(CallContext(), gate)) for _ in range(3)]
         await until(lambda: pool.waiting == 2)
         with pytest.raises(Overloaded) as caught:
-            pool.check_room()
+            pool.check_room(CallContext())
         assert caught.value.retry_after_seconds > 0
         gate.open.set()
         assert await asyncio.gather(*tasks) == ["done"] * 3
-        pool.check_room()
+        pool.check_room(CallContext())
 
     run(test, workers=1, capacity=2)
 
@@ -92,11 +93,11 @@ def test_a_burst_is_taken_on_before_idle_threads_have_looked():
         tasks = []
         for _ in range(5):
             # Hardly a moment between them: the threads may not have had a chance to take anything yet.
-            pool.check_room()
+            pool.check_room(CallContext())
             tasks.append(asyncio.create_task(pool.run(CallContext(), gate)))
             await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            pool.check_room()
+            pool.check_room(CallContext())
         gate.open.set()
         assert await asyncio.gather(*tasks) == ["done"] * 5
 
@@ -104,23 +105,105 @@ def test_a_burst_is_taken_on_before_idle_threads_have_looked():
 
 
 def test_a_slow_queue_is_refused_before_it_is_full():
-    now = [0.0]
-
-    def slow():
-        now[0] += 100.0
-
     async def test(pool):
-        await pool.run(CallContext(), slow)  # the mean is now 10 s: a tenth of the last
         gate = Gate()
-        task = asyncio.create_task(pool.run(CallContext(), gate))
-        await until(lambda: pool.busy == 1)
-        assert pool.expected_wait() == pytest.approx(10.0)
+        task = asyncio.create_task(pool.run(CallContext(), gate, seconds=10.0))
+        await until(lambda: pool.busy == 1 and pool.waiting == 0)
+        # Half of what runs is done on average.
+        assert pool.expected_wait(CallContext(), seconds=10.0) == pytest.approx(5.0)
         with pytest.raises(Overloaded):
-            pool.check_room()
+            pool.check_room(CallContext(), seconds=10.0)
         gate.open.set()
         await task
 
-    run(test, workers=1, capacity=100, wait_seconds=5.0, clock=lambda: now[0])
+    run(test, workers=1, capacity=100, wait_seconds=4.0)
+
+
+def of(identity):
+    return CallContext(caller=Caller(identity))
+
+
+def test_a_caller_with_one_call_does_not_stand_behind_anothers_hundred():
+    async def test(pool):
+        gate, order = Gate(), []
+        blocked = asyncio.create_task(pool.run(of("greedy"), gate, seconds=0.1))
+        await until(lambda: gate.begun.acquire(blocking=False))
+        greedy = [
+            asyncio.create_task(pool.run(of("greedy"), lambda: order.append("greedy"), seconds=0.1))
+            for _ in range(100)
+        ]
+        await until(lambda: pool.waiting == 100)
+        assert (
+            pool.expected_wait(of("modest"), seconds=0.1)
+            < 0.1
+            < pool.expected_wait(of("greedy"), seconds=0.1)
+        )
+        modest = asyncio.create_task(pool.run(of("modest"), lambda: order.append("modest"), seconds=0.1))
+        await until(lambda: pool.waiting == 101)
+        gate.open.set()
+        await asyncio.gather(blocked, *greedy, modest)
+        assert order.index("modest") <= 1
+
+    run(test, workers=1, capacity=1000)
+
+
+def test_shares_are_of_work_and_not_of_calls():
+    now = [0.0]
+
+    async def test(pool):
+        gate, order = Gate(), []
+
+        def work(who, seconds):
+            order.append(who)
+            now[0] += seconds
+
+        blocked = asyncio.create_task(pool.run(of("other"), gate))
+        await until(lambda: gate.begun.acquire(blocking=False))
+        tasks = [
+            asyncio.create_task(pool.run(of(who), functools.partial(work, who, seconds), seconds=seconds))
+            for who, seconds, count in (("dear", 0.2, 10), ("cheap", 0.02, 100))
+            for _ in range(count)
+        ]
+        await until(lambda: pool.waiting == 110)
+        gate.open.set()
+        await asyncio.gather(blocked, *tasks)
+        # With each of the dear ones, which take ten times as long, go ten cheap ones.
+        fifth = [index for index, one in enumerate(order) if one == "dear"][4]
+        assert 35 <= order[:fifth].count("cheap") <= 50
+
+    run(test, workers=1, capacity=1000, clock=lambda: now[0])
+
+
+def test_long_work_never_has_all_threads():
+    async def test(pool):
+        gates = [Gate() for _ in range(6)]
+        tasks = [asyncio.create_task(pool.run(of("a"), gate, seconds=5.0)) for gate in gates]
+        await until(lambda: sum(gate.begun.acquire(blocking=False) for gate in gates) or pool.waiting == 3)
+        assert await pool.run(of("b"), lambda: "short", seconds=0.01) == "short"
+        assert pool.waiting == 3
+        for gate in gates:
+            gate.open.set()
+        await asyncio.gather(*tasks)
+
+    run(test, workers=4, capacity=100)
+
+
+def test_where_all_places_are_taken_who_has_most_waiting_gives_one_up():
+    async def test(pool):
+        gate = Gate()
+        greedy = [asyncio.create_task(pool.run(of("greedy"), gate)) for _ in range(4)]
+        await until(lambda: pool.waiting == 3)
+        with pytest.raises(Overloaded):
+            pool.check_room(of("greedy"))
+        pool.check_room(of("modest"))
+        modest = asyncio.create_task(pool.run(of("modest"), lambda: "modest"))
+        gate.open.set()
+        assert await modest == "modest"
+        outcomes = await asyncio.gather(*greedy, return_exceptions=True)
+        assert sorted(type(one).__name__ for one in outcomes) == ["Overloaded", "str", "str", "str"]
+        assert pool.busy == 0
+
+    run(test, workers=1, capacity=3)
 
 
 def test_waiting_work_whose_caller_has_gone_is_never_begun():

@@ -1,6 +1,8 @@
 """The registry as one process serves it, on both databases, over the wire."""
 
+import base64
 import contextlib
+import json
 from collections.abc import Iterator
 
 import grpc
@@ -9,9 +11,10 @@ from adsml.common.v1 import entity_pb2
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import NotFound, PermissionDenied
+from adsml_common.domain.errors import InvalidInput, NotFound, PermissionDenied
 from adsml_common.registry.models import Candidate, ModelVersion, model_name
 from adsml_common.serving.context import CallContext, Caller
+from adsml_common.serving.paging import PageTokens
 from adsml_common.serving.registry_service import ModelRegistryService
 from adsml_common.serving.server import ServerBuilder
 from support.serving import REGISTRY, SECONDS, refusal, settings
@@ -104,13 +107,58 @@ def test_pages_together_are_the_whole(filled):
         assert [one for page in pages for one in page] == list(whole)
 
 
-@pytest.mark.parametrize("token", ["x", "!!", "W10=", "WyJhIiwgImIiLCAiYyJd", "eyJhIjogMX0="])
+def forged(value):
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "x", "!!", "W10=", "é", "A" * 1024,
+        # What tokens were made of before they were sealed: all of these were INTERNAL.
+        forged([10**30]), forged(["f", 10**30]), forged(["\ud800", 1]), forged(["classifier/1/adset", 2**63]),
+    ],
+)  # fmt: skip
 def test_a_token_that_is_not_ours_is_refused(filled, token):
     with stub(filled) as registry:
         refused = refusal(
             lambda: registry.ListModels(pb.ListModelsRequest(family=1, page_token=token), timeout=SECONDS)
         )
     assert set(refused.violations) == {"page_token"}
+
+
+def test_a_token_tells_nothing_and_is_good_for_its_caller_only(filled):
+    service = ModelRegistryService(filled, family="classifier", prefixes=["classifier"])
+    one, two = (
+        CallContext(caller=Caller(name, config_ids=frozenset(accounts)))
+        for name, accounts in (("one", {1, 2}), ("two", {1, 2}))
+    )
+    page = service.ListModels(pb.ListModelsRequest(family=1, page_size=1), one)
+    data = base64.urlsafe_b64decode(page.next_page_token)
+    assert b"classifier" not in data
+    follow = pb.ListModelsRequest(family=1, page_size=1, page_token=page.next_page_token)
+    assert len(service.ListModels(follow, one).models) == 1
+    with pytest.raises(InvalidInput):
+        service.ListModels(follow, two)
+    flipped = bytearray(data)
+    flipped[-1] ^= 1
+    follow.page_token = base64.urlsafe_b64encode(flipped).decode()
+    with pytest.raises(InvalidInput):
+        service.ListModels(follow, one)
+
+
+def test_a_token_is_good_in_another_process_of_the_same_secret(filled):
+    first, second, stranger = (
+        ModelRegistryService(
+            filled, family="classifier", prefixes=["classifier"], page_tokens=PageTokens(secret)
+        )
+        for secret in ("shared", "shared", "")
+    )
+    token = first.ListModels(pb.ListModelsRequest(family=1, page_size=1), CallContext()).next_page_token
+    follow = pb.ListModelsRequest(family=1, page_size=1, page_token=token)
+    assert len(second.ListModels(follow, CallContext()).models) == 1
+    with pytest.raises(InvalidInput):
+        stranger.ListModels(follow, CallContext())
 
 
 def test_a_token_of_other_filters_is_refused(filled):
@@ -124,7 +172,7 @@ def test_a_token_of_other_filters_is_refused(filled):
             )
         )
     assert refused.violations == {
-        "page_token": "is of a listing with other filters; repeat the filters of that page"
+        "page_token": "is no token for this listing; use next_page_token as it came and repeat the filters of that page"
     }
 
 

@@ -9,7 +9,7 @@ from adsml_classifier.models.panel import IntArray
 from adsml_classifier.training import fitting
 from adsml_classifier.training.fit_settings import FitSettings, Shape
 from adsml_classifier.training.folds import fit_linear
-from adsml_classifier.training.sampling import Left, Samples
+from adsml_classifier.training.sampling import Excluded, Samples
 from adsml_common.domain.errors import FailedPrecondition, InvalidInput
 from adsml_common.domain.tiers import Tier
 
@@ -33,9 +33,11 @@ def made(days: int, entities: int, *, seed: int = 0, noise: float = 0.1, tiers: 
         level=zeros + 1,
         persistence=zeros,
         rule=zeros,
+        next_spend=np.ones(count),
+        next_leads=np.ones(count),
         by_person=zeros.astype(bool),
         weight=np.ones(count),
-        left=Left(0, 0, 0),
+        excluded=Excluded(0, 0, 0),
     )
 
 

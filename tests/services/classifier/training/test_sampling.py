@@ -87,9 +87,9 @@ def test_what_is_left_out_is_counted() -> None:
     )
     found = sampling.build(panel, SampleSettings(), RULE)
     assert len(found) == 1
-    assert found.left.no_delivery == 1
-    assert found.left.not_over == 7 + 6
-    assert found.left.immaterial == 0
+    assert found.excluded.no_delivery == 1
+    assert found.excluded.not_over == 7 + 6
+    assert found.excluded.immaterial == 0
 
 
 def test_too_few_samples_are_refused_with_what_there_is() -> None:

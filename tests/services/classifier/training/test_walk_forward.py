@@ -86,9 +86,9 @@ def test_one_tier_before_the_last_week_is_refused(samples: sampling.Samples, pan
 
 def test_figures_are_those_of_all_weeks_together(samples: sampling.Samples, panel: Panel) -> None:
     origins = walked(samples, panel)
-    judged = walk_forward.judge_together(origins, panel)
-    assert judged.model.samples == sum(len(one.split.holdout) for one in origins)
-    right = sum(one.judged.model.accuracy * len(one.split.holdout) for one in origins)
-    assert judged.model.accuracy == pytest.approx(right / judged.model.samples)
-    assert judged.first == origins[0].judged.first
-    assert np.sum(judged.confusion) == judged.model.samples
+    together = walk_forward.assess_together(origins, panel)
+    assert together.model.samples == sum(len(one.split.holdout) for one in origins)
+    right = sum(one.assessment.model.accuracy * len(one.split.holdout) for one in origins)
+    assert together.model.accuracy == pytest.approx(right / together.model.samples)
+    assert together.first == origins[0].assessment.first
+    assert np.sum(together.confusion) == together.model.samples

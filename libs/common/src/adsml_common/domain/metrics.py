@@ -7,13 +7,15 @@ not infinity.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
+# Commands name metrics before anything is computed: what is heavy is imported where it is used.
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
 
-FloatArray = npt.NDArray[np.float64]
+FloatArray: TypeAlias = "npt.NDArray[np.float64]"
 
 
 class Metric(StrEnum):
@@ -63,18 +65,20 @@ Reach counts people once per row, so over several days its sum is an upper bound
 REQUIRED: Final[tuple[str, ...]] = ("spend", "impressions", "clicks", "leads")
 
 
-def divide(numerator: npt.ArrayLike, denominator: npt.ArrayLike, *, scale: float = 1.0) -> FloatArray:
+def divide(numerator: "npt.ArrayLike", denominator: "npt.ArrayLike", *, scale: float = 1.0) -> FloatArray:
     """``scale * numerator / denominator``, NaN where the denominator is not above 0 or either is missing.
 
     Shapes broadcast; nothing is raised and no warning is given.
     """
+    import numpy as np  # noqa: PLC0415
+
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     out = np.full(np.broadcast(top, bottom).shape, np.nan)
     np.divide(scale * top, bottom, out=out, where=bottom > 0)
     return out
 
 
-def value(metric: Metric, sums: pd.DataFrame) -> FloatArray:
+def value(metric: Metric, sums: "pd.DataFrame") -> FloatArray:
     """A metric from summed columns.
 
     Parameters
@@ -96,5 +100,5 @@ def value(metric: Metric, sums: pd.DataFrame) -> FloatArray:
     """
     ratio = RATIOS.get(metric)
     if ratio is None:
-        return sums[metric.value].to_numpy(dtype=np.float64)
+        return sums[metric.value].to_numpy(dtype="float64")
     return divide(sums[ratio.numerator], sums[ratio.denominator], scale=ratio.scale)

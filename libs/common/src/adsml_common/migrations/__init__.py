@@ -1,10 +1,13 @@
 """The schema's history, run by Alembic through `adsml_common.database.Database.migrate`."""
 
+from datetime import UTC, datetime
+
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
+from adsml_common.migrations import partitions
 from adsml_common.schema import METADATA
 
 # The tables register themselves with METADATA when their modules are imported.
@@ -23,10 +26,12 @@ def _config() -> Config:
 
 
 def upgrade(connection: Connection) -> None:
-    """Run what is missing, inside the transaction of the given connection."""
+    """Run what is missing, inside the transaction of the given connection, and make the next months' partitions."""
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    if connection.dialect.name == "postgresql":
+        partitions.extend(connection, today=datetime.now(UTC).date())
 
 
 def head_revision() -> str:

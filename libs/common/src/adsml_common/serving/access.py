@@ -66,8 +66,8 @@ class TokenAuthorizer:
     tokens
         Verifies bearer tokens; None takes none.
     certificates
-        What callers known by their certificate may do, by a name in it (a subject alternative name, else the
-        common name); None takes no certificate for an identity.
+        What callers known by their certificate may do, by a name in it (a URI or DNS name among its subject
+        alternative names; the common name where there are none); None takes no certificate for an identity.
     """
 
     def __init__(
@@ -83,6 +83,8 @@ class TokenAuthorizer:
     def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
         """Who calls, by token where there is one, else by certificate."""
         given = call.metadata.get("authorization")
+        if sum(key == "authorization" for key, _ in context.invocation_metadata() or ()) > 1:
+            raise Unauthenticated("there are several authorization headers; send one")
         if given is not None and self._tokens is not None:
             scheme, _, token = given.partition(" ")
             if scheme.lower() != "bearer" or not token:
@@ -158,9 +160,12 @@ def _is_account(field: FieldDescriptor) -> bool:
     return field.name in {"config_id", "config_ids"} and field.cpp_type == FieldDescriptor.CPPTYPE_INT64
 
 
-def _names(auth_context: Mapping[str, Any]) -> list[str]:
-    """The names in a client's certificate, the more telling first."""
-    found: list[str] = []
-    for key in ("x509_subject_alternative_name", "x509_common_name"):
-        found.extend(value.decode("utf-8", "replace") for value in auth_context.get(key, ()))
-    return found
+def _names(auth_context: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in a client's certificate that may be an identity; see `identities`."""
+    chain = auth_context.get("x509_pem_cert", ())
+    if not chain:
+        return ()
+    # Slow to load, and only needed where clients show certificates.
+    from adsml_common.serving.tls import identities  # noqa: PLC0415
+
+    return identities(chain[0])

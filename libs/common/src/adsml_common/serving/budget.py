@@ -10,6 +10,9 @@ from adsml_common.domain.errors import DeadlineExceeded
 _REMEMBERED: Final = 32
 _NEEDED: Final = 8
 _QUANTILE: Final = 0.25
+_SMOOTHING: Final = 0.1
+# Of a kind of call that was never seen it is safer to believe that it takes long.
+_UNKNOWN_SECONDS: Final = 0.3
 # The wait is a guess by means. Of work that is taken on at the very edge half comes too late, and was done for nobody:
 # under five times the load a server can do, that was half of all it did (benchmarks/bench_overload.py).
 _WAITS: Final = 2.0
@@ -35,6 +38,7 @@ class ServiceTimes:
         self._clock = clock
         self._recent: dict[tuple[str, int], deque[float]] = {}
         self._estimates: dict[tuple[str, int], tuple[float, float]] = {}
+        self._means: dict[tuple[str, int], float] = {}
 
     def add(self, method: str, *, size: int, seconds: float) -> None:
         """Remember one answered call; from any thread."""
@@ -43,6 +47,8 @@ class ServiceTimes:
         if recent is None:
             recent = self._recent.setdefault(key, deque(maxlen=_REMEMBERED))
         recent.append(seconds)
+        mean = self._means.get(key, seconds)
+        self._means[key] = mean + _SMOOTHING * (seconds - mean)
         ordered = sorted(recent.copy())  # another thread may append meanwhile
         if len(ordered) >= _NEEDED:
             self._estimates[key] = (self._clock(), ordered[int(_QUANTILE * len(ordered))])
@@ -51,6 +57,10 @@ class ServiceTimes:
         """Seconds that even a quick call of this kind takes; 0 where too few were seen lately."""
         at, seconds = self._estimates.get((method, _size_class(size)), (0.0, 0.0))
         return seconds if seconds and at >= self._clock() - self._keep else 0.0
+
+    def mean(self, method: str, *, size: int) -> float:
+        """Seconds that a call of this kind takes on average; much, where none was seen yet."""
+        return self._means.get((method, _size_class(size)), _UNKNOWN_SECONDS)
 
 
 def check_budget(left: float | None, *, wait: float, work: float) -> None:
@@ -70,10 +80,17 @@ def check_budget(left: float | None, *, wait: float, work: float) -> None:
     needed = _WAITS * wait + work
     if left is None or 0 < left >= needed:
         return
+    if left <= 0:
+        raise DeadlineExceeded("the deadline passed before the call could be looked at")
     raise DeadlineExceeded(
-        f"{left * 1e3:.0f} ms are left for the answer, which needs about {needed * 1e3:.0f} ms now",
-        metadata={"left_ms": f"{left * 1e3:.0f}", "needed_ms": f"{needed * 1e3:.0f}"},
+        f"{_milliseconds(left)} ms are left for the answer, which needs about {_milliseconds(needed)} ms now",
+        metadata={"left_ms": _milliseconds(left), "needed_ms": _milliseconds(needed)},
     )
+
+
+def _milliseconds(seconds: float) -> str:
+    """With two digits where there are fewer: 0 would say that nothing is left, or needed."""
+    return f"{seconds * 1e3:.0f}" if seconds >= 0.1 else f"{seconds * 1e3:.2g}"
 
 
 def _size_class(size: int) -> int:

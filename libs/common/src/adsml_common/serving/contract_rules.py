@@ -10,6 +10,9 @@ from google.protobuf.message import Message
 
 _CONTROL_CHARACTERS: Final = "\\x00-\\x1f"
 _DATE: Final = "google.type.Date"
+_TAG_BYTES, _LENGTH_BYTES, _NUMBER_BYTES, _UTF8_BYTES = 3, 5, 10, 4
+_SPARE: Final = 1.25
+_SPARE_BYTES: Final = 4096
 _WHOLE: Final = 2**53
 """Above this a bound says no more than the type does."""
 
@@ -106,6 +109,30 @@ def short_name(kind: EnumDescriptor, number: int) -> str:
     value = kind.values_by_number.get(number)
     prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return f"{number}, which has no name" if value is None else value.name.removeprefix(prefix)
+
+
+def largest_message(descriptor: Any, cap: int) -> int:
+    """Bytes that a message of a type can have at most by its rules, some for fields of newer contracts; up to `cap`."""
+    return min(cap, round(_SPARE * _largest(descriptor, cap)) + _SPARE_BYTES)
+
+
+@cache
+def _largest(descriptor: Any, cap: int) -> int:
+    total = 0
+    for field in descriptor.fields:
+        one = min(cap, _TAG_BYTES + _largest_value(field, cap))
+        many = 1 if not field.is_repeated else most_items(field) or cap
+        total = min(cap, total + one * many)
+    return total
+
+
+def _largest_value(field: FieldDescriptor, cap: int) -> int:
+    if field.message_type is not None:
+        return _LENGTH_BYTES + _largest(field.message_type, cap)
+    if field.cpp_type != FieldDescriptor.CPPTYPE_STRING:
+        return _NUMBER_BYTES
+    of_field = rules(field).repeated.items if field.is_repeated else rules(field)
+    return _LENGTH_BYTES + (int(of_field.string.max_len) * _UTF8_BYTES or cap)
 
 
 def _text(of_string: Any) -> str:

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving import registry_service
+from adsml_common.serving.paging import PageTokens
 from adsml_common.serving.registry_service import ModelRegistryService
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
@@ -31,10 +32,13 @@ class Stores:
     ----------
     database, registry
         Open ones; nothing is connected yet.
+    page_tokens
+        Seals tokens of the process' listings.
     """
 
     database: Database
     registry: ModelRegistry
+    page_tokens: PageTokens = field(default_factory=PageTokens)
 
     @classmethod
     def open(cls, settings: ServingSettings) -> "Stores":
@@ -47,7 +51,7 @@ class Stores:
         """
         database = Database.open(settings.database_url, pool_size=settings.workers)
         artifacts = ArtifactStore(settings.artifact_url, cache_dir=settings.cache_dir)
-        return cls(database, ModelRegistry(database, artifacts))
+        return cls(database, ModelRegistry(database, artifacts), PageTokens(settings.page_token_secret))
 
 
 @dataclass(frozen=True)
@@ -99,10 +103,12 @@ def add_family(
     builder.on_ready(stores.database.require_schema)
     builder.add(
         registry_grpc.add_ModelRegistryServiceServicer_to_server,
-        ModelRegistryService(stores.registry, family=builder.family, prefixes=families),
+        ModelRegistryService(
+            stores.registry, family=builder.family, prefixes=families, page_tokens=stores.page_tokens
+        ),
         registry_service.SERVICE,
     )
-    add_training(builder, stores.database, jobs=jobs)
+    add_training(builder, stores.database, jobs=jobs, page_tokens=stores.page_tokens)
     return builder
 
 

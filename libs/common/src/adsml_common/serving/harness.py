@@ -1,22 +1,20 @@
 """From the wire to a handler and back: every call takes the same way.
 
-The order is telemetry, authentication, validation, deadline, shedding. What is cheap (metadata, sizes, the
-deadline, the queue) is looked at on the event loop, so that a full server refuses quickly; what costs
-(parsing, the rules of the contract, the handler, serialising) runs in one of the pool's threads, unless the method
-has a way to answer from memory (`fast_path`).
+The order is telemetry, authentication, shedding, the message, validation, deadline. Nothing of the message is read
+before it is known who calls and that there is memory for it: every method is registered as one that takes a stream, so
+that gRPC hands over the metadata alone. What is cheap (metadata, sizes, the deadline, the queue) is looked at on the
+event loop, so that a full server refuses quickly; what costs (parsing, the rules of the contract, the handler,
+serialising) runs in one of the pool's threads, unless the method has a way to answer from memory (`fast_path`).
 """
 
 import asyncio
-import contextlib
 import functools
 import logging
 import re
 import secrets
-import threading
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
-from typing import Final
+from collections.abc import Callable, Generator, Sequence
+from typing import Final, TypeVar
 
 import grpc
 from adsml.common.v1 import answer_pb2
@@ -25,22 +23,24 @@ from google.protobuf.message import Message
 from adsml_common.domain.errors import (
     Cancelled,
     DeadlineExceeded,
-    InvalidInput,
     Overloaded,
     Unavailable,
 )
-from adsml_common.serving import validation
+from adsml_common.serving import contract_rules, validation
 from adsml_common.serving.access import Authorizer
 from adsml_common.serving.budget import ServiceTimes, check_budget
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of, unimplemented
 from adsml_common.serving.health import HealthBoard
 from adsml_common.serving.logs import current_call
+from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.methods import Method
 from adsml_common.serving.micro_batcher import MicroBatcher
 from adsml_common.serving.pool import WorkerPool
 from adsml_common.serving.rates import RateLimit
 from adsml_common.serving.serialized import SerializedResponse
+from adsml_common.serving.stream_buffer import StreamBuffer
+from adsml_common.serving.stream_limit import StreamLimit
 from adsml_common.serving.telemetry import MethodMeter
 from adsml_common.serving.tracing import Tracing
 from adsml_common.serving.transport import (
@@ -49,13 +49,18 @@ from adsml_common.serving.transport import (
     Handler,
     ServicerContext,
     parse,
+    read_message,
     refuse,
     text_metadata,
 )
 
 _REQUEST_ID_FORM: Final = re.compile(r"[!-~]{1,128}")
-_STREAM_WINDOW: Final = 16
+_MESSAGE_SECONDS: Final = 10.0
+"""How long a caller may take to send its request."""
 _STALL_SECONDS: Final = 60.0
+"""How long a caller may take to read one message of a stream."""
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -65,8 +70,12 @@ class Harness:
 
     Parameters
     ----------
-    pool, stream_pool
-        Where handlers run: short calls, and streams, which hold their thread for long.
+    pool
+        Where handlers run.
+    memory
+        What requests may take up.
+    streams
+        How many streams may be open.
     board
         Whether the process is warm.
     authorizer
@@ -87,7 +96,8 @@ class Harness:
         self,
         *,
         pool: WorkerPool,
-        stream_pool: WorkerPool,
+        memory: MemoryBudget,
+        streams: StreamLimit,
         board: HealthBoard,
         authorizer: Authorizer,
         rates: RateLimit,
@@ -97,7 +107,8 @@ class Harness:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._pool = pool
-        self._stream_pool = stream_pool
+        self._memory = memory
+        self._streams = streams
         self._board = board
         self._authorizer = authorizer
         self._rates = rates
@@ -106,30 +117,40 @@ class Harness:
         self._reserve = reserve_seconds
         self._clock = clock
         self._times = ServiceTimes(clock=clock)
+        self._closing: set[asyncio.Future[None]] = set()
 
     def wrap(self, method: Method) -> Handler:
         """The method as gRPC wants it: bytes in, bytes out."""
         meter = MethodMeter(method.service, method.name)
         # Now, so that a rule that does not fit its field is found at the start and not by a caller.
         validation.require_rules(method.request.DESCRIPTOR)
-        gathered = self._gathered(method)
+        batcher = self._batcher(method)
+        largest = contract_rules.largest_message(method.request.DESCRIPTOR, self._max_message_bytes)
 
-        async def handle(raw: bytes, context: ServicerContext) -> bytes | None:
+        async def handle(_: object, context: ServicerContext) -> bytes | None:
             meter.begin()
-            call = self._open(method, raw, context)
+            call = self._open(method, context)
             self._tracing.begin(call, method)
             code = grpc.StatusCode.CANCELLED
+            owner, reserved = "", 0
             try:
                 self._admit(method, call, context)
+                owner = call.caller.identity or call.peer.rpartition(":")[0]
+                await self._memory.reserve(owner, largest)
+                reserved = largest
+                raw = await read_message(context, largest, seconds=_MESSAGE_SECONDS)
+                call.size = len(raw)
+                self._memory.release(owner, largest - len(raw))
+                reserved = len(raw)
                 answer: bytes | None = None
                 if method.streaming:
-                    await self._stream(method, meter, call, raw, context)
-                elif gathered is not None and (found := await gathered.answer(call, raw)) is not None:
-                    answer = self._packed(method, meter, found)
+                    with self._streams.open(call):
+                        await self._stream(method, meter, call, raw, context)
+                elif batcher is not None and (response := await batcher.answer(call, raw)) is not None:
+                    answer = self._serialized(method, meter, response)
                 else:
-                    self._check_room(method, call, self._pool)
                     work = functools.partial(self._answer, method, meter, call, raw)
-                    answer = await self._pool.run(call, self._tracing.active(call, work))
+                    answer = await self._run(method, call, work)
                 code = grpc.StatusCode.OK
                 context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
                 return answer
@@ -141,16 +162,19 @@ class Harness:
                 _log.info("%s %s: %s", method.path, code.name, status.message)
                 await refuse(context, status, request_id=call.request_id)
             finally:
+                if reserved:
+                    self._memory.release(owner, reserved)
                 if code is grpc.StatusCode.CANCELLED and call.expired():
                     code = grpc.StatusCode.DEADLINE_EXCEEDED
                 self._tracing.end(call, code)
                 meter.end(code, self._clock() - call.started_at)
 
+        # As methods that take a stream: of those gRPC reads no message before it is asked to.
         if method.streaming:
-            return grpc.unary_stream_rpc_method_handler(handle)
-        return grpc.unary_unary_rpc_method_handler(handle)
+            return grpc.stream_stream_rpc_method_handler(handle)
+        return grpc.stream_unary_rpc_method_handler(handle)
 
-    def _open(self, method: Method, raw: bytes, context: ServicerContext) -> CallContext:
+    def _open(self, method: Method, context: ServicerContext) -> CallContext:
         """What is known of a call before anything is checked."""
         metadata = text_metadata(context)
         request_id = metadata.get(REQUEST_ID, "")
@@ -163,13 +187,12 @@ class Harness:
             deadline_at=None if left is None else self._clock() + left - self._reserve,
             metadata=metadata,
             peer=context.peer(),
-            size=len(raw),
             clock=self._clock,
         )
         current_call.set(call)
         return call
 
-    def _gathered(self, method: Method) -> MicroBatcher | None:
+    def _batcher(self, method: Method) -> MicroBatcher | None:
         if method.fast_path is None:
             return None
 
@@ -186,20 +209,16 @@ class Harness:
             raise Unavailable("the server is still loading its models")
         call.caller = self._authorizer.authenticate(call, context)
         self._authorizer.check_scope(call.caller, method.scope, method=method.name)
-        if call.size > self._max_message_bytes:
-            raise InvalidInput.at(
-                "",
-                f"the message has {call.size} bytes and this server takes {self._max_message_bytes}; "
-                "send less at once",
-            )
         check_budget(call.deadline, wait=0.0, work=0.0)
         self._rates.check(call)
 
-    def _check_room(self, method: Method, call: CallContext, pool: WorkerPool) -> None:
-        """Refuse what a pool can't do, or not in time."""
-        work = self._times.estimate(method.path, size=call.size)
-        check_budget(call.deadline, wait=pool.expected_wait(), work=work)
-        pool.check_room()
+    async def _run(self, method: Method, call: CallContext, work: Callable[[], T]) -> T:
+        """Run a call's work in the pool, unless that can't be done, or not in time."""
+        seconds = self._times.mean(method.path, size=call.size)
+        quick = self._times.estimate(method.path, size=call.size)
+        check_budget(call.deadline, wait=self._pool.expected_wait(call, seconds=seconds), work=quick)
+        self._pool.check_room(call, seconds=seconds)
+        return await self._pool.run(call, self._tracing.active(call, work), seconds=seconds)
 
     def _request(self, method: Method, call: CallContext, raw: bytes) -> Message:
         """The request, parsed and checked."""
@@ -212,7 +231,7 @@ class Harness:
     def _answer(self, method: Method, meter: MethodMeter, call: CallContext, raw: bytes) -> bytes:
         started = self._clock()
         try:
-            return self._packed(method, meter, method.handler(self._request(method, call, raw), call))
+            return self._serialized(method, meter, method.handler(self._request(method, call, raw), call))
         finally:
             self._times.add(method.path, size=call.size, seconds=self._clock() - started)
             current_call.set(None)
@@ -220,31 +239,37 @@ class Harness:
     async def _stream(
         self, method: Method, meter: MethodMeter, call: CallContext, raw: bytes, context: ServicerContext
     ) -> None:
-        self._check_room(method, call, self._stream_pool)
-        outbox = Outbox(call, window=_STREAM_WINDOW)
-        work = functools.partial(self._answer_stream, method, meter, call, raw, outbox)
-        task = asyncio.ensure_future(self._stream_pool.run(call, self._tracing.active(call, work)))
-        task.add_done_callback(outbox.finished)
-        try:
-            async for data in outbox.messages():
-                await context.write(data)
-            await task
-        finally:
-            task.cancel()
+        def begin() -> Generator[bytes, None, None]:
+            for answer in method.handler(self._request(method, call, raw), call):
+                yield self._serialized(method, meter, answer)
 
-    def _answer_stream(
-        self, method: Method, meter: MethodMeter, call: CallContext, raw: bytes, outbox: "Outbox"
-    ) -> None:
-        try:
-            answers: Generator[Message, None, None] = method.handler(self._request(method, call, raw), call)
-            # Closed also where the caller has gone, so that the handler's own `finally` runs now.
-            with contextlib.closing(answers):
-                for answer in answers:
-                    outbox.put(self._packed(method, meter, answer))
-        finally:
-            current_call.set(None)
+        def fill() -> bool:
+            current_call.set(call)
+            started = self._clock()
+            try:
+                return buffer.fill()
+            finally:
+                self._times.add(method.path, size=call.size, seconds=self._clock() - started)
+                current_call.set(None)
 
-    def _packed(self, method: Method, meter: MethodMeter, answer: object) -> bytes:
+        buffer = StreamBuffer(call, begin)
+        try:
+            over = False
+            while not over:
+                filling = asyncio.ensure_future(self._run(method, call, fill))
+                try:
+                    async for data in buffer.messages(filling):
+                        await _write(context, data)
+                    over = await filling
+                finally:
+                    filling.cancel()
+        finally:
+            if (close := buffer.stop()) is not None:
+                closing = asyncio.ensure_future(self._pool.run(call, close, required=True))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+
+    def _serialized(self, method: Method, meter: MethodMeter, answer: object) -> bytes:
         degradations: Sequence[answer_pb2.Degradation]
         if isinstance(answer, SerializedResponse) and answer.kind is method.response:
             data, degradations = answer.data, answer.degradations
@@ -257,55 +282,12 @@ class Harness:
         return data
 
 
-class Outbox:
-    """Messages on their way from a thread to the event loop, a bounded number at a time.
-
-    Parameters
-    ----------
-    call
-        When its caller goes, `put` stops waiting.
-    window
-        How many messages may lie here before `put` waits for the caller to read.
-    """
-
-    def __init__(self, call: CallContext, *, window: int) -> None:
-        self._call = call
-        self._loop = asyncio.get_running_loop()
-        self._room = threading.Semaphore(window)
-        self._items: deque[bytes] = deque()
-        self._ready = asyncio.Event()
-        self._finished = False
-        call.on_cancel(self._room.release)
-
-    def put(self, data: bytes) -> None:
-        """Hand over one message; from a thread.
-
-        Raises
-        ------
-        Cancelled, DeadlineExceeded
-            Nobody waits for it any more.
-        """
-        if not self._room.acquire(timeout=_STALL_SECONDS):
-            raise Cancelled("the caller has stopped reading")
-        self._call.check_cancelled()
-        self._items.append(data)
-        self._loop.call_soon_threadsafe(self._ready.set)
-
-    def finished(self, _: object) -> None:
-        """No more messages will come."""
-        self._finished = True
-        self._ready.set()
-
-    async def messages(self) -> AsyncIterator[bytes]:
-        """The messages as they come, until `finished`."""
-        while True:
-            self._ready.clear()
-            while self._items:
-                yield self._items.popleft()
-                self._room.release()
-            if self._finished:
-                return
-            await self._ready.wait()
+async def _write(context: ServicerContext, data: bytes) -> None:
+    try:
+        async with asyncio.timeout(_STALL_SECONDS):
+            await context.write(data)
+    except TimeoutError:
+        raise Cancelled("the caller has stopped reading") from None
 
 
 class _Unknown(grpc.GenericRpcHandler):

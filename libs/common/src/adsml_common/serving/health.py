@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-from adsml_common.domain.errors import AdsmlError, NotFound, Overloaded
-from adsml_common.serving.errors import status_of
+from adsml_common.domain.errors import AdsmlError, NotFound
+from adsml_common.serving.errors import status_of, unimplemented
+from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.pool import in_daemon_thread
-from adsml_common.serving.transport import Handler, ServicerContext, parse, refuse
+from adsml_common.serving.transport import Handler, ServicerContext, parse, read_message, refuse
 from adsml_common.version import version
 
 SERVICE: Final = "grpc.health.v1.Health"
@@ -27,6 +29,12 @@ _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _SERVICE_UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 _MAX_WATCHERS: Final = 1_000
+_MAX_PEER_WATCHERS: Final = 100
+"""Of one address. A client that watches needs one stream for each connection."""
+_MAX_BYTES: Final = 4_096
+_REQUEST_SECONDS: Final = 2.0
+_READ_BYTES: Final = 16 * 1024 * 1024
+"""What gRPC may have read before we see how long a request is."""
 
 _log = logging.getLogger(__name__)
 
@@ -135,24 +143,48 @@ class HealthBoard:
 
 
 class HealthService:
-    """``grpc.health.v1.Health`` of a board; answers on the event loop, so a full pool can't fail a probe."""
+    """``grpc.health.v1.Health`` of a board; answers on the event loop, so a full pool can't fail a probe.
 
-    def __init__(self, board: HealthBoard) -> None:
+    Nobody is asked for credentials here, so what a caller may cost is bounded: the bytes of requests, the number of
+    watchers in all and of one address. Who is one too many is told that watching is not implemented, which clients take
+    for a server without health checks: they go on calling it.
+
+    Parameters
+    ----------
+    board
+        Whose statuses are told.
+    memory
+        What requests may take up.
+    """
+
+    def __init__(self, board: HealthBoard, memory: MemoryBudget) -> None:
         self._board = board
-        self._watchers = 0
+        self._memory = memory
+        self._watchers: Counter[str] = Counter()
 
     def handlers(self) -> dict[str, Handler]:
         """Its methods, as gRPC wants them."""
         return {
-            "Check": grpc.unary_unary_rpc_method_handler(self._check),
-            "List": grpc.unary_unary_rpc_method_handler(self._list),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+            # As methods that take a stream: of those gRPC reads no message before it is asked to.
+            "Check": grpc.stream_unary_rpc_method_handler(self._check),
+            "List": grpc.stream_unary_rpc_method_handler(self._list),
+            "Watch": grpc.stream_stream_rpc_method_handler(self._watch),
         }
 
-    async def _check(self, raw: bytes, context: ServicerContext) -> bytes:
+    async def _name(self, context: ServicerContext) -> str:
+        """The name that is asked for."""
+        address = _address(context)
+        await self._memory.reserve(address, _READ_BYTES)
+        try:
+            raw = await read_message(context, _MAX_BYTES, seconds=_REQUEST_SECONDS)
+        finally:
+            self._memory.release(address, _READ_BYTES)
+        return parse(health_pb2.HealthCheckRequest, raw).service
+
+    async def _check(self, _: object, context: ServicerContext) -> bytes:
         """The status of one name; NOT_FOUND for an unknown one."""
         try:
-            name = parse(health_pb2.HealthCheckRequest, raw).service
+            name = await self._name(context)
             serving = self._board.statuses().get(name)
             if serving is None:
                 raise NotFound("this server knows no such service; List has those it knows")
@@ -161,7 +193,7 @@ class HealthService:
         context.set_trailing_metadata(((SERVER_VERSION, version()), (SERVER_TIME, f"{time.time():.3f}")))
         return _response(serving).SerializeToString()
 
-    async def _list(self, _: bytes, context: ServicerContext) -> bytes:
+    async def _list(self, _: object, context: ServicerContext) -> bytes:
         """The status of every name."""
         response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]  # newer than the stubs
         for name, serving in self._board.statuses().items():
@@ -169,29 +201,40 @@ class HealthService:
         answer: bytes = response.SerializeToString()
         return answer
 
-    async def _watch(self, raw: bytes, context: ServicerContext) -> None:
+    async def _watch(self, _: object, context: ServicerContext) -> None:
         """The status of one name, now and after every change, until the drain."""
+        address = _address(context)
+        if self._watchers.total() >= _MAX_WATCHERS or self._watchers[address] >= _MAX_PEER_WATCHERS:
+            await refuse(context, unimplemented(f"/{SERVICE}/Watch for so many at once"))
+        self._watchers[address] += 1
         try:
-            name = parse(health_pb2.HealthCheckRequest, raw).service
-            if self._watchers >= _MAX_WATCHERS:
-                raise Overloaded("too many watchers; use Check", retry_after_seconds=60.0)
+            await self._report(context)
+        finally:
+            self._watchers[address] -= 1
+            if not self._watchers[address]:
+                del self._watchers[address]
+
+    async def _report(self, context: ServicerContext) -> None:
+        try:
+            name = await self._name(context)
         except AdsmlError as error:
             await refuse(context, status_of(error))
-        self._watchers += 1
-        try:
-            last = None
-            while True:
-                changed, last_one = self._board.next_change, self._board.draining
-                response = _response(self._board.statuses().get(name))
-                if response != last:
-                    await context.write(response.SerializeToString())
-                    last = response
-                if last_one:
-                    # An open stream would hold up the server's stop until its grace is over.
-                    return
-                await changed.wait()
-        finally:
-            self._watchers -= 1
+        last = None
+        while True:
+            changed, last_one = self._board.next_change, self._board.draining
+            response = _response(self._board.statuses().get(name))
+            if response != last:
+                await context.write(response.SerializeToString())
+                last = response
+            if last_one:
+                # An open stream would hold up the server's stop until its grace is over.
+                return
+            await changed.wait()
+
+
+def _address(context: ServicerContext) -> str:
+    """The caller's address without its port."""
+    return str(context.peer()).rpartition(":")[0]
 
 
 def _response(serving: bool | None) -> health_pb2.HealthCheckResponse:

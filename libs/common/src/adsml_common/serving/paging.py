@@ -1,20 +1,31 @@
-"""Page tokens: where a listing goes on, and of which listing."""
+"""Page tokens: where a listing goes on, of which listing, and whose.
+
+A token is sealed (AES-256-GCM): nobody can read in it what stands at the position, which the caller may not be allowed
+to see, nor make one, and it is good for the caller and the filters it was made for only.
+"""
 
 import base64
-import binascii
 import hashlib
 import json
+import secrets
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
 from adsml_common.domain.errors import InvalidInput
+from adsml_common.serving.context import CallContext
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _PATH: Final = "page_token"
 _DEFAULT: Final = 100
 _MOST: Final = 1_000
 _MOST_SCANS: Final = 20
+_NONCE_BYTES: Final = 12
+_KEY_BYTES: Final = 32
 
 SCAN: Final = 500
 """How many entries are looked at at once."""
@@ -28,46 +39,71 @@ def page_size(request: Any) -> int:
     return min(int(request.page_size) or _DEFAULT, _MOST)
 
 
-def token(request: Message, position: list[Any]) -> str:
-    """Where a listing goes on.
+class PageTokens:
+    """Seals and opens tokens.
 
     Parameters
     ----------
-    request
-        What was asked for; its filters are part of the token.
-    position
-        The last entry of the page: a list of what JSON can hold.
+    secret
+        What the key is derived from; the same in all processes behind one address. Empty: a random key, good for this
+        process.
     """
-    data = json.dumps([_filters(request), *position], separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(data).decode()
 
+    def __init__(self, secret: str = "") -> None:
+        self._secret = secret
 
-def position(request: Any, kinds: tuple[type, ...]) -> list[Any] | None:
-    """The position in a request's page token, None for the first page.
+    @cached_property
+    def _cipher(self) -> "AESGCM":
+        # Slow to load; most processes never list anything.
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
 
-    Parameters
-    ----------
-    request
-        With a field ``page_token``.
-    kinds
-        Types of the position's parts.
+        if not self._secret:
+            return AESGCM(secrets.token_bytes(_KEY_BYTES))
+        salt = b"adsml page tokens"
+        return AESGCM(hashlib.scrypt(self._secret.encode(), salt=salt, n=2**14, r=8, p=1, dklen=_KEY_BYTES))
 
-    Raises
-    ------
-    InvalidInput
-        The token is not one of ours, or of a listing with other filters.
-    """
-    if not request.page_token:
-        return None
-    try:
-        filters, *found = json.loads(base64.urlsafe_b64decode(request.page_token))
-    except (ValueError, TypeError, binascii.Error, RecursionError):
-        raise _bad() from None
-    if len(found) != len(kinds) or not all(type(one) is kind for one, kind in zip(found, kinds, strict=True)):
-        raise _bad()
-    if filters != _filters(request):
-        raise InvalidInput.at(_PATH, "is of a listing with other filters; repeat the filters of that page")
-    return list(found)
+    def seal(self, request: Message, position: list[Any], context: CallContext) -> str:
+        """The token for what follows a position.
+
+        Parameters
+        ----------
+        request
+            What was asked for; its filters are bound to the token.
+        position
+            The last entry of the page: a list of what JSON can hold.
+        context
+            The call; its caller is bound to the token.
+        """
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = self._cipher.encrypt(
+            nonce, json.dumps(position, separators=(",", ":")).encode(), _bound_to(request, context)
+        )
+        return base64.urlsafe_b64encode(nonce + sealed).decode()
+
+    def open(self, request: Any, context: CallContext) -> list[Any] | None:
+        """The position in a request's token, None for the first page.
+
+        Raises
+        ------
+        InvalidInput
+            The token is not one of ours, another caller's, or of a listing with other filters.
+        """
+        if not request.page_token:
+            return None
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+
+        try:
+            data = base64.b64decode(request.page_token, altchars=b"-_", validate=True)
+            opened = self._cipher.decrypt(
+                data[:_NONCE_BYTES], data[_NONCE_BYTES:], _bound_to(request, context)
+            )
+        except (ValueError, InvalidTag):
+            raise InvalidInput.at(
+                _PATH,
+                "is no token for this listing; use next_page_token as it came and repeat the filters of that page",
+            ) from None
+        position: list[Any] = json.loads(opened)
+        return position
 
 
 def page(
@@ -109,14 +145,13 @@ def page(
     return found, start
 
 
-def _bad() -> InvalidInput:
-    return InvalidInput.at(_PATH, "is no token of this service; use next_page_token as it came")
-
-
-def _filters(request: Message) -> str:
-    """A word that differs where the filters do."""
+def _bound_to(request: Message, context: CallContext) -> bytes:
+    """What a token is good for: the caller, the kind of listing and its filters."""
     bare = type(request)()
     bare.CopyFrom(request)
     bare.ClearField("page_token")
     bare.ClearField("page_size")
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()[:16]
+    filters = bare.SerializeToString(deterministic=True)
+    return json.dumps(
+        [context.caller.identity, request.DESCRIPTOR.full_name, hashlib.sha256(filters).hexdigest()]
+    ).encode()

@@ -1,8 +1,13 @@
-"""A bounded pool of threads fed and read by one event loop.
+"""A bounded pool of threads fed and read by one event loop, shared fairly between callers.
 
 The standard executor has an unbounded queue, can't say how long work will wait, and wakes the loop once per
 result. Here the queue is bounded, its wait is estimated, work whose caller has gone is dropped before it
 starts, and results that come close together wake the loop once.
+
+Whose work comes next is decided by start-time fair queueing: each caller has a virtual time that grows by the seconds
+its work takes, and the caller with the least goes first. So a caller with one cheap call does not stand behind
+another's hundred dear ones. Work that takes long never has all threads, and where all places are taken, the caller
+with the most waiting work gives one up.
 """
 
 import asyncio
@@ -19,8 +24,11 @@ from adsml_common.serving.context import CallContext
 
 T = TypeVar("T")
 
-_SMOOTHING: Final = 0.1
+LONG_SECONDS: Final = 0.25
+"""Work that takes longer is long, and leaves some threads to what is short."""
 _MIN_RETRY_SECONDS: Final = 0.1
+_SHORT_SHARE: Final = 0.25
+_CALLERS: Final = 1_024
 
 
 def in_daemon_thread(work: Callable[[], T], *, name: str) -> "asyncio.Future[T]":
@@ -53,15 +61,65 @@ def in_daemon_thread(work: Callable[[], T], *, name: str) -> "asyncio.Future[T]"
 
 
 class _Job:
-    __slots__ = ("call", "error", "future", "result", "seconds", "work")
+    __slots__ = ("call", "caller", "error", "future", "long", "required", "result", "seconds", "work")
 
-    def __init__(self, call: CallContext, work: Callable[[], Any], future: "asyncio.Future[Any]") -> None:
+    def __init__(
+        self,
+        call: CallContext,
+        work: Callable[[], Any],
+        future: "asyncio.Future[Any]",
+        *,
+        seconds: float,
+        required: bool,
+    ) -> None:
         self.call = call
+        self.caller = call.caller.identity or call.peer
         self.work = work
         self.future = future
+        self.seconds = seconds
+        self.long = seconds > LONG_SECONDS
+        self.required = required
         self.result: Any = None
         self.error: BaseException | None = None
-        self.seconds: float | None = None
+
+
+class _Share:
+    """What one caller has waiting, and the virtual time it has come to."""
+
+    __slots__ = ("long", "long_seconds", "short", "short_seconds", "virtual")
+
+    def __init__(self, virtual: float) -> None:
+        self.virtual = virtual
+        self.short: deque[_Job] = deque()
+        self.long: deque[_Job] = deque()
+        self.short_seconds = 0.0
+        self.long_seconds = 0.0
+
+    @property
+    def waiting(self) -> int:
+        return len(self.short) + len(self.long)
+
+    def put(self, job: _Job) -> None:
+        if job.long:
+            self.long.append(job)
+            self.long_seconds += job.seconds
+        else:
+            self.short.append(job)
+            self.short_seconds += job.seconds
+
+    def take(self, *, long_too: bool, newest: bool = False) -> _Job | None:
+        """The oldest waiting job, short ones first, or the newest."""
+        jobs = self.short or (self.long if long_too else None)
+        if newest:
+            jobs = self.long or self.short
+        if not jobs:
+            return None
+        job = jobs.pop() if newest else jobs.popleft()
+        if job.long:
+            self.long_seconds -= job.seconds
+        else:
+            self.short_seconds -= job.seconds
+        return job
 
 
 class WorkerPool:
@@ -94,11 +152,20 @@ class WorkerPool:
         self.workers = workers
         self.capacity = capacity
         self.wait_seconds = wait_seconds
+        # Threads that long work may have at once.
+        self.long_workers = max(1, workers - max(1, round(_SHORT_SHARE * workers)))
         self._clock = clock
-        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # One token for each job that may be taken; None ends a thread.
+        self._tokens: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._shares: dict[str, _Share] = {}
+        self._virtual = 0.0
+        self._waiting = 0
+        self._running_long = 0
+        self._running_seconds = 0.0
+        self._set_aside = 0
         self._done: deque[_Job] = deque()
         self._wake_pending = False
-        self._mean_seconds = 0.0
         self._busy = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._threads: list[threading.Thread] = []
@@ -114,51 +181,96 @@ class WorkerPool:
     @property
     def waiting(self) -> int:
         """How much work waits for a thread."""
-        return self._queue.qsize()
+        return self._waiting
 
     @property
     def busy(self) -> int:
         """How much work was taken on and is not done: waiting and running."""
         return self._busy
 
-    def expected_wait(self) -> float:
-        """Seconds that work handed in now would wait for a thread, by recent service times."""
-        ahead = self._busy - self.workers + 1
-        return max(ahead, 0) * self._mean_seconds / self.workers
+    def expected_wait(self, call: CallContext, *, seconds: float = 0.0) -> float:
+        """Seconds that work of this call, handed in now, would wait for a thread.
 
-    def check_room(self) -> None:
+        Parameters
+        ----------
+        call
+            Whose work it is: what the caller itself has waiting comes before it, of what others have a like share.
+        seconds
+            How long the work takes.
+        """
+        long = seconds > LONG_SECONDS
+        if self._busy < (self.long_workers if long else self.workers):
+            return 0.0
+        with self._lock:
+            mine = self._shares.get(call.caller.identity or call.peer)
+            active = [one for one in self._shares.values() if one.waiting]
+            own = 0.0 if mine is None else mine.short_seconds + (mine.long_seconds if long else 0.0)
+            total = sum(one.short_seconds + (one.long_seconds if long else 0.0) for one in active)
+            others = len(active) - (mine in active)
+            threads = self.long_workers if long else max(1, self.workers - self._running_long)
+            running = self._running_seconds if long or self._running_long < self.workers else 0.0
+        # Half of what runs is done on average.
+        running = min(running / 2, threads * LONG_SECONDS) if not long else running / 2
+        return (min(total, own * (1 + others)) + running) / threads
+
+    def check_room(self, call: CallContext, *, seconds: float = 0.0) -> None:
         """Refuse more work than can wait.
 
         Raises
         ------
         Overloaded
-            The queue is full, or too slow; says when to try again.
+            The places are taken by callers with no more waiting work than this one, or the wait would be too long;
+            says when to try again.
         """
-        wait = self.expected_wait()
-        # By what was taken on, not by the length of the queue: a burst fills that before idle threads look at it.
-        if self._busy >= self.workers + self.capacity or wait > self.wait_seconds:
-            raise Overloaded(
-                "the server has more work than it can do in time; try again later",
-                retry_after_seconds=max(_MIN_RETRY_SECONDS, wait / 2),
-            )
+        wait = self.expected_wait(call, seconds=seconds)
+        # By what was taken on, not by what waits: a burst fills that before idle threads look at it.
+        full = self._busy >= self.workers + self.capacity
+        if wait > self.wait_seconds or (full and not self._give_place(call)):
+            raise _overloaded(wait)
 
-    async def run(self, call: CallContext, work: Callable[[], T]) -> T:
+    async def run(
+        self, call: CallContext, work: Callable[[], T], *, seconds: float = 0.0, required: bool = False
+    ) -> T:
         """The result of `work`, run in one of the threads.
 
         Cancelling the coroutine cancels the call: waiting work is dropped, running work is told.
+
+        Parameters
+        ----------
+        call
+            Whose work it is.
+        work
+            What to run.
+        seconds
+            How long it takes, by what is known.
+        required
+            Run it also when nobody waits for it any more.
 
         Raises
         ------
         DeadlineExceeded
             The call's deadline passed while it waited.
+        Overloaded
+            Its place was given to a caller who has less waiting.
         Exception
             Whatever `work` raised.
         """
         if self._loop is None:
             raise RuntimeError(f"pool {self.name} has not been started")
-        job = _Job(call, work, self._loop.create_future())
+        job = _Job(call, work, self._loop.create_future(), seconds=seconds, required=required)
         self._busy += 1
-        self._queue.put(job)
+        with self._lock:
+            share = self._shares.get(job.caller)
+            if share is None:
+                share = self._shares[job.caller] = _Share(self._virtual)
+                if len(self._shares) > _CALLERS:
+                    self._forget_idle()
+            elif not share.waiting:
+                # Time in which a caller asked for nothing is not saved up.
+                share.virtual = max(share.virtual, self._virtual)
+            share.put(job)
+            self._waiting += 1
+        self._tokens.put(True)
         try:
             result: T = await job.future
             return result
@@ -175,22 +287,92 @@ class WorkerPool:
             Whether all of them ended within `timeout` seconds.
         """
         for _ in self._threads:
-            self._queue.put(None)
+            self._tokens.put(None)
         until = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(until - time.monotonic(), 0.0))
         return not any(thread.is_alive() for thread in self._threads)
 
+    # -- who comes next --------------------------------------------------------------------------------------
+
+    def _next(self) -> _Job | None:
+        """The next job of the caller with the least virtual time; None where only long ones wait and have no thread."""
+        with self._lock:
+            long_too = self._running_long < self.long_workers
+            best: _Share | None = None
+            for share in self._shares.values():
+                if (share.short or (long_too and share.long)) and (
+                    best is None or share.virtual < best.virtual
+                ):
+                    best = share
+            job = None if best is None else best.take(long_too=long_too)
+            if best is None or job is None:
+                if self._waiting:
+                    self._set_aside += 1
+                return None
+            self._virtual = max(self._virtual, best.virtual)
+            best.virtual += job.seconds
+            self._waiting -= 1
+            self._running_long += job.long
+            self._running_seconds += job.seconds
+            return job
+
+    def _ended(self, job: _Job, seconds: float) -> None:
+        """Charge the caller for what the work really took, and let long work that was set aside have the thread."""
+        with self._lock:
+            self._running_seconds -= job.seconds
+            share = self._shares.get(job.caller)
+            if share is not None:
+                share.virtual += seconds - job.seconds
+            if job.long:
+                self._running_long -= 1
+                if self._set_aside:
+                    self._set_aside -= 1
+                    self._tokens.put(True)
+
+    def _give_place(self, call: CallContext) -> bool:
+        """Take a waiting place from the caller with the most waiting, if that is not this one."""
+        caller = call.caller.identity or call.peer
+        with self._lock:
+            if not self._shares:
+                return False
+            name, most = max(self._shares.items(), key=lambda item: item[1].waiting)
+            mine = self._shares.get(caller)
+            if name == caller or most.waiting <= (mine.waiting if mine is not None else 0) + 1:
+                return False
+            job = most.take(long_too=True, newest=True)
+            if job is None:
+                return False
+            self._waiting -= 1
+        # Its token stays: the thread that gets it finds other work, or none.
+        self._busy -= 1
+        if not job.future.done():
+            job.future.set_exception(_overloaded(self.wait_seconds))
+        return True
+
+    def _forget_idle(self) -> None:
+        idle = [
+            name for name, one in self._shares.items() if not one.waiting and one.virtual <= self._virtual
+        ]
+        for name in idle:
+            del self._shares[name]
+
+    # -- threads ---------------------------------------------------------------------------------------------
+
     def _work(self) -> None:
-        while (job := self._queue.get()) is not None:
-            if not job.future.cancelled():
+        while self._tokens.get():
+            job = self._next()
+            if job is None:
+                continue
+            started = self._clock()
+            if not job.future.cancelled() or job.required:
                 self._execute(job)
+            self._ended(job, self._clock() - started)
             self._finished(job)
 
     def _execute(self, job: _Job) -> None:
-        started = self._clock()
         try:
-            if job.call.expired():
+            if job.call.expired() and not job.required:
                 raise DeadlineExceeded("the deadline passed while the call waited for its turn")
             job.result = job.work()
         except BaseException as error:
@@ -200,7 +382,6 @@ class WorkerPool:
                 # and a future refuses StopIteration.
                 job.error = RuntimeError(f"a handler raised {type(error).__name__}")
                 job.error.__cause__ = error
-        job.seconds = self._clock() - started
 
     def _finished(self, job: _Job) -> None:
         self._done.append(job)
@@ -220,11 +401,16 @@ class WorkerPool:
         while self._done:
             job = self._done.popleft()
             self._busy -= 1
-            if job.seconds is not None:
-                self._mean_seconds += _SMOOTHING * (job.seconds - self._mean_seconds)
             if job.future.done():
                 continue
             if job.error is not None:
                 job.future.set_exception(job.error)
             else:
                 job.future.set_result(job.result)
+
+
+def _overloaded(wait: float) -> Overloaded:
+    return Overloaded(
+        "the server has more work than it can do in time; try again later",
+        retry_after_seconds=max(_MIN_RETRY_SECONDS, wait / 2),
+    )

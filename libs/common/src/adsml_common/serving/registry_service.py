@@ -19,6 +19,7 @@ from adsml_common.serving.messages import (
     instant_message,
     model_ref_message,
 )
+from adsml_common.serving.paging import PageTokens
 
 SERVICE: Final = "adsml.registry.v1.ModelRegistryService"
 STATUS: EnumCodec[ModelStatus] = EnumCodec(ModelStatus, pb.ModelStatus, "MODEL_STATUS_")
@@ -36,17 +37,27 @@ class ModelRegistryService:
         The family this process serves, such as ``"forecasting"``.
     prefixes
         First parts of its models' names, such as ``"prophet"``. Models of others are not found here.
+    page_tokens
+        Seals tokens of listings; None: good for this process.
     """
 
-    def __init__(self, registry: ModelRegistry, *, family: str, prefixes: Collection[str]) -> None:
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        *,
+        family: str,
+        prefixes: Collection[str],
+        page_tokens: PageTokens | None = None,
+    ) -> None:
         self._registry = registry
         self._check_family = FamilyCheck(family)
         self._prefixes = frozenset(prefixes)
+        self._page_tokens = page_tokens or PageTokens()
 
     def ListModels(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsResponse:
         """Versions, newest first, without their parameters and metrics."""
         self._check_family(request.family)
-        at = paging.position(request, (str, int))
+        at = self._page_tokens.open(request, context)
         before = None if at is None else self._version(at[0], at[1])
 
         def fetch(last: ModelVersion | None) -> list[ModelVersion]:
@@ -71,7 +82,9 @@ class ModelRegistryService:
         )
         return pb.ListModelsResponse(
             models=[model_message(one, full=False) for one in found],
-            next_page_token="" if last is None else paging.token(request, [last.name, last.version]),
+            next_page_token=""
+            if last is None
+            else self._page_tokens.seal(request, [last.name, last.version], context),
         )
 
     def GetModel(self, request: pb.GetModelRequest, context: CallContext) -> pb.GetModelResponse:
@@ -123,7 +136,7 @@ class ModelRegistryService:
         self._check_family(request.family)
         if request.name:
             self._check(request, context)
-        at = paging.position(request, (int,))
+        at = self._page_tokens.open(request, context)
 
         def fetch(last: int | None) -> list[ModelEvent]:
             return self._registry.events(
@@ -140,7 +153,7 @@ class ModelRegistryService:
         )
         return pb.ListModelEventsResponse(
             events=[event_message(one) for one in found],
-            next_page_token="" if last is None else paging.token(request, [last]),
+            next_page_token="" if last is None else self._page_tokens.seal(request, [last], context),
         )
 
     def _prefix(self) -> str | None:

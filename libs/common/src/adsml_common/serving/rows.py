@@ -20,8 +20,9 @@ from google.protobuf.message import Message
 from adsml_common.domain.daily import COLUMNS
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import FieldViolation
-from adsml_common.domain.metrics import REQUIRED, STORED, FloatArray
+from adsml_common.domain.metrics import REQUIRED, STORED
 
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 DateArray = npt.NDArray[np.datetime64]

@@ -14,17 +14,23 @@ from adsml_common.serving import health, reflection
 from adsml_common.serving.access import authorizer_of
 from adsml_common.serving.exposition import CacheStats, Exposition, LoadedModel, ModelCollector
 from adsml_common.serving.harness import Harness, refuse_unknown
+from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.methods import Method
 from adsml_common.serving.pool import WorkerPool, in_daemon_thread
 from adsml_common.serving.rates import RateLimit
 from adsml_common.serving.settings import ServingSettings
+from adsml_common.serving.stream_limit import StreamLimit
 from adsml_common.serving.telemetry import watch_pool
 from adsml_common.serving.tracing import OpenTelemetry, PassedOn
 
 _log = logging.getLogger(__name__)
 
 # gRPC's own limit lies above ours, so that a request somewhat too long gets our answer, with its reason.
-_CORE_LIMIT_FACTOR: Final = 4
+_CORE_LIMIT_SPARE: Final = 256 * 1024
+# Bytes that gRPC takes of a call nobody has let in yet; more come once the message is asked for.
+_WINDOW_BYTES: Final = 64 * 1024
+_HANDSHAKE_SECONDS: Final = 10.0
+_HEALTH_BYTES: Final = 128 * 1024 * 1024
 _POOL_SECONDS: Final = 5.0
 
 
@@ -73,19 +79,14 @@ class ServerRuntime:
             capacity=settings.queue_size,
             wait_seconds=settings.queue_seconds,
         )
-        self.stream_pool = WorkerPool(
-            "streams",
-            workers=settings.stream_workers,
-            capacity=settings.stream_workers,
-            wait_seconds=settings.queue_seconds,
-        )
         authorizer = authorizer_of(settings)
         self._monitor = health.ReadinessMonitor(
             self.board, spec.checks, interval_seconds=settings.readiness_seconds
         )
         harness = Harness(
             pool=self.pool,
-            stream_pool=self.stream_pool,
+            memory=MemoryBudget(settings.request_memory_bytes, wait_seconds=settings.queue_seconds),
+            streams=StreamLimit(total=settings.streams, of_one_caller=settings.caller_streams),
             board=self.board,
             authorizer=authorizer,
             rates=RateLimit(settings.rate_per_second),
@@ -97,7 +98,9 @@ class ServerRuntime:
         for service, of_service in spec.methods.items():
             handlers = {method.name: harness.wrap(method) for method in of_service}
             self._server.add_registered_method_handlers(service, handlers)
-        health_handlers = health.HealthService(self.board).handlers()
+        health_handlers = health.HealthService(
+            self.board, MemoryBudget(_HEALTH_BYTES, wait_seconds=_HANDSHAKE_SECONDS)
+        ).handlers()
         self._server.add_registered_method_handlers(health.SERVICE, health_handlers)
         self._server.add_registered_method_handlers(
             reflection.SERVICE, reflection.reflection_handlers((*spec.methods, health.SERVICE), authorizer)
@@ -105,7 +108,9 @@ class ServerRuntime:
         self._server.add_generic_rpc_handlers((refuse_unknown(),))
         self._probed: grpc.aio.Server | None = None
         if settings.health_port is not None:
-            self._probed = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+            self._probed = grpc.aio.server(
+                options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _WINDOW_BYTES)]
+            )
             self._probed.add_registered_method_handlers(health.SERVICE, health_handlers)
         self._exposition: Exposition | None = None
         self._collector = None if spec.loaded is None else ModelCollector(spec.loaded, spec.stats)
@@ -124,9 +129,8 @@ class ServerRuntime:
             self.metrics_port = self._exposition.port
         if self._collector is not None:
             REGISTRY.register(self._collector)
-        for pool in (self.pool, self.stream_pool):
-            pool.start()
-            watch_pool(f"{self.spec.name}/{pool.name}", pool)
+        self.pool.start()
+        watch_pool(f"{self.spec.name}/{self.pool.name}", self.pool)
         await self._server.start()
         if self._probed is not None:
             await self._probed.start()
@@ -167,10 +171,9 @@ class ServerRuntime:
         if self._probed is not None:
             # Last, so that liveness is answered for as long as anything is.
             await self._probed.stop(None)
-        for pool in (self.pool, self.stream_pool):
-            close = functools.partial(pool.close, timeout=_POOL_SECONDS)
-            if not await in_daemon_thread(close, name="close"):
-                _log.warning("threads of pool %s were still at work and were left behind", pool.name)
+        close = functools.partial(self.pool.close, timeout=_POOL_SECONDS)
+        if not await in_daemon_thread(close, name="close"):
+            _log.warning("threads of pool %s were still at work and were left behind", self.pool.name)
         if self._collector is not None:
             REGISTRY.unregister(self._collector)
         if self._exposition is not None:
@@ -182,7 +185,13 @@ def channel_options(settings: ServingSettings) -> list[tuple[str, int]]:
     return [
         # Two servers on one port by mistake would each get half of the calls.
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", _CORE_LIMIT_FACTOR * settings.max_message_bytes),
+        ("grpc.max_receive_message_length", settings.max_message_bytes + _CORE_LIMIT_SPARE),
+        # Nothing but plain messages: some bytes of gzip can hold a thousand times as many.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(_HANDSHAKE_SECONDS * 1000)),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_metadata_size", settings.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),

@@ -2,6 +2,7 @@
 
 from ipaddress import ip_address
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -50,6 +51,9 @@ class ServingSettings(Settings):
         JSON: what callers may do by a name in their certificate,
         ``{"spiffe://shop/dashboard": {"scopes": ["adsml.read"], "config_ids": [1, 2]}}``; ``"*"`` for every
         account.
+    page_token_key
+        Secret that tokens of listings are sealed with, the same in all processes behind one address. Unset: derived
+        from the database's URL where that has a password, else made anew by each process.
     rate_per_second
         Calls that one caller may make, in the long run; 0 for any number.
     traces
@@ -57,26 +61,30 @@ class ServingSettings(Settings):
         (``OTEL_EXPORTER_OTLP_ENDPOINT`` ...).
     workers
         Threads for calls.
-    stream_workers
-        Threads for calls that answer with a stream; each holds one until it ends.
+    streams, caller_streams
+        Calls that answer with a stream and may be open at once, in all and of one caller.
     queue_size
         Calls that may wait for a thread; more are shed.
     queue_seconds
         Longest expected wait for a thread; calls that would wait longer are shed.
     deadline_reserve_seconds
-        Kept back of every deadline for the way home.
+        Response overhead: taken off every deadline for the way back.
     drain_wait_seconds
         Between telling balancers to stay away and refusing new calls.
     drain_grace_seconds
         How long calls may take to end after that.
     max_message_bytes
-        Longest request.
+        Longest request; of a method whose contract allows less, what that allows.
+    request_memory_bytes
+        Requests that are being read or answered, together; more wait, and are shed if that takes too long.
     max_metadata_bytes
         Largest metadata of a request.
     max_connection_age_seconds
         After this a connection is closed gently, so that clients look for new servers.
     max_concurrent_streams
         Calls at once on one connection.
+    max_connections
+        Connections at once; more are closed.
     readiness_seconds
         Between two runs of a readiness check.
     launcher
@@ -108,19 +116,23 @@ class ServingSettings(Settings):
     jwt_issuer: str | None = None
     jwt_leeway_seconds: float = Field(30.0, ge=0, le=300)
     mtls_callers: dict[str, Grant] = Field(default_factory=dict)
+    page_token_key: SecretStr | None = None
     rate_per_second: float = Field(0.0, ge=0)
     traces: bool = False
     workers: int = Field(default_factory=lambda: max(4, 2 * cpu_limit()), ge=1, le=256)
-    stream_workers: int = Field(2, ge=1, le=64)
+    streams: int = Field(64, ge=1, le=10_000)
+    caller_streams: int = Field(8, ge=1, le=10_000)
     queue_size: int = Field(512, ge=1, le=100_000)
     queue_seconds: float = Field(2.0, gt=0, le=60)
     deadline_reserve_seconds: float = Field(0.005, ge=0, le=1)
     drain_wait_seconds: float = Field(3.0, ge=0, le=60)
     drain_grace_seconds: float = Field(20.0, ge=0, le=600)
     max_message_bytes: int = Field(16 * MEBIBYTE, ge=1024, le=256 * MEBIBYTE)
+    request_memory_bytes: int = Field(256 * MEBIBYTE, ge=1024)
     max_metadata_bytes: int = Field(16 * 1024, ge=1024, le=MEBIBYTE)
     max_connection_age_seconds: float = Field(600.0, ge=1)
     max_concurrent_streams: int = Field(1024, ge=1)
+    max_connections: int = Field(2_000, ge=1)
     readiness_seconds: float = Field(5.0, gt=0, le=300)
     launcher: Literal["local", "kubernetes", "none"] = "local"
     launcher_shards: int = Field(16, ge=1, le=256)
@@ -152,6 +164,13 @@ class ServingSettings(Settings):
             if not self.mtls_callers:
                 raise ValueError(f"{name['auth']}={self.auth} needs {name['mtls_callers']}: who may do what")
         return self
+
+    @property
+    def page_token_secret(self) -> str:
+        """What tokens of listings are sealed with; empty where nothing secret is shared."""
+        if self.page_token_key is not None:
+            return self.page_token_key.get_secret_value()
+        return self.database_url if urlsplit(self.database_url).password else ""
 
     @property
     def tls(self) -> bool:

@@ -1,11 +1,13 @@
 """Certificates of the server, read again when their files change."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from cryptography.x509.oid import NameOID
 
 from adsml_common.serving.files import WatchedFiles
 
@@ -61,3 +63,26 @@ def _configuration(contents: Sequence[bytes]) -> grpc.ServerCertificateConfigura
     return grpc.ssl_server_certificate_configuration(
         [(key, chain)], root_certificates=authorities[0] if authorities else None
     )
+
+
+@lru_cache(maxsize=1_024)
+def identities(certificate: bytes) -> tuple[str, ...]:
+    """The names in a certificate that may be an identity: URIs, then DNS names, among its alternative names.
+
+    The common name counts only in a certificate without alternative names (RFC 6125); mail addresses never do.
+
+    Parameters
+    ----------
+    certificate
+        PEM, already verified by gRPC.
+    """
+    leaf = x509.load_pem_x509_certificate(certificate)
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        common = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return tuple(str(one.value) for one in common)
+    except ValueError:
+        return ()
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return (*uris, *names.get_values_for_type(x509.DNSName))

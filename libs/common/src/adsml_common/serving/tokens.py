@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 _REMEMBERED: Final = 1_024
 _MAX_TOKEN: Final = 8_192
+_MAX_SUBJECT: Final = 256
+_LAST_INSTANT: Final = 2**53
 _LEAST_SECRET: Final = 32
 _INVALID: Final = "the token is not valid for this server"
 
@@ -114,7 +116,7 @@ class TokenVerifier:
             return known[0]
         claims = self._verified(token, public, jwks)
         caller = _caller(claims)
-        self._known[digest] = (caller, float(claims["exp"]) + self._leeway, versions)
+        self._known[digest] = (caller, _instant(claims, "exp") + self._leeway, versions)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
         return caller
@@ -127,7 +129,7 @@ class TokenVerifier:
             for key in candidates:
                 if algorithm in key.algorithms:
                     return self._decoded(token, key)
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             _log.info("refused a token: %s", error)
             raise Unauthenticated(_INVALID) from None
         _log.info("refused a token: no key for alg %r and kid %r", algorithm, kid)
@@ -148,13 +150,24 @@ class TokenVerifier:
                 "verify_iat": False,
             },
         )
+        if not isinstance(claims["sub"], str) or not 0 < len(claims["sub"].strip()) <= _MAX_SUBJECT:
+            # Without a name everybody would be the same nobody.
+            raise ValueError("sub names nobody")
         now = self._clock()
-        if not now < float(claims["exp"]) + self._leeway:
+        if not now < _instant(claims, "exp") + self._leeway:
             raise Unauthenticated("the token has expired")
         for name in ("nbf", "iat"):
-            if not float(claims.get(name, 0)) - self._leeway <= now:
+            if name in claims and not _instant(claims, name) - self._leeway <= now:
                 raise ValueError(f"{name} lies in the future")
         return claims
+
+
+def _instant(claims: Mapping[str, Any], name: str) -> float:
+    """A NumericDate (RFC 7519); JSON knows numbers that no clock shows, such as 10^400 and NaN."""
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LAST_INSTANT:
+        raise ValueError(f"{name} is no time")
+    return float(value)
 
 
 def _of(jwks: Mapping[str, _Key], kid: object) -> list[_Key]:

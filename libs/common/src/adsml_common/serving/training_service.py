@@ -11,6 +11,7 @@ from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.family import FamilyCheck
 from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, instant_message
+from adsml_common.serving.paging import PageTokens
 from adsml_common.training.admission import Admission
 from adsml_common.training.launchers import Launcher
 from adsml_common.training.records import (
@@ -58,6 +59,8 @@ class TrainingService:
         Into how many shards a run may be split.
     open_runs
         How many runs one caller may have open.
+    page_tokens
+        Seals tokens of listings; None: good for this process.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class TrainingService:
         launcher: Launcher | None,
         max_shards: int = 64,
         open_runs: int = 4,
+        page_tokens: PageTokens | None = None,
     ) -> None:
         unknown = set(jobs) - set(_NUMBERS)
         if unknown:
@@ -79,6 +83,7 @@ class TrainingService:
         self._launcher = launcher
         self._max_shards = max_shards
         self._admission = Admission(open_runs)
+        self._page_tokens = page_tokens or PageTokens()
 
     def StartTraining(
         self, request: pb.StartTrainingRequest, context: CallContext
@@ -129,7 +134,7 @@ class TrainingService:
         """Runs, newest first."""
         self._check_family(request.family)
         jobs = self._jobs if not request.job else (self._job(request.job),)
-        at = paging.position(request, (str,))
+        at = self._page_tokens.open(request, context)
         start = None if at is None else self._at(at[0])
         found, last = paging.page(
             lambda before: self._runs.list(
@@ -142,7 +147,7 @@ class TrainingService:
         )
         return pb.ListTrainingRunsResponse(
             runs=[run_message(one) for one in found],
-            next_page_token="" if last is None else paging.token(request, [last.run_id]),
+            next_page_token="" if last is None else self._page_tokens.seal(request, [last.run_id], context),
         )
 
     def CancelTrainingRun(

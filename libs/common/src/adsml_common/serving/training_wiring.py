@@ -6,6 +6,7 @@ from adsml.training.v1 import training_service_pb2_grpc as training_grpc
 from prometheus_client import REGISTRY
 
 from adsml_common.database import Database
+from adsml_common.serving.paging import PageTokens
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
 from adsml_common.serving.training_service import SERVICE, TrainingService
@@ -14,7 +15,9 @@ from adsml_common.training.metrics import RunWatch
 from adsml_common.training.runs import TrainingRuns
 
 
-def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[str]) -> None:
+def add_training(
+    builder: ServerBuilder, database: Database, *, jobs: Sequence[str], page_tokens: PageTokens
+) -> None:
     """Serve the runs of a family's jobs.
 
     Parameters
@@ -25,6 +28,8 @@ def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[s
         Where the record is.
     jobs
         Names of the family's jobs, such as ``"classifiers"``; none where nothing is trained: it is said when asked.
+    page_tokens
+        Seals tokens of listings.
     """
     runs = TrainingRuns(database)
     service = TrainingService(
@@ -34,6 +39,7 @@ def add_training(builder: ServerBuilder, database: Database, *, jobs: Sequence[s
         launcher=_launcher(builder.settings, runs) if jobs else None,
         max_shards=builder.settings.launcher_max_shards,
         open_runs=builder.settings.launcher_open_runs,
+        page_tokens=page_tokens,
     )
     builder.add(training_grpc.add_TrainingServiceServicer_to_server, service, SERVICE)
     if not jobs:

@@ -1,5 +1,6 @@
 """Small things that everything on the event loop shares: parsing, refusing."""
 
+import asyncio
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
@@ -33,6 +34,37 @@ def parse(kind: type[MessageT], raw: bytes) -> MessageT:
         return kind.FromString(raw)
     except DecodeError:
         raise InvalidInput.at("", f"the bytes are no {kind.DESCRIPTOR.full_name}") from None
+
+
+async def read_message(context: ServicerContext, largest: int, *, seconds: float) -> bytes:
+    """The one message of a call whose method is registered as one that takes a stream.
+
+    Parameters
+    ----------
+    context
+        The call.
+    largest
+        Bytes that it may have.
+    seconds
+        How long it may take to come.
+
+    Raises
+    ------
+    InvalidInput
+        There is none, it is too long for the method, or it does not come.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            raw = await context.read()
+    except TimeoutError:
+        raise InvalidInput.at("", f"the message did not come within {seconds:g} s") from None
+    if not isinstance(raw, bytes):
+        raise InvalidInput.at("", "the call has no message")
+    if len(raw) > largest:
+        raise InvalidInput.at(
+            "", f"the message has {len(raw)} bytes and this method takes {largest}; send less at once"
+        )
+    return raw
 
 
 async def refuse(context: ServicerContext, status: status_pb2.Status, *, request_id: str = "") -> NoReturn:

@@ -9,6 +9,7 @@ from adsml_ingest import read_frame
 from adsml_classifier.evaluation.calibration_plot import reliability_svg
 from adsml_classifier.models.panel import Panel
 from adsml_classifier.models.scores import Bin
+from adsml_classifier.training import gate
 from adsml_classifier.training.candidate import Recipe, TrainedCandidate, learn
 from adsml_classifier.training.sampling import SampleSettings
 
@@ -32,13 +33,18 @@ def evaluate_files(data: Path, *, attribution_lag_days: int, weeks: int) -> dict
     """
     frame, entities = read_frame([data])
     recipe = Recipe(sampling=SampleSettings(attribution_lag_days=attribution_lag_days), weeks=weeks)
-    learned = learn(Panel.of(frame, entities=entities), recipe, what=data.name, final=False)
-    return report_of(learned)
+    candidate = learn(Panel.of(frame, entities=entities), recipe, what=data.name, final=False)
+    return report_of(candidate, recipe)
 
 
-def report_of(learned: TrainedCandidate) -> dict[str, Any]:
-    """What is printed with ``--json``."""
-    return {**learned.metrics(), "parameters": learned.fitted.parameters()}
+def report_of(candidate: TrainedCandidate, recipe: Recipe) -> dict[str, Any]:
+    """What is printed with ``--json``: the verdict, which is the gate's, then the figures."""
+    decision = gate.decide(candidate.assessment, None, recipe.gate, mode=recipe.sampling.mode)
+    return {
+        "verdict": {"use": "model" if decision.passed else "last_week_tier", "reason": decision.reason},
+        **candidate.metrics(),
+        "parameters": candidate.fitted.parameters(),
+    }
 
 
 def plot_of(report: dict[str, Any]) -> str:
@@ -51,22 +57,35 @@ def plot_of(report: dict[str, Any]) -> str:
 
 def show(report: dict[str, Any]) -> None:
     """The report as tables."""
-    rows = [
-        (name, f"{part['weighted_f1']:.3f}", f"{part['macro_f1']:.3f}")
-        for name, part in (
-            ("model", report),
-            ("persistence (last week's tier again)", report["persistence"]),
-            ("rule (persistence and its trend step)", report["rule"]),
+    verdict = report["verdict"]
+    use = "use the model" if verdict["use"] == "model" else "use last week's tier, as the service will"
+    console.print(f"Verdict: {use}. {verdict['reason']}.", highlight=False, markup=False)
+    first, last = report["test_as_of"]
+    console.print(
+        f"Judged as of {first} to {last}: {report['samples_test']} samples, each week by what was known before it."
+    )
+    _show_worth(report["worth"])
+    rows: list[tuple[str, ...]] = [
+        (name, *(f"{part[figure]:.3f}" for figure in ("weighted_f1", "macro_f1", "rps")), loss)
+        for name, part, loss in (
+            ("model", report, f"{report['log_loss']:.3f}"),
+            ("last week's tier", report["persistence"], ""),
+            ("rule", report["rule"], ""),
         )
     ]
-    first, last = report["test_as_of"]
-    table(
-        f"The tier of the next 7 days, as of {first} to {last}: {report['samples_test']} samples, "
-        "each week by what was known before it",
-        ("", "weighted F1", "macro F1"),
-        rows,
-        right=("weighted F1", "macro F1"),
+    odds = report["persistence"]
+    rows.append(
+        (
+            "last week's tier and its odds",
+            "",
+            "",
+            f"{odds['rps_with_odds']:.3f}",
+            f"{odds['log_loss_with_odds']:.3f}",
+        )
     )
+    columns = ("weighted F1", "macro F1", "RPS", "log loss")
+    table("Tiers and probabilities (RPS and log loss: less is better)", ("", *columns), rows, right=columns)
+    console.print(f"RPS skill over last week's tier: {report['rps_skill']:.3f}")
     console.print(f"expected calibration error: {report['ece']:.3f}")
     weeks = [
         (
@@ -81,8 +100,8 @@ def show(report: dict[str, Any]) -> None:
         )
         for one in report["by_origin"]
     ]
-    columns = ("learnt from", "samples", "weighted F1", "persistence's", "macro F1", "persistence's macro")
-    table("Week by week", ("as of", *columns), weeks, right=columns)
+    by_week = ("learnt from", "samples", "weighted F1", "persistence's", "macro F1", "persistence's macro")
+    table("Week by week", ("as of", *by_week), weeks, right=by_week)
     levels = [
         (
             level,
@@ -107,3 +126,26 @@ def show(report: dict[str, Any]) -> None:
     table("How sure it was, and how often it was right", shown, bins, right=shown)
     for note in report["notes"]:
         console.print(f"note: {note}")
+
+
+def _show_worth(worth: dict[str, Any]) -> None:
+    def money(value: float | None) -> str:
+        return "no leads" if value is None else f"{value:,.2f}"
+
+    columns = ("CPL of called high", "CPL of called low", "leads gained", "by tier alone")
+    rows = [
+        (
+            name,
+            money(worth[key]["high_cpl"]),
+            money(worth[key]["low_cpl"]),
+            f"{worth[key]['leads_gained_share']:+.1%}",
+            f"{worth[key]['leads_gained_share_by_tier']:+.1%}",
+        )
+        for key, name in (("model", "model"), ("persistence", "last week's tier"), ("rule", "rule"))
+    ]
+    table(
+        f"Worth in the week that followed; leads gained by moving {worth['moved_share']:.0%} of the budget",
+        ("", *columns),
+        rows,
+        right=columns,
+    )

@@ -110,13 +110,26 @@ def expected_calibration_error(right: npt.NDArray[np.bool_], confidence: FloatAr
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A model's figures on one set of samples."""
+    """Figures of a forecast of tiers on one set of samples.
+
+    Attributes
+    ----------
+    samples
+        How many.
+    weighted_f1, macro_f1, accuracy
+        Of the called tiers.
+    ece
+        Expected calibration error.
+    log_loss, rps
+        Of the probabilities; see `log_loss` and `ranked_probability_score`.
+    """
 
     samples: int
     weighted_f1: float
     macro_f1: float
     ece: float
     log_loss: float
+    rps: float
     accuracy: float
 
     def as_dict(self) -> dict[str, float]:
@@ -143,5 +156,6 @@ def of_probabilities(label: IntArray, probabilities: FloatArray) -> Scores:
         macro_f1=both.macro,
         ece=expected_calibration_error(right, probabilities.max(axis=1)),
         log_loss=log_loss(label, probabilities),
+        rps=ranked_probability_score(label, probabilities),
         accuracy=float(right.mean()),
     )

@@ -112,9 +112,11 @@ class AccountSnapshot:
         earned = rule.earned(rule.week(panel, day, settings), settings)
         alone = rule.alone(panel, day)
         step = rule.step(rule.trend(panel, day), alone, settings)
-        active = (panel.impressions + panel.spend)[:, : column + 1] > 0
+        # So many days and no more, however many the panel happens to hold: rows that are sent along hold no others.
+        looked_at = slice(max(column + 1 - features.LOOKBACK_DAYS, 0), column + 1)
+        active = (panel.impressions + panel.spend)[:, looked_at] > 0
         since = _days_since(active)
-        first = np.where(active.any(axis=1), column - active.argmax(axis=1), NEVER)
+        first = np.where(active.any(axis=1), active.shape[1] - 1 - active.argmax(axis=1), NEVER)
         keys = zip(panel.keys.get_level_values(0), panel.keys.get_level_values(1), strict=True)
         return cls(
             as_of=as_of,
@@ -127,12 +129,12 @@ class AccountSnapshot:
             delivered=evidence["delivery_days_7"] > 0,
             full_week=first >= _WEEK - 1,
             alone=alone[:, 0],
-            days_with_row=panel.present[:, : column + 1].sum(axis=1).astype(np.int64),
-            since_row=_days_since(panel.present[:, : column + 1] > 0),
+            days_with_row=panel.present[:, looked_at].sum(axis=1).astype(np.int64),
+            since_row=_days_since(panel.present[:, looked_at] > 0),
             since_delivery=since,
             paused=(since >= _PAUSE_DAYS) & ~_usual_pause(active, since),
             account_since_delivery=int(
-                _days_since(np.diff(panel.account["spend"].totals)[None, : column + 1] > 0)[0]
+                _days_since(np.diff(panel.account["spend"].totals)[None, looked_at] > 0)[0]
             ),
             evidence=evidence,
         )

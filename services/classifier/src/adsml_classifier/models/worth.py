@@ -5,6 +5,7 @@ its smallest. Here each call is followed by money, over the week after the as-of
 spend.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -59,6 +60,19 @@ class Worth:
     def as_dict(self) -> dict[str, float | None]:
         """For JSON."""
         return asdict(self)
+
+
+def join(weeks: Sequence[NextWeek]) -> NextWeek:
+    """Those of several accounts, between which no budget moves."""
+    groups, start = [], 0
+    for week in weeks:
+        groups.append(week.group + start)
+        start += int(week.group.max(initial=-1)) + 1
+    return NextWeek(
+        np.concatenate([week.spend for week in weeks]),
+        np.concatenate([week.leads for week in weeks]),
+        np.concatenate(groups),
+    )
 
 
 def of_probabilities(probabilities: FloatArray, week: NextWeek) -> Worth:

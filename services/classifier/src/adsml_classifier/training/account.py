@@ -144,7 +144,7 @@ def train_account(
     if learned is None:
         learned = learn(panel, recipe, what=what, judgements=judgements, levels=levels)
     mode = recipe.sampling.mode
-    decision = gate.decide(learned.judged, _against(learned, panel, incumbent), recipe.gate, mode=mode)
+    decision = gate.decide(learned.assessment, _against(learned, panel, incumbent), recipe.gate, mode=mode)
     stored = StoredModel(learned.model, learned.measured, panel.day(learned.train_end), mode, tuple(levels))
     return AccountResult(
         stored=stored,

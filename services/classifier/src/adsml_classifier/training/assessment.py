@@ -3,15 +3,56 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from adsml_classifier.models import scores
-from adsml_classifier.models.panel import LEVELS, FloatArray, Panel
+from adsml_classifier.models import scores, worth
+from adsml_classifier.models.panel import LEVELS, FloatArray, IntArray, Panel
 from adsml_classifier.models.rule import TIERS
+from adsml_classifier.models.scores import Scores
 from adsml_classifier.models.tier_model import TierModel
-from adsml_classifier.training.sampling import Samples
+from adsml_classifier.models.worth import NextWeek, Worth
+from adsml_classifier.training.sampling import Samples, Split
+
+_SURE: Final = np.eye(len(TIERS))
+# Samples that a tier's odds of changing start from: as often as the tiers are in all.
+_PRIOR_SAMPLES: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model and last week's tier say of the same samples.
+
+    Attributes
+    ----------
+    probabilities
+        The model's, shape (samples, 4).
+    transitions
+        Last week's tier with the odds that tiers changed by in the days learnt from: persistence that knows how far to
+        trust itself. Shape (samples, 4).
+    samples
+        The samples.
+    """
+
+    probabilities: FloatArray
+    transitions: FloatArray
+    samples: Samples
+
+    @classmethod
+    def of(cls, model: TierModel, split: Split) -> "Answers":
+        """Answers for a holdout, from what was known before it."""
+        held = split.holdout
+        return cls(model.probabilities(held.x), transitions(split.train)[held.persistence], held)
+
+    def join(self, others: "Sequence[Answers]") -> "Answers":
+        """These and those for other samples."""
+        parts = (self, *others)
+        return Answers(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.transitions for part in parts]),
+            self.samples.join([part.samples for part in others]),
+        )
 
 
 @dataclass(frozen=True)
@@ -23,9 +64,13 @@ class Assessment:
     model
         Figures of the model.
     persistence
-        The tier that the as-of week earned, repeated for the week that follows.
+        The tier that the as-of week earned, repeated for the week that follows: what serves where the gate shuts.
+    transitions
+        The same with the odds of a change; see `Answers`.
     rule
-        The rule as of the day: the same with its step for the trend. What serves where there is no model.
+        The rule as of the day: persistence and its step for the trend.
+    worth
+        Of ``model``, ``persistence`` and ``rule`` in money.
     by_entity_type
         ``samples``, and the F1 of each, by level.
     by_tier
@@ -38,9 +83,11 @@ class Assessment:
         First and last as-of day.
     """
 
-    model: scores.Scores
-    persistence: scores.F1
-    rule: scores.F1
+    model: Scores
+    persistence: Scores
+    transitions: Scores
+    rule: Scores
+    worth: dict[str, Worth]
     by_entity_type: dict[str, dict[str, Any]]
     by_tier: dict[str, dict[str, float]]
     confusion: list[list[int]]
@@ -48,13 +95,22 @@ class Assessment:
     first: date
     last: date
 
+    @property
+    def rps_skill(self) -> float:
+        """Share of persistence's ranked probability score that the model is better by."""
+        return 1 - self.model.rps / self.persistence.rps if self.persistence.rps else 0.0
+
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the model's figures at the top, the baselines beside them."""
+        """For JSON: the worth in money first, then the model's figures, its baselines' beside them."""
         figures = self.model.as_dict()
         return {
+            "worth": {"moved_share": worth.MOVED_SHARE}
+            | {name: one.as_dict() for name, one in self.worth.items()},
             **{name: value for name, value in figures.items() if name != "samples"},
-            "persistence": _f1(self.persistence),
-            "rule": _f1(self.rule),
+            "rps_skill": self.rps_skill,
+            "persistence": _of_calls(self.persistence)
+            | {"log_loss_with_odds": self.transitions.log_loss, "rps_with_odds": self.transitions.rps},
+            "rule": _of_calls(self.rule),
             "samples_test": self.model.samples,
             "test_as_of": [self.first.isoformat(), self.last.isoformat()],
             "by_entity_type": self.by_entity_type,
@@ -64,64 +120,87 @@ class Assessment:
         }
 
 
-def judge(model: TierModel, holdout: Samples, panel: Panel) -> Assessment:
-    """Figures of a model on samples of days that it did not learn from.
+def transitions(train: Samples) -> FloatArray:
+    """How often last week's tier (row) was followed by each tier (column), shape (4, 4)."""
+    counts = scores.confusion(train.persistence, train.label).astype(np.float64)
+    share = np.bincount(train.label, minlength=len(TIERS)) / max(len(train), 1)
+    out: FloatArray = (counts + _PRIOR_SAMPLES * share) / (counts.sum(axis=1, keepdims=True) + _PRIOR_SAMPLES)
+    return out
+
+
+def next_week(samples: Samples, *, leads: FloatArray | None = None) -> NextWeek:
+    """The week after the samples of one account; `leads` in place of the realised ones, where the truth is known."""
+    group = np.unique(samples.level * (samples.day.max() + 1) + samples.day, return_inverse=True)[1]
+    return NextWeek(samples.next_spend, samples.next_leads if leads is None else leads, group)
+
+
+def assess(answers: Answers, panel: Panel, *, week: NextWeek | None = None) -> Assessment:
+    """Figures of a model and its baselines on samples of days that it did not learn from.
 
     Parameters
     ----------
-    model
-        Which one.
-    holdout
+    answers
         At least one sample.
     panel
         Where they are from.
+    week
+        What came; as realised where not given, for samples of one account.
     """
-    return judge_probabilities(model.probabilities(holdout.x), holdout, panel)
-
-
-def judge_probabilities(probabilities: FloatArray, holdout: Samples, panel: Panel) -> Assessment:
-    """The same from probabilities, shape (samples, 4)."""
+    held, probabilities = answers.samples, answers.probabilities
+    week = week or next_week(held)
     predicted = probabilities.argmax(axis=1)
-    counts = scores.confusion(holdout.label, predicted)
-    by_level = {}
-    for code, level in enumerate(LEVELS):
-        mask = holdout.level == code
-        if mask.any():
-            part = holdout.where(mask)
-            by_level[level] = {
-                "samples": len(part),
-                "model": _f1(scores.f1(part.label, predicted[mask])),
-                "persistence": _f1(scores.f1(part.label, part.persistence)),
-                "rule": _f1(scores.f1(part.label, part.rule)),
-            }
-    true, said, hits = counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)
-    by_tier = {
-        tier.value: {
-            "samples": int(true[rank]),
-            "precision": float(hits[rank] / max(said[rank], 1)),
-            "recall": float(hits[rank] / max(true[rank], 1)),
-            "f1": float(2 * hits[rank] / max(true[rank] + said[rank], 1)),
-        }
-        for rank, tier in enumerate(TIERS)
-    }
+    persistence, by_rule = _SURE[held.persistence], _SURE[held.rule]
     return Assessment(
-        model=scores.of_probabilities(holdout.label, probabilities),
-        persistence=scores.f1(holdout.label, holdout.persistence),
-        rule=scores.f1(holdout.label, holdout.rule),
-        by_entity_type=by_level,
-        by_tier=by_tier,
-        confusion=counts.tolist(),
-        reliability=tuple(scores.reliability(predicted == holdout.label, probabilities.max(axis=1))),
-        first=panel.day(int(holdout.day.min())),
-        last=panel.day(int(holdout.day.max())),
+        model=scores.of_probabilities(held.label, probabilities),
+        persistence=scores.of_probabilities(held.label, persistence),
+        transitions=scores.of_probabilities(held.label, answers.transitions),
+        rule=scores.of_probabilities(held.label, by_rule),
+        worth={
+            "model": worth.of_probabilities(probabilities, week),
+            "persistence": worth.of_probabilities(persistence, week),
+            "rule": worth.of_probabilities(by_rule, week),
+        },
+        by_entity_type=_by_level(held, predicted),
+        by_tier=_by_tier(scores.confusion(held.label, predicted)),
+        confusion=scores.confusion(held.label, predicted).tolist(),
+        reliability=tuple(scores.reliability(predicted == held.label, probabilities.max(axis=1))),
+        first=panel.day(int(held.day.min())),
+        last=panel.day(int(held.day.max())),
     )
 
 
-def pool(parts: Sequence[tuple[FloatArray, Samples]]) -> tuple[FloatArray, Samples]:
-    """Probabilities and samples of several accounts as one set, for figures over all of them."""
-    together = parts[0][1].join([samples for _, samples in parts[1:]])
-    return np.concatenate([probabilities for probabilities, _ in parts]), together
+def _by_level(held: Samples, predicted: IntArray) -> dict[str, dict[str, Any]]:
+    out = {}
+    for code, level in enumerate(LEVELS):
+        mask = held.level == code
+        if mask.any():
+            label = held.label[mask]
+            out[level] = {
+                "samples": int(mask.sum()),
+                "model": _f1(scores.f1(label, predicted[mask])),
+                "persistence": _f1(scores.f1(label, held.persistence[mask])),
+                "rule": _f1(scores.f1(label, held.rule[mask])),
+            }
+    return out
+
+
+def _by_tier(counts: IntArray) -> dict[str, dict[str, float]]:
+    true, called, hits = counts.sum(axis=1), counts.sum(axis=0), np.diag(counts)
+    return {
+        tier.value: {
+            "samples": int(true[rank]),
+            "precision": float(hits[rank] / max(called[rank], 1)),
+            "recall": float(hits[rank] / max(true[rank], 1)),
+            "f1": float(2 * hits[rank] / max(true[rank] + called[rank], 1)),
+        }
+        for rank, tier in enumerate(TIERS)
+    }
 
 
 def _f1(value: scores.F1) -> dict[str, float]:
     return {"weighted_f1": value.weighted, "macro_f1": value.macro}
+
+
+def _of_calls(found: Scores) -> dict[str, float]:
+    """Figures that calls without probabilities have."""
+    return {"weighted_f1": found.weighted_f1, "macro_f1": found.macro_f1, "rps": found.rps}

@@ -12,13 +12,14 @@ from adsml_classifier.models.labels import Judgement
 from adsml_classifier.models.panel import Panel
 from adsml_classifier.models.rule import TIERS, RuleSettings
 from adsml_classifier.models.tier_model import TierModel
-from adsml_classifier.training import assessment, fitting, sampling
+from adsml_classifier.training import fitting, sampling
+from adsml_classifier.training.assessment import Assessment
 from adsml_classifier.training.fit_settings import FitSettings
 from adsml_classifier.training.fitting import FittedModel
 from adsml_classifier.training.folds import fit_linear
 from adsml_classifier.training.gate import GateSettings
 from adsml_classifier.training.sampling import Samples, SampleSettings
-from adsml_classifier.training.walk_forward import Origin, judge_together, walk_forward
+from adsml_classifier.training.walk_forward import Origin, assess_together, walk_forward
 
 ALL_LEVELS: Final = tuple(EntityType)
 
@@ -55,7 +56,7 @@ class TrainedCandidate:
     origins
         The weeks that it is judged by. The last one's is the holdout model: the same trees' shape, rounds and
         calibration, learnt without that week.
-    judged
+    assessment
         The figures over all those weeks.
     samples
         All samples.
@@ -63,7 +64,7 @@ class TrainedCandidate:
 
     model: TierModel
     origins: list[Origin]
-    judged: assessment.Assessment
+    assessment: Assessment
     samples: Samples
 
     @property
@@ -95,15 +96,15 @@ class TrainedCandidate:
         """For the registry and for `adsml evaluate`."""
         validated = self.fitted.validated
         return {
-            **self.judged.as_dict(),
+            **self.assessment.as_dict(),
             "samples_train": len(self.train),
             "by_origin": [origin.as_dict() for origin in self.origins],
             "samples_by_tier": self.samples.counts,
             "samples_by_person": int(self.samples.by_person.sum()),
             "left_out": {
-                "not_over": self.samples.left.not_over,
-                "no_delivery": self.samples.left.no_delivery,
-                "immaterial": self.samples.left.immaterial,
+                "not_over": self.samples.excluded.not_over,
+                "no_delivery": self.samples.excluded.no_delivery,
+                "immaterial": self.samples.excluded.immaterial,
             },
             "validation": None if validated is None else validated.as_dict(),
             "calibration_log_loss": self.fitted.calibration.log_loss,
@@ -164,7 +165,7 @@ def learn_samples(
         absent = np.setdiff1d(np.arange(len(TIERS)), samples.label)
         part = fit_linear(samples, recipe.fit)
         model = replace(model, booster=booster, absent=tuple(int(tier) for tier in absent), linear=part)
-    return TrainedCandidate(model, origins, judge_together(origins, panel), samples)
+    return TrainedCandidate(model, origins, assess_together(origins, panel), samples)
 
 
 def incumbent_scores(measured: TierModel, holdout: Samples) -> scores.Scores:

@@ -15,6 +15,10 @@ class GateSettings:
 
     Attributes
     ----------
+    leads_tolerance
+        Share of the leads by which it may gain less than last week's tier: so much is luck.
+    f1_tolerance
+        By how much its mean F1 may be below a baseline's: a tie in F1 is no reason to give up better probabilities.
     min_samples
         Fewer samples decide nothing, and the candidate is rejected.
     worst_ece
@@ -23,6 +27,8 @@ class GateSettings:
         Share by which its log loss may exceed the incumbent's: of two as good, the one that saw newer days serves.
     """
 
+    leads_tolerance: float = 0.005
+    f1_tolerance: float = 0.02
     min_samples: int = 20
     worst_ece: float = 0.15
     slack: float = 0.02
@@ -69,28 +75,39 @@ class Incumbent:
 
 
 def decide(
-    judged: Assessment, incumbent: Incumbent | None, settings: GateSettings, *, mode: LabelMode
+    assessment: Assessment, incumbent: Incumbent | None, settings: GateSettings, *, mode: LabelMode
 ) -> Decision:
-    """Let a candidate through or not.
+    """Let a candidate through or not; where it is not, last week's tier goes on answering.
 
-    It needs the better mean of weighted and macro F1 than persistence and than the rule, a bearable calibration, and
-    a log loss that is not above the incumbent's by more than the slack.
+    Money comes first: budget moved by its word must gain the leads that budget moved by last week's tier does, within
+    the tolerance. Then its probabilities must be better than last week's tier with the odds that tiers change by
+    (ranked probability score), its called tiers as good as either baseline's (mean of weighted and macro F1, within
+    the tolerance), its calibration bearable, and its log loss not above the incumbent's by more than the slack.
     """
-    model = judged.model
+    model = assessment.model
     if model.samples < settings.min_samples:
         return Decision(
             False, f"only {model.samples} samples to judge it by; {settings.min_samples} are needed"
         )
     if mode is LabelMode.SAME_WINDOW:
-        return _same_window(judged, incumbent)
-    mine = _both(scores.F1(model.weighted_f1, model.macro_f1))
+        return _same_window(assessment, incumbent)
+    mine, theirs = (assessment.worth[name].leads_gained_share for name in ("model", "persistence"))
+    leads = f"{mine:.1%} more leads by moving budget against {theirs:.1%}"
+    odds = assessment.transitions.rps
+    skill = f"RPS {model.rps:.3f} against {odds:.3f}"
+    if mine < theirs - settings.leads_tolerance:
+        return Decision(False, f"not better than last week's tier: {leads} on {model.samples} samples")
+    if model.rps >= odds:
+        return Decision(
+            False, f"not better than last week's tier and its odds: {skill} on {model.samples} samples"
+        )
     figures = f"F1 weighted {model.weighted_f1:.3f}, macro {model.macro_f1:.3f}"
-    for name, baseline in (("persistence", judged.persistence), ("the rule", judged.rule)):
-        if mine <= _both(baseline):
+    for name, baseline in (("last week's tier", assessment.persistence), ("the rule", assessment.rule)):
+        if _both(model) < _both(baseline) - settings.f1_tolerance:
             return Decision(
                 False,
-                f"not better than {name}: {figures} against {baseline.weighted:.3f} and {baseline.macro:.3f} "
-                f"on {model.samples} samples",
+                f"calls tiers worse than {name}: {figures} against {baseline.weighted_f1:.3f} and "
+                f"{baseline.macro_f1:.3f} on {model.samples} samples",
             )
     if model.ece > settings.worst_ece:
         return Decision(
@@ -98,8 +115,8 @@ def decide(
             f"its probabilities are off by {model.ece:.3f} on average; at most {settings.worst_ece} is let through",
         )
     against = (
-        f"{figures} against persistence {judged.persistence.weighted:.3f} and {judged.persistence.macro:.3f}, rule "
-        f"{judged.rule.weighted:.3f} and {judged.rule.macro:.3f}"
+        f"{leads} by last week's tier; {skill}; {figures} against {assessment.persistence.weighted_f1:.3f} and "
+        f"{assessment.persistence.macro_f1:.3f}"
     )
     if incumbent is None:
         return Decision(True, f"{against}; there is no model yet")
@@ -112,17 +129,19 @@ def decide(
     return Decision(True, f"{against}; {losses}")
 
 
-def _both(value: scores.F1) -> float:
-    return (value.weighted + value.macro) / 2
+def _both(value: scores.Scores) -> float:
+    return (value.weighted_f1 + value.macro_f1) / 2
 
 
-def _same_window(judged: Assessment, incumbent: Incumbent | None) -> Decision:
-    agreement = f"it repeats the rule on {judged.model.accuracy:.0%} of {judged.model.samples} samples"
+def _same_window(assessment: Assessment, incumbent: Incumbent | None) -> Decision:
+    agreement = (
+        f"it repeats the rule on {assessment.model.accuracy:.0%} of {assessment.model.samples} samples"
+    )
     if incumbent is not None and incumbent.outcome:
         return Decision(
             False, f"same-window labels do not replace {incumbent.version}, which learnt from outcomes"
         )
-    if judged.model.accuracy < 0.9:
+    if assessment.model.accuracy < 0.9:
         return Decision(False, f"same-window labels: {agreement}, expected at least 90%")
     return Decision(
         True, f"same-window labels: {agreement}; nothing is known of how well it foresees outcomes"

@@ -61,7 +61,7 @@ class SampleSettings:
 
 
 @dataclass(frozen=True)
-class Left:
+class Excluded:
     """Entity-days that are not samples, and why."""
 
     not_over: int
@@ -95,11 +95,13 @@ class Samples:
         The tier that the as-of week itself earned: the forecast that nothing changes.
     rule
         What the rule says as of the day: the same with its step for the trend.
+    next_spend, next_leads
+        Of the 7 days after the as-of day, as far as the panel has them.
     by_person
         Whether the label is a person's.
     weight
         How much a sample counts in training.
-    left
+    excluded
         What was left out.
     """
 
@@ -110,9 +112,11 @@ class Samples:
     level: IntArray
     persistence: IntArray
     rule: IntArray
+    next_spend: FloatArray
+    next_leads: FloatArray
     by_person: BoolArray
     weight: FloatArray
-    left: Left
+    excluded: Excluded
 
     def __len__(self) -> int:
         return len(self.label)
@@ -125,8 +129,10 @@ class Samples:
         """These samples and those of other accounts; rows and columns then no longer name one panel's."""
         parts = (self, *others)
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_SAMPLE}
-        left = [astuple(part.left) for part in parts]
-        return replace(self, **joined, left=Left(*(sum(column) for column in zip(*left, strict=True))))
+        excluded = [astuple(part.excluded) for part in parts]
+        return replace(
+            self, **joined, excluded=Excluded(*(sum(column) for column in zip(*excluded, strict=True)))
+        )
 
     @property
     def counts(self) -> dict[str, int]:
@@ -135,7 +141,9 @@ class Samples:
         return {tier.value: int(count) for tier, count in zip(rule.TIERS, found, strict=True)}
 
 
-_PER_SAMPLE: Final = ("x", "label", "day", "entity", "level", "persistence", "rule", "by_person", "weight")
+_PER_SAMPLE: Final = (
+    "x", "label", "day", "entity", "level", "persistence", "rule", "next_spend", "next_leads", "by_person", "weight",
+)  # fmt: skip
 
 
 def build(
@@ -174,12 +182,12 @@ def build(
         # The last day with an outcome stays, whatever the stride; people's labels are too dear to thin out.
         last = days[(mask & ~truth.by_person).any(axis=0)].max(initial=0)
         mask &= ((last - days) % stride == 0) | truth.by_person
-    left = Left(
+    excluded = Excluded(
         not_over=int((spent & (truth.tier < 0) & ~truth.no_delivery & ~truth.immaterial).sum()),
         no_delivery=int((spent & truth.no_delivery).sum()),
         immaterial=int((spent & truth.immaterial).sum()),
     )
-    return _gather(panel, days, mask, truth, settings, rule_settings, left)
+    return _gather(panel, days, mask, truth, settings, rule_settings, excluded)
 
 
 def _gather(
@@ -189,7 +197,7 @@ def _gather(
     truth: labels.Labels,
     settings: SampleSettings,
     rule_settings: rule.RuleSettings,
-    left: Left,
+    excluded: Excluded,
 ) -> Samples:
     used = mask.any(axis=0)
     days, mask = days[used], mask[:, used]
@@ -199,6 +207,10 @@ def _gather(
     # Transposed, so that samples come out by day.
     column, entity = np.nonzero(mask.T)
     x = features.compute(panel, days, rule_settings).values[:, entity, column].T
+    ahead = {
+        name: panel.running[name].last(HORIZON_DAYS, days, back=-HORIZON_DAYS)[entity, column]
+        for name in ("spend", "leads")
+    }
     return Samples(
         x=np.ascontiguousarray(x),
         label=tier[entity, column],
@@ -207,9 +219,11 @@ def _gather(
         level=panel.level[entity],
         persistence=earned[entity, column],
         rule=rule.stepped(earned, step)[entity, column],
+        next_spend=ahead["spend"],
+        next_leads=ahead["leads"],
         by_person=by_person[entity, column],
         weight=np.where(by_person[entity, column], settings.judgement_weight, 1.0),
-        left=left,
+        excluded=excluded,
     )
 
 
@@ -285,7 +299,7 @@ def require(samples: Samples, panel: Panel, *, what: str, needed: int) -> None:
     days = f"{len(panel)} entities, {panel.day(0)} to {panel.day(len(panel.days) - 1)}"
     tiers = ", ".join(f"{count} {tier}" for tier, count in samples.counts.items() if count)
     raise InsufficientHistory(
-        f"{what} ({days}; {f'samples: {tiers}; ' if tiers else ''}{samples.left})",
+        f"{what} ({days}; {f'samples: {tiers}; ' if tiers else ''}{samples.excluded})",
         had=len(samples),
         needed=needed,
         unit="samples",

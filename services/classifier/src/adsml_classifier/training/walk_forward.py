@@ -11,6 +11,7 @@ import numpy as np
 
 from adsml_classifier.models.panel import Panel
 from adsml_classifier.training import assessment, fitting, sampling
+from adsml_classifier.training.assessment import Answers, Assessment
 from adsml_classifier.training.fit_settings import FitSettings
 from adsml_classifier.training.fitting import FittedModel
 from adsml_classifier.training.folds import Folds
@@ -27,24 +28,27 @@ class Origin:
         The model.
     split
         What it learnt from, and what it answered.
-    judged
+    answers
+        What it answered.
+    assessment
         Its figures.
     """
 
     fitted: FittedModel
     split: Split
-    judged: assessment.Assessment
+    answers: Answers
+    assessment: Assessment
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        model = self.judged.model
+        model = self.assessment.model
         return {
-            "as_of": [self.judged.first.isoformat(), self.judged.last.isoformat()],
+            "as_of": [self.assessment.first.isoformat(), self.assessment.last.isoformat()],
             "samples_train": len(self.split.train),
             "samples_test": len(self.split.holdout),
             "weighted_f1": model.weighted_f1,
             "macro_f1": model.macro_f1,
-            "persistence": self.judged.as_dict()["persistence"],
+            "persistence": self.assessment.as_dict()["persistence"],
             "parameters": self.fitted.parameters(),
         }
 
@@ -115,11 +119,12 @@ def walk_forward(
             split.train, panel, what=f"{what} up to a week before its last", needed=settings.min_samples
         )
         fitted = fitting.fit(split.train, settings, folds)
-        out.append(Origin(fitted, split, assessment.judge(fitted.model, split.holdout, panel)))
+        answers = Answers.of(fitted.model, split)
+        out.append(Origin(fitted, split, answers, assessment.assess(answers, panel)))
     return out
 
 
-def judge_together(origins: list[Origin], panel: Panel) -> assessment.Assessment:
+def assess_together(origins: list[Origin], panel: Panel) -> Assessment:
     """Figures over all weeks."""
-    answers = [(one.fitted.model.probabilities(one.split.holdout.x), one.split.holdout) for one in origins]
-    return assessment.judge_probabilities(*assessment.pool(answers), panel)
+    answers = origins[0].answers.join([one.answers for one in origins[1:]])
+    return assessment.assess(answers, panel)

@@ -1,0 +1,484 @@
+"""The analysis of one change: query and data in, report out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
+from adsml_common.domain.metrics import RATIOS, Metric
+
+from adsml_impact.analysis import checks
+from adsml_impact.analysis.budget import budget_shifts, manipulation_check
+from adsml_impact.analysis.controls import ENOUGH_CONTROLS, large_enough
+from adsml_impact.analysis.gain import probability_helped, weekly_gain
+from adsml_impact.analysis.plan import Plan, Scope, events_of, vanished_metric
+from adsml_impact.analysis.prepare import AnalysisContext, prepare, whose, windows
+from adsml_impact.analysis.query import USUAL_DAYS, AccountData, ImpactQuery
+from adsml_impact.analysis.recommendation import LABELS, recommend
+from adsml_impact.analysis.report import (
+    Caution,
+    Control,
+    DetectableReport,
+    ImpactReport,
+    MetricReport,
+)
+from adsml_impact.analysis.verdict import Verdict, judge, judge_account
+from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.effect import daily_values, measure, window_value
+from adsml_impact.models.estimators import Estimator
+from adsml_impact.models.holm import holm
+from adsml_impact.models.naive import naive_comparison
+from adsml_impact.models.own_past import MOST_REGRESSORS, compare_with_own_past
+from adsml_impact.models.power import Detectable, detectable
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+_SECONDARY_PLACEBOS = 300
+
+
+def _nothing() -> None:
+    return None
+
+
+def analyse(
+    query: ImpactQuery, data: AccountData, *, checkpoint: Callable[[], None] = _nothing
+) -> ImpactReport:
+    """Measure one change.
+
+    Parameters
+    ----------
+    query
+        What is asked.
+    data
+        What is known.
+    checkpoint
+        Called between metrics; may raise to stop the work (the caller has gone, the deadline has passed).
+
+    Raises
+    ------
+    InvalidInput
+        The query can't be answered with any data; all violations at once.
+    FailedPrecondition, InsufficientHistory
+        The data do not allow it; says what there is.
+    """
+    context = prepare(query, data, planned=False)
+    vanished = _vanished(context)
+    if vanished is not None:
+        context = replace(context, plan=_resting_on(context.plan, vanished))
+    options, plan, design = query.options, context.plan, context.design
+    margin, alpha = options.equivalence_margin, options.alpha
+    reports, comparisons = _all_metrics(context, checkpoint)
+    primary = reports[0]
+    if primary.effect is None:
+        raise FailedPrecondition(
+            f"{whose(context)}: {primary.missing_reason}",
+            metadata={"metric": plan.primary.value},
+        )
+    comparison = comparisons[plan.primary]
+    adjusted = [
+        primary.effect.p_value,
+        *holm([r.effect.p_value if r.effect else np.nan for r in reports[1:]]),
+    ]
+    judged = [
+        _judged(report, p, alpha=alpha, margin=margin) for report, p in zip(reports, adjusted, strict=True)
+    ]
+    by_metric = {report.metric: report for report in judged}
+    verdict = _verdict(context, judged[0], by_metric)
+    # Days are asked for an effect of the size seen, or of the margin where less was seen.
+    seen = primary.effect.relative if np.isfinite(primary.effect.relative) else -margin
+    could = detectable(
+        comparison,
+        horizon=design.horizon,
+        ratio=plan.primary.is_ratio,
+        alpha=alpha,
+        target=seen if abs(seen) > margin else float(np.copysign(margin, seen)),
+        with_curve=True,
+    )
+    rate = checks.measured_rate(comparison, alpha)
+    spend_row, _, _ = context.treated.parts(Metric.SPEND)
+    manipulated = manipulation_check(
+        spend_row[0],
+        design,
+        query.change_type,
+        value_before=query.value_before,
+        value_after=query.value_after,
+    )
+    shifts = (
+        budget_shifts(context.series, design, context.treated_rows) if plan.scope is Scope.ACCOUNT else ()
+    )
+    controls = _weights(context, comparison)
+    used = {one.entity_id for one in controls if one.weight > 0}
+    outliers = tuple(
+        one for one in context.outlier_days(plan.primary) if one.entity_id is None or one.entity_id in used
+    )
+    cautions = _cautions(context, data, comparison, primary)
+    cautions += [
+        caution
+        for caution in (
+            checks.no_events(vanished, query, design.horizon),
+            checks.outliers(outliers),
+            checks.false_positive_rate(rate),
+            checks.manipulation(manipulated),
+        )
+        if caution is not None
+    ]
+    return ImpactReport(
+        query=query,
+        windows=windows(context),
+        verdict=verdict,
+        recommendation=recommend(
+            query.change_type,
+            verdict,
+            judged[0],
+            beside=by_metric.get(Metric.LEADS) if plan.primary is not Metric.LEADS else None,
+            detectable=could,
+            margin=margin,
+            alpha=alpha,
+            overlapping=context.overlapping,
+        ),
+        primary_metric=plan.primary,
+        metrics=tuple(judged),
+        controls=controls,
+        fit=primary.effect.fit,
+        false_positive_rate=rate,
+        detectable=could,
+        manipulation_check=manipulated,
+        budget_shifts=shifts,
+        cautions=tuple(cautions),
+        estimator=comparison.estimator,
+        estimator_reason=_estimator_reason(context, comparison),
+        excluded=context.choice.excluded,
+        outliers=outliers,
+        probability_helped=probability_helped(plan.primary, primary.effect),
+        weekly_gain=weekly_gain(by_metric),
+        last_day=context.last_day,
+        comparison=comparison,
+    )
+
+
+def _vanished(context: AnalysisContext) -> Metric | None:
+    """The count that the primary ratio rests on, where it came before the change and none of it after."""
+    count = vanished_metric(context.plan.primary)
+    if count is None:
+        return None
+    days, spend = context.subject.values[count.value][0], context.subject.values["spend"][0]
+    design = context.design
+    before = days[max(0, design.change - design.baseline) : design.change].sum()
+    gone = days[design.after].sum() == 0 and before > 0
+    return count if gone and spend[design.after].sum() > 0 else None
+
+
+def _resting_on(plan: Plan, metric: Metric) -> Plan:
+    return replace(plan, primary=metric, metrics=tuple(dict.fromkeys((metric, *plan.metrics))))
+
+
+def _verdict(
+    context: AnalysisContext, primary: MetricReport, by_metric: dict[Metric, MetricReport]
+) -> Verdict:
+    options, plan = context.query.options, context.plan
+    if plan.scope is Scope.ACCOUNT and plan.primary is Metric.CPL:
+        spend = by_metric[Metric.SPEND]
+        return judge_account(
+            primary.verdict,
+            by_metric[Metric.LEADS].verdict,
+            spend=spend.effect,
+            spend_moved=spend.adjusted_p_value < options.alpha,
+            margin=options.equivalence_margin,
+        )
+    if primary.verdict is None:
+        # Neither good nor bad by itself: that it moved is all there is to say.
+        return Verdict.NEUTRAL if primary.adjusted_p_value < options.alpha else Verdict.INCONCLUSIVE
+    return primary.verdict
+
+
+def estimate_detectable(
+    query: ImpactQuery,
+    data: AccountData,
+    *,
+    power: float = 0.8,
+    target: float | None = None,
+    checkpoint: Callable[[], None] = _nothing,
+) -> DetectableReport:
+    """What this window could show, before or after the change is made.
+
+    Nothing after the change is looked at, whether it is there or not.
+
+    Parameters
+    ----------
+    query
+        The change made or planned.
+    data
+        What is known.
+    power
+        Chance to find the effect.
+    target
+        An effect to find the days for, as a share of the level.
+    checkpoint
+        As for `analyse`.
+
+    Raises
+    ------
+    InvalidInput, FailedPrecondition, InsufficientHistory
+        As for `analyse`.
+    """
+    context = prepare(query, data, planned=True)
+    plan, design = context.plan, context.design
+    effects: list[tuple[Metric, Scope, Detectable]] = []
+    first: Comparison | None = None
+    for k, metric in enumerate(plan.metrics):
+        checkpoint()
+        comparison, reason = _compare(context, metric, primary=k == 0)
+        if comparison is None:
+            if k == 0:
+                raise FailedPrecondition(f"{whose(context)}: {reason}", metadata={"metric": metric.value})
+            continue
+        first = first or comparison
+        could = detectable(
+            comparison,
+            horizon=design.horizon,
+            ratio=metric.is_ratio,
+            power=power,
+            alpha=query.options.alpha,
+            target=target,
+            with_curve=True,
+        )
+        effects.append((metric, plan.scope, could))
+    assert first is not None  # noqa: S101 - the primary metric was compared, or refused above
+    return DetectableReport(
+        windows=windows(context),
+        effects=tuple(effects),
+        placebos=int(first.studentised.size),
+        cautions=tuple(_cautions(context, data, first, None)),
+        estimator=first.estimator,
+        estimator_reason=_estimator_reason(context, first),
+    )
+
+
+def _judged(report: MetricReport, p_value: float, *, alpha: float, margin: float) -> MetricReport:
+    if report.effect is None:
+        return report
+    verdict = judge(report.metric, report.effect, p_value=p_value, alpha=alpha, margin=margin)
+    return replace(report, adjusted_p_value=p_value, verdict=verdict)
+
+
+def _all_metrics(
+    context: AnalysisContext, checkpoint: Callable[[], None]
+) -> tuple[list[MetricReport], dict[Metric, Comparison]]:
+    design, options = context.design, context.query.options
+    reports: list[MetricReport] = []
+    comparisons: dict[Metric, Comparison] = {}
+    for k, metric in enumerate(context.plan.metrics):
+        checkpoint()
+        A, B, scale = context.subject.parts(metric)
+        numerator, denominator = A[0], None if B is None else B[0]
+        window = slice(max(0, design.change - design.before), design.change)
+        before = window_value(numerator, denominator, scale=scale, days=window)
+        after = window_value(numerator, denominator, scale=scale, days=design.after)
+        daily = daily_values(numerator, denominator, scale=scale)
+        comparison, reason = _compare(context, metric, primary=k == 0)
+        effect = None
+        if comparison is not None:
+            comparisons[metric] = comparison
+            effect = measure(
+                numerator,
+                denominator,
+                scale=scale,
+                design=design,
+                comparison=comparison,
+                with_series=options.with_series,
+            )
+        reports.append(
+            MetricReport(
+                metric=metric,
+                scope=context.plan.scope,
+                effect=effect,
+                adjusted_p_value=np.nan,
+                verdict=Verdict.INCONCLUSIVE,
+                naive=naive_comparison(
+                    daily[window], daily[design.after], before_total=before, after_total=after
+                ),
+                before=before,
+                after=after,
+                missing_reason=reason,
+            )
+        )
+    return reports, comparisons
+
+
+def _compare(context: AnalysisContext, metric: Metric, *, primary: bool) -> tuple[Comparison | None, str]:
+    """The comparison of one metric, or None and why there is none."""
+    design, estimator = context.design, context.query.options.estimator
+    if not primary:
+        design = replace(design, most_placebos=min(design.most_placebos, _SECONDARY_PLACEBOS))
+    A, B, _ = context.subject.parts(metric)
+    reason = _missing(context, metric, A[0], None if B is None else B[0])
+    if reason:
+        return None, reason
+    first = _first_known(A[0], None if B is None else B[0], design)
+    needed = min(design.baseline, design.change) + design.washout + design.horizon
+    if first and design.change - first < needed:
+        if primary:
+            raise InsufficientHistory(
+                f"{LABELS[metric]} of {whose(context)} before the change",
+                had=design.change - first,
+                needed=needed,
+            )
+        return None, f"{LABELS[metric]} is known on {design.change - first} days before the change only"
+    design = replace(design, change=design.change - first)
+    A, B, changed = A[:, first:], None if B is None else B[:, first:], context.changed[:, first:]
+    known = _large_enough(context, metric) & _known(A, design)
+    if B is not None:
+        known &= _known(B, design)
+    comparison = _best(
+        A[known],
+        None if B is None else B[known],
+        design,
+        changed[known],
+        explicit=estimator is not None and estimator is not Estimator.STRUCTURAL,
+        account=context.plan.scope is Scope.ACCOUNT,
+    )
+    if isinstance(comparison, str):
+        return None, comparison
+    if comparison is None:
+        return None, f"{LABELS[metric]} does not vary over the baseline: nothing tells what chance would do"
+    omega = np.zeros(known.size - 1)
+    if comparison.omega.size == known.sum() - 1:
+        omega[known[1:]] = comparison.omega
+    return replace(comparison, omega=omega), ""
+
+
+def _best(
+    A: FloatArray,
+    B: FloatArray | None,
+    design: Design,
+    changed: BoolArray,
+    *,
+    explicit: bool,
+    account: bool,
+) -> Comparison | str | None:
+    """By controls where there are enough, else by the treated's own past; why not; None where nothing varies.
+
+    Parameters
+    ----------
+    explicit
+        Whether an estimator that needs controls was asked for.
+    account
+        Whether the whole account is compared, to which nothing is comparable.
+    """
+    controls = A.shape[0] - 1
+    if explicit and controls == 0 and not account:
+        return (
+            "the estimator asked for needs controls and there are none that will do; leave the estimator open"
+        )
+    if controls >= (1 if explicit else ENOUGH_CONTROLS):
+        comparison = compare(A, B, design, changed=changed)
+        if comparison is not None and (explicit or comparison.controls >= ENOUGH_CONTROLS):
+            return comparison
+    few = 1 + min(controls, MOST_REGRESSORS) if controls < ENOUGH_CONTROLS else 1
+    return compare_with_own_past(A[:few], None if B is None else B[:few], design, changed=changed[:few])
+
+
+def _first_known(top: FloatArray, bottom: FloatArray | None, design: Design) -> int:
+    """First day from which on the treated's figures are known (reach may not be, further back)."""
+    end = design.after.stop if design.observed else design.change
+    unknown = np.flatnonzero(~np.isfinite(top[:end] if bottom is None else top[:end] + bottom[:end]))
+    return int(unknown[-1]) + 1 if unknown.size else 0
+
+
+def _known(values: FloatArray, design: Design) -> BoolArray:
+    end = design.after.stop if design.observed else design.change
+    return np.asarray(np.isfinite(values[:, :end]).all(axis=1))
+
+
+def _large_enough(context: AnalysisContext, metric: Metric) -> BoolArray:
+    """Which units bring enough of what a metric rests on; the treated are what they are."""
+    known = np.ones(len(context.subject.names), dtype=np.bool_)
+    for part in events_of(metric):
+        known &= large_enough(context.subject.values[part], context.design)
+    known[0] = True
+    return known
+
+
+def _missing(context: AnalysisContext, metric: Metric, top: FloatArray, bottom: FloatArray | None) -> str:
+    """Why a metric of the treated can't be compared; empty where it can."""
+    design = context.design
+    base = slice(max(0, design.change - design.baseline), design.change)
+    label = LABELS[metric]
+    ratio = RATIOS.get(metric)
+    windows = [(base, "before the change")]
+    if design.observed:
+        windows.append((design.after, "after the change"))
+    for days, when in windows:
+        parts = [(top, metric.value if ratio is None else ratio.numerator)]
+        if bottom is not None and ratio is not None:
+            parts.append((bottom, ratio.denominator))
+        for values, name in parts:
+            if not np.isfinite(values[days]).all():
+                return f"{name} is not known on every day {when}, so that {label} can't be compared"
+            if values[days].sum() <= 0 and (ratio is not None or days is base):
+                return (
+                    f"there are no {name} in the {values[days].size} days {when}, so that {label} is missing"
+                )
+    return ""
+
+
+def _weights(context: AnalysisContext, comparison: Comparison) -> tuple[Control, ...]:
+    names = context.subject.names[1:]
+    order = np.argsort(-comparison.omega, kind="stable")
+    return tuple(Control(names[i], float(comparison.omega[i])) for i in order)
+
+
+def _estimator_reason(context: AnalysisContext, comparison: Comparison) -> str:
+    if comparison.estimator is not Estimator.STRUCTURAL:
+        return ""
+    if context.query.options.estimator is Estimator.STRUCTURAL:
+        return ""
+    if context.plan.scope is Scope.ACCOUNT:
+        return "a pause or reactivation is judged by the whole account, to which no entity is comparable"
+    events = " and ".join(events_of(context.plan.primary)) or "spend"
+    number = int(_large_enough(context, context.plan.primary).sum()) - 1
+    return (
+        f"{number} usable controls with enough {events}; a comparison over entities needs {ENOUGH_CONTROLS}"
+    )
+
+
+def _cautions(
+    context: AnalysisContext, data: AccountData, comparison: Comparison, primary: MetricReport | None
+) -> list[Caution]:
+    query, design, series = context.query, context.design, context.series
+    options = query.options
+    account = context.plan.scope is Scope.ACCOUNT
+    A, B, _ = context.subject.parts(context.plan.primary)
+    base = slice(max(0, design.change - design.baseline), design.change)
+    found: list[Caution | None] = [
+        None if account else checks.few_controls(comparison, context.choice),
+        checks.excluded_controls(context.choice),
+        checks.few_placebos(comparison, options.alpha),
+        checks.short_window(
+            design,
+            before_wanted=options.before_days or USUAL_DAYS,
+            after_wanted=options.after_days or USUAL_DAYS,
+            baseline_wanted=context.baseline_wanted,
+            baseline=comparison.baseline,
+        ),
+        checks.gaps(context.subject.present[0, base], "the account" if account else "the entity"),
+        checks.other_changes(context.overlapping),
+        checks.stale(context.last_day, data.today),
+    ]
+    if primary is not None and primary.effect is not None:
+        found += [
+            checks.poor_fit(comparison, primary.effect.fit),
+            checks.regression_to_the_mean(A[0], None if B is None else B[0], design, context.plan.primary),
+            checks.incomplete_days(
+                after_last=series.day(design.after.stop - 1),
+                last_day=context.last_day,
+                dropped=options.attribution_lag_days,
+                completion=data.completion,
+            ),
+        ]
+    if account:
+        found.append(checks.no_controls(context.plan))
+        found.append(checks.account_unknown(known=data.account_known))
+    return [caution for caution in found if caution is not None]

@@ -1,0 +1,53 @@
+"""What a change is worth: the chance that it helped, and leads and money a week."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from adsml_common.domain.metrics import Metric
+
+from adsml_impact.analysis.plan import is_neutral, lower_is_better
+from adsml_impact.analysis.report import MetricReport, WeeklyGain
+from adsml_impact.models.effect import Effect
+from adsml_impact.models.meta_analysis import probability_below
+
+_WEEK = 7
+
+
+def standard_error(effect: Effect) -> float:
+    """Of the effect on the scale of comparisons: half the 95% interval over the normal quantile."""
+    low, high = effect.comparison.interval(0.05)
+    return (high - low) / 2 / 1.959964
+
+
+def probability_helped(metric: Metric, effect: Effect) -> float:
+    """That the true effect on a metric is a good one; NaN where that cannot be said."""
+    tau, error = effect.comparison.tau, standard_error(effect)
+    if is_neutral(metric) or not np.isfinite(tau) or not np.isfinite(error):
+        return np.nan
+    below = probability_below(tau, error)
+    return below if lower_is_better(metric) else 1.0 - below
+
+
+def weekly_gain(reports: Mapping[Metric, MetricReport]) -> WeeklyGain | None:
+    """Leads a week that the change brings at the spend after it, and what those would have cost without it.
+
+    By cost per lead where it was compared: of L leads after, ``L (1 - exp(tau))`` would not have come for the
+    same money. Else by leads.
+    """
+    price, count = reports.get(Metric.CPL), reports.get(Metric.LEADS)
+    if price is not None and price.effect is not None and count is not None:
+        comparison, after = price.effect.comparison, count.after
+        low, high = comparison.interval(1.0 - price.effect.relative_interval.level)
+
+        def gained(tau: float) -> float:
+            return -_WEEK * after * float(np.expm1(min(tau, 50.0)))
+
+        leads = gained(comparison.tau)
+        return WeeklyGain(leads, gained(high), gained(low), leads * price.effect.counterfactual)
+    if count is None or count.effect is None:
+        return None
+    effect = count.effect
+    interval = effect.absolute_interval
+    before = price.before if price is not None else np.nan
+    leads = _WEEK * effect.absolute
+    return WeeklyGain(leads, _WEEK * interval.lower, _WEEK * interval.upper, leads * before)

@@ -1,0 +1,1 @@
+"""`adsml evaluate impact` and the placebo study."""

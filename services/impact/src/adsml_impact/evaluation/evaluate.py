@@ -1,0 +1,198 @@
+"""Every estimator on one file: the body of ``adsml evaluate impact``."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adsml_impact.evaluation.long_panel import LongPanel, read_long_panel
+from adsml_impact.evaluation.study import OURS, cells_of, run_study
+from adsml_impact.models.comparison import Design, compare
+from adsml_impact.models.difference_in_differences import difference_in_differences
+from adsml_impact.models.effect import measure
+from adsml_impact.models.panel import Estimate, Panel
+from adsml_impact.models.placebo_variance import placebo_test
+from adsml_impact.models.synthetic_control import synthetic_control
+from adsml_impact.models.synthetic_did import synthetic_did
+
+_MOST_CELLS = 400
+
+
+def evaluate_file(
+    path: Path,
+    *,
+    unit_column: str,
+    time_column: str,
+    outcome_column: str,
+    treated: tuple[str, ...],
+    start: str,
+    demeaned: bool | None = None,
+    alpha: float = 0.05,
+    placebo_study: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """All estimators on a long table, as one object for ``--json``.
+
+    Parameters
+    ----------
+    path, unit_column, time_column, outcome_column, treated, start
+        See `adsml_impact.evaluation.long_panel.read_long_panel`.
+    demeaned
+        Whether ``synthetic_control`` allows a difference of level. None: for days, where units differ in size
+        and season, yes (as GeoLift does); for years and other periods, no (as Abadie et al. do). The other
+        form is reported beside it.
+    alpha
+        Level of tests and intervals.
+    placebo_study
+        Whether to measure false-positive rate and power on the panel.
+    progress
+        Called with (done, all) during the study.
+
+    Returns
+    -------
+    dict
+        ``methods`` (name -> ``att``, ``percent``, ``p_value``, ``interval``, ``incremental`` and more),
+        ``weights`` of ``synthetic_control``, and what was compared. Infinite or missing figures are None.
+
+    Raises
+    ------
+    InvalidInput, NotFound, FailedPrecondition, InsufficientHistory
+        See `adsml_impact.evaluation.long_panel.read_long_panel`.
+    """
+    data = read_long_panel(
+        path,
+        unit_column=unit_column,
+        time_column=time_column,
+        outcome_column=outcome_column,
+        treated=treated,
+        start=start,
+    )
+    panel = data.panel
+    level = data.daily if demeaned is None else demeaned
+    methods: dict[str, dict[str, Any]] = {
+        "did": _published(panel, difference_in_differences, alpha),
+        "synthetic_control": _published(panel, partial(synthetic_control, demeaned=level), alpha),
+        "synthetic_control_plain" if level else "synthetic_control_demeaned": _published(
+            panel, partial(synthetic_control, demeaned=not level), alpha
+        ),
+        "sdid": _published(panel, synthetic_did, alpha),
+    }
+    ours = _ours(data, alpha)
+    if ours is not None:
+        methods[OURS] = ours
+    omega = synthetic_control(panel, demeaned=level).omega
+    result: dict[str, Any] = {
+        "methods": methods,
+        "weights": _weights(panel, omega),
+        "synthetic_control_demeaned": level,
+        "treated": list(treated),
+        "start": str(panel.times[panel.T_pre]),
+        "units": panel.N_tr + panel.N_co,
+        "controls": panel.N_co,
+        "periods_before": panel.T_pre,
+        "periods_after": panel.T_post,
+        "dropped_units": list(data.dropped),
+        "alpha": alpha,
+    }
+    if placebo_study:
+        result |= _study(data, alpha, progress)
+    return result
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _weights(panel: Panel, omega: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> dict[str, float]:
+    order = np.argsort(-omega, kind="stable")
+    return {panel.units[panel.N_tr + i]: float(omega[i]) for i in order if omega[i] > 0}
+
+
+def _published(panel: Panel, estimate: Callable[[Panel], Estimate], alpha: float) -> dict[str, Any]:
+    found, test = estimate(panel), placebo_test(panel, estimate, alpha=alpha)
+    gap = (panel.y - found.counterfactual)[: panel.T_pre]
+    return {
+        "att": found.tau,
+        "percent": _number(found.percent),
+        "incremental": found.tau * panel.N_tr * panel.T_post,
+        "standard_error": _number(test.se),
+        "p_value": _number(test.p_value),
+        "interval": [_number(test.lower), _number(test.upper)],
+        "pre_period_rmse": float(np.sqrt(np.mean(gap**2))),
+    }
+
+
+def _design(data: LongPanel, alpha: float) -> Design:
+    panel = data.panel
+    return Design(
+        change=panel.T_pre,
+        horizon=panel.T_post,
+        before=min(panel.T_post, panel.T_pre),
+        baseline=min(56, panel.T_pre) if data.daily else panel.T_pre,
+        alpha=alpha,
+        weekly=data.daily,
+    )
+
+
+def _ours(data: LongPanel, alpha: float) -> dict[str, Any] | None:
+    """The estimator of the service; None where outcomes are negative or a level is 0."""
+    panel, design = data.panel, _design(data, alpha)
+    Y = np.concatenate([panel.Y[: panel.N_tr].sum(axis=0, keepdims=True), panel.controls])
+    if (Y < 0).any():
+        return None
+    found = compare(Y, None, design)
+    if found is None:
+        return None
+    effect = measure(Y[0], None, scale=1.0, design=design, comparison=found, with_series=False)
+    units = panel.N_tr
+    return {
+        "att": effect.absolute / units,
+        "percent": _number(100.0 * effect.relative),
+        "incremental": effect.absolute * panel.T_post,
+        "p_value": _number(effect.p_value),
+        "interval": [
+            _number(effect.absolute_interval.lower / units),
+            _number(effect.absolute_interval.upper / units),
+        ],
+        "placebos": int(found.studentised.size),
+        "measured_false_positive_rate": found.significant / found.analyses if found.analyses else None,
+        "weights": _weights(panel, found.omega),
+    }
+
+
+def _study(data: LongPanel, alpha: float, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
+    """A/A study on the controls, which nothing was done to, at the window lengths of the analysis itself."""
+    panel, design = data.panel, _design(data, alpha)
+    usable = (panel.controls >= 0).all(axis=1)
+    Y = panel.controls[usable]
+    cells = cells_of(
+        [Y],
+        horizon=design.horizon,
+        baseline=design.baseline,
+        stride=max(1, design.horizon // 2),
+        most=_MOST_CELLS,
+        seed=0,
+    )
+    found = run_study(
+        [Y],
+        cells,
+        horizon=design.horizon,
+        baseline=design.baseline,
+        alpha=alpha,
+        weekly=data.daily,
+        progress=progress,
+    )
+    return {
+        "false_positive_rate": found[OURS].false_positive_rate,
+        "power_1sd": found[OURS].power,
+        "placebo_study": {
+            name: {
+                "false_positive_rate": _number(rate.false_positive_rate),
+                "power_1sd": _number(rate.power),
+                "analyses": rate.cells,
+            }
+            for name, rate in found.items()
+        },
+    }

@@ -1,0 +1,193 @@
+"""Any long table (unit, time, outcome) as a panel; what is wrong with it, said where."""
+
+import csv
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from adsml_common.domain.errors import (
+    FailedPrecondition,
+    InsufficientHistory,
+    InvalidInput,
+    NotFound,
+    Violations,
+)
+
+from adsml_impact.models.panel import Panel
+
+FloatArray = npt.NDArray[np.float64]
+
+_FEWEST_PERIODS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LongPanel:
+    """A panel from a file.
+
+    Attributes
+    ----------
+    panel
+        Treated units first, then controls, both in the file's order of first appearance.
+    daily
+        Whether times are consecutive days: then levels differ by size and weekdays matter.
+    dropped
+        Controls left out because they have no value at some time.
+    """
+
+    panel: Panel
+    daily: bool
+    dropped: tuple[str, ...]
+
+
+def _time(text: str) -> int | date | None:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).date()
+    except ValueError:
+        return None
+
+
+def read_long_panel(
+    path: Path,
+    *,
+    unit_column: str,
+    time_column: str,
+    outcome_column: str,
+    treated: tuple[str, ...],
+    start: str,
+) -> LongPanel:
+    """Read a delimited file (comma, semicolon, tab or space; found out from its header).
+
+    Parameters
+    ----------
+    path
+        The file: one row per unit and time, with a header.
+    unit_column, time_column, outcome_column
+        Its columns; times are whole numbers (years, periods) or ISO dates.
+    treated
+        Names of the treated units.
+    start
+        First treated time, as the file writes it.
+
+    Raises
+    ------
+    NotFound
+        No such file.
+    InvalidInput
+        A column is missing, a value is not a number or a time, a unit has two rows for one time, a treated
+        unit is unknown, or the start is not one of the times; all at once.
+    FailedPrecondition, InsufficientHistory
+        A treated unit has gaps, no control is without, or there are fewer than 3 times before or none after.
+    """
+    if not path.is_file():
+        raise NotFound(f"there is no file {path}")
+    frame = _read(path, (unit_column, time_column, outcome_column))
+    found = Violations()
+    times = _parsed_times(frame[time_column], time_column, found)
+    outcome = pd.to_numeric(frame[outcome_column], errors="coerce")
+    blank = frame[outcome_column].isna() | (frame[outcome_column].astype(str).str.strip() == "")
+    for row in np.flatnonzero(~np.isfinite(outcome) & ~blank)[:20]:
+        found.add(
+            f"row {row + 2}.{outcome_column}", f"is {frame[outcome_column].iloc[row]!r}; expected a number"
+        )
+    found.raise_if_any()
+    units = frame[unit_column].astype(str)
+    for row in np.flatnonzero(pd.DataFrame({"u": units, "t": times}).duplicated())[:20]:
+        found.add(f"row {row + 2}", f"is a second one for {units.iloc[row]} at {times[row]}")
+    known = set(units)
+    for k, name in enumerate(treated):
+        if name in treated[:k]:
+            found.add("treated", f"{name!r} is given twice")
+        elif name not in known:
+            found.add("treated", f"{name!r} is not among the {len(known)} units of {unit_column}")
+    if not treated:
+        found.add("treated", "is empty; name the treated units, separated by commas")
+    first = _time(start)
+    labels = sorted(set(times))
+    if first not in labels:
+        found.add("start", f"is {start!r}; expected one of the times from {labels[0]} to {labels[-1]}")
+    found.raise_if_any()
+    table = pd.DataFrame({"u": units, "t": times, "y": outcome})
+    wide = table.pivot(index="u", columns="t", values="y").reindex(
+        index=list(dict.fromkeys(units)), columns=labels
+    )
+    return _panel(
+        wide, treated=treated, T_pre=[label == first for label in labels].index(True), labels=labels
+    )
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+    except UnicodeDecodeError as error:
+        raise InvalidInput.at(str(path), f"is not text in UTF-8: {error}") from error
+    try:
+        delimiter = csv.Sniffer().sniff(header, delimiters=",;\t ").delimiter
+    except csv.Error:
+        delimiter = ","
+    try:
+        frame = pd.read_csv(path, sep=delimiter, dtype=str, encoding="utf-8-sig")
+    except (pd.errors.ParserError, UnicodeDecodeError, pd.errors.EmptyDataError) as error:
+        raise InvalidInput.at(str(path), f"can't be read as a table: {error}") from error
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise InvalidInput.at(
+            str(path),
+            f"has no column {', '.join(missing)}; its columns are {', '.join(map(str, frame.columns))}",
+        )
+    if frame.empty:
+        raise InvalidInput.at(str(path), "has no rows below its header")
+    return frame
+
+
+def _parsed_times(column: "pd.Series[str]", name: str, found: Violations) -> list[int | date]:
+    values = [_time(str(text).strip()) for text in column]
+    kinds = {type(value) for value in values if value is not None}
+    for row, value in enumerate(values):
+        if value is None:
+            found.add(
+                f"row {row + 2}.{name}", f"is {column.iloc[row]!r}; expected a whole number or an ISO date"
+            )
+            if len(found.found) >= 20:
+                break
+    if len(kinds) > 1:
+        found.add(name, "mixes whole numbers and dates")
+    return [value for value in values if value is not None]
+
+
+def _panel(
+    wide: pd.DataFrame, *, treated: tuple[str, ...], T_pre: int, labels: list[int | date]
+) -> LongPanel:
+    if T_pre < _FEWEST_PERIODS:
+        raise InsufficientHistory(
+            "the panel before the start", had=T_pre, needed=_FEWEST_PERIODS, unit="times"
+        )
+    gaps = wide.isna().sum(axis=1)
+    with_gaps = [f"{name} at {int(gaps[name])} times" for name in treated if gaps[name]]
+    if with_gaps:
+        raise FailedPrecondition("treated units have no value: " + ", ".join(with_gaps))
+    controls = [name for name in wide.index if name not in treated and not gaps[name]]
+    dropped = tuple(name for name in wide.index if name not in treated and gaps[name])
+    if not controls:
+        raise FailedPrecondition(
+            f"there is no control: each of the {len(dropped)} other units lacks a value at some time; fill the gaps, "
+            "or leave out the times at which values are missing"
+            if dropped
+            else "there is no control: the treated are the only units, and an effect needs others to compare with"
+        )
+    Y = np.concatenate([wide.loc[list(treated)].to_numpy(float), wide.loc[controls].to_numpy(float)])
+    dates = [label for label in labels if isinstance(label, date)]
+    daily = len(dates) == len(labels) and all((b - a).days == 1 for a, b in pairwise(dates))
+    return LongPanel(
+        panel=Panel(Y=Y, N_tr=len(treated), T_pre=T_pre, units=(*treated, *controls), times=tuple(labels)),
+        daily=daily,
+        dropped=dropped,
+    )

@@ -1,0 +1,1 @@
+"""Estimators and kernels: arrays in, arrays out."""

@@ -1,0 +1,425 @@
+"""One metric of one change against its counterfactual: effect, chance size, reference, counterfactual series.
+
+`compare` uses controls; `adsml_impact.models.own_past.compare_with_own_past` the treated's own past. Everything here
+is relative: 0.1 is 10% of the baseline level, or 0.1 in the logarithm of a ratio. `adsml_impact.models.effect` turns
+it into the metric's unit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from adsml_impact.models.dates import Dates, choose_dates
+from adsml_impact.models.estimators import Estimator
+from adsml_impact.models.gaps import KINDS, RIDGE, SIMPLEX, UNIFORM, Gaps, gaps
+from adsml_impact.models.placebos import Placebos, independent_placebos, studentise
+from adsml_impact.models.reference import Reference
+from adsml_impact.models.regression import regress_on_placebos
+from adsml_impact.models.sizes import learn_sizes, mean_level
+from adsml_impact.models.time_weights import did_time_weights
+from adsml_impact.models.weighting import Mixture, learn_mixture
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+LONGEST_LAG: Final = 27
+"""Days over which a gap is taken to remember itself when sizes are carried over to other windows."""
+_STILL: Final = 1e-9
+"""Gaps below this do not move: every entity repeats itself day by day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """When the change was and what is compared.
+
+    Attributes
+    ----------
+    change
+        Day index of the change, that is the number of days before it.
+    horizon, washout
+        Days compared after the change, and left out before those.
+    before
+        Days before the change that a person compares with; also the shortest past the estimator weighs.
+    baseline
+        Days before the change that levels, weekdays and weights are fitted on, where there are so many.
+    estimator
+        None: the pooled regression.
+    alpha
+        Level of the test.
+    most_placebos
+        Dates times entities.
+    observed
+        Whether the days after the change are there.
+    weekly
+        Whether periods are days, so that weekdays are adjusted for.
+    """
+
+    change: int
+    horizon: int = 7
+    washout: int = 0
+    before: int = 7
+    baseline: int = 56
+    estimator: Estimator | None = None
+    alpha: float = 0.05
+    most_placebos: int = 1000
+    observed: bool = True
+    weekly: bool = True
+
+    @property
+    def after(self) -> slice:
+        """The days compared after the change."""
+        return slice(self.change + self.washout, self.change + self.washout + self.horizon)
+
+    @property
+    def ahead(self) -> int:
+        """Days from the change on that there are data for and that are used."""
+        return self.washout + self.horizon if self.observed else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What a comparison found, in relative units.
+
+    Attributes
+    ----------
+    estimator
+        The one that was used.
+    tau
+        The effect; NaN where the change is only planned.
+    size
+        What the effect is divided by before it is compared with `reference`.
+    reference
+        What a studentised effect does by chance.
+    counterfactual
+        (L + washout + H,) deviation from the baseline level by day, from the first day of the baseline;
+        before the change it is the fit.
+    band
+        (L + washout + H,) half width around it that holds a single day at level 1 - alpha.
+    omega
+        (N_co,) weights of the controls, zeros without any.
+    share
+        Of the controls' movement that was taken off the treated; 0 without controls.
+    leave_one_out
+        (N_co,) effect with each control left out; NaN where that leaves no synthetic control. Empty without controls.
+    date_correlation
+        Of two units' placebo effects on one date.
+    studentised
+        (M,) placebo effects.
+    dates, controls
+        Placebo dates and controls used.
+    significant, analyses
+        Placebo analyses that came out below alpha, and all of them.
+    baseline
+        L, days.
+    size_for
+        `size` for another number of days after the change.
+    """
+
+    estimator: Estimator
+    tau: float
+    size: float
+    reference: Reference
+    counterfactual: FloatArray
+    band: FloatArray
+    omega: FloatArray
+    share: float
+    leave_one_out: FloatArray
+    date_correlation: float
+    studentised: FloatArray
+    dates: int
+    controls: int
+    significant: int
+    analyses: int
+    baseline: int
+    size_for: Callable[[int], float]
+
+    @property
+    def p_value(self) -> float:
+        """Of no effect; NaN where the change is only planned."""
+        return self.reference.p_value(self.tau / self.size) if np.isfinite(self.tau) else np.nan
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """All effects that the test does not reject: excludes 0 exactly when the p-value is below alpha."""
+        half = self.reference.critical(alpha) * self.size
+        return self.tau - half, self.tau + half
+
+
+def _mixture(
+    found: Gaps, scale: FloatArray, *, usable: BoolArray, estimator: Estimator, independent: float
+) -> Mixture:
+    """The weights an estimator stands for; learned where it leaves a choice. Last window: time weights."""
+    F = found.pre.shape[-1]
+    windows = np.zeros((KINDS, F))
+    if estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
+        windows[:, -1] = 1.0
+        return Mixture(kinds=np.eye(KINDS)[RIDGE], windows=windows)
+    if estimator is Estimator.DIFFERENCE_IN_DIFFERENCES:
+        windows[:, -2] = 1.0
+        return Mixture(kinds=np.eye(KINDS)[UNIFORM], windows=windows)
+    past = found.valid[:-1]
+    s = scale[:-1][past]
+    learned = learn_mixture(
+        np.moveaxis(found.post[:-1], 1, 0)[:, past] / s,
+        np.moveaxis(found.pre[:-1], 1, 0)[:, past][:, :, :-1] / s[:, None],
+        independent=independent,
+        default_kind=RIDGE,
+        usable=usable,
+    )
+    windows[:, :-1] = learned.windows
+    return Mixture(kinds=learned.kinds, windows=windows)
+
+
+def _kinds(estimator: Estimator) -> tuple[int, ...]:
+    match estimator:
+        case Estimator.DIFFERENCE_IN_DIFFERENCES:
+            return (UNIFORM,)
+        case Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
+            return (RIDGE,)
+        case _:
+            return (UNIFORM, RIDGE, SIMPLEX)
+
+
+def variance_of_means(gap: FloatArray, longest: int) -> FloatArray:
+    """Variance of the mean of 1, 2, ... days of a series that remembers itself.
+
+    ``(gamma_0 + 2 sum_k (1 - k / H) gamma_k) / H`` with autocovariances pooled over series, up to
+    `LONGEST_LAG` and never below what lag 0 alone gives.
+
+    Parameters
+    ----------
+    gap
+        (N, L) series of mean 0, each divided by its size.
+    longest
+        Number of days.
+
+    Returns
+    -------
+    array of shape (longest,)
+    """
+    L = gap.shape[1]
+    lags = min(LONGEST_LAG, L - 1)
+    gamma = np.array([float((gap[:, : L - k] * gap[:, k:]).sum()) / gap.size for k in range(lags + 1)])
+    H = np.arange(1, longest + 1)
+    k = np.arange(1, lags + 1)
+    overlap = np.clip(1.0 - k[None, :] / H[:, None], 0.0, None)
+    return np.asarray(np.maximum(gamma[0] + 2.0 * overlap @ gamma[1:], gamma[0]) / H)
+
+
+def _growth(gap: FloatArray, *, horizon: int, baseline: int) -> Callable[[int], float]:
+    variances = variance_of_means(gap, 400)
+
+    def growth(days: int) -> float:
+        level = variances[min(baseline, 400) - 1]
+        return float(np.sqrt((variances[days - 1] + level) / (variances[horizon - 1] + level)))
+
+    return growth
+
+
+def struck_out(changed: BoolArray, origins: IntArray, design: Design) -> BoolArray:
+    """Which placebos are none because something was changed around them, (O, N).
+
+    Parameters
+    ----------
+    changed
+        (N, T) days of recorded changes.
+    origins
+        (O,) dates.
+    """
+    out = np.zeros((len(origins), changed.shape[0]), dtype=np.bool_)
+    for o, t in enumerate(origins[:-1]):
+        out[o] = changed[:, max(0, t - design.before + 1) : t + design.washout + design.horizon].any(axis=1)
+    return out
+
+
+def compare(
+    numerator: FloatArray,
+    denominator: FloatArray | None,
+    design: Design,
+    *,
+    changed: BoolArray | None = None,
+) -> Comparison | None:
+    """Compare the treated with controls.
+
+    Parameters
+    ----------
+    numerator, denominator
+        (N, T) by day, the treated in row 0; the denominator None for counts and money.
+    design
+        The change.
+    changed
+        (N, T) days of other, recorded changes; placebos that they overlap are struck out.
+
+    Returns
+    -------
+    Comparison or None
+        None where no control has a level to be compared with, the treated has none, or nothing moves at all.
+    """
+    estimator = design.estimator or Estimator.POOLED_PLACEBO
+    N = numerator.shape[0]
+    H = design.horizon
+    chosen = choose_dates(
+        design.change,
+        baseline=design.baseline,
+        horizon=H,
+        washout=design.washout,
+        units=N,
+        most=design.most_placebos,
+        weekly=design.weekly,
+    )
+    L = int(chosen.lengths[-1])
+    windows = tuple(
+        sorted({min(days, L) for days in (3, design.before, 2 * design.before, 4 * design.before, L)})
+    )
+    lambda_ = (
+        did_time_weights(
+            numerator,
+            denominator,
+            origins=chosen.origins,
+            lengths=chosen.lengths,
+            horizon=H,
+            washout=design.washout,
+            weekly=design.weekly,
+        )
+        if estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES and design.observed
+        else None
+    )
+    if lambda_ is None and estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
+        lambda_ = np.zeros((chosen.origins.size, N, int(chosen.lengths.max())))
+        for o, days in enumerate(chosen.lengths):
+            lambda_[o, :, :days] = 1.0 / days
+    found = gaps(
+        numerator,
+        denominator,
+        origins=chosen.origins,
+        lengths=chosen.lengths,
+        horizon=H,
+        washout=design.washout,
+        observed=design.observed,
+        weekly=design.weekly,
+        windows=windows,
+        kinds=_kinds(estimator),
+        lambda_=lambda_,
+    )
+    if changed is not None:
+        found.valid[struck_out(changed, chosen.origins, design)] = False
+    if not found.valid[-1, 0] or not (found.scale[found.valid] > _STILL).any():
+        return None
+    volumes = [
+        mean_level(values, chosen.origins, chosen.lengths)
+        for values in (numerator, denominator)
+        if values is not None
+    ]
+    return _judge(found, chosen, design, estimator, volumes)
+
+
+def _judge(
+    found: Gaps, chosen: Dates, design: Design, estimator: Estimator, volumes: list[FloatArray]
+) -> Comparison:
+    controls = int(found.valid[-1, 1:].sum())
+    independent = independent_placebos(chosen.origins, horizon=design.horizon, controls=controls)
+    learned_from = max(independent - max(controls - 1, 0), 0.0)
+    past = found.valid.copy()
+    past[-1] = False
+
+    scale = _not_zero(found.scale, found.valid)
+    for _ in range(
+        2
+    ):  # sizes decide how placebos are weighed when the weights are learned, and those the sizes
+        by_date = _weights(found, scale, estimator=estimator, independent=learned_from)
+        effects = np.concatenate([mixture.effects(found, dates) for mixture, dates in by_date])
+        scale = learn_sizes(effects, found.scale, volumes, past=past, independent=learned_from)
+    mixture = by_date[-1][0]
+
+    valid = found.valid.copy()
+    if not design.observed:
+        valid[-1] = False
+    without = np.concatenate([one.effects_without(found, dates) for one, dates in by_date])
+    sizes, studentised = studentise(effects, without, scale, valid)
+    placebos = Placebos(
+        sizes=sizes,
+        studentised=studentised,
+        origins=chosen.origins,
+        span=design.washout + design.horizon,
+        horizon=design.horizon,
+    )
+    size = float(sizes[-1, 0])
+    L = int(chosen.lengths[-1])
+    omega = np.einsum("k,kij->ij", mixture.kinds, found.omega[-1])
+    deviation = found.relative - 1.0
+    gap = deviation - mixture.share * (omega @ deviation)
+    level = float(mixture.level(found, slice(-1, None))[0, :, 0] @ mixture.kinds)
+    day = (design.change - L + np.arange(gap.shape[1])) % 7
+    counterfactual = deviation[0] - (gap[0] - level) + found.weekday[day]
+    significant, analyses = placebos.measured_rate(design.alpha)
+    usable_units = found.valid[-1]
+    growth = _growth(
+        gap[usable_units, :L] / scale[-1, usable_units, None], horizon=design.horizon, baseline=L
+    )
+    return Comparison(
+        estimator=estimator,
+        tau=float(effects[-1, 0]) if design.observed else np.nan,
+        size=size,
+        reference=placebos.reference(),
+        counterfactual=counterfactual,
+        band=np.full(
+            gap.shape[1], _daily_band(found, mixture, sizes, placebos, gap[0, :L], alpha=design.alpha)
+        ),
+        omega=omega[0, 1:],
+        share=mixture.share,
+        leave_one_out=np.where(omega[0, 1:] > 0, without[-1, 0, 1:], np.nan),
+        date_correlation=placebos.date_correlation,
+        studentised=placebos.others,
+        dates=placebos.dates,
+        controls=controls,
+        significant=significant,
+        analyses=analyses,
+        baseline=L,
+        size_for=lambda days: size * growth(days),
+    )
+
+
+def _not_zero(scale: FloatArray, valid: BoolArray) -> FloatArray:
+    """Scales with a floor, so that a unit that never moved does not outweigh all others."""
+    positive = scale[valid & (scale > 0)]
+    floor = 0.1 * float(np.median(positive)) if positive.size else 1.0
+    return np.maximum(scale, floor)
+
+
+def _weights(
+    found: Gaps, scale: FloatArray, *, estimator: Estimator, independent: float
+) -> list[tuple[Mixture, slice]]:
+    """The weights of an estimator, each with the dates they hold for; the change's own come last."""
+    usable = np.zeros(KINDS, dtype=np.bool_)
+    usable[list(_kinds(estimator))] = True
+    mixture = _mixture(found, scale, usable=usable, estimator=estimator, independent=independent)
+    if estimator is not Estimator.POOLED_PLACEBO:
+        return [(mixture, slice(None))]
+    by_date = regress_on_placebos(found, mixture, scale, independent=independent)
+    starts = [0, *(o for o in range(1, len(by_date)) if by_date[o] is not by_date[o - 1])]
+    return [
+        (by_date[start], slice(start, end))
+        for start, end in zip(starts, [*starts[1:], len(by_date)], strict=True)
+    ]
+
+
+def _daily_band(
+    found: Gaps, mixture: Mixture, sizes: FloatArray, placebos: Placebos, fit: FloatArray, *, alpha: float
+) -> float:
+    """Half width that held the single days of placebo windows, in units of the treated's size.
+
+    Never narrower than what the days of its own baseline show.
+    """
+    level = mixture.level(found, slice(None))
+    kept = (1.0 - mixture.share) * (found.own_daily[:, None] - found.daily)
+    daily = np.einsum("oknd,k->ond", found.daily + kept - level[..., None], mixture.kinds)
+    own = float(np.quantile(np.abs(fit), 1.0 - alpha))
+    kept = np.isfinite(placebos.studentised)
+    kept[-1, 0] = False
+    if kept.sum() < 20:
+        return max(own, float(placebos.reference().critical(alpha)) * float(sizes[-1, 0]))
+    errors = np.abs(daily[kept] / sizes[kept][:, None])
+    return max(own, float(np.quantile(errors, 1.0 - alpha)) * float(sizes[-1, 0]))

@@ -1,0 +1,356 @@
+"""A comparison in the metric's own unit: effect, interval, counterfactual days, placebo summary, fit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.domain.metrics import divide
+
+from adsml_impact.models.comparison import Comparison, Design
+
+FloatArray = npt.NDArray[np.float64]
+
+QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Lower and upper end (infinite where the data set no bound) and nominal probability."""
+
+    lower: float
+    upper: float
+    level: float
+
+    def within(self, margin: float) -> bool:
+        """Whether it lies inside plus and minus a margin."""
+        return self.lower > -margin and self.upper < margin
+
+
+@dataclass(frozen=True, slots=True)
+class EffectDay:
+    """One day: position from the first day of the baseline, actual, counterfactual, interval, effect so far.
+
+    NaN where a ratio has no denominator; `cumulative` is NaN before the change.
+    """
+
+    day: int
+    actual: float
+    counterfactual: float
+    lower: float
+    upper: float
+    cumulative: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceboSummary:
+    """Effects found where nothing was changed, in the metric's unit and at the treated's size.
+
+    Attributes
+    ----------
+    dates, controls
+        Placebo dates (the treated earlier) and controls in the role of the treated.
+    smallest_p_value
+        That so many placebos can give.
+    mean, standard_deviation
+        Of the placebo effects; 0 without any.
+    quantiles
+        At `QUANTILES`; empty without any.
+    """
+
+    dates: int
+    controls: int
+    smallest_p_value: float
+    mean: float
+    standard_deviation: float
+    quantiles: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How well the counterfactual followed the treated before the change.
+
+    Attributes
+    ----------
+    rmse
+        In the metric's unit.
+    relative_rmse
+        As a share of the treated's baseline level.
+    r_squared
+        Share of variance explained; NaN where the treated did not vary.
+    days
+        Of the baseline.
+    effective_controls
+        ``1 / sum(omega^2)``; 0 without controls.
+    """
+
+    rmse: float
+    relative_rmse: float
+    r_squared: float
+    days: int
+    effective_controls: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What a change did to one metric.
+
+    Over a window counts and money are means per day, ratios are ratios of sums. Intervals exclude 0 exactly
+    when the p-value is below alpha.
+
+    Attributes
+    ----------
+    before, after, counterfactual
+        Level in the window before, after, and after without the change.
+    absolute, absolute_interval
+        ``after - counterfactual`` in the metric's unit.
+    relative, relative_interval
+        As shares of the counterfactual; NaN where that is not above 0.
+    equivalence_interval
+        Relative, of level ``1 - 2 alpha``: two one-sided tests at alpha.
+    p_value
+        From placebos.
+    effect_size
+        Effect over the standard deviation of placebo effects; NaN without any.
+    placebos, fit, series
+        See their classes.
+    comparison
+        The relative figures behind it.
+    level
+        Baseline level in the metric's unit.
+    leave_one_out
+        Lowest and highest relative effect with one control left out; None without controls.
+    """
+
+    before: float
+    after: float
+    counterfactual: float
+    absolute: float
+    absolute_interval: Interval
+    relative: float
+    relative_interval: Interval
+    equivalence_interval: Interval
+    p_value: float
+    effect_size: float
+    placebos: PlaceboSummary
+    fit: Fit
+    series: tuple[EffectDay, ...]
+    comparison: Comparison = field(repr=False)
+    level: float
+    leave_one_out: tuple[float, float] | None
+
+
+def window_value(
+    numerator: FloatArray, denominator: FloatArray | None, *, scale: float, days: slice
+) -> float:
+    """A metric over a window of one unit: mean per day, or ratio of sums; NaN where missing."""
+    if denominator is None:
+        return float(numerator[days].mean())
+    return float(divide(numerator[days].sum(), denominator[days].sum(), scale=scale))
+
+
+def daily_values(numerator: FloatArray, denominator: FloatArray | None, *, scale: float) -> FloatArray:
+    """A metric by day of one unit; NaN for a ratio without its denominator."""
+    return numerator.copy() if denominator is None else divide(numerator, denominator, scale=scale)
+
+
+def _converters(
+    *, after: float, level: float, ratio: bool
+) -> tuple[Callable[[float], float], Callable[[float], float]]:
+    """Effect -> absolute, and -> share of the counterfactual; both rise, so that intervals keep their meaning."""
+
+    def absolute(tau: float) -> float:
+        if ratio:
+            return after * -float(np.expm1(-tau)) if tau > -700 else -np.inf
+        return tau * level
+
+    def relative(tau: float) -> float:
+        if ratio:
+            return float(np.expm1(tau)) if tau < 700 else np.inf
+        without = after - tau * level
+        return tau * level / without if without > 0 else (np.inf if tau > 0 else np.nan)
+
+    return absolute, relative
+
+
+def measure(
+    numerator: FloatArray,
+    denominator: FloatArray | None,
+    *,
+    scale: float,
+    design: Design,
+    comparison: Comparison,
+    with_series: bool = True,
+) -> Effect:
+    """Put a comparison into the metric's unit.
+
+    Parameters
+    ----------
+    numerator, denominator
+        (T,) of the treated.
+    scale
+        Of the ratio, e.g. 100 for percent.
+    design, comparison
+        What was compared, and what came out.
+    with_series
+        Whether the days are wanted.
+    """
+    ratio = denominator is not None
+    base = slice(design.change - comparison.baseline, design.change)
+    before = window_value(
+        numerator, denominator, scale=scale, days=slice(max(0, design.change - design.before), design.change)
+    )
+    after = window_value(numerator, denominator, scale=scale, days=design.after)
+    level = window_value(numerator, denominator, scale=scale, days=base)
+    tau = comparison.tau
+    absolute, relative = _converters(after=after, level=level, ratio=ratio)
+    low, high = comparison.interval(design.alpha)
+    low2, high2 = comparison.interval(2 * design.alpha)
+    effect = absolute(tau)
+    # Placebo effects at the treated's size, in the metric's unit (a ratio's near its level).
+    drawn = comparison.studentised * comparison.size * level
+    spread = float(np.sqrt(np.mean(drawn**2))) if drawn.size else 0.0
+    actual = daily_values(numerator, denominator, scale=scale)
+    expected = _counterfactual_days(
+        denominator,
+        level=level,
+        design=design,
+        comparison=comparison,
+        after=after - effect,
+    )
+    start = base.start
+    series = (
+        _days(actual[start:], expected, numerator, denominator, design, comparison, level, scale)
+        if with_series
+        else ()
+    )
+    return Effect(
+        before=before,
+        after=after,
+        counterfactual=after - effect,
+        absolute=effect,
+        absolute_interval=Interval(absolute(low), absolute(high), 1 - design.alpha),
+        relative=relative(tau) if ratio or after - effect > 0 else np.nan,
+        relative_interval=Interval(relative(low), relative(high), 1 - design.alpha),
+        equivalence_interval=Interval(relative(low2), relative(high2), 1 - 2 * design.alpha),
+        p_value=comparison.p_value,
+        effect_size=tau * level / spread if spread > 0 else np.nan,
+        placebos=PlaceboSummary(
+            dates=comparison.dates,
+            controls=comparison.controls,
+            smallest_p_value=comparison.reference.smallest,
+            mean=float(drawn.mean()) if drawn.size else 0.0,
+            standard_deviation=float(drawn.std()) if drawn.size else 0.0,
+            quantiles=tuple(float(q) for q in np.quantile(drawn, QUANTILES)) if drawn.size else (),
+        ),
+        fit=_fit(
+            numerator[base],
+            None if denominator is None else denominator[base],
+            expected[: comparison.baseline],
+            level=level,
+            scale=scale,
+            comparison=comparison,
+        ),
+        series=series,
+        comparison=comparison,
+        level=level,
+        leave_one_out=_leave_one_out(comparison, relative),
+    )
+
+
+def _leave_one_out(comparison: Comparison, relative: Callable[[float], float]) -> tuple[float, float] | None:
+    values = [relative(float(tau)) for tau in comparison.leave_one_out if np.isfinite(tau)]
+    values = [value for value in values if np.isfinite(value)]
+    return (min(values), max(values)) if values else None
+
+
+def _counterfactual_days(
+    denominator: FloatArray | None,
+    *,
+    level: float,
+    design: Design,
+    comparison: Comparison,
+    after: float,
+) -> FloatArray:
+    """The counterfactual by day from the baseline on, consistent with its level over the window after."""
+    if denominator is None:
+        return np.asarray(level * (1.0 + comparison.counterfactual))
+    days = level * np.exp(np.clip(comparison.counterfactual, -20.0, 20.0))
+    if design.observed:
+        # Daily figures are linearised; the window's is a ratio of sums. One factor makes them agree.
+        start = design.change - comparison.baseline
+        weights = denominator[design.after]
+        mean = float(days[design.after.start - start : design.after.stop - start] @ weights) / float(
+            weights.sum()
+        )
+        days[comparison.baseline :] *= after / mean
+    return np.asarray(days)
+
+
+def _days(
+    actual: FloatArray,
+    expected: FloatArray,
+    numerator: FloatArray,
+    denominator: FloatArray | None,
+    design: Design,
+    comparison: Comparison,
+    level: float,
+    scale: float,
+) -> tuple[EffectDay, ...]:
+    start = design.change - comparison.baseline
+    first_after = design.after.start - start
+    if denominator is None:
+        lower = np.maximum(expected - comparison.band * level, 0.0)
+        upper = expected + comparison.band * level
+    else:
+        factor = np.exp(np.minimum(comparison.band, 20.0))
+        lower, upper = expected / factor, expected * factor
+    out: list[EffectDay] = []
+    for d in range(expected.size):
+        cumulative = np.nan
+        if d >= first_after:
+            if denominator is None:
+                cumulative = float((actual[first_after : d + 1] - expected[first_after : d + 1]).sum())
+            else:
+                weights = denominator[start + first_after : start + d + 1]
+                total = float(weights.sum())
+                if total > 0:
+                    reached = scale * float(numerator[start + first_after : start + d + 1].sum()) / total
+                    cumulative = reached - float(expected[first_after : d + 1] @ weights) / total
+        out.append(
+            EffectDay(
+                day=d,
+                actual=float(actual[d]),
+                counterfactual=float(expected[d]),
+                lower=float(lower[d]),
+                upper=float(upper[d]),
+                cumulative=cumulative,
+            )
+        )
+    return tuple(out)
+
+
+def _fit(
+    numerator: FloatArray,
+    denominator: FloatArray | None,
+    expected: FloatArray,
+    *,
+    level: float,
+    scale: float,
+    comparison: Comparison,
+) -> Fit:
+    """How the days before were followed; a ratio's by what its numerator was to be, so that days count by volume."""
+    weights = np.ones(numerator.size) if denominator is None else denominator
+    usual = numerator.mean() if denominator is None else level * weights / scale
+    errors, apart = scale * (numerator - expected * weights / scale), scale * (numerator - usual)
+    variance = float(np.mean(apart**2))
+    volume = float(weights.mean())
+    rmse = float(np.sqrt(np.mean(errors**2))) / volume if volume > 0 else np.nan
+    squares = float((comparison.omega**2).sum())
+    return Fit(
+        rmse=rmse,
+        relative_rmse=rmse / level if level > 0 else np.nan,
+        r_squared=1.0 - float(np.mean(errors**2)) / variance if variance > 0 else np.nan,
+        days=comparison.baseline,
+        effective_controls=1.0 / squares if squares > 0 else 0.0,
+    )

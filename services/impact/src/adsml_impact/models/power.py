@@ -1,0 +1,157 @@
+"""What a window could have shown: the smallest detectable effect, and the days a given effect would need."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.optimize import brentq
+
+from adsml_impact.models.comparison import Comparison
+
+LONGEST: Final = 90
+"""Days after the change beyond which nobody waits."""
+CURVE_DAYS: Final = (7, 14, 28, 56)
+CURVE_EFFECTS: Final = (-0.5, -0.35, -0.2, -0.1, 0.1, 0.2, 0.35, 0.5)
+"""Days and effects of a power curve."""
+_LARGEST: Final = 10.0
+"""Effects above eleven times the level are not called detectable."""
+
+
+@dataclass(frozen=True, slots=True)
+class PowerPoint:
+    """Chance that an effect shows.
+
+    Attributes
+    ----------
+    after_days
+        Days compared after the change.
+    relative
+        The effect, as a share of the level before.
+    power
+        Between 0 and 1.
+    """
+
+    after_days: int
+    relative: float
+    power: float
+
+
+@dataclass(frozen=True, slots=True)
+class Detectable:
+    """The smallest effects that a window shows with the given power.
+
+    Attributes
+    ----------
+    up, down
+        As shares of the level before the change: the smallest rise, above 0, and fall, from -1 to 0; NaN where none
+        would show.
+    power, alpha, after_days
+        What was asked for.
+    days_needed
+        Days after the change that show `target`; None: none was asked for, or more than `LONGEST`.
+    target
+        As a share of the level before; None: none.
+    curve
+        How power grows with effect and days.
+    """
+
+    up: float
+    down: float
+    power: float
+    alpha: float
+    after_days: int
+    days_needed: int | None
+    target: float | None
+    curve: tuple[PowerPoint, ...]
+
+
+def _standardised(comparison: Comparison, *, power: float, alpha: float) -> float:
+    """The shift of a studentised effect that is found with the given power; infinite where none is."""
+    reference = comparison.reference
+    critical = reference.critical(alpha)
+    if not np.isfinite(critical):
+        return np.inf
+    upper = 2.0 * critical + 1.0
+    while reference.power(upper, alpha) < power:
+        upper *= 2.0
+        if upper > 1e9:
+            return np.inf
+    return float(brentq(lambda shift: reference.power(shift, alpha) - power, 0.0, upper, xtol=1e-4))
+
+
+def to_shift(relative: float, *, ratio: bool) -> float:
+    """An effect as a share of the level on the scale of comparisons: logarithms for ratios."""
+    if not ratio:
+        return relative
+    return float(np.log1p(relative)) if relative > -1.0 else -np.inf
+
+
+def days_for(comparison: Comparison, goal: float, factor: float) -> int | None:
+    """Fewest days after the change whose size times a factor is within a goal; None above `LONGEST`."""
+    if not np.isfinite(factor) or factor * comparison.size_for(LONGEST) > goal:
+        return None
+    low, high = 2, LONGEST
+    while high - low > 1:
+        middle = (low + high) // 2
+        if factor * comparison.size_for(middle) <= goal:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def detectable(
+    comparison: Comparison,
+    *,
+    horizon: int,
+    ratio: bool,
+    power: float = 0.8,
+    alpha: float = 0.05,
+    target: float | None = None,
+    with_curve: bool = False,
+) -> Detectable:
+    """The smallest effects, the days that a target effect needs, and the power curve.
+
+    Other windows are reached by the size of a mean over more days, from the gap's own memory
+    (`adsml_impact.models.comparison.variance_of_means`) or the structural model; the reference stays.
+
+    Parameters
+    ----------
+    comparison
+        Of the metric.
+    horizon
+        Days compared.
+    ratio
+        Whether effects are in logarithms; a rise and a fall that are as easy to see then differ as shares.
+    power, alpha
+        Chance to find the effect, and level of the test.
+    target
+        An effect to find the days for, as a share of the level.
+    with_curve
+        Whether the power curve is wanted.
+    """
+    factor = _standardised(comparison, power=power, alpha=alpha)
+    shift = factor * comparison.size
+    up = float(np.expm1(min(shift, 700.0))) if ratio else shift
+    down = float(np.expm1(-shift)) if ratio else -shift
+    goal = None if target is None else abs(to_shift(target, ratio=ratio))
+    return Detectable(
+        up=up if up <= _LARGEST else np.nan,
+        down=down if down >= -1.0 and shift <= _LARGEST else np.nan,
+        power=power,
+        alpha=alpha,
+        after_days=horizon,
+        days_needed=None if goal is None else days_for(comparison, goal, factor),
+        target=target,
+        curve=_curve(comparison, ratio=ratio, alpha=alpha) if with_curve else (),
+    )
+
+
+def _curve(comparison: Comparison, *, ratio: bool, alpha: float) -> tuple[PowerPoint, ...]:
+    out = []
+    for days in CURVE_DAYS:
+        size = comparison.size_for(days)
+        for relative in CURVE_EFFECTS:
+            shift = to_shift(relative, ratio=ratio) / size
+            out.append(PowerPoint(days, relative, comparison.reference.power(shift, alpha)))
+    return tuple(out)

@@ -1,0 +1,212 @@
+"""What callers without credentials, greedy ones and ones that do not read can cost, on a real server."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import jwt
+import pytest
+from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting_pb2
+from adsml.registry.v1 import registry_service_pb2 as pb
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.serving import FORECASTING, REGISTRY, SECONDS, builder, eventually, refusal, running
+
+SERVER = Path(__file__).parents[3] / "support" / "server_process.py"
+SECRET = "s" * 40
+MEBIBYTE = 2**20
+
+
+@contextlib.contextmanager
+def server_process(**settings):
+    """A server in a process of its own: what it holds in memory is its own."""
+    environment = {f"ADSML_{name.upper()}": str(value) for name, value in settings.items()}
+    process = subprocess.Popen(
+        [sys.executable, SERVER],
+        env={**os.environ, "ADSML_PORT": "0", "ADSML_DRAIN_WAIT_SECONDS": "0", **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in process.stderr:
+            if "serving adsml" in line:
+                break
+        # What it logs is read on, or it would stand still.
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield process, line.split()[-1]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def resident(process) -> int:
+    """Its memory in MiB."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+
+def peak(process) -> int:
+    """The most it ever had, in MiB."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+def send(target, path, data, **options):
+    with grpc.insecure_channel(target, options=[("grpc.max_send_message_length", -1)], **options) as channel:
+        return refusal(lambda: channel.unary_unary(path)(data, timeout=SECONDS))
+
+
+@pytest.mark.parametrize(
+    "path", [f"/{REGISTRY}/ListModels", "/grpc.health.v1.Health/Check", "/no.such.Service/Method"]
+)
+@pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip], ids=["plain", "gzip"])
+def test_what_a_stranger_sends_takes_no_memory(path, compression):
+    # 24 calls of 61 KB with 60 MiB in each took a server from 290 to 1,260 MB.
+    data = bytes(60 * MEBIBYTE)
+    with server_process(auth="jwt", jwt_secret=SECRET, jwt_audience="adsml") as (process, target):
+        before = resident(process)
+        with ThreadPoolExecutor(8) as threads:
+            many = list(threads.map(lambda _: send(target, path, data, compression=compression), range(24)))
+        assert not any(one.code is grpc.StatusCode.OK for one in many)
+        assert peak(process) - before < 100
+
+
+def token(name):
+    claims = {"sub": name, "aud": "adsml", "exp": 2**32, "scope": "adsml.read", "config_ids": "*"}
+    return (("authorization", f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"),)
+
+
+LOCKED = {"auth": "jwt", "jwt_secret": SECRET, "jwt_audience": "adsml"}
+
+
+def test_who_announces_messages_and_sends_none_keeps_nobody_out():
+    with running(builder(**LOCKED, request_memory_bytes=64 * MEBIBYTE)) as service:
+        never = threading.Event()
+
+        def nothing():
+            never.wait(SECONDS)
+            yield from ()
+
+        open_ = service.channel.stream_unary(f"/{FORECASTING}/BatchForecast")
+        held = [open_.future(nothing(), metadata=token("mallory"), timeout=SECONDS) for _ in range(50)]
+        for _ in range(20):
+            service.forecasting.BatchForecast(batch(), metadata=token("ada"), timeout=SECONDS)
+        never.set()
+        for one in held:
+            one.cancel()
+
+
+def entity():
+    return {"entity": {"config_id": 1, "entity_type": 1, "entity_id": "a"}}
+
+
+def batch():
+    return forecasting_pb2.BatchForecastRequest(items=[{"subject": entity(), "metric": 1}])
+
+
+def test_a_thousand_watchers_lock_no_new_client_out():
+    with running(builder()) as service:
+        watching = []
+        for _ in range(2):
+            # Options that differ give each channel a connection of its own.
+            channel = grpc.insecure_channel(service.server.target, options=[("n", len(watching))])
+            stub = health_pb2_grpc.HealthStub(channel)
+            watching += [(channel, stub.Watch(health_pb2.HealthCheckRequest())) for _ in range(500)]
+        refused = sum(_first(stream) is grpc.StatusCode.UNIMPLEMENTED for _, stream in watching)
+        assert refused >= 800, "of one address only so many are let in"
+        config = '{"healthCheckConfig": {"serviceName": ""}, "loadBalancingConfig": [{"round_robin": {}}]}'
+        with grpc.insecure_channel(
+            service.server.target, options=[("grpc.service_config", config), ("n", -1)]
+        ) as channel:
+            call = channel.unary_unary(
+                f"/{REGISTRY}/ListModels",
+                pb.ListModelsRequest.SerializeToString,
+                pb.ListModelsResponse.FromString,
+            )
+            assert call(pb.ListModelsRequest(family=1), timeout=SECONDS) == pb.ListModelsResponse()
+        assert service.health() == "SERVING"
+        for channel, stream in watching:
+            stream.cancel()
+            channel.close()
+
+
+def _first(stream):
+    try:
+        next(stream)
+    except grpc.RpcError as error:
+        return error.code()
+    return None
+
+
+def backtest_request():
+    return forecasting_pb2.BacktestRequest(subjects=[entity()], metric=1)
+
+
+def endless(request, context):
+    number = 0
+    while True:
+        number += 1
+        yield forecasting_pb2.BacktestResponse(progress={"done": number, "message": "x" * 10_000})
+
+
+def test_streams_that_nobody_reads_hold_no_thread():
+    with running(builder({"Backtest": endless}, workers=2, **LOCKED)) as service:
+        unread = [
+            service.forecasting.Backtest(backtest_request(), metadata=token("mallory"), timeout=SECONDS)
+            for _ in range(6)
+        ]
+        eventually(lambda: service.server.runtime.pool.busy == 0)
+        for name in ("ada", "bob", "eve"):
+            stream = service.forecasting.Backtest(backtest_request(), metadata=token(name), timeout=SECONDS)
+            assert [next(stream).progress.done for _ in range(100)] == list(range(1, 101))
+            stream.cancel()
+        for stream in unread:
+            stream.cancel()
+
+
+def test_one_caller_has_so_many_streams_and_is_told_so():
+    with running(builder({"Backtest": endless}, caller_streams=3, **LOCKED)) as service:
+        streams = []
+        for _ in range(3):
+            streams.append(
+                service.forecasting.Backtest(backtest_request(), metadata=token("a"), timeout=SECONDS)
+            )
+            next(streams[-1])
+        more = service.forecasting.Backtest(backtest_request(), metadata=token("a"), timeout=SECONDS)
+        refused = refusal(lambda: next(more))
+        assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        other = service.forecasting.Backtest(backtest_request(), metadata=token("b"), timeout=SECONDS)
+        assert next(other).progress.done == 1
+        for stream in (*streams, other):
+            stream.cancel()
+
+
+def test_a_cheap_caller_beside_a_greedy_one_keeps_its_calls():
+    # 160 ensembles of one caller shed everybody's cheap calls.
+    let_go = threading.Event()
+
+    def forecast(request, context):
+        let_go.wait(0.3)
+        return forecasting_pb2.ForecastResponse()
+
+    request = forecasting_pb2.ForecastRequest(subject=entity(), metric=1, method=2)
+    with running(builder({"Forecast": forecast}, workers=4, queue_size=64, **LOCKED)) as service:
+        greedy = [
+            service.forecasting.Forecast.future(request, metadata=token("mallory"), timeout=SECONDS)
+            for _ in range(160)
+        ]
+        answered = 0
+        for _ in range(50):
+            with contextlib.suppress(grpc.RpcError):
+                service.registry.ListModels(
+                    pb.ListModelsRequest(family=1), metadata=token("ada"), timeout=2.0
+                )
+                answered += 1
+        assert answered >= 45
+        let_go.set()
+        for one in greedy:
+            one.cancel()
