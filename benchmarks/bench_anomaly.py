@@ -24,21 +24,23 @@ from typing import Any, Final
 import numpy as np
 import sqlalchemy as sa
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
-from adsml_anomaly import evaluation, forest_growth, forest_reference, kernels, nab, points
-from adsml_anomaly.artifacts import parse
-from adsml_anomaly.channels import Days
-from adsml_anomaly.detect import Options, Subject, assess
-from adsml_anomaly.fitting import DAYS_NEEDED, fit_entity, learn_pool
-from adsml_anomaly.history import series
-from adsml_anomaly.local_level import innovations
-from adsml_anomaly.model import SeriesModel
-from adsml_anomaly.model_files import to_files
-from adsml_anomaly.naming import entity_model
-from adsml_anomaly.report import DayAssessment, Threshold
-from adsml_anomaly.server import open_servicer
+from adsml_anomaly import warmup
+from adsml_anomaly.artifacts import parse, to_files
+from adsml_anomaly.evaluation import nab, sklearn_forest
+from adsml_anomaly.evaluation import study as evaluation
+from adsml_anomaly.histories import series
+from adsml_anomaly.model_names import entity_model
+from adsml_anomaly.models import forest_growth, points
+from adsml_anomaly.models.channels import Days
+from adsml_anomaly.models.detection import Options, Subject, assess
+from adsml_anomaly.models.fitting import DAYS_NEEDED, fit_entity, learn_pool
+from adsml_anomaly.models.local_level import innovations
+from adsml_anomaly.models.results import DayAssessment, Threshold
+from adsml_anomaly.models.series_model import SeriesModel
+from adsml_anomaly.server import open_service
 from adsml_anomaly.settings import AnomalySettings
-from adsml_anomaly.training import DetectorTrainer
-from adsml_anomaly.training_items import JOB, items_of
+from adsml_anomaly.training.detectors import DetectorTrainer
+from adsml_anomaly.training.items import JOB, items_of
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import FailedPrecondition
@@ -223,7 +225,7 @@ def forest_part() -> dict[str, Any]:
     ours = _seconds(lambda: forest_growth.grow(X, seed=1), 200)
     theirs = _seconds(lambda: IsolationForest(**shape, random_state=1).fit(X), 5)
     fitted = IsolationForest(**shape, random_state=1).fit(X)
-    same = forest_reference.from_sklearn(fitted)
+    same = sklearn_forest.from_sklearn(fitted)
     return {
         "fit_ms": 1e3 * ours,
         "fit_ratio_vs_sklearn": theirs / ours,
@@ -337,11 +339,11 @@ class Store:
             ADSML_ARTIFACT_URL=str(self.folder / "artifacts"),
             ADSML_CACHE_DIR=self.folder / cache,
         )
-        opened = open_servicer(settings)
+        opened = open_service(settings)
         refs = [one.ref for one in EntityStore(self.database).list(1)]
         requests = [
             pb.BatchDetectAnomaliesRequest(
-                series=[pb.SeriesSource(entity=entity_ref_message(ref)) for ref in refs[a : a + 1000]],
+                subjects=[pb.DetectionSubject(entity=entity_ref_message(ref)) for ref in refs[a : a + 1000]],
                 options=pb.DetectionOptions(anomalous_only=True),
             )
             for a in range(0, len(refs), 1000)
@@ -421,7 +423,7 @@ def scan_part(entities: int = SCANNED) -> dict[str, Any]:
             "scan_models": store.stock(),
             "scan_setup_seconds": time.perf_counter() - begun,
         }
-        kernels.warm()
+        warmup.warm()
         cold, close_cold = store.scan()
         out["scan_entities"] = _timed(cold, "scan_cold", out)
         _timed(cold, "scan_warm", out)

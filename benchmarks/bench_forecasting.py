@@ -26,17 +26,30 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from adsml_common.domain.errors import AdsmlError
+from adsml_common.domain.metrics import Metric
 from adsml_forecasting.evaluation.long_csv import HeldOut, held_out, read_long
 from adsml_forecasting.evaluation.study import Evaluation, evaluate
-from adsml_forecasting.models.answering import Question, answer
+from adsml_forecasting.models.account import profile_account
+from adsml_forecasting.models.answering import Answer, ForecastTask, answer
 from adsml_forecasting.models.calibration import calibrate
 from adsml_forecasting.models.combining import Combiner, Weights
+from adsml_forecasting.models.history import EntityHistory
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.origins import Task, cores, forecast_origins, worker_pool
-from adsml_forecasting.models.prediction import DEFAULT_MEMBERS, Learned, Source, Wanted, predict
+from adsml_forecasting.models.prediction import (
+    DEFAULT_MEMBERS,
+    ForecastSpec,
+    LearnedModels,
+    Source,
+    predict,
+)
+from adsml_forecasting.models.preparation import Prepared, Surroundings
 from adsml_forecasting.models.series import DailySeries
-from adsml_forecasting.models.transfer import DonorSeries, forecast_new
+from adsml_forecasting.models.totals import total_interval, total_spread
+from adsml_forecasting.models.transfer import DonorSeries, TransferTask, forecast_column
 from adsml_simulate import small_accounts
+from scipy import stats
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data"))
@@ -100,6 +113,11 @@ def accuracy(cases: Sequence[str], *, every: int, accounts: int, keep: Keep) -> 
             found = evaluate(series, horizon=horizon, season_length=7, pool=pool)
             row = found.as_json() | {"seconds": round(time.perf_counter() - began, 1)}
             row["ensemble_over_best_single"] = ratios(found)
+            default = found.methods[Method.PROPHET].wmape.value
+            ours = found.ensemble.wmape.value
+            row["headline_wmape_below_default_prophet"] = (
+                None if ours is None or not default else round(1 - ours / default, 4)
+            )
             show(case, row)
             keep("accuracy", {case: row})
 
@@ -122,7 +140,23 @@ def show(name: str, row: dict[str, Any]) -> None:
         shown = [scores[key] for key in ("wmape", "smape", "mase", "coverage_90")]
         print(f"  {method:34s}" + "".join("       -" if v is None else f"{v:8.3f}" for v in shown))
     print(f"  best single on validation: {row['best_single_on_validation']['name']}; "
-          f"ensemble over it: {row['ensemble_over_best_single']}")  # fmt: skip
+          f"ensemble over it: {row['ensemble_over_best_single']}; "
+          f"headline: {row['headline_wmape_below_default_prophet']} below default Prophet's wMAPE; "
+          f"totals: {row['ensemble']['totals']}")  # fmt: skip
+
+
+def task_of(series: DailySeries, learned: LearnedModels | None = None) -> ForecastTask:
+    """A question about leads of which nothing else is known."""
+    columns = {"leads": series.values}
+    history = EntityHistory(series.first_day, columns, series.name, series.last_day)
+    return ForecastTask(
+        history,
+        Metric.LEADS,
+        series.last_day,
+        ForecastSpec(),
+        Surroundings(),
+        learned=learned or LearnedModels(),
+    )
 
 
 def throughput(count: int, days: int) -> dict[str, Any]:
@@ -141,7 +175,8 @@ def throughput(count: int, days: int) -> dict[str, Any]:
     tasks = [Task(one, [days - 14, days - 7]) for one in series[:20]]
     origins = forecast_origins(tasks, methods=members, horizon=7, season_length=7)
     calibration = calibrate(origins, members=members, season_length=7, level=0.9, weights=weights)
-    questions = [Question(one, Wanted(), learned=Learned(calibration=calibration)) for one in series]
+    learned = LearnedModels(calibration=calibration)
+    questions = [task_of(one, learned) for one in series]
     part = max(count // 20, 5)
     answer(questions[0])
     began = time.perf_counter()
@@ -241,9 +276,11 @@ def transfer(accounts: int) -> dict[str, Any]:
                     for n, (name, other) in enumerate(adsets.items())
                     if name != key and other.first_day < cutoff - 20
                 ]
-                wanted = Wanted(horizon=7)
-                found = forecast_new(
-                    own, parent=lender, donors=donors, tier=None, wanted=wanted, cutoff=cutoff
+                found = forecast_column(
+                    TransferTask(own, lender, tuple(donors)),
+                    tier=None,
+                    spec=ForecastSpec(horizon=7),
+                    as_of=cutoff,
                 )
                 theirs = lender.values[-cut:]
                 share = np.nansum(own.values) / max(np.nansum(theirs), 1e-9)
@@ -261,19 +298,200 @@ def transfer(accounts: int) -> dict[str, Any]:
 
 
 def cached() -> dict[str, float]:
-    """A first and a repeated question, milliseconds."""
-    from adsml_forecasting.models.answering import Cache
-
+    """A first question, milliseconds."""
     rng = np.random.default_rng(0)
     series = DailySeries(19_000, rng.poisson(20, 120).astype(float))
-    predict(series, Wanted())
-    held = Cache(10)
-    timings = []
-    for _ in range(2):
-        began = time.perf_counter()
-        held.answer(Question(series, Wanted()), answer)
-        timings.append(1000 * (time.perf_counter() - began))
-    return {"first_ms": round(timings[0], 2), "repeated_ms": round(timings[1], 3)}
+    predict(Prepared.of_series(series, horizon=7), ForecastSpec())
+    began = time.perf_counter()
+    answer(task_of(series))
+    return {"first_ms": round(1000 * (time.perf_counter() - began), 2)}
+
+
+LEADS_A_DAY = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+
+
+def totals(count: int) -> dict[str, Any]:
+    """Intervals of a week's leads, by leads a day: coverage, and width over that of the exact quantiles.
+
+    Ideal is the interval between the 5% and the 95% quantile of a Poisson count whose mean is known.
+    """
+    out: dict[str, Any] = {}
+    inside = asked = 0
+    ratios = []
+    for rate in LEADS_A_DAY:
+        rng = np.random.default_rng(int(1000 * rate))
+        widths, hits = [], 0
+        for _ in range(count):
+            days = rng.poisson(rate, 127).astype(float)
+            spread = total_spread(days[:120], horizon=7)
+            point = 7 * days[92:120].mean()
+            low, high = total_interval(point, spread, reach=spread.reach(0.9))
+            hits += int(low <= days[120:].sum() <= high)
+            widths.append(high - low)
+        ideal = float(np.diff(stats.poisson(7 * rate).ppf([0.05, 0.95]))[0])
+        inside, asked = inside + hits, asked + count
+        ratios.append(float(np.mean(widths)) / ideal)
+        out[str(rate)] = {
+            "coverage_90": round(hits / count, 3),
+            "width": round(float(np.mean(widths)), 2),
+            "ideal_width": ideal,
+            "width_over_ideal": round(ratios[-1], 3),
+        }
+    out["all"] = {
+        "coverage_90": round(inside / asked, 3),
+        "width_over_ideal": round(float(np.mean(ratios)), 3),
+    }
+    return out
+
+
+def histories(frame: pd.DataFrame) -> dict[tuple[str, str], EntityHistory]:
+    """Campaigns and ad sets of an account, up to its last day."""
+    last = int(frame["date"].max().to_datetime64().astype("datetime64[D]").astype(int))
+    out = {}
+    for key, rows in frame[frame["entity_type"] != "ad"].groupby(["entity_type", "entity_id"]):
+        days = rows["date"].to_numpy(dtype="datetime64[D]").astype(np.int64)
+        columns = {name: rows[name].to_numpy(float) for name in ("spend", "impressions", "clicks", "leads")}
+        out[str(key[0]), str(key[1])] = EntityHistory.of_rows(days, columns, name="/".join(key), until=last)
+    return out
+
+
+def cut(history: EntityHistory, days: int) -> EntityHistory:
+    """The first so many days."""
+    columns = {name: values[:days] for name, values in history.columns.items()}
+    return EntityHistory(history.first_day, columns, history.name, history.first_day + days - 1)
+
+
+CPL_BANDS = ((0, 0.3), (0.3, 1), (1, 5), (5, 1e9))
+CPL_ORIGINS = 3
+
+
+def cpl_tasks(accounts: Sequence[pd.DataFrame]) -> list[tuple[ForecastTask, dict[str, float]]]:
+    """Questions about the CPL of a week, with what it was, last week's and the 28-day ratio."""
+    out = []
+    for frame in accounts:
+        known = histories(frame)
+        last = max(one.last_day for one in known.values())
+        for back in range(1, CPL_ORIGINS + 1):
+            as_of = last - 7 * back
+            before = {
+                key: cut(one, as_of - one.first_day + 1)
+                for key, one in known.items()
+                if one.first_day <= as_of
+            }
+            profile = profile_account([one for key, one in before.items() if key[0] == "campaign"], {})
+            around = Surroundings(ratio=profile.rates.get(Metric.CPL))
+            for key, one in before.items():
+                days = len(one)
+                leads, spend = known[key].column("leads"), known[key].column("spend")
+                actual = leads[days : days + 7].sum(), spend[days : days + 7].sum()
+                recent = leads[:days][-28:].sum(), spend[:days][-28:].sum()
+                week = leads[:days][-7:].sum(), spend[:days][-7:].sum()
+                if days < 28 or min(actual[0], recent[0], actual[1]) <= 0:
+                    continue
+                task = ForecastTask(one, Metric.CPL, as_of, ForecastSpec(), around)
+                out.append(
+                    (
+                        task,
+                        {
+                            "actual": actual[1] / actual[0],
+                            "leads": actual[0],
+                            "rate": recent[0] / 28,
+                            "ratio_28": recent[1] / recent[0],
+                            "last_week": week[1] / week[0] if week[0] else float("nan"),
+                        },
+                    )
+                )
+    return out
+
+
+def cpl(accounts: int) -> dict[str, Any]:
+    """CPL of the coming week as a ratio of sums, against the 28-day ratio and last week's."""
+    cases = {
+        "simulated": [
+            one.daily for one in small_accounts(accounts, last_day=date(2026, 3, 31), seed=5, days=120)
+        ]
+    }
+    path = SHARED / "ads" / "display_2020_apr_may.csv"
+    if path.exists():
+        raw = pd.read_csv(path, dtype={"entity_id": str})
+        cases["real_ads"] = [raw.assign(date=pd.to_datetime(raw["date"]))]
+    out: dict[str, Any] = {}
+    with worker_pool() as pool:
+        for case, frames in cases.items():
+            tasks = cpl_tasks(frames)
+            futures = [pool.submit(answer, task) for task, _ in tasks]
+            rows = []
+            for future, (_, facts) in zip(futures, tasks, strict=True):
+                try:
+                    found: Answer = future.result()
+                except AdsmlError:
+                    continue
+                point = found.prediction
+                rows.append(
+                    facts | {"ours": point.total, "low": point.total_lower, "high": point.total_upper}
+                )
+            table = pd.DataFrame(rows)
+            out[case] = {"all": cpl_row(table)}
+            for low, high in CPL_BANDS:
+                band = table[(table["rate"] >= low) & (table["rate"] < high)]
+                if len(band):
+                    out[case][f"{low} to {high} leads a day" if high < 1e9 else f"{low} or more"] = cpl_row(
+                        band
+                    )
+            print(case, json.dumps(out[case], indent=1))
+    return out
+
+
+def cpl_row(table: pd.DataFrame) -> dict[str, Any]:
+    """WMAPE of weekly CPL by each way, over weeks alike and by their leads, and coverage."""
+    fine = table[np.isfinite(table["ours"])]
+    out: dict[str, Any] = {"weeks": len(table), "without_a_forecast": len(table) - len(fine)}
+    for name in ("ours", "ratio_28", "last_week"):
+        known = fine[np.isfinite(fine[name])]
+        miss = (known[name] - known["actual"]).abs()
+        weight = known["leads"]
+        out[f"wmape_{name}"] = round(float(miss.sum() / known["actual"].sum()), 4)
+        out[f"wmape_{name}_by_leads"] = round(
+            float((miss * weight).sum() / (known["actual"] * weight).sum()), 4
+        )
+    out["coverage_90"] = round(float(fine["actual"].between(fine["low"], fine["high"]).mean()), 3)
+    return out
+
+
+def plan(series: int) -> dict[str, Any]:
+    """Leads of a week whose budget is planned, with the plan and without, where budgets move and where not."""
+    out: dict[str, Any] = {}
+    rng = np.random.default_rng(7)
+    with worker_pool() as pool:
+        for case in ("budgets_move", "nothing_moves"):
+            tasks, actual = [], []
+            for at in range(series):
+                level = np.exp(rng.uniform(np.log(60), np.log(600)))
+                moves = np.exp(rng.normal(0, 0.5, 13)) if case == "budgets_move" else np.ones(13)
+                lengths = rng.integers(5, 12, 13)
+                budget = level * np.repeat(moves, lengths)
+                # The plan begins where the history ends: one budget for the week, often a new one.
+                week = level * (np.exp(rng.normal(0, 0.5)) if case == "budgets_move" else 1.0)
+                budget = np.concatenate([budget, np.full(7, week)])
+                season = np.tile([1.1, 1.1, 1.05, 1.0, 0.95, 0.9, 0.9], len(budget) // 7 + 1)[: len(budget)]
+                spend = budget * season * np.exp(rng.normal(0, 0.05, len(budget)))
+                price = rng.uniform(8, 40)
+                elasticity = rng.uniform(0.7, 1.0)
+                leads = rng.poisson(level / price * (spend / level) ** elasticity).astype(float)
+                days = len(budget) - 7
+                history = EntityHistory(
+                    19_000, {"spend": spend[:days], "leads": leads[:days]}, f"s{at}", 19_000 + days - 1
+                )
+                ahead = {19_000 + days + step: float(week) for step in range(7)}
+                tasks += [
+                    ForecastTask(history, Metric.LEADS, 19_000 + days - 1, ForecastSpec(), around)
+                    for around in (Surroundings(), Surroundings(plan=ahead))
+                ]
+                actual.append(leads[days:].sum())
+            found = np.array([one.prediction.total for one in pool.map(answer, tasks)]).reshape(-1, 2)
+            miss = np.abs(found - np.array(actual)[:, None]).sum(axis=0) / np.sum(actual)
+            out[case] = {"wmape_without": round(float(miss[0]), 4), "wmape_with": round(float(miss[1]), 4)}
+    return out
 
 
 def kept(name: str, found: dict[str, Any]) -> None:
@@ -288,7 +506,7 @@ def kept(name: str, found: dict[str, Any]) -> None:
     RESULTS.write_text(json.dumps(report, indent=2) + "\n")
 
 
-PARTS = ("cached", "throughput", "transfer", "accuracy")
+PARTS = ("cached", "totals", "plan", "throughput", "transfer", "cpl", "accuracy")
 """Cheapest first."""
 
 
@@ -301,13 +519,18 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, help="of accuracy")
     parser.add_argument("--every", type=int, default=1, help="take every n-th series of NN5 and M4")
     parser.add_argument("--accounts", type=int, default=10, help="simulated accounts")
+    parser.add_argument("--poisson-weeks", type=int, default=2000, help="per rate, of totals")
+    parser.add_argument("--planned-series", type=int, default=150, help="per case, of plan")
     parser.add_argument("--throughput-series", type=int, default=1000)
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     alone: dict[str, Callable[[], dict[str, Any]]] = {
         "cached": cached,
         "throughput": lambda: throughput(asked.throughput_series, 120),
+        "totals": lambda: totals(asked.poisson_weeks),
+        "plan": lambda: plan(asked.planned_series),
         "transfer": lambda: transfer(asked.accounts),
+        "cpl": lambda: cpl(asked.accounts),
     }
     for name, measure in alone.items():
         if name in asked.only:

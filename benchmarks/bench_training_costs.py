@@ -82,8 +82,8 @@ def _job(job: str, database: Any, registry: Any) -> tuple[Any, Any]:
     from functools import partial
 
     if job == "anomaly-detectors":
-        from adsml_anomaly.training import DetectorTrainer
-        from adsml_anomaly.training_items import items_of
+        from adsml_anomaly.training.detectors import DetectorTrainer
+        from adsml_anomaly.training.items import items_of
 
         return items_of(database, [1]), DetectorTrainer(database, registry, run_id="costs")
     if job == "classifiers":
@@ -100,7 +100,7 @@ def _job(job: str, database: Any, registry: Any) -> tuple[Any, Any]:
     store = MetricStore(database)
     items = training.items(
         store, family="prophet" if job == "prophet" else "ensemble", config_ids=[1],
-        entity_types=[EntityType.CAMPAIGN], metrics=[Metric.LEADS, Metric.SPEND], drop_last_days=0,
+        entity_types=[EntityType.CAMPAIGN], metrics=[Metric.LEADS, Metric.SPEND], attribution_lag_days=0,
     )  # fmt: skip
     one = training.train_prophet if job == "prophet" else training.train_ensemble
     # A level is all its series at once; an entity is one.

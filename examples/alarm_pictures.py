@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from adsml_anomaly.channels import Days
-from adsml_anomaly.detect import Options, Subject, assess
-from adsml_anomaly.fitting import fit_entity, learn_pool
-from adsml_anomaly.history import series
+from adsml_anomaly.histories import series
+from adsml_anomaly.models.channels import Days
+from adsml_anomaly.models.detection import Options, Subject, assess
+from adsml_anomaly.models.fitting import fit_entity, learn_pool
+from adsml_anomaly.models.point_detection import assess_points
+from adsml_anomaly.models.results import Threshold
 from adsml_anomaly.plot import picture
-from adsml_anomaly.point_report import assess_points
-from adsml_anomaly.report import Threshold
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric

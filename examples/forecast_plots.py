@@ -13,7 +13,8 @@ from adsml_forecasting.models.calibration import calibrate
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.origins import Task, forecast_origins, join_pooled
 from adsml_forecasting.models.pooled_regression import learn
-from adsml_forecasting.models.prediction import Learned, Prediction, Wanted, predict
+from adsml_forecasting.models.prediction import ForecastSpec, LearnedModels, Prediction, predict
+from adsml_forecasting.models.preparation import Prepared
 from adsml_forecasting.models.rolling_origin import newest_rows
 from adsml_forecasting.models.series import DailySeries
 from adsml_report.content import Band, Chart, Line, Look, Moment
@@ -52,7 +53,11 @@ def forecasts(series: Sequence[DailySeries]) -> list[Prediction]:
     last = max(one.last_day for one in known)
     pooled = learn(known, cutoffs=[last], horizon=HORIZON, season_length=7)[last]
     learnt = calibrate(found, members=MEMBERS, season_length=7, level=LEVEL, pooled=pooled)
-    return [predict(one, Wanted(horizon=HORIZON), Learned(calibration=learnt)) for one in known]
+    learned = LearnedModels(calibration=learnt)
+    return [
+        predict(Prepared.of_series(one, horizon=HORIZON), ForecastSpec(horizon=HORIZON), learned)
+        for one in known
+    ]
 
 
 def picture(title: str, series: DailySeries, told: Prediction) -> str:

@@ -66,8 +66,8 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         settings = AccountSettings(
-            last_day=LAST, days=120, config_id=CONFIG, campaigns=2, adsets=4, ads=8, late_start_share=0.0,
-            early_end_share=0.0, random_changes=RandomChanges(count=3),
+            last_day=LAST, days=120, config_id=CONFIG, campaigns=2, adsets=5, ads=10, late_start_share=0.0,
+            early_end_share=0.0, shared_budget_share=0.0, random_changes=RandomChanges(count=3),
         )  # fmt: skip
         self.account = simulate_account(settings, seed=4)
         self.url = f"sqlite:///{folder / 'adsml.db'}"
@@ -115,6 +115,16 @@ class World:
         figures = ["spend", "impressions", "clicks", "leads"]
         campaigns = self.daily[self.daily["entity_type"] == "campaign"]
         return rows_from_frame(campaigns.groupby("date", as_index=False)[figures].sum())
+
+    def changes_around(self, adsets: list[str]) -> list[tuple[str, change_pb2.ChangeEvent]]:
+        """Recorded changes of ad sets, of their campaigns and of their ads, each named by the ad set."""
+        parents = {one.ref.entity_id: one.parent_id for one in self.account.entities}
+        return [
+            (adset, change)
+            for changed, change in self.changes()
+            for adset in adsets
+            if changed in {adset, parents[adset]} or parents[changed] == adset
+        ]
 
     def changes(self) -> list[tuple[str, change_pb2.ChangeEvent]]:
         """Every recorded change, with the id of what was changed."""
@@ -239,7 +249,8 @@ def _inline(world: World, holder: Message) -> None:
                 for part in ("treated", "controls"):
                     getattr(one.inline, part).extend(world.inline(ref) for ref in getattr(stored, part))
                 one.inline.account_rows.extend(world.account_rows())
-                for entity_id, change in world.changes():
+                refs = [*stored.treated, *stored.controls]
+                for entity_id, change in world.changes_around([ref.entity_id for ref in refs]):
                     one.inline.changes.add(entity_id=entity_id, change=change)
             else:
                 _inline(world, one)

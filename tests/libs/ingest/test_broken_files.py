@@ -64,7 +64,7 @@ BROKEN = {
         tidy("ad,2,10,2026-03-02,1,900,11,"), ", line 3", ("leads is empty", "write 0 for a day without any")
     ),
     "negative": Broken(
-        tidy("ad,2,10,2026-03-02,-1,900,11,2"), ", line 3", ("spend '-1' is negative", "0 or more")
+        tidy("ad,2,10,2026-03-02,-1,900,11,2"), ", line 3", ("spend '-1' is negative", "--allow-negative")
     ),
     "not a number": Broken(
         tidy("ad,2,10,2026-03-02,NaN,900,11,2"), ", line 3", ("spend 'NaN' is not a finite number", "write 0")
@@ -170,8 +170,8 @@ BROKEN = {
         options=ImportOptions(encoding="ascii"),
     ),
     "binary": Broken(bytes(range(256)) * 9, "", ("is binary, not text", "import a CSV, JSON or Parquet")),
-    "workbook": Broken(b"PK\x03\x04rest", "", ("is a spreadsheet or zip archive", "save it as CSV")),
-    "compressed": Broken(b"\x1f\x8brest", "", ("is compressed", "gunzip")),
+    "workbook": Broken(b"PK\x03\x04rest", "", ("is a zip archive that can't be read", "unpack it")),
+    "compressed": Broken(b"\x1f\x8brest", "", ("is a damaged gzip file", "download it again")),
     "damaged Parquet": Broken(
         b"PAR1" + b"x" * 99, "", ("is a damaged Parquet file", "export it again"), name="x.parquet"
     ),
@@ -226,7 +226,7 @@ BROKEN = {
     "actions are no list": Broken(
         json.dumps([{**ROWS[0], "actions": {"lead": 3}}]),
         ", line 1",
-        ("actions is not a list of actions", "export it again"),
+        ("actions is not a list of actions", "json.dumps"),
         name="x.json",
     ),
     "id lost digits in floating point": Broken(
@@ -273,7 +273,7 @@ BROKEN = {
         ("Montant dépensé (EUR) can be read two ways", "pass --decimal , or --decimal ."),
     ),
     "wrong kind forced": Broken(
-        tidy(), ", line 1", ("has no headers of Ads Manager", "--format"),
+        tidy(), ", line 1", ("has no headers of Ads Manager", "--column spend=Header"),
         options=ImportOptions(format=Format.ADS_MANAGER),
     ),
 }  # fmt: skip

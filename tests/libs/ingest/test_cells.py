@@ -62,7 +62,9 @@ def test_a_column_is_its_cells(cells: list[str], decimal: str | None) -> None:
 def test_the_decimal_sign_that_cells_give_away(
     money: list[str], counts: list[str], decimal: str | None
 ) -> None:
-    assert numerals.infer_decimal(money, counts) == decimal
+    evidence = numerals.DecimalEvidence()
+    evidence.add(money, counts)
+    assert evidence.decimal == decimal
 
 
 @given(st.dates(date(2000, 1, 1), date(2090, 12, 31)))
@@ -86,7 +88,9 @@ def test_days_in_every_order(day: date) -> None:
     ],
 )  # fmt: skip
 def test_the_order_that_dates_give_away(cells: list[str], order: DateOrder | None) -> None:
-    assert days.infer_order(cells) == order
+    evidence = days.OrderEvidence()
+    evidence.add(cells)
+    assert evidence.order == order
 
 
 @pytest.mark.parametrize("text", ["01/02/26", "2026-13-01", "yesterday", "31/02/2026", "2026-01-02T10:00:00"])
@@ -114,7 +118,7 @@ def test_what_is_no_day(text: str) -> None:
     ],
 )  # fmt: skip
 def test_leads(actions: object, count: float) -> None:
-    assert leads.count(actions) == count
+    assert leads.LeadCounter().count(actions) == count
 
 
 def test_leads_of_other_actions() -> None:
@@ -122,7 +126,7 @@ def test_leads_of_other_actions() -> None:
         {"action_type": "lead", "value": "3"},
         {"action_type": "submit_application_total", "value": "2"},
     ]
-    assert leads.count(actions, ("submit_application_total",)) == 2.0
+    assert leads.LeadCounter(("submit_application_total",)).count(actions) == 2.0
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_leads_of_other_actions() -> None:
 )  # fmt: skip
 def test_actions_that_can_not_be_read(actions: object) -> None:
     with pytest.raises(leads.BadActions):
-        leads.count(actions)
+        leads.LeadCounter().count(actions)
 
 
 @pytest.mark.parametrize(

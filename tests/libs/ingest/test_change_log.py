@@ -8,7 +8,7 @@ import pytest
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput
-from adsml_ingest.change_log import read_changes
+from adsml_ingest.change_log import KnownAccount, read_changes
 from adsml_simulate import presets, simulate_account
 from adsml_simulate.export import write_changes
 
@@ -23,13 +23,13 @@ def written(tmp_path: Path, text: str, name: str = "changes.csv") -> Path:
 
 def faults(path: Path) -> list[tuple[str, str]]:
     with pytest.raises(InvalidInput) as told:
-        read_changes(path, config_id=1)
+        read_changes(path, account=KnownAccount(1))
     return [(one.path, one.description) for one in told.value.violations]
 
 
 def test_a_row_is_an_event(tmp_path: Path) -> None:
     path = written(tmp_path, HEADER + "adset,7,budget_change,2026-06-15,50,80.5,for the fair\n")
-    assert read_changes(path, config_id=1) == [
+    assert read_changes(path, account=KnownAccount(1)).events == [
         ChangeEvent(
             EntityRef(1, EntityType.ADSET, "7"),
             ChangeType.BUDGET_CHANGE,
@@ -43,7 +43,7 @@ def test_a_row_is_an_event(tmp_path: Path) -> None:
 def test_what_the_simulator_exports_comes_back(tmp_path: Path, kind: str) -> None:
     account = simulate_account(presets.demo(last_day=date(2026, 6, 30), config_id=1, days=60), seed=2)
     write_changes(list(account.changes), tmp_path)
-    assert read_changes(tmp_path / kind, config_id=1) == list(account.changes)
+    assert read_changes(tmp_path / kind, account=KnownAccount(1)).events == list(account.changes)
 
 
 def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
@@ -90,4 +90,4 @@ def test_what_is_no_change_log_says_what_was_expected(tmp_path: Path, text: str,
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     [(place, text)] = faults(tmp_path / "none.csv")
     assert place.endswith("none.csv")
-    assert "can't be read" in text
+    assert "does not exist" in text

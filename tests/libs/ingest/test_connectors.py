@@ -41,7 +41,7 @@ def test_one_sync_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
         read_frame(path)
 
 
-def test_parts_of_a_breakdown_are_replaced_one_by_one(tmp_path: Path) -> None:
+def test_a_later_sync_speaks_for_the_whole_day_of_an_entity(tmp_path: Path) -> None:
     def part(age: str, spend: str) -> dict[str, Any]:
         return {**ROW, "age": age, "gender": "female", "spend": spend}
 
@@ -52,7 +52,8 @@ def test_parts_of_a_breakdown_are_replaced_one_by_one(tmp_path: Path) -> None:
         ("2026-03-10T10:00:00Z", part("18-24", "2.00")),
     )
     found, _ = read_frame(path)
-    assert set(found["spend"]) == {7.0}
+    # People of 25 to 34 were counted otherwise meanwhile: the later sync no longer has them.
+    assert set(found["spend"]) == {2.0}
     assert found["reach"].isna().all()
 
 
@@ -97,14 +98,16 @@ def test_leads_may_be_other_actions(tmp_path: Path) -> None:
 
 
 def test_levels_by_the_ids_that_are_there(tmp_path: Path) -> None:
-    campaign = {name: value for name, value in ROW.items() if name not in ("ad_id", "adset_id", "actions")}
+    campaign = {
+        name: value for name, value in ROW.items() if name.split("_")[0] not in ("ad", "adset", "actions")
+    }
     path = as_json(
         tmp_path / "x.json", [{**campaign, "date_start": "2026-03-05", "date_stop": "2026-03-05"}, ROW]
     )
     found, _ = read_frame(path)
-    # A level that has rows of its own is not built.
-    assert found["entity_type"].tolist() == ["ad", "adset", "campaign"]
-    assert found["date"].dt.day.tolist() == [1, 1, 5]
+    # The campaign's own row stands; the day that only its ad has a row for is their sum.
+    assert found["entity_type"].tolist() == ["ad", "adset", "campaign", "campaign"]
+    assert found["date"].dt.day.tolist() == [1, 1, 1, 5]
 
 
 def test_an_ad_without_its_ad_set_still_counts_for_its_campaign(tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ def test_an_ad_without_its_ad_set_still_counts_for_its_campaign(tmp_path: Path) 
     found, _ = read_frame(path)
     assert found["entity_type"].tolist() == ["ad", "campaign"]
     notes = import_files([path], config_id=1, store=None).notes
-    assert notes == ("no rows of campaigns: built as sums of their ads, reach left out",)
+    assert notes == ("1 daily rows of campaigns are sums of what is below them, reach left out",)
 
 
 BASIC = ["ad_id", "date", "account_id", "impressions", "inline_link_clicks", "spend", "reach"]
@@ -156,6 +159,7 @@ def test_leads_of_the_actions_table(actions: list[list[Any]], leads: float, tmp_
 def test_actions_without_a_day_are_left_out_and_said(tmp_path: Path) -> None:
     _fivetran(tmp_path, [_action("lead", 3), _action("lead", 4, day="2026-03-02")])
     assert import_files([tmp_path], config_id=1, store=None).notes == (
+        "1 ad(s) with unknown parent are in no sum",
         "1 lead actions (4 leads) have no row in basic_ad for their ad and day: left out",
     )
 

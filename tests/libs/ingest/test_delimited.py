@@ -8,7 +8,7 @@ import pytest
 from adsml_ingest import delimited, source
 from adsml_ingest.delimited import Header, read_header, read_records
 from adsml_ingest.problems import Refusal
-from adsml_ingest.source import sniff
+from adsml_ingest.source import SourceFile, sniff
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ CELLS = st.text(st.sampled_from(list("ab1\"',;\n\r\té ")), max_size=6)
 
 
 def _read(path: Path) -> tuple[Header, list[list[str]], list[int], list[str]]:
-    text = sniff(path)
+    text = sniff(SourceFile(path, path))
     header = read_header(text, ",")
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -77,7 +77,7 @@ def test_a_quote_that_is_never_closed_is_found_where_it_opens(
     monkeypatch.setattr(source, "BLOCK_BYTES", 16)
     monkeypatch.setattr(delimited, "MAX_RECORD", limit)
     rows: list[list[str]] = []
-    text = sniff(path)
+    text = sniff(SourceFile(path, path))
     blocks = read_records(text, read_header(text))
     with pytest.raises(Refusal, match="line 3: opens a quote that is never closed"):
         rows.extend(row for records in blocks for row in records.rows)
@@ -115,5 +115,5 @@ def test_a_file_without_line_ends_is_no_table(tmp_path: Path, monkeypatch: pytes
 def test_header(text: str, delimiter: str, names: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / "header.csv"
     path.write_text(text, encoding="utf-8")
-    header = read_header(sniff(path))
+    header = read_header(sniff(SourceFile(path, path)))
     assert (header.delimiter, header.names) == (delimiter, names)

@@ -59,7 +59,7 @@ INSIGHTS: dict[str, Callable[[list[dict[str, Any]]], str]] = {
         json.dumps(_page(part), indent=2) for part in (rows[:3], rows[3:])
     ),
     "paging first": lambda rows: json.dumps(
-        {"paging": {"next": "https://x"}, "summary": {"spend": "1"}, "data": rows}
+        {"paging": {"cursors": {"before": "x"}}, "summary": {"spend": "1"}, "data": rows}
     ),
 }
 

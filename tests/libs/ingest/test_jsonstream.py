@@ -8,7 +8,7 @@ import pytest
 from adsml_ingest import source
 from adsml_ingest.jsonstream import read_objects
 from adsml_ingest.problems import Refusal
-from adsml_ingest.source import sniff
+from adsml_ingest.source import SourceFile, sniff
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,7 +27,7 @@ ROWS = st.lists(
 
 
 def _read(path: Path) -> list[Any]:
-    return [(row.line, row.value) for row in read_objects(sniff(path))]
+    return [(row.line, row.value) for row in read_objects(sniff(SourceFile(path, path)))]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
@@ -85,7 +85,7 @@ def test_a_cut_is_found_after_what_is_whole(
     monkeypatch.setattr(source, "BLOCK_BYTES", block)
     found = []
     with pytest.raises(Refusal, match=f"line {line}: is cut off in the middle"):
-        found.extend(read_objects(sniff(path)))
+        found.extend(read_objects(sniff(SourceFile(path, path))))
     assert len(found) == rows
 
 
@@ -96,13 +96,13 @@ def test_what_is_no_json_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.json"
     path.write_text(text)
     with pytest.raises(Refusal, match="line 1"):
-        list(read_objects(sniff(path)))
+        list(read_objects(sniff(SourceFile(path, path))))
 
 
 def test_reading_goes_on_after_a_bad_line(tmp_path: Path) -> None:
     path = tmp_path / "lines.jsonl"
     path.write_text('{"a": 1}\n{"a": \n\n17\n{"data": [{"a": 2}, 5]}\n{"a": 3}')
-    found = [(row.line, row.value, row.error) for row in read_objects(sniff(path))]
+    found = [(row.line, row.value, row.error) for row in read_objects(sniff(SourceFile(path, path)))]
     assert found == [
         (1, {"a": 1}, ""),
         (2, None, "is cut off in the middle"),

@@ -115,7 +115,7 @@ def test_levels_that_are_absent_are_sums(tmp_path: Path) -> None:
     assert built["reach"].isna().all()
 
 
-def test_a_level_that_is_there_is_not_built(tmp_path: Path) -> None:
+def test_what_is_reported_is_not_built(tmp_path: Path) -> None:
     path = tmp_path / "tidy.csv"
     path.write_text(
         "entity_type,entity_id,parent_id,date,spend,impressions,clicks,leads\n"
@@ -124,8 +124,10 @@ def test_a_level_that_is_there_is_not_built(tmp_path: Path) -> None:
     found, _ = read_frame(path)
     assert found[["entity_type", "spend"]].to_numpy().tolist() == [
         ["ad", 1.0],
+        ["adset", 1.0],  # of the ad's day: built
         ["adset", 1.0],
-        ["campaign", 5.0],
+        ["campaign", 5.0],  # reported
+        ["campaign", 1.0],  # of the ad set's day: built
     ]
 
 

@@ -5,11 +5,11 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from adsml_anomaly.channels import Days
-from adsml_anomaly.fitting import AccountPool, learn_pool
-from adsml_anomaly.history import series
-from adsml_anomaly.training import DetectorTrainer
-from adsml_anomaly.training_items import JOB, items_of
+from adsml_anomaly.histories import series
+from adsml_anomaly.models.channels import Days
+from adsml_anomaly.models.fitting import AccountPool, learn_pool
+from adsml_anomaly.training.detectors import DetectorTrainer
+from adsml_anomaly.training.items import JOB, items_of
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef
 from adsml_common.registry.artifacts import ArtifactStore

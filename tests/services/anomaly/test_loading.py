@@ -9,15 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adsml_anomaly.answering import Answer, Detector
+from adsml_anomaly.account import AccountReader
 from adsml_anomaly.artifacts import parse
-from adsml_anomaly.channels import Days
-from adsml_anomaly.detect import Options
-from adsml_anomaly.history import series
-from adsml_anomaly.model import SeriesModel
-from adsml_anomaly.naming import entity_model
+from adsml_anomaly.assessor import Assessment, Assessor
+from adsml_anomaly.decoding import Asked
+from adsml_anomaly.histories import series
+from adsml_anomaly.model_names import entity_model
+from adsml_anomaly.models.channels import Days
+from adsml_anomaly.models.detection import Options
+from adsml_anomaly.models.series_model import SeriesModel
+from adsml_anomaly.resolver import ScorerResolver
+from adsml_anomaly.settings import AnomalySettings
 from adsml_common.database import Database
-from adsml_common.domain.degradation import DegradationReason
+from adsml_common.domain.degradation import DegradationReason, Dependency
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.registry.artifacts import ArtifactStore
@@ -39,12 +43,14 @@ class Shop:
         artifacts = ArtifactStore(str(self.folder / "artifacts"), cache_dir=self.folder / machine)
         return ModelRegistry(self.database, artifacts)
 
-    def detector(self, machine: str = "server") -> Detector:
+    def assessor(self, machine: str = "server") -> Assessor:
         """A process just started on that machine."""
         loader: ModelLoader[SeriesModel] = ModelLoader(
             self.registry(machine), parse, poll_seconds=30, capacity=100, clock=lambda: self.now
         )
-        return Detector(self.database, loader)
+        settings = AnomalySettings()
+        resolver = ScorerResolver(self.database, loader, history_days=settings.history_days)
+        return Assessor(AccountReader(self.database, settings), resolver, settings)
 
     def close(self) -> None:
         self.database.close()
@@ -65,14 +71,14 @@ def ref(account: SimulatedAccount) -> EntityRef:
     return next(one.ref for one in account.entities if one.ref.entity_type is EntityType.ADSET)
 
 
-def ask(detector: Detector, ref: EntityRef) -> Answer:
-    [answer] = detector.stored(1, [ref], Options())
+def ask(assessor: Assessor, ref: EntityRef) -> Assessment:
+    answer = assessor.stored(1, [ref], Asked(Options()))[1][ref]
     assert not isinstance(answer, AdsmlError), answer
     return answer
 
 
-def said(answer: Answer) -> list[tuple[str, DegradationReason]]:
-    return [(one.dependency, one.reason) for one in answer.by.degradations]
+def said(answer: Assessment) -> list[tuple[str, DegradationReason]]:
+    return [(one.name, one.reason) for one in answer.provenance.degradations]
 
 
 def artifact(shop: Shop, version: ModelVersion) -> Path:
@@ -88,12 +94,12 @@ def spoil(path: Path) -> None:
 def test_from_the_artifact_store_then_from_the_disk_cache_then_from_memory(
     shop: Shop, ref: EntityRef
 ) -> None:
-    first = ask(shop.detector(), ref)
-    assert first.by.version is not None
-    assert (first.by.version.name, first.by.degradations) == (entity_model(ref), ())
+    first = ask(shop.assessor(), ref)
+    assert first.provenance.version is not None
+    assert (first.provenance.version.name, first.provenance.degradations) == (entity_model(ref), ())
     # The artifact store is gone; another process on the same machine still has its cache.
     (shop.folder / "artifacts").rename(shop.folder / "elsewhere")
-    running = shop.detector()
+    running = shop.assessor()
     assert ask(running, ref) == first
     # The cache is gone, too; the running process has the model in memory.
     shutil.rmtree(shop.folder / "server")
@@ -102,11 +108,11 @@ def test_from_the_artifact_store_then_from_the_disk_cache_then_from_memory(
 
 def test_nothing_reachable_is_said_and_the_account_s_rows_judge(shop: Shop, ref: EntityRef) -> None:
     (shop.folder / "artifacts").rename(shop.folder / "elsewhere")
-    answer = ask(shop.detector("new-machine"), ref)
-    assert answer.by.version is None
-    assert answer.by.pooled
+    answer = ask(shop.assessor("new-machine"), ref)
+    assert answer.provenance.version is None
+    assert answer.provenance.pooled
     assert {reason for _, reason in said(answer)} == {DegradationReason.UNAVAILABLE}
-    assert said(answer)[0][0] == f"model {entity_model(ref)}"
+    assert said(answer)[0][0] == entity_model(ref)
     assert answer.report.days[0].p_value is not None
 
 
@@ -117,12 +123,12 @@ def test_no_model_of_its_own_falls_to_the_level_s_profile(shop: Shop, ref: Entit
             "UPDATE ml_trained_models SET status = 'ARCHIVED' WHERE name = ?", (entity_model(ref),)
         )
     assert registry.active(entity_model(ref)) is None
-    answer = ask(shop.detector(), ref)
-    assert answer.by.version is not None
-    assert answer.by.version.name == "anomaly/1/adset"
-    assert answer.by.pooled
-    assert said(answer) == [(f"model {entity_model(ref)}", DegradationReason.NO_MODEL)]
-    assert entity_model(ref) in answer.by.reason
+    answer = ask(shop.assessor(), ref)
+    assert answer.provenance.version is not None
+    assert answer.provenance.version.name == "anomaly/1/adset"
+    assert answer.provenance.pooled
+    assert said(answer) == [(entity_model(ref), DegradationReason.NO_MODEL)]
+    assert entity_model(ref) in answer.provenance.reason
 
 
 def test_a_damaged_artifact_falls_to_the_version_before(shop: Shop, ref: EntityRef) -> None:
@@ -131,10 +137,10 @@ def test_a_damaged_artifact_falls_to_the_version_before(shop: Shop, ref: EntityR
     second = again(registry, first, lambda files: files | {"forest.bin": turned(files)})
     registry.activate(second.name, second.version, actor="test", reason="newer")
     spoil(artifact(shop, second))
-    answer = ask(shop.detector("new-machine"), ref)
-    assert answer.by.version == registry.get(entity_model(ref), 1)
-    assert said(answer) == [(f"model {second.name} version 2", DegradationReason.CORRUPT)]
-    assert f"{second.name} version 1 was used instead" in answer.by.degradations[0].detail
+    answer = ask(shop.assessor("new-machine"), ref)
+    assert answer.provenance.version == registry.get(entity_model(ref), 1)
+    assert said(answer) == [(f"{second.name} version 2", DegradationReason.CORRUPT)]
+    assert f"{second.name} version 1 was used instead" in answer.provenance.degradations[0].detail
 
 
 @pytest.mark.parametrize("damage", [spoil, Path.unlink], ids=["damaged", "missing"])
@@ -142,19 +148,19 @@ def test_without_a_version_before_it_falls_to_the_profile(
     shop: Shop, ref: EntityRef, damage: Callable[[Path], None]
 ) -> None:
     damage(artifact(shop, shop.registry().get(entity_model(ref), 1)))
-    answer = ask(shop.detector("new-machine"), ref)
-    assert answer.by.version is not None
-    assert answer.by.version.name == "anomaly/1/adset"
-    assert said(answer) == [(f"model {entity_model(ref)}", DegradationReason.CORRUPT)]
+    answer = ask(shop.assessor("new-machine"), ref)
+    assert answer.provenance.version is not None
+    assert answer.provenance.version.name == "anomaly/1/adset"
+    assert said(answer) == [(entity_model(ref), DegradationReason.CORRUPT)]
 
 
 def test_a_damaged_copy_in_the_disk_cache_is_fetched_anew(shop: Shop, ref: EntityRef) -> None:
-    first = ask(shop.detector(), ref)
-    assert first.by.version is not None
+    first = ask(shop.assessor(), ref)
+    assert first.provenance.version is not None
     with closing(sqlite3.connect(shop.folder / "server" / "artifacts.db", isolation_level=None)) as cache:
         damage = "UPDATE kept SET value = ? WHERE key = ?"
-        assert cache.execute(damage, (b"damaged", first.by.version.sha256)).rowcount == 1
-    assert ask(shop.detector(), ref) == first
+        assert cache.execute(damage, (b"damaged", first.provenance.version.sha256)).rowcount == 1
+    assert ask(shop.assessor(), ref) == first
 
 
 def test_a_model_of_other_features_is_not_used(shop: Shop, ref: EntityRef) -> None:
@@ -167,9 +173,9 @@ def test_a_model_of_other_features_is_not_used(shop: Shop, ref: EntityRef) -> No
 
     second = again(registry, registry.get(entity_model(ref), 1), other)
     registry.activate(second.name, second.version, actor="test", reason="newer")
-    answer = ask(shop.detector("new-machine"), ref)
-    assert answer.by.version == registry.get(entity_model(ref), 1)
-    [told] = answer.by.degradations
+    answer = ask(shop.assessor("new-machine"), ref)
+    assert answer.provenance.version == registry.get(entity_model(ref), 1)
+    [told] = answer.provenance.degradations
     assert told.reason is DegradationReason.CORRUPT
     assert "features" in told.detail
     assert "retrain" in told.detail
@@ -179,18 +185,22 @@ def test_the_registry_gone_the_last_known_version_judges_rows_sent_and_says_so(
     shop: Shop, ref: EntityRef, account: SimulatedAccount
 ) -> None:
     days: Days = series(account.daily, 1)[ref]
-    detector = shop.detector()
-    assert not detector.sent(ref, days, Options(), what="series").by.degradations
+    assessor = shop.assessor()
+    assert not assessor.inline(ref, days, Asked(Options()), what="series")[1].provenance.degradations
     shop.close()
     (shop.folder / "adsml.db").rename(shop.folder / "gone.db")
     (shop.folder / "adsml.db").mkdir()  # a database that can't be opened
     shop.now = 31.0
-    in_memory = detector.sent(ref, days, Options(), what="series")
-    started_since = shop.detector().sent(ref, days, Options(), what="series")
+    in_memory = assessor.inline(ref, days, Asked(Options()), what="series")[1]
+    started_since = shop.assessor().inline(ref, days, Asked(Options()), what="series")[1]
     for answer in (in_memory, started_since):
-        assert answer.by.version is not None
-        assert answer.by.version.name == entity_model(ref)
-        assert said(answer) == [("model registry", DegradationReason.STALE)]
+        assert answer.provenance.version is not None
+        assert answer.provenance.version.name == entity_model(ref)
+        # Judgements and changes could not be read either.
+        assert [(one.dependency, one.reason) for one in answer.provenance.degradations] == [
+            (Dependency.REGISTRY, DegradationReason.STALE),
+            (Dependency.DATABASE, DegradationReason.UNAVAILABLE),
+        ]
 
 
 def again(

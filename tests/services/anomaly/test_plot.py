@@ -4,11 +4,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from adsml_anomaly.channels import Days
-from adsml_anomaly.detect import Options, Subject, assess
-from adsml_anomaly.fitting import AccountPool
+from adsml_anomaly.models.channels import Days
+from adsml_anomaly.models.detection import Options, Subject, assess
+from adsml_anomaly.models.fitting import AccountPool
+from adsml_anomaly.models.results import Report, Threshold
 from adsml_anomaly.plot import picture
-from adsml_anomaly.report import Report, Threshold
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import Metric

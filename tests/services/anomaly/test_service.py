@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml.anomaly.v1 import anomaly_service_pb2_grpc as pb_grpc
-from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2
+from adsml.common.v1 import answer_pb2, entity_pb2, feedback_pb2, metrics_pb2
 from adsml.registry.v1 import registry_service_pb2 as registry_pb2
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml.training.v1 import training_service_pb2 as training_pb2
@@ -98,9 +98,9 @@ def ids(account: SimulatedAccount, level: EntityType = EntityType.ADSET) -> list
     return [one.ref.entity_id for one in account.entities if one.ref.entity_type is level]
 
 
-def stored(entity_id: str, *, config_id: int = 1, level: int = ADSET) -> pb.SeriesSource:
+def stored(entity_id: str, *, config_id: int = 1, level: int = ADSET) -> pb.DetectionSubject:
     ref = entity_pb2.EntityRef(config_id=config_id, entity_type=level, entity_id=entity_id)
-    return pb.SeriesSource(entity=ref)
+    return pb.DetectionSubject(entity=ref)
 
 
 def day(one: date) -> date_pb2.Date:
@@ -127,16 +127,16 @@ def weeks(days: int, *, seed: int = 0) -> list[metrics_pb2.DailyMetrics]:
     ]
 
 
-def inline(rows: Sequence[metrics_pb2.DailyMetrics], **more: object) -> pb.SeriesSource:
-    return pb.SeriesSource(inline=entity_pb2.InlineSeries(entity_type=ADSET, rows=rows, **more))
+def inline(rows: Sequence[metrics_pb2.DailyMetrics], **more: object) -> pb.DetectionSubject:
+    return pb.DetectionSubject(inline=entity_pb2.InlineSeries(entity_type=ADSET, rows=rows, **more))
 
 
-def hourly(values: Sequence[float | None], **more: object) -> pb.SeriesSource:
+def hourly(values: Sequence[float | None], **more: object) -> pb.DetectionSubject:
     points = [
         pb.Point(time=Timestamp(seconds=1_760_000_400 + 3600 * i), value=value)
         for i, value in enumerate(values)
     ]
-    return pb.SeriesSource(points=pb.PointSeries(name="cpc", points=points, **more))
+    return pb.DetectionSubject(points=pb.PointSeries(name="cpc", points=points, **more))
 
 
 def season(hours: int) -> list[float]:
@@ -147,8 +147,10 @@ def season(hours: int) -> list[float]:
     ]
 
 
-def detect(stub: pb_grpc.AnomalyServiceStub, series: pb.SeriesSource, **options: object) -> pb.AnomalyReport:
-    request = pb.DetectAnomaliesRequest(series=series, options=pb.DetectionOptions(**options))
+def detect(
+    stub: pb_grpc.AnomalyServiceStub, series: pb.DetectionSubject, **options: object
+) -> pb.AnomalyReport:
+    request = pb.DetectAnomaliesRequest(subject=series, options=pb.DetectionOptions(**options))
     return stub.DetectAnomalies(request).report
 
 
@@ -163,7 +165,7 @@ class TestDetect:
         assert report.answered_by.source == answer_pb2.ANSWER_SOURCE_MODEL
         assert report.answered_by.model.name == f"anomaly/1/campaign/{entity_id}"
         assert report.answered_by.model.version == 1
-        assert report.answered_by.model.HasField("trained_time")
+        assert report.answered_by.model.HasField("train_time")
         assert not report.degradations
         assert report.entity.entity_id == entity_id
         assert [one.date for one in report.days] == [
@@ -183,7 +185,7 @@ class TestDetect:
                 assert low <= metric.expected <= high
                 assert 0.9 < metric.expected_range.level < 1
             if not one.anomalous:
-                assert (one.severity, one.incident_id, one.summary) == (0, "", "")
+                assert (one.severity, one.incident_id, one.summary) == (pb.SEVERITY_NONE, "", "")
         assert report.threshold.p_value == pytest.approx(1 / 30)
         assert report.threshold.feedback_count == 0
 
@@ -209,7 +211,9 @@ class TestDetect:
         told = {}
         for alone in (False, True):
             options = pb.DetectionOptions(first_date=first, anomalous_only=alone, false_alarms_per_month=3)
-            answer = stub.BatchDetectAnomalies(pb.BatchDetectAnomaliesRequest(series=series, options=options))
+            answer = stub.BatchDetectAnomalies(
+                pb.BatchDetectAnomaliesRequest(subjects=series, options=options)
+            )
             told[alone] = [
                 [d for d in one.report.days if d.anomalous] + list(one.report.incidents)
                 for one in answer.results
@@ -231,7 +235,7 @@ class TestDetect:
         assert pb.ALARM_RULE_LEADS_STOPPED in [alarm.rule for alarm in one.rule_alarms]
         assert one.severity == pb.SEVERITY_CRITICAL
         assert one.metrics[0].metric == metrics_pb2.METRIC_LEADS
-        assert report.warnings == ["reach is missing: frequency was not looked at"]
+        assert [one.message for one in report.warnings] == ["reach is missing: frequency was not looked at"]
 
     def test_rows_of_a_known_account_are_judged_by_its_profile(
         self, stub: pb_grpc.AnomalyServiceStub
@@ -290,7 +294,7 @@ class TestOddRows:
         rows = weeks(90)
         report = detect(stub, inline(rows[:40] + rows[55:]), first_date=day(LAST_DAY - timedelta(days=60)))
         assert len(report.days) == 61
-        assert any(pb.ALARM_RULE_ZERO_SPEND in [a.rule for a in one.rule_alarms] for one in report.days)
+        assert any(pb.ALARM_RULE_ABSENT_DATA in [a.rule for a in one.rule_alarms] for one in report.days)
         gap = [one for one in report.days if not one.HasField("p_value")]
         assert len(gap) == 15
 
@@ -331,13 +335,13 @@ class TestOddRows:
         rows[20].leads = bad
         error = refusal(lambda: detect(stub, inline(rows)))
         assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-        assert set(error.violations) == {"series.inline.rows[3].spend", "series.inline.rows[20].leads"}
+        assert set(error.violations) == {"subject.inline.rows[3].spend", "subject.inline.rows[20].leads"}
 
     def test_a_day_twice(self, stub: pb_grpc.AnomalyServiceStub) -> None:
         rows = weeks(30)
         error = refusal(lambda: detect(stub, inline([*rows, rows[4]])))
         assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-        assert any(path.startswith("series.inline.rows[") for path in error.violations)
+        assert any(path.startswith("subject.inline.rows[") for path in error.violations)
 
     def test_points_that_make_no_series(self, stub: pb_grpc.AnomalyServiceStub) -> None:
         values = season(48)
@@ -345,15 +349,15 @@ class TestOddRows:
         source.points.points[3].value = math.nan
         source.points.points[7].ClearField("time")
         error = refusal(lambda: detect(stub, source))
-        assert set(error.violations) == {"series.points.points[3].value", "series.points.points[7].time"}
+        assert set(error.violations) == {"subject.points.points[3].value", "subject.points.points[7].time"}
         source = hourly(values)
         source.points.points[9].time.seconds = source.points.points[8].time.seconds
         error = refusal(lambda: detect(stub, source))
-        assert set(error.violations) == {"series.points.points[9].time"}
+        assert set(error.violations) == {"subject.points.points[9].time"}
         assert refusal(lambda: detect(stub, hourly([None] * 20))).violations == {
-            "series.points.points": "holds no value"
+            "subject.points.points": "holds no value"
         }
-        assert set(refusal(lambda: detect(stub, hourly(season(5)))).violations) == {"series.points.points"}
+        assert set(refusal(lambda: detect(stub, hourly(season(5)))).violations) == {"subject.points.points"}
 
 
 class TestBadRequests:
@@ -371,8 +375,8 @@ class TestBadRequests:
         )
         assert error.code is grpc.StatusCode.INVALID_ARGUMENT
         assert set(error.violations) == {
-            "series.entity.config_id",
-            "series.entity.entity_id",
+            "subject.entity.config_id",
+            "subject.entity.entity_id",
             "options.first_date",
             "options.false_alarms_per_month",
             "options.metrics[1]",
@@ -382,20 +386,24 @@ class TestBadRequests:
         error = refusal(lambda: stub.DetectAnomalies(pb.DetectAnomaliesRequest()))
         assert error.code is grpc.StatusCode.INVALID_ARGUMENT
 
-    def test_days_that_the_series_does_not_have(
+    def test_days_far_behind_the_series_and_days_out_of_order(
         self, stub: pb_grpc.AnomalyServiceStub, account: SimulatedAccount
     ) -> None:
-        tomorrow = day(LAST_DAY + timedelta(days=1))
         for source in (stored(ids(account)[0]), inline(weeks(60))):
-            error = refusal(lambda source=source: detect(stub, source, last_date=tomorrow))
-            assert set(error.violations) == {"options.last_date"}
-            assert str(LAST_DAY) in error.violations["options.last_date"]
+            error = refusal(
+                lambda source=source: detect(stub, source, as_of_date=day(LAST_DAY + timedelta(days=401)))
+            )
+            assert set(error.violations) == {"options.as_of_date"}
+            assert str(LAST_DAY) in error.violations["options.as_of_date"]
         backwards = refusal(
             lambda: detect(
-                stub, inline(weeks(60)), first_date=day(LAST_DAY), last_date=day(LAST_DAY - timedelta(days=3))
+                stub,
+                inline(weeks(60)),
+                first_date=day(LAST_DAY),
+                as_of_date=day(LAST_DAY - timedelta(days=3)),
             )
         )
-        assert set(backwards.violations) == {"options.last_date"}
+        assert "first_date comes after as_of_date" in str(backwards.violations)
 
     def test_an_entity_nobody_stored(self, stub: pb_grpc.AnomalyServiceStub) -> None:
         assert refusal(lambda: detect(stub, stored("no-such"))).code is grpc.StatusCode.NOT_FOUND
@@ -420,17 +428,17 @@ class TestBatch:
             stored(good),
             stored(good, config_id=99),
             inline(bad),
-            pb.SeriesSource(),
+            pb.DetectionSubject(),
             inline(weeks(3)),
             hourly(season(72)),
             stored(good),
         ]
-        answer = stub.BatchDetectAnomalies(pb.BatchDetectAnomaliesRequest(series=series))
+        answer = stub.BatchDetectAnomalies(pb.BatchDetectAnomaliesRequest(subjects=series))
         codes = [one.error.code if one.HasField("error") else 0 for one in answer.results]
         assert codes == [UNKNOWN, 0, UNKNOWN, INVALID, INVALID, TOO_LITTLE, 0, 0]
         assert answer.results[1].report == answer.results[7].report
         assert answer.results[0].entity.entity_id == "no-such-adset"
-        assert "series[3].inline.rows[2].spend" in answer.results[3].error.message
+        assert "subjects[3].inline.rows[2].spend" in answer.results[3].error.message
         details = answer.results[3].error.details
         assert any(one.Is(error_details_pb2.BadRequest.DESCRIPTOR) for one in details)
         alone = detect(stub, stored(good))
@@ -439,10 +447,12 @@ class TestBatch:
     def test_an_empty_or_too_large_batch_is_refused(self, stub: pb_grpc.AnomalyServiceStub) -> None:
         for series in ([], [stored("1")] * 1001):
             error = refusal(
-                lambda series=series: stub.BatchDetectAnomalies(pb.BatchDetectAnomaliesRequest(series=series))
+                lambda series=series: stub.BatchDetectAnomalies(
+                    pb.BatchDetectAnomaliesRequest(subjects=series)
+                )
             )
             assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-            assert set(error.violations) == {"series"}
+            assert set(error.violations) == {"subjects"}
 
 
 class TestFeedback:
@@ -453,27 +463,25 @@ class TestFeedback:
     ) -> None:
         entity = stored(ids(account)[1])
         request = pb.RecordFeedbackRequest(
-            entity=entity.entity,
-            date=day(LAST_DAY),
+            feedback=feedback_pb2.Feedback(entity=entity.entity, date=day(LAST_DAY), person="ada"),
             judgement=pb.ALARM_JUDGEMENT_FALSE_ALARM,
-            person="ada",
         )
         first = stub.RecordFeedback(request)
-        assert first.changed
-        assert first.replaced_judgement == pb.ALARM_JUDGEMENT_UNSPECIFIED
+        assert first.receipt.changed
+        assert not first.HasField("replaced_judgement")
         assert first.threshold_before.false_alarms_per_month == pytest.approx(1.0)
         # A false alarm divides the rate by the square root of 2, and that fades by half in 90 days.
         after = first.threshold_after.false_alarms_per_month
         age = (datetime.now(UTC).date() - LAST_DAY).days
         assert after == pytest.approx(2 ** (-0.5 * 0.5 ** (age / 90)))
         again = stub.RecordFeedback(request)
-        assert not again.changed
+        assert not again.receipt.changed
         assert again.threshold_after == first.threshold_after
-        assert again.recorded_time == first.recorded_time
+        assert again.receipt.record_time == first.receipt.record_time
         told = detect(stub, entity).threshold
         assert (told.false_alarms_per_month, told.feedback_count) == (pytest.approx(after), 1)
         # On one day the last word counts, whoever spoke it; another day counts on top.
-        request.person = "grace"
+        request.feedback.person = "grace"
         assert stub.RecordFeedback(request).threshold_after == first.threshold_after
         request.judgement = pb.ALARM_JUDGEMENT_MISSED_ALARM
         other = stub.RecordFeedback(request)
@@ -481,7 +489,7 @@ class TestFeedback:
         assert other.threshold_after.false_alarms_per_month > 1
         request.judgement = pb.ALARM_JUDGEMENT_FALSE_ALARM
         stub.RecordFeedback(request)
-        request.date.CopyFrom(day(LAST_DAY - timedelta(days=7)))
+        request.feedback.date.CopyFrom(day(LAST_DAY - timedelta(days=7)))
         both = stub.RecordFeedback(request).threshold_after
         assert (both.feedback_count, both.false_alarms_per_month < after) == (2, True)
         assert detect(stub, stored(ids(account)[2])).threshold.feedback_count == 0
@@ -491,25 +499,26 @@ class TestFeedback:
     ) -> None:
         error = refusal(lambda: stub.RecordFeedback(pb.RecordFeedbackRequest()))
         assert error.code is grpc.StatusCode.INVALID_ARGUMENT
-        assert {"entity", "date", "judgement"} <= set(error.violations)
+        assert {"feedback", "judgement"} == set(error.violations)
         request = pb.RecordFeedbackRequest(
-            entity=stored(ids(account)[0]).entity,
-            date=day(LAST_DAY),
+            feedback=feedback_pb2.Feedback(entity=stored(ids(account)[0]).entity, date=day(LAST_DAY)),
             judgement=pb.ALARM_JUDGEMENT_TRUE_ALARM,
         )
-        assert set(refusal(lambda: stub.RecordFeedback(request)).violations) == {"person"}
-        request.person = "ada"
-        request.date.year = 2999
-        assert set(refusal(lambda: stub.RecordFeedback(request)).violations) == {"date"}
-        request.date.year = 2026
-        request.entity.entity_id = "no-such"
+        assert set(refusal(lambda: stub.RecordFeedback(request)).violations) == {"feedback.person"}
+        request.feedback.person = "ada"
+        request.feedback.date.year = 2099
+        assert set(refusal(lambda: stub.RecordFeedback(request)).violations) == {"feedback.date"}
+        request.feedback.date.year = 2026
+        request.feedback.entity.entity_id = "no-such"
         assert refusal(lambda: stub.RecordFeedback(request)).code is grpc.StatusCode.NOT_FOUND
 
 
 def active(channel: grpc.Channel) -> dict[str, int]:
     """Versions that serve, by name, as the registry's service tells."""
     registry = registry_grpc.ModelRegistryServiceStub(channel)
-    listed = registry.ListModels(registry_pb2.ListModelsRequest(page_size=1000)).models
+    listed = registry.ListModels(
+        registry_pb2.ListModelsRequest(family=answer_pb2.FAMILY_ANOMALY, page_size=1000)
+    ).models
     return {one.ref.name: one.ref.version for one in listed if one.status == registry_pb2.MODEL_STATUS_ACTIVE}
 
 
@@ -526,13 +535,14 @@ def test_training_is_served_beside(
         monkeypatch.setenv(f"ADSML_{name.upper()}", str(getattr(settings, name)))
     training = training_grpc.TrainingServiceStub(channel)
     request = training_pb2.StartTrainingRequest(
+        family=answer_pb2.FAMILY_ANOMALY,
         request_id="from-a-test",
         job=training_pb2.TRAINING_JOB_ANOMALY_DETECTORS,
         scope=training_pb2.TrainingScope(config_ids=[1], entity_type=CAMPAIGN),
     )
     run_id = training.StartTraining(request).run.run_id
     assert training.StartTraining(request).run.run_id == run_id
-    asked = training_pb2.GetTrainingRunRequest(run_id=run_id)
+    asked = training_pb2.GetTrainingRunRequest(family=answer_pb2.FAMILY_ANOMALY, run_id=run_id)
     over = (training_pb2.TRAINING_RUN_STATE_SUCCEEDED, training_pb2.TRAINING_RUN_STATE_FAILED)
     eventually(lambda: training.GetTrainingRun(asked).run.state in over, within=240)
     assert training.GetTrainingRun(asked).run.state == training_pb2.TRAINING_RUN_STATE_SUCCEEDED

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from adsml_anomaly.training_items import JOB
+from adsml_anomaly.training.items import JOB
 from adsml_common.cli.main import main
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
@@ -55,8 +55,8 @@ def test_every_model_is_registered_and_the_same_request_again_does_nothing(
         environment.setenv("JOB_COMPLETION_INDEX", str(index))
         assert train(environment, "--config-id=all", "--shard-count=2", "--workers=1", "--json") == 0
         told = json.loads(capsys.readouterr().out)
-    run = TrainingRuns(database).get(run_id_of(JOB, "train-anomaly-detectors-29"))
-    assert (run.status, run.actor, run.launcher) == (RunStatus.SUCCEEDED, "schedule", "kubernetes")
+    run = TrainingRuns(database).get(told["run"]["run_id"])
+    assert (run.status, run.launch_kind, run.launcher) == (RunStatus.SUCCEEDED, "SCHEDULE", "KUBERNETES")
     assert run.launcher_ref == "train-anomaly-detectors-29"
     trained = {item["model_name"] for item in told["items"] if item["status"] == "TRAINED"}
     assert len(trained) == run.counts.trained > 15

@@ -63,12 +63,14 @@ def adsml(
     return run
 
 
+ONE = ("--config-id=1", "--entity-type=campaign", "--entity-id=1")
+TWO = ("--config-id=1", "--entity-type=campaign", "--entity-id=2")
 FEW = ("--config-id=1", "--entity-type=campaign", "--metric=leads", "--workers=1", "--json")
 
 
 def test_what_was_trained_answers_the_forecast(adsml: Adsml) -> None:
-    before = adsml("forecast", "--config-id=1", "--entity-id=1", "--json").json()
-    assert before["answered_by"]["source"] == "DEFAULTS"
+    before = adsml("forecast", *ONE, "--json").json()
+    assert before["answered_by"]["source"] == "ANSWER_SOURCE_DEFAULTS"
     for job in ("ensemble-weights", "prophet"):
         ran = adsml("train", job, *FEW)
         assert ran.status == 0, ran.said
@@ -79,11 +81,11 @@ def test_what_was_trained_answers_the_forecast(adsml: Adsml) -> None:
         assert "10 days" in short["reason"]
         assert "58" in short["reason"]
     # Poisson counts with a weekly season: the ensemble's bar, last week repeated, is far off.
-    after = adsml("forecast", "--config-id=1", "--entity-id=1", "--json").json()
-    assert after["answered_by"]["source"] == "MODEL"
+    after = adsml("forecast", *ONE, "--json").json()
+    assert after["answered_by"]["source"] == "ANSWER_SOURCE_MODEL"
     assert len(after["days"]) == 7
-    assert all(day["lower"] <= day["value"] <= day["upper"] for day in after["days"])
-    read = adsml("forecast", "--config-id=1", "--entity-id=1", "--metric=cpl", "--method=ema")
+    assert all(day["interval"]["lower"] <= day["value"] <= day["interval"]["upper"] for day in after["days"])
+    read = adsml("forecast", *ONE, "--metric=cpl", "--method=ema")
     assert (read.status, "cpl of campaign 1" in read.out) == (0, True)
 
 
@@ -94,13 +96,13 @@ def test_what_was_trained_answers_the_forecast(adsml: Adsml) -> None:
         (("train", "ensemble-weights", "--entity-type=galaxy"), 42, "--entity-type: 'galaxy' is not known"),
         (("train", "prophet", "--config-id=one"), 42, "one"),
         (("train", "ensemble-weights", "--shard-index=2", "--shard-count=2"), 42, "expected 0 to 1"),
-        (("train", "prophet", "--drop-last-days=99"), 2, "--drop-last-days"),
+        (("train", "prophet", "--attribution-lag-days=99"), 2, "--attribution-lag-days"),
         (("forecast", "--config-id=1", "--entity-id=9"), 3, "9"),
-        (("forecast", "--config-id=1", "--entity-id=1", "--metric=likes"), 42, "expected spend"),
-        (("forecast", "--config-id=1", "--entity-id=1", "--method=oracle"), 42, "expected PROPHET"),
-        (("forecast", "--config-id=1", "--entity-id=1", "--entity-type=x"), 42, "campaign, adset or ad"),
-        (("forecast", "--config-id=1", "--entity-id=2", "--method=prophet"), 4, "10 days"),
-        (("forecast", "--config-id=1", "--entity-id=1", "--horizon=0"), 2, "--horizon"),
+        (("forecast", *ONE, "--metric=likes"), 2, "--metric"),
+        (("forecast", *ONE, "--method=oracle"), 42, "expected one of PROPHET"),
+        (("forecast", "--config-id=1", "--entity-id=1", "--entity-type=x"), 2, "--entity-type"),
+        (("forecast", *TWO, "--method=prophet"), 4, "10 days"),
+        (("forecast", *ONE, "--horizon-days=0"), 2, "--horizon-days"),
     ],
 )
 def test_what_is_wrong_with_a_request_is_named(

@@ -1,14 +1,12 @@
 """The whole service on a real port, asked through a real stub; peers missing, slow or broken."""
 
 import multiprocessing
-import os
 import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +30,15 @@ from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item
 from adsml_forecasting import registered as models
-from adsml_forecasting import server
-from adsml_forecasting.models.origins import cores
 from adsml_forecasting.server import build
 from adsml_forecasting.settings import ForecastingSettings
 from adsml_forecasting.training import jobs as training
-from adsml_forecasting.workers import Workers
 from google.rpc import error_details_pb2, status_pb2
 from support.forecasting import account
 from support.serving import eventually
 
 LEADS = metrics_pb2.METRIC_LEADS
+ANOMALY = answer_pb2.DEPENDENCY_ANOMALY_SERVICE
 FAST = [pb.FORECAST_METHOD_EMA, pb.FORECAST_METHOD_LINEAR, pb.FORECAST_METHOD_SEASONAL_NAIVE]
 
 
@@ -74,7 +70,7 @@ def served(url: str, tmp_path: Path, **given: Any) -> Iterator[pb_grpc.Forecasti
         cache_dir=tmp_path / "cache",
         port=0,
         drain_wait_seconds=0,
-        **given,
+        **{"batch_processes": 0} | given,
     )
     with (
         build(settings, warm_up=lambda: None).start() as server,
@@ -116,7 +112,7 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
             timeout=300,
         ).forecast
         assert single.total.value == pytest.approx(10, rel=0.2)
-        assert single.cpl_mode in (pb.CPL_MODE_DIRECT, pb.CPL_MODE_RATIO_OF_PARTS)
+        assert single.ratio_mode == pb.RATIO_MODE_PARTS
 
         new = stub.ForecastNewEntity(
             pb.ForecastNewEntityRequest(subject=stored("13", entity_pb2.ENTITY_TYPE_ADSET), metric=LEADS),
@@ -174,24 +170,6 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
     eventually(lambda: not multiprocessing.active_children())
 
 
-def test_a_batch_does_not_wait_for_its_processes(
-    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    never = tmp_path / "never"
-    os.mkfifo(never)
-    monkeypatch.setattr(server, "Workers", partial(Workers, warm_up=partial(Path.read_bytes, never)))
-    request = pb.BatchForecastRequest(
-        items=[pb.BatchForecastItem(subject=stored(name), metric=LEADS) for name in "12"],
-        ensemble=pb.EnsembleOptions(members=FAST, combiner=pb.COMBINER_MEAN),
-    )
-    with served(url, tmp_path) as stub:
-        assert not multiprocessing.active_children()
-        found = stub.BatchForecast(request, timeout=300)
-        assert len(multiprocessing.active_children()) == cores()
-    assert [result.WhichOneof("result") for result in found.results] == ["forecast", "forecast"]
-    eventually(lambda: not multiprocessing.active_children())
-
-
 def test_too_little_history_says_how_much(url: str, tmp_path: Path) -> None:
     request = pb.ForecastRequest(subject=stored("4"), metric=LEADS, method=pb.FORECAST_METHOD_PROPHET)
     with served(url, tmp_path) as stub, pytest.raises(grpc.RpcError) as caught:
@@ -214,7 +192,7 @@ def test_trained_weights_answer_and_say_so(url: str, tmp_path: Path) -> None:
             1,
             EntityType.CAMPAIGN,
             None,
-            {"metric": "leads", "drop_last_days": 0},
+            {"metric": "leads", "attribution_lag_days": 0},
         )
         result = training.train_ensemble(item, store=MetricStore(database), registry=registry, run_id=None)
         assert result.model is not None
@@ -232,23 +210,27 @@ def test_trained_weights_answer_and_say_so(url: str, tmp_path: Path) -> None:
 
 
 class _Anomaly(anomaly_grpc.AnomalyServiceServicer):
-    """Flags 2024-03-30, after `wait` is set."""
+    """Flags 2024-03-28, after `wait` is set."""
 
     def __init__(self) -> None:
         self.wait = threading.Event()
         self.wait.set()
         self.fail = False
 
-    def DetectAnomalies(self, request: Any, context: Any) -> anomaly_pb.DetectAnomaliesResponse:
+    def BatchDetectAnomalies(self, request: Any, context: Any) -> anomaly_pb.BatchDetectAnomaliesResponse:
         self.wait.wait(30)
         if self.fail:
             context.abort(grpc.StatusCode.INTERNAL, "no")
-        out = anomaly_pb.DetectAnomaliesResponse()
-        out.report.days.add(anomalous=True, date=day_message(date(2024, 3, 30)))
+        out = anomaly_pb.BatchDetectAnomaliesResponse()
+        for _ in request.subjects:
+            out.results.add().report.days.add(anomalous=True, date=day_message(date(2024, 3, 28)))
         return out
 
-    def BatchDetectAnomalies(self, request: Any, context: Any) -> anomaly_pb.BatchDetectAnomaliesResponse:
-        return anomaly_pb.BatchDetectAnomaliesResponse()
+    def DetectAnomalies(self, request: Any, context: Any) -> anomaly_pb.DetectAnomaliesResponse:
+        return anomaly_pb.DetectAnomaliesResponse()
+
+    def ListIncidents(self, request: Any, context: Any) -> anomaly_pb.ListIncidentsResponse:
+        return anomaly_pb.ListIncidentsResponse()
 
     def RecordFeedback(self, request: Any, context: Any) -> anomaly_pb.RecordFeedbackResponse:
         return anomaly_pb.RecordFeedbackResponse()
@@ -272,31 +254,31 @@ def reasons(found: pb.Forecast) -> dict[str, int]:
 def test_a_peer_masks_days_and_may_be_slow_broken_or_off(url: str, tmp_path: Path) -> None:
     with anomaly_service() as (peer, target), served(url, tmp_path, anomaly_target=target) as stub:
         found = stub.ForecastEnsemble(ensemble(stored("1")), timeout=30).forecast
-        assert [(day.date.day, day.reason) for day in found.masked_days] == [(30, pb.MASK_REASON_ANOMALY)]
-        assert "anomaly service" not in reasons(found)
+        assert [(day.date.day, day.reason) for day in found.masked_days] == [(28, pb.MASK_REASON_ANOMALY)]
+        assert ANOMALY not in reasons(found)
 
         off = stub.ForecastEnsemble(
             ensemble(stored("1"), peers=pb.PeerOptions(mask_anomalies=False)), timeout=30
         ).forecast
-        assert reasons(off)["anomaly service"] == answer_pb2.DEGRADATION_REASON_DISABLED_BY_REQUEST
+        assert reasons(off)[ANOMALY] == answer_pb2.DEGRADATION_REASON_DISABLED_BY_REQUEST
 
         peer.wait.clear()
         began = time.monotonic()
         slow = stub.ForecastEnsemble(ensemble(stored("2")), timeout=20).forecast
-        assert reasons(slow)["anomaly service"] == answer_pb2.DEGRADATION_REASON_DEADLINE
+        assert reasons(slow)[ANOMALY] == answer_pb2.DEGRADATION_REASON_DEADLINE
         assert len(slow.days) == 7
         assert time.monotonic() - began < 20
         peer.wait.set()
 
         peer.fail = True
         broken = stub.ForecastEnsemble(ensemble(stored("3")), timeout=30).forecast
-        assert reasons(broken)["anomaly service"] == answer_pb2.DEGRADATION_REASON_FAILED
+        assert reasons(broken)[ANOMALY] == answer_pb2.DEGRADATION_REASON_FAILED
 
 
 def test_a_stopped_peer_is_reported(url: str, tmp_path: Path) -> None:
     with served(url, tmp_path, anomaly_target="127.0.0.1:1") as stub:
         found = stub.ForecastEnsemble(ensemble(stored("1")), timeout=30).forecast
-    assert reasons(found)["anomaly service"] in (
+    assert reasons(found)[ANOMALY] in (
         answer_pb2.DEGRADATION_REASON_UNAVAILABLE,
         answer_pb2.DEGRADATION_REASON_DEADLINE,
     )

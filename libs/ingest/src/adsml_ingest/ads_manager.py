@@ -1,17 +1,20 @@
-"""CSV exports of Ads Manager: headers in the user's language, currency in the header, totals rows.
+"""Reports of Ads Manager, and tables whose columns the caller names: localized headers, currency in the header, totals.
 
 What an export says is up to whoever set up its columns, so much is found out from the file: the language from
-the headers, decimal sign and order of dates from the first cells. What can't be found out is asked for.
+the headers, decimal sign and order of dates from all of its cells. What can't be found out is asked for.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final, Literal
 
 import numpy as np
 
-from adsml_ingest import days, headers, numerals
+from adsml_ingest import breakdowns, headers, numerals
 from adsml_ingest.batch import LEVELS, Batch, Table
-from adsml_ingest.headers import Recognised
+from adsml_ingest.breakdowns import SEPARATOR, CutLeads
+from adsml_ingest.days import OrderEvidence
+from adsml_ingest.headers import HeaderMap
+from adsml_ingest.numerals import DecimalEvidence
 from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions
 from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.sheet import Cells, Sheet
@@ -19,23 +22,35 @@ from adsml_ingest.source import Advance
 
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
 _CLICKS: Final = {Clicks.ALL: "clicks_all", Clicks.LINK: "clicks_link"}
-_LEAD_WORDS: Final = ("lead", "prospect", "cliente potencial", "clientes potenciales", "cadastro", "contatt")
+_LEAD_WORDS: Final = (
+    "lead", "prospect", "cliente potencial", "clientes potenciales", "cadastro", "contatt", "kontakt", "лид",
+    "potansiyel", "リード", "潜在", "线索", "潛在", "khách hàng tiềm năng", "العملاء المحتمل",
+)  # fmt: skip
+_CUT_LEADS: Final = {"by_product": CutLeads.PARTIAL, "by_region": CutLeads.MAYBE, "by_hour": CutLeads.MAYBE}
+_SAID: Final = {
+    DateOrder.DMY: "day/month/year",
+    DateOrder.MDY: "month/day/year",
+    DateOrder.YMD: "year/month/day",
+}
 
 
 def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
-    """The table behind an export of Ads Manager.
+    """The table behind a report of Ads Manager, or one whose columns the caller maps.
 
     Raises
     ------
     Refusal
         If a column is missing, or neither the file nor the caller says how to read its numbers or dates.
     """
-    found = headers.recognise(sheet.names)
+    found = headers.recognise(sheet.names, _mapped(sheet, options))
     if found is None:
         what = "has no headers of Ads Manager (amount spent, and a name or id of a campaign, ad set or ad)"
         raise Refusal(
-            Problem(str(sheet.path), "missing_column", what, "check --format", line=sheet.header_line)
-        )
+            Problem(
+                str(sheet.path), "missing_column", what, "say which column is which: --column spend=Header",
+                line=sheet.header_line,
+            )
+        )  # fmt: skip
     notes: list[str] = []
     fields = _entity_fields(found)
     level = max(
@@ -48,49 +63,42 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
         notes.append(
             f"no ids of {' and '.join(named)}: their names are used as ids, so a new name is a new entity"
         )
+    leads: dict[str, int] = {}
     Refusal.all_of(
         lambda: fields.update(_date_fields(sheet, found)),
         lambda: fields.update(spend=_needed(sheet, found, "spend")),
         lambda: fields.update(impressions=_needed(sheet, found, "impressions")),
         lambda: _add_clicks(sheet, found, fields, options, notes),
-        lambda: _add_leads(sheet, found, fields, options, notes),
+        lambda: leads.update(_lead_fields(sheet, found, options, notes)),
     )
-    by_indicator = "indicator" in fields
     fields |= {
         field: at
-        for field in ("reach", "account", "objective", "currency")
+        for field in ("reach", "account", "account_name", "objective", "currency")
         if (at := found.first(field)) is not None
     }
-    breakdowns = tuple(sheet.names[position] for position in found.fields.get("breakdown", ()))
-    parts = {f"part{index}": position for index, position in enumerate(found.fields.get("breakdown", ()))}
-    if breakdowns:
+    parts = {
+        sheet.names[position]: (kind, position)
+        for kind in headers.BREAKDOWNS
+        for position in found.fields.get(kind, ())
+        if position not in (*fields.values(), *leads.values())
+    }
+    if parts:
         notes.append(
-            f"broken down by {', '.join(breakdowns)}: summed over them; reach can't be summed and is left out"
+            f"broken down by {', '.join(parts)}: summed over them; reach can't be summed and is left out"
         )
-    decimal, order = _styles(sheet, found, fields, options)
+    decimal, order = _styles(sheet, found, {**fields, **leads}, options)
     if decimal == ",":
         notes.append("numbers have decimal commas")
     if order is not None:
         notes.append(f"dates are written {_SAID[order]}")
-    read = {**fields, **parts}
-
-    def batches(advance: Advance) -> Iterator[Batch]:
-        for batch in sheet.read(read, advance):
-            if parts:
-                columns = [batch.cells.pop(part) for part in parts]
-                batch.cells["breakdown"] = ["\x1f".join(map(str, row)) for row in zip(*columns, strict=True)]
-            if by_indicator:
-                _count_leads(batch.cells)
-            yield batch
-
-    labels = {field: sheet.names[position] for field, position in fields.items()}
-    if by_indicator:
-        labels["leads"] = labels["results"]
-    return Table(
+    reader = _Reader(fields, leads, parts, decimal)
+    labels = {field: sheet.names[position] for field, position in {**leads, **fields}.items()}
+    labels["leads"] = ", ".join(sheet.names[at] for field, at in leads.items() if field != "indicator")
+    table = Table(
         file=str(sheet.path),
         format=Format.ADS_MANAGER,
         labels=labels,
-        batches=batches,
+        batches=lambda advance: reader.batches(sheet, advance),
         by_name=bool(named),
         level=level,
         blank_is_zero=ZERO,
@@ -98,36 +106,47 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
         decimal=decimal,
         date_order=order,
         totals=True,
-        breakdowns=breakdowns,
+        leads_of_cut=reader.leads_of_cut,
         place=sheet.place,
         header=sheet.header,
         delimiter=sheet.delimiter,
         currency=headers.currency_of(sheet.names[fields["spend"]]),
-        notes=tuple(notes),
+        click_kind=_click_kind(found, fields),
+        notes=notes,
+        whole=sheet.read_all,
     )
+    table.conclude = lambda: reader.conclude(table)
+    return table
 
 
-_SAID: Final = {
-    DateOrder.DMY: "day/month/year",
-    DateOrder.MDY: "month/day/year",
-    DateOrder.YMD: "year/month/day",
-}
+def _mapped(sheet: Sheet, options: ImportOptions) -> dict[str, int]:
+    """Field to column, as the caller says."""
+    mapped: dict[str, int] = {}
+    for field, column in options.mapping.items():
+        position = sheet.position(column)
+        if position is not None:
+            mapped["clicks_all" if field == "clicks" else "starts" if field == "date_start" else field] = (
+                position
+            )
+        elif options.is_explicit(field):
+            raise sheet.missing(f"{field} called '{column}'", "check --column")
+    return mapped
 
 
-def _entity_fields(found: Recognised) -> dict[str, int]:
+def _entity_fields(found: HeaderMap) -> dict[str, int]:
     names = [f"{level}_{part}" for level in LEVELS for part in ("id", "name", "status")]
     return {name: at for name in names if (at := found.first(name)) is not None}
 
 
-def _needed(sheet: Sheet, found: Recognised, field: str) -> int:
+def _needed(sheet: Sheet, found: HeaderMap, field: str) -> int:
     position = found.first(field)
     if position is None:
-        name = headers.LANGUAGES["English"][field].split("|")[0]
-        raise sheet.missing(field, f"add the column {name} to the report")
+        name = headers.languages()["English"][field][0]
+        raise sheet.missing(field, f"add the column {name} to the report, or pass --column {field}=Header")
     return position
 
 
-def _date_fields(sheet: Sheet, found: Recognised) -> dict[str, int]:
+def _date_fields(sheet: Sheet, found: HeaderMap) -> dict[str, int]:
     """The day, or else the ends of the report, which must be one day in every row."""
     day, starts, ends = found.first("date"), found.first("starts"), found.first("ends")
     if day is not None:
@@ -139,7 +158,7 @@ def _date_fields(sheet: Sheet, found: Recognised) -> dict[str, int]:
 
 
 def _add_clicks(
-    sheet: Sheet, found: Recognised, fields: dict[str, int], options: ImportOptions, notes: list[str]
+    sheet: Sheet, found: HeaderMap, fields: dict[str, int], options: ImportOptions, notes: list[str]
 ) -> None:
     wanted = [_CLICKS[options.clicks]] if options.clicks else [_CLICKS[Clicks.ALL], _CLICKS[Clicks.LINK]]
     for name in wanted:
@@ -155,76 +174,136 @@ def _add_clicks(
     notes.append("no column of clicks: taken as 0, as asked")
 
 
-def _add_leads(
-    sheet: Sheet, found: Recognised, fields: dict[str, int], options: ImportOptions, notes: list[str]
-) -> None:
-    """Settle where leads come from: their own column, or results whose indicator says that they are leads."""
-    if options.leads_column is not None:
-        position = sheet.position(options.leads_column)
+def _click_kind(found: HeaderMap, fields: dict[str, int]) -> Literal["all", "link"] | None:
+    position = fields.get("clicks")
+    if position is None:
+        return None
+    return "link" if position == found.first("clicks_link") else "all"
+
+
+def _lead_fields(sheet: Sheet, found: HeaderMap, options: ImportOptions, notes: list[str]) -> dict[str, int]:
+    """Where leads come from: columns of their own, or results whose indicator says that they are leads."""
+    fields: dict[str, int] = {}
+    for number, name in enumerate(options.lead_columns):
+        position = sheet.position(name)
         if position is None:
-            raise sheet.missing(f"leads called '{options.leads_column}'", "check --leads-column")
-        fields["leads"] = position
-        return
+            raise sheet.missing(f"leads called '{name}'", "check --leads-column")
+        fields[f"leads{number}"] = position
+    if fields:
+        return fields
     position = found.first("leads")
     if position is not None:
-        fields["leads"] = position
-        return
+        return {"leads0": position}
     results, indicator = found.first("results"), found.first("indicator")
     if results is not None and indicator is not None:
-        fields["results"], fields["indicator"] = results, indicator
         notes.append(f"leads are {sheet.names[results]} where {sheet.names[indicator]} says lead, else 0")
-        return
+        return {"results": results, "indicator": indicator}
     if "leads" not in options.assume_zero:
         cure = (
-            "add the column Leads to the report, name the one that holds them with --leads-column, "
+            "add the column Leads to the report, name the ones that hold them with --leads-column, "
             "or pass --assume-zero leads"
         )
         raise sheet.missing("leads", cure)
     notes.append("no column of leads: taken as 0, as asked")
+    return {}
 
 
-def _count_leads(cells: Cells) -> None:
-    results, indicators = cells.pop("results"), cells.pop("indicator")
-    cells["leads"] = [
-        result if any(word in str(indicator).casefold() for word in _LEAD_WORDS) else ""
-        for result, indicator in zip(results, indicators, strict=True)
-    ]
+class _Reader:
+    """Turns the columns of a report into fields of the import.
+
+    Parameters
+    ----------
+    fields, leads
+        Field to column position; those that leads are made of.
+    parts
+        Breakdown column to its kind and position.
+    decimal
+        How numbers are written.
+    """
+
+    def __init__(
+        self, fields: dict[str, int], leads: dict[str, int], parts: dict[str, tuple[str, int]], decimal: str
+    ) -> None:
+        self._fields, self._leads, self._parts, self._decimal = fields, leads, parts, decimal
+        self._indicators: set[str] = set()
+        self._any_lead = not leads
+
+    def batches(self, sheet: Sheet, advance: Advance) -> Iterator[Batch]:
+        parts = {f"part{index}": at for index, (_, at) in enumerate(self._parts.values())}
+        for batch in sheet.read({**self._fields, **self._leads, **parts}, advance):
+            if parts:
+                rows = list(zip(*(batch.cells.pop(part) for part in parts), strict=True))
+                cells = [tuple("" if self._is_none(cell) else cell for cell in row) for row in rows]
+                batch.cells["cut"], batch.cells["cell"] = breakdowns.cuts_of(self._parts, cells)
+            self._count_leads(batch.cells)
+            yield batch
+
+    def _is_none(self, cell: object) -> bool:
+        return isinstance(cell, str) and (cell.strip() in numerals.PLACEHOLDERS or headers.is_every(cell))
+
+    def _count_leads(self, cells: Cells) -> None:
+        if "indicator" in self._leads:
+            results, indicators = cells.pop("results"), cells.pop("indicator")
+            self._indicators.update(str(one).strip() for one in set(indicators))
+            cells["leads"] = [
+                result if any(word in str(indicator).casefold() for word in _LEAD_WORDS) else ""
+                for result, indicator in zip(results, indicators, strict=True)
+            ]
+        elif len(self._leads) == 1:
+            cells["leads"] = cells.pop("leads0")
+        elif self._leads:
+            columns = [cells.pop(name) for name in self._leads]
+            numbers = [
+                numerals.parse(one, decimal=self._decimal, blanks=numerals.PLACEHOLDERS) for one in columns
+            ]
+            total = np.sum([np.where(blank, 0.0, values) for values, blank in numbers], axis=0)
+            # A cell that is no number is shown as it is, and refused further on.
+            cells["leads"] = [
+                float(value) if value == value else next(  # noqa: PLR0124
+                    str(one[row]) for one, (values, blank) in zip(columns, numbers, strict=True)
+                    if np.isnan(values[row]) and not blank[row]
+                )
+                for row, value in enumerate(total)
+            ]  # fmt: skip
+        if not self._any_lead and "leads" in cells:
+            blanks = (*numerals.PLACEHOLDERS, "0", 0, None)
+            self._any_lead = any(cell not in blanks for cell in cells["leads"])
+
+    def leads_of_cut(self, cut: str) -> CutLeads:
+        """What a breakdown says of leads."""
+        kinds = [_CUT_LEADS.get(self._parts[name][0], CutLeads.TOLD) for name in cut.split(SEPARATOR)]
+        return max(kinds)
+
+    def conclude(self, table: Table) -> None:
+        """Say that there were no leads, and what there was instead."""
+        if self._any_lead:
+            return
+        shown = sorted(one for one in self._indicators if one not in numerals.PLACEHOLDERS)
+        results = f"; its results are {', '.join(shown[:8])}" if shown else ""
+        table.warn("no_leads", f"has no lead in any row: leads are 0{results}")
 
 
 def _styles(
-    sheet: Sheet, found: Recognised, fields: dict[str, int], options: ImportOptions
+    sheet: Sheet, found: HeaderMap, fields: dict[str, int], options: ImportOptions
 ) -> tuple[str, DateOrder | None]:
-    """How numbers and dates are written."""
-    counts = [name for name in ("impressions", "reach", "clicks") if name in fields]
-    sample = sheet.sample({name: fields[name] for name in ("date", "spend", *counts)})
-    decimal = options.decimal or numerals.infer_decimal(
-        _texts(sample["spend"]), [cell for name in counts for cell in _texts(sample[name])]
-    )
-    if decimal is None and found.language == "English":
+    """How numbers and dates are written, by all cells of the file."""
+    numbers, dates = DecimalEvidence(), OrderEvidence()
+    if options.decimal is None or options.date_order is None:
+        counts = [name for name in ("impressions", "reach", "clicks") if name in fields]
+        for cells in sheet.texts({name: fields[name] for name in ("date", "spend", *counts)}):
+            numbers.add(cells["spend"], [cell for name in counts for cell in cells[name]])
+            dates.add(cells["date"])
+    decimal = options.decimal or numbers.decimal
+    english = found.language == "English" and sheet.delimiter != ";" and "." not in dates.example
+    if decimal is None and english and not (numbers.point and numbers.comma):
         decimal = "."
     if decimal is None:
-        what = "can be read two ways: 1.250 may be one and a quarter or twelve hundred and fifty"
-        cure = "pass --decimal , or --decimal ."
-        raise _unclear(sheet, "unclear_decimal", fields["spend"], what, cure)
-    order = options.date_order
-    if order is None:
-        written = _texts(sample["date"])
-        order = days.infer_order(written)
-        parts = [cell for cell in written if days.needs_order(cell)]
-        if order is None and parts:
-            if found.language == "English":
-                what = f"holds dates such as {parts[0]} that can be read two ways"
-                cure = "pass --date-order dmy (day/month/year) or mdy (month/day/year)"
-                raise _unclear(sheet, "unclear_dates", fields["date"], what, cure)
-            order = DateOrder.DMY
+        raise sheet.unclear_decimal(fields["spend"], comma=False)
+    order = options.date_order or dates.order
+    if order is None and dates.example:
+        if found.language == "English" or dates.orders:
+            what = f"holds dates such as {dates.example} that can be read two ways"
+            cure = "pass --date-order dmy (day/month/year) or mdy (month/day/year)"
+            raise sheet.unclear("unclear_dates", fields["date"], what, cure)
+        order = DateOrder.DMY
     return decimal, order
-
-
-def _unclear(sheet: Sheet, kind: str, position: int, what: str, cure: str) -> Refusal:
-    return Refusal(
-        Problem(str(sheet.path), kind, what, cure, line=sheet.header_line, column=sheet.names[position])
-    )
-
-
-def _texts(cells: Sequence[Any] | np.ndarray[Any, np.dtype[Any]]) -> list[str]:
-    return [cell for cell in cells if isinstance(cell, str)]

@@ -1,9 +1,10 @@
-"""Airbyte's ``ads_insights`` streams: messages, raw tables with an envelope, flattened tables.
+"""Records of connectors: messages and raw tables, with an envelope around the row.
 
-Envelopes are those of Airbyte's protocol (``{"type": "RECORD", "record": {...}}``) and of its destinations
-(``_airbyte_ab_id, _airbyte_emitted_at, _airbyte_data``; since version 2 of the destinations
-``_airbyte_raw_id, _airbyte_extracted_at, _airbyte_meta, _airbyte_data``). An append-only sync fetches the
-last days again and again: of two rows for one entity and day the one fetched last counts.
+Envelopes are those of Airbyte's protocol (``{"type": "RECORD", "record": {"stream": ..., "data": {...}}}``) and of its
+destinations (``_airbyte_ab_id, _airbyte_emitted_at, _airbyte_data``; since version 2 ``_airbyte_raw_id,
+_airbyte_extracted_at, _airbyte_meta, _airbyte_data``), and of Singer taps (``{"type": "RECORD", "stream": ...,
+"record": {...}}``). An append-only sync fetches the last days again and again: of two rows for one entity and day
+the one fetched last counts. A stream is no kind of its own: what its rows hold decides.
 """
 
 import json
@@ -11,24 +12,19 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from adsml_ingest.batch import Batch, Fault, Table
-from adsml_ingest.insights import STAMPS, finish, make_plan, make_table, open_flat, open_json
+from adsml_ingest.insights import STAMPS, InsightsReader, make_table, open_flat, open_json
+from adsml_ingest.jsonstream import Pages
 from adsml_ingest.options import Format, ImportOptions
-from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.sheet import Sheet
 from adsml_ingest.source import Advance, TextSource
 
 ENVELOPE: Final = "_airbyte_data"
-_SAMPLE: Final = 1_000
+_MESSAGES: Final = ("RECORD", "STATE", "SCHEMA", "LOG", "TRACE", "ACTIVATE_VERSION", "CATALOG", "SPEC")
 
 
 def is_airbyte(row: dict[str, Any]) -> bool:
-    """Whether an object of a JSON document is Airbyte's."""
-    return any(name.startswith("_airbyte_") for name in row) or row.get("type") in (
-        "RECORD",
-        "STATE",
-        "LOG",
-        "TRACE",
-    )
+    """Whether an object of a JSON document is a connector's."""
+    return any(name.startswith("_airbyte_") for name in row) or row.get("type") in _MESSAGES
 
 
 def unwrap(row: dict[str, Any]) -> dict[str, Any] | None:
@@ -36,7 +32,7 @@ def unwrap(row: dict[str, Any]) -> dict[str, Any] | None:
 
     Returns
     -------
-    The row; None for a message that is no record or belongs to a stream other than ``ads_insights``.
+    The row; None for a message that is no record.
 
     Raises
     ------
@@ -44,12 +40,7 @@ def unwrap(row: dict[str, Any]) -> dict[str, Any] | None:
         If there is nothing in the envelope.
     """
     if "type" in row and "record" in row:
-        record = row["record"]
-        if not isinstance(record, dict) or not isinstance(record.get("data"), dict):
-            raise ValueError("is a record message without data")
-        if not str(record.get("stream", "ads_insights")).startswith("ads_insights"):
-            return None
-        return {**record["data"], STAMPS[1]: record.get("emitted_at")}
+        return _record(row)
     if "type" in row and "date_start" not in row and ENVELOPE not in row:
         return None
     if ENVELOPE not in row:
@@ -65,45 +56,40 @@ def unwrap(row: dict[str, Any]) -> dict[str, Any] | None:
     return {**data, **{name: row[name] for name in STAMPS if name in row}}
 
 
-def open_airbyte_json(source: TextSource, options: ImportOptions) -> Table:
-    """The table behind a JSON document of Airbyte's."""
-    return open_json(source, options, kind=Format.AIRBYTE, unwrap=unwrap)
+def _record(message: dict[str, Any]) -> dict[str, Any]:
+    record = message["record"]
+    if isinstance(record, dict) and "stream" in message:  # Singer
+        extracted = message.get("time_extracted")
+        return record if extracted is None else {**record, "_sdc_extracted_at": extracted}
+    if not isinstance(record, dict) or not isinstance(record.get("data"), dict):
+        raise ValueError("is a record message without data")
+    return {**record["data"], STAMPS[1]: record.get("emitted_at")}
+
+
+def open_airbyte_json(source: TextSource, options: ImportOptions, *, pages: Pages | None = None) -> Table:
+    """The table behind a JSON document of a connector's."""
+    return open_json(source, options, kind=Format.AIRBYTE, unwrap=unwrap, pages=pages)
 
 
 def open_airbyte_sheet(sheet: Sheet, options: ImportOptions) -> Table:
-    """The table behind a flattened table of Airbyte's, or a raw one with an envelope column.
-
-    Raises
-    ------
-    Refusal
-        If a column is missing.
-    """
+    """The table behind a flattened table of Airbyte's, or a raw one with an envelope column."""
     position = sheet.position(ENVELOPE)
     if position is None or sheet.position("date_start") is not None:
         return open_flat(sheet, options, kind=Format.AIRBYTE)
     columns = {ENVELOPE: position}
     columns |= {name: at for name in STAMPS if (at := sheet.position(name)) is not None}
+    reader = InsightsReader(str(sheet.path), options)
 
-    def opened(advance: Advance) -> Iterator[tuple[Batch, list[dict[str, Any]]]]:
+    def batches(advance: Advance) -> Iterator[Batch]:
         for batch in sheet.read(columns, advance):
             rows: list[dict[str, Any]] = []
             for index in range(batch.size):
-                row: dict[str, Any] = {}
+                row: dict[str, Any] = {reader.columns["date"]: None}
                 try:
-                    row = unwrap({name: cells[index] for name, cells in batch.cells.items()}) or {}
+                    row = unwrap({name: cells[index] for name, cells in batch.cells.items()}) or row
                 except ValueError as error:
                     batch.faults.append(Fault(index, None, None, "bad_json", str(error), "export it again"))
                 rows.append(row)
-            yield batch, rows
+            yield reader.json_batch(rows, batch)
 
-    sample = next((rows for _, rows in opened(lambda _: None)), [])[:_SAMPLE]
-    if not sample:
-        raise Refusal(Problem(str(sheet.path), "no_rows", "has a header but no rows", "export it again"))
-    plan = make_plan(str(sheet.path), {name for row in sample for name in row}, sample, options)
-
-    def batches(advance: Advance) -> Iterator[Batch]:
-        for batch, rows in opened(advance):
-            batch.cells = {name: [row.get(name) for row in rows] for name in plan.read}
-            yield finish(batch, plan)
-
-    return make_table(str(sheet.path), Format.AIRBYTE, plan, options, batches, sheet=sheet)
+    return make_table(Format.AIRBYTE, reader, batches, sheet=sheet)

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from adsml_common.domain.entities import EntityType
 
+from adsml_ingest.breakdowns import CutLeads
 from adsml_ingest.options import DateOrder, Format
+from adsml_ingest.problems import Problem
 from adsml_ingest.source import Advance
 
 LEVELS: Final[tuple[EntityType, ...]] = (EntityType.CAMPAIGN, EntityType.ADSET, EntityType.AD)
@@ -60,7 +62,8 @@ class Batch:
     cells
         Field to cells, each of length rows: text, numbers, None, or a typed array. Fields are ``entity_type,
         entity_id, parent_id`` (tidy) or ``<level>_id, <level>_name, <level>_status`` (all others), ``date,
-        date_stop, spend, impressions, clicks, leads, reach, account, objective, stamp, breakdown``.
+        date_stop, spend, impressions, clicks, leads, reach, account, account_name, time_zone, objective, stamp``,
+        and ``cut, cell``: by which columns the row's day is parted (text, empty for none), and which part it is.
     raw
         The row as it is in the file, for the file of rejected rows.
     faults
@@ -81,7 +84,7 @@ class Batch:
         return len(self.lines)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Table:
     """One file, opened: what its columns mean and how its cells are written.
 
@@ -111,18 +114,24 @@ class Table:
         How numbers and dates are written.
     totals
         Whether rows without entity or day are totals, to be left out.
-    breakdowns
-        Columns that part an entity's day into several rows.
+    leads_of_cut
+        Whether the rows of a breakdown tell leads, by its columns joined as in `Batch.cells`.
     place
         What `Batch.lines` counts.
     header
         First line of the file of rejected rows; None if it is JSON.
     currency
         Of money, where the file says.
-    notes
-        What the reader decided that the caller should know.
+    click_kind
+        Whether its clicks are all clicks or link clicks; None where that is not known.
+    notes, warnings
+        What the reader decided or met that the caller should know; they grow while rows are read.
     source
         The table, where a format has several.
+    whole
+        Reads the rows with all their columns, under the names that the file gives them.
+    conclude
+        Called when all rows were read: what only the whole file shows is noted, or refused.
     """
 
     file: str
@@ -138,10 +147,18 @@ class Table:
     decimal: str | None = None
     date_order: DateOrder | None = None
     totals: bool = False
-    breakdowns: tuple[str, ...] = ()
+    leads_of_cut: Callable[[str], CutLeads] = lambda _: CutLeads.TOLD
     place: str = "line"
     header: str | None = None
     delimiter: str = ","
     currency: str | None = None
-    notes: tuple[str, ...] = ()
+    click_kind: Literal["all", "link"] | None = None
+    notes: list[str] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
     source: str = ""
+    whole: Callable[[Advance], Iterator[Batch]] | None = None
+    conclude: Callable[[], None] | None = None
+
+    def warn(self, kind: str, what: str, cure: str = "") -> None:
+        """Note something odd about the file."""
+        self.warnings.append(Problem(self.file, kind, what, cure))

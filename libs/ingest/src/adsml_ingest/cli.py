@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 from adsml_common.cli.context import open_database, settings
 from adsml_common.cli.output import JsonOption, console, errors, print_json, table
+from adsml_common.domain.errors import InvalidInput
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from adsml_ingest import cli_changes
+from adsml_ingest import cli_accounts, cli_changes, profiles
 from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError
 from adsml_ingest.summary import ImportSummary
 
@@ -42,8 +43,20 @@ def import_(
     clicks: Annotated[
         Clicks | None, typer.Option(help="Which clicks to load; all where the export has them.")
     ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which column is which, as field=Header; may be repeated. Fields: see docs/import.md."
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            help="Which column is which in a tool's tables: a name (windsor, ...), or a file of yours."
+        ),
+    ] = None,
     leads_column: Annotated[
-        str | None, typer.Option(help="Column of an Ads Manager export that holds the leads.")
+        list[str] | None, typer.Option(help="Column that counts leads; those of several are added up.")
     ] = None,
     lead_action: Annotated[
         list[str] | None, typer.Option(help="Action type that counts as a lead; may be repeated.")
@@ -52,6 +65,18 @@ def import_(
         list[str] | None,
         typer.Option(help="Take clicks or leads as 0 where the export lacks them; may be repeated."),
     ] = None,
+    allow_negative: Annotated[
+        bool, typer.Option("--allow-negative", help="Load negative spend: credits that correct earlier days.")
+    ] = False,
+    older_file: Annotated[
+        bool,
+        typer.Option(
+            "--older-file", help="The file is older than what is stored: only add days that are missing."
+        ),
+    ] = False,
+    new_currency: Annotated[
+        bool, typer.Option("--new-currency", help="The account's currency has changed to that of the file.")
+    ] = False,
     sums: Annotated[
         bool, typer.Option(help="Build levels that the export lacks as sums of the level below.")
     ] = True,
@@ -62,8 +87,8 @@ def import_(
 ) -> None:
     """Load exports of ads data into the store: all good rows at once, or nothing.
 
-    Takes Insights API JSON, Ads Manager CSV, Airbyte ads_insights, Fivetran basic_ad tables and tidy CSV or
-    Parquet. Importing a file again changes nothing.
+    Takes Insights API JSON, Ads Manager CSV and XLSX, Airbyte ads_insights, Fivetran basic_ad tables, tidy CSV or
+    Parquet, and any table whose columns you name; folders, .gz and .zip too. Importing a file again changes nothing.
 
     Example: adsml import export.csv --config-id 1
     """
@@ -80,7 +105,12 @@ def import_(
         encoding=encoding,
         account_id=account_id,
         clicks=clicks,
-        leads_column=leads_column,
+        leads_columns=tuple(leads_column or ()),
+        columns=_pairs(column or []),
+        profile=profiles.load(profile) if profile else None,
+        allow_negative=allow_negative,
+        older_file=older_file,
+        new_currency=new_currency,
         lead_actions=tuple(lead_action or ()),
         assume_zero=frozenset(assume_zero or ()),
         sum_levels=sums,
@@ -99,6 +129,23 @@ def import_(
         print_json(summary.to_dict())
     else:
         show(summary, config_id=config_id, loaded=not check_only)
+
+
+def _pairs(columns: list[str]) -> tuple[tuple[str, str], ...]:
+    """``field=Header`` options as pairs.
+
+    Raises
+    ------
+    InvalidInput
+        Naming one that is no pair.
+    """
+    pairs: list[tuple[str, str]] = []
+    for text in columns:
+        field, sign, header = text.partition("=")
+        if not sign or not header.strip():
+            raise InvalidInput.at("column", f"'{text}' is no pair; expected field=Header, such as spend=Cost")
+        pairs.append((field.strip(), header.strip()))
+    return tuple(pairs)
 
 
 class Bars:
@@ -200,11 +247,13 @@ def _collapsed(summary: ImportSummary) -> list[str]:
         (summary.superseded, "rows were fetched again later: the later ones count"),
         (summary.summed, "rows of a breakdown were summed"),
         (summary.conflicts, "rows contradicted another one"),
+        (summary.untold, "daily rows whose leads no file tells: those stored stay, else 0"),
     ]
     return [f"{number:,} {what}" for number, what in told if number]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add `adsml import` and `adsml changes`."""
+    """Add `adsml import`, `adsml changes` and `adsml accounts`."""
     app.command("import")(import_)
+    app.command("accounts")(cli_accounts.accounts)
     app.add_typer(cli_changes.app, name="changes")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -135,17 +136,38 @@ def needs_order(cell: str) -> bool:
     return _PARTS.fullmatch(text) is not None and _ISO.fullmatch(text) is None
 
 
-def infer_order(cells: Iterable[str]) -> DateOrder | None:
-    """The order that the dates of a file give away; None where all are ISO or none tells."""
-    dmy = mdy = ymd = False
-    for cell in cells:
-        parts = _PARTS.fullmatch(cell.strip())
-        if parts is None or not needs_order(cell):
-            continue
-        first, second = int(parts[1]), int(parts[2])
-        ymd = ymd or len(parts[1]) == 4
-        # Dates with points are written day first wherever they are written at all.
-        dmy = dmy or (len(parts[1]) < 4 and (first > 12 or "." in cell))
-        mdy = mdy or second > 12
-    told = [order for order, seen in zip(DateOrder, (dmy, mdy, ymd), strict=True) if seen]
-    return told[0] if len(told) == 1 else None
+@dataclass(slots=True)
+class OrderEvidence:
+    """What the dates of a file give away of their order.
+
+    Attributes
+    ----------
+    orders
+        Orders that some date can only be read in.
+    example
+        A date that needs one; empty where all are ISO.
+    """
+
+    orders: set[DateOrder] = field(default_factory=set)
+    example: str = ""
+
+    def add(self, cells: Iterable[str]) -> None:
+        """Look at some dates."""
+        for cell in cells:
+            parts = _PARTS.fullmatch(cell.strip())
+            if parts is None or not needs_order(cell):
+                continue
+            self.example = self.example or cell.strip()
+            first, second = int(parts[1]), int(parts[2])
+            if len(parts[1]) == 4:
+                self.orders.add(DateOrder.YMD)
+            # Dates with points are written day first wherever they are written at all.
+            elif first > 12 or "." in cell:
+                self.orders.add(DateOrder.DMY)
+            elif second > 12:
+                self.orders.add(DateOrder.MDY)
+
+    @property
+    def order(self) -> DateOrder | None:
+        """The one order; None where all are ISO or none tells."""
+        return next(iter(self.orders)) if len(self.orders) == 1 else None

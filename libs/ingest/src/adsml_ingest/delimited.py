@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adsml_ingest.problems import Problem, Refusal
-from adsml_ingest.source import Advance, TextSource, ignore
+from adsml_ingest.source import Advance, SourceFile, TextSource, ignore
 
 DELIMITERS: Final = (",", ";", "\t", "|")
 MAX_RECORD: Final = 1 << 20
@@ -101,11 +101,18 @@ def read_header(source: TextSource, delimiter: str | None = None) -> Header:
         if len(cells) > len(best[0]):
             best = (cells, candidate, start + reader.line_num)
     names = tuple(cell.strip() for cell in best[0])
-    _refuse_twins(source, names, start + 1)
+    refuse_twins(source.file, names, start + 1)
     return Header(names, best[1], start + 1, best[2])
 
 
-def _refuse_twins(source: TextSource, names: Sequence[str], line: int) -> None:
+def refuse_twins(file: SourceFile, names: Sequence[str], line: int) -> None:
+    """Refuse a table of which two columns have one name.
+
+    Raises
+    ------
+    Refusal
+        Naming both.
+    """
     seen: dict[str, int] = {}
     for position, name in enumerate(names, start=1):
         key = name.casefold()
@@ -113,7 +120,7 @@ def _refuse_twins(source: TextSource, names: Sequence[str], line: int) -> None:
             what = f"is the name of columns {seen[key]} and {position}"
             cure = "rename or remove one of them"
             raise Refusal(
-                Problem(str(source.path), "duplicate_column", what, cure, line=line, column=f"'{name}'")
+                Problem(str(file.path), "duplicate_column", what, cure, line=line, column=f"'{name}'")
             )
         seen.setdefault(key, position)
 

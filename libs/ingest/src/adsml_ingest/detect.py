@@ -2,34 +2,31 @@
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
-from adsml_common.domain.errors import FailedPrecondition
-
-from adsml_ingest import fivetran, headers
+from adsml_ingest import fivetran, headers, profiles
 from adsml_ingest.ads_manager import open_ads_manager
 from adsml_ingest.airbyte import is_airbyte, open_airbyte_json, open_airbyte_sheet
 from adsml_ingest.batch import Table
 from adsml_ingest.delimited import DELIMITERS
 from adsml_ingest.insights import open_flat, open_json
-from adsml_ingest.jsonstream import read_objects
+from adsml_ingest.jsonstream import Pages, read_objects
 from adsml_ingest.options import Format, ImportOptions
 from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.sheet import Sheet, key, open_delimited
-from adsml_ingest.source import TextSource, sniff, unreadable
+from adsml_ingest.source import SourceFile, TextSource, sniff
 from adsml_ingest.tidy import is_tidy, open_tidy
 
-SUFFIXES: Final = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
-"""Of the files that are taken from a directory."""
 PARQUET_MAGIC: Final = b"PAR1"
+ZIP_MAGIC: Final = b"PK\x03\x04"
 _PREAMBLE: Final = 10
 _EXPECTED: Final = (
-    "expected Insights API JSON, an Ads Manager CSV, Airbyte ads_insights, Fivetran basic_ad tables, or a "
-    "tidy table with entity_type, entity_id, parent_id, date, spend, impressions, clicks, leads"
+    "say which column is which (--column spend=Header, repeated, or --profile), or export it with English headers; "
+    "expected Insights API JSON, an Ads Manager report, Airbyte ads_insights, Fivetran basic_ad tables, or a tidy "
+    "table with entity_type, entity_id, parent_id, date, spend, impressions, clicks, leads"
 )
 
 
@@ -38,27 +35,29 @@ _SHEETS: Final = {
     Format.TIDY: open_tidy,
     Format.ADS_MANAGER: open_ads_manager,
     Format.AIRBYTE: open_airbyte_sheet,
-    Format.INSIGHTS: open_flat,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+@dataclass(slots=True)
+class Export:
     """A file whose kind is known.
 
     Attributes
     ----------
-    path
-        As the caller gave it.
+    source
+        The file.
     format
         Its kind.
     inside
         Its table, or its text if it is JSON.
+    pages
+        What its JSON pages say of others.
     """
 
-    path: Path
+    source: SourceFile
     format: Format
     inside: Sheet | TextSource
+    pages: Pages = field(default_factory=Pages)
 
     @property
     def fivetran_table(self) -> str | None:
@@ -67,36 +66,30 @@ class Found:
             return None
         return fivetran.table_of(self.inside)
 
+    @property
+    def is_child(self) -> bool:
+        """Whether it holds the actions of another table's rows, as dlt parts nested lists from them."""
+        names = {name.strip().casefold() for name in getattr(self.inside, "names", ())}
+        return {"_dlt_parent_id", "action_type", "value"} <= names
 
-def expand(paths: Sequence[Path]) -> list[Path]:
-    """The files behind some paths: a directory stands for the exports in it, by name.
 
-    Raises
-    ------
-    Refusal
-        If a directory holds none.
+@dataclass(frozen=True, slots=True)
+class Relatives:
+    """What other files of an import hold for one.
+
+    Attributes
+    ----------
+    fivetran_actions
+        Whether an actions table of Fivetran's is among them.
+    actions_of
+        Leads by key of a row, out of a child table; None without one.
     """
-    files: list[Path] = []
-    for path in paths:
-        try:
-            if not path.is_dir():
-                files.append(path)
-                continue
-            inside = sorted(file for file in path.iterdir() if file.is_file() and _is_export(file))
-        except OSError as error:
-            raise unreadable(path, error) from None
-        if not inside:
-            what = f"is a directory without exports ({', '.join(SUFFIXES)})"
-            raise Refusal(Problem(str(path), "no_file", what, "check the path"))
-        files += inside
-    return list(dict.fromkeys(files))
+
+    fivetran_actions: bool = False
+    actions_of: Mapping[str, float] | None = None
 
 
-def _is_export(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.endswith((".rejected.csv", ".rejected.jsonl"))
-
-
-def detect(path: Path, options: ImportOptions) -> Found:
+def detect(file: SourceFile, options: ImportOptions) -> Export:
     """The kind of a file: as the caller says, or by its content; its name matters only to Fivetran's tables.
 
     Raises
@@ -104,52 +97,40 @@ def detect(path: Path, options: ImportOptions) -> Found:
     Refusal
         If it can't be read or is none of the kinds known.
     """
-    try:
-        with path.open("rb") as stream:
-            magic = stream.read(len(PARQUET_MAGIC))
-    except OSError:
-        magic = b""
-    if magic == PARQUET_MAGIC:
-        sheet = _open_parquet(path)
-        kind = options.format or _kind_of(sheet)
-        if kind is None:
-            raise _unknown(sheet, None)
-        return Found(path, kind, sheet)
-    source = sniff(path, options.encoding)
+    head = file.head(4)
+    if head in (PARQUET_MAGIC, ZIP_MAGIC):
+        sheet = _open_parquet(file) if head == PARQUET_MAGIC else _open_workbook(file)
+        return Export(file, _need_kind(sheet, options, None), sheet)
+    source = sniff(file, options.encoding)
     if next(source.blocks(), "").lstrip()[:1] in ("{", "["):
-        return Found(path, options.format or _json_kind(source), source)
+        return Export(file, options.format or _json_kind(source), source)
     sheet = open_delimited(source)
-    kind = options.format or _kind_of(sheet)
-    if kind is None:
-        raise _unknown(sheet, _header_below(source))
-    return Found(path, kind, sheet)
+    return Export(file, _need_kind(sheet, options, source), sheet)
 
 
-def open_found(found: Found, options: ImportOptions, *, with_actions: bool) -> Table:
+def open_export(export: Export, options: ImportOptions, relatives: Relatives) -> Table:
     """The table of a file.
 
     Parameters
     ----------
-    found
-        The file.
-    options
-        What the caller wants.
-    with_actions
-        Whether an actions table of Fivetran's is among the files.
+    relatives
+        What other files of the import hold for this one.
 
     Raises
     ------
     Refusal
         If it lacks what its kind needs.
     """
-    if isinstance(found.inside, TextSource):
-        if found.format not in _JSON:
-            what = f"is JSON, and {found.format} exports are not"
-            raise Refusal(Problem(str(found.path), "wrong_format", what, "pass the right --format, or none"))
-        return _JSON[found.format](found.inside, options)
-    if found.format is Format.FIVETRAN:
-        return fivetran.open_fivetran(found.inside, options, with_actions=with_actions)
-    return _SHEETS[found.format](found.inside, options)
+    if isinstance(export.inside, TextSource):
+        if export.format not in _JSON:
+            what, cure = f"is JSON, and {export.format} exports are not", "pass the right --format, or none"
+            raise export.source.refusal("wrong_format", what, cure)
+        return _JSON[export.format](export.inside, options, pages=export.pages)
+    if export.format is Format.FIVETRAN:
+        return fivetran.open_fivetran(export.inside, options, with_actions=relatives.fivetran_actions)
+    if export.format is Format.INSIGHTS:
+        return open_flat(export.inside, options, actions_of=relatives.actions_of)
+    return _SHEETS[export.format](export.inside, options)
 
 
 def _json_kind(source: TextSource) -> Format:
@@ -157,25 +138,35 @@ def _json_kind(source: TextSource) -> Format:
     return Format.AIRBYTE if first is not None and is_airbyte(first) else Format.INSIGHTS
 
 
-def _open_parquet(path: Path) -> Sheet:
-    try:
-        # An extra: most installations import text.
-        from adsml_ingest.parquet import open_parquet  # noqa: PLC0415
-    except ModuleNotFoundError:
-        raise FailedPrecondition(
-            "Parquet files need pyarrow: install adsml-common[ingest], or import a CSV file"
-        ) from None
-    return open_parquet(path)
+def _open_parquet(file: SourceFile) -> Sheet:
+    from adsml_ingest.parquet import open_parquet  # noqa: PLC0415  # slow to import, and seldom needed
+
+    return open_parquet(file)
 
 
-def _kind_of(sheet: Sheet) -> Format | None:
+def _open_workbook(file: SourceFile) -> Sheet:
+    from adsml_ingest.workbook import open_workbook  # noqa: PLC0415
+
+    return open_workbook(file, is_export=lambda names: headers.recognise(names) is not None)
+
+
+def _need_kind(sheet: Sheet, options: ImportOptions, source: TextSource | None) -> Format:
+    kind = options.format or _kind_of(sheet, options)
+    if kind is None:
+        raise _unknown(sheet, _header_below(source) if source else None)
+    return kind
+
+
+def _kind_of(sheet: Sheet, options: ImportOptions) -> Format | None:
     """Kind of a table by its columns."""
     if is_tidy(sheet):
         return Format.TIDY
     if any(name.strip().casefold().startswith("_airbyte_") for name in sheet.names):
         return Format.AIRBYTE
-    if sheet.position("date_start") is not None:
+    if sheet.position("date_start") is not None or sheet.position("_dlt_parent_id") is not None:
         return Format.INSIGHTS
+    if options.mapping:
+        return Format.ADS_MANAGER
     if fivetran.table_of(sheet) is not None:
         return Format.FIVETRAN
     return None if headers.recognise(sheet.names) is None else Format.ADS_MANAGER
@@ -196,6 +187,13 @@ def _header_below(source: TextSource) -> int | None:
 
 
 def _unknown(sheet: Sheet, below: int | None) -> Refusal:
-    what = f"is of no kind that is known: its header is '{', '.join(sheet.names)[:160]}'"
-    cure = _EXPECTED if below is None else f"line {below} looks like a header: remove the lines before it"
+    what = f"is of no kind that is known: its header is '{', '.join(sheet.names)[:300]}'"
+    cure = _EXPECTED
+    if below is not None:
+        cure = f"line {below} looks like a header: remove the lines before it"
+    elif (profile := profiles.matching(sheet.names)) is not None:
+        cure = (
+            f"it looks like an export of {profile.title}: pass --profile {profile.name}, or map its columns with "
+            "--column field=Header"
+        )
     return Refusal(Problem(str(sheet.path), "unknown_format", what, cure, line=sheet.header_line))

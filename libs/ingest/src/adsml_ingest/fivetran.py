@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Final
 
+from adsml_ingest import breakdowns
 from adsml_ingest.batch import Batch, Kind, Table
 from adsml_ingest.options import Clicks, Format, ImportOptions
 from adsml_ingest.problems import Problem, Refusal
@@ -21,13 +22,16 @@ HISTORIES: Final = {"campaign_history": 0, "ad_set_history": 1, "ad_history": 2}
 UNUSED: Final = ("creative_history", "account_history", VALUES)
 """Tables of the connector that hold nothing for the store."""
 
+_TABLES: Final = (BASIC, *HISTORIES, *UNUSED)
 _CLICKS: Final = {Clicks.ALL: "clicks", Clicks.LINK: "inline_link_clicks"}
 
 
 def table_of(sheet: Sheet) -> str | None:
-    """Which of Fivetran's tables a sheet is, by its columns and, where two share theirs, its file name."""
+    """Which of Fivetran's tables a sheet is: by a column of Fivetran's own or its file name, and its columns."""
     names = {name.strip().casefold() for name in sheet.names}
     stem = PurePath(sheet.path).name.casefold()
+    if not (any(name.startswith("_fivetran_") for name in names) or any(table in stem for table in _TABLES)):
+        return None
     if {"ad_id", "date", "action_type", "value"} <= names:
         return VALUES if "action_values" in stem else ACTIONS
     if {"ad_id", "date", "spend", "impressions"} <= names and "entity_type" not in names:
@@ -79,7 +83,8 @@ def _basic(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -> Table
     columns = {
         "ad_id": "ad_id", "adset_id": "adset_id", "campaign_id": "campaign_id", "ad_name": "ad_name",
         "date": "date", "spend": "spend", "impressions": "impressions", "reach": "reach",
-        "account": "account_id", "stamp": "_fivetran_synced",
+        "campaign_name": "campaign_name", "adset_name": "adset_name", "account": "account_id",
+        "currency": "account_currency", "stamp": "_fivetran_synced",
     }  # fmt: skip
     fields = {field: at for field, name in columns.items() if (at := sheet.position(name)) is not None}
     notes: list[str] = []
@@ -99,7 +104,22 @@ def _basic(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -> Table
         raise Refusal(Problem(str(sheet.path), "missing_table", what, cure))
     if not with_actions:
         notes.append(f"no table {ACTIONS}: leads are taken as 0, as asked")
-    return _table(sheet, fields, BASIC, options, Kind.DAILY, notes, level=2)
+    parts = {name: at for name in breakdowns.FIELDS if (at := sheet.position(name)) is not None}
+    if parts:
+        notes.append(f"broken down by {', '.join(parts)}: summed over them, unless a total stands beside it")
+    table = _table(sheet, fields, BASIC, options, Kind.DAILY, notes, level=2)
+    table.leads_of_cut = breakdowns.leads_of_fields
+    table.click_kind = None if clicks is None else "all" if clicks == _CLICKS[Clicks.ALL] else "link"
+    if parts:
+        table.batches = lambda advance: _parted(sheet, fields, parts, advance)
+    return table
+
+
+def _parted(sheet: Sheet, fields: dict[str, int], parts: dict[str, int], advance: Advance) -> Iterator[Batch]:
+    for batch in sheet.read({**fields, **{f"part:{name}": at for name, at in parts.items()}}, advance):
+        rows = list(zip(*(batch.cells.pop(f"part:{name}") for name in parts), strict=True))
+        batch.cells["cut"], batch.cells["cell"] = breakdowns.cuts_of(parts, rows)
+        yield batch
 
 
 def _actions(sheet: Sheet, options: ImportOptions) -> Table:
@@ -145,12 +165,14 @@ def _table(
         batches=batches,
         kind=kind,
         level=level,
+        blanks=breakdowns.NULLS,
         blank_is_zero=frozenset({"spend", "impressions", "clicks", "leads", "value"}),
         decimal=options.decimal,
         date_order=options.date_order,
         place=sheet.place,
         header=sheet.header,
         delimiter=sheet.delimiter,
-        notes=tuple(notes),
+        notes=notes,
+        whole=sheet.read_all,
         source=source,
     )

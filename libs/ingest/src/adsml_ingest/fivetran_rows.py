@@ -4,16 +4,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from adsml_ingest import days, leads, numerals
+from adsml_ingest import days, leads, numerals, stamps
 from adsml_ingest.batch import LEVELS, Batch, Table
 from adsml_ingest.check import RowCheck
 from adsml_ingest.counts import FileCounts, Findings
 from adsml_ingest.options import ImportOptions
 from adsml_ingest.refs import Refs, link, note_bad_ids, read_refs
 from adsml_ingest.rejects import Rejects
-from adsml_ingest.rows import keep_account, note_bad_days, stamps
+from adsml_ingest.rows import keep_account, note_bad_days
 from adsml_ingest.staging import LEAD_PART, LEAD_TOTAL, Rows, empty_rows
 from adsml_ingest.tree import BAD, BLANK, HAS_BUDGET, Tree
+
+_DAY = 86_400.0
 
 
 class ActionReader:
@@ -46,13 +48,27 @@ class ActionReader:
         self._file = file
         self._tree, self._findings, self._rejects, self._options = tree, findings, rejects, options
         self._known_days: dict[object, int] = {}
+        self._types: set[str] = set()
+        table.conclude = self._conclude
+
+    def _conclude(self) -> None:
+        """Say which wanted actions there were none of."""
+        counter = leads.LeadCounter(self._options.lead_actions, self._types)
+        if counter.absent:
+            what = f"has no action {', '.join(counter.absent)} in any row"
+            self.table.warn("absent_action", what, "check --lead-action")
+        elif not self._types.intersection(leads.USUAL) and not self._options.lead_actions:
+            kinds = f"; it has {', '.join(counter.passed_over)}" if counter.passed_over else ""
+            what = f"has no lead in any row: leads are 0{kinds}"
+            self.table.warn("no_leads", what, "name what counts as a lead with --lead-action")
 
     def read(self, batch: Batch) -> Rows:
         """The leads among a batch of actions; other actions are counted and passed over."""
         check = RowCheck(self.table, batch)
         self.counts.rows += int(np.count_nonzero(check.alive))
-        types = [str(cell).strip().casefold() for cell in batch.cells["action_type"]]
-        wanted = self._options.lead_actions or (leads.TOTAL, *leads.PARTS)
+        types = [str(cell).strip() for cell in batch.cells["action_type"]]
+        wanted = self._options.lead_actions or leads.USUAL
+        self._types.update(types)
         check.leave_out(np.array([name not in wanted for name in types], dtype=np.bool_))
         refs = read_refs(check, self._tree)
         when = days.parse(batch.cells["date"], self.table.date_order, self._known_days)
@@ -76,7 +92,7 @@ class ActionReader:
         named = ["\x1f".join([types[row], *(str(part[row]) for part in parts)]) for row in chosen.tolist()]
         rows["cell"] = pd.util.hash_array(np.array(named, dtype=object)) if named else 0
         if "stamp" in batch.cells:
-            rows["stamp"] = stamps(batch.cells["stamp"])[chosen]
+            rows["stamp"] = stamps.parse(batch.cells["stamp"])[0][chosen]
         rows["file"], rows["line"] = self._file, batch.lines[chosen]
         return rows
 
@@ -125,12 +141,14 @@ class HistoryReader:
 
     def _describe(self, batch: Batch, refs: Refs, chosen: npt.NDArray[np.intp]) -> None:
         cells, tree = batch.cells, self._tree
+        synced = stamps.parse(cells["stamp"])[0] if "stamp" in cells else np.zeros(batch.size)
+        when = stamps.parse(cells["updated"])[0] if "updated" in cells else np.zeros(batch.size)
+        # Of two versions updated at one moment the one synced last counts.
+        chosen = chosen[np.argsort(synced[chosen], kind="stable")]
+        told = (np.maximum(synced, when) // _DAY)[chosen]
         for codes in refs.by_level:
-            tree.use(codes[chosen])
-        if "stamp" in cells:  # of two versions updated at one moment the one synced last counts
-            chosen = chosen[np.argsort(stamps(cells["stamp"])[chosen], kind="stable")]
-        when = stamps(cells["updated"])[chosen] if "updated" in cells else np.zeros(len(chosen))
-        own = refs.own[chosen]
+            tree.use(codes[chosen], told)
+        when, own = when[chosen], refs.own[chosen]
         for field in ("name", "status", "objective"):
             if field in cells:
                 tree.describe(own, when, field, [cells[field][row] for row in chosen.tolist()])

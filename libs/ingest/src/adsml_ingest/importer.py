@@ -1,38 +1,45 @@
 """The import: files in, one transaction out."""
 
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
-from adsml_common.domain import daily
+from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
 from adsml_common.store.counts import UpsertCounts
-from adsml_common.store.metrics import MetricStore
+from adsml_common.store.entities import EntityStore
+from adsml_common.store.metrics import AccountLoad, MetricStore
+from adsml_common.store.sums import SumReport
 
 from adsml_ingest import days
 from adsml_ingest.batch import LEVELS, METRICS
+from adsml_ingest.binding import bind
 from adsml_ingest.options import ImportOptions
+from adsml_ingest.problems import Problem
 from adsml_ingest.progress import Progress, Silent
-from adsml_ingest.reading import BUILT, SETTLED, Reading, read_all
+from adsml_ingest.reading import SETTLED, Reading, read_all
 from adsml_ingest.rejects import Rejects
+from adsml_ingest.source import SourceFile
 from adsml_ingest.staging import Rows, Staging
 from adsml_ingest.summary import FileSummary, ImportSummary
 
 CHUNK_ROWS: Final = 50_000
-SUMS_SOURCE: Final = "sums"
-"""Source of rows that were built; they never replace rows of another source."""
 
 
 def import_files(
-    paths: Sequence[Path | str],
+    paths: Sequence[Path | str | SourceFile],
     *,
     config_id: int,
     store: MetricStore | None,
     options: ImportOptions | None = None,
     progress: Progress | None = None,
+    window: tuple[date, date] | None = None,
 ) -> ImportSummary:
     """Load exports into the store: all that is good in one transaction, or nothing.
 
@@ -43,11 +50,14 @@ def import_files(
     config_id
         The ad account they belong to.
     store
-        Where to; None: only read and check.
+        Where to; None: only read and check, by themselves.
     options
         How to read them.
     progress
         Told how far it is.
+    window
+        First and last day for which the files hold all that the source has: stored rows that they lack are
+        deleted. None: what is stored stays.
 
     Returns
     -------
@@ -58,19 +68,38 @@ def import_files(
     ------
     InvalidInput
         Naming file, line, column, value and cure of the first bad rows of each kind: always if
-        `ImportOptions.on_error` is ``stop`` and any row is bad; if it is ``skip``, when no row is good.
-        Nothing was loaded then.
+        `ImportOptions.on_error` is ``stop`` and any row is bad; if it is ``skip``, when no row is good. If the
+        rows can't belong to the account that the config is bound to. Nothing was loaded then.
     Unavailable
         If the database does not answer; nothing was loaded.
     """
     began = time.monotonic()
     options, progress = options or ImportOptions(), progress or Silent()
     with Staging() as staging, Rejects(options.rejects) as rejects:
-        reading = read_all([Path(path) for path in paths], staging, rejects, options, progress)
-        loaded, entities = UpsertCounts(), UpsertCounts()
+        reading = read_all([_path(path) for path in paths], staging, rejects, options, progress)
         if store is not None:
-            loaded, entities = _load(reading, staging, config_id, store, progress)
-        return _summary(reading, loaded, entities, rejects, seconds=time.monotonic() - began)
+            loaded, entities, sums = _load(reading, staging, config_id, store, options, progress, window)
+        else:
+            with scratch_store() as (scratch, _):
+                _, _, sums = _load(reading, staging, 1, scratch, options, Silent(), window)
+            loaded, entities = UpsertCounts(), UpsertCounts()
+        return _summary(reading, loaded, entities, sums, rejects, seconds=time.monotonic() - began)
+
+
+def _path(path: Path | str | SourceFile) -> Path | SourceFile:
+    return path if isinstance(path, SourceFile) else Path(path)
+
+
+@contextmanager
+def scratch_store() -> Iterator[tuple[MetricStore, EntityStore]]:
+    """A store that is gone when closed, so that reading alone goes the way of loading."""
+    with tempfile.TemporaryDirectory(prefix="adsml-check-") as directory:
+        database = Database.open(f"sqlite:///{Path(directory) / 'scratch.db'}")
+        try:
+            database.migrate()
+            yield MetricStore(database), EntityStore(database)
+        finally:
+            database.close()
 
 
 def read_frame(
@@ -99,41 +128,78 @@ def read_frame(
         As `import_files` does.
     """
     some = [paths] if isinstance(paths, Path | str) else paths
-    options = options or ImportOptions()
-    with Staging() as staging, Rejects(options.rejects) as rejects:
-        reading = read_all([Path(path) for path in some], staging, rejects, options, Silent())
-        frames = [_frame(reading, rows) for name in (SETTLED, BUILT) for rows in staging.parts(name)]
-    rows = daily.normalise(pd.concat(frames)) if frames else daily.empty()
-    found = [
-        {
-            "entity_type": str(entity.ref.entity_type), "entity_id": entity.ref.entity_id,
-            "parent_id": entity.parent_id, "name": entity.name, "status": entity.status,
-            "objective": entity.objective, "shares_budget": entity.shares_budget,
-        }
-        for entity in reading.tree.entities(1)
-    ]  # fmt: skip
-    columns = ["entity_type", "entity_id", "parent_id", "name", "status", "objective", "shares_budget"]
-    return rows, pd.DataFrame(found, columns=columns, dtype=object)
+    with scratch_store() as (metrics, tree):
+        import_files(some, config_id=1, store=metrics, options=options)
+        daily, entities = metrics.daily(1), tree.frame(1)
+    order = entities["entity_type"].map({level.value: index for index, level in enumerate(LEVELS)})
+    return daily, entities.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
 
 
 def _load(
-    reading: Reading, staging: Staging, config_id: int, store: MetricStore, progress: Progress
-) -> tuple[UpsertCounts, UpsertCounts]:
+    reading: Reading,
+    staging: Staging,
+    config_id: int,
+    store: MetricStore,
+    options: ImportOptions,
+    progress: Progress,
+    window: tuple[date, date] | None,
+) -> tuple[UpsertCounts, UpsertCounts, SumReport]:
     total, done, loaded = reading.rows.total(), 0, UpsertCounts()
     sources = _sources(reading)
     with store.load(config_id, source=", ".join(dict.fromkeys(sources))) as load:
+        bind(load, reading, options)
+        if window is not None:
+            load.replace_window(*window)
         entities = load.entities(reading.tree.entities(config_id))
         for rows in _chunks(staging, SETTLED):
-            named = np.array(sources, dtype=object)[rows["file"]]
-            for source in dict.fromkeys(named.tolist()):
-                loaded += load.add(_frame(reading, rows[named == source]), source=source)
+            loaded += _add(load, reading, rows, sources, options)
             done += len(rows)
             progress.loading(done, total)
-        for rows in _chunks(staging, BUILT):
-            loaded += load.add(_frame(reading, rows), source=SUMS_SOURCE, keep_others=True)
-            done += len(rows)
-            progress.loading(done, total)
-    return loaded, entities
+        if window is not None:
+            loaded += load.delete_missing([LEVELS[level] for level in reading.rows])
+        sums = SumReport()
+        if options.sum_levels:
+            counts, sums = load.build_sums()
+            loaded += counts
+    _warn(reading, loaded, sums)
+    return loaded, entities, sums
+
+
+def _add(
+    load: AccountLoad, reading: Reading, rows: Rows, sources: list[str], options: ImportOptions
+) -> UpsertCounts:
+    loaded = UpsertCounts()
+    named = np.array(sources, dtype=object)[rows["file"]]
+    for source in dict.fromkeys(named.tolist()):
+        chosen = rows[named == source]
+        loaded += load.add(
+            _frame(reading, chosen),
+            source=source,
+            fetched_at=chosen["stamp"],
+            older_file=options.older_file,
+            corrections=options.allow_negative,
+        )
+    return loaded
+
+
+def _warn(reading: Reading, loaded: UpsertCounts, sums: SumReport) -> None:
+    """Say what the store showed."""
+    warnings = reading.findings.warnings
+    if loaded.older:
+        what = f"{loaded.older:,} rows are older than what is stored: the newer ones were left as they are"
+        warnings.add(Problem("", "older_rows", what, ""))
+    for one in sums.examples:
+        differing = [name for name in one.reported if abs(one.reported[name] - one.below[name]) > 1e-6]
+        mine = ", ".join(f"{name} {one.reported[name]:g}" for name in differing)
+        theirs = ", ".join(f"{name} {one.below[name]:g}" for name in differing)
+        what = (
+            f"the stored {one.entity_type} {one.entity_id} on {one.date} does not match what is below it: it has "
+            f"{mine}, and its parts add up to {theirs}"
+        )
+        if sums.contradictions > len(sums.examples):
+            what += f" ({sums.contradictions:,} such rows)"
+        cure = f"import the report of {one.entity_type}s again as well, if it is the older"
+        warnings.add(Problem("", "contradiction", what, cure))
 
 
 def _sources(reading: Reading) -> list[str]:
@@ -174,13 +240,34 @@ def _frame(reading: Reading, rows: Rows) -> pd.DataFrame:
     )
 
 
+def _sum_notes(sums: SumReport) -> list[str]:
+    notes = [
+        f"{number:,} daily rows of {level}s are sums of what is below them, reach left out"
+        for level, number in sums.rows.items()
+        if number
+    ]
+    notes += [
+        f"{number:,} {level}(s) with unknown parent are in no sum"
+        for level, number in sums.orphans.items()
+        if number and level is not EntityType.CAMPAIGN
+    ]
+    return notes
+
+
 def _summary(
-    reading: Reading, loaded: UpsertCounts, entities: UpsertCounts, rejects: Rejects, *, seconds: float
+    reading: Reading,
+    loaded: UpsertCounts,
+    entities: UpsertCounts,
+    sums: SumReport,
+    rejects: Rejects,
+    *,
+    seconds: float,
 ) -> ImportSummary:
     counts: dict[EntityType, int] = dict.fromkeys(LEVELS, 0)
     for entity in reading.tree.entities(1):
         counts[entity.ref.entity_type] += 1
-    notes = [built.note for built in reading.sums]
+    notes = _sum_notes(sums)
+    notes += [f"skipped {file}" for file in reading.skipped]
     if reading.stray_actions:
         notes.append(
             f"{reading.stray_actions:,} lead actions ({reading.stray_leads:g} leads) have no row in basic_ad "
@@ -191,7 +278,7 @@ def _summary(
         files=tuple(
             FileSummary(
                 path=str(file.path),
-                format=file.found.format if file.found else None,
+                format=file.export.format if file.export else None,
                 table=file.table.source if file.table else "",
                 rows=file.counts.rows,
                 rejected=file.counts.rejected,
@@ -204,13 +291,14 @@ def _summary(
         ),
         loaded=loaded,
         entities=entities,
-        rows={level: reading.rows[index] for index, level in enumerate(LEVELS)},
-        built={level: reading.built[index] for index, level in enumerate(LEVELS)},
+        rows={level: reading.rows[index] + sums.rows.get(level, 0) for index, level in enumerate(LEVELS)},
+        built={level: sums.rows.get(level, 0) for level in LEVELS},
         entity_counts=counts,
         duplicates=reading.duplicates,
         superseded=reading.superseded,
         summed=reading.summed,
         conflicts=reading.conflicts,
+        untold=reading.untold,
         first_day=days.to_date(reading.days[0]) if reading.days else None,
         last_day=days.to_date(reading.days[1]) if reading.days else None,
         currency=currencies[0] if currencies else None,

@@ -1,26 +1,32 @@
-"""Rows of the Insights API, however they arrive: JSON pages, Airbyte records, flattened tables.
+"""Rows of the Insights API, however they arrive: JSON pages, records of connectors, flattened tables.
 
 Field names are those of the API's AdsInsights object; Airbyte's ``ads_insights`` streams keep them
-(source-facebook-marketing, schemas/ads_insights.json).
+(source-facebook-marketing, schemas/ads_insights.json). What a file holds is known at its end: the API leaves out
+of a row whatever there is none of, so nothing is decided from the rows at its start.
 """
 
 import gc
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from itertools import islice
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
-from adsml_ingest import leads, numerals
+from adsml_ingest import breakdowns, numerals
 from adsml_ingest.batch import Batch, Fault, Table
-from adsml_ingest.jsonstream import JsonRow, read_objects
+from adsml_ingest.breakdowns import is_null
+from adsml_ingest.jsonstream import JsonRow, Pages, read_objects
+from adsml_ingest.leads import BadActions, LeadCounter
+from adsml_ingest.numerals import FloatArray
 from adsml_ingest.options import Clicks, Format, ImportOptions
 from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.sheet import Cells, Sheet
-from adsml_ingest.source import Advance, TextSource, ignore
+from adsml_ingest.source import Advance, TextSource
 
 COLUMNS: Final[Mapping[str, str]] = {
     "campaign_id": "campaign_id",
@@ -35,66 +41,310 @@ COLUMNS: Final[Mapping[str, str]] = {
     "impressions": "impressions",
     "reach": "reach",
     "account": "account_id",
+    "account_name": "account_name",
     "objective": "objective",
     "currency": "account_currency",
+    "time_zone": "account_timezone",
 }
 """Field of the import to field of the API."""
 IDS: Final = ("ad_id", "adset_id", "campaign_id")
 CLICKS: Final = {Clicks.ALL: "clicks", Clicks.LINK: "inline_link_clicks"}
-STAMPS: Final = ("_airbyte_extracted_at", "_airbyte_emitted_at")
-BREAKDOWNS: Final = (
-    "ad_format_asset", "age", "app_id", "body_asset", "call_to_action_asset",
-    "coarse_conversion_value", "conversion_destination", "country", "description_asset",
-    "device_platform", "dma", "fidelity_type", "frequency_value", "gender",
-    "hourly_stats_aggregated_by_advertiser_time_zone",
-    "hourly_stats_aggregated_by_audience_time_zone", "hsid", "image_asset", "impression_device",
-    "landing_destination", "link_url_asset", "mdsa_landing_destination", "media_asset_url",
-    "media_creator", "media_destination_url", "media_format", "media_origin_url",
-    "media_text_content", "media_type", "mmm", "place_page_id", "platform_position",
-    "postback_sequence_index", "product_id", "publisher_platform", "redownload", "region",
-    "signal_source_bucket", "skan_campaign_id", "skan_conversion_id", "skan_version", "title_asset",
-    "user_persona_id", "user_persona_name", "user_segment_key", "video_asset",
-)  # fmt: skip
-"""Fields by which the API parts an entity's day into several rows."""
+STAMPS: Final = ("_airbyte_extracted_at", "_airbyte_emitted_at", "_sdc_extracted_at", "_dlt_extracted_at")
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
 """The API leaves out what a row has none of."""
+KEY: Final = "_dlt_id"
+"""Key of a row, under which a child table holds its actions."""
 _BATCH: Final = 1 << 14
-_SAMPLE: Final = 1_000
 _SCALARS: Final = (str, int, float, type(None))
+_BREAKDOWNS: Final = frozenset(breakdowns.FIELDS)
 
+Column = Sequence[Any] | npt.NDArray[Any]
 Unwrap = Callable[[dict[str, Any]], dict[str, Any] | None]
 """The row within an envelope; None for a message that holds no row; ValueError for a broken envelope."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to take from the rows of a file.
+@dataclass(slots=True)
+class InsightsReader:
+    """Turns rows of the API into rows of the import, and knows at the end what the file held.
 
     Attributes
     ----------
-    fields
+    file
+        For messages.
+    options
+        What the caller wants.
+    actions_of
+        Leads by the rows' own keys, where a child table holds the actions.
+    columns
         Field of the import to field of the file.
-    breakdowns
-        Fields that part an entity's day.
-    has_actions
-        Whether leads come from ``actions``.
-    lead_actions
-        Action types that count as leads, in place of the usual ones.
-    notes
-        What was decided that the caller should know.
+    seen
+        Fields that some row has.
+    columns_read
+        Field of the import to what messages call it.
     """
 
-    fields: dict[str, str]
-    breakdowns: tuple[str, ...]
-    has_actions: bool
-    lead_actions: tuple[str, ...]
-    notes: tuple[str, ...]
+    file: str
+    options: ImportOptions
+    actions_of: Mapping[str, float] | None = None
+    columns: dict[str, str] = field(default_factory=lambda: dict(COLUMNS))
+    seen: set[str] = field(default_factory=set)
+    columns_read: dict[str, str] = field(default_factory=dict)
+    leads: LeadCounter = field(init=False)
+    _undated: int = 0
+    _daily: int = 0
+    _delivered: bool = False
+    _clicked: bool = False
+    _all_clicks: bool = False
+    _only_link_clicks: bool = False
+    _result_leads: float = 0.0
+    _result_types: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.leads = LeadCounter(self.options.lead_actions)
+        self.columns |= {name: column for name, column in self.options.mapping.items() if name in COLUMNS}
+
+    def json_batch(self, values: Sequence[dict[str, Any]], batch: Batch) -> Batch:
+        """The cells of some objects, into their batch."""
+        day, spend, impressions = (self.columns[name] for name in ("date", "spend", "impressions"))
+        daily = np.fromiter(
+            (day in row or spend in row or impressions in row for row in values), np.bool_, len(values)
+        )
+        if not daily.all():
+            batch.left_out = ~daily
+
+        def column(name: str) -> list[Any]:
+            return [value.get(name) for value in values]
+
+        present: set[str] = set().union(*values)
+        # A field that is null in every row was not asked for, or there is none of it.
+        self.seen |= {
+            name for name in present - self.seen if any(value.get(name) is not None for value in values)
+        }
+        return self.batch(present, column, int(daily.sum()), batch)
+
+    def batch(self, present: set[str], column: Callable[[str], Column], daily: int, batch: Batch) -> Batch:
+        """The cells of some rows, into their batch.
+
+        Parameters
+        ----------
+        present
+            Fields that these rows have.
+        column
+            The rows' cells in one of them.
+        daily
+            How many are daily rows at all.
+        """
+        self._daily += daily
+        self._undated += batch.size - daily
+        cells: Cells = {
+            name: _plain(column(where)) for name, where in self.columns.items() if where in present
+        }
+        cells.setdefault("date", [None] * batch.size)
+        cells["clicks"] = self._clicks(present, column, batch.size)
+        cells["leads"] = self._leads(present, column, batch)
+        for name in STAMPS:
+            if name in present:
+                cells["stamp"] = column(name)
+                self.columns_read["stamp"] = name
+                break
+        parts = sorted(_BREAKDOWNS.intersection(present))
+        if parts:
+            rows = list(zip(*(_plain(column(name)) for name in parts), strict=True))
+            cells["cut"], cells["cell"] = breakdowns.cuts_of(parts, rows)
+        self._delivered = self._delivered or _any(cells.get("impressions"))
+        batch.cells = cells
+        return batch
+
+    def _clicks(self, present: set[str], column: Callable[[str], Column], size: int) -> Column:
+        every, link = self._click_column, CLICKS[Clicks.LINK]
+        chosen = _plain(column(every)) if every in present else [None] * size
+        self._clicked = self._clicked or _any(chosen)
+        if every == link or link not in present:
+            self._all_clicks = self._all_clicks or any(not is_null(cell) for cell in chosen)
+            return chosen
+        links = _plain(column(link))
+        self._clicked = self._clicked or _any(links)
+        chosen = list(chosen)
+        for row, cell in enumerate(chosen):
+            if not is_null(cell):
+                self._all_clicks = True
+            elif not is_null(links[row]) and self.options.clicks is None:
+                chosen[row] = links[row]
+                self._only_link_clicks = self._only_link_clicks or bool(numerals.number(links[row]))
+        return chosen
 
     @property
-    def read(self) -> tuple[str, ...]:
-        """Fields of the file that are needed."""
-        more = ("actions",) if self.has_actions else ()
-        return tuple(dict.fromkeys((*self.fields.values(), *self.breakdowns, *more)))
+    def _click_column(self) -> str:
+        return self.options.mapping.get("clicks") or CLICKS[self.options.clicks or Clicks.ALL]
+
+    def _leads(self, present: set[str], column: Callable[[str], Column], batch: Batch) -> FloatArray:
+        counts = np.zeros(batch.size)
+        if self.options.lead_columns:
+            for name in present.intersection(self.options.lead_columns):
+                cells = _plain(column(name))
+                numbers, blank = numerals.parse(cells, decimal=self.options.decimal, blanks=breakdowns.NULLS)
+                for row in np.flatnonzero(np.isnan(numbers) & ~blank).tolist():
+                    fault = numerals.explain(cells[row], decimal=self.options.decimal)
+                    batch.faults.append(Fault(row, name, str(cells[row]), *fault))
+                counts += np.nan_to_num(numbers)
+            self.leads.total += float(counts.sum())
+            return counts
+        if self.actions_of is not None and KEY in present:
+            counts += [self.actions_of.get(str(key), 0.0) for key in column(KEY)]
+            self.leads.total += float(counts.sum())
+            return counts
+        if "actions" in present:
+            for row, actions in enumerate(column("actions")):
+                if actions is None or actions != actions:  # noqa: PLR0124  # NaN of a frame
+                    continue
+                try:
+                    counts[row] = self.leads.count(actions)
+                except BadActions as error:
+                    cure = "write actions as the API does: a JSON list (json.dumps)"
+                    batch.faults.append(Fault(row, "leads", None, "bad_actions", str(error), cure))
+        for name in present.intersection(("results", "conversions")):
+            for value in column(name):
+                self._look_at_results(value)
+        return counts
+
+    def _look_at_results(self, results: Any) -> None:
+        """Leads that stand in other lists than actions: they are not counted, but not passed over either."""
+        if isinstance(results, str) and "lead" in results:
+            try:
+                results = json.loads(results)
+            except (ValueError, RecursionError):
+                return
+        if not isinstance(results, list):
+            return
+        for result in results:
+            if not isinstance(result, dict):
+                continue
+            name = str(result.get("indicator") or result.get("action_type") or "")
+            if "lead" not in name:
+                continue
+            inner = result.get("values")
+            for value in inner if isinstance(inner, list) else [result]:
+                number = numerals.number(value.get("value")) if isinstance(value, dict) else None
+                if number:
+                    self._result_leads += number
+                    self._result_types.add(name)
+
+    def conclude(self, table: Table) -> None:
+        """Say what the file as a whole lacked.
+
+        Raises
+        ------
+        Refusal
+            If a needed field is in no row, or leads can't be known.
+        """
+        if not self._daily:
+            if self._undated:
+                what = "holds names and settings, no daily rows"
+                raise self._refuse("no_daily_rows", what, "leave it out, and import the insights themselves")
+            return
+        self._need_fields()
+        self._conclude_clicks(table)
+        self._conclude_leads(table)
+        if self._undated:
+            table.notes.append(
+                f"{self._undated:,} records without a day and metrics: names and settings, passed over"
+            )
+
+    def _refuse(self, kind: str, what: str, cure: str) -> Refusal:
+        return Refusal(Problem(self.file, kind, what, cure))
+
+    def _need_fields(self) -> None:
+        for name in ("date", "date_stop", "spend", "impressions"):
+            column = self.columns[name]
+            if column not in self.seen:
+                what = f"has no {column} in any row"
+                raise self._refuse("missing_column", what, f"request the field {column} as well")
+        if not self.seen.intersection(self.columns[name] for name in IDS):
+            what = "has no campaign_id, adset_id or ad_id: these are totals of the account"
+            raise self._refuse("missing_column", what, "request level=ad (or adset, campaign) with its ids")
+
+    def _conclude_clicks(self, table: Table) -> None:
+        options, wanted = self.options, self._click_column
+        if self._all_clicks and self._only_link_clicks:
+            what = (
+                f"has {CLICKS[Clicks.ALL]} in some rows and only {CLICKS[Clicks.LINK]} in others: "
+                "two kinds of clicks"
+            )
+            raise self._refuse("mixed_clicks", what, "request clicks for all rows, or pass --clicks link")
+        if self._all_clicks:
+            table.click_kind = "link" if options.clicks is Clicks.LINK else "all"
+        elif self._only_link_clicks:
+            table.click_kind = "link"
+        elif wanted not in self.seen and CLICKS[Clicks.LINK] not in self.seen:
+            if self._delivered and "clicks" not in options.assume_zero:
+                cure = f"request the field {wanted} as well, or pass --assume-zero clicks"
+                raise self._refuse("missing_column", f"has no {wanted} in any row", cure)
+            table.notes.append("no row has clicks: taken as 0")
+        if table.click_kind == "link":
+            table.notes.append("clicks are link clicks (inline_link_clicks)")
+
+    def _conclude_leads(self, table: Table) -> None:
+        leads, options = self.leads, self.options
+        given = self.options.lead_columns or self.actions_of is not None
+        missing = [name for name in self.options.lead_columns if name not in self.seen]
+        if missing:
+            what = f"has no column {', '.join(missing)}, named as that of the leads"
+            raise self._refuse("missing_column", what, f"it has {', '.join(sorted(self.seen))[:300]}")
+        if given or leads.total > 0:
+            if leads.absent:
+                what = f"has no action {', '.join(leads.absent)} in any row"
+                table.warn("absent_action", what, "check --lead-action")
+            if not leads.total:
+                table.warn("no_leads", "has no lead in any row")
+            return
+        if "leads" in options.assume_zero:
+            table.notes.append("no row has leads: taken as 0, as asked")
+            return
+        if leads.absent:
+            what = f"has no action {', '.join(leads.absent)} in any row; it has {_list(leads.types)}"
+            raise self._refuse("absent_action", what, "check --lead-action")
+        if self._result_leads:
+            what = (
+                f"counts {self._result_leads:g} leads in results or conversions ({_list(self._result_types)}) "
+                "and none in actions"
+            )
+            cure = "request the field actions with these leads, or name what counts with --lead-action"
+            raise self._refuse("leads_elsewhere", what, cure)
+        if leads.passed_over:
+            what = f"has actions that look like leads, none of a kind that is counted: {_list(leads.passed_over)}"
+            cure = "name what counts as a lead: --lead-action TYPE, or pass --assume-zero leads"
+            raise self._refuse("other_leads", what, cure)
+        if "actions" not in self.seen:
+            if self._clicked:
+                what = "has clicks but no actions in any row, so that leads are not known"
+                cure = (
+                    "request the field actions as well, name the columns that count leads with --leads-column, "
+                    "or pass --assume-zero leads"
+                )
+                raise self._refuse("missing_column", what, cure)
+            table.notes.append("no row has actions: leads are taken as 0")
+            return
+        present = f"; actions present: {_list(leads.types)}" if leads.types else ""
+        table.warn("no_leads", f"has no lead in any row: leads are 0{present}")
+
+
+def _list(names: Iterable[str], most: int = 8) -> str:
+    some = sorted(names)
+    return ", ".join(some[:most]) + (f" and {len(some) - most} more" if len(some) > most else "")
+
+
+def _any(cells: Any) -> bool:
+    """Whether some cell is a number other than 0."""
+    return cells is not None and any(
+        cell not in ("0", None, "", 0) and numerals.number(cell) for cell in cells
+    )
+
+
+def _plain(cells: Column) -> Column:
+    """Cells as text and numbers: whatever else there is is shown as it is written, and refused further on."""
+    if isinstance(cells, np.ndarray):
+        return cells
+    return [cell if type(cell) in _SCALARS or isinstance(cell, date) else json.dumps(cell) for cell in cells]
 
 
 def open_json(
@@ -103,28 +353,15 @@ def open_json(
     *,
     kind: Format = Format.INSIGHTS,
     unwrap: Unwrap | None = None,
+    pages: Pages | None = None,
 ) -> Table:
-    """The table behind a JSON document of Insights rows.
-
-    Raises
-    ------
-    Refusal
-        If it holds no row, or its rows lack what every row needs.
-    """
-
-    def rows(advance: Advance) -> Iterator[JsonRow]:
-        objects = read_objects(source, advance)
-        return objects if unwrap is None else _unwrapped(objects, unwrap)
-
-    sample = _sample(rows(ignore))
-    if not sample:
-        cure = "export it again, for days with delivery"
-        raise Refusal(Problem(str(source.path), "no_rows", "holds no rows", cure))
-    present = {name for row in sample for name, value in row.items() if value is not None}
-    plan = make_plan(str(source.path), present, sample, options)
+    """The table behind a JSON document of Insights rows."""
+    reader = InsightsReader(str(source.path), options)
 
     def batches(advance: Advance) -> Iterator[Batch]:
-        stream = rows(advance)
+        stream: Iterator[JsonRow] = read_objects(source, advance, pages)
+        if unwrap is not None:
+            stream = _unwrapped(stream, unwrap)
         ended: Refusal | None = None
         while ended is None:
             chunk: list[JsonRow] = []
@@ -134,12 +371,12 @@ def open_json(
             except Refusal as refusal:  # what came before it is still good
                 ended = refusal
             if chunk:
-                yield _json_batch(chunk, plan)
+                yield _json_batch(chunk, reader)
             elif ended is None:
                 return
         raise ended
 
-    return make_table(str(source.path), kind, plan, options, batches)
+    return make_table(kind, reader, batches)
 
 
 def _unwrapped(objects: Iterator[JsonRow], unwrap: Unwrap) -> Iterator[JsonRow]:
@@ -156,16 +393,6 @@ def _unwrapped(objects: Iterator[JsonRow], unwrap: Unwrap) -> Iterator[JsonRow]:
             yield JsonRow(row.line, inner)
 
 
-def _sample(rows: Iterator[JsonRow]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    try:
-        found.extend(row.value for row in islice(rows, _SAMPLE) if row.value is not None)
-    except Refusal:
-        if not found:
-            raise
-    return found
-
-
 @contextmanager
 def _no_collection() -> Iterator[None]:
     """Spare the garbage collector thousands of small objects, all of them needed."""
@@ -178,19 +405,11 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _json_batch(chunk: Sequence[JsonRow], plan: Plan) -> Batch:
-    values = [row.value if row.value is not None else {} for row in chunk]
-    cells: Cells = {}
-    for name in plan.read:
-        column = [value.get(name) for value in values]
-        if name != "actions":
-            # Whatever is neither text nor number is shown as it is written, and refused further on.
-            column = [cell if type(cell) in _SCALARS else json.dumps(cell) for cell in column]
-        cells[name] = column
+def _json_batch(chunk: Sequence[JsonRow], reader: InsightsReader) -> Batch:
+    broken = np.fromiter((row.value is None for row in chunk), np.bool_, len(chunk))
     faults = [
-        Fault(index, None, row.text, "bad_json", row.error, "export it again")
-        for index, row in enumerate(chunk)
-        if row.value is None
+        Fault(index, None, chunk[index].text, "bad_json", chunk[index].error, "export it again")
+        for index in np.flatnonzero(broken).tolist()
     ]
 
     def raw(index: int) -> str:
@@ -198,140 +417,65 @@ def _json_batch(chunk: Sequence[JsonRow], plan: Plan) -> Batch:
         return row.text if row.value is None else json.dumps(row.value, ensure_ascii=False)
 
     lines = np.fromiter((row.line for row in chunk), dtype=np.int64, count=len(chunk))
-    return finish(Batch(lines, cells, raw, faults), plan)
+    # A broken row is a row: it says nothing, and yet is not left out as one that is none.
+    values = [row.value if row.value is not None else {COLUMNS["date"]: None} for row in chunk]
+    return reader.json_batch(values, Batch(lines, {}, raw, faults))
 
 
-def open_flat(sheet: Sheet, options: ImportOptions, *, kind: Format = Format.INSIGHTS) -> Table:
-    """The table behind a sheet whose columns are fields of the API.
-
-    Raises
-    ------
-    Refusal
-        If a column is missing.
-    """
+def open_flat(
+    sheet: Sheet,
+    options: ImportOptions,
+    *,
+    kind: Format = Format.INSIGHTS,
+    actions_of: Mapping[str, float] | None = None,
+) -> Table:
+    """The table behind a sheet whose columns are fields of the API."""
+    reader = InsightsReader(str(sheet.path), options, actions_of)
     # Some warehouses write every column name in capitals.
     names = {name.strip().casefold(): position for position, name in enumerate(sheet.names)}
-    looked_at = {
-        name: names[name] for name in (*COLUMNS.values(), *CLICKS.values(), "actions") if name in names
+    wanted = {
+        *reader.columns.values(), *CLICKS.values(), *STAMPS, *_BREAKDOWNS, *options.lead_columns, "actions", "results",
+        "conversions", KEY, *options.mapping.values(),
+    }  # fmt: skip
+    read = {
+        name: names[name.strip().casefold()] for name in sorted(wanted) if name.strip().casefold() in names
     }
-    columns = sheet.sample(looked_at, _SAMPLE)
-    size = len(next(iter(columns.values()), ()))
-    sample = [{name: cells[row] for name, cells in columns.items()} for row in range(size)]
-    plan = make_plan(str(sheet.path), set(names), sample, options)
+    sheet.check_decimal(
+        {name: at for name, at in read.items() if name in ("spend", "impressions", "clicks")}, options
+    )
 
     def batches(advance: Advance) -> Iterator[Batch]:
-        for batch in sheet.read({name: names[name] for name in plan.read}, advance):
-            yield finish(batch, plan)
+        for batch in sheet.read(read, advance):
+            reader.seen.update(read)
+            yield reader.batch(set(read), batch.cells.__getitem__, batch.size, batch)
 
-    return make_table(str(sheet.path), kind, plan, options, batches, sheet=sheet)
-
-
-def make_plan(
-    file: str, present: Collection[str], sample: Sequence[Mapping[str, Any]], options: ImportOptions
-) -> Plan:
-    """Decide where clicks and leads come from, once for the whole file.
-
-    Parameters
-    ----------
-    file
-        For messages.
-    present
-        Fields that the file has.
-    sample
-        Its first rows.
-    options
-        What the caller wants.
-
-    Raises
-    ------
-    Refusal
-        If a needed field is in no row.
-    """
-    fields = {field: name for field, name in COLUMNS.items() if name in present}
-    notes: list[str] = []
-    for field in ("date", "date_stop", "spend", "impressions"):
-        if field not in fields:
-            what = f"has no {COLUMNS[field]} in any row"
-            raise Refusal(
-                Problem(file, "missing_column", what, f"request the field {COLUMNS[field]} as well")
-            )
-    if not any(name in present for name in IDS):
-        what = "has no campaign_id, adset_id or ad_id: these are totals of the account"
-        raise Refusal(
-            Problem(file, "missing_column", what, "request level=ad (or adset, campaign) with its ids")
-        )
-    wanted = [CLICKS[options.clicks]] if options.clicks else [CLICKS[Clicks.ALL], CLICKS[Clicks.LINK]]
-    clicks = next((name for name in wanted if name in present), None)
-    delivered = any(numerals.number(row.get("impressions")) for row in sample)
-    clicked = any(numerals.number(row.get(name)) for row in sample for name in CLICKS.values())
-    if clicks is not None:
-        fields["clicks"] = clicks
-        if clicks == CLICKS[Clicks.LINK]:
-            notes.append("clicks are link clicks (inline_link_clicks)")
-    elif "clicks" in options.assume_zero or not delivered:
-        notes.append("no row has clicks: taken as 0")
-    else:
-        cure = f"request the field {wanted[0]} as well, or pass --assume-zero clicks"
-        raise Refusal(Problem(file, "missing_column", f"has no {' or '.join(wanted)} in any row", cure))
-    has_actions = "actions" in present
-    if not has_actions and clicked and "leads" not in options.assume_zero:
-        what = "has clicks but no actions in any row, so that leads are not known"
-        cure = "request the field actions as well, or pass --assume-zero leads"
-        raise Refusal(Problem(file, "missing_column", what, cure))
-    if not has_actions:
-        notes.append("no row has actions: leads are taken as 0")
-    breakdowns = tuple(name for name in BREAKDOWNS if name in present)
-    if breakdowns:
-        notes.append(
-            f"broken down by {', '.join(breakdowns)}: summed over them; reach can't be summed and is left out"
-        )
-    stamp = next((name for name in STAMPS if name in present), None)
-    if stamp is not None:
-        fields["stamp"] = stamp
-    return Plan(fields, breakdowns, has_actions, options.lead_actions, tuple(notes))
-
-
-def finish(batch: Batch, plan: Plan) -> Batch:
-    """From fields of the file to fields of the import, with leads counted and breakdowns joined."""
-    cells: Cells = {field: batch.cells[name] for field, name in plan.fields.items()}
-    if plan.has_actions:
-        counts: list[float] = []
-        for row, actions in enumerate(batch.cells["actions"]):
-            try:
-                counts.append(leads.count(actions, plan.lead_actions))
-            except leads.BadActions as error:
-                counts.append(0.0)
-                batch.faults.append(Fault(row, "leads", None, "bad_actions", str(error), "export it again"))
-        cells["leads"] = np.array(counts, dtype=np.float64)
-    if plan.breakdowns:
-        parts = [batch.cells[name] for name in plan.breakdowns]
-        cells["breakdown"] = ["\x1f".join(map(str, row)) for row in zip(*parts, strict=True)]
-    batch.cells = cells
-    return batch
+    return make_table(kind, reader, batches, sheet=sheet)
 
 
 def make_table(
-    file: str,
     kind: Format,
-    plan: Plan,
-    options: ImportOptions,
+    reader: InsightsReader,
     batches: Callable[[Advance], Iterator[Batch]],
     *,
     sheet: Sheet | None = None,
 ) -> Table:
-    """The table of a plan."""
-    labels = {**plan.fields, "leads": "actions"}
-    return Table(
-        file=file,
+    """The table that a reader reads."""
+    options = reader.options
+    reader.columns_read = {**reader.columns, "leads": "actions", "clicks": "clicks"}
+    table = Table(
+        file=reader.file,
         format=kind,
-        labels=labels,
+        labels=reader.columns_read,
         batches=batches,
         blank_is_zero=ZERO,
+        blanks=breakdowns.NULLS,
         decimal=options.decimal,
         date_order=options.date_order,
-        breakdowns=plan.breakdowns,
+        leads_of_cut=breakdowns.leads_of_fields,
         place=sheet.place if sheet else "line",
         header=sheet.header if sheet else None,
         delimiter=sheet.delimiter if sheet else ",",
-        notes=plan.notes,
+        whole=sheet.read_all if sheet else None,
     )
+    table.conclude = lambda: reader.conclude(table)
+    return table

@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from adsml_ingest.problems import Problem, Refusal
@@ -43,10 +44,38 @@ class JsonRow(NamedTuple):
     error: str = ""
 
 
-def read_objects(source: TextSource, advance: Advance = ignore) -> Iterator[JsonRow]:
+@dataclass(slots=True)
+class Pages:
+    """The pages of a document, and whether one follows that is not in it.
+
+    Attributes
+    ----------
+    number
+        How many.
+    first_has_previous, last_has_next
+        What the first says of one before it, and the last of one after it.
+    """
+
+    number: int = 0
+    first_has_previous: bool = False
+    last_has_next: bool = False
+
+    def add(self, paging: Any) -> None:
+        """Note a page by its ``paging`` member."""
+        known = paging if isinstance(paging, dict) else {}
+        if not self.number:
+            self.first_has_previous = bool(known.get("previous"))
+        self.number += 1
+        self.last_has_next = bool(known.get("next"))
+
+
+def read_objects(
+    source: TextSource, advance: Advance = ignore, pages: Pages | None = None
+) -> Iterator[JsonRow]:
     """Every object of the document that is no page.
 
-    A bad line of a JSON-lines file is yielded with its error, and reading goes on after it.
+    Rows that are nested in the objects that they are about (``ads?fields=insights``) come one by one. A bad line of
+    a JSON-lines file is yielded with its error, and reading goes on after it.
 
     Raises
     ------
@@ -54,13 +83,25 @@ def read_objects(source: TextSource, advance: Advance = ignore) -> Iterator[Json
         If the document is cut off or malformed, with the line; everything before it was yielded. If it is an
         error answer of the API.
     """
-    for row in _read_lines(source, advance) if _is_lines(source) else _Walker(source, advance).documents():
+    pages = pages if pages is not None else Pages()
+    rows = (
+        _read_lines(source, advance, pages)
+        if _is_lines(source)
+        else _Walker(source, advance, pages).documents()
+    )
+    for row in rows:
+        if row.value is not None and "insights" in row.value:
+            nested = row.value["insights"]
+            if _is_page(nested):
+                yield from _rows_of(nested, row.line, pages)
+                continue
         if row.value is not None and "error" in row.value:
             error = row.value["error"]
             if isinstance(error, dict) and "message" in error:
                 what = f"is an error answer of the API: {error['message']}"
                 raise Refusal(
-                    Problem(str(source.path), "api_error", what, "repeat the request", line=row.line)
+                    Problem(str(source.path), "api_error", what, "repeat the request", line=row.line),
+                    whole=True,
                 )
         yield row
 
@@ -76,7 +117,7 @@ def _is_lines(source: TextSource) -> bool:
     return False
 
 
-def _read_lines(source: TextSource, advance: Advance) -> Iterator[JsonRow]:
+def _read_lines(source: TextSource, advance: Advance, pages: Pages) -> Iterator[JsonRow]:
     carry, number = "", 0
     blocks = source.blocks(advance)
     done = False
@@ -97,7 +138,7 @@ def _read_lines(source: TextSource, advance: Advance) -> Iterator[JsonRow]:
             if type(value) is dict and "data" not in value:
                 yield JsonRow(number, value)
             else:
-                yield from _rows_of(value, number)
+                yield from _rows_of(value, number, pages)
 
 
 def _bad_line(line: str, number: int, error: Exception) -> JsonRow:
@@ -110,13 +151,14 @@ def _bad_line(line: str, number: int, error: Exception) -> JsonRow:
     return JsonRow(number, None, text, _CUT if cut else f"is not JSON ({error.msg})")
 
 
-def _rows_of(value: Any, number: int) -> Iterator[JsonRow]:
+def _rows_of(value: Any, number: int, pages: Pages) -> Iterator[JsonRow]:
     """The rows of a page or a list that was read whole, or the object itself."""
     if _is_page(value):
+        pages.add(value.get("paging"))
         value = value["data"]
     if isinstance(value, list):
         for element in value:
-            yield from _rows_of(element, number)
+            yield from _rows_of(element, number, pages)
     elif isinstance(value, dict):
         yield JsonRow(number, value)
     else:
@@ -138,7 +180,8 @@ class _Malformed(Exception):
 class _Walker:
     """A position in the text that moves forward and pulls in more text as it goes."""
 
-    def __init__(self, source: TextSource, advance: Advance) -> None:
+    def __init__(self, source: TextSource, advance: Advance, pages: Pages) -> None:
+        self._pages = pages
         self._path = str(source.path)
         self._blocks = source.blocks(advance)
         self._decoder = json.JSONDecoder()
@@ -207,12 +250,15 @@ class _Walker:
         if self._peek() == "}":
             self._take("}")
             return
+        paging: Any = None
+        is_page = False
         while True:
             if self._peek() not in ('"', ""):
                 raise _Malformed("expected the name of a member", at=self._position, cut=False)
             name, _ = self._decode()
             self._take(":")
             if name == "data" and self._peek() == "[":
+                is_page = True
                 yield from self._list()
             else:
                 self._peek()
@@ -220,7 +266,11 @@ class _Walker:
                 value, _ = self._decode()
                 if name == "error":
                     yield JsonRow(line, {"error": value})
+                elif name == "paging":
+                    paging = value
             if self._take(",}") == "}":
+                if is_page:
+                    self._pages.add(paging)
                 return
 
     def _decode(self) -> tuple[Any, int]:

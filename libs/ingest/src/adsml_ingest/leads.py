@@ -3,59 +3,102 @@
 ``lead`` is the total of all leads, and lists its parts beside it: adding them up counts every lead twice.
 """
 
+import ast
 import json
 import math
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 TOTAL: Final = "lead"
 PARTS: Final = ("onsite_conversion.lead_grouped", "offsite_conversion.fb_pixel_lead")
-_USUAL: Final = (TOTAL, *PARTS)
+USUAL: Final = (TOTAL, *PARTS)
+_LONGEST_REPR: Final = 100_000
 
 
 class BadActions(ValueError):
     """A list of actions that can't be read."""
 
 
-def count(actions: Any, wanted: Sequence[str] = ()) -> float:
-    """Leads in one row's actions.
+@dataclass(slots=True)
+class LeadCounter:
+    """Counts the leads of rows, and what else was there.
 
-    Parameters
+    Attributes
     ----------
-    actions
-        List of ``{"action_type": ..., "value": ...}``, the same as JSON text, or None for no actions at all.
     wanted
         Action types whose sum is asked for, in place of `TOTAL` or else the sum of `PARTS`.
-
-    Raises
-    ------
-    BadActions
-        If this is no such list, or a value that is needed is no number.
+    types
+        All action types met.
+    total
+        Leads counted.
     """
-    if isinstance(actions, str):
-        if not actions.strip():
+
+    wanted: tuple[str, ...] = ()
+    types: set[str] = field(default_factory=set)
+    total: float = 0.0
+
+    def count(self, actions: Any) -> float:
+        """Leads in one row's actions.
+
+        Parameters
+        ----------
+        actions
+            List of ``{"action_type": ..., "value": ...}``, the same as JSON text or as Python writes it, or None
+            for no actions at all.
+
+        Raises
+        ------
+        BadActions
+            If this is no such list, or a value that is needed is no number.
+        """
+        if isinstance(actions, str):
+            actions = _parsed(actions)
+        if actions is None:
             return 0.0
-        try:
-            actions = json.loads(actions)
-        except (ValueError, RecursionError):
-            raise BadActions("is not a JSON list of actions") from None
-    if actions is None:
-        return 0.0
-    if not isinstance(actions, list):
-        raise BadActions("is not a list of actions")
-    sums: dict[str, float] = {}
-    needed = wanted or _USUAL
-    for action in actions:
-        try:
-            name = action["action_type"]
-        except (TypeError, KeyError):
-            raise BadActions("holds something that is no action") from None
-        if name in needed:
-            # A breakdown of the actions lists a type several times.
-            sums[name] = sums.get(name, 0.0) + _value(action, name)
-    if wanted or TOTAL not in sums:
-        return sum(sums.values())
-    return sums[TOTAL]
+        if not isinstance(actions, list):
+            raise BadActions("is not a list of actions")
+        sums: dict[str, float] = {}
+        needed, types = self.wanted or USUAL, self.types
+        for action in actions:
+            try:
+                name = action["action_type"]
+                types.add(name)
+            except (TypeError, KeyError):
+                raise BadActions("holds something that is no action") from None
+            if name in needed:
+                # A breakdown of the actions lists a type several times.
+                sums[name] = sums.get(name, 0.0) + _value(action, name)
+        leads = sums[TOTAL] if not self.wanted and TOTAL in sums else sum(sums.values())
+        self.total += leads
+        return leads
+
+    @property
+    def absent(self) -> list[str]:
+        """Action types that were asked for and are in no row."""
+        return [name for name in self.wanted if name not in self.types]
+
+    @property
+    def passed_over(self) -> list[str]:
+        """Action types that look like leads and were not counted."""
+        counted = self.wanted or USUAL
+        return sorted(name for name in self.types if "lead" in name.casefold() and name not in counted)
+
+
+def _parsed(text: str) -> Any:
+    text = text.strip()
+    if text in ("", "null", "NULL", "None", "nan", "NaN"):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        # A data frame writes a list with single quotes.
+        if len(text) > _LONGEST_REPR:
+            raise ValueError
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise BadActions("is not a JSON list of actions") from None
 
 
 def _value(action: dict[str, Any], name: str) -> float:

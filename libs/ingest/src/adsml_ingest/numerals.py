@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -122,34 +123,50 @@ def explain(cell: Any, *, decimal: str | None = None) -> tuple[str, str, str]:
     return "not_a_number", what, "expected a number such as 1250.50"
 
 
-def infer_decimal(money: Iterable[str], counts: Iterable[str]) -> str | None:
-    """The decimal sign that the numbers of a file give away.
+@dataclass(slots=True)
+class DecimalEvidence:
+    """What the numbers of a file give away of its decimal sign.
 
-    Parameters
+    Attributes
     ----------
-    money
-        Cells that may have decimals.
-    counts
-        Cells that are whole numbers, so that a separator in them parts thousands.
-
-    Returns
-    -------
-    ``"."`` or ``","``; ``"."`` too where nothing has a separator; None if one can't tell (``1.250`` and
-    nothing else: one and a quarter, or twelve hundred and fifty).
+    point, comma
+        Whether some number can only be read with that sign.
+    unsure
+        Whether some number can be read two ways: ``1.250`` is one and a quarter, or twelve hundred and fifty.
     """
-    point = comma = unsure = False
-    for cell in counts:
-        text = cell.strip()
-        if _AMBIGUOUS.fullmatch(text):
-            point, comma = point or "," in text, comma or "." in text
-    for cell in money:
-        text = _CURRENCY.sub("", cell.strip())
-        if _AMBIGUOUS.fullmatch(text):
-            unsure = True
-            continue
-        as_point, as_comma = _POINT.fullmatch(text), _COMMA.fullmatch(text)
-        point = point or (as_point is not None and as_comma is None)
-        comma = comma or (as_comma is not None and as_point is None)
-    if point or not comma:
-        return "." if point or not unsure else None
-    return ","
+
+    point: bool = False
+    comma: bool = False
+    unsure: bool = False
+
+    def add(self, money: Iterable[str], counts: Iterable[str]) -> None:
+        """Look at some numbers.
+
+        Parameters
+        ----------
+        money
+            Cells that may have decimals.
+        counts
+            Cells that are whole numbers, so that a separator in them parts thousands.
+        """
+        for cell in counts:
+            text = cell.strip()
+            if _AMBIGUOUS.fullmatch(text):
+                self.point, self.comma = self.point or "," in text, self.comma or "." in text
+        for cell in money:
+            text = _CURRENCY.sub("", cell.strip())
+            if _AMBIGUOUS.fullmatch(text):
+                self.unsure = True
+                continue
+            as_point, as_comma = _POINT.fullmatch(text), _COMMA.fullmatch(text)
+            self.point = self.point or (as_point is not None and as_comma is None)
+            self.comma = self.comma or (as_comma is not None and as_point is None)
+
+    @property
+    def decimal(self) -> str | None:
+        """``"."`` or ``","``; ``"."`` too where nothing has a separator; None if one can't tell."""
+        if self.point and self.comma:
+            return None
+        if self.point or self.comma:
+            return "." if self.point else ","
+        return None if self.unsure else "."

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from adsml_common.domain.errors import Violations
 
+from adsml_ingest.profiles import Profile, check_fields
+
 
 class Format(StrEnum):
     """Kinds of export."""
@@ -65,14 +67,24 @@ class ImportOptions:
         Keep rows of this ad account only, as the platform writes it (``act_`` in front is dropped).
     clicks
         None: all clicks where the export has them, else link clicks.
-    leads_column
-        Column of an Ads Manager file that holds the leads.
+    leads_columns
+        Columns whose sum is the leads.
+    columns
+        Pairs of a field and the column that holds it, whatever its header says.
+    profile
+        Which column is which in the tables of a tool; `columns` beat it.
     lead_actions
         Action types whose sum is the leads, in place of ``lead`` or its two parts.
     assume_zero
         Columns among `ZEROABLE` that are taken as 0 if the export lacks them.
     sum_levels
         Build levels that an export lacks as sums of the level below.
+    allow_negative
+        Load a negative spend, by which the platform corrects earlier days.
+    older_file
+        The files are older than what is stored: add days that are missing, replace none.
+    new_currency
+        The account's currency has changed, and the files are in the new one.
     rejects
         Directory for the files of rejected rows; None: they are only counted.
     today
@@ -92,10 +104,15 @@ class ImportOptions:
     encoding: str | None = None
     account_id: str | None = None
     clicks: Clicks | None = None
-    leads_column: str | None = None
+    leads_columns: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str], ...] = ()
+    profile: Profile | None = None
     lead_actions: tuple[str, ...] = ()
     assume_zero: frozenset[str] = frozenset()
     sum_levels: bool = True
+    allow_negative: bool = False
+    older_file: bool = False
+    new_currency: bool = False
     rejects: Path | None = None
     today: date | None = None
 
@@ -105,6 +122,10 @@ class ImportOptions:
             found.add("decimal", f"is '{self.decimal}'; expected '.' or ','")
         for name in sorted(self.assume_zero - set(ZEROABLE)):
             found.add("assume_zero", f"names '{name}'; only {' and '.join(ZEROABLE)} can be taken as 0")
+        try:
+            check_fields(field for field, _ in self.columns)
+        except ValueError as error:
+            found.add("column", str(error))
         if self.encoding is not None:
             try:
                 "".encode(self.encoding)
@@ -113,6 +134,21 @@ class ImportOptions:
                     "encoding", f"'{self.encoding}' is not known; expected e.g. utf-8, utf-16 or cp1252"
                 )
         found.raise_if_any()
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        """Field to column, as the caller and the profile say."""
+        return dict(self.profile.columns if self.profile else ()) | dict(self.columns)
+
+    def is_explicit(self, field: str) -> bool:
+        """Whether the caller named a field's column; a profile's may be absent."""
+        return any(name == field for name, _ in self.columns)
+
+    @property
+    def lead_columns(self) -> tuple[str, ...]:
+        """Columns whose sum is the leads, as the caller and the profile say."""
+        mapped = tuple(column for field, column in self.columns if field == "leads")
+        return self.leads_columns or mapped or (self.profile.leads if self.profile else ())
 
     @property
     def last_day(self) -> date:

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from adsml_ingest.batch import Batch
 from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.sheet import Cells, Sheet
-from adsml_ingest.source import Advance
+from adsml_ingest.source import Advance, SourceFile
 
 _ROWS: Final = 1 << 15
 
 
-def open_parquet(path: Path) -> Sheet:
+def open_parquet(source: SourceFile) -> Sheet:
     """The table of a Parquet file.
 
     Raises
@@ -26,17 +26,18 @@ def open_parquet(path: Path) -> Sheet:
     Refusal
         If it is damaged.
     """
+    path = source.path
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(source.real) as file:
             names = tuple(file.schema_arrow.names)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from None
 
     def read(fields: Mapping[str, int], advance: Advance) -> Iterator[Batch]:
         columns = [names[position] for position in fields.values()]
-        size, told = path.stat().st_size, 0
+        size, told = source.real.stat().st_size, 0
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(source.real) as file:
                 total, seen = max(file.metadata.num_rows, 1), 0
                 for chunk in file.iter_batches(batch_size=_ROWS, columns=columns):
                     yield _batch(chunk, fields, names, first=seen + 1)

@@ -69,10 +69,12 @@ class Refusal(InvalidInput):
     ----------
     problems
         Why.
+    whole
+        Whether nothing of the file may be loaded, not even the rows read before.
     """
 
-    def __init__(self, *problems: Problem) -> None:
-        self.problems = problems
+    def __init__(self, *problems: Problem, whole: bool = False) -> None:
+        self.problems, self.whole = problems, whole
         super().__init__([FieldViolation(problem.where, problem.text) for problem in problems])
 
     @classmethod

@@ -8,11 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from adsml_ingest.batch import LEVELS
+from adsml_ingest.breakdowns import is_null
 from adsml_ingest.check import RowCheck
 from adsml_ingest.distinct import factorize
+from adsml_ingest.headers import is_table_total, is_total
 from adsml_ingest.tree import BAD, BLANK, BadId, Codes, Tree, clean_id
 
 _TYPES: Final = {"campaign": 0, "adset": 1, "ad": 2}
+PIVOT_CURE: Final = (
+    "repeat ids and names in every row: a pivot prints them once a group; export the raw table instead"
+)
 _ID_CURE: Final = "export with the ids of campaigns, ad sets or ads"
 
 
@@ -57,35 +62,59 @@ def _moved(check: RowCheck, tree: Tree, level: int, row: int, child: int, parent
         f"is the {above} of {LEVELS[level]} {tree.id_of(child)}, which belonged to {known} in an earlier row"
     )
     cure = "an id names one entity of its level, with one parent: correct the ids"
+    if tree.id_of(child).endswith("000") and len(tree.id_of(child)) > 15:
+        cure = f"{tree.id_of(child)} looks like two ids that lost their last digits in a spreadsheet: export again"
     check.fault(row, field, "two_parents", what, cure, value=tree.id_of(parent))
 
 
 def _wide(check: RowCheck, tree: Tree) -> Refs:
     """Levels side by side: the lowest that is named is what the row is about."""
     table, cells, size = check.table, check.batch.cells, check.batch.size
-    found: list[Codes] = []
+    by_level: list[Codes] = []
     names: list[Sequence[Any] | npt.NDArray[Any]] = []
+    naming: dict[int, str] = {}
     for level, name in enumerate(LEVELS):
         if f"{name}_name" in cells:
             names.append(cells[f"{name}_name"])
         if f"{name}_id" in cells:
             codes = tree.codes(level, cells[f"{name}_id"], digits=True, blanks=table.blanks)
             note_bad_ids(check, f"{name}_id", codes)
+            naming[level] = f"{name}_id"
+            _note_lost_ids(check, name, codes)
         elif table.by_name and f"{name}_name" in cells:
             codes = tree.named(level, names, blanks=table.blanks)
+            naming[level] = f"{name}_name"
         else:
             codes = np.full(size, BLANK, dtype=np.int32)
-        found.append(np.where(codes == BAD, BLANK, codes).astype(np.int32))
-    campaign, adset, ad = found
+        by_level.append(codes)
+    campaign, adset, ad = (np.where(codes == BAD, BLANK, codes).astype(np.int32) for codes in by_level)
     if table.level is None:
         own = np.where(ad >= 0, ad, np.where(adset >= 0, adset, campaign))
     else:
-        own = found[table.level]
+        own = (campaign, adset, ad)[table.level]
     if not table.totals:
         what = "names no campaign, ad set or ad"
         for row in check.where((own == BLANK) & check.good):
             check.fault(row, None, "no_entity", what, _ID_CURE)
+    elif table.level is not None:
+        for level in [level for level in naming if level < table.level]:
+            for row in check.where((own >= 0) & (by_level[level] == BLANK)):
+                check.fault(row, naming[level], "no_parent", "is empty", PIVOT_CURE)
     return Refs(own.astype(np.int32), (campaign, adset, ad))
+
+
+def _note_lost_ids(check: RowCheck, level: str, codes: Codes) -> None:
+    """Note as faults the rows that name an entity but lack its id."""
+    if f"{level}_name" not in check.batch.cells:
+        return
+    names = check.batch.cells[f"{level}_name"]
+    for row in check.where(codes == BLANK):
+        name = names[row]
+        if not is_null(name) and str(name).strip() not in check.table.blanks and not is_total(str(name)):
+            what = f"is empty beside the {level} name '{name}'"
+            cure = "fill in the id, or export again with the column of ids kept as text"
+            if not is_table_total(str(name)):
+                check.fault(row, f"{level}_id", "blank_id", what, cure)
 
 
 def _tidy(check: RowCheck, tree: Tree) -> Refs:

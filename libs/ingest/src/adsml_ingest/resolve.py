@@ -4,6 +4,7 @@ A row fetched again later replaces the earlier one. Rows that say the same colla
 are summed, except reach, which counts people and can't be. Contradictions are refused, both lines named.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,9 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from adsml_ingest.batch import METRICS
+from adsml_ingest.breakdowns import CutLeads
 from adsml_ingest.staging import DAILY, LEAD_TOTAL, Rows, empty_rows, group_starts
 
 SUMMED: Final = ("spend", "impressions", "clicks", "leads")
+_SYNC_GAP: Final = 900.0
+"""Seconds between rows of one entity and day that can't belong to one sync."""
+_TOLERANCE: Final = 0.01
+_ROUNDING: Final = 0.02
 _DECIMALS: Final = 6
 """Sums are rounded to these, so that they don't depend on the order of what is added."""
 
@@ -28,7 +34,7 @@ class Resolved:
     Attributes
     ----------
     rows
-        One per entity and day, sorted by them.
+        One per entity and day, sorted by them; leads are NaN where no row tells them.
     superseded
         Number of rows that a later fetch replaced.
     duplicates
@@ -36,7 +42,9 @@ class Resolved:
     summed
         Number of rows of breakdowns that went into sums.
     conflicts
-        Pairs of staged rows that contradict each other; nothing of their entity and day is in `rows`.
+        Pairs of staged rows, or sums, that contradict each other; nothing of their entity and day is in `rows`.
+    copies
+        Pairs of rows of one file that say the same.
     rejected
         All staged rows of those entities and days.
     stray_actions, stray_leads
@@ -48,19 +56,25 @@ class Resolved:
     duplicates: int
     summed: int
     conflicts: list[tuple[Any, Any]]
+    copies: list[tuple[Any, Any]]
     rejected: Rows
     stray_actions: int = 0
     stray_leads: float = 0.0
 
 
-def resolve(staged: Rows) -> Resolved:
+def resolve(staged: Rows, cut_leads: npt.NDArray[np.int8], *, by_name: Collection[int] = ()) -> Resolved:
     """Settle the rows of some entities.
 
     Parameters
     ----------
     staged
         All rows of each of these entities, in any order.
+    cut_leads
+        What each way to part a day says of leads, by its number: `breakdowns.CutLeads`.
+    by_name
+        Files that name entities by name only: two equal rows of one are two entities of one name, no copies.
     """
+    staged, stale = _last_syncs(staged)
     groups = [staged[name] for name in ("cell", "cut", "kind", "day", "entity")]
     # Within a group: fetched last first, then known reach before unknown, then as in the files.
     within = [staged["line"], staged["file"], np.isnan(staged["reach"]), -staged["stamp"]]
@@ -68,43 +82,68 @@ def resolve(staged: Rows) -> Resolved:
     first = _first_of(rows, "entity", "day", "kind", "cut", "cell")
     current = rows["stamp"] == rows["stamp"][first]
     same = _equal(rows, rows[first])
-    clash = np.flatnonzero(current & ~same)
     alone = first == np.arange(len(rows))
+    twin = ~alone & (rows["file"] == rows["file"][first]) & np.isin(rows["file"], list(by_name))
+    clash = np.flatnonzero(current & (~same | twin))
+    copies = np.flatnonzero(current & same & ~alone & ~twin & (rows["file"] == rows["file"][first]))
     daily, actions = rows[alone & (rows["kind"] == DAILY)], rows[alone & (rows["kind"] != DAILY)]
 
     totals = _sum(daily, "entity", "day", "cut")
+    said = cut_leads[totals["cut"]]
+    untold = (said >= CutLeads.UNTOLD) | ((said == CutLeads.MAYBE) & (totals["leads"] == 0))
+    totals["leads"] = np.where(untold, np.nan, totals["leads"])
+    # The total first, then breakdowns that tell leads.
+    totals = totals[np.lexsort((totals["cut"], np.isnan(totals["leads"]), totals["day"], totals["entity"]))]
     above = _first_of(totals, "entity", "day")
-    differ = np.flatnonzero(~_close(totals, totals[above]))
+    differ = np.flatnonzero(_contradicts(totals, totals[above], cut_leads[totals["cut"]]))
     unique = totals[above == np.arange(len(totals))]
 
     wrong = np.unique(np.concatenate([day_keys(rows[clash]), day_keys(totals[differ])]))
     bad = np.isin(day_keys(unique), wrong)
-    found = Resolved(
+    resolved = Resolved(
         rows=unique[~bad],
-        superseded=int(np.count_nonzero(~current)),
-        duplicates=int(np.count_nonzero(current & same & ~alone)) + len(totals) - len(unique) - len(differ),
+        superseded=int(np.count_nonzero(~current)) + stale,
+        duplicates=int(np.count_nonzero(current & same & ~alone & ~twin))
+        + len(totals)
+        - len(unique)
+        - len(differ),
         summed=int(np.count_nonzero(daily["cut"] > 0)),
         conflicts=[(rows[first[index]], rows[index]) for index in clash]
         + [(totals[above[index]], totals[index]) for index in differ],
+        copies=[(rows[first[index]], rows[index]) for index in copies],
         rejected=staged[np.isin(day_keys(staged), wrong)] if len(wrong) else empty_rows(0),
     )
-    _add_leads(found, actions, wrong)
-    return found
+    _add_leads(resolved, actions, wrong)
+    return resolved
+
+
+def _last_syncs(staged: Rows) -> tuple[Rows, int]:
+    """Without the parts of a day that an earlier sync brought; how many those were.
+
+    A sync speaks for the whole day of an entity: what it no longer holds is gone. The parts of one sync are
+    stamped as they come, within minutes.
+    """
+    parts = np.flatnonzero((staged["cut"] > 0) & (staged["stamp"] > 0) & (staged["kind"] == DAILY))
+    if not len(parts):
+        return staged, 0
+    rows = staged[parts]
+    order = np.lexsort((-rows["stamp"], rows["cut"], rows["day"], rows["entity"]))
+    rows = rows[order]
+    starts = group_starts(rows["entity"], rows["day"], rows["cut"])
+    gap = np.zeros(len(rows), dtype=np.int64)
+    gap[1:] = (rows["stamp"][:-1] - rows["stamp"][1:]) > _SYNC_GAP
+    gap[starts] = 0
+    passed = np.cumsum(gap)
+    earlier = passed > np.repeat(passed[starts], np.diff(np.append(starts, len(rows))))
+    keep = np.ones(len(staged), dtype=np.bool_)
+    keep[parts[order[earlier]]] = False
+    return staged[keep], int(np.count_nonzero(earlier))
 
 
 def day_keys(rows: Rows) -> Keys:
     """One number per entity and day."""
     keys: Keys = (rows["entity"].astype(np.int64) << 32) | rows["day"].astype(np.int64)
     return keys
-
-
-def sum_by_day(rows: Rows) -> Rows:
-    """Sums of rows per entity and day, sorted by them; reach is unknown."""
-    totals = _sum(
-        rows[np.lexsort((rows["line"], rows["file"], rows["day"], rows["entity"]))], "entity", "day"
-    )
-    totals["reach"] = np.nan
-    return totals
 
 
 def _first_of(rows: Rows, *keys: str) -> npt.NDArray[np.intp]:
@@ -121,12 +160,21 @@ def _equal(rows: Rows, others: Rows) -> Mask:
     return same
 
 
-def _close(rows: Rows, others: Rows) -> Mask:
-    """Where two sums are the same, as far as sums of decimal fractions can be."""
-    same = np.ones(len(rows), dtype=np.bool_)
+def _contradicts(rows: Rows, others: Rows, said: npt.NDArray[np.int8]) -> Mask:
+    """Where the sums of a breakdown are not those of the total, or of another breakdown, beside it.
+
+    Each part is rounded for itself, hence a tolerance. Leads that a breakdown can't tell contradict nothing,
+    nor does a breakdown of a part of the delivery, nor one that was fetched long before what stands beside it.
+    """
+    differ = np.zeros(len(rows), dtype=np.bool_)
     for name in SUMMED:
-        same &= np.isclose(rows[name], others[name], rtol=1e-9, atol=1e-6)
-    return same
+        near = np.isclose(
+            rows[name], others[name], rtol=_TOLERANCE, atol=_ROUNDING if name == "spend" else 1e-6
+        )
+        differ |= ~near & ~np.isnan(rows[name]) & ~np.isnan(others[name])
+    stale = (rows["stamp"] > 0) & (others["stamp"] - rows["stamp"] > _SYNC_GAP)
+    found: Mask = differ & ~stale & (said != CutLeads.PARTIAL)
+    return found
 
 
 def _sum(rows: Rows, *keys: str) -> Rows:

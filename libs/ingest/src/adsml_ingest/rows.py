@@ -1,13 +1,14 @@
 """From cells as written to staged rows: every cell looked at, every bad one named."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from adsml_ingest import days, headers, numerals
+from adsml_ingest import days, headers, numerals, stamps
 from adsml_ingest.batch import LEVELS, METRICS, Batch, Table
 from adsml_ingest.check import Mask, RowCheck
 from adsml_ingest.counts import FileCounts, Findings
@@ -20,10 +21,30 @@ from adsml_ingest.rejects import Rejects
 from adsml_ingest.staging import Rows, empty_rows
 from adsml_ingest.tree import BLANK, Tree
 
-Cells = Sequence[Any] | npt.NDArray[Any]
-
-_ALL_DAYS: Final = frozenset({"all", "tous", "alle", "todos", "tutti"})
 _DAILY_CURE: Final = "export it by day: time_increment=1 in the API, Breakdown > By time > Day in Ads Manager"
+_STAMP_CURE: Final = "write the time of the sync in ISO 8601, such as 2026-10-08T03:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class UnnamedRow:
+    """A row of one day that names no entity, or one called Total: a total if it is the sum of the others.
+
+    Attributes
+    ----------
+    parent
+        Code of the lowest entity above that it names; `BLANK` for none.
+    rows
+        The row as it would be staged.
+    raw
+        As in the file.
+    problem
+        What is wrong with it if it is no total.
+    """
+
+    parent: int
+    rows: Rows
+    raw: str
+    problem: Problem
 
 
 class RowReader:
@@ -35,21 +56,25 @@ class RowReader:
         The opened file.
     file
         Its number, kept in each staged row.
-    cut
-        Number of the way its breakdowns part a day; 0 without.
     tree, findings, rejects
         Shared by all files of an import.
     options
         What the caller wants.
+
+    Attributes
+    ----------
+    unnamed
+        Rows of which only the whole file shows whether they are totals.
     """
 
     def __init__(
-        self, table: Table, *, file: int, cut: int, tree: Tree, findings: Findings, rejects: Rejects,
+        self, table: Table, *, file: int, tree: Tree, findings: Findings, rejects: Rejects,
         options: ImportOptions,
     ) -> None:  # fmt: skip
         self.table = table
         self.counts = FileCounts()
-        self._file, self._cut = file, cut
+        self.unnamed: list[UnnamedRow] = []
+        self._file = file
         self._tree, self._findings, self._rejects, self._options = tree, findings, rejects, options
         self._known_days: dict[Any, int] = {}
         self._last_day = days.from_date(options.last_day)
@@ -59,43 +84,51 @@ class RowReader:
         check = RowCheck(self.table, batch)
         self.counts.other_accounts += keep_account(check, self._options, self._findings)
         refs = read_refs(check, self._tree)
-        when = self._days(check, refs)
+        when, unnamed = self._days(check, refs)
         metrics = {name: self._metric(check, name) for name in METRICS}
+        fetched = self._stamps(check)
         link(check, refs, self._tree)
         self.counts.rows += int(np.count_nonzero(check.alive))
         check.report(self.counts, self._findings, self._rejects)
         good = check.good
-        self._note_currencies(check)
+        self._note_facts(check)
         self._warn(check, good, metrics)
+        self._hold_unnamed(check, refs, when, metrics, unnamed & good)
+        good &= ~unnamed
         self._describe(batch, refs, when, good)
-        return self._staged(batch, refs, when, metrics, np.flatnonzero(good))
+        return self._staged(batch, refs, when, metrics, fetched, np.flatnonzero(good))
 
     def _staged(
         self, batch: Batch, refs: Refs, when: days.IntArray, metrics: dict[str, FloatArray],
-        chosen: npt.NDArray[np.intp],
+        fetched: FloatArray | None, chosen: npt.NDArray[np.intp],
     ) -> Rows:  # fmt: skip
         rows = empty_rows(len(chosen))
         rows["entity"], rows["day"] = refs.own[chosen], when[chosen]
         for name, values in metrics.items():
             rows[name] = values[chosen]
-        if "stamp" in batch.cells:
-            rows["stamp"] = stamps(batch.cells["stamp"])[chosen]
-        if "breakdown" in batch.cells:
+        if fetched is not None:
+            rows["stamp"] = fetched[chosen]
+        if "cut" in batch.cells:
+            codes, distinct = factorize(batch.cells["cut"])
+            numbers = np.array([self._findings.cut_number(self.table, str(one)) for one in distinct] or [0])
+            rows["cut"] = numbers[codes][chosen]
             joined = np.empty(batch.size, dtype=object)
-            joined[:] = batch.cells["breakdown"]
-            rows["cut"], rows["cell"] = self._cut, pd.util.hash_array(joined)[chosen]
+            joined[:] = batch.cells["cell"]
+            rows["cell"] = np.where(rows["cut"] > 0, pd.util.hash_array(joined)[chosen], 0)
         rows["file"], rows["line"] = self._file, batch.lines[chosen]
         return rows
 
-    def _days(self, check: RowCheck, refs: Refs) -> days.IntArray:
-        """The day of each row, which must be one day that is not in the future."""
+    def _days(self, check: RowCheck, refs: Refs) -> tuple[days.IntArray, Mask]:
+        """The day of each row, which must be one day that is not in the future; and rows that name nothing."""
         cells = check.batch.cells
         when = days.parse(cells["date"], self.table.date_order, self._known_days)
         until = when
         if "date_stop" in cells:
             until = days.parse(cells["date_stop"], self.table.date_order, self._known_days)
+        unnamed = np.zeros(check.batch.size, dtype=np.bool_)
         if self.table.totals:
-            self.counts.totals += check.leave_out(self._totals(check, refs, when, until))
+            totals, unnamed = self._totals(check, refs, when, until)
+            self.counts.totals += check.leave_out(totals)
         note_bad_days(check, "date", when)
         if until is not when:
             note_bad_days(check, "date_stop", until)
@@ -111,18 +144,59 @@ class RowReader:
         for row in check.where((when != days.BAD) & (when < days.from_date(days.FIRST_DAY))):
             what = f"is before {days.FIRST_DAY}, when there were no such ads"
             check.fault(row, "date", "ancient_date", what, "correct the date")
-        return when
+        return when, unnamed
 
-    def _totals(self, check: RowCheck, refs: Refs, when: days.IntArray, until: days.IntArray) -> Mask:
-        """Rows that sum up others: without an entity, without a day, or called total over several days."""
+    def _totals(
+        self, check: RowCheck, refs: Refs, when: days.IntArray, until: days.IntArray
+    ) -> tuple[Mask, Mask]:
+        """Rows that sum up others: those that say so, and those that may, naming a day but no entity.
+
+        A row is a total if it has no entity at any level and no single day, or an entity and no day at all.
+        """
         cells = check.batch.cells
-        found: Mask = refs.own == BLANK
-        name = cells.get(f"{LEVELS[self.table.level or 0]}_name")
-        for row in check.where((when == days.BAD) | (when != until)):
+        level = LEVELS[self.table.level or 0]
+        names = cells.get(f"{level}_name")
+        by_name = f"{level}_id" not in cells
+        blank = refs.own == BLANK
+        single = (when != days.BAD) & (when == until)
+        totals = np.zeros(check.batch.size, dtype=np.bool_)
+        unnamed = blank & single & check.good
+        for row in check.where(check.good & ~single):
             text = str(cells["date"][row]).strip()
-            called = name is not None and headers.normal(str(name[row])) in headers.TOTALS
-            found[row] |= called or text in self.table.blanks or text.casefold() in _ALL_DAYS
-        return found
+            no_day = text in self.table.blanks or headers.is_every(text)
+            called = names is not None and headers.is_total(str(names[row]))
+            totals[row] = blank[row] or no_day or called
+        if names is not None:
+            _, distinct = factorize(names)
+            if any(headers.is_total(str(one)) or headers.is_table_total(str(one)) for one in distinct):
+                for row in check.where(np.ones(check.batch.size, dtype=np.bool_)):
+                    name = str(names[row])
+                    if headers.is_table_total(name) and (by_name or blank[row]):
+                        totals[row] = True
+                    elif single[row] and headers.is_total(name) and (by_name or blank[row]):
+                        unnamed[row] = True
+        return totals, unnamed & ~totals
+
+    def _hold_unnamed(
+        self, check: RowCheck, refs: Refs, when: days.IntArray, metrics: dict[str, FloatArray], rows: Mask
+    ) -> None:
+        level = LEVELS[self.table.level or 0]
+        field = f"{level}_name" if f"{level}_name" in check.batch.cells else f"{level}_id"
+        for row in np.flatnonzero(rows).tolist():
+            parent = next(
+                (int(codes[row]) for codes in refs.by_level[(self.table.level or 0) - 1 :: -1] if codes[row] >= 0),
+                BLANK,
+            ) if self.table.level else BLANK  # fmt: skip
+            staged = self._staged(check.batch, refs, when, metrics, None, np.array([row]))
+            problem = Problem(
+                self.table.file, "no_entity",
+                "names nothing, and the row is not the total of its day's other rows",
+                "repeat ids and names in every row: a pivot prints them once a group; export the raw table "
+                "instead, or remove a row that sums up others",
+                line=int(check.batch.lines[row]), column=self.table.labels.get(field, field),
+                value=str(check.batch.cells[field][row]), place=self.table.place,
+            )  # fmt: skip
+            self.unnamed.append(UnnamedRow(parent, staged, check.batch.raw(row), problem))
 
     def _metric(self, check: RowCheck, name: str) -> FloatArray:
         """A metric of each row; 0 where the export leaves out what there is none of."""
@@ -138,9 +212,28 @@ class RowReader:
                 check.fault(row, name, "empty", "is empty", "write 0 for a day without any")
         for row in check.where(wrong):
             check.fault(row, name, *numerals.explain(cells[row], decimal=self.table.decimal))
+        if name == "spend" and self._options.allow_negative:
+            return values
+        cure = "expected 0 or more"
+        if name == "spend":
+            cure = (
+                "a credit that corrects earlier days: pass --allow-negative to load it, or --on-error skip to "
+                "leave it out"
+            )
         for row in check.where(values < 0):
-            check.fault(row, name, "negative", "is negative", "expected 0 or more")
+            check.fault(row, name, "negative", "is negative", cure)
         return values
+
+    def _stamps(self, check: RowCheck) -> FloatArray | None:
+        """When each row was fetched, where the file says."""
+        cells = check.batch.cells.get("stamp")
+        if cells is None:
+            return None
+        fetched, unknown = stamps.parse(cells)
+        for row in check.where(unknown):
+            what = "is no time that can be told from another"
+            check.fault(row, "stamp", "bad_stamp", what, _STAMP_CURE)
+        return fetched
 
     def _warn(self, check: RowCheck, good: Mask, metrics: dict[str, FloatArray]) -> None:
         for row in check.where(good & (metrics["clicks"] > metrics["impressions"])):
@@ -153,20 +246,31 @@ class RowReader:
                 )
             )  # fmt: skip
 
-    def _note_currencies(self, check: RowCheck) -> None:
-        if self.table.currency is not None:
-            self._findings.currencies.setdefault(self.table.currency, self.table.file)
-        if "currency" in check.batch.cells:
-            _, distinct = factorize(check.batch.cells["currency"])
-            for cell in distinct:
-                if str(cell).strip() not in self.table.blanks:
-                    self._findings.currencies.setdefault(str(cell).strip().upper(), self.table.file)
+    def _note_facts(self, check: RowCheck) -> None:
+        """Note what the file says of its account."""
+        findings, cells, table = self._findings, check.batch.cells, self.table
+        if table.currency is not None:
+            findings.currencies.setdefault(table.currency, table.file)
+        for field, into in (
+            ("currency", findings.currencies),
+            ("time_zone", findings.time_zones),
+            ("account_name", findings.account_names),
+        ):
+            if field not in cells:
+                continue
+            alive = [cells[field][row] for row in np.flatnonzero(check.alive).tolist()]
+            for cell in factorize(alive)[1]:
+                text = str(cell).strip()
+                if text not in table.blanks:
+                    into.setdefault(text.upper() if field == "currency" else text, table.file)
+        if not table.tidy:
+            findings.id_kinds.setdefault("name" if table.by_name else "id", table.file)
 
     def _describe(self, batch: Batch, refs: Refs, when: days.IntArray, good: Mask) -> None:
         """Note names, status and objective, as of the day of each row."""
         chosen = np.flatnonzero(good)
         for codes in refs.by_level:
-            self._tree.use(codes[chosen])
+            self._tree.use(codes[chosen], when[chosen])
         said: list[tuple[str, str, npt.NDArray[np.int32]]] = []
         if self.table.tidy:
             said += [(name, name, refs.own) for name in ("name", "status", "objective")]
@@ -205,18 +309,4 @@ def keep_account(check: RowCheck, options: ImportOptions, findings: Findings) ->
     return check.leave_out(other[codes])
 
 
-def stamps(cells: Cells) -> FloatArray:
-    """Moments as seconds since 1970: Unix times in seconds or milliseconds, or ISO; 0 where unknown."""
-    if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
-        seconds = cells.astype("datetime64[us]").astype(np.int64) / 1e6
-        return np.where(np.isnat(cells), 0.0, seconds)
-    column = np.empty(len(cells), dtype=object)
-    column[:] = cells
-    numbers = pd.to_numeric(pd.Series(column), errors="coerce").to_numpy(dtype=np.float64)
-    numbers = np.where(numbers > 1e11, numbers / 1e3, numbers)
-    text = np.isnan(numbers)
-    if text.any():
-        parsed = pd.to_datetime(pd.Series(column[text]), format="ISO8601", utc=True, errors="coerce")
-        moments = parsed.dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
-        numbers[text] = np.where(np.isnat(moments), 0.0, moments.astype(np.int64) / 1e6)
-    return numbers
+Cells = Sequence[Any] | npt.NDArray[Any]

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from adsml_ingest.batch import Batch, Fault
 from adsml_ingest.delimited import Header, Records, read_header, read_records
+from adsml_ingest.distinct import factorize
+from adsml_ingest.numerals import DecimalEvidence
+from adsml_ingest.options import ImportOptions
 from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.source import Advance, TextSource, ignore
-
-SAMPLE: Final = 2_000
-"""Rows looked at to find out how numbers and dates are written."""
 
 Cells = dict[str, Sequence[Any] | npt.NDArray[Any]]
 
@@ -58,16 +57,49 @@ class Sheet:
                 return keys.index(key(name))
         return None
 
-    def sample(self, fields: Mapping[str, int], rows: int = SAMPLE) -> Cells:
-        """The first rows of some columns; a file that can't be read that far gives what there is."""
-        batches = self.read(fields, ignore)
+    def read_all(self, advance: Advance) -> Iterator[Batch]:
+        """Rows with all their columns, under the names that the file gives them."""
+        return self.read({name: position for position, name in enumerate(self.names) if name}, advance)
+
+    def texts(self, fields: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
+        """The distinct cells of some columns that are text, batch by batch, as far as the file can be read."""
         try:
-            first = next(islice(batches, 1), None)
+            for batch in self.read(fields, ignore):
+                yield {
+                    field: [cell for cell in factorize(cells)[1] if isinstance(cell, str)]
+                    for field, cells in batch.cells.items()
+                }
         except Refusal:
-            first = None
-        if first is None:
-            return {field: [] for field in fields}
-        return {field: first.cells[field][:rows] for field in fields}
+            return  # said when its rows are read
+
+    def check_decimal(self, fields: Mapping[str, int], options: ImportOptions) -> None:
+        """Refuse a table with semicolons whose numbers have, or may have, decimal commas.
+
+        Raises
+        ------
+        Refusal
+            Naming the column of the money.
+        """
+        if self.delimiter != ";" or options.decimal is not None or "spend" not in fields:
+            return
+        evidence = DecimalEvidence()
+        for cells in self.texts(fields):
+            evidence.add(cells["spend"], [cell for name in fields if name != "spend" for cell in cells[name]])
+        if evidence.decimal != ".":
+            raise self.unclear_decimal(fields["spend"], comma=evidence.comma)
+
+    def unclear_decimal(self, position: int, *, comma: bool) -> Refusal:
+        """That its numbers can be read two ways."""
+        what = "can be read two ways: 1.250 may be one and a quarter or twelve hundred and fifty"
+        if comma:
+            what = "has decimal commas, it seems"
+        return self.unclear("unclear_decimal", position, what, "pass --decimal , or --decimal .")
+
+    def unclear(self, kind: str, position: int, what: str, cure: str) -> Refusal:
+        """That a column can't be read without the caller's word."""
+        return Refusal(
+            Problem(str(self.path), kind, what, cure, line=self.header_line, column=self.names[position])
+        )
 
     def missing(self, name: str, cure: str) -> Refusal:
         """That a column is needed and isn't there."""

@@ -1,4 +1,4 @@
-"""Text of a file in blocks, with its encoding settled and every undecodable byte named by its line."""
+"""Files of an import, and the text of one in blocks, with every undecodable byte named by its line."""
 
 import codecs
 from collections.abc import Callable, Iterator
@@ -18,9 +18,7 @@ _BOMS: Final[tuple[tuple[bytes, str], ...]] = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _MAGIC: Final[tuple[tuple[bytes, str, str], ...]] = (
-    (b"PK\x03\x04", "is a spreadsheet or zip archive", "save it as CSV, or unzip it, and import that"),
-    (b"\xd0\xcf\x11\xe0", "is an old Excel workbook", "save it as CSV and import that"),
-    (b"\x1f\x8b", "is compressed", "unpack it with gunzip and import that"),
+    (b"\xd0\xcf\x11\xe0", "is an old Excel workbook", "save it as XLSX or CSV and import that"),
     (b"\x28\xb5\x2f\xfd", "is compressed", "unpack it with zstd -d and import that"),
     (b"SQLite format 3", "is a database", "export the table as CSV and import that"),
     (b"%PDF", "is a PDF", "export the report as CSV and import that"),
@@ -32,19 +30,65 @@ def ignore(_: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file to import.
+
+    Attributes
+    ----------
+    path
+        What messages call it: as the caller gave it, or a member of an archive, or a URL.
+    real
+        Where its bytes lie.
+    """
+
+    path: Path
+    real: Path
+
+    def refusal(self, kind: str, what: str, cure: str, *, line: int | None = None) -> Refusal:
+        """That it can't be read."""
+        return Refusal(Problem(str(self.path), kind, what, cure, line=line))
+
+    def unreadable(self, error: OSError) -> Refusal:
+        """That it can't be opened or read."""
+        if isinstance(error, FileNotFoundError):
+            return self.refusal("no_file", "does not exist", "check the path")
+        what = f"can't be read: {error.strerror or error}"
+        return self.refusal("unreadable", what, "check the path and its permissions")
+
+    def head(self, size: int = 1 << 16) -> bytes:
+        """Its first bytes.
+
+        Raises
+        ------
+        Refusal
+            If it is missing or unreadable.
+        """
+        try:
+            with self.real.open("rb") as stream:
+                return stream.read(size)
+        except OSError as error:
+            raise self.unreadable(error) from None
+
+
+@dataclass(frozen=True, slots=True)
 class TextSource:
     """A text file to be read in blocks.
 
     Attributes
     ----------
-    path
-        Where it is.
+    file
+        Which.
     encoding
         Settled by `sniff`.
     """
 
-    path: Path
+    file: SourceFile
     encoding: str
+
+    @property
+    def path(self) -> Path:
+        """What messages call it."""
+        return self.file.path
 
     def blocks(self, advance: Advance = ignore) -> Iterator[str]:
         """The text, about a mebibyte at a time, line ends as they are, without a byte-order mark.
@@ -75,15 +119,15 @@ class TextSource:
 
     def _open(self) -> IO[bytes]:
         try:
-            return self.path.open("rb")
+            return self.file.real.open("rb")
         except OSError as error:
-            raise unreadable(self.path, error) from None
+            raise self.file.unreadable(error) from None
 
     def _read(self, stream: IO[bytes]) -> bytes:
         try:
             return stream.read(BLOCK_BYTES)
         except OSError as error:
-            raise unreadable(self.path, error) from None
+            raise self.file.unreadable(error) from None
 
     def _undecodable(self, error: UnicodeDecodeError, *, line: int) -> Refusal:
         shown = error.object[error.start : error.start + 1].hex()
@@ -94,23 +138,15 @@ class TextSource:
         else:
             cure = "pass the right --encoding, or save the file as UTF-8"
         what = f"byte 0x{shown} is not {self.encoding.upper()}"
-        return Refusal(Problem(str(self.path), "wrong_encoding", what, cure, line=line))
+        return self.file.refusal("wrong_encoding", what, cure, line=line)
 
 
-def unreadable(path: Path, error: OSError) -> Refusal:
-    """That a file can't be opened or read."""
-    if isinstance(error, FileNotFoundError):
-        return Refusal(Problem(str(path), "no_file", "does not exist", "check the path"))
-    what = f"can't be read: {error.strerror or error}"
-    return Refusal(Problem(str(path), "unreadable", what, "check the path and its permissions"))
-
-
-def sniff(path: Path, encoding: str | None = None) -> TextSource:
+def sniff(file: SourceFile, encoding: str | None = None) -> TextSource:
     """Settle how a file's bytes become text.
 
     Parameters
     ----------
-    path
+    file
         A regular file.
     encoding
         The caller's word, which beats everything but an empty or binary file.
@@ -120,22 +156,16 @@ def sniff(path: Path, encoding: str | None = None) -> TextSource:
     Refusal
         If the file is missing, unreadable, empty or no text at all.
     """
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(1 << 16)
-    except OSError as error:
-        raise unreadable(path, error) from None
+    head = file.head()
     if not head:
-        raise Refusal(Problem(str(path), "empty_file", "is empty (0 bytes)", "export it again"))
+        raise file.refusal("empty_file", "is empty (0 bytes)", "export it again")
     for magic, what, cure in _MAGIC:
         if head.startswith(magic):
-            raise Refusal(Problem(str(path), "not_text", what, cure))
-    found = encoding or _encoding_of(head)
-    if found is None:
-        raise Refusal(
-            Problem(str(path), "not_text", "is binary, not text", "import a CSV, JSON or Parquet file")
-        )
-    return TextSource(path, found)
+            raise file.refusal("not_text", what, cure)
+    known = encoding or _encoding_of(head)
+    if known is None:
+        raise file.refusal("not_text", "is binary, not text", "import a CSV, JSON or Parquet file")
+    return TextSource(file, known)
 
 
 def _encoding_of(head: bytes) -> str | None:

@@ -68,6 +68,11 @@ class Staging:
     ) -> None:
         self._directory.cleanup()
 
+    @property
+    def scratch(self) -> Path:
+        """A directory for whatever else is needed meanwhile."""
+        return Path(self._directory.name) / "unpacked"
+
     def _path(self, name: str, part: int) -> Path:
         return Path(self._directory.name) / f"{name}-{part:02d}"
 

@@ -66,6 +66,8 @@ class ImportSummary:
         Entities met, by level.
     duplicates, superseded, summed
         Rows that said what another said; that a later fetch replaced; that went into sums over a breakdown.
+    untold
+        Daily rows whose leads no file tells.
     conflicts
         Pairs of rows that contradicted each other; none of theirs is loaded.
     first_day, last_day
@@ -92,6 +94,7 @@ class ImportSummary:
     superseded: int
     summed: int
     conflicts: int
+    untold: int
     first_day: date | None
     last_day: date | None
     currency: str | None

@@ -8,7 +8,7 @@ from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.sheet import Sheet
 
 REQUIRED: Final = ("entity_type", "entity_id", "date", "spend", "impressions", "clicks", "leads")
-OPTIONAL: Final = ("parent_id", "reach", "name", "status", "objective", "account_id")
+OPTIONAL: Final = ("parent_id", "reach", "name", "status", "objective", "account_id", "currency")
 _FIELD: Final = {"account_id": "account"}
 _CURE: Final = f"a tidy table needs {', '.join(REQUIRED)}"
 
@@ -42,6 +42,10 @@ def open_tidy(sheet: Sheet, options: ImportOptions) -> Table:
         raise Refusal(*absent)
     if "parent_id" not in fields:
         notes.append("no column parent_id: the tree of campaigns, ad sets and ads stays as it is known")
+    if options.leads_columns:
+        notes.append("the tidy table counts leads itself: --leads-column is not needed, and not used")
+    money = {name: at for name, at in fields.items() if name in ("spend", "impressions", "clicks")}
+    sheet.check_decimal(money, options)
     used = set(fields.values())
     unused = [name for position, name in enumerate(sheet.names) if position not in used and name]
     if unused:
@@ -57,5 +61,6 @@ def open_tidy(sheet: Sheet, options: ImportOptions) -> Table:
         place=sheet.place,
         header=sheet.header,
         delimiter=sheet.delimiter,
-        notes=tuple(notes),
+        notes=notes,
+        whole=sheet.read_all,
     )

@@ -5,7 +5,8 @@ Rows are staged under these numbers, so memory grows with the number of entities
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,9 @@ import numpy.typing as npt
 from adsml_common.domain.entities import Entity, EntityRef
 
 from adsml_ingest.batch import LEVELS
+from adsml_ingest.breakdowns import NULLS
 from adsml_ingest.distinct import factorize
+from adsml_ingest.headers import is_every
 
 Codes = npt.NDArray[np.int32]
 
@@ -24,9 +27,16 @@ BAD: Final = -2
 MAX_ID: Final = 64
 HAS_BUDGET: Final = "has_budget"
 """Fact of a campaign: whether the budget is set on it, and so shared by its ad sets."""
+NEVER: Final = np.iinfo(np.int32).min
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 _EXACT: Final = 2**53
-_ROUNDED: Final = re.compile(r"\d[.,]\d+[eE]\+\d+", re.ASCII)
+_ROUNDED: Final = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+", re.ASCII)
 _FLOAT: Final = re.compile(r"(\d+)\.0", re.ASCII)
+_WRAPPED: Final = re.compile(r"""="([^"]*)"|'(.*)""", re.DOTALL)
+_KEPT_DIGITS: Final = 15
+"""Of a number in a spreadsheet."""
+_PROOF: Final = 8
+"""Zeros too many for chance: one in a hundred million."""
 _JOINT: Final = " / "
 
 
@@ -64,13 +74,13 @@ def clean_id(cell: Any, *, digits: bool) -> str:
             raise _lost_digits()
         return str(int(cell))
     text = str(cell).strip()
+    wrapped = _WRAPPED.fullmatch(text)
+    if wrapped:  # ="1202..." and '1202...: how people keep a spreadsheet from rounding an id
+        text = wrapped[1] or wrapped[2]
     if _ROUNDED.fullmatch(text):
         raise _lost_digits()
-    whole = _FLOAT.fullmatch(text) if digits else None
-    if whole:
-        if int(whole[1]) >= _EXACT:
-            raise _lost_digits()
-        text = whole[1]
+    if digits and text:
+        return _digits(text)
     if len(text) > MAX_ID:
         raise BadId("bad_id", f"has {len(text)} characters", f"ids have at most {MAX_ID}")
     if text and not text.isprintable():
@@ -78,6 +88,35 @@ def clean_id(cell: Any, *, digits: bool) -> str:
             "bad_id", "holds a line break or another character that can't be printed", "correct the id"
         )
     return text
+
+
+def _digits(text: str) -> str:
+    if text in NULLS or is_every(text):
+        return ""
+    whole = _FLOAT.fullmatch(text)
+    if whole:
+        if int(whole[1]) >= _EXACT:
+            raise _lost_digits()
+        return whole[1]
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_ID):
+        cure = (
+            "ids of campaigns, ad sets and ads are whole numbers: export again with the ids kept as text (not "
+            "saved from a spreadsheet), or mend the cell"
+        )
+        raise BadId("bad_id", "is no id", cure)
+    return text
+
+
+def lost_digits(ids: Iterable[str]) -> list[str]:
+    """Ids that lost their digits after the fifteenth, as spreadsheets make them; none unless all look so.
+
+    One id in a thousand of 18 digits ends in 000; that every one of a file does, by chance, is as good as
+    impossible: a zero for every digit beyond the fifteenth, at odds of ten to one each.
+    """
+    long = [one for one in ids if len(one) > _KEPT_DIGITS and one.isdigit()]
+    if any(one[_KEPT_DIGITS:].strip("0") for one in long):
+        return []
+    return long if sum(len(one) - _KEPT_DIGITS for one in long) >= _PROOF else []
 
 
 def _lost_digits() -> BadId:
@@ -109,6 +148,7 @@ class Tree:
         self._parents = np.empty(0, dtype=np.int32)
         self._roots = np.empty(0, dtype=np.int32)
         self._used = np.empty(0, dtype=np.bool_)
+        self._told = np.empty(0, dtype=np.int32)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -131,6 +171,7 @@ class Tree:
         self._parents = np.concatenate([self._parents, np.full(more, BLANK, dtype=np.int32)])
         self._roots = np.concatenate([self._roots, np.full(more, BLANK, dtype=np.int32)])
         self._used = np.concatenate([self._used, np.zeros(more, dtype=np.bool_)])
+        self._told = np.concatenate([self._told, np.full(more, NEVER, dtype=np.int32)])
 
     def codes(
         self, level: int, cells: Sequence[Any] | npt.NDArray[Any], *, digits: bool, blanks: frozenset[str]
@@ -178,9 +219,11 @@ class Tree:
         known = (ads >= 0) & (campaigns >= 0)
         self._roots[ads[known]] = campaigns[known]
 
-    def use(self, codes: Codes) -> None:
-        """Note that a good row names these."""
-        self._used[codes[codes >= 0]] = True
+    def use(self, codes: Codes, day: npt.NDArray[Any]) -> None:
+        """Note that good rows, each of a day (since 1970), name these."""
+        known = codes >= 0
+        self._used[codes[known]] = True
+        np.maximum.at(self._told, codes[known], day[known].astype(np.int32))
 
     def describe(
         self,
@@ -238,18 +281,11 @@ class Tree:
         """Parent by number; `BLANK` where unknown."""
         return self._parents[: len(self._ids)]
 
-    @property
-    def campaigns(self) -> Codes:
-        """Campaign of each ad by number, through its ad set or as its rows say; `BLANK` where unknown."""
-        parents = self.parents
-        through = np.where(parents >= 0, parents[np.maximum(parents, 0)], BLANK).astype(np.int32)
-        return np.where(through >= 0, through, self._roots[: len(self._ids)]).astype(np.int32)
-
     def entities(self, config_id: int) -> Iterator[Entity]:
         """The entities that good rows name, and their parents, campaigns first."""
         used = self._used[: len(self._ids)].copy()
         for _ in LEVELS:
-            above = self.parents[used]
+            above = np.concatenate([self.parents[used], self._roots[: len(self._ids)][used]])
             used[above[above >= 0]] = True
         for code in np.flatnonzero(used)[np.argsort(self.levels[used], kind="stable")]:
             yield self._entity(config_id, int(code))
@@ -257,6 +293,8 @@ class Tree:
     def _entity(self, config_id: int, code: int) -> Entity:
         parent = int(self._parents[code])
         level = LEVELS[self._levels[code]]
+        campaign = int(self._roots[code]) if level is LEVELS[-1] and parent < 0 else BLANK
+        told = int(self._told[code])
         shared = self.fact(parent, HAS_BUDGET) if parent >= 0 and level.parent_type is LEVELS[0] else None
         return Entity(
             ref=EntityRef(config_id, level, self._ids[code]),
@@ -265,4 +303,6 @@ class Tree:
             status=self.fact(code, "status"),
             objective=self.fact(code, "objective"),
             shares_budget=shared,
+            campaign_id=self._ids[campaign] if campaign >= 0 else None,
+            facts_date=date.fromordinal(told + _EPOCH) if told != NEVER else None,
         )

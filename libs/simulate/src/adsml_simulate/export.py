@@ -219,12 +219,12 @@ def _write_pages(
 def _paging(account: SimulatedAccount, level: EntityType, page: int, *, more: bool) -> dict[str, Any]:
     after = f"cursor{page}"
     paging: dict[str, Any] = {"cursors": {"before": f"cursor{page - 1}", "after": after}}
+    act = account_number(account.settings.config_id)
+    edge = f"https://graph.facebook.com/{API_VERSION}/act_{act}/insights?level={level}&time_increment=1"
+    if page > 1:
+        paging["previous"] = f"{edge}&before=cursor{page - 1}"
     if more:
-        act = account_number(account.settings.config_id)
-        paging["next"] = (
-            f"https://graph.facebook.com/{API_VERSION}/act_{act}/insights"
-            f"?level={level}&time_increment=1&after={after}"
-        )
+        paging["next"] = f"{edge}&after={after}"
     return paging
 
 

@@ -37,7 +37,8 @@ def demo(*, last_day: date | None = None, config_id: int = 1, days: int = 120) -
 def with_clear_changes(account: SimulatedAccount) -> SimulatedAccount:
     """The account with two more edits, three and four weeks back, whose effects a week of days can show.
 
-    A fresh creative converts 80% more of the clicks of one ad set; a new audience converts 45% less of another's.
+    A fresh creative is clicked 70% more often in one ad set; a new audience turns 45% fewer of
+    another's clicks into leads.
     They are those with the most leads of ad sets, in campaigns of their own budgets first, that saw no other edit.
     """
     tree, settings = account.tree, account.settings
@@ -50,8 +51,8 @@ def with_clear_changes(account: SimulatedAccount) -> SimulatedAccount:
         if tree.adset_ids[at] not in edited and tree.campaign_ids[tree.campaign_of_adset[at]] not in edited
     ]
     edits = (
-        (ChangeType.CREATIVE_CHANGE, 28, 0.8),
-        (ChangeType.AUDIENCE_CHANGE, 21, -0.45),
+        (ChangeType.CREATIVE_CHANGE, 28, 0.7, 0.0),
+        (ChangeType.AUDIENCE_CHANGE, 21, 0.0, -0.45),
     )
     return apply_change(
         account,
@@ -61,9 +62,12 @@ def with_clear_changes(account: SimulatedAccount) -> SimulatedAccount:
                 entity_id=tree.adset_ids[at],
                 change_type=change_type,
                 date=settings.last_day - timedelta(days=days_back),
-                conversion_rate_lift=lift,
+                ctr_lift=ctr_lift,
+                conversion_rate_lift=conversion_rate_lift,
             )
-            for at, (change_type, days_back, lift) in zip(quiet, edits, strict=False)
+            for at, (change_type, days_back, ctr_lift, conversion_rate_lift) in zip(
+                quiet, edits, strict=False
+            )
         ),
     )
 

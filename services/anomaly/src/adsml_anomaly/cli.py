@@ -3,11 +3,20 @@
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from adsml_common.cli.ask import Door, ask, to_dict
 from adsml_common.cli.family import Family
+from adsml_common.cli.options import (
+    DEFAULT_ENTITY_TYPE,
+    AsOfDateOption,
+    ConfigIdOption,
+    EntityIdsOption,
+    day_option,
+)
 from adsml_common.cli.output import JsonOption, console, print_json, table
+from adsml_common.cli.remote import Remote, with_server
 from adsml_common.cli.training import (
     ConfigOption,
     ItemSecondsOption,
@@ -22,6 +31,7 @@ from adsml_common.domain.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from adsml_common.cli.ask import OpenService
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
     from adsml_common.training.attempt import TrainOne
@@ -61,8 +71,8 @@ def train_detectors(
     """
     from adsml_common.cli.training import Job, train  # noqa: PLC0415
 
-    from adsml_anomaly.thresholds import DEFAULT_FALSE_ALARMS, of_contamination  # noqa: PLC0415
-    from adsml_anomaly.training_items import JOB, items_of  # noqa: PLC0415
+    from adsml_anomaly.models.thresholds import DEFAULT_FALSE_ALARMS, of_contamination  # noqa: PLC0415
+    from adsml_anomaly.training.items import JOB, items_of  # noqa: PLC0415
 
     if false_alarms is not None and contamination is not None:
         raise InvalidInput.at("--contamination", "says the same as --false-alarms; give one of them")
@@ -73,7 +83,7 @@ def train_detectors(
             JOB,
             partial(items_of, entity_type=entity_type),
             partial(_trainer, false_alarms=rate),
-            preload=("adsml_anomaly.training",),
+            preload=("adsml_anomaly.training.detectors",),
             entity_type=entity_type,
             options={"false_alarms": rate},
         ),
@@ -88,7 +98,7 @@ def train_detectors(
 
 
 def _trainer(context: "TrainingContext", false_alarms: float) -> "TrainOne":
-    from adsml_anomaly.training import DetectorTrainer  # noqa: PLC0415
+    from adsml_anomaly.training.detectors import DetectorTrainer  # noqa: PLC0415
 
     return DetectorTrainer(
         context.database, context.registry, run_id=context.run_id, false_alarms=false_alarms
@@ -104,47 +114,98 @@ def evaluate_anomaly(
 
     Example: adsml evaluate anomaly --data series --windows windows.json --json
     """
-    from adsml_anomaly.evaluation import evaluate  # noqa: PLC0415
+    from adsml_anomaly.evaluation.study import evaluate  # noqa: PLC0415
 
-    found = evaluate(data, windows)
+    scores = evaluate(data, windows)
     if json_output:
-        print_json(found)
+        print_json(scores)
         return
     rows = [
         (name, f"{one['standard']:.1f}", f"{one['hit']} of {one['windows']}", one["false_detections"])
-        for name, one in found["per_file"].items()
+        for name, one in scores["per_file"].items()
     ]
-    rows.append(("all", f"{found['nab_standard']:.1f}", "", ""))
+    rows.append(("all", f"{scores['nab_standard']:.1f}", "", ""))
     table(
-        f"NAB, standard profile, one threshold ({found['threshold']:.2f})",
+        f"NAB, standard profile, one threshold ({scores['threshold']:.2f})",
         ("file", "score", "windows hit", "false"),
         rows,
         right=("score", "windows hit", "false"),
     )
-    fixed = found["fixed_threshold"]
+    fixed = scores["fixed_threshold"]
     console.print(
         f"at a threshold of {fixed['threshold']} set beforehand: {fixed['nab_standard']:.1f}", highlight=False
     )
-    for name in found["not_found"]:
+    for name in scores["not_found"]:
         console.print(f"no data for {name}", highlight=False, markup=False)
-    for name, reason in found["skipped"].items():
+    for name, reason in scores["skipped"].items():
         console.print(f"{name} was not scored: {reason}", highlight=False, markup=False)
-    for name in found["unlabelled"]:
+    for name in scores["unlabelled"]:
         console.print(f"{name} has no windows and was not scored", highlight=False, markup=False)
 
 
+def scan_anomalies(
+    config_id: ConfigOption = "all",
+    as_of_date: Annotated[
+        datetime | None,
+        day_option("--as-of-date", "Last day to look at.  [default: the last that should be loaded]"),
+    ] = None,
+    request_id: RequestOption = None,
+    shard_index: ShardIndexOption = 0,
+    shard_count: ShardCountOption = 1,
+    workers: WorkersOption = None,
+    item_seconds: ItemSecondsOption = 600.0,
+    json_output: JsonOption = False,
+) -> None:
+    """Find what happened in every account, keep the incidents, and hand them to Alertmanager.
+
+    Example: adsml scan-anomalies --config-id all
+    """
+    from adsml_common.cli.training import Job, train  # noqa: PLC0415
+
+    from adsml_anomaly.scanning.scan import JOB, items_of, scanner  # noqa: PLC0415
+
+    as_of = as_of_date.date() if as_of_date else None
+    train(
+        Job(
+            JOB,
+            items_of,
+            partial(scanner, as_of=as_of),
+            preload=("adsml_anomaly.scanning.scan",),
+            options={"as_of_date": as_of.isoformat()} if as_of else None,
+        ),
+        config_id=config_id,
+        request_id=request_id,
+        shard_index=shard_index,
+        shard_count=shard_count,
+        workers=workers,
+        item_seconds=item_seconds,
+        json_output=json_output,
+    )
+
+
+def _open() -> "OpenService":
+    from adsml_common.settings import load_settings  # noqa: PLC0415
+
+    from adsml_anomaly.server import open_service  # noqa: PLC0415
+    from adsml_anomaly.settings import AnomalySettings  # noqa: PLC0415
+
+    return open_service(load_settings(AnomalySettings))
+
+
+DOOR = Door("adsml.anomaly.v1.AnomalyService", _open)
+
+
+@with_server
 def anomalies(
-    config_id: Annotated[int, typer.Option(min=1, help="The ad account.")],
-    entity_type: Annotated[EntityType | None, typer.Option(help="Only this level.")] = None,
-    entity_id: Annotated[
-        list[str] | None, typer.Option(help="Only these; may be repeated.", show_default=False)
+    config_id: ConfigIdOption,
+    entity_type: Annotated[
+        EntityType | None, typer.Option(help="Only this level.  [default: all; with --entity-id: adset]")
     ] = None,
+    entity_id: EntityIdsOption = None,
     first_date: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day.  [default: the last stored]")
+        datetime | None, day_option("--first-date", "First day.  [default: 13 days before the last]")
     ] = None,
-    last_date: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day.  [default: the last stored]")
-    ] = None,
+    as_of_date: AsOfDateOption = None,
     false_alarms: Annotated[
         float | None,
         typer.Option(min=0.01, max=10, help="Per entity and 30 days.  [default: each one's own]"),
@@ -152,74 +213,48 @@ def anomalies(
     contamination: Annotated[
         float | None, typer.Option(min=0.0003, max=0.33, help="The same as a share of days.")
     ] = None,
-    all_: Annotated[
-        bool,
-        typer.Option("--all", help="Scan every entity of the account (the default without --entity-id)."),
-    ] = False,
-    every_day: Annotated[bool, typer.Option("--every-day", help="Also days without an alarm.")] = False,
-    server: Annotated[
-        str | None, typer.Option(help="Ask this server, e.g. 127.0.0.1:50053, instead of working here.")
+    min_stake: Annotated[
+        float | None,
+        typer.Option(min=0, help="Leave out incidents with less money at stake per day.", show_default=False),
     ] = None,
+    every_day: Annotated[
+        bool, typer.Option("--every-day", help="Also days without an alarm; with --entity-id.")
+    ] = False,
     json_output: JsonOption = False,
+    *,
+    remote: Remote | None = None,
 ) -> None:
-    """Tell which days of which entities are out of line, by how much and in which metric.
+    """What happened in an account in the last 14 days, one line a cause; with --entity-id, day by day.
 
-    Example: adsml anomalies --config-id 1 --all
+    Example: adsml anomalies --config-id 1
     """
-    from adsml_anomaly.asking import ask  # noqa: PLC0415
-    from adsml_anomaly.thresholds import of_contamination  # noqa: PLC0415
+    from adsml.anomaly.v1 import anomaly_service_pb2 as pb  # noqa: PLC0415
+
+    from adsml_anomaly import display  # noqa: PLC0415
 
     if false_alarms is not None and contamination is not None:
         raise InvalidInput.at("--contamination", "says the same as --false-alarms; give one of them")
-    if all_ and entity_id:
-        raise InvalidInput.at("--all", "scans every entity; leave --entity-id out")
-    answers = ask(
-        config_id,
-        entity_type,
-        entity_ids=entity_id,
-        first_date=first_date.date() if first_date else None,
-        last_date=last_date.date() if last_date else None,
-        false_alarms=of_contamination(contamination) if contamination is not None else false_alarms,
-        everything=every_day,
-        server=server,
-    )
-    if json_output:
-        print_json({"results": answers})
+    options = pb.DetectionOptions()
+    for name, value in (
+        ("false_alarms_per_month", false_alarms), ("contamination", contamination), ("min_stake_per_day", min_stake),
+    ):  # fmt: skip
+        if value is not None:
+            setattr(options, name, value)
+    display.set_day(options.first_date, first_date)
+    display.set_day(options.as_of_date, as_of_date)
+    request: pb.BatchDetectAnomaliesRequest | pb.DetectAccountAnomaliesRequest
+    if entity_id:
+        level = entity_type or DEFAULT_ENTITY_TYPE
+        request = display.batch_request(config_id, level, entity_id, options, every_day=every_day)
     else:
-        _show(config_id, answers)
-
-
-_ORDER = ("CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED")
-
-
-def _show(config_id: int, answers: list[dict[str, Any]]) -> None:
-    rows = [
-        (
-            one["entity_type"],
-            one["entity_id"],
-            day["date"],
-            day["severity"].lower(),
-            day["summary"],
-            one["model"],
-        )
-        for one in answers
-        for day in one.get("days", ())
-        if day["anomalous"]
-    ]
-    rows.sort(key=lambda row: (_ORDER.index(row[3].upper()), row[2], row[0], row[1]))
-    table(
-        f"anomalies of account {config_id}: {len(rows)} among {len(answers)} entities",
-        ("level", "id", "day", "severity", "what", "judged by"),
-        rows,
-    )
-    failed = [one for one in answers if "error" in one]
-    for one in failed[:10]:
-        console.print(f"{one['entity_id']}: {one['error']}", highlight=False, markup=False)
-    if len(failed) > 10:
-        console.print(f"and {len(failed) - 10} more without an answer; see --json")
-    pooled = sum(one.get("source") == "POOLED" for one in answers)
-    if pooled:
-        console.print(f"{pooled} of {len(answers)} were judged by a profile of their level or account")
+        request = display.account_request(config_id, entity_type, options)
+    response = ask(DOOR, request, remote=remote)
+    if json_output:
+        print_json(to_dict(response))
+    elif entity_id:
+        display.show_days(config_id, response)
+    else:
+        display.show_account(config_id, response)
 
 
 def _check_model(version: "ModelVersion", bundle: "Bundle") -> object:
@@ -229,7 +264,7 @@ def _check_model(version: "ModelVersion", bundle: "Bundle") -> object:
 
 
 def _report(context: "ReportContext") -> "Iterable[Section]":
-    from adsml_anomaly.reporting import sections  # noqa: PLC0415
+    from adsml_anomaly.report_section import sections  # noqa: PLC0415
 
     return sections(context)
 
@@ -239,7 +274,7 @@ family = Family(
     serve=_serve,
     train={"anomaly-detectors": train_detectors},
     evaluate={"anomaly": evaluate_anomaly},
-    commands={"anomalies": anomalies},
+    commands={"anomalies": anomalies, "scan-anomalies": scan_anomalies},
     check_model=_check_model,
     report=_report,
 )

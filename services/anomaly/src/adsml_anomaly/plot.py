@@ -13,7 +13,7 @@ from adsml_common.domain.metrics import Metric
 from adsml_report.picture import INK, Plot, text
 from adsml_report.picture import picture as whole
 
-from adsml_anomaly.report import DayAssessment, MetricAssessment
+from adsml_anomaly.models.results import DayAssessment, MetricAssessment
 
 WIDTH: Final = 820
 HEIGHT: Final = 300

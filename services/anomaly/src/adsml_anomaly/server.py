@@ -1,4 +1,4 @@
-"""Wires the anomaly service: settings, stores, models, servicers, server."""
+"""Wires the anomaly service: settings, stores, models, service, server."""
 
 import sys
 from typing import Final, TypeAlias
@@ -7,25 +7,29 @@ from adsml.anomaly.v1 import anomaly_service_pb2_grpc as anomaly_grpc
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.serving import family_server
 from adsml_common.serving.family_server import Stores, add_family, add_models
+from adsml_common.serving.feedback import FeedbackRecorder
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
 
-from adsml_anomaly import kernels
-from adsml_anomaly.answering import Detector
+from adsml_anomaly import warmup
+from adsml_anomaly.account import AccountReader
 from adsml_anomaly.artifacts import parse
-from adsml_anomaly.model import SeriesModel
-from adsml_anomaly.naming import FAMILY
-from adsml_anomaly.servicer import AnomalyServicer
+from adsml_anomaly.assessor import Assessor
+from adsml_anomaly.incident_store import IncidentStore
+from adsml_anomaly.model_names import FAMILY
+from adsml_anomaly.models.series_model import SeriesModel
+from adsml_anomaly.resolver import ScorerResolver
+from adsml_anomaly.service import AnomalyService
 from adsml_anomaly.settings import AnomalySettings
-from adsml_anomaly.training_items import JOB
+from adsml_anomaly.training.items import JOB
 
 SERVICE: Final = "adsml.anomaly.v1.AnomalyService"
-Opened: TypeAlias = family_server.Opened[AnomalyServicer, SeriesModel]
+Opened: TypeAlias = family_server.Opened[AnomalyService, SeriesModel]
 
 
-def open_servicer(settings: AnomalySettings) -> Opened:
-    """Open stores and registry and put the servicer on them.
+def open_service(settings: AnomalySettings) -> Opened:
+    """Open stores and registry and put the service on them.
 
     Raises
     ------
@@ -33,16 +37,22 @@ def open_servicer(settings: AnomalySettings) -> Opened:
         Naming the setting that can't work.
     """
     stores = Stores.open(settings)
+    database = stores.database
     models = ModelLoader(
         stores.registry, parse, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
     )
-    detector = Detector(
-        stores.database,
-        models,
-        history_days=settings.history_days,
-        histories_in_memory=settings.histories_in_memory,
+    assessor = Assessor(
+        AccountReader(database, settings),
+        ScorerResolver(database, models, history_days=settings.history_days),
+        settings,
     )
-    return Opened(AnomalyServicer(detector, FeedbackStore(stores.database)), stores, models)
+    service = AnomalyService(
+        assessor,
+        FeedbackRecorder(FeedbackStore(database), FAMILY),
+        IncidentStore(database),
+        stores.page_tokens,
+    )
+    return Opened(service, stores, models)
 
 
 def build(settings: AnomalySettings) -> ServerBuilder:
@@ -53,11 +63,11 @@ def build(settings: AnomalySettings) -> ServerBuilder:
     SettingsError
         Naming the setting that can't work.
     """
-    opened = open_servicer(settings)
+    opened = open_service(settings)
     builder = ServerBuilder(settings)
     builder.add(anomaly_grpc.add_AnomalyServiceServicer_to_server, opened.service, SERVICE)
     add_family(builder, opened.stores, families=(FAMILY,), jobs=(JOB,))
-    return add_models(builder.on_ready(kernels.warm), opened.stores, opened.models, preload=(FAMILY,))
+    return add_models(builder.on_ready(warmup.warm), opened.stores, opened.models, preload=(FAMILY,))
 
 
 def main() -> int:

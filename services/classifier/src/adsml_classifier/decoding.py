@@ -168,12 +168,13 @@ def group_inline(
         for one, path in zip(series, paths, strict=True)
     ]
     frame = read.where(good).frame([(level, str(place)) for place, level in enumerate(levels)])
-    place_of = frame["entity_id"].astype(np.int64)
-    last = frame["date"].groupby(place_of).max()
+    last = np.full(len(series), np.datetime64(date.min, "D"))
+    np.maximum.at(last, read.series[good], read.date[good].astype("datetime64[D]"))
+    sound = [place for place in np.unique(read.series[good]).tolist() if place not in errors]
     baselines: dict[object, _Baseline] = {}
     alike: defaultdict[tuple[object, date], list[int]] = defaultdict(list)
-    for place, day in zip(last.index.tolist(), last.dt.date.tolist(), strict=True):
-        one = series[place]
+    for place in sound:
+        one, day = series[place], last[place].astype(object)
         # An account that was sent along is this series' own; a stored one, or none, is shared.
         key: object = ("sent", place) if one.account_rows else one.config_id or None
         try:
@@ -186,17 +187,22 @@ def group_inline(
         alike[key, wanted.day(clock)].append(place)
     groups: list[InlineGroup] = []
     for (key, day), places in alike.items():
-        mine = frame if len(places) == len(last) else frame[place_of.isin(places)]
+        mine = frame if len(places) == len(sound) else frame[_of(frame, places)]
         try:
             groups.append(_group(series, places, mine, day, baselines[key]))
         except InvalidInput:
             # A sum too large to be money: one series must not spoil the others.
             for place in places:
                 try:
-                    groups.append(_group(series, [place], frame[place_of == place], day, baselines[key]))
+                    groups.append(_group(series, [place], frame[_of(frame, [place])], day, baselines[key]))
                 except InvalidInput as error:
                     errors[place] = error
     return groups, errors
+
+
+def _of(frame: pd.DataFrame, places: Sequence[int]) -> "pd.Series[bool]":
+    """Which rows are of these series."""
+    return frame["entity_id"].isin([str(place) for place in places])
 
 
 def _group(
@@ -211,9 +217,7 @@ def _group(
     account, own = None, None
     if baseline.stored is not None:
         account = baseline.stored(as_of)
-        sent = [int(name) for name in panel.keys.get_level_values(1)]
-        names = zip(panel.keys.get_level_values(0), (series[place].entity_id for place in sent), strict=True)
-        own = account.panel.rows_of(list(names))
+        own = account.panel.rows_of([(level, series[int(place)].entity_id) for level, place in panel.keys])
     elif baseline.panel is None:
         degradations = (
             Degradation(

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2
 from adsml_common.domain.degradation import Degradation
 from adsml_common.serving.messages import TIER, day_message, degradation_message
+from google.type import date_pb2
 
 from adsml_classifier import cautions
 from adsml_classifier.cautions import Surroundings
@@ -138,6 +140,8 @@ class ResponseBuilder:
         self._keys = list(snapshot.rows)
         self._as_of = day_message(snapshot.as_of)
         self._first = day_message(snapshot.as_of - timedelta(days=rule.DAYS - 1))
+        self._last = None if surroundings.last is None else day_message(surroundings.last)
+        self._days: dict[int, date_pb2.Date] = {}
         self.degradations = [degradation_message(one) for one in provenance.degradations]
         """What each answer has to do without."""
         self._by = self._shared(provenance.by)
@@ -263,17 +267,31 @@ class ResponseBuilder:
             as_of_date=self._as_of, answered_by=by, degradations=self.degradations
         ).SerializeToString()
 
-    def _metrics(self, row: int) -> metrics_pb2.MetricsSnapshot:
+    @cached_property
+    def _week(self) -> dict[str, list[float]]:
+        """The sums of the last 7 days, as lists: a number of an array costs ten times one of a list."""
         evidence = self._snapshot.evidence
-        sums = {
-            name: float(evidence[f"{name}_7"][row]) for name in ("spend", "impressions", "clicks", "leads")
-        }
-        known = evidence["reach_known_7"][row] >= sums["impressions"]
-        sums["reach"] = float(evidence["reach_7"][row]) if known else 0.0
-        sums |= {
-            f"account_{name}": evidence.account[f"{name}_7"]
-            for name in ("spend", "impressions", "clicks", "leads")
-        }
+        return {name: evidence[f"{name}_7"].tolist() for name in _WEEK}
+
+    @cached_property
+    def _since(self) -> tuple[list[int], list[int], list[bool]]:
+        snapshot = self._snapshot
+        return snapshot.since_row.tolist(), snapshot.since_delivery.tolist(), snapshot.stopped.tolist()
+
+    def _day(self, since: int) -> date_pb2.Date:
+        """The day so many days before."""
+        day = self._days.get(since)
+        if day is None:
+            day = self._days[since] = day_message(self._snapshot.as_of - timedelta(days=since))
+        return day
+
+    def _metrics(self, row: int) -> metrics_pb2.MetricsSnapshot:
+        account = self._snapshot.evidence.account
+        sums = {name: values[row] for name, values in self._week.items()}
+        known = sums["reach_known"] >= sums["impressions"]
+        if not known:
+            sums["reach"] = 0.0
+        sums |= {f"account_{name}": account[f"{name}_7"] for name in _SUMS}
         # Plain arithmetic: an array of one number costs more than the rest of this function.
         ratios: dict[str, Any] = {
             name: scale * sums[numerator] / bottom
@@ -289,23 +307,22 @@ class ResponseBuilder:
             impressions=round(sums["impressions"]),
             clicks=round(sums["clicks"]),
             leads=sums["leads"],
-            days_with_delivery=int(evidence["delivery_days_7"][row]),
-            days_with_leads=int(evidence["lead_days_7"][row]),
+            days_with_delivery=int(sums["delivery_days"]),
+            days_with_leads=int(sums["lead_days"]),
             currency_code=self._surroundings.currency_code,
             **ratios,
         )
 
     def _freshness(self, row: int) -> answer_pb2.DataFreshness:
-        snapshot = self._snapshot
-        out = answer_pb2.DataFreshness(stopped=bool(snapshot.stopped[row]))
-        if self._surroundings.last is not None:
-            out.account_last_date.CopyFrom(day_message(self._surroundings.last))
-        if (since := int(snapshot.since_row[row])) != NEVER:
-            out.last_row_date.CopyFrom(day_message(snapshot.as_of - timedelta(days=since)))
-        if (since := int(snapshot.since_delivery[row])) != NEVER:
-            out.last_delivery_date.CopyFrom(day_message(snapshot.as_of - timedelta(days=since)))
-            out.days_without_delivery = since
-        return out
+        since_row, since_delivery, stopped = self._since
+        delivered = since_delivery[row] != NEVER
+        return answer_pb2.DataFreshness(
+            account_last_date=self._last,
+            last_row_date=self._day(since_row[row]) if since_row[row] != NEVER else None,
+            last_delivery_date=self._day(since_delivery[row]) if delivered else None,
+            days_without_delivery=since_delivery[row] if delivered else 0,
+            stopped=stopped[row],
+        )
 
 
 def encode_scores(scores: Scores, confidence_factor: float) -> list[bytes]:
@@ -338,6 +355,7 @@ def encode_response(classification: bytes) -> bytes:
 
 
 _SUMS: Final = ("spend", "impressions", "clicks", "leads")
+_WEEK: Final = (*_SUMS, "reach", "reach_known", "delivery_days", "lead_days")
 _RATIOS: Final = (
     ("cpl", "spend", "leads", 1.0),
     ("ctr_percent", "clicks", "impressions", 100.0),

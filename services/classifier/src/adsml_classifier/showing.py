@@ -126,13 +126,10 @@ def _without_answer(results: Sequence[pb.BatchClassifyResult]) -> None:
     for reason, ids in absent.items():
         more = f" and {len(ids) - _IDS} more" if len(ids) > _IDS else ""
         _wrapped(f"{len(ids)} without an answer, {reason}: {', '.join(ids[:_IDS])}{more}")
-    details = {
-        f"{one.name or 'account'}: {one.detail}"
-        for result in results
-        for one in result.classification.degradations
-    }
-    for detail in sorted(details):
-        _wrapped(f"without {detail}")
+    said = {one.classification.answered_by.reason for one in results}
+    details = {one.detail for result in results for one in result.classification.degradations}
+    for detail in sorted(details - said):
+        _wrapped(f"note: {detail}")
 
 
 def _wrapped(text: str, *, indent: int = 0) -> None:

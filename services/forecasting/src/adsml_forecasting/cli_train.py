@@ -28,15 +28,16 @@ if TYPE_CHECKING:
 _TypesOption = Annotated[str, typer.Option("--entity-type", help="Levels, by commas.")]
 _MetricsOption = Annotated[str, typer.Option("--metric", help="Metrics, by commas.")]
 _DropOption = Annotated[
-    int, typer.Option("--drop-last-days", min=0, max=28, help="Trailing days that are still filling up.")
+    int,
+    typer.Option("--attribution-lag-days", min=0, max=28, help="Trailing days that are still filling up."),
 ]
 
 
 def train_prophet(
     config_id: ConfigOption = "all",
     entity_type: _TypesOption = "campaign,adset",
-    metric: _MetricsOption = "spend,leads,cpl",
-    drop_last_days: _DropOption = 0,
+    metric: _MetricsOption = "spend,leads",
+    attribution_lag_days: _DropOption = 0,
     request_id: RequestOption = None,
     shard_index: ShardIndexOption = 0,
     shard_count: ShardCountOption = 1,
@@ -51,7 +52,7 @@ def train_prophet(
     from adsml_common.cli.training import train  # noqa: PLC0415
 
     train(
-        _job("prophet", "prophet", entity_type, metric, drop_last_days),
+        _job("prophet", "prophet", entity_type, metric, attribution_lag_days),
         config_id=config_id,
         request_id=request_id,
         shard_index=shard_index,
@@ -65,8 +66,8 @@ def train_prophet(
 def train_ensemble_weights(
     config_id: ConfigOption = "all",
     entity_type: _TypesOption = "campaign,adset",
-    metric: _MetricsOption = "spend,leads,cpl",
-    drop_last_days: _DropOption = 0,
+    metric: _MetricsOption = "spend,leads",
+    attribution_lag_days: _DropOption = 0,
     request_id: RequestOption = None,
     shard_index: ShardIndexOption = 0,
     shard_count: ShardCountOption = 1,
@@ -81,7 +82,7 @@ def train_ensemble_weights(
     from adsml_common.cli.training import train  # noqa: PLC0415
 
     train(
-        _job("ensemble-weights", "ensemble", entity_type, metric, drop_last_days),
+        _job("ensemble-weights", "ensemble", entity_type, metric, attribution_lag_days),
         config_id=config_id,
         request_id=request_id,
         shard_index=shard_index,
@@ -92,7 +93,7 @@ def train_ensemble_weights(
     )
 
 
-def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: int) -> "Job":
+def _job(name: str, family: str, entity_type: str, metric: str, attribution_lag_days: int) -> "Job":
     from adsml_common.cli.training import Job  # noqa: PLC0415
     from adsml_common.domain.entities import EntityType  # noqa: PLC0415
     from adsml_common.domain.metrics import Metric  # noqa: PLC0415
@@ -111,7 +112,7 @@ def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: 
             config_ids=accounts,
             entity_types=levels,
             metrics=metrics,
-            drop_last_days=drop_last_days,
+            attribution_lag_days=attribution_lag_days,
         )
 
     return Job(
@@ -122,7 +123,7 @@ def _job(name: str, family: str, entity_type: str, metric: str, drop_last_days: 
         options={
             "entity_types": [level.value for level in levels],
             "metrics": [one.value for one in metrics],
-            "drop_last_days": drop_last_days,
+            "attribution_lag_days": attribution_lag_days,
         },
     )
 

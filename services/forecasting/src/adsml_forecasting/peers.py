@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
-from datetime import date
 from time import monotonic
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, TypeVar
 
 import grpc
 from adsml.anomaly.v1 import anomaly_service_pb2 as anomaly_pb
@@ -18,26 +17,31 @@ from adsml.common.v1 import change_pb2, entity_pb2
 from adsml.impact.v1 import impact_service_pb2 as impact_pb
 from adsml.impact.v1 import impact_service_pb2_grpc as impact_grpc
 from adsml_client import CallError, Connection
-from adsml_common.domain.changes import ChangeEvent
-from adsml_common.domain.degradation import Degradation, DegradationReason
+from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.tiers import Tier
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.messages import CHANGE_TYPE, TIER, day, day_message, entity_ref_message
 
-from adsml_forecasting.models.level_shifts import Verdict
+from adsml_forecasting.decoding import day_number, day_of
+from adsml_forecasting.models.level_shifts import Change, Verdict
 
 ResultT = TypeVar("ResultT")
 
-ANOMALY: Final = "anomaly service"
-CLASSIFIER: Final = "classifier service"
-IMPACT: Final = "impact service"
 CHANGES_ASKED: Final = 5
-"""The impact service is asked of so many of the newest changes at most."""
+"""The impact service is asked of so many of an entity's newest changes at most."""
+_MOST_ITEMS: Final = 1000
+_HISTORY_FIRST: Final = 28
+"""Days that serve the anomaly service as history before the first it is asked of."""
 _INSTEAD: Final = {
-    ANOMALY: "no day was masked",
-    CLASSIFIER: "donors of any tier were used",
-    IMPACT: "every known change counts as a level shift",
+    Dependency.ANOMALY_SERVICE: "only days that the fit itself finds far out are left out",
+    Dependency.CLASSIFIER_SERVICE: "donors of any tier were used",
+    Dependency.IMPACT_SERVICE: "every known change counts as a level shift",
+}
+_WORDS: Final = {
+    Dependency.ANOMALY_SERVICE: "anomaly service",
+    Dependency.CLASSIFIER_SERVICE: "classifier service",
+    Dependency.IMPACT_SERVICE: "impact service",
 }
 _REASONS: Final = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DegradationReason.DEADLINE,
@@ -48,7 +52,8 @@ _REASONS: Final = {
     grpc.StatusCode.NOT_FOUND: DegradationReason.NO_DATA,
     grpc.StatusCode.FAILED_PRECONDITION: DegradationReason.INSUFFICIENT_HISTORY,
 }
-_SAID: Final = {
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+_TEXTS: Final = {
     DegradationReason.DEADLINE: "did not answer within its share of the deadline",
     DegradationReason.UNAVAILABLE: "could not be reached or refused work",
     DegradationReason.PERMISSION_DENIED: "refused the credentials",
@@ -61,37 +66,47 @@ _SAID: Final = {
 _log = logging.getLogger(__name__)
 
 
-def skipped(dependency: str, reason: DegradationReason) -> Degradation:
+def skipped(dependency: Dependency, reason: DegradationReason) -> Degradation:
     """The word on a service that was not used, and what was done without it."""
-    return Degradation(dependency, reason, f"{dependency} {_SAID[reason]}: {_INSTEAD[dependency]}")
+    detail = f"the {_WORDS[dependency]} {_TEXTS[reason]}: {_INSTEAD[dependency]}"
+    return Degradation(dependency, reason, detail)
 
 
-@dataclass(slots=True)
-class Asked(Generic[ResultT]):
-    """A question on its way, or why it was not asked."""
+@dataclass(frozen=True, slots=True)
+class PeerQuestion:
+    """What is asked of one subject.
 
-    dependency: str
-    future: "Future[ResultT] | None"
-    why_not: DegradationReason | None = None
+    Attributes
+    ----------
+    subject
+        Whose anomalous days are wanted.
+    first_day, as_of
+        Its first row's day and the last day of history, days since 1970-01-01.
+    entity, changes
+        Of which recorded changes to which stored entity verdicts are wanted; None and none without.
+    """
+
+    subject: entity_pb2.Subject
+    first_day: int
+    as_of: int
+    entity: EntityRef | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Insights:
-    """What the peers said.
+    """What the peers say of one subject.
 
     Attributes
     ----------
-    anomalous
-        Days to mask.
+    flagged
+        Anomalous days, days since 1970-01-01.
     verdicts
-        On changes, by their place in the question.
-    tiers
-        Of subjects, by their place in the question.
+        Of changes, by day and type.
     """
 
-    anomalous: tuple[date, ...] = ()
-    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
-    tiers: Mapping[int, Tier] = field(default_factory=dict)
+    flagged: frozenset[int] = frozenset()
+    verdicts: Mapping[tuple[int, str], Verdict] = field(default_factory=dict)
     degradations: tuple[Degradation, ...] = ()
 
 
@@ -123,136 +138,162 @@ class Peers:
         self._pool = ThreadPoolExecutor(16, thread_name_prefix="peers")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connections."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         for connection in (self._anomaly, self._classifier, self._impact):
             if connection is not None:
                 connection.close()
 
-    def ask(
-        self,
-        context: CallContext,
-        *,
-        subject: entity_pb2.Subject | None = None,
-        mask: bool = False,
-        changes: Sequence[ChangeEvent] = (),
-        entity: EntityRef | None = None,
-        verdicts: bool = False,
-        tier_subjects: Sequence[entity_pb2.Subject] = (),
-        tiers: bool | None = None,
-    ) -> Insights:
-        """Ask whom it concerns, in parallel, and take what has come when time is up.
+    def insights(
+        self, questions: Sequence[PeerQuestion], context: CallContext, *, mask: bool, verdicts: bool
+    ) -> list[Insights]:
+        """Anomalous days and verdicts of many subjects, in their order; what does not come in time is left out.
 
         Parameters
         ----------
-        subject, mask
-            Whose anomalous days to ask for, and whether to.
-        changes, entity, verdicts
-            Of which changes to which stored entity verdicts are wanted, and whether.
-        tier_subjects, tiers
-            Whose tiers are wanted; None: the question does not arise.
+        mask, verdicts
+            Whether the request wants them.
         """
+        until, seconds = self._budget(context)
+        days = self._start(self._anomaly, mask, lambda peer: _flagged(peer, questions, context, seconds))
+        asked = [(at, change) for at, one in enumerate(questions) for change in _newest(one)]
+        judged = self._start(
+            self._impact,
+            verdicts and bool(asked),
+            lambda peer: _verdicts(peer, questions, asked, context, seconds),
+        )
+        flagged = _collect(days, until)
+        found = _collect(judged, until)
+        out = []
+        for at, question in enumerate(questions):
+            notes: list[Degradation] = []
+            own: frozenset[int] = frozenset()
+            if isinstance(flagged, DegradationReason):
+                notes.append(skipped(Dependency.ANOMALY_SERVICE, flagged))
+            elif isinstance(one := flagged[at], DegradationReason):
+                notes.append(skipped(Dependency.ANOMALY_SERVICE, one))
+            else:
+                own = one
+            mine: dict[tuple[int, str], Verdict] = {}
+            if isinstance(found, DegradationReason):
+                # Without changes there is nothing to judge.
+                if _newest(question):
+                    notes.append(skipped(Dependency.IMPACT_SERVICE, found))
+            else:
+                mine = {key[1:]: verdict for key, verdict in found.items() if key[0] == at}
+            out.append(Insights(own, mine, tuple(notes)))
+        return out
+
+    def tiers(
+        self, subjects: Sequence[entity_pb2.Subject], context: CallContext, *, wanted: bool
+    ) -> tuple[dict[int, Tier], tuple[Degradation, ...]]:
+        """Tiers of subjects by their place, and what was done without."""
+        until, seconds = self._budget(context)
+        found = _collect(
+            self._start(self._classifier, wanted, lambda peer: _tiers(peer, subjects, context, seconds)),
+            until,
+        )
+        if isinstance(found, DegradationReason):
+            return {}, (skipped(Dependency.CLASSIFIER_SERVICE, found),)
+        return found, ()
+
+    def _budget(self, context: CallContext) -> tuple[float, float]:
         left = context.deadline
         seconds = self._longest if left is None else min(self._longest, left * self._share)
-        until = monotonic() + seconds
-        asked: list[Asked[Any]] = []
-        if subject is not None:
-            asked.append(
-                self._start(
-                    ANOMALY, self._anomaly, mask, lambda peer: _masked(peer, subject, context, seconds)
-                )
-            )
-        if entity is not None and changes:
-            newest = list(enumerate(changes))[-CHANGES_ASKED:]
-            asked.append(
-                self._start(
-                    IMPACT,
-                    self._impact,
-                    verdicts,
-                    lambda peer: _verdicts(peer, entity, newest, context, seconds),
-                )
-            )
-        if tiers is not None and tier_subjects:
-            asked.append(
-                self._start(
-                    CLASSIFIER,
-                    self._classifier,
-                    tiers,
-                    lambda peer: _tiers(peer, tier_subjects, context, seconds),
-                )
-            )
-        found: dict[str, Any] = {}
-        degradations: list[Degradation] = []
-        for one in asked:
-            why = one.why_not
-            if one.future is not None:
-                try:
-                    found[one.dependency] = one.future.result(max(until - monotonic(), 0.0))
-                    continue
-                except FutureTimeout:
-                    one.future.cancel()
-                    why = DegradationReason.DEADLINE
-                except CallError as error:
-                    why = _REASONS.get(error.code, DegradationReason.FAILED)
-                except Exception:
-                    # A peer's odd answer is its own fault, never the forecast's.
-                    _log.warning("%s gave an answer that can't be used", one.dependency, exc_info=True)
-                    why = DegradationReason.FAILED
-            degradations.append(skipped(one.dependency, why or DegradationReason.FAILED))
-        return Insights(
-            found.get(ANOMALY, ()), found.get(IMPACT, {}), found.get(CLASSIFIER, {}), tuple(degradations)
-        )
+        return monotonic() + seconds, seconds
 
     def _start(
-        self,
-        dependency: str,
-        connection: Connection | None,
-        wanted: bool,
-        call: Callable[[Connection], ResultT],
-    ) -> Asked[ResultT]:
+        self, connection: Connection | None, wanted: bool, call: Callable[[Connection], ResultT]
+    ) -> "Future[ResultT] | DegradationReason":
         if not wanted:
-            return Asked(dependency, None, DegradationReason.DISABLED_BY_REQUEST)
+            return DegradationReason.DISABLED_BY_REQUEST
         if connection is None:
-            return Asked(dependency, None, DegradationReason.NOT_CONFIGURED)
-        return Asked(dependency, self._pool.submit(call, connection))
+            return DegradationReason.NOT_CONFIGURED
+        return self._pool.submit(call, connection)
 
 
-def _masked(
-    peer: Connection, subject: entity_pb2.Subject, context: CallContext, seconds: float
-) -> tuple[date, ...]:
+def _collect(pending: "Future[ResultT] | DegradationReason", until: float) -> "ResultT | DegradationReason":
+    if isinstance(pending, DegradationReason):
+        return pending
+    try:
+        return pending.result(max(until - monotonic(), 0.0))
+    except FutureTimeout:
+        pending.cancel()
+        return DegradationReason.DEADLINE
+    except CallError as error:
+        return _REASONS.get(error.code, DegradationReason.FAILED)
+    except Exception:
+        # A peer's odd answer is its own fault, never the forecast's.
+        _log.warning("a peer gave an answer that can't be used", exc_info=True)
+        return DegradationReason.FAILED
+
+
+def _newest(question: PeerQuestion) -> tuple[Change, ...]:
+    """The changes to ask of: those of the history, for a stored entity."""
+    if question.entity is None:
+        return ()
+    past = [one for one in question.changes if one.day <= question.as_of]
+    return tuple(sorted(past, key=lambda one: one.day)[-CHANGES_ASKED:])
+
+
+def _flagged(
+    peer: Connection, questions: Sequence[PeerQuestion], context: CallContext, seconds: float
+) -> list[frozenset[int] | DegradationReason]:
+    """Anomalous days of the whole history of each subject, or why there are none."""
     stub = anomaly_grpc.AnomalyServiceStub(peer.channel)
-    request = anomaly_pb.DetectAnomaliesRequest()
+    last = max(one.as_of for one in questions)
+    first = min(min(one.first_day + _HISTORY_FIRST, one.as_of) for one in questions)
+    request = anomaly_pb.BatchDetectAnomaliesRequest()
     request.options.anomalous_only = True
-    if subject.WhichOneof("source") == "entity":
-        request.series.entity.CopyFrom(subject.entity)
-    else:
-        request.series.inline.CopyFrom(subject.inline)
-    answer = peer.call(stub.DetectAnomalies, request, timeout=seconds, metadata=_forwarded(context))
-    return tuple(day(one.date, "date") for one in answer.report.days if one.anomalous)
+    request.options.first_date.CopyFrom(day_message(day_of(first)))
+    request.options.as_of_date.CopyFrom(day_message(day_of(last)))
+    for one in questions:
+        subject = request.subjects.add()
+        if one.subject.WhichOneof("source") == "entity":
+            subject.entity.CopyFrom(one.subject.entity)
+        else:
+            subject.inline.CopyFrom(one.subject.inline)
+    answer = peer.call(stub.BatchDetectAnomalies, request, timeout=seconds, metadata=_forwarded(context))
+    out: list[frozenset[int] | DegradationReason] = []
+    for result in answer.results:
+        if result.HasField("report"):
+            days = (day_number(day(one.date, "date")) for one in result.report.days if one.anomalous)
+            out.append(frozenset(days))
+        else:
+            code = _CODES.get(result.error.code, grpc.StatusCode.UNKNOWN)
+            out.append(_REASONS.get(code, DegradationReason.FAILED))
+    if len(out) != len(questions):
+        raise ValueError(f"{len(out)} reports for {len(questions)} subjects")
+    return out
 
 
 def _verdicts(
     peer: Connection,
-    entity: EntityRef,
-    changes: Sequence[tuple[int, ChangeEvent]],
+    questions: Sequence[PeerQuestion],
+    asked: Sequence[tuple[int, Change]],
     context: CallContext,
     seconds: float,
-) -> dict[int, Verdict]:
+) -> dict[tuple[int, int, str], Verdict]:
+    """Verdicts by subject, day and type of the change."""
     stub = impact_grpc.ImpactServiceStub(peer.channel)
     request = impact_pb.BatchAnalyzeImpactRequest()
-    for _, change in changes:
+    some = asked[:_MOST_ITEMS]
+    for at, change in some:
+        entity = questions[at].entity
+        if entity is None:
+            continue
         one = request.items.add()
         one.panel.stored.treated.append(entity_ref_message(entity))
-        one.change.date.CopyFrom(day_message(change.date))
+        one.change.date.CopyFrom(day_message(day_of(change.day)))
         one.change.change_type = CHANGE_TYPE.to_wire(change.change_type)  # type: ignore[assignment]
     answer = peer.call(stub.BatchAnalyzeImpact, request, timeout=seconds, metadata=_forwarded(context))
-    found: dict[int, Verdict] = {}
-    for (index, _), result in zip(changes, answer.results, strict=False):
+    out: dict[tuple[int, int, str], Verdict] = {}
+    for (at, change), result in zip(some, answer.results, strict=False):
         if result.HasField("report"):
             name = change_pb2.Verdict.Name(result.report.verdict).removeprefix("VERDICT_")
             if name in Verdict.__members__:
-                found[index] = Verdict[name]
-    return found
+                out[at, change.day, change.change_type.value] = Verdict[name]
+    return out
 
 
 def _tiers(
@@ -260,18 +301,18 @@ def _tiers(
 ) -> dict[int, Tier]:
     stub = classifier_grpc.ClassifierServiceStub(peer.channel)
     answer = peer.call(
-        stub.ClassifyEntities,
-        classifier_pb.ClassifyEntitiesRequest(subjects=subjects),
+        stub.BatchClassify,
+        classifier_pb.BatchClassifyRequest(subjects=subjects),
         timeout=seconds,
         metadata=_forwarded(context),
     )
-    found: dict[int, Tier] = {}
+    out: dict[int, Tier] = {}
     for index, result in enumerate(answer.results):
         if result.HasField("classification"):
             tier = TIER.find(result.classification.tier)
             if tier is not None:
-                found[index] = tier
-    return found
+                out[index] = tier
+    return out
 
 
 def _forwarded(context: CallContext) -> tuple[tuple[str, str], ...]:

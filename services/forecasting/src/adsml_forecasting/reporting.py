@@ -4,18 +4,13 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Final
 
-from adsml.common.v1 import entity_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as pb
-from adsml_client.forecasting import Forecast, forecast
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import Metric, value
-from adsml_common.registry.loader import ModelLoader
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.messages import METRIC, entity_ref_message
+from adsml_common.serving.family_server import Stores
+from adsml_common.serving.messages import METRIC, day, entity_ref_message
 from adsml_common.settings import load_settings
-from adsml_common.store.changes import ChangeStore
-from adsml_common.store.entities import EntityStore
-from adsml_common.store.metrics import MetricStore
 from adsml_report.content import (
     Band,
     Block,
@@ -30,14 +25,11 @@ from adsml_report.content import (
     Table,
 )
 from adsml_report.context import ReportContext, listed
-from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, count, day, money, words
+from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, count, money, words
+from adsml_report.wording import day as day_words
 
-from adsml_forecasting import registered
-from adsml_forecasting.converters import METHOD
-from adsml_forecasting.models.method import Method
-from adsml_forecasting.peers import Peers
-from adsml_forecasting.resolver import Knowledge
-from adsml_forecasting.servicer import ForecastingServicer
+from adsml_forecasting.decoding import COMBINER, METHOD
+from adsml_forecasting.server import open_service
 from adsml_forecasting.settings import ForecastingSettings
 
 _HORIZON: Final = 7
@@ -48,17 +40,17 @@ _METRICS: Final = (Metric.LEADS, Metric.CPL)
 def sections(context: ReportContext) -> Iterator[Section]:
     """Leads and cost per lead of the next week, with members and intervals."""
     refs = _chosen(context)
-    told, failed = _forecast(context, refs)
+    forecasts, failed = _forecast(context, refs)
     blocks: list[Block] = []
-    if told:
-        blocks.append(_table(context, told))
-        blocks += [_entry(context, ref, found) for ref, found in told.items()]
+    if forecasts:
+        blocks.append(_table(context, forecasts))
+        blocks += [_entry(context, ref, found) for ref, found in forecasts.items()]
     blocks += [Note(f"{context.tree.label(ref)}: {why}") for ref, why in failed.items()]
     yield Section(
         "forecasts",
         "Forecasts",
-        f"The {_HORIZON} days after {day(context.last_day)}: campaigns, and the ad sets that spend most. Nine times "
-        "in ten, the true figure should lie in the range given.",
+        f"The {_HORIZON} days after {day_words(context.last_day)}: campaigns, and the ad sets that spend most. "
+        "Nine times in ten, the true figure should lie in the range given.",
         tuple(blocks),
     )
 
@@ -71,70 +63,61 @@ def _chosen(context: ReportContext) -> list[EntityRef]:
 
 def _forecast(
     context: ReportContext, refs: Sequence[EntityRef]
-) -> tuple[dict[EntityRef, dict[Metric, Forecast]], dict[EntityRef, str]]:
+) -> tuple[dict[EntityRef, dict[Metric, pb.Forecast]], dict[EntityRef, str]]:
     """Forecasts by entity and metric, and why there is none."""
-    loader: ModelLoader[registered.Model] = ModelLoader(
-        context.registry, registered.parse, poll_seconds=3600, capacity=1000
+    context.progress(f"forecasting {len(refs)} entities")
+    asked = [(ref, metric) for ref in refs for metric in _METRICS]
+    request = pb.BatchForecastRequest(
+        options=pb.ForecastOptions(horizon_days=_HORIZON), include_member_values=True
     )
-    peers = Peers()
-    servicer = ForecastingServicer(
-        metrics=MetricStore(context.database),
-        entities=EntityStore(context.database),
-        changes=ChangeStore(context.database),
-        knowledge=Knowledge(loader),
-        peers=peers,
-        workers=None,
-        drop_last_days=load_settings(ForecastingSettings).drop_last_days,
+    for ref, metric in asked:
+        request.items.add(
+            subject={"entity": entity_ref_message(ref)},
+            metric=METRIC.to_wire(metric),
+        )
+    opened = open_service(
+        load_settings(ForecastingSettings), stores=Stores(context.database, context.registry)
     )
-    told: dict[EntityRef, dict[Metric, Forecast]] = {}
-    failed: dict[EntityRef, str] = {}
     try:
-        for at, ref in enumerate(refs):
-            context.progress(f"forecasting {at + 1} of {len(refs)}")
-            request = pb.BatchForecastRequest(
-                items=[
-                    pb.BatchForecastItem(
-                        subject=entity_pb2.Subject(entity=entity_ref_message(ref)),
-                        metric=METRIC.to_wire(metric),  # type: ignore[arg-type]
-                        method=METHOD.to_wire(Method.ENSEMBLE),  # type: ignore[arg-type]
-                    )
-                    for metric in _METRICS
-                ],
-                options=pb.ForecastOptions(
-                    horizon_days=_HORIZON, peers=pb.PeerOptions(mask_anomalies=False, use_tiers=False)
-                ),
-                include_member_values=True,
-            )
-            answer = servicer.BatchForecast(request, CallContext())
-            for metric, result in zip(_METRICS, answer.results, strict=True):
-                if result.WhichOneof("result") == "forecast":
-                    told.setdefault(ref, {})[metric] = forecast(result.forecast)
-                else:
-                    failed[ref] = f"no forecast of {metric.value}: {result.error.message}"
+        answer = opened.service.BatchForecast(request, CallContext()) if asked else pb.BatchForecastResponse()
     finally:
-        peers.close()
-    return told, failed
+        # The database is the report's.
+        opened.models.close()
+        opened.peers.close()
+    forecasts: dict[EntityRef, dict[Metric, pb.Forecast]] = {}
+    failed: dict[EntityRef, str] = {}
+    for (ref, metric), result in zip(asked, answer.results, strict=True):
+        if result.WhichOneof("result") == "forecast":
+            forecasts.setdefault(ref, {})[metric] = result.forecast
+        else:
+            failed[ref] = f"no forecast of {metric.value}: {result.error.message}"
+    return forecasts, failed
 
 
-def _shown(found: Forecast | None, *, as_money: bool) -> str:
-    if found is None or found.total is None:
+def _shown(found: pb.Forecast | None, *, as_money: bool) -> str:
+    if found is None or not found.total.HasField("value"):
         return ""
     shown = money if as_money else count
-    ranged = found.total_interval
-    if ranged is None:
-        return shown(found.total)
-    return f"{shown(found.total)} ({shown(ranged.lower)} to {shown(ranged.upper)})"
+    if not found.total.HasField("interval"):
+        return shown(found.total.value)
+    ranged = found.total.interval
+    return f"{shown(found.total.value)} ({shown(ranged.lower)} to {shown(ranged.upper)})"
 
 
-def _by(found: Forecast) -> str:
-    model = found.answered_by.model
-    named = f"{model.name} v{model.version}" if model is not None else found.answered_by.method
-    return named or words(found.method)
+def _method(number: int) -> str:
+    method = METHOD.find(number)
+    return words("" if method is None else method.value)
 
 
-def _table(context: ReportContext, told: dict[EntityRef, dict[Metric, Forecast]]) -> Table:
+def _by(found: pb.Forecast) -> str:
+    if found.answered_by.HasField("model"):
+        return f"{found.answered_by.model.name} v{found.answered_by.model.version}"
+    return found.answered_by.method or _method(found.method)
+
+
+def _table(context: ReportContext, forecasts: dict[EntityRef, dict[Metric, pb.Forecast]]) -> Table:
     rows = []
-    for ref, found in told.items():
+    for ref, found in forecasts.items():
         week = context.history(ref).iloc[-7:][["spend", "leads"]].sum()
         leads = float(week["leads"])
         cpl = float(week["spend"]) / leads if leads else None
@@ -159,22 +142,24 @@ def _table(context: ReportContext, told: dict[EntityRef, dict[Metric, Forecast]]
     )
 
 
-def _entry(context: ReportContext, ref: EntityRef, found: dict[Metric, Forecast]) -> Entry:
-    blocks: list[Block] = [_chart(context, ref, one) for one in found.values()]
-    for one in found.values():
-        weights = [f"{words(m.method)} {m.weight:.0%}" for m in one.members if not m.failure]
-        without = [f"{words(m.method)}: {m.failure}" for m in one.members if m.failure]
-        told = (
-            [f"{METRIC_LABELS[one.metric].capitalize()}: {words(one.combiner)} of {', '.join(weights)}."]
-            if weights
-            else []
-        )
-        told += [f"Left out: {'; '.join(without)}."] if without else []
-        if one.measured_coverage is not None:
-            told.append(f"Of held-out days, {one.measured_coverage:.0%} were inside the intervals.")
-        told += one.warnings
-        if told:
-            blocks.append(Note(" ".join(told)))
+def _entry(context: ReportContext, ref: EntityRef, found: dict[Metric, pb.Forecast]) -> Entry:
+    blocks: list[Block] = [_chart(context, ref, metric, one) for metric, one in found.items()]
+    for metric, one in found.items():
+        weights = [f"{_method(m.method)} {m.weight:.0%}" for m in one.members if not m.failure]
+        without = [f"{_method(m.method)}: {m.failure}" for m in one.members if m.failure]
+        combiner = COMBINER.find(one.combiner)
+        lines = []
+        if weights and combiner is not None:
+            label = METRIC_LABELS[metric].capitalize()
+            lines.append(f"{label}: {words(combiner.value)} of {', '.join(weights)}.")
+        if without:
+            lines.append(f"Left out: {'; '.join(without)}.")
+        if one.calibration.HasField("measured_coverage"):
+            share = one.calibration.measured_coverage
+            lines.append(f"Of held-out days, {share:.0%} were inside the intervals.")
+        lines += [f"{warning.message[:1].upper()}{warning.message[1:]}." for warning in one.warnings]
+        if lines:
+            blocks.append(Note(" ".join(lines)))
     summary = []
     if Metric.LEADS in found:
         summary.append(f"leads {_shown(found[Metric.LEADS], as_money=False)}")
@@ -189,12 +174,13 @@ def _entry(context: ReportContext, ref: EntityRef, found: dict[Metric, Forecast]
     )
 
 
-def _chart(context: ReportContext, ref: EntityRef, found: Forecast) -> Chart:
+def _chart(context: ReportContext, ref: EntityRef, metric: Metric, found: pb.Forecast) -> Chart:
     """History up to the forecast, then forecast, members and interval."""
     history = context.history(ref).iloc[-_DRAWN:]
-    past = listed(value(Metric(found.metric), history))
+    past = listed(value(metric, history))
     first = context.last_day - timedelta(days=len(past) - 1)
-    begin = (found.days[0].date - first).days
+    start = day(found.days[0].date, "date")
+    begin = (start - first).days
     length = max(len(past), begin + len(found.days))
 
     def placed(values: Sequence[float | None]) -> list[float | None]:
@@ -202,16 +188,20 @@ def _chart(context: ReportContext, ref: EntityRef, found: Forecast) -> Chart:
         line[begin : begin + len(values)] = values
         return line
 
-    label = METRIC_LABELS[found.metric]
+    label = METRIC_LABELS[metric]
     return Chart(
         label.capitalize(),
-        METRIC_UNITS[found.metric],
+        METRIC_UNITS[metric],
         first,
         (
             Line(label, past + [None] * (length - len(past))),
-            Line("forecast", placed([one.value for one in found.days]), Look.EXPECTED),
+            Line(
+                "forecast",
+                placed([one.value if one.HasField("value") else None for one in found.days]),
+                Look.EXPECTED,
+            ),
             *(
-                Line(words(one.method), placed(one.values), Look.MEMBER)
+                Line(_method(one.method), placed(list(one.values)), Look.MEMBER)
                 for one in found.members
                 if len(one.values) == len(found.days) and one.weight > 0
             ),
@@ -219,9 +209,9 @@ def _chart(context: ReportContext, ref: EntityRef, found: Forecast) -> Chart:
         (
             Band(
                 "90% interval",
-                placed([one.interval.lower if one.interval else None for one in found.days]),
-                placed([one.interval.upper if one.interval else None for one in found.days]),
+                placed([one.interval.lower if one.HasField("interval") else None for one in found.days]),
+                placed([one.interval.upper if one.HasField("interval") else None for one in found.days]),
             ),
         ),
-        moments=(Moment(found.days[0].date, "forecast"),),
+        moments=(Moment(start, "forecast"),),
     )

@@ -1,9 +1,11 @@
-"""Wires the forecasting process: settings, store, registry, peers, servicer, server."""
+"""Wires the forecasting service: settings, store, registry, peers, service, server."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from adsml.forecasting.v1 import forecasting_service_pb2_grpc as grpc_pb
 from adsml_client import Connection, Tls, connect
+from adsml_common.database import Database
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.serving.family_server import Stores, add_family, add_models
 from adsml_common.serving.server import ServerBuilder
@@ -13,9 +15,10 @@ from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
 from adsml_forecasting import registered
+from adsml_forecasting.accounts import Calendars
 from adsml_forecasting.peers import Peers
-from adsml_forecasting.resolver import Knowledge
-from adsml_forecasting.servicer import ForecastingServicer
+from adsml_forecasting.resolver import SeriesModels
+from adsml_forecasting.service import ForecastingService
 from adsml_forecasting.settings import ForecastingSettings
 from adsml_forecasting.workers import Workers, warm
 
@@ -23,17 +26,44 @@ SERVICE = "adsml.forecasting.v1.ForecastingService"
 JOBS = ("prophet", "ensemble-weights")
 
 
-def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) -> ServerBuilder:
-    """The server, ready to run."""
-    stores = Stores.open(settings)
+@dataclass(frozen=True)
+class OpenedForecasting:
+    """The service and what it stands on; `close` it."""
+
+    service: ForecastingService
+    stores: Stores
+    models: ModelLoader[registered.Model]
+    peers: Peers
+
+    @property
+    def database(self) -> Database:
+        """The stores'."""
+        return self.stores.database
+
+    def close(self) -> None:
+        """Close models, peers and connections."""
+        self.models.close()
+        self.peers.close()
+        self.database.close()
+
+
+def open_service(
+    settings: ForecastingSettings, *, stores: Stores | None = None, workers: Workers | None = None
+) -> OpenedForecasting:
+    """The service with its stores and models, for this process.
+
+    Parameters
+    ----------
+    stores
+        Open ones; None: those of the settings.
+    """
+    stores = stores or Stores.open(settings)
     loader: ModelLoader[registered.Model] = ModelLoader(
         stores.registry,
         registered.parse,
         poll_seconds=settings.model_poll_seconds,
         capacity=settings.model_capacity,
     )
-    workers = Workers(settings.batch_processes)
-
     files = (settings.peers_ca_file, settings.peers_cert_file, settings.peers_key_file)
     tls = Tls(*files) if any(files) else None
 
@@ -47,24 +77,34 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
         share=settings.peer_share,
         longest_seconds=settings.peer_seconds,
     )
-    servicer = ForecastingServicer(
+    service = ForecastingService(
         metrics=MetricStore(stores.database),
         entities=EntityStore(stores.database),
         changes=ChangeStore(stores.database),
-        knowledge=Knowledge(loader),
+        models=SeriesModels(loader),
         peers=peers,
         workers=workers,
-        drop_last_days=settings.drop_last_days,
+        calendars=Calendars(
+            country=settings.country, countries=settings.countries, named_days=settings.named_days
+        ),
+        attribution_lag_days=settings.attribution_lag_days,
         cached=settings.cached_forecasts,
     )
+    return OpenedForecasting(service, stores, loader, peers)
+
+
+def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) -> ServerBuilder:
+    """The server, ready to run: models and processes are warm before it says SERVING."""
+    workers = Workers(max(settings.batch_processes, 0)) if settings.batch_processes else None
+    opened = open_service(settings, workers=workers)
     builder = ServerBuilder(settings)
-    builder.add(grpc_pb.add_ForecastingServiceServicer_to_server, servicer, SERVICE)
-    add_family(builder, stores, families=registered.FAMILIES, jobs=JOBS)
+    builder.add(grpc_pb.add_ForecastingServiceServicer_to_server, opened.service, SERVICE)
+    add_family(builder, opened.stores, families=registered.FAMILIES, jobs=JOBS)
     builder.on_ready(warm_up)
-    if settings.batch_processes:
-        builder.on_ready(workers.start)
-    add_models(builder, stores, loader)
-    return builder.on_drain(peers.close).on_drain(workers.close)
+    builder.on_drain(opened.peers.close)
+    if workers is not None:
+        builder.on_ready(workers.start).on_drain(workers.close)
+    return add_models(builder, opened.stores, opened.models)
 
 
 def serve() -> int:

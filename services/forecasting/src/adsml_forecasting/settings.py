@@ -1,5 +1,7 @@
 """Settings of the forecasting process."""
 
+from datetime import date
+
 from adsml_common.serving.settings import ServingSettings
 from pydantic import Field, FilePath
 from pydantic_settings import SettingsConfigDict
@@ -10,7 +12,7 @@ class ForecastingSettings(ServingSettings):
 
     Attributes
     ----------
-    drop_last_days
+    attribution_lag_days
         Trailing days of stored entities that are still filling up (attribution lag) and left out.
     model_poll_seconds, model_capacity
         How often new model versions are looked for, and how many models stay in memory.
@@ -18,7 +20,12 @@ class ForecastingSettings(ServingSettings):
         Forecasts kept, so that a repeated question on unchanged data costs no fit.
     batch_processes
         Processes for batches and backtests, some 400 MB each, started and warmed before the service says
-        SERVING; 0: one per core, started by the first batch, which is answered without them until they are warm.
+        SERVING; -1: one per core; 0: none, a batch is worked on by its own thread.
+    country, countries
+        ISO 3166-1 alpha-2 code of the country whose holidays count for accounts, and those of single accounts:
+        ``{"12": "DE"}``. Empty: none but the days that trade is about everywhere.
+    named_days
+        Days of single accounts by name: ``{"12": {"spring sale": ["2025-03-01", "2026-03-07"]}}``.
     anomaly_target, classifier_target, impact_target
         ``host:port`` of the other services; empty: not asked, and the answers say so.
     peers_insecure
@@ -34,11 +41,14 @@ class ForecastingSettings(ServingSettings):
     model_config = SettingsConfigDict(env_prefix="ADSML_FORECASTING_")
 
     port: int = Field(50052, ge=0, le=65535)
-    drop_last_days: int = Field(0, ge=0, le=28)
+    attribution_lag_days: int = Field(0, ge=0, le=28)
     model_poll_seconds: float = Field(10.0, gt=0, le=3600)
     model_capacity: int = Field(20_000, ge=1)
     cached_forecasts: int = Field(5_000, ge=0)
-    batch_processes: int = Field(0, ge=0, le=256)
+    batch_processes: int = Field(-1, ge=-1, le=256)
+    country: str = Field("", pattern="^([A-Z]{2})?$")
+    countries: dict[int, str] = Field(default_factory=dict)
+    named_days: dict[int, dict[str, list[date]]] = Field(default_factory=dict)
     anomaly_target: str = ""
     classifier_target: str = ""
     impact_target: str = ""

@@ -10,7 +10,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, wait
 import numpy as np
 
 from adsml_forecasting.models.origins import cores, one_thread_each
-from adsml_forecasting.models.prediction import Wanted, predict
+from adsml_forecasting.models.prediction import ForecastSpec, predict
+from adsml_forecasting.models.preparation import Prepared
 from adsml_forecasting.models.series import DailySeries
 
 _LOG = logging.getLogger(__name__)
@@ -20,7 +21,8 @@ def warm() -> None:
     """Load and compile what the first forecast would wait for."""
     days = np.arange(60)
     values = 20.0 + 3.0 * np.sin(days * 2 * np.pi / 7) + 0.1 * days + np.random.default_rng(0).normal(size=60)
-    predict(DailySeries(19_000, values, True, "warm-up"), Wanted(horizon=2))
+    series = DailySeries(19_000, values, True, "warm-up")
+    predict(Prepared.of_series(series, horizon=2), ForecastSpec(horizon=2))
 
 
 class Workers:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 from adsml_common.database import Database
+from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.store.metrics import MetricStore
 from adsml_ingest.cli import import_
@@ -34,10 +35,11 @@ def test_a_person_is_told_what_was_done(run: CliRunner, database: Database, tmp_
     assert result.exit_code == 0, result.output
     rows = len(MetricStore(database).daily(1))
     assert f"loaded {rows} daily rows ({rows} new, 0 changed), 0 were there already" in result.output
-    assert "no rows of campaigns: built as sums of their ads, reach left out" in result.output
+    assert "daily rows of campaigns are sums of what is below them, reach left out" in result.output
     assert "2026-03-01 to 2026-03-04" in result.output
     again = run.invoke(_app(), [str(path), "--config-id", "1"])
-    assert f"{rows} were there already" in again.output
+    ads = len(MetricStore(database).daily(1, entity_type=EntityType.AD))
+    assert f"loaded 0 daily rows (0 new, 0 changed), {ads} were there already" in again.output
 
 
 def test_a_script_gets_one_object(run: CliRunner, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from adsml_common.store.changes import ChangeStore
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
+from adsml_common.store.sums import SumReport
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.daily import daily_frame
@@ -57,28 +58,116 @@ def test_rows_that_differ_are_updated_and_say_from_where(store: MetricStore, dat
     changed.loc[3, "spend"] += 1
     changed.loc[4, "reach"] = np.nan
     changed.loc[5, "reach"] = 77.0
+    stored = changed.fillna({"reach": frame["reach"]})
     extra = daily_frame(ids=("3",), days=2)
     counts = store.upsert_daily(1, pd.concat([changed, extra]), source="second")
-    assert counts == UpsertCounts(inserted=2, updated=3, unchanged=17)
-    pd.testing.assert_frame_equal(store.daily(1), daily.normalise(pd.concat([changed, extra])))
+    assert counts == UpsertCounts(inserted=2, updated=2, unchanged=18)  # an untold reach replaces none
+    pd.testing.assert_frame_equal(store.daily(1), daily.normalise(pd.concat([stored, extra])))
     with database.read() as connection:
         query = sa.text(
             "SELECT source, count(*), min(loaded_at) <= max(loaded_at) FROM daily_metrics GROUP BY 1"
         )
-        assert {row[0]: row[1] for row in connection.execute(query)} == {"first": 17, "second": 5}
+        assert {row[0]: row[1] for row in connection.execute(query)} == {"first": 18, "second": 4}
 
 
-def test_derived_rows_never_replace_what_was_reported(store: MetricStore) -> None:
-    reported, derived = daily_frame(days=3, seed=1), daily_frame(days=5, seed=2)
+def _tree(store: MetricStore, frame: pd.DataFrame, **parents: str) -> SumReport:
+    """Load rows of ads, with the ad sets that they belong to."""
+    ads = [
+        Entity(EntityRef(1, EntityType.AD, ad.removeprefix("ad")), parent_id=parent)
+        for ad, parent in parents.items()
+    ]
+    with store.load(1, source="export.csv") as load:
+        load.entities([Entity(EntityRef(1, EntityType.ADSET, parent)) for parent in set(parents.values())])
+        load.entities(ads)
+        load.add(frame)
+        return load.build_sums()[1]
+
+
+def _ads(day: str, leads: dict[str, float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "entity_type": "ad", "entity_id": list(leads), "date": pd.Timestamp(day), "spend": 10.0,
+            "impressions": 1000.0, "clicks": 20.0, "leads": list(leads.values()),
+        }
+    )  # fmt: skip
+
+
+def _leads(store: MetricStore, entity_type: EntityType) -> dict[str, float]:
+    rows = store.daily(1, entity_type=entity_type)
+    return dict(zip(rows["entity_id"], rows["leads"], strict=True))
+
+
+def test_parents_are_sums_of_what_is_stored_not_of_what_one_load_brought(store: MetricStore) -> None:
+    _tree(store, _ads("2024-10-07", {"1": 4}), ad1="20")
+    _tree(store, _ads("2024-10-07", {"2": 3}), ad2="20")
+    assert _leads(store, EntityType.ADSET) == {"20": 7}
+    _tree(store, _ads("2024-10-07", {"2": 5}), ad2="20")
+    assert _leads(store, EntityType.ADSET) == {"20": 9}
+
+
+def test_sums_never_replace_what_was_reported_and_say_where_it_contradicts_them(store: MetricStore) -> None:
+    reported = _ads("2024-10-07", {"20": 7}).assign(
+        entity_type="adset", spend=20.0, impressions=2e3, clicks=40.0
+    )
     store.upsert_daily(1, reported, source="export.csv")
-    with store.load(1, source="export.csv") as load:
-        counts = load.add(derived, source="derived", keep_others=True)
-    assert counts == UpsertCounts(inserted=2, unchanged=3)
-    with store.load(1, source="export.csv") as load:
-        counts = load.add(derived.assign(spend=1.0), source="derived", keep_others=True)
-    assert counts == UpsertCounts(updated=2, unchanged=3)
-    wanted = pd.concat([reported, derived.tail(2).assign(spend=1.0)])
-    pd.testing.assert_frame_equal(store.daily(1), daily.normalise(wanted))
+    assert _tree(store, _ads("2024-10-07", {"1": 4, "2": 3}), ad1="20", ad2="20").contradictions == 0
+    report = _tree(store, _ads("2024-10-07", {"1": 9, "2": 3}), ad1="20", ad2="20")
+    assert report.contradictions == 1
+    assert (report.examples[0].reported["leads"], report.examples[0].below["leads"]) == (7, 12)
+    assert _leads(store, EntityType.ADSET) == {"20": 7}
+
+
+def test_a_window_is_replaced_and_sums_follow(store: MetricStore) -> None:
+    _tree(store, _ads("2024-10-07", {"1": 4, "2": 3}), ad1="20", ad2="21")
+    before = store.data_version(1, EntityType.ADSET, "21")
+    with store.load(1, source="sync") as load:
+        load.replace_window(date(2024, 10, 7), date(2024, 10, 7))
+        load.add(_ads("2024-10-07", {"1": 4}))
+        assert load.delete_missing([EntityType.AD]) == UpsertCounts(deleted=1)
+        load.build_sums()
+    assert _leads(store, EntityType.AD) == {"1": 4}
+    assert _leads(store, EntityType.ADSET) == {"20": 4}
+    assert store.data_version(1, EntityType.ADSET, "21") != before
+
+
+def test_rows_fetched_earlier_do_not_replace_later_ones(store: MetricStore) -> None:
+    def add(leads: float, fetched_at: float, *, older_file: bool = False) -> UpsertCounts:
+        with store.load(1, source="test") as load:
+            stamps = np.array([fetched_at])
+            return load.add(_ads("2024-10-07", {"1": leads}), fetched_at=stamps, older_file=older_file)
+
+    assert add(6, 200.0) == UpsertCounts(inserted=1)
+    assert add(4, 100.0) == UpsertCounts(older=1)
+    assert add(6, 400.0) == UpsertCounts(unchanged=1)
+    assert add(5, 300.0) == UpsertCounts(older=1)  # the same was said again after it
+    assert add(7, 0.0, older_file=True) == UpsertCounts(older=1)
+    assert add(8, 0.0) == UpsertCounts(updated=1)
+    assert _leads(store, EntityType.AD) == {"1": 8}
+
+
+def test_leads_that_are_not_told_leave_what_is_stored(store: MetricStore) -> None:
+    untold = _ads("2024-10-07", {"1": np.nan, "2": np.nan}).assign(spend=11.0)
+    store.upsert_daily(1, _ads("2024-10-07", {"1": 4}), source="test")
+    store.upsert_daily(1, untold, source="test")
+    assert _leads(store, EntityType.AD) == {"1": 4, "2": 0}
+    assert store.daily(1)["spend"].tolist() == [11.0, 11.0]
+
+
+def test_restated_values_are_kept_with_their_time(store: MetricStore) -> None:
+    for leads in (2.0, 5.0, 6.0):
+        store.upsert_daily(1, _ads("2024-10-07", {"1": leads}), source="test")
+    restated = store.restated(1, entity_type=EntityType.AD)
+    assert restated["leads"].tolist() == [2.0, 5.0]
+    assert restated["loaded_at"].is_monotonic_increasing
+    assert store.restated(1, start=date(2024, 10, 8)).empty
+
+
+def test_a_correction_is_stored_and_read_as_no_spend(store: MetricStore, database: Database) -> None:
+    with store.load(1, source="test") as load:
+        load.add(_ads("2024-10-07", {"1": 0}).assign(spend=-1.5), corrections=True)
+    assert store.daily(1)["spend"].tolist() == [0.0]
+    with database.read() as connection:
+        assert connection.execute(sa.text("SELECT spend FROM daily_metrics")).scalar() == -1.5
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)

@@ -1,6 +1,7 @@
 """The tree of an ad account: campaign -> ad set -> ad."""
 
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 
 
@@ -61,6 +62,10 @@ class Entity:
     shares_budget
         Whether its budget is set at its parent and shared with its siblings, so that a change to one moves
         the others.
+    campaign_id
+        Campaign of an ad whose ad set is not known.
+    facts_date
+        Day as of which all this holds; what is known as of a later day is not replaced.
     """
 
     ref: EntityRef
@@ -69,3 +74,5 @@ class Entity:
     status: str | None = None
     objective: str | None = None
     shares_budget: bool | None = None
+    campaign_id: str | None = None
+    facts_date: date | None = None

@@ -1,6 +1,7 @@
 """The tree of an account, and what the platform says of its entities."""
 
 from collections.abc import Collection, Iterable
+from datetime import date
 from typing import Any, Final
 
 import numpy as np
@@ -17,9 +18,11 @@ from adsml_common.store.keys import among, check_account, id_fault
 from adsml_common.store.tables import entities
 
 _KEYS: Final = ("config_id", "entity_type", "entity_id")
-_FACTS: Final = ("parent_id", "name", "status", "objective", "shares_budget")
+_FACTS: Final = ("parent_id", "name", "status", "objective", "shares_budget", "campaign_id", "facts_date")
 _CHUNK: Final = 20_000
-FRAME_COLUMNS: Final = ("entity_type", "entity_id", *_FACTS)
+FRAME_COLUMNS: Final = (
+    "entity_type", "entity_id", "parent_id", "name", "status", "objective", "shares_budget",
+)  # fmt: skip
 
 _STAGED: Final = sa.Table(
     "staged_entities",
@@ -81,10 +84,26 @@ def _merge(connection: Connection, rows: list[tuple[Any, ...]]) -> UpsertCounts:
                 copy.write_row(row)
     else:
         marks = ", ".join("?" * len(names))
+        rows = [tuple(v.isoformat() if isinstance(v, date) else v for v in row) for row in rows]
         connection.exec_driver_sql(f"INSERT INTO staged_entities VALUES ({marks})", rows)  # noqa: S608
     same_key = sa.and_(*(entities.c[name] == _STAGED.c[name] for name in _KEYS))
+    older = sa.func.coalesce(_STAGED.c.facts_date < entities.c.facts_date, sa.false())
+    told = [name for name in _FACTS if name != "facts_date"]
     nothing_new = sa.and_(
-        *(sa.or_(_STAGED.c[name].is_(None), _STAGED.c[name] == entities.c[name]) for name in _FACTS)
+        *(
+            sa.or_(
+                _STAGED.c[name].is_(None),
+                _STAGED.c[name] == entities.c[name],
+                sa.and_(older, entities.c[name].is_not(None)),
+            )
+            for name in told
+        )
+    )
+    # The same said again, of a later day: from now on nothing older replaces it.
+    connection.execute(
+        entities.update()
+        .where(same_key, nothing_new, _STAGED.c.facts_date > entities.c.facts_date)
+        .values(facts_date=_STAGED.c.facts_date)
     )
     same = sa.select(sa.literal(1)).where(same_key, nothing_new)
     unchanged = connection.execute(_STAGED.delete().where(same.exists())).rowcount
@@ -92,14 +111,19 @@ def _merge(connection: Connection, rows: list[tuple[Any, ...]]) -> UpsertCounts:
         sa.select(sa.func.count()).select_from(_STAGED.join(entities, same_key))
     ).scalar_one()
     insert = insert_into(connection, entities)
+    older = sa.func.coalesce(insert.excluded.facts_date < entities.c.facts_date, sa.false())
+    # What the source does not say does not erase what is known.
+    latest = {
+        name: sa.case(
+            (older, sa.func.coalesce(entities.c[name], insert.excluded[name])),
+            else_=sa.func.coalesce(insert.excluded[name], entities.c[name]),
+        )
+        for name in _FACTS
+    }
     written = connection.execute(
         insert.from_select(
             names, sa.select(*(_STAGED.c[name] for name in names)).where(sa.true()).order_by(*_STAGED.c)
-        ).on_conflict_do_update(
-            index_elements=[entities.c[name] for name in _KEYS],
-            # What the source does not say does not erase what is known.
-            set_={name: sa.func.coalesce(insert.excluded[name], entities.c[name]) for name in _FACTS},
-        ),
+        ).on_conflict_do_update(index_elements=[entities.c[name] for name in _KEYS], set_=latest),
         execution_options={"preserve_rowcount": True},
     ).rowcount
     return UpsertCounts(inserted=written - updated, updated=updated, unchanged=unchanged)
@@ -158,7 +182,7 @@ class EntityStore:
             Only this level, only the children of this parent, only these ids.
         """
         with self._database.read() as connection:
-            query = _query(config_id)
+            query = _query(config_id, (*_KEYS[1:], *_FACTS))
             if entity_type is not None:
                 query = query.where(entities.c.entity_type == entity_type.value)
             if parent_id is not None:
@@ -180,7 +204,7 @@ class EntityStore:
             ``shares_budget`` (True, False, or None where unknown).
         """
         with self._database.read() as connection:
-            rows = connection.execute(_query(config_id)).all()
+            rows = connection.execute(_query(config_id, FRAME_COLUMNS)).all()
         out = pd.DataFrame(
             {name: np.empty(len(rows), dtype=object) for name in FRAME_COLUMNS}, columns=list(FRAME_COLUMNS)
         )
@@ -189,9 +213,9 @@ class EntityStore:
         return out
 
 
-def _query(config_id: int) -> sa.Select[Any]:
+def _query(config_id: int, columns: Iterable[str]) -> sa.Select[Any]:
     return (
-        sa.select(*(entities.c[name] for name in FRAME_COLUMNS))
+        sa.select(*(entities.c[name] for name in columns))
         .where(entities.c.config_id == config_id)
         .order_by(entities.c.entity_type, entities.c.entity_id)
     )

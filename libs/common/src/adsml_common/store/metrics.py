@@ -19,13 +19,14 @@ from adsml_common.domain.entities import Entity, EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput, Violations
 from adsml_common.domain.metrics import STORED
 from adsml_common.schema import insert_into
-from adsml_common.store import staging
+from adsml_common.store import staging, sums
+from adsml_common.store.accounts import Account, bind_account, read_account
 from adsml_common.store.changes import write_changes
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import lock_account, write_entities
 from adsml_common.store.keys import among, check_account, id_fault, make_keys
 from adsml_common.store.reading import read_rows
-from adsml_common.store.tables import account_levels, entities
+from adsml_common.store.tables import account_levels, entities, restated_metrics
 
 
 class AccountLoad:
@@ -36,15 +37,23 @@ class AccountLoad:
         self._config_id = config_id
         self._source = source
         self._loaded_at = datetime.now(UTC)
+        self._window: tuple[date, date] | None = None
         lock_account(database, connection, config_id)
         staging.prepare(connection)
 
     def add(
-        self, frame: pd.DataFrame, *, source: str | None = None, keep_others: bool = False
+        self,
+        frame: pd.DataFrame,
+        *,
+        source: str | None = None,
+        fetched_at: npt.NDArray[np.float64] | None = None,
+        older_file: bool = False,
+        corrections: bool = False,
     ) -> UpsertCounts:
         """Insert or update the rows of a daily frame (see `adsml_common.domain.daily`).
 
-        A later frame may hold a day again; the later one stays.
+        A later frame may hold a day again; the later one stays. Rows that were fetched before what is stored
+        are left out and counted. Leads and reach may be NaN: not told, so what is stored stays.
 
         Parameters
         ----------
@@ -52,38 +61,101 @@ class AccountLoad:
             The rows.
         source
             Where they come from, if not from where the load as a whole does.
-        keep_others
-            Leave rows that are stored under another source as they are, and count them as unchanged: for
-            rows that are derived, which must not replace what was reported.
+        fetched_at
+            shape (rows,); when the source was read, in seconds since 1970, 0 where that is not known.
+        older_file
+            The rows are older than all that is stored: add days that are missing, replace none.
+        corrections
+            Take a negative spend, by which the platform corrects earlier days. Models read it as 0.
 
         Raises
         ------
         InvalidInput
             A value that no model may see, two rows for one entity and day, an unusable id.
         """
-        daily.check(frame)
+        checked = frame.assign(leads=frame["leads"].fillna(0.0)) if "leads" in frame.columns else frame
+        daily.check(checked.assign(spend=checked["spend"].abs()) if corrections else checked)
         if frame.empty:
             return UpsertCounts()
         columns: dict[str, npt.NDArray[Any]] = {
             "entity_key": self._keys(frame),
             "date": frame["date"].to_numpy(dtype="datetime64[D]"),
+            "fetched_at": np.zeros(len(frame)) if fetched_at is None else fetched_at,
         }
         for name in STORED:
             known = name in frame.columns
             columns[name] = frame[name].to_numpy(np.float64) if known else np.full(len(frame), np.nan)
         staging.stage(self._connection, columns)
+        if self._window is not None:
+            staging.note_seen(self._connection)
+        older = 0
+        if older_file or columns["fetched_at"].any():
+            older = staging.drop_older(self._connection, whatever=older_file)
+        return self._merge(len(frame) - older, source or self._source) + UpsertCounts(older=older)
+
+    def _merge(self, rows: int, source: str) -> UpsertCounts:
+        """Merge what is staged, and note what changed."""
+        built = source == staging.SUMS_SOURCE
         counts = staging.merge(
-            self._connection,
-            rows=len(frame),
-            source=source or self._source,
-            loaded_at=self._loaded_at,
-            keep_others=keep_others,
+            self._connection, rows=rows, source=source, loaded_at=self._loaded_at, keep_others=built
         )
         if counts.changed:
-            for entity_type, first, last in staging.changed_levels(self._connection):
-                revision = self._next_revision(entity_type, first, last)
-                staging.mark_revision(self._connection, entity_type, revision)
+            self._note_changes()
         return counts
+
+    def _note_changes(self) -> None:
+        for entity_type, first, last in staging.changed_levels(self._connection):
+            revision = self._next_revision(entity_type, first, last)
+            staging.mark_revision(self._connection, entity_type, revision)
+        staging.note_touched(self._connection)
+
+    def replace_window(self, first: date, last: date) -> None:
+        """Take what is added from now on as all that the source holds of some days; see `delete_missing`."""
+        self._window = (first, last)
+
+    def delete_missing(self, entity_types: Collection[EntityType]) -> UpsertCounts:
+        """Delete the stored rows of the window, at some levels, that were not among what was added."""
+        if self._window is None:
+            raise RuntimeError("nothing says which days the source was asked for")
+        levels = [level.value for level in entity_types]
+        number = staging.stage_unseen(self._connection, self._config_id, levels, *self._window)
+        if number:
+            staging.delete_staged(self._connection)
+            self._note_changes()
+        return UpsertCounts(deleted=number)
+
+    def build_sums(self) -> tuple[UpsertCounts, sums.SumReport]:
+        """Build the parents of all that was added as sums of what is stored, where no row was reported.
+
+        Returns
+        -------
+        Sums that were new, changed or there already; how many there are by level, and reported rows that
+        contradict their children.
+        """
+        counts, report = UpsertCounts(), sums.SumReport()
+        for level, below in ((EntityType.ADSET, EntityType.AD), (EntityType.CAMPAIGN, EntityType.ADSET)):
+            report.orphans[below] = sums.orphans(self._connection, below)
+            staged, emptied = sums.stage_sums(self._connection, self._config_id, level)
+            if emptied:
+                revision = self._next_revision(level, *sums.span(emptied))
+                sums.mark(self._connection, emptied, revision)
+                counts += UpsertCounts(deleted=len(emptied))
+            number, examples = sums.contradictions(self._connection, most=3)
+            report.contradictions += number
+            report.examples += examples
+            report.rows[level] = staged - sums.reported(self._connection)
+            if staged:
+                counts += self._merge(staged, staging.SUMS_SOURCE)
+        return counts, report
+
+    @property
+    def account(self) -> Account:
+        """What the config is bound to."""
+        return read_account(self._connection, self._config_id)
+
+    def bind(self, account: Account) -> None:
+        """Note what the config is bound to."""
+        bind_account(self._connection, self._config_id, account)
 
     def entities(self, found: Iterable[Entity]) -> UpsertCounts:
         """Insert or update entities of this account, as `EntityStore.upsert` does."""
@@ -338,6 +410,38 @@ class MetricStore:
                 levels = levels.where(account_levels.c.entity_type == entity_type.value)
             found = connection.execute(levels.order_by(account_levels.c.entity_type)).all()
             return ",".join(f"{row.entity_type}:{row.data_revision}" for row in found) or "0"
+
+    def restated(
+        self, config_id: int, *, entity_type: EntityType | None = None, start: date | None = None
+    ) -> pd.DataFrame:
+        """Values of daily rows before they were restated, for completion curves.
+
+        A day's leads go on coming in for weeks. Each row here is what was known of an entity and day from
+        ``loaded_at`` until the next row's, or until the stored row's.
+
+        Returns
+        -------
+        frame
+            Columns of `adsml_common.domain.daily` and ``loaded_at`` (UTC), sorted by entity, day and moment.
+        """
+        keep = (
+            *entities.c["entity_type", "entity_id"],
+            *restated_metrics.c[("date", *STORED, "loaded_at")],
+        )
+        query = (
+            sa.select(*keep)
+            .join_from(restated_metrics, entities)
+            .where(entities.c.config_id == config_id)
+            .order_by(*keep[:3], restated_metrics.c.loaded_at)
+        )
+        if entity_type is not None:
+            query = query.where(entities.c.entity_type == entity_type.value)
+        if start is not None:
+            query = query.where(restated_metrics.c.date >= start)
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        out = pd.DataFrame(rows, columns=[column.name for column in keep])
+        return out.astype({"date": "datetime64[ns]", **dict.fromkeys(STORED, np.float64)})
 
     def config_ids(self) -> list[int]:
         """Accounts that have daily rows, in order."""

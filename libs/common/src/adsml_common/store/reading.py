@@ -37,11 +37,15 @@ def read_rows(
     Returns
     -------
     dict of arrays of shape (rows,)
-        For every name in `staging.KINDS`: int64, datetime64[D], float64 (NaN where ``reach`` is unknown).
+        For every name in `staging.KINDS`: int64, datetime64[D], float64 (NaN where ``reach`` is unknown). A
+        day's spend may be negative in the store, when the platform corrects earlier days; here it is 0.
     """
     if connection.dialect.name == "postgresql":
-        return _postgresql(connection, *_conditions("%(", ")s", config_id, keys, entity_type, start, end))
-    return _sqlite(connection, *_conditions(":", "", config_id, keys, entity_type, start, end))
+        rows = _postgresql(connection, *_conditions("%(", ")s", config_id, keys, entity_type, start, end))
+    else:
+        rows = _sqlite(connection, *_conditions(":", "", config_id, keys, entity_type, start, end))
+    rows["spend"] = np.maximum(rows["spend"], 0.0)
+    return rows
 
 
 def _conditions(

@@ -14,35 +14,67 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from adsml_common.domain.metrics import STORED
+from adsml_common.schema import insert_into
 from adsml_common.store import pgcopy
 from adsml_common.store.counts import UpsertCounts
-from adsml_common.store.tables import daily_metrics, entities
+from adsml_common.store.tables import daily_metrics, entities, restated_metrics
 
 KINDS: Final[dict[str, str]] = {
     "entity_key": "bigint",
     "date": "date",
     **dict.fromkeys(STORED, "double"),
 }
+"""Columns of a daily row as models read it."""
+STAGED_KINDS: Final = KINDS | {"fetched_at": "double"}
+SUMS_SOURCE: Final = "sums"
+"""Source of rows that were built; they never replace rows of another source."""
+_UNTOLD: Final = ("leads", "reach")
+"""Columns that a source may not tell; what is stored then stays."""
 
-_STAGED: Final = sa.Table(
+STAGED: Final = sa.Table(
     "staged_daily",
     sa.MetaData(),
     sa.Column("entity_key", sa.BigInteger, nullable=False),
     sa.Column("date", sa.Date, nullable=False),
     *(sa.Column(name, sa.Double) for name in STORED),
+    sa.Column("fetched_at", sa.Double, nullable=False),
     prefixes=["TEMPORARY"],
 )
-_SAME_KEY: Final = sa.and_(
-    daily_metrics.c.entity_key == _STAGED.c.entity_key, daily_metrics.c.date == _STAGED.c.date
+TOUCHED: Final = sa.Table(
+    "touched_entities",
+    sa.MetaData(),
+    sa.Column("entity_key", sa.BigInteger, primary_key=True),
+    sa.Column("first", sa.Date, nullable=False),
+    sa.Column("last", sa.Date, nullable=False),
+    prefixes=["TEMPORARY"],
+)
+"""Entities of which rows were written in this transaction, and the days from first to last of them."""
+_SEEN: Final = sa.Table(
+    "seen_rows",
+    sa.MetaData(),
+    sa.Column("entity_key", sa.BigInteger, primary_key=True),
+    sa.Column("date", sa.Date, primary_key=True),
+    prefixes=["TEMPORARY"],
+)
+"""Rows of a window that the source still holds."""
+SAME_KEY: Final = sa.and_(
+    daily_metrics.c.entity_key == STAGED.c.entity_key, daily_metrics.c.date == STAGED.c.date
 )
 _SAME_VALUES: Final = sa.and_(
-    *(daily_metrics.c[name].is_not_distinct_from(_STAGED.c[name]) for name in STORED)
+    *(
+        sa.or_(STAGED.c[name].is_(None), daily_metrics.c[name].is_not_distinct_from(STAGED.c[name]))
+        if name in _UNTOLD
+        else daily_metrics.c[name] == STAGED.c[name]
+        for name in STORED
+    )
 )
 
 
 def prepare(connection: Connection) -> None:
     """Set this transaction up for `stage` and `merge`; once is enough."""
-    connection.execute(sa.schema.CreateTable(_STAGED, if_not_exists=True))
+    for table in (STAGED, TOUCHED, _SEEN):
+        connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+        connection.execute(table.delete())
     if connection.dialect.name == "postgresql":
         # A few staged rows against a table of any size: look each up by the primary key. Left to its
         # estimates, far off while a table is first filled, the planner reads all of it for every chunk.
@@ -56,21 +88,23 @@ def stage(connection: Connection, columns: Mapping[str, npt.NDArray[Any]]) -> No
     Parameters
     ----------
     columns
-        Arrays of shape (rows,) for every name in `KINDS`: integer keys, datetime64 days, floats. NaN is
-        stored as NULL.
+        Arrays of shape (rows,) for every name in `KINDS` and ``fetched_at``: integer keys, datetime64 days,
+        floats. NaN is stored as NULL, and leaves what is stored as it is.
     """
     if connection.dialect.name == "postgresql":
         # A deleted row would be read again by every later statement of the transaction.
         connection.exec_driver_sql("TRUNCATE staged_daily")
-        names = ", ".join(KINDS)
+        names = ", ".join(STAGED_KINDS)
         with connection.connection.cursor() as cursor:  # type: ignore[attr-defined]
             with cursor.copy(f"COPY staged_daily ({names}) FROM STDIN (FORMAT BINARY)") as copy:
-                copy.write(pgcopy.encode(columns, KINDS))
-            cursor.execute("UPDATE staged_daily SET reach = NULL WHERE reach = 'NaN'")
+                copy.write(pgcopy.encode(columns, STAGED_KINDS))
+            for name in _UNTOLD:
+                if np.isnan(columns[name]).any():
+                    cursor.execute(f"UPDATE staged_daily SET {name} = NULL WHERE {name} = 'NaN'")  # noqa: S608
         return
-    connection.execute(_STAGED.delete())
+    connection.execute(STAGED.delete())
     # sqlite3 stores NaN as NULL by itself.
-    lists = [_plain(columns[name], kind) for name, kind in KINDS.items()]
+    lists = [_plain(columns[name], kind) for name, kind in STAGED_KINDS.items()]
     marks = ", ".join("?" * len(lists))
     connection.exec_driver_sql(
         f"INSERT INTO staged_daily VALUES ({marks})",  # noqa: S608  # question marks only
@@ -84,12 +118,29 @@ def _plain(values: npt.NDArray[Any], kind: str) -> list[Any]:
     return list(values.tolist())
 
 
+def drop_older(connection: Connection, *, whatever: bool) -> int:
+    """Take out what is staged and was fetched before what is stored; how many rows.
+
+    Parameters
+    ----------
+    whatever
+        The whole file is older than what is stored: take out every row that is stored already.
+    """
+    stored = sa.select(sa.literal(1)).where(SAME_KEY, daily_metrics.c.source != SUMS_SOURCE)
+    if whatever:
+        stored = stored.where(sa.not_(_SAME_VALUES))
+    else:
+        stored = stored.where(STAGED.c.fetched_at > 0, daily_metrics.c.fetched_at > STAGED.c.fetched_at)
+    return connection.execute(STAGED.delete().where(stored.exists())).rowcount
+
+
 def merge(
     connection: Connection, *, rows: int, source: str, loaded_at: datetime, keep_others: bool = False
 ) -> UpsertCounts:
     """Write what is staged and differs from what is stored; what is the same leaves the temporary table.
 
-    The caller holds the account's lock, so nobody else writes its rows between the statements.
+    The caller holds the account's lock, so nobody else writes its rows between the statements. Values that
+    are replaced are kept in `restated_metrics`.
 
     Parameters
     ----------
@@ -101,40 +152,131 @@ def merge(
         Treat what is stored under another source as the same.
     """
     settled = sa.or_(_SAME_VALUES, daily_metrics.c.source != source) if keep_others else _SAME_VALUES
-    same = sa.select(sa.literal(1)).where(_SAME_KEY, settled)
-    unchanged = connection.execute(_STAGED.delete().where(same.exists())).rowcount
+    same = sa.select(sa.literal(1)).where(SAME_KEY, settled)
+    if not keep_others:
+        # Fetched again and still the same: an older file must not replace it from now on.
+        connection.execute(
+            daily_metrics.update()
+            .where(SAME_KEY, settled, STAGED.c.fetched_at > daily_metrics.c.fetched_at)
+            .values(fetched_at=STAGED.c.fetched_at)
+        )
+    unchanged = connection.execute(STAGED.delete().where(same.exists())).rowcount
     if unchanged == rows:
         return UpsertCounts(unchanged=unchanged)
+    kept = ("entity_key", "date", "loaded_at", *STORED)
+    connection.execute(
+        insert_into(connection, restated_metrics)
+        .from_select(
+            kept,
+            sa.select(*(daily_metrics.c[name] for name in kept)).where(
+                SAME_KEY, daily_metrics.c.loaded_at != loaded_at
+            ),
+        )
+        .on_conflict_do_nothing()
+    )
     stamp = {
         "source": sa.literal(source, sa.Text),
         "loaded_at": sa.literal(loaded_at, daily_metrics.c.loaded_at.type),
     }
-    updated = connection.execute(
-        daily_metrics.update().where(_SAME_KEY).values({name: _STAGED.c[name] for name in STORED} | stamp)
-    ).rowcount
+    values = {
+        name: sa.func.coalesce(STAGED.c[name], daily_metrics.c[name]) if name in _UNTOLD else STAGED.c[name]
+        for name in (*STORED, "fetched_at")
+    }
+    updated = connection.execute(daily_metrics.update().where(SAME_KEY).values(values | stamp)).rowcount
     inserted = rows - unchanged - updated
     if inserted:
-        new = sa.select(*(_STAGED.c[name] for name in KINDS), *stamp.values())
+        staged = [
+            sa.func.coalesce(STAGED.c.leads, 0.0) if name == "leads" else STAGED.c[name]
+            for name in STAGED_KINDS
+        ]
+        new = sa.select(*staged, *stamp.values())
         if unchanged or updated:
-            known = sa.select(sa.literal(1)).select_from(daily_metrics).where(_SAME_KEY)
-            new = new.where(~known.correlate(_STAGED).exists())
+            known = sa.select(sa.literal(1)).select_from(daily_metrics).where(SAME_KEY)
+            new = new.where(~known.correlate(STAGED).exists())
         connection.execute(
             daily_metrics.insert().from_select(
-                [*KINDS, *stamp], new.order_by(_STAGED.c.entity_key, _STAGED.c.date)
+                [*STAGED_KINDS, *stamp], new.order_by(STAGED.c.entity_key, STAGED.c.date)
             )
         )
     return UpsertCounts(inserted=inserted, updated=updated, unchanged=unchanged)
+
+
+def note_seen(connection: Connection) -> None:
+    """Note that the source holds what is staged; see `delete_unseen`."""
+    connection.execute(
+        insert_into(connection, _SEEN)
+        .from_select(["entity_key", "date"], sa.select(STAGED.c.entity_key, STAGED.c.date).where(sa.true()))
+        .on_conflict_do_nothing()
+    )
+
+
+def stage_unseen(
+    connection: Connection, config_id: int, entity_types: Sequence[str], first: date, last: date
+) -> int:
+    """Stage the stored rows of a window that the source no longer holds; how many. Built rows are no source's."""
+    connection.execute(STAGED.delete())
+    seen = sa.select(sa.literal(1)).where(
+        _SEEN.c.entity_key == daily_metrics.c.entity_key, _SEEN.c.date == daily_metrics.c.date
+    )
+    return connection.execute(
+        STAGED.insert().from_select(
+            list(STAGED_KINDS),
+            sa.select(*(daily_metrics.c[name] for name in STAGED_KINDS))
+            .join_from(entities, daily_metrics, daily_metrics.c.entity_key == entities.c.entity_key)
+            .where(
+                entities.c.config_id == config_id,
+                entities.c.entity_type.in_(entity_types),
+                daily_metrics.c.date.between(first, last),
+                daily_metrics.c.source != SUMS_SOURCE,
+                ~seen.exists(),
+            ),
+        ),
+        execution_options={"preserve_rowcount": True},
+    ).rowcount
+
+
+def delete_staged(connection: Connection) -> None:
+    """Delete the stored rows that are staged, keeping their values as restated ones."""
+    kept = ("entity_key", "date", "loaded_at", *STORED)
+    connection.execute(
+        insert_into(connection, restated_metrics)
+        .from_select(kept, sa.select(*(daily_metrics.c[name] for name in kept)).where(SAME_KEY))
+        .on_conflict_do_nothing()
+    )
+    staged = sa.select(sa.literal(1)).where(SAME_KEY)
+    connection.execute(daily_metrics.delete().where(staged.exists()))
+
+
+def note_touched(connection: Connection) -> None:
+    """Note the entities and days that are staged: after `merge`, those that were written."""
+    sqlite_ = connection.dialect.name == "sqlite"
+    smaller, larger = (sa.func.min, sa.func.max) if sqlite_ else (sa.func.least, sa.func.greatest)
+    insert = insert_into(connection, TOUCHED).from_select(
+        ["entity_key", "first", "last"],
+        sa.select(STAGED.c.entity_key, sa.func.min(STAGED.c.date), sa.func.max(STAGED.c.date))
+        .where(sa.true())
+        .group_by(STAGED.c.entity_key),
+    )
+    connection.execute(
+        insert.on_conflict_do_update(
+            index_elements=[TOUCHED.c.entity_key],
+            set_={
+                "first": smaller(TOUCHED.c.first, insert.excluded.first),
+                "last": larger(TOUCHED.c.last, insert.excluded.last),
+            },
+        )
+    )
 
 
 def changed_levels(connection: Connection) -> Sequence[tuple[str, date, date]]:
     """Levels of what is staged, with its first and last day: after `merge`, of what was written."""
     spans = (
         sa.select(
-            _STAGED.c.entity_key,
-            sa.func.min(_STAGED.c.date).label("first"),
-            sa.func.max(_STAGED.c.date).label("last"),
+            STAGED.c.entity_key,
+            sa.func.min(STAGED.c.date).label("first"),
+            sa.func.max(STAGED.c.date).label("last"),
         )
-        .group_by(_STAGED.c.entity_key)
+        .group_by(STAGED.c.entity_key)
         .subquery()
     )
     found = connection.execute(
@@ -148,7 +290,7 @@ def changed_levels(connection: Connection) -> Sequence[tuple[str, date, date]]:
 
 def mark_revision(connection: Connection, entity_type: str, revision: int) -> None:
     """Note on every entity that is staged at one level that its rows changed."""
-    changed = sa.select(_STAGED.c.entity_key).distinct()
+    changed = sa.select(STAGED.c.entity_key).distinct()
     connection.execute(
         entities.update()
         .where(entities.c.entity_key.in_(changed), entities.c.entity_type == entity_type)

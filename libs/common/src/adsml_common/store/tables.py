@@ -32,6 +32,10 @@ entities = Table(
     Column("status", sa.Text),
     Column("objective", sa.Text),
     Column("shares_budget", sa.Boolean),
+    # Of an ad whose ad set is not known.
+    Column("campaign_id", key_text(ID_LENGTH)),
+    # Day as of which name, status and the like were last told; older files don't replace them.
+    Column("facts_date", sa.Date),
     # The level's revision when a daily row of this entity last changed: see account_levels.
     Column("data_revision", sa.BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("config_id", "entity_type", "entity_id"),
@@ -78,9 +82,61 @@ daily_metrics = Table(
     Column("reach", sa.Double),
     Column("source", sa.Text, nullable=False),
     Column("loaded_at", Instant, nullable=False),
+    # When the source was read, in seconds since 1970; 0 where it doesn't say. Older reads don't replace newer.
+    Column("fetched_at", sa.Double, nullable=False, server_default="0"),
     # Clustered by its key: an entity's days lie side by side, and there is no second copy of the key.
     sqlite_with_rowid=False,
 )
+
+restated_metrics = Table(
+    "restated_metrics",
+    METADATA,
+    Column(
+        "entity_key", sa.BigInteger, ForeignKey("entities.entity_key"), primary_key=True, autoincrement=False
+    ),
+    Column("date", sa.Date, primary_key=True),
+    # When the replaced values had been loaded.
+    Column("loaded_at", Instant, primary_key=True),
+    Column("spend", sa.Double, nullable=False),
+    Column("impressions", sa.Double, nullable=False),
+    Column("clicks", sa.Double, nullable=False),
+    Column("leads", sa.Double, nullable=False),
+    Column("reach", sa.Double),
+    sqlite_with_rowid=False,
+)
+"""Values of daily rows before they were restated: with `daily_metrics`, how a day's leads came in."""
+
+accounts = Table(
+    "accounts",
+    METADATA,
+    Column("config_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    # As the platform writes it, without act_.
+    Column("account_id", key_text(ID_LENGTH)),
+    Column("account_name", sa.Text),
+    Column("currency_code", key_text(3)),
+    Column("time_zone", sa.Text),
+    Column("id_kind", key_text(8)),
+    Column("click_kind", key_text(8)),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    CheckConstraint("config_id > 0", name="config_id"),
+    CheckConstraint("id_kind IN ('id', 'name')", name="id_kind"),
+    CheckConstraint("click_kind IN ('all', 'link')", name="click_kind"),
+)
+
+account_syncs = Table(
+    "account_syncs",
+    METADATA,
+    Column("config_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    Column("source", sa.Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    # The window that was asked of the source.
+    Column("first_date", sa.Date, nullable=False),
+    Column("last_date", sa.Date, nullable=False),
+    Column("error", sa.Text),
+)
+"""The last sync of each account."""
 
 change_events = Table(
     "change_events",
@@ -109,3 +165,40 @@ feedback = Table(
     Column("recorded_at", Instant, nullable=False),
     Index(None, "entity_key", "family", "date"),
 )
+
+incidents = Table(
+    "incidents",
+    METADATA,
+    Column("incident_key", BigKey, primary_key=True),
+    Column("config_id", sa.BigInteger, nullable=False),
+    Column("incident_id", key_text(ID_LENGTH), nullable=False),
+    Column("state", key_text(16), nullable=False),
+    Column("first_date", sa.Date, nullable=False),
+    Column("last_date", sa.Date, nullable=False),
+    # Money at stake per day, in the account's currency.
+    Column("stake", sa.Double, nullable=False),
+    # The incident as its family's contract writes it.
+    Column("payload", Json, nullable=False),
+    # What a person said of it, and who.
+    Column("judgement", key_text(32)),
+    Column("person", sa.Text),
+    Column("judged_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    # The labels of the alert that stands for it at the receiver; none where there is none.
+    Column("alert_labels", Json),
+    Column("alerted_at", Instant),
+    UniqueConstraint("config_id", "incident_id"),
+    CheckConstraint("config_id > 0", name="config_id"),
+    Index(None, "config_id", "state"),
+)
+"""What the nightly scan found, one row per cause."""
+
+incident_scans = Table(
+    "incident_scans",
+    METADATA,
+    Column("config_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    Column("scan_date", sa.Date, nullable=False),
+    Column("scanned_at", Instant, nullable=False),
+)
+"""The last day of each account that was scanned."""

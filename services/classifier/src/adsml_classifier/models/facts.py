@@ -19,6 +19,7 @@ _FEW_LEADS: Final = 1.5
 # What the table of tiers asks of HIGH_PERFORMER and MODERATE.
 _HIGH_LEAD_DAYS: Final = 4
 _MODERATE_LEADS: Final = 2
+_MANY_LEADS: Final = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,15 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or abs(value - round(value)) < 0.05 else f"{value:.1f}"
 
 
+def money_pair(one: float, other: float) -> tuple[str, str]:
+    """Two amounts of money, with a digit more each time that they read alike but are not."""
+    for digits in (2, 3, 4):
+        shown = f"{one:,.{digits}f}", f"{other:,.{digits}f}"
+        if shown[0] != shown[1]:
+            return shown
+    return money(one), money(other)
+
+
 def leads(value: float) -> str:
     """Leads with their noun."""
     return "1 lead" if count(value) == "1" else f"{count(value)} leads"
@@ -80,8 +90,9 @@ def _cpl(evidence: Evidence, row: int) -> str:
     spend, own = evidence["spend_7"][row], evidence["leads_7"][row]
     account = evidence.account_ratio("spend_7", "leads_7")
     if own > 0:
-        against = "an account without leads" if np.isnan(account) else f"{money(account)} for the account"
-        return f"CPL {money(spend / own)} against {against}"
+        if np.isnan(account):
+            return f"CPL {money(spend / own)} against an account without leads"
+        return "CPL {} against {} for the account".format(*money_pair(spend / own, account))
     if np.isnan(account):
         return f"no leads for {money(spend)} spent in 7 days"
     expected = spend / account
@@ -124,14 +135,20 @@ def _siblings(evidence: Evidence, row: int) -> str:
     account = evidence.account_ratio("spend_28", "leads_28")
     if not spend > 0 or np.isnan(account):
         return ""
-    theirs = f"a CPL of {money(spend / own)}" if own > 0 else f"no leads for {money(spend)}"
-    return f"its siblings have {theirs} in 28 days against {money(account)} for the account"
+    if own <= 0:
+        return (
+            f"its siblings have no leads for {money(spend)} in 28 days, where a lead costs {money(account)}"
+        )
+    theirs, whole = money_pair(spend / own, account)
+    return f"its siblings have a CPL of {theirs} in 28 days against {whole} for the account"
 
 
 def _lead_days_side(evidence: Evidence) -> IntArray:
-    days = evidence["lead_days_7"]
-    few = (evidence["leads_7"] < _MODERATE_LEADS) | ((days <= 1) & (evidence.expected_leads(7) > _FEW_LEADS))
-    out: IntArray = (days >= _HIGH_LEAD_DAYS).astype(np.int64) - few
+    days, expected = evidence["lead_days_7"], evidence.expected_leads(7)
+    # Where many leads come every day, that they do says nothing.
+    often = (days >= _HIGH_LEAD_DAYS) & (expected <= _MANY_LEADS)
+    few = (evidence["leads_7"] < _MODERATE_LEADS) | ((days <= 1) & (expected > _FEW_LEADS))
+    out: IntArray = often.astype(np.int64) - few
     return out
 
 
@@ -172,7 +189,8 @@ def _trend(evidence: Evidence, row: int) -> str:
         if abs(change) < 0.005:
             return f"CPL unchanged on the week before ({money(now)})"
         way = "up" if change > 0 else "down"
-        return f"CPL {way} {abs(change):.0%} on the week before, from {money(before)} to {money(now)}"
+        first, last = money_pair(before, now)
+        return f"CPL {way} {abs(change):.0%} on the week before, from {first} to {last}"
     return f"{leads(own)} in 7 days after {leads(earlier)} in the week before"
 
 

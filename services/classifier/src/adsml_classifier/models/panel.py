@@ -80,7 +80,7 @@ class Panel:
     Attributes
     ----------
     keys
-        The entities, a MultiIndex of (entity_type, entity_id), in the order of the first axis.
+        The entities, level and id, in the order of the first axis.
     level
         Shape (entities,): index of the entity type in `LEVELS`.
     parent
@@ -100,7 +100,7 @@ class Panel:
         Running totals of the account, each of shape (days + 1,): spend, impressions, clicks, leads.
     """
 
-    keys: pd.MultiIndex
+    keys: tuple[tuple[str, str], ...]
     level: IntArray
     parent: IntArray
     days: pd.DatetimeIndex
@@ -165,7 +165,7 @@ class Panel:
         columns["reach_known"] = np.where(known, columns["impressions"], 0.0)
         columns["present"] = np.ones(len(known))
         daily = {name: grid(values, name) for name, values in columns.items()}
-        level = np.array([LEVELS.index(name) for name in keys.get_level_values(0)], dtype=np.int64)
+        level = np.array([LEVELS.index(name) for name, _ in keys], dtype=np.int64)
         return cls(
             keys=keys,
             level=level,
@@ -196,9 +196,13 @@ class Panel:
 
     def rows_of(self, keys: Sequence[tuple[str, str]]) -> IntArray:
         """The row of each entity (level, id), -1 where the panel does not have it."""
-        if not keys:
-            return np.empty(0, dtype=np.int64)
-        return np.asarray(self.keys.get_indexer(pd.MultiIndex.from_tuples(keys)), dtype=np.int64)
+        places = self.places
+        return np.array([places.get(key, -1) for key in keys], dtype=np.int64)
+
+    @cached_property
+    def places(self) -> dict[tuple[str, str], int]:
+        """The row of each entity."""
+        return {key: row for row, key in enumerate(self.keys)}
 
     def take(self, rows: IntArray) -> "Panel":
         """The same account with some of its entities, which may repeat.
@@ -206,7 +210,8 @@ class Panel:
         ``parent`` still points into this panel.
         """
         parts = {name: getattr(self, name)[rows] for name in _DAILY}
-        return replace(self, keys=self.keys[rows], level=self.level[rows], parent=self.parent[rows], **parts)
+        keys = tuple(self.keys[row] for row in rows.tolist())
+        return replace(self, keys=keys, level=self.level[rows], parent=self.parent[rows], **parts)
 
     def compared_with(self, account: "Panel | None", own: IntArray | None = None) -> "Panel":
         """The same entities held against an account that they are not taken from.
@@ -218,7 +223,8 @@ class Panel:
             all that is relative to it is missing.
         own
             Shape (entities,): the row of each entity in `account`, -1 where it has none. An entity's siblings are those
-            it has there: its parent's row is added behind the entities, holding the entity's days as they are here.
+            it has there: its parent's row of spend and leads is added behind the entities, holding the entity's days as
+            they are here.
         """
         totals = dict.fromkeys(self.account, Running(np.zeros(len(self.days) + 1, dtype=np.int64)))
         if account is None:
@@ -234,16 +240,20 @@ class Panel:
         if not rows.size:
             return compared
         parts: dict[str, Any] = {}
+        nothing = np.zeros((len(rows), len(self.days)))
         for name in _DAILY:
-            mine, theirs = getattr(self, name), getattr(account, name)
-            others = self._aligned(account, theirs[parent[rows]] - theirs[own[rows]])
-            parts[name] = np.concatenate([mine, np.maximum(others, 0.0) + mine[rows]])
-        keys = [*self.keys, *((LEVELS[account.level[parent[row]]], f"parent of {row}") for row in rows)]
+            mine, added = getattr(self, name), nothing
+            if name in _OF_PARENTS:
+                theirs = getattr(account, name)
+                others = self._aligned(account, theirs[parent[rows]] - theirs[own[rows]])
+                added = np.maximum(others, 0.0) + mine[rows]
+            parts[name] = np.concatenate([mine, added])
+        keys = (*self.keys, *((LEVELS[account.level[parent[row]]], f"parent of {row}") for row in rows))
         place = np.full(len(self), -1, dtype=np.int64)
         place[rows] = len(self) + np.arange(len(rows))
         return replace(
             compared,
-            keys=pd.MultiIndex.from_tuples(keys, names=self.keys.names),
+            keys=keys,
             level=np.concatenate([self.level, account.level[parent[rows]]]),
             parent=np.concatenate([place, np.full(len(rows), -1, dtype=np.int64)]),
             **parts,
@@ -259,6 +269,7 @@ class Panel:
 
 
 _DAILY: Final = (*STORED, "reach_known", "present")
+_OF_PARENTS: Final = ("spend", "leads")
 
 
 def _account(level: IntArray, daily: Mapping[str, FloatArray]) -> dict[str, Running]:
@@ -277,7 +288,7 @@ def _account(level: IntArray, daily: Mapping[str, FloatArray]) -> dict[str, Runn
     return {name: Running.of(values[best, np.arange(values.shape[1])]) for name, values in by_level.items()}
 
 
-def _key_codes(frame: pd.DataFrame) -> tuple[IntArray, pd.MultiIndex]:
+def _key_codes(frame: pd.DataFrame) -> tuple[IntArray, tuple[tuple[str, str], ...]]:
     """Row number of each row's entity, and the entities sorted by level and id."""
     type_code, types = pd.factorize(frame["entity_type"], sort=False)
     id_code, ids = pd.factorize(frame["entity_id"], sort=False)
@@ -287,19 +298,16 @@ def _key_codes(frame: pd.DataFrame) -> tuple[IntArray, pd.MultiIndex]:
     order = np.lexsort((id_of.astype(str), rank))
     position = np.empty(len(order), dtype=np.int64)
     position[order] = np.arange(len(order))
-    keys = pd.MultiIndex.from_arrays([type_of[order], id_of[order]], names=["entity_type", "entity_id"])
-    return position[pair], keys
+    return position[pair], tuple(zip(type_of[order].tolist(), id_of[order].tolist(), strict=True))
 
 
-def _parents(keys: pd.MultiIndex, entities: pd.DataFrame | None) -> IntArray:
+def _parents(keys: Sequence[tuple[str, str]], entities: pd.DataFrame | None) -> IntArray:
     if entities is None or entities.empty:
         return np.full(len(keys), -1, dtype=np.int64)
     known = entities.dropna(subset=["parent_id"])
     parent_of = dict(
         zip(zip(known["entity_type"], known["entity_id"], strict=True), known["parent_id"], strict=True)
     )
-    wanted = [
-        (LEVELS[max(LEVELS.index(entity_type) - 1, 0)], parent_of.get((entity_type, entity_id), ""))
-        for entity_type, entity_id in keys
-    ]
-    return np.asarray(keys.get_indexer(pd.MultiIndex.from_tuples(wanted)), dtype=np.int64)
+    above = {level: LEVELS[max(place - 1, 0)] for place, level in enumerate(LEVELS)}
+    places = {key: row for row, key in enumerate(keys)}
+    return np.array([places.get((above[key[0]], parent_of.get(key, "")), -1) for key in keys], dtype=np.int64)

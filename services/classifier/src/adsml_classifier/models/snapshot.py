@@ -117,10 +117,9 @@ class AccountSnapshot:
         active = (panel.impressions + panel.spend)[:, looked_at] > 0
         since = _days_since(active)
         first = np.where(active.any(axis=1), active.shape[1] - 1 - active.argmax(axis=1), NEVER)
-        keys = zip(panel.keys.get_level_values(0), panel.keys.get_level_values(1), strict=True)
         return cls(
             as_of=as_of,
-            rows={key: row for row, key in enumerate(keys)},
+            rows=panel.places,
             x=np.ascontiguousarray(features.compute(panel, day, settings).values[:, :, 0].T),
             persistence=earned[:, 0],
             rule_tier=rule.stepped(earned, step)[:, 0],

@@ -20,6 +20,7 @@ from adsml_forecasting.models.method import CLASSIC, INTERMITTENT, MEMBERS, Meth
 from adsml_forecasting.models.origins import Origin, Progress, Task, forecast_origins
 from adsml_forecasting.models.rolling_origin import newest_rows
 from adsml_forecasting.models.scores import Forecasts, Scores, mase_scale, measure, rmsse_scale
+from adsml_forecasting.models.totals import total_interval, total_spread
 
 FOUR: Final[tuple[Method, ...]] = (
     Method.AUTO_ETS,
@@ -50,6 +51,8 @@ class Evaluation:
         The method with the lowest error on the validation cutoffs.
     validation
         Scaled absolute error of each method on the validation cutoffs.
+    totals
+        Of the ensemble's sums over the horizon: wMAPE, and coverage and mean relative width of the intervals.
     """
 
     methods: Mapping[Method, Scores]
@@ -58,6 +61,7 @@ class Evaluation:
     calibration: Calibration | None
     best_single: Method
     validation: Mapping[Method, float]
+    totals: dict[str, float | None]
     series: int
     seconds: float
     method_seconds: Mapping[Method, float]
@@ -73,6 +77,7 @@ class Evaluation:
                 "combiner": None if self.calibration is None else self.calibration.weights.combiner,
                 "weights": {} if self.calibration is None else dict(self.calibration.weights.weights),
                 "validation_coverage": None if self.calibration is None else self.calibration.coverage,
+                "totals": self.totals,
             },
             "combinations": {name: _row(scores) for name, scores in self.combinations.items()},
             "best_single_on_validation": {
@@ -135,10 +140,7 @@ def evaluate(
     began = time.perf_counter()
     chosen = tuple(methods) if methods is not None else members_for(series)
     tasks = [
-        Task(
-            one.series,
-            [*newest_rows(one.rows, horizon=horizon, count=origins), one.rows],
-        )
+        Task(one.series, [*newest_rows(one.rows, horizon=horizon, count=origins), one.rows], tidy=True)
         for one in series
     ]
     found = forecast_origins(
@@ -205,11 +207,40 @@ def summarise(
         calibration=calibration,
         best_single=best,
         validation=losses,
+        totals=_totals(test, ensemble, calibration),
         series=len(test),
         seconds=seconds,
         method_seconds={m: sum(o.seconds.get(m, 0.0) for o in both) for m in methods},
         failures={m: sum(m in o.failures for o in both) for m in methods},
     )
+
+
+def _totals(
+    test: Sequence[Origin],
+    points: Sequence[np.ndarray[Any, np.dtype[np.float64]]],
+    calibration: Calibration | None,
+) -> dict[str, float | None]:
+    """How the sums over the horizon did; series with a day missing in it are left out."""
+    inside: list[bool] = []
+    widths: list[float] = []
+    miss = actual = 0.0
+    for origin, point in zip(test, points, strict=True):
+        if not (np.isfinite(origin.actual).all() and np.isfinite(point).all()):
+            continue
+        total, expected = float(origin.actual.sum()), float(point.sum())
+        miss, actual = miss + abs(total - expected), actual + abs(total)
+        spread = total_spread(origin.history.values, horizon=len(point))
+        reach = spread.reach(LEVEL) if calibration is None else calibration.total_reach(spread, LEVEL)
+        lower, upper = total_interval(expected, spread, reach=reach)
+        inside.append(lower <= total <= upper)
+        widths.append(upper - lower)
+    if not inside or not actual:
+        return {"wmape": None, "coverage_90": None, "relative_width": None}
+    return {
+        "wmape": miss / actual,
+        "coverage_90": float(np.mean(inside)),
+        "relative_width": float(np.sum(widths)) / actual,
+    }
 
 
 def _validation_loss(calibration: Calibration | None, method: Method) -> float:

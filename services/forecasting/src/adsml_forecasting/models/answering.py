@@ -1,108 +1,91 @@
-"""One question about one series, answered: by the cache, by models and methods, or by a batch's workers."""
+"""One task about one entity, worked on: in this thread or by a batch's workers."""
 
 import hashlib
-import threading
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from adsml_forecasting.models.prediction import NOTHING, Learned, Prediction, Wanted, predict
-from adsml_forecasting.models.ratios import RatioMode, RatioSeries, predict_ratio
-from adsml_forecasting.models.series import DailySeries
+from adsml_common.domain.metrics import RATIOS, Metric
 
-ResultT = TypeVar("ResultT")
+from adsml_forecasting.models.history import EntityHistory
+from adsml_forecasting.models.prediction import NOTHING, ForecastSpec, LearnedModels, Prediction, predict
+from adsml_forecasting.models.preparation import Prepared, Surroundings, prepare
+from adsml_forecasting.models.ratios import EVENTS, RatioMode, RatioParts, predict_ratio
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Question:
-    """A series, what to forecast it by, and what models know of it.
+class ForecastTask:
+    """An entity's history, what to forecast by, and what models know of it.
 
     Attributes
     ----------
+    as_of
+        Last day of history, days since 1970-01-01.
     learned
-        Of the metric itself.
-    numerator, denominator
-        Of a ratio's parts.
+        Of the metric itself; of a ratio's events.
+    exposure
+        Of what a ratio's events are counted per.
     models
         Names of the models' versions: part of what an answer depends on.
     """
 
-    series: DailySeries | RatioSeries
-    wanted: Wanted
+    history: EntityHistory
+    metric: Metric
+    as_of: int
+    spec: ForecastSpec
+    around: Surroundings
     mode: RatioMode | None = None
-    learned: Learned = NOTHING
-    numerator: Learned = NOTHING
-    denominator: Learned = NOTHING
+    learned: LearnedModels = NOTHING
+    exposure: LearnedModels = NOTHING
     models: str = ""
 
     def key(self) -> bytes:
-        """Equal for questions with the same answer: the data themselves are its version."""
-        parts = (
-            [self.series.numerator, self.series.denominator]
-            if isinstance(self.series, RatioSeries)
-            else [self.series]
-        )
-        digest = hashlib.blake2b(repr((self.wanted, self.mode, self.models)).encode(), digest_size=16)
-        for part in parts:
-            digest.update(f"{part.first_day},{part.nonnegative},{part.name};".encode())
-            digest.update(part.values.tobytes())
-            digest.update(b"" if part.budget is None else part.budget.tobytes())
+        """Equal for tasks with the same answer: the data themselves are its version."""
+        asked = (self.metric, self.as_of, self.spec, self.mode, self.models, self.around)
+        digest = hashlib.blake2b(repr(asked).encode(), digest_size=16)
+        digest.update(f"{self.history.first_day},{self.history.name};".encode())
+        for name in sorted(self.history.columns):
+            digest.update(name.encode())
+            digest.update(self.history.columns[name].tobytes())
         return digest.digest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """A forecast, and how a ratio was made."""
+    """A forecast, how a ratio was made, and what was fitted: the metric's column, or a ratio's two parts."""
 
     prediction: Prediction
+    prepared: tuple[Prepared, ...]
     mode: RatioMode | None = None
 
 
-def answer(question: Question) -> Answer:
-    """Forecast; errors as of `predict`."""
-    if isinstance(question.series, RatioSeries):
-        prediction, mode = predict_ratio(
-            question.series,
-            question.wanted,
-            mode=question.mode,
-            numerator=question.numerator,
-            denominator=question.denominator,
-            direct=question.learned,
+def parts_of(metric: Metric) -> tuple[str, ...]:
+    """The columns that a metric is forecast from: its own, or a ratio's events and what they are counted per."""
+    ratio = RATIOS.get(metric)
+    if ratio is None:
+        return (metric.value,)
+    counted = EVENTS[metric]
+    return counted, ratio.numerator if ratio.denominator == counted else ratio.denominator
+
+
+def answer(task: ForecastTask) -> Answer:
+    """Prepare and forecast; errors as of `prepare` and `predict`."""
+    season = task.spec.season_length
+
+    def ready(column: str) -> Prepared:
+        return prepare(
+            task.history,
+            column,
+            as_of=task.as_of,
+            horizon=task.spec.horizon,
+            season_length=season,
+            around=task.around,
         )
-        return Answer(prediction, mode)
-    return Answer(predict(question.series, question.wanted, question.learned))
 
-
-class Cache:
-    """Answers by question, the ones unused for longest make room; safe to share between threads."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._lock = threading.Lock()
-        self._held: OrderedDict[bytes, Answer] = OrderedDict()
-
-    def get(self, key: bytes) -> Answer | None:
-        """The answer, None where it is not held."""
-        with self._lock:
-            found = self._held.get(key)
-            if found is not None:
-                self._held.move_to_end(key)
-            return found
-
-    def put(self, key: bytes, value: Answer) -> None:
-        """Hold an answer."""
-        with self._lock:
-            self._held[key] = value
-            self._held.move_to_end(key)
-            while len(self._held) > self._capacity:
-                self._held.popitem(last=False)
-
-    def answer(self, question: Question, make: Callable[[Question], Answer] = answer) -> Answer:
-        """The held answer, or a new one."""
-        key = question.key()
-        found = self.get(key)
-        if found is None:
-            found = make(question)
-            self.put(key, found)
-        return found
+    ratio = RATIOS.get(task.metric)
+    if ratio is None:
+        prepared = ready(task.metric.value)
+        return Answer(predict(prepared, task.spec, task.learned), (prepared,))
+    counted, per = parts_of(task.metric)
+    parts = RatioParts(task.metric, ratio, ready(counted), ready(per), task.around.ratio)
+    mode = task.mode or RatioMode.PARTS
+    prediction = predict_ratio(parts, task.spec, mode=mode, events=task.learned, exposure=task.exposure)
+    return Answer(prediction, (parts.events, parts.exposure), mode)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from adsml_common.domain.metrics import RATIOS, Metric, divide
 
 from adsml_forecasting.models.calibration import choose, fit_weights, scaled
 from adsml_forecasting.models.combining import Combiner, Weights, combine
@@ -13,6 +14,8 @@ from adsml_forecasting.models.conformal import ResidualQuantiles, interval_scale
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.origins import Origin, Task, forecast_origins
 from adsml_forecasting.models.prediction import DEFAULT_MEMBERS
+from adsml_forecasting.models.rates import learn_rate
+from adsml_forecasting.models.ratios import EVENTS, expected_events
 from adsml_forecasting.models.rolling_origin import RollingOrigin
 from adsml_forecasting.models.scores import (
     Forecasts,
@@ -32,7 +35,7 @@ DEFAULT_METHODS: Final = tuple(m for m in Method if m not in (Method.TRANSFER, M
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class BacktestSpec:
     """What to compare, and where to cut; see the contract's `BacktestRequest`."""
 
     methods: tuple[Method, ...] = DEFAULT_METHODS
@@ -73,30 +76,20 @@ class Report:
 
 def backtest(
     series: Sequence[DailySeries],
-    plan: Plan,
+    plan: BacktestSpec,
     *,
     pool: ProcessPoolExecutor | None = None,
     progress: Fits | None = None,
 ) -> Report:
-    """Compare methods on series that each have at least one cutoff (`Plan.rows`).
+    """Compare methods on series that each have at least one cutoff (`BacktestSpec.rows`).
 
     The ensemble's weights and all intervals at a cutoff come from the other cutoffs: nothing is measured on
     what it was learnt from. With one cutoff the weights are equal and no intervals are measured.
     """
-    single = [m for m in plan.methods if m is not Method.ENSEMBLE]
-    members = plan.members or tuple(m for m in single if m is not Method.AUTO_ARIMA) or DEFAULT_MEMBERS
-    needed = tuple(dict.fromkeys([*single, *(members if Method.ENSEMBLE in plan.methods else ())]))
+    needed, members = _methods(plan)
     tasks = [Task(one, plan.rows(len(one))) for one in series]
-    total = sum(len(task.rows) for task in tasks) * len(needed)
-    done = 0
-
-    def tell(origins: int) -> None:
-        nonlocal done
-        done += origins * len(needed)
-        if progress is not None:
-            progress(done, total)
-
-    found = forecast_origins(
+    tell = _counter(sum(len(task.rows) for task in tasks) * len(needed), len(needed), progress)
+    origins = forecast_origins(
         tasks,
         methods=needed,
         horizon=plan.horizon,
@@ -104,14 +97,123 @@ def backtest(
         pool=pool,
         progress=tell,
     )
-    flat = [(index, back, o) for index, one in enumerate(found) for back, o in enumerate(reversed(one))]
+    return _compare(origins, plan, needed, members)
+
+
+def backtest_ratio(
+    parts: Sequence[tuple[DailySeries, DailySeries]],
+    metric: Metric,
+    plan: BacktestSpec,
+    *,
+    pool: ProcessPoolExecutor | None = None,
+    progress: Fits | None = None,
+) -> Report:
+    """Compare methods on a ratio over whole horizons: ratio of sums against ratio of sums.
+
+    Parameters
+    ----------
+    parts
+        Events and what they are counted per, of each entity (`answering.parts_of`).
+    """
+    needed, members = _methods(plan)
+    pairs = [_aligned(one, other) for one, other in parts]
+    rows = [plan.rows(len(one)) for one, _ in pairs]
+    tell = _counter(2 * sum(map(len, rows)) * len(needed), len(needed), progress)
+    found = [
+        forecast_origins(
+            [Task(pair[which], cut) for pair, cut in zip(pairs, rows, strict=True)],
+            methods=needed,
+            horizon=plan.horizon,
+            season_length=plan.season_length,
+            pool=pool,
+            progress=tell,
+        )
+        for which in (0, 1)
+    ]
+    origins = [
+        [_ratio_origin(above, below, metric, plan) for above, below in zip(one, other, strict=True)]
+        for one, other in zip(*found, strict=True)
+    ]
+    return _compare(origins, replace(plan, horizon=1), needed, members)
+
+
+def _aligned(events: DailySeries, exposure: DailySeries) -> tuple[DailySeries, DailySeries]:
+    first = max(events.first_day, exposure.first_day)
+    last = min(events.last_day, exposure.last_day)
+    both = (
+        replace(
+            one,
+            first_day=first,
+            values=np.nan_to_num(one.values[first - one.first_day : last - one.first_day + 1]),
+        )
+        for one in (events, exposure)
+    )
+    return next(both), next(both)
+
+
+def _ratio_origin(events: Origin, exposure: Origin, metric: Metric, plan: BacktestSpec) -> Origin:
+    """Both parts' forecasts of a horizon as one forecast of its ratio of sums."""
+    ratio = RATIOS[metric]
+    above = EVENTS[metric] == ratio.numerator
+
+    def of_sums(counted: Vector, per: Vector) -> Vector:
+        top, bottom = (counted, per) if above else (per, counted)
+        return divide(top, bottom, scale=ratio.scale)
+
+    days = len(events.history) // plan.horizon * plan.horizon
+    blocks = [
+        one.history.values[len(one.history) - days :].reshape(-1, plan.horizon).sum(axis=1)
+        for one in (events, exposure)
+    ]
+    past = DailySeries(0, of_sums(*blocks), True, events.history.name)
+    rate = learn_rate(events.history.values, exposure.history.values).value
+    forecasts = {}
+    for method, counted in events.forecasts.items():
+        if method in exposure.forecasts:
+            per = exposure.forecasts[method]
+            total = np.array([per.sum()])
+            forecasts[method] = of_sums(np.array([expected_events(counted, per, rate).sum()]), total)
+    finite = {method: value for method, value in forecasts.items() if np.isfinite(value).all()}
+    actual = of_sums(np.array([events.actual.sum()]), np.array([exposure.actual.sum()]))
+    seconds = {m: events.seconds.get(m, 0.0) + exposure.seconds.get(m, 0.0) for m in events.seconds}
+    return Origin(events.cutoff, past, actual, finite, {**exposure.failures, **events.failures}, seconds)
+
+
+def _methods(plan: BacktestSpec) -> tuple[tuple[Method, ...], tuple[Method, ...]]:
+    """Methods to fit, and the ensemble's members."""
+    single = [m for m in plan.methods if m is not Method.ENSEMBLE]
+    members = plan.members or tuple(m for m in single if m is not Method.AUTO_ARIMA) or DEFAULT_MEMBERS
+    needed = dict.fromkeys([*single, *(members if Method.ENSEMBLE in plan.methods else ())])
+    return tuple(needed), members
+
+
+def _counter(total: int, each: int, progress: Fits | None) -> Callable[[int], None]:
+    done = 0
+
+    def tell(origins: int) -> None:
+        nonlocal done
+        done += origins * each
+        if progress is not None:
+            progress(done, total)
+
+    return tell
+
+
+def _compare(
+    origins: Sequence[Sequence[Origin]],
+    plan: BacktestSpec,
+    needed: Sequence[Method],
+    members: Sequence[Method],
+) -> Report:
+    """Scores on all origins; the ensemble is weighed by other cutoffs than the one it is measured on."""
+    flat = [(index, back, o) for index, one in enumerate(origins) for back, o in enumerate(reversed(one))]
     gone = np.full(plan.horizon, np.nan)
     points = {m: [o.forecasts.get(m, gone) for _, _, o in flat] for m in needed}
     if Method.ENSEMBLE in plan.methods:
-        points[Method.ENSEMBLE] = _ensemble(found, flat, plan, members)
+        points[Method.ENSEMBLE] = _ensemble(origins, flat, plan, members)
     draws = (
-        resamples(len(series), count=plan.bootstrap_samples, seed=plan.seed)
-        if plan.bootstrap_samples and len(series) > 1
+        resamples(len(origins), count=plan.bootstrap_samples, seed=plan.seed)
+        if plan.bootstrap_samples and len(origins) > 1
         else None
     )
     forecasts = {m: _bounded(points[m], flat, plan) for m in plan.methods}
@@ -124,7 +226,7 @@ def backtest(
             for m, one in forecasts.items()
         },
         reference=reference,
-        series=len(series),
+        series=len(origins),
         samples=max((one.samples for one in scores.values()), default=0),
         failures={m: sum(m in o.failures for _, _, o in flat) for m in needed},
         seconds={m: sum(o.seconds.get(m, 0.0) for _, _, o in flat) for m in needed},
@@ -134,7 +236,7 @@ def backtest(
 def _ensemble(
     found: Sequence[Sequence[Origin]],
     flat: Sequence[tuple[int, int, Origin]],
-    plan: Plan,
+    plan: BacktestSpec,
     members: Sequence[Method],
 ) -> list[Vector]:
     """The ensemble at each origin, weighed by the other cutoffs."""
@@ -158,7 +260,9 @@ def _ensemble(
     return out
 
 
-def _bounded(points: Sequence[Vector], flat: Sequence[tuple[int, int, Origin]], plan: Plan) -> Forecasts:
+def _bounded(
+    points: Sequence[Vector], flat: Sequence[tuple[int, int, Origin]], plan: BacktestSpec
+) -> Forecasts:
     point = np.array(points)
     actual = np.array([o.actual for _, _, o in flat])
     scale = np.array([interval_scale(o.history.values) for _, _, o in flat])

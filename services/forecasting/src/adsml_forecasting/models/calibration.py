@@ -8,7 +8,7 @@ other cutoffs, and the one with the least error wins; among those that tie withi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -20,22 +20,25 @@ from adsml_forecasting.models.conformal import (
     cross_measured,
     interval_scale,
     residual_scale,
+    thinned,
 )
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.origins import Origin
 from adsml_forecasting.models.pooled_regression import PooledRegression
 from adsml_forecasting.models.series import Vector
+from adsml_forecasting.models.totals import TotalSpread, total_spread
 
 Matrix = npt.NDArray[np.float64]
 
-FORMAT: Final = 2
-"""Of what `Calibration.as_json` writes. Format 1 held signed residuals over another scale: intervals made of it
-would be too wide or too narrow without a word, so it is refused."""
+FORMAT: Final = 3
+"""Of what `Calibration.as_json` writes. Format 1 held signed residuals over another scale, format 2 none of totals:
+intervals made of them would be too wide or too narrow without a word, so they are refused."""
 TOLERANCES: Final = (0.15, 0.05, 0.4)
 """Members that lose to the best by more than this share are pruned."""
 LEAST_MEMBERS: Final = 3
 _TIE: Final = 0.01
 _PRESENT: Final = 0.8
+_OWN_TOTALS: Final = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +57,8 @@ class Errors:
         Which cutoff each origin belongs to, counted back from the series' end: shape (N,).
     scale, interval_scale
         What errors are divided by to be weighed, and what intervals are in units of; shape (N,) each.
+    spreads
+        How far each origin's sums moved before it.
     """
 
     members: tuple[Method, ...]
@@ -62,6 +67,7 @@ class Errors:
     cutoff: npt.NDArray[np.int64]
     scale: Vector
     interval_scale: Vector
+    spreads: tuple[TotalSpread, ...] = ()
 
 
 def scaled(origins: Sequence[Sequence[Origin]], *, members: Sequence[Method], season_length: int) -> Errors:
@@ -92,6 +98,11 @@ def scaled(origins: Sequence[Sequence[Origin]], *, members: Sequence[Method], se
         np.array([back for back, _ in flat], np.int64)[some],
         scale,
         np.array([interval_scale(o.history.values) for _, o in flat])[some],
+        tuple(
+            total_spread(o.history.values, horizon=horizon)
+            for (_, o), used in zip(flat, some, strict=True)
+            if used
+        ),
     )
 
 
@@ -187,6 +198,8 @@ class Calibration:
         Scaled absolute error of each candidate on cutoffs not seen; of each member.
     pooled
         The regression learnt from all its series, where that is a member.
+    totals
+        Absolute misses of the horizons' sums over `TotalSpread.unit`, ascending.
     """
 
     weights: Weights
@@ -199,6 +212,19 @@ class Calibration:
     series: int
     losses: Mapping[str, float]
     pooled: PooledRegression | None = None
+    totals: Vector = field(default_factory=lambda: np.empty(0))
+
+    def total_reach(self, spread: TotalSpread, level: float) -> float:
+        """Standard deviations of a series' sums that hold a share `level` of them (split conformal).
+
+        Few misses are drawn to what the series' own past says.
+        """
+        own = spread.reach(level)
+        n = len(self.totals)
+        if not n:
+            return own
+        rank = min(int(np.ceil(round((n + 1) * level, 9))), n)
+        return float((n * self.totals[rank - 1] + _OWN_TOTALS * own) / (n + _OWN_TOTALS))
 
     @property
     def horizon(self) -> int:
@@ -221,6 +247,7 @@ class Calibration:
             "origins": self.origins,
             "series": self.series,
             "losses": dict(self.losses),
+            "totals": [round(float(value), 6) for value in self.totals],
             "pooled": None if self.pooled is None else self.pooled.as_json(),
         }
 
@@ -248,6 +275,9 @@ class Calibration:
                 np.isnan(step).any() or (step < 0).any() or (np.diff(step) < 0).any() for step in steps
             ):
                 raise ValueError("residuals are not sorted numbers from 0 on")
+            totals = np.array(data["totals"], dtype=np.float64)
+            if np.isnan(totals).any() or (totals < 0).any() or (np.diff(totals) < 0).any():
+                raise ValueError("misses of totals are not sorted numbers from 0 on")
             coverage, pooled = data["coverage"], data.get("pooled")
             return cls(
                 weights=Weights(Combiner(data["combiner"]), weights, bool(data["calibrated"])),
@@ -260,9 +290,25 @@ class Calibration:
                 series=int(data["series"]),
                 losses={str(name): float(loss) for name, loss in data["losses"].items()},
                 pooled=None if pooled is None else PooledRegression.from_json(pooled),
+                totals=totals,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a calibration: {type(error).__name__}: {error}") from error
+
+
+def total_misses(errors: Errors, weights: Weights) -> Vector:
+    """Absolute misses of each origin's sum over one standard deviation of it, ascending and thinned."""
+    scale = errors.scale[:, None]
+    point, actual = combined(errors, weights) * scale, errors.actual * scale
+    known = np.isfinite(actual)
+    whole = known.mean(axis=1) >= _PRESENT
+    # A day that is missing is thought to be as the others of its horizon.
+    share = known.mean(axis=1).clip(1e-9)
+    miss = np.abs(np.where(known, actual - point, 0.0).sum(axis=1)) / share
+    units = np.array(
+        [one.unit(float(total)) for one, total in zip(errors.spreads, point.sum(axis=1), strict=True)]
+    )
+    return thinned(np.sort((miss / units)[whole]))
 
 
 def calibrate(
@@ -316,4 +362,5 @@ def calibrate(
         series=len(origins),
         losses=losses,
         pooled=pooled,
+        totals=total_misses(errors, weights),
     )

@@ -108,7 +108,7 @@ class ResidualQuantiles:
                 if len(values) >= ENOUGH or reach >= horizon:
                     break
                 reach += 1
-            steps.append(_thinned(np.sort(values)))
+            steps.append(thinned(np.sort(values)))
         return cls(tuple(steps), int(np.isfinite(scaled).sum()))
 
     @property
@@ -161,7 +161,7 @@ def _reach(values: Vector, level: float) -> float:
     return float(values[min(rank, n) - 1])
 
 
-def _thinned(values: Vector) -> Vector:
+def thinned(values: Vector) -> Vector:
     """At most `KEPT` order statistics, the ends among them."""
     if len(values) <= KEPT:
         return values

@@ -1,13 +1,15 @@
 """Exponential moving averages with a damped trend and a weekday profile."""
 
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 
 from adsml_forecasting.models.method import MINIMUM_DAYS, Method
 from adsml_forecasting.models.series import DailySeries, Vector
 from adsml_forecasting.models.weekday_profile import weekday_profile
+
+_LEAST_FACTOR: Final = 0.1
 
 
 def moving_average(values: Vector, *, span: int) -> float:
@@ -56,12 +58,13 @@ class Ema:
         )
         past = self.profile_[np.arange(-len(values), 0) % self.season_length]
         if self.multiplicative_:
-            # A weekday that never delivers has no level of its own to tell.
-            plain = np.divide(values, past, out=values.copy(), where=past > 0.05)
+            # A weekday that hardly delivers tells nothing of the level.
+            alive = past > _LEAST_FACTOR
+            plain = values[alive] / past[alive]
         else:
             plain = values - past
         averages = [moving_average(plain, span=span) for span in self.spans]
-        lags = [(min(span, len(values)) - 1) / 2 for span in self.spans]
+        lags = [(min(span, len(plain)) - 1) / 2 for span in self.spans]
         self.level_ = float(np.mean(averages))
         gap = max(lags) - min(lags)
         self.slope_ = (averages[0] - averages[-1]) / gap if gap > 0 else 0.0

@@ -12,7 +12,7 @@ from adsml_forecasting.models.factory import make
 from adsml_forecasting.models.forecaster import Forecaster, MethodFailed, forecast
 from adsml_forecasting.models.method import CLASSIC, FALLBACKS, MINIMUM_DAYS, Method
 from adsml_forecasting.models.pooled_regression import PooledRegression
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Backend, Combination
 from adsml_forecasting.models.series import DailySeries, Vector
 
 
@@ -86,6 +86,8 @@ class EnsembleForecaster:
         Prophet's hyperparameters.
     pooled
         What was learnt from many series.
+    backend
+        What fits Prophet.
     """
 
     season_length: int
@@ -94,6 +96,7 @@ class EnsembleForecaster:
     weights: Weights | None = None
     combination: Combination = DEFAULTS
     pooled: PooledRegression | None = None
+    backend: Backend = Backend.KERNEL
     method: Method = Method.ENSEMBLE
     series_: DailySeries | None = field(default=None, init=False)
     weights_: Weights | None = field(default=None, init=False)
@@ -105,7 +108,11 @@ class EnsembleForecaster:
 
     def _make(self, method: Method) -> Forecaster:
         return make(
-            method, season_length=self.season_length, combination=self.combination, pooled=self.pooled
+            method,
+            season_length=self.season_length,
+            combination=self.combination,
+            pooled=self.pooled,
+            backend=self.backend,
         )
 
     def fit(self, series: DailySeries) -> Self:
@@ -133,7 +140,9 @@ class EnsembleForecaster:
         found: dict[Method, Vector] = {}
         for method in self.members:
             try:
-                found[method] = forecast(self._make(method), before, CLASSIC_DAYS + gap)[gap:]
+                found[method] = forecast(
+                    self._make(method), before, CLASSIC_DAYS + gap, season_length=self.season_length
+                )[gap:]
             except MethodFailed:
                 # It can't be weighed against the others: they all count alike rather than without it.
                 return equal
@@ -157,7 +166,9 @@ class EnsembleForecaster:
         failures: dict[Method, str] = {}
         for method in self.members:
             try:
-                forecasts[method] = forecast(self._make(method), self.series_, horizon)
+                forecasts[method] = forecast(
+                    self._make(method), self.series_, horizon, season_length=self.season_length
+                )
             except MethodFailed as error:
                 failures[method] = str(error)
         if not forecasts:
@@ -191,7 +202,8 @@ def fall_back(series: DailySeries, horizon: int, *, season_length: int) -> tuple
     """
     for method in FALLBACKS:
         try:
-            return method, forecast(make(method, season_length=season_length), series, horizon)
+            made = make(method, season_length=season_length)
+            return method, forecast(made, series, horizon, season_length=season_length)
         except MethodFailed:
             continue
     raise InsufficientHistory(series.name, had=0, needed=1)

@@ -7,7 +7,7 @@ from adsml_forecasting.models.method import SINGLE, Method
 from adsml_forecasting.models.naive import Mean, Naive, SeasonalNaive
 from adsml_forecasting.models.pooled_regression import Pooled, PooledRegression
 from adsml_forecasting.models.prophet.member import ProphetMember
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Backend, Combination
 from adsml_forecasting.models.statistical import Statistical
 
 
@@ -17,6 +17,7 @@ def make(
     season_length: int,
     combination: Combination = DEFAULTS,
     pooled: PooledRegression | None = None,
+    backend: Backend = Backend.KERNEL,
 ) -> Forecaster:
     """An unfitted forecaster.
 
@@ -24,6 +25,8 @@ def make(
     ----------
     combination
         Prophet's hyperparameters; the others have none that are tuned.
+    backend
+        What fits Prophet.
     pooled
         What was learnt from many series; without it `POOLED_REGRESSION` cannot be made.
 
@@ -36,6 +39,11 @@ def make(
     """
     match method:
         case Method.PROPHET:
+            if backend is Backend.STAN:
+                # The reference brings Prophet's package, which a server need not have.
+                from adsml_forecasting.models.prophet.stan import StanMember  # noqa: PLC0415
+
+                return StanMember(combination=combination)
             return ProphetMember(combination=combination)
         case Method.EMA:
             return Ema(season_length=season_length)

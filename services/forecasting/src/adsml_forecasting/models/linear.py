@@ -27,30 +27,20 @@ class LinearTrend:
     minimum_days: int = MINIMUM_DAYS[Method.LINEAR]
     coefficients_: Vector = field(default_factory=lambda: np.empty(0), init=False)
     rows_: int = field(default=0, init=False)
-    budget_ahead_: Vector | None = field(default=None, init=False)
 
-    def _columns(self, at: Vector, budget: Vector | None) -> Vector:
+    def _columns(self, at: Vector) -> Vector:
         days = np.arange(self.season_length)
         # Sum-to-zero weekdays: the line stays the level, and a weekday never seen is an average one.
         season = (np.mod(at[:, None], self.season_length) == days) - 1.0 / self.season_length
-        blocks = [np.ones((len(at), 1)), at[:, None] / self.window, season]
-        if budget is not None:
-            blocks.append(budget[:, None])
-        return np.hstack(blocks)
+        return np.hstack([np.ones((len(at), 1)), at[:, None] / self.window, season])
 
     def fit(self, series: DailySeries) -> Self:
         """Solve the least squares of the known days; the smallest solution where weekdays are missing."""
         rows = min(len(series), self.window)
         y = series.values[-rows:]
         at = np.arange(1.0 - rows, 1.0)
-        budget = None
-        self.budget_ahead_ = None
-        if series.budget is not None:
-            scale = float(np.nanmax(np.abs(series.budget))) or 1.0
-            budget = series.budget[len(series) - rows : len(series)] / scale
-            self.budget_ahead_ = series.budget[len(series) :] / scale
         known = np.isfinite(y)
-        columns = self._columns(at, budget)
+        columns = self._columns(at)
         self.coefficients_ = np.asarray(
             np.linalg.lstsq(columns[known], y[known], rcond=1e-8)[0], dtype=np.float64
         )
@@ -59,5 +49,4 @@ class LinearTrend:
 
     def predict(self, horizon: int) -> Vector:
         """The line and the weekdays, continued."""
-        ahead = None if self.budget_ahead_ is None else self.budget_ahead_[:horizon]
-        return np.asarray(self._columns(np.arange(1.0, horizon + 1), ahead) @ self.coefficients_)
+        return np.asarray(self._columns(np.arange(1.0, horizon + 1)) @ self.coefficients_)

@@ -14,6 +14,7 @@ from adsml_forecasting.models.factory import make
 from adsml_forecasting.models.forecaster import MethodFailed, forecast
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.pooled_regression import Pooled, PooledRegression, learn
+from adsml_forecasting.models.preparation import tidied
 from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
 from adsml_forecasting.models.series import DailySeries, Vector
 
@@ -57,8 +58,15 @@ def forecast_origin(
     season_length: int,
     combination: Combination = DEFAULTS,
     pooled: PooledRegression | None = None,
+    tidy: bool = False,
 ) -> Origin:
     """Forecast by every method from the first `rows` days of a series.
+
+    Parameters
+    ----------
+    tidy
+        Whether each history is to be rid of days far out and brought to its newest level first (`tidied`), as a
+        service does; not where that has been done.
 
     Raises
     ------
@@ -66,8 +74,10 @@ def forecast_origin(
         None of those days is known.
     """
     history = series.until(rows)
+    if tidy:
+        history = tidied(history, season_length=season_length)
     # A history that ends before the cutoff is forecast from its own end.
-    gap = rows - len(history)
+    gap = series.first_day + rows - 1 - history.last_day
     forecasts: dict[Method, Vector] = {}
     failures: dict[Method, str] = {}
     seconds: dict[Method, float] = {}
@@ -75,7 +85,9 @@ def forecast_origin(
         began = time.perf_counter()
         try:
             forecaster = make(method, season_length=season_length, combination=combination, pooled=pooled)
-            forecasts[method] = forecast(forecaster, history, horizon + gap)[gap:]
+            forecasts[method] = forecast(forecaster, history, horizon + gap, season_length=season_length)[
+                gap:
+            ]
         except MethodFailed as error:
             failures[method] = str(error)
         seconds[method] = time.perf_counter() - began
@@ -87,11 +99,12 @@ def forecast_origin(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One series, where to cut it, and Prophet's hyperparameters for it."""
+    """One series, where to cut it, Prophet's hyperparameters for it, and whether each history is tidied."""
 
     series: DailySeries
     rows: Sequence[int]
     combination: Combination = DEFAULTS
+    tidy: bool = False
 
 
 def _work(task: Task, methods: Sequence[Method], horizon: int, season_length: int) -> list[Origin]:
@@ -103,6 +116,7 @@ def _work(task: Task, methods: Sequence[Method], horizon: int, season_length: in
             horizon=horizon,
             season_length=season_length,
             combination=task.combination,
+            tidy=task.tidy,
         )
         for rows in task.rows
     ]

@@ -9,17 +9,20 @@ import numpy as np
 from adsml_common.domain.errors import AdsmlError, InsufficientHistory
 
 from adsml_forecasting.models.calibration import Calibration, calibrate
+from adsml_forecasting.models.caution import Caution, CautionKind
 from adsml_forecasting.models.combining import Combiner, Weights
 from adsml_forecasting.models.conformal import ResidualQuantiles, interval_scale
-from adsml_forecasting.models.ensemble import EnsembleForecaster, MemberForecast, fall_back
+from adsml_forecasting.models.ensemble import EnsembleForecast, EnsembleForecaster, MemberForecast, fall_back
 from adsml_forecasting.models.factory import make
 from adsml_forecasting.models.forecaster import MethodFailed, forecast
 from adsml_forecasting.models.method import INTERMITTENT, MINIMUM_DAYS, Method
 from adsml_forecasting.models.origins import Origin, forecast_origin
 from adsml_forecasting.models.pooled_regression import PooledRegression
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
+from adsml_forecasting.models.preparation import Prepared, follow_plan
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Backend, Combination
 from adsml_forecasting.models.rolling_origin import newest_rows
 from adsml_forecasting.models.series import DailySeries, Vector
+from adsml_forecasting.models.totals import total_interval, total_spread
 
 DEFAULT_MEMBERS: Final[tuple[Method, ...]] = (
     Method.AUTO_ETS,
@@ -29,6 +32,12 @@ DEFAULT_MEMBERS: Final[tuple[Method, ...]] = (
     Method.EMA,
 )
 """The ensemble's members where nothing is calibrated: those that rolling origins keep on most data."""
+SHORT_MEMBERS: Final[tuple[Method, ...]] = (Method.MEAN, Method.EMA, Method.SEASONAL_NAIVE, Method.LINEAR)
+"""Those of a history below two weeks, by the mean: those that can."""
+SHORT_WEIGHTS: Final = {Method.MEAN: 0.7, Method.EMA: 0.1, Method.SEASONAL_NAIVE: 0.1, Method.LINEAR: 0.1}
+SHORT_DAYS: Final = 14
+USUAL_PROFILE: Final = (1.05, 1.05, 1.05, 1.05, 1.05, 0.875, 0.875)
+"""Monday first: what a history below two weeks is thought to have for weekdays where nobody lends its own."""
 ORIGINS: Final = 4
 _LEAST_FOR_INTERVALS: Final = 6
 
@@ -44,7 +53,7 @@ class Source(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ForecastSpec:
     """What to forecast by.
 
     Attributes
@@ -59,6 +68,8 @@ class Wanted:
         Of the ensemble; empty and None: the calibration's, else the default.
     season_length
         Days per season.
+    backend
+        What fits Prophet for the forecast itself; the past's forecasts are always the kernel's.
     """
 
     method: Method = Method.ENSEMBLE
@@ -67,10 +78,11 @@ class Wanted:
     members: tuple[Method, ...] = ()
     combiner: Combiner | None = None
     season_length: int = 7
+    backend: Backend = Backend.KERNEL
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned:
+class LearnedModels:
     """What registered models know of a series.
 
     Attributes
@@ -93,7 +105,7 @@ class Learned:
         return None if self.calibration is None else self.calibration.pooled
 
 
-NOTHING: Final = Learned()
+NOTHING: Final = LearnedModels()
 """No model is registered."""
 
 
@@ -103,8 +115,8 @@ class Prediction:
 
     Attributes
     ----------
-    cutoff
-        Last day used, days since 1970-01-01.
+    as_of
+        Last day used; the forecast begins on the next. Days since 1970-01-01.
     point, lower, upper
         Shape (horizon,); NaN where there is none.
     total, total_lower, total_upper
@@ -114,7 +126,7 @@ class Prediction:
     """
 
     method: Method
-    cutoff: int
+    as_of: int
     point: Vector
     lower: Vector
     upper: Vector
@@ -130,23 +142,41 @@ class Prediction:
     history_days: int
     source: Source
     reason: str = ""
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[Caution, ...] = field(default=())
 
 
 def default_members(series: DailySeries) -> tuple[Method, ...]:
-    """`DEFAULT_MEMBERS`; with more than a third of days at 0, the methods for intermittent series join."""
+    """`DEFAULT_MEMBERS`; with more than a third of days at 0, the methods for intermittent series join.
+
+    Below two weeks of history, those that can do with so little.
+    """
+    if len(series) < SHORT_DAYS:
+        return tuple(method for method in SHORT_MEMBERS if len(series) >= MINIMUM_DAYS[method])
     known = series.values[np.isfinite(series.values)]
     return DEFAULT_MEMBERS + INTERMITTENT if (known == 0).mean() > 1 / 3 else DEFAULT_MEMBERS
 
 
-def predict(series: DailySeries, wanted: Wanted, learned: Learned = NOTHING) -> Prediction:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Point:
+    """What methods say of the days from the series' end to the horizon's, before any factor."""
+
+    values: Vector
+    method: Method
+    source: Source
+    reason: str = ""
+    calibration: Calibration | None = None
+    members: tuple[MemberForecast, ...] = ()
+    combiner: Combiner | None = None
+
+
+def predict(prepared: Prepared, spec: ForecastSpec, learned: LearnedModels = NOTHING) -> Prediction:
     """Forecast one series.
 
     Parameters
     ----------
-    series
-        Its days until the cutoff.
-    wanted
+    prepared
+        Its days until `as_of`, and what is known of the days to come.
+    spec
         By what.
     learned
         What registered models add.
@@ -158,137 +188,167 @@ def predict(series: DailySeries, wanted: Wanted, learned: Learned = NOTHING) -> 
     FailedPrecondition
         Every member that was asked for by name failed; names each one's reason.
     """
-    if wanted.method is not Method.ENSEMBLE:
-        return _single(series, wanted, learned)
+    whole = replace(spec, horizon=prepared.gap + spec.horizon)
+    series, profile = _lent(prepared, whole)
+    if spec.method is Method.ENSEMBLE:
+        point = _ensemble(series, whole, learned)
+    else:
+        point = _single(series, whole, learned)
+    return _finished(prepared, spec, point, profile)
+
+
+def _lent(prepared: Prepared, spec: ForecastSpec) -> tuple[DailySeries, Vector]:
+    """A short history without its weekdays, which are lent, and the factors that put them back."""
+    series = prepared.series
+    nothing = np.ones(spec.horizon)
+    if len(series) >= SHORT_DAYS or spec.season_length != len(USUAL_PROFILE) or not series.nonnegative:
+        return series, nothing
+    factors = np.array(prepared.profile or USUAL_PROFILE)
+    # 1970-01-01 was a Thursday.
+    weekdays = factors[(series.first_day + np.arange(len(series) + spec.horizon) + 3) % 7]
+    past, ahead = weekdays[: len(series)], weekdays[len(series) :]
+    if past.min() <= 0:
+        return series, nothing
+    return replace(series, values=series.values / past), ahead
+
+
+def _ensemble(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -> _Point:
     calibration = learned.calibration
-    if calibration is not None and not _serves(calibration, wanted):
+    short = len(series) < SHORT_DAYS
+    if calibration is not None and (short or not _serves(calibration, spec)):
         calibration = None
-    members = wanted.members or (
+    members = spec.members or (
         tuple(calibration.weights.weights) if calibration is not None else default_members(series)
     )
+    if not members:
+        return _fallen_back(series, spec, f"{len(series)} days of history are too few for the ensemble")
     weights = None if calibration is None else calibration.weights
-    source = Source.DEFAULTS if calibration is None else Source.MODEL
-    combiner = wanted.combiner or Combiner.MEDIAN
+    combiner = spec.combiner or (Combiner.MEAN if short else Combiner.MEDIAN)
+    if short and not spec.members and spec.combiner is None and members:
+        total = sum(SHORT_WEIGHTS[method] for method in members)
+        weights = Weights(combiner, {one: SHORT_WEIGHTS[one] / total for one in members}, calibrated=False)
     forecaster = EnsembleForecaster(
-        season_length=wanted.season_length,
+        season_length=spec.season_length,
         members=members if weights is None else tuple(m for m in members if weights.weights.get(m, 0) > 0),
         combiner=combiner,
         weights=weights,
         combination=learned.combination,
         pooled=learned.pooled,
+        backend=spec.backend,
     )
     own: Calibration | None = None
     if calibration is None:
-        own = _own_calibration(series, wanted, members, combiner, learned)
+        own = _own_calibration(series, spec, members, combiner, learned)
         if own is not None and combiner is Combiner.STACKED:
             forecaster.weights = own.weights
     try:
-        found = forecaster.fit(series).explain(wanted.horizon)
+        found: EnsembleForecast = forecaster.fit(series).explain(spec.horizon)
     except AdsmlError as error:
-        if wanted.members:
+        if spec.members:
             raise
-        return _fallen_back(series, wanted, error.message)
+        return _fallen_back(series, spec, error.message)
     reason = ""
-    if calibration is None:
+    if short and len(members) > 1 and calibration is None and learned.calibration is None:
+        reason = f"below {SHORT_DAYS} days of history the methods for short ones answer"
+    elif calibration is None:
         reason = "no ensemble weights are registered for it: the default members and combiner answered"
-    return _finished(
-        series,
-        wanted,
+        if short and learned.calibration is not None:
+            reason = (
+                f"the registered weights need {SHORT_DAYS} days of history: those for short ones answered"
+            )
+    return _Point(
         found.point,
+        Method.ENSEMBLE,
+        Source.DEFAULTS if calibration is None else Source.MODEL,
+        reason,
         calibration or own,
-        method=Method.ENSEMBLE,
-        members=found.members,
-        combiner=found.combiner,
-        source=source,
-        reason=reason,
+        found.members,
+        found.combiner,
     )
 
 
-def _serves(calibration: Calibration, wanted: Wanted) -> bool:
+def _serves(calibration: Calibration, spec: ForecastSpec) -> bool:
     """Whether registered weights are what was asked for."""
-    if wanted.combiner is not None and wanted.combiner is not calibration.weights.combiner:
+    if spec.combiner is not None and spec.combiner is not calibration.weights.combiner:
         return False
-    return not wanted.members or set(wanted.members) == set(calibration.weights.weights)
+    return not spec.members or set(spec.members) == set(calibration.weights.weights)
 
 
-def _single(series: DailySeries, wanted: Wanted, learned: Learned) -> Prediction:
-    needed = MINIMUM_DAYS[wanted.method]
+def _single(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -> _Point:
+    needed = MINIMUM_DAYS[spec.method]
     if len(series) < needed:
-        raise InsufficientHistory(f"{series.name} (method {wanted.method})", had=len(series), needed=needed)
+        raise InsufficientHistory(f"{series.name} (method {spec.method})", had=len(series), needed=needed)
     try:
         forecaster = make(
-            wanted.method,
-            season_length=wanted.season_length,
+            spec.method,
+            season_length=spec.season_length,
             combination=learned.combination,
             pooled=learned.pooled,
+            backend=spec.backend,
         )
-        point = forecast(forecaster, series, wanted.horizon)
+        point = forecast(forecaster, series, spec.horizon, season_length=spec.season_length)
     except MethodFailed as error:
-        return _fallen_back(series, wanted, str(error))
-    one = Weights.equal(Combiner.MEAN, [wanted.method])
-    found = _origins(series, wanted, (wanted.method,), learned)
-    own = _calibrated(found, wanted, (wanted.method,), one)
-    tuned = wanted.method is Method.PROPHET and learned.tuned
-    defaults = wanted.method is Method.PROPHET and not learned.tuned
-    return _finished(
-        series,
-        wanted,
+        return _fallen_back(series, spec, str(error))
+    one = Weights.equal(Combiner.MEAN, [spec.method])
+    own = _calibrated(_origins(series, spec, (spec.method,), learned), spec, (spec.method,), one)
+    tuned = spec.method is Method.PROPHET and learned.tuned
+    defaults = spec.method is Method.PROPHET and not learned.tuned
+    return _Point(
         point,
+        spec.method,
+        Source.MODEL if tuned else Source.DEFAULTS if defaults else Source.METHOD,
+        "no tuned parameters are registered for it" if defaults else "",
         own,
-        method=wanted.method,
-        source=Source.MODEL if tuned else Source.DEFAULTS if defaults else Source.METHOD,
-        reason="no tuned parameters are registered for it" if defaults else "",
     )
 
 
-def _fallen_back(series: DailySeries, wanted: Wanted, why: str) -> Prediction:
-    method, point = fall_back(series, wanted.horizon, season_length=wanted.season_length)
+def _fallen_back(series: DailySeries, spec: ForecastSpec, why: str) -> _Point:
+    method, point = fall_back(series, spec.horizon, season_length=spec.season_length)
     one = Weights.equal(Combiner.MEAN, [method])
-    own = _calibrated(_origins(series, wanted, (method,), NOTHING), wanted, (method,), one)
-    return _finished(
-        series, wanted, point, own, method=method, source=Source.FALLBACK, reason=f"{why}; {method} answered"
-    )
+    own = _calibrated(_origins(series, spec, (method,), NOTHING), spec, (method,), one)
+    return _Point(point, method, Source.FALLBACK, f"{why}; {method} answered", own)
 
 
 def _origins(
-    series: DailySeries, wanted: Wanted, members: Sequence[Method], learned: Learned
+    series: DailySeries, spec: ForecastSpec, members: Sequence[Method], learned: LearnedModels
 ) -> list[Origin]:
     """Rolling-origin forecasts of the series' own past; none where it is too short."""
-    if series.budget is not None:
-        # Regressors of the horizon are not those of the past's horizons: judged without them.
-        series = replace(series, budget=None)
     return [
         forecast_origin(
             series,
             rows,
             methods=members,
-            horizon=wanted.horizon,
-            season_length=wanted.season_length,
+            horizon=spec.horizon,
+            season_length=spec.season_length,
             combination=learned.combination,
             pooled=learned.pooled,
         )
-        for rows in newest_rows(len(series), horizon=wanted.horizon, count=ORIGINS)
+        for rows in newest_rows(len(series), horizon=spec.horizon, count=ORIGINS)
     ]
 
 
 def _calibrated(
-    origins: Sequence[Origin], wanted: Wanted, members: Sequence[Method], weights: Weights | None
+    origins: Sequence[Origin], spec: ForecastSpec, members: Sequence[Method], weights: Weights | None
 ) -> Calibration | None:
     return calibrate(
         [origins],
         members=members,
-        season_length=wanted.season_length,
-        level=wanted.level,
+        season_length=spec.season_length,
+        level=spec.level,
         weights=weights,
     )
 
 
 def _own_calibration(
-    series: DailySeries, wanted: Wanted, members: Sequence[Method], combiner: Combiner, learned: Learned
+    series: DailySeries,
+    spec: ForecastSpec,
+    members: Sequence[Method],
+    combiner: Combiner,
+    learned: LearnedModels,
 ) -> Calibration | None:
     # What would be inverse-MAPE weights at each cutoff is close enough to equal ones for the width.
     weights = None if combiner is Combiner.STACKED else Weights.equal(_plain(combiner), members)
-    return _calibrated(_origins(series, wanted, members, learned), wanted, members, weights)
+    return _calibrated(_origins(series, spec, members, learned), spec, members, weights)
 
 
 def _plain(combiner: Combiner) -> Combiner:
@@ -313,62 +373,95 @@ def naive_residuals(series: DailySeries, *, horizon: int, season_length: int) ->
     return ResidualQuantiles(tuple(np.sort(rows[:, step]) for step in range(horizon)), len(difference))
 
 
-def _finished(
-    series: DailySeries,
-    wanted: Wanted,
-    point: Vector,
-    calibration: Calibration | None,
-    *,
-    method: Method,
-    source: Source,
-    reason: str,
-    members: tuple[MemberForecast, ...] = (),
-    combiner: Combiner | None = None,
-) -> Prediction:
-    scale = interval_scale(series.values)
-    warnings: list[str] = []
-    quantiles: ResidualQuantiles | None
+def _finished(prepared: Prepared, spec: ForecastSpec, given: _Point, profile: Vector) -> Prediction:
+    """Point forecasts with their intervals and total, as the days to come change them."""
+    series, gap = prepared.series, prepared.gap
+    warnings = list(prepared.notes)
+    calibration = given.calibration
     coverage, samples = None, 0
+    quantiles: ResidualQuantiles | None
     if calibration is not None:
         quantiles, how = calibration.quantiles, "split_conformal_by_horizon"
-        if abs(calibration.level - wanted.level) < 1e-9:
+        if abs(calibration.level - spec.level) < 1e-9:
             coverage, samples = calibration.coverage, calibration.coverage_samples
     else:
-        quantiles = naive_residuals(series, horizon=wanted.horizon, season_length=wanted.season_length)
+        quantiles = naive_residuals(series, horizon=gap + spec.horizon, season_length=spec.season_length)
         how = "naive_differences"
-    lower = upper = np.full(wanted.horizon, np.nan)
+    base = given.values * profile
+    point = ahead(base[gap:], prepared)
+    total = float(point.sum())
+    lower = upper = np.full(spec.horizon, np.nan)
+    total_lower = total_upper = float("nan")
+    doubt = _doubt_of_plan(prepared)
     if quantiles is None:
         how = "none"
-        warnings.append(f"{len(series)} days of history are too few for intervals")
-    else:
-        lower, upper = quantiles.interval(
-            point, scale=scale, level=wanted.level, nonnegative=series.nonnegative
+        warnings.append(
+            Caution(CautionKind.SHORT_HISTORY, f"{len(series)} days of history are too few for intervals")
         )
+    else:
+        _, high = quantiles.interval(
+            base, scale=interval_scale(series.values), level=spec.level, nonnegative=False
+        )
+        grown = np.sqrt(np.divide(point, base[gap:], out=np.ones(spec.horizon), where=base[gap:] > 0))
+        reach = np.hypot((high - base)[gap:] * grown, point * doubt)
+        lower, upper = point - reach, point + reach
+        if series.nonnegative:
+            lower = np.maximum(lower, 0.0)
+        spread = total_spread(series.values, horizon=spec.horizon)
+        standard = (
+            spread.reach(spec.level) if calibration is None else calibration.total_reach(spread, spec.level)
+        )
+        relative = float((point @ doubt) / total) if total > 0 else 0.0
+        total_lower, total_upper = total_interval(total, spread, reach=standard, relative=relative, gap=gap)
+        if not point.any() and not prepared.factors.any() and not np.isfinite(prepared.planned).any():
+            total_lower = total_upper = 0.0
     missing = len(series) - series.known
     if missing:
-        warnings.append(f"{missing} of {len(series)} days have no value and were estimated")
-    zeros = int((series.values == 0).sum())
-    if zeros == series.known:
-        warnings.append("every known day is 0: the forecast is 0, which says nothing of when that ends")
+        warnings.append(
+            Caution(CautionKind.GAPS, f"{missing} of {len(series)} days have no value and were estimated")
+        )
+    if series.known == int((series.values == 0).sum()):
+        warnings.append(
+            Caution(
+                CautionKind.NO_DELIVERY,
+                "every known day is 0: the forecast is 0, which says nothing of when that ends",
+            )
+        )
     return Prediction(
-        method=method,
-        cutoff=series.last_day,
+        method=given.method,
+        as_of=prepared.as_of,
         point=point,
         lower=lower,
         upper=upper,
-        total=float(point.sum()),
-        # Days that err together are the worst case: the sum of the ends covers at least what was asked for
-        # where days err alike, and more where their errors cancel.
-        total_lower=float(lower.sum()),
-        total_upper=float(upper.sum()),
-        members=members,
-        combiner=combiner,
+        total=total,
+        total_lower=total_lower,
+        total_upper=total_upper,
+        members=tuple(
+            replace(member, values=ahead((member.values * profile)[gap:], prepared))
+            if len(member.values)
+            else member
+            for member in given.members
+        ),
+        combiner=given.combiner,
         interval_method=how,
         residuals=0 if quantiles is None else quantiles.residuals,
         coverage=coverage,
         coverage_samples=samples,
         history_days=series.known,
-        source=source,
-        reason=reason,
+        source=given.source,
+        reason=given.reason,
         warnings=tuple(warnings),
     )
+
+
+def ahead(point: Vector, prepared: Prepared) -> Vector:
+    """A method's forecast of the horizon with what the days to come make of it."""
+    out = np.where(prepared.factors > 0, point * prepared.factors, 0.0)
+    return follow_plan(out, prepared.planned) if prepared.is_spend else out
+
+
+def _doubt_of_plan(prepared: Prepared) -> Vector:
+    """Relative standard deviation of each day that the response to spend adds, shape (horizon,)."""
+    known = np.isfinite(prepared.planned) & (prepared.factors > 0)
+    moved = np.abs(np.log(np.where(known, prepared.factors, 1.0)))
+    return np.asarray(moved * np.sqrt(prepared.elasticity.variance), dtype=np.float64)

@@ -1,7 +1,7 @@
 """Measures of forecasts, and their bootstrap intervals over series.
 
 Days without an actual value or without a forecast are left out. wMAPE: Kolassa & Schütz (2007). MASE: Hyndman
-& Koehler (2006). RMSSE: M5 guide (2020). sMAPE: M4 guide, on the scale 0 to 200.
+& Koehler (2006). RMSSE: M5 guide (2020). sMAPE: M4 guide, as a share, 0 to 2. Shares, not percent, throughout.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ class Scores:
     Attributes
     ----------
     wmape, smape, mape
-        In percent; sMAPE on the scale 0 to 200; MAPE over the days with a value above 0.
+        Shares; sMAPE between 0 and 2; MAPE over the days with a value above 0.
     mase, rmsse
         Means over origins with a scale.
     pinball
@@ -147,15 +147,15 @@ def _sums(found: Forecasts, count: int, level: float) -> dict[str, tuple[Vector,
         gap = np.where(bounded, found.actual - at, 0.0)
         losses += np.maximum(quantile * gap, (quantile - 1) * gap) / 3
     return {
-        "wmape": (100 * by_series(error.sum(axis=1)), by_series(size.sum(axis=1))),
+        "wmape": (by_series(error.sum(axis=1)), by_series(size.sum(axis=1))),
         "smape": (
-            by_series(np.nan_to_num(200 * _ratio(error, spread)).sum(axis=1)),
+            by_series(np.nan_to_num(2 * _ratio(error, spread)).sum(axis=1)),
             by_series(days.astype(float)),
         ),
         "mase": scaled(mean_error, found.mase_scale),
         "rmsse": scaled(root, found.rmsse_scale),
         "mape": (
-            100 * by_series(np.where(positive, np.nan_to_num(_ratio(error, size)), 0.0).sum(axis=1)),
+            by_series(np.where(positive, np.nan_to_num(_ratio(error, size)), 0.0).sum(axis=1)),
             by_series(positive.sum(axis=1).astype(float)),
         ),
         "pinball": (by_series(losses.sum(axis=1)), by_series(bounded.sum(axis=1).astype(float))),
@@ -207,7 +207,7 @@ def measure(found: Forecasts, *, level: float, draws: Matrix | None = None) -> S
 
 
 def paired_difference(found: Forecasts, reference: Forecasts, *, level: float, draws: Matrix | None) -> Score:
-    """WMAPE of one method less another's on the same days and the same resamples, in percentage points."""
+    """WMAPE of one method less another's on the same days and the same resamples, as a share."""
     both = np.isfinite(found.point) & np.isfinite(reference.point)
     count = draws.shape[1] if draws is not None else int(found.series.max(initial=-1)) + 1
     tops = []

@@ -1,6 +1,6 @@
 """One daily series on a regular calendar, as every method sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -28,16 +28,12 @@ class DailySeries:
         Whether the metric is a count or money (or a ratio of them), so that nothing below 0 is forecast.
     name
         What to call it in errors.
-    budget
-        Planned or actual budget on the days of the history and of the horizon, shape (n + h,); None where it
-        is not known. Used by the methods that take known regressors.
     """
 
     first_day: int
     values: Vector
     nonnegative: bool = True
     name: str = "series"
-    budget: Vector | None = None
 
     @classmethod
     def of(
@@ -108,8 +104,22 @@ class DailySeries:
         """Day of the last value, days since 1970-01-01."""
         return self.first_day + len(self.values) - 1
 
+    def trimmed(self) -> Self:
+        """Without missing days at its ends.
+
+        Raises
+        ------
+        InsufficientHistory
+            Nothing is left.
+        """
+        known = np.flatnonzero(np.isfinite(self.values))
+        if not len(known):
+            raise InsufficientHistory(self.name, had=0, needed=1)
+        first, last = int(known[0]), int(known[-1])
+        return replace(self, first_day=self.first_day + first, values=self.values[first : last + 1])
+
     def until(self, rows: int) -> Self:
-        """The first `rows` days, less missing ones at their end; budgets of the days after them stay.
+        """The first `rows` days, less missing ones at their end.
 
         Raises
         ------
@@ -121,7 +131,7 @@ class DailySeries:
             raise InsufficientHistory(self.name, had=0, needed=1)
         return replace(self, values=self.values[: known[-1] + 1])
 
-    def masked(self, reasons: Mapping[int, object]) -> Self:
+    def without(self, days: Iterable[int]) -> Self:
         """Without the values of some days (days since 1970-01-01).
 
         Raises
@@ -130,15 +140,10 @@ class DailySeries:
             Nothing is left.
         """
         values = self.values.copy()
-        for day in reasons:
+        for day in days:
             if self.first_day <= day <= self.last_day:
                 values[day - self.first_day] = np.nan
-        known = np.flatnonzero(np.isfinite(values))
-        if not len(known):
-            raise InsufficientHistory(self.name, had=0, needed=1)
-        first, last = int(known[0]), int(known[-1])
-        budget = None if self.budget is None else self.budget[first:]
-        return replace(self, first_day=self.first_day + first, values=values[first : last + 1], budget=budget)
+        return replace(self, values=values).trimmed()
 
     def filled(self, *, season_length: int) -> Vector:
         """Values with each missing one estimated, for methods that can't do with gaps.
@@ -159,7 +164,7 @@ class DailySeries:
         near = np.where(inside, values[np.clip(at, 0, len(values) - 1)], np.nan)
         counts = np.isfinite(near).sum(axis=1)
         sums = np.nansum(near, axis=1)
-        found = counts > 0
-        out[missing[found]] = sums[found] / counts[found]
+        estimated = counts > 0
+        out[missing[estimated]] = sums[estimated] / counts[estimated]
         known = np.flatnonzero(np.isfinite(out))
         return np.interp(np.arange(len(out)), known, out[known])

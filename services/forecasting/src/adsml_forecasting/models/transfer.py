@@ -1,16 +1,29 @@
 """A new entity's forecast: its parent's shape, its own level drawn to that of its donors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from adsml_common.domain.errors import FailedPrecondition
+from adsml_common.domain.metrics import RATIOS, Metric, divide
 from adsml_common.domain.tiers import Tier
+from scipy.special import ndtri
 
+from adsml_forecasting.models.caution import Caution, CautionKind
 from adsml_forecasting.models.conformal import residual_scale
 from adsml_forecasting.models.method import Method
-from adsml_forecasting.models.prediction import NOTHING, Learned, Prediction, Source, Wanted, predict
+from adsml_forecasting.models.prediction import (
+    NOTHING,
+    ForecastSpec,
+    LearnedModels,
+    Prediction,
+    Source,
+    predict,
+)
+from adsml_forecasting.models.preparation import Prepared, day_text
+from adsml_forecasting.models.rates import DISPERSION
+from adsml_forecasting.models.ratios import EVENTS
 from adsml_forecasting.models.series import DailySeries, Vector
 
 UNCERTAIN_DAYS: Final = 2.0
@@ -24,6 +37,9 @@ LEVEL_DAYS: Final = 28
 """Days that a parent's or donor's level is taken from."""
 LEAST_DONOR_DAYS: Final = 14
 _MOST_DONORS: Final = 20
+_RATE_DAYS: Final = 56
+LENT_EVENTS: Final = 8.0
+"""Events that the rate of parent and donors is worth beside the entity's own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,29 +138,37 @@ def shrinkage(donors: Sequence[DailySeries], *, mine: float, borrowed: float, se
     return float(np.median(noise)) / (float(level) * max(spread, _LEAST_SPREAD))
 
 
-def forecast_new(
-    own: DailySeries | None,
-    *,
-    parent: DailySeries | None,
-    donors: Sequence[DonorSeries],
-    tier: Tier | None,
-    wanted: Wanted,
-    cutoff: int,
-    learned: Learned = NOTHING,
-) -> Transferred:
-    """Forecast an entity with little or no history.
+@dataclass(frozen=True, slots=True, eq=False)
+class TransferTask:
+    """One column of an entity with little or no history, and who may lend it days.
 
-    The shape of the days to come is the lender's: the parent's forecast over the parent's recent level, or
-    the donors' mean where there is no parent. The level is ``w * own + (1 - w) * borrowed`` with ``w = n / (n
-    + k)`` and k from `shrinkage`. Own is the lender's recent level times what the entity had of it on the
-    days it has; borrowed is the median level of the donors (the parent's share per donor where there are
-    none).
+    Attributes
+    ----------
+    own, parent
+        None where there is no usable day.
+    learned
+        What registered models know of the parent.
+    """
+
+    own: DailySeries | None
+    parent: DailySeries | None
+    donors: tuple[DonorSeries, ...]
+    learned: LearnedModels = NOTHING
+
+
+def forecast_new(
+    tasks: Mapping[str, TransferTask], metric: Metric, *, tier: Tier | None, spec: ForecastSpec, as_of: int
+) -> Transferred:
+    """Forecast a metric of an entity with little or no history.
+
+    A ratio is forecast from its parts: what is counted per (spend) carried over as a column is, and the events
+    (leads) by the rate of those who lend, drawn to the entity's own events. Its total is the ratio of sums.
 
     Parameters
     ----------
-    own
-        Its own days; None without any.
-    cutoff
+    tasks
+        By column: the metric's own, or a ratio's events and exposure.
+    as_of
         Last day of history, days since 1970-01-01.
 
     Raises
@@ -152,7 +176,93 @@ def forecast_new(
     FailedPrecondition
         Neither a parent nor a donor with history.
     """
-    chosen = pick(donors, tier)
+    ratio = RATIOS.get(metric)
+    if ratio is None:
+        return forecast_column(tasks[metric.value], tier=tier, spec=spec, as_of=as_of)
+    counted = EVENTS[metric]
+    per = ratio.numerator if ratio.denominator == counted else ratio.denominator
+    exposure = forecast_column(tasks[per], tier=tier, spec=spec, as_of=as_of)
+    lent = _lent_rate(tasks[counted], tasks[per])
+    own_events, own_exposure = tasks[counted].own, tasks[per].own
+    events_seen = 0.0 if own_events is None else float(np.nansum(own_events.values))
+    exposed = 0.0 if own_exposure is None else float(np.nansum(own_exposure.values))
+    rate = (events_seen + LENT_EVENTS) / (exposed + LENT_EVENTS / lent) if lent > 0 else float("nan")
+    amount = exposure.prediction.point
+    expected = amount * rate
+    above = counted == ratio.numerator
+
+    def divided(events: Vector, exposures: Vector) -> Vector:
+        top, bottom = (events, exposures) if above else (exposures, events)
+        return divide(top, bottom, scale=ratio.scale)
+
+    # What is known of the rate is worth so many events; what comes of it varies as counts in bunches do.
+    known = events_seen + LENT_EVENTS
+    quantile = float(ndtri((1 + spec.level) / 2))
+
+    def ends(events: Vector, exposures: Vector) -> tuple[Vector, Vector]:
+        spread = quantile * np.sqrt(DISPERSION * events + (events / np.sqrt(known) * DISPERSION) ** 2)
+        low, high = np.maximum(events - spread, np.minimum(1.0, events)), events + spread
+        pair = np.sort(np.stack([divided(low, exposures), divided(high, exposures)]), axis=0)
+        return pair[0], pair[1]
+
+    lower, upper = ends(expected, amount)
+    sums = np.array([expected.sum()]), np.array([amount.sum()])
+    total_lower, total_upper = ends(*sums)
+    warnings = exposure.prediction.warnings
+    if not np.isfinite(rate):
+        text = f"neither parent nor donors have {counted}: there is no {metric.value} to forecast"
+        warnings = (*warnings, Caution(CautionKind.FEW_LEADS, text))
+    prediction = replace(
+        exposure.prediction,
+        point=divided(expected, amount),
+        lower=lower,
+        upper=upper,
+        total=float(divided(*sums)[0]),
+        total_lower=float(total_lower[0]),
+        total_upper=float(total_upper[0]),
+        interval_method="transferred_rate",
+        warnings=warnings,
+    )
+    return replace(
+        exposure,
+        prediction=prediction,
+        own_weight=events_seen / known if known else 0.0,
+        interval_factor=1.0,
+    )
+
+
+def _lent_rate(events: TransferTask, exposure: TransferTask) -> float:
+    """Events per exposure of parent and donors in their newest weeks; NaN without any exposure."""
+    counted = per = 0.0
+    lenders = [(events.parent, exposure.parent)]
+    by_key = {one.key: one.series for one in exposure.donors}
+    lenders += [(one.series, by_key.get(one.key)) for one in events.donors]
+    for top, bottom in lenders:
+        if bottom is None:
+            continue
+        first = bottom.last_day - _RATE_DAYS + 1
+        per += float(np.nansum(bottom.values[-_RATE_DAYS:]))
+        if top is not None:
+            counted += float(np.nansum(top.values[max(first - top.first_day, 0) :]))
+    return counted / per if per > 0 else float("nan")
+
+
+def forecast_column(task: TransferTask, *, tier: Tier | None, spec: ForecastSpec, as_of: int) -> Transferred:
+    """Forecast one column of an entity with little or no history.
+
+    The shape of the days to come is the lender's: the parent's forecast over the parent's recent level, or
+    the donors' mean where there is no parent. The level is ``w * own + (1 - w) * borrowed`` with ``w = n / (n
+    + k)`` and k from `shrinkage`. Own is the lender's recent level times what the entity had of it on the
+    days it has; borrowed is the median level of the donors (the parent's share per donor where there are
+    none).
+
+    Raises
+    ------
+    FailedPrecondition
+        Neither a parent nor a donor with history.
+    """
+    own, parent = task.own, task.parent
+    chosen = pick(task.donors, tier)
     lender = parent if parent is not None and parent.known >= LEAST_DONOR_DAYS else None
     parent_used = lender is not None
     if lender is None:
@@ -162,12 +272,13 @@ def forecast_new(
                 f"{LEAST_DONOR_DAYS} days",
                 metadata={"days_needed": str(LEAST_DONOR_DAYS)},
             )
-        lender = _sum(chosen)
-    lender = _to(lender, cutoff)
-    base = predict(lender, replace(wanted, method=Method.ENSEMBLE, members=(), combiner=None), learned)
-    gap = cutoff - lender.last_day
+        lender = _mean(chosen)
+    lender = _to(lender, as_of)
+    prepared = replace(Prepared.of_series(lender, horizon=spec.horizon), as_of=max(as_of, lender.last_day))
+    base = predict(prepared, replace(spec, method=Method.ENSEMBLE, members=(), combiner=None), task.learned)
+    gap = as_of - lender.last_day
     level = recent_level(lender)
-    shape = base.point / level if level > 0 else np.ones(wanted.horizon)
+    shape = base.point / level if level > 0 else np.ones(spec.horizon)
     days = 0 if own is None else own.known
     levels = [value for value in (recent_level(one.series) for one in chosen) if np.isfinite(value)]
     borrowed = float(np.median(levels)) if levels else float("nan")
@@ -176,7 +287,7 @@ def forecast_new(
         share = _relative_to(own, lender)
         mine = share * level if np.isfinite(share) else recent_level(own)
     shrinkage_days = shrinkage(
-        [one.series for one in chosen], mine=mine, borrowed=borrowed, season_length=wanted.season_length
+        [one.series for one in chosen], mine=mine, borrowed=borrowed, season_length=spec.season_length
     )
     weight = days / (days + shrinkage_days)
     if not np.isfinite(borrowed):
@@ -187,19 +298,23 @@ def forecast_new(
     blended = weight * mine + (1 - weight) * borrowed
     point = blended * shape
     factor = 1.0 + UNCERTAIN_DAYS / (days + UNCERTAIN_DAYS)
-    lower, upper = _bounds(base, point, chosen, blended, level, factor, wanted)
+    lower, upper = _bounds(base, point, chosen, blended, level, factor, spec)
     total = float(point.sum())
     heavy = [(one, 1.0 / len(chosen)) for one in chosen]
+    stale = f"the lender's history ends {gap} days before {day_text(as_of)}"
+    total_lower, total_upper = _total_bounds(
+        base, total, lower, upper, level=blended, k=shrinkage_days, weight=weight, spec=spec, donors=chosen
+    )
     prediction = replace(
         base,
         method=Method.TRANSFER,
-        cutoff=cutoff,
+        as_of=as_of,
         point=point,
         lower=lower,
         upper=upper,
         total=total,
-        total_lower=float(lower.sum()),
-        total_upper=float(upper.sum()),
+        total_lower=total_lower,
+        total_upper=total_upper,
         members=(),
         combiner=None,
         interval_method="transferred_" + base.interval_method,
@@ -208,19 +323,40 @@ def forecast_new(
         history_days=days,
         source=Source.TRANSFER,
         reason="",
-        warnings=(
-            *base.warnings,
-            *((f"the lender's history ends {gap} days before the cutoff",) if gap else ()),
-        ),
+        warnings=(*base.warnings, *((Caution(CautionKind.STALE_DATA, stale),) if gap > 0 else ())),
     )
     return Transferred(prediction, days, weight, shrinkage_days, parent_used, tuple(heavy), factor)
 
 
-def _to(series: DailySeries, cutoff: int) -> DailySeries:
-    return series.until(max(cutoff - series.first_day + 1, 1))
+def _total_bounds(
+    base: Prediction,
+    total: float,
+    lower: Vector,
+    upper: Vector,
+    *,
+    level: float,
+    k: float,
+    weight: float,
+    spec: ForecastSpec,
+    donors: Sequence[DonorSeries],
+) -> tuple[float, float]:
+    """Ends of the horizon's sum: days vary each by itself, the level is wrong for all of them together."""
+    if not np.isfinite(lower).all():
+        return float("nan"), float("nan")
+    levels = np.array([value for one in donors if (value := recent_level(one.series)) > 0])
+    between = max(float(np.var(np.log(levels))), _LEAST_SPREAD) if len(levels) > 2 else _USUAL_SPREAD
+    days = np.sqrt((((upper - lower) / 2) ** 2).sum())
+    # The posterior variance of a mean of two sources that weigh as they are precise.
+    together = float(ndtri((1 + spec.level) / 2)) * total * np.sqrt(between * (1 - weight))
+    half = float(np.hypot(days, together))
+    return max(total - half, 0.0), total + half
 
 
-def _sum(donors: Sequence[DonorSeries]) -> DailySeries:
+def _to(series: DailySeries, as_of: int) -> DailySeries:
+    return series.until(max(as_of - series.first_day + 1, 1))
+
+
+def _mean(donors: Sequence[DonorSeries]) -> DailySeries:
     """The donors' mean by day."""
     first = min(one.series.first_day for one in donors)
     last = max(one.series.last_day for one in donors)
@@ -240,7 +376,7 @@ def _bounds(
     level: float,
     lender_level: float,
     factor: float,
-    wanted: Wanted,
+    spec: ForecastSpec,
 ) -> tuple[Vector, Vector]:
     """Half widths of the lender's intervals at the entity's size: a small entity is noisier than its parent.
 
@@ -250,7 +386,7 @@ def _bounds(
     relative_size = max(level / lender_level, 1e-9) if lender_level > 0 else 1.0
     spread = relative_size**0.5
     ratios = [
-        residual_scale(one.series.values, season_length=wanted.season_length) / recent_level(one.series)
+        residual_scale(one.series.values, season_length=spec.season_length) / recent_level(one.series)
         for one in donors
         if recent_level(one.series) > 0
     ]

@@ -15,6 +15,7 @@ from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item, ItemResult, ItemStatus
 
 from adsml_forecasting import registered
+from adsml_forecasting.decoding import day_number, history
 from adsml_forecasting.evaluation.study import LEVEL
 from adsml_forecasting.models.calibration import calibrate
 from adsml_forecasting.models.method import MEMBERS, Method
@@ -23,13 +24,12 @@ from adsml_forecasting.models.pooled_regression import learn
 from adsml_forecasting.models.preparation import prepare
 from adsml_forecasting.models.prophet.settings import Combination
 from adsml_forecasting.models.prophet.tuning import TuningOutcome, TuningResult, tune
-from adsml_forecasting.models.ratios import RatioSeries
 from adsml_forecasting.models.rolling_origin import RollingOrigin, newest_rows
 from adsml_forecasting.models.scores import Forecasts, mase_scale, measure, rmsse_scale
 from adsml_forecasting.models.series import DailySeries
 
-METRICS: Final = (Metric.SPEND, Metric.LEADS, Metric.CPL)
-"""What is trained unless the command says otherwise."""
+METRICS: Final = (Metric.SPEND, Metric.LEADS)
+"""What is trained unless the command says otherwise. Ratios are forecast from their parts, with their models."""
 HORIZON: Final = 7
 SEASON: Final = 7
 HELD_OUT_WEEKS: Final = 2
@@ -61,14 +61,15 @@ def series_of(store: MetricStore, item: Item) -> list[DailySeries]:
     level = item.entity_type or EntityType.CAMPAIGN
     ids = None if item.entity_id is None else [item.entity_id]
     frame = store.daily(item.config_id, entity_type=level, entity_ids=ids)
+    last = store.last_date(item.config_id)
+    until = None if last is None else day_number(last) - item.payload["attribution_lag_days"]
     found: list[DailySeries] = []
     for name, rows in frame.groupby("entity_id", sort=True):
         try:
-            prepared = prepare(
-                rows, metric, label=f"{level} {name}", drop_last_days=item.payload["drop_last_days"]
+            one = history(rows, name=f"{level} {name}", until=until)
+            found.append(
+                prepare(one, metric.value, as_of=one.last_day, horizon=HORIZON, levelled=False).series
             )
-            one = prepared.series
-            found.append(one.daily if isinstance(one, RatioSeries) else one)
         except InsufficientHistory:
             continue
     if not found:
@@ -127,10 +128,10 @@ def prophet_gate(tuned: float | None, default: float | None, naive: float | None
     if tuned is None or default is None:
         return Gate(False, "no day of the held-out weeks has a value above 0 to measure against")
     if not tuned < (1 - GATE) * default:
-        return Gate(False, f"wMAPE {tuned:.2f} is not {GATE:.0%} below the defaults' {default:.2f}")
+        return Gate(False, f"wMAPE {tuned:.1%} is not {GATE:.0%} below the defaults' {default:.1%}")
     if naive is not None and not tuned < naive:
-        return Gate(False, f"wMAPE {tuned:.2f} is not below seasonal naive's {naive:.2f}")
-    return Gate(True, f"wMAPE {tuned:.2f} against {default:.2f} with defaults on the held-out weeks")
+        return Gate(False, f"wMAPE {tuned:.1%} is not below seasonal naive's {naive:.1%}")
+    return Gate(True, f"wMAPE {tuned:.1%} against {default:.1%} with defaults on the held-out weeks")
 
 
 def train_ensemble(
@@ -142,7 +143,7 @@ def train_ensemble(
     those that pass are learnt again from all cutoffs.
     """
     series = _long_enough(series_of(store, item), item)
-    tasks = [Task(one, newest_rows(len(one), horizon=HORIZON, count=ORIGINS)) for one in series]
+    tasks = [Task(one, newest_rows(len(one), horizon=HORIZON, count=ORIGINS), tidy=True) for one in series]
     alone = tuple(method for method in MEMBERS if method is not Method.POOLED_REGRESSION)
     found = forecast_origins(
         [task for task in tasks if task.rows], methods=alone, horizon=HORIZON, season_length=SEASON
@@ -203,10 +204,10 @@ def ensemble_gate(
         return Gate(False, "no day of the newest cutoff has a value above 0 to measure against")
     naive, incumbent = held_out_wmape_seasonal_naive, held_out_wmape_incumbent
     if naive is not None and not held_out_wmape < naive:
-        return Gate(False, f"wMAPE {held_out_wmape:.2f} is not below seasonal naive's {naive:.2f}")
+        return Gate(False, f"wMAPE {held_out_wmape:.1%} is not below seasonal naive's {naive:.1%}")
     if incumbent is not None and held_out_wmape > 1.02 * incumbent:
-        return Gate(False, f"wMAPE {held_out_wmape:.2f} is above the active version's {incumbent:.2f}")
-    return Gate(True, f"wMAPE {held_out_wmape:.2f} on the newest cutoff")
+        return Gate(False, f"wMAPE {held_out_wmape:.1%} is above the active version's {incumbent:.1%}")
+    return Gate(True, f"wMAPE {held_out_wmape:.1%} on the newest cutoff")
 
 
 def items(
@@ -216,7 +217,7 @@ def items(
     config_ids: Iterable[int],
     entity_types: Sequence[EntityType],
     metrics: Sequence[Metric],
-    drop_last_days: int,
+    attribution_lag_days: int,
 ) -> list[Item]:
     """Everything a run covers: per entity and metric for Prophet; per level and campaign for the ensemble."""
     out: list[Item] = []
@@ -224,7 +225,7 @@ def items(
     for config_id in config_ids:
         names = {kind: store.daily(config_id, entity_type=kind)["entity_id"].unique() for kind in alone}
         for metric in metrics:
-            payload = {"metric": metric.value, "drop_last_days": drop_last_days}
+            payload = {"metric": metric.value, "attribution_lag_days": attribution_lag_days}
             for kind in entity_types:
                 if family == registered.ENSEMBLE:
                     out.append(Item(f"{config_id}/{kind}/{metric}", config_id, kind, None, payload))
@@ -299,7 +300,7 @@ def _origins(
     series: DailySeries, methods: Sequence[Method], combination: Combination | None = None
 ) -> list[Origin]:
     rows = RollingOrigin(newest=HELD_OUT_WEEKS, horizon=HORIZON, period=HORIZON).rows(len(series))
-    task = Task(series, rows, combination or Combination())
+    task = Task(series, rows, combination or Combination(), tidy=True)
     return forecast_origins([task], methods=methods, horizon=HORIZON, season_length=SEASON)[0]
 
 

@@ -1,6 +1,6 @@
 """Prophet as a member: the compiled posterior's maximum, without Prophet's frames around it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import numpy as np
@@ -8,12 +8,11 @@ import numpy as np
 from adsml_forecasting.models.method import MINIMUM_DAYS, Method
 from adsml_forecasting.models.prophet.design import History, make_features, make_fold
 from adsml_forecasting.models.prophet.grid import first_guess, fit_grid, warm_starts
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, ProphetSettings, Regressor
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, ProphetSettings
 from adsml_forecasting.models.series import DailySeries, Vector
 
 _TWO_YEARS: Final = 730
 _TWO_WEEKS: Final = 14
-_BUDGET: Final = Regressor(name="budget", prior_scale=10.0, mode="additive")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,12 +48,8 @@ class ProphetMember:
         settings = ProphetSettings(
             yearly_seasonality=span >= _TWO_YEARS, weekly_seasonality=span >= _TWO_WEEKS
         )
-        regressors = np.empty((len(at), 0))
-        if series.budget is not None:
-            settings = replace(settings, regressors=(_BUDGET,))
-            regressors = series.budget[at][:, None]
         values = np.concatenate([series.values[known], np.zeros(horizon)])
-        history = History(at + series.first_day, values, np.ascontiguousarray(regressors))
+        history = History(at + series.first_day, values, np.empty((len(at), 0)))
         features = make_features(history, settings)
         fold = make_fold(history, features, settings, rows=rows, ahead=horizon)
         if fold.constant:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import product
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Mode = Literal["additive", "multiplicative"]
+
+
+class Backend(StrEnum):
+    """What fits Prophet; as in the contract."""
+
+    KERNEL = "KERNEL"
+    STAN = "STAN"
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)

@@ -1,0 +1,107 @@
+"""How complete young days are: rows keep growing for a while after their day, leads longest.
+
+A day's age is counted from the last loaded day: that one has age 0. The share that is in at an age is learnt from
+rows that were loaded young and restated later.
+
+The share of an age is a ratio of sums over days, and never falls with age. Days are of the account's campaigns (or
+whatever its highest level with rows is).
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from adsml_common.domain.completion import CompletionCurve
+
+FloatArray = npt.NDArray[np.float64]
+
+LONGEST_DAYS: Final = 28
+"""Older days are taken for complete."""
+DAYS_NEEDED: Final = 7
+"""Days seen at an age before its share is believed."""
+_COMPLETE: Final = 0.995
+_DELIVERY: Final = ("spend", "impressions", "clicks")
+
+
+def learn_curve(versions: pd.DataFrame) -> CompletionCurve | None:
+    """The curve of an account.
+
+    Parameters
+    ----------
+    versions
+        Every version of its rows: ``entity_id, date, loaded_at`` (UTC) and the stored columns; the last version of a
+        row is the one that counts. A load at any hour of a day brings the days before it.
+
+    Returns
+    -------
+    CompletionCurve or None
+        None where fewer than seven days were seen young, or all days are complete from the first load on.
+    """
+    if versions.empty:
+        return None
+    frame = versions.sort_values(["entity_id", "date", "loaded_at"], kind="stable")
+    loaded = pd.to_datetime(frame["loaded_at"], utc=True).dt.tz_localize(None).dt.normalize()
+    frame = frame.assign(age=(loaded - frame["date"]).dt.days - 1)
+    final = frame.groupby(["entity_id", "date"], sort=False).last()
+    newest = int((loaded.max() - frame["date"].min()).days)
+    if newest <= LONGEST_DAYS:
+        return None
+    settled = final.index.get_level_values("date") <= loaded.max() - pd.Timedelta(days=LONGEST_DAYS + 1)
+    final = final[settled]
+    shares: dict[str, list[float]] = {name: [] for name in ("delivery", "leads")}
+    spreads: dict[str, list[float]] = {name: [] for name in ("delivery", "leads")}
+    for age in range(LONGEST_DAYS):
+        # What was known at this age: the last version loaded by then.
+        seen = frame[frame["age"] <= age].groupby(["entity_id", "date"], sort=False).last()
+        both = seen.join(final, rsuffix="_final", how="inner")
+        for name, columns in (("delivery", _DELIVERY), ("leads", ("leads",))):
+            share, spread = _share(both, columns)
+            shares[name].append(share)
+            spreads[name].append(spread)
+    if np.isnan(shares["leads"][0]) and np.isnan(shares["delivery"][0]):
+        return None
+    return _curve(shares, spreads)
+
+
+def _share(both: pd.DataFrame, columns: tuple[str, ...]) -> tuple[float, float]:
+    """Share of the final sums, and the spread of its logarithm over days; NaN where too few were seen."""
+    by_day = both.groupby("date").sum(numeric_only=True)
+    ratios = []
+    for column in columns:
+        now, then = (
+            by_day[column].to_numpy(dtype=np.float64),
+            by_day[f"{column}_final"].to_numpy(dtype=np.float64),
+        )
+        use = then > 0
+        if use.sum() < DAYS_NEEDED:
+            continue
+        total = now[use].sum() / then[use].sum()
+        # Chance makes a ratio of few leads uneven, too: that part is not the curve's.
+        logs = np.log((now[use] + 0.5) / (then[use] + 0.5))
+        chance = np.mean((1.0 - np.minimum(now[use] / then[use], 1.0)) / np.maximum(now[use], 0.5))
+        ratios.append(
+            (total, float(np.sqrt(max(np.var(logs) - (chance if column == "leads" else 0.0), 0.0))))
+        )
+    if not ratios:
+        return np.nan, np.nan
+    return min(float(np.mean([one for one, _ in ratios])), 1.0), float(np.mean([two for _, two in ratios]))
+
+
+def _curve(shares: dict[str, list[float]], spreads: dict[str, list[float]]) -> CompletionCurve | None:
+    known: dict[str, FloatArray] = {}
+    for name, values in shares.items():
+        filled = pd.Series(values).bfill().fillna(1.0).to_numpy()
+        known[name] = np.maximum.accumulate(filled)
+    incomplete = np.flatnonzero((known["delivery"] < _COMPLETE) | (known["leads"] < _COMPLETE))
+    if not incomplete.size:
+        return None
+    n = int(incomplete[-1]) + 1
+    spread = {name: np.nan_to_num(np.array(values[:n])) for name, values in spreads.items()}
+    return CompletionCurve(
+        tuple(known["delivery"][:n].tolist()),
+        tuple(known["leads"][:n].tolist()),
+        tuple(spread["delivery"].tolist()),
+        tuple(spread["leads"].tolist()),
+    )

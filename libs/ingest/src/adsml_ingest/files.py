@@ -1,0 +1,175 @@
+"""The files behind some paths: folders with all that is in them, archives unpacked."""
+
+import gzip
+import shutil
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from adsml_common.domain.errors import FailedPrecondition
+
+from adsml_ingest.problems import Problem, Refusal
+from adsml_ingest.source import SourceFile
+
+_GZIP: Final = b"\x1f\x8b"
+_ZIP: Final = b"PK\x03\x04"
+_WORKBOOK: Final = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
+_NO_EXPORTS: Final = frozenset(
+    {
+        ".bat", ".css", ".doc", ".docx", ".gif", ".htm", ".html", ".ipynb", ".jpeg", ".jpg", ".js", ".log", ".md",
+        ".pdf", ".png", ".ppt", ".pptx", ".py", ".r", ".rst", ".rtf", ".sh", ".sql", ".svg", ".toml", ".xml",
+        ".yaml", ".yml",
+    }
+)  # fmt: skip
+"""Suffixes of files that lie in a folder beside exports and are none."""
+_EXPORTS: Final = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".gz", ".zip")
+_REJECTED: Final = (".rejected.csv", ".rejected.jsonl")
+
+
+@dataclass(slots=True)
+class FileList:
+    """The files of an import.
+
+    Attributes
+    ----------
+    files
+        In the order of the paths; those of a folder by name.
+    skipped
+        Files that are not read, each with the reason.
+    """
+
+    files: list[SourceFile] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def list_files(paths: Sequence[Path | SourceFile], scratch: Path) -> FileList:
+    """Every file behind some paths; sub-folders too.
+
+    Parameters
+    ----------
+    scratch
+        An empty directory, for what is unpacked.
+
+    Raises
+    ------
+    Refusal
+        If a folder holds no file, or an archive is damaged.
+    """
+    listed = FileList()
+    for path in paths:
+        if isinstance(path, SourceFile):
+            _add(path, listed, scratch)
+        elif _is_folder(path):
+            _add_folder(path, listed, scratch)
+        else:
+            _add(SourceFile(path, path), listed, scratch)
+    listed.files = list(dict.fromkeys(listed.files))
+    return listed
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise SourceFile(path, path).unreadable(error) from None
+
+
+def _add_folder(folder: Path, listed: FileList, scratch: Path) -> None:
+    try:
+        inside = sorted(path for path in folder.rglob("*") if path.is_file())
+    except OSError as error:
+        raise SourceFile(folder, folder).unreadable(error) from None
+    wanted = 0
+    for path in inside:
+        parts = path.relative_to(folder).parts
+        if any(part.startswith((".", "_")) for part in parts) and not _is_export(path, parts):
+            if path.suffix.lower() in _EXPORTS:
+                listed.skipped.append(f"{path}: hidden, or in a hidden folder")
+            continue  # markers: of an operating system, of a warehouse's unload
+        if path.name.endswith(_REJECTED):
+            listed.skipped.append(f"{path}: rows that an earlier import rejected")
+        elif path.suffix.lower() in _NO_EXPORTS:
+            listed.skipped.append(f"{path}: {path.suffix} files are no exports")
+        else:
+            wanted += 1
+            _add(SourceFile(path, path), listed, scratch)
+    if not wanted:
+        what = "is a directory without exports" + (f" ({len(inside)} other files)" if inside else "")
+        raise Refusal(Problem(str(folder), "no_file", what, "check the path"))
+
+
+def _is_export(path: Path, parts: Sequence[str]) -> bool:
+    """Whether a name that begins with an underscore is nevertheless an export's."""
+    hidden = any(part.startswith(".") for part in parts) or any(part.startswith("_") for part in parts[:-1])
+    return not hidden and path.suffix.lower() in _EXPORTS
+
+
+def _add(file: SourceFile, listed: FileList, scratch: Path) -> None:
+    try:
+        head = file.head(4)
+    except Refusal:
+        head = b""  # told where the file is opened
+    if head.startswith(_GZIP):
+        listed.files.append(SourceFile(file.path, _gunzip(file, scratch)))
+    elif head == _ZIP and not _is_workbook(file):
+        _unzip(file, listed, scratch)
+    else:
+        listed.files.append(file)
+
+
+def _is_workbook(file: SourceFile) -> bool:
+    try:
+        with zipfile.ZipFile(file.real) as archive:
+            names = set(archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return file.path.suffix.lower() in (".xlsx", ".xlsm", ".xlsb", ".ods")
+    return any(name in names for name in _WORKBOOK)
+
+
+def _gunzip(file: SourceFile, scratch: Path) -> Path:
+    target = _free(scratch)
+    try:
+        with gzip.open(file.real) as packed, target.open("wb") as plain:
+            shutil.copyfileobj(packed, plain, 1 << 20)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise file.refusal("truncated", f"is a damaged gzip file ({error})", "download it again") from None
+    except OSError as error:
+        raise _no_room(target, error) from None
+    return target
+
+
+def _unzip(file: SourceFile, listed: FileList, scratch: Path) -> None:
+    try:
+        with zipfile.ZipFile(file.real) as archive:
+            for member in sorted(archive.infolist(), key=lambda one: one.filename):
+                name = Path(member.filename)
+                if member.is_dir() or any(part.startswith((".", "_")) for part in name.parts):
+                    continue
+                shown = file.path / name.name
+                if name.suffix.lower() in _NO_EXPORTS:
+                    listed.skipped.append(f"{shown}: {name.suffix} files are no exports")
+                    continue
+                target = _free(scratch)
+                with archive.open(member) as packed, target.open("wb") as plain:
+                    shutil.copyfileobj(packed, plain, 1 << 20)
+                _add(SourceFile(shown, target), listed, scratch)
+    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise file.refusal(
+            "truncated", f"is a zip archive that can't be read ({error})", "unpack it"
+        ) from None
+    except OSError as error:
+        raise _no_room(scratch, error) from None
+
+
+def _free(scratch: Path) -> Path:
+    scratch.mkdir(exist_ok=True)
+    return scratch / f"{sum(1 for _ in scratch.iterdir()):06d}"
+
+
+def _no_room(path: Path, error: OSError) -> FailedPrecondition:
+    return FailedPrecondition(
+        f"can't unpack to {path.parent}: {error.strerror or error}; set TMPDIR to a directory with room"
+    )

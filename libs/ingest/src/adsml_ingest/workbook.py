@@ -1,0 +1,89 @@
+"""Excel and OpenDocument workbooks as sheets, read by python-calamine."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, Final
+
+import numpy as np
+from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
+
+from adsml_ingest.batch import Batch
+from adsml_ingest.delimited import refuse_twins
+from adsml_ingest.sheet import Cells, Sheet
+from adsml_ingest.source import Advance, SourceFile
+
+_ROWS: Final = 1 << 14
+
+
+def open_workbook(file: SourceFile, *, is_export: Callable[[Sequence[str]], bool]) -> Sheet:
+    """The table of a workbook: the one sheet with rows, or the first that looks like an export.
+
+    Ids that the spreadsheet keeps as numbers lost what is beyond their fifteenth digit, and are refused where
+    they are read.
+
+    Raises
+    ------
+    Refusal
+        If it is damaged, or holds no table.
+    """
+    try:
+        with CalamineWorkbook.from_path(str(file.real)) as workbook:
+            filled = [name for name in workbook.sheet_names if workbook.get_sheet_by_name(name).height > 0]
+            headers = {name: _header(workbook.get_sheet_by_name(name)) for name in filled}
+    except (CalamineError, OSError, ValueError, BaseExceptionGroup) as error:
+        what = f"is a workbook that can't be read ({str(error)[:120]})"
+        raise file.refusal("bad_workbook", what, "save it as CSV and import that") from None
+    tables = [name for name in filled if is_export(headers[name][1])]
+    if not filled or (len(tables) != 1 and len(filled) != 1):
+        what = f"has {len(filled)} sheets with cells, {len(tables)} of them exports"
+        raise file.refusal("many_sheets", what, "save the sheet of the export as a file of its own")
+    chosen = tables[0] if tables else filled[0]
+    line, names = headers[chosen]
+    refuse_twins(file, names, line)
+
+    def read(fields: Mapping[str, int], advance: Advance) -> Iterator[Batch]:
+        with CalamineWorkbook.from_path(str(file.real)) as workbook:
+            sheet = workbook.get_sheet_by_name(chosen)
+            chunk: list[list[Any]] = []
+            first = (sheet.start or (0, 0))[0]
+            for number, row in enumerate(sheet.iter_rows(), start=first + 1):
+                if number <= line:
+                    continue
+                chunk.append([number, *(_cell(cell) for cell in row)])
+                if len(chunk) >= _ROWS:
+                    yield _batch(chunk, fields)
+                    chunk = []
+            if chunk:
+                yield _batch(chunk, fields)
+            advance(file.real.stat().st_size)
+
+    return Sheet(path=file.path, names=names, read=read, place="row")
+
+
+def _header(sheet: CalamineSheet) -> tuple[int, tuple[str, ...]]:
+    """Row number and cells of the first row with cells."""
+    first = (sheet.start or (0, 0))[0]
+    for number, row in enumerate(sheet.iter_rows(), start=first + 1):
+        if any(cell not in ("", None) for cell in row):
+            return number, tuple(str(cell).strip() for cell in row)
+    return 0, ()
+
+
+def _cell(cell: Any) -> Any:
+    if isinstance(cell, datetime):
+        return cell.date() if cell.time() == datetime.min.time() else cell
+    if isinstance(cell, bool) or not isinstance(cell, str | int | float | date):
+        return str(cell)
+    return cell
+
+
+def _batch(chunk: Sequence[Sequence[Any]], fields: Mapping[str, int]) -> Batch:
+    lines = np.fromiter((row[0] for row in chunk), np.int64, len(chunk))
+    left_out = np.fromiter(
+        (not any(cell not in ("", None) for cell in row[1:]) for row in chunk), np.bool_, len(chunk)
+    )
+    cells: Cells = {
+        field: [row[position + 1] if position + 1 < len(row) else "" for row in chunk]
+        for field, position in fields.items()
+    }
+    return Batch(lines, cells, lambda row: str([str(cell) for cell in chunk[row][1:]]), [], left_out)

@@ -1,0 +1,260 @@
+"""What a question about one account's entities rests on, read in a few queries whatever their number."""
+
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+from adsml_common.database import Database
+from adsml_common.domain.calendar import named_days
+from adsml_common.domain.changes import ChangeEvent
+from adsml_common.domain.completion import CompletionCurve
+from adsml_common.domain.entities import Entity, EntityRef, EntityType
+from adsml_common.store.changes import ChangeStore
+from adsml_common.store.entities import EntityStore
+from adsml_common.store.feedback import FeedbackStore
+from adsml_common.store.metrics import MetricStore
+from cachetools import LRUCache
+
+from adsml_anomaly.histories import Histories
+from adsml_anomaly.model_names import FAMILY
+from adsml_anomaly.models.changes import RELATED_DAYS
+from adsml_anomaly.models.channels import Days
+from adsml_anomaly.models.detection import LOOK_BACK_DAYS
+from adsml_anomaly.models.results import Threshold
+from adsml_anomaly.models.thresholds import DayJudgement, Judgement, moved
+from adsml_anomaly.resolver import Profiles
+from adsml_anomaly.settings import AnomalySettings
+
+_ACTIVE: Final = frozenset({"ACTIVE", "IN_PROCESS", "WITH_ISSUES", ""})
+_FEW: Final = 2_000
+"""More entities than this are read as the whole account."""
+_CURVES_IN_MEMORY: Final = 256
+_CURVE_DAYS: Final = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The days that a question is about.
+
+    Attributes
+    ----------
+    first, as_of
+        The first and the last assessed one.
+    """
+
+    first: date
+    as_of: date
+
+
+@dataclass(slots=True)
+class AccountContext:
+    """An account's entities with what is known of them.
+
+    Attributes
+    ----------
+    config_id
+        Which.
+    last_day
+        Its last day with a row: the clock. None: it has none.
+    period
+        The assessed days.
+    entities
+        Those asked for, and their parents.
+    series
+        Of those with rows in the period's history; each runs to the last assessed day.
+    changes, judgements
+        By entity.
+    currency
+        ISO 4217; empty where unknown.
+    profiles
+        Models of its levels, as looked up.
+    """
+
+    config_id: int
+    last_day: date | None
+    period: Period
+    entities: dict[EntityRef, Entity]
+    series: dict[EntityRef, Days]
+    changes: dict[EntityRef, list[ChangeEvent]]
+    judgements: dict[EntityRef, list[DayJudgement]]
+    currency: str
+    profiles: Profiles = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.profiles = Profiles(self.config_id)
+
+    def threshold(self, ref: EntityRef) -> Threshold:
+        """An entity's threshold as people's judgements have it."""
+        return moved(self.judgements.get(ref, ()), today=datetime.now(UTC).date())
+
+    def switched_off(self, ref: EntityRef) -> bool:
+        """Whether it, or what it belongs to, is known not to run now."""
+        return any((one.status or "").upper() not in _ACTIVE for one in self._upward(ref))
+
+    def changes_of(self, ref: EntityRef) -> list[ChangeEvent]:
+        """Its own changes and its parents': a campaign's budget is spent by its ad sets."""
+        if not self.changes:
+            return []
+        own = self.changes.get(ref, []) if ref not in self.entities else []
+        return [*own, *(event for one in self._upward(ref) for event in self.changes.get(one.ref, ()))]
+
+    def parent(self, ref: EntityRef) -> EntityRef | None:
+        """The entity one level above; None where there is none or it is not known."""
+        entity, level = self.entities.get(ref), ref.entity_type.parent_type
+        if entity is None or entity.parent_id is None or level is None:
+            return None
+        return EntityRef(ref.config_id, level, entity.parent_id)
+
+    def _upward(self, ref: EntityRef) -> list[Entity]:
+        out: list[Entity] = []
+        at: EntityRef | None = ref
+        while at is not None and (entity := self.entities.get(at)) is not None:
+            out.append(entity)
+            at = self.parent(at)
+        return out
+
+
+class AccountReader:
+    """Reads accounts; threads share it.
+
+    Parameters
+    ----------
+    database
+        The store.
+    settings
+        How much history is read and kept, and the calendar's and lag's defaults.
+    """
+
+    def __init__(self, database: Database, settings: AnomalySettings) -> None:
+        self._metrics = MetricStore(database)
+        self._entities = EntityStore(database)
+        self._changes = ChangeStore(database)
+        self._feedback = FeedbackStore(database)
+        self._histories = Histories(self._metrics, capacity=settings.histories_in_memory)
+        self._history = timedelta(days=settings.history_days)
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._curves: LRUCache[int, tuple[str, CompletionCurve | None]] = LRUCache(_CURVES_IN_MEMORY)
+
+    def last_date(self, config_id: int) -> date | None:
+        """The account's last day with a row."""
+        return self._metrics.last_date(config_id)
+
+    def find(self, ref: EntityRef) -> Entity:
+        """A stored entity.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        return self._entities.get(ref)
+
+    def refs(self, config_id: int, level: EntityType | None) -> list[EntityRef]:
+        """Every stored entity of an account, or of one level."""
+        return [one.ref for one in self._entities.list(config_id, entity_type=level)]
+
+    def read(
+        self,
+        config_id: int,
+        refs: Sequence[EntityRef],
+        *,
+        first: date | None,
+        as_of: date | None,
+        sent: Mapping[EntityRef, Days] | None = None,
+    ) -> AccountContext:
+        """What is known of entities of one account.
+
+        Parameters
+        ----------
+        config_id, refs
+            Which.
+        first, as_of
+            As asked for; None: the last day alone, the account's last day.
+        sent
+            Rows sent along by entity: used in place of the stored ones.
+        """
+        last = self._metrics.last_date(config_id)
+        clock = last if sent is None else max((days.last_day for days in sent.values()), default=last)
+        until = as_of or clock or datetime.now(UTC).date()
+        period = Period(min(first or until, until), until)
+        start = period.first - self._history - timedelta(days=LOOK_BACK_DAYS)
+        everything = len(refs) > _FEW
+        ids = None if everything else sorted({ref.entity_id for ref in refs})
+        levels = {ref.entity_type for ref in refs}
+        level = next(iter(levels)) if len(levels) == 1 else None
+        entities = {one.ref: one for one in self._entities.list(config_id, entity_type=level, entity_ids=ids)}
+        self._add_parents(config_id, entities)
+        series: dict[EntityRef, Days] = {}
+        if sent is not None:
+            series = {ref: days.until(max(days.index(until), 0)) for ref, days in sent.items()}
+        elif last is not None:
+            read = self._histories.of(
+                config_id, entity_type=level, entity_ids=ids, start=start, last_day=last
+            )
+            series = {ref: self._reaching(days, until) for ref, days in read.items()}
+        changes: dict[EntityRef, list[ChangeEvent]] = {}
+        for event in self._changes.list(config_id, start=start - timedelta(days=RELATED_DAYS)):
+            changes.setdefault(event.entity, []).append(event)
+        judgements = self.judgements(config_id, ids)
+        currency = self.currency(config_id)
+        return AccountContext(config_id, clock, period, entities, series, changes, judgements, currency)
+
+    def judgements(self, config_id: int, ids: Collection[str] | None) -> dict[EntityRef, list[DayJudgement]]:
+        """People's latest judgements of alarms, by entity."""
+        out: dict[EntityRef, list[DayJudgement]] = {}
+        for one in self._feedback.latest(FAMILY, config_id, entity_ids=ids):
+            out.setdefault(one.entity, []).append(DayJudgement(one.date, Judgement(one.label)))
+        return out
+
+    def currency(self, config_id: int) -> str:
+        """ISO 4217 code of the account's money; empty where unknown."""
+        return ""
+
+    def highest_level(self, config_id: int) -> EntityType | None:
+        """The highest level with rows."""
+        return next((one for one in EntityType if self._metrics.data_version(config_id, one) != "0"), None)
+
+    def active_refs(self, config_id: int, level: EntityType, *, since: date, until: date) -> list[EntityRef]:
+        """Entities of a level that spent something in a period."""
+        rows = self._metrics.each(config_id, entity_type=level, start=since, end=until)
+        return [ref for ref, _, values in rows if values[:, 0].any()]
+
+    def last_row(self, ref: EntityRef) -> date | None:
+        """An entity's last day with a row, however long ago."""
+        rows = self._metrics.daily(ref.config_id, entity_type=ref.entity_type, entity_ids=[ref.entity_id])
+        return None if rows.empty else rows["date"].max().date()
+
+    def curve(self, config_id: int) -> CompletionCurve | None:
+        """How complete young days of the account are; None where nothing was restated, or too little."""
+        return None
+
+    def holidays(self, country: str, period: Period) -> dict[date, str]:
+        """Named days of a country from the period's history on.
+
+        Raises
+        ------
+        InvalidInput
+            There is no calendar for it.
+        """
+        return named_days(country, period.first - self._history, period.as_of) if country else {}
+
+    def _add_parents(self, config_id: int, entities: dict[EntityRef, Entity]) -> None:
+        for level in (EntityType.ADSET, EntityType.CAMPAIGN):
+            below = (one for one in entities.values() if one.ref.entity_type.parent_type is level)
+            missing = sorted(
+                {one.parent_id for one in below if one.parent_id is not None}
+                - {ref.entity_id for ref in entities if ref.entity_type is level}
+            )
+            if missing:
+                more = self._entities.list(
+                    config_id, entity_type=level, entity_ids=missing if len(missing) <= _FEW else None
+                )
+                entities.update({one.ref: one for one in more})
+
+    @staticmethod
+    def _reaching(days: Days, until: date) -> Days:
+        """With absent days up to the last assessed one, where that lies behind the rows."""
+        return days.until(days.index(until)) if until > days.last_day else days

@@ -1,0 +1,185 @@
+"""Requests as the domain takes them."""
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml.anomaly.v1 import anomaly_service_pb2 as pb
+from adsml.common.v1 import change_pb2, entity_pb2
+from adsml_common.domain.changes import ChangeEvent
+from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.domain.errors import InvalidInput, Violations
+from adsml_common.serving.messages import (
+    CHANGE_TYPE,
+    ENTITY_TYPE,
+    METRIC,
+    EnumCodec,
+    day,
+    optional_day,
+    series_frame,
+)
+
+from adsml_anomaly.models.channels import COLUMNS, Days, calendar_of
+from adsml_anomaly.models.detection import Options
+from adsml_anomaly.models.thresholds import Judgement, of_contamination
+
+FloatArray = npt.NDArray[np.float64]
+
+JUDGEMENT: EnumCodec[Judgement] = EnumCodec(Judgement, pb.AlarmJudgement, "ALARM_JUDGEMENT_")
+_MOST_NAMED: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options of a request beside what the detection itself takes.
+
+    Attributes
+    ----------
+    options
+        For the detection; days that are named are added once the calendar is known.
+    lag_days
+        Days that are still filling up; None: what is known of the account.
+    country, named_days, calendar_off
+        The calendar asked for; None as country: the setting.
+    min_stake
+        None: the setting.
+    """
+
+    options: Options
+    lag_days: int | None = None
+    country: str | None = None
+    named_days: dict[date, str] = field(default_factory=dict)
+    calendar_off: bool = False
+    min_stake: float | None = None
+
+
+def options(message: pb.DetectionOptions, ref: EntityRef | None = None) -> Asked:
+    """The options of a request that was validated; unset ones at their defaults.
+
+    Parameters
+    ----------
+    message
+        As sent.
+    ref
+        What a single series is called, which is what its changes are of.
+    """
+    of = ref or EntityRef(1, EntityType.CAMPAIGN, "")
+    detection = Options(
+        first_date=optional_day(message, "first_date", "options.first_date"),
+        last_date=optional_day(message, "as_of_date", "options.as_of_date"),
+        false_alarms_per_month=sensitivity(message),
+        metrics=tuple(METRIC.from_wire(m, f"options.metrics[{i}]") for i, m in enumerate(message.metrics)),
+        excluded_dates=frozenset(
+            day(one, f"options.excluded_dates[{i}]") for i, one in enumerate(message.excluded_dates)
+        ),
+        changes=tuple(_change(one, of, f"options.changes[{i}]") for i, one in enumerate(message.changes)),
+        exclude_explained_by_change=message.exclude_explained_by_change,
+        anomalous_only=message.anomalous_only,
+    )
+    calendar = message.calendar
+    return Asked(
+        detection,
+        lag_days=message.attribution_lag_days if message.HasField("attribution_lag_days") else None,
+        country=calendar.country_code or None,
+        named_days={
+            day(one.date, f"options.calendar.named_days[{i}].date"): one.name
+            for i, one in enumerate(calendar.named_days)
+        },
+        calendar_off=calendar.disabled,
+        min_stake=message.min_stake_per_day if message.HasField("min_stake_per_day") else None,
+    )
+
+
+def sensitivity(message: pb.DetectionOptions) -> float | None:
+    """False alarms per month as asked for, in either of the two ways; None where not."""
+    match message.WhichOneof("sensitivity"):
+        case "false_alarms_per_month":
+            return message.false_alarms_per_month
+        case "contamination":
+            return of_contamination(message.contamination)
+        case _:
+            return None
+
+
+def _change(message: change_pb2.ChangeEvent, ref: EntityRef, path: str) -> ChangeEvent:
+    detail: dict[str, float | str] = {}
+    if message.HasField("value_before"):
+        detail["budget_before"] = message.value_before
+    if message.HasField("value_after"):
+        detail["budget_after"] = message.value_after
+    if message.description:
+        detail["description"] = message.description
+    kind = CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type")
+    return ChangeEvent(ref, kind, day(message.date, f"{path}.date"), detail)
+
+
+def inline_ref(series: entity_pb2.InlineSeries) -> EntityRef:
+    """Level and name of a series sent along; account 0 where none was named."""
+    level = ENTITY_TYPE.find(series.entity_type) or EntityType.CAMPAIGN
+    return EntityRef(series.config_id, level, series.entity_id)
+
+
+def inline_days(series: entity_pb2.InlineSeries, path: str) -> Days:
+    """The rows of a series sent along.
+
+    Raises
+    ------
+    InvalidInput
+        With every row that can't be used.
+    """
+    frame = series_frame(series, path)
+    values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
+    return calendar_of(frame["date"].to_numpy(dtype="datetime64[D]"), values)
+
+
+def points(message: pb.PointSeries, path: str) -> tuple[FloatArray, FloatArray]:
+    """Times (seconds since 1970) and values of a series of points, in order of time.
+
+    Raises
+    ------
+    InvalidInput
+        Every point without a time or with a value that is not finite, two at one time, out of order.
+    """
+    wrong = Violations()
+    n = len(message.points)
+    seconds, values = np.empty(n), np.full(n, np.nan)
+    for i, one in enumerate(message.points):
+        if not one.HasField("time"):
+            wrong.add(f"{path}.points[{i}].time", "is not set")
+            continue
+        seconds[i] = one.time.seconds + one.time.nanos / 1e9
+        if not 0 <= one.time.seconds < 4_102_444_800:
+            wrong.add(f"{path}.points[{i}].time", "is not between the years 1970 and 2100")
+        if one.HasField("value"):
+            values[i] = one.value
+            if not np.isfinite(one.value):
+                wrong.add(f"{path}.points[{i}].value", f"is {one.value}; expected a finite number")
+    wrong.raise_if_any()
+    for i in np.flatnonzero(np.diff(seconds) <= 0)[:_MOST_NAMED]:
+        what = (
+            "is the time of the point before it"
+            if seconds[i + 1] == seconds[i]
+            else "is before the last one's"
+        )
+        wrong.add(f"{path}.points[{i + 1}].time", f"{what}; expected rising times")
+    wrong.raise_if_any()
+    if not np.isfinite(values).any():
+        raise InvalidInput.at(f"{path}.points", "holds no value")
+    return seconds, values
+
+
+def subject_ref(subject: pb.DetectionSubject) -> entity_pb2.EntityRef:
+    """The series as the answer names it: as the caller wrote it, right or wrong."""
+    match subject.WhichOneof("source"):
+        case "entity":
+            return subject.entity
+        case "inline":
+            return entity_pb2.EntityRef(
+                config_id=subject.inline.config_id,
+                entity_type=subject.inline.entity_type,
+                entity_id=subject.inline.entity_id,
+            )
+        case _:
+            return entity_pb2.EntityRef(entity_id=subject.points.name)

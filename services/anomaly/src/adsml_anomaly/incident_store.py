@@ -1,0 +1,301 @@
+"""Incidents as the nightly scan keeps them: opened, still open, resolved, acknowledged, and what was said of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from adsml.anomaly.v1 import anomaly_service_pb2 as pb
+from adsml_common.database import Database
+from adsml_common.domain.entities import EntityRef
+from adsml_common.schema import insert_into
+from adsml_common.serving.messages import entity_ref
+from adsml_common.store.tables import incident_scans
+from adsml_common.store.tables import incidents as table
+from google.protobuf import json_format
+from google.type import date_pb2
+from sqlalchemy.engine import Connection, Row
+
+from adsml_anomaly import encoding
+from adsml_anomaly.models.incidents import kin
+from adsml_anomaly.models.results import IncidentState, Scope
+from adsml_anomaly.models.thresholds import Judgement
+
+KEPT_DAYS: Final = 400
+"""Incidents that were over for longer are removed."""
+_WHOLE: Final = frozenset({Scope.ACCOUNT, Scope.LOAD})
+_SLACK: Final = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredIncident:
+    """An incident and its record.
+
+    Attributes
+    ----------
+    config_id
+        The account.
+    incident
+        As of the last scan.
+    created_at, updated_at
+        When a scan first saw it, and last changed it.
+    judgement, person
+        What a person said of it, and who; None: nobody did.
+    alert_labels
+        Of the alert that stands for it at the receiver; None: there is none.
+    """
+
+    config_id: int
+    incident: pb.Incident
+    created_at: datetime
+    updated_at: datetime
+    judgement: Judgement | None
+    person: str | None
+    alert_labels: dict[str, str] | None
+
+    @property
+    def alerts(self) -> bool:
+        """Whether an alert is to stand for it: open, and not said to be a false one."""
+        open_ = self.incident.state == pb.INCIDENT_STATE_OPEN
+        return open_ and self.judgement is not Judgement.FALSE_ALARM
+
+
+class IncidentStore:
+    """Reads and writes incidents."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(
+        self, config_id: int, *, state: IncidentState | None, since: date | None, after: int, size: int
+    ) -> list[StoredIncident]:
+        """Incidents of an account, open ones first, then by money at stake.
+
+        Parameters
+        ----------
+        config_id
+            Which.
+        state
+            Only these; None: any.
+        since
+            Only those that were open on this day or later.
+        after, size
+            How many to pass over, and how many to give.
+        """
+        open_first = sa.case((table.c.state == IncidentState.OPEN.value, 0), else_=1)
+        query = (
+            sa.select(table)
+            .where(table.c.config_id == config_id)
+            .order_by(open_first, table.c.stake.desc(), table.c.last_date.desc(), table.c.incident_key)
+            .offset(after)
+            .limit(size)
+        )
+        if state is not None:
+            query = query.where(table.c.state == state.value)
+        if since is not None:
+            query = query.where(sa.or_(table.c.state == IncidentState.OPEN.value, table.c.last_date >= since))
+        with self._database.read() as connection:
+            return [_stored(row) for row in connection.execute(query)]
+
+    def alerting(self, config_id: int) -> list[StoredIncident]:
+        """Those that an alert stands for, or is to."""
+        query = sa.select(table).where(
+            table.c.config_id == config_id,
+            sa.or_(table.c.state == IncidentState.OPEN.value, table.c.alert_labels.is_not(None)),
+        )
+        with self._database.read() as connection:
+            stored = [_stored(row) for row in connection.execute(query.order_by(table.c.incident_key))]
+        return [one for one in stored if one.alerts or one.alert_labels is not None]
+
+    def scan_date(self, config_id: int) -> date | None:
+        """The last day of an account that was scanned."""
+        with self._database.read() as connection:
+            return connection.execute(
+                sa.select(incident_scans.c.scan_date).where(incident_scans.c.config_id == config_id)
+            ).scalar()
+
+    def update(
+        self, config_id: int, found: Sequence[pb.Incident], *, scan_date: date, first_date: date, at: datetime
+    ) -> None:
+        """Take in what a scan found: all of it or nothing, and the same again changes nothing.
+
+        An incident that is known goes on under its id, also where it has spread from an entity to its campaign or
+        the account, or has shrunk back. What was open and was not found any more is resolved.
+
+        Parameters
+        ----------
+        config_id
+            The account.
+        found
+            By cause.
+        scan_date, first_date
+            The last and the first assessed day.
+        at
+            Now.
+        """
+        with self._database.write() as connection:
+            self._database.lock(connection, f"incidents {config_id}")
+            query = sa.select(table).where(
+                table.c.config_id == config_id,
+                sa.or_(table.c.state == IncidentState.OPEN.value, table.c.last_date >= first_date - _SLACK),
+            )
+            known = [_stored(row) for row in connection.execute(query.order_by(table.c.incident_key))]
+            matched: set[str] = set()
+            for incident in found:
+                same = [
+                    one
+                    for one in known
+                    if one.incident.incident_id not in matched and _same(one.incident, incident)
+                ]
+                same.sort(key=lambda one: one.incident.incident_id != incident.incident_id)
+                entry = pb.Incident()
+                entry.CopyFrom(incident)
+                if same:
+                    entry.incident_id = same[0].incident.incident_id
+                    if same[0].incident.state == pb.INCIDENT_STATE_OPEN and _day(
+                        same[0].incident.first_date
+                    ) < _day(entry.first_date):
+                        entry.first_date.CopyFrom(same[0].incident.first_date)
+                    matched.update(one.incident.incident_id for one in same)
+                    _write(connection, config_id, entry, at, before=same[0].incident)
+                    for merged in same[1:]:
+                        _resolve(connection, config_id, merged, at, f"part of {entry.incident_id} by now")
+                else:
+                    matched.add(entry.incident_id)
+                    _write(connection, config_id, entry, at, before=None)
+            for one in known:
+                if one.incident.incident_id not in matched and one.incident.state == pb.INCIDENT_STATE_OPEN:
+                    _resolve(connection, config_id, one, at, "no longer out of line")
+            connection.execute(
+                insert_into(connection, incident_scans)
+                .values(config_id=config_id, scan_date=scan_date, scanned_at=at)
+                .on_conflict_do_update(
+                    index_elements=[incident_scans.c.config_id],
+                    set_={"scan_date": scan_date, "scanned_at": at},
+                )
+            )
+            connection.execute(
+                table.delete().where(
+                    table.c.config_id == config_id,
+                    table.c.state != IncidentState.OPEN.value,
+                    table.c.last_date < scan_date - timedelta(days=KEPT_DAYS),
+                    table.c.alert_labels.is_(None),
+                )
+            )
+
+    def acknowledge(
+        self, ref: EntityRef, day: date, judgement: Judgement, *, person: str, at: datetime
+    ) -> bool:
+        """Note a judgement of an entity's day with the incident that the day belongs to; whether there is one.
+
+        A false alarm of one entity says nothing of an incident that hits others, too.
+        """
+        query = sa.select(table).where(
+            table.c.config_id == ref.config_id, table.c.first_date <= day, table.c.last_date >= day
+        )
+        with self._database.write() as connection:
+            for row in connection.execute(query).all():
+                stored = _stored(row)
+                own = (
+                    stored.incident.HasField("entity") and entity_ref(stored.incident.entity, "entity") == ref
+                )
+                whole = own or (judgement is not Judgement.FALSE_ALARM and ref in _refs(stored.incident))
+                if whole:
+                    connection.execute(
+                        table.update()
+                        .where(table.c.incident_key == row.incident_key)
+                        .values(judgement=judgement.value, person=person, judged_at=at)
+                    )
+                    return True
+        return False
+
+    def alerted(
+        self, config_id: int, labels: Iterable[tuple[str, dict[str, str] | None]], *, at: datetime
+    ) -> None:
+        """Note the labels of the alerts that stand at the receiver now, by incident; None: it has ended."""
+        with self._database.write() as connection:
+            for incident_id, one in labels:
+                connection.execute(
+                    table.update()
+                    .where(table.c.config_id == config_id, table.c.incident_id == incident_id)
+                    .values(alert_labels=one if one is not None else sa.null(), alerted_at=at)
+                )
+
+
+def _stored(row: Row[Any]) -> StoredIncident:
+    return StoredIncident(
+        row.config_id,
+        json_format.ParseDict(row.payload, pb.Incident(), ignore_unknown_fields=True),
+        row.created_at,
+        row.updated_at,
+        Judgement(row.judgement) if row.judgement is not None else None,
+        row.person,
+        row.alert_labels,
+    )
+
+
+def _write(
+    connection: Connection, config_id: int, entry: pb.Incident, at: datetime, *, before: pb.Incident | None
+) -> None:
+    if before is not None and before == entry:
+        return
+    state = encoding.STATE.from_wire(entry.state, "state")
+    values = {
+        "state": state.value,
+        "first_date": _day(entry.first_date),
+        "last_date": _day(entry.last_date),
+        "stake": entry.money_at_stake_per_day,
+        "payload": json_format.MessageToDict(entry, preserving_proto_field_name=True),
+        "updated_at": at,
+    }
+    if before is not None:
+        connection.execute(
+            table.update()
+            .where(table.c.config_id == config_id, table.c.incident_id == before.incident_id)
+            .values(**values)
+        )
+        return
+    insert = insert_into(connection, table).values(
+        config_id=config_id, incident_id=entry.incident_id, created_at=at, **values
+    )
+    connection.execute(
+        insert.on_conflict_do_update(index_elements=[table.c.config_id, table.c.incident_id], set_=values)
+    )
+
+
+def _resolve(
+    connection: Connection, config_id: int, stored: StoredIncident, at: datetime, words: str
+) -> None:
+    if stored.incident.state != pb.INCIDENT_STATE_OPEN:
+        return
+    entry = pb.Incident()
+    entry.CopyFrom(stored.incident)
+    entry.state = pb.INCIDENT_STATE_RESOLVED
+    entry.summary = f"{entry.summary}; {words}"
+    _write(connection, config_id, entry, at, before=stored.incident)
+
+
+def _same(known: pb.Incident, found: pb.Incident) -> bool:
+    """Whether a scan has found a known incident again: the same fault at the same time in the same place."""
+    if known.incident_id == found.incident_id:
+        return True
+    kinds = (encoding.KIND.find(known.kind), encoding.KIND.find(found.kind))
+    if not kin(*kinds) or known.state != pb.INCIDENT_STATE_OPEN:
+        return False
+    if (
+        _day(found.first_date) > _day(known.last_date) + _SLACK
+        or _day(known.first_date) > _day(found.last_date) + _SLACK
+    ):
+        return False
+    scopes = {encoding.SCOPE.find(known.scope), encoding.SCOPE.find(found.scope)}
+    return bool(scopes <= _WHOLE or _refs(known) & _refs(found))
+
+
+def _refs(incident: pb.Incident) -> set[EntityRef]:
+    own = {entity_ref(incident.entity, "entity")} if incident.HasField("entity") else set()
+    return own.union(*(_refs(child) for child in incident.children))
+
+
+def _day(message: date_pb2.Date) -> date:
+    return date(message.year, message.month, message.day)

@@ -1,0 +1,148 @@
+"""What is watched: four counts, and six ratios as counts against an exposure.
+
+A ratio's noise lies in its numerator's count, so every channel is a count ``y`` seen against an exposure ``x``:
+CTR is clicks against impressions, CPL is leads against spend (and rises when leads fall, hence `sign` -1). Plain
+metrics have exposure 1. Spend is no count; it is measured in units of what an impression usually costs the
+entity, which gives it the same noise at small delivery as the impressions it buys.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.compiled import compiled
+from adsml_common.domain.metrics import STORED, Metric
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+
+CHANNELS: Final[tuple[Metric, ...]] = tuple(Metric)
+"""The order of every array's channel axis: counts first, then ratios."""
+
+BASE: Final = 4
+"""The first so many channels are the counts; the rest are ratios of them (and of reach)."""
+
+COLUMNS: Final[tuple[str, ...]] = STORED
+_SPEND, _IMPRESSIONS, _CLICKS, _LEADS, _REACH = range(5)
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+
+NUMERATOR: Final = np.array(
+    [_SPEND, _IMPRESSIONS, _CLICKS, _LEADS, _LEADS, _CLICKS, _CLICKS, _IMPRESSIONS, _LEADS, _IMPRESSIONS]
+)
+EXPOSURE: Final = np.array([-1, -1, -1, -1, _SPEND, _IMPRESSIONS, _SPEND, _SPEND, _CLICKS, _REACH])
+SCALE: Final = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 100.0, 1.0, 1000.0, 100.0, 1.0])
+SIGN: Final = np.array([1, 1, 1, 1, -1, 1, -1, -1, 1, 1])
+"""-1 where the metric is exposure over count (a cost per something), so that it rises when the count falls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """One entity's daily rows on an unbroken calendar.
+
+    Attributes
+    ----------
+    first_day
+        Calendar day of row 0.
+    rows
+        Shape (T, 5), columns as `COLUMNS`; 0 on a day without delivery, reach NaN where unknown.
+    present
+        Shape (T,): days for which a row came; None: all.
+    """
+
+    first_day: date
+    rows: FloatArray
+    present: BoolArray | None = None
+
+    @property
+    def delivered(self) -> BoolArray:
+        """Shape (T,): days with spend or impressions."""
+        return np.asarray((self.rows[:, _SPEND] > 0) | (self.rows[:, _IMPRESSIONS] > 0))
+
+    @property
+    def last_day(self) -> date:
+        """Calendar day of the last row."""
+        return self.day(len(self.rows) - 1)
+
+    def day(self, index: int) -> date:
+        """Calendar day of a row."""
+        return self.first_day + timedelta(days=int(index))
+
+    def index(self, day: date) -> int:
+        """Row of a calendar day; may lie outside of the rows."""
+        return (day - self.first_day).days
+
+    def until(self, last: int) -> "Days":
+        """Without the rows behind `last`, or with absent days up to there."""
+        more = last + 1 - len(self.rows)
+        if more <= 0:
+            present = None if self.present is None else self.present[: last + 1]
+            return replace(self, rows=self.rows[: last + 1], present=present)
+        present = np.ones(len(self.rows), dtype=np.bool_) if self.present is None else self.present
+        rows = np.concatenate([self.rows, np.zeros((more, len(COLUMNS)))])
+        return replace(self, rows=rows, present=np.concatenate([present, np.zeros(more, dtype=np.bool_)]))
+
+
+def calendar_of(
+    days: npt.NDArray[np.datetime64], values: FloatArray, *, last_day: date | None = None
+) -> Days:
+    """Daily rows of one entity on an unbroken calendar; a day without a row is one without delivery.
+
+    Parameters
+    ----------
+    days
+        Shape (n,): at least one, each once, in any order.
+    values
+        Shape (n, 5), columns as `COLUMNS`.
+    last_day
+        Fill up to here, where rows end before (an entity that stopped while its account went on).
+    """
+    at = days.astype("datetime64[D]").astype(np.int64)
+    first, end = int(at.min()), int(at.max())
+    if last_day is not None:
+        end = max(end, last_day.toordinal() - _EPOCH)
+    rows, present = np.zeros((end - first + 1, len(COLUMNS))), np.zeros(end - first + 1, dtype=np.bool_)
+    rows[at - first], present[at - first] = values, True
+    return Days(date.fromordinal(first + _EPOCH), rows, present)
+
+
+def unit_price(rows: FloatArray) -> float:
+    """What an impression usually costs: spend over impressions, over all rows; NaN without either."""
+    spend, impressions = float(rows[:, _SPEND].sum()), float(rows[:, _IMPRESSIONS].sum())
+    return spend / impressions if spend > 0 and impressions > 0 else np.nan
+
+
+def knows_reach(days: Days) -> bool:
+    """Whether reach is known on at least 4 of 5 days with delivery, so that frequency can be looked at."""
+    return _reach_is_known(days.rows)
+
+
+@compiled
+def _reach_is_known(rows: FloatArray) -> bool:
+    delivered = known = 0
+    for t in range(rows.shape[0]):
+        if rows[t, _SPEND] > 0.0 or rows[t, _IMPRESSIONS] > 0.0:
+            delivered += 1
+            known += rows[t, _REACH] > 0.0
+    return delivered > 0 and known >= 0.8 * delivered
+
+
+@compiled
+def days_delivered(rows: FloatArray) -> int:
+    """Days with spend or impressions, of rows of shape (T, 5)."""
+    n = 0
+    for t in range(rows.shape[0]):
+        n += rows[t, _SPEND] > 0.0 or rows[t, _IMPRESSIONS] > 0.0
+    return n
+
+
+def metric_values(rows: FloatArray) -> FloatArray:
+    """The metrics themselves in their own units, shape (T, channels); NaN where missing."""
+    y = rows[:, NUMERATOR]
+    x = np.where(EXPOSURE >= 0, rows[:, EXPOSURE], 1.0)
+    top, bottom = np.where(SIGN > 0, y, x), np.where(SIGN > 0, x, y)
+    out = np.full(y.shape, np.nan)
+    np.divide(SCALE * top, bottom, out=out, where=bottom > 0)
+    return out

@@ -1,0 +1,100 @@
+"""How much of the last days is in: rows of young days grow for a while, leads longest.
+
+A day of age ``a`` (0: the last one) holds a share of what it will hold in the end. Where the shares are known, the day
+is measured against that share of the expectation, with more room; where they are not, such a day is *filling*: what is
+above the expectation already is an alarm, what is below it is not.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.domain.completion import CompletionCurve
+
+from adsml_anomaly.models.channels import CHANNELS, EXPOSURE, NUMERATOR
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+_LEADS: Final = 3
+_COMPLETE: Final = 0.995
+LEAST_SHARE: Final = 0.05
+"""Less of a day than this says nothing about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completeness:
+    """Of the days of one series.
+
+    Attributes
+    ----------
+    factor
+        Shape (channels, T): share of its expectation that a count has so far.
+    slack
+        Same shape: variance of the logarithm of that share.
+    filling
+        Shape (T,): days of which nobody knows how much is in.
+    """
+
+    factor: FloatArray
+    slack: FloatArray
+    filling: BoolArray
+
+    @property
+    def incomplete(self) -> BoolArray:
+        """Shape (T,): days that are not complete, known or not by how much."""
+        return np.asarray(self.filling | (self.factor[_LEADS] < _COMPLETE))
+
+    def leads_in(self, t: int) -> float | None:
+        """Share of a day's leads that is in; None where all are, or nobody knows."""
+        share = float(self.factor[_LEADS, t])
+        return share if share < _COMPLETE and not self.filling[t] else None
+
+    def until(self, last: int) -> "Completeness":
+        """Without the days behind `last`."""
+        end = last + 1
+        return Completeness(self.factor[:, :end], self.slack[:, :end], self.filling[:end])
+
+
+def of_days(
+    T: int, *, youngest_age: int, curve: CompletionCurve | None, filling_days: int = 0
+) -> Completeness | None:
+    """Completeness of T consecutive days; None where all are complete.
+
+    Parameters
+    ----------
+    T
+        Days.
+    youngest_age
+        Days from the last of them to the last loaded day of the account; below 0 for days behind that one, of which
+        nothing is on its way.
+    curve
+        The account's, where it is known.
+    filling_days
+        Without a curve: ages below this are still filling.
+    """
+    ages = youngest_age + np.arange(T)[::-1]
+    if curve is None:
+        filling = (ages >= 0) & (ages < filling_days)
+        if not filling.any():
+            return None
+        return Completeness(np.ones((len(CHANNELS), T)), np.zeros((len(CHANNELS), T)), filling)
+    young = (ages >= 0) & (ages < len(curve))
+    if not young.any():
+        return None
+    at = np.where(young, ages, len(curve))
+    delivery, leads = np.array([*curve.delivery, 1.0])[at], np.array([*curve.leads, 1.0])[at]
+    delivery_spread = np.array([*curve.delivery_spread, 0.0])[at]
+    leads_spread = np.array([*curve.leads_spread, 0.0])[at]
+    filling = np.minimum(delivery, leads) < LEAST_SHARE
+    delivery, leads = np.maximum(delivery, LEAST_SHARE), np.maximum(leads, LEAST_SHARE)
+    factor, slack = np.ones((len(CHANNELS), T)), np.zeros((len(CHANNELS), T))
+    for c in range(len(CHANNELS)):
+        against = EXPOSURE[c] >= 0
+        if NUMERATOR[c] == _LEADS:
+            factor[c] = leads / delivery if against else leads
+            slack[c] = leads_spread**2 + (delivery_spread**2 if against else 0.0)
+        elif not against:
+            factor[c], slack[c] = delivery, delivery_spread**2
+    return Completeness(factor, slack, filling)

@@ -1,0 +1,59 @@
+"""Volume below which a metric is not allowed to alarm."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.compiled import compiled
+from adsml_common.domain.metrics import Metric
+
+from adsml_anomaly.models.channels import CHANNELS
+from adsml_anomaly.models.results import Gate
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+LEADS_NEEDED: Final = 10.0
+IMPRESSIONS_NEEDED: Final = 1000.0
+CLICKS_NEEDED: Final = 50.0
+_CPL, _CTR, _CPC, _CPM, _CVR = (
+    CHANNELS.index(m) for m in (Metric.CPL, Metric.CTR, Metric.CPC, Metric.CPM, Metric.CONVERSION_RATE)
+)
+
+
+def gated(rows: FloatArray, mean: FloatArray) -> BoolArray:
+    """Which metrics have too little volume to be believed, shape (T, channels).
+
+    Parameters
+    ----------
+    rows
+        Shape (T, 5): daily rows.
+    mean
+        Shape (T, channels): expected counts; for CPL the leads that the day's spend usually buys.
+    """
+    out = np.zeros(mean.shape, dtype=np.bool_)
+    fill_gated(rows, mean, out)
+    return out
+
+
+@compiled
+def fill_gated(rows: FloatArray, mean: FloatArray, out: BoolArray) -> None:
+    """As `gated`, into an array of False that is there already."""
+    for t in range(rows.shape[0]):
+        impressions, clicks, leads = rows[t, 1], rows[t, 2], rows[t, 3]
+        # CPL is believed on enough leads, or on spend that usually buys so many; a NaN expectation is neither.
+        out[t, _CPL] = not (leads >= LEADS_NEEDED or mean[t, _CPL] >= LEADS_NEEDED)
+        out[t, _CTR] = out[t, _CPM] = impressions < IMPRESSIONS_NEEDED
+        out[t, _CPC] = not (clicks >= CLICKS_NEEDED or mean[t, _CPC] >= CLICKS_NEEDED)
+        out[t, _CVR] = clicks < CLICKS_NEEDED
+
+
+def gate_of(metric: Metric) -> Gate:
+    """What a gated metric has too little of."""
+    match metric:
+        case Metric.CPL:
+            return Gate.FEW_LEADS
+        case Metric.CTR | Metric.CPM:
+            return Gate.FEW_IMPRESSIONS
+        case _:
+            return Gate.FEW_CLICKS

@@ -1,0 +1,301 @@
+"""One cause, one incident: incidents of single entities grouped over the account's tree.
+
+From the bottom up. A node's own incident and like ones of its children (same kind of fault, at the same time) have one
+cause. It is the node's where children with most of its money are hit, or where what its children lose does not explain
+what it loses; else it is the children's. What is left over is grouped by a part that the names share, such as a
+placement, where that is evident: nearly all with it are hit, and nearly none without.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Final
+
+from adsml_common.domain.entities import EntityRef, EntityType
+
+from adsml_anomaly.models.incidents import NO_DELIVERY, incident_id, kin, span_in_words
+from adsml_anomaly.models.results import Direction, Incident, IncidentState, Scope
+
+MOST: Final = 0.8
+"""Share of a node's money that makes a fault of its children one of its own."""
+EXPLAINED: Final = 0.7
+"""Share of what a node loses that makes it a fault of the children that lose it."""
+_SLACK: Final = timedelta(days=1)
+_SAME_START: Final = timedelta(days=3)
+_PATTERN_LEAST: Final = 3
+_PATTERN_RARE: Final = 0.2
+_PARTS: Final = re.compile(r"[|/_\-–—:;,>\[\]()\s]+")
+_SHORTEST_PART: Final = 3
+_PLURALS: Final = {EntityType.CAMPAIGN: "campaigns", EntityType.ADSET: "ad sets", EntityType.AD: "ads"}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An entity of the account.
+
+    Attributes
+    ----------
+    ref, parent
+        None as parent: right below the account.
+    name
+        Empty where unknown.
+    usual_spend
+        Mean spend of a day with delivery before the assessed ones.
+    incidents
+        Its own.
+    """
+
+    ref: EntityRef
+    parent: EntityRef | None
+    name: str
+    usual_spend: float
+    incidents: tuple[Incident, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """An incident with whom it hits: one node and all that is below it."""
+
+    incident: Incident
+    node: EntityRef | None
+
+
+def group(
+    nodes: Sequence[Node],
+    account: Sequence[Incident] = (),
+    *,
+    config_id: int,
+    whole: bool = True,
+    usual_spend: float | None = None,
+) -> list[Incident]:
+    """Incidents by cause: open ones first, then by money at stake, then by severity.
+
+    Parameters
+    ----------
+    nodes
+        The entities that were assessed, of any levels.
+    account
+        Incidents of the account as a whole, of its summed rows.
+    config_id
+        The account.
+    whole
+        Whether the nodes right below the account are all that deliver: else nothing is said of the account.
+    usual_spend
+        Of the account; None: the sum over the nodes right below it.
+    """
+    by_ref = {node.ref: node for node in nodes}
+    children: defaultdict[EntityRef | None, list[Node]] = defaultdict(list)
+    for node in nodes:
+        children[node.parent if node.parent in by_ref else None].append(node)
+    top = children[None]
+    tops = [node for node in top if node.parent is None] or top
+    causes: list[_Cause] = []
+    for node in top:
+        causes += _of_subtree(node, children)
+    if whole:
+        total = sum(node.usual_spend for node in tops) if usual_spend is None else usual_spend
+        causes = _merged(None, account, causes, tops, total, title=f"account {config_id}")
+    else:
+        causes += [_Cause(replace(one, scope=Scope.ACCOUNT), None) for one in account]
+    return ranked(_by_name_part([cause.incident for cause in causes], nodes))
+
+
+def ranked(incidents: Iterable[Incident]) -> list[Incident]:
+    """Open ones first, then by money at stake per day, then by severity, the newest first."""
+    return sorted(
+        incidents,
+        key=lambda one: (
+            not one.is_open,
+            -one.stake_per_day,
+            -one.severity,
+            -one.first.toordinal(),
+            one.incident_id,
+        ),
+    )
+
+
+def _of_subtree(node: Node, children: Mapping[EntityRef | None, Sequence[Node]]) -> list[_Cause]:
+    below = children.get(node.ref, ())
+    causes = [cause for child in below for cause in _of_subtree(child, children)]
+    own = [
+        replace(one, entity=node.ref, title=node.name or str(node.ref.entity_id)) for one in node.incidents
+    ]
+    if not below:
+        return [_Cause(one, node.ref) for one in own]
+    total = max(node.usual_spend, sum(child.usual_spend for child in below))
+    return _merged(node.ref, own, causes, below, total, title=node.name or str(node.ref.entity_id))
+
+
+def _merged(
+    ref: EntityRef | None,
+    own: Sequence[Incident],
+    causes: Sequence[_Cause],
+    below: Sequence[Node],
+    total: float,
+    *,
+    title: str,
+) -> list[_Cause]:
+    """Causes of a node, of its own incidents and those from below."""
+    spend = {node.ref: node.usual_spend for node in below}
+    active = sum(node.usual_spend > 0 for node in below)
+    left, out = list(causes), list[_Cause]()
+    for incident in own:
+        same = [cause for cause in left if _one_cause(incident, cause.incident)]
+        hit = {cause.node for cause in same if cause.node in spend}
+        share = sum(spend[node] for node in hit if node is not None) / total if total > 0 else 0.0
+        lost = sum(cause.incident.stake_per_day for cause in same)
+        explained = bool(same) and share < MOST and lost >= EXPLAINED * incident.stake_per_day > 0
+        if explained or (same and active == 1 and ref is None):
+            continue  # the children's own incidents say it
+        left = [cause for cause in left if cause not in same]
+        out.append(_Cause(_parent(incident, same, ref, len(hit), active, below, title), ref))
+    # Children hit together, though the node itself was not seen to be.
+    while left:
+        first = left[0]
+        same = [cause for cause in left if _one_cause(first.incident, cause.incident)]
+        hit = {cause.node for cause in same if cause.node in spend}
+        share = sum(spend[node] for node in hit if node is not None) / total if total > 0 else 0.0
+        left = [cause for cause in left if cause not in same]
+        if len(hit) >= 2 and share >= MOST:
+            out.append(_Cause(_parent(None, same, ref, len(hit), active, below, title), ref))
+        else:
+            out += same
+    return out
+
+
+def _one_cause(a: Incident, b: Incident) -> bool:
+    if not kin(a.kind, b.kind) or (
+        Direction.UP in (a.direction, b.direction) and a.direction is not b.direction
+    ):
+        return False
+    apart = abs(_day(a.first) - _day(b.first))
+    if a.kind in NO_DELIVERY and b.kind in NO_DELIVERY:
+        return apart <= _SAME_START
+    return _day(a.first) <= _day(b.last) + _SLACK and _day(b.first) <= _day(a.last) + _SLACK
+
+
+def _day(one: date) -> date:
+    return date(one.year, one.month, one.day)
+
+
+def _leaves(incident: Incident) -> tuple[Incident, ...]:
+    return (
+        (replace(incident, children=()), *incident.children)
+        if incident.entity is not None
+        else incident.children
+    )
+
+
+def _parent(
+    own: Incident | None,
+    causes: Sequence[_Cause],
+    ref: EntityRef | None,
+    hit: int,
+    active: int,
+    below: Sequence[Node],
+    title: str,
+) -> Incident:
+    """One incident of a node for what happened to it and below it."""
+    leaves = tuple(
+        sorted(
+            {leaf.incident_id: leaf for cause in causes for leaf in _leaves(cause.incident)}.values(),
+            key=lambda one: (-one.stake_per_day, -one.severity, one.incident_id),
+        )
+    )
+    scope = Scope.ACCOUNT if ref is None else Scope.SUBTREE if leaves else Scope.ENTITY
+    level = _PLURALS[below[0].ref.entity_type] if below else "entities"
+    if own is not None:
+        summary = own.summary + (f"; {hit} of {active} {level}" if hit > 1 else "")
+        return replace(own, scope=scope, entity=ref, title=title, summary=summary, children=leaves)
+    worst = max(leaves, key=lambda one: (one.severity, one.stake_per_day))
+    first, last = min(leaf.first for leaf in leaves), max(leaf.last for leaf in leaves)
+    state = _state_of(leaves)
+    stake = sum(cause.incident.stake_per_day for cause in causes)
+    said = worst.summary.partition(": ")[2] or worst.summary
+    return replace(
+        worst,
+        incident_id=incident_id(f"{title if ref is None else ref}|{worst.kind}", first),
+        first=first,
+        last=last,
+        state=state,
+        severity=max(leaf.severity for leaf in leaves),
+        summary=f"{span_in_words(first, last, state)}: {hit} of {active} {level}, among them {worst.title}: {said}",
+        stake_per_day=stake,
+        scope=scope,
+        entity=ref,
+        title=title,
+        children=leaves,
+    )
+
+
+def _state_of(incidents: Sequence[Incident]) -> IncidentState:
+    states = {one.state for one in incidents}
+    for state in (IncidentState.OPEN, IncidentState.NEW_NORMAL):
+        if state in states:
+            return state
+    return IncidentState.RESOLVED
+
+
+def parts_of(name: str) -> set[str]:
+    """The parts of a name that may say a format or a placement: words of three letters or more, in lower case."""
+    return {part for part in _PARTS.split(name.lower()) if len(part) >= _SHORTEST_PART and not part.isdigit()}
+
+
+def _by_name_part(incidents: list[Incident], nodes: Sequence[Node]) -> list[Incident]:
+    """Group single entities of several campaigns whose names share what the others' do not."""
+    by_ref = {node.ref: node for node in nodes}
+    out = list(incidents)
+    for level in (EntityType.ADSET, EntityType.AD):
+        everyone = [node for node in nodes if node.ref.entity_type is level and node.usual_spend > 0]
+        parts = {node.ref: parts_of(node.name) for node in everyone}
+        with_part = Counter(part for several in parts.values() for part in several)
+        done: set[str] = set()
+        for incident in list(out):
+            if incident.incident_id in done or incident.entity not in parts:
+                continue
+            same = [
+                one for one in out
+                if one.entity in parts and one.scope is not Scope.NAME_PATTERN and _one_cause(incident, one)
+            ]  # fmt: skip
+            hit = {one.entity for one in same if one.entity is not None}
+            part = _evident(hit, parts, with_part)
+            campaigns = {_campaign(ref, by_ref) for ref in hit if part in parts[ref]} if part else set()
+            if part is None or len(campaigns) < 2:
+                continue
+            grouped = [one for one in same if one.entity is not None and part in parts[one.entity]]
+            done.update(one.incident_id for one in grouped)
+            out = [one for one in out if one not in grouped]
+            causes = [_Cause(one, one.entity) for one in grouped]
+            whole = _parent(None, causes, None, len(grouped), with_part[part], everyone, f"“{part}”")
+            out.append(replace(whole, scope=Scope.NAME_PATTERN))
+    return out
+
+
+def _evident(hit: set[EntityRef], parts: Mapping[EntityRef, set[str]], with_part: Counter[str]) -> str | None:
+    """The part that nearly all hit have, nearly all with it being hit; None where there is none."""
+    if len(hit) < _PATTERN_LEAST:
+        return None
+    counts = Counter(part for ref in hit for part in parts[ref])
+    others = len(parts)
+    best: tuple[int, str] | None = None
+    for part, n in counts.items():
+        without = others - with_part[part]
+        missed = len(hit) - n
+        if (
+            n >= _PATTERN_LEAST
+            and n >= MOST * with_part[part]
+            and n >= MOST * len(hit)
+            and without > 0
+            and missed <= _PATTERN_RARE * without
+        ):
+            best = max(best or (0, ""), (n, part))
+    return best[1] if best is not None else None
+
+
+def _campaign(ref: EntityRef, by_ref: Mapping[EntityRef, Node]) -> EntityRef:
+    at = ref
+    while (node := by_ref.get(at)) is not None and node.parent is not None:
+        at = node.parent
+    return at

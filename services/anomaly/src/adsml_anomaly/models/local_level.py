@@ -1,0 +1,275 @@
+"""What each metric should have been on each day, from the days before it: a local level with a weekday profile.
+
+For a channel with count ``y_t`` and exposure ``x_t``::
+
+    mean_t  = x_t exp(level_t + weekday_t)
+    level_t = level_{t-1} + w_t,   Var w_t = kappa phi
+
+filtered by Kalman's recursion in logs, where an observation has variance ``phi + 1 / mean_t`` (unevenness and
+chance). The standardised innovation is the stabilised difference of count and mean (`stabilise`) over its
+predictive standard deviation: about standard normal and without memory on ordinary days.
+
+Beyond the textbook (A. C. Harvey, "Forecasting, structural time series models and the Kalman filter", 1989,
+sections 2 and 4.3):
+
+- innovations are clipped before they move the level, so that one strange day does not make the next one strange;
+- three clipped days in a row to one side are a new level, and it is taken over; should the metric come back to
+  where it was before, within two weeks, the old level is, too;
+- where alarms are raised, days at a new level go on being measured against the old one for a week, and for two
+  weeks while less than 15% of it comes: a fault that lasts is no less of a fault, and a change that lasts
+  becomes the new normal;
+- a day may be barred from moving the level (holidays);
+- from the day of a known change on the level is free to move.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.compiled import compiled
+
+from adsml_anomaly.models.channels import CHANNELS, EXPOSURE, NUMERATOR, Days, IntArray
+from adsml_anomaly.models.stabilise import ANSCOMBE, difference
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+CLIP: Final = 3.0
+SHIFT_DAYS: Final = 3
+RETURN_DAYS: Final = 14
+SETTLE_DAYS: Final = 7
+"""Days at a new level before it is the normal one."""
+COLLAPSE_SHARE: Final = 0.15
+"""Of what was usual: so little is a fault and no level, for `RETURN_DAYS`."""
+CHANGE_VARIANCE: Final = 0.25
+"""Variance in logs that a known change adds to the level: budgets are halved and doubled."""
+START_VARIANCE: Final = 0.1
+WARM_UP_DAYS: Final = 7
+"""Delivered days before an innovation is worth looking at: each weekday once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dynamics:
+    """How a series moves, by channel.
+
+    Attributes
+    ----------
+    phi
+        Shape (channels,): variance in logs from day to day beside chance.
+    kappa
+        Shape (channels,): variance of the level's steps, in units of `phi`.
+    weekdays
+        Shape (channels, 7): profile in logs, Monday first, mean 0.
+    unit_price
+        Spend that counts as 1, in the account's currency: the usual price of an impression.
+    """
+
+    phi: FloatArray
+    kappa: FloatArray
+    weekdays: FloatArray
+    unit_price: float
+
+
+@dataclass(frozen=True, slots=True)
+class Innovations:
+    """What was expected and what came, shape (T, channels) each; NaN where nothing can be said.
+
+    Attributes
+    ----------
+    z
+        Standardised innovation of the count, so that a cost per something has the opposite sign.
+    mean
+        Expected count (spend in units of the usual price of an impression).
+    stretch
+        Predictive standard deviation over that of a day with known level: at least 1.
+    shifted
+        Row on which the level that was last taken over began; -1 where none was, or it went back. All -1 unless
+        days were held against old levels.
+    """
+
+    z: FloatArray
+    mean: FloatArray
+    stretch: FloatArray
+    shifted: IntArray
+
+
+def innovations(
+    days: Days,
+    dynamics: Dynamics,
+    *,
+    barred: BoolArray | None = None,
+    changed: BoolArray | None = None,
+    counted: tuple[FloatArray, FloatArray] | None = None,
+) -> Innovations:
+    """Filter all channels of one entity.
+
+    Parameters
+    ----------
+    days
+        T days.
+    dynamics
+        How the series moves.
+    barred
+        Shape (T,): days that must not move the level.
+    changed
+        Shape (T,): days on which a known change came into force.
+    counted
+        What `counts` gave, for who filters the same days often.
+    """
+    T = len(days.rows)
+    y, x = counts(days, dynamics.unit_price) if counted is None else counted
+    none = np.zeros(T, dtype=np.bool_)
+    z, mean, stretch = (np.empty((len(CHANNELS), T)) for _ in range(3))
+    shifted = np.empty((len(CHANNELS), T), dtype=np.int64)
+    run_all(
+        y, x, np.zeros_like(y), days.first_day.weekday(), dynamics.weekdays, dynamics.phi, dynamics.kappa,
+        none if barred is None else barred, none if changed is None else changed, False, z, mean, stretch, shifted,
+    )  # fmt: skip
+    return Innovations(z.T, mean.T, stretch.T, shifted.T)
+
+
+def counts(days: Days, unit: float) -> tuple[FloatArray, FloatArray]:
+    """Counts and exposures, shape (channels, T) each; exposure 0 where the channel is blind that day."""
+    y, x = np.empty((len(CHANNELS), len(days.rows))), np.empty((len(CHANNELS), len(days.rows)))
+    fill_counts(days.rows, unit if unit > 0 else 1.0, NUMERATOR, EXPOSURE, y, x)
+    return y, x
+
+
+@compiled
+def fill_counts(
+    rows: FloatArray, unit: float, numerator: IntArray, exposure: IntArray, y: FloatArray, x: FloatArray
+) -> None:
+    """As `counts`, into arrays that are there already."""
+    for t in range(rows.shape[0]):
+        delivered = rows[t, 0] > 0.0 or rows[t, 1] > 0.0
+        for c in range(y.shape[0]):
+            count = rows[t, numerator[c]]
+            seen = rows[t, exposure[c]] if exposure[c] >= 0 else 1.0
+            y[c, t] = 0.0 if np.isnan(count) else count
+            x[c, t] = 0.0 if np.isnan(seen) or not delivered else seen
+        y[0, t] /= unit
+
+
+@compiled
+def run_all(
+    y: FloatArray,
+    x: FloatArray,
+    slack: FloatArray,
+    weekday: int,
+    profiles: FloatArray,
+    phi: FloatArray,
+    kappa: FloatArray,
+    barred: BoolArray,
+    changed: BoolArray,
+    hold: bool,
+    z: FloatArray,
+    mean: FloatArray,
+    stretch: FloatArray,
+    shifted: IntArray,
+) -> None:
+    """As `run`, for each channel."""
+    for c in range(y.shape[0]):
+        run(
+            y[c], x[c], slack[c], weekday, profiles[c], phi[c], kappa[c], barred, changed, hold,
+            z[c], mean[c], stretch[c], shifted[c],
+        )  # fmt: skip
+
+
+@compiled
+def run(  # noqa: PLR0912, PLR0915  # one recursion: a branch per thing that can happen on a day
+    y: FloatArray,
+    x: FloatArray,
+    slack: FloatArray,
+    weekday: int,
+    profile: FloatArray,
+    phi: float,
+    kappa: float,
+    barred: BoolArray,
+    changed: BoolArray,
+    hold: bool,
+    z: FloatArray,
+    mean: FloatArray,
+    stretch: FloatArray,
+    shifted: IntArray,
+) -> None:
+    """Filter one channel in place.
+
+    `weekday` is day 0's, Monday 0; `slack` is variance in logs that a day has beside the usual (it is not complete
+    yet); `hold`: measure days at a new level against the old one until it has settled.
+    """
+    level, variance, seen = 0.0, 0.0, 0
+    old_level, old_variance, old_days, before, before_variance = 0.0, 0.0, 0, 0.0, 0.0
+    streak, side, streak_start, since, old_since = 0, 0, -1, -1, -1
+    for t in range(y.size):
+        z[t] = mean[t] = stretch[t] = np.nan
+        shifted[t] = since
+        if seen:
+            variance += kappa * phi
+        if old_days > 0:
+            old_days -= 1
+            old_variance += kappa * phi
+        if x[t] <= 0.0:
+            continue
+        season = profile[(weekday + t) % 7]
+        here = math.log((y[t] + ANSCOMBE) / x[t]) - season
+        if not seen:
+            if not barred[t]:
+                level, variance, seen = here, START_VARIANCE + phi + 1.0 / (y[t] + ANSCOMBE), 1
+            continue
+        expected = x[t] * math.exp(level + season)
+        noise = phi + slack[t] + 1.0 / (expected + ANSCOMBE)
+        total = variance + noise
+        innovation = difference(y[t], expected, phi) * _scale(expected, phi, total)
+        held = False
+        if old_days > 0:
+            again = x[t] * math.exp(old_level + season)
+            old_noise = phi + slack[t] + 1.0 / (again + ANSCOMBE)
+            other = difference(y[t], again, phi)
+            if abs(innovation) > CLIP and abs(other) < CLIP:
+                level, expected, noise = old_level, again, old_noise
+                variance, old_days, since = noise, 0, old_since
+                total = variance + noise
+                innovation = other * _scale(again, phi, total)
+                shifted[t] = since
+            elif hold and (t - since < SETTLE_DAYS or y[t] < COLLAPSE_SHARE * again):
+                held = True
+                old_total = old_variance + old_noise
+                if seen >= WARM_UP_DAYS:
+                    z[t], mean[t] = other * _scale(again, phi, old_total), again
+                    stretch[t] = 1.0 / _scale(again, phi, old_total)
+        if seen >= WARM_UP_DAYS and not held:
+            z[t], mean[t], stretch[t] = innovation, expected, 1.0 / _scale(expected, phi, total)
+        if barred[t]:
+            continue
+        seen += 1
+        if changed[t]:
+            variance += CHANGE_VARIANCE
+            total = variance + noise
+        now = 1 if innovation > CLIP else (-1 if innovation < -CLIP else 0)
+        streak = streak + 1 if now != 0 and now == side else abs(now)
+        side = now
+        if streak == 1:
+            before, before_variance, streak_start = level, variance, t
+        if streak >= SHIFT_DAYS and not changed[t]:
+            # A second step before the first has settled: the level before both was the good one.
+            if old_days == 0 or not hold or streak_start - since >= SETTLE_DAYS:
+                old_level, old_variance, old_days, old_since = before, before_variance, RETURN_DAYS, since
+                since = streak_start
+            level, variance, streak, side = here, phi + 1.0 / (y[t] + ANSCOMBE), 0, 0
+            shifted[t] = since
+            continue
+        gain = variance / total
+        if changed[t]:
+            step = here - level
+        else:
+            step = min(max(innovation, -CLIP), CLIP) * math.sqrt(total)
+        level += gain * step
+        variance *= 1.0 - gain
+
+
+@compiled
+def _scale(expected: float, phi: float, total: float) -> float:
+    """Standard deviation of a day with known level and nothing beside, over the predictive one: at most 1."""
+    return math.sqrt((phi + 1.0 / (expected + ANSCOMBE)) / total)

@@ -1,0 +1,365 @@
+"""Strange points in one series at equal steps, such as hourly values: causal, and with a season.
+
+Every point is predicted from the points before it by a level plus a profile over the day and, where the step is
+shorter than a day, a profile over the week, all by robust exponential smoothing of the values' inverse hyperbolic
+sine. The deviation is measured against a spread kept for each time of day, since nights are unlike noons. Three
+speeds of the level look at once - an outage against the last hours, a slow slide against the last weeks - and a
+point's score is the mean of their absolute z.
+
+Once something strange has been seen, what is less strange is no news: in `alarms` a point counts only above what
+the last alarm has faded to (half in 2 seasons). P-values are conformal against the points before.
+
+Sources: robust smoothing after S. Gelper, R. Fried, C. Croux, "Robust forecasting with exponential and
+Holt-Winters smoothing", J. Forecasting 2010; conformal p-values in streams after R. Laxhammar, G. Falkman,
+"Sequential conformal anomaly detection in trajectories", FUSION 2011; fading weights after R. F. Barber,
+E. J. Candès, A. Ramdas, R. J. Tibshirani, "Conformal prediction beyond exchangeability", Annals of Statistics 2023.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from adsml_common.compiled import compiled
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+LEVEL_GAINS: Final = (0.003, 0.03, 0.3)
+DAY_GAIN: Final = 0.1
+WEEK_GAIN: Final = 0.2
+SPREAD_SEASONS: Final = 60.0
+"""Half-life, in seasons, of the spread."""
+PRIOR_SPREAD: Final = 5.0
+"""Points for which the common spread stands where a time of day is young."""
+CLIP: Final = 3.0
+LEAST_SPREAD: Final = 0.01
+"""A hundredth of the value, roughly: a smaller deviation is never strange."""
+MOST_Z: Final = 30.0
+QUIET_SEASONS: Final = 2.0
+MEMORY_SEASONS: Final = 14.0
+"""Half-life, in seasons, of a score's weight among those that a point is compared with."""
+LEAST_MEMORY: Final = 300.0
+ENOUGH: Final = 200
+TAIL_SHARE: Final = 0.02
+ITSELF: Final = 0.5
+"""What a point counts for among those at least as strange as itself: half, as in a mid-p value (H. O. Lancaster,
+"Significance tests in discrete distributions", JASA 1961). Counted whole, as in a conformal p-value that is valid at
+every sample size, it cost a third of the alarms asked for where few points came before."""
+TAIL_PRIOR: Final = 5.0
+TAIL_EXCESS: Final = 0.2
+"""Mean excess over the edge of the tail, in edges, before any is known, and for how many that stands; of a normal
+deviation it is a seventh, of what people measure more."""
+MOST_BINS: Final = 48
+"""A day's profile is kept at half-hour steps at the finest."""
+_ZOOM: Final = 20.0
+_DAY_SECONDS: Final = 86400.0
+_WEEK_SHARE: Final = 0.7
+_WEEK_PRIOR: Final = 2.0
+_NORMAL_MAD: Final = 1.2533
+"""Standard deviation over mean absolute deviation of a normal variable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Season:
+    """Steps in the short season and, where there is one, in the long (else 0).
+
+    An hourly series has 24 and 168, a daily one 7 and 0, one without season 1 and 0.
+    """
+
+    short: int
+    long: int = 0
+
+    @property
+    def learning(self) -> int:
+        """Points at the start that are for learning: two short seasons, at least 10."""
+        return max(2 * self.short, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class PointScores:
+    """One series, judged; shape (n,) each.
+
+    Attributes
+    ----------
+    z
+        Signed mean of the three speeds' z; NaN where unknown.
+    score
+        Mean of their absolute z; 0 where unknown.
+    expected
+        By the middle speed, in the values' unit.
+    spread
+        Standard deviation about it on the transformed scale.
+    scale
+        Of the transform: ``u = arcsinh(value / scale)``.
+    """
+
+    z: FloatArray
+    score: FloatArray
+    expected: FloatArray
+    spread: FloatArray
+    scale: float
+
+    def value_at(self, at: int, deviations: float) -> float:
+        """The value so many standard deviations from the expected one."""
+        middle = float(np.arcsinh(self.expected[at] / self.scale))
+        return float(self.scale * np.sinh(middle + deviations * self.spread[at]))
+
+
+def positions(seconds: npt.ArrayLike) -> tuple[IntArray, float]:
+    """Number of each point on the series' own grid, and the grid's step in seconds.
+
+    Gaps leave numbers out, so that a time of day stays one. The step is the median distance of the first
+    points that are apart.
+    """
+    at = np.asarray(seconds, dtype=np.float64)
+    apart = np.diff(at[:200])
+    apart = apart[apart > 0]
+    if apart.size == 0:
+        return np.zeros(at.size, dtype=np.int64), _DAY_SECONDS
+    step = float(np.median(apart))
+    return np.asarray(np.rint((at - at[0]) / step), dtype=np.int64), step
+
+
+def season_of(step: float, season_length: int | None = None) -> Season:
+    """The season of a series with so many seconds per step.
+
+    Parameters
+    ----------
+    step
+        Seconds.
+    season_length
+        As a caller gave it, in steps; None: a week for daily values, day and week for shorter steps, else none.
+    """
+    per_day = round(_DAY_SECONDS / step)
+    if season_length is not None:
+        if per_day > 1 and season_length == 7 * per_day:
+            return Season(per_day, season_length)
+        return Season(season_length)
+    if per_day > 1:
+        return Season(per_day, 7 * per_day)
+    return Season(7) if 0.9 * _DAY_SECONDS <= step <= 1.1 * _DAY_SECONDS else Season(1)
+
+
+def judge(values: npt.ArrayLike, position: IntArray, season: Season) -> PointScores:
+    """Judge every point by the points before it.
+
+    Parameters
+    ----------
+    values
+        Shape (n,), in order of time; NaN is not known.
+    position
+        Shape (n,): from `positions`.
+    season
+        From `season_of`.
+    """
+    v = np.asarray(values, dtype=np.float64)
+    start = np.abs(v[: season.learning])
+    start = start[np.isfinite(start) & (start > 0)]
+    scale = float(np.median(start)) / _ZOOM if start.size else 1.0
+    u = np.arcsinh(v / scale)
+    bins = -(-season.short // -(-season.short // MOST_BINS))
+    width = -(-season.short // bins)
+    short = (position % season.short) // width
+    long = (position % season.long) // width if season.long else np.zeros_like(position)
+    n = v.size
+    zs, predictions, spreads = (np.full((len(LEVEL_GAINS), n), np.nan) for _ in range(3))
+    for k, gain in enumerate(LEVEL_GAINS):
+        _smooth(
+            u, short, long, season.short, season.long > 0, gain, SPREAD_SEASONS * season.short,
+            zs[k], predictions[k], spreads[k],
+        )  # fmt: skip
+    zs = np.clip(zs, -MOST_Z, MOST_Z)
+    middle = len(LEVEL_GAINS) // 2
+    return PointScores(
+        z=zs.mean(axis=0),
+        score=np.nan_to_num(np.abs(zs).mean(axis=0)),
+        expected=scale * np.sinh(predictions[middle]),
+        spread=spreads[middle],
+        scale=scale,
+    )
+
+
+@compiled
+def _smooth(
+    u: FloatArray,
+    short: IntArray,
+    long: IntArray,
+    season: int,
+    weekly: bool,
+    gain: float,
+    half_life: float,
+    z: FloatArray,
+    prediction: FloatArray,
+    spread: FloatArray,
+) -> None:
+    bins, long_bins = short.max() + 1, long.max() + 1
+    day, day_n = np.zeros(bins), np.zeros(bins)
+    week, week_n = np.zeros(long_bins), np.zeros(long_bins)
+    off, off_n = np.zeros(bins), np.zeros(bins)
+    total, total_n, level, seen = 0.0, 0.0, 0.0, 0
+    keep, keep_bin = 0.5 ** (1.0 / half_life), 0.5 ** (season / half_life)
+    for t in range(u.size):
+        if np.isnan(u[t]):
+            continue
+        if seen == 0:
+            level = u[t]
+        d, w = short[t], long[t]
+        expected = level + (day[d] if season > 1 else 0.0) + (week[w] if weekly else 0.0)
+        e = u[t] - expected
+        common = total / total_n if total_n > 0.0 else 0.0
+        usual = _NORMAL_MAD * (off[d] + PRIOR_SPREAD * common) / (off_n[d] + PRIOR_SPREAD)
+        prediction[t], spread[t] = expected, max(usual, LEAST_SPREAD)
+        if seen > 0:
+            z[t] = e / spread[t]
+        limit = CLIP * usual if seen > 20 else np.inf
+        e = min(max(e, -limit), limit)
+        a = max(gain, 1.0 / (seen + 1.0))
+        level += a * e
+        if season > 1:
+            day_n[d] += 1.0
+            day[d] += max(DAY_GAIN, 1.0 / (day_n[d] + 1.0)) * e * (1.0 - a)
+        if weekly:
+            week_n[w] += 1.0
+            week[w] += max(WEEK_GAIN, 1.0 / (week_n[w] + _WEEK_PRIOR)) * e * (1.0 - a) * _WEEK_SHARE
+        total, total_n = total * keep + abs(e), total_n * keep + 1.0
+        off[d], off_n[d] = off[d] * keep_bin + abs(e), off_n[d] * keep_bin + 1.0
+        seen += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Shape (n,) each; NaN while learning and where the score is not known.
+
+    Attributes
+    ----------
+    p
+        P-value of each point.
+    limits
+        The score that it would have needed for the asked p-value.
+    """
+
+    p: FloatArray
+    limits: FloatArray
+
+
+def calibrate(score: FloatArray, known: BoolArray, season: Season, *, p_value: float) -> Calibrated:
+    """Conformal p-value of each point against the known points before it, recent ones counting more.
+
+    ``(1/2 + weight of earlier scores at least as large) / (1 + weight of earlier scores)``, where a weight halves
+    in 14 seasons (at least `LEAST_MEMORY` points): scores drift, and with equal weights there were 1.4 alarms for
+    each one asked for. What the first long season scored, without a profile of the week, is dropped once
+    `ENOUGH` points came after it. Above the largest fiftieth an exponential tail of unknown scale goes on (its
+    predictive form, ``(1 + excess / sum of excesses) ** -count``): else no p-value below one over the points
+    before could be told apart, and once a month is once in 720 hours.
+    """
+    _, rank = np.unique(-score, return_inverse=True)
+    p, limits = np.full(score.size, np.nan), np.full(score.size, np.nan)
+    half_life = max(MEMORY_SEASONS * season.short, LEAST_MEMORY)
+    _calibrate(
+        score, known, rank.astype(np.int64), p_value, season.learning, season.long, 1.0 / half_life, p, limits
+    )
+    return Calibrated(p, limits)
+
+
+@compiled
+def _calibrate(
+    score: FloatArray,
+    known: BoolArray,
+    rank: IntArray,
+    p_value: float,
+    learning: int,
+    long: int,
+    rate: float,
+    p: FloatArray,
+    limits: FloatArray,
+) -> None:
+    # A Fenwick tree over ranks, the strangest first: its prefix sums are weights of scores at least as large.
+    # Weights grow instead of fading, so that no sum has to be touched again.
+    tree, scored = np.zeros(score.size + 1), np.zeros(score.size + 1)
+    weight, total, forgot = np.zeros(score.size), 0.0, False
+    by_rank = np.empty(score.size)
+    for t in range(score.size):
+        by_rank[rank[t]] = score[t]
+    for t in range(score.size):
+        if not known[t]:
+            continue
+        now = 2.0 ** (t * rate)
+        if long > 0 and not forgot and t >= long + ENOUGH:
+            forgot = True
+            for s in range(min(long, t)):
+                if weight[s] > 0.0:
+                    _add(tree, rank[s], -weight[s])
+                    _add(scored, rank[s], -weight[s] * score[s])
+                    total -= weight[s]
+        if t >= learning:
+            whole = 1.0 + total / now
+            edge_rank = _first_beyond(tree, TAIL_SHARE * whole * now)
+            edge = by_rank[edge_rank]
+            above = max(_up_to(tree, edge_rank - 1) / now, 0.0)
+            p_edge = (ITSELF + max(_up_to(tree, edge_rank) / now, 0.0)) / whole
+            beyond = max(_up_to(scored, edge_rank - 1) / now - edge * above, 0.0)
+            excess, count = beyond + TAIL_PRIOR * TAIL_EXCESS * edge, above + TAIL_PRIOR
+            if score[t] > edge:
+                p[t] = p_edge * (1.0 + (score[t] - edge) / excess) ** -count if excess > 0.0 else 0.0
+            else:
+                p[t] = (ITSELF + max(_up_to(tree, rank[t]) / now, 0.0)) / whole
+            if p_value < p_edge:
+                limits[t] = edge + excess * ((p_edge / p_value) ** (1.0 / count) - 1.0)
+            else:
+                limits[t] = by_rank[_first_beyond(tree, (p_value * whole - ITSELF + 1e-9) * now)]
+        # What the first season scores is noise of the start.
+        if t >= learning // 2:
+            weight[t] = now
+            _add(tree, rank[t], now)
+            _add(scored, rank[t], now * score[t])
+            total += now
+
+
+@compiled
+def _add(tree: FloatArray, rank: int, weight: float) -> None:
+    i = rank + 1
+    while i < tree.size:
+        tree[i] += weight
+        i += i & -i
+
+
+@compiled
+def _up_to(tree: FloatArray, rank: int) -> float:
+    total, i = 0.0, rank + 1
+    while i > 0:
+        total += tree[i]
+        i -= i & -i
+    return total
+
+
+@compiled
+def _first_beyond(tree: FloatArray, target: float) -> int:
+    """First rank whose prefix sum is above the target; the last rank where none is."""
+    step = 1
+    while 2 * step < tree.size:
+        step *= 2
+    at = 0
+    while step > 0:
+        if at + step < tree.size and tree[at + step] <= target:
+            at += step
+            target -= tree[at]
+        step //= 2
+    return min(at, tree.size - 2)
+
+
+def alarms(score: FloatArray, season: Season) -> FloatArray:
+    """The score where it is news, else 0: what is below what the last alarm has faded to is not."""
+    return _news(score, 0.5 ** (1.0 / (QUIET_SEASONS * season.short)))
+
+
+@compiled
+def _news(score: FloatArray, keep: float) -> FloatArray:
+    out = np.zeros_like(score)
+    bar = 0.0
+    for t in range(score.size):
+        bar *= keep
+        if score[t] > bar:
+            out[t] = bar = score[t]
+    return out

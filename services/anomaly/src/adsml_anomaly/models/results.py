@@ -1,0 +1,277 @@
+"""What is said of a series: its days, its alarms, its incidents."""
+
+import sys
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import IntEnum, StrEnum
+
+from adsml_common.domain.changes import ChangeEvent
+from adsml_common.domain.entities import EntityRef
+from adsml_common.domain.metrics import Metric
+
+
+class Severity(IntEnum):
+    """How far out of line a day is; see the contract."""
+
+    NONE = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+
+class Direction(StrEnum):
+    """To which side of the expectation."""
+
+    NONE = "none"
+    UP = "up"
+    DOWN = "down"
+    RELATION = "relation"
+    MIXED = "mixed"
+
+
+class Gate(StrEnum):
+    """Why a metric was not allowed to alarm."""
+
+    NONE = "none"
+    FEW_LEADS = "few_leads"
+    FEW_IMPRESSIONS = "few_impressions"
+    FEW_CLICKS = "few_clicks"
+
+
+class Rule(StrEnum):
+    """Fixed rules beside the scores."""
+
+    ZERO_SPEND = "zero_spend"
+    DELIVERY_COLLAPSE = "delivery_collapse"
+    CPL_SPIKE = "cpl_spike"
+    CTR_DROP = "ctr_drop"
+    LEADS_STOPPED = "leads_stopped"
+    SPEND_SPIKE = "spend_spike"
+    ABSENT_DATA = "absent_data"
+    DRIFT = "drift"
+    LEVEL_SHIFT = "level_shift"
+
+
+class Kind(StrEnum):
+    """What an incident is about; those of one kind at one time may have one cause."""
+
+    ABSENT_DATA = "absent_data"
+    NO_DELIVERY = "no_delivery"
+    DELIVERY_DROP = "delivery_drop"
+    DELIVERY_SURGE = "delivery_surge"
+    LEADS_LOST = "leads_lost"
+    LEADS_SURGE = "leads_surge"
+    COST_RISE = "cost_rise"
+    COST_FALL = "cost_fall"
+    ENGAGEMENT_DROP = "engagement_drop"
+    ENGAGEMENT_RISE = "engagement_rise"
+    DRIFT = "drift"
+    OTHER = "other"
+
+
+class IncidentState(StrEnum):
+    """How an incident stands on the last assessed day."""
+
+    OPEN = "open"
+    RESOLVED = "resolved"
+    """Back where it was."""
+    NEW_NORMAL = "new_normal"
+    """It stayed, and is taken for the normal level by now (or for stopped)."""
+
+
+class Scope(StrEnum):
+    """What an incident is about."""
+
+    ENTITY = "entity"
+    SUBTREE = "subtree"
+    ACCOUNT = "account"
+    LOAD = "load"
+    NAME_PATTERN = "name_pattern"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleAlarm:
+    """One rule that alarmed: which, about what, how bad, in words, and since when where it is about several days."""
+
+    rule: Rule
+    metric: Metric
+    severity: Severity
+    message: str
+    since: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricAssessment:
+    """One metric of one day; None is unknown. Units as in `adsml_common.domain.metrics`.
+
+    Attributes
+    ----------
+    metric
+        None for a point of an unnamed measure.
+    observed, expected, lower, upper
+        What came, what was expected, and in which range at the level of the applied threshold (`upper` may be
+        infinite).
+    level
+        Nominal probability of that range.
+    robust_z
+        Signed as the metric: a CPL above its expectation is positive.
+    direction
+        To which side of the range.
+    attribution
+        Share in the day's strangeness.
+    gate
+        Why it was not allowed to alarm.
+    """
+
+    metric: Metric | None
+    observed: float | None
+    expected: float | None
+    lower: float | None
+    upper: float | None
+    level: float
+    robust_z: float | None
+    direction: Direction
+    attribution: float
+    gate: Gate = Gate.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class DayAssessment:
+    """One day, or one point (`time` instead of `date`).
+
+    Attributes
+    ----------
+    main_metric
+        The one that the summary names; None when nothing is out of line.
+    kind
+        What it would be an incident of; None when it is not anomalous, and for points.
+    stake
+        Money at stake, in the account's currency; see `stake`.
+    filling
+        It is still filling up, and nobody knows by how much.
+    completion
+        Share of its leads that is in; None: all.
+    """
+
+    date: date | None
+    time: datetime | None
+    anomalous: bool
+    p_value: float | None
+    isolation_forest: float | None
+    max_robust_z: float | None
+    mahalanobis: float | None
+    severity: Severity
+    direction: Direction
+    metrics: tuple[MetricAssessment, ...]
+    rule_alarms: tuple[RuleAlarm, ...] = ()
+    related_changes: tuple[ChangeEvent, ...] = ()
+    excluded: bool = False
+    exclusion_reason: str = ""
+    incident_id: str = ""
+    summary: str = ""
+    main_metric: Metric | None = None
+    kind: Kind | None = None
+    stake: float = 0.0
+    filling: bool = False
+    completion: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Days or points out of line that have one cause.
+
+    Attributes
+    ----------
+    first, last
+        The first and the last day out of line.
+    state
+        As of the last assessed day.
+    rule
+        The one that raised it; None: the scores alone.
+    stake_per_day
+        Mean money at stake of its days, at most the last seven.
+    scope, entity, title
+        What it is about: the entity, or the top of a subtree (None: the account, or several campaigns), and its
+        name for a person.
+    children
+        Incidents of single entities that this one explains, by money at stake.
+    """
+
+    incident_id: str
+    first: date | datetime
+    last: date | datetime
+    state: IncidentState
+    kind: Kind
+    severity: Severity
+    direction: Direction
+    main_metric: Metric | None
+    summary: str
+    rule: Rule | None = None
+    stake_per_day: float = 0.0
+    scope: Scope = Scope.ENTITY
+    entity: EntityRef | None = None
+    title: str = ""
+    children: tuple["Incident", ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self.state is IncidentState.OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """When a day counts as anomalous: false alarms put up with per entity and 30 days."""
+
+    false_alarms_per_month: float
+    feedback_count: int = 0
+
+    @property
+    def p_value(self) -> float:
+        """A day is anomalous when its p-value is at most this; above 0, also of a rate too small to divide."""
+        return max(self.false_alarms_per_month / 30.0, sys.float_info.min)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """When a series delivered last, as of the last assessed day.
+
+    Attributes
+    ----------
+    last_row, last_delivery
+        None: never.
+    idle_days
+        Days without delivery up to the last assessed day.
+    stopped
+        It does not deliver any more: switched off, or idle for two weeks.
+    """
+
+    last_row: date | None
+    last_delivery: date | None
+    idle_days: int
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a series' days and incidents are.
+
+    Attributes
+    ----------
+    incomplete_since
+        The first day that is not complete; None: all are.
+    without_reach
+        Frequency was not looked at.
+    usual_spend
+        Mean spend of a day with delivery, of the last 28 before the assessed ones.
+    """
+
+    days: tuple[DayAssessment, ...]
+    incidents: tuple[Incident, ...]
+    threshold: Threshold
+    delivery: Delivery | None = None
+    incomplete_since: date | None = None
+    without_reach: bool = False
+    usual_spend: float = 0.0
+    learning_points: int = field(default=0)

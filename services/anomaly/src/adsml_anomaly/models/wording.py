@@ -1,0 +1,108 @@
+"""A day in one sentence: what came, and what was to be expected, as figures that agree with the verdict."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+from adsml_common.domain.changes import ChangeEvent
+from adsml_common.domain.metrics import Metric
+
+from adsml_anomaly.models import changes
+from adsml_anomaly.models.results import Direction, MetricAssessment, RuleAlarm
+
+_MONEY: Final = frozenset({Metric.SPEND, Metric.CPL, Metric.CPC, Metric.CPM})
+_PERCENT: Final = frozenset({Metric.CTR, Metric.CONVERSION_RATE})
+_MORE_DIGITS: Final = 5
+_NAMES: Final = {
+    Metric.CPL: "CPL", Metric.CTR: "CTR", Metric.CPC: "CPC", Metric.CPM: "CPM",
+    Metric.CONVERSION_RATE: "conversion rate",
+}  # fmt: skip
+
+
+def name(metric: Metric | None) -> str:
+    """As it stands in a sentence, e.g. ``CPL`` or ``impressions``."""
+    return "value" if metric is None else _NAMES.get(metric, str(metric))
+
+
+def amount(metric: Metric | None, value: float, digits: int | None = None) -> str:
+    """A value in its unit; percent with its sign."""
+    digits = _digits(metric) if digits is None else digits
+    return f"{value:,.{digits}f}{'%' if metric in _PERCENT else ''}"
+
+
+def _digits(metric: Metric | None) -> int:
+    return 2 if metric in _MONEY or metric in _PERCENT or metric is Metric.FREQUENCY else 0
+
+
+def against_range(metric: Metric | None, observed: float, lower: float, upper: float) -> str:
+    """E.g. ``CPL 84.10, expected 31.20 to 52.00``.
+
+    The ends of the range are rounded inward, and digits are added until what lies outside is printed outside and
+    what lies inside is printed inside.
+    """
+    digits = _digits(metric)
+    for more in range(_MORE_DIGITS):
+        digits = _digits(metric) + more
+        step = 10.0**digits
+        low, high = math.ceil(lower * step - 1e-9) / step, upper
+        if math.isfinite(upper):
+            high = math.floor(upper * step + 1e-9) / step
+        seen = round(observed, digits)
+        inside = lower <= observed <= upper
+        if low <= high and (low <= seen <= high) == inside:
+            break
+    text = f"{name(metric)} {amount(metric, seen, digits)}, expected "
+    if not math.isfinite(high):
+        return text + f"{amount(metric, low, digits)} or more"
+    return text + f"{amount(metric, low, digits)} to {amount(metric, high, digits)}"
+
+
+def sentence(
+    metrics: Sequence[MetricAssessment],
+    main: MetricAssessment | None,
+    alarms: Sequence[RuleAlarm],
+    related: Sequence[ChangeEvent],
+) -> str:
+    """A day out of line.
+
+    Parameters
+    ----------
+    metrics
+        All, the most to blame first.
+    main
+        The one that is named, where no rule is.
+    alarms
+        Rules that alarmed, the worst first.
+    related
+        Changes shortly before.
+    """
+    if alarms:
+        text = "; ".join(alarm.message for alarm in alarms)
+    elif main is not None and main.direction is not Direction.NONE:
+        text = _phrase(main)
+    else:
+        strangest = sorted(
+            (
+                one
+                for one in metrics
+                if one.robust_z is not None and one.observed is not None and not one.gate
+            ),
+            key=lambda one: -abs(one.robust_z or 0.0),
+        )[:2]
+        figures = " with ".join(
+            f"{name(one.metric)} {amount(one.metric, one.observed or 0.0)}"
+            + (f" (usual {amount(one.metric, one.expected)})" if one.expected is not None else "")
+            for one in strangest
+        )
+        text = f"metrics out of step with each other: {figures}"
+    if related:
+        text += f"; {changes.in_words(related[-1])}"
+    return text[0].upper() + text[1:]
+
+
+def _phrase(one: MetricAssessment) -> str:
+    if one.observed is None:
+        return f"{name(one.metric)} missing"
+    if one.lower is None or one.upper is None:
+        return f"{name(one.metric)} {amount(one.metric, one.observed)}"
+    return against_range(one.metric, one.observed, one.lower, one.upper)

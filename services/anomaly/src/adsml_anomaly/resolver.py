@@ -1,0 +1,189 @@
+"""Which model assesses a series: the entity's own, its level's or account's profile, or one learned on the spot."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Final
+
+from adsml_common.database import Database
+from adsml_common.domain.degradation import Degradation
+from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.domain.errors import AdsmlError, InsufficientHistory
+from adsml_common.registry.loader import ModelLoader
+from adsml_common.registry.models import ModelVersion
+from adsml_common.registry.resolver import ModelResolver
+from adsml_common.store.metrics import MetricStore
+from cachetools import LRUCache
+
+from adsml_anomaly.histories import series
+from adsml_anomaly.model_names import account_model, entity_model, level_model
+from adsml_anomaly.models.channels import Days
+from adsml_anomaly.models.fitting import DAYS_NEEDED, AccountPool, fit_entity, learn_pool
+from adsml_anomaly.models.series_model import SeriesModel
+
+POOLED_METHOD: Final = "robust_z_account_profile"
+OWN_METHOD: Final = "own_history"
+_POOLS_IN_MEMORY: Final = 8
+_POOL_SAMPLE: Final = 20
+"""Entities per level of a profile worked out while a caller waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What answered.
+
+    Attributes
+    ----------
+    version
+        The registered model; None for a method.
+    pooled
+        Whether it is a profile of level or account, not the entity's own.
+    method, reason
+        The method, where there is no version; why not the first choice.
+    degradations
+        What the answer had to do without.
+    """
+
+    version: ModelVersion | None
+    pooled: bool
+    method: str = ""
+    reason: str = ""
+    degradations: tuple[Degradation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A model and where it comes from."""
+
+    model: SeriesModel
+    provenance: Provenance
+
+
+@dataclass(slots=True)
+class Profiles:
+    """Profiles of one account as one request has looked them up: the same for all its entities."""
+
+    config_id: int
+    by_level: dict[EntityType | None, Scorer | AdsmlError] = field(default_factory=dict)
+
+
+class ScorerResolver:
+    """Finds models; threads share it.
+
+    Parameters
+    ----------
+    database
+        Where an account's rows are, should a profile have to be learned.
+    models
+        The registry's loader.
+    history_days
+        Days that such a profile is learned from.
+    """
+
+    def __init__(self, database: Database, models: ModelLoader[SeriesModel], *, history_days: int) -> None:
+        self._metrics = MetricStore(database)
+        self._models = models
+        self._resolver = ModelResolver(models, instead="a profile assesses the series")
+        self._history = timedelta(days=history_days)
+        self._lock = threading.Lock()
+        self._pools: LRUCache[int, tuple[str, AccountPool]] = LRUCache(_POOLS_IN_MEMORY)
+
+    def prefetch(self, refs: Iterable[EntityRef]) -> None:
+        """Load the models of many entities at once."""
+        self._models.prefetch(entity_model(ref) for ref in refs)
+
+    def scorer(self, ref: EntityRef, days: Days, profiles: Profiles) -> Scorer:
+        """What assesses an entity of an account: its own model, else a profile.
+
+        Raises
+        ------
+        InsufficientHistory
+            There is no model, and the account has too few rows for a profile.
+        """
+        own = self._resolver.resolve([entity_model(ref)])
+        if own.loaded is not None:
+            loaded = own.loaded
+            return Scorer(
+                loaded.model, Provenance(loaded.version, pooled=False, degradations=own.degradations)
+            )
+        profile = self.profile(ref.entity_type, days, profiles)
+        by = profile.provenance
+        why = "; ".join(one.detail for one in own.degradations)
+        return Scorer(
+            profile.model,
+            Provenance(
+                by.version, pooled=True, method=POOLED_METHOD,
+                reason=f"{why}; {by.reason}" if by.reason else why,
+                degradations=(*own.degradations, *by.degradations),
+            ),
+        )  # fmt: skip
+
+    def profile(self, level: EntityType | None, days: Days, profiles: Profiles) -> Scorer:
+        """The profile of a level, or of the account (None), as it applies to a series.
+
+        Raises
+        ------
+        InsufficientHistory
+            As of `scorer`.
+        """
+        if level not in profiles.by_level:
+            try:
+                profiles.by_level[level] = self._profile(profiles.config_id, level)
+            except AdsmlError as error:
+                profiles.by_level[level] = error
+        found = profiles.by_level[level]
+        if isinstance(found, AdsmlError):
+            raise found
+        return Scorer(found.model.for_series(days), found.provenance)
+
+    @staticmethod
+    def from_history(
+        ref: EntityRef, days: Days, first: date, degradations: tuple[Degradation, ...]
+    ) -> Scorer:
+        """One learned from a series that was sent along, from before the assessed days where that is enough."""
+        before = days.until(max(days.index(first) - 1, 0))
+        history = before if int(before.delivered.sum()) >= DAYS_NEEDED else days
+        pool = learn_pool({ref: history})
+        if int(history.delivered.sum()) >= DAYS_NEEDED:
+            model = fit_entity(history, pool, ref.entity_type, what=str(ref)).model
+        else:
+            model = pool.of(ref.entity_type).pooled.for_series(history)
+        reason = "no registered model applies: learned from the rows sent"
+        return Scorer(
+            model, Provenance(None, pooled=False, method=OWN_METHOD, reason=reason, degradations=degradations)
+        )
+
+    def _profile(self, config_id: int, level: EntityType | None) -> Scorer:
+        """A registered profile, or one learned now from the account's rows."""
+        names = (
+            [account_model(config_id)]
+            if level is None
+            else [level_model(config_id, level), account_model(config_id)]
+        )
+        resolved = self._resolver.resolve(names, expected=False)
+        if (loaded := resolved.loaded) is not None:
+            by = Provenance(
+                loaded.version, pooled=True, method=POOLED_METHOD, degradations=resolved.degradations
+            )
+            return Scorer(loaded.model, by)
+        pool = self._learned(config_id)
+        model = (pool.account if level is None else pool.of(level)).pooled
+        reason = "no profile is registered: learned from the account's rows"
+        by = Provenance(None, True, POOLED_METHOD, reason, resolved.degradations)
+        return Scorer(model, by)
+
+    def _learned(self, config_id: int) -> AccountPool:
+        version = self._metrics.data_version(config_id)
+        with self._lock:
+            known = self._pools.get(config_id)
+        if known is not None and known[0] == version:
+            return known[1]
+        last = self._metrics.last_date(config_id)
+        if last is None:
+            raise InsufficientHistory(f"account {config_id}", had=0, needed=14)
+        rows = self._metrics.daily(config_id, start=last - self._history)
+        pool = learn_pool(series(rows, config_id), sample=_POOL_SAMPLE)
+        with self._lock:
+            self._pools[config_id] = (version, pool)
+        return pool

@@ -1,0 +1,1 @@
+"""The nightly scan: every account's incidents kept, and handed to Alertmanager."""

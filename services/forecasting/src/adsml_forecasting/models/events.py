@@ -1,0 +1,193 @@
+"""Named days, such as Black Friday: what they did before is what they are forecast to do again.
+
+An occurrence in the past is compared with the four weeks around it. Its effect is the logarithm of the ratio,
+drawn to none by how little one day of counts can tell (Efron & Morris 1975), and pooled over what the account's
+other entities and earlier years show. The days themselves are left out of every fit: they are no level.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from adsml_forecasting.models.series import DailySeries, Vector
+
+Calendar = Mapping[str, Sequence[int]]
+"""Days since 1970-01-01 of each named day, past and coming."""
+
+_AROUND: Final = 28
+_LEAST_NEAR: Final = 10
+_SPREAD: Final = 0.5
+"""Standard deviation of the logarithm of named days' effects, before anything is known of one."""
+_LEAST_VARIANCE: Final = 0.02
+_BETWEEN_ENTITIES: Final = 0.09
+"""Variance of the logarithm of one named day's effect between entities of an account."""
+_NOTICEABLE: Final = 0.18
+"""A smaller effect (20%) is left alone: one ordinary day moves by as much."""
+_LARGEST: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class EventEffect:
+    """What a named day does to a metric.
+
+    Attributes
+    ----------
+    log_ratio
+        Logarithm of the day over an ordinary one.
+    variance
+        Of `log_ratio`, without what entities differ by.
+    occurrences
+        How many days it was seen on.
+    """
+
+    log_ratio: float
+    variance: float
+    occurrences: int
+
+
+def occurrences(
+    series: DailySeries, days: Sequence[int], *, all_days: Sequence[int]
+) -> list[tuple[float, float]]:
+    """Logarithm of each past occurrence over its surroundings, and the variance that chance gives it.
+
+    Parameters
+    ----------
+    all_days
+        Every named day: none is a neighbour to compare with.
+    """
+    values = series.values
+    usual = values.copy()
+    for day in all_days:
+        if series.first_day <= day <= series.last_day:
+            usual[day - series.first_day] = np.nan
+    out = []
+    for day in days:
+        at = day - series.first_day
+        if not 0 <= at < len(values) or not np.isfinite(values[at]):
+            continue
+        near = usual[max(at - _AROUND, 0) : at + _AROUND + 1]
+        places = np.arange(max(at - _AROUND, 0), min(at + _AROUND + 1, len(values)))
+        known = np.isfinite(near)
+        if known.sum() < _LEAST_NEAR:
+            continue
+        level = float(np.nanmean(near))
+        same = near[(places - at) % 7 == 0]
+        same = same[np.isfinite(same)]
+        if not level > 0:
+            continue
+        # The weekday's own mean, as far as so few weeks can tell it.
+        expected = (level + same.sum()) / (1 + len(same))
+        if not expected > 0:
+            continue
+        dispersion = max(float(np.nanvar(near)) / level, 0.0)
+        size = max(float(values[at]), 0.5 * min(expected, 1.0))
+        variance = dispersion / expected + _LEAST_VARIANCE
+        out.append((float(np.clip(np.log(size / expected), -_LARGEST, _LARGEST)), variance))
+    return out
+
+
+def pool(found: Sequence[Sequence[tuple[float, float]]]) -> EventEffect | None:
+    """One effect of a named day over the entities of an account; None where nobody has seen it."""
+    flat = [one for entity in found for one in entity]
+    if not flat:
+        return None
+    values, variances = np.array(flat).T
+    weights = 1 / (variances + _BETWEEN_ENTITIES)
+    return EventEffect(float(weights @ values / weights.sum()), float(1 / weights.sum()), len(flat))
+
+
+def effect(own: Sequence[tuple[float, float]], account: EventEffect | None) -> EventEffect | None:
+    """An entity's effect: its own occurrences, drawn to the account's, which is drawn to none.
+
+    None where it is too small to tell from an ordinary day, or nobody has seen the day.
+    """
+    prior, spread = 0.0, _SPREAD**2
+    seen = len(own)
+    if account is not None:
+        kept = spread / (spread + account.variance)
+        prior, spread = kept * account.log_ratio, kept * account.variance + _BETWEEN_ENTITIES
+        seen = max(seen, account.occurrences)
+    if not seen:
+        return None
+    precision = 1 / spread + sum(1 / variance for _, variance in own)
+    mean = (prior / spread + sum(value / variance for value, variance in own)) / precision
+    if abs(mean) < max(_NOTICEABLE, np.sqrt(1 / precision)):
+        return None
+    return EventEffect(float(mean), float(1 / precision), seen)
+
+
+def recurring_days(days: Sequence[int], *, until: int, horizon: int) -> dict[str, list[int]]:
+    """Unnamed days that came back a year later: the same date, or the same weekday of the month.
+
+    Parameters
+    ----------
+    days
+        Days that stood out, days since 1970-01-01.
+    until
+        Last day of history.
+    horizon
+        Days after it.
+
+    Returns
+    -------
+    dict
+        By what they have in common: the days that stood out in two years or more, and the days of the horizon
+        that have it too. Only what comes again within the horizon.
+    """
+    out: dict[str, list[int]] = {}
+    for day in range(until + 1, until + horizon + 1):
+        for rule, key in _rules(day).items():
+            same = [one for one in days if _rules(one).get(rule) == key]
+            years = {_year(one) for one in same}
+            if len(years) >= 2 and not any(day in found for found in out.values()):
+                out[f"{rule} {key}"] = [*same, day]
+    return out
+
+
+def _year(day: int) -> int:
+    return int(np.datetime64(day, "D").astype("datetime64[Y]").astype(int))
+
+
+def _rules(day: int) -> dict[str, str]:
+    stamp = np.datetime64(day, "D")
+    month = stamp.astype("datetime64[M]")
+    of_month = int((stamp - month.astype("datetime64[D]")).astype(int))
+    length = int(((month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int))
+    month_number = int(month.astype(int)) % 12 + 1
+    weekday = (day + 3) % 7
+    from_end = (length - 1 - of_month) // 7
+    return {
+        "date": f"{month_number:02d}-{of_month + 1:02d}",
+        "weekday": f"{month_number:02d}, {of_month // 7 + 1}. weekday {weekday}",
+        "last weekday": f"{month_number:02d}, {from_end + 1}. last weekday {weekday}",
+    }
+
+
+def event_factors(
+    series: DailySeries,
+    calendar: Calendar,
+    account: Mapping[str, EventEffect],
+    *,
+    first: int,
+    horizon: int,
+) -> tuple[Vector, dict[str, tuple[int, EventEffect]]]:
+    """What the named days of the horizon multiply the forecast by, and the effects used, by name with their day."""
+    factors = np.ones(horizon)
+    used: dict[str, tuple[int, EventEffect]] = {}
+    every = [day for days in calendar.values() for day in days]
+    for name, days in calendar.items():
+        ahead = [day for day in days if first <= day < first + horizon]
+        if not ahead:
+            continue
+        past = [day for day in days if day < first]
+        found = effect(occurrences(series, past, all_days=every), account.get(name))
+        if found is None:
+            continue
+        for day in ahead:
+            # Two names for one day are one day.
+            if factors[day - first] == 1.0:
+                factors[day - first] = float(np.exp(found.log_ratio))
+                used[name] = (day, found)
+    return factors, used

@@ -1,0 +1,177 @@
+"""How far the sum of a horizon may miss: measured on the sums of the past's horizons, not added up from its days.
+
+Sums of consecutive days are compared with what the mean of the days before let expect, from every day of the
+newest half year. Misses are in units of the square root of what was expected, as counts vary; their root mean
+square is the series' own spread, drawn to that of a Poisson count where few horizons fit into the history. A
+registered calibration brings the order statistics of the misses of its ensemble over that spread, pooled over
+an account (split conformal, as in `conformal`); without one they are the series' own, drawn to the normal's.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy.special import ndtri
+
+from adsml_forecasting.models.series import Vector
+
+_LONGEST: Final = 182
+_WINDOWS: Final = (7, 14, 28, 56)
+_LEAST_BEFORE: Final = 14
+_PRESENT: Final = 0.7
+_PRIOR_HORIZONS: Final = 4.0
+_NORMAL_HORIZONS: Final = 10.0
+_SMALL: Final = 0.5
+"""Added to what is expected, so that next to nothing has a spread too."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TotalSpread:
+    """How far sums over a horizon move.
+
+    Attributes
+    ----------
+    scale
+        Standard deviation over the square root of the expected sum (over 1 where values may be negative).
+    misses
+        Absolute misses over `scale` and that root, ascending.
+    horizons
+        How many horizons that do not overlap they are worth.
+    rooted
+        Whether misses grow with the square root of the sum.
+    counts
+        Whether sums are whole numbers.
+    """
+
+    scale: float
+    misses: Vector
+    horizons: float
+    rooted: bool
+    counts: bool
+
+    def unit(self, total: float) -> float:
+        """One standard deviation of a sum that is expected to be `total`."""
+        return self.scale * (np.sqrt(max(total, 0.0) + _SMALL) if self.rooted else 1.0)
+
+    def reach(self, level: float) -> float:
+        """Standard deviations that hold a share `level` of the sums."""
+        normal = float(ndtri((1 + level) / 2))
+        if not len(self.misses):
+            return normal
+        own = float(np.quantile(self.misses, level))
+        return (self.horizons * own + _NORMAL_HORIZONS * normal) / (self.horizons + _NORMAL_HORIZONS)
+
+
+def total_spread(values: Vector, *, horizon: int, exposure: Vector | None = None) -> TotalSpread:
+    """The spread of a series' sums.
+
+    Parameters
+    ----------
+    values
+        NaN where missing, shape (n,).
+    exposure
+        What the values are counted per (spend, clicks), on the same days: the sum is compared with what the
+        ratio of the sums before lets expect of the horizon's own exposure. None: with the mean of the days
+        before.
+    """
+    newest = values[-_LONGEST - horizon :]
+    per = np.ones(len(newest)) if exposure is None else exposure[-_LONGEST - horizon :]
+    known = np.isfinite(newest) & np.isfinite(per)
+    whole = newest[known]
+    rooted = not (whole < 0).any()
+    counts = rooted and bool((whole == np.round(whole)).all())
+    best: tuple[float, Vector] | None = None
+    for window in _WINDOWS:
+        misses = _misses(
+            np.where(known, newest, 0.0), np.where(known, per, 0.0), known, horizon, window, rooted
+        )
+        if len(misses):
+            size = float(np.mean(misses**2))
+            if best is None or size < best[0]:
+                best = size, misses
+    horizons = 0.0 if best is None else len(best[1]) / horizon
+    usual = _usual_square(newest, per, known, horizon, counts=counts, rooted=rooted)
+    square = (
+        usual
+        if best is None
+        else (horizons * best[0] + _PRIOR_HORIZONS * usual) / (horizons + _PRIOR_HORIZONS)
+    )
+    scale = float(np.sqrt(square)) if square > 0 else 1e-9
+    misses = np.empty(0) if best is None else np.sort(best[1]) / scale
+    return TotalSpread(scale, misses, horizons, rooted, counts)
+
+
+def _misses(
+    values: Vector,
+    per: Vector,
+    known: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
+    horizon: int,
+    window: int,
+    rooted: bool,
+) -> Vector:
+    """Absolute misses of every horizon of the history, in roots of what was expected."""
+    n = len(values)
+    cutoffs = np.arange(min(max(window, _LEAST_BEFORE), max(n - horizon, 0)), n - horizon + 1)
+    cutoffs = cutoffs[cutoffs >= _LEAST_BEFORE]
+    if not len(cutoffs):
+        return np.empty(0)
+    sums, exposures, days = (
+        np.concatenate([[0.0], np.cumsum(one)]) for one in (values, per, known.astype(float))
+    )
+    start = np.maximum(cutoffs - window, 0)
+    before, per_before, days_before = (one[cutoffs] - one[start] for one in (sums, exposures, days))
+    after, per_after, days_after = (one[cutoffs + horizon] - one[cutoffs] for one in (sums, exposures, days))
+    fine = (days_before >= _PRESENT * window) & (days_after >= _PRESENT * horizon) & (per_before > 0)
+    expected = before[fine] / per_before[fine] * per_after[fine]
+    unit = np.sqrt(np.maximum(expected, 0.0) + _SMALL) if rooted else 1.0
+    return np.asarray(np.abs(after[fine] - expected) / unit, dtype=np.float64)
+
+
+def _usual_square(
+    values: Vector,
+    per: Vector,
+    known: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
+    horizon: int,
+    *,
+    counts: bool,
+    rooted: bool,
+) -> float:
+    """What is thought of the square before any horizon was seen: of independent days like those there are."""
+    days = int(known.sum())
+    grown = 1.0 + horizon / max(min(days, 28), 1)
+    if days < 2:
+        return grown
+    if not rooted:
+        return float(np.var(np.diff(values[known])) / 2 * horizon * grown)
+    rate = values[known].sum() / max(per[known].sum(), 1e-300)
+    expected = rate * per[known]
+    mean = float(values[known].mean())
+    if not mean > 0:
+        return grown if counts else 0.0
+    dispersion = float(np.mean((values[known] - expected) ** 2)) / mean
+    return float(max(dispersion, 1.0) if counts else dispersion) * grown
+
+
+def total_interval(
+    total: float, spread: TotalSpread, *, reach: float, relative: float = 0.0, gap: int = 0
+) -> tuple[float, float]:
+    """Ends of the interval of a sum.
+
+    Parameters
+    ----------
+    reach
+        Standard deviations to each side.
+    relative
+        Relative standard deviation beside the spread's, such as that of a response to spend.
+    gap
+        Days between the last known one and the horizon.
+    """
+    far = np.sqrt(1.0 + gap / 28.0)
+    half = reach * float(np.hypot(spread.unit(total) * far, relative * total))
+    lower, upper = total - half, total + half
+    if spread.rooted:
+        lower = max(lower, 0.0)
+    if spread.counts and np.ceil(lower) <= np.floor(upper) and total > 0:
+        # Sums of counts are whole numbers: these ends hold the same ones.
+        lower, upper = min(float(np.ceil(lower)), total), max(float(np.floor(upper)), total)
+    return lower, upper
