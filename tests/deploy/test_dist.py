@@ -69,11 +69,7 @@ def test_one_name_brings_the_command_with_every_family(dist: Path, tmp_path: Pat
     listed = run([adsml, "--help"], tmp_path, **database)
     for command in ("import", "simulate", "report", "classify", "forecast", "anomalies", "impact"):
         assert f" {command} " in listed
-    run(
-        [adsml, "simulate", "--config-id", 1, "--days", 60, "--campaigns", 2, "--into-store"],
-        tmp_path,
-        **database,
-    )
+    run([adsml, "simulate", "--format", "store", "--days", 60], tmp_path, **database)
     said = run(
         [adsml, "classify", "--config-id", 1, "--entity-type", "campaign", "--json"], tmp_path, **database
     )
