@@ -107,18 +107,21 @@ EVERYTHING = "production with every component"
 
 def builds(folder: Path) -> dict[str, Path]:
     """Every overlay and folder that can be deployed alone, built, by name."""
-    names = ["overlays/local", "overlays/production", "base", *sorted(
+    folders = ["overlays/local", "overlays/production", "base", *sorted(
         f"base/{one.parent.name}" for one in KUBERNETES.glob("base/*/kustomization.yaml")
         if "kind: Component" not in one.read_text()
     )]  # fmt: skip
-    built = {name: folder / f"{name.replace('/', '-')}.yaml" for name in names}
+    built = {name: folder / f"{name.replace('/', '-')}.yaml" for name in folders}
     for name, path in built.items():
         path.write_text(run(locked("kubectl"), "kustomize", KUBERNETES / name))
     copy = folder / "k8s"
     shutil.copytree(KUBERNETES, copy)
     kustomization = copy / "overlays" / "production" / "kustomization.yaml"
     overlay = yaml.safe_load(kustomization.read_text())
-    overlay["components"] = sorted(f"../../components/{one.name}" for one in (copy / "components").iterdir())
+    names = sorted(
+        (one.name for one in (copy / "components").iterdir()), key=lambda name: (name == "kueue", name)
+    )
+    overlay["components"] = [f"../../components/{name}" for name in names]
     kustomization.write_text(yaml.safe_dump(overlay))
     built[EVERYTHING] = folder / "everything.yaml"
     built[EVERYTHING].write_text(run(locked("kubectl"), "kustomize", kustomization.parent))

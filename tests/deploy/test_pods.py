@@ -3,9 +3,10 @@
 import re
 from typing import Any
 
+import pytest
 import typer
 from adsml_common.cli.main import build
-from support.manifests import built, containers, of_kind, ours, overlays, with_components
+from support.manifests import built, containers, of_kind, ours, overlays, pod_of, with_components
 
 
 @overlays
@@ -78,19 +79,38 @@ def test_secrets_are_referred_to(overlay: str) -> None:
                 assert not re.search("PASSWORD$|SECRET|DATABASE_URL", one["name"]) or "valueFrom" in one, name
 
 
-@overlays
-def test_its_command_is_one(overlay: str) -> None:
+def check_command(name: str, container: dict[str, Any]) -> None:
     """Parsed by the real command line, and not run."""
     command = typer.main.get_command(build())
+    context, group, words = typer.Context(command), command, list(container["args"])
+    while hasattr(group, "resolve_command"):
+        _, group, words = group.resolve_command(context, words)
+        assert group is not None, name
+    group.make_context("adsml", list(words), resilient_parsing=False)
+
+
+def is_ours(container: dict[str, Any]) -> bool:
+    return bool(container["image"].startswith(("adsml-", "registry.example.com/adsml/")))
+
+
+@overlays
+def test_its_command_is_one(overlay: str) -> None:
     for name, _, pod in ours(overlay):
-        for container in containers(pod):
-            if not container["image"].startswith(("adsml-", "registry.example.com/adsml/")):
-                continue
-            context, group, words = typer.Context(command), command, list(container["args"])
-            while hasattr(group, "resolve_command"):
-                _, group, words = group.resolve_command(context, words)
-                assert group is not None, name
-            group.make_context("adsml", list(words), resilient_parsing=False)
+        for container in filter(is_ours, containers(pod)):
+            check_command(name, container)
+
+
+@pytest.mark.parametrize("component", ["gateway", "scan-anomalies"])
+def test_so_is_that_of_a_component(component: str) -> None:
+    added = [
+        one
+        for one in with_components(component)
+        if one["metadata"]["name"] == component and "template" in str(one)
+    ]
+    for thing in added:
+        for container in filter(is_ours, containers(pod_of(thing))):
+            check_command(component, container)
+    assert added
 
 
 def test_production_has_no_secret_in_it() -> None:

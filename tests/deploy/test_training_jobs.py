@@ -97,31 +97,39 @@ def test_every_job_of_the_contract_has_its_cronjob() -> None:
     assert set(of_kind("overlays/production", "CronJob")) == {CRONJOB.format(job=job) for job in SCHEDULES}
 
 
+def components_cronjobs(*names: str) -> dict[str, dict[str, Any]]:
+    return {one["metadata"]["name"]: one for one in with_components(*names) if one["kind"] == "CronJob"}
+
+
 def test_a_queue_can_be_put_before_training() -> None:
-    cronjobs = [one for one in with_components("kueue", "scan-anomalies") if one["kind"] == "CronJob"]
+    templates = {
+        name: one["spec"]["jobTemplate"]
+        for name, one in components_cronjobs("scan-anomalies", "sync", "kueue").items()
+    }
     queued = {
-        one["metadata"]["name"]
-        for one in cronjobs
-        if one["spec"]["jobTemplate"]["metadata"].get("labels", {}).get("kueue.x-k8s.io/queue-name")
-        == "adsml-training"
-        and one["spec"]["jobTemplate"]["spec"]["suspend"] is True
+        name
+        for name, template in templates.items()
+        if template["metadata"]["labels"].get("kueue.x-k8s.io/queue-name") == "adsml-training"
+        and template["spec"].get("suspend") is True
     }
-    assert queued == {CRONJOB.format(job=job) for job in SCHEDULES}
+    assert queued == {"scan-anomalies", *(CRONJOB.format(job=job) for job in SCHEDULES)}
 
 
-def test_the_other_cronjobs_are_on_time_and_not_the_launchers() -> None:
-    cronjobs = {
-        one["metadata"]["name"]: one
-        for one in with_components("sync", "scan-anomalies")
-        if one["kind"] == "CronJob"
-    }
+def test_the_other_cronjobs_come_before_and_after_training() -> None:
+    cronjobs = components_cronjobs("sync", "scan-anomalies")
     schedules = {name: cronjobs[name]["spec"]["schedule"] for name in ("sync", "scan-anomalies")}
-    # Before training begins, and after the last one has.
     assert schedules == {"sync": "0 1 * * *", "scan-anomalies": "30 5 * * *"}
+
+
+def test_a_scan_is_a_run_that_the_launcher_sees_to_and_a_sync_is_none() -> None:
+    cronjobs = components_cronjobs("sync", "scan-anomalies")
     selector = dict(part.split("=") for part in SELECTOR.split(","))
-    for name in schedules:
-        labels = cronjobs[name]["spec"]["jobTemplate"]["metadata"]["labels"]
-        assert not selector.items() <= labels.items()
+    labels = {name: one["spec"]["jobTemplate"]["metadata"]["labels"] for name, one in cronjobs.items()}
+    assert selector.items() <= labels["scan-anomalies"].items()
+    assert not selector.items() <= labels["sync"].items()
+    spec = cronjobs["scan-anomalies"]["spec"]["jobTemplate"]["spec"]
+    assert spec["completionMode"] == "Indexed"
+    assert f"--shard-count={spec['completions']}" in spec["template"]["spec"]["containers"][0]["args"]
 
 
 @overlays

@@ -159,6 +159,8 @@ class World:
         if family not in self._doors:
             for job in JOBS[family]:
                 self.train(job)
+            if family == "anomaly":
+                self.run("scan-anomalies", "--config-id", str(CONFIG), "--as-of-date", str(LAST))
             settings = settings_of(family, database_url=self.url, folder=self.folder)
             opened = importlib.import_module(f"adsml_{family}.server").open_service(settings)
             self._stack.callback(opened.close)
@@ -168,13 +170,17 @@ class World:
 
     def train(self, job: str) -> None:
         """Train, and let every model answer, also those that a gate turned away: so small an account teaches little."""
-        command = [sys.executable, "-m", "adsml_common.cli", "train", job, "--config-id", str(CONFIG)]
-        trained = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
-        assert trained.returncode == 0, trained.stdout + trained.stderr
+        self.run("train", job, "--config-id", str(CONFIG))
         artifacts = ArtifactStore(str(self.folder / "artifacts"), cache_dir=self.folder / "cache")
         registry = ModelRegistry(self.database, artifacts)
         for one in registry.iterate(status=ModelStatus.READY):
             registry.activate(one.name, one.version, actor="test", reason="parity")
+
+    def run(self, *arguments: str) -> None:
+        """A command in a process of its own."""
+        command = [sys.executable, "-m", "adsml_common.cli", *arguments]
+        ran = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
 
     def service(self, family: str) -> Any:
         """The service in this process, on the store."""

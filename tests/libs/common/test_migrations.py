@@ -62,6 +62,33 @@ def test_a_newer_schema_is_worked_with(database: Database) -> None:
     database.require_schema()
 
 
+def test_migrating_with_an_older_release_leaves_a_newer_schema(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'from_the_future'"))
+    database.migrate()
+    state = database.schema_state()
+    assert (state.current, state.status) == ("from_the_future", SchemaStatus.AHEAD)
+
+
+def test_a_schema_that_has_left_this_code_behind_is_refused_by_name(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'from_the_future'"))
+        connection.execute(sa.text("UPDATE schema_notes SET value = '9999' WHERE name = 'oldest_code'"))
+    assert database.schema_state().status is SchemaStatus.TOO_NEW
+    for refused in (database.require_schema, database.migrate):
+        with pytest.raises(FailedPrecondition, match="from_the_future.* of revision 9999 or newer"):
+            refused()
+
+
+def test_the_code_of_one_release_back_works_with_this_schema(database: Database) -> None:
+    """The expand/contract rule: what the newest migration says it goes with, goes with it."""
+    with database.read() as connection:
+        oldest = connection.execute(
+            sa.text("SELECT value FROM schema_notes WHERE name = 'oldest_code'")
+        ).scalar_one()
+    assert oldest in migrations.known_revisions()
+
+
 def test_many_migrate_at_once(empty_database_url: str) -> None:
     databases = [Database.open(empty_database_url) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:

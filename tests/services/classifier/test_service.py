@@ -114,6 +114,17 @@ def test_without_a_model_last_weeks_tier_answers_and_says_so(
         assert one.tier == one.rule_tier
 
 
+def test_where_the_gate_shuts_the_answer_says_what_the_gate_said(
+    stub: pb_grpc.ClassifierServiceStub, stored: Database, registry: ModelRegistry, account: SimulatedAccount
+) -> None:
+    strict = replace(QUICK, gate=replace(QUICK.gate, min_samples=1_000_000))
+    assert train(stored, registry, "first", strict).exit_status == 0
+    request = pb.ClassifyRequest(subject=stored_subject(adset_ids(account)[0]))
+    by = stub.Classify(request).classification.answered_by
+    assert by.source == answer_pb2.ANSWER_SOURCE_PERSISTENCE
+    assert "samples to judge it by; 1000000 are needed" in by.reason
+
+
 def test_without_a_full_week_the_rule_answers(stub: pb_grpc.ClassifierServiceStub) -> None:
     series = entity_pb2.InlineSeries(
         entity_type=ADSET,

@@ -224,6 +224,9 @@ class AnomalyClient:
             seconds=60.0,
             entries="subjects",
         )
+        self.detect_account_anomalies = Method(
+            to, stub.DetectAccountAnomalies, anomaly.DetectAccountAnomaliesRequest, seconds=60.0
+        )
         self.list_incidents = Method(to, stub.ListIncidents, anomaly.ListIncidentsRequest)
         self.record_feedback = Method(to, stub.RecordFeedback, anomaly.RecordFeedbackRequest)
 

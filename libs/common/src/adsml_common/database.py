@@ -19,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from adsml_common.database_errors import translated
 from adsml_common.domain.errors import FailedPrecondition, Unavailable
-from adsml_common.schema import dumps
+from adsml_common.schema import OLDEST_CODE, SCHEMA_NOTES, dumps
 from adsml_common.settings import SettingsError, masked_url
 
 CONNECT_SECONDS = 5
@@ -38,6 +38,7 @@ class SchemaStatus(StrEnum):
     ABSENT = "absent"
     BEHIND = "behind"
     AHEAD = "ahead"
+    TOO_NEW = "too new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,17 @@ class SchemaState:
         Revision in the database, None if it has never been migrated.
     head
         Revision this version migrates to.
+    oldest_code
+        Revision of the oldest version that can work with a schema that is ahead; None where it does not say.
     status
-        ``AHEAD`` means migrated by a newer version. Migrations only add until every older version is gone,
-        so a service goes on working with a schema that is ahead.
+        ``AHEAD`` means migrated by a newer version, with which this one goes on working: migrations add first and
+        take away a release later. ``TOO_NEW``: this version is older than what the schema still goes with.
     """
 
     current: str | None
     head: str
     status: SchemaStatus
+    oldest_code: str | None = None
 
     @property
     def usable(self) -> bool:
@@ -169,7 +173,12 @@ class Database:
     def migrate(self) -> None:
         """Bring the schema to this version's revision: idempotent, and safe if two processes do it at once.
 
-        All steps are one transaction: either the whole schema moves or nothing does.
+        All steps are one transaction: either the whole schema moves or nothing does. A schema that is ahead stays.
+
+        Raises
+        ------
+        FailedPrecondition
+            The schema is of a version so much newer that this one can't work with it.
         """
         from adsml_common.migrations import upgrade  # noqa: PLC0415  # Alembic is not needed to serve
 
@@ -177,23 +186,17 @@ class Database:
             if self.dialect == "postgresql":
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BULK_STATEMENT_SECONDS}s'")
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-            upgrade(connection)
+            state = _schema_state(connection)
+            if state.status is SchemaStatus.TOO_NEW:
+                raise self._unusable(state)
+            # A release that was rolled back finds the schema of the newer one, and leaves it.
+            if state.status is not SchemaStatus.AHEAD:
+                upgrade(connection)
 
     def schema_state(self) -> SchemaState:
         """The schema's revision, for services, which check it but never change it."""
-        from adsml_common.migrations import head_revision, known_revisions  # noqa: PLC0415
-
-        head = head_revision()
         with self.read() as connection:
-            current = None
-            if sa.inspect(connection).has_table("alembic_version"):
-                current = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-        if current is None:
-            return SchemaState(None, head, SchemaStatus.ABSENT)
-        if current == head:
-            return SchemaState(current, head, SchemaStatus.CURRENT)
-        known = current in known_revisions()
-        return SchemaState(current, head, SchemaStatus.BEHIND if known else SchemaStatus.AHEAD)
+            return _schema_state(connection)
 
     def require_schema(self) -> None:
         """Refuse to work with a schema that is absent or behind.
@@ -205,15 +208,45 @@ class Database:
         """
         state = self.schema_state()
         if not state.usable:
-            found = "has no schema yet" if state.current is None else f"has schema revision {state.current}"
-            raise FailedPrecondition(
-                f"the database {self.shown} {found}, this version needs {state.head}: run `adsml migrate`",
-                metadata={"schema_current": state.current or "", "schema_needed": state.head},
+            raise self._unusable(state)
+
+    def _unusable(self, state: SchemaState) -> FailedPrecondition:
+        found = "has no schema yet" if state.current is None else f"has schema revision {state.current}"
+        cure = f"this version needs {state.head}: run `adsml migrate`"
+        if state.status is SchemaStatus.TOO_NEW:
+            cure = (
+                f"which this version (of {state.head}) is too old for: deploy the version that migrated it, or one "
+                f"of revision {state.oldest_code} or newer"
             )
+        return FailedPrecondition(
+            f"the database {self.shown} {found}, {cure}",
+            metadata={"schema_current": state.current or "", "schema_needed": state.head},
+        )
 
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+
+
+def _schema_state(connection: Connection) -> SchemaState:
+    from adsml_common.migrations import head_revision, known_revisions  # noqa: PLC0415
+
+    head, known = head_revision(), known_revisions()
+    tables = sa.inspect(connection)
+    current = None
+    if tables.has_table("alembic_version"):
+        current = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    if current is None:
+        return SchemaState(None, head, SchemaStatus.ABSENT)
+    if current in known:
+        return SchemaState(current, head, SchemaStatus.CURRENT if current == head else SchemaStatus.BEHIND)
+    oldest = None
+    if tables.has_table(SCHEMA_NOTES.name):
+        query = sa.select(SCHEMA_NOTES.c.value).where(SCHEMA_NOTES.c.name == OLDEST_CODE)
+        oldest = connection.execute(query).scalar()
+    # Code that knows the revision is of it or of a newer one.
+    fits = oldest is None or oldest in known
+    return SchemaState(current, head, SchemaStatus.AHEAD if fits else SchemaStatus.TOO_NEW, oldest)
 
 
 def _parse(url: str) -> URL:

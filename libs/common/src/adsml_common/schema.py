@@ -2,9 +2,9 @@
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, DateTime, Integer, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Integer, MetaData, String, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -66,3 +66,15 @@ def insert_into(connection: Connection, table: Table) -> "postgresql.Insert | sq
 def dumps(value: object) -> str:
     """JSON as it is stored: keys sorted, no NaN (which is not JSON and which PostgreSQL refuses)."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+
+
+SCHEMA_NOTES: Final = Table(
+    "schema_notes",
+    METADATA,
+    Column("name", key_text(64), primary_key=True),
+    Column("value", key_text(64), nullable=False),
+)
+"""What the schema says of itself to code that does not know its revision."""
+
+OLDEST_CODE: Final = "oldest_code"
+"""Name of the note with the revision of the oldest code that can work with the schema."""

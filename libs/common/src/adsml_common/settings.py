@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from pydantic import Field, SecretBytes, SecretStr, ValidationError, field_validator
+from pydantic import Field, FilePath, SecretBytes, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -39,6 +39,10 @@ class Settings(BaseSettings):
         ``ADSML_ARTIFACT_URL``: where trained models lie: a folder, ``file://``, ``s3://bucket/prefix``.
     cache_dir
         ``ADSML_CACHE_DIR``: folder for copies of models; may be lost at any time.
+    model_signing_key_file
+        ``ADSML_MODEL_SIGNING_KEY_FILE``: PEM file of an Ed25519 private key that models are signed with; for trainers.
+    model_trusted_keys_file
+        ``ADSML_MODEL_TRUSTED_KEYS_FILE``: PEM file of Ed25519 public keys; a model must be signed by one of them.
     log_format
         ``ADSML_LOG_FORMAT``: ``text`` for people, ``json`` for machines.
     log_level
@@ -50,6 +54,12 @@ class Settings(BaseSettings):
     database_url: str = Field(default="sqlite:///adsml-data/adsml.db", validation_alias="ADSML_DATABASE_URL")
     artifact_url: str = Field(default="adsml-data/artifacts", validation_alias="ADSML_ARTIFACT_URL")
     cache_dir: Path = Field(default=Path("adsml-data/cache"), validation_alias="ADSML_CACHE_DIR")
+    model_signing_key_file: FilePath | None = Field(
+        default=None, validation_alias="ADSML_MODEL_SIGNING_KEY_FILE"
+    )
+    model_trusted_keys_file: FilePath | None = Field(
+        default=None, validation_alias="ADSML_MODEL_TRUSTED_KEYS_FILE"
+    )
     log_format: Literal["text", "json"] = Field(default="text", validation_alias="ADSML_LOG_FORMAT")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", validation_alias="ADSML_LOG_LEVEL"

@@ -18,7 +18,7 @@ from google.type import date_pb2
 from sqlalchemy.engine import Connection, Row
 
 from adsml_anomaly import encoding
-from adsml_anomaly.models.incidents import kin
+from adsml_anomaly.models.incidents import NO_DELIVERY
 from adsml_anomaly.models.results import IncidentState, Scope
 from adsml_anomaly.models.thresholds import Judgement
 
@@ -280,8 +280,10 @@ def _same(known: pb.Incident, found: pb.Incident) -> bool:
     """Whether a scan has found a known incident again: the same fault at the same time in the same place."""
     if known.incident_id == found.incident_id:
         return True
-    kinds = (encoding.KIND.find(known.kind), encoding.KIND.find(found.kind))
-    if not kin(*kinds) or known.state != pb.INCIDENT_STATE_OPEN:
+    if known.state != pb.INCIDENT_STATE_OPEN:
+        return False
+    kinds = {encoding.KIND.find(known.kind), encoding.KIND.find(found.kind)}
+    if len(kinds) > 1 and not kinds <= NO_DELIVERY:
         return False
     if (
         _day(found.first_date) > _day(known.last_date) + _SLACK

@@ -16,6 +16,7 @@ from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.models import ModelVersion
 
+from adsml_classifier import boosters
 from adsml_classifier.models import features, linear
 from adsml_classifier.models.calibration import Calibration
 from adsml_classifier.models.labels import LabelMode
@@ -24,7 +25,6 @@ from adsml_classifier.models.transfer import LevelStatistics, LevelTransfer
 
 MODEL_TYPE: Final = "tier_xgboost"
 _MODEL, _HOLDOUT_MODEL, _FACTS = "model.ubj", "twin.ubj", "facts.json"
-_OBJECT: Final = b"{"
 FORMAT: Final = 3
 """Of `facts.json`. 1 had no linear part and did not name its format, 2 an offset for each tier."""
 
@@ -132,9 +132,7 @@ def from_files(files: Mapping[str, bytes]) -> StoredModel:
 
 
 def _booster(data: bytes) -> xgboost.Booster:
-    # XGBoost ends the process on an empty buffer, and guesses at formats of its own on other first bytes.
-    if data[:1] != _OBJECT:
-        raise ValueError("not a UBJSON object")
+    boosters.check(data, features=len(features.NAMES))
     booster = xgboost.Booster()
     booster.load_model(bytearray(data))
     # One row does not get faster by more threads, and rows of many callers run side by side.

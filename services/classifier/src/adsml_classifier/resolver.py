@@ -1,12 +1,15 @@
 """Finds what answers for an account: its model, or last week's tier and the rule, and why."""
 
+import time
 from collections.abc import Callable
 from typing import Final
 
 from adsml.common.v1 import answer_pb2
 from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import Unavailable
 from adsml_common.registry.loader import Loaded, ModelLoader
+from adsml_common.registry.registry import ModelRegistry
 from adsml_common.registry.resolver import ModelResolver, ResolvedModel
 from adsml_common.serving.messages import model_ref_message
 
@@ -21,6 +24,49 @@ _KNOWN: Final = 1_000
 _NO_WEEK: Final = "by the rule, since it first delivered less than 7 days ago and there is no full week"
 
 
+class GateRecords:
+    """What the gates said of models that may not serve; threads share it.
+
+    Parameters
+    ----------
+    registry
+        Where it is recorded.
+    max_age_seconds
+        Asked again for each name at most this often.
+    clock
+        Seconds, rising steadily.
+    """
+
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        *,
+        max_age_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._max_age = max_age_seconds
+        self._clock = clock
+        self._known: dict[str, tuple[float, str]] = {}
+
+    def rejection(self, name: str) -> str:
+        """Why the newest version of a name does not serve; empty where there is none, or nobody says."""
+        now = self._clock()
+        known = self._known.get(name)
+        if known is not None and now - known[0] < self._max_age:
+            return known[1]
+        try:
+            newest = next(iter(self._registry.list(name=name, limit=1)), None)
+        except Unavailable:
+            return ""
+        said = {} if newest is None else newest.training_metrics.get("gate", {})
+        reason = str(said.get("reason", "")) if said.get("decision") == "rejected" else ""
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[name] = now, reason
+        return reason
+
+
 class ProvenanceResolver:
     """Finds what answers; threads share it.
 
@@ -28,12 +74,17 @@ class ProvenanceResolver:
     ----------
     models
         The accounts' models, for their own entities and for new ones.
+    gates
+        Tells why there is none.
     confidence_factor
         What a transferred answer's confidence is multiplied by.
     """
 
-    def __init__(self, models: ModelLoader[StoredModel], *, confidence_factor: float) -> None:
+    def __init__(
+        self, models: ModelLoader[StoredModel], gates: GateRecords, *, confidence_factor: float
+    ) -> None:
         self._models = models
+        self._gates = gates
         self._resolver = ModelResolver(models, instead="last week's tier was used instead")
         self._factor = confidence_factor
         self._known: dict[tuple[str, EntityType | None], tuple[Loaded[StoredModel], Provenance]] = {}
@@ -42,7 +93,7 @@ class ProvenanceResolver:
         """What answers for an account's entities."""
         resolved = self._resolve(account_model, config_id, rules_only=rules_only)
         if resolved.loaded is None:
-            return _without_model(resolved.degradations, rules_only=rules_only)
+            return self._without_model(resolved.degradations, rules_only=rules_only)
         return self._by_model(resolved.loaded)
 
     def for_new_entities(
@@ -52,7 +103,7 @@ class ProvenanceResolver:
         resolved = self._resolve(global_model, config_id, rules_only=rules_only)
         loaded = resolved.loaded
         if loaded is None:
-            return _without_model(resolved.degradations, rules_only=rules_only), ()
+            return self._without_model(resolved.degradations, rules_only=rules_only), ()
         return self._by_model(loaded, transfer_to=level), loaded.model.trained_on
 
     def peek(self, config_id: int, *, rules_only: bool) -> Provenance | None:
@@ -91,18 +142,23 @@ class ProvenanceResolver:
         self._known[place] = loaded, provenance
         return provenance
 
-
-def _without_model(degradations: tuple[Degradation, ...], *, rules_only: bool) -> Provenance:
-    if rules_only:
-        reason = "rules_only was asked for"
-    else:
-        reason = degradations[0].detail if degradations else "no config_id, so no account's model"
-    by_rule = answer_pb2.AnsweredBy(
-        source=answer_pb2.ANSWER_SOURCE_RULES,
-        method=RULE_NAME,
-        reason=reason if rules_only else f"{reason}; {_NO_WEEK}",
-    )
-    by = answer_pb2.AnsweredBy(
-        source=answer_pb2.ANSWER_SOURCE_PERSISTENCE, method=PERSISTENCE_NAME, reason=reason
-    )
-    return Provenance(None, by, by_rule, rules_only, degradations, 1.0, (rules_only, degradations))
+    def _without_model(self, degradations: tuple[Degradation, ...], *, rules_only: bool) -> Provenance:
+        if rules_only:
+            reason = "rules_only was asked for"
+        elif not degradations:
+            reason = "no config_id, so no account's model"
+        elif rejection := self._gates.rejection(degradations[0].name):
+            reason = f"the gate of {degradations[0].name} is shut ({rejection})"
+        else:
+            reason = degradations[0].detail
+        by_rule = answer_pb2.AnsweredBy(
+            source=answer_pb2.ANSWER_SOURCE_RULES,
+            method=RULE_NAME,
+            reason=reason if rules_only else f"{reason}; {_NO_WEEK}",
+        )
+        by = answer_pb2.AnsweredBy(
+            source=answer_pb2.ANSWER_SOURCE_PERSISTENCE, method=PERSISTENCE_NAME, reason=reason
+        )
+        return Provenance(
+            None, by, by_rule, rules_only, degradations, 1.0, (rules_only, degradations, reason)
+        )

@@ -17,7 +17,7 @@ from adsml_common.store.feedback import FeedbackStore
 from adsml_classifier.accounts import AccountData
 from adsml_classifier.artifacts import StoredModel, parse
 from adsml_classifier.naming import FAMILY, JOB
-from adsml_classifier.resolver import ProvenanceResolver
+from adsml_classifier.resolver import GateRecords, ProvenanceResolver
 from adsml_classifier.service import ClassifierService
 from adsml_classifier.settings import ClassifierSettings
 
@@ -42,7 +42,11 @@ def open_service(settings: ClassifierSettings) -> OpenService:
     """
     stores = Stores.open(settings)
     models = ModelLoader(
-        stores.registry, _warmed, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
+        stores.registry,
+        _warmed,
+        poll_seconds=settings.poll_seconds,
+        capacity=settings.models_in_memory,
+        vetted=True,
     )
     service = ClassifierService(
         AccountData(
@@ -50,7 +54,11 @@ def open_service(settings: ClassifierSettings) -> OpenService:
             capacity=settings.accounts_in_memory,
             max_age_seconds=settings.data_max_age_seconds,
         ),
-        ProvenanceResolver(models, confidence_factor=settings.transfer_confidence_factor),
+        ProvenanceResolver(
+            models,
+            GateRecords(stores.registry, max_age_seconds=settings.poll_seconds),
+            confidence_factor=settings.transfer_confidence_factor,
+        ),
         FeedbackRecorder(FeedbackStore(stores.database), FAMILY),
         attribution_lag_days=settings.attribution_lag_days,
         cache_responses=settings.cache_responses,

@@ -170,10 +170,10 @@ def test_a_damaged_copy_in_the_cache_heals(store: ArtifactStore, tmp_path: Path)
     store.put(KEY, DATA)
     store.get(KEY, sha256=SHA)
     with opened(tmp_path) as cache:
-        cache.execute("UPDATE kept SET value = ?", (b"flipped" + DATA,))
+        cache.execute("UPDATE cache SET value = ?", (b"flipped" + DATA,))
     assert store.get(KEY, sha256=SHA) == DATA
     with opened(tmp_path) as cache:
-        assert cache.execute("SELECT key, value FROM kept").fetchall() == [(SHA, DATA)]
+        assert cache.execute("SELECT key, value FROM cache").fetchall() == [(SHA, DATA)]
 
 
 def test_a_cache_that_can_not_be_written_is_no_failure(url: str, tmp_path: Path) -> None:
@@ -194,9 +194,9 @@ def test_the_cache_drops_what_was_not_used_for_longest(tmp_path: Path) -> None:
         with opened(tmp_path) as cache:
             # An hour of difference, the first one just used.
             for hour, sha in enumerate([*shas[1:], shas[0]]):
-                cache.execute("UPDATE kept SET used = ? WHERE key = ?", (hour * 3600.0, sha))
+                cache.execute("UPDATE cache SET used = ? WHERE key = ?", (hour * 3600.0, sha))
     with opened(tmp_path) as cache:
-        kept = {key for (key,) in cache.execute("SELECT key FROM kept")}
+        kept = {key for (key,) in cache.execute("SELECT key FROM cache")}
     assert kept == {shas[0], shas[3]}
 
 

@@ -329,7 +329,7 @@ def test_a_damaged_copy_in_the_disk_cache_heals(
 ) -> None:
     registry.read(activated(registry, 7))
     with closing(sqlite3.connect(tmp_path / "cache" / "artifacts.db", isolation_level=None)) as cache:
-        assert cache.execute("UPDATE kept SET value = ?", (b"damaged",)).rowcount == 1
+        assert cache.execute("UPDATE cache SET value = ?", (b"damaged",)).rowcount == 1
     assert _given(loader.get(NAME)) == (7, 1, [])
 
 
@@ -440,7 +440,7 @@ class TestDatabaseAway:
         activated(registry, 7)
         loader.get(NAME)
         with closing(sqlite3.connect(artifact_store.cache_dir / "active.db", isolation_level=None)) as notes:
-            assert notes.execute("UPDATE kept SET value = ?", (b'{"name": ',)).rowcount == 1
+            assert notes.execute("UPDATE cache SET value = ?", (b'{"name": ',)).rowcount == 1
         cable.cut()
         restarted = ModelLoader(
             ModelRegistry(Database.open(cable.url), artifact_store), value_of, poll_seconds=POLL, capacity=3

@@ -59,7 +59,6 @@ def open_database(config: Settings, *, create: bool = False) -> "Iterator[Databa
 
 def open_registry(config: Settings, database: "Database") -> "ModelRegistry":
     """The model registry on an open database."""
-    from adsml_common.registry.artifacts import ArtifactStore  # noqa: PLC0415
     from adsml_common.registry.registry import ModelRegistry  # noqa: PLC0415
 
-    return ModelRegistry(database, ArtifactStore(config.artifact_url, cache_dir=config.cache_dir))
+    return ModelRegistry.open(database, config)

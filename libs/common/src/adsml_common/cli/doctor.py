@@ -54,10 +54,10 @@ def _artifacts_writable(store: "ArtifactStore") -> str:
 
 
 def _read(registry: "ModelRegistry", model: ModelVersion, one: family.Family | None) -> str:
-    bundle = registry.read(model)
     if one is None or one.check_model is None:
+        registry.read(model)
         return "intact (its family isn't installed here, so it was not parsed)"
-    one.check_model(model, bundle)
+    registry.read(model, parse=one.check_model)
     return "loads"
 
 
@@ -106,7 +106,7 @@ def examine(config: Settings) -> list[Check]:
             checks.append(_schema(database))
         checks.append(artifacts)
         if all(check.health is Health.OK for check in checks):
-            checks += _models(ModelRegistry(database, store))
+            checks += _models(ModelRegistry.open(database, config))
     finally:
         database.close()
     return checks

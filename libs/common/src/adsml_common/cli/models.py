@@ -2,18 +2,22 @@
 
 import getpass
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adsml_common.cli import family
 from adsml_common.cli.context import open_database, open_registry, settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, print_json, table
 from adsml_common.registry.models import ModelStatus, ModelVersion
 
+if TYPE_CHECKING:
+    from adsml_common.registry.vetting import Parse
+
 app = typer.Typer(no_args_is_help=True, help="Registered models: list, show, activate, roll back, verify.")
 
-NameArgument = Annotated[str, typer.Argument(help="Name of the model, e.g. classifier/1/adset.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of the model, e.g. classifier/1.")]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the model's history.")]
 
 
@@ -69,7 +73,7 @@ def show(
 ) -> None:
     """Show one model with its metrics and history.
 
-    Example: adsml models show classifier/1/adset
+    Example: adsml models show classifier/1
     """
     config = settings()
     with open_database(config) as database:
@@ -137,23 +141,31 @@ def verify(
     sweep: Annotated[bool, typer.Option(help="Also remove orphaned artifacts older than a day.")] = False,
     json_output: JsonOption = False,
 ) -> None:
-    """Reconcile the registry with the artifact store: missing, corrupt, orphaned.
+    """Load every registered model, each in a process of its own: missing, corrupt, orphaned.
 
-    Exit status 0 if every registered model is there and intact, else 1.
+    Exit status 0 if every registered model is there and can be loaded, else 1.
 
     Example: adsml models verify --sweep
     """
     config = settings()
     with open_database(config) as database:
         registry = open_registry(config, database)
-        report = registry.verify()
+        families = {prefix: one for one in family.installed().values() for prefix in one.model_prefixes}
+
+        def parse_of(model: ModelVersion) -> "Parse | None":
+            one = families.get(model.name.split("/")[0])
+            return None if one is None else one.check_model
+
+        report = registry.verify(parse_of)
         swept = registry.sweep_orphans() if sweep else []
     if json_output:
         print_json({"report": report, "swept": swept})
     else:
         found = {"missing": report.missing, "corrupt": report.corrupt, "orphaned": report.orphaned}
-        rows = [(kind, item) for kind, items in found.items() for item in items]
-        table(f"{report.checked} models checked", ("", "what"), rows)
+        rows = [
+            (kind, item, report.reasons.get(str(item), "")) for kind, items in found.items() for item in items
+        ]
+        table(f"{report.checked} models checked", ("", "what", "why"), rows)
         if swept:
             console.print(f"removed {len(swept)} orphaned artifacts")
     if report.missing or report.corrupt:

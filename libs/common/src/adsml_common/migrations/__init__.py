@@ -8,7 +8,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 from adsml_common.migrations import partitions
-from adsml_common.schema import METADATA
+from adsml_common.schema import METADATA, OLDEST_CODE, SCHEMA_NOTES
 
 # The tables register themselves with METADATA when their modules are imported.
 from adsml_common.registry import tables as _registry  # noqa: F401  # isort: skip
@@ -30,8 +30,18 @@ def upgrade(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    connection.execute(SCHEMA_NOTES.delete().where(SCHEMA_NOTES.c.name == OLDEST_CODE))
+    connection.execute(SCHEMA_NOTES.insert().values(name=OLDEST_CODE, value=_oldest_code()))
     if connection.dialect.name == "postgresql":
         partitions.extend(connection, today=datetime.now(UTC).date())
+
+
+def _oldest_code() -> str:
+    """The revision of the oldest code that can work with the newest schema, as the last migration that says so does."""
+    for script in ScriptDirectory.from_config(_config()).walk_revisions():
+        if (oldest := getattr(script.module, "oldest_code", None)) is not None:
+            return str(oldest)
+    raise RuntimeError("no migration says which code it goes with")
 
 
 def head_revision() -> str:

@@ -17,7 +17,7 @@ import fsspec  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt, FailedPrecondition, Unavailable
-from adsml_common.registry.cache import DiskCache
+from adsml_common.registry.disk_cache import DiskCache
 from adsml_common.settings import SettingsError, masked_url
 
 CACHE_BYTES: Final = 2 << 30
@@ -112,7 +112,10 @@ class ArtifactStore:
         """
         cached = self._cache.get(sha256)
         if cached is not None:
-            return cached
+            if hashlib.sha256(cached).hexdigest() == sha256:
+                return cached
+            _LOG.warning("the cached copy of %s is damaged; it is fetched anew", key)
+            self._cache.remove(sha256)
         data = self.fetch(key, sha256=sha256)
         self._cache.put(sha256, data)
         return data

@@ -11,7 +11,7 @@ import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Final
@@ -22,9 +22,12 @@ FORMAT_VERSION: Final = 1
 """The newest format this version writes; it reads every older one."""
 
 MANIFEST: Final = "manifest.json"
-MAX_BYTES: Final = 1 << 30
+SIGNATURE: Final = "manifest.sig"
+MAX_BYTES: Final = 64 << 20
+"""Ten times what the largest of our models needs unpacked."""
 MAX_FILES: Final = 1000
-_MAX_MANIFEST_BYTES: Final = 16 << 20
+_MAX_MANIFEST_BYTES: Final = 4 << 20
+_MAX_SIGNATURE_BYTES: Final = 4096
 _LOCAL: Final = struct.Struct("<4s2xH18xHH")
 """A local file header: signature, flags, lengths of its name and of what else follows it."""
 _ENCRYPTED: Final = 1
@@ -101,8 +104,15 @@ class Bundle:
             raise ArtifactCorrupt(f"the model's file {name} is not JSON: {error}") from None
 
 
-def pack(bundle: Bundle) -> bytes:
+def pack(bundle: Bundle, *, sign: Callable[[bytes], bytes | None] | None = None) -> bytes:
     """The bundle as bytes, the same for the same contents.
+
+    Parameters
+    ----------
+    bundle
+        Its files.
+    sign
+        Gives the signature of the manifest's bytes; None, or where it gives none: it is not signed.
 
     Raises
     ------
@@ -118,24 +128,41 @@ def pack(bundle: Bundle) -> bytes:
         raise ValueError("the manifest lists files that are not there")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        _write(archive, MANIFEST, _manifest_bytes(bundle.manifest))
+        manifest = _manifest_bytes(bundle.manifest)
+        _write(archive, MANIFEST, manifest)
+        if sign is not None and (signature := sign(manifest)) is not None:
+            _write(archive, SIGNATURE, signature)
         for name in sorted(bundle.files):
             _write(archive, name, bundle.files[name])
     return out.getvalue()
 
 
-def unpack(data: bytes) -> Bundle:
+def unpack(
+    data: bytes,
+    *,
+    check: Callable[[bytes, bytes | None], None] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Bundle:
     """Read a bundle, trusting nothing in it.
+
+    Parameters
+    ----------
+    data
+        The zip.
+    check
+        Refuses the manifest's bytes with their signature, or without one, before anything else is read.
+    max_bytes
+        What the files may unpack to, together.
 
     Raises
     ------
     ArtifactCorrupt
-        Damaged, of a newer format, larger than `MAX_BYTES` unpacked, with unlisted or missing files, or with
+        Damaged, of a newer format, larger than `max_bytes` unpacked, with unlisted or missing files, or with
         names that point elsewhere. Says which.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _unpack(data, archive.infolist())
+            return _unpack(data, archive.infolist(), check, max_bytes)
     except ArtifactCorrupt:
         raise
     # On bytes that are no zip, or a damaged one, zipfile raises nearly anything.
@@ -143,16 +170,25 @@ def unpack(data: bytes) -> Bundle:
         raise ArtifactCorrupt(f"the model's bundle is damaged: {error}") from None
 
 
-def _unpack(data: bytes, entries: Sequence[zipfile.ZipInfo]) -> Bundle:
+def _unpack(
+    data: bytes,
+    entries: Sequence[zipfile.ZipInfo],
+    check: Callable[[bytes, bytes | None], None] | None,
+    max_bytes: int,
+) -> Bundle:
     names = [entry.filename for entry in entries]
     if len(entries) > MAX_FILES or len(set(names)) != len(names):
         raise ArtifactCorrupt(f"the model's bundle has doubled names or more than {MAX_FILES} files")
-    if sum(entry.file_size for entry in entries) > MAX_BYTES:
-        raise ArtifactCorrupt(f"the model's bundle unpacks to more than {MAX_BYTES >> 20} MiB")
+    if sum(entry.file_size for entry in entries) > max_bytes:
+        raise ArtifactCorrupt(f"the model's bundle unpacks to more than {max_bytes >> 20} MiB")
     by_name = dict(zip(names, entries, strict=True))
     if MANIFEST not in by_name:
         raise ArtifactCorrupt(f"the model's bundle has no {MANIFEST}")
-    manifest = _parse_manifest(_read(data, by_name.pop(MANIFEST), limit=_MAX_MANIFEST_BYTES))
+    written = _read(data, by_name.pop(MANIFEST), limit=_MAX_MANIFEST_BYTES)
+    signed = by_name.pop(SIGNATURE, None)
+    if check is not None:
+        check(written, None if signed is None else _read(data, signed, limit=_MAX_SIGNATURE_BYTES))
+    manifest = _parse_manifest(written)
     if set(manifest.files) != set(by_name):
         odd = sorted(set(manifest.files) ^ set(by_name))[0]
         raise ArtifactCorrupt(f"the model's bundle and its manifest do not agree on {odd!r}")
@@ -160,7 +196,7 @@ def _unpack(data: bytes, entries: Sequence[zipfile.ZipInfo]) -> Bundle:
     for name, entry in sorted(by_name.items()):
         if (fault := _name_fault(name)) is not None:
             raise ArtifactCorrupt(f"the model's bundle holds {name!r}: {fault}")
-        files[name] = _read(data, entry, limit=MAX_BYTES)
+        files[name] = _read(data, entry, limit=max_bytes)
         if _sha256(files[name]) != manifest.files[name]:
             raise ArtifactCorrupt(f"the model's file {name} does not match its checksum")
     return Bundle(manifest, files)
@@ -239,8 +275,8 @@ def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 @functools.lru_cache(maxsize=1024)
 def _name_fault(name: str) -> str | None:
     path = PurePosixPath(name)
-    if not name or name == MANIFEST:
-        return "the name is empty or the manifest's"
+    if not name or name in (MANIFEST, SIGNATURE):
+        return "the name is empty, the manifest's or its signature's"
     if path.is_absolute() or "\\" in name or ":" in name or "\0" in name or str(path) != name:
         return "the name is not a plain relative path"
     if ".." in path.parts:

@@ -95,6 +95,8 @@ class ModelLoader(Generic[T]):
         How old the knowledge of which version is active may get.
     capacity
         Models kept in memory; the one unused for longest makes room.
+    vetted
+        Parse a bundle in a process of its own first: for parsers in native code, which wrong bytes can bring down.
     clock
         Seconds on a clock that never goes back.
 
@@ -111,6 +113,7 @@ class ModelLoader(Generic[T]):
         *,
         poll_seconds: float,
         capacity: int,
+        vetted: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if capacity < 1 or poll_seconds <= 0:
@@ -119,6 +122,7 @@ class ModelLoader(Generic[T]):
         self._parse = parse
         self._poll_seconds = poll_seconds
         self.capacity = capacity
+        self._vetted = vetted
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
@@ -283,7 +287,7 @@ class ModelLoader(Generic[T]):
             active = self._registry.active(name)
         except Unavailable as error:
             if entry is None or entry.loaded is None:
-                renewed = self._recall(name, error)
+                renewed = self._last_known(name, error)
             else:
                 renewed = self._stale(entry, error)
         else:
@@ -318,10 +322,10 @@ class ModelLoader(Generic[T]):
         kept = [one for one in entry.loaded.degradations if one.dependency != told.dependency]
         return _Entry(replace(entry.loaded, degradations=(*kept, told)), error, self._clock())
 
-    def _recall(self, name: str, error: Unavailable) -> _Entry[T]:
+    def _last_known(self, name: str, error: Unavailable) -> _Entry[T]:
         # Started while the database is away: what was active when this machine last heard of it is better
         # than nothing, if its files are still in the disk cache or the artifact store answers.
-        known = self._registry.last_known.recall(name)
+        known = self._registry.last_known.get(name)
         if known is None:
             self._count(failures=1)
             return _Entry(None, error, self._clock())
@@ -393,7 +397,7 @@ class ModelLoader(Generic[T]):
         return None
 
     def _read(self, version: ModelVersion) -> T:
-        bundle = self._registry.read(version)
+        bundle = self._registry.read(version, parse=self._parse if self._vetted else None)
         try:
             model = self._parse(version, bundle)
         except (ArtifactCorrupt, Unavailable):

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,13 +16,16 @@ from adsml_common.registry import queries
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.bundle import Bundle, pack
 from adsml_common.registry.models import Candidate, ModelEventType, ModelStatus, ModelVersion, jsonable
+from adsml_common.registry.signatures import Signatures
 from adsml_common.registry.tables import ml_trained_models as models
 from adsml_common.registry.versions import code_version, library_versions
 
 _ATTEMPTS: Final = 50
 
 
-def register(database: Database, artifacts: ArtifactStore, candidate: Candidate) -> ModelVersion:
+def register(
+    database: Database, artifacts: ArtifactStore, candidate: Candidate, *, signatures: Signatures
+) -> ModelVersion:
     """Store a candidate's files and give it the next version; see `ModelRegistry.register`."""
     candidate.check()
     if candidate.run_id is not None:
@@ -35,7 +39,7 @@ def register(database: Database, artifacts: ArtifactStore, candidate: Candidate)
         feature_columns=candidate.feature_columns,
         library_versions=library_versions(),
     )
-    data = pack(bundle)
+    data = pack(bundle, sign=partial(signatures.sign, candidate.name))
     sha256 = hashlib.sha256(data).hexdigest()
     # A key of its own for every attempt: whatever a crash leaves is never written to again, and the sweep
     # never removes what a later attempt counts on.

@@ -1,7 +1,8 @@
 """The model registry: which versions there are, which one serves, and who decided so."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from sqlalchemy.engine import Connection
@@ -17,7 +18,7 @@ from adsml_common.domain.errors import (
 from adsml_common.registry import queries, registration, upkeep
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.bundle import Bundle, unpack
-from adsml_common.registry.lastknown import LastKnown
+from adsml_common.registry.last_known import LastKnown
 from adsml_common.registry.models import (
     Candidate,
     ModelEvent,
@@ -25,11 +26,18 @@ from adsml_common.registry.models import (
     ModelStatus,
     ModelVersion,
 )
+from adsml_common.registry.signatures import Signatures
 from adsml_common.registry.tables import ml_model_events as events
 from adsml_common.registry.tables import ml_trained_models as models
+from adsml_common.registry.vetting import ModelVetter, Parse
+from adsml_common.settings import Settings
 from adsml_common.store.keys import among
 
 SWEEP_AGE: Final = timedelta(days=1)
+
+
+def _no_parse(version: ModelVersion) -> Parse | None:
+    return None
 
 
 class ModelRegistry:
@@ -45,10 +53,35 @@ class ModelRegistry:
         What this machine last heard of, for when the database is away.
     """
 
-    def __init__(self, database: Database, artifacts: ArtifactStore) -> None:
+    def __init__(
+        self,
+        database: Database,
+        artifacts: ArtifactStore,
+        *,
+        signatures: Signatures | None = None,
+        vetter: ModelVetter | None = None,
+    ) -> None:
         self._database = database
         self._artifacts = artifacts
+        self._signatures = signatures or Signatures()
+        self._vetter = vetter or ModelVetter(artifacts.cache_dir)
         self.last_known = LastKnown(artifacts.cache_dir / "active.db")
+
+    @classmethod
+    def open(cls, database: Database, settings: Settings) -> "ModelRegistry":
+        """The registry of the settings, on an open database.
+
+        Raises
+        ------
+        SettingsError
+            Naming the setting that can't work.
+        """
+        artifacts = ArtifactStore(settings.artifact_url, cache_dir=settings.cache_dir)
+        return cls(database, artifacts, signatures=Signatures.of(settings))
+
+    def close(self) -> None:
+        """End what was started to vet models."""
+        self._vetter.close()
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -64,7 +97,7 @@ class ModelRegistry:
         Unavailable
             Database or artifact store do not answer; nothing is visible, try again.
         """
-        return registration.register(self._database, self._artifacts, candidate)
+        return registration.register(self._database, self._artifacts, candidate, signatures=self._signatures)
 
     def activate(self, name: str, version: int, *, actor: str, reason: str) -> ModelVersion:
         """Make a version the one that serves; the one that did is archived. Idempotent.
@@ -276,23 +309,24 @@ class ModelRegistry:
         with self._database.read() as connection:
             return [queries.event_of(row) for row in connection.execute(query)]
 
-    def read(self, version: ModelVersion) -> Bundle:
-        """A version's files, checked against the checksum in its row.
+    def read(self, version: ModelVersion, *, parse: Parse | None = None) -> Bundle:
+        """A version's files, checked against the checksum in its row and, where keys are trusted, its signature.
+
+        Parameters
+        ----------
+        version
+            Which one.
+        parse
+            A function of a module that parses the bundle; it does so first in a process of its own.
 
         Raises
         ------
         ArtifactCorrupt
-            Missing, damaged, or of a format this version can't read.
+            Missing, damaged, not signed, of a format this version can't read, or not to be parsed.
         Unavailable
             The artifact store does not answer, and the disk cache has no good copy.
         """
-        try:
-            return unpack(self._artifacts.get(version.artifact_uri, sha256=version.sha256))
-        except ArtifactCorrupt as error:
-            raise ArtifactCorrupt(
-                f"{version}: {error.message}",
-                metadata={**error.metadata, "model": version.name, "version": str(version.version)},
-            ) from None
+        return self._checked(version, self._artifacts.get(version.artifact_uri, sha256=version.sha256), parse)
 
     def iterate(
         self, *, name_prefix: str | None = None, status: ModelStatus | None = None
@@ -329,17 +363,27 @@ class ModelRegistry:
         """
         return upkeep.sweep_orphans(self._database, self._artifacts, older_than=older_than)
 
-    def verify(self) -> upkeep.VerifyReport:
-        """Read every version's artifact from the store and look for files without a version.
+    def verify(self, parse_of: Callable[[ModelVersion], Parse | None] = _no_parse) -> upkeep.VerifyReport:
+        """Load every version from the store and look for files without a version.
 
         Versions found unusable before are left out.
+
+        Parameters
+        ----------
+        parse_of
+            Gives what parses a version, where that is known; it does so in a process of its own.
 
         Raises
         ------
         Unavailable
             Database or artifact store do not answer.
         """
-        return upkeep.verify(self._database, self._artifacts)
+
+        def load(version: ModelVersion) -> None:
+            data = self._artifacts.fetch(version.artifact_uri, sha256=version.sha256)
+            self._checked(version, data, parse_of(version))
+
+        return upkeep.verify(self._database, self._artifacts, load)
 
     # The last public one: below it, "list" in this class is this method.
     def list(
@@ -415,9 +459,21 @@ class ModelRegistry:
         )
         return queries.get_version(connection, name, version)
 
+    def _checked(self, version: ModelVersion, data: bytes, parse: Parse | None) -> Bundle:
+        try:
+            bundle = unpack(data, check=partial(self._signatures.check, version.name))
+        except ArtifactCorrupt as error:
+            raise ArtifactCorrupt(
+                f"{version}: {error.message}",
+                metadata={**error.metadata, "model": version.name, "version": str(version.version)},
+            ) from None
+        if parse is not None:
+            self._vetter.check(parse, version, data)
+        return bundle
+
     def _check_artifact(self, version: ModelVersion) -> None:
         try:
-            unpack(self._artifacts.fetch(version.artifact_uri, sha256=version.sha256))
+            self._checked(version, self._artifacts.fetch(version.artifact_uri, sha256=version.sha256), None)
         except ArtifactCorrupt as error:
             raise ArtifactCorrupt(f"{version} can't be activated: {error.message}") from None
 

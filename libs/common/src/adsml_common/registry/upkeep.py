@@ -1,7 +1,7 @@
 """Keeping registry and artifact store in line: sweeping orphans, verifying every model."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from adsml_common.database import Database
 from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.artifacts import ArtifactStore, is_temporary
-from adsml_common.registry.bundle import unpack
 from adsml_common.registry.models import ModelStatus, ModelVersion
 from adsml_common.registry.queries import PAGE, every_version
 from adsml_common.registry.tables import ml_trained_models as models
@@ -27,15 +26,18 @@ class VerifyReport:
     missing
         Versions whose artifact is not in the store.
     corrupt
-        Versions whose artifact does not match its checksum or can't be unpacked.
+        Versions whose artifact does not match its checksum, is not signed, or can't be parsed.
     orphaned
         Keys of files in the store that no version names.
+    reasons
+        What is wrong with each of the missing and corrupt.
     """
 
     checked: int
     missing: tuple[ModelVersion, ...]
     corrupt: tuple[ModelVersion, ...]
     orphaned: tuple[str, ...]
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -56,24 +58,28 @@ def sweep_orphans(database: Database, artifacts: ArtifactStore, *, older_than: t
     return removed
 
 
-def verify(database: Database, artifacts: ArtifactStore) -> VerifyReport:
-    """Read every artifact and look for files without a version; see `ModelRegistry.verify`."""
+def verify(
+    database: Database, artifacts: ArtifactStore, load: Callable[[ModelVersion], None]
+) -> VerifyReport:
+    """Load every version and look for files without a version; see `ModelRegistry.verify`."""
     # First the files: one that is registered meanwhile is in the rows read later, and no orphan.
     stored = [entry.key for entry in artifacts.entries()]
     orphaned = tuple(key for key in _orphans(database, stored) if not is_temporary(key))
     present = set(stored)
     missing: list[ModelVersion] = []
     corrupt: list[ModelVersion] = []
+    reasons: dict[str, str] = {}
     checked = 0
     for version in every_version(database):
         if version.status is ModelStatus.FAILED:
             continue
         checked += 1
         try:
-            unpack(artifacts.fetch(version.artifact_uri, sha256=version.sha256))
-        except ArtifactCorrupt:
+            load(version)
+        except ArtifactCorrupt as error:
+            reasons[str(version)] = error.message
             (corrupt if version.artifact_uri in present else missing).append(version)
-    return VerifyReport(checked, tuple(missing), tuple(corrupt), orphaned)
+    return VerifyReport(checked, tuple(missing), tuple(corrupt), orphaned, reasons)
 
 
 def _orphans(database: Database, keys: Sequence[str]) -> Iterator[str]:

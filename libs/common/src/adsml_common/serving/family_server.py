@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 
 from adsml_common.database import Database
-from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
@@ -50,8 +49,7 @@ class Stores:
             Naming the setting that can't work.
         """
         database = Database.open(settings.database_url, pool_size=settings.workers)
-        artifacts = ArtifactStore(settings.artifact_url, cache_dir=settings.cache_dir)
-        return cls(database, ModelRegistry(database, artifacts), PageTokens(settings.page_token_secret))
+        return cls(database, ModelRegistry.open(database, settings), PageTokens(settings.page_token_secret))
 
 
 @dataclass(frozen=True)

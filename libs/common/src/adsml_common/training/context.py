@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from adsml_common.database import Database
-from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.settings import Settings
 from adsml_common.training.attempt import TrainOne
@@ -50,5 +49,5 @@ class TrainerFactory:
     def __call__(self) -> TrainOne:
         """The trainer of one process, on connections of its own."""
         database = Database.open(self.settings.database_url, pool_size=_CONNECTIONS)
-        artifacts = ArtifactStore(self.settings.artifact_url, cache_dir=self.settings.cache_dir)
-        return self.trainer(TrainingContext(database, ModelRegistry(database, artifacts), self.run_id))
+        registry = ModelRegistry.open(database, self.settings)
+        return self.trainer(TrainingContext(database, registry, self.run_id))

@@ -132,7 +132,7 @@ def _show_worth(worth: dict[str, Any]) -> None:
     def money(value: float | None) -> str:
         return "no leads" if value is None else f"{value:,.2f}"
 
-    columns = ("CPL of called high", "CPL of called low", "leads gained", "by tier alone")
+    columns = ("high: CPL", "low: CPL", "leads gained", "by tier")
     rows = [
         (
             name,
@@ -143,8 +143,12 @@ def _show_worth(worth: dict[str, Any]) -> None:
         )
         for key, name in (("model", "model"), ("persistence", "last week's tier"), ("rule", "rule"))
     ]
+    console.print(
+        "In money, over the week that followed: CPL of what was called high and low, leads gained by moving "
+        f"{worth['moved_share']:.0%} of the budget, and by the called tiers alone."
+    )
     table(
-        f"Worth in the week that followed; leads gained by moving {worth['moved_share']:.0%} of the budget",
+        "Worth",
         ("", *columns),
         rows,
         right=columns,

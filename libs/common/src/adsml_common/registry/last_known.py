@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from adsml_common.domain.entities import EntityType
+from adsml_common.registry.disk_cache import DiskCache
 from adsml_common.registry.models import ModelStatus, ModelVersion, jsonable
-from adsml_common.registry.scratch import Scratch
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ class LastKnown:
     """
 
     def __init__(self, path: Path) -> None:
-        self._notes = Scratch(path)
+        self._notes = DiskCache(path)
 
     def remember(self, version: ModelVersion) -> None:
         """Keep a version as the one that is active under its name."""
@@ -31,27 +31,34 @@ class LastKnown:
         mark = f"{version.artifact_uri}\n".encode()
         if (self._notes.get(version.name) or b"").startswith(mark):
             return
-        facts = {name: getattr(version, name) for name in ModelVersion.__slots__}
-        self._notes.put(version.name, mark + json.dumps(facts, default=jsonable).encode())
+        self._notes.put(version.name, mark + json.dumps(version_to_json(version)).encode())
 
     def forget(self, name: str) -> None:
         """Drop what is known of a name."""
         self._notes.remove(name)
 
-    def recall(self, name: str) -> ModelVersion | None:
+    def get(self, name: str) -> ModelVersion | None:
         """The version last known to be active, None if there is no such, or no readable, note."""
         note = self._notes.get(name)
         if note is None:
             return None
         try:
-            version = _parsed(json.loads(note.partition(b"\n")[2]))
+            version = version_from_json(json.loads(note.partition(b"\n")[2]))
         except (ValueError, KeyError, TypeError):
             _LOG.warning("the note on %s can't be read", name)
             return None
         return version if version.name == name else None
 
 
-def _parsed(raw: dict[str, Any]) -> ModelVersion:
+def version_to_json(version: ModelVersion) -> dict[str, Any]:
+    """A version as JSON can hold it."""
+    facts: dict[str, Any] = jsonable({name: getattr(version, name) for name in ModelVersion.__slots__})
+    return facts
+
+
+def version_from_json(raw: dict[str, Any]) -> ModelVersion:
+    """The version of which `version_to_json` made this."""
+
     def day(value: str | None) -> date | None:
         return None if value is None else date.fromisoformat(value)
 

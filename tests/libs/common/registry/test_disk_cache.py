@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from adsml_common.registry.scratch import Scratch
+from adsml_common.registry.disk_cache import DiskCache
 
 
 @pytest.fixture
@@ -16,42 +16,42 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_nothing_is_made_before_something_is_kept(path: Path) -> None:
-    kept = Scratch(path)
+    kept = DiskCache(path)
     assert kept.get("a") is None
     kept.remove("a")
     assert not path.parent.exists()
     assert kept.put("a", b"1")
     assert kept.put("a", b"2\0")
-    assert (kept.get("a"), Scratch(path).get("a"), kept.get("b")) == (b"2\0", b"2\0", None)
+    assert (kept.get("a"), DiskCache(path).get("a"), kept.get("b")) == (b"2\0", b"2\0", None)
     kept.remove("a")
-    assert Scratch(path).get("a") is None
+    assert DiskCache(path).get("a") is None
 
 
 @pytest.mark.parametrize("damage", [b"no database at all" * 100, b""])
 def test_a_damaged_file_is_begun_anew(path: Path, damage: bytes) -> None:
-    kept = Scratch(path)
+    kept = DiskCache(path)
     kept.put("a", b"1")
     kept.close()
     path.write_bytes(damage)
     assert kept.get("a") is None
     assert kept.put("a", b"2")
-    assert Scratch(path).get("a") == b"2"
+    assert DiskCache(path).get("a") == b"2"
 
 
 def test_a_file_that_was_removed_is_made_again(path: Path) -> None:
-    kept = Scratch(path)
+    kept = DiskCache(path)
     kept.put("a", b"1")
     path.unlink()
     assert kept.get("a") is None
     assert kept.put("a", b"2")
-    assert Scratch(path).get("a") == b"2"
+    assert DiskCache(path).get("a") == b"2"
 
 
 def test_what_another_process_holds_is_not_waited_for_long_and_said_once(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adsml_common.registry.scratch._WAIT_SECONDS", 0.01)
-    kept = Scratch(path)
+    monkeypatch.setattr("adsml_common.registry.disk_cache._WAIT_SECONDS", 0.01)
+    kept = DiskCache(path)
     kept.put("a", b"1")
     with closing(sqlite3.connect(path, isolation_level=None)) as other, caplog.at_level(logging.WARNING):
         other.execute("BEGIN EXCLUSIVE")
@@ -65,7 +65,7 @@ def test_what_another_process_holds_is_not_waited_for_long_and_said_once(
 
 
 def test_threads_and_openings_share_it(path: Path) -> None:
-    several = [Scratch(path) for _ in range(4)]
+    several = [DiskCache(path) for _ in range(4)]
 
     def work(number: int) -> None:
         for i in range(25):
@@ -79,4 +79,15 @@ def test_threads_and_openings_share_it(path: Path) -> None:
     assert {several[0].get(f"{n}-{i}") for n in range(4) for i in range(25)} == {
         bytes([i]) for i in range(25)
     }
-    assert several[1].trim(30) <= 30
+    one = DiskCache(path, max_bytes=30)
+    assert one.put("large", bytes(20))
+    left = [key for n in range(4) for i in range(25) if one.get(key := f"{n}-{i}") is not None]
+    assert len(left) <= 10
+    assert one.get("large") is not None
+    assert not one.put("too large", bytes(31))
+
+
+def test_it_is_the_owners_alone(path: Path) -> None:
+    cache = DiskCache(path)
+    cache.put("a", b"1")
+    assert {one.stat().st_mode & 0o777 for one in path.parent.iterdir()} == {0o600}

@@ -1,4 +1,4 @@
-"""Bytes by key in one file on the local disk that may be lost or damaged at any time.
+"""A cache in one file on the local disk, which may be lost or damaged at any time.
 
 One SQLite file rather than a file for each key: where an account has 10,000 models, making that many files takes many
 times as long as reading the models.
@@ -16,25 +16,30 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 _WAIT_SECONDS: Final = 1.0
+_FILLED: Final = 0.9
 _USED_SECONDS: Final = 3600
 """How exactly the last use of a key is known: noting each one would make every read a write."""
 _LOG = logging.getLogger(__name__)
 
 
-class Scratch:
-    """Bytes by key; threads and processes may share the file.
+class DiskCache:
+    """Bytes by key, the oldest use dropped first; threads and processes may share the file.
 
     Nothing here fails: what can't be read is not there, and what can't be kept is said in the log, once until it works
-    again. A file that is damaged is begun anew.
+    again. A file that is damaged is begun anew. It is the owner's alone to read and write.
 
     Parameters
     ----------
     path
         The file; made, with its folder, at the first write.
+    max_bytes
+        Size of the values together, roughly; None for any.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
         self._path = path
+        self._max_bytes = max_bytes
+        self._size: int | None = None
         self._lock = threading.Lock()
         self._open: tuple[int, sqlite3.Connection] | None = None
         self._failing = False
@@ -45,13 +50,13 @@ class Scratch:
             return None
 
         def read(connection: sqlite3.Connection) -> bytes | None:
-            row = connection.execute("SELECT value, used FROM kept WHERE key = ?", (key,)).fetchone()
+            row = connection.execute("SELECT value, used FROM cache WHERE key = ?", (key,)).fetchone()
             if row is None:
                 return None
             if row[1] < time.time() - _USED_SECONDS:
                 # A file that can't be written can be read all the same.
                 with contextlib.suppress(sqlite3.OperationalError):
-                    connection.execute("UPDATE kept SET used = ? WHERE key = ?", (time.time(), key))
+                    connection.execute("UPDATE cache SET used = ? WHERE key = ?", (time.time(), key))
             return bytes(row[0])
 
         return self._try(read)
@@ -60,30 +65,20 @@ class Scratch:
         """Keep something in place of what is there; whether it was kept."""
 
         def write(connection: sqlite3.Connection) -> bool:
-            connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (key, time.time(), value))
+            connection.execute("INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", (key, time.time(), value))
             return True
 
-        return bool(self._try(write))
+        if self._max_bytes is not None and len(value) > self._max_bytes:
+            return False
+        stored = bool(self._try(write))
+        if stored and self._max_bytes is not None:
+            self._trim(len(value), self._max_bytes)
+        return stored
 
     def remove(self, key: str) -> None:
         """Keep nothing under a key."""
         if self._path.exists():
-            self._try(lambda connection: connection.execute("DELETE FROM kept WHERE key = ?", (key,)))
-
-    def trim(self, max_bytes: int) -> int:
-        """Remove what was not used for longest until the rest is no longer than so many bytes; what is left."""
-
-        def shrink(connection: sqlite3.Connection) -> int:
-            rows = connection.execute("SELECT key, length(value) FROM kept ORDER BY used, rowid").fetchall()
-            size = sum(int(length) for _, length in rows)
-            for key, length in rows:
-                if size <= max_bytes:
-                    break
-                connection.execute("DELETE FROM kept WHERE key = ?", (key,))
-                size -= int(length)
-            return size
-
-        return self._try(shrink) or 0
+            self._try(lambda connection: connection.execute("DELETE FROM cache WHERE key = ?", (key,)))
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -91,6 +86,27 @@ class Scratch:
             self._forget()
 
     # -- inside ----------------------------------------------------------------------------------------------
+
+    def _trim(self, added: int, max_bytes: int) -> None:
+        """Remove what was not used for longest once there is too much."""
+        if self._size is not None:
+            self._size += added
+            if self._size <= max_bytes:
+                return
+        # A little more than needed: a full cache is not looked through at every write.
+        most = int(_FILLED * max_bytes)
+
+        def shrink(connection: sqlite3.Connection) -> int:
+            rows = connection.execute("SELECT key, length(value) FROM cache ORDER BY used, rowid").fetchall()
+            size = sum(int(length) for _, length in rows)
+            for key, length in rows:
+                if size <= most:
+                    break
+                connection.execute("DELETE FROM cache WHERE key = ?", (key,))
+                size -= int(length)
+            return size
+
+        self._size = self._try(shrink) or 0
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
         with self._lock:
@@ -120,6 +136,8 @@ class Scratch:
         if self._open is not None and self._open[0] == os.getpid() and self._path.exists():
             return self._open[1]
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite gives the files that it makes beside it the same rights.
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(
             self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
         )
@@ -127,10 +145,10 @@ class Scratch:
         # What a loss of power takes is made again; waiting for the disk would cost more than the models are worth.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = WAL")
-        present = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'kept'").fetchone()
+        present = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'cache'").fetchone()
         if not present[0]:
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS kept (key TEXT PRIMARY KEY, used REAL NOT NULL, value BLOB NOT NULL)"
+                "CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, used REAL NOT NULL, value BLOB NOT NULL)"
             )
         return connection
 

@@ -1,0 +1,206 @@
+"""Parses a model in a process of its own before anything else does: native parsers end a process on a wrong byte.
+
+A child with bounded memory and nothing of the environment's secrets parses the bundle as the service would. Only what
+it parsed is parsed here; what passed once is noted on the local disk and not looked at again. The child serves many
+models, one after the other, and is started anew where one has ended it.
+"""
+
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt
+from adsml_common.registry.bundle import Bundle, unpack
+from adsml_common.registry.disk_cache import DiskCache
+from adsml_common.registry.last_known import version_from_json, version_to_json
+from adsml_common.registry.models import ModelVersion
+from adsml_common.registry.versions import code_version
+
+MEMORY_BYTES: Final = 1 << 30
+"""What parsing one model may take beside what the child's libraries have."""
+_SECONDS: Final = 60.0
+_IDLE_SECONDS: Final = 30.0
+_NOTED_BYTES: Final = 1 << 24
+_ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "NUMBA_CACHE_DIR")
+
+_log = logging.getLogger(__name__)
+
+Parse = Callable[[ModelVersion, Bundle], object]
+
+
+class ModelVetter:
+    """Vets models; threads share it.
+
+    Parameters
+    ----------
+    cache_dir
+        Where it is noted what passed.
+    memory_bytes, seconds
+        What parsing one model may take.
+    """
+
+    def __init__(
+        self, cache_dir: Path, *, memory_bytes: int = MEMORY_BYTES, seconds: float = _SECONDS
+    ) -> None:
+        self._passed = DiskCache(cache_dir / "vetted.db", max_bytes=_NOTED_BYTES)
+        self._memory_bytes = memory_bytes
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._child: subprocess.Popen[bytes] | None = None
+        self._idle: threading.Timer | None = None
+
+    def check(self, parse: Parse, version: ModelVersion, data: bytes) -> None:
+        """Refuse a bundle that can't be parsed within limits, or ends the process that does.
+
+        Parameters
+        ----------
+        parse
+            A function of a module, found by its name in the child.
+        version, data
+            The model and its bundle, checked against its checksum.
+
+        Raises
+        ------
+        ArtifactCorrupt
+            Says what happened.
+        """
+        function = f"{parse.__module__}:{parse.__qualname__}"
+        key = f"{version.sha256} {code_version()} {function}"
+        if self._passed.get(key) is not None:
+            return
+        with self._lock:
+            fault = self._ask(function, version, data)
+        if fault is not None:
+            raise ArtifactCorrupt(f"{version} {fault}")
+        self._passed.put(key, b"passed")
+
+    def close(self) -> None:
+        """End the child."""
+        with self._lock:
+            self._end()
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _ask(self, function: str, version: ModelVersion, data: bytes) -> str | None:
+        """What is wrong with the bundle, by the child's answer or its end."""
+        if self._idle is not None:
+            self._idle.cancel()
+        child = self._child or self._start()
+        overdue = threading.Event()
+
+        def kill() -> None:
+            overdue.set()
+            child.kill()
+
+        watchdog = threading.Timer(self._seconds, kill)
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
+            head = {"function": function, "version": version_to_json(version), "size": len(data)}
+            child.stdin.write(json.dumps(head).encode() + b"\n" + data)
+            child.stdin.flush()
+            line = child.stdout.readline()
+        except OSError:
+            line = b""
+        finally:
+            watchdog.cancel()
+        if not line:
+            self._end()
+            if overdue.is_set():
+                return f"takes longer than {self._seconds:.0f} s to parse"
+            return f"ends the process that parses it ({_end_of(child)})"
+        self._idle = threading.Timer(_IDLE_SECONDS, self.close)
+        self._idle.daemon = True
+        self._idle.start()
+        fault: str | None = json.loads(line)["fault"]
+        return fault
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        self._child = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", __name__, str(self._memory_bytes)],
+            env={**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        return self._child
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    _log.debug("the pipe of an ended child could not be flushed")
+        try:
+            child.wait(_IDLE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _end_of(child: "subprocess.Popen[bytes]") -> str:
+    status = child.returncode
+    return signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
+
+
+def serve(source: BinaryIO, sink: BinaryIO, *, memory_bytes: int) -> None:
+    """The child's loop: a line of JSON and a bundle in, a line of JSON out, until there is no more."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    functions: dict[str, Any] = {}
+    for line in iter(source.readline, b""):
+        head = json.loads(line)
+        data = source.read(head["size"])
+        function = functions.get(head["function"])
+        if function is None:
+            module, _, name = head["function"].partition(":")
+            function = functions[head["function"]] = getattr(import_module(module), name)
+            _limit(memory_bytes)
+        sink.write(json.dumps({"fault": _fault(function, head["version"], data)}).encode() + b"\n")
+        sink.flush()
+
+
+def _fault(parse: Parse, version: dict[str, Any], data: bytes) -> str | None:
+    try:
+        parse(version_from_json(version), unpack(data))
+    except AdsmlError as error:
+        return f"can't be parsed: {error.message}"
+    except MemoryError:
+        return "takes more memory to parse than a model may"
+    # Whatever a library raises on bytes it can't make sense of means the same here.
+    except Exception as error:
+        return f"can't be parsed ({type(error).__name__})"
+    return None
+
+
+def _limit(memory_bytes: int) -> None:
+    """Let memory grow by so much and no more; what the libraries have by now is theirs."""
+    status = Path("/proc/self/status")
+    if not status.exists():  # not Linux
+        return
+    kilobytes = int(status.read_text().split("VmData:")[1].split()[0])
+    limit = kilobytes * 1024 + memory_bytes
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+if __name__ == "__main__":
+    # Nothing that a library prints may come between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, answers, memory_bytes=int(sys.argv[1]))

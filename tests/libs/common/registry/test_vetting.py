@@ -1,0 +1,95 @@
+"""A model that brings down what parses it brings down a child, is named and skipped."""
+
+from pathlib import Path
+
+import pytest
+from adsml_common.domain.degradation import DegradationReason
+from adsml_common.domain.errors import ArtifactCorrupt
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.loader import ModelLoader
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.registry.vetting import ModelVetter
+from support import parsers
+from support.models import NAME, activated
+
+TESTS = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _found_by_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("ADSML_DATABASE_PASSWORD", "hunter2")
+
+
+@pytest.fixture
+def dialect() -> str:
+    return "sqlite"
+
+
+@pytest.fixture
+def vetter(tmp_path: Path):
+    one = ModelVetter(tmp_path / "vetted", seconds=5.0)
+    yield one
+    one.close()
+
+
+def checked(vetter, registry, version, parse):
+    artifacts = ArtifactStore(registry._artifacts.url, cache_dir=registry._artifacts.cache_dir)
+    vetter.check(parse, version, artifacts.fetch(version.artifact_uri, sha256=version.sha256))
+
+
+@pytest.mark.parametrize(
+    ("parse", "told"),
+    [
+        (parsers.crash, r"ends the process that parses it \(SIGSEGV\)"),
+        (parsers.allocate, "takes more memory to parse than a model may"),
+        (parsers.hang, "takes longer than 5 s to parse"),
+        (parsers.refuse, r"can't be parsed \(ValueError\)"),
+    ],
+)
+def test_what_can_not_be_parsed_is_named(vetter, registry: ModelRegistry, parse, told: str) -> None:
+    version = activated(registry, 7)
+    with pytest.raises(ArtifactCorrupt, match=rf"{NAME} version 1 {told}"):
+        checked(vetter, registry, version, parse)
+    # The next one is vetted as if nothing had been.
+    checked(vetter, registry, version, parsers.value)
+
+
+def test_the_child_has_no_secrets_and_what_it_prints_is_no_answer(vetter, registry: ModelRegistry) -> None:
+    version = activated(registry, 7)
+    checked(vetter, registry, version, parsers.spy)
+    checked(vetter, registry, version, parsers.chatter)
+    checked(vetter, registry, version, parsers.value)
+
+
+def test_what_passed_once_is_not_looked_at_again(
+    tmp_path: Path, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = activated(registry, 7)
+    first = ModelVetter(tmp_path / "vetted")
+    checked(first, registry, version, parsers.value)
+    first.close()
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a child was started"))
+    checked(ModelVetter(tmp_path / "vetted"), registry, version, parsers.value)
+
+
+def test_a_poisoned_version_is_skipped_and_the_previous_one_serves(registry: ModelRegistry) -> None:
+    activated(registry, 6)
+    activated(registry, 7)
+    loader = ModelLoader(registry, parsers.crash_on_7, poll_seconds=60, capacity=3, vetted=True)
+    loaded = loader.get(NAME)
+    assert (loaded.model, loaded.version.version) == (6, 1)
+    (told,) = loaded.degradations
+    assert (told.reason, told.name) == (DegradationReason.CORRUPT, f"{NAME} version 2")
+    assert "SIGSEGV" in told.detail
+    registry.close()
+
+
+def test_verify_really_loads(registry: ModelRegistry) -> None:
+    good, bad = activated(registry, 6), activated(registry, 7)
+    report = registry.verify(lambda version: parsers.crash_on_7)
+    assert (report.checked, report.ok) == (2, False)
+    assert [str(one) for one in report.corrupt] == [str(bad)]
+    assert "SIGSEGV" in report.reasons[str(bad)]
+    assert str(good) not in report.reasons
+    registry.close()

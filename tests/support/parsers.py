@@ -1,0 +1,41 @@
+"""Parsers as a family has one, and what wrong bytes can make a native one do. Found by name in another process."""
+
+import os
+import signal
+import time
+
+
+def value(version, bundle):
+    return int(bundle.files["value.json"])
+
+
+def crash(version, bundle):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def crash_on_7(version, bundle):
+    if bundle.files["value.json"] == b"7":
+        crash(version, bundle)
+    return value(version, bundle)
+
+
+def allocate(version, bundle):
+    return bytearray(21 << 30)
+
+
+def hang(version, bundle):
+    time.sleep(600)
+
+
+def refuse(version, bundle):
+    raise ValueError("not a booster")
+
+
+def spy(version, bundle):
+    """Fails where it sees a secret of the process that asked."""
+    assert not [name for name in os.environ if name.startswith("ADSML_")]
+
+
+def chatter(version, bundle):
+    print("{}")
+    os.write(1, b"noise\n")
