@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+import pandas as pd
 from adsml_common.database import Database
 from adsml_common.domain.calendar import named_days
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.completion import CompletionCurve
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
+from adsml_common.store.accounts import AccountStore
 from adsml_common.store.changes import ChangeStore
+from adsml_common.store.completion import learn_curve
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.feedback import FeedbackStore
 from adsml_common.store.metrics import MetricStore
@@ -132,6 +135,7 @@ class AccountReader:
         self._entities = EntityStore(database)
         self._changes = ChangeStore(database)
         self._feedback = FeedbackStore(database)
+        self._accounts = AccountStore(database)
         self._histories = Histories(self._metrics, capacity=settings.histories_in_memory)
         self._history = timedelta(days=settings.history_days)
         self._settings = settings
@@ -211,7 +215,7 @@ class AccountReader:
 
     def currency(self, config_id: int) -> str:
         """ISO 4217 code of the account's money; empty where unknown."""
-        return ""
+        return self._accounts.currency(config_id) or ""
 
     def highest_level(self, config_id: int) -> EntityType | None:
         """The highest level with rows."""
@@ -229,7 +233,17 @@ class AccountReader:
 
     def curve(self, config_id: int) -> CompletionCurve | None:
         """How complete young days of the account are; None where nothing was restated, or too little."""
-        return None
+        version = self._metrics.data_version(config_id)
+        with self._lock:
+            known = self._curves.get(config_id)
+        if known is not None and known[0] == version:
+            return known[1]
+        last, curve = self._metrics.last_date(config_id), None
+        if last is not None:
+            curve = learn_curve(self._versions(config_id, last - timedelta(days=_CURVE_DAYS)))
+        with self._lock:
+            self._curves[config_id] = (version, curve)
+        return curve
 
     def holidays(self, country: str, period: Period) -> dict[date, str]:
         """Named days of a country from the period's history on.
@@ -240,6 +254,13 @@ class AccountReader:
             There is no calendar for it.
         """
         return named_days(country, period.first - self._history, period.as_of) if country else {}
+
+    def _versions(self, config_id: int, start: date) -> pd.DataFrame:
+        """Of the highest level whose rows were restated."""
+        for level in EntityType:
+            if not self._metrics.restated(config_id, entity_type=level, start=start).empty:
+                return self._metrics.versions(config_id, entity_type=level, start=start)
+        return pd.DataFrame()
 
     def _add_parents(self, config_id: int, entities: dict[EntityRef, Entity]) -> None:
         for level in (EntityType.ADSET, EntityType.CAMPAIGN):

@@ -32,7 +32,7 @@ def learn_curve(versions: pd.DataFrame) -> CompletionCurve | None:
     ----------
     versions
         Every version of its rows: ``entity_id, date, loaded_at`` (UTC) and the stored columns; the last version of a
-        row is the one that counts. A load at any hour of a day brings the days before it.
+        row is the one that counts.
 
     Returns
     -------
@@ -42,14 +42,14 @@ def learn_curve(versions: pd.DataFrame) -> CompletionCurve | None:
     if versions.empty:
         return None
     frame = versions.sort_values(["entity_id", "date", "loaded_at"], kind="stable")
-    loaded = pd.to_datetime(frame["loaded_at"], utc=True).dt.tz_localize(None).dt.normalize()
-    frame = frame.assign(age=(loaded - frame["date"]).dt.days - 1)
+    # The last day that each load, or one before it, had brought: the clock by which days were young.
+    clock = frame.groupby("loaded_at")["date"].max().sort_index().cummax()
+    frame = frame.assign(age=(frame["loaded_at"].map(clock) - frame["date"]).dt.days)
+    last = clock.iloc[-1]
     final = frame.groupby(["entity_id", "date"], sort=False).last()
-    newest = int((loaded.max() - frame["date"].min()).days)
-    if newest <= LONGEST_DAYS:
+    final = final[final.index.get_level_values("date") <= last - pd.Timedelta(days=LONGEST_DAYS)]
+    if final.empty:
         return None
-    settled = final.index.get_level_values("date") <= loaded.max() - pd.Timedelta(days=LONGEST_DAYS + 1)
-    final = final[settled]
     shares: dict[str, list[float]] = {name: [] for name in ("delivery", "leads")}
     spreads: dict[str, list[float]] = {name: [] for name in ("delivery", "leads")}
     for age in range(LONGEST_DAYS):
