@@ -168,6 +168,8 @@ def main() -> None:
         for job in one.train:
             with watch.step(f"train {job}"):
                 adsml("train", job, *config, env=env)
+    with watch.step("scan for anomalies"):
+        adsml("scan-anomalies", *config, env=env)
     with watch.step("doctor"):
         adsml("doctor", env=env)
     console.print("\n[bold cyan]starting the services and asking over gRPC[/]")

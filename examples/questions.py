@@ -195,6 +195,12 @@ def alarms(account: Account, connection: Connection, out: Printer) -> None:
         _incident(stored.incident, listed.currency_code, account, out)
     if not listed.incidents:
         out.line("nothing is open")
+    fortnight = client.detect_account_anomalies(config_id=account.config_id)
+    over = sum(word(one, "state") == "resolved" for one in fortnight.incidents)
+    out.line(
+        f"in the last 14 days: {len(fortnight.incidents)} incidents among {fortnight.assessed_count} entities, "
+        f"{over} of them over"
+    )
     every = [*account.campaigns, *account.adsets]
     response = client.batch_detect_anomalies(subjects=[message_of(one) for one in every])
     reports = [one for one in results(response) if not isinstance(one, CallError)]
@@ -231,7 +237,7 @@ def _incident(incident: anomaly_pb.Incident, currency: str, account: Account, ou
     about = _named(account, incident.entity) if incident.HasField("entity") else "the whole account"
     stake = ""
     if incident.HasField("money_at_stake_per_day"):
-        stake = f"; {incident.money_at_stake_per_day:,.0f} {currency} at stake a day"
+        stake = f"; {_money(incident.money_at_stake_per_day, currency)} at stake a day"
     out.line(f"{about}, since {day(incident.first_date)}: {incident.summary}{stake}")
 
 
@@ -300,7 +306,7 @@ def _verdict(report: impact_pb.ImpactReport, out: Printer) -> None:
     if report.HasField("weekly_gain"):
         gain = f"; {report.weekly_gain.leads:+.0f} leads a week"
         if report.weekly_gain.HasField("money"):
-            gain += f", worth {report.weekly_gain.money:+,.0f} {report.currency_code}"
+            gain += f", worth {_money(report.weekly_gain.money, report.currency_code, signed=True)}"
     out.line(f"{word(report, 'verdict').upper()}{moved}{gain}", indent=6)
 
 
@@ -384,6 +390,10 @@ def _named(account: Account, ref: entity_pb2.EntityRef) -> str:
 
 def _source(model: object) -> str:
     return f"{model.name} version {model.version}" if model.name else ""
+
+
+def _money(amount: float, currency: str, *, signed: bool = False) -> str:
+    return (f"{amount:+,.0f}" if signed else f"{amount:,.0f}") + (f" {currency}" if currency else "")
 
 
 def _new(changed: bool) -> str:

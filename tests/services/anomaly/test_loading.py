@@ -158,7 +158,7 @@ def test_a_damaged_copy_in_the_disk_cache_is_fetched_anew(shop: Shop, ref: Entit
     first = ask(shop.assessor(), ref)
     assert first.provenance.version is not None
     with closing(sqlite3.connect(shop.folder / "server" / "artifacts.db", isolation_level=None)) as cache:
-        damage = "UPDATE kept SET value = ? WHERE key = ?"
+        damage = "UPDATE cache SET value = ? WHERE key = ?"
         assert cache.execute(damage, (b"damaged", first.provenance.version.sha256)).rowcount == 1
     assert ask(shop.assessor(), ref) == first
 

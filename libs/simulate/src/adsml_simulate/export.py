@@ -87,6 +87,7 @@ def insights_rows(
         row |= {
             "date_start": days[t],
             "date_stop": days[t],
+            "account_currency": account.settings.currency,
             "spend": f"{spent / 100:.2f}",
             "impressions": str(shown),
             "reach": str(int(reached[position, t])),

@@ -11,11 +11,12 @@ from adsml_common.domain.calendar import named_days
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.completion import CompletionCurve
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
+from adsml_common.store.accounts import AccountStore
 from adsml_common.store.changes import ChangeStore
+from adsml_common.store.completion import CompletionCurves
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.feedback import FeedbackStore
 from adsml_common.store.metrics import MetricStore
-from cachetools import LRUCache
 
 from adsml_anomaly.histories import Histories
 from adsml_anomaly.model_names import FAMILY
@@ -30,8 +31,6 @@ from adsml_anomaly.settings import AnomalySettings
 _ACTIVE: Final = frozenset({"ACTIVE", "IN_PROCESS", "WITH_ISSUES", ""})
 _FEW: Final = 2_000
 """More entities than this are read as the whole account."""
-_CURVES_IN_MEMORY: Final = 256
-_CURVE_DAYS: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +131,12 @@ class AccountReader:
         self._entities = EntityStore(database)
         self._changes = ChangeStore(database)
         self._feedback = FeedbackStore(database)
+        self._accounts = AccountStore(database)
         self._histories = Histories(self._metrics, capacity=settings.histories_in_memory)
         self._history = timedelta(days=settings.history_days)
         self._settings = settings
         self._lock = threading.Lock()
-        self._curves: LRUCache[int, tuple[str, CompletionCurve | None]] = LRUCache(_CURVES_IN_MEMORY)
+        self._curves = CompletionCurves(self._metrics)
 
     def last_date(self, config_id: int) -> date | None:
         """The account's last day with a row."""
@@ -211,7 +211,7 @@ class AccountReader:
 
     def currency(self, config_id: int) -> str:
         """ISO 4217 code of the account's money; empty where unknown."""
-        return ""
+        return self._accounts.currency(config_id) or ""
 
     def highest_level(self, config_id: int) -> EntityType | None:
         """The highest level with rows."""
@@ -229,7 +229,7 @@ class AccountReader:
 
     def curve(self, config_id: int) -> CompletionCurve | None:
         """How complete young days of the account are; None where nothing was restated, or too little."""
-        return None
+        return self._curves.of(config_id)
 
     def holidays(self, country: str, period: Period) -> dict[date, str]:
         """Named days of a country from the period's history on.

@@ -1,6 +1,8 @@
 """The artifact store in a folder, in S3, in memory: whole or not at all, never overwritten, checked."""
 
+import errno
 import hashlib
+import os
 import signal
 import sqlite3
 import subprocess
@@ -281,3 +283,17 @@ def test_a_file_system_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyP
         store.put(KEY, b"another")
     assert store.fetch(KEY, sha256=SHA) == DATA
     assert store.keys() == [KEY]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_store_that_is_full_is_no_matter_of_a_retry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = ArtifactStore(str(tmp_path / "artifacts"), cache_dir=tmp_path / "cache")
+
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("adsml_common.registry.artifacts._write_local", full)
+    with pytest.raises(FailedPrecondition, match=os.strerror(number)):
+        store.put("a.zip", b"1")

@@ -164,6 +164,21 @@ def test_what_there_is_not_or_is_anothers_is_not_found(stub, runs, method):
         assert refused.message == f"there is no training run {run_id}"
 
 
+def test_a_run_of_another_account_is_waited_for_and_not_named(runs, launcher):
+    made = service(runs, launcher)
+    one, two = (
+        CallContext(caller=Caller(name, config_ids=frozenset(accounts)))
+        for name, accounts in (("one", {1}), ("two", {2}))
+    )
+    run = made.StartTraining(start(request_id="a"), one).run
+    with pytest.raises(AlreadyRunning) as caught:
+        made.StartTraining(start(request_id="b"), two)
+    assert run.run_id not in str(caught.value.metadata) + caught.value.message
+    with pytest.raises(AlreadyRunning) as caught:
+        made.StartTraining(start(request_id="c"), one)
+    assert caught.value.metadata == {"run_id": run.run_id}
+
+
 def test_a_caller_starts_and_sees_runs_of_its_accounts_and_of_no_others(runs, launcher):
     servicer = service(runs, launcher)
     one, two, everyone = (

@@ -2,9 +2,10 @@
 
 import sys
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from adsml_common.database import Database
     from adsml_common.registry.artifacts import ArtifactStore
     from adsml_common.registry.registry import ModelRegistry
+
+_LOADS: Final = "loads"
 
 
 def _attempt(name: str, cure: str, work: Callable[[], str]) -> Check:
@@ -58,7 +61,7 @@ def _read(registry: "ModelRegistry", model: ModelVersion, one: family.Family | N
         registry.read(model)
         return "intact (its family isn't installed here, so it was not parsed)"
     registry.read(model, parse=one.check_model)
-    return "loads"
+    return _LOADS
 
 
 def _models(registry: "ModelRegistry") -> list[Check]:
@@ -75,6 +78,22 @@ def _models(registry: "ModelRegistry") -> list[Check]:
     return found or [
         Check("models loadable", Health.SKIPPED, "no active model yet; train one with: adsml train")
     ]
+
+
+def _freshness(database: "Database") -> Check:
+    """How far each synced account's rows reach, and what its last sync said."""
+    from adsml_common.store.accounts import AccountStore  # noqa: PLC0415
+
+    synced = [one for one in AccountStore(database).list() if one.sync_started_at is not None]
+    if not synced:
+        return Check("accounts synced", Health.SKIPPED, "no account is synced; rows come by adsml import")
+    failed = [one for one in synced if one.sync_error is not None or one.sync_finished_at is None]
+    told = [
+        f"{one.config_id}: up to {one.last_date or 'no day'}"
+        + (f" ({one.sync_error or 'did not end'})" if one in failed else "")
+        for one in (failed or synced)[:20]
+    ]
+    return Check("accounts synced", Health.FAILED if failed else Health.OK, "; ".join(told))
 
 
 def examine(config: Settings) -> list[Check]:
@@ -107,9 +126,24 @@ def examine(config: Settings) -> list[Check]:
         checks.append(artifacts)
         if all(check.health is Health.OK for check in checks):
             checks += _models(ModelRegistry.open(database, config))
+            checks.append(_freshness(database))
     finally:
         database.close()
     return checks
+
+
+def _folded(checks: list[Check]) -> list[Check]:
+    """The checks for a person: models that load are counted by kind, others keep their line."""
+    kinds = Counter(one.name.split()[1].split("/")[0] for one in checks if _loads(one))
+    counted = [
+        Check(f"{kind} models", Health.OK, f"{count} active, {'it loads' if count == 1 else 'all load'}")
+        for kind, count in kinds.items()
+    ]
+    return [one for one in checks if not _loads(one)] + counted
+
+
+def _loads(check: Check) -> bool:
+    return check.name.startswith("model ") and (check.health, check.detail) == (Health.OK, _LOADS)
 
 
 def doctor(
@@ -145,7 +179,7 @@ def doctor(
         print_json({"healthy": healthy, **about, "checks": checks})
     else:
         colour = {Health.OK: "green", Health.FAILED: "bold red", Health.SKIPPED: "yellow"}
-        rows = [(c.name, f"[{colour[c.health]}]{c.health}[/]", c.detail) for c in checks]
+        rows = [(c.name, f"[{colour[c.health]}]{c.health}[/]", c.detail) for c in _folded(checks)]
         table(f"adsml doctor {remote}".rstrip(), ("check", "", "detail"), rows)
         console.print("all is well" if healthy else "[bold red]something needs a cure[/]")
     if not healthy:

@@ -23,6 +23,8 @@ from adsml_common.settings import SettingsError, masked_url
 CACHE_BYTES: Final = 2 << 30
 _KEY: Final = re.compile(r"[A-Za-z0-9%~_=+@,.-]+(/[A-Za-z0-9%~_=+@,.-]+)*")
 _TEMPORARY: Final = ".tmp-"
+_LASTING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
+"""Failures of a file system that no retry mends."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -197,10 +199,21 @@ class ArtifactStore:
             yield
         except AdsmlError:
             raise
+        except OSError as error:
+            if error.errno not in _LASTING:
+                raise self._unavailable(what, error) from error
+            # Not worth a retry: nobody will have made room in some seconds.
+            words = os.strerror(error.errno)
+            raise FailedPrecondition(
+                f"the artifact store can't be written ({words}): can't {what}; make room, or mend its rights"
+            ) from error
         # Every file system behind fsspec brings exceptions of its own; all of them mean the same here.
         except Exception as error:
-            _LOG.warning("artifact store %s, %s: %s: %s", self.url, what, type(error).__name__, error)
-            raise Unavailable(f"the artifact store is unavailable: can't {what} ({_words(error)})") from error
+            raise self._unavailable(what, error) from error
+
+    def _unavailable(self, what: str, error: Exception) -> Unavailable:
+        _LOG.warning("artifact store %s, %s: %s: %s", self.url, what, type(error).__name__, error)
+        return Unavailable(f"the artifact store is unavailable: can't {what} ({_words(error)})")
 
 
 def is_temporary(key: str) -> bool:

@@ -266,7 +266,8 @@ def _manifest_bytes(manifest: Manifest) -> bytes:
 
 def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     entry = zipfile.ZipInfo(name, date_time=_EPOCH)
-    entry.compress_type = zipfile.ZIP_DEFLATED
+    # Numbers hardly shrink, and a server that starts unpacks thousands of them.
+    entry.compress_type = zipfile.ZIP_STORED if name.endswith(".bin") else zipfile.ZIP_DEFLATED
     entry.create_system = 3
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, data)

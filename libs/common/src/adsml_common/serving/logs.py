@@ -26,6 +26,25 @@ class CallFilter(logging.Filter):
         return True
 
 
+def printable(text: str) -> str:
+    """The text with everything that a terminal or a reader of lines would obey written out.
+
+    That is line ends, control characters, and those of Unicode that end lines or turn the direction of writing.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people; only a traceback has more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
+        """The line, with a message that can't pass for several."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per line: time, level, logger, message, request_id, trace_id, extras, traceback."""
 
@@ -36,7 +55,7 @@ class JsonFormatter(logging.Formatter):
             "time": f"{at}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": printable(record.getMessage()),
         }
         line |= {name: value for name, value in record.__dict__.items() if name not in _OWN and value != ""}
         if record.exc_info:
@@ -51,9 +70,7 @@ def configure(*, form: Literal["text", "json"], level: str) -> None:
     if form == "json":
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)-7s %(name)s %(request_id)s %(message)s")
-        )
+        handler.setFormatter(TextFormatter("%(asctime)s %(levelname)-7s %(name)s %(request_id)s %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Tells of each plugin that it has, at every look at the schema.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)

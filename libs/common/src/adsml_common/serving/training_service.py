@@ -6,7 +6,13 @@ from typing import Any, Final
 from adsml.common.v1 import answer_pb2, entity_pb2
 from adsml.training.v1 import training_service_pb2 as pb
 
-from adsml_common.domain.errors import AlreadyExists, FailedPrecondition, InvalidInput, NotFound
+from adsml_common.domain.errors import (
+    AlreadyExists,
+    AlreadyRunning,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+)
 from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.family import FamilyCheck
@@ -101,17 +107,24 @@ class TrainingService:
         if known is not None and not self._shows(known, context):
             # Someone else's request id: it is taken, and that is all there is to know.
             raise AlreadyExists(f"request id {request.request_id} was used for something else")
-        run = self._runs.start(
-            job,
-            request_id=request.request_id,
-            parameters=parameters,
-            shard_count=shards,
-            launch_kind=LaunchKind.CALLER,
-            actor=context.caller.identity or "",
-            launcher=self._launcher.kind,
-            launcher_ref=self._launcher.reference(job, request.request_id),
-            admission=self._admission,
-        )
+        try:
+            run = self._runs.start(
+                job,
+                request_id=request.request_id,
+                parameters=parameters,
+                shard_count=shards,
+                launch_kind=LaunchKind.CALLER,
+                actor=context.caller.identity or "",
+                launcher=self._launcher.kind,
+                launcher_ref=self._launcher.reference(job, request.request_id),
+                admission=self._admission,
+            )
+        except AlreadyRunning as error:
+            going_on = error.metadata.get("run_id")
+            if going_on is None or self._shows(self._runs.get(going_on), context):
+                raise
+            # Another account's run keeps this one waiting; which one is not for this caller to know.
+            raise AlreadyRunning(f"a run of {job} is going on; wait for it to end") from None
         if run.status is RunStatus.PENDING:
             # Also for a request that comes again: its first launch may have failed.
             self._launcher.launch(run)

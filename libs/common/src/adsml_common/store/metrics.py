@@ -26,7 +26,7 @@ from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import lock_account, write_entities
 from adsml_common.store.keys import among, check_account, id_fault, make_keys
 from adsml_common.store.reading import read_rows
-from adsml_common.store.tables import account_levels, entities, restated_metrics
+from adsml_common.store.tables import account_levels, daily_metrics, entities, restated_metrics
 
 
 class AccountLoad:
@@ -442,6 +442,25 @@ class MetricStore:
             rows = connection.execute(query).all()
         out = pd.DataFrame(rows, columns=[column.name for column in keep])
         return out.astype({"date": "datetime64[ns]", **dict.fromkeys(STORED, np.float64)})
+
+    def versions(self, config_id: int, *, entity_type: EntityType, start: date) -> pd.DataFrame:
+        """Every version of the rows of one level: those restated and those stored, as `restated` gives them."""
+        replaced = self.restated(config_id, entity_type=entity_type, start=start)
+        columns = (*entities.c["entity_type", "entity_id"], *daily_metrics.c[("date", *STORED, "loaded_at")])
+        query = (
+            sa.select(*columns)
+            .join_from(daily_metrics, entities)
+            .where(
+                entities.c.config_id == config_id,
+                entities.c.entity_type == entity_type.value,
+                daily_metrics.c.date >= start,
+            )
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        stored = pd.DataFrame(rows, columns=[column.name for column in columns])
+        stored = stored.astype({"date": "datetime64[ns]", **dict.fromkeys(STORED, np.float64)})
+        return pd.concat([one for one in (replaced, stored) if not one.empty], ignore_index=True)
 
     def config_ids(self) -> list[int]:
         """Accounts that have daily rows, in order."""

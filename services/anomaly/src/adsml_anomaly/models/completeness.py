@@ -18,6 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 _LEADS: Final = 3
+_REACH: Final = 4
 _COMPLETE: Final = 0.995
 LEAST_SHARE: Final = 0.05
 """Less of a day than this says nothing about it."""
@@ -97,4 +98,7 @@ def of_days(
             slack[c] = leads_spread**2 + (delivery_spread**2 if against else 0.0)
         elif not against:
             factor[c], slack[c] = delivery, delivery_spread**2
+        elif EXPOSURE[c] == _REACH:
+            # People are reached once and shown more later: by how much frequency falls short is not known.
+            slack[c] = np.log(delivery) ** 2
     return Completeness(factor, slack, filling)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml_common.database import Database
@@ -10,6 +11,7 @@ from adsml_common.domain.errors import NotFound
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.messages import day_message
 from adsml_common.settings import load_settings
+from adsml_common.store.accounts import AccountStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.context import TrainingContext
 from adsml_common.training.records import Item, ItemResult, ItemStatus
@@ -63,6 +65,7 @@ class AccountScanner:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._metrics = MetricStore(database)
+        self._accounts = AccountStore(database)
         self._incidents = IncidentStore(database)
         self._service = service
         self._settings = settings
@@ -135,4 +138,8 @@ class AccountScanner:
 
     def _due(self, config_id: int) -> date:
         """The last day that should be loaded by now, by the account's clock."""
-        return self._now().date() - timedelta(days=self._settings.load_delay_days)
+        try:
+            zone = ZoneInfo(self._accounts.get(config_id).time_zone or "UTC")
+        except (ZoneInfoNotFoundError, ValueError):
+            zone = ZoneInfo("UTC")
+        return self._now().astimezone(zone).date() - timedelta(days=self._settings.load_delay_days)

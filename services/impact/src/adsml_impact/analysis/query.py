@@ -6,6 +6,7 @@ from functools import cached_property
 
 import pandas as pd
 from adsml_common.domain.changes import ChangeType
+from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
 
@@ -118,6 +119,10 @@ class AccountData:
     completion
         Shares of a day's leads that are known by age, age 0 (the last loaded day) first; older days are complete.
         Empty: not known.
+    degradations
+        What could not be read.
+    currency_code
+        Of all money, as ISO 4217; empty: not known.
     """
 
     rows: pd.DataFrame
@@ -126,6 +131,8 @@ class AccountData:
     tree: Tree = field(default_factory=Tree)
     today: date | None = None
     completion: tuple[float, ...] = ()
+    degradations: tuple[Degradation, ...] = ()
+    currency_code: str = ""
 
     @cached_property
     def series(self) -> Series:
