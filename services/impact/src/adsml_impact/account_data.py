@@ -52,6 +52,27 @@ class StoredAccounts:
         """Recorded changes of an account on some days, oldest first."""
         return self._changes.list(config_id, start=first, end=last)
 
+    def tree(self, config_id: int, since: date | None = None) -> Tree:
+        """The account's entities and its changes from a day on; empty for an account that is not stored.
+
+        Raises
+        ------
+        Unavailable
+            The database does not answer.
+        """
+        frame = self._entities.frame(config_id)
+        relations: dict[Key, Relation] = {
+            (EntityType(level), name): Relation(parent, shares)
+            for level, name, parent, shares in zip(
+                frame["entity_type"],
+                frame["entity_id"],
+                frame["parent_id"],
+                frame["shares_budget"],
+                strict=True,
+            )
+        }
+        return Tree(relations, self._changes.list(config_id, start=since))
+
     def read(
         self,
         config_id: int,
@@ -79,29 +100,16 @@ class StoredAccounts:
         Unavailable
             The database does not answer.
         """
-        frame = self._entities.frame(config_id)
-        relations: dict[Key, Relation] = {
-            (EntityType(level), name): Relation(parent, shares)
-            for level, name, parent, shares in zip(
-                frame["entity_type"],
-                frame["entity_id"],
-                frame["parent_id"],
-                frame["shares_budget"],
-                strict=True,
-            )
-        }
-        require(relations, config_id, entity_type, named)
         # A week more than the analysis looks at: control choice goes by changes of the two weeks before.
-        events = self._changes.list(
-            config_id, start=None if since is None else since - timedelta(days=USUAL_DAYS)
-        )
+        tree = self.tree(config_id, None if since is None else since - timedelta(days=USUAL_DAYS))
+        require(tree.relations, config_id, entity_type, named)
         rows = self._metrics.daily(config_id, entity_type=entity_type, start=since)
         if rows.empty and since is not None:
             # The change lies far outside the data: an answer that says where they are needs them.
             rows = self._metrics.daily(config_id, entity_type=entity_type)
         return AccountData(
             rows=rows,
-            tree=Tree(relations, events),
+            tree=tree,
             today=self._today(),
         )
 

@@ -283,11 +283,11 @@ def evaluate_impact(
     """
     from adsml_impact.evaluation.evaluate import evaluate_file  # noqa: PLC0415
 
-    def told(done: int, every: int) -> None:
+    def show_progress(done: int, every: int) -> None:
         if done % 20 == 0 or done == every:
             errors.print(f"placebo study: {done} of {every}", highlight=False)
 
-    found = evaluate_file(
+    result = evaluate_file(
         data,
         unit_column=unit_column,
         time_column=time_column,
@@ -297,18 +297,18 @@ def evaluate_impact(
         demeaned=demeaned,
         alpha=alpha,
         placebo_study=placebo_study,
-        progress=told,
+        progress=show_progress,
     )
     if json_output:
-        print_json(found)
+        print_json(result)
         return
-    _show_evaluation(found)
+    _show_evaluation(result)
 
 
-def _show_evaluation(found: dict[str, Any]) -> None:
+def _show_evaluation(result: dict[str, Any]) -> None:
     table(
-        f"{', '.join(found['treated'])} from {found['start']}: {found['periods_before']} times before, "
-        f"{found['periods_after']} after, {found['controls']} controls",
+        f"{', '.join(result['treated'])} from {result['start']}: {result['periods_before']} times before, "
+        f"{result['periods_after']} after, {result['controls']} controls",
         ("method", "ATT", "percent", "p", "interval"),
         [
             (
@@ -318,23 +318,23 @@ def _show_evaluation(found: dict[str, Any]) -> None:
                 "" if method["p_value"] is None else f"{method['p_value']:.3f}",
                 "" if None in method["interval"] else "[{:.3f}, {:.3f}]".format(*method["interval"]),
             )
-            for name, method in found["methods"].items()
+            for name, method in result["methods"].items()
         ],
         right=("ATT", "percent", "p"),
     )
-    heaviest = list(found["weights"].items())[:10]
+    heaviest = list(result["weights"].items())[:10]
     table("weights of synthetic control", ("unit", "weight"), [(name, f"{w:.4f}") for name, w in heaviest])
-    if "placebo_study" in found:
+    if "placebo_study" in result:
         table(
-            f"where nothing was done, at {found['alpha']:g}",
+            f"where nothing was done, at {result['alpha']:g}",
             ("method", "false positives", "power at +1 sd", "analyses"),
             [
                 (name, one["false_positive_rate"], one["power_1sd"], one["analyses"])
-                for name, one in found["placebo_study"].items()
+                for name, one in result["placebo_study"].items()
             ],
             right=("false positives", "power at +1 sd", "analyses"),
         )
-    for name in found["dropped_units"]:
+    for name in result["dropped_units"]:
         console.print(f"left out, has gaps: {name}", highlight=False, markup=False)
 
 

@@ -9,6 +9,7 @@ from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import Violations
+from adsml_common.domain.metrics import Metric
 from adsml_common.serving.messages import (
     CHANGE_TYPE,
     ENTITY_TYPE,
@@ -247,6 +248,6 @@ def query(entities: PanelEntities, change: change_pb2.ChangeEvent, chosen: Optio
     )
 
 
-def one_metric(chosen: Options) -> Options:
-    """Options of an analysis of which only the primary metric is wanted."""
-    return replace(chosen, metrics=(), with_series=False)
+def one_metric(chosen: Options, metric: Metric) -> Options:
+    """Options of an analysis of which only one metric is wanted."""
+    return replace(chosen, metrics=(metric,), primary_metric=metric, with_series=False)

@@ -140,17 +140,17 @@ def _set(message: object, field: str, value: float | None) -> None:
         setattr(message, field, value)
 
 
-def _interval(found: Interval) -> metrics_pb2.Interval:
-    return metrics_pb2.Interval(lower=found.lower, upper=found.upper, level=found.level)
+def _interval(value: Interval) -> metrics_pb2.Interval:
+    return metrics_pb2.Interval(lower=value.lower, upper=value.upper, level=value.level)
 
 
-def _windows(found: Windows) -> pb.Windows:
+def _windows(value: Windows) -> pb.Windows:
     return pb.Windows(
-        baseline_first_date=day_message(found.baseline_first),
-        before_first_date=day_message(found.before_first),
-        before_last_date=day_message(found.before_last),
-        after_first_date=day_message(found.after_first),
-        after_last_date=day_message(found.after_last),
+        baseline_first_date=day_message(value.baseline_first),
+        before_first_date=day_message(value.before_first),
+        before_last_date=day_message(value.before_last),
+        after_first_date=day_message(value.after_first),
+        after_last_date=day_message(value.after_last),
     )
 
 
@@ -202,10 +202,10 @@ def _series(out: pb.MetricEffect, effect: Effect, whole: ImpactReport) -> None:
         _set(message, "cumulative_effect", one.cumulative)
 
 
-def _naive(found: NaiveComparison) -> pb.NaiveComparison:
+def _naive(value: NaiveComparison) -> pb.NaiveComparison:
     out = pb.NaiveComparison()
     for name in ("relative_change", "t_statistic", "p_value", "cohens_d"):
-        _set(out, name, getattr(found, name))
+        _set(out, name, getattr(value, name))
     return out
 
 

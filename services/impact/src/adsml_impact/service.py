@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 from adsml.common.v1 import entity_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent, ChangeType
+from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import (
     AdsmlError,
@@ -15,10 +17,17 @@ from adsml_common.domain.errors import (
     FailedPrecondition,
     InvalidInput,
     NotFound,
+    Unavailable,
 )
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of
-from adsml_common.serving.messages import CHANGE_TYPE, ENTITY_TYPE, entity_ref, optional_day
+from adsml_common.serving.messages import (
+    CHANGE_TYPE,
+    ENTITY_TYPE,
+    degradation_message,
+    entity_ref,
+    optional_day,
+)
 from adsml_common.serving.validation import entry_violations
 
 from adsml_impact import decoding, encoding
@@ -27,6 +36,7 @@ from adsml_impact.analysis.change import analyse, estimate_detectable
 from adsml_impact.analysis.plan import PRIMARY
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.analysis.summary import AnalysedChange, summarise
+from adsml_impact.analysis.tree import Tree
 from adsml_impact.decoding import PanelEntities
 
 MOST_SUMMARISED = 1000
@@ -105,7 +115,9 @@ class ImpactService:
             target=request.target_relative or None,
             checkpoint=context.check_cancelled,
         )
-        return encoding.detectable_message(report)
+        response = encoding.detectable_message(report)
+        response.degradations.extend(map(degradation_message, data.degradations))
+        return response
 
     def SummarizeChanges(
         self, request: pb.SummarizeChangesRequest, context: CallContext
@@ -114,10 +126,11 @@ class ImpactService:
         for config_id in request.config_ids:
             context.check_config(config_id)
         kind = CHANGE_TYPE.from_wire(request.change_type, "change_type")
-        chosen = decoding.one_metric(
-            decoding.options(request.options, attribution_lag_days=self._lag, equivalence_margin=self._margin)
+        options = decoding.options(
+            request.options, attribution_lag_days=self._lag, equivalence_margin=self._margin
         )
-        metric = chosen.primary_metric or PRIMARY[kind]
+        metric = options.primary_metric or PRIMARY[kind]
+        chosen = decoding.one_metric(options, metric)
         analysed: list[AnalysedChange] = []
         skipped: list[tuple[ChangeEvent, str]] = []
         events = self._changes_of(request, kind)
@@ -214,7 +227,9 @@ class ImpactService:
             data,
             checkpoint=context.check_cancelled,
         )
-        return encoding.report_message(report, entities, change)
+        message = encoding.report_message(report, entities, change)
+        message.degradations.extend(map(degradation_message, data.degradations))
+        return message
 
     def _options(self, message: pb.ImpactOptions, panel: pb.Panel) -> Options:
         stored = panel.WhichOneof("source") == "stored"
@@ -233,7 +248,8 @@ class ImpactService:
         shared: "dict[tuple[int, int], AccountData | AdsmlError] | None" = None,
     ) -> tuple[PanelEntities, AccountData]:
         if panel.WhichOneof("source") == "inline":
-            return decoding.inline_panel(panel.inline, f"{path}.inline")
+            entities, sent = decoding.inline_panel(panel.inline, f"{path}.inline")
+            return entities, self._with_stored_tree(entities, sent)
         entities = decoding.stored_panel(panel.stored, f"{path}.stored")
         named = (*entities.treated, *entities.controls)
         first = panel.stored.treated[0]
@@ -246,6 +262,19 @@ class ImpactService:
         else:
             require(data.tree.relations, entities.config_id, entities.entity_type, named)
         return entities, data
+
+    def _with_stored_tree(self, entities: PanelEntities, data: AccountData) -> AccountData:
+        """Rows that name their account: what is stored of its tree and changes counts, as for stored rows."""
+        if not entities.config_id:
+            return data
+        try:
+            stored = self._accounts.tree(entities.config_id)
+        except Unavailable as error:
+            skipped = Degradation(Dependency.CHANGE_EVENTS, DegradationReason.UNAVAILABLE, str(error))
+            return replace(data, degradations=(skipped,))
+        known = set(map(_key, stored.events))
+        events = [*stored.events, *(event for event in data.tree.events if _key(event) not in known)]
+        return replace(data, tree=Tree(stored.relations, events))
 
     def _read_together(
         self, items: Sequence[pb.AnalyzeImpactItem], options: pb.ImpactOptions
@@ -272,6 +301,10 @@ class ImpactService:
         return out
 
 
+def _key(event: ChangeEvent) -> tuple[str, str, date]:
+    return event.entity.entity_id, event.change_type, event.date
+
+
 def _by_level(events: Sequence[ChangeEvent]) -> dict[tuple[int, EntityType], list[ChangeEvent]]:
     out: defaultdict[tuple[int, EntityType], list[ChangeEvent]] = defaultdict(list)
     for event in events:
@@ -295,10 +328,10 @@ def _direction(event: ChangeEvent) -> int:
     return (after > before) - (after < before)
 
 
-def _wanted(direction: int, asked: int) -> bool:
-    if asked == pb.BUDGET_DIRECTION_RAISE:
+def _wanted(direction: int, choice: int) -> bool:
+    if choice == pb.BUDGET_DIRECTION_RAISE:
         return direction > 0
-    return direction < 0 if asked == pb.BUDGET_DIRECTION_CUT else True
+    return direction < 0 if choice == pb.BUDGET_DIRECTION_CUT else True
 
 
 def _query(event: ChangeEvent, chosen: Options) -> ImpactQuery:

@@ -2,9 +2,9 @@
 
 One rule for all data. Members are ranked by their scaled absolute error over all cutoffs; those that lose to
 the best by more than a tolerance are pruned, at least three stay. The candidates (median, mean, stacked
-weights; of the members kept at several tolerances) are compared on each cutoff by weights learnt from the
-other cutoffs, and the one with the least error wins; among those that tie within one percent, the first of
-`CANDIDATES`.
+weights; of the members kept at several tolerances; the best single member is half of each forecast) are compared
+on each cutoff by weights learnt from the other cutoffs, and the one with the least error wins; among those that
+tie within one percent, the first of `CANDIDATES`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -146,7 +146,11 @@ def fit_weights(errors: Errors, candidate: Candidate, *, rows: npt.NDArray[np.bo
         weights[kept] = stacking_weights(np.clip(miss, -limit, limit))
     else:
         weights[kept] = 1.0 / len(kept)
-    return Weights(candidate.combiner, dict(zip(errors.members, weights.tolist(), strict=True)))
+    return Weights(
+        candidate.combiner,
+        dict(zip(errors.members, weights.tolist(), strict=True)),
+        anchor=errors.members[int(order[0])],
+    )
 
 
 def combined(errors: Errors, weights: Weights) -> Matrix:
@@ -238,6 +242,7 @@ class Calibration:
             "combiner": self.weights.combiner.value,
             "weights": {method.value: weight for method, weight in self.weights.weights.items()},
             "calibrated": self.weights.calibrated,
+            "anchor": None if self.weights.anchor is None else self.weights.anchor.value,
             "quantiles": [[round(float(v), 6) for v in step] for step in self.quantiles.steps],
             "residuals": self.quantiles.residuals,
             "level": self.level,
@@ -280,7 +285,12 @@ class Calibration:
                 raise ValueError("misses of totals are not sorted numbers from 0 on")
             coverage, pooled = data["coverage"], data.get("pooled")
             return cls(
-                weights=Weights(Combiner(data["combiner"]), weights, bool(data["calibrated"])),
+                weights=Weights(
+                    Combiner(data["combiner"]),
+                    weights,
+                    bool(data["calibrated"]),
+                    None if data["anchor"] is None else Method(data["anchor"]),
+                ),
                 quantiles=ResidualQuantiles(steps, int(data["residuals"])),
                 level=float(data["level"]),
                 coverage=None if coverage is None else float(coverage),

@@ -17,6 +17,8 @@ Matrix = npt.NDArray[np.float64]
 
 CLASSIC_DAYS: Final = 14
 """The asked-for ensemble is weighted by MAPE on so many of the newest days."""
+ANCHOR: Final = 0.5
+"""Share of the anchor, where there is one."""
 _LEAST_SHRINKAGE: Final = 1e-10
 _NO_ERROR: Final = 1e-6  # a member that hit every day exactly must not divide by zero
 
@@ -43,11 +45,15 @@ class Weights:
         kept.
     calibrated
         Whether they rest on measured errors; if not they are equal.
+    anchor
+        The member with the least error by itself, which makes up half of the forecast beside what the combiner
+        makes of all; None for no such half.
     """
 
     combiner: Combiner
     weights: Mapping[Method, float]
     calibrated: bool = True
+    anchor: Method | None = None
 
     @classmethod
     def equal(cls, combiner: Combiner, members: Sequence[Method]) -> "Weights":
@@ -57,7 +63,7 @@ class Weights:
     @property
     def kept(self) -> tuple[Method, ...]:
         """Members that count."""
-        return tuple(method for method, weight in self.weights.items() if weight > 0)
+        return tuple(m for m, weight in self.weights.items() if weight > 0 or m is self.anchor)
 
 
 def combine(weights: Weights, forecasts: Mapping[Method, Vector]) -> tuple[Vector, dict[Method, float]]:
@@ -85,8 +91,14 @@ def combine(weights: Weights, forecasts: Mapping[Method, Vector]) -> tuple[Vecto
     stacked = np.stack([forecasts[method] for method in used])
     if weights.combiner is Combiner.MEDIAN:
         used = dict.fromkeys(used, 1.0 / len(used))
-        return np.median(stacked, axis=0), used
-    return np.tensordot(np.array(list(used.values())), stacked, axes=1), used
+        out = np.median(stacked, axis=0)
+    else:
+        out = np.tensordot(np.array(list(used.values())), stacked, axes=1)
+    if weights.anchor is None or weights.anchor not in forecasts:
+        return out, used
+    used = {method: (1 - ANCHOR) * weight for method, weight in used.items()}
+    used[weights.anchor] = used.get(weights.anchor, 0.0) + ANCHOR
+    return (1 - ANCHOR) * out + ANCHOR * forecasts[weights.anchor], used
 
 
 def inverse_mape(actual: Vector, forecasts: Mapping[Method, Vector]) -> Weights:

@@ -229,7 +229,7 @@ def _ensemble(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -
         weights = Weights(combiner, {one: SHORT_WEIGHTS[one] / total for one in members}, calibrated=False)
     forecaster = EnsembleForecaster(
         season_length=spec.season_length,
-        members=members if weights is None else tuple(m for m in members if weights.weights.get(m, 0) > 0),
+        members=members if weights is None else tuple(m for m in members if m in weights.kept),
         combiner=combiner,
         weights=weights,
         combination=learned.combination,

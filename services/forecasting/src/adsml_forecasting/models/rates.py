@@ -21,7 +21,6 @@ OWN_EVENTS: Final = 24.0
 """Events that the entity's own whole history is worth, in the filter's units."""
 LENT_EVENTS: Final = 30.0
 """Events that the account's rate is worth."""
-_FIRST_EVENTS: Final = 4.0
 _LONGEST: Final = 365
 _DRY: Final = 4.6
 """So many events missed in a row (1 in 100 by chance) and the old rate is no longer believed."""
@@ -36,12 +35,15 @@ class Rate:
     ----------
     value
         Above 0; NaN where nothing tells it.
+    path
+        What it would have been after each day by the days up to it, shape (n,); NaN before the first event.
     missed
         Events that the exposure since the last one should have brought; None where the newest four weeks hold
         events, or too little was missed to tell.
     """
 
     value: float
+    path: Vector
     missed: float | None = None
 
 
@@ -58,19 +60,23 @@ def learn_rate(events: Vector, exposure: Vector, *, lent: float | None = None) -
     both = np.isfinite(events) & np.isfinite(exposure)
     count = np.where(both, events, 0.0)[-_LONGEST:]
     amount = np.where(both, exposure, 0.0)[-_LONGEST:]
-    total, exposed = float(count.sum()), float(amount.sum())
-    if lent is not None and lent > 0:
-        total, exposed = total + LENT_EVENTS, exposed + LENT_EVENTS / lent
-    if not total > 0 or not exposed > 0:
-        return Rate(float("nan"))
-    long_run = total / exposed
-    shape, scale = _FIRST_EVENTS, _FIRST_EVENTS / long_run
-    for day_count, day_amount in zip(
-        (count / DISPERSION).tolist(), (amount / DISPERSION).tolist(), strict=True
+    path = np.full(len(events), np.nan)
+    given = LENT_EVENTS if lent is not None and lent > 0 else 0.0
+    totals = np.cumsum(count) + given
+    exposed = np.cumsum(amount) + (given / lent if lent else 0.0)
+    shape = scale = 0.0
+    first = len(events) - len(count)
+    for at, (day_count, day_amount) in enumerate(
+        zip((count / DISPERSION).tolist(), (amount / DISPERSION).tolist(), strict=True)
     ):
         kept = 1.0 / (1.0 + WANDERING * shape)
         shape, scale = kept * shape + day_count, kept * scale + day_amount
-    value = (shape + OWN_EVENTS) / (scale + OWN_EVENTS / long_run)
+        if totals[at] > 0 and exposed[at] > 0:
+            long_run = totals[at] / exposed[at]
+            path[first + at] = (shape + OWN_EVENTS) / (scale + OWN_EVENTS / long_run)
+    value = float(path[-1]) if len(path) else float("nan")
+    if not np.isfinite(value):
+        return Rate(float("nan"), path)
     seen = np.flatnonzero(count > 0)
     last = int(seen[-1]) if len(seen) else -1
     if len(count) - 1 - last >= _DRY_DAYS:
@@ -78,5 +84,5 @@ def learn_rate(events: Vector, exposure: Vector, *, lent: float | None = None) -
         before = count[: last + 1].sum() / max(amount[: last + 1].sum(), 1e-300) if last >= 0 else lent
         missed = float(amount[last + 1 :].sum() * (before or 0.0))
         if missed > _DRY:
-            return Rate(value, missed)
-    return Rate(value)
+            return Rate(value, path, missed)
+    return Rate(value, path)

@@ -2,8 +2,10 @@
 
 One part counts events (leads of a CPL), the other is what they are counted per (spend). The exposure is forecast
 by the methods; so are the events, drawn to the rate of `rates` times the exposure, so that no expected count is
-0 or a fraction of what the history lets expect. A total is a ratio of sums. Intervals come from the sums of the
-events given the very exposure of their days, in the past's horizons: what moves both parts alike cancels.
+0 or a fraction of what the history lets expect. A total is a ratio of sums. For intervals both parts are drawn
+jointly: an exposure, then events given that exposure, each as far from what is expected as the past's horizons were
+(`totals`), so that what moves both parts alike cancels; what the draws say is then scaled by those misses' own order
+statistics (conformal).
 """
 
 from collections.abc import Mapping
@@ -13,6 +15,7 @@ from typing import Final
 
 import numpy as np
 from adsml_common.domain.metrics import Metric, Ratio, divide
+from scipy.special import ndtri
 
 from adsml_forecasting.models.caution import Caution, CautionKind
 from adsml_forecasting.models.ensemble import MemberForecast
@@ -26,7 +29,7 @@ from adsml_forecasting.models.prediction import (
 from adsml_forecasting.models.preparation import Prepared
 from adsml_forecasting.models.rates import learn_rate
 from adsml_forecasting.models.series import Vector
-from adsml_forecasting.models.totals import TotalSpread, total_interval, total_spread
+from adsml_forecasting.models.totals import TotalSpread, total_spread
 
 EVENTS: Final[Mapping[Metric, str]] = {
     Metric.CPL: "leads",
@@ -46,9 +49,10 @@ class RatioMode(StrEnum):
     DIRECT = "DIRECT"
 
 
-FORECAST_EVENTS: Final = 60.0
+FORECAST_EVENTS: Final = 600.0
 """Events a week from which the forecast of the events weighs as much as their rate times the exposure."""
 _MOST_SHAPE: Final = 2.0
+_DRAWS: Final = 2000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +125,7 @@ def predict_ratio(
     above = predict(parts.events, spec, events)
     counted, per = aligned(parts)
     rate = learn_rate(counted, per, lent=parts.lent)
-    spread = total_spread(counted, horizon=spec.horizon, exposure=per)
+    spread = total_spread(counted, horizon=spec.horizon, exposure=per, rates=rate.path)
     amount = below.point
     total_amount = float(amount.sum())
     said = amount * rate.value if mode is RatioMode.DIRECT else above.point
@@ -142,10 +146,10 @@ def predict_ratio(
         amount = expected = np.zeros(spec.horizon)
     point = _ratio(parts, expected, amount)
     total = float(_ratio(parts, np.array([expected.sum()]), np.array([amount.sum()]))[0])
-    reach = spread.reach(spec.level)
-    lower, upper = _daily_bounds(parts, counted, per, expected, amount, spec)
+    own = total_spread(per, horizon=spec.horizon)
+    lower, upper = _daily_bounds(parts, counted, per, rate.path, expected, amount, spec)
     total_lower, total_upper = _bounds(
-        parts, float(expected.sum()), float(amount.sum()), spread, reach, parts.events.gap
+        parts, float(expected.sum()), float(amount.sum()), spread, own, spec.level
     )
     return replace(
         above,
@@ -157,7 +161,7 @@ def predict_ratio(
         total_upper=total_upper,
         members=_members(parts, above, below, rate.value),
         warnings=tuple(dict.fromkeys(warnings)),
-        interval_method="conformal_on_sums_given_exposure",
+        interval_method="joint_resampling_conformal",
         residuals=len(spread.misses),
         coverage=None,
         coverage_samples=0,
@@ -190,27 +194,49 @@ def _ratio(parts: RatioParts, events: Vector, exposure: Vector) -> Vector:
 
 
 def _bounds(
-    parts: RatioParts, events: float, exposure: float, spread: TotalSpread, reach: float, gap: int
+    parts: RatioParts, events: float, exposure: float, spread: TotalSpread, own: TotalSpread, level: float
 ) -> tuple[float, float]:
-    """Ends of the ratio of sums from the ends of the events, the exposure being what is expected."""
+    """Ends of the ratio of sums; `spread` is of events given exposure, `own` of the exposure."""
     if not events > 0 or not exposure > 0:
         return float("nan"), float("nan")
-    free = replace(spread, counts=False)
-    low, high = total_interval(events, free, reach=reach, gap=gap)
-    if not parts.events_above and spread.counts:
-        # A ratio is there only with an event at least: its largest value is that of one.
-        low = max(low, min(1.0, events))
-    ends = _ratio(parts, np.array([max(low, 1e-300), high]), np.array([exposure, exposure]))
-    return float(ends.min()), float(ends.max())
+    point = float(_ratio(parts, np.array([events]), np.array([exposure]))[0])
+    # The same draws for every question: an answer must not change from one asking to the next.
+    rng = np.random.Generator(np.random.PCG64(0))
+    varies = min(own.unit(exposure) / exposure, 1.0)
+    share = np.exp(varies * rng.standard_normal(_DRAWS) - varies**2 / 2)
+    mean = events * share * np.exp(spread.relative * rng.standard_normal(_DRAWS) - spread.relative**2 / 2)
+    square = spread.scale**2
+    if spread.counts and square > 1:
+        drawn = rng.poisson(rng.gamma(mean / (square - 1), square - 1)).astype(np.float64)
+    elif spread.counts:
+        drawn = np.round(mean + np.sqrt(square * mean) * rng.standard_normal(_DRAWS))
+    else:
+        drawn = mean + np.sqrt(square * mean) * rng.standard_normal(_DRAWS)
+    amounts = exposure * share
+    # A ratio of events below is there only with an event at least.
+    used = np.ones(_DRAWS, dtype=bool) if parts.events_above else drawn >= (1 if spread.counts else 1e-9)
+    if not used.any():
+        return point, point
+    ratios = _ratio(parts, np.maximum(drawn[used], 0.0), amounts[used])
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    stretch = spread.reach(level) / float(ndtri((1 + level) / 2))
+    low, high = min(float(low), point), max(float(high), point)
+    return (point * (low / point) ** stretch if low > 0 else 0.0), point * (high / point) ** stretch
 
 
 def _daily_bounds(
-    parts: RatioParts, counted: Vector, per: Vector, expected: Vector, amount: Vector, spec: ForecastSpec
+    parts: RatioParts,
+    counted: Vector,
+    per: Vector,
+    rates: Vector,
+    expected: Vector,
+    amount: Vector,
+    spec: ForecastSpec,
 ) -> tuple[Vector, Vector]:
-    daily = total_spread(counted, horizon=1, exposure=per)
-    reach = daily.reach(spec.level)
+    daily = total_spread(counted, horizon=1, exposure=per, rates=rates)
+    own = total_spread(per, horizon=1)
     ends = [
-        _bounds(parts, float(count), float(money), daily, reach, parts.events.gap)
+        _bounds(parts, float(count), float(money), daily, own, spec.level)
         for count, money in zip(expected, amount, strict=True)
     ]
     lower, upper = np.array(ends).T

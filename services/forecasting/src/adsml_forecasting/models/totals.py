@@ -1,13 +1,14 @@
 """How far the sum of a horizon may miss: measured on the sums of the past's horizons, not added up from its days.
 
 Sums of consecutive days are compared with what the mean of the days before let expect, from every day of the
-newest half year. Misses are in units of the square root of what was expected, as counts vary; their root mean
-square is the series' own spread, drawn to that of a Poisson count where few horizons fit into the history. A
+newest half year. The variance of a miss has a part that grows as counts do, with what was expected, and one that
+grows with its square, since levels wander; both are told by likelihood, and drawn to those of independent days
+where few horizons fit into the history. A
 registered calibration brings the order statistics of the misses of its ensemble over that spread, pooled over
 an account (split conformal, as in `conformal`); without one they are the series' own, drawn to the normal's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,11 +17,15 @@ from scipy.special import ndtri
 from adsml_forecasting.models.series import Vector
 
 _LONGEST: Final = 182
-_WINDOWS: Final = (7, 14, 28, 56)
+_WINDOWS: Final = (7, 14, 28)
 _LEAST_BEFORE: Final = 14
 _PRESENT: Final = 0.7
 _PRIOR_HORIZONS: Final = 4.0
 _NORMAL_HORIZONS: Final = 10.0
+_CHANCE: Final = 1.5
+_RATE_WANDERING: Final = 0.25
+_RATE_HORIZONS: Final = 8.0
+_WANDERING: Final = (0.0, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0)
 _SMALL: Final = 0.5
 """Added to what is expected, so that next to nothing has a spread too."""
 
@@ -33,8 +38,10 @@ class TotalSpread:
     ----------
     scale
         Standard deviation over the square root of the expected sum (over 1 where values may be negative).
+    relative
+        Standard deviation of the wandering level, as a share of the sum.
     misses
-        Absolute misses over `scale` and that root, ascending.
+        Absolute misses over `unit` of what was expected, ascending.
     horizons
         How many horizons that do not overlap they are worth.
     rooted
@@ -44,6 +51,7 @@ class TotalSpread:
     """
 
     scale: float
+    relative: float
     misses: Vector
     horizons: float
     rooted: bool
@@ -51,7 +59,9 @@ class TotalSpread:
 
     def unit(self, total: float) -> float:
         """One standard deviation of a sum that is expected to be `total`."""
-        return self.scale * (np.sqrt(max(total, 0.0) + _SMALL) if self.rooted else 1.0)
+        if not self.rooted:
+            return self.scale
+        return float(np.sqrt(self.scale**2 * (max(total, 0.0) + _SMALL) + (self.relative * total) ** 2))
 
     def reach(self, level: float) -> float:
         """Standard deviations that hold a share `level` of the sums."""
@@ -62,7 +72,9 @@ class TotalSpread:
         return (self.horizons * own + _NORMAL_HORIZONS * normal) / (self.horizons + _NORMAL_HORIZONS)
 
 
-def total_spread(values: Vector, *, horizon: int, exposure: Vector | None = None) -> TotalSpread:
+def total_spread(
+    values: Vector, *, horizon: int, exposure: Vector | None = None, rates: Vector | None = None
+) -> TotalSpread:
     """The spread of a series' sums.
 
     Parameters
@@ -73,6 +85,9 @@ def total_spread(values: Vector, *, horizon: int, exposure: Vector | None = None
         What the values are counted per (spend, clicks), on the same days: the sum is compared with what the
         ratio of the sums before lets expect of the horizon's own exposure. None: with the mean of the days
         before.
+    rates
+        Values per exposure that were expected after each day, by the days up to it; shape (n,). None: those of the
+        windows before.
     """
     newest = values[-_LONGEST - horizon :]
     per = np.ones(len(newest)) if exposure is None else exposure[-_LONGEST - horizon :]
@@ -80,25 +95,48 @@ def total_spread(values: Vector, *, horizon: int, exposure: Vector | None = None
     whole = newest[known]
     rooted = not (whole < 0).any()
     counts = rooted and bool((whole == np.round(whole)).all())
-    best: tuple[float, Vector] | None = None
-    for window in _WINDOWS:
-        misses = _misses(
-            np.where(known, newest, 0.0), np.where(known, per, 0.0), known, horizon, window, rooted
-        )
-        if len(misses):
-            size = float(np.mean(misses**2))
-            if best is None or size < best[0]:
-                best = size, misses
-    horizons = 0.0 if best is None else len(best[1]) / horizon
     usual = _usual_square(newest, per, known, horizon, counts=counts, rooted=rooted)
-    square = (
-        usual
-        if best is None
-        else (horizons * best[0] + _PRIOR_HORIZONS * usual) / (horizons + _PRIOR_HORIZONS)
+    best: tuple[float, Vector, Vector] | None = None
+    filled = np.where(known, newest, 0.0), np.where(known, per, 0.0)
+    if rates is not None:
+        tried = [_by_rates(*filled, known, horizon, rates[-_LONGEST - horizon :])]
+    else:
+        tried = [_misses(*filled, known, horizon, window) for window in _WINDOWS]
+    for misses, expected in tried:
+        if len(misses):
+            size = float(np.mean(misses**2 / (expected + _SMALL if rooted else 1.0)))
+            if best is None or size < best[0]:
+                best = size, misses, expected
+    if best is None:
+        return TotalSpread(max(float(np.sqrt(usual)), 1e-9), 0.0, np.empty(0), 0.0, rooted, counts)
+    _, misses, expected = best
+    horizons = len(misses) / horizon
+    square, wander = _parts(misses, expected, usual, horizons) if rooted else (float(np.mean(misses**2)), 0.0)
+    # The least of several windows' squares, and one told from so few horizons, is too small by chance.
+    grown = 1 + _CHANCE / horizons
+    square = (horizons * square * grown + _PRIOR_HORIZONS * usual) / (horizons + _PRIOR_HORIZONS)
+    if rates is not None:
+        # What rates are known to do: a quarter a week, before an entity's own weeks tell.
+        wander = (horizons * wander + _RATE_HORIZONS * _RATE_WANDERING**2) / (horizons + _RATE_HORIZONS)
+    spread = TotalSpread(
+        max(float(np.sqrt(square)), 1e-9), float(np.sqrt(wander * grown)), misses, horizons, rooted, counts
     )
-    scale = float(np.sqrt(square)) if square > 0 else 1e-9
-    misses = np.empty(0) if best is None else np.sort(best[1]) / scale
-    return TotalSpread(scale, misses, horizons, rooted, counts)
+    units = np.array([spread.unit(float(one)) for one in expected])
+    return replace(spread, misses=np.sort(misses / units))
+
+
+def _parts(misses: Vector, expected: Vector, usual: float, horizons: float) -> tuple[float, float]:
+    """Squares of the part that grows as counts do and of the wandering level's, by normal likelihood over a grid."""
+    best: tuple[float, float, float] | None = None
+    for relative in _WANDERING:
+        rest = float(np.mean((misses**2 - (relative * expected) ** 2) / (expected + _SMALL)))
+        square = max(rest, 0.25 * usual)
+        variance = square * (expected + _SMALL) + (relative * expected) ** 2
+        # Overlapping horizons say less than their number.
+        likelihood = -float(np.mean(np.log(variance) + misses**2 / variance)) * horizons
+        if best is None or likelihood > best[0] + (1.0 if relative else 0.0):
+            best = likelihood, square, relative**2
+    return (usual, 0.0) if best is None else best[1:]
 
 
 def _misses(
@@ -107,14 +145,13 @@ def _misses(
     known: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
     horizon: int,
     window: int,
-    rooted: bool,
-) -> Vector:
-    """Absolute misses of every horizon of the history, in roots of what was expected."""
+) -> tuple[Vector, Vector]:
+    """Absolute misses of every horizon of the history, and what was expected."""
     n = len(values)
     cutoffs = np.arange(min(max(window, _LEAST_BEFORE), max(n - horizon, 0)), n - horizon + 1)
     cutoffs = cutoffs[cutoffs >= _LEAST_BEFORE]
     if not len(cutoffs):
-        return np.empty(0)
+        return np.empty(0), np.empty(0)
     sums, exposures, days = (
         np.concatenate([[0.0], np.cumsum(one)]) for one in (values, per, known.astype(float))
     )
@@ -123,8 +160,30 @@ def _misses(
     after, per_after, days_after = (one[cutoffs + horizon] - one[cutoffs] for one in (sums, exposures, days))
     fine = (days_before >= _PRESENT * window) & (days_after >= _PRESENT * horizon) & (per_before > 0)
     expected = before[fine] / per_before[fine] * per_after[fine]
-    unit = np.sqrt(np.maximum(expected, 0.0) + _SMALL) if rooted else 1.0
-    return np.asarray(np.abs(after[fine] - expected) / unit, dtype=np.float64)
+    return np.abs(after[fine] - expected), expected
+
+
+def _by_rates(
+    values: Vector,
+    per: Vector,
+    known: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
+    horizon: int,
+    rates: Vector,
+) -> tuple[Vector, Vector]:
+    """The same by what was expected after each day."""
+    n = len(values)
+    cutoffs = np.arange(min(_LEAST_BEFORE, max(n - horizon, 0)), n - horizon + 1)
+    cutoffs = cutoffs[cutoffs >= _LEAST_BEFORE]
+    if not len(cutoffs):
+        return np.empty(0), np.empty(0)
+    sums, exposures, days = (
+        np.concatenate([[0.0], np.cumsum(one)]) for one in (values, per, known.astype(float))
+    )
+    after, per_after, days_after = (one[cutoffs + horizon] - one[cutoffs] for one in (sums, exposures, days))
+    rate = rates[cutoffs - 1]
+    fine = (days_after >= _PRESENT * horizon) & (per_after > 0) & np.isfinite(rate)
+    expected = rate[fine] * per_after[fine]
+    return np.abs(after[fine] - expected), expected
 
 
 def _usual_square(

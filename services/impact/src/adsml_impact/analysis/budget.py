@@ -39,23 +39,23 @@ def manipulation_check(
     """
     before = float(spend[max(0, design.change - design.before) : design.change].mean())
     after = float(spend[design.after].mean())
-    told = f"spend went from {before:.2f} to {after:.2f} a day"
+    movement = f"spend went from {before:.2f} to {after:.2f} a day"
     match change:
         case ChangeType.PAUSE:
             passed = before > 0 and after <= _OFF * before
-            message = told if passed else f"{told}: a pause would have brought it to 0"
+            message = movement if passed else f"{movement}: a pause would have brought it to 0"
         case ChangeType.REACTIVATE:
             passed = after > 0 and before <= _OFF * after
-            message = told if passed else f"{told}: it was not off before, or did not come back"
+            message = movement if passed else f"{movement}: it was not off before, or did not come back"
         case ChangeType.BUDGET_CHANGE:
             ratio = after / before if before > 0 else np.inf
             if value_before and value_after and before > 0 and after > 0:
                 step = float(np.log(value_after / value_before))
                 passed = step * float(np.log(ratio)) >= _FOLLOWED * step**2
-                told = f"{told} after the budget went from {value_before:.2f} to {value_after:.2f}"
+                movement = f"{movement} after the budget went from {value_before:.2f} to {value_after:.2f}"
             else:
                 passed = abs(ratio - 1.0) >= 0.05
-            message = told if passed else f"{told}: the new budget does not show in it"
+            message = movement if passed else f"{movement}: the new budget does not show in it"
         case _:
             return None
     return ManipulationCheck(before=before, after=after, passed=passed, message=message)

@@ -81,11 +81,12 @@ def analyse(
         primary.effect.p_value,
         *holm([r.effect.p_value if r.effect else np.nan for r in reports[1:]]),
     ]
-    judged = [
-        _judged(report, p, alpha=alpha, margin=margin) for report, p in zip(reports, adjusted, strict=True)
+    reports_with_verdicts = [
+        _with_verdict(report, p, alpha=alpha, margin=margin)
+        for report, p in zip(reports, adjusted, strict=True)
     ]
-    by_metric = {report.metric: report for report in judged}
-    verdict = _verdict(context, judged[0], by_metric)
+    by_metric = {report.metric: report for report in reports_with_verdicts}
+    verdict = _verdict(context, reports_with_verdicts[0], by_metric)
     # Days are asked for an effect of the size seen, or of the margin where less was seen.
     seen = primary.effect.relative if np.isfinite(primary.effect.relative) else -margin
     could = detectable(
@@ -131,7 +132,7 @@ def analyse(
         recommendation=recommend(
             query.change_type,
             verdict,
-            judged[0],
+            reports_with_verdicts[0],
             beside=by_metric.get(Metric.LEADS) if plan.primary is not Metric.LEADS else None,
             detectable=could,
             margin=margin,
@@ -139,7 +140,7 @@ def analyse(
             overlapping=context.overlapping,
         ),
         primary_metric=plan.primary,
-        metrics=tuple(judged),
+        metrics=tuple(reports_with_verdicts),
         controls=controls,
         fit=primary.effect.fit,
         false_positive_rate=rate,
@@ -256,7 +257,7 @@ def estimate_detectable(
     )
 
 
-def _judged(report: MetricReport, p_value: float, *, alpha: float, margin: float) -> MetricReport:
+def _with_verdict(report: MetricReport, p_value: float, *, alpha: float, margin: float) -> MetricReport:
     if report.effect is None:
         return report
     verdict = judge(report.metric, report.effect, p_value=p_value, alpha=alpha, margin=margin)
@@ -436,7 +437,7 @@ def _estimator_reason(context: AnalysisContext, comparison: Comparison) -> str:
     if context.query.options.estimator is Estimator.STRUCTURAL:
         return ""
     if context.plan.scope is Scope.ACCOUNT:
-        return "a pause or reactivation is judged by the whole account, to which no entity is comparable"
+        return "a pause or reactivation is reports_with_verdicts by the whole account, to which no entity is comparable"
     events = " and ".join(events_of(context.plan.primary)) or "spend"
     number = int(_large_enough(context, context.plan.primary).sum()) - 1
     return (
@@ -452,7 +453,7 @@ def _cautions(
     account = context.plan.scope is Scope.ACCOUNT
     A, B, _ = context.subject.parts(context.plan.primary)
     base = slice(max(0, design.change - design.baseline), design.change)
-    found: list[Caution | None] = [
+    cautions: list[Caution | None] = [
         None if account else checks.few_controls(comparison, context.choice),
         checks.excluded_controls(context.choice),
         checks.few_placebos(comparison, options.alpha),
@@ -465,10 +466,10 @@ def _cautions(
         ),
         checks.gaps(context.subject.present[0, base], "the account" if account else "the entity"),
         checks.other_changes(context.overlapping),
-        checks.stale(context.last_day, data.today),
+        None if options.as_of else checks.stale(context.last_day, data.today),
     ]
     if primary is not None and primary.effect is not None:
-        found += [
+        cautions += [
             checks.poor_fit(comparison, primary.effect.fit),
             checks.regression_to_the_mean(A[0], None if B is None else B[0], design, context.plan.primary),
             checks.incomplete_days(
@@ -479,6 +480,6 @@ def _cautions(
             ),
         ]
     if account:
-        found.append(checks.no_controls(context.plan))
-        found.append(checks.account_unknown(known=data.account_known))
-    return [caution for caution in found if caution is not None]
+        cautions.append(checks.no_controls(context.plan))
+        cautions.append(checks.account_unknown(known=data.account_known))
+    return [caution for caution in cautions if caution is not None]

@@ -98,22 +98,24 @@ def windows(context: AnalysisContext) -> Windows:
 
 
 def _checked(query: ImpactQuery, *, today: date | None) -> None:
-    found = Violations()
+    violations = Violations()
     if not query.treated:
-        found.add("treated", "is empty; name the entities that were changed")
+        violations.add("treated", "is empty; name the entities that were changed")
     for k, name in enumerate(query.treated):
         if name in query.treated[:k]:
-            found.add(f"treated[{k}]", f"{name} is given twice")
+            violations.add(f"treated[{k}]", f"{name} is given twice")
     for k, name in enumerate(query.controls):
         if name in query.treated:
-            found.add(f"controls[{k}]", f"{name} is treated itself; a control must not have been changed")
+            violations.add(
+                f"controls[{k}]", f"{name} is treated itself; a control must not have been changed"
+            )
         if name in query.controls[:k]:
-            found.add(f"controls[{k}]", f"{name} is given twice")
+            violations.add(f"controls[{k}]", f"{name} is given twice")
     if today is not None and query.day is not None and query.day > today:
-        found.add(
+        violations.add(
             "change.date", f"is {query.day}, in the future (today is {today}); there is nothing to see yet"
         )
-    found.raise_if_any()
+    violations.raise_if_any()
 
 
 def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> AnalysisContext:

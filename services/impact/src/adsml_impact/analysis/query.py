@@ -6,6 +6,7 @@ from functools import cached_property
 
 import pandas as pd
 from adsml_common.domain.changes import ChangeType
+from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
 
@@ -118,6 +119,8 @@ class AccountData:
     completion
         Shares of a day's leads that are known by age, age 0 (the last loaded day) first; older days are complete.
         Empty: not known.
+    degradations
+        What could not be read.
     """
 
     rows: pd.DataFrame
@@ -126,6 +129,7 @@ class AccountData:
     tree: Tree = field(default_factory=Tree)
     today: date | None = None
     completion: tuple[float, ...] = ()
+    degradations: tuple[Degradation, ...] = ()
 
     @cached_property
     def series(self) -> Series:

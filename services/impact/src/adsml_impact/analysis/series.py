@@ -106,11 +106,11 @@ class Series:
         delivered = (self.values["spend"] > 0) | (self.values["impressions"] > 0)
         values, outliers = dict(self.values), {}
         for name in _CLEANED:
-            values[name], found = replace_outliers(
+            values[name], far_out = replace_outliers(
                 self.values[name], change=change, counts=name != "spend", delivered=delivered
             )
-            if found.any():
-                outliers[name] = found
+            if far_out.any():
+                outliers[name] = far_out
         return replace(self, values=values), outliers
 
     def columns(self, metric: Metric) -> tuple[str, ...]:
@@ -148,14 +148,14 @@ def from_daily(frame: pd.DataFrame, *, names: Sequence[str] | None = None) -> Se
     stamps = frame["date"].to_numpy(dtype="datetime64[D]").astype(np.int64)
     first, last = int(stamps.min()), int(stamps.max())
     day = stamps - first
-    kept = row >= 0
+    known = row >= 0
     shape = (len(wanted), last - first + 1)
     values = {name: np.zeros(shape) for name in STORED}
     present = np.zeros(shape, dtype=np.bool_)
-    present[row[kept], day[kept]] = True
+    present[row[known], day[known]] = True
     for name in STORED:
         column = frame[name].to_numpy(dtype=np.float64)
-        values[name][row[kept], day[kept]] = column[kept]
+        values[name][row[known], day[known]] = column[known]
     return Series(
         names=wanted, first=date(1970, 1, 1) + timedelta(days=first), values=values, present=present
     )

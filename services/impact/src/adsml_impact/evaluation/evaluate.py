@@ -111,12 +111,12 @@ def _weights(panel: Panel, omega: "np.ndarray[tuple[int, ...], np.dtype[np.float
 
 
 def _published(panel: Panel, estimate: Callable[[Panel], Estimate], alpha: float) -> dict[str, Any]:
-    found, test = estimate(panel), placebo_test(panel, estimate, alpha=alpha)
-    gap = (panel.y - found.counterfactual)[: panel.T_pre]
+    result, test = estimate(panel), placebo_test(panel, estimate, alpha=alpha)
+    gap = (panel.y - result.counterfactual)[: panel.T_pre]
     return {
-        "att": found.tau,
-        "percent": _number(found.percent),
-        "incremental": found.tau * panel.N_tr * panel.T_post,
+        "att": result.tau,
+        "percent": _number(result.percent),
+        "incremental": result.tau * panel.N_tr * panel.T_post,
         "standard_error": _number(test.se),
         "p_value": _number(test.p_value),
         "interval": [_number(test.lower), _number(test.upper)],
@@ -142,10 +142,10 @@ def _ours(data: LongPanel, alpha: float) -> dict[str, Any] | None:
     Y = np.concatenate([panel.Y[: panel.N_tr].sum(axis=0, keepdims=True), panel.controls])
     if (Y < 0).any():
         return None
-    found = compare(Y, None, design)
-    if found is None:
+    result = compare(Y, None, design)
+    if result is None:
         return None
-    effect = measure(Y[0], None, scale=1.0, design=design, comparison=found, with_series=False)
+    effect = measure(Y[0], None, scale=1.0, design=design, comparison=result, with_series=False)
     units = panel.N_tr
     return {
         "att": effect.absolute / units,
@@ -156,9 +156,9 @@ def _ours(data: LongPanel, alpha: float) -> dict[str, Any] | None:
             _number(effect.absolute_interval.lower / units),
             _number(effect.absolute_interval.upper / units),
         ],
-        "placebos": int(found.studentised.size),
-        "measured_false_positive_rate": found.significant / found.analyses if found.analyses else None,
-        "weights": _weights(panel, found.omega),
+        "placebos": int(result.studentised.size),
+        "measured_false_positive_rate": result.significant / result.analyses if result.analyses else None,
+        "weights": _weights(panel, result.omega),
     }
 
 
@@ -175,7 +175,7 @@ def _study(data: LongPanel, alpha: float, progress: Callable[[int, int], None] |
         most=_MOST_CELLS,
         seed=0,
     )
-    found = run_study(
+    result = run_study(
         [Y],
         cells,
         horizon=design.horizon,
@@ -185,14 +185,14 @@ def _study(data: LongPanel, alpha: float, progress: Callable[[int, int], None] |
         progress=progress,
     )
     return {
-        "false_positive_rate": found[OURS].false_positive_rate,
-        "power_1sd": found[OURS].power,
+        "false_positive_rate": result[OURS].false_positive_rate,
+        "power_1sd": result[OURS].power,
         "placebo_study": {
             name: {
                 "false_positive_rate": _number(rate.false_positive_rate),
                 "power_1sd": _number(rate.power),
                 "analyses": rate.cells,
             }
-            for name, rate in found.items()
+            for name, rate in result.items()
         },
     }

@@ -89,31 +89,31 @@ def read_long_panel(
     if not path.is_file():
         raise NotFound(f"there is no file {path}")
     frame = _read(path, (unit_column, time_column, outcome_column))
-    found = Violations()
-    times = _parsed_times(frame[time_column], time_column, found)
+    violations = Violations()
+    times = _parsed_times(frame[time_column], time_column, violations)
     outcome = pd.to_numeric(frame[outcome_column], errors="coerce")
     blank = frame[outcome_column].isna() | (frame[outcome_column].astype(str).str.strip() == "")
     for row in np.flatnonzero(~np.isfinite(outcome) & ~blank)[:20]:
-        found.add(
+        violations.add(
             f"row {row + 2}.{outcome_column}", f"is {frame[outcome_column].iloc[row]!r}; expected a number"
         )
-    found.raise_if_any()
+    violations.raise_if_any()
     units = frame[unit_column].astype(str)
     for row in np.flatnonzero(pd.DataFrame({"u": units, "t": times}).duplicated())[:20]:
-        found.add(f"row {row + 2}", f"is a second one for {units.iloc[row]} at {times[row]}")
+        violations.add(f"row {row + 2}", f"is a second one for {units.iloc[row]} at {times[row]}")
     known = set(units)
     for k, name in enumerate(treated):
         if name in treated[:k]:
-            found.add("treated", f"{name!r} is given twice")
+            violations.add("treated", f"{name!r} is given twice")
         elif name not in known:
-            found.add("treated", f"{name!r} is not among the {len(known)} units of {unit_column}")
+            violations.add("treated", f"{name!r} is not among the {len(known)} units of {unit_column}")
     if not treated:
-        found.add("treated", "is empty; name the treated units, separated by commas")
+        violations.add("treated", "is empty; name the treated units, separated by commas")
     first = _time(start)
     labels = sorted(set(times))
     if first not in labels:
-        found.add("start", f"is {start!r}; expected one of the times from {labels[0]} to {labels[-1]}")
-    found.raise_if_any()
+        violations.add("start", f"is {start!r}; expected one of the times from {labels[0]} to {labels[-1]}")
+    violations.raise_if_any()
     table = pd.DataFrame({"u": units, "t": times, "y": outcome})
     wide = table.pivot(index="u", columns="t", values="y").reindex(
         index=list(dict.fromkeys(units)), columns=labels
@@ -148,18 +148,18 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return frame
 
 
-def _parsed_times(column: "pd.Series[str]", name: str, found: Violations) -> list[int | date]:
+def _parsed_times(column: "pd.Series[str]", name: str, violations: Violations) -> list[int | date]:
     values = [_time(str(text).strip()) for text in column]
     kinds = {type(value) for value in values if value is not None}
     for row, value in enumerate(values):
         if value is None:
-            found.add(
+            violations.add(
                 f"row {row + 2}.{name}", f"is {column.iloc[row]!r}; expected a whole number or an ISO date"
             )
-            if len(found.found) >= 20:
+            if len(violations.found) >= 20:
                 break
     if len(kinds) > 1:
-        found.add(name, "mixes whole numbers and dates")
+        violations.add(name, "mixes whole numbers and dates")
     return [value for value in values if value is not None]
 
 

@@ -84,27 +84,27 @@ def cells_of(
 
     Units without any value before a date are left out.
     """
-    found = []
+    out = []
     for p, Y in enumerate(panels):
         last = Y.shape[1] - horizon
         first = min(baseline, last)
         for day in range(last, first - 1, -stride):
-            found += [
+            out += [
                 Cell(p, unit, day)
                 for unit in range(Y.shape[0])
                 if Y[unit, max(0, day - baseline) : day].sum() > 0
             ]
-    if len(found) > most:
-        chosen = np.random.default_rng(seed).choice(len(found), most, replace=False)
-        found = [found[k] for k in np.sort(chosen)]
-    return found
+    if len(out) > most:
+        chosen = np.random.default_rng(seed).choice(len(out), most, replace=False)
+        out = [out[k] for k in np.sort(chosen)]
+    return out
 
 
 def worst_week_cells(
     panels: Sequence[FloatArray], *, horizon: int, baseline: int, before: int = 7
 ) -> list[Cell]:
     """For every unit the date after its worst window: when people change things."""
-    found = []
+    out = []
     for p, Y in enumerate(panels):
         days = range(min(baseline, Y.shape[1] - horizon), Y.shape[1] - horizon + 1)
         for unit in range(Y.shape[0]):
@@ -112,8 +112,8 @@ def worst_week_cells(
             usual = np.array([Y[unit, max(0, day - baseline) : day].mean() for day in days])
             if not (usual > 0).all():
                 continue
-            found.append(Cell(p, unit, days[int(np.argmin(recent / usual))]))
-    return found
+            out.append(Cell(p, unit, days[int(np.argmin(recent / usual))]))
+    return out
 
 
 def ask(
@@ -151,8 +151,8 @@ def ask(
             length = horizon if name == DID_SHORT else baseline
             start = max(0, cell.date - length)
             usable = seen[1:, start : cell.date].sum(axis=1) != 0
-            kept = np.concatenate([seen[:1, start:], seen[1:, start:][usable]])
-            panel = Panel(Y=kept, N_tr=1, T_pre=cell.date - start)
+            rows = np.concatenate([seen[:1, start:], seen[1:, start:][usable]])
+            panel = Panel(Y=rows, N_tr=1, T_pre=cell.date - start)
             out[name] = _published(panel, METHODS["did" if name == DID_SHORT else name], shift)
     return out
 
@@ -176,23 +176,23 @@ def _ours(
         most_placebos=most_placebos,
         weekly=weekly,
     )
-    found = compare(seen, None, design)
-    if found is None:
+    out = compare(seen, None, design)
+    if out is None:
         return Outcome(np.nan, np.nan)
-    level = float(seen[0, change - found.baseline : change].mean())
-    return Outcome(found.p_value, _shifted(found, shift / level))
+    level = float(seen[0, change - out.baseline : change].mean())
+    return Outcome(out.p_value, _shifted(out, shift / level))
 
 
-def _shifted(found: Comparison, by: float) -> float:
+def _shifted(one: Comparison, by: float) -> float:
     # Nothing but tau depends on the treated's days after the change, so that nothing else moves with them.
-    return found.reference.p_value((found.tau + by) / found.size)
+    return one.reference.p_value((one.tau + by) / one.size)
 
 
 def _naive(before: FloatArray, after: FloatArray) -> float:
-    found = naive_comparison(
+    out = naive_comparison(
         before, after, before_total=float(before.mean()), after_total=float(after.mean())
     ).p_value
-    return 1.0 if found is None else found
+    return 1.0 if out is None else out
 
 
 def _published(panel: Panel, estimate: Callable[[Panel], Estimate], shift: float) -> Outcome:
@@ -240,4 +240,4 @@ def run_study(
             answers[name].append(outcome)
         if progress is not None:
             progress(done + 1, len(cells))
-    return {name: rates(found, alpha=alpha) for name, found in answers.items()}
+    return {name: rates(outcomes, alpha=alpha) for name, outcomes in answers.items()}

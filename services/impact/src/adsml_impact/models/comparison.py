@@ -149,10 +149,10 @@ class Comparison:
 
 
 def _mixture(
-    found: Gaps, scale: FloatArray, *, usable: BoolArray, estimator: Estimator, independent: float
+    all_gaps: Gaps, scale: FloatArray, *, usable: BoolArray, estimator: Estimator, independent: float
 ) -> Mixture:
     """The weights an estimator stands for; learned where it leaves a choice. Last window: time weights."""
-    F = found.pre.shape[-1]
+    F = all_gaps.pre.shape[-1]
     windows = np.zeros((KINDS, F))
     if estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
         windows[:, -1] = 1.0
@@ -160,11 +160,11 @@ def _mixture(
     if estimator is Estimator.DIFFERENCE_IN_DIFFERENCES:
         windows[:, -2] = 1.0
         return Mixture(kinds=np.eye(KINDS)[UNIFORM], windows=windows)
-    past = found.valid[:-1]
+    past = all_gaps.valid[:-1]
     s = scale[:-1][past]
     learned = learn_mixture(
-        np.moveaxis(found.post[:-1], 1, 0)[:, past] / s,
-        np.moveaxis(found.pre[:-1], 1, 0)[:, past][:, :, :-1] / s[:, None],
+        np.moveaxis(all_gaps.post[:-1], 1, 0)[:, past] / s,
+        np.moveaxis(all_gaps.pre[:-1], 1, 0)[:, past][:, :, :-1] / s[:, None],
         independent=independent,
         default_kind=RIDGE,
         usable=usable,
@@ -291,7 +291,7 @@ def compare(
         lambda_ = np.zeros((chosen.origins.size, N, int(chosen.lengths.max())))
         for o, days in enumerate(chosen.lengths):
             lambda_[o, :, :days] = 1.0 / days
-    found = gaps(
+    all_gaps = gaps(
         numerator,
         denominator,
         origins=chosen.origins,
@@ -305,39 +305,39 @@ def compare(
         lambda_=lambda_,
     )
     if changed is not None:
-        found.valid[struck_out(changed, chosen.origins, design)] = False
-    if not found.valid[-1, 0] or not (found.scale[found.valid] > _STILL).any():
+        all_gaps.valid[struck_out(changed, chosen.origins, design)] = False
+    if not all_gaps.valid[-1, 0] or not (all_gaps.scale[all_gaps.valid] > _STILL).any():
         return None
     volumes = [
         mean_level(values, chosen.origins, chosen.lengths)
         for values in (numerator, denominator)
         if values is not None
     ]
-    return _judge(found, chosen, design, estimator, volumes)
+    return _test_effect(all_gaps, chosen, design, estimator, volumes)
 
 
-def _judge(
-    found: Gaps, chosen: Dates, design: Design, estimator: Estimator, volumes: list[FloatArray]
+def _test_effect(
+    all_gaps: Gaps, chosen: Dates, design: Design, estimator: Estimator, volumes: list[FloatArray]
 ) -> Comparison:
-    controls = int(found.valid[-1, 1:].sum())
+    controls = int(all_gaps.valid[-1, 1:].sum())
     independent = independent_placebos(chosen.origins, horizon=design.horizon, controls=controls)
     learned_from = max(independent - max(controls - 1, 0), 0.0)
-    past = found.valid.copy()
+    past = all_gaps.valid.copy()
     past[-1] = False
 
-    scale = _not_zero(found.scale, found.valid)
+    scale = _not_zero(all_gaps.scale, all_gaps.valid)
     for _ in range(
         2
     ):  # sizes decide how placebos are weighed when the weights are learned, and those the sizes
-        by_date = _weights(found, scale, estimator=estimator, independent=learned_from)
-        effects = np.concatenate([mixture.effects(found, dates) for mixture, dates in by_date])
-        scale = learn_sizes(effects, found.scale, volumes, past=past, independent=learned_from)
+        by_date = _weights(all_gaps, scale, estimator=estimator, independent=learned_from)
+        effects = np.concatenate([mixture.effects(all_gaps, dates) for mixture, dates in by_date])
+        scale = learn_sizes(effects, all_gaps.scale, volumes, past=past, independent=learned_from)
     mixture = by_date[-1][0]
 
-    valid = found.valid.copy()
+    valid = all_gaps.valid.copy()
     if not design.observed:
         valid[-1] = False
-    without = np.concatenate([one.effects_without(found, dates) for one, dates in by_date])
+    without = np.concatenate([one.effects_without(all_gaps, dates) for one, dates in by_date])
     sizes, studentised = studentise(effects, without, scale, valid)
     placebos = Placebos(
         sizes=sizes,
@@ -348,14 +348,14 @@ def _judge(
     )
     size = float(sizes[-1, 0])
     L = int(chosen.lengths[-1])
-    omega = np.einsum("k,kij->ij", mixture.kinds, found.omega[-1])
-    deviation = found.relative - 1.0
+    omega = np.einsum("k,kij->ij", mixture.kinds, all_gaps.omega[-1])
+    deviation = all_gaps.relative - 1.0
     gap = deviation - mixture.share * (omega @ deviation)
-    level = float(mixture.level(found, slice(-1, None))[0, :, 0] @ mixture.kinds)
+    level = float(mixture.level(all_gaps, slice(-1, None))[0, :, 0] @ mixture.kinds)
     day = (design.change - L + np.arange(gap.shape[1])) % 7
-    counterfactual = deviation[0] - (gap[0] - level) + found.weekday[day]
+    counterfactual = deviation[0] - (gap[0] - level) + all_gaps.weekday[day]
     significant, analyses = placebos.measured_rate(design.alpha)
-    usable_units = found.valid[-1]
+    usable_units = all_gaps.valid[-1]
     growth = _growth(
         gap[usable_units, :L] / scale[-1, usable_units, None], horizon=design.horizon, baseline=L
     )
@@ -366,7 +366,7 @@ def _judge(
         reference=placebos.reference(),
         counterfactual=counterfactual,
         band=np.full(
-            gap.shape[1], _daily_band(found, mixture, sizes, placebos, gap[0, :L], alpha=design.alpha)
+            gap.shape[1], _daily_band(all_gaps, mixture, sizes, placebos, gap[0, :L], alpha=design.alpha)
         ),
         omega=omega[0, 1:],
         share=mixture.share,
@@ -390,15 +390,15 @@ def _not_zero(scale: FloatArray, valid: BoolArray) -> FloatArray:
 
 
 def _weights(
-    found: Gaps, scale: FloatArray, *, estimator: Estimator, independent: float
+    all_gaps: Gaps, scale: FloatArray, *, estimator: Estimator, independent: float
 ) -> list[tuple[Mixture, slice]]:
     """The weights of an estimator, each with the dates they hold for; the change's own come last."""
     usable = np.zeros(KINDS, dtype=np.bool_)
     usable[list(_kinds(estimator))] = True
-    mixture = _mixture(found, scale, usable=usable, estimator=estimator, independent=independent)
+    mixture = _mixture(all_gaps, scale, usable=usable, estimator=estimator, independent=independent)
     if estimator is not Estimator.POOLED_PLACEBO:
         return [(mixture, slice(None))]
-    by_date = regress_on_placebos(found, mixture, scale, independent=independent)
+    by_date = regress_on_placebos(all_gaps, mixture, scale, independent=independent)
     starts = [0, *(o for o in range(1, len(by_date)) if by_date[o] is not by_date[o - 1])]
     return [
         (by_date[start], slice(start, end))
@@ -407,19 +407,19 @@ def _weights(
 
 
 def _daily_band(
-    found: Gaps, mixture: Mixture, sizes: FloatArray, placebos: Placebos, fit: FloatArray, *, alpha: float
+    all_gaps: Gaps, mixture: Mixture, sizes: FloatArray, placebos: Placebos, fit: FloatArray, *, alpha: float
 ) -> float:
     """Half width that held the single days of placebo windows, in units of the treated's size.
 
     Never narrower than what the days of its own baseline show.
     """
-    level = mixture.level(found, slice(None))
-    kept = (1.0 - mixture.share) * (found.own_daily[:, None] - found.daily)
-    daily = np.einsum("oknd,k->ond", found.daily + kept - level[..., None], mixture.kinds)
+    level = mixture.level(all_gaps, slice(None))
+    unshared = (1.0 - mixture.share) * (all_gaps.own_daily[:, None] - all_gaps.daily)
+    daily = np.einsum("oknd,k->ond", all_gaps.daily + unshared - level[..., None], mixture.kinds)
     own = float(np.quantile(np.abs(fit), 1.0 - alpha))
-    kept = np.isfinite(placebos.studentised)
-    kept[-1, 0] = False
-    if kept.sum() < 20:
+    usable = np.isfinite(placebos.studentised)
+    usable[-1, 0] = False
+    if usable.sum() < 20:
         return max(own, float(placebos.reference().critical(alpha)) * float(sizes[-1, 0]))
-    errors = np.abs(daily[kept] / sizes[kept][:, None])
+    errors = np.abs(daily[usable] / sizes[usable][:, None])
     return max(own, float(np.quantile(errors, 1.0 - alpha)) * float(sizes[-1, 0]))

@@ -94,8 +94,8 @@ def probability_below(effect: float, error: float) -> float:
     """That one change's true effect is below 0, where such changes do `USUAL_EFFECT` to either side."""
     if not error > 0:
         return float(effect < 0) if effect != 0 else 0.5
-    kept = USUAL_EFFECT**2 / (USUAL_EFFECT**2 + error**2)
-    return float(ndtr(-effect * np.sqrt(kept) / error))
+    shrinkage = USUAL_EFFECT**2 / (USUAL_EFFECT**2 + error**2)
+    return float(ndtr(-effect * np.sqrt(shrinkage) / error))
 
 
 def covariance(estimates: Sequence[Estimate]) -> FloatArray:

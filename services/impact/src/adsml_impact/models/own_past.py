@@ -132,8 +132,10 @@ def compare_with_own_past(
     )
     if changed is not None:
         z[struck_out(changed[:1], chosen.origins, design)[:-1, 0]] = np.nan
-    kept = np.isfinite(z)
-    reference = _reference(z[kept], independent=_independent(chosen.origins[:-1][kept], design.horizon))
+    usable_dates = np.isfinite(z)
+    reference = _reference(
+        z[usable_dates], independent=_independent(chosen.origins[:-1][usable_dates], design.horizon)
+    )
     significant, analyses = _measured_rate(z, chosen, design)
     one_day = reference.critical(design.alpha)
     outlook = np.concatenate([predicted.fitted, predicted.mean[: design.ahead]])
@@ -150,8 +152,8 @@ def compare_with_own_past(
         share=0.0,
         leave_one_out=np.empty(0),
         date_correlation=_UNKNOWN_CORRELATION,
-        studentised=z[kept],
-        dates=int(kept.sum()),
+        studentised=z[usable_dates],
+        dates=int(usable_dates.sum()),
         controls=0,
         significant=significant,
         analyses=analyses,

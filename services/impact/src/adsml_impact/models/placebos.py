@@ -128,9 +128,9 @@ class Placebos:
 
 
 def _pool(S: FloatArray) -> FloatArray:
-    kept = np.isfinite(S)
-    kept[-1, 0] = False
-    return S[kept]
+    usable = np.isfinite(S)
+    usable[-1, 0] = False
+    return S[usable]
 
 
 def studentise(

@@ -189,8 +189,8 @@ def _posterior(
 
 def _narrowed(nodes: FloatArray, weight: FloatArray) -> tuple[float, float]:
     """The stretch of a grid that holds all but a negligible part of the weight, and a step on either side."""
-    kept = np.flatnonzero(weight > _NEGLIGIBLE * weight.max())
-    return float(nodes[max(kept[0] - 1, 0)]), float(nodes[min(kept[-1] + 1, nodes.size - 1)])
+    heavy = np.flatnonzero(weight > _NEGLIGIBLE * weight.max())
+    return float(nodes[max(heavy[0] - 1, 0)]), float(nodes[min(heavy[-1] + 1, nodes.size - 1)])
 
 
 def forecast(

@@ -50,8 +50,8 @@ class Mixture:
     def effects(self, gaps: Gaps, dates: slice = slice(None)) -> FloatArray:
         """Effects of all units on some dates, (O, N), in relative units."""
         post = gaps.post[dates]
-        kept = (1.0 - self.share) * (gaps.own_post[dates][:, None] - post)
-        return np.asarray(np.einsum("okn,k->on", post + kept - self.level(gaps, dates), self.kinds))
+        unshared = (1.0 - self.share) * (gaps.own_post[dates][:, None] - post)
+        return np.asarray(np.einsum("okn,k->on", post + unshared - self.level(gaps, dates), self.kinds))
 
     def effects_without(self, gaps: Gaps, dates: slice = slice(None)) -> FloatArray:
         """Effects (O, N, N) of unit i with j struck from its donors; NaN where j carries nearly all of them.
