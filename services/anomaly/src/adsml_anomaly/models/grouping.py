@@ -146,7 +146,8 @@ def _merged(
         hit = {cause.node for cause in same if cause.node in spend}
         share = sum(spend[node] for node in hit if node is not None) / total if total > 0 else 0.0
         lost = sum(cause.incident.stake_per_day for cause in same)
-        explained = bool(same) and share < MOST and lost >= EXPLAINED * incident.stake_per_day > 0
+        few = share < MOST or len(hit) < min(active, 2)
+        explained = bool(same) and few and lost >= EXPLAINED * incident.stake_per_day > 0
         if explained or (same and active == 1 and ref is None):
             continue  # the children's own incidents say it
         left = [cause for cause in left if cause not in same]
