@@ -10,6 +10,7 @@ server, a word of what it is made of.
 """
 
 import argparse
+import csv
 import json
 import os
 import resource
@@ -68,22 +69,14 @@ def prepare(folder: Path, families: list[str]) -> tuple[dict[str, str], list[tup
     }
     command(env, "migrate")
     command(env, "simulate", str(folder / "account"), "--preset", "clean", "--format", "csv", "--seed", "3")
-    command(env, "import", str(folder / "account"), "--config-id", "1")
+    command(env, "import", str(folder / "account" / "daily.csv"), "--config-id", "1")
     for family in families:
         if family in TRAIN:
             command(env, "train", TRAIN[family], "--config-id", "1")
-    entities: list[tuple[str, str]] = []
-    last = date.min
-    for path in sorted((folder / "account").rglob("*.csv")):
-        header, *lines = path.read_text().splitlines()
-        columns = header.split(",")
-        if not {"entity_type", "entity_id", "date"} <= set(columns):
-            continue
-        for line in lines:
-            row = dict(zip(columns, line.split(","), strict=False))
-            entities.append((row["entity_type"].upper(), row["entity_id"]))
-            last = max(last, date.fromisoformat(row["date"]))
-    return env, sorted(set(entities)), last
+    with (folder / "account" / "daily.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    entities = {(row["entity_type"].upper(), row["entity_id"]) for row in rows}
+    return env, sorted(entities), max(date.fromisoformat(row["date"]) for row in rows)
 
 
 @contextmanager
