@@ -19,6 +19,8 @@ from adsml_simulate import SimulatedAccount
 from .conftest import LAST_DAY
 
 CALL = CallContext()
+# However slow the machine, it is the clocks of the tests that decide when something is due.
+PATIENT = {"data_max_age_seconds": 60.0, "poll_seconds": 600.0}
 NONE = pb.ClassificationOptions(max_contributions=0, max_reasons=0)
 REASONS = pb.ClassificationOptions(max_contributions=3)
 EARLIER = pb.ClassificationOptions(
@@ -28,7 +30,7 @@ EARLIER = pb.ClassificationOptions(
 
 @pytest.fixture
 def opened(trained: ModelRegistry, settings: ClassifierSettings) -> Iterator[OpenService]:
-    made = open_service(settings.model_copy(update={"data_max_age_seconds": 60.0}))
+    made = open_service(settings.model_copy(update=PATIENT))
     yield made
     made.close()
 
@@ -73,7 +75,7 @@ def rounded(response: pb.BatchClassifyResponse) -> pb.BatchClassifyResponse:
 def test_calls_of_any_options_are_answered_as_one_by_one(
     trained: ModelRegistry, settings: ClassifierSettings, names: list[str], cached: bool
 ) -> None:
-    given = settings.model_copy(update={"data_max_age_seconds": 60.0, "cache_responses": cached})
+    given = settings.model_copy(update=PATIENT | {"cache_responses": cached})
     opened = open_service(given)
     try:
         requests = [
@@ -138,7 +140,7 @@ def test_one_call_asks_the_store_when_it_is_time_and_the_others_are_answered(
     names: list[str],
 ) -> None:
     now = [0.0]
-    opened = open_service(settings.model_copy(update={"data_max_age_seconds": 10.0}))
+    opened = open_service(settings.model_copy(update=PATIENT | {"data_max_age_seconds": 10.0}))
     try:
         opened.service._accounts._clock = lambda: now[0]
         before = by_method(opened, batch(names))
@@ -161,7 +163,7 @@ def test_one_call_asks_the_store_when_it_is_time_and_the_others_are_answered(
 def test_reasons_for_many_are_not_computed_on_the_event_loop(
     trained: ModelRegistry, settings: ClassifierSettings, names: list[str]
 ) -> None:
-    given = settings.model_copy(update={"data_max_age_seconds": 60.0, "cache_responses": False})
+    given = settings.model_copy(update=PATIENT | {"cache_responses": False})
     opened = open_service(given)
     try:
         by_method(opened, batch(names[:1], REASONS))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from adsml_common.domain.changes import ChangeType
+from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
 
 from adsml_ingest import numerals, stamps
@@ -210,6 +210,31 @@ def change_of(
             if amount is not None and amount >= 0:
                 detail[name] = amount / unit
     return EntityRef(config_id, level, _entity_id(activity, level, entities)), change, detail
+
+
+def join(events: list[ChangeEvent], event: ChangeEvent) -> bool:
+    """Add an event; a second one of a kind, entity and day goes on where the first ended.
+
+    Returns
+    -------
+    Whether there was another one that says something else.
+    """
+    for index, earlier in enumerate(events):
+        if (earlier.entity, earlier.change_type, earlier.date) != (
+            event.entity,
+            event.change_type,
+            event.date,
+        ):
+            continue
+        if earlier.detail == event.detail:
+            return False
+        merged = {**earlier.detail, **event.detail}
+        if "budget_before" in earlier.detail:
+            merged["budget_before"] = earlier.detail["budget_before"]
+        events[index] = ChangeEvent(event.entity, event.change_type, event.date, merged)
+        return True
+    events.append(event)
+    return False
 
 
 def _amount(value: Any) -> float | None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adsml_common.domain.errors import Violations
-from adsml_common.store.accounts import Account
+from adsml_common.store.accounts import FIELDS, Account
 from adsml_common.store.metrics import AccountLoad
 
 from adsml_ingest.options import Clicks, ImportOptions
@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from adsml_ingest.reading import Reading
 
 
-def bind(load: AccountLoad, reading: "Reading", options: ImportOptions) -> None:
+def bind(load: AccountLoad, reading: "Reading", options: ImportOptions, beside: Account) -> None:
     """Refuse what can't belong to the account that is stored, and note what is new of it.
+
+    Parameters
+    ----------
+    beside
+        What the source says of the account itself.
 
     Raises
     ------
@@ -24,6 +29,8 @@ def bind(load: AccountLoad, reading: "Reading", options: ImportOptions) -> None:
         what is stored.
     """
     stored, told = load.account, describe(reading, options)
+    known = {name: value for name in FIELDS if (value := getattr(beside, name)) is not None}
+    told = replace(told, **known)
     found = Violations()
 
     def differs(mine: str | None, theirs: str | None) -> bool:

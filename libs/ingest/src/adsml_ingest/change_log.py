@@ -225,25 +225,11 @@ def _activities(
 
 
 def _add(log: ChangeLog, place: str, event: ChangeEvent) -> None:
-    """Add an event; a second one of a kind, entity and day goes on where the first ended."""
-    for index, earlier in enumerate(log.events):
-        if (earlier.entity, earlier.change_type, earlier.date) != (
-            event.entity,
-            event.change_type,
-            event.date,
-        ):
-            continue
-        if earlier.detail != event.detail:
-            merged = {**earlier.detail, **event.detail}
-            if "budget_before" in earlier.detail:
-                merged["budget_before"] = earlier.detail["budget_before"]
-            log.events[index] = ChangeEvent(event.entity, event.change_type, event.date, merged)
-            log.warnings.append(
-                f"{place}: a second {event.change_type} of {event.entity} on {event.date}: the two are one change, "
-                "from the first state to the last"
-            )
-        return
-    log.events.append(event)
+    if activity_log.join(log.events, event):
+        log.warnings.append(
+            f"{place}: a second {event.change_type} of {event.entity} on {event.date}: the two are one change, "
+            "from the first state to the last"
+        )
 
 
 def _event(

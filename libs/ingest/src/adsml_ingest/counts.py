@@ -18,14 +18,15 @@ class FileCounts:
         Rows read, blank lines aside.
     rejected
         Rows that were bad.
-    totals, other_accounts
-        Rows left out: totals, and those of accounts that were not asked for.
+    totals, other_accounts, other_days
+        Rows left out: totals, and those of accounts and days that were not asked for.
     """
 
     rows: int = 0
     rejected: int = 0
     totals: int = 0
     other_accounts: int = 0
+    other_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def _add(file: SourceFile, listed: FileList, scratch: Path) -> None:
     except Refusal:
         head = b""  # told where the file is opened
     if head.startswith(_GZIP):
-        listed.files.append(SourceFile(file.path, _gunzip(file, scratch)))
+        listed.files.append(SourceFile(file.path, _gunzip(file, scratch), file.fetched_at))
     elif head == _ZIP and not _is_workbook(file):
         _unzip(file, listed, scratch)
     else:
@@ -155,7 +155,7 @@ def _unzip(file: SourceFile, listed: FileList, scratch: Path) -> None:
                 target = _free(scratch)
                 with archive.open(member) as packed, target.open("wb") as plain:
                     shutil.copyfileobj(packed, plain, 1 << 20)
-                _add(SourceFile(shown, target), listed, scratch)
+                _add(SourceFile(shown, target, file.fetched_at), listed, scratch)
     except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise file.refusal(
             "truncated", f"is a zip archive that can't be read ({error})", "unpack it"

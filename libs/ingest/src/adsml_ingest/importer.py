@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from adsml_common.database import Database
-from adsml_common.domain.entities import EntityType
+from adsml_common.domain.changes import ChangeEvent
+from adsml_common.domain.entities import Entity, EntityType
+from adsml_common.domain.errors import InvalidInput
+from adsml_common.store.accounts import Account
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import AccountLoad, MetricStore
@@ -32,6 +36,30 @@ from adsml_ingest.summary import FileSummary, ImportSummary
 CHUNK_ROWS: Final = 50_000
 
 
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a source knows beside its daily rows.
+
+    Attributes
+    ----------
+    account
+        The account itself.
+    entities, changes
+        Its structure, and what was changed.
+    levels
+        Levels of which it holds all rows of the window, even if there is none.
+    complete
+        Whether what it lacks of the window does not exist. Else it may lag behind, and only the days from the first
+        to the last that it holds are replaced.
+    """
+
+    account: Account = field(default_factory=Account)
+    entities: Sequence[Entity] = ()
+    changes: Sequence[ChangeEvent] = ()
+    levels: Sequence[EntityType] = ()
+    complete: bool = False
+
+
 def import_files(
     paths: Sequence[Path | str | SourceFile],
     *,
@@ -39,7 +67,7 @@ def import_files(
     store: MetricStore | None,
     options: ImportOptions | None = None,
     progress: Progress | None = None,
-    window: tuple[date, date] | None = None,
+    beside: Beside | None = None,
 ) -> ImportSummary:
     """Load exports into the store: all that is good in one transaction, or nothing.
 
@@ -55,9 +83,8 @@ def import_files(
         How to read them.
     progress
         Told how far it is.
-    window
-        First and last day for which the files hold all that the source has: stored rows that they lack are
-        deleted. None: what is stored stays.
+    beside
+        What is loaded in the same transaction.
 
     Returns
     -------
@@ -78,10 +105,12 @@ def import_files(
     with Staging() as staging, Rejects(options.rejects) as rejects:
         reading = read_all([_path(path) for path in paths], staging, rejects, options, progress)
         if store is not None:
-            loaded, entities, sums = _load(reading, staging, config_id, store, options, progress, window)
+            loaded, entities, sums = _load(
+                reading, staging, config_id, store, options, progress, beside or Beside()
+            )
         else:
             with scratch_store() as (scratch, _):
-                _, _, sums = _load(reading, staging, 1, scratch, options, Silent(), window)
+                _, _, sums = _load(reading, staging, 1, scratch, options, Silent(), Beside())
             loaded, entities = UpsertCounts(), UpsertCounts()
         return _summary(reading, loaded, entities, sums, rejects, seconds=time.monotonic() - began)
 
@@ -142,27 +171,45 @@ def _load(
     store: MetricStore,
     options: ImportOptions,
     progress: Progress,
-    window: tuple[date, date] | None,
+    beside: Beside,
 ) -> tuple[UpsertCounts, UpsertCounts, SumReport]:
     total, done, loaded = reading.rows.total(), 0, UpsertCounts()
     sources = _sources(reading)
     with store.load(config_id, source=", ".join(dict.fromkeys(sources))) as load:
-        bind(load, reading, options)
+        bind(load, reading, options, beside.account)
+        window = _window(reading, options, beside)
         if window is not None:
             load.replace_window(*window)
-        entities = load.entities(reading.tree.entities(config_id))
+        entities = load.entities([*reading.tree.entities(config_id), *beside.entities])
         for rows in _chunks(staging, SETTLED):
             loaded += _add(load, reading, rows, sources, options)
             done += len(rows)
             progress.loading(done, total)
+        load.changes(beside.changes)
         if window is not None:
-            loaded += load.delete_missing([LEVELS[level] for level in reading.rows])
+            loaded += load.delete_missing([LEVELS[level] for level in reading.rows] or beside.levels)
         sums = SumReport()
         if options.sum_levels:
             counts, sums = load.build_sums()
             loaded += counts
     _warn(reading, loaded, sums)
     return loaded, entities, sums
+
+
+def _window(reading: Reading, options: ImportOptions, beside: Beside) -> tuple[date, date] | None:
+    """The days that are replaced.
+
+    Raises
+    ------
+    InvalidInput
+        If a source that may lag behind has none of the window.
+    """
+    if options.window is None or beside.complete:
+        return options.window
+    if reading.days is None:
+        first, last = options.window
+        raise InvalidInput.at("window", f"the source holds no row of {first} to {last}")
+    return days.to_date(reading.days[0]), days.to_date(reading.days[1])
 
 
 def _add(

@@ -85,6 +85,9 @@ class ImportOptions:
         The files are older than what is stored: add days that are missing, replace none.
     new_currency
         The account's currency has changed, and the files are in the new one.
+    window
+        First and last day wanted, and all that the source has of them: rows of other days are left out, and
+        stored ones of these days that the files lack are deleted. None: all days, and what is stored stays.
     rejects
         Directory for the files of rejected rows; None: they are only counted.
     today
@@ -113,6 +116,7 @@ class ImportOptions:
     allow_negative: bool = False
     older_file: bool = False
     new_currency: bool = False
+    window: tuple[date, date] | None = None
     rejects: Path | None = None
     today: date | None = None
 

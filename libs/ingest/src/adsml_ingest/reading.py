@@ -53,6 +53,8 @@ class ReadFile:
         Why nothing of it is needed.
     unnamed
         Rows of which only the whole file shows whether they are totals.
+    total_names
+        Entities that are none: names of totals.
     """
 
     source: SourceFile
@@ -63,6 +65,7 @@ class ReadFile:
     dropped: bool = False
     unused: str = ""
     unnamed: list[UnnamedRow] = field(default_factory=list)
+    total_names: list[int] = field(default_factory=list)
 
     @property
     def path(self) -> Path:
@@ -247,7 +250,8 @@ def _conclude(reading: Reading, file: ReadFile) -> None:
     try:
         if table.conclude is not None:
             table.conclude()
-        if not file.counts.rows and not file.unnamed and table.kind is Kind.DAILY:
+        wanted = file.counts.rows or file.counts.other_days or file.unnamed
+        if not wanted and table.kind is Kind.DAILY:
             raise _no_rows(file)
     except Refusal as refusal:
         if len(reading.files) > 1 and all(one.kind == "no_daily_rows" for one in refusal.problems):
@@ -281,7 +285,10 @@ def _reader(table: Table, number: int, reading: Reading, rejects: Rejects, optio
         )
     if table.kind is Kind.HISTORY:
         return HistoryReader(table, tree=tree, findings=findings, rejects=rejects, options=options)
-    return RowReader(table, file=number, tree=tree, findings=findings, rejects=rejects, options=options)
+    return RowReader(
+        table, file=number, tree=tree, findings=findings, rejects=rejects, options=options,
+        fetched_at=reading.files[number].source.fetched_at,
+    )  # fmt: skip
 
 
 def _check_pages(reading: Reading) -> None:
@@ -351,9 +358,12 @@ def _settle(reading: Reading, staging: Staging, options: ImportOptions) -> set[t
     cut_leads = np.array([cut.leads for cut in reading.findings.cuts], dtype=np.int8)
     dropped = [number for number, file in enumerate(reading.files) if file.dropped]
     by_name = [number for number, file in enumerate(reading.files) if file.table and file.table.by_name]
+    totals = [entity for file in reading.files for entity in file.total_names]
+    reading.tree.forget(totals)
     look = ClashReport(reading)
     for part in staging.parts(READ):
         rows = part[~np.isin(part["file"], dropped)] if dropped else part
+        rows = rows[~np.isin(rows["entity"], totals)] if totals else rows
         found = resolve(rows, cut_leads, by_name=by_name)
         _note_untold(reading, found.rows, options)
         staging.add(SETTLED, found.rows)
@@ -424,7 +434,7 @@ def _refuse_nothing(reading: Reading) -> None:
     problems = reading.findings.problems
     if not reading.rows and any(file.dropped for file in reading.files):
         problems.raise_if_any()
-    if reading.rows or any(True for _ in reading.tree.entities(1)):
+    if reading.rows or any(True for _ in reading.tree.entities(1)) or not reading.files:
         return
     for file in reading.files:
         if file.unused:

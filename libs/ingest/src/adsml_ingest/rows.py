@@ -60,6 +60,8 @@ class RowReader:
         Shared by all files of an import.
     options
         What the caller wants.
+    fetched_at
+        When the file was written, for rows that don't say when they were fetched.
 
     Attributes
     ----------
@@ -69,10 +71,11 @@ class RowReader:
 
     def __init__(
         self, table: Table, *, file: int, tree: Tree, findings: Findings, rejects: Rejects,
-        options: ImportOptions,
+        options: ImportOptions, fetched_at: float = 0.0,
     ) -> None:  # fmt: skip
         self.table = table
         self.counts = FileCounts()
+        self._fetched_at = fetched_at
         self.unnamed: list[UnnamedRow] = []
         self._file = file
         self._tree, self._findings, self._rejects, self._options = tree, findings, rejects, options
@@ -106,8 +109,7 @@ class RowReader:
         rows["entity"], rows["day"] = refs.own[chosen], when[chosen]
         for name, values in metrics.items():
             rows[name] = values[chosen]
-        if fetched is not None:
-            rows["stamp"] = fetched[chosen]
+        rows["stamp"] = self._fetched_at if fetched is None else fetched[chosen]
         if "cut" in batch.cells:
             codes, distinct = factorize(batch.cells["cut"])
             numbers = np.array([self._findings.cut_number(self.table, str(one)) for one in distinct] or [0])
@@ -136,6 +138,9 @@ class RowReader:
                 what = f"to {days.to_date(int(until[row]))} is more than one day"
                 begun = days.to_date(int(when[row]))
                 check.fault(row, "date", "not_daily", what, _DAILY_CURE, value=begun)
+        if self._options.window is not None:
+            first, last = (days.from_date(one) for one in self._options.window)
+            self.counts.other_days += check.leave_out((when != days.BAD) & ((when < first) | (when > last)))
         for row in check.where((when > self._last_day) & (until == when)):
             what = (
                 f"lies in the future: the last day that can have begun anywhere is {self._options.last_day}"

@@ -39,10 +39,14 @@ class SourceFile:
         What messages call it: as the caller gave it, or a member of an archive, or a URL.
     real
         Where its bytes lie.
+    fetched_at
+        When it was written, in seconds since 1970, for rows that don't say when they were fetched; 0 where that
+        tells nothing.
     """
 
     path: Path
     real: Path
+    fetched_at: float = 0.0
 
     def refusal(self, kind: str, what: str, cure: str, *, line: int | None = None) -> Refusal:
         """That it can't be read."""

@@ -198,7 +198,7 @@ class Tree:
         found = np.full(len(distinct) + 1, BLANK, dtype=np.int32)
         for index, cell in enumerate(distinct):
             path = tuple(cell.split("\x1f"))
-            if path[-1] not in blanks:
+            if path[-1] not in blanks and not is_every(path[-1]):
                 found[index] = self.code(level, name_id(path))
         return found[codes]
 
@@ -224,6 +224,10 @@ class Tree:
         known = codes >= 0
         self._used[codes[known]] = True
         np.maximum.at(self._told, codes[known], day[known].astype(np.int32))
+
+    def forget(self, codes: list[int]) -> None:
+        """Note that these are no entities after all."""
+        self._used[codes] = False
 
     def describe(
         self,

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-import pandas as pd
 from adsml_common.database import Database
 from adsml_common.domain.calendar import named_days
 from adsml_common.domain.changes import ChangeEvent
@@ -14,11 +13,10 @@ from adsml_common.domain.completion import CompletionCurve
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
 from adsml_common.store.accounts import AccountStore
 from adsml_common.store.changes import ChangeStore
-from adsml_common.store.completion import learn_curve
+from adsml_common.store.completion import CompletionCurves
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.feedback import FeedbackStore
 from adsml_common.store.metrics import MetricStore
-from cachetools import LRUCache
 
 from adsml_anomaly.histories import Histories
 from adsml_anomaly.model_names import FAMILY
@@ -33,8 +31,6 @@ from adsml_anomaly.settings import AnomalySettings
 _ACTIVE: Final = frozenset({"ACTIVE", "IN_PROCESS", "WITH_ISSUES", ""})
 _FEW: Final = 2_000
 """More entities than this are read as the whole account."""
-_CURVES_IN_MEMORY: Final = 256
-_CURVE_DAYS: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +136,7 @@ class AccountReader:
         self._history = timedelta(days=settings.history_days)
         self._settings = settings
         self._lock = threading.Lock()
-        self._curves: LRUCache[int, tuple[str, CompletionCurve | None]] = LRUCache(_CURVES_IN_MEMORY)
+        self._curves = CompletionCurves(self._metrics)
 
     def last_date(self, config_id: int) -> date | None:
         """The account's last day with a row."""
@@ -233,17 +229,7 @@ class AccountReader:
 
     def curve(self, config_id: int) -> CompletionCurve | None:
         """How complete young days of the account are; None where nothing was restated, or too little."""
-        version = self._metrics.data_version(config_id)
-        with self._lock:
-            known = self._curves.get(config_id)
-        if known is not None and known[0] == version:
-            return known[1]
-        last, curve = self._metrics.last_date(config_id), None
-        if last is not None:
-            curve = learn_curve(self._versions(config_id, last - timedelta(days=_CURVE_DAYS)))
-        with self._lock:
-            self._curves[config_id] = (version, curve)
-        return curve
+        return self._curves.of(config_id)
 
     def holidays(self, country: str, period: Period) -> dict[date, str]:
         """Named days of a country from the period's history on.
@@ -254,13 +240,6 @@ class AccountReader:
             There is no calendar for it.
         """
         return named_days(country, period.first - self._history, period.as_of) if country else {}
-
-    def _versions(self, config_id: int, start: date) -> pd.DataFrame:
-        """Of the highest level whose rows were restated."""
-        for level in EntityType:
-            if not self._metrics.restated(config_id, entity_type=level, start=start).empty:
-                return self._metrics.versions(config_id, entity_type=level, start=start)
-        return pd.DataFrame()
 
     def _add_parents(self, config_id: int, entities: dict[EntityRef, Entity]) -> None:
         for level in (EntityType.ADSET, EntityType.CAMPAIGN):

@@ -10,6 +10,7 @@ from typing import Final
 
 from adsml_common.database import Database
 from adsml_common.domain.errors import NotFound
+from adsml_common.store.accounts import AccountStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
@@ -38,6 +39,8 @@ class AccountDays:
         it now; empty where it says nothing.
     last
         The account's last stored day.
+    currency_code
+        Of the account's money; empty where no load said it.
     recent
         Whether these days reach up to it, and are kept in memory.
 
@@ -48,12 +51,19 @@ class AccountDays:
     """
 
     def __init__(
-        self, panel: Panel, statuses: Mapping[tuple[str, str], str], last: date, *, recent: bool
+        self,
+        panel: Panel,
+        statuses: Mapping[tuple[str, str], str],
+        last: date,
+        *,
+        currency_code: str = "",
+        recent: bool,
     ) -> None:
         self.panel = panel
         self.statuses = statuses
         self.first = panel.day(0)
         self.last = last
+        self.currency_code = currency_code
         self.recent = recent
         self._lock = threading.Lock()
         self._snapshots: OrderedDict[tuple[date, RuleSettings], AccountSnapshot] = OrderedDict()
@@ -117,6 +127,7 @@ class AccountData:
     ) -> None:
         self._metrics = MetricStore(database)
         self._entities = EntityStore(database)
+        self._accounts = AccountStore(database)
         self._capacity = capacity
         self._max_age = max_age_seconds
         self._clock = clock
@@ -216,4 +227,5 @@ class AccountData:
         panel = Panel.of(frame, entities=entities, start=start, end=end)
         keys = zip(entities["entity_type"], entities["entity_id"], strict=True)
         statuses = dict(zip(keys, entities["status"].fillna("").astype(str), strict=True))
-        return AccountDays(panel, statuses, last, recent=recent)
+        currency = self._accounts.currency(config_id) or ""
+        return AccountDays(panel, statuses, last, currency_code=currency, recent=recent)

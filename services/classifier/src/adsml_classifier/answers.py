@@ -29,10 +29,15 @@ class AccountAnswers:
         Writes the answers.
     cached
         Whether the first question answers for all entities, and others are looked up; else the model runs for each.
+
+    Attributes
+    ----------
+    snapshot
+        As given.
     """
 
     def __init__(self, snapshot: AccountSnapshot, builder: ResponseBuilder, *, cached: bool) -> None:
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._builder = builder
         self._cached = cached
         self._lock = threading.Lock()
@@ -77,16 +82,16 @@ class AccountAnswers:
         known
             Whether it exists, with rows in the days looked at or without.
         """
-        level, as_of = LEVELS.get(ref.entity_type, ""), self._snapshot.as_of
-        row = self._snapshot.rows.get((level, ref.entity_id))
+        level, as_of = LEVELS.get(ref.entity_type, ""), self.snapshot.as_of
+        row = self.snapshot.rows.get((level, ref.entity_id))
         if row is None and not known:
             return NotFound(f"there is no {level} {called} with daily rows in the days looked at")
-        if row is not None and self._snapshot.delivered[row]:
+        if row is not None and self.snapshot.delivered[row]:
             return FailedPrecondition(
                 f"{level} {called} has no model and no account to compare with: send account_rows, or the config_id of "
                 "a stored account"
             )
-        last = None if row is None else self._snapshot.last_delivery(row)
+        last = None if row is None else self.snapshot.last_delivery(row)
         since = "" if last is None else f"; it stopped on {last}, {(as_of - last).days} days before"
         return FailedPrecondition(
             f"{level} {called} had no delivery in the 7 days up to {as_of}: there is nothing to classify it by{since}",

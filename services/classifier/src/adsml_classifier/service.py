@@ -1,10 +1,10 @@
 """ClassifierService: where a question about tiers is answered, whatever door it came by."""
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Final
+from typing import Final, TypeAlias
 
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import answer_pb2, entity_pb2, transfer_pb2
@@ -74,36 +74,36 @@ class ClassifierService:
         self, request: pb.ClassifyRequest, context: CallContext
     ) -> SerializedResponse[pb.ClassifyResponse]:
         """Classify one entity."""
-        wanted, subject = decoding.options(request.options), request.subject
-        provenance = self._resolver.for_account(
-            decoding.entity_of(subject).config_id, rules_only=wanted.rules_only
-        )
-        question = self._question(subject, wanted, provenance, cached=self._cache)
-        context.check_cancelled()
-        answers, row = question.answers, question.row()
-        return SerializedResponse(pb.ClassifyResponse, answers.response(row), answers.degradations)
+        wanted = decoding.options(request.options)
+        one = self._locate_one(request.subject, wanted, self._of_account(wanted), context)
+        data = one.answers.response(one.rows[0])
+        return SerializedResponse(pb.ClassifyResponse, data, one.answers.degradations)
 
     def BatchClassify(
         self, request: pb.BatchClassifyRequest, context: CallContext
     ) -> SerializedResponse[pb.BatchClassifyResponse]:
         """Classify a batch: one pass per account, one result per subject."""
         wanted, subjects = decoding.options(request.options), request.subjects
-        results = _Results(subjects)
-        stored: defaultdict[int, list[int]] = defaultdict(list)
-        inline: list[int] = []
-        for index, subject in enumerate(subjects):
-            if subject.HasField("entity"):
-                stored[subject.entity.config_id].append(index)
-            else:
-                inline.append(index)
-        for config_id, indices in stored.items():
-            context.check_cancelled()
-            self._stored_batch(config_id, indices, wanted, results)
-        inline = results.valid(inline)
-        if inline:
-            context.check_cancelled()
-            self._inline_batch(inline, wanted, context, results)
-        return results.response()
+        located, errors = self._locate(subjects, "subjects[{}]", wanted, self._of_account(wanted), context)
+        if len(located) == 1 and not errors:
+            # One account, as usual; it has the subjects in the order of the request.
+            [one] = located
+            data = b"".join(one.answers.results(one.rows))
+            return SerializedResponse(
+                pb.BatchClassifyResponse, data, one.answers.degradations * len(one.rows)
+            )
+        results = [b""] * len(subjects)
+        degradations: list[answer_pb2.Degradation] = []
+        for one in located:
+            for index, result in zip(one.indices, one.answers.results(one.rows), strict=True):
+                results[index] = result
+            degradations += one.answers.degradations * len(one.rows)
+        for index, error in errors.items():
+            failed = pb.BatchClassifyResult(
+                entity=decoding.entity_of(subjects[index]), error=status_of(error)
+            )
+            results[index] = encode_result(failed)
+        return SerializedResponse(pb.BatchClassifyResponse, b"".join(results), degradations)
 
     def ClassifyNewEntity(
         self, request: pb.ClassifyNewEntityRequest, context: CallContext
@@ -115,16 +115,15 @@ class ClassifierService:
         provenance, trained_on = self._resolver.for_new_entities(
             ref.config_id, level, rules_only=wanted.rules_only
         )
-        question = self._question(subject, wanted, provenance, cached=False)
-        context.check_cancelled()
-        row = question.row()
-        out = pb.ClassifyNewEntityResponse.FromString(question.answers.response(row))
+        one = self._locate_one(subject, wanted, lambda _: provenance, context)
+        [row] = one.rows
+        out = pb.ClassifyNewEntityResponse.FromString(one.answers.response(row))
         if trained_on:
             factor = provenance.confidence_factor
             out.transfer.CopyFrom(
                 transfer_pb2.TransferDetail(
                     trained_on=[ENTITY_TYPE.to_wire(one) for one in trained_on],  # type: ignore[misc]
-                    own_days=int(question.snapshot.days_with_row[row]),
+                    own_days=int(one.answers.snapshot.days_with_row[row]),
                     undiscounted_confidence=out.classification.confidence / factor,
                     confidence_factor=factor,
                 )
@@ -226,38 +225,92 @@ class ClassifierService:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _question(
-        self, subject: entity_pb2.Subject, wanted: Options, provenance: Provenance, *, cached: bool
-    ) -> "_Question":
-        if subject.HasField("entity"):
-            days, as_of = self._days(subject.entity.config_id, wanted)
-            answers = self._stored(subject.entity.config_id, days, as_of, wanted, provenance, cached=cached)
-            return _Question(answers, days.snapshot(as_of, self._rule), subject.entity, days)
-        groups, errors = decoding.group_inline([subject.inline], ["subject.inline"], self._accounts, wanted)
+    def _of_account(self, wanted: Options) -> "_ProvenanceOf":
+        return lambda config_id: self._resolver.for_account(config_id, rules_only=wanted.rules_only)
+
+    def _locate_one(
+        self, subject: entity_pb2.Subject, wanted: Options, provenance: "_ProvenanceOf", context: CallContext
+    ) -> "_Located":
+        located, errors = self._locate([subject], "subject", wanted, provenance, context)
         if errors:
             raise errors[0]
-        [group] = groups
-        snapshot = AccountSnapshot.of(group.panel, group.as_of, self._rule)
-        answers = self._sent(group, snapshot, [subject.inline], wanted, provenance)
-        return _Question(answers, snapshot, _placed(subject.inline, 0), None, subject.inline.entity_id)
+        return located[0]
+
+    def _locate(
+        self,
+        subjects: Sequence[entity_pb2.Subject],
+        path: str,
+        wanted: Options,
+        provenance: "_ProvenanceOf",
+        context: CallContext,
+    ) -> tuple[list["_Located"], dict[int, AdsmlError]]:
+        """Where the answers for some subjects are; every subject is in one of them, or has an error.
+
+        What is found in a stored account needs no check: only valid names are stored.
+        """
+        located: list[_Located] = []
+        errors: dict[int, AdsmlError] = {}
+        stored: defaultdict[int, list[int]] = defaultdict(list)
+        inline: list[int] = []
+        for index, subject in enumerate(subjects):
+            if subject.HasField("entity"):
+                stored[subject.entity.config_id].append(index)
+            else:
+                inline.append(index)
+
+        def check(indices: Sequence[int]) -> list[int]:
+            """Those that are in order."""
+            for place in validation.entry_violations([subjects[index] for index in indices], "subjects"):
+                index = indices[place]
+                errors[index] = InvalidInput(validation.violations(subjects[index], path.format(index)))
+            return [index for index in indices if index not in errors]
+
+        for config_id, indices in stored.items():
+            context.check_cancelled()
+            try:
+                days, as_of = self._days(config_id, wanted)
+            except NotFound as error:
+                errors |= dict.fromkeys(check(indices), error)
+                continue
+            answers = self._stored(config_id, days, as_of, wanted, provenance(config_id))
+            one = _Located(answers)
+            absent = one.take(indices, [subjects[index].entity for index in indices])
+            for index in check([indices[place] for place in absent]):
+                ref = subjects[index].entity
+                known = (LEVELS[ref.entity_type], ref.entity_id) in days.statuses
+                errors[index] = answers.error(ref, called=ref.entity_id, known=known)
+            located.append(one)
+        inline = check(inline)
+        if not inline:
+            return [one for one in located if one.rows], errors
+        series = [subjects[index].inline for index in inline]
+        paths = [f"{path.format(index)}.inline" for index in inline]
+        groups, wrong = decoding.group_inline(series, paths, self._accounts, wanted)
+        errors |= {inline[place]: error for place, error in wrong.items()}
+        for group in groups:
+            context.check_cancelled()
+            answers = self._sent(group, series, wanted, provenance(group.config_id))
+            one = _Located(answers)
+            refs = [
+                entity_pb2.EntityRef(entity_type=series[place].entity_type, entity_id=str(place))
+                for place in group.places
+            ]
+            for absent_place in one.take([inline[place] for place in group.places], refs):
+                place = group.places[absent_place]
+                called = series[place].entity_id
+                errors[inline[place]] = answers.error(refs[absent_place], called=called, known=True)
+            located.append(one)
+        return [one for one in located if one.rows], errors
 
     def _days(self, config_id: int, wanted: Options) -> tuple[AccountDays, date]:
         as_of = wanted.day(self._accounts.recent(config_id).last, default_lag=self._lag)
         return self._accounts.days(config_id, as_of=as_of), as_of
 
     def _stored(
-        self,
-        config_id: int,
-        days: AccountDays,
-        as_of: date,
-        wanted: Options,
-        provenance: Provenance,
-        *,
-        cached: bool,
+        self, config_id: int, days: AccountDays, as_of: date, wanted: Options, provenance: Provenance
     ) -> AccountAnswers:
         """Answers for a stored account's entities, kept beside its snapshot."""
         snapshot = days.snapshot(as_of, self._rule)
-        cached = cached and days.recent
         key = _key(wanted, provenance)
         answers: AccountAnswers | None = snapshot.cache.get(key)
         if answers is None:
@@ -268,12 +321,17 @@ class ClassifierService:
                 contributions=wanted.contributions,
                 reasons=wanted.reasons,
                 surroundings=Surroundings(
-                    last=days.last, wanted=_after(wanted, as_of), off=lambda name: days.off(name, as_of)
+                    last=days.last,
+                    wanted=_after(wanted, as_of),
+                    off=lambda name: days.off(name, as_of),
+                    currency_code=days.currency_code,
                 ),
                 entity=lambda row: entity_pb2.EntityRef(
                     config_id=config_id, entity_type=NUMBERS[names[row][0]], entity_id=names[row][1]
                 ),
             )
+            # A new entity is asked about by itself: the account's others need no answer by its global model.
+            cached = self._cache and days.recent and provenance.by.source != answer_pb2.ANSWER_SOURCE_TRANSFER
             answers = AccountAnswers(snapshot, builder, cached=cached)
             if len(snapshot.cache) >= _ANSWERS_KEPT:
                 snapshot.cache.clear()
@@ -283,134 +341,73 @@ class ClassifierService:
     def _sent(
         self,
         group: InlineGroup,
-        snapshot: AccountSnapshot,
         series: Sequence[entity_pb2.InlineSeries],
         wanted: Options,
         provenance: Provenance,
     ) -> AccountAnswers:
         """Answers for entities whose rows came with the call; their place among `series` is their id in the group."""
-        provenance = replace(provenance, degradations=(*provenance.degradations, *group.degradations))
-        names = list(snapshot.rows)
+        snapshot = AccountSnapshot.of(group.panel, group.as_of, self._rule)
+        account, names = group.account, list(snapshot.rows)
 
-        def sent(row: int) -> entity_pb2.InlineSeries:
-            return series[int(names[row][1])]
+        def entity(row: int) -> entity_pb2.EntityRef:
+            one = series[int(names[row][1])]
+            return entity_pb2.EntityRef(
+                config_id=one.config_id, entity_type=one.entity_type, entity_id=one.entity_id
+            )
 
         def off(name: tuple[str, str]) -> str:
-            known = group.account
-            return "" if known is None else known.off((name[0], series[int(name[1])].entity_id), group.as_of)
+            return (
+                "" if account is None else account.off((name[0], series[int(name[1])].entity_id), group.as_of)
+            )
 
         builder = ResponseBuilder(
             snapshot,
-            provenance,
+            replace(provenance, degradations=(*provenance.degradations, *group.degradations)),
             contributions=wanted.contributions,
             reasons=wanted.reasons,
-            surroundings=Surroundings(last=group.last, wanted=_after(wanted, group.as_of), off=off),
-            entity=lambda row: entity_pb2.EntityRef(
-                config_id=sent(row).config_id,
-                entity_type=sent(row).entity_type,
-                entity_id=sent(row).entity_id,
+            surroundings=Surroundings(
+                last=group.last,
+                wanted=_after(wanted, group.as_of),
+                off=off,
+                currency_code="" if account is None else account.currency_code,
             ),
+            entity=entity,
         )
         return AccountAnswers(snapshot, builder, cached=False)
 
-    def _stored_batch(
-        self, config_id: int, indices: Sequence[int], wanted: Options, results: "_Results"
-    ) -> None:
-        """Put down the results of one account's entities.
 
-        What is found in the account needs no check: only valid names are stored.
-        """
-        try:
-            days, as_of = self._days(config_id, wanted)
-        except NotFound as error:
-            for index in results.valid(indices):
-                results.put_error(index, error)
-            return
-        provenance = self._resolver.for_account(config_id, rules_only=wanted.rules_only)
-        answers = self._stored(config_id, days, as_of, wanted, provenance, cached=self._cache)
-        found: list[int] = []
-        rows: list[int] = []
-        rest: list[int] = []
-        for index in indices:
-            row = answers.row(results.subjects[index].entity)
-            if row is None:
-                rest.append(index)
-            else:
-                found.append(index)
-                rows.append(row)
-        if rows:
-            results.put(found, answers.results(rows), answers.degradations)
-        for index in results.valid(rest):
-            ref = results.subjects[index].entity
-            known = (LEVELS.get(ref.entity_type, ""), ref.entity_id) in days.statuses
-            results.put_error(index, answers.error(ref, called=ref.entity_id, known=known))
-
-    def _inline_batch(
-        self, indices: Sequence[int], wanted: Options, context: CallContext, results: "_Results"
-    ) -> None:
-        """Put down the results of series that came with the call."""
-        series = [results.subjects[index].inline for index in indices]
-        paths = [f"subjects[{index}].inline" for index in indices]
-        groups, errors = decoding.group_inline(series, paths, self._accounts, wanted)
-        for place, error in errors.items():
-            results.put_error(indices[place], error)
-        for group in groups:
-            context.check_cancelled()
-            provenance = self._resolver.for_account(group.config_id, rules_only=wanted.rules_only)
-            snapshot = AccountSnapshot.of(group.panel, group.as_of, self._rule)
-            answers = self._sent(group, snapshot, series, wanted, provenance)
-            found: list[int] = []
-            rows: list[int] = []
-            for place in group.places:
-                ref = _placed(series[place], place)
-                row = answers.row(ref)
-                if row is None:
-                    error = answers.error(ref, called=series[place].entity_id, known=True)
-                    results.put_error(indices[place], error)
-                else:
-                    found.append(indices[place])
-                    rows.append(row)
-            if rows:
-                results.put(found, answers.results(rows), answers.degradations)
+_ProvenanceOf: TypeAlias = Callable[[int], Provenance]
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One entity among the answers of its account.
+@dataclass(slots=True)
+class _Located:
+    """Subjects among the answers of one account.
 
     Attributes
     ----------
-    answers, snapshot
+    answers
         Of the account.
-    ref
-        The entity's key there.
-    days
-        The stored account; None for rows that were sent.
-    called
-        The entity's id as the caller knows it, where that is not its key.
+    indices
+        Place of each subject in the request.
+    rows
+        Its row among the answers.
     """
 
     answers: AccountAnswers
-    snapshot: AccountSnapshot
-    ref: entity_pb2.EntityRef
-    days: AccountDays | None
-    called: str = ""
+    indices: list[int] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
 
-    def row(self) -> int:
-        """The entity's row.
-
-        Raises
-        ------
-        NotFound, FailedPrecondition
-            Why there is no answer.
-        """
-        row = self.answers.row(self.ref)
-        if row is not None:
-            return row
-        if self.days is None:
-            raise self.answers.error(self.ref, called=self.called, known=True)
-        known = (LEVELS.get(self.ref.entity_type, ""), self.ref.entity_id) in self.days.statuses
-        raise self.answers.error(self.ref, called=self.ref.entity_id, known=known)
+    def take(self, indices: Sequence[int], refs: Sequence[entity_pb2.EntityRef]) -> list[int]:
+        """Note the subjects that have an answer; which of those given do not."""
+        row_of, absent = self.answers.row, []
+        for place, ref in enumerate(refs):
+            row = row_of(ref)
+            if row is None:
+                absent.append(place)
+            else:
+                self.indices.append(indices[place])
+                self.rows.append(row)
+        return absent
 
 
 @dataclass(slots=True)
@@ -429,54 +426,6 @@ class _FastGroup:
     calls: list[tuple[int, list[int]]] = field(default_factory=list)
 
 
-class _Results:
-    """The results of a batch, put down in any order.
-
-    Parameters
-    ----------
-    subjects
-        What was asked about.
-    """
-
-    def __init__(self, subjects: Sequence[entity_pb2.Subject]) -> None:
-        self.subjects = subjects
-        self._each = [b""] * len(subjects)
-        self._degradations: list[answer_pb2.Degradation] = []
-
-    def valid(self, indices: Sequence[int]) -> list[int]:
-        """Those that are in order; of the others it is put down what is wrong."""
-        wrong = validation.entry_violations([self.subjects[index] for index in indices], "subjects")
-        for place in wrong:
-            violations = validation.violations(self.subjects[indices[place]], f"subjects[{indices[place]}]")
-            self.put_error(indices[place], InvalidInput(violations))
-        return [index for place, index in enumerate(indices) if place not in wrong]
-
-    def put_error(self, index: int, error: AdsmlError) -> None:
-        """Why there is no answer for one."""
-        entity = decoding.entity_of(self.subjects[index])
-        self._each[index] = encode_result(pb.BatchClassifyResult(entity=entity, error=status_of(error)))
-
-    def put(
-        self,
-        indices: Sequence[int],
-        results: Sequence[bytes],
-        degradations: Sequence[answer_pb2.Degradation],
-    ) -> None:
-        """Put down encoded results, with the degradations that stand in each."""
-        if len(indices) == len(self._each):
-            # All there are, in the order of the request.
-            self._each = list(results)
-        else:
-            for index, result in zip(indices, results, strict=True):
-                self._each[index] = result
-        if degradations:
-            self._degradations.extend(list(degradations) * len(indices))
-
-    def response(self) -> SerializedResponse[pb.BatchClassifyResponse]:
-        """The response."""
-        return SerializedResponse(pb.BatchClassifyResponse, b"".join(self._each), self._degradations)
-
-
 def _key(wanted: Options, provenance: Provenance) -> Hashable:
     return wanted, provenance.key
 
@@ -484,8 +433,3 @@ def _key(wanted: Options, provenance: Provenance) -> Hashable:
 def _after(wanted: Options, as_of: date) -> date | None:
     """The day asked for where it is after the last one with rows."""
     return wanted.as_of if wanted.as_of is not None and wanted.as_of > as_of else None
-
-
-def _placed(series: entity_pb2.InlineSeries, place: int) -> entity_pb2.EntityRef:
-    """The key of a series among those sent."""
-    return entity_pb2.EntityRef(entity_type=series.entity_type, entity_id=str(place))

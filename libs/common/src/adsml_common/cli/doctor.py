@@ -80,6 +80,22 @@ def _models(registry: "ModelRegistry") -> list[Check]:
     ]
 
 
+def _freshness(database: "Database") -> Check:
+    """How far each synced account's rows reach, and what its last sync said."""
+    from adsml_common.store.accounts import AccountStore  # noqa: PLC0415
+
+    synced = [one for one in AccountStore(database).list() if one.sync_started_at is not None]
+    if not synced:
+        return Check("accounts synced", Health.SKIPPED, "no account is synced; rows come by adsml import")
+    failed = [one for one in synced if one.sync_error is not None or one.sync_finished_at is None]
+    told = [
+        f"{one.config_id}: up to {one.last_date or 'no day'}"
+        + (f" ({one.sync_error or 'did not end'})" if one in failed else "")
+        for one in (failed or synced)[:20]
+    ]
+    return Check("accounts synced", Health.FAILED if failed else Health.OK, "; ".join(told))
+
+
 def examine(config: Settings) -> list[Check]:
     """Every check, in the order in which one needs the other."""
     from adsml_common.database import Database  # noqa: PLC0415
@@ -110,6 +126,7 @@ def examine(config: Settings) -> list[Check]:
         checks.append(artifacts)
         if all(check.health is Health.OK for check in checks):
             checks += _models(ModelRegistry.open(database, config))
+            checks.append(_freshness(database))
     finally:
         database.close()
     return checks

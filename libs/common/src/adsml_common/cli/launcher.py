@@ -44,6 +44,8 @@ def launcher(
     """  # fmt: skip
     from adsml_common.cli.training import exposed  # noqa: PLC0415
     from adsml_common.serving import logs  # noqa: PLC0415
+    from adsml_common.store.accounts import AccountStore  # noqa: PLC0415
+    from adsml_common.store.freshness import watched_accounts  # noqa: PLC0415
     from adsml_common.training.cluster import Cluster  # noqa: PLC0415
     from adsml_common.training.launcher import JobLauncher  # noqa: PLC0415
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
@@ -52,7 +54,12 @@ def launcher(
     config = settings()
     logs.configure(form=config.log_format, level=config.log_level)
     stop: threading.Event
-    with stop_on_signals() as stop, open_database(config) as database, exposed(metrics_port):
+    with (
+        stop_on_signals() as stop,
+        open_database(config) as database,
+        exposed(metrics_port),
+        watched_accounts(AccountStore(database)),
+    ):
         cluster = Cluster(namespace)
         JobLauncher(
             TrainingRuns(database), cluster, every_seconds=every_seconds, start_seconds=start_seconds

@@ -249,22 +249,33 @@ def delete_staged(connection: Connection) -> None:
 
 def note_touched(connection: Connection) -> None:
     """Note the entities and days that are staged: after `merge`, those that were written."""
-    sqlite_ = connection.dialect.name == "sqlite"
-    smaller, larger = (sa.func.min, sa.func.max) if sqlite_ else (sa.func.least, sa.func.greatest)
-    insert = insert_into(connection, TOUCHED).from_select(
-        ["entity_key", "first", "last"],
+    spans = (
         sa.select(STAGED.c.entity_key, sa.func.min(STAGED.c.date), sa.func.max(STAGED.c.date))
         .where(sa.true())
-        .group_by(STAGED.c.entity_key),
+        .group_by(STAGED.c.entity_key)
     )
-    connection.execute(
-        insert.on_conflict_do_update(
-            index_elements=[TOUCHED.c.entity_key],
-            set_={
-                "first": smaller(TOUCHED.c.first, insert.excluded.first),
-                "last": larger(TOUCHED.c.last, insert.excluded.last),
-            },
-        )
+    connection.execute(_widen(connection, insert_into(connection, TOUCHED).from_select(_SPAN, spans)))
+
+
+def touch(connection: Connection, spans: Mapping[int, tuple[date, date]]) -> None:
+    """Note entities, each with the first and last of its days that were written."""
+    rows = [dict(zip(_SPAN, (key, first, last), strict=True)) for key, (first, last) in spans.items()]
+    connection.execute(_widen(connection, insert_into(connection, TOUCHED)), rows)
+
+
+_SPAN: Final = ("entity_key", "first", "last")
+
+
+def _widen(connection: Connection, insert: Any) -> Any:
+    """An insert of spans that widens those that are there."""
+    sqlite_ = connection.dialect.name == "sqlite"
+    smaller, larger = (sa.func.min, sa.func.max) if sqlite_ else (sa.func.least, sa.func.greatest)
+    return insert.on_conflict_do_update(
+        index_elements=[TOUCHED.c.entity_key],
+        set_={
+            "first": smaller(TOUCHED.c.first, insert.excluded.first),
+            "last": larger(TOUCHED.c.last, insert.excluded.last),
+        },
     )
 
 

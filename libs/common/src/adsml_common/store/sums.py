@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import REQUIRED
-from adsml_common.store.staging import SAME_KEY, STAGED, STAGED_KINDS, SUMS_SOURCE, TOUCHED
+from adsml_common.store.staging import SAME_KEY, STAGED, STAGED_KINDS, SUMS_SOURCE, TOUCHED, touch
 from adsml_common.store.tables import daily_metrics, entities
 
 _DECIMALS: Final = 6
@@ -143,13 +143,18 @@ def span(emptied: Emptied) -> tuple[date, date]:
 
 
 def mark(connection: Connection, emptied: Emptied, revision: int) -> None:
-    """Note on the entities of deleted sums that their rows changed."""
+    """Note on the entities of deleted sums that their rows changed, so that those above them follow."""
+    spans: dict[int, tuple[date, date]] = {}
+    for key, when in emptied:
+        first, last = spans.get(key, (when, when))
+        spans[key] = min(first, when), max(last, when)
     connection.execute(
         entities.update()
         .where(entities.c.entity_key == sa.bindparam("key"))
         .values(data_revision=sa.bindparam("revision")),
-        [{"key": key, "revision": revision} for key in {key for key, _ in emptied}],
+        [{"key": key, "revision": revision} for key in spans],
     )
+    touch(connection, spans)
 
 
 def reported(connection: Connection) -> int:

@@ -1,0 +1,167 @@
+"""Which account comes from where: a small TOML file."""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from adsml_common.domain.errors import InvalidInput, Violations
+
+from adsml_ingest import profiles
+from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError
+
+LOOK_BACK_DAYS: Final = 28
+"""Meta restates the results of a day for as long as its longest attribution window, 28 days."""
+_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_KEYS: Final = frozenset({"config_id", "source", "look_back_days", "tables", "storage", "changes", "options"})
+_OPTIONS: Final = frozenset(
+    {
+        "format", "on_error", "decimal", "date_order", "encoding", "account_id", "clicks", "leads_columns",
+        "lead_actions", "assume_zero", "columns", "profile", "allow_negative",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSource:
+    """Where one account's rows come from.
+
+    Attributes
+    ----------
+    config_id
+        The account.
+    source
+        URL: ``s3://``, ``gs://`` or ``file://`` with globs, a database's, or ``meta://act_<id>``.
+    look_back_days
+        Days up to yesterday that are fetched and replaced.
+    tables
+        Of a database: ``schema.table``, the daily one first.
+    storage
+        Options of the object store, as fsspec takes them.
+    changes
+        Whether the change log comes along, where the source has one.
+    options
+        How to read what comes.
+    """
+
+    config_id: int
+    source: str
+    look_back_days: int = LOOK_BACK_DAYS
+    tables: tuple[str, ...] = ()
+    storage: Mapping[str, Any] = field(default_factory=dict)
+    changes: bool = True
+    options: ImportOptions = field(default_factory=ImportOptions)
+
+    @property
+    def shown(self) -> str:
+        """The source without passwords and queries, for messages and the store."""
+        scheme, sign, rest = self.source.partition("://")
+        rest = rest.partition("?")[0]
+        return f"{scheme}{sign}{rest.rpartition('@')[2]}"
+
+
+def load_sources(path: Path | None, environment: Mapping[str, str] = os.environ) -> list[AccountSource]:
+    """The accounts of a file, or of the variable ADSML_SYNC_SOURCES, which holds its text.
+
+    ``${NAME}`` stands for an environment variable, so that the file holds no secret.
+
+    Raises
+    ------
+    InvalidInput
+        Naming everything that is wrong.
+    """
+    name = str(path) if path else "ADSML_SYNC_SOURCES"
+    try:
+        text = path.read_text(encoding="utf-8") if path else environment.get("ADSML_SYNC_SOURCES", "")
+        values = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput.at(name, f"can't be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput.at(name, f"is not TOML: {error}") from None
+    found = Violations()
+    entries = values.get("account")
+    if not isinstance(entries, list) or not entries:
+        raise InvalidInput.at(name, "names no account; expected [[account]] with config_id and source")
+    sources: list[AccountSource] = []
+    for index, entry in enumerate(entries):
+        where = f"{name}: account[{index}]"
+        try:
+            sources.append(_account(_filled(entry, environment)))
+        except (ValueError, TypeError) as error:
+            found.add(where, str(error))
+        except InvalidInput as error:
+            for violation in error.violations:
+                found.add(f"{where}.options.{violation.path}", violation.description)
+    ids = [one.config_id for one in sources]
+    for config_id in sorted({one for one in ids if ids.count(one) > 1}):
+        found.add(
+            name, f"config_id {config_id} is there {ids.count(config_id)} times; an account has one source"
+        )
+    found.raise_if_any()
+    return sources
+
+
+def _filled(value: Any, environment: Mapping[str, str]) -> Any:
+    """A value with its variables filled in."""
+    if isinstance(value, dict):
+        return {name: _filled(inner, environment) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, environment) for inner in value]
+    if not isinstance(value, str):
+        return value
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in environment:
+            raise ValueError(f"the environment variable {match[1]} is not set")
+        return environment[match[1]]
+
+    return _VARIABLE.sub(fill, value)
+
+
+def _account(entry: Mapping[str, Any]) -> AccountSource:
+    unknown = sorted(set(entry) - _KEYS)
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such setting; expected {', '.join(sorted(_KEYS))}")
+    config_id, source = entry.get("config_id"), entry.get("source")
+    if not isinstance(config_id, int) or config_id < 1:
+        raise ValueError("config_id is missing, or no positive whole number")
+    if not isinstance(source, str) or "://" not in source:
+        raise ValueError("source is missing, or no URL")
+    days = entry.get("look_back_days", LOOK_BACK_DAYS)
+    if not isinstance(days, int) or not 1 <= days <= 1_100:
+        raise ValueError("look_back_days is no whole number from 1 to 1100")
+    return AccountSource(
+        config_id,
+        source,
+        days,
+        tuple(entry.get("tables", ())),
+        dict(entry.get("storage", {})),
+        bool(entry.get("changes", True)),
+        _options(entry.get("options", {})),
+    )
+
+
+def _options(values: Mapping[str, Any]) -> ImportOptions:
+    unknown = sorted(set(values) - _OPTIONS)
+    if unknown:
+        raise ValueError(
+            f"options.{', '.join(unknown)}: no such option; expected {', '.join(sorted(_OPTIONS))}"
+        )
+    given = dict(values)
+    kinds = {"format": Format, "on_error": OnError, "date_order": DateOrder, "clicks": Clicks}
+    for name, kind in kinds.items():
+        if name in given:
+            given[name] = kind(given[name])
+    for name in ("leads_columns", "lead_actions"):
+        if name in given:
+            given[name] = tuple(given[name])
+    if "assume_zero" in given:
+        given["assume_zero"] = frozenset(given["assume_zero"])
+    if "columns" in given:
+        given["columns"] = tuple(given["columns"].items())
+    if "profile" in given:
+        given["profile"] = profiles.load(given["profile"])
+    return ImportOptions(**given)

@@ -1,0 +1,215 @@
+"""Brings accounts up to date: each in one transaction, several at once, one bad account stopping no other."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from adsml_common.database import Database
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import AdsmlError, FailedPrecondition
+from adsml_common.store.accounts import AccountStore
+from adsml_common.store.metrics import MetricStore
+from adsml_common.store.syncs import SyncStore
+
+from adsml_ingest.importer import Beside, import_files
+from adsml_ingest.summary import ImportSummary
+from adsml_ingest.sync.config import AccountSource
+from adsml_ingest.sync.fetched import Fetched, Source, SourceUnavailable
+
+_OBJECTS: Final = ("s3", "gs", "gcs", "file", "memory", "abfs", "az", "hdfs", "http", "https")
+_META: Final = "meta"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountResult:
+    """What became of one account.
+
+    Attributes
+    ----------
+    config_id, source
+        Which, and from where.
+    summary
+        What was loaded; None if nothing was, or it was done already.
+    through
+        The last day that is there.
+    fresh
+        Whether yesterday, in the account's time zone, is.
+    error
+        Why nothing was loaded.
+    skipped
+        Whether an earlier run had brought it already.
+    notes
+        What the source said.
+    """
+
+    config_id: int
+    source: str
+    summary: ImportSummary | None = None
+    through: date | None = None
+    fresh: bool = False
+    error: str = ""
+    skipped: bool = False
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Syncer:
+    """Syncs accounts into a database.
+
+    Attributes
+    ----------
+    database
+        Where to.
+    sources
+        Scheme of a URL to what reads it; the usual ones if empty.
+    now
+        The moment, in UTC.
+    force
+        Sync accounts again that were brought since the window's end.
+    """
+
+    database: Database
+    sources: Mapping[str, Source]
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    force: bool = False
+    _lock: Lock = field(default_factory=Lock)
+
+    @property
+    def _writer(self) -> AbstractContextManager[Any]:
+        """Held while writing: SQLite has one writer, and the others would wait longer than it lets them."""
+        return self._lock if self.database.dialect == "sqlite" else nullcontext()
+
+    def run(self, accounts: Sequence[AccountSource], *, parallel: int = 4) -> Iterator[AccountResult]:
+        """Sync accounts, several at a time; results as they come."""
+        with ThreadPoolExecutor(max_workers=max(1, parallel), thread_name_prefix="sync") as pool:
+            pending = [pool.submit(self._one, account) for account in accounts]
+            for done in as_completed(pending):
+                yield done.result()
+
+    def _one(self, account: AccountSource) -> AccountResult:
+        syncs = SyncStore(self.database)
+        try:
+            first, last = self._window(account)
+            if not self.force and syncs.is_done(account.config_id, account.shown, last):
+                return AccountResult(account.config_id, account.shown, through=last, fresh=True, skipped=True)
+            with self._writer:
+                syncs.begin(account.config_id, account.shown, first, last, at=self.now())
+            result = self._bring(account, first, last)
+            problem = (
+                "" if result.fresh else f"the source holds no row of {last}: it ends on {result.through}"
+            )
+            with self._writer:
+                syncs.end(account.config_id, at=self.now(), error=problem or None)
+            return replace(result, error=problem)
+        except AdsmlError as error:
+            message = error.message
+        except Exception as error:  # one bad account must not stop the others
+            message = f"{type(error).__name__}: {str(error)[:300]}"
+        with_error = AccountResult(account.config_id, account.shown, error=message)
+        try:
+            with self._writer:
+                syncs.end(account.config_id, at=self.now(), error=message)
+        except AdsmlError:
+            return with_error  # the database is gone too: said already
+        return with_error
+
+    def _window(self, account: AccountSource) -> tuple[date, date]:
+        """The look-back window, up to yesterday in the account's time zone."""
+        zone = AccountStore(self.database).get(account.config_id).time_zone
+        try:
+            today = self.now().astimezone(ZoneInfo(zone)).date() if zone else self.now().date()
+        except (ZoneInfoNotFoundError, ValueError):
+            today = self.now().date()
+        last = today - timedelta(days=1)
+        return last - timedelta(days=account.look_back_days - 1), last
+
+    def _bring(self, account: AccountSource, first: date, last: date) -> AccountResult:
+        with _spool() as spool:
+            fetched = self._source(account)(account, first, last, spool)
+            summary, through = self._load(account, fetched, first, last)
+        fresh = fetched.complete or (through is not None and through >= last)
+        return AccountResult(
+            account.config_id,
+            account.shown,
+            summary,
+            last if fetched.complete else through,
+            fresh,
+            notes=fetched.notes,
+        )
+
+    def _source(self, account: AccountSource) -> Source:
+        scheme = account.source.partition("://")[0].partition("+")[0]
+        source = self.sources.get(scheme) or usual_source(scheme)
+        if source is None:
+            raise FailedPrecondition(f"nothing reads {scheme}:// URLs; see docs/sync.md")
+        return source
+
+    def _load(
+        self, account: AccountSource, fetched: Fetched, first: date, last: date
+    ) -> tuple[ImportSummary, date | None]:
+        store = MetricStore(self.database)
+        if fetched.complete and not fetched.files and _has_rows(store, account.config_id, first, last):
+            raise SourceUnavailable(
+                f"{account.shown} has no row of {first} to {last}, where rows are stored: nothing was deleted; "
+                "check the token's rights"
+            )
+        beside = Beside(
+            fetched.account, fetched.entities, fetched.changes, (EntityType.AD,), complete=fetched.complete
+        )
+        options = replace(account.options, window=(first, last))
+        with self._writer:
+            summary = import_files(
+                list(fetched.files), config_id=account.config_id, store=store, options=options, beside=beside
+            )
+        return summary, summary.last_day
+
+
+def _has_rows(store: MetricStore, config_id: int, first: date, last: date) -> bool:
+    return not store.daily(config_id, start=first, end=last).empty
+
+
+@contextmanager
+def _spool() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="adsml-sync-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def usual_source(scheme: str) -> Source | None:
+    """What reads URLs of a scheme; its library is loaded now, since most installations need few.
+
+    Raises
+    ------
+    FailedPrecondition
+        If the library is not installed, or there is no token.
+    """
+    try:
+        if scheme == _META:
+            from adsml_ingest.sync import meta  # noqa: PLC0415
+
+            token = os.environ.get(meta.TOKEN_VARIABLE, "")
+            if not token:
+                raise FailedPrecondition(f"{meta.TOKEN_VARIABLE} is not set: it holds the access token")
+            return meta.MetaSource(token, os.environ.get(meta.SECRET_VARIABLE) or None)
+        if scheme in _OBJECTS:
+            from adsml_ingest.sync import objects  # noqa: PLC0415
+
+            return objects.fetch
+    except ModuleNotFoundError as error:
+        raise FailedPrecondition(
+            f"{scheme}:// needs the package {error.name}: install adsml-ingest[image]"
+        ) from None
+    from adsml_ingest.sync import sql  # noqa: PLC0415
+
+    return sql.fetch

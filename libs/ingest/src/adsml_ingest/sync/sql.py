@@ -1,0 +1,116 @@
+"""Tables that Airbyte, Fivetran or dlt fill in a database, read by window through SQLAlchemy.
+
+A table is streamed into a CSV file: from there on it is read as the export of the same connector is.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from adsml_ingest.source import SourceFile
+from adsml_ingest.sync.config import AccountSource
+from adsml_ingest.sync.fetched import Fetched, SourceUnavailable
+
+_DAYS: Final = ("date_start", "date", "date_day")
+_ROWS: Final = 5_000
+_ENVELOPE: Final = "_airbyte_data"
+
+
+def fetch(account: AccountSource, first: date, last: date, spool: Path) -> Fetched:
+    """The rows of the account's tables from first to last.
+
+    Raises
+    ------
+    SourceUnavailable
+        If a table is not there, or the database does not answer.
+    """
+    if not account.tables:
+        raise SourceUnavailable(
+            'a database needs its tables: tables = ["schema.table", ...], the daily one first'
+        )
+    try:
+        engine = sa.create_engine(_url(account.source))
+        try:
+            with engine.connect() as connection:
+                if connection.dialect.name == "postgresql":
+                    # A day that is stored as a moment is midnight in UTC.
+                    connection.exec_driver_sql("SET TIME ZONE 'UTC'")
+                tables = [_reflect(connection, name) for name in account.tables]
+                files = [
+                    SourceFile(
+                        Path(f"{account.shown}/{table.name}.csv"),
+                        _spool(connection, table, tables[0], first, last, spool / f"{table.name}.csv"),
+                    )
+                    for table in tables
+                ]
+        finally:
+            engine.dispose()
+    except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
+        said = str(getattr(error, "orig", None) or error).splitlines()[0][:300]
+        raise SourceUnavailable(f"{account.shown} can't be read: {said}") from None
+    return Fetched(files)
+
+
+def _url(url: str) -> sa.URL:
+    parsed = sa.make_url(url)
+    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
+
+
+def _reflect(connection: Connection, name: str) -> sa.Table:
+    schema, _, table = name.rpartition(".")
+    return sa.Table(table, sa.MetaData(), schema=schema or None, autoload_with=connection)
+
+
+def _spool(
+    connection: Connection, table: sa.Table, daily: sa.Table, first: date, last: date, path: Path
+) -> Path:
+    """Stream the wanted rows of a table into a CSV file."""
+    columns = list(table.columns)
+    query = sa.select(*columns)
+    day = _day_of(table)
+    if day is not None:
+        query = query.where(day.between(first, last))
+    elif "_dlt_parent_id" in table.columns and "_dlt_id" in daily.columns and table is not daily:
+        parent = _day_of(daily)
+        query = query.join(daily, daily.c["_dlt_id"] == table.c["_dlt_parent_id"])
+        if parent is not None:
+            query = query.where(parent.between(first, last))
+    streamed = connection.execution_options(stream_results=True, yield_per=_ROWS)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([column.name for column in columns])
+        writer.writerows(_texts(streamed.execute(query)))
+    return path
+
+
+def _day_of(table: sa.Table) -> sa.ColumnElement[Any] | None:
+    """The column of the day, as a day."""
+    if _ENVELOPE in table.columns and "date_start" not in table.columns:
+        column = table.c[_ENVELOPE]
+        return sa.cast(sa.cast(column, sa.JSON)["date_start"].as_string(), sa.Date)
+    for name in _DAYS:
+        if name in table.columns:
+            column = table.c[name]
+            return column if isinstance(column.type, sa.Date) else sa.cast(column, sa.Date)
+    return None
+
+
+def _texts(rows: Any) -> Iterator[list[str]]:
+    for row in rows:
+        yield [_text(cell) for cell in row]
+
+
+def _text(cell: Any) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, dict | list):
+        return json.dumps(cell)
+    if isinstance(cell, datetime | date):
+        return cell.isoformat()
+    return str(cell)
