@@ -67,6 +67,8 @@ class AccountContext:
         By entity.
     currency
         ISO 4217; empty where unknown.
+    curve
+        How complete its young days are; None where nothing was restated, or too little.
     profiles
         Models of its levels, as looked up.
     """
@@ -79,6 +81,7 @@ class AccountContext:
     changes: dict[EntityRef, list[ChangeEvent]]
     judgements: dict[EntityRef, list[DayJudgement]]
     currency: str
+    curve: CompletionCurve | None
     profiles: Profiles = field(init=False)
 
     def __post_init__(self) -> None:
@@ -200,7 +203,10 @@ class AccountReader:
             changes.setdefault(event.entity, []).append(event)
         judgements = self.judgements(config_id, ids)
         currency = self.currency(config_id)
-        return AccountContext(config_id, clock, period, entities, series, changes, judgements, currency)
+        curve = self._curves.of(config_id) if sent is None else None
+        return AccountContext(
+            config_id, clock, period, entities, series, changes, judgements, currency, curve
+        )
 
     def judgements(self, config_id: int, ids: Collection[str] | None) -> dict[EntityRef, list[DayJudgement]]:
         """People's latest judgements of alarms, by entity."""
@@ -226,10 +232,6 @@ class AccountReader:
         """An entity's last day with a row, however long ago."""
         rows = self._metrics.daily(ref.config_id, entity_type=ref.entity_type, entity_ids=[ref.entity_id])
         return None if rows.empty else rows["date"].max().date()
-
-    def curve(self, config_id: int) -> CompletionCurve | None:
-        """How complete young days of the account are; None where nothing was restated, or too little."""
-        return self._curves.of(config_id)
 
     def holidays(self, country: str, period: Period) -> dict[date, str]:
         """Named days of a country from the period's history on.

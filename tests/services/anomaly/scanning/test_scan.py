@@ -323,7 +323,7 @@ def test_the_configuration_of_the_docs_loads_and_its_template_says_what_the_page
     page = (Path(__file__).parents[4] / "docs" / "alerts.md").read_text(encoding="utf-8")
     blocks = page.split("```")
     configuration = next(one for one in blocks if "alertmanager.yml" in one).removeprefix("yaml\n")
-    template = next(one for one in blocks if "adsml.tmpl */" in one)
+    template = next(one for one in blocks if "adsml.tmpl */" in one).removeprefix("text\n")
     (tmp_path / "adsml.tmpl").write_text(template)
     (tmp_path / "slack-url").write_text("https://hooks.slack.example/T")
     (tmp_path / "alertmanager.yml").write_text(configuration.replace("/etc/alertmanager", str(tmp_path)))
