@@ -384,7 +384,7 @@ def main() -> None:
         results["honest"] = honest(cells=cells, slow_cells=slow)
         results["honest_ratios"] = ratios(accounts=10 if arguments.quick else 150)
     if arguments.only in (None, "power"):
-        results["power"] = power(accounts=8 if arguments.quick else 33)
+        results["power"] = power(accounts=8 if arguments.quick else 99)
     if arguments.only in (None, "pooled"):
         results["pooled"] = pooled(accounts=6 if arguments.quick else 60)
     if arguments.only in (None, "peer"):

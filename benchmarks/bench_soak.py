@@ -13,14 +13,13 @@ with what is met for the first time, so that only talking and descriptors count.
 import argparse
 import contextlib
 import json
-import os
 import re
 import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,10 @@ from adsml_common.cli.output import table
 ROOT = Path(__file__).parents[1]
 # The tests' makers of messages, which are no package that could be imported otherwise.
 sys.path.insert(0, str(ROOT / "tests"))
-from bench_fuzz import LAST_DAY, prepare  # noqa: E402 - needs the path above
+from bench_fuzz import JOBS, prepare  # noqa: E402 - needs the path above
 from serving_account import memory_mb, process  # noqa: E402 - beside the one above
-from support.families import build, servable, settings_of  # noqa: E402 - needs the path above
-from support.fuzzing import Fuzzer, Maker, Report, World  # noqa: E402 - needs the path above
+from support.families import servable  # noqa: E402 - needs the path above
+from support.fuzzing import Fuzzer, Report  # noqa: E402 - needs the path above
 
 RESULTS = ROOT / "benchmarks" / "results" / "soak.json"
 PORT = 53_300
@@ -44,6 +43,8 @@ EVERY_SECONDS = 3.0
 STEEPEST = 0.02
 TRACE_CHARACTERS = 6_000
 QUICK_MINUTES = 2.0
+Account = tuple[list[tuple[str, str]], date]
+"""Entities by level, and the last stored day."""
 
 
 @dataclass
@@ -52,8 +53,8 @@ class Soaked:
 
     Attributes
     ----------
-    pid, services
-        Its process, and full names of what it serves.
+    pid
+        Its process.
     at, memory, descriptors
         Seconds since the start, MB and counts.
     calls, faults
@@ -61,7 +62,6 @@ class Soaked:
     """
 
     pid: int
-    services: tuple[str, ...]
     at: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
@@ -101,14 +101,19 @@ class Soaked:
         }
 
 
-def load(one: Soaked, target: str, world: World, stop: threading.Event, seed: int) -> None:
+def load(
+    one: Soaked, target: str, names: dict[str, str], account: Account, stop: threading.Event, seed: int
+) -> None:
     """Call until told to stop, over connection after connection."""
     number = 0
     while not stop.is_set():
         with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             # Training is left alone: its runs would pile up in the database, which is no leak.
-            wanted = [name for name in one.services if not name.endswith("TrainingService")]
-            fuzzer = Fuzzer(channel, wanted, Maker(world, seed=1_000 * seed + number), timeout=30.0)
+            entities, last_day = account
+            fuzzer = Fuzzer(
+                channel, entities, last_day, seed=1_000 * seed + number, names=names, timeout=30.0
+            )
+            fuzzer.methods = [m for m in fuzzer.methods if m.containing_service.name != "TrainingService"]
             report = fuzzer.run(CALLS_A_CONNECTION, until=stop.is_set)
         one.heard(report)
         number += 1
@@ -133,25 +138,17 @@ def main() -> int:
     soaked: dict[str, Soaked] = {}
     with tempfile.TemporaryDirectory(prefix="adsml-soak-") as made, contextlib.ExitStack() as stack:
         folder = Path(made)
-        url, entities = prepare(folder, names)
+        env, entities, last_day = prepare(folder, names)
         stop, threads = threading.Event(), []
         for number, name in enumerate(names):
-            env = {
-                **os.environ,
-                "ADSML_DATABASE_URL": url,
-                "ADSML_ARTIFACT_URL": str(folder / "artifacts"),
-                "ADSML_CACHE_DIR": str(folder / "cache"),
-                "ADSML_LOG_LEVEL": "ERROR",
-                f"ADSML_{name.upper()}_PORT": str(PORT + number),
-            }
+            env = {**env, f"ADSML_{name.upper()}_PORT": str(PORT + number)}
             command = [sys.executable, "-m", "adsml_common.cli", "serve", name]
             pid = stack.enter_context(process(command, env, PORT + number, folder / f"log-{name}"))
-            builder = build(name, settings_of(name, database_url=url, folder=folder))
-            soaked[name] = Soaked(pid, builder.services)
-            world = World(1, entities, LAST_DAY, names=(f"{name}/1",))
+            soaked[name] = Soaked(pid)
+            named = {"FAMILY": f"FAMILY_{name.upper()}", "MODEL": f"{name}/1", "JOB": JOBS[name]}
             for caller in range(CALLERS):
                 target = f"127.0.0.1:{PORT + number}"
-                arguments = (soaked[name], target, world, stop, 10 * number + caller)
+                arguments = (soaked[name], target, named, (entities, last_day), stop, 10 * number + caller)
                 threads.append(threading.Thread(target=load, args=arguments, daemon=True))
         for thread in threads:
             thread.start()

@@ -22,7 +22,11 @@ SERVICE = "adsml.classifier.v1.ClassifierService"
 
 
 class Empty:
-    """Does nothing, thrice."""
+    """Does nothing, four times."""
+
+    def Classify(self, request: pb.ClassifyRequest, context: CallContext) -> pb.ClassifyResponse:
+        """Nothing."""
+        return pb.ClassifyResponse()
 
     def BatchClassify(
         self, request: pb.BatchClassifyRequest, context: CallContext

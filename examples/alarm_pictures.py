@@ -68,6 +68,45 @@ FAULTS: dict[str, tuple[str, Metric, Callable[[Rows], None]]] = {
 }
 
 
+BEGAN = LEARNED
+"""Row on which the faults of the states begin."""
+
+
+def halved(rows: Rows) -> None:
+    """Half of the conversion rate, from one day on."""
+    rows[BEGAN:, LEADS] = np.round(rows[BEGAN:, LEADS] * 0.5)
+
+
+def fading(rows: Rows) -> None:
+    """A little more than a percent of the leads less every day."""
+    rows[60:, LEADS] = np.round(rows[60:, LEADS] * np.exp(-0.013 * np.arange(len(rows) - 60)))
+
+
+def gone(rows: Rows) -> None:
+    """No delivery, from one day on."""
+    rows[BEGAN:] = 0.0
+
+
+def back(rows: Rows) -> None:
+    """No delivery for four days."""
+    rows[BEGAN : BEGAN + 4] = 0.0
+
+
+STATES: dict[str, tuple[str, Metric, Callable[[Rows], None], int]] = {
+    "state-opened": ("Opened: the first day", Metric.SPEND, gone, BEGAN),
+    "state-still-open": ("Still open: the seventh day", Metric.SPEND, gone, BEGAN + 6),
+    "state-resolved": ("Resolved: back after four days", Metric.SPEND, back, BEGAN + 8),
+    "state-new-normal": ("New normal: a level that stayed", Metric.CPL, halved, BEGAN + 12),
+    "state-stopped": (
+        "New normal: stopped, after two weeks without delivery",
+        Metric.SPEND,
+        gone,
+        BEGAN + 15,
+    ),
+    "state-drift": ("Drift: no single day stands out", Metric.CONVERSION_RATE, fading, LEARNED + 10),
+}
+
+
 def main() -> None:
     """Draw and write."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/anomaly")
@@ -100,6 +139,15 @@ def main() -> None:
         {"budget_before": 200.0, "budget_after": 340.0},
     )
     draw("after-a-budget-change", "The day after a budget was raised", Metric.SPEND, rows, raised)
+
+    for name, (title, metric, change, last) in STATES.items():
+        rows = days.rows.copy()
+        change(rows)
+        seen = replace(subject, days=Days(days.first_day, rows[: last + 1]))
+        report = assess(seen, Options(first_date=days.day(last - SHOWN + 1), last_date=days.day(last)))
+        incident = report.incidents[-1]
+        svg = picture(report.days, incident.main_metric or metric, title=title, text=incident.summary)
+        (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
 
     rng = np.random.default_rng(5)
     hours = np.arange(24 * 28)

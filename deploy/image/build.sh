@@ -21,6 +21,8 @@ if [ -d botocore/data ]; then
     find botocore/data -mindepth 1 -maxdepth 1 -type d \
         ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -rf {} +
 fi
+# Arrow's own servers and way to S3: what we read is a file, or comes by fsspec.
+rm -f pyarrow/*flight* pyarrow/*_s3*
 cp /src/deploy/image/start.sh /app/bin/start
 cp /src/deploy/image/check.py /app/bin/check.py
 chmod 755 /app/bin/start

@@ -23,9 +23,10 @@ from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.serialized import SerializedResponse
 from adsml_common.store.changes import ChangeStore
+from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 from adsml_ingest import import_files
-from adsml_ingest.change_log import read_changes
+from adsml_ingest.change_log import KnownAccount, read_changes
 from google.protobuf.message import Message
 from google.type import date_pb2
 from support.databases import migrated
@@ -84,7 +85,8 @@ class Account:
         try:
             import_files([daily], config_id=CONFIG, store=MetricStore(database))
             if self.changes:
-                ChangeStore(database).upsert(read_changes(changes, config_id=CONFIG))
+                known = KnownAccount(CONFIG, EntityStore(database).list(CONFIG))
+                ChangeStore(database).upsert(read_changes(changes, account=known).events)
         finally:
             database.close()
 

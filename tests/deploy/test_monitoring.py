@@ -13,6 +13,7 @@ MONITORING = KUBERNETES / "components" / "monitoring"
 
 def exported() -> set[str]:
     from adsml_common.serving.exposition import ModelCollector
+    from adsml_common.store.freshness import AccountWatch
     from adsml_common.training.metrics import RunWatch
 
     for module in ("adsml_common.serving.telemetry", "adsml_common.training.launcher"):
@@ -21,6 +22,7 @@ def exported() -> set[str]:
         *REGISTRY.collect(),
         *ModelCollector(list).collect(),
         *RunWatch(None, ()).collect(),  # type: ignore[arg-type]  # not read
+        *AccountWatch(None).collect(),  # type: ignore[arg-type]  # likewise
     ]
     names: set[str] = set()
     for family in families:

@@ -100,7 +100,7 @@ def test_its_command_is_one(overlay: str) -> None:
             check_command(name, container)
 
 
-@pytest.mark.parametrize("component", ["gateway", "scan-anomalies"])
+@pytest.mark.parametrize("component", ["gateway", "scan-anomalies", "sync"])
 def test_so_is_that_of_a_component(component: str) -> None:
     added = [
         one

@@ -1,217 +1,44 @@
-"""Messages that no friend would send, made from the contracts, and what must never come back."""
+"""Messages that no friend would send, and what must never come back. Knows of a server what reflection tells, no more.
 
+Nothing of the product is imported: what a service takes is read from its descriptors. Half of the messages are recorded
+calls with a change that keeps them likely to be answered, so that what lies behind validation is met; the others have
+one thing wrong, are random by the grammar of their descriptors, or are damaged bytes.
+"""
+
+import json
+import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
-from adsml_common.serving.field_collector import FieldCollector
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-ALLOWED = {
-    "OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNAVAILABLE",
-    "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "ALREADY_EXISTS", "ABORTED",
-}  # fmt: skip
+RECORDED = Path(__file__).with_name("fuzz_calls.json")
+NEVER = {"INTERNAL", "UNKNOWN", "DATA_LOSS"}
 LEAK = re.compile(
     r"Traceback|File \"|\.py\b|site-packages|sqlalchemy|psycopg|sqlite|numpy|pandas|xgboost|numba"
     # An address; not an "x" that was put into the digits of a caller's own name.
     r"|(?<![0-9A-Za-z])0x[0-9a-f]{6}"
     r"|<class|object at|[a-z]Error\b|Exception|SELECT |INSERT |NoneType|dtype",
 )
-
 _STRINGS = (
-    "", " ", "a", "0", "null", "x" * 64, "x" * 65, "x" * 300, "x" * 3_000, "\x00", "a\nb", "é" * 40, "\U0001f600",
-    "../../etc/passwd", "'; DROP TABLE entities; --", "%s%n", "{0}", "${x}", "classifier/1", "1/2/3", "\u202e",
+    "", " ", "a", "0", "null", "x" * 65, "x" * 3_000, "\x00", "a\nb", "é" * 40, "\U0001f600", "../../etc/passwd",
+    "'; DROP TABLE entities; --", "%s%n", "{0}", "${x}", "classifier/1", "1/2/3", "\u202e", "\u2028", "W10=",
 )  # fmt: skip
-_DOUBLES = (
-    0.0,
-    -0.0,
-    1.0,
-    -1.0,
-    0.5,
-    0.05,
-    1e-300,
-    5e-324,
-    1e18,
-    1e300,
-    1.7e308,
-    float("nan"),
-    float("inf"),
-    -float("inf"),
-)
-_SMALL = (0, 1, -1, 2, 3, 7, 14, 28, 90, 100, 365, 1000)
-_EDGES = {
-    FieldDescriptor.CPPTYPE_INT32: (2**31 - 1, -(2**31)),
-    FieldDescriptor.CPPTYPE_INT64: (2**63 - 1, -(2**63), 2**53, 10**12),
-    FieldDescriptor.CPPTYPE_UINT32: (2**32 - 1,),
-    FieldDescriptor.CPPTYPE_UINT64: (2**64 - 1,),
-}
-_DEEPEST = 8
-
-
-@dataclass
-class World:
-    """What exists on the server that is fuzzed, so that some messages get past the door.
-
-    Attributes
-    ----------
-    config_id, entities
-        An account, and numbers of levels with ids.
-    last_day
-        Its last stored day.
-    names
-        Other strings that mean something: models, runs.
-    """
-
-    config_id: int
-    entities: Sequence[tuple[int, str]]
-    last_day: date
-    names: Sequence[str] = ()
-
-
-class Maker:
-    """Makes messages of any type; the same seed makes the same ones.
-
-    Half of the values are plausible, so that what comes after validation is met too; the others are edges.
-    """
-
-    def __init__(self, world: World, *, seed: int) -> None:
-        self.world = world
-        self.rng = np.random.default_rng(seed)
-
-    def message(self, kind: type[Message], *, wild: float | None = None, depth: int = 0) -> Message:
-        """One message.
-
-        Parameters
-        ----------
-        wild
-            Share of values that are edges; drawn where not given.
-        """
-        wild = float(self.rng.choice([0.0, 0.03, 0.2, 0.7])) if wild is None else wild
-        out = kind()
-        name = kind.DESCRIPTOR.full_name
-        if self._chance(1 - wild) and self._plausible(name, out):
-            return out
-        skipped = {
-            one.name
-            for oneof in kind.DESCRIPTOR.oneofs
-            if len(oneof.fields) > 1
-            for one in list(oneof.fields)
-            if one.name != oneof.fields[self.rng.integers(len(oneof.fields))].name
-        }
-        for one in kind.DESCRIPTOR.fields:
-            if one.name in skipped or self._chance(0.25 if wild < 0.5 else 0.4) or depth > _DEEPEST:
-                continue
-            self._set(out, one, wild, depth)
-        return out
-
-    def mutated(self, data: bytes) -> bytes:
-        """Bytes with a few of them changed, cut or doubled."""
-        out = bytearray(data)
-        for _ in range(int(self.rng.integers(1, 4))):
-            if not out:
-                return bytes(self.rng.integers(0, 256, 3, dtype=np.uint8))
-            at = int(self.rng.integers(len(out)))
-            match int(self.rng.integers(4)):
-                case 0:
-                    out[at] ^= 1 << int(self.rng.integers(8))
-                case 1:
-                    del out[at:]
-                case 2:
-                    out[at:at] = out[at : at + 20]
-                case _:
-                    out[at] = int(self.rng.integers(256))
-        return bytes(out)
-
-    def _chance(self, share: float) -> bool:
-        return bool(self.rng.random() < share)
-
-    def _pick(self, values: Sequence[Any]) -> Any:
-        return values[int(self.rng.integers(len(values)))]
-
-    def _set(self, out: Any, one: FieldDescriptor, wild: float, depth: int) -> None:
-        if one.is_repeated:
-            size = int(self._pick((0, 1, 2, 3, 30) if self._chance(wild) else (1, 1, 2)))
-            if one.message_type is not None:
-                made = message_factory.GetMessageClass(one.message_type)
-                getattr(out, one.name).extend(
-                    self.message(made, wild=wild, depth=depth + 1) for _ in range(size)
-                )
-            else:
-                getattr(out, one.name).extend(self._value(one, wild) for _ in range(size))
-        elif one.message_type is not None:
-            made = message_factory.GetMessageClass(one.message_type)
-            getattr(out, one.name).CopyFrom(self.message(made, wild=wild, depth=depth + 1))
-        else:
-            setattr(out, one.name, self._value(one, wild))
-
-    def _value(self, one: FieldDescriptor, wild: float) -> Any:
-        edge = self._chance(wild)
-        if one.enum_type is not None:
-            return int(
-                self._pick([*(value.number for value in one.enum_type.values), *([99, -1] if edge else [])])
-            )
-        if one.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-            return self._chance(0.5)
-        if one.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-            if one.type == FieldDescriptor.TYPE_BYTES:
-                return self._pick(_STRINGS).encode()
-            known = [self.world.entities[0][1], *self.world.names, "fuzz"]
-            return self._pick(_STRINGS if edge else known)
-        if one.cpp_type in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT):
-            return self._pick(_DOUBLES) if edge else float(self.rng.gamma(1.0, 10.0))
-        if one.name in ("config_id", "config_ids") and not edge:
-            return self.world.config_id
-        whole = self._pick((*_SMALL, *_EDGES[one.cpp_type])) if edge else self._pick((1, 2, 3, 7, 14))
-        unsigned = one.cpp_type in (FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64)
-        return abs(int(whole)) if unsigned else int(whole)
-
-    def _plausible(self, name: str, out: Any) -> bool:
-        """Fill in a message that a sane caller could send; False for a type without such a recipe."""
-        match name:
-            case "google.type.Date":
-                self._day(out, self.world.last_day - timedelta(days=int(self.rng.integers(0, 40))))
-            case "adsml.common.v1.EntityRef":
-                out.config_id = self.world.config_id
-                out.entity_type, out.entity_id = self._pick(self.world.entities)
-            case "adsml.common.v1.InlineSeries":
-                if self._chance(0.5):
-                    out.config_id = self.world.config_id
-                out.entity_type, out.entity_id = self._pick(self.world.entities)
-                self._rows(out.rows)
-                if self._chance(0.3):
-                    self._rows(out.account_rows)
-            case "adsml.anomaly.v1.PointSeries":
-                for at in range(int(self._pick((10, 60, 200)))):
-                    point = out.points.add(value=float(self.rng.normal()))
-                    point.time.seconds = 1_700_000_000 + 3_600 * at
-            case _:
-                return False
-        return True
-
-    def _rows(self, rows: Any) -> None:
-        days = int(self._pick((1, 2, 7, 14, 28, 60)))
-        level = float(self._pick((0.0, 1.0, 100.0, 1e6)))
-        for back in range(days):
-            if self._chance(0.05):
-                continue
-            row = rows.add(
-                spend=level * float(self.rng.gamma(2.0)),
-                impressions=int(level * 100 * self.rng.random()),
-                clicks=int(level * self.rng.random()),
-                leads=float(self.rng.poisson(level / 20)) if level < 1e5 else 0.0,
-            )
-            self._day(row.date, self.world.last_day - timedelta(days=back))
-
-    def _day(self, out: Any, value: date) -> None:
-        out.year, out.month, out.day = value.year, value.month, value.day
+_REALS = (0.0, -0.0, -1.0, 0.5, 1e-300, 5e-324, 1e18, 1.7e308, float("nan"), float("inf"), -float("inf"))
+_WHOLE = (0, 1, -1, 2, 7, 28, 90, 365, 1000, 2**31 - 1, -(2**31), 2**63 - 1, -(2**63), 2**53, 10**12)
+_DEEPEST = 6
+_LONG = 200
+_SHARES = {"likely": 0.55, "one thing wrong": 0.25, "grammar": 0.12, "bytes": 0.08}
 
 
 @dataclass
@@ -223,45 +50,61 @@ class Report:
     calls
         How many were made.
     codes
-        Answers by method and status; statuses of single entities of batches with a ``/`` before them.
+        Answers by method and status; statuses of single entries of batches with a ``/`` before them.
+    likely
+        Of calls that were likely to be answered: by method, how many there were and how many were.
     faults
         What must never come back, with the request that brought it: method, word, request.
     """
 
     calls: int = 0
     codes: Counter[str] = field(default_factory=Counter)
+    likely: dict[str, list[int]] = field(default_factory=dict)
     faults: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
-def _is_status(one: FieldDescriptor) -> bool:
-    return one.message_type is not None and one.message_type.full_name == "google.rpc.Status"
-
-
 class Fuzzer:
-    """Sends such messages to every method of some services and judges the answers.
+    """Sends such messages to every method that a server tells of and judges the answers.
 
     Parameters
     ----------
     channel
         To the server.
-    services
-        Full names.
-    maker
-        Makes the messages.
+    entities
+        Level names (``"ADSET"``) with ids of some entities of account 1.
+    last_day
+        Their last stored day.
+    seed
+        The same one makes the same messages.
     timeout
         Seconds for each call.
+    names
+        What else the recorded calls name: ``$FAMILY``, ``$MODEL``, ``$JOB``.
     """
 
     def __init__(
-        self, channel: grpc.Channel, services: Sequence[str], maker: Maker, *, timeout: float = 20.0
+        self,
+        channel: grpc.Channel,
+        entities: Sequence[tuple[str, str]],
+        last_day: date,
+        *,
+        seed: int,
+        timeout: float = 20.0,
+        names: Mapping[str, str],
     ) -> None:
         self._channel = channel
-        self._maker = maker
+        self._entities = entities
+        self._last_day = last_day
         self._timeout = timeout
-        self._methods = [
-            method
-            for service in services
-            for method in descriptor_pool.Default().FindServiceByName(service).methods
+        self._random = random.Random(seed)  # noqa: S311 - to be the same each time
+        database = ProtoReflectionDescriptorDatabase(channel)
+        self._pool = descriptor_pool.DescriptorPool(database)
+        services = [name for name in database.get_services() if not name.startswith("grpc.")]
+        recorded: Mapping[str, list[Any]] = json.loads(RECORDED.read_text())
+        self._recorded = recorded
+        self._names = {"RUN": "none", **names}
+        self.methods = [
+            method for name in sorted(services) for method in self._pool.FindServiceByName(name).methods
         ]
 
     def run(self, calls: int, *, until: Callable[[], bool] = lambda: False) -> Report:
@@ -270,15 +113,185 @@ class Fuzzer:
         for number in range(calls):
             if until():
                 break
-            method = self._methods[number % len(self._methods)]
-            kind = message_factory.GetMessageClass(method.input_type)
-            data = self._maker.message(kind).SerializeToString()
-            if number % 5 == 4:
-                data = self._maker.mutated(data)
+            method = self.methods[number % len(self.methods)]
+            kind = self._random.choices(list(_SHARES), list(_SHARES.values()))[0]
+            data = self.request(method, kind)
             report.calls += 1
+            code = ""
             for word in self._call(method, data, report):
-                report.faults.append((method.full_name, word, data))
+                if word.startswith("code "):
+                    code = word.removeprefix("code ")
+                else:
+                    report.faults.append((method.full_name, word, data))
+            if kind == "likely":
+                counts = report.likely.setdefault(method.full_name, [0, 0])
+                counts[0] += 1
+                counts[1] += code == "OK"
         return report
+
+    def request(self, method: Any, kind: str) -> bytes:
+        """The bytes of one request."""
+        made = message_factory.GetMessageClass(method.input_type)
+        if kind == "grammar":
+            return self._grammar(made).SerializeToString()
+        message = self._of_recorded(method, made)
+        if kind == "likely":
+            self._varied(message)
+        if kind == "one thing wrong":
+            self._spoiled(message)
+        data = message.SerializeToString()
+        return self._damaged(data) if kind == "bytes" else data
+
+    # -- recorded calls --------------------------------------------------------------------------------------
+
+    def _of_recorded(self, method: Any, made: type[Message]) -> Message:
+        examples = self._recorded.get(method.full_name)
+        if not examples:
+            return self._grammar(made)
+        return json_format.ParseDict(
+            self._filled_in(self._random.choice(examples)), made(), descriptor_pool=self._pool
+        )
+
+    def _filled_in(self, value: Any) -> Any:
+        """The example with this account's entities and days in place of ``$ADSET``, ``$DAY-7``, ``$ROWS 60``."""
+        match value:
+            case dict():
+                return {name: self._filled_in(one) for name, one in value.items()}
+            case list():
+                return [self._filled_in(one) for one in value]
+            case str() if value.startswith("$DAY"):
+                return self._day(int(value.removeprefix("$DAY") or 0))
+            case str() if value.startswith("$ROWS "):
+                return [self._row(-back) for back in range(int(value.removeprefix("$ROWS ")))]
+            case str() if value.startswith("$POINTS "):
+                count = int(value.removeprefix("$POINTS "))
+                return [
+                    {
+                        "time": f"2026-01-{1 + at // 24:02d}T{at % 24:02d}:00:00Z",
+                        "value": self._random.gauss(10, 1),
+                    }
+                    for at in range(count)
+                ]
+            case str() if value[1:] in self._names:
+                return self._names[value[1:]]
+            case str() if value.startswith("$"):
+                level, _, place = value[1:].partition(" ")
+                ids = [entity for kind, entity in self._entities if kind == level]
+                return ids[int(place or 0) % len(ids)]
+        return value
+
+    def _day(self, offset: int) -> dict[str, int]:
+        day = self._last_day + timedelta(days=offset)
+        return {"year": day.year, "month": day.month, "day": day.day}
+
+    def _row(self, offset: int) -> dict[str, Any]:
+        leads = self._random.randrange(9)
+        return {
+            "date": self._day(offset), "spend": round(20 + 10 * leads * self._random.random(), 2),
+            "impressions": 900 + self._random.randrange(300), "clicks": 20 + self._random.randrange(20), "leads": leads,
+        }  # fmt: skip
+
+    # -- changes ---------------------------------------------------------------------------------------------
+
+    def _places(self, message: Message, depth: int = 0) -> Iterator[tuple[Any, FieldDescriptor]]:
+        """Every field in the message, with the message that it is of; of long lists some entries."""
+        for one in message.DESCRIPTOR.fields:
+            yield message, one
+            if one.message_type is None or depth > _DEEPEST:
+                continue
+            if one.is_repeated:
+                inside = list(getattr(message, one.name))
+                for entry in self._random.sample(inside, min(2, len(inside))):
+                    yield from self._places(entry, depth + 1)
+            elif message.HasField(one.name):
+                yield from self._places(getattr(message, one.name), depth + 1)
+
+    def _varied(self, message: Any) -> None:
+        """Another value that makes sense too: a number a little different, a later choice of an enum left as it was."""
+        for _ in range(self._random.randrange(3)):
+            places = [
+                (holder, one)
+                for holder, one in self._places(message)
+                if not one.is_repeated
+                and one.cpp_type in (one.CPPTYPE_DOUBLE, one.CPPTYPE_INT64)
+                and (not one.has_presence or holder.HasField(one.name))
+                and not one.name.endswith("id")
+            ]
+            if places:
+                holder, one = self._random.choice(places)
+                value = getattr(holder, one.name)
+                setattr(holder, one.name, type(value)(value * self._random.uniform(0.9, 1.1)))
+
+    def _spoiled(self, message: Any) -> None:
+        """One field is missing, doubled, at an edge of its type, or of another kind."""
+        holder, one = self._random.choice(list(self._places(message)))
+        if self._random.random() < 0.2:
+            holder.ClearField(one.name)
+        elif one.is_repeated and self._random.random() < 0.5:
+            values = list(getattr(holder, one.name))
+            if values:
+                getattr(holder, one.name).extend(
+                    self._random.choices(values, k=self._random.choice((1, 2, _LONG)))
+                )
+        else:
+            self._set(holder, one, depth=3)
+
+    def _damaged(self, data: bytes) -> bytes:
+        out = bytearray(data) or bytearray(self._random.randbytes(4))
+        for _ in range(self._random.randint(1, 4)):
+            at = self._random.randrange(len(out))
+            match self._random.randrange(4):
+                case 0:
+                    out[at] ^= 1 << self._random.randrange(8)
+                case 1:
+                    del out[at + 1 :]
+                case 2:
+                    out[at:at] = out[at : at + 20]
+                case _:
+                    out[at] = self._random.randrange(256)
+        return bytes(out)
+
+    # -- grammar ---------------------------------------------------------------------------------------------
+
+    def _grammar(self, made: type[Message], depth: int = 0) -> Message:
+        out = made()
+        for one in made.DESCRIPTOR.fields:
+            if depth < _DEEPEST and self._random.random() < 0.6:
+                self._set(out, one, depth)
+        return out
+
+    def _set(self, out: Any, one: FieldDescriptor, depth: int) -> None:
+        if one.message_type is not None:
+            if one.message_type.GetOptions().map_entry:
+                return
+            made = message_factory.GetMessageClass(one.message_type)
+            if one.is_repeated:
+                getattr(out, one.name).extend(
+                    self._grammar(made, depth + 1) for _ in range(self._random.choice((0, 1, 2, 30)))
+                )
+            else:
+                getattr(out, one.name).CopyFrom(self._grammar(made, depth + 1))
+        elif one.is_repeated:
+            count = self._random.choice((0, 1, 2, 30))
+            getattr(out, one.name).extend(self._value(one) for _ in range(count))
+        else:
+            setattr(out, one.name, self._value(one))
+
+    def _value(self, one: FieldDescriptor) -> Any:
+        if one.enum_type is not None:
+            return self._random.choice([*(value.number for value in one.enum_type.values), 99, -1])
+        match one.cpp_type:
+            case one.CPPTYPE_BOOL:
+                return self._random.random() < 0.5
+            case one.CPPTYPE_STRING:
+                text = self._random.choice((*_STRINGS, self._random.choice(self._entities)[1]))
+                return text.encode() if one.type == one.TYPE_BYTES else text
+            case one.CPPTYPE_DOUBLE | one.CPPTYPE_FLOAT:
+                return self._random.choice((*_REALS, self._random.gammavariate(1, 10)))
+        bits = 31 if one.cpp_type in (one.CPPTYPE_INT32, one.CPPTYPE_UINT32) else 63
+        return max(-(2**bits), min(self._random.choice(_WHOLE), 2**bits - 1))
+
+    # -- answers ---------------------------------------------------------------------------------------------
 
     def _call(self, method: Any, data: bytes, report: Report) -> Iterator[str]:
         path = f"/{method.containing_service.full_name}/{method.name}"
@@ -288,39 +301,55 @@ class Fuzzer:
                 answers = list(self._channel.unary_stream(path)(data, timeout=self._timeout))
             else:
                 answers = [self._channel.unary_unary(path)(data, timeout=self._timeout)]
-            code = "OK"
         except grpc.RpcError as error:
             code = error.code().name
-            report.codes[f"{method.name} {code}"] += 1
-            if code not in ALLOWED:
+            yield f"code {code}"
+            report.codes[f"{method.full_name} {code}"] += 1
+            if code in NEVER:
                 yield f"{code}: {error.details()}"
             metadata = dict(error.trailing_metadata() or ())
-            status = status_pb2.Status.FromString(metadata.get("grpc-status-details-bin", b""))
             # A deadline may pass before the server has said anything.
             if code != "DEADLINE_EXCEEDED":
-                yield from _judged(status, error.details() or "", has_details=True)
+                status = status_pb2.Status.FromString(metadata.get("grpc-status-details-bin", b""))
+                yield from _judged(status, error.details() or "")
             return
-        report.codes[f"{method.name} OK"] += 1
+        yield "code OK"
+        report.codes[f"{method.full_name} OK"] += 1
         response = message_factory.GetMessageClass(method.output_type)
-        find = FieldCollector(response, _is_status)
         for raw in answers:
-            answer = response.FromString(raw)
-            for status in find(answer):
-                if status.code == 0:
-                    continue
+            try:
+                answer = response.FromString(raw)
+            except DecodeError:
+                yield "an answer that is no message"
+                continue
+            if method.name == "StartTraining":
+                self._names["RUN"] = answer.run.run_id  # followed by the calls that name a run
+            for status in _statuses(answer):
                 name = code_pb2.Code.Name(status.code)
-                report.codes[f"{method.name} /{name}"] += 1
-                if name not in ALLOWED:
+                report.codes[f"{method.full_name} /{name}"] += 1
+                if name in NEVER:
                     yield f"in a batch, {name}: {status.message}"
-                yield from _judged(status, status.message, has_details=True)
+                yield from _judged(status, status.message)
 
 
-def _judged(status: status_pb2.Status, message: str, *, has_details: bool) -> Iterator[str]:
-    info = error_details_pb2.ErrorInfo()
-    if has_details and not any(one.Unpack(info) for one in status.details):
+def _statuses(message: Any) -> Iterator[Any]:
+    """Statuses of entries that failed, anywhere in an answer."""
+    for one, value in message.ListFields():
+        if one.message_type is None or one.message_type.GetOptions().map_entry:
+            continue
+        for inside in value if one.is_repeated else (value,):
+            if one.message_type.full_name == "google.rpc.Status":
+                if inside.code:
+                    yield status_pb2.Status.FromString(inside.SerializeToString())
+            else:
+                yield from _statuses(inside)
+
+
+def _judged(status: status_pb2.Status, message: str) -> Iterator[str]:
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    if not any(one.Unpack(info) for one in status.details):
         yield f"no ErrorInfo: {message}"
     words = [message]
-    bad = error_details_pb2.BadRequest()
     for one in status.details:
         if one.Unpack(bad):
             words += [violation.description for violation in bad.field_violations]

@@ -37,6 +37,7 @@ from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.context import CallContext
+from adsml_common.store.accounts import Account, bind_account
 from adsml_common.store.metrics import MetricStore
 from adsml_simulate import AccountSettings, RandomChanges, simulate_account
 from adsml_simulate.storing import write_to_store
@@ -74,6 +75,8 @@ class World:
         self.database = Database.open(self.url)
         self.database.migrate()
         write_to_store(self.account, self.database)
+        with self.database.write() as connection:
+            bind_account(connection, CONFIG, Account(currency_code="EUR"))
         self.environment = {
             **os.environ,
             "ADSML_DATABASE_URL": self.url,

@@ -69,7 +69,7 @@ FEW = ("--config-id=1", "--entity-type=campaign", "--metric=leads", "--workers=1
 
 
 def test_what_was_trained_answers_the_forecast(adsml: Adsml) -> None:
-    before = adsml("forecast", *ONE, "--json").json()
+    before = adsml("forecast", *ONE, "--json").json()["forecast"]
     assert before["answered_by"]["source"] == "ANSWER_SOURCE_DEFAULTS"
     for job in ("ensemble-weights", "prophet"):
         ran = adsml("train", job, *FEW)
@@ -81,7 +81,7 @@ def test_what_was_trained_answers_the_forecast(adsml: Adsml) -> None:
         assert "10 days" in short["reason"]
         assert "58" in short["reason"]
     # Poisson counts with a weekly season: the ensemble's bar, last week repeated, is far off.
-    after = adsml("forecast", *ONE, "--json").json()
+    after = adsml("forecast", *ONE, "--json").json()["forecast"]
     assert after["answered_by"]["source"] == "ANSWER_SOURCE_MODEL"
     assert len(after["days"]) == 7
     assert all(day["interval"]["lower"] <= day["value"] <= day["interval"]["upper"] for day in after["days"])

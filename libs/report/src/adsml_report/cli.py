@@ -89,7 +89,7 @@ def _sections(context: "ReportContext") -> "list[Section]":
 
     installed = family.installed()
     found = [overview(context)]
-    for name in family.ORDER:
+    for name in family.names():
         here = installed.get(name)
         found += _of_family(name, here.report if here is not None else None, context)
     return [*found, models(context), data_quality(context)]

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-import pandas as pd
 from adsml_common.database import Database
 from adsml_common.domain.calendar import named_days
 from adsml_common.domain.changes import ChangeEvent
@@ -14,11 +13,10 @@ from adsml_common.domain.completion import CompletionCurve
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
 from adsml_common.store.accounts import AccountStore
 from adsml_common.store.changes import ChangeStore
-from adsml_common.store.completion import learn_curve
+from adsml_common.store.completion import CompletionCurves
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.feedback import FeedbackStore
 from adsml_common.store.metrics import MetricStore
-from cachetools import LRUCache
 
 from adsml_anomaly.histories import Histories
 from adsml_anomaly.model_names import FAMILY
@@ -33,8 +31,6 @@ from adsml_anomaly.settings import AnomalySettings
 _ACTIVE: Final = frozenset({"ACTIVE", "IN_PROCESS", "WITH_ISSUES", ""})
 _FEW: Final = 2_000
 """More entities than this are read as the whole account."""
-_CURVES_IN_MEMORY: Final = 256
-_CURVE_DAYS: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +67,8 @@ class AccountContext:
         By entity.
     currency
         ISO 4217; empty where unknown.
+    curve
+        How complete its young days are; None where nothing was restated, or too little.
     profiles
         Models of its levels, as looked up.
     """
@@ -83,6 +81,7 @@ class AccountContext:
     changes: dict[EntityRef, list[ChangeEvent]]
     judgements: dict[EntityRef, list[DayJudgement]]
     currency: str
+    curve: CompletionCurve | None
     profiles: Profiles = field(init=False)
 
     def __post_init__(self) -> None:
@@ -140,7 +139,7 @@ class AccountReader:
         self._history = timedelta(days=settings.history_days)
         self._settings = settings
         self._lock = threading.Lock()
-        self._curves: LRUCache[int, tuple[str, CompletionCurve | None]] = LRUCache(_CURVES_IN_MEMORY)
+        self._curves = CompletionCurves(self._metrics)
 
     def last_date(self, config_id: int) -> date | None:
         """The account's last day with a row."""
@@ -204,7 +203,10 @@ class AccountReader:
             changes.setdefault(event.entity, []).append(event)
         judgements = self.judgements(config_id, ids)
         currency = self.currency(config_id)
-        return AccountContext(config_id, clock, period, entities, series, changes, judgements, currency)
+        curve = self._curves.of(config_id) if sent is None else None
+        return AccountContext(
+            config_id, clock, period, entities, series, changes, judgements, currency, curve
+        )
 
     def judgements(self, config_id: int, ids: Collection[str] | None) -> dict[EntityRef, list[DayJudgement]]:
         """People's latest judgements of alarms, by entity."""
@@ -231,20 +233,6 @@ class AccountReader:
         rows = self._metrics.daily(ref.config_id, entity_type=ref.entity_type, entity_ids=[ref.entity_id])
         return None if rows.empty else rows["date"].max().date()
 
-    def curve(self, config_id: int) -> CompletionCurve | None:
-        """How complete young days of the account are; None where nothing was restated, or too little."""
-        version = self._metrics.data_version(config_id)
-        with self._lock:
-            known = self._curves.get(config_id)
-        if known is not None and known[0] == version:
-            return known[1]
-        last, curve = self._metrics.last_date(config_id), None
-        if last is not None:
-            curve = learn_curve(self._versions(config_id, last - timedelta(days=_CURVE_DAYS)))
-        with self._lock:
-            self._curves[config_id] = (version, curve)
-        return curve
-
     def holidays(self, country: str, period: Period) -> dict[date, str]:
         """Named days of a country from the period's history on.
 
@@ -254,13 +242,6 @@ class AccountReader:
             There is no calendar for it.
         """
         return named_days(country, period.first - self._history, period.as_of) if country else {}
-
-    def _versions(self, config_id: int, start: date) -> pd.DataFrame:
-        """Of the highest level whose rows were restated."""
-        for level in EntityType:
-            if not self._metrics.restated(config_id, entity_type=level, start=start).empty:
-                return self._metrics.versions(config_id, entity_type=level, start=start)
-        return pd.DataFrame()
 
     def _add_parents(self, config_id: int, entities: dict[EntityRef, Entity]) -> None:
         for level in (EntityType.ADSET, EntityType.CAMPAIGN):

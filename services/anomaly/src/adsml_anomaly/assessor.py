@@ -236,7 +236,7 @@ class Assessor:
         lag = asked.lag_days
         if lag == 0 or context.last_day is None:
             return None
-        curve = self.reader.curve(context.config_id)
+        curve = context.curve
         if curve is not None and lag is not None:
             curve = curve.youngest(lag)
         return of_days(

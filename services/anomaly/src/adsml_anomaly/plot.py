@@ -10,8 +10,9 @@ from typing import Final
 
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import Metric
-from adsml_report.picture import INK, Plot, text
+from adsml_report.picture import INK, Plot
 from adsml_report.picture import picture as whole
+from adsml_report.picture import text as label
 
 from adsml_anomaly.models.results import DayAssessment, MetricAssessment
 
@@ -34,7 +35,7 @@ _UNITS: Final = {
 }
 
 
-def picture(days: Sequence[DayAssessment], metric: Metric | None, *, title: str) -> str:
+def picture(days: Sequence[DayAssessment], metric: Metric | None, *, title: str, text: str = "") -> str:
     """One metric over the assessed days (or points) as SVG.
 
     Parameters
@@ -43,8 +44,8 @@ def picture(days: Sequence[DayAssessment], metric: Metric | None, *, title: str)
         Of a report, in order; at least two.
     metric
         Which; None for points.
-    title
-        The line above.
+    title, text
+        The line above, and the one below it; without: the worst day in words.
 
     Raises
     ------
@@ -76,9 +77,9 @@ def picture(days: Sequence[DayAssessment], metric: Metric | None, *, title: str)
         plot.line(expected, f"stroke='{_EXPECTED}' stroke-width='1.3' stroke-dasharray='5 4'"),
         plot.line(observed, f"stroke='{INK}' stroke-width='1.5'"),
         *(_alarm(plot, t, value) for t, value in enumerate(observed) if days[t].anomalous),
-        text(_LEFT, 20, title, size=14, weight="bold"),
-        text(_LEFT, 38, _told(days)),
-        text(_LEFT, _TOP - 8, _UNITS[metric] if metric is not None else "value", size=11),
+        label(_LEFT, 20, title, size=14, weight="bold"),
+        label(_LEFT, 38, _shortened(text) if text else _worst(days)),
+        label(_LEFT, _TOP - 8, _UNITS[metric] if metric is not None else "value", size=11),
         _legend(),
     ]
     return whole(WIDTH, HEIGHT, title=title, parts=parts)
@@ -88,16 +89,18 @@ def _of(day: DayAssessment, metric: Metric | None) -> MetricAssessment | None:
     return next((one for one in day.metrics if one.metric is metric), None)
 
 
-def _told(days: Sequence[DayAssessment]) -> str:
+def _worst(days: Sequence[DayAssessment]) -> str:
     """The worst day in its own words, as much as fits."""
     alarmed = [day for day in days if day.anomalous]
     if not alarmed:
         return "no alarm"
     worst = max(alarmed, key=lambda day: day.severity)
-    when = worst.date or worst.time
-    text = f"{when:%Y-%m-%d %H:%M}" if worst.date is None else f"{when}"
-    text = f"{text}, {worst.severity.name.lower()}: {worst.summary}"
-    return text if len(text) <= 118 else text[:117] + "…"
+    when = f"{worst.date}" if worst.date is not None else f"{worst.time:%Y-%m-%d %H:%M}"
+    return _shortened(f"{when}, {worst.severity.name.lower()}: {worst.summary}")
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= 118 else words[:117] + "…"
 
 
 def _alarm(plot: Plot, t: int, value: float) -> str:
@@ -113,7 +116,7 @@ def _dates(plot: Plot, days: Sequence[DayAssessment]) -> str:
     """Five dates below."""
     last = len(days) - 1
     return "".join(
-        text(
+        label(
             plot.x(t),
             plot.bottom + 18,
             f"{days[t].date or days[t].time:%d %b %Y}",
@@ -128,12 +131,12 @@ def _legend() -> str:
     x, y = WIDTH - _RIGHT - 372.0, HEIGHT - 8.0
     return (
         f"<line x1='{x}' x2='{x + 22}' y1='{y - 4}' y2='{y - 4}' stroke='{INK}' stroke-width='1.5'/>"
-        + text(x + 27, y, "came", size=11)
+        + label(x + 27, y, "came", size=11)
         + f"<line x1='{x + 70}' x2='{x + 92}' y1='{y - 4}' y2='{y - 4}' stroke='{_EXPECTED}' "
         + "stroke-width='1.3' stroke-dasharray='5 4'/>"
-        + text(x + 97, y, "expected", size=11)
+        + label(x + 97, y, "expected", size=11)
         + f"<rect x='{x + 160}' y='{y - 10}' width='22' height='11' fill='{_BAND}' fill-opacity='0.3'/>"
-        + text(x + 187, y, "range at the threshold", size=11)
+        + label(x + 187, y, "range at the threshold", size=11)
         + f"<path d='M{x + 318},{y} L{x + 330},{y} L{x + 324},{y - 11} Z' fill='{_ALARM}'/>"
-        + text(x + 335, y, "alarm", size=11)
+        + label(x + 335, y, "alarm", size=11)
     )

@@ -84,7 +84,7 @@ def of_row(
     if around.wanted is not None:
         warn(
             warning_pb2.WARNING_TYPE_STALE_DATA,
-            f"{around.wanted} was asked for, but the rows end on {snapshot.as_of}: this is as of that day",
+            f"{around.wanted} was asked for, but there are no rows since {snapshot.as_of}: this is as of that day",
         )
     if by_rule and not snapshot.full_week[row]:
         warn(

@@ -131,7 +131,7 @@ def forecast(
         _plan(options, budget, first, horizon_days or 7)
     response = ask(DOOR, request, remote=remote)
     if json_output:
-        print_json(to_dict(response)["forecast"])
+        print_json(to_dict(response))
         return
     _show(response.forecast, f"{metric.value} of {entity_type.value} {entity_id}")
 

@@ -71,6 +71,7 @@ def forecast_message(
     level: float,
     history: EntityHistory,
     provenance: Provenance,
+    currency_code: str = "",
     member_values: bool = True,
 ) -> pb.Forecast:
     """The contract's forecast of a stored entity or sent rows."""
@@ -97,6 +98,7 @@ def forecast_message(
     _add_history(out, answer.prepared, provenance.incomplete)
     _add_ahead(out, answer.prepared, provenance.budget_moves)
     out.freshness.CopyFrom(_freshness(history, found.as_of, provenance.account_last))
+    out.currency_code = currency_code
     return out
 
 

@@ -10,6 +10,7 @@ from adsml_common.registry.loader import ModelLoader
 from adsml_common.serving.family_server import Stores, add_family, add_models
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.settings import load_settings
+from adsml_common.store.accounts import AccountStore
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
@@ -87,6 +88,7 @@ def open_service(
         calendars=Calendars(
             country=settings.country, countries=settings.countries, named_days=settings.named_days
         ),
+        currencies=AccountStore(stores.database),
         attribution_lag_days=settings.attribution_lag_days,
         cached=settings.cached_forecasts,
     )

@@ -23,6 +23,7 @@ from adsml_common.serving import validation
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.messages import ENTITY_TYPE, METRIC, TIER, entity_ref, series_frame
+from adsml_common.store.accounts import AccountStore
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
@@ -119,6 +120,8 @@ class ForecastingService:
         The processes for batches and backtests; None: they are worked on here.
     calendars
         Holidays and named days by account.
+    currencies
+        What accounts' money is in; None: not known.
     attribution_lag_days
         Trailing days of stored entities to leave out unless the request says otherwise.
     cached
@@ -135,6 +138,7 @@ class ForecastingService:
         peers: Peers,
         workers: Workers | None = None,
         calendars: Calendars | None = None,
+        currencies: AccountStore | None = None,
         attribution_lag_days: int = 0,
         cached: int = 5000,
     ) -> None:
@@ -146,6 +150,7 @@ class ForecastingService:
         self._workers = workers
         self._calendars = calendars or Calendars()
         self._accounts = AccountProfiles(metrics)
+        self._currencies = currencies
         self._lag = attribution_lag_days
         self._runner = BatchRunner(workers, cached=cached)
 
@@ -210,6 +215,7 @@ class ForecastingService:
         forecast = encoding.prediction_message(
             found.prediction, entity=subject.entity, metric=metric, level=asked.level
         )
+        forecast.currency_code = self._currency(subject.config_id)
         notes = [note for one in resolved.values() for note in one.degradations]
         encoding.add_degradations(forecast, [*degradations, *notes])
         names = [one.entity for one in donors]
@@ -403,8 +409,15 @@ class ForecastingService:
             level=asked.level,
             history=question.history,
             provenance=provenance,
+            currency_code=self._currency(question.subject.config_id),
             member_values=member_values,
         )
+
+    def _currency(self, config_id: int) -> str:
+        """ISO 4217 code of the account's money; empty where unknown."""
+        if self._currencies is None or config_id < 1:
+            return ""
+        return self._currencies.currency(config_id) or ""
 
     def _resolve(self, config_id: int, ref: EntityRef | None, column: str) -> ResolvedModels:
         if ref is None:

@@ -7,7 +7,9 @@ from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import NotFound
+from adsml_common.store.accounts import AccountStore
 from adsml_common.store.changes import ChangeStore
+from adsml_common.store.completion import CompletionCurves
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
@@ -46,11 +48,22 @@ class StoredAccounts:
         self._metrics = MetricStore(database)
         self._entities = EntityStore(database)
         self._changes = ChangeStore(database)
+        self._accounts = AccountStore(database)
+        self._curves = CompletionCurves(self._metrics)
         self._today = today
 
     def changes(self, config_id: int, first: date | None, last: date | None) -> list[ChangeEvent]:
         """Recorded changes of an account on some days, oldest first."""
         return self._changes.list(config_id, start=first, end=last)
+
+    def currency_code(self, config_id: int) -> str:
+        """Of the account's money; empty where it is not known."""
+        return self._accounts.currency(config_id) or ""
+
+    def completion(self, config_id: int) -> tuple[float, ...]:
+        """Shares of a day's leads that are known by age; empty where that is not known."""
+        curve = self._curves.of(config_id)
+        return () if curve is None else curve.leads
 
     def tree(self, config_id: int, since: date | None = None) -> Tree:
         """The account's entities and its changes from a day on; empty for an account that is not stored.
@@ -111,6 +124,8 @@ class StoredAccounts:
             rows=rows,
             tree=tree,
             today=self._today(),
+            completion=self.completion(config_id),
+            currency_code=self.currency_code(config_id),
         )
 
 

@@ -110,7 +110,13 @@ def report_message(
         )
     for name, reason in report.excluded[:_MOST_EXCLUDED]:
         out.excluded_controls.add(entity=entities.ref(name), reason=reason)
-    out.freshness.account_last_date.CopyFrom(day_message(report.last_day))
+    fresh, out_fresh = report.freshness, out.freshness
+    out_fresh.account_last_date.CopyFrom(day_message(fresh.account_last_date))
+    out_fresh.last_row_date.CopyFrom(day_message(fresh.last_row_date))
+    out_fresh.days_without_delivery = fresh.days_without_delivery
+    out_fresh.stopped = fresh.days_without_delivery > 1
+    if fresh.last_delivery_date is not None:
+        out_fresh.last_delivery_date.CopyFrom(day_message(fresh.last_delivery_date))
     for shift in report.budget_shifts:
         message = out.budget_shifts.add(
             entity=entities.ref(shift.entity_id),

@@ -228,6 +228,7 @@ class ImpactService:
             checkpoint=context.check_cancelled,
         )
         message = encoding.report_message(report, entities, change)
+        message.currency_code = data.currency_code
         message.degradations.extend(map(degradation_message, data.degradations))
         return message
 
@@ -264,17 +265,20 @@ class ImpactService:
         return entities, data
 
     def _with_stored_tree(self, entities: PanelEntities, data: AccountData) -> AccountData:
-        """Rows that name their account: what is stored of its tree and changes counts, as for stored rows."""
+        """Rows that name their account: its stored tree, changes and completion count, as for stored rows."""
         if not entities.config_id:
             return data
         try:
             stored = self._accounts.tree(entities.config_id)
+            completion = self._accounts.completion(entities.config_id)
+            currency_code = self._accounts.currency_code(entities.config_id)
         except Unavailable as error:
             skipped = Degradation(Dependency.CHANGE_EVENTS, DegradationReason.UNAVAILABLE, str(error))
             return replace(data, degradations=(skipped,))
         known = set(map(_key, stored.events))
         events = [*stored.events, *(event for event in data.tree.events if _key(event) not in known)]
-        return replace(data, tree=Tree(stored.relations, events))
+        tree = Tree(stored.relations, events)
+        return replace(data, tree=tree, completion=completion, currency_code=currency_code)
 
     def _read_together(
         self, items: Sequence[pb.AnalyzeImpactItem], options: pb.ImpactOptions

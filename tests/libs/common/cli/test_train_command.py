@@ -1,8 +1,10 @@
 """What `adsml train ...` works on: a recorded run where a launcher says so, else what its options ask for."""
 
+import json
 from pathlib import Path
 
 import pytest
+from adsml_common.cli import runs as runs_command
 from adsml_common.cli.training import Job, train
 from adsml_common.database import Database
 from adsml_common.domain.errors import InvalidInput, NotFound
@@ -104,6 +106,18 @@ def test_a_person_starts_one_on_this_machine(runs: TrainingRuns) -> None:
     assert (run.launch_kind, run.launcher, run.request_id) == (
         LaunchKind.COMMAND_LINE, LauncherKind.LOCAL, "mine",
     )  # fmt: skip
+
+
+def test_what_a_run_waits_for_is_shown(runs: TrainingRuns, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = recorded(runs)
+    detail = "the cluster refuses Job j: exceeded quota: [jobs], used: count/jobs.batch=4"
+    runs.note(run_id, detail)
+    runs_command.show(run_id)
+    shown = capsys.readouterr().out
+    assert f"pending: {detail}" in shown
+    assert "caller" in shown
+    runs_command.show(run_id, json_output=True)
+    assert json.loads(capsys.readouterr().out)["run"]["detail"] == detail
 
 
 def test_processes_are_as_many_as_there_are_processors_and_memory_for(

@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adsml.common.v1 import answer_pb2
+from adsml.training.v1 import training_service_pb2 as pb
 from adsml_common.database import Database
 from adsml_common.domain.errors import Unavailable
+from adsml_common.serving.context import CallContext, Caller
+from adsml_common.serving.training_service import TrainingService
+from adsml_common.store.metrics import MetricStore
 from adsml_common.training.cluster import (
     Cluster,
     JobPhase,
@@ -28,12 +33,15 @@ from adsml_common.training.launchers import ClusterLauncher, job_name
 from adsml_common.training.progress import LogProgress
 from adsml_common.training.records import Counts, LauncherKind, LaunchKind, RunStatus, TrainingRun
 from adsml_common.training.runs import TrainingRuns
+from support import train_process
 from support.cluster import NAMESPACE, FakeCluster, fake_cluster
+from support.daily import daily_frame
 from support.jobs import PACE, double, items
 from support.manifests import of_kind
 from support.serving import eventually
 
 JOB = "anomaly-detectors"
+TRAIN_PROCESS = Path(train_process.__file__)
 OOM = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}
 
 
@@ -197,6 +205,39 @@ def test_what_others_started_is_left_alone(
     launcher.reconcile()
     assert len(api.jobs) == 1
     assert runs.get(run.run_id).status is RunStatus.PENDING
+
+
+def test_from_a_call_to_the_pods_and_back(
+    runs: TrainingRuns, database: Database, database_url: str, api: FakeCluster, launcher: JobLauncher
+) -> None:
+    """StartTraining twice, the launcher late, and pods as the kubelet starts them: one Job, one run, all of it done."""
+    for config_id in (1, 2):
+        MetricStore(database).upsert_daily(config_id, daily_frame(days=1), source="test")
+    service = TrainingService(runs, family="anomaly", jobs=[JOB], launcher=ClusterLauncher(shards=2))
+    request = pb.StartTrainingRequest(
+        family=answer_pb2.FAMILY_ANOMALY, request_id="nightly", job=pb.TRAINING_JOB_ANOMALY_DETECTORS,
+        scope=pb.TrainingScope(config_ids=[2]),
+    )  # fmt: skip
+    call = CallContext(caller=Caller("dashboard", None))
+    first, again = service.StartTraining(request, call), service.StartTraining(request, call)
+    assert (first.already_started, again.already_started) == (False, True)
+    for _ in range(2):
+        launcher.reconcile()
+    (name,) = api.jobs
+    assert name == first.run.launcher_ref
+    arguments, environment = api.container(name, {"adsml-database": database_url})
+    assert arguments[:2] == ["train", JOB]
+    for index in range(api.jobs[name]["spec"]["completions"]):
+        pod = {**os.environ, **environment, "JOB_COMPLETION_INDEX": str(index), "ADSML_CPUS": "1"}
+        pod.pop("ADSML_TRAIN_METRICS_PORT", None)
+        subprocess.run([sys.executable, str(TRAIN_PROCESS), JOB], env=pod, check=False, timeout=120)
+    got = service.GetTrainingRun(
+        pb.GetTrainingRunRequest(family=answer_pb2.FAMILY_ANOMALY, run_id=first.run.run_id), call
+    )
+    # Of account 2, which was asked for, one item is bad and one has too little history.
+    assert (got.run.state, got.run.launch_kind) == (pb.TRAINING_RUN_STATE_PARTIAL, pb.LAUNCH_KIND_CALLER)
+    assert (got.run.counts.total, got.run.counts.skipped, got.run.counts.failed) == (2, 1, 1)
+    assert len(runs.list()) == 1
 
 
 def test_as_a_command(runs: TrainingRuns, api: FakeCluster, database_url: str, tmp_path: Path) -> None:

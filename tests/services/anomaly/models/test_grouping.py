@@ -87,6 +87,15 @@ def test_one_ad_set_hit_is_that_ad_set_s_though_its_campaign_alarms_too() -> Non
     assert (one.scope, one.entity) == (Scope.ENTITY, ref(ADSET, "a1"))
 
 
+def test_one_campaign_with_most_of_the_money_is_still_one_campaign() -> None:
+    nodes = [
+        Node(ref(CAMPAIGN, "big"), None, "big", 900.0, (fault(stake=900.0, of="big"),)),
+        Node(ref(CAMPAIGN, "small"), None, "small", 100.0, ()),
+    ]
+    [one] = group(nodes, [fault(Kind.DELIVERY_DROP, stake=880.0, of="account")], config_id=1)
+    assert (one.scope, one.entity) == (Scope.ENTITY, ref(CAMPAIGN, "big"))
+
+
 def test_what_its_children_do_not_explain_is_the_campaign_s() -> None:
     """The campaign loses 100 a day and one ad set 10 of it: the others are too small to be seen."""
     nodes = tree([])

@@ -1,5 +1,7 @@
 """The nightly scan: what it keeps, and what a real Alertmanager gets."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -311,3 +313,51 @@ def test_what_alertmanager_refuses_is_not_tried_again(tmp_path: Path) -> None:
     with am.receiver() as webhook, am.alertmanager(tmp_path, webhook.url) as url:
         with pytest.raises(FailedPrecondition, match="answers 400"):
             Alertmanager(url).post([{"labels": {}}])
+
+
+def test_the_configuration_of_the_docs_loads_and_its_template_says_what_the_page_shows(
+    tmp_path: Path,
+) -> None:
+    if am.executable() is None:
+        pytest.skip("prometheus-alertmanager is not installed; `make test` unpacks Debian's")
+    page = (Path(__file__).parents[4] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    blocks = page.split("```")
+    configuration = next(one for one in blocks if "alertmanager.yml" in one).removeprefix("yaml\n")
+    template = next(one for one in blocks if "adsml.tmpl */" in one).removeprefix("text\n")
+    (tmp_path / "adsml.tmpl").write_text(template)
+    (tmp_path / "slack-url").write_text("https://hooks.slack.example/T")
+    (tmp_path / "alertmanager.yml").write_text(configuration.replace("/etc/alertmanager", str(tmp_path)))
+    amtool = Path(str(am.executable())).with_name("amtool")
+    checked = subprocess.run(
+        [amtool, "check-config", tmp_path / "alertmanager.yml"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    alert = {
+        "status": "firing",
+        "labels": {"severity": "critical"},
+        "annotations": {
+            "summary": "account 7: Open since 2026-03-17: No leads",
+            "at_stake_per_day": "1,465.94 EUR",
+            "affected": "Spring | Prospecting",
+        },
+        "generatorURL": "https://reports.example.com/7.html",
+    }
+    data = {"receiver": "x", "status": "firing", "groupLabels": {"config_id": "7"}, "alerts": [alert]}
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    rendered = {
+        name: subprocess.run(
+            [
+                amtool, "template", "render", f"--template.glob={tmp_path}/*.tmpl",
+                f"--template.text={{{{ template \"{name}\" . }}}}", f"--template.data={tmp_path / 'data.json'}",
+            ],
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for name in ("adsml.title", "adsml.text")
+    }  # fmt: skip
+    assert rendered["adsml.title"].strip() == "Account 7: 1 open"
+    assert [line.strip() for line in rendered["adsml.text"].strip().splitlines()] == [
+        "[critical] account 7: Open since 2026-03-17: No leads",
+        "at stake: 1,465.94 EUR a day",
+        "affected: Spring | Prospecting",
+        "https://reports.example.com/7.html",
+    ]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adsml_common.registry.models import ModelVersion
 
 GROUP = "adsml.families"
-ORDER = ("classifier", "forecasting", "anomaly", "impact")
+_PREFIX = "FAMILY_"
 
 Command = Callable[..., Any]
 
@@ -56,8 +56,16 @@ class Family:
             object.__setattr__(self, "model_prefixes", (self.name,))
 
 
+def names() -> tuple[str, ...]:
+    """Every family that the contracts know, in their order."""
+    from adsml.common.v1 import answer_pb2  # noqa: PLC0415 - for help, only what is installed counts
+
+    known = sorted(answer_pb2.Family.items(), key=lambda item: item[1])
+    return tuple(name.removeprefix(_PREFIX).lower() for name, number in known if number)
+
+
 def installed() -> dict[str, Family]:
-    """The families installed in this environment, by name, in the order of `ORDER`.
+    """The families installed in this environment, by name, in the order of `names`.
 
     One that can't be imported is reported on standard error and left out: it takes no other command down.
     """
@@ -69,7 +77,8 @@ def installed() -> dict[str, Family]:
             errors.print(
                 f"[yellow]family {entry.name} can't be loaded:[/] {escape(str(error))}", soft_wrap=True
             )
-    return dict(sorted(found.items(), key=lambda item: (*ORDER, item[0]).index(item[0])))
+    order = names()
+    return dict(sorted(found.items(), key=lambda item: (*order, item[0]).index(item[0])))
 
 
 def family(name: str) -> Family:

@@ -7,13 +7,18 @@ The share of an age is a ratio of sums over days, and never falls with age. Days
 whatever its highest level with rows is).
 """
 
+import threading
+from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from cachetools import LRUCache
 
 from adsml_common.domain.completion import CompletionCurve
+from adsml_common.domain.entities import EntityType
+from adsml_common.store.metrics import MetricStore
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -21,8 +26,52 @@ LONGEST_DAYS: Final = 28
 """Older days are taken for complete."""
 DAYS_NEEDED: Final = 7
 """Days seen at an age before its share is believed."""
+_LEARNED_FROM_DAYS: Final = 120
+_ACCOUNTS_IN_MEMORY: Final = 256
 _COMPLETE: Final = 0.995
 _DELIVERY: Final = ("spend", "impressions", "clicks")
+
+
+class CompletionCurves:
+    """The curves of stored accounts, learned anew when their data change. Safe to use from any thread.
+
+    Parameters
+    ----------
+    metrics
+        Where the rows are.
+    """
+
+    def __init__(self, metrics: MetricStore) -> None:
+        self._metrics = metrics
+        self._known: LRUCache[int, tuple[str, CompletionCurve | None]] = LRUCache(_ACCOUNTS_IN_MEMORY)
+        self._lock = threading.Lock()
+
+    def of(self, config_id: int) -> CompletionCurve | None:
+        """An account's curve; None where nothing was restated, or too little.
+
+        Raises
+        ------
+        Unavailable
+            The database does not answer.
+        """
+        version = self._metrics.data_version(config_id)
+        with self._lock:
+            known = self._known.get(config_id)
+        if known is not None and known[0] == version:
+            return known[1]
+        last, curve = self._metrics.last_date(config_id), None
+        if last is not None:
+            curve = learn_curve(self._versions(config_id, last - timedelta(days=_LEARNED_FROM_DAYS)))
+        with self._lock:
+            self._known[config_id] = (version, curve)
+        return curve
+
+    def _versions(self, config_id: int, start: date) -> pd.DataFrame:
+        """Of the highest level whose rows were restated."""
+        for level in EntityType:
+            if not self._metrics.restated(config_id, entity_type=level, start=start).empty:
+                return self._metrics.versions(config_id, entity_type=level, start=start)
+        return pd.DataFrame()
 
 
 def learn_curve(versions: pd.DataFrame) -> CompletionCurve | None:

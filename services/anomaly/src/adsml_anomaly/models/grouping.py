@@ -15,8 +15,8 @@ from typing import Final
 
 from adsml_common.domain.entities import EntityRef, EntityType
 
-from adsml_anomaly.models.incidents import NO_DELIVERY, incident_id, kin, span_in_words
-from adsml_anomaly.models.results import Direction, Incident, IncidentState, Scope
+from adsml_anomaly.models.incidents import NO_DELIVERY, family, incident_id, kin, span_in_words
+from adsml_anomaly.models.results import Direction, Incident, IncidentState, Kind, Scope
 
 MOST: Final = 0.8
 """Share of a node's money that makes a fault of its children one of its own."""
@@ -140,29 +140,40 @@ def _merged(
     """Causes of a node, of its own incidents and those from below."""
     spend = {node.ref: node.usual_spend for node in below}
     active = sum(node.usual_spend > 0 for node in below)
-    left, out = list(causes), list[_Cause]()
+    by_family: defaultdict[Kind, list[_Cause]] = defaultdict(list)
+    for cause in causes:
+        by_family[family(cause.incident.kind)].append(cause)
+    out: list[_Cause] = []
+
+    def like(incident: Incident) -> tuple[list[_Cause], set[EntityRef | None], float]:
+        """What of below is of one cause with an incident, which children it hits, and their share of the money."""
+        same = [one for one in by_family[family(incident.kind)] if _one_cause(incident, one.incident)]
+        hit: set[EntityRef | None] = {one.node for one in same if one.node in spend}
+        return same, hit, sum(spend[node] for node in hit if node is not None) / total if total > 0 else 0.0
+
+    def take(same: list[_Cause], kind: Kind) -> None:
+        taken = {id(one) for one in same}
+        by_family[family(kind)] = [one for one in by_family[family(kind)] if id(one) not in taken]
+
     for incident in own:
-        same = [cause for cause in left if _one_cause(incident, cause.incident)]
-        hit = {cause.node for cause in same if cause.node in spend}
-        share = sum(spend[node] for node in hit if node is not None) / total if total > 0 else 0.0
+        same, hit, share = like(incident)
         lost = sum(cause.incident.stake_per_day for cause in same)
-        explained = bool(same) and share < MOST and lost >= EXPLAINED * incident.stake_per_day > 0
+        few = share < MOST or len(hit) < min(active, 2)
+        explained = bool(same) and few and lost >= EXPLAINED * incident.stake_per_day > 0
         if explained or (same and active == 1 and ref is None):
             continue  # the children's own incidents say it
-        left = [cause for cause in left if cause not in same]
+        take(same, incident.kind)
         out.append(_Cause(_parent(incident, same, ref, len(hit), active, below, title), ref))
     # Children hit together, though the node itself was not seen to be.
-    while left:
-        first = left[0]
-        same = [cause for cause in left if _one_cause(first.incident, cause.incident)]
-        hit = {cause.node for cause in same if cause.node in spend}
-        share = sum(spend[node] for node in hit if node is not None) / total if total > 0 else 0.0
-        left = [cause for cause in left if cause not in same]
+    for seed in [one for several in by_family.values() for one in several if one.node in spend]:
+        kind = seed.incident.kind
+        if not any(one is seed for one in by_family[family(kind)]):
+            continue
+        same, hit, share = like(seed.incident)
         if len(hit) >= 2 and share >= MOST:
+            take(same, kind)
             out.append(_Cause(_parent(None, same, ref, len(hit), active, below, title), ref))
-        else:
-            out += same
-    return out
+    return [*out, *(one for several in by_family.values() for one in several)]
 
 
 def _one_cause(a: Incident, b: Incident) -> bool:
@@ -246,31 +257,34 @@ def parts_of(name: str) -> set[str]:
 def _by_name_part(incidents: list[Incident], nodes: Sequence[Node]) -> list[Incident]:
     """Group single entities of several campaigns whose names share what the others' do not."""
     by_ref = {node.ref: node for node in nodes}
-    out = list(incidents)
+    out = {one.incident_id: one for one in incidents}
     for level in (EntityType.ADSET, EntityType.AD):
         everyone = [node for node in nodes if node.ref.entity_type is level and node.usual_spend > 0]
         parts = {node.ref: parts_of(node.name) for node in everyone}
         with_part = Counter(part for several in parts.values() for part in several)
-        done: set[str] = set()
-        for incident in list(out):
-            if incident.incident_id in done or incident.entity not in parts:
-                continue
-            same = [
-                one for one in out
-                if one.entity in parts and one.scope is not Scope.NAME_PATTERN and _one_cause(incident, one)
-            ]  # fmt: skip
+        begun: defaultdict[tuple[Kind, date], list[Incident]] = defaultdict(list)
+        for one in incidents:
+            if one.entity in parts:
+                begun[family(one.kind), _day(one.first)].append(one)
+        for (kind, day), several in sorted(begun.items(), key=lambda item: (item[0][1], item[0][0])):
+            near = [*several, *begun.get((kind, day + timedelta(days=1)), ())]
+            same = [one for one in near if one.incident_id in out and _one_cause(near[0], one)]
             hit = {one.entity for one in same if one.entity is not None}
             part = _evident(hit, parts, with_part)
-            campaigns = {_campaign(ref, by_ref) for ref in hit if part in parts[ref]} if part else set()
+            grouped = [
+                one
+                for one in same
+                if part is not None and one.entity is not None and part in parts[one.entity]
+            ]
+            campaigns = {_campaign(one.entity, by_ref) for one in grouped if one.entity is not None}
             if part is None or len(campaigns) < 2:
                 continue
-            grouped = [one for one in same if one.entity is not None and part in parts[one.entity]]
-            done.update(one.incident_id for one in grouped)
-            out = [one for one in out if one not in grouped]
             causes = [_Cause(one, one.entity) for one in grouped]
             whole = _parent(None, causes, None, len(grouped), with_part[part], everyone, f"“{part}”")
-            out.append(replace(whole, scope=Scope.NAME_PATTERN))
-    return out
+            for one in grouped:
+                del out[one.incident_id]
+            out[whole.incident_id] = replace(whole, scope=Scope.NAME_PATTERN)
+    return list(out.values())
 
 
 def _evident(hit: set[EntityRef], parts: Mapping[EntityRef, set[str]], with_part: Counter[str]) -> str | None:

@@ -59,7 +59,12 @@ def kind_of(main: MetricAssessment | None, alarms: Sequence[RuleAlarm]) -> Kind:
 
 def kin(a: Kind | None, b: Kind | None) -> bool:
     """Whether two kinds may be one fault at different days or levels."""
-    return a is b or (a in _DOWN and b in _DOWN)
+    return a is not None and b is not None and family(a) is family(b)
+
+
+def family(kind: Kind) -> Kind:
+    """One kind for all that may be one fault with it."""
+    return Kind.NO_DELIVERY if kind in _DOWN else kind
 
 
 def runs(anomalous: Sequence[bool]) -> list[tuple[int, int]]:

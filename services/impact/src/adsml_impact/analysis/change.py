@@ -154,7 +154,7 @@ def analyse(
         outliers=outliers,
         probability_helped=probability_helped(plan.primary, primary.effect),
         weekly_gain=weekly_gain(by_metric),
-        last_day=context.last_day,
+        freshness=context.freshness,
         comparison=comparison,
     )
 
@@ -466,7 +466,7 @@ def _cautions(
         ),
         checks.gaps(context.subject.present[0, base], "the account" if account else "the entity"),
         checks.other_changes(context.overlapping),
-        None if options.as_of else checks.stale(context.last_day, data.today),
+        None if options.as_of else checks.stale(context.freshness.account_last_date, data.today),
     ]
     if primary is not None and primary.effect is not None:
         cautions += [
@@ -474,7 +474,7 @@ def _cautions(
             checks.regression_to_the_mean(A[0], None if B is None else B[0], design, context.plan.primary),
             checks.incomplete_days(
                 after_last=series.day(design.after.stop - 1),
-                last_day=context.last_day,
+                last_day=context.freshness.account_last_date,
                 dropped=options.attribution_lag_days,
                 completion=data.completion,
             ),

@@ -22,7 +22,7 @@ from adsml_impact.analysis.query import (
     AccountData,
     ImpactQuery,
 )
-from adsml_impact.analysis.report import Outlier, Windows
+from adsml_impact.analysis.report import Freshness, Outlier, Windows
 from adsml_impact.analysis.series import Series, from_daily
 from adsml_impact.models.comparison import Design
 from adsml_impact.models.dates import LOOKBACK
@@ -47,8 +47,8 @@ class AnalysisContext:
         (rows of `subject`, days): recorded changes.
     overlapping
         Other changes of the treated, and of what is above and below them, inside the windows.
-    last_day
-        Last day with data of the account.
+    freshness
+        How old the rows are.
     """
 
     query: ImpactQuery
@@ -63,7 +63,7 @@ class AnalysisContext:
     changed: BoolArray
     overlapping: tuple[ChangeEvent, ...]
     outliers: dict[str, BoolArray]
-    last_day: date
+    freshness: Freshness
 
     def outlier_days(self, metric: Metric) -> tuple[Outlier, ...]:
         """Days that were replaced in what a metric is made of."""
@@ -228,7 +228,18 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
         changed=_changed(query, data, subject),
         overlapping=_overlapping(query, data, design, series),
         outliers=outliers,
-        last_day=everything.last,
+        freshness=_freshness(everything, rows),
+    )
+
+
+def _freshness(series: Series, rows: list[int]) -> Freshness:
+    present = np.flatnonzero(series.present[rows].any(axis=0))
+    shown = (series.values["spend"][rows] + series.values["impressions"][rows]).sum(axis=0) > 0
+    delivered = np.flatnonzero(shown)
+    return Freshness(
+        account_last_date=series.last,
+        last_row_date=series.day(int(present[-1])),
+        last_delivery_date=series.day(int(delivered[-1])) if delivered.size else None,
     )
 
 

@@ -121,6 +121,8 @@ class AccountData:
         Empty: not known.
     degradations
         What could not be read.
+    currency_code
+        Of all money, as ISO 4217; empty: not known.
     """
 
     rows: pd.DataFrame
@@ -130,6 +132,7 @@ class AccountData:
     today: date | None = None
     completion: tuple[float, ...] = ()
     degradations: tuple[Degradation, ...] = ()
+    currency_code: str = ""
 
     @cached_property
     def series(self) -> Series:

@@ -182,6 +182,28 @@ class Outlier:
     metric: Metric
 
 
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How old the rows are.
+
+    Attributes
+    ----------
+    account_last_date, last_row_date, last_delivery_date
+        Of the account's level, and of the treated: last day with a row, and with spend or impressions (None: never).
+    """
+
+    account_last_date: date
+    last_row_date: date
+    last_delivery_date: date | None
+
+    @property
+    def days_without_delivery(self) -> int:
+        """Up to the account's last day."""
+        if self.last_delivery_date is None:
+            return 0
+        return (self.account_last_date - self.last_delivery_date).days
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImpactReport:
     """What a change did.
@@ -196,8 +218,6 @@ class ImpactReport:
         Entities that were not compared with: (id, reason).
     probability_helped
         That the primary metric's true effect is a good one; NaN where there is no p-value.
-    last_day
-        Last day with data.
     """
 
     query: ImpactQuery
@@ -219,7 +239,7 @@ class ImpactReport:
     outliers: tuple[Outlier, ...]
     probability_helped: float
     weekly_gain: WeeklyGain | None
-    last_day: date
+    freshness: Freshness
     comparison: Comparison
 
     @property
