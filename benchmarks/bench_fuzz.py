@@ -68,8 +68,9 @@ def prepare(folder: Path, families: list[str]) -> tuple[dict[str, str], list[tup
         "OMP_NUM_THREADS": "1",
     }
     command(env, "migrate")
-    command(env, "simulate", str(folder / "account"), "--preset", "clean", "--format", "csv", "--seed", "3")
+    command(env, "simulate", str(folder / "account"), "--preset", "demo", "--format", "csv", "--seed", "3")
     command(env, "import", str(folder / "account" / "daily.csv"), "--config-id", "1")
+    command(env, "changes", "import", str(folder / "account" / "changes.csv"), "--config-id", "1")
     for family in families:
         if family in TRAIN:
             command(env, "train", TRAIN[family], "--config-id", "1")

@@ -7,7 +7,7 @@ case "$1" in
     ingest) set -- --package adsml-ingest --extra image ;;
     report)
         set -- --package adsml-report --package adsml-classifier --package adsml-forecasting --package adsml-anomaly \
-            --package adsml-impact --extra report
+            --package adsml-impact --extra report --extra image
         ;;
     *) set -- --package "adsml-$1" --extra image ;;
 esac

@@ -1,5 +1,6 @@
 """What changes of one kind do together, asked of the service."""
 
+import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from adsml.common.v1 import change_pb2, metrics_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
+from adsml_common.cli.main import build as build_command
 from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
@@ -19,6 +21,7 @@ from adsml_common.store.metrics import MetricStore
 from adsml_impact.account_data import StoredAccounts
 from adsml_impact.service import ImpactService
 from support.impact import FIRST, make_account
+from typer.testing import CliRunner
 
 RAISED, CUT, NEW_AUDIENCE = (0, 1, 2), (3,), (4, 5)
 DAYS = {0: 70, 1: 75, 2: 70, 3: 78, 4: 72, 5: 74}
@@ -137,3 +140,20 @@ def test_other_accounts_are_not_looked_at(service: ImpactService) -> None:
     context = CallContext(caller=Caller("someone", frozenset({2})))
     with pytest.raises(PermissionDenied):
         service.SummarizeChanges(pb.SummarizeChangesRequest(config_ids=[1], change_type=BUDGET), context)
+
+
+def test_the_command_sends_the_same_request(
+    database: Database, service: ImpactService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADSML_DATABASE_URL", str(database.engine.url))
+    arguments = ["summarize-changes", "--config-id", "1", "--change-type", "budget_change", "--raises"]
+    arguments += ["--attribution-lag-days", "0"]
+
+    printed = CliRunner().invoke(build_command(), [*arguments, "--json"])
+    people = CliRunner().invoke(build_command(), arguments)
+
+    assert printed.exit_code == 0, printed.output
+    answer = _ask(service, BUDGET, budget_direction=pb.BUDGET_DIRECTION_RAISE)
+    assert json.loads(printed.stdout)["pooled"]["relative"] == pytest.approx(answer.pooled.relative)
+    assert "NEGATIVE" in people.stdout
+    assert "50 to 75" in people.stdout

@@ -67,12 +67,35 @@ class ClashReport:
         used = {str(name).casefold() for name in table.labels.values()}
         parting: dict[tuple[int, int], str] = {}
         for earlier, later in pairs:
-            one, other = rows.get(int(earlier["line"]), {}), rows.get(int(later["line"]), {})
-            for name, value in other.items():
-                if _tells_apart(name, one.get(name), value) and name.casefold() not in used:
-                    parting[number, int(later["line"])] = name
-                    break
+            first, *others = self._standing_for(rows, earlier, later) or [{}]
+            columns = (
+                name
+                for other in others
+                for name, value in other.items()
+                if _tells_apart(name, first.get(name), value) and name.casefold() not in used
+            )
+            column = next(columns, None)
+            if column is not None:
+                parting[number, int(later["line"])] = column
         return parting
+
+    def _standing_for(
+        self, rows: dict[int, list[dict[str, Any]]], earlier: Any, later: Any
+    ) -> list[dict[str, Any]]:
+        """The rows of a pair; of all that begin on one line, as in JSON without line breaks, those of its entity."""
+        found = [
+            one for line in sorted({int(earlier["line"]), int(later["line"])}) for one in rows.get(line, [])
+        ]
+        if len(found) <= 2:
+            return found
+        entity = self._reading.tree.id_of(int(later["entity"]))
+        day = days.to_date(int(later["day"])).isoformat()
+
+        def fits(row: dict[str, Any]) -> bool:
+            texts = [str(value) for value in row.values()]
+            return entity in texts and any(text.startswith(day) for text in texts)
+
+        return [one for one in found if fits(one)]
 
     def _problem(self, earlier: Any, later: Any, column: str) -> Problem:
         reading = self._reading
@@ -119,22 +142,28 @@ def _difference(earlier: Any, later: Any) -> str:
     return f"{mine} here and {theirs}"
 
 
-def _rows_at(table: Table, lines: set[int]) -> dict[int, dict[str, Any]]:
-    """Some rows of a file with all their columns."""
+def _rows_at(table: Table, lines: set[int]) -> dict[int, list[dict[str, Any]]]:
+    """The rows that begin on some lines of a file, with all their columns."""
     wanted = np.array(sorted(lines))
-    rows: dict[int, dict[str, Any]] = {}
+    rows: dict[int, list[dict[str, Any]]] = {}
     for batch in (table.whole or table.batches)(ignore):
         for row in np.flatnonzero(np.isin(batch.lines, wanted)).tolist():
-            rows[int(batch.lines[row])] = _whole(table, batch, row)
+            whole = _whole(table, batch, row)
+            if whole is not None:
+                rows.setdefault(int(batch.lines[row]), []).append(whole)
     return rows
 
 
-def _whole(table: Table, batch: Batch, row: int) -> dict[str, Any]:
+def _whole(table: Table, batch: Batch, row: int) -> dict[str, Any] | None:
+    """A row with all its columns; None if it can't be read."""
     if table.whole is not None:
         return {name: cells[row] for name, cells in batch.cells.items()}
-    value = json.loads(batch.raw(row))
-    inner = value.get("_airbyte_data", value)
-    return inner if isinstance(inner, dict) else value
+    try:
+        value = json.loads(batch.raw(row))
+    except (ValueError, RecursionError):
+        return None
+    inner = value.get("_airbyte_data", value) if isinstance(value, dict) else value
+    return inner if isinstance(inner, dict) else None
 
 
 def _tells_apart(name: str, one: Any, other: Any) -> bool:

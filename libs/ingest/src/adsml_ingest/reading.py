@@ -432,8 +432,8 @@ def _count(reading: Reading, staging: Staging) -> None:
 def _refuse_nothing(reading: Reading) -> None:
     """Refuse an import of which nothing is left."""
     problems = reading.findings.problems
-    if not reading.rows and any(file.dropped for file in reading.files):
-        problems.raise_if_any()
+    if not reading.rows:
+        problems.raise_if_any()  # no row was good
     if reading.rows or any(True for _ in reading.tree.entities(1)) or not reading.files:
         return
     for file in reading.files:

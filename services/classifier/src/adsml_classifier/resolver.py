@@ -59,8 +59,8 @@ class GateRecords:
             newest = next(iter(self._registry.list(name=name, limit=1)), None)
         except Unavailable:
             return ""
-        said = {} if newest is None else newest.training_metrics.get("gate", {})
-        reason = str(said.get("reason", "")) if said.get("decision") == "rejected" else ""
+        verdict = {} if newest is None else newest.training_metrics.get("gate", {})
+        reason = str(verdict.get("reason", "")) if verdict.get("decision") == "rejected" else ""
         if len(self._known) >= _KNOWN:
             self._known.clear()
         self._known[name] = now, reason

@@ -74,8 +74,8 @@ class ClassifierService:
         self, request: pb.ClassifyRequest, context: CallContext
     ) -> SerializedResponse[pb.ClassifyResponse]:
         """Classify one entity."""
-        wanted = decoding.options(request.options)
-        one = self._locate_one(request.subject, wanted, self._of_account(wanted), context)
+        options = decoding.options(request.options)
+        one = self._locate_one(request.subject, options, self._of_account(options), context)
         data = one.answers.response(one.rows[0])
         return SerializedResponse(pb.ClassifyResponse, data, one.answers.degradations)
 
@@ -83,8 +83,8 @@ class ClassifierService:
         self, request: pb.BatchClassifyRequest, context: CallContext
     ) -> SerializedResponse[pb.BatchClassifyResponse]:
         """Classify a batch: one pass per account, one result per subject."""
-        wanted, subjects = decoding.options(request.options), request.subjects
-        located, errors = self._locate(subjects, "subjects[{}]", wanted, self._of_account(wanted), context)
+        options, subjects = decoding.options(request.options), request.subjects
+        located, errors = self._locate(subjects, "subjects[{}]", options, self._of_account(options), context)
         if len(located) == 1 and not errors:
             # One account, as usual; it has the subjects in the order of the request.
             [one] = located
@@ -109,13 +109,13 @@ class ClassifierService:
         self, request: pb.ClassifyNewEntityRequest, context: CallContext
     ) -> pb.ClassifyNewEntityResponse:
         """Classify one entity by its account's global model."""
-        wanted, subject = decoding.options(request.options), request.subject
+        options, subject = decoding.options(request.options), request.subject
         ref = decoding.entity_of(subject)
         level = ENTITY_TYPE.from_wire(ref.entity_type, "subject.entity_type")
         provenance, trained_on = self._resolver.for_new_entities(
-            ref.config_id, level, rules_only=wanted.rules_only
+            ref.config_id, level, rules_only=options.rules_only
         )
-        one = self._locate_one(subject, wanted, lambda _: provenance, context)
+        one = self._locate_one(subject, options, lambda _: provenance, context)
         [row] = one.rows
         out = pb.ClassifyNewEntityResponse.FromString(one.answers.response(row))
         if trained_on:
@@ -180,15 +180,15 @@ class ClassifierService:
         """Calls that can be answered from memory, those of one account and options together."""
         groups: dict[tuple[int, bytes], _FastGroup | None] = {}
         work = 0
-        for call, (of_call, wanted) in enumerate(zip(subjects, options, strict=True)):
+        for call, (of_call, of_options) in enumerate(zip(subjects, options, strict=True)):
             refs = [subject.entity for subject in of_call]
             config_ids = {ref.config_id for ref in refs}
             if len(config_ids) != 1:
                 continue
             [config_id] = config_ids
-            key = (config_id, wanted.SerializeToString(deterministic=True))
+            key = (config_id, of_options.SerializeToString(deterministic=True))
             if key not in groups:
-                answers, due = self._peek(config_id, decoding.options(wanted))
+                answers, due = self._peek(config_id, decoding.options(of_options))
                 groups[key] = None if answers is None else _FastGroup(answers)
                 if due:
                     # This call asks the store whether the rows have changed; the others need not wait for it.
@@ -207,31 +207,31 @@ class ClassifierService:
             group.calls.append((call, rows))
         return [group for group in groups.values() if group is not None and group.calls]
 
-    def _peek(self, config_id: int, wanted: Options) -> tuple[AccountAnswers | None, bool]:
+    def _peek(self, config_id: int, options: Options) -> tuple[AccountAnswers | None, bool]:
         """Answers that memory holds, if any; and whether it is time to ask the store for news."""
         known = self._accounts.peek(config_id)
         if known is None:
             return None, False
         days, due = known
-        as_of = wanted.day(days.last, default_lag=self._lag)
+        as_of = options.day(days.last, default_lag=self._lag)
         snapshot = days.peek(as_of, self._rule) if days.covers(as_of) else None
-        provenance = self._resolver.peek(config_id, rules_only=wanted.rules_only)
+        provenance = self._resolver.peek(config_id, rules_only=options.rules_only)
         if snapshot is None or provenance is None:
             return None, False
-        answers: AccountAnswers | None = snapshot.cache.get(_key(wanted, provenance))
+        answers: AccountAnswers | None = snapshot.cache.get(_key(options, provenance))
         if answers is None or (self._cache and not answers.filled):
             return None, False
         return answers, due
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _of_account(self, wanted: Options) -> "_ProvenanceOf":
-        return lambda config_id: self._resolver.for_account(config_id, rules_only=wanted.rules_only)
+    def _of_account(self, options: Options) -> "_ProvenanceOf":
+        return lambda config_id: self._resolver.for_account(config_id, rules_only=options.rules_only)
 
     def _locate_one(
-        self, subject: entity_pb2.Subject, wanted: Options, provenance: "_ProvenanceOf", context: CallContext
+        self, subject: entity_pb2.Subject, options: Options, provenance: "_ProvenanceOf", context: CallContext
     ) -> "_Located":
-        located, errors = self._locate([subject], "subject", wanted, provenance, context)
+        located, errors = self._locate([subject], "subject", options, provenance, context)
         if errors:
             raise errors[0]
         return located[0]
@@ -240,7 +240,7 @@ class ClassifierService:
         self,
         subjects: Sequence[entity_pb2.Subject],
         path: str,
-        wanted: Options,
+        options: Options,
         provenance: "_ProvenanceOf",
         context: CallContext,
     ) -> tuple[list["_Located"], dict[int, AdsmlError]]:
@@ -268,11 +268,11 @@ class ClassifierService:
         for config_id, indices in stored.items():
             context.check_cancelled()
             try:
-                days, as_of = self._days(config_id, wanted)
+                days, as_of = self._days(config_id, options)
             except NotFound as error:
                 errors |= dict.fromkeys(check(indices), error)
                 continue
-            answers = self._stored(config_id, days, as_of, wanted, provenance(config_id))
+            answers = self._stored(config_id, days, as_of, options, provenance(config_id))
             one = _Located(answers)
             absent = one.take(indices, [subjects[index].entity for index in indices])
             for index in check([indices[place] for place in absent]):
@@ -285,11 +285,11 @@ class ClassifierService:
             return [one for one in located if one.rows], errors
         series = [subjects[index].inline for index in inline]
         paths = [f"{path.format(index)}.inline" for index in inline]
-        groups, wrong = decoding.group_inline(series, paths, self._accounts, wanted)
+        groups, wrong = decoding.group_inline(series, paths, self._accounts, options)
         errors |= {inline[place]: error for place, error in wrong.items()}
         for group in groups:
             context.check_cancelled()
-            answers = self._sent(group, series, wanted, provenance(group.config_id))
+            answers = self._sent(group, series, options, provenance(group.config_id))
             one = _Located(answers)
             refs = [
                 entity_pb2.EntityRef(entity_type=series[place].entity_type, entity_id=str(place))
@@ -302,27 +302,27 @@ class ClassifierService:
             located.append(one)
         return [one for one in located if one.rows], errors
 
-    def _days(self, config_id: int, wanted: Options) -> tuple[AccountDays, date]:
-        as_of = wanted.day(self._accounts.recent(config_id).last, default_lag=self._lag)
+    def _days(self, config_id: int, options: Options) -> tuple[AccountDays, date]:
+        as_of = options.day(self._accounts.recent(config_id).last, default_lag=self._lag)
         return self._accounts.days(config_id, as_of=as_of), as_of
 
     def _stored(
-        self, config_id: int, days: AccountDays, as_of: date, wanted: Options, provenance: Provenance
+        self, config_id: int, days: AccountDays, as_of: date, options: Options, provenance: Provenance
     ) -> AccountAnswers:
         """Answers for a stored account's entities, kept beside its snapshot."""
         snapshot = days.snapshot(as_of, self._rule)
-        key = _key(wanted, provenance)
+        key = _key(options, provenance)
         answers: AccountAnswers | None = snapshot.cache.get(key)
         if answers is None:
             names = list(snapshot.rows)
             builder = ResponseBuilder(
                 snapshot,
                 provenance,
-                contributions=wanted.contributions,
-                reasons=wanted.reasons,
+                contributions=options.contributions,
+                reasons=options.reasons,
                 surroundings=Surroundings(
                     last=days.last,
-                    wanted=_after(wanted, as_of),
+                    wanted=_after(options, as_of),
                     off=lambda name: days.off(name, as_of),
                     currency_code=days.currency_code,
                 ),
@@ -342,7 +342,7 @@ class ClassifierService:
         self,
         group: InlineGroup,
         series: Sequence[entity_pb2.InlineSeries],
-        wanted: Options,
+        options: Options,
         provenance: Provenance,
     ) -> AccountAnswers:
         """Answers for entities whose rows came with the call; their place among `series` is their id in the group."""
@@ -363,11 +363,11 @@ class ClassifierService:
         builder = ResponseBuilder(
             snapshot,
             replace(provenance, degradations=(*provenance.degradations, *group.degradations)),
-            contributions=wanted.contributions,
-            reasons=wanted.reasons,
+            contributions=options.contributions,
+            reasons=options.reasons,
             surroundings=Surroundings(
                 last=group.last,
-                wanted=_after(wanted, group.as_of),
+                wanted=_after(options, group.as_of),
                 off=off,
                 currency_code="" if account is None else account.currency_code,
             ),
@@ -426,10 +426,10 @@ class _FastGroup:
     calls: list[tuple[int, list[int]]] = field(default_factory=list)
 
 
-def _key(wanted: Options, provenance: Provenance) -> Hashable:
-    return wanted, provenance.key
+def _key(options: Options, provenance: Provenance) -> Hashable:
+    return options, provenance.key
 
 
-def _after(wanted: Options, as_of: date) -> date | None:
+def _after(options: Options, as_of: date) -> date | None:
     """The day asked for where it is after the last one with rows."""
-    return wanted.as_of if wanted.as_of is not None and wanted.as_of > as_of else None
+    return options.as_of if options.as_of is not None and options.as_of > as_of else None

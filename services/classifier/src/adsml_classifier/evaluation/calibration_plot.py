@@ -32,11 +32,11 @@ def reliability_svg(bins: Sequence[Bin], *, title: str) -> str:
         parts.append(text(_x(part), _y(0) + 16, f"{part:.0%}", anchor="middle"))
         parts.append(text(_x(0) - 6, _y(part) + 4, f"{part:.0%}", anchor="end"))
     for one in bins:
-        told = f"{one.count} answers, {one.confidence:.0%} sure, {one.accuracy:.0%} right"
+        label = f"{one.count} answers, {one.confidence:.0%} sure, {one.accuracy:.0%} right"
         parts.append(
             f"<circle cx='{_x(one.confidence):.1f}' cy='{_y(one.accuracy):.1f}' "
             f"r='{2 + 10 * (one.count / most) ** 0.5:.1f}' fill='#0072B2' fill-opacity='0.6'>"
-            f"<title>{told}</title></circle>"
+            f"<title>{label}</title></circle>"
         )
     parts.append(text(full / 2, full - 8, "how sure", anchor="middle"))
     upright = text(0, 0, "how often right", anchor="middle")

@@ -144,19 +144,19 @@ def _chosen(
     out = []
     for place, row in enumerate(rows.tolist()):
         least = _WEAKEST * strongest[place]
-        told: list[Reason] = []
+        chosen: list[Reason] = []
         for fact in order[place].tolist():
-            if len(told) == most or not supporting[place, fact] > least:
+            if len(chosen) == most or not supporting[place, fact] > least:
                 break
-            told += _reason(
+            chosen += _reason(
                 evidence, row, fact, by_model, True, (notes or ({},) * len(rows))[place].get(fact, "")
             )
-        if not told:
-            told.append(Reason(_UNDECIDED, True))
+        if not chosen:
+            chosen.append(Reason(_UNDECIDED, True))
         fact = int(against[place])
         if opposing[place, fact] > least:
-            told += _reason(evidence, row, fact, by_model, False)
-        out.append(tuple(told))
+            chosen += _reason(evidence, row, fact, by_model, False)
+        out.append(tuple(chosen))
     return out
 
 

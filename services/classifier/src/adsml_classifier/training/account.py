@@ -38,7 +38,7 @@ class AccountResult:
         Samples it learnt from.
     first, last
         Days it learnt from.
-    learned
+    candidate
         The candidate itself, for whoever needs the same again.
     """
 
@@ -49,7 +49,7 @@ class AccountResult:
     samples: int
     first: date
     last: date
-    learned: TrainedCandidate
+    candidate: TrainedCandidate
 
 
 def train_for_new(
@@ -60,7 +60,7 @@ def train_for_new(
     what: str,
     judgements: Sequence[Judgement] = (),
     incumbent: tuple[str, StoredModel] | None = None,
-    learned: TrainedCandidate | None = None,
+    candidate: TrainedCandidate | None = None,
     confidence_factor: float = CONFIDENCE_FACTOR,
 ) -> AccountResult:
     """Learn the account's model for entities that are new to it: on its campaigns, where there are enough.
@@ -72,7 +72,7 @@ def train_for_new(
     ----------
     confidence_factor
         What a carried-over confidence is multiplied by, for the figures.
-    learned
+    candidate
         What `train_account` learnt from just these rows on all levels: where campaigns are too few it is the same.
     frame, entities, recipe, what, judgements, incumbent
         As of `train_account`, with the same errors.
@@ -86,7 +86,7 @@ def train_for_new(
         judgements=judgements,
         incumbent=incumbent,
         levels=levels,
-        learned=learned if levels == ALL_LEVELS else None,
+        candidate=candidate if levels == ALL_LEVELS else None,
     )
     if levels == ALL_LEVELS:
         return result
@@ -110,7 +110,7 @@ def train_account(
     judgements: Sequence[Judgement] = (),
     incumbent: tuple[str, StoredModel] | None = None,
     levels: Sequence[EntityType] = ALL_LEVELS,
-    learned: TrainedCandidate | None = None,
+    candidate: TrainedCandidate | None = None,
 ) -> AccountResult:
     """Learn an account's model and decide whether it may serve.
 
@@ -128,7 +128,7 @@ def train_account(
         Name and bundle of the model that serves now.
     levels
         The entity types to learn from.
-    learned
+    candidate
         What was learnt from just this before; only the incumbent is another one.
 
     Raises
@@ -141,20 +141,24 @@ def train_account(
     if frame.empty:
         raise InsufficientHistory(what, had=0, needed=1, unit="daily rows")
     panel = Panel.of(frame, entities=entities)
-    if learned is None:
-        learned = learn(panel, recipe, what=what, judgements=judgements, levels=levels)
+    if candidate is None:
+        candidate = learn(panel, recipe, what=what, judgements=judgements, levels=levels)
     mode = recipe.sampling.mode
-    decision = gate.decide(learned.assessment, _against(learned, panel, incumbent), recipe.gate, mode=mode)
-    stored = StoredModel(learned.model, learned.measured, panel.day(learned.train_end), mode, tuple(levels))
+    decision = gate.decide(
+        candidate.assessment, _against(candidate, panel, incumbent), recipe.gate, mode=mode
+    )
+    stored = StoredModel(
+        candidate.model, candidate.measured, panel.day(candidate.train_end), mode, tuple(levels)
+    )
     return AccountResult(
         stored=stored,
-        parameters={**learned.fitted.parameters(), "weeks": recipe.weeks},
-        metrics={**learned.metrics(), "label_mode": mode.value},
+        parameters={**candidate.fitted.parameters(), "weeks": recipe.weeks},
+        metrics={**candidate.metrics(), "label_mode": mode.value},
         decision=decision,
-        samples=len(learned.samples),
+        samples=len(candidate.samples),
         first=panel.day(0),
         last=panel.day(len(panel.days) - 1),
-        learned=learned,
+        candidate=candidate,
     )
 
 
@@ -165,14 +169,14 @@ def levels_for_new(frame: pd.DataFrame) -> tuple[EntityType, ...]:
 
 
 def _against(
-    learned: TrainedCandidate, panel: Panel, incumbent: tuple[str, StoredModel] | None
+    candidate: TrainedCandidate, panel: Panel, incumbent: tuple[str, StoredModel] | None
 ) -> Incumbent | None:
     if incumbent is None:
         return None
     name, stored = incumbent
     outcome = stored.mode is LabelMode.OUTCOME
-    first = panel.day(int(learned.holdout.day.min()))
+    first = panel.day(int(candidate.holdout.day.min()))
     if stored.twin_until > first:
         note = f"it learnt from days up to {stored.twin_until}, which the holdout from {first} has too"
         return Incumbent(name, None, note, outcome)
-    return Incumbent(name, incumbent_scores(stored.holdout_model, learned.holdout), outcome=outcome)
+    return Incumbent(name, incumbent_scores(stored.holdout_model, candidate.holdout), outcome=outcome)

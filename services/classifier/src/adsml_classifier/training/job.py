@@ -42,14 +42,14 @@ def items_of(config_ids: Sequence[int]) -> list[Item]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Learnt:
+class _CandidateCache:
     """What was learnt on all levels of an account, and from what."""
 
     config_id: int
     frame: pd.DataFrame
     tree: pd.DataFrame
     judgements: list[Judgement]
-    learned: TrainedCandidate
+    candidate: TrainedCandidate
 
     def of(
         self, config_id: int, frame: pd.DataFrame, tree: pd.DataFrame, judgements: list[Judgement]
@@ -79,7 +79,7 @@ class AccountTrainer:
         self._registry = registry
         self._run_id = run_id
         self._recipe = recipe
-        self._latest: _Learnt | None = None
+        self._latest: _CandidateCache | None = None
 
     def __call__(self, item: Item) -> ItemResult:
         """Train one item, register its model, and activate it if its gate lets it in."""
@@ -114,8 +114,8 @@ class AccountTrainer:
             version = self._registry.activate(name, version.version, actor=actor, reason=decision.reason)
         else:
             self._registry.reject(name, version.version, actor=actor, reason=decision.reason)
-        told = {key: result.metrics[key] for key in ("weighted_f1", "macro_f1", "ece")}
-        return ItemResult(ItemStatus.TRAINED, decision.reason, model=version, metrics=told)
+        figures = {key: result.metrics[key] for key in ("weighted_f1", "macro_f1", "ece")}
+        return ItemResult(ItemStatus.TRAINED, decision.reason, model=version, metrics=figures)
 
     def _train(self, config_id: int, name: str, *, for_new: bool) -> AccountResult:
         last = self._metrics.last_date(config_id)
@@ -133,10 +133,10 @@ class AccountTrainer:
             what=f"account {config_id}",
             judgements=judgements,
             incumbent=self._incumbent(name),
-            learned=None if known is None else known.learned,
+            candidate=None if known is None else known.candidate,
         )
         if not for_new:
-            self._latest = _Learnt(config_id, frame, tree, judgements, result.learned)
+            self._latest = _CandidateCache(config_id, frame, tree, judgements, result.candidate)
         return result
 
     def _judgements(self, config_id: int) -> list[Judgement]:
