@@ -75,9 +75,9 @@ class Workers:
             return self._pool
 
     def start(self) -> None:
-        """Start the processes and wait until one is warm; the others, started with it, are about to be."""
+        """Start the processes and wait until all are warm: none warms up beside the first batch."""
         self.get()
-        wait(self._first, return_when="FIRST_COMPLETED")
+        wait(self._first)
         if not self._closed and self.ready() is None:
             _LOG.warning("the processes for batches could not be started: batches are answered one by one")
 

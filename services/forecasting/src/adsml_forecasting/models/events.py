@@ -5,8 +5,10 @@ drawn to none by how little one day of counts can tell (Efron & Morris 1975), an
 other entities and earlier years show. The days themselves are left out of every fit: they are no level.
 """
 
+from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 import numpy as np
@@ -26,6 +28,10 @@ _BETWEEN_ENTITIES: Final = 0.09
 _NOTICEABLE: Final = 0.18
 """A smaller effect (20%) is left alone: one ordinary day moves by as much."""
 _LARGEST: Final = 3.0
+_TWO_YEARS: Final = 370
+_SURE: Final = 2.5
+_LEAST_RECURRING: Final = 0.5
+_EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +124,15 @@ def effect(own: Sequence[tuple[float, float]], account: EventEffect | None) -> E
     return EventEffect(float(mean), float(1 / precision), seen)
 
 
-def recurring_days(days: Sequence[int], *, until: int, horizon: int) -> dict[str, list[int]]:
-    """Unnamed days that came back a year later: the same date, or the same weekday of the month.
+def recurring_days(
+    series: DailySeries, usual: DailySeries, *, until: int, horizon: int
+) -> dict[str, list[int]]:
+    """Unnamed days that come back a year later: the same date, or the same weekday of the month.
 
     Parameters
     ----------
-    days
-        Days that stood out, days since 1970-01-01.
+    series, usual
+        With and without the days that stand out.
     until
         Last day of history.
     horizon
@@ -133,36 +141,65 @@ def recurring_days(days: Sequence[int], *, until: int, horizon: int) -> dict[str
     Returns
     -------
     dict
-        By what they have in common: the days that stood out in two years or more, and the days of the horizon
-        that have it too. Only what comes again within the horizon.
+        By what they have in common: days of two years or more that all stood out to the same side, and the day of
+        the horizon that has it too. Only what comes again within the horizon.
     """
     out: dict[str, list[int]] = {}
+    if until - series.first_day < _TWO_YEARS:
+        return out
+    years = range(_year(series.first_day), _year(until) + 1)
     for day in range(until + 1, until + horizon + 1):
-        for rule, key in _rules(day).items():
-            same = [one for one in days if _rules(one).get(rule) == key]
-            years = {_year(one) for one in same}
-            if len(years) >= 2 and not any(day in found for found in out.values()):
-                out[f"{rule} {key}"] = [*same, day]
+        for rule, (name, same) in _rules(day, years).items():
+            past = [one for one in same if series.first_day <= one <= until]
+            seen = occurrences(series, past, all_days=[*past, *_outside(series, usual)])
+            scores = np.array([value / np.sqrt(variance) for value, variance in seen])
+            if len(seen) < 2 or not ((scores > _SURE).all() or (scores < -_SURE).all()):
+                continue
+            if min(abs(value) for value, _ in seen) > _LEAST_RECURRING and not any(
+                day in found for found in out.values()
+            ):
+                out[f"{rule} {name}"] = [*past, day]
     return out
 
 
+def _outside(series: DailySeries, usual: DailySeries) -> list[int]:
+    gone = np.isfinite(series.values) & ~np.isfinite(usual.values)
+    return [series.first_day + int(at) for at in np.flatnonzero(gone)]
+
+
 def _year(day: int) -> int:
-    return int(np.datetime64(day, "D").astype("datetime64[Y]").astype(int))
+    return date.fromordinal(day + _EPOCH).year
 
 
-def _rules(day: int) -> dict[str, str]:
-    stamp = np.datetime64(day, "D")
-    month = stamp.astype("datetime64[M]")
-    of_month = int((stamp - month.astype("datetime64[D]")).astype(int))
-    length = int(((month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int))
-    month_number = int(month.astype(int)) % 12 + 1
-    weekday = (day + 3) % 7
-    from_end = (length - 1 - of_month) // 7
+def _rules(day: int, years: Sequence[int]) -> dict[str, tuple[str, list[int]]]:
+    """By rule: its name for this day, and the days of other years that it names too."""
+    stamp = date.fromordinal(day + _EPOCH)
+    nth, last = (stamp.day - 1) // 7, (_length(stamp.year, stamp.month) - stamp.day) // 7
+    by_date: list[int] = []
+    by_nth: list[int] = []
+    by_last: list[int] = []
+    for year in years:
+        if year == stamp.year:
+            continue
+        length = _length(year, stamp.month)
+        if stamp.day <= length:
+            by_date.append(date(year, stamp.month, stamp.day).toordinal() - _EPOCH)
+        first = date(year, stamp.month, 1)
+        at = 1 + (stamp.weekday() - first.weekday()) % 7 + 7 * nth
+        if at <= length:
+            by_nth.append(first.toordinal() + at - 1 - _EPOCH)
+        end = date(year, stamp.month, length)
+        by_last.append(end.toordinal() - (end.weekday() - stamp.weekday()) % 7 - 7 * last - _EPOCH)
+    weekday = f"{stamp:%A} of {stamp:%B}"
     return {
-        "date": f"{month_number:02d}-{of_month + 1:02d}",
-        "weekday": f"{month_number:02d}, {of_month // 7 + 1}. weekday {weekday}",
-        "last weekday": f"{month_number:02d}, {from_end + 1}. last weekday {weekday}",
+        "date": (f"{stamp:%B} {stamp.day}", by_date),
+        "day": (f"{nth + 1}. {weekday}", by_nth),
+        "last day": (f"{last + 1}. last {weekday}", by_last),
     }
+
+
+def _length(year: int, month: int) -> int:
+    return monthrange(year, month)[1]
 
 
 def event_factors(

@@ -98,6 +98,8 @@ class Prepared:
     ----------
     series
         What is fitted, at its newest level. Ends on or before `as_of`.
+    levelled
+        The same before a plan took the moves of spend out of it.
     as_of
         Last day of history; the forecast begins on the next.
     horizon
@@ -131,6 +133,7 @@ class Prepared:
     """
 
     series: DailySeries
+    levelled: DailySeries
     as_of: int
     horizon: int
     factors: Vector
@@ -152,6 +155,7 @@ class Prepared:
         """A series as it is, with nothing known beside it."""
         return cls(
             series=series,
+            levelled=series,
             as_of=series.last_day,
             horizon=horizon,
             factors=np.ones(horizon),
@@ -288,6 +292,7 @@ def prepare(
         )
     prepared = Prepared(
         series=changed.series,
+        levelled=changed.series,
         as_of=as_of,
         horizon=horizon,
         factors=factors,
@@ -420,7 +425,9 @@ def _cleaned(
     explained = np.isin(days, list(changed))
     out = outlying_days(values, season_length=season_length, explained=explained)
     calendar = dict(around.calendar)
-    again = events.recurring_days([int(day) for day in days[out]], until=as_of, horizon=horizon)
+    series = DailySeries(first, np.where(out, np.nan, values), True, history.name)
+    whole = DailySeries(first, values, True, history.name)
+    again = events.recurring_days(whole, series, until=as_of, horizon=horizon)
     for rule, found in again.items():
         if not named & set(found):
             calendar[f"the yearly {rule}"] = found

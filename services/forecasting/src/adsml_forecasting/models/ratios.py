@@ -83,7 +83,7 @@ class RatioParts:
 
 def aligned(parts: RatioParts) -> tuple[Vector, Vector]:
     """Events and exposure on the days that both have."""
-    one, other = parts.events.series, parts.exposure.series
+    one, other = parts.events.levelled, parts.exposure.levelled
     first = max(one.first_day, other.first_day)
     last = min(one.last_day, other.last_day)
     if last < first:

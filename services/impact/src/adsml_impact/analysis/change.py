@@ -5,17 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
-from adsml_common.domain.metrics import RATIOS, Metric
+from adsml_common.domain.errors import FailedPrecondition
+from adsml_common.domain.metrics import Metric
 
 from adsml_impact.analysis import checks
 from adsml_impact.analysis.budget import budget_shifts, manipulation_check
-from adsml_impact.analysis.controls import ENOUGH_CONTROLS, large_enough
+from adsml_impact.analysis.controls import ENOUGH_CONTROLS
 from adsml_impact.analysis.gain import probability_helped, weekly_gain
+from adsml_impact.analysis.metric_comparison import compare_metric, usable_units
 from adsml_impact.analysis.plan import Plan, Scope, events_of, vanished_metric
 from adsml_impact.analysis.prepare import AnalysisContext, prepare, whose, windows
 from adsml_impact.analysis.query import USUAL_DAYS, AccountData, ImpactQuery
-from adsml_impact.analysis.recommendation import LABELS, recommend
+from adsml_impact.analysis.recommendation import recommend
 from adsml_impact.analysis.report import (
     Caution,
     Control,
@@ -24,18 +25,15 @@ from adsml_impact.analysis.report import (
     MetricReport,
 )
 from adsml_impact.analysis.verdict import Verdict, judge, judge_account
-from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.comparison import Comparison
 from adsml_impact.models.effect import daily_values, measure, window_value
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.holm import holm
 from adsml_impact.models.naive import naive_comparison
-from adsml_impact.models.own_past import MOST_REGRESSORS, compare_with_own_past
 from adsml_impact.models.power import Detectable, detectable
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
-
-_SECONDARY_PLACEBOS = 300
 
 
 def _nothing() -> None:
@@ -230,7 +228,7 @@ def estimate_detectable(
     first: Comparison | None = None
     for k, metric in enumerate(plan.metrics):
         checkpoint()
-        comparison, reason = _compare(context, metric, primary=k == 0)
+        comparison, reason = compare_metric(context, metric, primary=k == 0)
         if comparison is None:
             if k == 0:
                 raise FailedPrecondition(f"{whose(context)}: {reason}", metadata={"metric": metric.value})
@@ -278,7 +276,7 @@ def _all_metrics(
         before = window_value(numerator, denominator, scale=scale, days=window)
         after = window_value(numerator, denominator, scale=scale, days=design.after)
         daily = daily_values(numerator, denominator, scale=scale)
-        comparison, reason = _compare(context, metric, primary=k == 0)
+        comparison, reason = compare_metric(context, metric, primary=k == 0)
         effect = None
         if comparison is not None:
             comparisons[metric] = comparison
@@ -308,123 +306,6 @@ def _all_metrics(
     return reports, comparisons
 
 
-def _compare(context: AnalysisContext, metric: Metric, *, primary: bool) -> tuple[Comparison | None, str]:
-    """The comparison of one metric, or None and why there is none."""
-    design, estimator = context.design, context.query.options.estimator
-    if not primary:
-        design = replace(design, most_placebos=min(design.most_placebos, _SECONDARY_PLACEBOS))
-    A, B, _ = context.subject.parts(metric)
-    reason = _missing(context, metric, A[0], None if B is None else B[0])
-    if reason:
-        return None, reason
-    first = _first_known(A[0], None if B is None else B[0], design)
-    needed = min(design.baseline, design.change) + design.washout + design.horizon
-    if first and design.change - first < needed:
-        if primary:
-            raise InsufficientHistory(
-                f"{LABELS[metric]} of {whose(context)} before the change",
-                had=design.change - first,
-                needed=needed,
-            )
-        return None, f"{LABELS[metric]} is known on {design.change - first} days before the change only"
-    design = replace(design, change=design.change - first)
-    A, B, changed = A[:, first:], None if B is None else B[:, first:], context.changed[:, first:]
-    known = _large_enough(context, metric) & _known(A, design)
-    if B is not None:
-        known &= _known(B, design)
-    comparison = _best(
-        A[known],
-        None if B is None else B[known],
-        design,
-        changed[known],
-        explicit=estimator is not None and estimator is not Estimator.STRUCTURAL,
-        account=context.plan.scope is Scope.ACCOUNT,
-    )
-    if isinstance(comparison, str):
-        return None, comparison
-    if comparison is None:
-        return None, f"{LABELS[metric]} does not vary over the baseline: nothing tells what chance would do"
-    omega = np.zeros(known.size - 1)
-    if comparison.omega.size == known.sum() - 1:
-        omega[known[1:]] = comparison.omega
-    return replace(comparison, omega=omega), ""
-
-
-def _best(
-    A: FloatArray,
-    B: FloatArray | None,
-    design: Design,
-    changed: BoolArray,
-    *,
-    explicit: bool,
-    account: bool,
-) -> Comparison | str | None:
-    """By controls where there are enough, else by the treated's own past; why not; None where nothing varies.
-
-    Parameters
-    ----------
-    explicit
-        Whether an estimator that needs controls was asked for.
-    account
-        Whether the whole account is compared, to which nothing is comparable.
-    """
-    controls = A.shape[0] - 1
-    if explicit and controls == 0 and not account:
-        return (
-            "the estimator asked for needs controls and there are none that will do; leave the estimator open"
-        )
-    if controls >= (1 if explicit else ENOUGH_CONTROLS):
-        comparison = compare(A, B, design, changed=changed)
-        if comparison is not None and (explicit or comparison.controls >= ENOUGH_CONTROLS):
-            return comparison
-    few = 1 + min(controls, MOST_REGRESSORS) if controls < ENOUGH_CONTROLS else 1
-    return compare_with_own_past(A[:few], None if B is None else B[:few], design, changed=changed[:few])
-
-
-def _first_known(top: FloatArray, bottom: FloatArray | None, design: Design) -> int:
-    """First day from which on the treated's figures are known (reach may not be, further back)."""
-    end = design.after.stop if design.observed else design.change
-    unknown = np.flatnonzero(~np.isfinite(top[:end] if bottom is None else top[:end] + bottom[:end]))
-    return int(unknown[-1]) + 1 if unknown.size else 0
-
-
-def _known(values: FloatArray, design: Design) -> BoolArray:
-    end = design.after.stop if design.observed else design.change
-    return np.asarray(np.isfinite(values[:, :end]).all(axis=1))
-
-
-def _large_enough(context: AnalysisContext, metric: Metric) -> BoolArray:
-    """Which units bring enough of what a metric rests on; the treated are what they are."""
-    known = np.ones(len(context.subject.names), dtype=np.bool_)
-    for part in events_of(metric):
-        known &= large_enough(context.subject.values[part], context.design)
-    known[0] = True
-    return known
-
-
-def _missing(context: AnalysisContext, metric: Metric, top: FloatArray, bottom: FloatArray | None) -> str:
-    """Why a metric of the treated can't be compared; empty where it can."""
-    design = context.design
-    base = slice(max(0, design.change - design.baseline), design.change)
-    label = LABELS[metric]
-    ratio = RATIOS.get(metric)
-    windows = [(base, "before the change")]
-    if design.observed:
-        windows.append((design.after, "after the change"))
-    for days, when in windows:
-        parts = [(top, metric.value if ratio is None else ratio.numerator)]
-        if bottom is not None and ratio is not None:
-            parts.append((bottom, ratio.denominator))
-        for values, name in parts:
-            if not np.isfinite(values[days]).all():
-                return f"{name} is not known on every day {when}, so that {label} can't be compared"
-            if values[days].sum() <= 0 and (ratio is not None or days is base):
-                return (
-                    f"there are no {name} in the {values[days].size} days {when}, so that {label} is missing"
-                )
-    return ""
-
-
 def _weights(context: AnalysisContext, comparison: Comparison) -> tuple[Control, ...]:
     names = context.subject.names[1:]
     order = np.argsort(-comparison.omega, kind="stable")
@@ -439,7 +320,7 @@ def _estimator_reason(context: AnalysisContext, comparison: Comparison) -> str:
     if context.plan.scope is Scope.ACCOUNT:
         return "a pause or reactivation is reports_with_verdicts by the whole account, to which no entity is comparable"
     events = " and ".join(events_of(context.plan.primary)) or "spend"
-    number = int(_large_enough(context, context.plan.primary).sum()) - 1
+    number = int(usable_units(context, context.plan.primary).sum()) - 1
     return (
         f"{number} usable controls with enough {events}; a comparison over entities needs {ENOUGH_CONTROLS}"
     )
