@@ -280,6 +280,23 @@ def test_the_report_asks_the_services(world: World, family: str) -> None:
         assert differences(plain(answer), world.by_client(method, request)) == []
 
 
+@pytest.mark.parametrize(
+    ("method", "holder"),
+    [
+        ("classifier.Classify", ("classification", "metrics")),
+        ("forecasting.ForecastEnsemble", ("forecast",)),
+        ("anomaly.DetectAnomalies", ("report",)),
+        ("impact.AnalyzeImpact", ("report",)),
+    ],
+)
+def test_money_comes_with_the_accounts_currency(world: World, method: str, holder: tuple[str, ...]) -> None:
+    [question] = [one for one in QUESTIONS if one.method == method]
+    answer = world.in_process(method, question.request(world))
+    for name in holder:
+        answer = answer[name]
+    assert answer["currency_code"] == "EUR"
+
+
 def test_doctor_parses_real_models_of_every_family(world: World) -> None:
     """It said of all Prophet and ensemble models that their family was not installed."""
     for family in CLIENTS:
