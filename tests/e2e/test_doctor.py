@@ -37,9 +37,10 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for job in JOBS:
         extra = ("--entity-type", "campaign") if job in {"prophet", "ensemble-weights"} else ()
         adsml(env, "train", job, "--config-id", "1", *extra)
-    # Its gate may have turned Prophet's candidates away: one is made active by hand.
-    tuned = json.loads(adsml(env, "models", "list", "--prefix", "prophet/", "--json").stdout)["models"]
-    adsml(env, "models", "activate", tuned[0]["name"], "1")
+    # Their gates may have turned candidates away: one is made active by hand.
+    for family in ("prophet/", "classifier/"):
+        trained = json.loads(adsml(env, "models", "list", "--prefix", family, "--json").stdout)["models"]
+        adsml(env, "models", "activate", trained[0]["name"], "1")
     return env
 
 

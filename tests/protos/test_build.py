@@ -86,16 +86,16 @@ def test_wheel_alone_answers_a_call(wheel: Path, tmp_path: Path) -> None:
         from adsml.classifier.v1 import classifier_service_pb2 as pb, classifier_service_pb2_grpc as rpc
 
         class Servicer(rpc.ClassifierServiceServicer):
-            def ClassifyEntities(self, request, context):
-                return pb.ClassifyEntitiesResponse(results=[{"entity": s.entity} for s in request.subjects])
+            def BatchClassify(self, request, context):
+                return pb.BatchClassifyResponse(results=[{"entity": s.entity} for s in request.subjects])
 
         server = grpc.server(futures.ThreadPoolExecutor(1))
         rpc.add_ClassifierServiceServicer_to_server(Servicer(), server)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         stub = rpc.ClassifierServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
-        request = pb.ClassifyEntitiesRequest(subjects=[{"entity": {"config_id": 1, "entity_id": "7"}}])
-        answer = stub.ClassifyEntities(request, timeout=30)
+        request = pb.BatchClassifyRequest(subjects=[{"entity": {"config_id": 1, "entity_id": "7"}}])
+        answer = stub.BatchClassify(request, timeout=30)
         print(adsml.__file__, answer.results[0].entity.entity_id)
         server.stop(0)
     """
@@ -151,12 +151,12 @@ class Servicer(frpc.ForecastingServiceServicer):
 
 
 def classify(channel: grpc.Channel) -> tuple[status_pb2.Status, date_pb2.Date]:
-    answer = rpc.ClassifierServiceStub(channel).ClassifyEntities(pb.ClassifyEntitiesRequest(), timeout=5)
+    answer = rpc.ClassifierServiceStub(channel).BatchClassify(pb.BatchClassifyRequest(), timeout=5)
     return answer.results[0].error, answer.results[0].classification.as_of_date
 
 
-async def classify_async(channel: grpc.aio.Channel) -> pb.ClassifyEntitiesResponse:
-    return await rpc.ClassifierServiceStub(channel).ClassifyEntities(pb.ClassifyEntitiesRequest())
+async def classify_async(channel: grpc.aio.Channel) -> pb.BatchClassifyResponse:
+    return await rpc.ClassifierServiceStub(channel).BatchClassify(pb.BatchClassifyRequest())
 """
 
 

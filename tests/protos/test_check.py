@@ -87,10 +87,10 @@ def test_format_shows_and_mends(protos: Path) -> None:
 
 
 def test_breaking_finds_a_removed_field(protos: Path) -> None:
-    edit(protos, "  optional double leads = 5;\n", "", Path("adsml/common/v1/metrics.proto"))
+    edit(protos, "  bool changed = 2;\n", "", Path("adsml/common/v1/feedback.proto"))
     done = check(protos, "breaking")
     assert done.returncode != 0
-    assert 'field "5" with name "leads" on message "DailyMetrics" was deleted' in done.stdout
+    assert 'field "2" with name "changed" on message "FeedbackReceipt" was deleted' in done.stdout
 
 
 def test_breaking_finds_a_removed_file(protos: Path) -> None:

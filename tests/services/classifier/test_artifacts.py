@@ -16,7 +16,7 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.bundle import Bundle, pack, unpack
 
-from .test_fitting import QUICK, made
+from .training.test_fitting import QUICK, made
 
 
 @pytest.fixture(scope="module")
