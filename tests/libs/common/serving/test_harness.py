@@ -29,7 +29,8 @@ def test_a_handler_sees_its_call():
 
     def list_models(request, context):
         seen.append(context)
-        assert 0 < context.deadline < 5.0
+        # gRPC rounds what is left of a deadline up on its way.
+        assert 0 < context.deadline < 5.1
         assert not context.cancelled()
         return pb.ListModelsResponse()
 
