@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -69,3 +71,22 @@ def test_one_that_cannot_warm_is_done_without(caplog: pytest.LogCaptureFixture) 
         workers.start()
         assert workers.ready() is None
     assert "one by one" in caplog.text
+
+
+def test_they_end_with_a_service_that_was_killed() -> None:
+    # Each waited for its next task for ever: two of them were found after a killed service, with 300 MB each.
+    script = (
+        "from adsml_forecasting.workers import Workers\n"
+        "if __name__ == '__main__':\n"
+        "    import os, sys, time\n"
+        "    workers = Workers(1, warm_up=bool)\n"
+        "    workers.start()\n"
+        "    print(next(iter(workers.get()._processes)), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as service:
+        assert service.stdout is not None
+        worker = int(service.stdout.readline())
+        os.kill(worker, 0)
+        service.kill()
+    eventually(lambda: not Path(f"/proc/{worker}").exists(), within=30)

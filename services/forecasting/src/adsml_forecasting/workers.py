@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 
 import numpy as np
+from adsml_common.child_process import end_with_parent
 
 from adsml_forecasting.models.origins import cores, one_thread_each
 from adsml_forecasting.models.prediction import ForecastSpec, predict
@@ -67,7 +68,8 @@ class Workers:
                 self._pool = ProcessPoolExecutor(
                     self._count,
                     mp_context=multiprocessing.get_context("spawn"),
-                    initializer=self._warm_up,
+                    initializer=_begin,
+                    initargs=(self._warm_up,),
                 )
                 with one_thread_each():
                     # A task finds nobody idle, so that a process is started for each; it answers when it is warm.
@@ -87,6 +89,11 @@ class Workers:
             self._closed = True
             if self._pool is not None:
                 _end(self._pool)
+
+
+def _begin(warm_up: Callable[[], None]) -> None:
+    end_with_parent()
+    warm_up()
 
 
 def _succeeded(future: Future[int]) -> bool:

@@ -8,7 +8,6 @@ import typer
 
 from adsml_common.cli.output import console
 from adsml_common.domain.errors import InvalidInput
-from adsml_common.gateway import GatewaySpec, TlsFiles, descriptor_set, envoy_config
 
 
 def gateway_config(
@@ -38,6 +37,8 @@ def gateway_config(
 
     Example: adsml gateway-config --output gateway --backend classifier=127.0.0.1:50051 ...; envoy -c gateway/envoy.json
     """
+    from adsml_common.gateway import GatewaySpec, TlsFiles, descriptor_set, envoy_config  # noqa: PLC0415
+
     backends: dict[str, str] = {}
     for one in backend:
         family, _, target = one.partition("=")

@@ -2,9 +2,7 @@
 
 import logging
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -15,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from adsml_common.child_process import end_with_parent
 from adsml_common.training.attempt import Outcome, TrainOne, attempt
 from adsml_common.training.records import Item, ItemResult, ItemStatus
 
@@ -269,7 +268,7 @@ def _serve(connection: Connection, make: MakeTrainer) -> None:
     # Both come to every process of a terminal or container; the run's own process decides what they mean.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, name="parent", daemon=True).start()
+    end_with_parent()
     made: list[TrainOne] = []
 
     def train_one(item: Item) -> ItemResult:
@@ -300,11 +299,3 @@ def _serve(connection: Connection, make: MakeTrainer) -> None:
             _LOG.exception("the result of %s can't be passed on", item.key)
             reason = f"its result can't be passed on: {type(error).__name__}: {error}"
             connection.send(Outcome(ItemResult(ItemStatus.FAILED, reason), 0.0))
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        # Whatever is in work would go on beside the successor of a run that nobody leads any more.
-        os._exit(1)
