@@ -6,6 +6,7 @@ import pytest
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml_classifier.settings import ClassifierSettings
 from adsml_classifier.showing import TOP
+from adsml_common.cli import output
 from adsml_common.cli.main import build
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
@@ -21,6 +22,8 @@ def environment(settings: ClassifierSettings, monkeypatch: pytest.MonkeyPatch) -
     for name in ("database_url", "artifact_url", "cache_dir"):
         monkeypatch.setenv(f"ADSML_{name.upper()}", str(getattr(settings, name)))
     monkeypatch.setenv("COLUMNS", "80")
+    # The console took its width from whichever test imported it.
+    monkeypatch.setattr(output.console, "_width", 80)
 
 
 def classify(*options: str) -> str:

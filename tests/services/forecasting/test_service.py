@@ -229,6 +229,9 @@ class _Anomaly(anomaly_grpc.AnomalyServiceServicer):
     def DetectAnomalies(self, request: Any, context: Any) -> anomaly_pb.DetectAnomaliesResponse:
         return anomaly_pb.DetectAnomaliesResponse()
 
+    def DetectAccountAnomalies(self, request: Any, context: Any) -> anomaly_pb.DetectAccountAnomaliesResponse:
+        return anomaly_pb.DetectAccountAnomaliesResponse()
+
     def ListIncidents(self, request: Any, context: Any) -> anomaly_pb.ListIncidentsResponse:
         return anomaly_pb.ListIncidentsResponse()
 
