@@ -5,7 +5,7 @@ BIN := .venv/bin/
 export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo up down test lint k8s-validate images format reference transcript screenshots bench dist clean
+.PHONY: help setup demo up down test lint k8s-validate images format reference transcript screenshots bench dist dist-files clean
 
 help: ## what can be made here
 	@grep -hE '^[a-z0-9%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -80,13 +80,17 @@ bench: $(subst _,-,$(BENCHES)) ## every benchmark, one after the other (long)
 bench-%: setup ## one benchmark: a table, and benchmarks/results/NAME.json
 	@$(BIN)python benchmarks/bench_$(subst -,_,$*).py
 
-dist: setup ## wheels of every distribution, the contracts for other languages, hashes and an SBOM, in dist/
-	@rm -rf dist
-	@$(UV) build --quiet --all-packages --wheel --out-dir dist
-	@$(UV) export --quiet --frozen --no-dev --all-packages --no-emit-workspace --format cyclonedx1.5 --output-file dist/adsml.cdx.json
-	@$(UV) export --quiet --frozen --no-dev --package adsml-cli --no-emit-workspace --output-file dist/requirements.txt >/dev/null
-	@$(BIN)python protos/bundle.py dist
-	@cd dist && sha256sum * > SHA256SUMS && ls
+DIST := dist
+dist: setup dist-files ## wheels of every distribution, the contracts for other languages, hashes and an SBOM, in dist/
+
+# Without setting up: tests run it beside others that use the environment.
+dist-files:
+	@rm -rf $(DIST)
+	@$(UV) build --quiet --all-packages --wheel --out-dir $(DIST)
+	@$(UV) export --quiet --frozen --no-dev --all-packages --no-emit-workspace --format cyclonedx1.5 --output-file $(DIST)/adsml.cdx.json
+	@$(UV) export --quiet --frozen --no-dev --package adsml-cli --no-emit-workspace --output-file $(DIST)/requirements.txt >/dev/null
+	@$(BIN)python protos/bundle.py $(DIST)
+	@cd $(DIST) && sha256sum * > SHA256SUMS && ls
 
 clean: ## remove what setup, tests and the demo made
 	rm -rf .venv .tools adsml-data demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis

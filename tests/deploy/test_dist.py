@@ -15,10 +15,11 @@ UV = ROOT / ".tools" / "bin" / "uv"
 
 
 @pytest.fixture(scope="module")
-def dist() -> Path:
-    """The folder of a fresh `make dist`."""
-    subprocess.run(["make", "-s", "dist"], cwd=ROOT, check=True, capture_output=True)
-    return ROOT / "dist"
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make dist` makes once the environment is set up, which other tests use meanwhile."""
+    folder = tmp_path_factory.mktemp("dist") / "dist"
+    subprocess.run(["make", "-s", "dist-files", f"DIST={folder}"], cwd=ROOT, check=True, capture_output=True)
+    return folder
 
 
 def installed(dist: Path, folder: Path, requirement: str) -> Path:
