@@ -1,5 +1,6 @@
 # Needs Python 3.11, git and make; everything else is set up below, by name, from the lock.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The interpreter itself: given a shim of pyenv's, uv would make the environment anew each time, under whoever uses it.
+PYTHON ?= $(shell $$(command -v python3.11 || command -v python3) -c 'import sys; print(sys._base_executable)')
 UV := .tools/bin/uv
 BIN := .venv/bin/
 export UV_PYTHON_DOWNLOADS := never

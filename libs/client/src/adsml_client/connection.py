@@ -119,7 +119,7 @@ def service_config(retry: Retry, *, health_checks: bool) -> dict[str, Any]:
             "initialBackoff": f"{retry.first_backoff_seconds:g}s",
             "maxBackoff": f"{retry.longest_backoff_seconds:g}s",
             "backoffMultiplier": 2,
-            # CANCELLED by the other side: its process ended in the midst. What a caller cancels itself is never retried.
+            # CANCELLED by the other side: its process ended in the midst. What a caller cancels is never retried.
             "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         }
     config: dict[str, Any] = {

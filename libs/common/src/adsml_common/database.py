@@ -350,12 +350,11 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
     @event.listens_for(engine, "connect")
     def _connected(connection: psycopg.Connection[Any], record: Any) -> None:
         record.info["pid"] = os.getpid()
-        # Not as start-up options: connection poolers in front of PostgreSQL refuse those. GMT is UTC under the one name
-        # that PostgreSQL knows without a file of time zones, which a machine short of file handles could not open.
+        # Not as start-up options: connection poolers in front of PostgreSQL refuse those.
         with connection.cursor() as cursor:
             cursor.execute(
                 f"SET statement_timeout = '{STATEMENT_SECONDS}s'; SET lock_timeout = '{LOCK_SECONDS}s'; "
-                "SET idle_in_transaction_session_timeout = '300s'; SET TimeZone = 'GMT'"
+                "SET idle_in_transaction_session_timeout = '300s'; SET TimeZone = 'UTC'"
             )
         connection.commit()
 
