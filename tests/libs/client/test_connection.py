@@ -199,7 +199,7 @@ def test_the_service_config_is_what_grpc_documents():
     config = service_config(Retry(), health_checks=True)
     assert config["loadBalancingConfig"] == [{"round_robin": {}}]
     [policy] = [one["retryPolicy"] for one in config["methodConfig"] if "retryPolicy" in one]
-    assert policy["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert policy["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
     assert 1 < policy["maxAttempts"] <= 5
     assert json.loads(json.dumps(config)) == config
 
