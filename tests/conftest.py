@@ -1,5 +1,6 @@
 """Fixtures that many tests share; helpers live in tests/support."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,16 @@ from support.databases import migrated, postgresql_database, postgresql_server
 settings.register_profile("same", derandomize=True, database=None)
 if not os.environ.get("HYPOTHESIS_EXPLORE"):
     settings.load_profile("same")
+
+
+@pytest.fixture(autouse=True)
+def root_log() -> Iterator[None]:
+    """A test that opens a server sets the process' log up; the next one must not write to its closed stream."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def environment(settings: ClassifierSettings, monkeypatch: pytest.MonkeyPatch) -
 def classify(*options: str) -> str:
     ran = CliRunner().invoke(build(), ["classify", "--config-id", "1", *options], env={"COLUMNS": "80"})
     assert ran.exit_code == 0, ran.output
-    return ran.output
+    return ran.stdout
 
 
 @pytest.mark.usefixtures("environment", "trained")
