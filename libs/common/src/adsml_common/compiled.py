@@ -28,14 +28,8 @@ def compiled(function: _F, *, error_model: Literal["python", "numpy"] = "python"
     """The function, compiled on its first call; it lets other threads run meanwhile, and is cached on disk.
 
     No `fastmath`: sums are taken in the order written, so that results depend neither on how wide the machine's
-    vectors are nor on threads.
-
-    Parameters
-    ----------
-    function
-        Of the part of Python and numpy that numba knows.
-    error_model
-        What a division by zero is: an exception, or as in numpy infinity or NaN, which is faster.
+    vectors are nor on threads. Division by zero is an exception or, by the faster `error_model` ``numpy``, infinity
+    or NaN.
     """
     dispatcher = numba.njit(nogil=True, error_model=error_model)(function)
     try:

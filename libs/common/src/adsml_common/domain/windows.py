@@ -10,13 +10,7 @@ from adsml_common.domain.metrics import STORED
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Days from `start` to `end`, both included.
-
-    Raises
-    ------
-    ValueError
-        If `end` is before `start`.
-    """
+    """Days from `start` to `end`, both included; raises `ValueError` where it ends before it starts."""
 
     start: date
     end: date
@@ -27,17 +21,14 @@ class Window:
 
     @classmethod
     def last(cls, days: int, *, until: date) -> "Window":
-        """The `days` days that end with `until`."""
         return cls(until - timedelta(days=days - 1), until)
 
     @classmethod
     def next(cls, days: int, *, after: date) -> "Window":
-        """The `days` days that start the day after `after`."""
         return cls(after + timedelta(days=1), after + timedelta(days=days))
 
     @property
     def days(self) -> int:
-        """Its length in days."""
         return (self.end - self.start).days + 1
 
     def __contains__(self, day: date) -> bool:
@@ -45,18 +36,13 @@ class Window:
 
 
 def within(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """The rows of a daily frame that fall into the window."""
     return frame.loc[frame["date"].between(pd.Timestamp(window.start), pd.Timestamp(window.end))]
 
 
 def sums(frame: pd.DataFrame, window: Window) -> pd.DataFrame:
-    """Sums of the stored columns over a window, one row per entity.
+    """Sums of the stored columns over a window, one row per (entity_type, entity_id); absent where there is no row.
 
-    Returns
-    -------
-    frame indexed by (entity_type, entity_id)
-        With the stored columns; ``reach`` is NaN where it is unknown on every day. Entities without a row in
-        the window are absent.
+    ``reach`` is NaN where it is unknown on every day.
     """
     return (
         within(frame, window).groupby(["entity_type", "entity_id"], sort=True)[list(STORED)].sum(min_count=1)

@@ -25,15 +25,9 @@ _LOG = logging.getLogger(__name__)
 class DiskCache:
     """Bytes by key, the oldest use dropped first; threads and processes may share the file.
 
-    Nothing here fails: what can't be read is not there, and what can't be kept is said in the log, once until it works
-    again. A file that is damaged is begun anew. It is the owner's alone to read and write.
-
-    Parameters
-    ----------
-    path
-        The file; made, with its folder, at the first write.
-    max_bytes
-        Size of the values together, roughly; None for any.
+    Nothing here fails: what can't be read is not there, and what can't be kept is said in the log, once until it
+    works again. A file that is damaged is begun anew. It is the owner's alone to read and write. `max_bytes` bounds
+    the values together, roughly; None for any.
     """
 
     def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
@@ -45,7 +39,6 @@ class DiskCache:
         self._failing = False
 
     def get(self, key: str) -> bytes | None:
-        """What is kept under a key."""
         if not self._path.exists():
             return None
 
@@ -76,12 +69,10 @@ class DiskCache:
         return stored
 
     def remove(self, key: str) -> None:
-        """Keep nothing under a key."""
         if self._path.exists():
             self._try(lambda connection: connection.execute("DELETE FROM cache WHERE key = ?", (key,)))
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
         with self._lock:
             self._forget()
 

@@ -38,15 +38,7 @@ Parse = Callable[[ModelVersion, Bundle], object]
 
 
 class ModelVetter:
-    """Vets models; threads share it.
-
-    Parameters
-    ----------
-    cache_dir
-        Where it is noted what passed.
-    memory_bytes, seconds
-        What parsing one model may take.
-    """
+    """Vets models; threads share it. It is noted in `cache_dir` what passed."""
 
     def __init__(
         self, cache_dir: Path, *, memory_bytes: int = MEMORY_BYTES, seconds: float = _SECONDS
@@ -59,19 +51,9 @@ class ModelVetter:
         self._idle: threading.Timer | None = None
 
     def check(self, parse: Parse, version: ModelVersion, data: bytes) -> None:
-        """Refuse a bundle that can't be parsed within limits, or ends the process that does.
+        """Raise `ArtifactCorrupt` for a bundle that can't be parsed within limits, or ends the process that does.
 
-        Parameters
-        ----------
-        parse
-            A function of a module, found by its name in the child.
-        version, data
-            The model and its bundle, checked against its checksum.
-
-        Raises
-        ------
-        ArtifactCorrupt
-            Says what happened.
+        `parse` is a function of a module, found by its name in the child; `data` was checked against its checksum.
         """
         function = f"{parse.__module__}:{parse.__qualname__}"
         key = f"{version.sha256} {code_version()} {function}"
@@ -84,14 +66,12 @@ class ModelVetter:
         self._passed.put(key, b"passed")
 
     def close(self) -> None:
-        """End the child."""
         with self._lock:
             self._end()
 
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _ask(self, function: str, version: ModelVersion, data: bytes) -> str | None:
-        """What is wrong with the bundle, by the child's answer or its end."""
         if self._idle is not None:
             self._idle.cancel()
         child = self._child or self._start()

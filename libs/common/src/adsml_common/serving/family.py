@@ -10,31 +10,14 @@ _PREFIX: Final = "FAMILY_"
 
 
 class FamilyCheck:
-    """Refuses requests that name another family than this process'.
-
-    Parameters
-    ----------
-    family
-        Its name in lower case, ``"classifier"``.
-
-    Raises
-    ------
-    ValueError
-        The contracts know no such family.
-    """
+    """Refuses requests that name another family than this process' (``"classifier"``)."""
 
     def __init__(self, family: str) -> None:
         self._family = family
         self._number = answer_pb2.Family.Value(f"{_PREFIX}{family.upper()}")
 
     def __call__(self, number: int) -> None:
-        """Check the family that a request names.
-
-        Raises
-        ------
-        InvalidInput
-            It is another one.
-        """
+        """Raise `InvalidInput` for the number of another family."""
         if number != self._number:
             given = answer_pb2.Family.Name(number).removeprefix(_PREFIX)  # type: ignore[arg-type]
             raise InvalidInput.at(

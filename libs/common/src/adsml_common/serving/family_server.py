@@ -25,15 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stores:
-    """Database and registry of a serving process.
-
-    Attributes
-    ----------
-    database, registry
-        Open ones; nothing is connected yet.
-    page_tokens
-        Seals tokens of the process' listings.
-    """
+    """Database and registry of a serving process; nothing is connected yet."""
 
     database: Database
     registry: ModelRegistry
@@ -41,30 +33,14 @@ class Stores:
 
     @classmethod
     def open(cls, settings: ServingSettings) -> "Stores":
-        """Those of the settings.
-
-        Raises
-        ------
-        SettingsError
-            Naming the setting that can't work.
-        """
+        """Those of the settings; raises `SettingsError` naming the setting that can't work."""
         database = Database.open(settings.database_url, pool_size=settings.workers)
         return cls(database, ModelRegistry.open(database, settings), PageTokens(settings.page_token_secret))
 
 
 @dataclass(frozen=True)
 class Opened(Generic[S, T]):
-    """A service and what it stands on.
-
-    Attributes
-    ----------
-    service
-        Ready to answer.
-    stores
-        Open ones.
-    models
-        The loader; not polling yet.
-    """
+    """A service, ready to answer, and what it stands on; the loader is not polling yet."""
 
     service: S
     stores: Stores
@@ -72,11 +48,9 @@ class Opened(Generic[S, T]):
 
     @property
     def database(self) -> Database:
-        """The stores'."""
         return self.stores.database
 
     def close(self) -> None:
-        """Stop polling and close the connections."""
         self.models.close()
         self.database.close()
 
@@ -84,18 +58,10 @@ class Opened(Generic[S, T]):
 def add_family(
     builder: ServerBuilder, stores: Stores, *, families: Sequence[str], jobs: Sequence[str] = ()
 ) -> ServerBuilder:
-    """Serve registry and runs of a family, check the schema before SERVING, and close the database at the end.
+    """Serve registry and runs of a family, check the schema before SERVING, close the database at the end.
 
-    Parameters
-    ----------
-    builder
-        The server, with the family's own service.
-    stores
-        What it stands on.
-    families
-        First words of the names of its models. Only these are listed and changed here.
-    jobs
-        Names of its training jobs; none where nothing is trained. The services then say so when asked.
+    Only models whose names begin with one of `families` are listed and changed here. Without `jobs` the training
+    service says so when asked.
     """
     builder.on_drain(stores.database.close).readiness("database", stores.database.ping)
     builder.on_ready(stores.database.require_schema)
@@ -115,14 +81,7 @@ def add_models(
 ) -> ServerBuilder:
     """Poll for new versions while serving, and tell Prometheus what is in memory.
 
-    Parameters
-    ----------
-    builder, stores
-        The server and what it stands on.
-    models
-        The loader.
-    preload
-        Families whose active models are loaded before SERVING, as many as the loader holds.
+    Active models of the `preload` families are loaded before SERVING, as many as the loader holds.
     """
 
     def load() -> None:

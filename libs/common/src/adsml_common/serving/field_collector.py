@@ -22,17 +22,10 @@ class _Plan:
 
 
 class FieldCollector:
-    """Collects the values of wanted fields, however deep they lie.
+    """Collects the values of `wanted` fields of messages of one type, however deep they lie.
 
-    The way to them is worked out once, from the contract, so that a message is only looked into where there
-    can be something.
-
-    Parameters
-    ----------
-    kind
-        The type of the messages.
-    wanted
-        Whether a field's values are collected.
+    The way to them is worked out once, from the contract, so that a message is only looked into where there can be
+    something.
     """
 
     def __init__(self, kind: type[Message], wanted: Callable[[FieldDescriptor], bool]) -> None:

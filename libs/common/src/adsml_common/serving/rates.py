@@ -13,15 +13,7 @@ _REMEMBERED: Final = 10_000
 
 
 class RateLimit:
-    """A bucket of calls per caller that fills steadily and holds two seconds' worth.
-
-    Parameters
-    ----------
-    per_second
-        How fast it fills; 0: no limit.
-    clock
-        Seconds, rising steadily.
-    """
+    """A bucket of calls per caller that fills by `per_second` (0: no limit) and holds two seconds' worth."""
 
     def __init__(self, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = per_second
@@ -30,15 +22,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def check(self, call: CallContext) -> None:
-        """Take one call from the caller's bucket.
-
-        Callers without an identity are told apart by their address.
-
-        Raises
-        ------
-        Overloaded
-            It is empty; says when the next call may come.
-        """
+        """Take one call from the bucket of the caller, or of its address; raises `Overloaded` where it is empty."""
         if not self._rate:
             return
         key = call.caller.identity or call.peer.rpartition(":")[0]

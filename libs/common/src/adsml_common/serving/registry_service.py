@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from adsml.common.v1 import answer_pb2
 from adsml.registry.v1 import registry_service_pb2 as pb
 
 from adsml_common.domain.errors import InvalidInput, NotFound
@@ -27,18 +26,9 @@ EVENT_TYPE: EnumCodec[ModelEventType] = EnumCodec(ModelEventType, pb.ModelEventT
 
 
 class ModelRegistryService:
-    """The registry, as far as one family goes.
+    """The registry, as far as one family goes: models whose names' first parts are among `prefixes`.
 
-    Parameters
-    ----------
-    registry
-        The whole registry.
-    family
-        The family this process serves, such as ``"forecasting"``.
-    prefixes
-        First parts of its models' names, such as ``"prophet"``. Models of others are not found here.
-    page_tokens
-        Seals tokens of listings; None: good for this process.
+    Without `page_tokens` those are good for this process only.
     """
 
     def __init__(
@@ -99,7 +89,6 @@ class ModelRegistryService:
     def ActivateModelVersion(
         self, request: pb.ActivateModelVersionRequest, context: CallContext
     ) -> pb.ActivateModelVersionResponse:
-        """Make one version the active one."""
         self._check(request, context)
         before = self._registry.active(request.name)
         version = self._registry.activate(
@@ -113,7 +102,6 @@ class ModelRegistryService:
     def RollbackModel(
         self, request: pb.RollbackModelRequest, context: CallContext
     ) -> pb.RollbackModelResponse:
-        """Make an earlier version the active one again."""
         self._check(request, context)
         version = self._registry.rollback(
             request.name,
@@ -132,7 +120,6 @@ class ModelRegistryService:
     def ListModelEvents(
         self, request: pb.ListModelEventsRequest, context: CallContext
     ) -> pb.ListModelEventsResponse:
-        """What happened, newest first."""
         self._check_family(request.family)
         if request.name:
             self._check(request, context)
@@ -180,7 +167,6 @@ class ModelRegistryService:
             raise InvalidInput.at("page_token", "names a version that is gone; begin again") from None
 
     def _event(self, version: ModelVersion, kind: ModelEventType) -> pb.ModelEvent:
-        """The entry that a switch has just written."""
         for event in self._registry.events(version.name, limit=paging.SCAN):
             if event.version == version.version and event.event is kind:
                 return event_message(event)
@@ -220,13 +206,7 @@ def model_message(version: ModelVersion, *, full: bool = True) -> pb.Model:
     return out
 
 
-def model_ref(version: ModelVersion) -> answer_pb2.ModelRef:
-    """The contract's name of the version that answered."""
-    return model_ref_message(version.name, version=version.version, trained=version.created_at)
-
-
 def event_message(event: ModelEvent) -> pb.ModelEvent:
-    """The protobuf message for something that happened to a model."""
     return pb.ModelEvent(
         event_id=event.key,
         name=event.name,

@@ -12,15 +12,7 @@ _RETRY_SECONDS: Final = 5.0
 
 
 class StreamLimit:
-    """Open streams, counted. On one event loop.
-
-    Parameters
-    ----------
-    total
-        How many there may be.
-    of_one_caller
-        How many of them one caller may have.
-    """
+    """Open streams, counted, in all and of one caller. On one event loop."""
 
     def __init__(self, *, total: int, of_one_caller: int) -> None:
         self._total = total
@@ -29,13 +21,7 @@ class StreamLimit:
 
     @contextmanager
     def open(self, call: CallContext) -> Iterator[None]:
-        """Count a stream while it is open.
-
-        Raises
-        ------
-        Overloaded
-            There are too many, or too many of this caller.
-        """
+        """Count a stream while it is open; raises `Overloaded` where there are too many."""
         caller = call.caller.identity or call.peer
         if self._open[caller] >= self._of_one_caller:
             raise Overloaded(

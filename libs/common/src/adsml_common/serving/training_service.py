@@ -49,24 +49,10 @@ _FAILED_ITEMS: Final = 100
 
 
 class TrainingService:
-    """The runs of one family's jobs.
+    """The runs of one family's `jobs`, such as ``"classifiers"``; runs of others are not found here.
 
-    Parameters
-    ----------
-    runs
-        The record of all runs.
-    family
-        The family this process serves, such as ``"classifier"``.
-    jobs
-        Names of its jobs, such as ``"classifiers"``. Runs of others are not found here.
-    launcher
-        Who does the work; None: runs can be looked at here, and not started.
-    max_shards
-        Into how many shards a run may be split.
-    open_runs
-        How many runs one caller may have open.
-    page_tokens
-        Seals tokens of listings; None: good for this process.
+    Without a launcher runs can be looked at and not started. Without `page_tokens` those are good for this process
+    only.
     """
 
     def __init__(
@@ -133,7 +119,6 @@ class TrainingService:
     def GetTrainingRun(
         self, request: pb.GetTrainingRunRequest, context: CallContext
     ) -> pb.GetTrainingRunResponse:
-        """One run and its failed items."""
         run = self._run(request, context)
         most = request.max_failed_items if request.HasField("max_failed_items") else _FAILED_ITEMS
         failed = self._runs.items(run.run_id, status=ItemStatus.FAILED, limit=most) if most else []
@@ -144,7 +129,6 @@ class TrainingService:
     def ListTrainingRuns(
         self, request: pb.ListTrainingRunsRequest, context: CallContext
     ) -> pb.ListTrainingRunsResponse:
-        """Runs, newest first."""
         self._check_family(request.family)
         jobs = self._jobs if not request.job else (self._job(request.job),)
         at = self._page_tokens.open(request, context)
@@ -166,7 +150,6 @@ class TrainingService:
     def CancelTrainingRun(
         self, request: pb.CancelTrainingRunRequest, context: CallContext
     ) -> pb.CancelTrainingRunResponse:
-        """Ask a run to stop."""
         run = self._run(request, context)
         return pb.CancelTrainingRunResponse(
             run=run_message(self._runs.cancel(run.run_id, reason=request.reason))
@@ -202,7 +185,6 @@ class TrainingService:
 
 
 def run_message(run: TrainingRun) -> pb.TrainingRun:
-    """The protobuf message for a run."""
     scope = Scope.of(run.parameters)
     out = pb.TrainingRun(
         run_id=run.run_id,
@@ -240,7 +222,6 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
 
 
 def item_message(item: TrainingItem) -> pb.TrainingItem:
-    """The protobuf message for an item."""
     out = pb.TrainingItem(
         entity=entity_pb2.EntityRef(
             config_id=item.config_id,

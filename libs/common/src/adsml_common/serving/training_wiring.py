@@ -18,19 +18,7 @@ from adsml_common.training.runs import TrainingRuns
 def add_training(
     builder: ServerBuilder, database: Database, *, jobs: Sequence[str], page_tokens: PageTokens
 ) -> None:
-    """Serve the runs of a family's jobs.
-
-    Parameters
-    ----------
-    builder
-        The server; its settings say who does the work (``..._LAUNCHER``).
-    database
-        Where the record is.
-    jobs
-        Names of the family's jobs, such as ``"classifiers"``; none where nothing is trained: it is said when asked.
-    page_tokens
-        Seals tokens of listings.
-    """
+    """Serve the runs of a family's jobs; the builder's settings say who does the work (``..._LAUNCHER``)."""
     runs = TrainingRuns(database)
     service = TrainingService(
         runs,

@@ -7,17 +7,7 @@ from dataclasses import dataclass
 class UpsertCounts:
     """Rows that were new, that changed, and that were there already, as they are.
 
-    Attributes
-    ----------
-    older
-        Rows that were not written because what is stored was fetched later.
-    deleted
-        Stored rows that the source no longer holds.
-
-    Examples
-    --------
-    >>> UpsertCounts(inserted=2) + UpsertCounts(unchanged=1)
-    UpsertCounts(inserted=2, updated=0, unchanged=1, older=0, deleted=0)
+    `older` were not written because what is stored was fetched later; `deleted` are no longer held by the source.
     """
 
     inserted: int = 0
@@ -28,7 +18,6 @@ class UpsertCounts:
 
     @property
     def changed(self) -> int:
-        """Rows that were written or deleted."""
         return self.inserted + self.updated + self.deleted
 
     def __add__(self, other: "UpsertCounts") -> "UpsertCounts":

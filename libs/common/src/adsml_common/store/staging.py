@@ -1,7 +1,7 @@
 """Daily rows on their way into the database: staged in a temporary table, then merged in one statement.
 
-The database compares what is staged with what it holds, so rows that are there already cost no write, and the
-same statements serve SQLite and PostgreSQL. Only the way into the temporary table differs.
+The database compares what is staged with what it holds, so rows that are there already cost no write, and the same
+statements serve SQLite and PostgreSQL. Only the way into the temporary table differs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -83,13 +83,9 @@ def prepare(connection: Connection) -> None:
 
 
 def stage(connection: Connection, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Fill the temporary table with these rows and no others.
+    """Fill the temporary table with these rows and no others: arrays of shape (rows,) by name of `STAGED_KINDS`.
 
-    Parameters
-    ----------
-    columns
-        Arrays of shape (rows,) for every name in `KINDS` and ``fetched_at``: integer keys, datetime64 days,
-        floats. NaN is stored as NULL, and leaves what is stored as it is.
+    NaN is stored as NULL, and leaves what is stored as it is.
     """
     if connection.dialect.name == "postgresql":
         # A deleted row would be read again by every later statement of the transaction.
@@ -121,10 +117,7 @@ def _plain(values: npt.NDArray[Any], kind: str) -> list[Any]:
 def drop_older(connection: Connection, *, whatever: bool) -> int:
     """Take out what is staged and was fetched before what is stored; how many rows.
 
-    Parameters
-    ----------
-    whatever
-        The whole file is older than what is stored: take out every row that is stored already.
+    Where `whatever`, the whole file is older than what is stored: every row that is stored already.
     """
     stored = sa.select(sa.literal(1)).where(SAME_KEY, daily_metrics.c.source != SUMS_SOURCE)
     if whatever:
@@ -137,19 +130,10 @@ def drop_older(connection: Connection, *, whatever: bool) -> int:
 def merge(
     connection: Connection, *, rows: int, source: str, loaded_at: datetime, keep_others: bool = False
 ) -> UpsertCounts:
-    """Write what is staged and differs from what is stored; what is the same leaves the temporary table.
+    """Write what is staged (`rows`) and differs from what is stored; what is the same leaves the temporary table.
 
-    The caller holds the account's lock, so nobody else writes its rows between the statements. Values that
-    are replaced are kept in `restated_metrics`.
-
-    Parameters
-    ----------
-    rows
-        How many are staged.
-    source, loaded_at
-        Noted on every row that is written.
-    keep_others
-        Treat what is stored under another source as the same.
+    The caller holds the account's lock, so nobody else writes its rows between the statements. Values that are
+    replaced are kept in `restated_metrics`. `keep_others` treats what is stored under another source as the same.
     """
     settled = sa.or_(_SAME_VALUES, daily_metrics.c.source != source) if keep_others else _SAME_VALUES
     same = sa.select(sa.literal(1)).where(SAME_KEY, settled)
