@@ -1,9 +1,11 @@
 """Settings: where they come from, how a bad one is told, what is never printed."""
 
+import re
 from pathlib import Path
 
 import pytest
-from adsml_common.settings import Settings, SettingsError, load_settings, masked_url
+from adsml_common.serving.settings import ServingSettings
+from adsml_common.settings import Settings, SettingsError, load_settings, masked_url, variables
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
@@ -104,3 +106,14 @@ def test_masked_shows_everything_but_secrets(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_masked_url(url: str, shown: str) -> None:
     assert masked_url(url) == shown
+
+
+def test_every_setting_is_explained() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "settings.md").read_text()
+    explained = set(re.findall(r"`([A-Z_]+)`", text))
+    shared = set(variables(Settings).values())
+    own = {name.removeprefix("ADSML_") for name in variables(ServingSettings).values()} - {
+        name.removeprefix("ADSML_") for name in shared
+    }
+    assert explained >= shared | own
+    assert {name for name in explained if name.startswith("ADSML_")} <= shared, "of settings that are gone"

@@ -89,16 +89,13 @@ class _MayBeReadOnly:
         return _stamp(Path(cast("Any", self)._py_file))
 
 
-class _GivenDirectory(_MayBeReadOnly, caching.UserProvidedCacheLocator):
-    """`NUMBA_CACHE_DIR`."""
+class _GivenDirectory(_MayBeReadOnly, caching.UserProvidedCacheLocator): ...
 
 
-class _BesideTheSource(_MayBeReadOnly, caching.InTreeCacheLocator):
-    """`__pycache__`."""
+class _BesideTheSource(_MayBeReadOnly, caching.InTreeCacheLocator): ...
 
 
-class _OfTheUser(_MayBeReadOnly, caching.UserWideCacheLocator):
-    """The user's cache directory."""
+class _OfTheUser(_MayBeReadOnly, caching.UserWideCacheLocator): ...
 
 
 class _CacheImplementation(caching.CompileResultCacheImpl):

@@ -79,7 +79,6 @@ class DiskCache:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _trim(self, added: int, max_bytes: int) -> None:
-        """Remove what was not used for longest once there is too much."""
         if self._size is not None:
             self._size += added
             if self._size <= max_bytes:

@@ -7,17 +7,22 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from adsml.training.v1 import training_service_pb2_grpc as training_grpc
+from prometheus_client import REGISTRY
 
 from adsml_common.database import Database
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.serving import registry_service
+from adsml_common.serving import registry_service, training_service
 from adsml_common.serving.paging import PageTokens
 from adsml_common.serving.registry_service import ModelRegistryService
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
-from adsml_common.serving.training_wiring import add_training
+from adsml_common.serving.training_service import TrainingService
+from adsml_common.training.launchers import ClusterLauncher, Launcher, LocalLauncher
+from adsml_common.training.metrics import RunWatch
+from adsml_common.training.runs import TrainingRuns
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -72,7 +77,7 @@ def add_family(
         ),
         registry_service.SERVICE,
     )
-    add_training(builder, stores.database, jobs=jobs, page_tokens=stores.page_tokens)
+    _add_training(builder, stores, jobs)
     return builder
 
 
@@ -100,3 +105,40 @@ def _active(registry: ModelRegistry, families: Sequence[str]) -> Iterator[str]:
     for family in families:
         found = registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{family}/")
         yield from (one.name for one in found)
+
+
+def _add_training(builder: ServerBuilder, stores: Stores, jobs: Sequence[str]) -> None:
+    runs = TrainingRuns(stores.database)
+    service = TrainingService(
+        runs,
+        family=builder.family,
+        jobs=jobs,
+        launcher=_launcher(builder.settings, runs) if jobs else None,
+        max_shards=builder.settings.launcher_max_shards,
+        open_runs=builder.settings.launcher_open_runs,
+        page_tokens=stores.page_tokens,
+    )
+    builder.add(training_grpc.add_TrainingServiceServicer_to_server, service, training_service.SERVICE)
+    if not jobs:
+        return
+    watch = RunWatch(runs, jobs)
+
+    def begin() -> None:
+        REGISTRY.register(watch)
+        watch.start()
+
+    def end() -> None:
+        REGISTRY.unregister(watch)
+        watch.close()
+
+    builder.on_ready(begin).on_drain(end)
+
+
+def _launcher(settings: ServingSettings, runs: TrainingRuns) -> Launcher | None:
+    match settings.launcher:
+        case "local":
+            return LocalLauncher(runs, log_dir=settings.cache_dir / "training-logs")
+        case "kubernetes":
+            return ClusterLauncher(shards=settings.launcher_shards)
+        case _:
+            return None

@@ -31,15 +31,14 @@ from adsml_common.serving.budget import ServiceTimes, check_budget
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of, unimplemented
 from adsml_common.serving.health import HealthBoard
+from adsml_common.serving.limits import RateLimit, StreamLimit
 from adsml_common.serving.logs import current_call
 from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.methods import Method
 from adsml_common.serving.micro_batcher import MicroBatcher
 from adsml_common.serving.pool import WorkerPool
-from adsml_common.serving.rates import RateLimit
 from adsml_common.serving.serialized import SerializedResponse
 from adsml_common.serving.stream_buffer import StreamBuffer
-from adsml_common.serving.stream_limit import StreamLimit
 from adsml_common.serving.telemetry import MethodMeter
 from adsml_common.serving.tracing import Tracing
 from adsml_common.serving.transport import (

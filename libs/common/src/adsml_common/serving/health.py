@@ -193,7 +193,6 @@ class HealthService:
 
 
 def _address(context: ServicerContext) -> str:
-    """The caller's address without its port."""
     return str(context.peer()).rpartition(":")[0]
 
 

@@ -1,9 +1,9 @@
 """Between the contracts' common messages and the domain."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import pandas as pd
 from adsml.common.v1 import answer_pb2, change_pb2, entity_pb2, metrics_pb2, tier_pb2
@@ -19,17 +19,13 @@ from adsml_common.domain.tiers import Tier
 from adsml_common.serving.rows import FIRST_YEAR, LAST_YEAR, daily_rows
 
 MemberT = TypeVar("MemberT", bound=StrEnum)
-
-
-class _WireEnum(Protocol):
-    def keys(self) -> Sequence[str]: ...
-    def Value(self, name: str) -> int: ...  # noqa: N802 - protobuf's
+_FAMILY: Final = "FAMILY_"
 
 
 class EnumCodec(Generic[MemberT]):
     """A domain's enum and the numbers that a contract has for its members, matched by name after a `prefix`."""
 
-    def __init__(self, domain: type[MemberT], wire: _WireEnum, prefix: str) -> None:
+    def __init__(self, domain: type[MemberT], wire: Any, prefix: str) -> None:
         names = {name.removeprefix(prefix): wire.Value(name) for name in wire.keys()}  # noqa: SIM118 - no mapping
         missing = [member.name for member in domain if member.name not in names]
         if missing:
@@ -145,3 +141,20 @@ def series_frame(
         raise InvalidInput(found[0])
     kind = ENTITY_TYPE.from_wire(series.entity_type, f"{path}.entity_type")
     return rows.frame([(kind, series.entity_id)])
+
+
+class FamilyCheck:
+    """Refuses requests that name another family than this process' (``"classifier"``)."""
+
+    def __init__(self, family: str) -> None:
+        self._family = family
+        self._number = answer_pb2.Family.Value(f"{_FAMILY}{family.upper()}")
+
+    def __call__(self, number: int) -> None:
+        """Raise `InvalidInput` for the number of another family."""
+        if number != self._number:
+            given = answer_pb2.Family.Name(number).removeprefix(_FAMILY)  # type: ignore[arg-type]
+            raise InvalidInput.at(
+                "family",
+                f"is {given}; this process serves {self._family.upper()}: call that family's service",
+            )

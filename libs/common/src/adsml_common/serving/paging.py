@@ -85,6 +85,23 @@ class PageTokens:
         position: list[Any] = json.loads(opened)
         return position
 
+    def listing(
+        self,
+        request: Any,
+        context: CallContext,
+        fetch: Callable[[P | None], list[T]],
+        *,
+        position: Callable[[T], P],
+        shows: Callable[[T], bool],
+        to_json: Callable[[P], list[Any]],
+        of_json: Callable[[list[Any]], P],
+    ) -> tuple[list[T], str]:
+        """The page that is asked for, of entries that may be shown, and the token of the next; ``""`` at the end."""
+        at = self.open(request, context)
+        start = None if at is None else of_json(at)
+        found, last = page(fetch, start, position=position, size=page_size(request), shows=shows)
+        return found, "" if last is None else self.seal(request, to_json(last), context)
+
 
 def page(
     fetch: Callable[[P | None], list[T]],

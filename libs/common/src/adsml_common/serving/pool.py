@@ -103,7 +103,6 @@ class _Share:
             self.short_seconds += job.seconds
 
     def take(self, *, long_too: bool, newest: bool = False) -> _Job | None:
-        """The oldest waiting job, short ones first, or the newest."""
         jobs = self.short or (self.long if long_too else None)
         if newest:
             jobs = self.long or self.short

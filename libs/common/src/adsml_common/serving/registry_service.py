@@ -10,10 +10,10 @@ from adsml_common.registry.models import ModelEvent, ModelEventType, ModelStatus
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.family import FamilyCheck
 from adsml_common.serving.messages import (
     ENTITY_TYPE,
     EnumCodec,
+    FamilyCheck,
     day_message,
     instant_message,
     model_ref_message,
@@ -47,8 +47,6 @@ class ModelRegistryService:
     def ListModels(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsResponse:
         """Versions, newest first, without their parameters and metrics."""
         self._check_family(request.family)
-        at = self._page_tokens.open(request, context)
-        before = None if at is None else self._version(at[0], at[1])
 
         def fetch(last: ModelVersion | None) -> list[ModelVersion]:
             return self._registry.list(
@@ -63,18 +61,17 @@ class ModelRegistryService:
                 before=last,
             )
 
-        found, last = paging.page(
+        found, token = self._page_tokens.listing(
+            request,
+            context,
             fetch,
-            before,
             position=lambda one: one,
-            size=paging.page_size(request),
             shows=lambda one: self._shows(one.name, context),
+            to_json=lambda one: [one.name, one.version],
+            of_json=lambda at: self._version(*at),
         )
         return pb.ListModelsResponse(
-            models=[model_message(one, full=False) for one in found],
-            next_page_token=""
-            if last is None
-            else self._page_tokens.seal(request, [last.name, last.version], context),
+            models=[model_message(one, full=False) for one in found], next_page_token=token
         )
 
     def GetModel(self, request: pb.GetModelRequest, context: CallContext) -> pb.GetModelResponse:
@@ -123,25 +120,22 @@ class ModelRegistryService:
         self._check_family(request.family)
         if request.name:
             self._check(request, context)
-        at = self._page_tokens.open(request, context)
 
         def fetch(last: int | None) -> list[ModelEvent]:
             return self._registry.events(
                 request.name or None, name_prefix=self._prefix(), limit=paging.SCAN, before=last
             )
 
-        start: int | None = None if at is None else at[0]
-        found, last = paging.page(
+        found, token = self._page_tokens.listing(
+            request,
+            context,
             fetch,
-            start,
             position=lambda one: one.key,
-            size=paging.page_size(request),
             shows=lambda one: self._shows(one.name, context),
+            to_json=lambda key: [key],
+            of_json=lambda at: int(at[0]),
         )
-        return pb.ListModelEventsResponse(
-            events=[event_message(one) for one in found],
-            next_page_token="" if last is None else self._page_tokens.seal(request, [last], context),
-        )
+        return pb.ListModelEventsResponse(events=[event_message(one) for one in found], next_page_token=token)
 
     def _prefix(self) -> str | None:
         """What the database can filter by: the one family there mostly is."""
@@ -236,7 +230,6 @@ def _actor(context: CallContext) -> str:
 
 
 def _parts(name: str) -> tuple[str, int | None]:
-    """First word and account of a model's name, ``prophet/1[/...]``."""
     prefix, _, rest = name.partition("/")
     account = rest.partition("/")[0]
     return prefix, int(account) if account.isascii() and account.isdigit() else None

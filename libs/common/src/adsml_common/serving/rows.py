@@ -138,13 +138,11 @@ class DailyRows:
         )
 
     def _in_every_row(self, condition: BoolArray) -> BoolArray:
-        """Whether a condition holds for all rows of the series that a row is of; shape (rows,)."""
         exceptions = np.bincount(self.series, weights=~condition)
         every: BoolArray = exceptions[self.series] == 0
         return every
 
     def _duplicates(self) -> list[int]:
-        """Rows for a day that an earlier row of the series is for."""
         order = np.lexsort((self.row, self.date, self.series))
         day, series = self.date[order], self.series[order]
         same = (day[1:] == day[:-1]) & (series[1:] == series[:-1])

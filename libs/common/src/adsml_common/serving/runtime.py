@@ -3,25 +3,26 @@
 import asyncio
 import functools
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
+from wsgiref.simple_server import WSGIServer
 
 import grpc.aio
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, start_http_server
 
 from adsml_common.registry.loader import LoaderStats
 from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import health, reflection
 from adsml_common.serving.access import authorizer_of
-from adsml_common.serving.exposition import Exposition, ModelCollector
+from adsml_common.serving.exposition import ModelCollector
 from adsml_common.serving.harness import Harness, refuse_unknown
+from adsml_common.serving.limits import RateLimit, StreamLimit
 from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.methods import Method
 from adsml_common.serving.pool import WorkerPool, in_daemon_thread
-from adsml_common.serving.rates import RateLimit
 from adsml_common.serving.settings import ServingSettings
-from adsml_common.serving.stream_limit import StreamLimit
 from adsml_common.serving.telemetry import watch_pool
 from adsml_common.serving.tracing import OpenTelemetry, Tracing
 
@@ -106,7 +107,7 @@ class ServerRuntime:
                 options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _WINDOW_BYTES)]
             )
             self._probed.add_registered_method_handlers(health.SERVICE, health_handlers)
-        self._exposition: Exposition | None = None
+        self._exposition: tuple[WSGIServer, threading.Thread] | None = None
         self._collector = None if spec.loaded is None else ModelCollector(spec.loaded, spec.stats)
 
     @property
@@ -118,8 +119,8 @@ class ServerRuntime:
         """Bind, and answer health; calls are refused until the board is warm."""
         self._bind()
         if self.settings.metrics_port is not None:
-            self._exposition = Exposition(host=self.settings.metrics_host, port=self.settings.metrics_port)
-            self.metrics_port = self._exposition.port
+            self._exposition = start_http_server(self.settings.metrics_port, addr=self.settings.metrics_host)
+            self.metrics_port = self._exposition[0].server_port
         if self._collector is not None:
             REGISTRY.register(self._collector)
         self.pool.start()
@@ -170,7 +171,10 @@ class ServerRuntime:
         if self._collector is not None:
             REGISTRY.unregister(self._collector)
         if self._exposition is not None:
-            await in_daemon_thread(self._exposition.close, name="close")
+            server, thread = self._exposition
+            await in_daemon_thread(server.shutdown, name="close")
+            server.server_close()
+            thread.join()
 
 
 def channel_options(settings: ServingSettings) -> list[tuple[str, int]]:

@@ -21,7 +21,7 @@ class Grant(BaseModel):
 
 
 class ServingSettings(Settings):
-    """Settings of a server; a process derives its own with its prefix (``ADSML_CLASSIFIER_`` ...)."""
+    """Settings of a server (docs/settings.md); each process derives its own with a prefix (``ADSML_CLASSIFIER_``)."""
 
     model_config = SettingsConfigDict(env_prefix="ADSML_")
 

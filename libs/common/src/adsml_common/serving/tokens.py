@@ -150,7 +150,6 @@ def _instant(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _of(jwks: Mapping[str, _Key], kid: object) -> list[_Key]:
-    """The key that a token names; the only one where it names none."""
     if kid is None:
         return list(jwks.values()) if len(jwks) == 1 else []
     found = jwks.get(kid) if isinstance(kid, str) else None

@@ -15,8 +15,7 @@ from adsml_common.domain.errors import (
 )
 from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.family import FamilyCheck
-from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, instant_message
+from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, FamilyCheck, instant_message
 from adsml_common.serving.paging import PageTokens
 from adsml_common.training.admission import Admission
 from adsml_common.training.launchers import Launcher
@@ -131,21 +130,18 @@ class TrainingService:
     ) -> pb.ListTrainingRunsResponse:
         self._check_family(request.family)
         jobs = self._jobs if not request.job else (self._job(request.job),)
-        at = self._page_tokens.open(request, context)
-        start = None if at is None else self._at(at[0])
-        found, last = paging.page(
+        found, token = self._page_tokens.listing(
+            request,
+            context,
             lambda before: self._runs.list(
                 jobs=jobs, status=STATE.find(request.state), limit=paging.SCAN, before=before
             ),
-            start,
             position=lambda run: run,
-            size=paging.page_size(request),
             shows=lambda run: self._shows(run, context),
+            to_json=lambda run: [run.run_id],
+            of_json=lambda at: self._at(at[0]),
         )
-        return pb.ListTrainingRunsResponse(
-            runs=[run_message(one) for one in found],
-            next_page_token="" if last is None else self._page_tokens.seal(request, [last.run_id], context),
-        )
+        return pb.ListTrainingRunsResponse(runs=[run_message(one) for one in found], next_page_token=token)
 
     def CancelTrainingRun(
         self, request: pb.CancelTrainingRunRequest, context: CallContext

@@ -102,7 +102,6 @@ def _fails(collect: Callable[[Message], list[protovalidate.Violation]], entry: M
 
 
 def _described(violation: protovalidate.Violation, descriptor: Descriptor, prefix: str) -> FieldViolation:
-    """One violation in our words: where, what was there, what is expected."""
     proto = violation.proto
     path, field, entry, oneof = prefix, None, False, None
     within: Descriptor | None = descriptor
@@ -142,7 +141,6 @@ def _unset(field: FieldDescriptor) -> str:
 
 
 def _shown(field: FieldDescriptor, value: Any, *, entry: bool, rule: str) -> str:
-    """What was there, as the beginning of a sentence."""
     if field.is_repeated and not entry:
         return f"has {len(value)} entries"
     if field.enum_type is not None:

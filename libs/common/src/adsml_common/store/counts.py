@@ -1,6 +1,6 @@
 """What an upsert did."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,4 @@ class UpsertCounts:
         return self.inserted + self.updated + self.deleted
 
     def __add__(self, other: "UpsertCounts") -> "UpsertCounts":
-        return UpsertCounts(
-            self.inserted + other.inserted,
-            self.updated + other.updated,
-            self.unchanged + other.unchanged,
-            self.older + other.older,
-            self.deleted + other.deleted,
-        )
+        return UpsertCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

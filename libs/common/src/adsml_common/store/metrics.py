@@ -177,8 +177,7 @@ class AccountLoad:
         return keys
 
     def _next_revision(self, entity_type: str, first: date, last: date) -> int:
-        sqlite_ = self._connection.dialect.name == "sqlite"
-        smaller, larger = (sa.func.min, sa.func.max) if sqlite_ else (sa.func.least, sa.func.greatest)
+        smaller, larger = staging.extremes(self._connection)
         insert = insert_into(self._connection, account_levels)
         revision: int = self._connection.execute(
             insert.values(
