@@ -23,7 +23,7 @@ class SettingsError(AdsmlError):
 
 
 class Settings(BaseSettings):
-    """What every process of adsml needs to know; docs/settings.md says what each is for.
+    """What every process of adsml needs to know; docs/commands.md says what each is for.
 
     A process with settings of its own derives from this class and gives them a prefix of their own
     (``SettingsConfigDict(env_prefix="ADSML_CLASSIFIER_")``); the ones below keep their names.
