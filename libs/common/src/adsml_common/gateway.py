@@ -113,9 +113,9 @@ def envoy_config(spec: GatewaySpec) -> dict[str, Any]:
     }
     if spec.metrics_port:
         # The admin interface can stop Envoy: only its figures are let out.
-        admin["address"] = {"pipe": {"path": "@adsml-gateway-admin"}}
+        admin["address"] = _admin(spec)
         config["static_resources"]["listeners"].append(_metrics_listener(spec))
-        config["static_resources"]["clusters"].append(_admin_cluster())
+        config["static_resources"]["clusters"].append(_admin_cluster(spec))
     return config
 
 
@@ -367,8 +367,12 @@ def _extension(name: str, kind: str, **settings: Any) -> dict[str, Any]:
     return {"name": f"envoy.{name}", "typed_config": {"@type": f"{_TYPE}.{name}.{kind}", **settings}}
 
 
-def _admin_cluster() -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": {"pipe": {"path": "@adsml-gateway-admin"}}}}
+def _admin(spec: GatewaySpec) -> dict[str, Any]:
+    return {"pipe": {"path": f"@adsml-gateway-admin-{spec.port}"}}
+
+
+def _admin_cluster(spec: GatewaySpec) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _admin(spec)}}
     return {
         "name": "admin",
         "type": "STATIC",

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from adsml_common.domain.errors import ArtifactCorrupt
 
@@ -24,7 +24,9 @@ FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
 MAX_BYTES: Final = 64 << 20
-"""Ten times what the largest of our models needs unpacked."""
+"""What any bundle may unpack to."""
+_PARSED_BYTES: Final = 4 << 20
+"""What a bundle may unpack to whose parser does not say (`unpacks_to`)."""
 MAX_FILES: Final = 1000
 _MAX_MANIFEST_BYTES: Final = 4 << 20
 _MAX_SIGNATURE_BYTES: Final = 4096
@@ -33,6 +35,24 @@ _LOCAL: Final = struct.Struct("<4s2xH18xHH")
 _ENCRYPTED: Final = 1
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".dill"})
+
+
+ParserT = TypeVar("ParserT", bound=Callable[..., Any])
+
+
+def unpacks_to(max_bytes: int) -> Callable[[ParserT], ParserT]:
+    """Marks a parser of models that need more than others with what their bundles may unpack to."""
+
+    def marked(parse: ParserT) -> ParserT:
+        parse.max_bytes = max_bytes  # type: ignore[attr-defined]  # functions take any
+        return parse
+
+    return marked
+
+
+def most_bytes(parse: Callable[..., Any] | None) -> int:
+    """What a bundle for this parser, or for none, may unpack to."""
+    return MAX_BYTES if parse is None else int(getattr(parse, "max_bytes", _PARSED_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,6 @@ class DiskCache:
         self._failing = False
 
     def get(self, key: str) -> bytes | None:
-        if not self._path.exists():
-            return None
 
         def read(connection: sqlite3.Connection) -> bytes | None:
             row = connection.execute("SELECT value, used FROM cache WHERE key = ?", (key,)).fetchone()
@@ -52,7 +50,7 @@ class DiskCache:
                     connection.execute("UPDATE cache SET used = ? WHERE key = ?", (time.time(), key))
             return bytes(row[0])
 
-        return self._try(read)
+        return self._try(read, make=False)
 
     def put(self, key: str, value: bytes) -> bool:
         """Keep something in place of what is there; whether it was kept."""
@@ -69,8 +67,9 @@ class DiskCache:
         return stored
 
     def remove(self, key: str) -> None:
-        if self._path.exists():
-            self._try(lambda connection: connection.execute("DELETE FROM cache WHERE key = ?", (key,)))
+        self._try(
+            lambda connection: connection.execute("DELETE FROM cache WHERE key = ?", (key,)), make=False
+        )
 
     def close(self) -> None:
         with self._lock:
@@ -98,9 +97,12 @@ class DiskCache:
 
         self._size = self._try(shrink) or 0
 
-    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+    def _try(self, work: Callable[[sqlite3.Connection], T], *, make: bool = True) -> T | None:
         with self._lock:
             try:
+                # In here, since a folder that may not be looked into raises too.
+                if not make and not self._path.exists():
+                    return None
                 try:
                     done = work(self._connection())
                 except sqlite3.OperationalError:

@@ -17,7 +17,7 @@ from adsml_common.domain.errors import (
 )
 from adsml_common.registry import queries, registration, upkeep
 from adsml_common.registry.artifacts import ArtifactStore
-from adsml_common.registry.bundle import Bundle, unpack
+from adsml_common.registry.bundle import Bundle, most_bytes, unpack
 from adsml_common.registry.last_known import LastKnown
 from adsml_common.registry.models import (
     Candidate,
@@ -341,7 +341,8 @@ class ModelRegistry:
 
     def _checked(self, version: ModelVersion, data: bytes, parse: Parse | None) -> Bundle:
         try:
-            bundle = unpack(data, check=partial(self._signatures.check, version.name))
+            check = partial(self._signatures.check, version.name)
+            bundle = unpack(data, check=check, max_bytes=most_bytes(parse))
         except ArtifactCorrupt as error:
             raise ArtifactCorrupt(
                 f"{version}: {error.message}",

@@ -1,9 +1,12 @@
 """The metrics, for Prometheus to read over plain HTTP."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
+from wsgiref.simple_server import WSGIServer
 
+from prometheus_client import REGISTRY, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -56,3 +59,18 @@ class ModelCollector(Collector):
     def describe(self) -> Iterator[Metric]:
         """Nothing beforehand: asking for the models now would load them."""
         yield from ()
+
+
+class Exposition:
+    """Serves every metric of this process at ``http://host:port/metrics``."""
+
+    def __init__(self, *, host: str, port: int) -> None:
+        self._server: WSGIServer
+        self._thread: threading.Thread
+        self._server, self._thread = start_http_server(port, addr=host, registry=REGISTRY)
+        self.port = self._server.server_port
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

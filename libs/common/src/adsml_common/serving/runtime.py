@@ -3,20 +3,18 @@
 import asyncio
 import functools
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
-from wsgiref.simple_server import WSGIServer
 
 import grpc.aio
-from prometheus_client import REGISTRY, start_http_server
+from prometheus_client import REGISTRY
 
 from adsml_common.registry.loader import LoaderStats
 from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import health, reflection
 from adsml_common.serving.access import authorizer_of
-from adsml_common.serving.exposition import ModelCollector
+from adsml_common.serving.exposition import Exposition, ModelCollector
 from adsml_common.serving.harness import Harness, refuse_unknown
 from adsml_common.serving.limits import RateLimit, StreamLimit
 from adsml_common.serving.memory_budget import MemoryBudget
@@ -107,7 +105,7 @@ class ServerRuntime:
                 options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", _WINDOW_BYTES)]
             )
             self._probed.add_registered_method_handlers(health.SERVICE, health_handlers)
-        self._exposition: tuple[WSGIServer, threading.Thread] | None = None
+        self._exposition: Exposition | None = None
         self._collector = None if spec.loaded is None else ModelCollector(spec.loaded, spec.stats)
 
     @property
@@ -119,8 +117,8 @@ class ServerRuntime:
         """Bind, and answer health; calls are refused until the board is warm."""
         self._bind()
         if self.settings.metrics_port is not None:
-            self._exposition = start_http_server(self.settings.metrics_port, addr=self.settings.metrics_host)
-            self.metrics_port = self._exposition[0].server_port
+            self._exposition = Exposition(host=self.settings.metrics_host, port=self.settings.metrics_port)
+            self.metrics_port = self._exposition.port
         if self._collector is not None:
             REGISTRY.register(self._collector)
         self.pool.start()
@@ -161,6 +159,8 @@ class ServerRuntime:
         if self.board.warm:
             _log.info("draining")
             await asyncio.sleep(self.settings.drain_wait_seconds)
+        # Calls that come in from here until callers have heard of it end with CANCELLED, before they reach a handler:
+        # https://github.com/grpc/grpc/issues/41785. Who watches health has left by now; our client tries them again.
         await self._server.stop(self.settings.drain_grace_seconds)
         if self._probed is not None:
             # Last, so that liveness is answered for as long as anything is.
@@ -171,10 +171,7 @@ class ServerRuntime:
         if self._collector is not None:
             REGISTRY.unregister(self._collector)
         if self._exposition is not None:
-            server, thread = self._exposition
-            await in_daemon_thread(server.shutdown, name="close")
-            server.server_close()
-            thread.join()
+            await in_daemon_thread(self._exposition.close, name="close")
 
 
 def channel_options(settings: ServingSettings) -> list[tuple[str, int]]:

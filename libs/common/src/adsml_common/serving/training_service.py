@@ -1,5 +1,6 @@
 """Starts and follows the training runs of one process' family."""
 
+import hashlib
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -45,6 +46,10 @@ JOBS: Final[dict[int, str]] = {
 _NUMBERS: Final = {name: number for number, name in JOBS.items()}
 
 _FAILED_ITEMS: Final = 100
+_OF_CALLER: Final = "~"
+"""No caller's request id has one."""
+_DIGITS: Final = 16
+_LONGEST: Final = 128
 
 
 class TrainingService:
@@ -88,22 +93,25 @@ class TrainingService:
         if shards > self._max_shards:
             raise InvalidInput.at("shard_count", f"is {shards}; this server takes at most {self._max_shards}")
         parameters = _scope(request.scope, context).parameters()
-        known = self._runs.find(job, request.request_id)
-        if known is not None and not self._shows(known, context):
-            # Someone else's request id: it is taken, and that is all there is to know.
-            raise AlreadyExists(f"request id {request.request_id} was used for something else")
+        request_id = _of_caller(request.request_id, context)
+        known = self._runs.find(job, request_id)
         try:
             run = self._runs.start(
                 job,
-                request_id=request.request_id,
+                request_id=request_id,
                 parameters=parameters,
                 shard_count=shards,
                 launch_kind=LaunchKind.CALLER,
                 actor=context.caller.identity or "",
                 launcher=self._launcher.kind,
-                launcher_ref=self._launcher.reference(job, request.request_id),
+                launcher_ref=self._launcher.reference(job, request_id),
                 admission=self._admission,
             )
+        except AlreadyExists as error:
+            raise AlreadyExists(
+                f"request id {request.request_id} has started another run of {job}; use a new one for a new run",
+                metadata=error.metadata,
+            ) from None
         except AlreadyRunning as error:
             going_on = error.metadata.get("run_id")
             if going_on is None or self._shows(self._runs.get(going_on), context):
@@ -184,7 +192,7 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
     scope = Scope.of(run.parameters)
     out = pb.TrainingRun(
         run_id=run.run_id,
-        request_id=run.request_id if run.launch_kind is LaunchKind.CALLER else "",
+        request_id=run.request_id.rpartition(_OF_CALLER)[2] if run.launch_kind is LaunchKind.CALLER else "",
         job=_NUMBERS[run.job],  # type: ignore[arg-type]  # an enum's number
         state=STATE.to_wire(run.status),  # type: ignore[arg-type]  # likewise
         scope=pb.TrainingScope(
@@ -233,6 +241,14 @@ def item_message(item: TrainingItem) -> pb.TrainingItem:
     if item.model_name is not None and item.model_version is not None:
         out.model.CopyFrom(answer_pb2.ModelRef(name=item.model_name, version=item.model_version))
     return out
+
+
+def _of_caller(request_id: str, context: CallContext) -> str:
+    """A request id as the record has it: what one caller calls its runs neither reveals nor blocks another's."""
+    if not (identity := context.caller.identity):
+        return request_id
+    digest = hashlib.sha256(f"{identity}\0{request_id}".encode()).hexdigest()
+    return f"{digest[:_DIGITS]}{_OF_CALLER}{request_id}"[:_LONGEST]
 
 
 def _scope(message: pb.TrainingScope, context: CallContext) -> Scope:
