@@ -357,7 +357,7 @@ def test_a_caller_may_have_so_many_runs_open_and_no_more(runs, launcher):
     assert not launcher.launched
     two = CallContext(caller=Caller("two", config_ids=None))
     service(runs, launcher, open_runs=1).StartTraining(start(), two)
-    assert launcher.launched == ["r1"]
+    assert len(launcher.launched) == 1
 
 
 def test_of_many_at_once_one_is_taken_on(runs, launcher):

@@ -26,7 +26,7 @@ class EnumCodec(Generic[MemberT]):
     """A domain's enum and the numbers that a contract has for its members, matched by name after a `prefix`."""
 
     def __init__(self, domain: type[MemberT], wire: Any, prefix: str) -> None:
-        names = {name.removeprefix(prefix): wire.Value(name) for name in wire.keys()}  # noqa: SIM118 - no mapping
+        names = {name.removeprefix(prefix): int(wire.Value(name)) for name in wire.keys()}  # noqa: SIM118 - no mapping
         missing = [member.name for member in domain if member.name not in names]
         if missing:
             raise ValueError(f"{prefix}* lacks {', '.join(missing)}")
