@@ -1,7 +1,7 @@
 """Trained models as files and back: boosters as UBJSON, everything else as JSON; no pickle.
 
-A bundle holds the model that serves and a model of the same kind that never saw the holdout. The gate compares a later
-candidate with the latter: the model that serves has learnt from days that a candidate may be judged on.
+A bundle holds the model that serves and a model of the same kind that never saw the holdout. The gate compares a
+later candidate with the latter: the model that serves has learnt from days that a candidate may be judged on.
 """
 
 import json
@@ -13,8 +13,6 @@ from typing import Any, Final
 import xgboost
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
-from adsml_common.registry.bundle import Bundle
-from adsml_common.registry.models import ModelVersion
 
 from adsml_classifier import boosters
 from adsml_classifier.models import features, linear
@@ -33,26 +31,13 @@ FORMAT: Final = 3
 class StoredModel:
     """What a bundle holds.
 
-    Attributes
-    ----------
-    model
-        The one that serves.
-    holdout_model
-        The same, fitted without the holdout.
-    twin_until
-        The last day that its labels looked at.
-    mode
-        Where its labels came from.
-    trained_on
-        The levels it learnt from.
-    levels
-        Statistics of the account's levels where the model is to be carried from campaigns to the others with
-        rescaled features; empty where it reads them as they are.
+    `levels` are statistics of the account's levels where the model is to be carried from campaigns to the others with
+    rescaled features; empty where it reads them as they are.
     """
 
-    model: TierModel
-    holdout_model: TierModel
-    twin_until: date
+    model: TierModel  # the one that serves
+    holdout_model: TierModel  # the same, fitted without the holdout
+    twin_until: date  # the last day that the holdout model's labels looked at
     mode: LabelMode
     trained_on: tuple[EntityType, ...]
     levels: Mapping[str, LevelStatistics] = field(default_factory=dict)
@@ -138,14 +123,3 @@ def _booster(data: bytes) -> xgboost.Booster:
     # One row does not get faster by more threads, and rows of many callers run side by side.
     booster.set_param({"nthread": 1})
     return booster
-
-
-def parse(version: ModelVersion, bundle: Bundle) -> StoredModel:
-    """What a version's bundle holds.
-
-    Raises
-    ------
-    ArtifactCorrupt
-        Damaged, or learnt from other features than this version computes.
-    """
-    return from_files(bundle.files)
