@@ -51,6 +51,7 @@ SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data
 REAL = SHARED / "ads" / "display_2020_apr_may.csv"
 RESULTS = ROOT / "benchmarks" / "results"
 LAST_DAY = date(2026, 3, 31)
+PARTS = ("real", "settled", "lively", "transfer", "speed", "scale", "many")
 RECIPE = Recipe(fit=FitSettings(threads=2))
 
 
@@ -425,17 +426,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accounts", type=int, default=6, help="simulated accounts of each kind")
     parser.add_argument("--many", type=int, default=200, help="small accounts trained by one command")
-    parser.add_argument("--only", nargs="+", choices=("real", "accounts", "transfer", "speed", "scale", "many"),
-                        help="other figures stay as they are")  # fmt: skip
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="other figures stay as they are")
     args = parser.parse_args()
     start = time.perf_counter()
     kept = RESULTS / "classifier.json"
     out: dict[str, Any] = json.loads(kept.read_text()) if args.only and kept.exists() else {}
-    wanted = set(args.only or ("real", "accounts", "transfer", "speed", "scale", "many"))
+    wanted = set(args.only or PARTS)
     if "real" in wanted:
         real(out)
         write(out, start)
-    for name, kind in (("settled", settled), ("lively", lively)) if "accounts" in wanted else ():
+    for name, kind in (("settled", settled), ("lively", lively)):
+        if name not in wanted:
+            continue
         out[f"simulated_{name}"] = accounts(kind, range(100, 100 + args.accounts))
         show(f"Simulated {name} accounts, {args.accounts} pooled", with_baselines(out[f"simulated_{name}"]))
         show_worth("the same in money", out[f"simulated_{name}"])
