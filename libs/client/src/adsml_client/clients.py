@@ -76,11 +76,6 @@ class Method(_Method[RequestT, ResponseT]):
         """Call it with the request, or its fields as of `message`; the rest as of `Connection.call`.
 
         A batch of more than 1,000 entries has its time for each 1,000.
-
-        Raises
-        ------
-        CallError
-            One of its family.
         """
         first, *rest = _parts(self._request(request, fields), self._entries)
         seconds = self._seconds if timeout is None else timeout

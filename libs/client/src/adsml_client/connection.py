@@ -126,20 +126,10 @@ class Connection(_Caller):
         timeout: float | None = None,
         metadata: Metadata = (),
     ) -> ResponseT:
-        """Call a method of a stub on `channel`.
+        """Call a method of a stub on `channel`, within `timeout` seconds or the connection's `deadline_seconds`.
 
-        Parameters
-        ----------
-        timeout
-            Seconds; None: the connection's `deadline_seconds`.
-        metadata
-            To send along; a service that answers a call passes on its ``context.outgoing()``. ``x-request-id`` names
-            the call in every log; without it there is a new one.
-
-        Raises
-        ------
-        CallError
-            One of its family.
+        `metadata` are sent along; a service that answers a call passes on its ``context.outgoing()``.
+        ``x-request-id`` names the call in every log; without it there is a new one. Raises a `CallError`.
         """
         with self._calling(method, timeout, metadata) as options:
             return method(request, **options)

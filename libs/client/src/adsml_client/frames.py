@@ -49,11 +49,7 @@ def rows_from_frame(frame: "pd.DataFrame") -> list[metrics_pb2.DailyMetrics]:
     The day is the column ``date`` or, without one, the index. Figures are the columns ``spend`` (account's currency),
     ``impressions``, ``clicks``, ``leads`` and ``reach``; those that the question does not need may be missing: leads
     alone suffice to forecast leads. A column that is empty throughout counts as missing. Others are not looked at.
-
-    Raises
-    ------
-    InvalidArgument
-        Every cell that can't be sent, by row and column, with the cure.
+    `InvalidArgument` names every cell that can't be sent, by row and column, with the cure.
     """
     violations: list[Violation] = []
     if not len(frame):
@@ -158,12 +154,7 @@ def to_frame(response: Message | Sequence[Message]) -> "pd.DataFrame":
     batches, where those that failed have one row with ``error`` and ``error_message``. Nested messages become columns
     with their name before, intervals ``lower`` and ``upper``, enums words, days and instants timestamps; what is
     unset is missing. Lists beside the rows become text where they hold words for a person, and are left out
-    otherwise.
-
-    Raises
-    ------
-    InvalidArgument
-        A list without messages: its columns are not known.
+    otherwise. `InvalidArgument` for a list without messages: its columns are not known.
     """
     import pandas as pd  # noqa: PLC0415 - an extra
 

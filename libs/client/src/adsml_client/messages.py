@@ -35,20 +35,12 @@ class _Mistake(Exception):
 
 
 def message(kind: type[MessageT], /, **fields: Any) -> MessageT:
-    """A message from plain values.
+    """A message from plain values: its fields by name.
 
-    Parameters
-    ----------
-    fields
-        Its fields by name. Enums as words (``"adset"``, ``"cpl"``) or numbers; days as `datetime.date` or ISO text;
-        instants as aware `datetime.datetime`; durations as `datetime.timedelta`; messages as such or as mappings.
-        A message also fits where one of its holder's alternatives is meant: ``subject=entity_ref(...)``.
-        None leaves a field unset.
-
-    Raises
-    ------
-    InvalidArgument
-        Every field that does not fit, by its path.
+    Enums as words (``"adset"``, ``"cpl"``) or numbers; days as `datetime.date` or ISO text; instants as aware
+    `datetime.datetime`; durations as `datetime.timedelta`; messages as such or as mappings. A message also fits where
+    one of its holder's alternatives is meant: ``subject=entity_ref(...)``. None leaves a field unset.
+    `InvalidArgument` names every field that does not fit, by its path.
     """
     violations: list[Violation] = []
     out = kind()

@@ -70,15 +70,10 @@ class _CachedAccount:
 
 
 class AccountData:
-    """Gives accounts' days; threads share it.
+    """Gives accounts' days, of `capacity` accounts from memory; threads share it.
 
-    Parameters
-    ----------
-    capacity
-        Accounts kept in memory.
-    max_age_seconds
-        The store is asked whether a row has changed at most this often for each account, so that under load not
-        every call costs a query: an import is seen that much later.
+    The store is asked whether a row has changed at most every `max_age_seconds` for each account, so that under load
+    not every call costs a query: an import is seen that much later.
     """
 
     def __init__(
@@ -102,12 +97,7 @@ class AccountData:
     def days(self, config_id: int, *, as_of: date) -> AccountDays:
         """The account's days up to `as_of`, all that features look at; it may hold later days too.
 
-        Raises
-        ------
-        NotFound
-            The account has no rows in those days.
-        Unavailable
-            The database does not answer.
+        `NotFound` where it has no rows in those days, `Unavailable` where the database does not answer.
         """
         recent = self.recent(config_id)
         if recent.covers(as_of):

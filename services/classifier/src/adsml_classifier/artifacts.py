@@ -73,13 +73,7 @@ def to_files(stored: StoredModel) -> dict[str, bytes]:
 
 
 def from_files(files: Mapping[str, bytes]) -> StoredModel:
-    """Read what `to_files` wrote.
-
-    Raises
-    ------
-    ArtifactCorrupt
-        A file is missing or is something else, or the model learnt from other features than this version computes.
-    """
+    """Read what `to_files` wrote; `ArtifactCorrupt` where it is something else, or of other features than today's."""
     try:
         facts: dict[str, Any] = json.loads(files[_FACTS])
         written = facts.get("format", 1)

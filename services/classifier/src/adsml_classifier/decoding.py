@@ -92,12 +92,8 @@ def group_inline(
     """Arrange series, checked but for their rows, in groups; each stands in one, or has an error by its place.
 
     A series that names a stored account is looked at as its entity there would be: as of the account's last day, and
-    beside its siblings. `paths` are their dotted paths, for errors.
-
-    Raises
-    ------
-    Unavailable
-        An account is needed and the database does not answer.
+    beside its siblings. `paths` are their dotted paths, for errors. `Unavailable` where an account is needed and the
+    database does not answer.
     """
     read = daily_rows(series)
     errors: dict[int, AdsmlError] = {

@@ -28,14 +28,8 @@ _NO_WEEK: Final = "by the rule, since it first delivered less than 7 days ago an
 class ProvenanceResolver:
     """Finds what answers; threads share it.
 
-    Parameters
-    ----------
-    models
-        The accounts' models, for their own entities and for new ones.
-    registry
-        Has what the gates said of models that may not serve; asked again for each name every `max_age_seconds`.
-    confidence_factor
-        What a transferred answer's confidence is multiplied by.
+    The registry has what the gates said of models that may not serve; it is asked again for each name every
+    `max_age_seconds`. A transferred answer's confidence is multiplied by `confidence_factor`.
     """
 
     def __init__(

@@ -24,16 +24,10 @@ _STYLE: Final = (
 
 
 def evaluate_files(data: Path, *, attribution_lag_days: int, weeks: int) -> dict[str, Any]:
-    """Train on a file or directory that `adsml import` reads, and judge on its last weeks.
+    """Train on a file or directory that `adsml import` reads, and judge on its last weeks: what ``--json`` prints.
 
-    What is printed with ``--json``: the verdict, which is the gate's, then the figures.
-
-    Raises
-    ------
-    InvalidInput
-        The export can't be read; names file, line and cure.
-    InsufficientHistory
-        Too few samples; says what there is.
+    `InvalidInput` names file, line and cure where it can't be read, `InsufficientHistory` what there is where it is
+    too little.
     """
     frame, entities = read_frame([data])
     recipe = Recipe(sampling=SampleSettings(attribution_lag_days=attribution_lag_days), weeks=weeks)

@@ -83,19 +83,10 @@ class Panel:
         start: date | None = None,
         end: date | None = None,
     ) -> "Panel":
-        """Arrange a daily frame, checked as `adsml_common.domain.daily` says.
+        """Arrange a daily frame, checked as `adsml_common.domain.daily` says, over its days or from `start` to `end`.
 
-        Parameters
-        ----------
-        entities
-            ``entity_type, entity_id, parent_id``; without it no entity has a known parent.
-        start, end
-            First and last day of the panel, the frame's own where not given. Rows outside are left out.
-
-        Raises
-        ------
-        InvalidInput
-            There are no rows, or sums too large to be money or counts.
+        `entities` have ``entity_type, entity_id, parent_id``; without them no entity has a known parent.
+        `InvalidInput` where there are no rows, or sums too large to be money or counts.
         """
         if frame.empty:
             raise InvalidInput.at("rows", "there are none; expected at least one daily row")
@@ -172,15 +163,10 @@ class Panel:
     def compared_with(self, account: "Panel | None", own: IntArray | None = None) -> "Panel":
         """The same entities held against an account that they are not taken from.
 
-        Parameters
-        ----------
-        account
-            Gives the account's totals, 0 on days that it does not have; None: nothing is known of an account, and
-            all that is relative to it is missing.
-        own
-            Shape (entities,): the row of each entity in `account`, -1 where it has none. An entity's siblings are
-            those it has there: its parent's row of spend and leads is added behind the entities, holding the entity's
-            days as they are here.
+        It gives the account's totals, 0 on days that it does not have; None: nothing is known of an account, and all
+        that is relative to it is missing. `own` is the row of each entity in it, -1 where it has none: an entity's
+        siblings are those it has there, so its parent's row of spend and leads is added behind the entities, holding
+        the entity's days as they are here.
         """
         totals = dict.fromkeys(self.account, Running(np.zeros(len(self.days) + 1, dtype=np.int64)))
         if account is None:

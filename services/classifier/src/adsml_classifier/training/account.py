@@ -49,29 +49,15 @@ def train_account(
     incumbent: tuple[str, StoredModel] | None = None,
     candidate: TrainedCandidate | None = None,
 ) -> AccountResult:
-    """Learn an account's model and decide whether it may serve.
+    """Learn an account's model from its daily rows and its tree, and decide whether it may serve.
 
     The model for entities that are new to the account (`for_new`) is learnt on its campaigns, where there are enough.
     It is tried on the ad sets and ads, which it never saw: with their features rescaled to the campaigns' and as they
     are. What did better is what it does from then on; the figures go with it.
 
-    Parameters
-    ----------
-    frame, entities
-        The account's daily rows, and its tree.
-    what
-        Whose, for errors.
-    incumbent
-        Name and bundle of the model that serves now.
-    candidate
-        What was learnt from just this on all levels before; only the incumbent is another one.
-
-    Raises
-    ------
-    InsufficientHistory
-        No rows, or too few samples; says what there is.
-    FailedPrecondition
-        All samples have one tier.
+    `what` says whose it is, for errors; `incumbent` is name and bundle of the model that serves now; `candidate` what
+    was learnt from just this on all levels before. `InsufficientHistory` says what there is where it is too little;
+    `FailedPrecondition` where all samples have one tier.
     """
     if frame.empty:
         raise InsufficientHistory(what, had=0, needed=1, unit="daily rows")

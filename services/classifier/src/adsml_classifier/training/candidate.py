@@ -1,8 +1,8 @@
 """From an account's days to a candidate model and the figures it is judged by.
 
-By rolling origins: one stretch of days at the end says little of an account, since its entities are few and their weeks
-overlap. So the last weeks are taken one by one, each answered by a model that learnt only from what was known at its
-start, as retraining takes them, and the answers are judged together.
+By rolling origins: one stretch of days at the end says little of an account, since its entities are few and their
+weeks overlap. So the last weeks are taken one by one, each answered by a model that learnt only from what was known
+at its start, as retraining takes them, and the answers are judged together.
 """
 
 from collections.abc import Sequence
@@ -98,23 +98,9 @@ def learn(
     levels: Sequence[EntityType] = ALL_LEVELS,
     final: bool = True,
 ) -> TrainedCandidate:
-    """Cut samples, fit and judge week by week, and fit once more on all.
+    """Cut samples of some levels, fit and judge week by week, and, unless it is for a report, fit once more on all.
 
-    Parameters
-    ----------
-    what
-        Whose, for errors, e.g. ``"account 7"``.
-    levels
-        The entity types to learn from.
-    final
-        Whether to fit once more; not needed for a report.
-
-    Raises
-    ------
-    InsufficientHistory
-        Too few samples, in all or before the holdout; says what there is.
-    FailedPrecondition
-        All samples have one tier.
+    `what` says whose it is, for errors, which are those of `walk_forward`.
     """
     samples = sampling.build(panel, recipe.sampling, judgements=judgements, levels=levels)
     sampling.require(samples, panel, what=what, needed=recipe.fit.min_samples)
@@ -148,12 +134,8 @@ def cutoffs(samples: Samples, recipe: Recipe) -> list[int]:
 def walk_forward(samples: Samples, panel: Panel, recipe: Recipe, *, what: str) -> list[Origin]:
     """Fit and answer week by week; `what` says whose samples they are, for errors.
 
-    Raises
-    ------
-    InsufficientHistory
-        The earliest model would have too few samples to learn from; says what there is.
-    FailedPrecondition
-        They all have one tier.
+    `InsufficientHistory` where the earliest model would have too few samples to learn from, `FailedPrecondition`
+    where they all have one tier.
     """
     starts, settings, lag_days = cutoffs(samples, recipe), recipe.fit, recipe.sampling.attribution_lag_days
     out = []

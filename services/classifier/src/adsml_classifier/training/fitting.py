@@ -47,12 +47,7 @@ def fit(samples: Samples, settings: FitSettings, folds: Folds | None = None) -> 
     """Learn from samples, nothing of which the model will be judged on.
 
     `folds` are where choices are made, without a lag where not given; those of a walk forward know most of it
-    already.
-
-    Raises
-    ------
-    FailedPrecondition
-        All samples have the same tier: there is nothing to tell apart.
+    already. `FailedPrecondition` where all samples have the same tier: there is nothing to tell apart.
     """
     present = np.unique(samples.label)
     if len(present) < 2:

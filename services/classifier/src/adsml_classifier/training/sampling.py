@@ -145,17 +145,10 @@ class Split:
 
 
 def split(samples: Samples, *, cutoff: int, until: int | None = None, lag_days: int = 0) -> Split:
-    """Split by time with a gap.
+    """Split by time, from the as-of day `cutoff` to `until` or the last, with a gap.
 
-    Parameters
-    ----------
-    cutoff
-        First as-of day of the holdout. Training ends a week (and the lag) before it: at the end of the cutoff's
-        day, the outcomes of later samples could not have been known.
-    until
-        Last as-of day of the holdout; the last there is where not given.
-    lag_days
-        Days that leads take to come in.
+    Training ends a week (and the lag) before the cutoff: at the end of that day, the outcomes of later samples could
+    not have been known.
     """
     last = int(samples.day.max(initial=cutoff)) if until is None else until
     return Split(
@@ -176,13 +169,7 @@ def known_days(samples: Samples) -> tuple[int, int]:
 
 
 def require(samples: Samples, panel: Panel, *, what: str, needed: int) -> None:
-    """Refuse to learn from too little; `what` says whose it is, e.g. ``"account 7"``.
-
-    Raises
-    ------
-    InsufficientHistory
-        Says what there is and what is missing.
-    """
+    """Refuse to learn from too little, by an `InsufficientHistory` that says what there is and whose it is (`what`)."""
     if len(samples) >= needed:
         return
     days = f"{len(panel)} entities, {panel.day(0)} to {panel.day(len(panel.days) - 1)}"
