@@ -13,6 +13,8 @@ from typing import Any, Final
 import xgboost
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
+from adsml_common.registry.bundle import MAX_BYTES, Bundle, unpacks_to
+from adsml_common.registry.models import ModelVersion
 
 from adsml_classifier import boosters
 from adsml_classifier.models import features, linear
@@ -117,3 +119,9 @@ def _booster(data: bytes) -> xgboost.Booster:
     # One row does not get faster by more threads, and rows of many callers run side by side.
     booster.set_param({"nthread": 1})
     return booster
+
+
+@unpacks_to(MAX_BYTES)
+def parse(version: ModelVersion, bundle: Bundle) -> StoredModel:
+    """What a version's bundle holds; errors as of `from_files`."""
+    return from_files(bundle.files)

@@ -15,7 +15,7 @@ from adsml_common.store.feedback import FeedbackStore
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item, ItemResult, ItemStatus
 
-from adsml_classifier.artifacts import MODEL_TYPE, StoredModel, from_files, to_files
+from adsml_classifier.artifacts import MODEL_TYPE, StoredModel, parse, to_files
 from adsml_classifier.models.features import NAMES
 from adsml_classifier.models.labels import Judgement
 from adsml_classifier.naming import FAMILY, account_model, global_model
@@ -133,7 +133,7 @@ class AccountTrainer:
         if active is None:
             return None
         try:
-            return active, from_files(self._registry.read(active).files)
+            return active, parse(active, self._registry.read(active, parse=parse))
         except ArtifactCorrupt:
             # What can't be loaded can't defend its place.
             return None
