@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data
 REAL = SHARED / "ads" / "display_2020_apr_may.csv"
 RESULTS = ROOT / "benchmarks" / "results"
 LAST_DAY = date(2026, 3, 31)
-PARTS = ("real", "settled", "lively", "transfer", "speed", "scale", "many")
+PARTS = ("real", "settled", "lively", "transfer", "late", "speed", "scale", "many")
 RECIPE = Recipe(fit=FitSettings(threads=2))
 
 
@@ -235,6 +235,50 @@ def transfers(seeds: range) -> dict[str, Any]:
             right, transfer.CONFIDENCE_FACTOR * probabilities.max(axis=1)
         )
         out[name] = {**asdict(judged), "ece_discounted": discounted}
+    return out
+
+
+def late(seeds: range) -> dict[str, Any]:
+    """Rows as they were on 14 mornings, some leads not in yet, against complete rows, by days left out at the end."""
+    calls: dict[tuple[str, int], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    for seed in seeds:
+        settings = AccountSettings(last_day=LAST_DAY, days=120, config_id=1)
+        account = simulate_account(settings, seed=seed)
+        complete = panel_of(account)
+        mornings = [LAST_DAY - timedelta(days=7 + back) for back in range(0, 28, 2)]
+        before = account.daily[account.daily["date"].dt.date <= mornings[-1]]
+        tree = pd.DataFrame(
+            [(one.ref.entity_type.value, one.ref.entity_id, one.parent_id) for one in account.entities],
+            columns=["entity_type", "entity_id", "parent_id"],
+        )
+        model = learn(Panel.of(before, entities=tree), RECIPE, what=f"seed {seed}").model
+        for morning, lag in ((morning, lag) for morning in mornings for lag in (0, 3)):
+            day = morning - timedelta(days=lag)
+            seen = AccountSnapshot.of(Panel.of(account.as_of(morning), entities=tree), day)
+            after = AccountSnapshot.of(complete, day)
+            come = rule.week(complete, np.array([complete.column(morning)]), back=-rule.DAYS)
+            known = (come.material & (come.spend > 0))[:, 0]
+            keys = [
+                key
+                for key, row in seen.rows.items()
+                if seen.delivered[row] and after.delivered[after.rows[key]] and known[after.rows[key]]
+            ]
+            rows, places = ([one.rows[key] for key in keys] for one in (seen, after))
+            truth = rule.earned(come)[places, 0]
+            for name, young, old in (
+                ("model", *(model.probabilities(x).argmax(axis=1) for x in (seen.x[rows], after.x[places]))),
+                ("last week's tier", seen.persistence[rows], after.persistence[places]),
+            ):
+                calls.setdefault((name, lag), []).append((young, old, truth))
+    out = {}
+    for (name, lag), parts in calls.items():
+        young, old, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
+        out[f"{name}, {lag} days left out"] = {
+            "alike": float((young == old).mean()),
+            "weighted_f1": scores.f1(truth, young).weighted,
+            "weighted_f1_of_complete_rows": scores.f1(truth, old).weighted,
+            "samples": len(truth),
+        }
     return out
 
 
@@ -447,6 +491,11 @@ def main() -> int:
     if "transfer" in wanted:
         out["transfer"] = transfers(range(200, 200 + max(args.accounts // 2, 1)))
         show("New ad sets and ads in their first two weeks", iter(out["transfer"].items()))
+        write(out, start)
+    if "late" in wanted:
+        out["late"] = late(range(300, 306))
+        for name, one in out["late"].items():
+            print(f"{name:40}" + "".join(f"  {figure} {value:.3f}" for figure, value in one.items()))
         write(out, start)
     for name, measure in (("speed", speed), ("scale", scale), ("many", partial(many, args.many))):
         if name in wanted:

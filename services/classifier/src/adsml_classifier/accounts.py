@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Final
 
 from adsml_common.database import Database
@@ -54,7 +55,11 @@ class AccountDays:
 
     def covers(self, as_of: date) -> bool:
         """Whether all days that features of a day look at are here."""
-        return self.panel.day(0) + _BACK <= as_of <= self.last
+        return self._first_covered <= as_of <= self.last
+
+    @cached_property
+    def _first_covered(self) -> date:
+        return self.panel.day(0) + _BACK
 
     def off(self, key: tuple[str, str], as_of: date) -> str:
         """The status of an entity that the platform says is switched off, as of the last day; else empty."""

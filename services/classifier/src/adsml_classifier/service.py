@@ -280,8 +280,9 @@ class ClassifierService:
         return [one for one in located if one.rows], errors
 
     def _days(self, config_id: int, options: Options) -> tuple[AccountDays, date]:
-        as_of = options.day(self._accounts.recent(config_id).last, default_lag=self._lag)
-        return self._accounts.days(config_id, as_of=as_of), as_of
+        recent = self._accounts.recent(config_id)
+        as_of = options.day(recent.last, default_lag=self._lag)
+        return recent if recent.covers(as_of) else self._accounts.days(config_id, as_of=as_of), as_of
 
     def _stored(
         self, config_id: int, days: AccountDays, as_of: date, options: Options, provenance: Provenance

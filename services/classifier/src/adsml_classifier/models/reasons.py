@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from adsml_common.domain.tiers import Tier
@@ -19,6 +20,7 @@ _WEAKEST: Final = 0.05
 # What the tables of tiers ask for, in that order; the rest shows what speaks against.
 _OF_THE_WEEK: Final = {"cpl": 4.0, "lead days": 2.0, "month": 1.0, "trend": 0.5}
 _STEP_WEIGHT: Final = 3.0
+_SIDES: Final[WeakKeyDictionary[Evidence, IntArray]] = WeakKeyDictionary()
 _UNDECIDED: Final = "no single fact decides: its figures lie between tiers"
 
 
@@ -78,7 +80,11 @@ def _direction(tier: IntArray) -> IntArray:
 
 
 def _sides(evidence: Evidence, rows: IntArray) -> IntArray:
-    return np.stack([fact.side(evidence)[rows] for fact in FACTS], axis=1)
+    """Of every fact, shape (answers, facts); worked out once for all entities of an account."""
+    sides = _SIDES.get(evidence)
+    if sides is None:
+        sides = _SIDES[evidence] = np.stack([fact.side(evidence) for fact in FACTS], axis=1)
+    return sides[rows]
 
 
 def _chosen(
