@@ -66,7 +66,7 @@ def decide(assessment: Assessment, incumbent: Incumbent | None, *, mode: LabelMo
         f"{assessment.persistence.weighted_f1:.3f} and {assessment.persistence.macro_f1:.3f}"
     )
     if incumbent is None:
-        return Decision(True, f"{against}; there is no model yet")
+        return Decision(True, against)
     if incumbent.scores is None:
         return Decision(True, f"{against}; not compared with {incumbent.version}: {incumbent.note}")
     limit = incumbent.scores.log_loss * (1 + _SLACK)
