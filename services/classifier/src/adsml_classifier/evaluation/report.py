@@ -6,9 +6,6 @@ from typing import Any, Final
 
 from adsml_common.cli.output import console, table
 from adsml_ingest import read_frame
-from adsml_report.content import Reliability
-from adsml_report.picture import FAINT, INK, picture, text
-from adsml_report.svg import draw_reliability
 
 from adsml_classifier.models.panel import Panel
 from adsml_classifier.training import gate
@@ -16,11 +13,6 @@ from adsml_classifier.training.candidate import learn
 from adsml_classifier.training.recipe import Recipe, SampleSettings
 
 _NAMES: Final = {"model": "the model", "persistence": "last week's tier", "rule": "the rule"}
-_SIDE: Final = 440
-_STYLE: Final = (
-    f"<style>text{{font:12px Helvetica,Arial,sans-serif;fill:{INK}}}.g{{stroke:{FAINT}}}"
-    f".l{{stroke:{INK};stroke-dasharray:4}}.d{{fill:#0072B2;fill-opacity:.6}}</style>"
-)
 
 
 def evaluate_files(data: Path, *, attribution_lag_days: int, weeks: int) -> dict[str, Any]:
@@ -42,12 +34,12 @@ def evaluate_files(data: Path, *, attribution_lag_days: int, weeks: int) -> dict
 
 def plot_of(report: dict[str, Any]) -> str:
     """The report's calibration as SVG."""
-    title = f"{report['samples_test']} answers, calibration error {report['ece']:.3f}"
+    from adsml_report.content import Reliability  # noqa: PLC0415  # in no image
+    from adsml_report.plot import picture  # noqa: PLC0415
+
     bins = tuple((one["count"], one["confidence"], one["accuracy"]) for one in report["reliability"])
-    diagram = draw_reliability(Reliability(title, bins))
-    head = text(_SIDE / 2, 24, title, anchor="middle", size=14)
-    inner = f"<svg y='34' width='{_SIDE}' height='{_SIDE}'>{diagram}</svg>"
-    return picture(_SIDE, _SIDE + 40, title=title, parts=[_STYLE, head, inner])
+    title = f"{report['samples_test']} answers, calibration error {report['ece']:.3f}"
+    return picture([Reliability(title, bins)], title=title)
 
 
 def show(report: dict[str, Any]) -> None:
