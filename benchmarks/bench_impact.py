@@ -35,7 +35,8 @@ from adsml_impact.evaluation.study import (
     run_study,
     worst_week_cells,
 )
-from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.comparison import Comparison, compare
+from adsml_impact.models.design import Design
 from adsml_impact.models.effect import daily_values
 from adsml_impact.models.naive import naive_comparison
 from adsml_impact.models.own_past import compare_with_own_past
@@ -235,7 +236,7 @@ def _worst_nn5(Y: panels.FloatArray) -> tuple[list[panels.FloatArray], list[Cell
 
 
 def _row(rate: Rates) -> dict[str, float]:
-    return {"false_positive_rate": rate.false_positive_rate, "power_1sd": rate.power, "cells": rate.cells}
+    return asdict(rate)
 
 
 def speed(*, repeats: int = 30) -> dict[str, Any]:

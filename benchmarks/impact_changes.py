@@ -14,7 +14,8 @@ from adsml_impact.analysis.change import analyse
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.analysis.summary import AnalysedChange, ChangesSummary, summarise
 from adsml_impact.analysis.tree import Relation, Tree
-from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.comparison import Comparison, compare
+from adsml_impact.models.design import Design
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.naive import naive_comparison
 from adsml_impact.models.power import detectable
@@ -87,8 +88,8 @@ def power(accounts: int) -> dict[str, dict[str, float]]:
                         ("coverage", low <= 0 <= high),
                         ("power", _shifted(one, EFFECT) < ALPHA),
                         ("power_up", _shifted(one, -EFFECT) < ALPHA),
-                        ("stated_rise_found", _shifted(one, np.log1p(could.up)) < ALPHA),
-                        ("stated_fall_found", _shifted(one, np.log1p(could.down)) < ALPHA),
+                        ("stated_rise_found", _shifted(one, np.log1p(could.relative_up)) < ALPHA),
+                        ("stated_fall_found", _shifted(one, np.log1p(could.relative_down)) < ALPHA),
                     ):
                         hits.setdefault(what, []).append(float(value))
             out[f"{name}, {horizon} days"] = {

@@ -12,7 +12,7 @@ from adsml_common.domain.metrics import Metric
 from adsml_report.picture import FAINT, INK, Plot, picture, text
 from google.type import date_pb2
 
-from adsml_impact.analysis.recommendation import LABELS
+from adsml_impact.analysis.plan import LABELS
 
 _WIDTH, _LEFT, _RIGHT = 900.0, 74.0, 20.0
 _TOP, _HEIGHT, _GAP, _LOWER = 78.0, 250.0, 34.0, 110.0
@@ -32,13 +32,7 @@ def _range(values: Sequence[float], *, with_zero: bool) -> tuple[float, float]:
 
 
 def draw_svg(report: pb.ImpactReport) -> str:
-    """The picture of the primary metric.
-
-    Raises
-    ------
-    FailedPrecondition
-        If the report has no series for it: it was asked for without.
-    """
+    """The picture of the primary metric; FailedPrecondition if the report was asked for without series."""
     shown = report.effects[0]
     if not shown.series:
         raise FailedPrecondition(f"there is no series of {_label(shown)} to draw")
@@ -137,13 +131,7 @@ def _dates(plot: Plot, first: date, days: int) -> str:
 
 
 def save(svg: str, path: Path) -> None:
-    """Write a picture.
-
-    Raises
-    ------
-    InvalidInput
-        The file's ending is not .svg.
-    """
+    """Write a picture; InvalidInput if the file's ending is not .svg."""
     if path.suffix != ".svg":
         raise InvalidInput.at("plot", f"ends in {path.suffix or 'nothing'!r}; expected .svg")
     path.write_text(svg, encoding="utf-8")

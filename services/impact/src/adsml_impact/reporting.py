@@ -35,8 +35,9 @@ from adsml_report.context import ReportContext
 from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, day, money, words
 from google.type import date_pb2
 
-from adsml_impact.account_data import StoredAccounts
+from adsml_impact.decoding import amounts
 from adsml_impact.encoding import change_message
+from adsml_impact.server import make_service
 from adsml_impact.service import ImpactService
 from adsml_impact.settings import ImpactSettings
 
@@ -46,7 +47,6 @@ _TONE: Final = {
     "inconclusive": Tone.PLAIN,
     "negative": Tone.BAD,
 }
-_CURVE_DAYS: Final = (7, 14, 28, 56)
 
 
 def sections(context: ReportContext) -> Iterator[Section]:
@@ -56,12 +56,10 @@ def sections(context: ReportContext) -> Iterator[Section]:
     )
     events = list(reversed(events))
     shown = events[: context.most]
-    title, intro = (
-        "Changes",
-        (
-            "Each recorded change against what would have been without it, as told by entities that were not "
-            "changed. INCONCLUSIVE means that these days can't tell, not that nothing happened."
-        ),
+    title = "Changes"
+    intro = (
+        "Each recorded change against what would have been without it, as told by entities that were not "
+        "changed. INCONCLUSIVE means that these days can't tell, not that nothing happened."
     )
     if not events:
         empty = Note(
@@ -70,12 +68,7 @@ def sections(context: ReportContext) -> Iterator[Section]:
         )
         yield Section("changes", title, intro, (empty,))
         return
-    settings = load_settings(ImpactSettings)
-    service = ImpactService(
-        StoredAccounts(context.database),
-        attribution_lag_days=settings.attribution_lag_days,
-        equivalence_margin=settings.equivalence_margin,
-    )
+    service = make_service(load_settings(ImpactSettings), context.database)
     answers = [_analyse(service, context, event, at, len(shown)) for at, event in enumerate(shown)]
     blocks: list[Block] = [_verdicts(answers), *_summaries(service, context, events)]
     blocks += [_entry(context, event, answer) for event, answer in zip(shown, answers, strict=True)]
@@ -129,10 +122,6 @@ def _day(message: date_pb2.Date) -> date:
     return date(message.year, message.month, message.day)
 
 
-def _value(message: pb.MetricEffect | pb.EffectDay, field: str) -> float | None:
-    return float(getattr(message, field)) if message.HasField(field) else None  # type: ignore[arg-type]
-
-
 def _verdicts(answers: Sequence[pb.ImpactReport | AdsmlError]) -> Figures:
     reached = [_verdict(one.verdict) for one in answers if isinstance(one, pb.ImpactReport)]
     figures = [Figure(words(verdict), str(reached.count(verdict))) for verdict in _TONE]
@@ -140,14 +129,10 @@ def _verdicts(answers: Sequence[pb.ImpactReport | AdsmlError]) -> Figures:
 
 
 def _what(context: ReportContext, event: ChangeEvent) -> str:
-    before, after = event.detail.get("budget_before"), event.detail.get("budget_after")
-    amounts = (
-        f" from {money(float(before))} to {money(float(after))}"
-        if isinstance(before, int | float) and isinstance(after, int | float)
-        else ""
-    )
+    before, after = amounts(event)
+    budgets = "" if before is None or after is None else f" from {money(before)} to {money(after)}"
     kind = words(event.change_type.value).capitalize()
-    return f"{kind}{amounts}: {context.tree.label(event.entity)} ({LEVELS[event.entity.entity_type]})"
+    return f"{kind}{budgets}: {context.tree.label(event.entity)} ({LEVELS[event.entity.entity_type]})"
 
 
 def _entry(context: ReportContext, event: ChangeEvent, answer: pb.ImpactReport | AdsmlError) -> Entry:
@@ -166,21 +151,12 @@ def _entry(context: ReportContext, event: ChangeEvent, answer: pb.ImpactReport |
         names = ", ".join(f"{one.entity.entity_id} {one.weight:.0%}" for one in answer.controls[:6])
         blocks.append(Note(f"Compared with {len(answer.controls)} others: {names}.{_sensitivity(answer)}"))
     if answer.false_positive_rate.HasField("rate"):
-        blocks.append(
-            Note(
-                f"Where nothing was changed, this very analysis finds an effect in "
-                f"{answer.false_positive_rate.rate:.0%} of cases."
-            )
-        )
+        rate = f"{answer.false_positive_rate.rate:.0%} of cases"
+        blocks.append(Note(f"Where nothing was changed, this very analysis finds an effect in {rate}."))
     blocks += [Note(one.message, caution=True) for one in answer.warnings]
     verdict = _verdict(answer.verdict)
-    return Entry(
-        title,
-        _effect_line(primary),
-        tuple(blocks),
-        Chip(verdict, _TONE.get(verdict, Tone.PLAIN)),
-        campaign,
-    )
+    chip = Chip(verdict, _TONE.get(verdict, Tone.PLAIN))
+    return Entry(title, _effect_line(primary), tuple(blocks), chip, campaign)
 
 
 def _worth(answer: pb.ImpactReport) -> Note:
@@ -206,13 +182,10 @@ def _sensitivity(answer: pb.ImpactReport) -> str:
 
 def _power(could: pb.DetectableEffect) -> Table:
     """Chance that an effect shows, by effect and days after the change."""
-    effects = sorted({one.relative for one in could.power_curve})
-    chance = {(one.relative, one.after_days): one.power for one in could.power_curve}
-    columns = tuple(f"{days} days" for days in _CURVE_DAYS)
-    rows = tuple(
-        Row((f"{effect:+.0%}", *(f"{chance.get((effect, days), 0.0):.0%}" for days in _CURVE_DAYS)))
-        for effect in effects
-    )
+    chance = {(one.relative, one.after_days): f"{one.power:.0%}" for one in could.power_curve}
+    effects, days = (sorted(set(values)) for values in zip(*chance, strict=True))
+    columns = tuple(f"{number} days" for number in days)
+    rows = tuple(Row((f"{one:+.0%}", *(chance[one, number] for number in days))) for one in effects)
     return Table("Chance that an effect shows", ("effect", *columns), rows, frozenset(columns))
 
 
@@ -224,8 +197,8 @@ def _effect_line(effect: pb.MetricEffect) -> str:
     return f"{label} {effect.relative:+.0%} ({interval.lower:+.0%} to {interval.upper:+.0%})"
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else money(value)
+def _figure(effect: pb.MetricEffect, field: str) -> str:
+    return money(getattr(effect, field)) if effect.HasField(field) else ""  # type: ignore[arg-type]
 
 
 def _effects(effects: Sequence[pb.MetricEffect]) -> Table:
@@ -237,9 +210,7 @@ def _effects(effects: Sequence[pb.MetricEffect]) -> Table:
             Row(
                 (
                     label + (" (account)" if one.scope == pb.EFFECT_SCOPE_ACCOUNT else ""),
-                    _figure(_value(one, "before")),
-                    _figure(_value(one, "after")),
-                    _figure(_value(one, "counterfactual")),
+                    *(_figure(one, field) for field in ("before", "after", "counterfactual")),
                     _effect_line(one).removeprefix(f"{label} "),
                     f"{one.adjusted_p_value:.3f}" if one.HasField("adjusted_p_value") else "",
                     Chip(verdict, _TONE.get(verdict, Tone.PLAIN)) if verdict else None,
@@ -255,27 +226,20 @@ def _effects(effects: Sequence[pb.MetricEffect]) -> Table:
 
 
 def _chart(effect: pb.MetricEffect, event: ChangeEvent) -> Chart:
-    series = effect.series
     name = _metric(effect.metric).value
+    lower, upper = (
+        _by_day(effect.series, "interval", lambda day, end=end: getattr(day.interval, end))  # type: ignore[misc]
+        for end in ("lower", "upper")
+    )
     return Chart(
         f"{METRIC_LABELS[name].capitalize()}: actual against without the change",
         METRIC_UNITS[name],
-        _day(series[0].date),
+        _day(effect.series[0].date),
         (
-            Line("actual", _by_day(series, lambda one: _value(one, "actual"))),
-            Line(
-                "without the change",
-                _by_day(series, lambda one: _value(one, "counterfactual")),
-                Look.EXPECTED,
-            ),
+            Line("actual", _by_day(effect.series, "actual")),
+            Line("without the change", _by_day(effect.series, "counterfactual"), Look.EXPECTED),
         ),
-        (
-            Band(
-                "95% interval",
-                _by_day(series, lambda one: one.interval.lower if one.HasField("interval") else None),
-                _by_day(series, lambda one: one.interval.upper if one.HasField("interval") else None),
-            ),
-        ),
+        (Band("95% interval", lower, upper),),
         moments=(Moment(event.date, "change"),),
     )
 
@@ -287,20 +251,19 @@ def _cumulative(effect: pb.MetricEffect, event: ChangeEvent) -> Chart:
         f"Effect on {METRIC_LABELS[metric.value]} so far",
         f"{METRIC_UNITS[metric.value].removesuffix(' per day')}, {unit}",
         _day(effect.series[0].date),
-        (
-            Line(
-                "effect since the change",
-                _by_day(effect.series, lambda one: _value(one, "cumulative_effect")),
-            ),
-        ),
+        (Line("effect since the change", _by_day(effect.series, "cumulative_effect")),),
         moments=(Moment(event.date, "change"),),
     )
 
 
 def _by_day(
-    series: Sequence[pb.EffectDay], value: Callable[[pb.EffectDay], float | None]
+    series: Sequence[pb.EffectDay], field: str, value: Callable[[pb.EffectDay], float] | None = None
 ) -> list[float | None]:
-    """One value per calendar day, None on days that the series leaves out."""
-    values = {_day(one.date): value(one) for one in series}
+    """A field, or what is made of it, by calendar day; None where it is unset or the series leaves a day out."""
+    values: dict[date, float] = {
+        _day(one.date): getattr(one, field) if value is None else value(one)
+        for one in series
+        if one.HasField(field)  # type: ignore[arg-type]
+    }
     first, last = _day(series[0].date), _day(series[-1].date)
     return [values.get(first + timedelta(days=step)) for step in range((last - first).days + 1)]

@@ -6,14 +6,11 @@ from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from adsml_common.domain.metrics import RATIOS, STORED, Metric
 
+from adsml_impact.models.arrays import BoolArray, FloatArray
 from adsml_impact.models.outliers import replace_outliers
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _CLEANED: Final = ("spend", "impressions", "clicks", "leads")
 _LEAST_COMPLETE: Final = 0.1
@@ -22,25 +19,14 @@ _LEAST_COMPLETE: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Stored columns of several units on consecutive days.
+    """Stored columns of several units on consecutive days."""
 
-    Attributes
-    ----------
-    names
-        N units.
-    first
-        The first day.
-    values
-        Stored column -> (N, T). A day without a row is a day without delivery: 0; ``reach`` is NaN where a
-        row does not know it.
-    present
-        (N, T): whether there was a row.
-    """
-
-    names: tuple[str, ...]
-    first: date
+    names: tuple[str, ...]  # n units
+    first: date  # the first day
+    # stored column -> (N, T). A day without a row is a day without delivery: 0; `reach` is NaN where a row does not
+    # know it.
     values: dict[str, FloatArray]
-    present: BoolArray
+    present: BoolArray  # (N, T): whether there was a row
 
     @property
     def days(self) -> int:
@@ -61,13 +47,7 @@ class Series:
         return (day - self.first).days
 
     def rows(self, names: Iterable[str]) -> list[int]:
-        """Positions of units.
-
-        Raises
-        ------
-        KeyError
-            If one is not there.
-        """
+        """Positions of units; KeyError if one is not there."""
         position = {name: i for i, name in enumerate(self.names)}
         return [position[name] for name in names]
 
@@ -129,17 +109,7 @@ class Series:
 def from_daily(frame: pd.DataFrame, *, names: Sequence[str] | None = None) -> Series:
     """Matrices from a daily frame of one account and level.
 
-    Parameters
-    ----------
-    frame
-        See `adsml_common.domain.daily`; at least one row.
-    names
-        Units wanted, in order; those without a row are all 0. None: all there are.
-
-    Raises
-    ------
-    ValueError
-        If there is no row.
+    Units are those of `names`, in order, all 0 without a row; None: all there are. ValueError if there is no row.
     """
     if frame.empty:
         raise ValueError("no rows")

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.metrics import divide
 
-from adsml_impact.models.comparison import Comparison, Design
-
-FloatArray = npt.NDArray[np.float64]
+from adsml_impact.models.arrays import FloatArray
+from adsml_impact.models.comparison import Comparison
+from adsml_impact.models.design import Design
 
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 
@@ -44,51 +43,27 @@ class EffectDay:
 
 @dataclass(frozen=True, slots=True)
 class PlaceboSummary:
-    """Effects found where nothing was changed, in the metric's unit and at the treated's size.
+    """Effects found where nothing was changed, in the metric's unit, at the treated's size; 0 and empty without any."""
 
-    Attributes
-    ----------
-    dates, controls
-        Placebo dates (the treated earlier) and controls in the role of the treated.
-    smallest_p_value
-        That so many placebos can give.
-    mean, standard_deviation
-        Of the placebo effects; 0 without any.
-    quantiles
-        At `QUANTILES`; empty without any.
-    """
-
+    # placebo dates (the treated earlier) and controls in the role of the treated
     dates: int
-    controls: int
-    smallest_p_value: float
+    entities: int
+    smallest_p_value: float  # that so many placebos can give
+    # of the placebo effects; 0 without any
     mean: float
     standard_deviation: float
-    quantiles: tuple[float, ...]
+    quantiles: tuple[float, ...]  # at `QUANTILES`; empty without any
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How well the counterfactual followed the treated before the change.
+    """How well the counterfactual followed the treated before the change."""
 
-    Attributes
-    ----------
-    rmse
-        In the metric's unit.
-    relative_rmse
-        As a share of the treated's baseline level.
-    r_squared
-        Share of variance explained; NaN where the treated did not vary.
-    days
-        Of the baseline.
-    effective_controls
-        ``1 / sum(omega^2)``; 0 without controls.
-    """
-
-    rmse: float
-    relative_rmse: float
-    r_squared: float
-    days: int
-    effective_controls: float
+    rmse: float  # in the metric's unit
+    relative_rmse: float  # as a share of the treated's baseline level
+    r_squared: float  # share of variance explained; NaN where the treated did not vary
+    days: int  # of the baseline
+    effective_controls: float  # `1 / sum(omega^2)`; 0 without controls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,46 +72,28 @@ class Effect:
 
     Over a window counts and money are means per day, ratios are ratios of sums. Intervals exclude 0 exactly
     when the p-value is below alpha.
-
-    Attributes
-    ----------
-    before, after, counterfactual
-        Level in the window before, after, and after without the change.
-    absolute, absolute_interval
-        ``after - counterfactual`` in the metric's unit.
-    relative, relative_interval
-        As shares of the counterfactual; NaN where that is not above 0.
-    equivalence_interval
-        Relative, of level ``1 - 2 alpha``: two one-sided tests at alpha.
-    p_value
-        From placebos.
-    effect_size
-        Effect over the standard deviation of placebo effects; NaN without any.
-    placebos, fit, series
-        See their classes.
-    comparison
-        The relative figures behind it.
-    level
-        Baseline level in the metric's unit.
-    leave_one_out
-        Lowest and highest relative effect with one control left out; None without controls.
     """
 
+    # level in the window before, after, and after without the change
     before: float
     after: float
     counterfactual: float
+    # `after - counterfactual` in the metric's unit
     absolute: float
     absolute_interval: Interval
+    # as shares of the counterfactual; NaN where that is not above 0
     relative: float
     relative_interval: Interval
-    equivalence_interval: Interval
-    p_value: float
-    effect_size: float
+    equivalence_interval: Interval  # relative, of level `1 - 2 alpha`: two one-sided tests at alpha
+    p_value: float  # from placebos
+    effect_size: float  # effect over the standard deviation of placebo effects; NaN without any
+    # see their classes
     placebos: PlaceboSummary
     fit: Fit
     series: tuple[EffectDay, ...]
-    comparison: Comparison = field(repr=False)
-    level: float
+    comparison: Comparison = field(repr=False)  # the relative figures behind it
+    level: float  # baseline level in the metric's unit
+    # lowest and highest relative effect with one control left out; None without controls
     leave_one_out: tuple[float, float] | None
 
 
@@ -182,26 +139,13 @@ def measure(
     comparison: Comparison,
     with_series: bool = True,
 ) -> Effect:
-    """Put a comparison into the metric's unit.
-
-    Parameters
-    ----------
-    numerator, denominator
-        (T,) of the treated.
-    scale
-        Of the ratio, e.g. 100 for percent.
-    design, comparison
-        What was compared, and what came out.
-    with_series
-        Whether the days are wanted.
-    """
+    """Put a comparison of a numerator and denominator (T,) into the metric's unit, `scale` times their ratio."""
     ratio = denominator is not None
     base = slice(design.change - comparison.baseline, design.change)
-    before = window_value(
-        numerator, denominator, scale=scale, days=slice(max(0, design.change - design.before), design.change)
+    before, after, level = (
+        window_value(numerator, denominator, scale=scale, days=days)
+        for days in (design.before_window, design.after, base)
     )
-    after = window_value(numerator, denominator, scale=scale, days=design.after)
-    level = window_value(numerator, denominator, scale=scale, days=base)
     tau = comparison.tau
     absolute, relative = _converters(after=after, level=level, ratio=ratio)
     low, high = comparison.interval(design.alpha)
@@ -237,7 +181,7 @@ def measure(
         effect_size=tau * level / spread if spread > 0 else np.nan,
         placebos=PlaceboSummary(
             dates=comparison.dates,
-            controls=comparison.controls,
+            entities=comparison.controls,
             smallest_p_value=comparison.reference.smallest,
             mean=float(drawn.mean()) if drawn.size else 0.0,
             standard_deviation=float(drawn.std()) if drawn.size else 0.0,
