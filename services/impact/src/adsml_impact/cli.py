@@ -1,6 +1,7 @@
 """The impact family's commands. Nothing heavy is imported before one of them runs."""
 
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,6 +96,11 @@ LagOption = Annotated[
 ]
 
 
+def _name(prefix: str, member: StrEnum | None) -> Any:
+    """The contract's name of a domain's enum member, which message constructors take."""
+    return None if member is None else f"{prefix}_{member.name}"
+
+
 def _options(**fields: Any) -> pb.ImpactOptions:
     """The options that were given, in the contract's words."""
 
@@ -102,7 +108,7 @@ def _options(**fields: Any) -> pb.ImpactOptions:
         if isinstance(value, list):
             return [on_the_wire(one) for one in value]
         if isinstance(value, Metric | Estimator):
-            return f"{type(value).__name__.upper()}_{value.name}"
+            return _name(type(value).__name__.upper(), value)
         return _day(value) if isinstance(value, datetime) else value
 
     return pb.ImpactOptions(**{name: on_the_wire(value) for name, value in fields.items()})
@@ -116,7 +122,7 @@ def _panel(
     config_id: int, entity_type: EntityType, treated: list[str], controls: list[str] | None
 ) -> pb.Panel:
     def refs(names: list[str]) -> list[entity_pb2.EntityRef]:
-        level = f"ENTITY_TYPE_{entity_type.name}"
+        level = _name("ENTITY_TYPE", entity_type)
         return [
             entity_pb2.EntityRef(config_id=config_id, entity_type=level, entity_id=name) for name in names
         ]
@@ -127,8 +133,7 @@ def _panel(
 def _change(change_type: ChangeType | None, day: datetime | None) -> change_pb2.ChangeEvent | None:
     if change_type is None and day is None:
         return None
-    kind = None if change_type is None else f"CHANGE_TYPE_{change_type.name}"
-    return change_pb2.ChangeEvent(change_type=kind, date=_day(day))
+    return change_pb2.ChangeEvent(change_type=_name("CHANGE_TYPE", change_type), date=_day(day))
 
 
 def _answer(request: Message, remote: Remote | None, *, what: str) -> Any:
@@ -236,11 +241,15 @@ def changes(
     """
     request = pb.SummarizeChangesRequest(
         config_ids=config_id,
-        change_type=f"CHANGE_TYPE_{change_type.name}",
-        entity_type=None if entity_type is None else f"ENTITY_TYPE_{entity_type.name}",
+        change_type=_name("CHANGE_TYPE", change_type),
+        entity_type=_name("ENTITY_TYPE", entity_type),
         first_date=_day(first_date),
         last_date=_day(last_date),
-        budget_direction=None if raises is None else f"BUDGET_DIRECTION_{'RAISE' if raises else 'CUT'}",
+        budget_direction={
+            None: pb.BUDGET_DIRECTION_UNSPECIFIED,
+            True: pb.BUDGET_DIRECTION_RAISE,
+            False: pb.BUDGET_DIRECTION_CUT,
+        }[raises],
         options=_options(
             primary_metric=primary_metric,
             estimator=estimator,

@@ -20,15 +20,11 @@ _ACTUAL, _EXPECTED = "#0b6bcb", "#d9480f"
 
 
 def _plot(values: Sequence[float], days: int, *, top: float, height: float) -> Plot:
-    low, high = _range(values, with_zero=True)
-    return Plot(days, low, high, left=_LEFT, right=_WIDTH - _RIGHT, top=top, bottom=top + height)
-
-
-def _range(values: Sequence[float], *, with_zero: bool) -> tuple[float, float]:
-    known = [value for value in values if math.isfinite(value)] + ([0.0] if with_zero else [])
-    low, high = min(known, default=0.0), max(known, default=1.0)
-    margin = 0.06 * (high - low) or max(abs(high), 1.0) * 0.1
-    return (low if with_zero and low == 0.0 else low - margin), high + margin
+    known = [0.0, *(value for value in values if math.isfinite(value))]
+    low, high = min(known), max(known)
+    margin = 0.06 * (high - low) or 0.1
+    low = low - margin if low else low
+    return Plot(days, low, high + margin, left=_LEFT, right=_WIDTH - _RIGHT, top=top, bottom=top + height)
 
 
 def draw_svg(report: pb.ImpactReport) -> str:
@@ -38,11 +34,12 @@ def draw_svg(report: pb.ImpactReport) -> str:
         raise FailedPrecondition(f"there is no series of {_label(shown)} to draw")
     series = shown.series
     first = _day(series[0].date)
-    actual = [_value(day, "actual") for day in series]
-    expected = [_value(day, "counterfactual") for day in series]
+    actual, expected, so_far = (
+        [float(getattr(day, field)) if day.HasField(field) else math.nan for day in series]
+        for field in ("actual", "counterfactual", "cumulative_effect")
+    )
     low = [day.interval.lower if day.HasField("interval") else math.nan for day in series]
     high = [day.interval.upper if day.HasField("interval") else math.nan for day in series]
-    so_far = [_value(day, "cumulative_effect") for day in series]
     upper = _plot([*actual, *low, *high], len(series), top=_TOP, height=_HEIGHT)
     lower = _plot(so_far, len(series), top=upper.bottom + _GAP, height=_LOWER)
     parts = [
@@ -58,10 +55,6 @@ def draw_svg(report: pb.ImpactReport) -> str:
         _dates(lower, first, len(series)),
     ]
     return picture(_WIDTH, lower.bottom + 46, title=_title(report, shown), parts=parts)
-
-
-def _value(day: pb.EffectDay, field: str) -> float:
-    return float(getattr(day, field)) if day.HasField(field) else math.nan  # type: ignore[arg-type]
 
 
 def _day(message: date_pb2.Date) -> date:
@@ -118,15 +111,9 @@ def _marks(report: pb.ImpactReport, plot: Plot, first: date, *, bottom: float) -
 
 def _dates(plot: Plot, first: date, days: int) -> str:
     step = max(7, 7 * math.ceil(days / 70))
+    labels = {day: f"{first + timedelta(days=day):%d %b}" for day in range(0, days, step)}
     return "".join(
-        text(
-            plot.x(day),
-            plot.bottom + 20,
-            f"{first + timedelta(days=day):%d %b}",
-            anchor="middle",
-            size=11,
-        )
-        for day in range(0, days, step)
+        text(plot.x(day), plot.bottom + 20, label, anchor="middle", size=11) for day, label in labels.items()
     )
 
 

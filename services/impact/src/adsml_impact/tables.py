@@ -164,9 +164,9 @@ def show_detectable(response: pb.EstimateDetectableEffectResponse, names: str) -
     """What a window could show."""
     first = response.effects[0]
     sides = " or ".join(
-        f"{name} by {100 * abs(value):.0f}%"
-        for name, field in (("rise", "relative_up"), ("fall", "relative_down"))
-        if first.HasField(field) and (value := getattr(first, field))
+        f"{name} by {size.lstrip('+-')}"
+        for name, size in zip(("fall", "rise"), _both(first), strict=True)
+        if size != "none"
     )
     label = LABELS[METRIC.from_wire(first.metric, "metric")]
     whose = "of the account" if first.scope == pb.EFFECT_SCOPE_ACCOUNT else f"of {names}"
@@ -186,14 +186,14 @@ def show_detectable(response: pb.EstimateDetectableEffectResponse, names: str) -
         [(_label(one.metric), *_both(one)) for one in response.effects],
         right=("fall", "rise"),
     )
-    days = sorted({one.after_days for one in first.power_curve})
+    windows = sorted({one.after_days for one in first.power_curve})
     chance = {(one.relative, one.after_days): one.power for one in first.power_curve}
-    columns = [f"{number} days" for number in days]
+    columns = [f"{number} days" for number in windows]
     table(
         f"chance that an effect on {label} shows",
         ("effect", *columns),
         [
-            (f"{effect:+.0%}", *(f"{chance[effect, number]:.0%}" for number in days))
+            (f"{effect:+.0%}", *(f"{chance[effect, number]:.0%}" for number in windows))
             for effect in sorted({one.relative for one in first.power_curve})
         ],
         right=("effect", *columns),
@@ -204,7 +204,7 @@ def show_detectable(response: pb.EstimateDetectableEffectResponse, names: str) -
 
 def _both(one: pb.DetectableEffect) -> Sequence[str]:
     return [
-        f"{getattr(one, field):+.0%}" if one.HasField(field) else "none"  # type: ignore[arg-type]
+        f"{getattr(one, field):+.0%}" if one.HasField(field) else "none"
         for field in ("relative_down", "relative_up")
     ]
 

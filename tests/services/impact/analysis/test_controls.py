@@ -175,8 +175,9 @@ def test_placebos_that_overlap_recorded_changes_are_struck_out() -> None:
     struck = analyse(ask(options=LEADS), known(account, events=events))
     assert plain.primary.effect is not None
     assert struck.primary.effect is not None
-    assert struck.comparison.studentised.size < plain.comparison.studentised.size
-    assert struck.comparison.size < plain.comparison.size
+    few, all_of_them = struck.primary.effect.comparison, plain.primary.effect.comparison
+    assert few.studentised.size < all_of_them.studentised.size
+    assert few.size < all_of_them.size
 
 
 def test_leads_that_are_still_coming_in_make_no_effect() -> None:

@@ -32,7 +32,7 @@ _GAP_SHARE = 0.15
 
 def caution(kind: str, message: str) -> warning_pb2.Warning:
     """One thing to be careful about; `kind` as in the contract, without its prefix."""
-    return warning_pb2.Warning(type=f"WARNING_TYPE_{kind}", message=message)
+    return warning_pb2.Warning(type=warning_pb2.WarningType.Value(f"WARNING_TYPE_{kind}"), message=message)
 
 
 def _some(items: Sequence[str]) -> str:

@@ -67,11 +67,8 @@ def _finding(report: MetricReport, effect: Effect, *, margin: float, alpha: floa
     )
     moved = "rose" if effect.comparison.tau > 0 else "fell"
     if effect.p_value < alpha:
-        return (
-            f"{label} {moved} by {100 * abs(effect.relative):.0f}% against what was to be expected ({span})"
-            if np.isfinite(effect.relative)
-            else f"{label} {moved} against what was to be expected ({span})"
-        )
+        by = f" by {100 * abs(effect.relative):.0f}%" if np.isfinite(effect.relative) else ""
+        return f"{label} {moved}{by} against what was to be expected ({span})"
     if effect.equivalence_interval.within(margin):
         return f"{label} moved by less than {100 * margin:g}%, which was set as too little to matter ({span})"
     return f"{label} moved by {_percent(effect.relative)}, which may be chance ({span})"
@@ -130,16 +127,12 @@ def _power_sentence(could: Detectable) -> str:
         for name, value in (("rise", could.relative_up), ("fall", could.relative_down))
         if np.isfinite(value)
     ]
-    if sides:
-        text = (
-            f"With {could.after_days} days after, {' or '.join(sides)} would have shown {100 * could.power:.0f}% of "
-            "the time"
-        )
-    else:
-        text = f"With {could.after_days} days after, not even a tenfold change would have shown reliably"
-    if could.target_relative is None or (
-        could.days_needed is not None and could.days_needed <= could.after_days
-    ):
+    shows = f"would have shown {100 * could.power:.0f}% of the time"
+    text = f"With {could.after_days} days after, " + (
+        f"{' or '.join(sides)} {shows}" if sides else "not even a tenfold change would have shown reliably"
+    )
+    enough = could.days_needed is not None and could.days_needed <= could.after_days
+    if could.target_relative is None or enough:
         return text + "."
     wanted = f"{100 * could.target_relative:+.0f}%"
     if could.days_needed is None:

@@ -21,8 +21,8 @@ _LEAST_COMPLETE: Final = 0.1
 class Series:
     """Stored columns of several units on consecutive days."""
 
-    names: tuple[str, ...]  # n units
-    first: date  # the first day
+    names: tuple[str, ...]  # N units
+    first: date
     # stored column -> (N, T). A day without a row is a day without delivery: 0; `reach` is NaN where a row does not
     # know it.
     values: dict[str, FloatArray]
@@ -106,26 +106,17 @@ class Series:
         return self.values[ratio.numerator], self.values[ratio.denominator], ratio.scale
 
 
-def from_daily(frame: pd.DataFrame, *, names: Sequence[str] | None = None) -> Series:
-    """Matrices from a daily frame of one account and level.
-
-    Units are those of `names`, in order, all 0 without a row; None: all there are. ValueError if there is no row.
-    """
+def from_daily(frame: pd.DataFrame) -> Series:
+    """Matrices from a daily frame of one account and level, units by name; ValueError if there is no row."""
     if frame.empty:
         raise ValueError("no rows")
-    wanted = tuple(sorted(frame["entity_id"].unique()) if names is None else names)
-    row = pd.Index(wanted).get_indexer(pd.Index(frame["entity_id"]))
+    row, names = pd.factorize(frame["entity_id"], sort=True)
     stamps = frame["date"].to_numpy(dtype="datetime64[D]").astype(np.int64)
     first, last = int(stamps.min()), int(stamps.max())
-    day = stamps - first
-    known = row >= 0
-    shape = (len(wanted), last - first + 1)
+    day, shape = stamps - first, (len(names), last - first + 1)
     values = {name: np.zeros(shape) for name in STORED}
     present = np.zeros(shape, dtype=np.bool_)
-    present[row[known], day[known]] = True
+    present[row, day] = True
     for name in STORED:
-        column = frame[name].to_numpy(dtype=np.float64)
-        values[name][row[known], day[known]] = column[known]
-    return Series(
-        names=wanted, first=date(1970, 1, 1) + timedelta(days=first), values=values, present=present
-    )
+        values[name][row, day] = frame[name].to_numpy(dtype=np.float64)
+    return Series(tuple(names), date(1970, 1, 1) + timedelta(days=first), values, present)

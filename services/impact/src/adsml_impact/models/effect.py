@@ -154,19 +154,11 @@ def measure(
     # Placebo effects at the treated's size, in the metric's unit (a ratio's near its level).
     drawn = comparison.studentised * comparison.size * level
     spread = float(np.sqrt(np.mean(drawn**2))) if drawn.size else 0.0
-    actual = daily_values(numerator, denominator, scale=scale)
+    top = numerator[base.start :]
+    bottom = None if denominator is None else denominator[base.start :]
+    window = slice(design.after.start - base.start, design.after.stop - base.start)
     expected = _counterfactual_days(
-        denominator,
-        level=level,
-        design=design,
-        comparison=comparison,
-        after=after - effect,
-    )
-    start = base.start
-    series = (
-        _days(actual[start:], expected, numerator, denominator, design, comparison, level, scale)
-        if with_series
-        else ()
+        comparison, bottom, level=level, after=after - effect, window=window if design.observed else None
     )
     return Effect(
         before=before,
@@ -187,15 +179,10 @@ def measure(
             standard_deviation=float(drawn.std()) if drawn.size else 0.0,
             quantiles=tuple(float(q) for q in np.quantile(drawn, QUANTILES)) if drawn.size else (),
         ),
-        fit=_fit(
-            numerator[base],
-            None if denominator is None else denominator[base],
-            expected[: comparison.baseline],
-            level=level,
-            scale=scale,
-            comparison=comparison,
-        ),
-        series=series,
+        fit=_fit(top, bottom, expected, level=level, scale=scale, comparison=comparison),
+        series=_days(top, bottom, expected, comparison.band, level, scale, window.start)
+        if with_series
+        else (),
         comparison=comparison,
         level=level,
         leave_one_out=_leave_one_out(comparison, relative),
@@ -209,74 +196,52 @@ def _leave_one_out(comparison: Comparison, relative: Callable[[float], float]) -
 
 
 def _counterfactual_days(
-    denominator: FloatArray | None,
-    *,
-    level: float,
-    design: Design,
-    comparison: Comparison,
-    after: float,
+    comparison: Comparison, bottom: FloatArray | None, *, level: float, after: float, window: slice | None
 ) -> FloatArray:
     """The counterfactual by day from the baseline on, consistent with its level over the window after."""
-    if denominator is None:
+    if bottom is None:
         return np.asarray(level * (1.0 + comparison.counterfactual))
     days = level * np.exp(np.clip(comparison.counterfactual, -20.0, 20.0))
-    if design.observed:
+    if window is not None:
         # Daily figures are linearised; the window's is a ratio of sums. One factor makes them agree.
-        start = design.change - comparison.baseline
-        weights = denominator[design.after]
-        mean = float(days[design.after.start - start : design.after.stop - start] @ weights) / float(
-            weights.sum()
-        )
+        mean = float(days[window] @ bottom[window]) / float(bottom[window].sum())
         days[comparison.baseline :] *= after / mean
     return np.asarray(days)
 
 
 def _days(
-    actual: FloatArray,
+    top: FloatArray,
+    bottom: FloatArray | None,
     expected: FloatArray,
-    numerator: FloatArray,
-    denominator: FloatArray | None,
-    design: Design,
-    comparison: Comparison,
+    band: FloatArray,
     level: float,
     scale: float,
+    first: int,
 ) -> tuple[EffectDay, ...]:
-    start = design.change - comparison.baseline
-    first_after = design.after.start - start
-    if denominator is None:
-        lower = np.maximum(expected - comparison.band * level, 0.0)
-        upper = expected + comparison.band * level
+    """All days from the baseline's start on; the change takes effect on the first of the window after."""
+    actual = daily_values(top, bottom, scale=scale)
+    if bottom is None:
+        lower, upper = np.maximum(expected - band * level, 0.0), expected + band * level
     else:
-        factor = np.exp(np.minimum(comparison.band, 20.0))
+        factor = np.exp(np.minimum(band, 20.0))
         lower, upper = expected / factor, expected * factor
     out: list[EffectDay] = []
     for d in range(expected.size):
-        cumulative = np.nan
-        if d >= first_after:
-            if denominator is None:
-                cumulative = float((actual[first_after : d + 1] - expected[first_after : d + 1]).sum())
-            else:
-                weights = denominator[start + first_after : start + d + 1]
-                total = float(weights.sum())
-                if total > 0:
-                    reached = scale * float(numerator[start + first_after : start + d + 1].sum()) / total
-                    cumulative = reached - float(expected[first_after : d + 1] @ weights) / total
+        cumulative, since = np.nan, slice(first, d + 1)
+        if d >= first and bottom is None:
+            cumulative = float((actual[since] - expected[since]).sum())
+        elif d >= first and bottom is not None and (total := float(bottom[since].sum())) > 0:
+            reached = scale * float(top[since].sum()) / total
+            cumulative = reached - float(expected[since] @ bottom[since]) / total
         out.append(
-            EffectDay(
-                day=d,
-                actual=float(actual[d]),
-                counterfactual=float(expected[d]),
-                lower=float(lower[d]),
-                upper=float(upper[d]),
-                cumulative=cumulative,
-            )
+            EffectDay(d, float(actual[d]), float(expected[d]), float(lower[d]), float(upper[d]), cumulative)
         )
     return tuple(out)
 
 
 def _fit(
-    numerator: FloatArray,
-    denominator: FloatArray | None,
+    top: FloatArray,
+    bottom: FloatArray | None,
     expected: FloatArray,
     *,
     level: float,
@@ -284,9 +249,11 @@ def _fit(
     comparison: Comparison,
 ) -> Fit:
     """How the days before were followed; a ratio's by what its numerator was to be, so that days count by volume."""
-    weights = np.ones(numerator.size) if denominator is None else denominator
-    usual = numerator.mean() if denominator is None else level * weights / scale
-    errors, apart = scale * (numerator - expected * weights / scale), scale * (numerator - usual)
+    days = slice(comparison.baseline)
+    weights = np.ones(comparison.baseline) if bottom is None else bottom[days]
+    usual = top[days].mean() if bottom is None else level * weights / scale
+    errors = scale * (top[days] - expected[days] * weights / scale)
+    apart = scale * (top[days] - usual)
     variance = float(np.mean(apart**2))
     volume = float(weights.mean())
     rmse = float(np.sqrt(np.mean(errors**2))) / volume if volume > 0 else np.nan

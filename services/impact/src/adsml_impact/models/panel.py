@@ -19,8 +19,8 @@ class Panel:
     Y: FloatArray  # (N, T): the N_tr treated units first, then the N_co controls; in the outcome's unit
     N_tr: int  # number of treated units, 1 or more
     T_pre: int  # number of periods before treatment, 1 or more and fewer than T
-    units: Sequence[str] = ()  # n names
-    times: Sequence[Hashable] = ()  # t labels of the periods
+    units: Sequence[str] = ()  # N names
+    times: Sequence[Hashable] = ()  # T labels of the periods
 
     def __post_init__(self) -> None:
         if self.Y.ndim != 2 or not np.isfinite(self.Y).all():

@@ -187,12 +187,3 @@ def simplex_least_squares(
     w = np.zeros(A.shape[1])
     minimise_on_simplex(A.T @ A + zeta2 * np.eye(A.shape[1]), A.T @ b, np.ones(A.shape[1], dtype=np.bool_), w)
     return w
-
-
-def optimality_gap(G: FloatArray, c: FloatArray, w: FloatArray) -> float:
-    """How far a point of the simplex can be above the minimum: ``g'w - min(g)`` with ``g = Gw - c``.
-
-    The Frank-Wolfe duality gap: an upper bound on the objective's excess, 0 at the minimiser.
-    """
-    g = G @ w - c
-    return float(g @ w - g.min())

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from adsml_impact.models.panel import Estimate, FloatArray, Panel, weighted_difference
+from adsml_impact.models.arrays import FloatArray
+from adsml_impact.models.panel import Estimate, Panel, weighted_difference
 from adsml_impact.models.simplex import simplex_least_squares
 
 

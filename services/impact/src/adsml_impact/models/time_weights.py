@@ -1,11 +1,72 @@
 """Weights on the days before a date: the lambda of synthetic difference-in-differences, by unit and date."""
 
 import numpy as np
+from adsml_common.compiled import compiled
 
-from adsml_impact.models.arrays import FloatArray
+from adsml_impact.models.arrays import FloatArray, IntArray
 from adsml_impact.models.design import Dates, Design
 from adsml_impact.models.relative import as_parts, change_from_baseline, to_relative
 from adsml_impact.models.simplex import minimise_on_simplex
+
+
+@compiled
+def _time_weights(  # noqa: PLR0912
+    A: FloatArray,
+    B: FloatArray,
+    origins: IntArray,
+    lengths: IntArray,
+    washout: int,
+    H: int,
+    weekly: bool,
+    out: FloatArray,
+) -> None:
+    N = A.shape[0]
+    for o in range(origins.size):
+        t, L = origins[o], lengths[o]
+        r = np.zeros((N, L + washout + H))
+        level = np.zeros(N)
+        valid = np.zeros(N, np.bool_)
+        profile = np.zeros((N, 7))
+        to_relative(A, B, t, L, washout + H, weekly, r, level, valid, profile)
+        after = np.zeros(N)
+        for j in range(1, N):
+            if valid[j]:
+                after[j] = change_from_baseline(A, B, j, t, L, t + washout, H, r, profile)
+                valid[j] = not np.isnan(after[j])
+        anywhere = np.ones(L, np.bool_)
+        G = np.zeros((L, L))
+        c = np.zeros(L)
+        mean = np.zeros(L)
+        w = np.zeros(L)
+        for i in range(N):
+            n = 0
+            target = 0.0
+            mean[:] = 0.0
+            for j in range(1, N):
+                if j != i and valid[j]:
+                    n += 1
+                    target += after[j]
+                    for d in range(L):
+                        mean[d] += r[j, d]
+            if n < 2:
+                out[o, i, :L] = 1.0 / L
+                continue
+            G[:] = 0.0
+            c[:] = 0.0
+            for j in range(1, N):
+                if j != i and valid[j]:
+                    for d in range(L):
+                        x = r[j, d] - mean[d] / n
+                        c[d] += x * (after[j] - target / n)
+                        for e in range(d + 1):
+                            G[d, e] += x * (r[j, e] - mean[e] / n)
+            for d in range(L):
+                for e in range(d):
+                    G[e, d] = G[d, e]
+                G[d, d] *= 1.0 + 1e-9
+            minimise_on_simplex(G, c, anywhere, w)
+            for d in range(L):
+                out[o, i, d] = w[d]
 
 
 def did_time_weights(
@@ -17,29 +78,11 @@ def did_time_weights(
     Arkhangelsky et al. (2021), equation (6). A control in the role of the treated is left out of its own
     weights. Uniform where fewer than two controls are left, or the days after are not there yet.
     """
-    N, washout, H = numerator.shape[0], design.washout, design.horizon
-    out = np.zeros((dates.origins.size, N, int(dates.lengths.max())))
+    out = np.zeros((dates.origins.size, numerator.shape[0], int(dates.lengths.max())))
+    if not design.observed:
+        for o, days in enumerate(dates.lengths):
+            out[o, :, :days] = 1.0 / days
+        return out
     A, B = as_parts(numerator, denominator)
-    for o, (t, L) in enumerate(zip(dates.origins, dates.lengths, strict=True)):
-        out[o, :, :L] = 1.0 / L
-        if not design.observed:
-            continue
-        r = np.zeros((N, L + washout + H))
-        level, valid, profile = np.zeros(N), np.zeros(N, dtype=np.bool_), np.zeros((N, 7))
-        to_relative(A, B, t, L, washout + H, design.weekly, r, level, valid, profile)
-        after = np.array([change_from_baseline(A, B, j, t, L, t + washout, H, r, profile) for j in range(N)])
-        usable = valid & np.isfinite(after)
-        usable[0] = False
-        w = np.zeros(L)
-        for i in range(N):
-            donors = usable.copy()
-            donors[i] = False
-            if donors.sum() < 2:
-                continue
-            X = r[donors, :L] - r[donors, :L].mean(axis=0)
-            G = X.T @ X
-            np.fill_diagonal(G, np.diag(G) * (1.0 + 1e-9))
-            c = X.T @ (after[donors] - after[donors].mean())
-            minimise_on_simplex(G, c, np.ones(L, dtype=np.bool_), w)
-            out[o, i, :L] = w
+    _time_weights(A, B, dates.origins, dates.lengths, design.washout, design.horizon, design.weekly, out)
     return out
