@@ -282,6 +282,9 @@ def detectable(
     metric: MetricsOption = None,
     primary_metric: PrimaryOption = None,
     estimator: EstimatorOption = None,
+    alpha: AlphaOption = None,
+    attribution_lag_days: LagOption = None,
+    as_of_date: AsOfDateOption = None,
     power: Annotated[
         float | None,
         contract_option(
@@ -308,7 +311,13 @@ def detectable(
         panel=_panel(config_id, entity_type, entity_id, control),
         change=_change(change_type, date),
         options=_options(
-            metrics=metric, primary_metric=primary_metric, estimator=estimator, after_days=after_days
+            metrics=metric,
+            primary_metric=primary_metric,
+            estimator=estimator,
+            as_of_date=as_of_date,
+            after_days=after_days,
+            alpha=alpha,
+            attribution_lag_days=attribution_lag_days,
         ),
         power=power,
         target_relative=target,
