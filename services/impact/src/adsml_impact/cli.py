@@ -23,6 +23,7 @@ from adsml_common.cli.output import JsonOption, console, errors, print_json
 from adsml_common.cli.remote import Remote, with_server
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import Metric
 from google.protobuf.message import Message
 from google.type import date_pb2
@@ -191,11 +192,13 @@ def impact(
             attribution_lag_days=attribution_lag_days,
         ),
     )
+    if plot is not None and plot.suffix != ".svg":
+        raise InvalidInput.at("plot", f"ends in {plot.suffix or 'nothing'!r}; expected .svg")
     response = _answer(request, remote, what="comparing with earlier days and other entities")
     if plot is not None:
-        from adsml_impact.plot import draw_svg, save  # noqa: PLC0415
+        from adsml_impact.plot import draw_svg  # noqa: PLC0415
 
-        save(draw_svg(response.report), plot)
+        plot.write_text(draw_svg(response.report), encoding="utf-8")
     if json_output:
         print_json(to_dict(response))
         return

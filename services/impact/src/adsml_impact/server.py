@@ -47,19 +47,15 @@ class OpenedService:
         self.database.close()
 
 
-def make_service(settings: ImpactSettings, database: Database) -> ImpactService:
-    """The service on a database."""
-    return ImpactService(
-        StoredAccounts(database),
-        attribution_lag_days=settings.attribution_lag_days,
-        equivalence_margin=settings.equivalence_margin,
-    )
-
-
 def open_service(settings: ImpactSettings) -> OpenedService:
     """The service on the settings' stores, for whoever asks in this process."""
     stores = Stores.open(settings)
-    return OpenedService(make_service(settings, stores.database), stores)
+    service = ImpactService(
+        StoredAccounts(stores.database),
+        attribution_lag_days=settings.attribution_lag_days,
+        equivalence_margin=settings.equivalence_margin,
+    )
+    return OpenedService(service, stores)
 
 
 def build(settings: ImpactSettings) -> ServerBuilder:
