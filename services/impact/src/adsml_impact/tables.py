@@ -9,6 +9,7 @@ from adsml_common.cli.output import console, table
 from adsml_common.domain.changes import ChangeType
 from adsml_common.serving.messages import METRIC
 from google.type import date_pb2
+from rich.text import Text
 
 from adsml_impact.analysis.plan import LABELS
 
@@ -54,8 +55,7 @@ def _say(lines: Iterable[str]) -> None:
 
 def _headline(verdict: int, text: str) -> None:
     name = change_pb2.Verdict.Name(verdict).removeprefix("VERDICT_")  # type: ignore[arg-type]  # an enum's number
-    console.print(f"[bold]{_SAID[verdict]} ({name}).[/] ", end="", highlight=False)  # type: ignore[index]
-    console.print(text, highlight=False, markup=False)
+    console.print(Text.assemble((f"{_SAID[verdict]} ({name}). ", "bold"), text))  # type: ignore[index]
 
 
 def _warn(warnings: Iterable[warning_pb2.Warning]) -> None:
