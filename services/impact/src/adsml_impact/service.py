@@ -33,7 +33,7 @@ from adsml_common.serving.validation import entry_violations
 from adsml_impact import decoding, encoding
 from adsml_impact.account_data import StoredAccounts, days_back, require
 from adsml_impact.analysis.change import analyse, estimate_detectable
-from adsml_impact.analysis.plan import PRIMARY
+from adsml_impact.analysis.plan import LABELS, PRIMARY
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.analysis.summary import AnalysedChange, summarise
 from adsml_impact.analysis.tree import Tree
@@ -150,7 +150,9 @@ class ImpactService:
                     skipped.append((event, str(error)))
                     continue
                 if report.primary_metric is not metric:
-                    reason = f"no {report.primary_metric} came after it, so that {metric} has no value"
+                    reason = (
+                        f"no {report.primary_metric} came after it, so that {LABELS[metric]} has no value"
+                    )
                     skipped.append((event, reason))
                     continue
                 analysed.append(AnalysedChange(event, report, turned=mixed and direction < 0))

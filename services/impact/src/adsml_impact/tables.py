@@ -1,6 +1,7 @@
 """Responses for a terminal of 80 columns: the sentence first, then tables."""
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Any, Final
 
 from adsml.common.v1 import change_pb2, metrics_pb2, warning_pb2
@@ -13,7 +14,7 @@ from rich.text import Text
 
 from adsml_impact.analysis.plan import LABELS
 
-_SHORT: Final = {"cost per thousand impressions": "cost per 1,000"}
+_SHORT: Final = {"cost per thousand impressions": "cost per 1,000", "click-through rate": "click rate"}
 _SAID: Final = {
     change_pb2.VERDICT_POSITIVE: "It helped",
     change_pb2.VERDICT_NEGATIVE: "It did harm",
@@ -45,7 +46,8 @@ def _figure(message: Any, field: str) -> str:
 
 
 def _spread(relative: float, interval: metrics_pb2.Interval) -> str:
-    return f"{100 * relative:+.0f}% ({100 * interval.lower:+.0f} to {100 * interval.upper:+.0f})"
+    ends = [f"{100 * end:+.0f}" if isfinite(end) else "any" for end in (interval.lower, interval.upper)]
+    return f"{100 * relative:+.0f}% ({' to '.join(ends)})"
 
 
 def _say(lines: Iterable[str]) -> None:
@@ -53,9 +55,13 @@ def _say(lines: Iterable[str]) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def _headline(verdict: int, text: str) -> None:
+def _headline(verdict: int, text: str, *, many: bool = False) -> None:
     name = change_pb2.Verdict.Name(verdict).removeprefix("VERDICT_")  # type: ignore[arg-type]  # an enum's number
-    console.print(Text.assemble((f"{_SAID[verdict]} ({name}). ", "bold"), text))  # type: ignore[index]
+    said = _SAID[verdict]  # type: ignore[index]
+    if many:
+        said = said.replace("It helped", "They help").replace("It did harm", "They do harm")
+        said = said.replace("It made no difference", "They make no difference")
+    console.print(Text.assemble((f"{said} ({name}). ", "bold"), text))
 
 
 def _warn(warnings: Iterable[warning_pb2.Warning]) -> None:
@@ -80,9 +86,9 @@ def show_report(report: pb.ImpactReport) -> None:
     table(
         f"{_iso(windows.after_first_date)} to {_iso(windows.after_last_date)} against "
         f"{_iso(windows.before_first_date)} to {_iso(windows.before_last_date)}",
-        ("metric", "before", "after", "without it", "effect, %", "verdict"),
+        ("metric", "before", "after", "without", "effect, %", "verdict"),
         rows,
-        right=("before", "after", "without it"),
+        right=("before", "after", "without"),
     )
     if any(one.scope == pb.EFFECT_SCOPE_ACCOUNT for one in report.effects):
         _say(["* of the whole account"])
@@ -126,7 +132,7 @@ def _lines(report: pb.ImpactReport) -> Iterable[str]:
 
 def show_summary(response: pb.SummarizeChangesResponse, kind: ChangeType) -> None:
     """What changes of one kind did."""
-    _headline(response.verdict, response.recommendation)
+    _headline(response.verdict, response.recommendation, many=response.HasField("pooled"))
     budgets = kind is ChangeType.BUDGET_CHANGE
     rows = [
         (
@@ -147,12 +153,8 @@ def show_summary(response: pb.SummarizeChangesResponse, kind: ChangeType) -> Non
     )
     if response.HasField("pooled"):
         pooled = response.pooled
-        _say(
-            [
-                f"{pooled.i_squared:.0%} of how much these effects differ is not chance; true effects spread by "
-                f"{100 * pooled.heterogeneity:.0f}%."
-            ]
-        )
+        differ = f"{pooled.i_squared:.0%} of how much these effects differ is more than chance"
+        _say([f"{differ}." if pooled.i_squared else "They differ by no more than chance would make them."])
     _say(
         f"Left out: {one.entity.entity_id} on {_iso(one.change.date)}: {one.reason}."
         for one in response.skipped

@@ -10,7 +10,7 @@ from adsml_common.domain.metrics import Metric, divide
 from scipy.special import betaincinv
 
 from adsml_impact.analysis.controls import ENOUGH_CONTROLS, Choice
-from adsml_impact.analysis.plan import PRIMARY, Plan
+from adsml_impact.analysis.plan import LABELS, PRIMARY, Plan
 from adsml_impact.analysis.prepare import AnalysisContext
 from adsml_impact.analysis.query import USUAL_BASELINE, USUAL_DAYS, ImpactQuery, Options
 from adsml_impact.analysis.report import ManipulationCheck, MeasuredRate, Outlier
@@ -82,7 +82,7 @@ def no_controls(plan: Plan) -> warning_pb2.Warning:
     """A verdict on the whole account, to which nothing is comparable."""
     return caution(
         "NO_CONTROLS",
-        f"the account's {plan.primary} is compared with its own past, since no entity is comparable to a whole "
+        f"the account's {LABELS[plan.primary]} is compared with its own past, since no entity is comparable to a whole "
         "account: a movement of the whole market would pass for an effect",
     )
 
@@ -94,8 +94,8 @@ def no_events(vanished: Metric | None, query: ImpactQuery, horizon: int) -> warn
     wanted = query.options.primary_metric or PRIMARY[query.change_type]
     return caution(
         "FEW_LEADS",
-        f"there are no {vanished} in the {horizon} days after the change, at continued spend, so that {wanted} has "
-        f"no value: the verdict rests on {vanished}",
+        f"there are no {vanished} in the {horizon} days after the change, at continued spend, so that "
+        f"{LABELS[wanted]} has no value: the verdict rests on {vanished}",
     )
 
 
@@ -155,7 +155,7 @@ def regression_to_the_mean(context: AnalysisContext) -> warning_pb2.Warning | No
     back = "fallen" if z > 0 else "risen"
     return caution(
         "REGRESSION_TO_THE_MEAN",
-        f"in the {length} days before the change {metric} was unusually {side} ({abs(z):.1f} standard "
+        f"in the {length} days before the change {LABELS[metric]} was unusually {side} ({abs(z):.1f} standard "
         f"deviations of such windows): part of it would have {back} again by itself. The estimate allows for "
         "that; a plain before and after does not",
     )
