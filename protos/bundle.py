@@ -1,7 +1,7 @@
 """Writes the contracts for callers in other languages: ``python protos/bundle.py FOLDER``.
 
-``adsml-contracts.zip`` holds our .proto files, and ``contracts.binpb``: them, all they import (google/*, buf/validate) and
-the details of errors as one descriptor set, which every generator of protoc and buf takes.
+``adsml-contracts.zip`` holds our .proto files, and ``contracts.binpb``: them, what they import (google/*, buf/validate)
+and the details of errors, as one descriptor set, which every generator of protoc and buf takes.
 """
 
 import sys
