@@ -83,9 +83,14 @@ class Page:
         self.send("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
         while "Page.loadEventFired" not in self._seen:
             self._receive()
-        # Two frames later the page is laid out and painted.
-        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+        self.frames()
         return time.monotonic() - began
+
+    def frames(self) -> None:
+        """Wait for two frames: after them the page is laid out and painted, and what waited for that has run."""
+        self.run(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+        )
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page; a promise is waited for."""
