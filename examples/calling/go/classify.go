@@ -1,8 +1,10 @@
-// Ask a classifier from Go: `go mod tidy`, then `go run . localhost:50051`.
+// Ask a classifier from Go.
 //
-// The contracts, with all that they import, come as one descriptor set: contracts.binpb of adsml-contracts.zip, which
-// `make dist` or `python protos/bundle.py .` writes; $ADSML_CONTRACTS says where it lies. Nothing is generated: who wants
-// types runs protoc-gen-go on the .proto files of the same archive and calls NewClassifierServiceClient instead.
+// Generate the contracts' code once, from contracts.binpb of adsml-contracts.zip (`make dist`):
+//
+//	go install google.golang.org/protobuf/cmd/protoc-gen-go@latest google.golang.org/grpc/cmd/protoc-gen-go-grpc@latest
+//	buf generate contracts.binpb --path adsml --path buf
+//	go mod tidy && go run . localhost:50051
 package main
 
 import (
@@ -11,16 +13,15 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/genproto/googleapis/type/date"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/local"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
-	"google.golang.org/protobuf/types/dynamicpb"
+
+	classifier "example.com/adsml/gen/adsml/classifier/v1"
+	common "example.com/adsml/gen/adsml/common/v1"
 )
 
 // What the Python client has built in: round robin over all addresses, and retries.
@@ -31,95 +32,63 @@ const serviceConfig = `{
     "retryableStatusCodes": ["UNAVAILABLE"]}}]
 }`
 
-// codec writes messages without generated types.
-type codec struct{}
-
-func (codec) Name() string                             { return "proto" }
-func (codec) Marshal(message any) ([]byte, error)      { return proto.Marshal(message.(proto.Message)) }
-func (codec) Unmarshal(data []byte, message any) error { return proto.Unmarshal(data, message.(proto.Message)) }
-
-func main() {
-	if err := classify(os.Args[1]); err != nil {
-		problem := status.Convert(err)
-		fmt.Fprintf(os.Stderr, "not classified: %s %s\n", problem.Code(), problem.Message())
-		os.Exit(1)
+func days(spend, leads float64) []*common.DailyMetrics {
+	rows := make([]*common.DailyMetrics, 28)
+	for back := range rows {
+		rows[back] = &common.DailyMetrics{
+			Date:        &date.Date{Year: 2026, Month: 3, Day: int32(28 - back)},
+			Spend:       proto.Float64(spend),
+			Impressions: proto.Int64(1000),
+			Clicks:      proto.Int64(20),
+			Leads:       proto.Float64(leads),
+		}
 	}
+	return rows
 }
 
-func classify(target string) error {
-	method, err := methodOf("adsml.classifier.v1.ClassifierService", "Classify")
-	if err != nil {
-		return err
-	}
-	request, response := dynamicpb.NewMessage(method.Input()), dynamicpb.NewMessage(method.Output())
-	question := fmt.Sprintf(`{"subject": {"inline": {
-		"entityType": "ENTITY_TYPE_ADSET", "entityId": "mine", "rows": %s, "accountRows": %s}}}`,
-		days(50, 10), days(1500, 100))
-	if err := protojson.Unmarshal([]byte(question), request); err != nil {
-		return err
-	}
-
-	// To another machine: grpc.WithTransportCredentials(credentials.NewTLS(...)).
-	connection, err := grpc.Dial(target,
-		grpc.WithTransportCredentials(local.NewCredentials()), grpc.WithDefaultServiceConfig(serviceConfig))
+func run(target string) error {
+	// To another machine: credentials.NewTLS instead of WithInsecure.
+	connection, err := grpc.Dial(target, grpc.WithInsecure(), grpc.WithDefaultServiceConfig(serviceConfig))
 	if err != nil {
 		return err
 	}
 	defer connection.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", "from-go") // and: "authorization", "Bearer "+token
-	path := fmt.Sprintf("/%s/%s", method.Parent().FullName(), method.Name())
-	if err := connection.Invoke(ctx, path, request, response, grpc.ForceCodec(codec{})); err != nil {
-		return err
-	}
+	ctx = metadata.AppendToOutgoingContext(ctx, "x-request-id", "from-go") // and "authorization", "Bearer "+token
 
-	classification := field(response, "classification").Message()
-	tier := classification.Descriptor().Fields().ByName("tier").Enum().Values()
-	cpl := field(field(classification, "metrics").Message(), "cpl").Float()
-	fmt.Printf("mine: %s, CPL %.2f\n", tier.ByNumber(field(classification, "tier").Enum()).Name(), cpl)
-	by := field(classification, "answered_by").Message()
-	name := field(field(by, "model").Message(), "name").String()
-	if name == "" {
-		name = field(by, "method").String()
+	mine := &common.InlineSeries{
+		EntityType:  common.EntityType_ENTITY_TYPE_ADSET,
+		EntityId:    "mine",
+		Rows:        days(50, 10),
+		AccountRows: days(1500, 100),
 	}
-	fmt.Printf("answered by %s\n", name)
+	request := &classifier.ClassifyRequest{Subject: &common.Subject{Source: &common.Subject_Inline{Inline: mine}}}
+	answer, err := classifier.NewClassifierServiceClient(connection).Classify(ctx, request)
+	if err != nil {
+		for _, detail := range status.Convert(err).Details() {
+			if bad, ok := detail.(*errdetails.BadRequest); ok {
+				for _, violation := range bad.FieldViolations {
+					fmt.Fprintf(os.Stderr, "%s: %s\n", violation.Field, violation.Description)
+				}
+			}
+		}
+		return fmt.Errorf("not classified: %w", err)
+	}
+	said := answer.Classification
+	fmt.Printf("mine: %s, CPL %.2f\n", said.Tier, said.Metrics.GetCpl())
+	by := said.AnsweredBy
+	if by.Model.GetName() != "" {
+		fmt.Printf("answered by %s\n", by.Model.Name)
+	} else {
+		fmt.Printf("answered by %s\n", by.Method)
+	}
 	return nil
 }
 
-func methodOf(service, name protoreflect.FullName) (protoreflect.MethodDescriptor, error) {
-	path := os.Getenv("ADSML_CONTRACTS")
-	if path == "" {
-		path = "contracts.binpb"
+func main() {
+	if err := run(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	set := new(descriptorpb.FileDescriptorSet)
-	if err := proto.Unmarshal(data, set); err != nil {
-		return nil, err
-	}
-	files, err := protodesc.NewFiles(set)
-	if err != nil {
-		return nil, err
-	}
-	descriptor, err := files.FindDescriptorByName(service)
-	if err != nil {
-		return nil, err
-	}
-	return descriptor.(protoreflect.ServiceDescriptor).Methods().ByName(protoreflect.Name(name)), nil
-}
-
-func field(message protoreflect.Message, name protoreflect.Name) protoreflect.Value {
-	return message.Get(message.Descriptor().Fields().ByName(name))
-}
-
-func days(spend, leads float64) string {
-	rows := "["
-	for day := 28; day > 0; day-- {
-		rows += fmt.Sprintf(`{"date": {"year": 2026, "month": 3, "day": %d}, "spend": %g, "impressions": 1000,
-			"clicks": 20, "leads": %g},`, day, spend, leads)
-	}
-	return rows[:len(rows)-1] + "]"
 }
