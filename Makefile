@@ -70,9 +70,10 @@ format: setup ## format, and mend what a machine can mend
 	$(BIN)ruff check --fix .
 	$(BIN)python protos/check.py format --write
 
-reference: setup ## docs/contracts.md and docs/openapi.json from the contracts
+reference: setup ## docs/contracts.md and docs/openapi.json from the contracts, docs/settings.md from the classes
 	@$(BIN)python protos/reference.py
 	@$(BIN)python protos/openapi.py
+	@$(BIN)adsml settings --markdown > docs/settings.md
 
 transcript: ## docs/transcript.md: a newcomer's hour with a fresh clone (a few minutes)
 	@$(PYTHON) examples/transcript.py

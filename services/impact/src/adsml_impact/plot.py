@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from typing import Literal
+from operator import attrgetter
 
 from adsml.common.v1 import change_pb2, entity_pb2, metrics_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
@@ -27,76 +27,56 @@ def spanned(share: float, ends: metrics_pb2.Interval) -> str:
 def effect_charts(report: pb.ImpactReport, growing: Sequence[pb.ImpactReport] = ()) -> list[Chart]:
     """The primary metric: day by day what was against what would have been, and the effect so far.
 
-    Parameters
-    ----------
-    growing
-        The same question over windows of growing length, each with its own interval; without them the effect so far
-        has none.
+    `growing` answers the same question over windows of growing length, each with its own interval; without them the
+    effect so far has none.
     """
     effect = report.effects[0]
     metric = METRIC.from_wire(effect.metric, "metric")
     label, of = label_of(effect), unit(metric.value, report.currency_code)
-    expected = _by_day(effect.series, "counterfactual")
-    ends = [one.interval if one.HasField("interval") else None for one in effect.series]
-    lower, upper = (
-        _daily(dict(zip(map(_date, effect.series), (one and getattr(one, end) for one in ends), strict=True)))
-        for end in ("lower", "upper")
+    first = calendar_day(effect.series[0].date, "date")
+    actual, expected, lower, upper = (
+        _daily(_by_day(effect.series, field), first)
+        for field in ("actual", "counterfactual", "interval.lower", "interval.upper")
     )
-    actual = _by_day(effect.series, "actual")
     change = calendar_day(report.windows.before_last_date, "before_last_date") + timedelta(days=1)
     level = Chart(
         f"{label.capitalize()} day by day",
         of,
-        _date(effect.series[0]),
+        first,
         (Line("actual", actual), Line("without the change", expected, Look.EXPECTED)),
         (Band("95% range without the change", lower, upper),),
         moments=(Moment(change, "change"),),
     )
-    since = [one for one in effect.series if one.HasField("cumulative_effect")]
-    bands: tuple[Band, ...] = ()
-    if growing:
-        told = {calendar_day(one.windows.after_last_date, "after_last_date"): _so_far(one) for one in growing}
-        first = min(told)
-        values, lows, highs = (_daily({day: each[at] for day, each in told.items()}) for at in range(3))
-        bands = (Band("95% range", lows, highs),)
-    elif since:
-        first = _date(since[0])
-        values = _by_day(since, "cumulative_effect")
-    else:
+    so_far = dict(filter(None, map(_so_far, growing)))
+    values = {at: value for at, (value, _, _) in so_far.items()} or _by_day(
+        effect.series, "cumulative_effect"
+    )
+    if not values:
         return [level]
-    so_far = "ratio of the sums" if metric.is_ratio else "summed"
-    return [
-        level,
-        Chart(
-            f"Effect on {label} since the change, {so_far}",
-            of.removesuffix(" per day"),
-            first,
-            (Line("effect so far", values),),
-            bands,
-        ),
-    ]
+    bands: tuple[Band, ...] = ()
+    if so_far:
+        low, high = (_daily({at: one[end] for at, one in so_far.items()}, min(so_far)) for end in (1, 2))
+        bands = (Band("95% range", low, high),)
+    title = f"Effect on {label} since the change, {'ratio of the sums' if metric.is_ratio else 'summed'}"
+    line = Line("effect so far", _daily(values, min(values)))
+    return [level, Chart(title, of.removesuffix(" per day"), min(values), (line,), bands)]
 
 
-def _so_far(report: pb.ImpactReport) -> tuple[float | None, float | None, float | None]:
+def _so_far(report: pb.ImpactReport) -> tuple[date, tuple[float, float, float]] | None:
     """Effect and ends of its interval over the whole window: summed, where it isn't a ratio."""
     effect, windows = report.effects[0], report.windows
     if not effect.HasField("absolute"):
-        return None, None, None
-    first = calendar_day(windows.after_first_date, "after_first_date")
-    days = (calendar_day(windows.after_last_date, "after_last_date") - first).days + 1
-    scale = 1 if METRIC.from_wire(effect.metric, "metric").is_ratio else days
+        return None
+    first, last = (
+        calendar_day(one, "windows") for one in (windows.after_first_date, windows.after_last_date)
+    )
+    scale = 1 if METRIC.from_wire(effect.metric, "metric").is_ratio else (last - first).days + 1
     ends = effect.absolute_interval
-    return scale * effect.absolute, scale * ends.lower, scale * ends.upper
+    return last, (scale * effect.absolute, scale * ends.lower, scale * ends.upper)
 
 
 def draw_svg(report: pb.ImpactReport) -> str:
-    """A picture of the primary metric that stands by itself.
-
-    Raises
-    ------
-    FailedPrecondition
-        If the report has no series for it: it was asked for without.
-    """
+    """A picture of the primary metric by itself; FailedPrecondition if the report was asked for without series."""
     shown = report.effects[0]
     if not shown.series:
         raise FailedPrecondition(f"there is no series of {label_of(shown)} to draw")
@@ -104,25 +84,24 @@ def draw_svg(report: pb.ImpactReport) -> str:
     kind = words(change_pb2.ChangeType.Name(report.change.change_type).removeprefix("CHANGE_TYPE_"))
     level = words(entity_pb2.EntityType.Name(report.treated[0].entity_type).removeprefix("ENTITY_TYPE_"))
     verdict = words(change_pb2.Verdict.Name(shown.verdict).removeprefix("VERDICT_")) if shown.verdict else ""
-    figures = f"{spanned(shown.relative, shown.relative_interval)}, p = {shown.p_value:.3f}: {verdict}"
     return picture(
         effect_charts(report),
         title=f"{label_of(shown).capitalize()}: {kind} of {level} {names}",
-        text=figures,
+        text=f"{spanned(shown.relative, shown.relative_interval)}, p = {shown.p_value:.3f}: {verdict}",
     )
 
 
-def _date(one: pb.EffectDay) -> date:
-    return calendar_day(one.date, "date")
+def _by_day(series: Sequence[pb.EffectDay], field: str) -> dict[date, float]:
+    """Values by day, without days that the series does not know."""
+    name = field.partition(".")[0]
+    return {
+        calendar_day(one.date, "date"): float(attrgetter(field)(one))
+        for one in series
+        if one.HasField(name)  # type: ignore[arg-type]
+    }
 
 
-def _by_day(
-    series: Sequence[pb.EffectDay], name: Literal["actual", "counterfactual", "cumulative_effect"]
-) -> list[float | None]:
-    return _daily({_date(one): getattr(one, name) if one.HasField(name) else None for one in series})
-
-
-def _daily(values: Mapping[date, float | None]) -> list[float | None]:
-    """One value per calendar day, None on days that are left out."""
-    first, last = min(values), max(values)
+def _daily(values: Mapping[date, float], first: date) -> list[float | None]:
+    """One value per calendar day from `first` on, None on days that are left out."""
+    last = max(values, default=first)
     return [values.get(first + timedelta(days=step)) for step in range((last - first).days + 1)]
