@@ -11,15 +11,15 @@ from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.models import ModelVersion
 
+from adsml_anomaly.models.arrays import ByteArray, FloatArray, IndexArray
 from adsml_anomaly.models.channels import BASE, CHANNELS
 from adsml_anomaly.models.evidence import COMPONENTS
-from adsml_anomaly.models.forest import ByteArray, Forest, IndexArray
+from adsml_anomaly.models.forest import Forest
 from adsml_anomaly.models.local_level import Dynamics
 from adsml_anomaly.models.series_model import SeriesModel
 from adsml_anomaly.models.survival import LOG_P, Survival
@@ -42,17 +42,9 @@ _PLACES: Final = {
 }
 _MOST_NODES: Final = 10_000_000
 
-FloatArray = npt.NDArray[np.float64]
-
 
 def parse(version: ModelVersion, bundle: Bundle) -> SeriesModel:
-    """What a registered version's bundle holds.
-
-    Raises
-    ------
-    ArtifactCorrupt
-        As `from_files`.
-    """
+    """What a registered version's bundle holds; raises as `from_files`."""
     return from_files(bundle.files)
 
 
@@ -140,19 +132,17 @@ def _forest(shape: Mapping[str, Any], files: Mapping[str, bytes]) -> Forest:
     feature = np.frombuffer(data, "i1", nodes, 4 * trees).astype(np.int8)
     threshold = np.frombuffer(data, "<f4", nodes, 4 * trees + nodes).astype(np.float32)
     right = np.frombuffer(data, "<i4", nodes, 4 * trees + 5 * nodes).astype(np.int32)
-    _check_trees(starts, feature, right, features)
+    # What would lead the scorer out of its arrays or in circles: it checks nothing itself.
+    if fault := _FAULTS[_fault_of(starts, feature, right, features)]:
+        raise ArtifactCorrupt(fault)
     return Forest(starts, feature, threshold, right, subsample, features)
 
 
-def _check_trees(starts: IndexArray, feature: ByteArray, right: IndexArray, features: int) -> None:
-    """Refuse what would lead the scorer out of its arrays or in circles: it checks nothing itself."""
-    fault = _fault_of(starts, feature, right, features)
-    if fault == _ORDER:
-        raise ArtifactCorrupt("its forest's trees do not lie one behind the other")
-    if fault == _SHAPE:
-        raise ArtifactCorrupt("its forest's nodes do not make trees")
-
-
+_FAULTS: Final = (
+    "",
+    "its forest's trees do not lie one behind the other",
+    "its forest's nodes do not make trees",
+)
 _ORDER, _SHAPE = 1, 2
 
 

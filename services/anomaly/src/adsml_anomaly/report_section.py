@@ -153,32 +153,24 @@ def _entry(context: ReportContext, incident: pb.Incident, report: pb.AnomalyRepo
 def _chart(metric: str, report: pb.AnomalyReport) -> Chart:
     """The metric as it was, as it was to be expected, and the days that raised an alarm."""
     number = metrics_pb2.Metric.Value(f"METRIC_{metric.upper()}")
-    by_day = {
-        _day(one.date): (one, each) for one in report.days for each in one.metrics if each.metric == number
-    }
-    days = [_day(one.date) for one in report.days]
-    first = days[0]
-    span = [first + timedelta(days=step) for step in range((days[-1] - first).days + 1)]
-    each_day = [by_day[at][1] if at in by_day else None for at in span]
+    # Every day of the calendar from the first to the last is assessed; a metric that is not is all unset.
+    each_day = [
+        next((one for one in day.metrics if one.metric == number), pb.MetricAssessment())
+        for day in report.days
+    ]
 
     def values(field: Literal["observed", "expected"]) -> list[float | None]:
-        return [
-            float(getattr(one, field)) if one is not None and one.HasField(field) else None
-            for one in each_day
-        ]
+        return [float(getattr(one, field)) if one.HasField(field) else None for one in each_day]
 
-    def ends(field: str) -> list[float | None]:
-        return [
-            float(getattr(one.expected_range, field))
-            if one is not None and one.HasField("expected_range")
-            else None
-            for one in each_day
-        ]
+    def ends(field: Literal["lower", "upper"]) -> list[float | None]:
+        ranges = [one.expected_range if one.HasField("expected_range") else None for one in each_day]
+        return [float(getattr(one, field)) if one is not None else None for one in ranges]
 
+    first = _day(report.days[0].date)
     marks = tuple(
-        Mark(at, one.observed if one.HasField("observed") else 0.0, assessed.summary)
-        for at, (assessed, one) in by_day.items()
-        if assessed.anomalous
+        Mark(_day(day.date), one.observed, day.summary)
+        for day, one in zip(report.days, each_day, strict=True)
+        if day.anomalous
     )
     label = METRIC_LABELS.get(metric, metric)
     return Chart(

@@ -12,8 +12,7 @@ from adsml_common.domain.errors import InsufficientHistory, InvalidInput, NotFou
 
 from adsml_anomaly.evaluation import nab
 from adsml_anomaly.models import points
-
-FloatArray = npt.NDArray[np.float64]
+from adsml_anomaly.models.arrays import FloatArray
 
 FIXED_THRESHOLD: Final = 3.5
 """Score above which a point is an alarm without tuning: mean absolute z of the three speeds."""
@@ -27,8 +26,7 @@ def evaluate(data: Path, windows: Path) -> dict[str, Any]:
     data
         Directory of CSV files with columns ``timestamp, value``; files may lie in sub-directories.
     windows
-        NAB's windows: a JSON object ``{FILE: [[first, last], ...]}``. A file is found by its path below `data`, or
-        else by its name.
+        NAB's: ``{FILE: [[first, last], ...]}``. A file is found by its path below `data`, or else by its name.
 
     Returns
     -------
@@ -82,18 +80,13 @@ def detector_scores(times: npt.NDArray[np.datetime64], values: FloatArray) -> Fl
     """The detector's alarm score of each row; only rows before it are used."""
     position, step = points.positions(times.astype("datetime64[ms]").astype(np.int64) / 1000.0)
     season = points.season_of(step)
-    return points.alarms(points.judge(values, position, season).score, season)
+    return points.alarms(points.judge(values, position, season).score, season.short)
 
 
 def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], FloatArray]:
     """Times and values of one CSV file, in order of time; a value may be missing.
 
-    Raises
-    ------
-    InsufficientHistory
-        Fewer than two rows, or all at one time.
-    InvalidInput
-        Without the two columns, or with a value or time that can't be read; names file and line.
+    An InvalidInput names file and line; an InsufficientHistory where all rows are at one time, or fewer than two.
     """
     try:
         frame = pd.read_csv(path, dtype=str)

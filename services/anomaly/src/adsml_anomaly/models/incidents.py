@@ -1,7 +1,6 @@
 """From days to incidents of one series: what is one incident, and how it stands."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date, datetime
 from hashlib import blake2b
 from typing import Final
@@ -67,35 +66,12 @@ def family(kind: Kind) -> Kind:
     return Kind.NO_DELIVERY if kind in _DOWN else kind
 
 
-def runs(anomalous: Sequence[bool]) -> list[tuple[int, int]]:
-    """First and last position of each unbroken run of True, both inclusive.
-
-    Examples
-    --------
-    >>> runs([True, True, False, True])
-    [(0, 1), (3, 3)]
-    """
-    out: list[tuple[int, int]] = []
-    for i, flag in enumerate(anomalous):
-        if not flag:
-            continue
-        if out and out[-1][1] == i - 1:
-            out[-1] = (out[-1][0], i)
-        else:
-            out.append((i, i))
-    return out
-
-
 def grouped(days: Sequence[DayAssessment | None]) -> list[list[int]]:
     """Positions of the anomalous days of each incident, in order.
 
     Days on end are one incident, except that no delivery at all begins one of its own; the same fault with at most
-    `QUIET_DAYS` ordinary days between goes on. What happens while a fault of several days lasts belongs to that.
-
-    Parameters
-    ----------
-    days
-        One a day; None or not anomalous: ordinary.
+    `QUIET_DAYS` ordinary days (None, or not anomalous) between goes on. What happens while a fault of several days
+    lasts belongs to that.
     """
     out: list[list[int]] = []
     for t, day in enumerate(days):
@@ -132,22 +108,8 @@ def incident_id(entity: str, first: object) -> str:
     return "an-" + blake2b(f"{entity}|{first}".encode(), digest_size=8).hexdigest()
 
 
-def incident_of(
-    name: str, days: Sequence[DayAssessment], *, state: IncidentState, since_words: str = ""
-) -> Incident:
-    """One incident of an entity.
-
-    Parameters
-    ----------
-    name
-        Of the entity.
-    days
-        Its anomalous days, in order.
-    state
-        As of the last assessed day.
-    since_words
-        What is to be added to the summary, e.g. on the new level.
-    """
+def incident_of(days: Sequence[DayAssessment], *, state: IncidentState, note: str = "") -> Incident:
+    """One incident of its anomalous days, in order, with what is to be added to its summary."""
     worst = max(days, key=lambda day: (day.severity, -(day.p_value if day.p_value is not None else 0.0)))
     # What was worst last is what a reader finds today.
     shown = max(days, key=lambda day: (day.severity, day.kind is worst.kind, day.date or date.min))
@@ -170,7 +132,7 @@ def incident_of(
         main_metric=worst.main_metric,
         rule=Rule.LEVEL_SHIFT if rule is None and state is IncidentState.NEW_NORMAL else rule,
         summary=f"{span_in_words(first, last, state)}: {shown.summary.replace(f' since {first}', '', 1)}"
-        + (f"; {since_words}" if since_words else ""),
+        + (f"; {note}" if note else ""),
         stake_per_day=sum(day.stake for day in late) / len(late),
     )
 
@@ -181,9 +143,3 @@ def span_in_words(first: date | datetime, last: date | datetime, state: Incident
     if state is IncidentState.OPEN:
         return f"New on {first:{form}}" if first == last else f"Open since {first:{form}}"
     return f"{first:{form}}" if first == last else f"{first:{form}} to {last:{form}}"
-
-
-def with_ids(days: Sequence[DayAssessment], name: str) -> list[DayAssessment]:
-    """The days of one incident with its id."""
-    one = incident_id(name, days[0].date or days[0].time)
-    return [replace(day, incident_id=one) for day in days]

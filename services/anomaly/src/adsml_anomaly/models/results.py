@@ -1,7 +1,7 @@
 """What is said of a series: its days, its alarms, its incidents."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
 
@@ -75,7 +75,6 @@ class IncidentState(StrEnum):
 
     OPEN = "open"
     RESOLVED = "resolved"
-    """Back where it was."""
     NEW_NORMAL = "new_normal"
     """It stayed, and is taken for the normal level by now (or for stopped)."""
 
@@ -103,25 +102,18 @@ class RuleAlarm:
 
 @dataclass(frozen=True, slots=True)
 class MetricAssessment:
-    """One metric of one day; None is unknown. Units as in `adsml_common.domain.metrics`.
+    """One metric of one day; None is unknown (as metric: of a point). Units as in `domain.metrics`.
 
     Attributes
     ----------
-    metric
-        None for a point of an unnamed measure.
-    observed, expected, lower, upper
-        What came, what was expected, and in which range at the level of the applied threshold (`upper` may be
-        infinite).
-    level
-        Nominal probability of that range.
+    lower, upper
+        The range at the level of the applied threshold, of nominal probability `level`; `upper` may be infinite.
     robust_z
         Signed as the metric: a CPL above its expectation is positive.
     direction
         To which side of the range.
     attribution
         Share in the day's strangeness.
-    gate
-        Why it was not allowed to alarm.
     """
 
     metric: Metric | None
@@ -142,10 +134,8 @@ class DayAssessment:
 
     Attributes
     ----------
-    main_metric
-        The one that the summary names; None when nothing is out of line.
-    kind
-        What it would be an incident of; None when it is not anomalous, and for points.
+    main_metric, kind
+        What the summary names, and what it would be an incident of; None when nothing is out of line.
     stake
         Money at stake, in the account's currency; see `stake`.
     filling
@@ -184,23 +174,20 @@ class Incident:
     Attributes
     ----------
     first, last
-        The first and the last day out of line.
-    state
-        As of the last assessed day.
+        The first and the last day out of line; instants of points.
     rule
         The one that raised it; None: the scores alone.
     stake_per_day
         Mean money at stake of its days, at most the last seven.
-    scope, entity, title
-        What it is about: the entity, or the top of a subtree (None: the account, or several campaigns), and its
-        name for a person.
+    entity, title
+        The entity, or the top of a subtree (None: the account, or several campaigns), and its name for a person.
     children
         Incidents of single entities that this one explains, by money at stake.
     """
 
     incident_id: str
-    first: date | datetime
-    last: date | datetime
+    first: date
+    last: date
     state: IncidentState
     kind: Kind
     severity: Severity
@@ -235,16 +222,9 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """When a series delivered last, as of the last assessed day.
+    """When a series delivered last (None: never), and for how many days it did not up to the last assessed one.
 
-    Attributes
-    ----------
-    last_row, last_delivery
-        None: never.
-    idle_days
-        Days without delivery up to the last assessed day.
-    stopped
-        It does not deliver any more: switched off, or idle for two weeks.
+    It has stopped when it was switched off or idle for two weeks.
     """
 
     last_row: date | None
@@ -265,6 +245,8 @@ class Report:
         Frequency was not looked at.
     usual_spend
         Mean spend of a day with delivery, of the last 28 before the assessed ones.
+    learning_points
+        So many points at the start have no p-value.
     """
 
     days: tuple[DayAssessment, ...]
@@ -274,4 +256,4 @@ class Report:
     incomplete_since: date | None = None
     without_reach: bool = False
     usual_spend: float = 0.0
-    learning_points: int = field(default=0)
+    learning_points: int = 0

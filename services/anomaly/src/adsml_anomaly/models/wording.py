@@ -63,19 +63,7 @@ def sentence(
     alarms: Sequence[RuleAlarm],
     related: Sequence[ChangeEvent],
 ) -> str:
-    """A day out of line.
-
-    Parameters
-    ----------
-    metrics
-        All, the most to blame first.
-    main
-        The one that is named, where no rule is.
-    alarms
-        Rules that alarmed, the worst first.
-    related
-        Changes shortly before.
-    """
+    """A day out of line: by its rules, the worst first, else by its main metric, else by what parts most."""
     if alarms:
         text = "; ".join(alarm.message for alarm in alarms)
     elif main is not None and main.direction is not Direction.NONE:
