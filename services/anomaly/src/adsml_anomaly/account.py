@@ -34,37 +34,22 @@ _FEW: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class AccountContext:
-    """An account's entities with what is known of them.
-
-    Attributes
-    ----------
-    last_day
-        Its last day with a row: the clock. None: it has none.
-    first, as_of
-        The first and the last assessed day.
-    entities
-        Those asked for, and their parents.
-    series
-        Of those with rows in the history of the assessed days; each runs to the last one.
-    currency
-        ISO 4217; empty where unknown.
-    curve
-        How complete its young days are; None where nothing was restated, or too little.
-    profiles
-        Models of its levels, as looked up.
-    """
+    """An account's entities with what is known of them."""
 
     config_id: int
-    last_day: date | None
+    last_day: date | None  # Its last day with a row: the clock. None: it has none.
+    # The first and the last assessed day
     first: date
     as_of: date
-    entities: Mapping[EntityRef, Entity]
+    entities: Mapping[EntityRef, Entity]  # Those asked for, and their parents
+    # Of those with rows in the history of the assessed days; each runs to the last one
     series: Mapping[EntityRef, Days]
     changes: Mapping[EntityRef, Sequence[ChangeEvent]]
     judgements: Mapping[EntityRef, Sequence[DayJudgement]]
-    currency: str
+    currency: str  # ISO 4217; empty where unknown
+    # How complete its young days are; None where nothing was restated, or too little
     curve: CompletionCurve | None
-    profiles: Profiles
+    profiles: Profiles  # Models of its levels, as looked up
 
     def threshold(self, ref: EntityRef) -> Threshold:
         """An entity's threshold as people's judgements have it."""
@@ -119,14 +104,9 @@ class AccountReader:
         as_of: date | None,
         sent: Mapping[EntityRef, Days] | None = None,
     ) -> AccountContext:
-        """What is known of entities of one account.
+        """What is known of entities of one account; rows that were sent along are used in place of the stored ones.
 
-        Parameters
-        ----------
-        first, as_of
-            As asked for; None: the last day alone, the account's last day.
-        sent
-            Rows sent along by entity: used in place of the stored ones.
+        `first` and `as_of` are as asked for; None: the last day alone, the account's last day.
         """
         last = self.metrics.last_date(config_id)
         clock = last if sent is None else max((days.last_day for days in sent.values()), default=last)

@@ -67,20 +67,10 @@ class Assessor:
     def inline(
         self, ref: EntityRef, days: Days, asked: Asked, *, what: str
     ) -> tuple[AccountContext | None, Assessment]:
-        """Assess a series sent along.
+        """Assess a series sent along; `what` is where it stands in the request, for errors as of `SeriesAssessment`.
 
-        Parameters
-        ----------
-        ref
-            Its level and name; account 0 where none was named. A named one is assessed by the models, judgements and
-            changes that its stored rows would be.
-        what
-            Where it stands in the request, for errors.
-
-        Raises
-        ------
-        InsufficientHistory, InvalidInput
-            As `SeriesAssessment`.
+        Where `ref` names an entity of an account (not account 0), it is assessed by the models, judgements and changes
+        that its stored rows would be.
         """
         options, clock = asked.options, days.last_day
         as_of = options.last_date or clock

@@ -31,26 +31,15 @@ _MOST_NAMED: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The options of a request beside what the detection itself takes.
+    """The options of a request beside what the detection itself takes."""
 
-    Attributes
-    ----------
-    options
-        For the detection; days that are named are added once the calendar is known.
-    lag_days
-        Days that are still filling up; None: what is known of the account.
-    country, named_days, calendar_off
-        The calendar asked for; None as country: the setting.
-    min_stake
-        None: the setting.
-    """
-
-    options: Options
-    lag_days: int | None = None
+    options: Options  # For the detection; days that are named are added once the calendar is known
+    lag_days: int | None = None  # Days that are still filling up; None: what is known of the account
+    # The calendar asked for; None as country: the setting
     country: str | None = None
     named_days: dict[date, str] = field(default_factory=dict)
     calendar_off: bool = False
-    min_stake: float | None = None
+    min_stake: float | None = None  # None: the setting
 
 
 def options(message: pb.DetectionOptions, ref: EntityRef | None = None) -> Asked:
@@ -106,13 +95,7 @@ def _change(message: change_pb2.ChangeEvent, ref: EntityRef, path: str) -> Chang
 
 
 def inline_series(series: entity_pb2.InlineSeries, path: str) -> tuple[EntityRef, Days]:
-    """A series sent along with its level and name, account 0 where none was named.
-
-    Raises
-    ------
-    InvalidInput
-        With every row that can't be used.
-    """
+    """A series sent along with its level and name, account 0 where none was named; errors name every wrong row."""
     level = ENTITY_TYPE.find(series.entity_type) or EntityType.CAMPAIGN
     frame = series_frame(series, path)
     values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
@@ -121,13 +104,7 @@ def inline_series(series: entity_pb2.InlineSeries, path: str) -> tuple[EntityRef
 
 
 def points(message: pb.PointSeries, path: str) -> tuple[FloatArray, FloatArray]:
-    """Times (seconds since 1970) and values of a series of points, in order of time.
-
-    Raises
-    ------
-    InvalidInput
-        Every point without a time or with a value that is not finite, two at one time, out of order.
-    """
+    """Times (seconds since 1970) and values of a series of points; errors name every wrong one."""
     wrong = Violations()
     n = len(message.points)
     seconds, values = np.empty(n), np.full(n, np.nan)

@@ -31,21 +31,12 @@ _SLACK: Final = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class StoredIncident:
-    """An incident and its record.
-
-    Attributes
-    ----------
-    message
-        As of the last scan, with a person's judgement.
-    person
-        Who judged; None: nobody.
-    alert_labels
-        Of the alert that stands for it at the receiver; None: there is none.
-    """
+    """An incident and its record."""
 
     config_id: int
-    message: pb.StoredIncident
-    person: str | None
+    message: pb.StoredIncident  # As of the last scan, with a person's judgement
+    person: str | None  # Who judged; None: nobody
+    # Of the alert that stands for it at the receiver; None: there is none
     alert_labels: dict[str, str] | None
 
     @property

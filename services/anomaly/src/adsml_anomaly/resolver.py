@@ -31,25 +31,14 @@ _POOL_SAMPLE: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What answered.
+    """What answered."""
 
-    Attributes
-    ----------
-    version
-        The registered model; None for a method.
-    pooled
-        Whether it is a profile of level or account, not the entity's own.
-    method, reason
-        The method, where there is no version; why not the first choice.
-    degradations
-        What the answer had to do without.
-    """
-
-    version: ModelVersion | None
-    pooled: bool
+    version: ModelVersion | None  # The registered model; None for a method
+    pooled: bool  # Whether it is a profile of level or account, not the entity's own
+    # The method, where there is no version; why not the first choice
     method: str = ""
     reason: str = ""
-    degradations: tuple[Degradation, ...] = ()
+    degradations: tuple[Degradation, ...] = ()  # What the answer had to do without
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +71,7 @@ class ScorerResolver:
     def scorer(self, ref: EntityRef, days: Days, profiles: Profiles) -> Scorer:
         """What assesses an entity of an account: its own model, else a profile.
 
-        Raises
-        ------
-        InsufficientHistory
-            There is no model, and the account has too few rows for a profile.
+        An InsufficientHistory where there is no model, and the account has too few rows for a profile.
         """
         own = self._resolver.resolve([entity_model(ref)])
         if own.loaded is not None:

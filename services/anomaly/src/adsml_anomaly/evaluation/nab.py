@@ -40,44 +40,24 @@ _OUTSIDE: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Points of one file, shape (n,) each, ready for any threshold.
+    """Points of one file, shape (n,) each, ready for any threshold."""
 
-    Attributes
-    ----------
-    anomaly_scores
-        The detector's, larger is stranger.
-    worth
-        What a detection at this row adds if it counts.
-    window
-        Number of the row's window, -1 outside of any, -2 in the probation.
-    windows
-        How many windows can be hit: those with a row behind the probation.
-    """
-
-    anomaly_scores: FloatArray
-    worth: FloatArray
-    window: IntArray
-    windows: int
+    anomaly_scores: FloatArray  # The detector's, larger is stranger
+    worth: FloatArray  # What a detection at this row adds if it counts
+    window: IntArray  # Number of the row's window, -1 outside of any, -2 in the probation
+    windows: int  # How many windows can be hit: those with a row behind the probation
 
 
 @dataclass(frozen=True, slots=True)
 class FileScore:
-    """One file at one threshold.
-
-    Attributes
-    ----------
-    standard
-        0 for a silent detector, 100 for a perfect one; NaN where a file has no window.
-    windows, hit
-        Windows that count, and those with a detection.
-    detections, false_detections
-        Rows detected behind the probation, and those of them outside every window.
-    """
+    """One file at one threshold."""
 
     raw: float
-    standard: float
+    standard: float  # 0 for a silent detector, 100 for a perfect one; NaN where a file has no window
+    # Windows that count, and those with a detection
     windows: int
     hit: int
+    # Rows detected behind the probation, and those of them outside every window
     detections: int
     false_detections: int
 

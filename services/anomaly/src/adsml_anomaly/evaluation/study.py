@@ -21,12 +21,8 @@ FIXED_THRESHOLD: Final = 3.5
 def evaluate(data: Path, windows: Path) -> dict[str, Any]:
     """Score the point detector on every file that has windows.
 
-    Parameters
-    ----------
-    data
-        Directory of CSV files with columns ``timestamp, value``; files may lie in sub-directories.
-    windows
-        NAB's: ``{FILE: [[first, last], ...]}``. A file is found by its path below `data`, or else by its name.
+    `data` is a directory of CSV files with columns ``timestamp, value``, also in sub-directories; `windows` NAB's
+    ``{FILE: [[first, last], ...]}``, where a file is found by its path below `data`, or else by its name.
 
     Returns
     -------
@@ -35,13 +31,6 @@ def evaluate(data: Path, windows: Path) -> dict[str, Any]:
         ``threshold``; ``fixed_threshold`` {threshold, nab_standard}: the same at a threshold set beforehand;
         ``per_file`` {FILE: ...}; ``not_found``: labelled files without data; ``skipped`` {FILE: reason}: those
         with too little in them to be scored; ``unlabelled``: CSV files below `data` that the windows do not name.
-
-    Raises
-    ------
-    NotFound
-        If no labelled file is there.
-    InvalidInput
-        If a file or the windows can't be read; says which and where.
     """
     labelled = _windows(windows)
     prepared: dict[str, nab.Scored] = {}

@@ -56,69 +56,37 @@ _DOWN_RULES: Final = (Rule.ZERO_SPEND, Rule.ABSENT_DATA, Rule.DELIVERY_COLLAPSE,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What may be asked of a detection; see the contract's DetectionOptions.
+    """What may be asked of a detection; see the contract's DetectionOptions."""
 
-    Attributes
-    ----------
-    first_date, last_date
-        Days to assess, inclusive; None: the last day, alone.
-    false_alarms_per_month
-        None: the entity's own threshold.
-    metrics
-        Empty: all that the rows allow.
-    named_days
-        Holidays and the like, with their names: they teach nothing, and only critical rules alarm on them.
-    changes
-        Known changes beside the stored ones.
-    """
-
+    # Days to assess, inclusive; None: the last day, alone
     first_date: date | None = None
     last_date: date | None = None
-    false_alarms_per_month: float | None = None
-    metrics: tuple[Metric, ...] = ()
+    false_alarms_per_month: float | None = None  # None: the entity's own threshold
+    metrics: tuple[Metric, ...] = ()  # Empty: all that the rows allow
     excluded_dates: frozenset[date] = frozenset()
+    # Holidays and the like, with their names: they teach nothing, and only critical rules alarm on them
     named_days: Mapping[date, str] = field(default_factory=dict)
-    changes: tuple[ChangeEvent, ...] = ()
+    changes: tuple[ChangeEvent, ...] = ()  # Known changes beside the stored ones
     exclude_explained_by_change: bool = False
     anomalous_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """The series to assess: its history with the days that are asked for, and what assesses it.
+    """The series to assess: its history with the days that are asked for, and what assesses it."""
 
-    Attributes
-    ----------
-    name
-        For errors, e.g. ``adset 42 of account 1``; also what incident ids hang on.
-    changes
-        Recorded ones of it and of what it belongs to.
-    switched_off
-        Whether it is known to be paused now: then no spend at the end of its rows is no alarm.
-    completeness
-        Of the days; None: complete.
-    """
-
-    name: str
+    name: str  # For errors, e.g. ``adset 42 of account 1``; also what incident ids hang on.
     days: Days
     model: SeriesModel
     threshold: Threshold
-    changes: Sequence[ChangeEvent] = ()
+    changes: Sequence[ChangeEvent] = ()  # Recorded ones of it and of what it belongs to
+    # Whether it is known to be paused now: then no spend at the end of its rows is no alarm
     switched_off: bool = False
-    completeness: Completeness | None = None
+    completeness: Completeness | None = None  # Of the days; None: complete
 
 
 class SeriesAssessment:
-    """The days of a subject from some weeks before the first asked one to the last.
-
-    Attributes
-    ----------
-    first, last, start
-        Rows of the first and the last asked day, and of the first that is scored.
-    days, complete
-        Up to the last.
-    paused
-        Rows on which it is known to have been switched off.
+    """The days of a subject from some weeks before the first asked one (row `start`) to the last.
 
     Raises
     ------
@@ -156,7 +124,7 @@ class SeriesAssessment:
         )
         self._log_p = self._p_values()
         self._limit = math.log10(self.threshold.p_value)
-        self.paused = self._paused()
+        self.paused = self._paused()  # rows on which it is known to have been switched off
         self._alarms = self._rules()
 
     @cached_property

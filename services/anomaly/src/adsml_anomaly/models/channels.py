@@ -36,19 +36,12 @@ SIGN: Final = np.array([1, 1, 1, 1, -1, 1, -1, -1, 1, 1])
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """One entity's daily rows on an unbroken calendar.
-
-    Attributes
-    ----------
-    rows
-        Shape (T, 5), columns as `COLUMNS`; 0 on a day without delivery, reach NaN where unknown.
-    present
-        Shape (T,): days for which a row came; None: all.
-    """
+    """One entity's daily rows on an unbroken calendar."""
 
     first_day: date
+    # Shape (T, 5), columns as `COLUMNS`; 0 on a day without delivery, reach NaN where unknown
     rows: FloatArray
-    present: BoolArray | None = None
+    present: BoolArray | None = None  # Shape (T,): days for which a row came; None: all
 
     @property
     def delivered(self) -> BoolArray:
@@ -82,16 +75,9 @@ class Days:
 def calendar_of(
     days: npt.NDArray[np.datetime64], values: FloatArray, *, last_day: date | None = None
 ) -> Days:
-    """Daily rows of one entity on an unbroken calendar; a day without a row is one without delivery.
+    """Rows of shape (n, 5) of n days, in any order, on an unbroken calendar: an absent day is one without delivery.
 
-    Parameters
-    ----------
-    days
-        Shape (n,): at least one, each once, in any order.
-    values
-        Shape (n, 5), columns as `COLUMNS`.
-    last_day
-        Fill up to here, where rows end before (an entity that stopped while its account went on).
+    It is filled up to `last_day`, where rows end before (an entity that stopped while its account went on).
     """
     at = days.astype("datetime64[D]").astype(np.int64)
     first, end = int(at.min()), int(at.max())

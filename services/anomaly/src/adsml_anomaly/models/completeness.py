@@ -23,21 +23,11 @@ LEAST_SHARE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """Of the days of one series.
+    """Of the days of one series."""
 
-    Attributes
-    ----------
-    factor
-        Shape (channels, T): share of its expectation that a count has so far.
-    slack
-        Same shape: variance of the logarithm of that share.
-    filling
-        Shape (T,): days of which nobody knows how much is in.
-    """
-
-    factor: FloatArray
-    slack: FloatArray
-    filling: BoolArray
+    factor: FloatArray  # Shape (channels, T): share of its expectation that a count has so far
+    slack: FloatArray  # Same shape: variance of the logarithm of that share
+    filling: BoolArray  # Shape (T,): days of which nobody knows how much is in
 
     @classmethod
     def whole(cls, T: int) -> "Completeness":
@@ -64,17 +54,10 @@ class Completeness:
 def of_days(
     T: int, *, youngest_age: int, curve: CompletionCurve | None, filling_days: int = 0
 ) -> Completeness | None:
-    """Completeness of T consecutive days; None where all are complete.
+    """Completeness of T consecutive days by the account's curve, without one of `filling_days`; None: all are complete.
 
-    Parameters
-    ----------
-    youngest_age
-        Days from the last of them to the last loaded day of the account; below 0 for days behind that one, of which
-        nothing is on its way.
-    curve
-        The account's, where it is known.
-    filling_days
-        Without a curve: ages below this are still filling.
+    `youngest_age` is in days from the last of them to the last loaded day of the account; below 0 for days behind that
+    one, of which nothing is on its way.
     """
     ages = youngest_age + np.arange(T)[::-1]
     young = (ages >= 0) & (ages < (filling_days if curve is None else len(curve)))

@@ -42,14 +42,7 @@ WEIGHTS: Final = np.array([*(METRIC_WEIGHTS[m] for m in CHANNELS), DISTANCE_WEIG
 def components(z: FloatArray, distance: FloatArray, forest: FloatArray, gated: BoolArray) -> FloatArray:
     """Component scores, shape (T, components): absolute z by channel, distance, forest.
 
-    Parameters
-    ----------
-    z
-        Shape (T, channels).
-    distance, forest
-        Shape (T,); NaN where there is no forest.
-    gated
-        Shape (T, channels): metrics with too little volume to be believed; they become NaN.
+    `z` and `gated` are of shape (T, channels), the others (T,); metrics that are gated become NaN.
     """
     channels = z.shape[1]
     out = np.empty((z.shape[0], COMPONENTS))

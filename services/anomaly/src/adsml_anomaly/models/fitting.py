@@ -32,27 +32,18 @@ _GROSS_Z: Final = 7.0
 
 @dataclass(frozen=True, slots=True)
 class LevelPool:
-    """What the entities of one level (or of a whole account) have in common.
+    """What the entities of one level (or of a whole account) have in common."""
 
-    Attributes
-    ----------
-    phi, weekdays
-        Shape (1 + folds, channels) and (1 + folds, channels, 7): with all days, then without each block.
-    curves, combined
-        P-values for entities with a model of their own.
-    pooled
-        The model for entities without.
-    entities, samples
-        How many entities it was learned from, and their held-out days.
-    """
-
+    # Shape (1 + folds, channels) and (1 + folds, channels, 7): with all days, then without each block
     phi: FloatArray
     kappa: FloatArray
     weekdays: FloatArray
     moments: FloatArray
+    # P-values for entities with a model of their own
     curves: tuple[Survival, ...]
     combined: Survival
-    pooled: SeriesModel
+    pooled: SeriesModel  # The model for entities without
+    # How many entities it was learned from, and their held-out days
     entities: int
     samples: int
 
@@ -199,12 +190,8 @@ def _learn_level(
 def learn_pool(series: Mapping[EntityRef, Days], *, seed: int = 0, sample: int = _SAMPLE) -> AccountPool:
     """What an account's entities have in common.
 
-    Learned from at most `sample` entities per level, drawn by `seed`, so that it costs the same at any size.
-
-    Raises
-    ------
-    InsufficientHistory
-        If no entity has 14 days with delivery.
+    Learned from at most `sample` entities per level, drawn by `seed`, so that it costs the same at any size. An
+    InsufficientHistory if no entity has 14 days with delivery.
     """
     usable = {ref: days for ref, days in sorted(series.items()) if days.delivered.sum() >= POOL_DAYS_NEEDED}
     if not usable:
@@ -245,13 +232,7 @@ class FittedEntity:
 
 
 def fit_entity(days: Days, pool: AccountPool, level: EntityType, *, what: str, seed: int = 0) -> FittedEntity:
-    """An entity's own model; `what` names it in errors.
-
-    Raises
-    ------
-    InsufficientHistory
-        With fewer than 28 days with delivery.
-    """
+    """An entity's own model; an InsufficientHistory of `what` with fewer than 28 days with delivery."""
     had = int(days.delivered.sum())
     if had < DAYS_NEEDED:
         raise InsufficientHistory(what, had=had, needed=DAYS_NEEDED)

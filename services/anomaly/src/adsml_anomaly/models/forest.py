@@ -24,31 +24,16 @@ _EULER: Final = 0.5772156649015329
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Trees one behind the other; nodes of a tree in preorder, so that a node's left child is the next node.
+    """Trees one behind the other; nodes of a tree in preorder, so that a node's left child is the next node."""
 
-    Attributes
-    ----------
-    starts
-        Shape (trees,): each tree's root among the nodes.
-    feature
-        Shape (nodes,): what is split on; `LEAF` (-1) in a leaf.
-    threshold
-        Shape (nodes,): a point goes left when its value is at most this; 0 in a leaf. Single precision loses
-        nothing, since values are compared in single precision.
-    right
-        Shape (nodes,): the right child; in a leaf the number of training points in it.
-    subsample
-        Training points per tree.
-    features
-        Length of a point.
-    """
-
-    starts: IndexArray
-    feature: ByteArray
+    starts: IndexArray  # Shape (trees,): each tree's root among the nodes
+    feature: ByteArray  # Shape (nodes,): what is split on; `LEAF` (-1) in a leaf
+    # Shape (nodes,): a point goes left when its value is at most this; 0 in a leaf. Single precision
+    # loses nothing, since values are compared in single precision.
     threshold: SingleArray
-    right: IndexArray
-    subsample: int
-    features: int
+    right: IndexArray  # Shape (nodes,): the right child; in a leaf the number of training points in it
+    subsample: int  # Training points per tree
+    features: int  # Length of a point
 
     def score(self, points: npt.ArrayLike) -> FloatArray:
         """Anomaly scores, between 0 and 1, of finite points, shape (n, features); a ValueError for another shape."""

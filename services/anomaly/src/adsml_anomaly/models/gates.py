@@ -20,15 +20,7 @@ _CPL, _CTR, _CPC, _CPM, _CVR = (
 
 @compiled
 def gated(rows: FloatArray, mean: FloatArray) -> BoolArray:
-    """Which metrics have too little volume to be believed, shape (T, channels).
-
-    Parameters
-    ----------
-    rows
-        Shape (T, 5): daily rows.
-    mean
-        Shape (T, channels): expected counts; for CPL the leads that the day's spend usually buys.
-    """
+    """Which metrics have too little volume to be believed, shape (T, channels), by rows and expected counts."""
     out = np.zeros(mean.shape, dtype=np.bool_)
     for t in range(rows.shape[0]):
         impressions, clicks, leads = rows[t, 1], rows[t, 2], rows[t, 3]

@@ -59,14 +59,8 @@ def group(
 ) -> list[Incident]:
     """Incidents by cause: open ones first, then by money at stake, then by severity.
 
-    Parameters
-    ----------
-    nodes
-        The entities that were assessed, of any levels.
-    account
-        Incidents of the account as a whole, of its summed rows.
-    whole
-        Whether the nodes right below the account are all that deliver: else nothing is said of the account.
+    `account` are the incidents of the account's summed rows, `whole` whether the nodes right below the account are all
+    that deliver: else nothing is said of the account.
     """
     by_ref = {node.ref: node for node in nodes}
     children: defaultdict[EntityRef | None, list[Node]] = defaultdict(list)

@@ -49,45 +49,23 @@ WARM_UP_DAYS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class Dynamics:
-    """How a series moves, by channel.
+    """How a series moves, by channel."""
 
-    Attributes
-    ----------
-    phi
-        Shape (channels,): variance in logs from day to day beside chance.
-    kappa
-        Shape (channels,): variance of the level's steps, in units of `phi`.
-    weekdays
-        Shape (channels, 7): profile in logs, Monday first, mean 0.
-    unit_price
-        Spend that counts as 1: the usual price of an impression.
-    """
-
-    phi: FloatArray
-    kappa: FloatArray
-    weekdays: FloatArray
-    unit_price: float
+    phi: FloatArray  # Shape (channels,): variance in logs from day to day beside chance
+    kappa: FloatArray  # Shape (channels,): variance of the level's steps, in units of `phi`
+    weekdays: FloatArray  # Shape (channels, 7): profile in logs, Monday first, mean 0
+    unit_price: float  # Spend that counts as 1: the usual price of an impression
 
 
 @dataclass(frozen=True, slots=True)
 class Innovations:
-    """What was expected and what came, shape (T, channels) each; NaN where nothing can be said.
+    """What was expected and what came, shape (T, channels) each; NaN where nothing can be said."""
 
-    Attributes
-    ----------
-    z
-        Standardised innovation of the count, so that a cost per something has the opposite sign.
-    mean
-        Expected count (spend in units of the usual price of an impression).
-    stretch
-        Predictive standard deviation over that of a day with known level: at least 1.
-    shifted
-        Row on which the level that was last taken over began; -1 where none was, or it went back.
-    """
-
+    # Standardised innovation of the count, so that a cost per something has the opposite sign
     z: FloatArray
-    mean: FloatArray
-    stretch: FloatArray
+    mean: FloatArray  # Expected count (spend in units of the usual price of an impression)
+    stretch: FloatArray  # Predictive standard deviation over that of a day with known level: at least 1
+    # Row on which the level that was last taken over began; -1 where none was, or it went back
     shifted: IntArray
 
 
@@ -101,12 +79,8 @@ def innovations(
 ) -> Innovations:
     """Filter all channels of one entity.
 
-    Parameters
-    ----------
-    barred, changed
-        Shape (T,): days that must not move the level, and days on which a known change came into force.
-    counted
-        What `counts` gave, for who filters the same days often.
+    On days that are `barred` the level must not move; on days `changed` a known change came into force; `counted` is
+    what `counts` gave, for who filters the same days often.
     """
     y, x = counts(days.rows, dynamics.unit_price) if counted is None else counted
     none = np.zeros(len(days.rows), dtype=np.bool_)

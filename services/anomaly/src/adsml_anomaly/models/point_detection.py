@@ -31,18 +31,9 @@ def assess_points(
     threshold: Threshold,
     anomalous_only: bool,
 ) -> Report:
-    """Judge every point by the points before it.
+    """Judge every point (seconds since 1970, rising, and values, NaN where not known) by the points before it.
 
-    Parameters
-    ----------
-    seconds
-        Shape (n,): times since 1970 in seconds, rising.
-    values
-        Shape (n,): NaN where not known.
-    season_length
-        In steps; None: found from the spacing.
-    threshold
-        Its rate is per 30 steps.
+    `season_length` is in steps (None: found from the spacing), the threshold's rate per 30 steps.
     """
     position, step = points.positions(seconds)
     season = points.season_of(step, season_length)

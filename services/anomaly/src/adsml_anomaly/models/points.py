@@ -73,23 +73,15 @@ class Season:
 
 @dataclass(frozen=True, slots=True)
 class PointScores:
-    """One series, judged; shape (n,) each.
+    """One series, judged; shape (n,) each."""
 
-    Attributes
-    ----------
-    z, score
-        Signed mean of the three speeds' z, NaN where unknown; mean of their absolute z, 0 where unknown.
-    expected, spread
-        By the middle speed, in the values' unit; standard deviation about it on the transformed scale.
-    scale
-        Of the transform: ``u = arcsinh(value / scale)``.
-    """
-
+    # Signed mean of the three speeds' z, NaN where unknown; mean of their absolute z, 0 where unknown
     z: FloatArray
     score: FloatArray
+    # By the middle speed, in the values' unit; standard deviation about it on the transformed scale
     expected: FloatArray
     spread: FloatArray
-    scale: float
+    scale: float  # Of the transform: ``u = arcsinh(value / scale)``
 
     def value_at(self, at: int, deviations: float) -> float:
         """The value so many standard deviations from the expected one."""

@@ -23,30 +23,16 @@ _NO_TREES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SeriesModel:
-    """A trained model: an entity's own, or the pooled one of a level or an account.
-
-    Attributes
-    ----------
-    moments
-        Shape (4, 4): second moments of the counts' innovations.
-    forest
-        Over all channels' innovations; None in a pooled model.
-    curves
-        One per component (`evidence`): p-values of the single scores.
-    combined
-        P-values of the evidence.
-    precision
-        Shape (4, 4): inverse of the moments, by `covariance.precision`.
-    grids
-        Shape (components, 33): the scores of the curves.
-    """
+    """A trained model: an entity's own, or the pooled one of a level or an account."""
 
     dynamics: Dynamics
-    moments: FloatArray
-    forest: Forest | None
-    curves: tuple[Survival, ...]
-    combined: Survival
+    moments: FloatArray  # Shape (4, 4): second moments of the counts' innovations
+    forest: Forest | None  # Over all channels' innovations; None in a pooled model
+    curves: tuple[Survival, ...]  # One per component (`evidence`): p-values of the single scores
+    combined: Survival  # P-values of the evidence
+    # Shape (4, 4): inverse of the moments, by `covariance.precision`
     precision: FloatArray = field(init=False, repr=False, compare=False)
+    # Shape (components, 33): the scores of the curves
     grids: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -62,25 +48,13 @@ class SeriesModel:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Scores of T days; see `evidence.components` for what is NaN.
-
-    Attributes
-    ----------
-    gated
-        Shape (T, channels): metrics with too little volume.
-    components
-        Shape (T, components).
-    log_p
-        Same shape: log10 of each component's own p-value.
-    combined
-        Shape (T,): log10 of the p-value of the evidence of all components.
-    """
+    """Scores of T days; see `evidence.components` for what is NaN."""
 
     innovations: Innovations
-    gated: BoolArray
-    components: FloatArray
-    log_p: FloatArray
-    combined: FloatArray
+    gated: BoolArray  # Shape (T, channels): metrics with too little volume
+    components: FloatArray  # Shape (T, components)
+    log_p: FloatArray  # Same shape: log10 of each component's own p-value
+    combined: FloatArray  # Shape (T,): log10 of the p-value of the evidence of all components
 
 
 def score(

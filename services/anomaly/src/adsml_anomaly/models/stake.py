@@ -19,16 +19,8 @@ def of_day(
     Spend that does not happen, or happens beyond the plan, is at stake as such; of lost leads and of a ratio that is
     off, that part of the day's spend which buys nothing or too little. Good news put nothing at stake.
 
-    Parameters
-    ----------
-    kind, main
-        Of the day.
-    rows
-        Shape (t + 1, 5): up to the day.
-    expected
-        Shape (channels,): expected counts; NaN where unknown.
-    unit_price
-        Spend in one unit of the spend channel.
+    `rows`, shape (t + 1, 5), end with the day; `expected`, shape (channels,), are its expected counts, NaN where
+    unknown; `unit_price` is the spend in one unit of the spend channel.
     """
     spend = float(rows[-1, 0])
     if kind in (Kind.ABSENT_DATA, Kind.NO_DELIVERY):

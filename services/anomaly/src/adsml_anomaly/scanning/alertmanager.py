@@ -40,12 +40,7 @@ class Alertmanager:
     def post(self, alerts: Sequence[dict[str, Any]]) -> None:
         """Hand alerts over; the same again is harmless.
 
-        Raises
-        ------
-        Unavailable
-            It does not answer, or not now.
-        FailedPrecondition
-            It refuses the alerts or our token.
+        Unavailable where it does not answer, FailedPrecondition where it refuses the alerts or our token.
         """
         for start in range(0, len(alerts), _PER_REQUEST):
             self._send(json.dumps(list(alerts[start : start + _PER_REQUEST])).encode())

@@ -63,15 +63,7 @@ class AccountScanner:
         )
 
     def __call__(self, item: Item) -> ItemResult:
-        """Scan an account, keep what was found, and hand over what is to be alerted.
-
-        Raises
-        ------
-        Unavailable
-            Database or Alertmanager do not answer; another try goes on where this one ended.
-        FailedPrecondition
-            Alertmanager refuses what it gets.
-        """
+        """Scan an account, keep what was found, and hand over what is to be alerted; another try goes on from there."""
         config_id = item.config_id
         last = self._metrics.last_date(config_id)
         if last is None:
