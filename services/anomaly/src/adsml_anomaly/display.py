@@ -32,20 +32,27 @@ def show_account(config_id: int, response: pb.DetectAccountAnomaliesResponse) ->
         say(f"Account {config_id}: nothing out of line {span}.")
     else:
         stake = sum(one.money_at_stake_per_day for one in going_on)
-        money = f", with {stake:,.0f}{currency} a day at stake" if stake else ""
-        say(
-            f"Account {config_id}: {_counted(len(incidents), 'incident')} {span}, {len(going_on)} still open{money}."
-        )
+        money = f" with {stake:,.0f}{currency} a day at stake" if stake else ""
+        now = f"{_counted(len(going_on), 'open incident')}{money}" if going_on else "nothing is open"
+        over = f", {len(incidents) - len(going_on)} over" if len(incidents) > len(going_on) else ""
+        say(f"Account {config_id}, {span}: {now}{over}.")
     behind = (datetime.now(UTC).date() - _day(response.account_last_date)).days
     if behind > 1:
         say(f"The account's data end on {_day(response.account_last_date)}, {behind} days ago.")
     for warning in response.warnings:
         say(_sentence(warning.message))
-    for number, one in enumerate(incidents[:_SHOWN], 1):
+    # Of what was hardly out of line and is over, a line each will do.
+    minor = [one for one in incidents if one not in going_on and one.severity <= pb.SEVERITY_LOW]
+    shown = [one for one in incidents if one not in minor]
+    for number, one in enumerate(shown[:_SHOWN], 1):
         say("")
         _show_incident(number, one, currency)
-    if len(incidents) > _SHOWN:
-        say(f"\n{len(incidents) - _SHOWN} more with less at stake: --json lists them.")
+    if minor:
+        say("\nOver, and hardly out of line:")
+    for one in minor[:_SHOWN]:
+        say(f"  {_when(one)}  {_title(one)}: {_what(one)}", " " * 14)
+    if hidden := len(shown[_SHOWN:]) + len(minor[_SHOWN:]):
+        say(f"\n{_counted(hidden, 'incident')} more with less at stake: --json lists all.")
     parts = [f"{_counted(response.assessed_count, 'entity')} looked at"]
     if response.stopped_count:
         parts.append(f"{response.stopped_count} of them had stopped before")
@@ -55,23 +62,37 @@ def show_account(config_id: int, response: pb.DetectAccountAnomaliesResponse) ->
 
 
 def _show_incident(number: int, one: pb.Incident, currency: str) -> None:
-    first, last = _day(one.first_date), _day(one.last_date)
-    what = _LEVELS.get(one.entity.entity_type, "")
+    level = _LEVELS.get(one.entity.entity_type, "")
     if below := len(one.children):
-        what = f"{what} and {below} below" if what else _counted(below, "entity")
-    span = f"{first} to {last}" if first < last else f"{first}"
+        level = f"{level} and {below} below" if level else _counted(below, "entity")
     if one.kind == pb.INCIDENT_KIND_DRIFT:
-        when = f"slowly, {span}"
+        standing = ", slowly"
     elif one.state == pb.INCIDENT_STATE_OPEN:
-        when = f"since {first}, still open" if first < last else f"new on {first}"
+        standing = "" if one.first_date == one.last_date else ", still open"
     else:
-        when = f"{span}, {'over' if one.state == pb.INCIDENT_STATE_RESOLVED else 'the new normal by now'}"
+        standing = ", over" if one.state == pb.INCIDENT_STATE_RESOLVED else ", the new normal by now"
     worth = "good news" if one.kind in _GOOD_NEWS else _word(one.severity)
     if one.money_at_stake_per_day:
         worth += f", {one.money_at_stake_per_day:,.0f}{currency} a day at stake"
-    say(f"{number:>2}. {one.title}" + (f" ({what})" if what else ""), "    ")
-    say(f"    {when}: {worth}", "    ")
-    say(f"    {_sentence(one.summary.partition(': ')[2] or one.summary)}", "    ")
+    say(f"{number:>2}. {_title(one)}" + (f" ({level})" if level else ""), "    ")
+    say(f"    {_when(one)}{standing}: {worth}", "    ")
+    say(f"    {_what(one)}", "    ")
+
+
+def _title(one: pb.Incident) -> str:
+    named = {pb.INCIDENT_SCOPE_ACCOUNT: "The whole account", pb.INCIDENT_SCOPE_LOAD: "The account's load"}
+    return named.get(one.scope, one.title)
+
+
+def _when(one: pb.Incident) -> str:
+    first, last = _day(one.first_date), _day(one.last_date)
+    if one.state == pb.INCIDENT_STATE_OPEN and one.kind != pb.INCIDENT_KIND_DRIFT:
+        return f"since {first}" if first < last else f"new on {first}"
+    return f"{first} to {last}" if first < last else f"{first}"
+
+
+def _what(one: pb.Incident) -> str:
+    return _sentence(one.summary.partition(": ")[2] or one.summary)
 
 
 def show_days(response: pb.BatchDetectAnomaliesResponse) -> None:
