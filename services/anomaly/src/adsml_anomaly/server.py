@@ -33,7 +33,11 @@ def open_service(settings: AnomalySettings) -> Opened:
     stores = Stores.open(settings)
     database = stores.database
     models = ModelLoader(
-        stores.registry, parse, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
+        stores.registry,
+        parse,
+        poll_seconds=settings.poll_seconds,
+        capacity=settings.models_in_memory,
+        vetted=True,
     )
     resolver = ScorerResolver(database, models, history_days=settings.history_days)
     assessor = Assessor(AccountReader(database, settings), resolver, settings)
