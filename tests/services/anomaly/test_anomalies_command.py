@@ -146,7 +146,12 @@ def test_the_scan_keeps_incidents_and_says_how_many(
     assert run(monkeypatch, *words) == 0
     [item] = json.loads(capsys.readouterr().out)["items"]
     assert (item["key"], item["status"]) == ("1", "TRAINED")
-    assert "open incident(s) as of" in item["reason"]
+    assert f" as of {OUT}" in item["reason"]
     assert run(monkeypatch, *words) == 0
     [again] = json.loads(capsys.readouterr().out)["items"]
     assert again["attempts"] == 1, "the same request again does nothing twice"
+    assert run(monkeypatch, *words[:-3]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(one.startswith("  account 1: ") and one.endswith(" a day at stake") for one in lines)
+    assert lines[-1] == "What they are: adsml anomalies --config-id 1"

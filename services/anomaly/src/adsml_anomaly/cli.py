@@ -175,22 +175,40 @@ def scan_anomalies(
     from adsml_anomaly.scanning.scan import JOB, items_of, scanner  # noqa: PLC0415
 
     as_of = as_of_date.date() if as_of_date else None
-    train(
-        Job(
-            JOB,
-            items_of,
-            partial(scanner, as_of=as_of),
-            preload=("adsml_anomaly.scanning.scan",),
-            options={"as_of_date": as_of.isoformat()} if as_of else None,
-        ),
-        config_id=config_id,
-        request_id=request_id,
-        shard_index=shard_index,
-        shard_count=shard_count,
-        workers=workers,
-        item_seconds=item_seconds,
-        json_output=json_output,
-    )
+    try:
+        train(
+            Job(
+                JOB,
+                items_of,
+                partial(scanner, as_of=as_of),
+                preload=("adsml_anomaly.scanning.scan",),
+                options={"as_of_date": as_of.isoformat()} if as_of else None,
+            ),
+            config_id=config_id,
+            request_id=request_id,
+            shard_index=shard_index,
+            shard_count=shard_count,
+            workers=workers,
+            item_seconds=item_seconds,
+            json_output=json_output,
+        )
+    except SystemExit:
+        if not json_output:
+            _show_open(None if config_id == "all" else int(config_id))
+        raise
+
+
+def _show_open(config_id: int | None) -> None:
+    from adsml_common.cli.context import open_database, settings  # noqa: PLC0415
+    from adsml_common.store.accounts import AccountStore  # noqa: PLC0415
+
+    from adsml_anomaly.display import show_open  # noqa: PLC0415
+    from adsml_anomaly.incident_store import IncidentStore  # noqa: PLC0415
+
+    with open_database(settings()) as database:
+        currency = AccountStore(database).currency
+        accounts = IncidentStore(database).open_by_account(config_id)
+        show_open([(one, n, stake, currency(one) or "") for one, n, stake in accounts])
 
 
 def _open() -> "OpenService":
@@ -222,6 +240,13 @@ def anomalies(
         float | None,
         typer.Option(min=0, help="Leave out incidents with less money at stake per day.", show_default=False),
     ] = None,
+    country: Annotated[
+        str | None,
+        typer.Option(
+            help="Country whose holidays count, such as DE.  [default: the service's setting]",
+            show_default=False,
+        ),
+    ] = None,
     every_day: Annotated[
         bool, typer.Option("--every-day", help="Also days without an alarm; with --entity-id.")
     ] = False,
@@ -248,6 +273,8 @@ def anomalies(
         as_of_date=None if as_of_date is None else day_message(as_of_date.date()),
         anomalous_only=bool(entity_id) and not every_day,
     )
+    if country is not None:
+        options.calendar.country_code = country.upper()
     if false_alarms is not None:
         options.false_alarms_per_month = false_alarms
     if contamination is not None:

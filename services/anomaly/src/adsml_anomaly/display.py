@@ -1,6 +1,7 @@
 """What `adsml anomalies` says to a person: a sentence, then one paragraph for each cause or entity."""
 
 import textwrap
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -93,6 +94,21 @@ def _when(one: pb.Incident) -> str:
 
 def _what(one: pb.Incident) -> str:
     return _sentence(one.summary.partition(": ")[2] or one.summary)
+
+
+def show_open(accounts: Sequence[tuple[int, int, float, str]]) -> None:
+    """Accounts with open incidents: how many, money at stake per day, its currency."""
+    if not accounts:
+        say("Nothing is open.")
+        return
+    total = sum(n for _, n, _, _ in accounts)
+    say(f"{_counted(total, 'open incident')} in {_counted(len(accounts), 'account')}:")
+    for config_id, n, stake, currency in accounts[:_SHOWN]:
+        money = f", with {stake:,.0f}{' ' + currency if currency else ''} a day at stake" if stake else ""
+        say(f"  account {config_id}: {n} open{money}")
+    if len(accounts) > _SHOWN:
+        say(f"  and {_counted(len(accounts) - _SHOWN, 'account')} more with less at stake")
+    say(f"What they are: adsml anomalies --config-id {accounts[0][0]}")
 
 
 def show_days(response: pb.BatchDetectAnomaliesResponse) -> None:

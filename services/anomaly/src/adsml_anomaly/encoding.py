@@ -74,9 +74,11 @@ def stale(last: date | None, as_of: date) -> list[Warning]:
     """That an account's rows end before the day that was asked about."""
     if last is None or as_of <= last:
         return []
+    days = (as_of - last).days
+    missing = f"{days} days up to {as_of} are" if days > 1 else f"{as_of} is"
     text = (
-        f"the account has no rows since {last}: {(as_of - last).days} day(s) up to {as_of} are missing, so that "
-        "either nothing was loaded or nothing was delivered"
+        f"the account has no rows since {last}: {missing} missing, so that either nothing was loaded or nothing was "
+        "delivered"
     )
     return [Warning(type=warning_pb2.WARNING_TYPE_STALE_DATA, message=text)]
 

@@ -93,6 +93,20 @@ class IncidentStore:
             stored = [_stored(row) for row in connection.execute(query.order_by(table.c.incident_key))]
         return [one for one in stored if one.alerts or one.alert_labels is not None]
 
+    def open_by_account(self, config_id: int | None = None) -> list[tuple[int, int, float]]:
+        """Accounts with open incidents: how many, and the money at stake per day; the most money first."""
+        n, stake = sa.func.count(), sa.func.sum(table.c.stake)
+        query = (
+            sa.select(table.c.config_id, n, stake)
+            .where(table.c.state == IncidentState.OPEN.value)
+            .group_by(table.c.config_id)
+            .order_by(stake.desc(), table.c.config_id)
+        )
+        if config_id is not None:
+            query = query.where(table.c.config_id == config_id)
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.execute(query)]
+
     def scan_date(self, config_id: int) -> date | None:
         """The last day of an account that was scanned."""
         query = sa.select(incident_scans.c.scan_date).where(incident_scans.c.config_id == config_id)

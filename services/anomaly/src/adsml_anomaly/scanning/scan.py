@@ -80,7 +80,9 @@ class AccountScanner:
         alerts = self.hand_over(config_id, currency=answer.currency_code)
         n = sum(one.state == pb.INCIDENT_STATE_OPEN for one in answer.incidents)
         metrics = {"incidents_open": n, "incidents": len(answer.incidents), "alerts": alerts}
-        return ItemResult(ItemStatus.TRAINED, f"{n} open incident(s) as of {as_of}", metrics=metrics)
+        return ItemResult(
+            ItemStatus.TRAINED, f"{n} open incident{'' if n == 1 else 's'} as of {as_of}", metrics=metrics
+        )
 
     def hand_over(self, config_id: int, *, currency: str) -> int:
         """Give Alertmanager the account's open incidents, and the end of those that are over; how many alerts."""
