@@ -18,7 +18,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from adsml_common.compiled import compiled
-from scipy import special  # scipy.stats takes seconds to import, and is the same functions
 
 from adsml_anomaly.models.arrays import FloatArray
 
@@ -109,11 +108,15 @@ def _rising(grid: FloatArray) -> FloatArray:
 
 def reference_z() -> Survival:
     """Of an absolute robust z: Student's t with 8 degrees of freedom, two-sided."""
+    from scipy import special  # noqa: PLC0415 - half a second, and needed to learn only
+
     return Survival(_rising(np.asarray(-special.stdtrit(8.0, 10.0**LOG_P / 2.0), dtype=np.float64)))
 
 
 def reference_distance(dimensions: int) -> Survival:
     """Of a Mahalanobis distance over so many metrics: root of F(dimensions, 40) times dimensions."""
+    from scipy import special  # noqa: PLC0415
+
     # The upper tail of F(a, b) is the lower one of F(b, a), turned over.
     squared = dimensions / np.asarray(special.fdtri(40.0, dimensions, np.minimum(10.0**LOG_P, 1.0 - 1e-12)))
     return Survival(_rising(np.sqrt(np.maximum(squared, 0.0))))
