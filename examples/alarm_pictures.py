@@ -6,13 +6,11 @@ Faults are put into the last days of one campaign; the detector has learned from
 docs/anomaly.md were drawn by this, into docs/anomaly/.
 """
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +19,13 @@ from adsml_anomaly.models.assessment import Options, Subject
 from adsml_anomaly.models.channels import Days
 from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.fitting import fit_entity, learn_pool
-from adsml_anomaly.models.point_detection import assess_points
-from adsml_anomaly.models.results import DayAssessment, MetricAssessment, Threshold
+from adsml_anomaly.models.results import DayAssessment, Threshold
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
-from adsml_report.picture import INK, Plot
-from adsml_report.picture import picture as whole
-from adsml_report.picture import text as label
+from adsml_report.content import Band, Chart, Line, Look, Mark
+from adsml_report.plot import picture
+from adsml_report.wording import METRIC_LABELS, unit
 from adsml_simulate import simulate_account
 from adsml_simulate.presets import clean
 
@@ -111,112 +108,31 @@ STATES: dict[str, tuple[str, Metric, Callable[[Rows], None], int]] = {
 }
 
 
-# Colours are of the palette of M. Okabe and K. Ito, which people who are colour-blind tell apart.
-WIDTH: Final = 820
-HEIGHT: Final = 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 74.0, 18.0, 62.0, 40.0
-_BAND, _EXPECTED, _ALARM = "#56B4E9", "#0072B2", "#D55E00"
-_MOST_ALARM_FACTOR: Final = 1.6
-_UNITS: Final = {
-    Metric.SPEND: "spend, currency a day",
-    Metric.IMPRESSIONS: "impressions a day",
-    Metric.CLICKS: "clicks a day",
-    Metric.LEADS: "leads a day",
-    Metric.CPL: "CPL, currency per lead",
-    Metric.CTR: "CTR, percent",
-    Metric.CPC: "CPC, currency per click",
-    Metric.CPM: "CPM, currency per 1,000 impressions",
-    Metric.CONVERSION_RATE: "leads per 100 clicks",
-    Metric.FREQUENCY: "impressions per person reached",
-}
+def drawn(days: Sequence[DayAssessment], metric: Metric, *, title: str, text: str = "") -> str:
+    """One metric over the assessed days; below the title the worst day in words, where no text is given."""
+    ones = [next((one for one in day.metrics if one.metric is metric), None) for day in days]
 
+    def values(name: str) -> list[float | None]:
+        return [None if one is None else getattr(one, name) for one in ones]
 
-def picture(days: Sequence[DayAssessment], metric: Metric | None, *, title: str, text: str = "") -> str:
-    """One metric over the assessed days (or points) as SVG; `text` is the line below the title, else the worst day."""
-    ones = [_of(day, metric) for day in days]
-    observed = [math.nan if one is None or one.observed is None else one.observed for one in ones]
-    expected = [math.nan if one is None or one.expected is None else one.expected for one in ones]
-    lower = [math.nan if one is None or one.lower is None else one.lower for one in ones]
-    upper = [math.nan if one is None or one.upper is None else one.upper for one in ones]
-    finite = [value for value in (*observed, *expected, *lower) if math.isfinite(value)]
-    low = min(0.0, *finite)
-    # An upper end without limit (a cost when nothing may come) leaves through the top.
-    tops = [value for value in upper if math.isfinite(value)]
-    high = max([*finite, min(max(tops, default=0.0), _MOST_ALARM_FACTOR * max(finite))])
-    high = high if high > low else low + 1.0
-    plot = Plot(
-        len(days), low, high * 1.05, left=_LEFT, right=WIDTH - _RIGHT, top=_TOP, bottom=HEIGHT - _BOTTOM
+    dates = [day.date or LAST_DAY for day in days]
+    observed = values("observed")
+    marks = tuple(
+        Mark(at, value or 0.0, day.summary)
+        for at, day, value in zip(dates, days, observed, strict=True)
+        if day.anomalous
     )
-    parts = [
-        plot.grid(),
-        _dates(plot, days),
-        plot.band(lower, upper, f"fill='{_BAND}' fill-opacity='0.3'"),
-        plot.line(expected, f"stroke='{_EXPECTED}' stroke-width='1.3' stroke-dasharray='5 4'"),
-        plot.line(observed, f"stroke='{INK}' stroke-width='1.5'"),
-        *(_alarm(plot, t, value) for t, value in enumerate(observed) if days[t].anomalous),
-        label(_LEFT, 20, title, size=14, weight="bold"),
-        label(_LEFT, 38, _shortened(text) if text else _worst(days)),
-        label(_LEFT, _TOP - 8, _UNITS[metric] if metric is not None else "value", size=11),
-        _legend(),
-    ]
-    return whole(WIDTH, HEIGHT, title=title, parts=parts)
-
-
-def _of(day: DayAssessment, metric: Metric | None) -> MetricAssessment | None:
-    return next((one for one in day.metrics if one.metric is metric), None)
-
-
-def _worst(days: Sequence[DayAssessment]) -> str:
-    """The worst day in its own words, as much as fits."""
-    alarmed = [day for day in days if day.anomalous]
-    if not alarmed:
-        return "no alarm"
-    worst = max(alarmed, key=lambda day: day.severity)
-    when = f"{worst.date}" if worst.date is not None else f"{worst.time:%Y-%m-%d %H:%M}"
-    return _shortened(f"{when}, {worst.severity.name.lower()}: {worst.summary}")
-
-
-def _shortened(words: str) -> str:
-    return words if len(words) <= 118 else words[:117] + "…"
-
-
-def _alarm(plot: Plot, t: int, value: float) -> str:
-    """A triangle at the value; at the foot where nothing came."""
-    x, y = plot.x(t), plot.y(value if math.isfinite(value) else plot.low)
-    return (
-        f"<path d='M{x - 6:.1f},{y + 5:.1f} L{x + 6:.1f},{y + 5:.1f} L{x:.1f},{y - 6:.1f} Z' "
-        f"fill='{_ALARM}' stroke='white' stroke-width='1'/>"
+    worst = max((day for day in days if day.anomalous), key=lambda day: day.severity, default=None)
+    chart = Chart(
+        title,
+        unit(metric.value),
+        dates[0],
+        (Line(METRIC_LABELS[metric.value], observed), Line("expected", values("expected"), Look.EXPECTED)),
+        (Band("range at the threshold", values("lower"), values("upper")),),
+        marks,
     )
-
-
-def _dates(plot: Plot, days: Sequence[DayAssessment]) -> str:
-    """Five dates below."""
-    last = len(days) - 1
-    return "".join(
-        label(
-            plot.x(t),
-            plot.bottom + 18,
-            f"{days[t].date or days[t].time:%d %b %Y}",
-            anchor="start" if t == 0 else "end" if t == last else "middle",
-            size=11,
-        )
-        for t in sorted({round(k * last / 4) for k in range(5)})
-    )
-
-
-def _legend() -> str:
-    x, y = WIDTH - _RIGHT - 372.0, HEIGHT - 8.0
-    return (
-        f"<line x1='{x}' x2='{x + 22}' y1='{y - 4}' y2='{y - 4}' stroke='{INK}' stroke-width='1.5'/>"
-        + label(x + 27, y, "came", size=11)
-        + f"<line x1='{x + 70}' x2='{x + 92}' y1='{y - 4}' y2='{y - 4}' stroke='{_EXPECTED}' "
-        + "stroke-width='1.3' stroke-dasharray='5 4'/>"
-        + label(x + 97, y, "expected", size=11)
-        + f"<rect x='{x + 160}' y='{y - 10}' width='22' height='11' fill='{_BAND}' fill-opacity='0.3'/>"
-        + label(x + 187, y, "range at the threshold", size=11)
-        + f"<path d='M{x + 318},{y} L{x + 330},{y} L{x + 324},{y - 11} Z' fill='{_ALARM}'/>"
-        + label(x + 335, y, "alarm", size=11)
-    )
+    told = text or (f"{worst.date}, {worst.severity.name.lower()}: {worst.summary}" if worst else "no alarm")
+    return picture([chart], title=title, text=told)
 
 
 def main() -> None:
@@ -235,7 +151,7 @@ def main() -> None:
 
     def draw(name: str, title: str, metric: Metric, rows: Rows, *changes: ChangeEvent) -> None:
         changed = replace(subject, days=Days(days.first_day, rows), changes=changes)
-        svg = picture(assess(changed, options).days, metric, title=title)
+        svg = drawn(assess(changed, options).days, metric, title=title)
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
 
     for name, (title, metric, change) in FAULTS.items():
@@ -258,20 +174,8 @@ def main() -> None:
         seen = replace(subject, days=Days(days.first_day, rows[: last + 1]))
         report = assess(seen, Options(first_date=days.day(last - SHOWN + 1), last_date=days.day(last)))
         incident = report.incidents[-1]
-        svg = picture(report.days, incident.main_metric or metric, title=title, text=incident.summary)
+        svg = drawn(report.days, incident.main_metric or metric, title=title, text=incident.summary)
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-
-    rng = np.random.default_rng(5)
-    hours = np.arange(24 * 28)
-    usual = 1.2 + 0.4 * np.sin(2 * math.pi * hours / 24) + 0.2 * ((hours // 24) % 7 >= 5)
-    values = usual * np.exp(0.08 * rng.standard_normal(hours.size))
-    values[-30] *= 2.2
-    found = assess_points(
-        "cpc", 1_772_323_200 + 3600.0 * hours, values,
-        season_length=None, threshold=Threshold(0.04), anomalous_only=False,
-    )  # fmt: skip
-    svg = picture(found.days[-24 * 8 :], None, title="An hour out of line: hourly CPC")
-    (folder / "hourly.svg").write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":
