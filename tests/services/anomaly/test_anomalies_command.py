@@ -65,8 +65,7 @@ def test_it_says_which_days_it_looked_at_and_what_happened_by_cause(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     said = " ".join(" ".join(lines).split())
-    assert said.startswith("Account 1: ")
-    assert f"from {last - timedelta(days=13)} to {last}" in said
+    assert said.startswith(f"Account 1, from {last - timedelta(days=13)} to {last}: ")
     assert "a day at stake" in said
     assert f"since {OUT}, still open" in said
     assert "entities looked at" in said
