@@ -56,7 +56,7 @@ def to_files(model: SeriesModel) -> dict[str, bytes]:
         "weekdays": model.dynamics.weekdays,
         "unit_price": np.array([model.dynamics.unit_price]),
         "moments": model.moments,
-        "curves": np.stack([curve.scores for curve in model.curves]),
+        "curves": model.grids,
         "combined": model.combined.scores,
     }
     facts: dict[str, Any] = {"format": FORMAT, "features": list(FEATURES), "forest": None}
@@ -105,15 +105,16 @@ def from_files(files: Mapping[str, bytes]) -> SeriesModel:
     if raw.size != _LENGTH or not np.isfinite(raw).all():
         raise ArtifactCorrupt("its numbers are not as many as the format has, or not finite")
     parts = {name: raw[a:b].reshape(size) for name, (a, b, size) in _PLACES.items()}
-    if (parts["phi"] <= 0).any() or (parts["kappa"] <= 0).any() or parts["unit_price"][0] <= 0:
+    # Phi and kappa come first, the curves last.
+    if raw[: 2 * _C].min() <= 0 or parts["unit_price"][0] <= 0:
         raise ArtifactCorrupt("a variance or price is not above 0")
-    if not _rises(parts["curves"]) or not _rises(parts["combined"][None, :]):
+    if not _rises(raw[-(COMPONENTS + 1) * _P :].reshape(-1, _P)):
         raise ArtifactCorrupt("a curve of p-values falls")
     return SeriesModel(
         Dynamics(parts["phi"], parts["kappa"], parts["weekdays"], float(parts["unit_price"][0])),
         parts["moments"],
         None if shape is None else _forest(shape, files),
-        tuple(Survival(scores) for scores in parts["curves"]),
+        parts["curves"],
         Survival(parts["combined"]),
     )
 

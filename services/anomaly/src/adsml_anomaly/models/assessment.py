@@ -39,6 +39,7 @@ from adsml_anomaly.models.results import (
 from adsml_anomaly.models.rules import rule_alarms
 from adsml_anomaly.models.series_model import SeriesModel, score
 from adsml_anomaly.models.stabilise import invert
+from adsml_anomaly.models.survival import Survival
 
 LOOK_BACK_DAYS: Final = 28
 """How far before the first assessed day an incident's beginning is looked for."""
@@ -133,13 +134,13 @@ class SeriesAssessment:
         unit = self.subject.model.dynamics.unit_price
         return (*counts(self.days.rows, unit), metric_values(self.days.rows))
 
-    def raised(self, t: int) -> bool:
-        """Whether the day is an alarm, unless it is excluded."""
-        return bool(self._log_p[t] <= self._limit + 1e-12) or t in self._alarms
+    def raised(self) -> list[int]:
+        """Rows that are alarms, unless they are excluded, in order."""
+        by_scores = np.flatnonzero(self._log_p[self.start :] <= self._limit + 1e-12) + self.start
+        return sorted({*by_scores.tolist(), *self._alarms})
 
-    def day(self, t: int) -> DayAssessment:
+    def day(self, t: int, *, raised: bool) -> DayAssessment:
         """A day in figures and words."""
-        raised = self.raised(t)
         share = self._shares(t)
         alarms = self._alarms.get(t, ())
         metrics = tuple(
@@ -282,7 +283,7 @@ class SeriesAssessment:
         if not np.isfinite(z):
             return unknown if self.days.delivered[t] else replace(unknown, gate=Gate.NONE)
         signed = float(SIGN[c] * z)
-        limit = model.curves[c].score(log_p)
+        limit = Survival(model.grids[c]).score(log_p)
         phi, stretch = model.dynamics.phi[c], innovations.stretch[t, c]
         ends = (invert(mean, phi, -limit * stretch), mean, invert(mean, phi, limit * stretch))
         low, expected, high = (self._unit(t, c, count) for count in ends)

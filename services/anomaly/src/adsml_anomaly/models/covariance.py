@@ -12,11 +12,12 @@ import numpy as np
 from adsml_common.compiled import compiled
 
 from adsml_anomaly.models.arrays import FloatArray
+from adsml_anomaly.models.channels import BASE
 
 WINSOR: Final = 2.5
 POOL_DAYS: Final = 30.0
 """For how many days the level's moments stand."""
-_RIDGE: Final = 0.02
+_RIDGES: Final = 0.02 * np.eye(BASE)
 # E[min(|z|, 2.5)^2] for a standard normal z.
 _SHRINKAGE: Final = 0.9777
 
@@ -30,7 +31,7 @@ def moments(z: FloatArray, *, pooled: FloatArray | None = None) -> FloatArray:
 
 def precision(S: FloatArray) -> FloatArray:
     """Inverse of the moments, with a little added to the diagonal: counts of few leads can be near collinear."""
-    return np.asarray(np.linalg.inv(S + _RIDGE * np.eye(len(S))))
+    return np.asarray(np.linalg.inv(S + _RIDGES))
 
 
 @compiled

@@ -31,13 +31,14 @@ def assess(subject: Subject, options: Options | None = None) -> Report:
     """Assess days; raises as `SeriesAssessment`."""
     series = SeriesAssessment(subject, options or Options())
     first, last, only = series.first, series.last, series.options.anomalous_only
-    raised = [t for t in range(series.start, last + 1) if series.raised(t)]
+    raised = series.raised()
     drift = _drift(series)
     # Most days are ordinary: what began before the assessed days matters where it may be open still.
     open_ended = series.complete is not None or not series.days.rows[last, 0] > 0
-    if only and not open_ended and not any(t >= first for t in raised):
+    if only and not open_ended and not (raised and raised[-1] >= first):
         raised = []
-    days = {t: series.day(t) for t in sorted({*raised, *(() if only else range(first, last + 1))})}
+    wanted = sorted({*raised, *(() if only else range(first, last + 1))})
+    days = {t: series.day(t, raised=t in raised) for t in wanted}
     young = np.flatnonzero(series.complete.incomplete) if series.complete is not None else np.zeros(0)
     spend = series.days.rows[max(first - USUAL_DAYS, 0) : first, 0]
     spend = spend[spend > 0]
@@ -56,7 +57,7 @@ def assess(subject: Subject, options: Options | None = None) -> Report:
 def _incidents(series: SeriesAssessment, days: dict[int, DayAssessment]) -> list[Incident]:
     """Incidents that reach into the assessed days; their days get the ids."""
     out = []
-    for rows in incidents.grouped([days.get(t) for t in range(series.last + 1)]):
+    for rows in incidents.grouped(days):
         state, note = _state(series, rows, days[rows[-1]])
         if rows[-1] < series.first and state is not IncidentState.OPEN:
             continue

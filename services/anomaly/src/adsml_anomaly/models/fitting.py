@@ -157,6 +157,10 @@ def _learn_curves(
     return curves, survival.learn(_evidence(rows, curves), above_combined, parent_days=days)
 
 
+def _grids(curves: Sequence[Survival]) -> FloatArray:
+    return np.stack([curve.scores for curve in curves])
+
+
 def _learn_level(
     items: Sequence[_Prepared], weekdays: FloatArray, parent: LevelPool | None, *, seed: int
 ) -> LevelPool:
@@ -179,10 +183,14 @@ def _learn_level(
         _held_out(item, _dynamics(item, phi, kappa, weekdays), moments, forest=False, seed=seed)
         for item in items
     ]
-    above = None if parent is None else (parent.pooled.curves, parent.pooled.combined)
-    plain_curves = _learn_curves(plain, above)
+    above = (
+        None if parent is None else ([Survival(one) for one in parent.pooled.grids], parent.pooled.combined)
+    )
+    plain_curves, plain_combined = _learn_curves(plain, above)
     price = float(np.median([item.unit for item in items]))
-    pooled = SeriesModel(Dynamics(phi[0], kappa, weekdays[0], price), moments, None, *plain_curves)
+    pooled = SeriesModel(
+        Dynamics(phi[0], kappa, weekdays[0], price), moments, None, _grids(plain_curves), plain_combined
+    )
     samples = int(sum(np.isfinite(h[:, evidence.DISTANCE]).sum() for h in held))
     return LevelPool(phi, kappa, weekdays, moments, curves, combined, pooled, len(items), samples)
 
@@ -249,7 +257,7 @@ def fit_entity(days: Days, pool: AccountPool, level: EntityType, *, what: str, s
         dynamics[0],
         covariance.moments(z[:, :BASE], pooled=shared.moments),
         forest_growth.grow(np.nan_to_num(z), seed=seed),
-        shared.curves,
+        _grids(shared.curves),
         combined,
     )
     known = held[~np.isnan(held)]

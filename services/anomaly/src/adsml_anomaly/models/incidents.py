@@ -1,6 +1,6 @@
 """From days to incidents of one series: what is one incident, and how it stands."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from hashlib import blake2b
 from typing import Final
@@ -66,27 +66,25 @@ def family(kind: Kind) -> Kind:
     return Kind.NO_DELIVERY if kind in _DOWN else kind
 
 
-def grouped(days: Sequence[DayAssessment | None]) -> list[list[int]]:
-    """Positions of the anomalous days of each incident, in order.
+def grouped(days: Mapping[int, DayAssessment]) -> list[list[int]]:
+    """Rows of the anomalous days of each incident, of days by row, in order.
 
     Days on end are one incident, except that no delivery at all begins one of its own; the same fault with at most
-    `QUIET_DAYS` ordinary days (None, or not anomalous) between goes on. What happens while a fault of several days
-    lasts belongs to that.
+    `QUIET_DAYS` ordinary days between goes on. What happens while a fault of several days lasts belongs to that.
     """
     out: list[list[int]] = []
-    for t, day in enumerate(days):
-        if day is None or not day.anomalous:
+    for t, day in days.items():
+        if not day.anomalous:
             continue
         if out:
-            before = days[out[-1][-1]]
-            assert before is not None  # noqa: S101  # it is in a group
-            gap = t - out[-1][-1] - 1
-            begins = day.kind in NO_DELIVERY and before.kind not in _DOWN
-            if (gap == 0 and not begins) or (gap <= QUIET_DAYS and kin(before.kind, day.kind)):
+            last = out[-1][-1]
+            before, gap = days[last].kind, t - last - 1
+            begins = day.kind in NO_DELIVERY and before not in _DOWN
+            if (gap == 0 and not begins) or (gap <= QUIET_DAYS and kin(before, day.kind)):
                 out[-1].append(t)
                 continue
         began, earlier = _began(day), [t]
-        while began is not None and out and _date(days[out[-1][0]]) >= began:
+        while began is not None and out and (days[out[-1][0]].date or began) >= began:
             earlier = [*out.pop(), *earlier]
         out.append(earlier)
     return out
@@ -95,12 +93,6 @@ def grouped(days: Sequence[DayAssessment | None]) -> list[list[int]]:
 def _began(day: DayAssessment) -> date | None:
     """The first day of what its rules say; None where they say it of one day."""
     return min((one.since for one in day.rule_alarms if one.since is not None), default=None)
-
-
-def _date(day: DayAssessment | None) -> date:
-    assert day is not None  # noqa: S101  # it is in a group
-    assert day.date is not None  # noqa: S101  # and no point
-    return day.date
 
 
 def incident_id(entity: str, first: object) -> str:

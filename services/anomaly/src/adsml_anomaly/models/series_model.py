@@ -28,17 +28,15 @@ class SeriesModel:
     dynamics: Dynamics
     moments: FloatArray  # Shape (4, 4): second moments of the counts' innovations
     forest: Forest | None  # Over all channels' innovations; None in a pooled model
-    curves: tuple[Survival, ...]  # One per component (`evidence`): p-values of the single scores
+    # Shape (components, 33): the curves (`survival`) of p-values of the single components (`evidence`)
+    grids: FloatArray
     combined: Survival  # P-values of the evidence
     # Shape (4, 4): inverse of the moments, by `covariance.precision`
     precision: FloatArray = field(init=False, repr=False, compare=False)
-    # Shape (components, 33): the scores of the curves
-    grids: FloatArray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # Worked out once for a model, not once for every day that it judges.
         object.__setattr__(self, "precision", precision(self.moments))
-        object.__setattr__(self, "grids", np.stack([curve.scores for curve in self.curves]))
 
     def for_series(self, days: Days) -> "SeriesModel":
         """A pooled model as it applies to one entity: with what an impression costs that entity."""
