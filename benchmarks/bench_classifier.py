@@ -25,12 +25,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
-from adsml_classifier.evaluation.calibration_plot import reliability_svg
-from adsml_classifier.evaluation.report import evaluate_files
+from adsml_classifier.evaluation.report import evaluate_files, plot_of
 from adsml_classifier.models import features, rule, scores, scoring, transfer, worth
 from adsml_classifier.models.panel import Panel
 from adsml_classifier.models.rule import RuleSettings
-from adsml_classifier.models.scores import Bin
 from adsml_classifier.models.snapshot import AccountSnapshot
 from adsml_classifier.models.tier_model import TierModel
 from adsml_classifier.training import assessment, fitting, gate, sampling
@@ -402,8 +400,7 @@ def real(out: dict[str, Any]) -> None:
     for week in out["real"]["by_origin"]:
         show(f"  as of {' to '.join(week['as_of'])}", with_baselines(week))
     RESULTS.mkdir(exist_ok=True)
-    plot = reliability_svg([Bin(**one) for one in out["real"]["reliability"]], title="Real ads")
-    (RESULTS / "classifier_calibration.svg").write_text(plot)
+    (RESULTS / "classifier_calibration.svg").write_text(plot_of(out["real"]))
 
 
 def write(out: dict[str, Any], start: float) -> None:

@@ -143,7 +143,7 @@ def advise() -> None:
     report = (DATA / "report.html").relative_to(ROOT)
     console.print("\n[bold]What to try next[/]")
     for text in (
-        f"open {report} in a browser: tiers, forecasts, alarms and changes with pictures",
+        f"open {report} in a browser: what to do today, with the pictures and figures behind it",
         "make up                   the four services on this data, in the background; make down stops them",
         "adsml classify --help     every command has an example",
         "docs/tutorial.md          the same with your own export",

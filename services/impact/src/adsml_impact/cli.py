@@ -22,6 +22,7 @@ from adsml_common.cli.output import JsonOption, console, errors, print_json, tab
 from adsml_common.cli.remote import Remote, with_server
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import Metric
 from google.type import date_pb2
 
@@ -178,11 +179,13 @@ def impact(
         request.change.date.CopyFrom(_day(date))
     if change_type is not None:
         request.change.change_type = change_pb2.ChangeType.Value(f"CHANGE_TYPE_{change_type.name}")
+    if plot is not None and plot.suffix != ".svg":
+        raise InvalidInput.at("plot", f"ends in {plot.suffix or 'nothing'!r}; expected .svg")
     response = ask(DOOR, request, remote=remote)
     if plot is not None:
-        from adsml_impact.plot import draw_svg, save  # noqa: PLC0415
+        from adsml_impact.plot import draw_svg  # noqa: PLC0415
 
-        save(draw_svg(response.report), plot)
+        plot.write_text(draw_svg(response.report), encoding="utf-8")
     if json_output:
         print_json(to_dict(response))
         return

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from adsml_common.cli import commands, doctor, family, gateway, migrate, models, runs, serve
+from adsml_common.cli import commands, doctor, family, gateway, migrate, models, runs, serve, settings
 from adsml_common.cli.exits import Exit, report
 from adsml_common.cli.launcher import launcher
 from adsml_common.cli.output import errors
@@ -42,6 +42,7 @@ def build() -> typer.Typer:
     app.command("launcher")(launcher)
     app.command("gateway-config")(gateway.gateway_config)
     app.command("doctor")(doctor.doctor)
+    app.command("settings")(settings.settings)
 
     train = typer.Typer(no_args_is_help=True, help="Train models and register them.")
     evaluate = typer.Typer(

@@ -6,9 +6,7 @@ from typing import Any
 from adsml_common.cli.output import console, table
 from adsml_ingest import read_frame
 
-from adsml_classifier.evaluation.calibration_plot import reliability_svg
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.scores import Bin
 from adsml_classifier.training import gate
 from adsml_classifier.training.candidate import Recipe, TrainedCandidate, learn
 from adsml_classifier.training.sampling import SampleSettings
@@ -49,10 +47,12 @@ def report_of(candidate: TrainedCandidate, recipe: Recipe) -> dict[str, Any]:
 
 def plot_of(report: dict[str, Any]) -> str:
     """The report's calibration as SVG."""
-    bins = [Bin(**one) for one in report["reliability"]]
-    return reliability_svg(
-        bins, title=f"{report['samples_test']} answers, calibration error {report['ece']:.3f}"
-    )
+    from adsml_report.content import Reliability  # noqa: PLC0415  # in no image
+    from adsml_report.plot import picture  # noqa: PLC0415
+
+    bins = tuple((one["count"], one["confidence"], one["accuracy"]) for one in report["reliability"])
+    title = f"{report['samples_test']} answers, calibration error {report['ece']:.3f}"
+    return picture([Reliability(title, bins)], title=title)
 
 
 def show(report: dict[str, Any]) -> None:
