@@ -230,40 +230,16 @@ class ModelRegistry:
     # -- keeping order ---------------------------------------------------------------------------------------
 
     def sweep_orphans(self, *, older_than: timedelta = SWEEP_AGE) -> list[str]:
-        """Remove files that no version names.
+        """Remove files that no version names; the keys of those that were.
 
-        Parameters
-        ----------
-        older_than
-            Leave younger files alone: they may belong to a registration on its way. Far longer than any
-            registration takes: a day unless said otherwise.
-
-        Returns
-        -------
-        list of str
-            Keys of the removed files.
-
-        Raises
-        ------
-        Unavailable
-            Database or artifact store do not answer.
+        Younger files are left alone: they may belong to a registration on its way, which takes far less than a day.
         """
         return upkeep.sweep_orphans(self._database, self._artifacts, older_than=older_than)
 
     def verify(self, parse_of: Callable[[ModelVersion], Parse | None] = _no_parse) -> upkeep.VerifyReport:
-        """Load every version from the store and look for files without a version.
+        """Load every version from the store, but those found unusable, and look for files without a version.
 
-        Versions found unusable before are left out.
-
-        Parameters
-        ----------
-        parse_of
-            Gives what parses a version, where that is known; it does so in a process of its own.
-
-        Raises
-        ------
-        Unavailable
-            Database or artifact store do not answer.
+        `parse_of` gives what parses a version, where that is known; it does so in a process of its own.
         """
 
         def load(version: ModelVersion) -> None:

@@ -24,7 +24,7 @@ from adsml_common.registry.bundle import Bundle, most_bytes, unpack
 from adsml_common.registry.disk_cache import DiskCache
 from adsml_common.registry.last_known import version_from_json, version_to_json
 from adsml_common.registry.models import ModelVersion
-from adsml_common.registry.versions import code_version
+from adsml_common.version import version as code_version
 
 MEMORY_BYTES: Final = 1 << 30
 """What parsing one model may take beside what the child's libraries have."""
