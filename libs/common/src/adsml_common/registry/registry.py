@@ -1,6 +1,6 @@
 """The model registry: which versions there are, which one serves, and who decided so."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -220,6 +220,13 @@ class ModelRegistry:
         where it is missing, damaged, not signed, of a format this version can't read, or not to be parsed.
         """
         return self._checked(version, self._artifacts.get(version.artifact_uri, sha256=version.sha256), parse)
+
+    def vet_ahead(self, versions: Iterable[ModelVersion], parse: Parse) -> None:
+        """Let models that will be read with `parse` soon be parsed in its process meanwhile."""
+        get = self._artifacts.get
+        self._vetter.ahead(
+            parse, [(one, partial(get, one.artifact_uri, sha256=one.sha256)) for one in versions]
+        )
 
     def iterate(
         self, *, name_prefix: str | None = None, status: ModelStatus | None = None
