@@ -32,7 +32,7 @@ MEMORY_BYTES: Final = 1 << 30
 _SECONDS: Final = 60.0
 _IDLE_SECONDS: Final = 30.0
 _WINDOW: Final = 64
-_NOTED_BYTES: Final = 1 << 24
+_NOTED_BYTES: Final = 1 << 20
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "NUMBA_CACHE_DIR")
 
 _log = logging.getLogger(__name__)
