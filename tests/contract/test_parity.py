@@ -18,7 +18,7 @@ from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting
 from adsml.impact.v1 import impact_service_pb2 as impact
 from adsml.registry.v1 import registry_service_pb2 as registry_pb
 from adsml.training.v1 import training_service_pb2 as training_pb
-from adsml_client import connect, day, message, word
+from adsml_client import ModelRegistryClient, TrainingClient, connect, day, message, word
 from adsml_common.cli.family import installed
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.registry import ModelRegistry
@@ -351,7 +351,7 @@ def test_models_by_service_client_and_command(world: World, family: str) -> None
     asked["get_model"] = message(registry_pb.GetModelRequest, family=family, name=name)
     here["get_model"] = plain(service.GetModel(asked["get_model"], context))
     with connect(world.target(family), deadline_seconds=60) as connection:
-        client = CLIENTS[family](connection)
+        client = ModelRegistryClient(connection)
         for method, request in asked.items():
             assert differences(here[method], plain(getattr(client, method)(request))) == [], method
     prefixes = installed()[family].model_prefixes
@@ -393,7 +393,7 @@ def test_runs_by_service_client_and_command(world: World, family: str) -> None:
     of_run = message(training_pb.GetTrainingRunRequest, family=family, run_id=here["runs"][0]["run_id"])
     run = plain(service.GetTrainingRun(of_run, context))
     with connect(world.target(family), deadline_seconds=60) as connection:
-        client = CLIENTS[family](connection)
+        client = TrainingClient(connection)
         assert differences(here, plain(client.list_training_runs(request))) == []
         assert differences(run, plain(client.get_training_run(of_run))) == []
     shown = json.loads(world.adsml("runs", "show", of_run.run_id, "--json"))
