@@ -1,7 +1,8 @@
 """Charts of one metric's effect: actual against counterfactual with its band, and the effect so far."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
+from operator import attrgetter
 
 from adsml.common.v1 import change_pb2, entity_pb2, metrics_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
@@ -30,25 +31,16 @@ def effect_charts(effect: pb.MetricEffect, change: date, *, currency: str) -> li
     first, label, of = calendar_day(series[0].date, "date"), label_of(effect), unit(metric.value, currency)
     so_far = "the ratio of the sums" if metric.is_ratio else "summed"
 
-    def end(name: str) -> Values:
-        return _by_day(
-            series, lambda one: float(getattr(one.interval, name)) if one.HasField("interval") else None
-        )
-
     moment = (Moment(change, "change"),)
     level = Chart(
         f"{label.capitalize()}: what was, and without the change",
         of,
         first,
         (
-            Line("actual", _by_day(series, lambda one: one.actual if one.HasField("actual") else None)),
-            Line(
-                "without the change",
-                _by_day(series, lambda one: one.counterfactual if one.HasField("counterfactual") else None),
-                Look.EXPECTED,
-            ),
+            Line("actual", _by_day(series, "actual")),
+            Line("without the change", _by_day(series, "counterfactual"), Look.EXPECTED),
         ),
-        (Band("95% interval", end("lower"), end("upper")),),
+        (Band("95% interval", _by_day(series, "interval.lower"), _by_day(series, "interval.upper")),),
         moments=moment,
     )
     since = [one for one in series if one.HasField("cumulative_effect")] or series[-1:]
@@ -56,26 +48,13 @@ def effect_charts(effect: pb.MetricEffect, change: date, *, currency: str) -> li
         f"Effect on {label} since the change, {so_far}",
         of.removesuffix(" per day"),
         calendar_day(since[0].date, "date"),
-        (
-            Line(
-                "effect since the change",
-                _by_day(
-                    since, lambda one: one.cumulative_effect if one.HasField("cumulative_effect") else None
-                ),
-            ),
-        ),
+        (Line("effect since the change", _by_day(since, "cumulative_effect")),),
     )
     return [level, cumulative]
 
 
 def draw_svg(report: pb.ImpactReport) -> str:
-    """A picture of the primary metric that stands by itself.
-
-    Raises
-    ------
-    FailedPrecondition
-        If the report has no series for it: it was asked for without.
-    """
+    """A picture of the primary metric by itself; FailedPrecondition if the report was asked for without series."""
     shown = report.effects[0]
     if not shown.series:
         raise FailedPrecondition(f"there is no series of {label_of(shown)} to draw")
@@ -92,10 +71,13 @@ def draw_svg(report: pb.ImpactReport) -> str:
     )
 
 
-def _by_day(
-    series: Sequence[pb.EffectDay], value: Callable[[pb.EffectDay], float | None]
-) -> list[float | None]:
-    """One value per calendar day, None on days that the series leaves out."""
-    values = {calendar_day(one.date, "date"): value(one) for one in series}
-    first, last = min(values), max(values)
+def _by_day(series: Sequence[pb.EffectDay], field: str) -> Values:
+    """One value per calendar day, None on days that the series leaves out or does not know."""
+    name = field.partition(".")[0]
+    values = {
+        calendar_day(one.date, "date"): float(attrgetter(field)(one))
+        for one in series
+        if one.HasField(name)  # type: ignore[arg-type]
+    }
+    first, last = (calendar_day(one.date, "date") for one in (series[0], series[-1]))
     return [values.get(first + timedelta(days=step)) for step in range((last - first).days + 1)]

@@ -17,6 +17,7 @@ from adsml_report.content import Block, Chip, Entry, Finding, Note, Row, Section
 from adsml_report.context import ReportContext
 from adsml_report.wording import LEVELS, count, day, percent, sentence, short_day, signed_percent, words
 
+from adsml_impact.decoding import amounts
 from adsml_impact.encoding import change_message
 from adsml_impact.plot import effect_charts, label_of, spanned
 from adsml_impact.server import open_service
@@ -33,7 +34,6 @@ _VERDICTS: Final = {
     "inconclusive": "can't tell",
 }
 _KINDS: Final = {ChangeType.REACTIVATE: "reactivation"}
-_CURVE_DAYS: Final = (7, 14, 28, 56)
 _Answers: TypeAlias = list[tuple[ChangeEvent, pb.ImpactReport | AdsmlError]]
 
 
@@ -186,14 +186,12 @@ def _entry_key(event: ChangeEvent) -> str:
 
 
 def _what(context: ReportContext, event: ChangeEvent) -> str:
-    before, after = event.detail.get("budget_before"), event.detail.get("budget_after")
-    amounts = (
-        f" from {context.money(float(before))} to {context.money(float(after))}"
-        if isinstance(before, int | float) and isinstance(after, int | float)
-        else ""
+    before, after = amounts(event)
+    budgets = (
+        "" if before is None or after is None else f" from {context.money(before)} to {context.money(after)}"
     )
     kind = words(event.change_type.value).capitalize()
-    return f"{kind}{amounts}: {context.tree.label(event.entity)} ({LEVELS[event.entity.entity_type]})"
+    return f"{kind}{budgets}: {context.tree.label(event.entity)} ({LEVELS[event.entity.entity_type]})"
 
 
 def _entry(context: ReportContext, event: ChangeEvent, answer: pb.ImpactReport | AdsmlError) -> Entry:
@@ -241,18 +239,10 @@ def _sensitivity(answer: pb.ImpactReport) -> str:
 
 def _power(could: pb.DetectableEffect) -> Table:
     """Chance that an effect shows, by effect and days after the change."""
-    effects = sorted({one.relative for one in could.power_curve})
-    chance = {(one.relative, one.after_days): one.power for one in could.power_curve}
-    columns = tuple(f"{days} days" for days in _CURVE_DAYS)
-    rows = tuple(
-        Row(
-            (
-                signed_percent(effect),
-                *(percent(chance.get((effect, days), 0.0)) for days in _CURVE_DAYS),
-            )
-        )
-        for effect in effects
-    )
+    chance = {(one.relative, one.after_days): percent(one.power) for one in could.power_curve}
+    effects, days = (sorted(set(values)) for values in zip(*chance, strict=True))
+    columns = tuple(f"{number} days" for number in days)
+    rows = tuple(Row((signed_percent(one), *(chance[one, number] for number in days))) for one in effects)
     return Table("Chance that an effect shows", ("effect", *columns), rows, frozenset(columns))
 
 
@@ -281,9 +271,10 @@ def _effects(context: ReportContext, effects: Sequence[pb.MetricEffect]) -> Tabl
             Row(
                 (
                     label + (" (account)" if one.scope == pb.EFFECT_SCOPE_ACCOUNT else ""),
-                    shown(one.before) if one.HasField("before") else "",
-                    shown(one.after) if one.HasField("after") else "",
-                    shown(one.counterfactual) if one.HasField("counterfactual") else "",
+                    *(
+                        shown(getattr(one, field)) if one.HasField(field) else ""
+                        for field in ("before", "after", "counterfactual")
+                    ),
                     _effect_line(one).removeprefix(f"{label} "),
                     f"{one.adjusted_p_value:.3f}" if one.HasField("adjusted_p_value") else "",
                     _chip(verdict) if verdict else None,
