@@ -44,7 +44,7 @@ from adsml_forecasting.models.prediction import (
     Source,
     predict,
 )
-from adsml_forecasting.models.preparation import Prepared, Surroundings
+from adsml_forecasting.models.prepared import Prepared, Surroundings
 from adsml_forecasting.models.series import DailySeries
 from adsml_forecasting.models.totals import total_interval, total_spread
 from adsml_forecasting.models.transfer import DonorSeries, TransferTask, forecast_column
@@ -211,8 +211,7 @@ def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]
     """Seconds for the same members by statsforecast and Prophet themselves, by member; ours for EMA."""
     import logging
 
-    from adsml_forecasting.models.factory import make
-    from adsml_forecasting.models.forecaster import forecast
+    from adsml_forecasting.models.methods import forecast
     from prophet import Prophet
     from statsforecast import models
 
@@ -231,7 +230,7 @@ def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]
             season_length=7, decomposition_type="additive"
         ).forecast(y=row, h=7),
         "Prophet": prophet,
-        "EMA (ours)": lambda row: forecast(make(Method.EMA, season_length=7), DailySeries(19_000, row), 7),
+        "EMA (ours)": lambda row: forecast(Method.EMA, DailySeries(19_000, row), 7),
     }
     seconds = {}
     for name, way in ways.items():

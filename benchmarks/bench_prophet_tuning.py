@@ -30,7 +30,6 @@ import numpy as np
 import pandas as pd
 import prophet_series
 from adsml_forecasting.models.prophet.design import make_features, read_history
-from adsml_forecasting.models.prophet.map import warm
 from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, ProphetSettings
 from adsml_forecasting.models.prophet.tuning import forecast_folds, tune
 from adsml_forecasting.models.rolling_origin import RollingOrigin
@@ -400,10 +399,9 @@ def choice(size: Size) -> dict[str, Any]:
 _SCALE = """
 import json, resource, sys, time
 import numpy as np, pandas as pd
-from adsml_forecasting.models.prophet.map import warm
 from adsml_forecasting.models.prophet.tuning import tune_many
 import prophet_series
-warm()
+prophet_series.warm()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 series = prophet_series.simulated("cpl", int(sys.argv[1]), rows=120, seed=3)
 began = time.perf_counter()
@@ -437,12 +435,11 @@ def scale(size: Size) -> dict[str, Any]:
 _COLD = """
 import json, time
 began = time.perf_counter()
-from adsml_forecasting.models.prophet.map import warm
 from adsml_forecasting.models.prophet.tuning import tune
-imported = time.perf_counter()
-warm()
-warmed = time.perf_counter()
 import prophet_series
+imported = time.perf_counter()
+prophet_series.warm()
+warmed = time.perf_counter()
 frame = prophet_series.simulated("cpl", 1, rows=120)["cpl 0"]
 at = time.perf_counter()
 tune(frame)
@@ -499,7 +496,7 @@ def main() -> None:
     arguments = parser.parse_args()
     name = arguments.size or "usual"
     began = time.perf_counter()
-    warm()
+    prophet_series.warm()
     if not prophet_series.nn5():
         console.print(f"no {prophet_series.SHARED}: simulated series only")
     kept = arguments.only and arguments.output.exists()

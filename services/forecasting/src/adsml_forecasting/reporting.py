@@ -39,7 +39,8 @@ _METRICS: Final = (Metric.LEADS, Metric.CPL)
 
 def sections(context: ReportContext) -> Iterator[Section]:
     """Leads and cost per lead of the next week, with members and intervals."""
-    refs = _chosen(context)
+    # Campaigns first, then ad sets, each by what they spent.
+    refs = (context.by_spend(EntityType.CAMPAIGN) + context.by_spend(EntityType.ADSET))[: context.most]
     forecasts, failed = _forecast(context, refs)
     blocks: list[Block] = []
     if forecasts:
@@ -55,12 +56,6 @@ def sections(context: ReportContext) -> Iterator[Section]:
     )
 
 
-def _chosen(context: ReportContext) -> list[EntityRef]:
-    """Campaigns first, then ad sets, each by what they spent."""
-    ordered = context.by_spend(EntityType.CAMPAIGN) + context.by_spend(EntityType.ADSET)
-    return ordered[: context.most]
-
-
 def _forecast(
     context: ReportContext, refs: Sequence[EntityRef]
 ) -> tuple[dict[EntityRef, dict[Metric, pb.Forecast]], dict[EntityRef, str]]:
@@ -71,10 +66,7 @@ def _forecast(
         options=pb.ForecastOptions(horizon_days=_HORIZON), include_member_values=True
     )
     for ref, metric in asked:
-        request.items.add(
-            subject={"entity": entity_ref_message(ref)},
-            metric=METRIC.to_wire(metric),
-        )
+        request.items.add(subject={"entity": entity_ref_message(ref)}, metric=METRIC.to_wire(metric))
     opened = open_service(
         load_settings(ForecastingSettings), stores=Stores(context.database, context.registry)
     )
@@ -94,14 +86,15 @@ def _forecast(
     return forecasts, failed
 
 
-def _shown(found: pb.Forecast | None, *, as_money: bool) -> str:
-    if found is None or not found.total.HasField("value"):
+def _shown(found: dict[Metric, pb.Forecast], metric: Metric) -> str:
+    """The week's total with its range; nothing where there is none."""
+    if metric not in found or not found[metric].total.HasField("value"):
         return ""
-    shown = money if as_money else count
-    if not found.total.HasField("interval"):
-        return shown(found.total.value)
-    ranged = found.total.interval
-    return f"{shown(found.total.value)} ({shown(ranged.lower)} to {shown(ranged.upper)})"
+    total = found[metric].total
+    shown = money if metric is Metric.CPL else count
+    if not total.HasField("interval"):
+        return shown(total.value)
+    return f"{shown(total.value)} ({shown(total.interval.lower)} to {shown(total.interval.upper)})"
 
 
 def _method(number: int) -> str:
@@ -120,25 +113,21 @@ def _table(context: ReportContext, forecasts: dict[EntityRef, dict[Metric, pb.Fo
     for ref, found in forecasts.items():
         week = context.history(ref).iloc[-7:][["spend", "leads"]].sum()
         leads = float(week["leads"])
-        cpl = float(week["spend"]) / leads if leads else None
-        rows.append(
-            Row(
-                (
-                    f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})",
-                    count(leads),
-                    _shown(found.get(Metric.LEADS), as_money=False),
-                    money(cpl),
-                    _shown(found.get(Metric.CPL), as_money=True),
-                    ", ".join(dict.fromkeys(_by(one) for one in found.values())),
-                ),
-                context.tree.campaign(ref),
-            )
+        cells = (
+            f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})",
+            count(leads),
+            _shown(found, Metric.LEADS),
+            money(float(week["spend"]) / leads if leads else None),
+            _shown(found, Metric.CPL),
+            ", ".join(dict.fromkeys(_by(one) for one in found.values())),
         )
+        rows.append(Row(cells, context.tree.campaign(ref)))
+    numbers = ("leads last 7d", "leads next 7d", "CPL last 7d", "CPL next 7d")
     return Table(
         f"The next {_HORIZON} days, with the range that should hold the truth nine times in ten",
-        ("entity", "leads last 7d", "leads next 7d", "CPL last 7d", "CPL next 7d", "by"),
+        ("entity", *numbers, "by"),
         tuple(rows),
-        frozenset(("leads last 7d", "leads next 7d", "CPL last 7d", "CPL next 7d")),
+        frozenset(numbers),
     )
 
 
@@ -160,14 +149,13 @@ def _entry(context: ReportContext, ref: EntityRef, found: dict[Metric, pb.Foreca
         lines += [f"{warning.message[:1].upper()}{warning.message[1:]}." for warning in one.warnings]
         if lines:
             blocks.append(Note(" ".join(lines)))
-    summary = []
-    if Metric.LEADS in found:
-        summary.append(f"leads {_shown(found[Metric.LEADS], as_money=False)}")
-    if Metric.CPL in found:
-        summary.append(f"CPL {_shown(found[Metric.CPL], as_money=True)}")
+    named = {Metric.LEADS: "leads", Metric.CPL: "CPL"}
+    summary = ", ".join(
+        f"{name} {_shown(found, metric)}" for metric, name in named.items() if metric in found
+    )
     return Entry(
         f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})",
-        f"next {_HORIZON} days: {', '.join(summary)}",
+        f"next {_HORIZON} days: {summary}",
         tuple(blocks),
         None,
         context.tree.campaign(ref),
@@ -176,42 +164,33 @@ def _entry(context: ReportContext, ref: EntityRef, found: dict[Metric, pb.Foreca
 
 def _chart(context: ReportContext, ref: EntityRef, metric: Metric, found: pb.Forecast) -> Chart:
     """History up to the forecast, then forecast, members and interval."""
-    history = context.history(ref).iloc[-_DRAWN:]
-    past = listed(value(metric, history))
+    past = listed(value(metric, context.history(ref).iloc[-_DRAWN:]))
     first = context.last_day - timedelta(days=len(past) - 1)
     start = day(found.days[0].date, "date")
     begin = (start - first).days
     length = max(len(past), begin + len(found.days))
 
-    def placed(values: Sequence[float | None]) -> list[float | None]:
+    def placed(values: Sequence[float | None], at: int = begin) -> list[float | None]:
         line: list[float | None] = [None] * length
-        line[begin : begin + len(values)] = values
+        line[at : at + len(values)] = values
         return line
 
     label = METRIC_LABELS[metric]
+    points = [one.value if one.HasField("value") else None for one in found.days]
+    ends = [
+        (one.interval.lower, one.interval.upper) if one.HasField("interval") else (None, None)
+        for one in found.days
+    ]
+    members = [
+        Line(_method(one.method), placed(list(one.values)), Look.MEMBER)
+        for one in found.members
+        if len(one.values) == len(found.days) and one.weight > 0
+    ]
     return Chart(
         label.capitalize(),
         METRIC_UNITS[metric],
         first,
-        (
-            Line(label, past + [None] * (length - len(past))),
-            Line(
-                "forecast",
-                placed([one.value if one.HasField("value") else None for one in found.days]),
-                Look.EXPECTED,
-            ),
-            *(
-                Line(_method(one.method), placed(list(one.values)), Look.MEMBER)
-                for one in found.members
-                if len(one.values) == len(found.days) and one.weight > 0
-            ),
-        ),
-        (
-            Band(
-                "90% interval",
-                placed([one.interval.lower if one.HasField("interval") else None for one in found.days]),
-                placed([one.interval.upper if one.HasField("interval") else None for one in found.days]),
-            ),
-        ),
+        (Line(label, placed(past, 0)), Line("forecast", placed(points), Look.EXPECTED), *members),
+        (Band("90% interval", *(placed([pair[end] for pair in ends]) for end in (0, 1))),),
         moments=(Moment(start, "forecast"),),
     )

@@ -51,13 +51,7 @@ class OpenedForecasting:
 def open_service(
     settings: ForecastingSettings, *, stores: Stores | None = None, workers: Workers | None = None
 ) -> OpenedForecasting:
-    """The service with its stores and models, for this process.
-
-    Parameters
-    ----------
-    stores
-        Open ones; None: those of the settings.
-    """
+    """The service with its stores (those of the settings unless given) and models, for this process."""
     stores = stores or Stores.open(settings)
     loader: ModelLoader[registered.Model] = ModelLoader(
         stores.registry,

@@ -32,10 +32,9 @@ class ForecastingSettings(ServingSettings):
         Call them without TLS on other machines too.
     peers_ca_file, peers_cert_file, peers_key_file
         PEM files: who may have issued their certificates, and our own certificate and key for mTLS.
-    peer_share
-        Share of a caller's remaining deadline that the other services may use, all at once.
-    peer_seconds
-        The same where the caller has none, and the most it ever is.
+    peer_share, peer_seconds
+        Share of a caller's remaining deadline that the other services may use, all at once; the same where the caller
+        has none, and the most it ever is.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_FORECASTING_")

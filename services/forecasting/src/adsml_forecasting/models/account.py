@@ -21,18 +21,9 @@ _WEEKS_PRIOR: Final = 2.0
 class AccountProfile:
     """Pooled over the entities of one level.
 
-    Attributes
-    ----------
-    elasticity
-        Of each column to spend.
-    budget_moves
-        How many entities' spend has moved enough to tell.
-    effects
-        Of named days, by column and name.
-    rates
-        Events per exposure of each ratio in the newest eight weeks; without those that are not known.
-    weekdays
-        Factors of each column, Monday first.
+    By column: the `elasticity` to spend, the `effects` of named days by name, the factors of `weekdays` (Monday
+    first). `rates` are events per exposure of each ratio in the newest eight weeks, where known; `budget_moves`
+    is how many entities' spend has moved enough to tell.
     """
 
     elasticity: Mapping[str, spend_response.Elasticity] = field(default_factory=dict)

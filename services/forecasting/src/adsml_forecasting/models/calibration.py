@@ -17,6 +17,7 @@ import numpy.typing as npt
 from adsml_forecasting.models.combining import Combiner, Weights, combine, stacking_weights
 from adsml_forecasting.models.conformal import (
     ResidualQuantiles,
+    conformal_quantile,
     cross_measured,
     interval_scale,
     residual_scale,
@@ -43,22 +44,12 @@ _OWN_TOTALS: Final = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
-    """Scaled forecasts and actual values of N origins.
+    """Scaled forecasts and actual values of N origins, each divided by its series' `scale`, shape (N,).
 
-    Attributes
-    ----------
-    members
-        M of them, those that forecast at least most of the origins.
-    actual
-        Shape (N, H), each origin divided by its series' scale; NaN where missing.
-    forecasts
-        Shape (M, N, H), likewise; where a member failed, the median of the others.
-    cutoff
-        Which cutoff each origin belongs to, counted back from the series' end: shape (N,).
-    scale, interval_scale
-        What errors are divided by to be weighed, and what intervals are in units of; shape (N,) each.
-    spreads
-        How far each origin's sums moved before it.
+    `actual` has shape (N, H), NaN where missing; `forecasts` of the M members that forecast at least most of
+    the origins have shape (M, N, H): where one failed, the median of the others. `cutoff` says which cutoff
+    each origin belongs to, counted back from the series' end; `interval_scale` what intervals are in units of;
+    shape (N,) each. `spreads` say how far each origin's sums moved before it.
     """
 
     members: tuple[Method, ...]
@@ -183,27 +174,11 @@ def choose(errors: Errors) -> tuple[Candidate, dict[str, float]]:
 class Calibration:
     """What an ensemble (or a single method) learnt from rolling origins.
 
-    Attributes
-    ----------
-    weights
-        Which members count how much.
-    quantiles
-        Residuals over `interval_scale`, by day of the horizon.
-    level
-        Nominal probability that `coverage` was measured for.
-    coverage, coverage_samples
-        Share of held-out days inside the intervals, each cutoff's made from the others'; None if not
-        measured.
-    season_length
-        Days per season.
-    origins, series
-        What it rests on.
-    losses
-        Scaled absolute error of each candidate on cutoffs not seen; of each member.
-    pooled
-        The regression learnt from all its series, where that is a member.
-    totals
-        Absolute misses of the horizons' sums over `TotalSpread.unit`, ascending.
+    `quantiles` are residuals over `interval_scale`, by day of the horizon; `coverage` is the share of held-out
+    days inside the intervals of nominal probability `level`, each cutoff's made from the others'; None if not
+    measured. `losses` are scaled absolute errors: of each candidate on cutoffs not seen, and of each member.
+    `pooled` is the regression learnt from all its series, where that is a member. `totals` are absolute misses
+    of the horizons' sums over `TotalSpread.unit`, ascending.
     """
 
     weights: Weights
@@ -225,10 +200,8 @@ class Calibration:
         """
         own = spread.reach(level)
         n = len(self.totals)
-        if not n:
-            return own
-        rank = min(int(np.ceil(round((n + 1) * level, 9))), n)
-        return float((n * self.totals[rank - 1] + _OWN_TOTALS * own) / (n + _OWN_TOTALS))
+        pooled = conformal_quantile(self.totals, level)
+        return (n * pooled + _OWN_TOTALS * own) / (n + _OWN_TOTALS) if n else own
 
     @property
     def horizon(self) -> int:
@@ -258,13 +231,7 @@ class Calibration:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Calibration":
-        """What `as_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            It is of another format, or not a calibration at all.
-        """
+        """What `as_json` wrote; ValueError where it is of another format, or not a calibration at all."""
         try:
             if data["format"] != FORMAT:
                 raise ValueError(
@@ -330,24 +297,11 @@ def calibrate(
     weights: Weights | None = None,
     pooled: PooledRegression | None = None,
 ) -> Calibration | None:
-    """Learn from rolling origins of one or more series.
+    """Learn from rolling origins of one or more series, each by ascending cutoff, evenly spaced alike for all.
 
-    Parameters
-    ----------
-    origins
-        Of each series, by ascending cutoff, evenly spaced alike for all.
-    members
-        Which may take part.
-    level
-        Nominal probability to measure coverage for.
-    weights
-        Keep these and learn the intervals only.
-    pooled
-        What to keep as the regression learnt from all series.
-
-    Returns
-    -------
-    Calibration, or None where no origin has a forecast and a value to compare it with
+    None where no origin has a forecast and a value to compare it with. Coverage is measured for intervals of
+    `level`. With `weights` those are kept and only intervals learnt; `pooled` is kept as the regression learnt
+    from all series.
     """
     errors = scaled(origins, members=members, season_length=season_length)
     if not len(errors.members) or not np.isfinite(errors.actual).any():
@@ -360,7 +314,7 @@ def calibrate(
     losses |= {member.value: float(loss) for member, loss in zip(errors.members, own, strict=True)}
     residuals = errors.actual - combined(errors, weights)
     residuals = residuals * (errors.scale / errors.interval_scale)[:, None]
-    coverage, samples = cross_measured(list(residuals), errors.cutoff.tolist(), level=level)
+    coverage, samples = cross_measured(residuals, errors.cutoff, level=level)
     return Calibration(
         weights=weights,
         quantiles=ResidualQuantiles.of(residuals),

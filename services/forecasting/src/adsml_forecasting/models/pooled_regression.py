@@ -52,23 +52,11 @@ def _window_means(values: Vector, anchors: npt.NDArray[np.int64], days: int) -> 
 def _design(
     values: Vector, first_day: int, anchors: npt.NDArray[np.int64], steps: range, season: int
 ) -> tuple[npt.NDArray[np.float64], Vector]:
-    """What is known of a series before each anchor, for each day ahead.
+    """What is known of a series before each anchor, for each day ahead: shape (A, H, F), over the levels, shape (A,).
 
-    Parameters
-    ----------
-    values
-        Without gaps, shape (n,).
-    first_day
-        Of `values`, days since 1970-01-01: tells the day of the season.
-    anchors
-        How many values are known, ascending, each at least `season`; shape (A,).
-    steps
-        Days ahead, 0 the first after the last known one; H of them.
-
-    Returns
-    -------
-    array of shape (A, H, F), divided by the level, and the levels, shape (A,)
-        A level is 0 where nothing was delivered for four seasons: the rows of that anchor are 0 too.
+    `values` are without gaps, of `first_day` on, which tells the day of the season. `anchors` say how many
+    values are known, ascending, each at least `season`; `steps` are H days ahead, 0 the first after the last
+    known one. A level is 0 where nothing was delivered for four seasons: the rows of that anchor are 0 too.
     """
     level = _window_means(values, anchors, _SCALE_SEASONS * season)
     if (values < 0).any():
@@ -101,18 +89,9 @@ def _prior(season: int) -> Vector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PooledRegression:
-    """Coefficients learnt from many series.
+    """Coefficients learnt from many series, by band of the horizon, shape (B, F), from `rows` days of horizons.
 
-    Attributes
-    ----------
-    season_length
-        Days per season.
-    horizon
-        Days ahead that were learnt; those beyond take the last band's.
-    coefficients
-        By band of the horizon, shape (B, F).
-    rows
-        Days of horizons they rest on.
+    Days beyond `horizon` take the last band's.
     """
 
     season_length: int
@@ -141,13 +120,7 @@ class PooledRegression:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """What `as_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            Coefficients of another shape, or not finite.
-        """
+        """What `as_json` wrote; ValueError where coefficients are of another shape, or not finite."""
         season, horizon = int(data["season_length"]), int(data["horizon"])
         coefficients = np.array(data["coefficients"], dtype=np.float64)
         expected = (len(_bands(horizon)), _MEANS + season)
@@ -187,22 +160,11 @@ class _Moments:
 def learn(
     series: Sequence[DailySeries], *, cutoffs: Sequence[int], horizon: int, season_length: int
 ) -> dict[int, PooledRegression]:
-    """One regression for each cutoff, from the days up to it and none after.
+    """One regression for each cutoff (last day that may be known, since 1970-01-01), from the days up to it alone.
 
-    Each series counts by how regular it is: weights are the inverse of its mean absolute seasonal difference
-    over its level.
-
-    Parameters
-    ----------
-    series
-        Of one kind, such as the leads of an account's campaigns.
-    cutoffs
-        Last days that may be known, days since 1970-01-01.
-
-    Returns
-    -------
-    dict
-        Without the cutoffs before which there are fewer than `LEAST_ROWS` days to learn from.
+    Each series, all of one kind such as the leads of an account's campaigns, counts by how regular it is: weights
+    are the inverse of its mean absolute seasonal difference over its level. Cutoffs before which there are fewer than
+    `LEAST_ROWS` days to learn from are left out.
     """
     days = np.unique(np.asarray(cutoffs, dtype=np.int64))
     bands = _bands(horizon)
@@ -262,24 +224,3 @@ def _teach(
             np.clip(np.broadcast_to(weight[:, None], y.shape)[used], 0.2, 20.0),
             np.searchsorted(cutoffs, (first + at)[used]),
         )
-
-
-@dataclass(slots=True, kw_only=True)
-class Pooled:
-    """A learnt regression as a forecaster of one series."""
-
-    model: PooledRegression
-    method: Method = Method.POOLED_REGRESSION
-    minimum_days: int = MINIMUM_DAYS[Method.POOLED_REGRESSION]
-    series_: DailySeries | None = None
-
-    def fit(self, series: DailySeries) -> Self:
-        """Keep the series: the coefficients are learnt already."""
-        self.series_ = series
-        return self
-
-    def predict(self, horizon: int) -> Vector:
-        """By the regression."""
-        if self.series_ is None:
-            raise ValueError("fit before predict")
-        return self.model.predict(self.series_, horizon)

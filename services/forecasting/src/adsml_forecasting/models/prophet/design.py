@@ -31,16 +31,9 @@ _MODE: Final = {"additive": _ADDITIVE, "multiplicative": _MULTIPLICATIVE, None: 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
-    """One series' days with a value.
+    """One series' days with a value: since 1970-01-01, strictly ascending, shape (n,); finite values, shape (n,).
 
-    Attributes
-    ----------
-    days
-        Days since 1970-01-01, strictly ascending, shape (n,).
-    y
-        Values, finite, shape (n,).
-    regressors
-        Extra columns, in the order of the settings, shape (n, r).
+    `regressors` are extra columns in the order of the settings, shape (n, r).
     """
 
     days: Days
@@ -49,22 +42,12 @@ class History:
 
 
 def read_history(frame: pd.DataFrame, settings: ProphetSettings, *, name: str = "series") -> History:
-    """Take a series from a frame with columns ``ds``, ``y`` and the settings' regressors.
+    """Take a series from a frame with columns ``ds``, ``y`` and the settings' regressors, in any order of rows.
 
-    Rows with a missing ``y`` are days without a value and left out, as Prophet does. Order does not matter.
-
-    Parameters
-    ----------
-    name
-        What to call the series in errors.
-
-    Raises
-    ------
-    InvalidInput
-        A missing column, a date that is no date, has a time of day or a zone or is there twice, or a value
-        that is infinite; a regressor that is missing or not finite where there is a value.
-    InsufficientHistory
-        Fewer than two rows with a value.
+    Rows with a missing ``y`` are days without a value and left out, as Prophet does. `InvalidInput` names a
+    missing column, a date that is no date, has a time of day or a zone or is there twice, a value that is
+    infinite, a regressor that is not finite where there is a value; `InsufficientHistory` where fewer than two
+    rows have one.
     """
     wanted = ["ds", "y", *(regressor.name for regressor in settings.regressors)]
     absent = [column for column in wanted if column not in frame.columns]
@@ -104,16 +87,10 @@ def read_history(frame: pd.DataFrame, settings: ProphetSettings, *, name: str = 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """Columns of the model's regressors on every day of a history; regressors as they are, not yet scaled.
+    """Columns of the model's regressors on every day of a history, shape (n, K), not yet scaled.
 
-    Attributes
-    ----------
-    x
-        Shape (n, K).
-    prior_scale
-        Of each column's coefficient, NaN where it is `seasonality_prior_scale`; shape (K,).
-    mode
-        0 additive, 1 multiplicative, 2 as `seasonality_mode` says; shape (K,).
+    `prior_scale` of each column's coefficient is NaN where it is `seasonality_prior_scale`; `mode` is 0 additive,
+    1 multiplicative, 2 as `seasonality_mode` says; shape (K,) each.
     """
 
     x: Matrix
@@ -190,18 +167,9 @@ def make_features(history: History, settings: ProphetSettings) -> Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """One cutoff: what is fitted, and the days after it.
+    """One cutoff: what is fitted (rows up to it), the rows to forecast, and their unscaled values, shape (h,).
 
-    Attributes
-    ----------
-    design
-        The rows up to the cutoff.
-    ahead
-        The rows to forecast.
-    actual
-        Their values, unscaled, shape (h,).
-    constant
-        Whether all values up to the cutoff are the same; Prophet fits nothing then and repeats them.
+    `constant`: all values up to the cutoff are the same; Prophet fits nothing then and repeats them.
     """
 
     design: Design
@@ -222,13 +190,7 @@ def changepoint_rows(rows: int, *, n_changepoints: int, changepoint_range: float
 def make_fold(
     history: History, features: Features, settings: ProphetSettings, *, rows: int, ahead: int
 ) -> Fold:
-    """The design of the first `rows` rows, and the `ahead` rows after them.
-
-    Parameters
-    ----------
-    rows
-        At least 2.
-    """
+    """The design of the first `rows` rows (at least 2), and the `ahead` rows after them."""
     end = rows + ahead
     days = history.days[:end]
     t = (days - days[0]) / (days[rows - 1] - days[0])

@@ -28,17 +28,7 @@ ITERATIONS = 200
 
 
 class Priors(NamedTuple):
-    """Combinations as the kernel takes them: `Prior` with a leading axis of length C.
-
-    Attributes
-    ----------
-    tau
-        Shape (C,).
-    precision, additive, multiplicative
-        Shape (C, K).
-    linear
-        Whether the trend grows or is flat.
-    """
+    """Combinations as the kernel takes them: `Prior` with a leading axis of length C."""
 
     tau: Vector
     precision: Matrix
@@ -48,15 +38,7 @@ class Priors(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """Rows to forecast.
-
-    Attributes
-    ----------
-    t, x
-        Scaled time and regressors, shapes (h,) and (h, K).
-    scale, floor
-        ``y = scaled * scale + floor``.
-    """
+    """Rows to forecast: scaled time and regressors, shapes (h,) and (h, K), and ``y = scaled * scale + floor``."""
 
     t: Vector
     x: Matrix
@@ -133,19 +115,11 @@ def fit_grid(
     status: npt.NDArray[np.int64],
     steps: npt.NDArray[np.int64],
 ) -> None:
-    """Fit every combination and forecast with it.
+    """Fit every combination, in the order and from where `starts` says (`warm_starts`), and forecast with it.
 
-    Parameters
-    ----------
-    starts
-        As of `warm_starts`.
-    theta
-        Where combinations without one to start from start; overwritten by the estimates
-        ``[m, k, delta, beta]``, shape (C, P).
-    forecasts
-        Where to write them, shape (C, h).
-    log_posterior, sigma, status, steps
-        Where to write what `maximise` returns, shape (C,).
+    `theta`, shape (C, P), holds where combinations without one to start from start, and is overwritten by the
+    estimates ``[m, k, delta, beta]``; `forecasts`, shape (C, h), and what `maximise` returns, shape (C,) each,
+    are written.
     """
     n = design.t.shape[0]
     size = theta.shape[1]

@@ -23,17 +23,7 @@ class Backend(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class Combination:
-    """One point of the grid, under Prophet's own names.
-
-    Attributes
-    ----------
-    changepoint_prior_scale
-        Scale of the Laplace prior of the changes in growth.
-    seasonality_prior_scale
-        Scale of the normal prior of the seasonal coefficients.
-    seasonality_mode
-        Whether seasons are added to the trend or multiply it.
-    """
+    """One point of the grid, under Prophet's own names; scales of Laplace (changepoints) and normal (season) priors."""
 
     changepoint_prior_scale: float = 0.05
     seasonality_prior_scale: float = 10.0
@@ -54,18 +44,9 @@ GRID: Final[tuple[Combination, ...]] = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Regressor:
-    """An extra column of the model (`Prophet.add_regressor`).
+    """An extra column of the model (`Prophet.add_regressor`); `mode` None follows the seasonality's.
 
-    Attributes
-    ----------
-    name
-        Column of the frame.
-    prior_scale
-        Scale of the normal prior of its coefficient.
-    standardize
-        Whether to centre and scale it by what is known at the cutoff; "auto" unless it is 0 or 1.
-    mode
-        None to follow the seasonality's.
+    `standardize`: whether to centre and scale it by what is known at the cutoff; "auto" unless it is 0 or 1.
     """
 
     name: str
@@ -76,30 +57,12 @@ class Regressor:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ProphetSettings:
-    """What is not tuned: everything else that Prophet can be told, under its own names.
+    """What is not tuned: everything else that Prophet can be told, under its own names and with its own meanings.
 
-    Attributes
-    ----------
-    growth
-        "linear" or "flat". Logistic growth is left to Stan.
-    n_changepoints, changepoint_range
-        How many changepoints at most, evenly over the first share of the rows.
-    yearly_seasonality, weekly_seasonality
-        "auto" (yearly from two years of history, weekly from two weeks), whether at all, or how many Fourier
-        terms.
-    holidays
-        Frame with ``holiday``, ``ds`` and optionally ``lower_window``, ``upper_window``, ``prior_scale``.
-    holidays_prior_scale, holidays_mode
-        For holidays without a scale of their own; None for the mode follows the seasonality's.
-    regressors
-        Extra columns.
-    scaling
-        What `y` is divided by: the largest absolute value, or the range.
-
-    Raises
-    ------
-    InvalidInput
-        Something out of its range, all of it at once.
+    Growth is "linear" or "flat"; logistic is left to Stan. Seasons are "auto" (yearly from two years of
+    history, weekly from two weeks), whether at all, or how many Fourier terms. `holidays` is a frame with
+    ``holiday``, ``ds`` and optionally ``lower_window``, ``upper_window``, ``prior_scale``. `InvalidInput` names
+    all that is out of its range.
     """
 
     growth: Literal["linear", "flat"] = "linear"

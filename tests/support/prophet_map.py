@@ -1,18 +1,11 @@
-"""The maximum a posteriori (MAP) estimate of Prophet's model, without Stan.
+"""The maximum a posteriori estimate of Prophet's model by the compiled kernel, as tests ask for it and hold it to Stan's."""
 
-The same density as `prophet.stan`, maximised in compiled code: see `prophet_posterior` for the model and
-`prophet_newton` for the method. Linear and flat trends, any mix of additive and multiplicative regressors;
-logistic growth and full sampling are left to Stan.
-"""
-
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from adsml_common.domain.errors import Violations
-
-from adsml_forecasting.models.prophet import newton as prophet_newton
+from adsml_forecasting.models.prophet import newton
 from adsml_forecasting.models.prophet.grid import Ahead, Priors, first_guess, fit_grid
 from adsml_forecasting.models.prophet.posterior import SIGMA_PRECISION, TREND_PRECISION, Design, Prior, Vector
 
@@ -32,10 +25,10 @@ class MapStatus(StrEnum):
 
 
 _STATUS = {
-    prophet_newton.CONVERGED: MapStatus.CONVERGED,
-    prophet_newton.ROUNDING: MapStatus.ROUNDING,
-    prophet_newton.UNBOUNDED: MapStatus.UNBOUNDED,
-    prophet_newton.ITERATION_LIMIT: MapStatus.ITERATION_LIMIT,
+    newton.CONVERGED: MapStatus.CONVERGED,
+    newton.ROUNDING: MapStatus.ROUNDING,
+    newton.UNBOUNDED: MapStatus.UNBOUNDED,
+    newton.ITERATION_LIMIT: MapStatus.ITERATION_LIMIT,
 }
 
 
@@ -152,22 +145,3 @@ def log_posterior(theta: Vector, sigma_obs: float, design: Design, prior: Prior)
         - np.abs(delta).sum() / prior.tau
         - 0.5 * (prior.precision * beta**2).sum()
     )
-
-
-def warm() -> float:
-    """Compile everything, or load it from the cache, so that the first request does not pay for it.
-
-    Run when an image is built, with `NUMBA_CACHE_DIR` in the image, it fills the cache that `compiled`
-    reads, from a read-only file system too; run when a process starts, it loads from there.
-
-    Returns
-    -------
-    float
-        Seconds it took.
-    """
-    began = time.perf_counter()
-    t = np.linspace(0.0, 1.0, 16)
-    at = np.array([4, 8], np.int64)
-    design = Design(np.cos(9.0 * t), t, t[at], at, np.stack([np.sin(7.0 * t), np.cos(7.0 * t)], axis=1))
-    fit_map(design, Prior(0.05, np.ones(2), np.array([1.0, 0.0]), np.array([0.0, 1.0]), True))
-    return time.perf_counter() - began
