@@ -6,7 +6,7 @@ from enum import StrEnum
 import numpy as np
 from adsml_common.domain.errors import Violations
 from adsml_forecasting.models.prophet import newton
-from adsml_forecasting.models.prophet.grid import Ahead, Priors, first_guess, fit_grid
+from adsml_forecasting.models.prophet.grid import Ahead, Priors, fit_grid
 from adsml_forecasting.models.prophet.posterior import SIGMA_PRECISION, TREND_PRECISION, Design, Prior, Vector
 
 
@@ -87,25 +87,11 @@ def _check(design: Design, prior: Prior, start: Vector | None) -> None:
 
 
 def fit_map(design: Design, prior: Prior, *, start: Vector | None = None) -> MapEstimate:
-    """Maximise Prophet's log posterior.
+    """The maximum of Prophet's log posterior that `start` leads to, ``[m, k, delta, beta]``; else where Prophet starts.
 
-    Parameters
-    ----------
-    start
-        Where to start, ``[m, k, delta_1 .. delta_S, beta_1 .. beta_K]``; if None from the line through the
-        ends of the series, as Prophet does. The density is not concave in general (not in sigma, nor in
-        trend and multiplicative seasons together): what is found is the maximum that the start leads to.
-
-    Raises
-    ------
-    InvalidInput
-        Shapes that do not fit together, values that are not finite, a `tau` that is not positive.
+    The density is not concave in general: not in sigma, nor in trend and multiplicative seasons together.
     """
     _check(design, prior, start)
-    theta = np.empty((1, 2 + len(design.knots) + design.x.shape[1]))
-    theta[0] = first_guess(design, linear=prior.linear) if start is None else start
-    log_posterior, sigma = np.empty(1), np.empty(1)
-    status, steps = np.empty(1, np.int64), np.empty(1, np.int64)
     priors = Priors(
         np.array([prior.tau]),
         prior.precision[None],
@@ -113,20 +99,18 @@ def fit_map(design: Design, prior: Prior, *, start: Vector | None = None) -> Map
         prior.multiplicative[None],
         prior.linear,
     )
-    alone = np.array([[0, -1]], np.int64)
-    nothing = Ahead(np.empty(0), np.empty((0, design.x.shape[1])), 1.0, 0.0)
-    # By the same compiled function as the tuner: there is one to compile, and one to trust.
-    fit_grid(design, priors, alone, theta, nothing, np.empty((1, 0)), log_posterior, sigma, status, steps)
+    nothing = Ahead(np.empty(0), np.empty((0, design.x.shape[1])), 1.0)
+    found = fit_grid(design, priors, nothing, starts=np.array([[0, -1]], np.int64), theta=start)
     base = 2 + len(design.knots)
     return MapEstimate(
-        k=float(theta[0, 1]),
-        m=float(theta[0, 0]),
-        delta=theta[0, 2:base],
-        beta=theta[0, base:],
-        sigma_obs=float(sigma[0]),
-        log_posterior=float(log_posterior[0]),
-        status=_STATUS[int(status[0])],
-        steps=int(steps[0]),
+        k=float(found.theta[0, 1]),
+        m=float(found.theta[0, 0]),
+        delta=found.theta[0, 2:base],
+        beta=found.theta[0, base:],
+        sigma_obs=float(found.sigma[0]),
+        log_posterior=float(found.log_posterior[0]),
+        status=_STATUS[int(found.status[0])],
+        steps=int(found.steps[0]),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from adsml_forecasting.models.prophet import stan
 from adsml_forecasting.models.prophet.posterior import Design, Prior, Vector
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, ProphetSettings
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, Seasons
 from prophet import Prophet
 from prophet.models import IStanBackend, TrendIndicator
 
@@ -101,7 +101,7 @@ class MapProphet(Prophet):
             super()._load_stan_backend(stan_backend)
 
 
-def prophet_model(settings: ProphetSettings, combination: Combination = DEFAULTS) -> MapProphet:
-    """An unfitted Prophet with the given settings and hyperparameters, as the tuner understands them."""
-    model: MapProphet = stan.prophet_model(settings, combination, kind=MapProphet)
+def prophet_model(seasons: Seasons, combination: Combination = DEFAULTS) -> MapProphet:
+    """An unfitted Prophet with the given seasons and hyperparameters, as the tuner understands them."""
+    model: MapProphet = stan.prophet_model(seasons, combination, kind=MapProphet)
     return model

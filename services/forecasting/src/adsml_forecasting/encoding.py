@@ -108,9 +108,9 @@ def prediction_message(
         history_days=found.history_days,
         warnings=[_warning(one) for one in found.warnings],
     )
-    for step, ends in enumerate(zip(found.point, found.lower, found.upper, strict=True)):
+    for step, (value, lower, upper) in enumerate(zip(found.point, found.lower, found.upper, strict=True)):
         one = out.days.add(date=day_message(day_of(found.as_of + step + 1)))
-        _set_value(one, *(float(end) for end in ends), level)
+        _set_value(one, float(value), float(lower), float(upper), level)
     out.total.SetInParent()
     _set_value(out.total, found.total, found.total_lower, found.total_upper, level)
     for member in found.members:

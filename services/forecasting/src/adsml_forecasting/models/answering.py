@@ -52,7 +52,7 @@ class Answer:
 
 def answer(task: ForecastTask) -> Answer:
     """Prepare and forecast; errors as of `prepare` and `predict`."""
-    prepared = tuple(
+    prepared = [
         prepare(
             task.history,
             column,
@@ -62,10 +62,11 @@ def answer(task: ForecastTask) -> Answer:
             around=task.around,
         )
         for column in parts_of(task.metric)
-    )
+    ]
     if not task.metric.is_ratio:
-        return Answer(predict(prepared[0], task.spec, task.learned), prepared)
-    parts = RatioParts(task.metric, *prepared, task.around.ratio)
+        return Answer(predict(prepared[0], task.spec, task.learned), tuple(prepared))
+    events, exposure = prepared
+    parts = RatioParts(task.metric, events, exposure, task.around.ratio)
     mode = task.mode or RatioMode.PARTS
     prediction = predict_ratio(parts, task.spec, mode=mode, events=task.learned, exposure=task.exposure)
-    return Answer(prediction, prepared, mode)
+    return Answer(prediction, tuple(prepared), mode)

@@ -3,6 +3,7 @@
 An extra (`adsml-forecasting[stan]`): a server forecasts without it.
 """
 
+from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 from adsml_common.domain.errors import FailedPrecondition
 
 from adsml_forecasting.models.prophet.design import Days
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, ProphetSettings
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, Seasons
 from adsml_forecasting.models.series import Vector
 
 
@@ -24,44 +25,25 @@ def require_prophet() -> None:
 
 
 def prophet_model(
-    settings: ProphetSettings, combination: Combination = DEFAULTS, *, kind: type[Any] | None = None
+    seasons: Seasons, combination: Combination = DEFAULTS, *, kind: type[Any] | None = None
 ) -> Any:
-    """An unfitted Prophet (or a `kind` of it) with the given settings and hyperparameters, for point forecasts."""
+    """An unfitted Prophet (or a `kind` of it) for point forecasts."""
     require_prophet()
     from prophet import Prophet  # noqa: PLC0415 - an extra, and its import takes seconds
 
-    model = (kind or Prophet)(
-        growth=settings.growth,
-        n_changepoints=settings.n_changepoints,
-        changepoint_range=settings.changepoint_range,
-        yearly_seasonality=settings.yearly_seasonality,
-        weekly_seasonality=settings.weekly_seasonality,
+    return (kind or Prophet)(
+        yearly_seasonality="auto" if seasons.yearly is None else seasons.yearly,
+        weekly_seasonality="auto" if seasons.weekly is None else seasons.weekly,
         daily_seasonality=False,
-        holidays=None if settings.holidays is None else settings.holidays.copy(),
-        holidays_prior_scale=settings.holidays_prior_scale,
-        holidays_mode=settings.holidays_mode,
-        scaling=settings.scaling,
-        seasonality_mode=combination.seasonality_mode,
-        seasonality_prior_scale=combination.seasonality_prior_scale,
-        changepoint_prior_scale=combination.changepoint_prior_scale,
         uncertainty_samples=0,
+        **asdict(combination),
     )
-    for regressor in settings.regressors:
-        model.add_regressor(
-            regressor.name,
-            prior_scale=regressor.prior_scale,
-            standardize=regressor.standardize,
-            mode=regressor.mode,
-        )
-    return model
 
 
-def predict_by_stan(
-    days: Days, values: Vector, settings: ProphetSettings, combination: Combination
-) -> Vector:
+def predict_by_stan(days: Days, values: Vector, seasons: Seasons, combination: Combination) -> Vector:
     """Fit the first days, which have values, and forecast the others."""
     dates = pd.to_datetime(days, unit="D")
-    model = prophet_model(settings, combination)
+    model = prophet_model(seasons, combination)
     model.fit(pd.DataFrame({"ds": dates[: len(values)], "y": values}))
     ahead = model.predict(pd.DataFrame({"ds": dates[len(values) :]}))
     return np.asarray(ahead["yhat"], dtype=np.float64)

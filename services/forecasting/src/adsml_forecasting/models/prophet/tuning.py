@@ -20,21 +20,20 @@ from adsml_common.domain.errors import InsufficientHistory, InvalidInput, Violat
 from adsml_forecasting.models.origins import cores
 from adsml_forecasting.models.prophet.design import (
     Days,
-    Features,
     History,
     make_features,
     make_fold,
+    priors,
     read_history,
 )
-from adsml_forecasting.models.prophet.grid import first_guess, fit_grid, warm_starts
+from adsml_forecasting.models.prophet.grid import fit_grid, warm_starts
 from adsml_forecasting.models.prophet.newton import ITERATION_LIMIT
 from adsml_forecasting.models.prophet.posterior import Matrix, Vector
-from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, ProphetSettings
+from adsml_forecasting.models.prophet.settings import AUTOMATIC, DEFAULTS, GRID, Combination, Seasons
 from adsml_forecasting.models.rolling_origin import RollingOrigin
 
 _NO_PERCENTAGE: Final = 1e-8  # below it Prophet's `performance_metrics` leaves MAPE out
 _FOLDS: Final = RollingOrigin()
-_SETTINGS: Final = ProphetSettings()
 _TIE: Final = 1e-9  # relative; combinations that differ by rounding only are the same
 
 
@@ -86,29 +85,20 @@ class _Fold:
 
 
 def _forecast_fold(
-    history: History,
-    features: Features,
-    settings: ProphetSettings,
-    combinations: Sequence[Combination],
-    cutoff: int,
-    horizon: int,
+    history: History, features: Matrix, combinations: Sequence[Combination], cutoff: int, horizon: int
 ) -> _Fold | None:
     rows, end = np.searchsorted(history.days, [cutoff, cutoff + horizon], "right").tolist()
     if rows < 2 or end == rows:
         return None
-    linear = settings.growth == "linear"
-    fold = make_fold(history, features, settings, rows=rows, ahead=end - rows)
-    size = len(combinations)
-    ahead, value, not_converged = np.empty((size, end - rows)), np.full(size, np.nan), 0
+    fold = make_fold(history, features, rows=rows, ahead=end - rows)
     if fold.constant:
-        ahead[:] = history.y[0]
-    else:
-        theta = np.tile(first_guess(fold.design, linear=linear), (size, 1))
-        sigma, status, steps = np.empty(size), np.empty(size, np.int64), np.empty(size, np.int64)
-        priors, starts = features.priors(combinations, linear=linear), warm_starts(combinations)
-        fit_grid(fold.design, priors, starts, theta, fold.ahead, ahead, value, sigma, status, steps)
-        not_converged = int((status == ITERATION_LIMIT).sum())
-    return _Fold(cutoff, slice(rows, end), ahead, value, not_converged)
+        size = len(combinations)
+        same = np.full((size, end - rows), history.y[0])
+        return _Fold(cutoff, slice(rows, end), same, np.full(size, np.nan), 0)
+    by = priors(combinations, columns=features.shape[1])
+    fits = fit_grid(fold.design, by, fold.ahead, starts=warm_starts(combinations))
+    not_converged = int((fits.status == ITERATION_LIMIT).sum())
+    return _Fold(cutoff, slice(rows, end), fits.forecasts, fits.log_posterior, not_converged)
 
 
 def _joined(
@@ -130,18 +120,10 @@ def _joined(
 
 
 def forecast_folds(
-    history: History,
-    features: Features,
-    settings: ProphetSettings,
-    combinations: Sequence[Combination],
-    cutoffs: Days,
-    *,
-    horizon: int,
+    history: History, features: Matrix, combinations: Sequence[Combination], cutoffs: Days, *, horizon: int
 ) -> FoldForecasts:
     """Fit every combination up to every cutoff and forecast the rows in the `horizon` days after it."""
-    folds = [
-        _forecast_fold(history, features, settings, combinations, int(cutoff), horizon) for cutoff in cutoffs
-    ]
+    folds = [_forecast_fold(history, features, combinations, int(cutoff), horizon) for cutoff in cutoffs]
     return _joined(history, combinations, folds)
 
 
@@ -240,7 +222,7 @@ def tune_many(
     *,
     grid: Sequence[Combination] = GRID,
     folds: RollingOrigin = _FOLDS,
-    settings: ProphetSettings = _SETTINGS,
+    seasons: Seasons = AUTOMATIC,
     threads: int | None = None,
 ) -> dict[str, TuningResult]:
     """Choose Prophet's hyperparameters for every series: by name, frames as of `read_history`.
@@ -253,27 +235,26 @@ def tune_many(
     found = Violations()
     for name, frame in series.items():
         try:
-            histories[name] = read_history(frame, settings, name=name)
+            histories[name] = read_history(frame, name=name)
         except InsufficientHistory as error:
             histories[name] = error
         except InvalidInput as error:
             found.found.extend(error.violations)
     found.raise_if_any()
-    calendars: dict[bytes, Features] = {}
+    calendars: dict[bytes, Matrix] = {}
     pending: dict[str, list[Future[_Fold | None]]] = {}
     results: dict[str, TuningResult] = {}
-    nothing = History(np.empty(0, np.int64), np.empty(0), np.empty((0, 0)))
+    nothing = History(np.empty(0, np.int64), np.empty(0))
     with ThreadPoolExecutor(threads or cores()) as pool:
         for name, history in histories.items():
             if isinstance(history, InsufficientHistory):
                 continue
-            # Columns depend on the days alone, but for extra regressors.
-            key = name.encode() if settings.regressors else history.days.tobytes()
-            features = calendars.get(key) or calendars.setdefault(key, make_features(history, settings))
+            # Columns depend on the days alone.
+            key = history.days.tobytes()
+            if key not in calendars:
+                calendars[key] = make_features(history, seasons)
             pending[name] = [
-                pool.submit(
-                    _forecast_fold, history, features, settings, combinations, int(cutoff), folds.horizon
-                )
+                pool.submit(_forecast_fold, history, calendars[key], combinations, int(cutoff), folds.horizon)
                 for cutoff in folds.cutoffs(history.days)
             ]
         for name, history in histories.items():
