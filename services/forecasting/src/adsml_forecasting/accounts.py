@@ -80,16 +80,24 @@ class Calendars:
         self._named = named_days or {}
 
     def calendar(
-        self, config_id: int, asked: calendar_pb2.CalendarOptions, *, first_day: int, last_day: int
+        self,
+        config_id: int,
+        asked: calendar_pb2.CalendarOptions,
+        *,
+        time_zone: str | None,
+        first_day: int,
+        last_day: int,
     ) -> Calendar:
         """The named days from the year of `first_day` to that of `last_day` (days since 1970-01-01).
 
-        `InvalidInput` where the request names a country whose holidays are not known.
+        The country is the request's, the one set for the account, that of its time zone, or the one set for all.
+        `InvalidInput` where the request names one whose holidays are not known.
         """
         if asked.disabled:
             return {}
         years = day_of(first_day).year, day_of(last_day).year
-        code = asked.country_code or self._countries.get(config_id, self._country)
+        by_zone = calendars.country_of(time_zone)
+        code = asked.country_code or self._countries.get(config_id) or by_zone or self._country
         sent = [
             (one.name, day_number(day(one.date, f"options.calendar.named_days[{at}].date")))
             for at, one in enumerate(asked.named_days)
@@ -101,7 +109,7 @@ class Calendars:
             try:
                 parts.append(calendars.country_holidays(code, *years))
             except KeyError:
-                raise InvalidInput.at(
-                    "options.calendar.country_code", f"is {code!r}, whose holidays are not known here"
-                ) from None
+                if code != by_zone:
+                    text = f"is {code!r}, whose holidays are not known here"
+                    raise InvalidInput.at("options.calendar.country_code", text) from None
         return calendars.merged(*parts, calendars.trading_days(*years))

@@ -30,6 +30,7 @@ from adsml_forecasting.models.level_shifts import AppliedShift, Change
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.prediction import Prediction, Source
 from adsml_forecasting.models.prepared import MaskReason, Prepared
+from adsml_forecasting.models.ratios import parts_of, ratio_of
 from adsml_forecasting.models.scores import NAMES, Score
 from adsml_forecasting.models.transfer import Transferred
 
@@ -86,6 +87,8 @@ def forecast_message(
     _add_history(out, answer.prepared, provenance.incomplete)
     _add_ahead(out, answer.prepared[0], provenance.budget_moves)
     out.freshness.CopyFrom(_freshness(history, found.as_of, provenance.account_last))
+    if math.isfinite(week := _last_week(history, metric, found.as_of)):
+        out.last_week_total = week
     return out
 
 
@@ -217,6 +220,15 @@ def _freshness(history: EntityHistory, as_of: int, account_last: int | None) -> 
         out.days_without_delivery = max(min(as_of, history.last_day) - last, 0)
         out.stopped = account_last is not None and out.days_without_delivery >= 7
     return out
+
+
+def _last_week(history: EntityHistory, metric: Metric, as_of: int) -> float:
+    """What came in the seven days up to `as_of`; NaN where one of them is not known."""
+    end = as_of - history.first_day + 1
+    if end < 7 or end > len(history):
+        return float("nan")
+    sums = [history.column(name)[end - 7 : end].sum(keepdims=True) for name in parts_of(metric)]
+    return float(ratio_of(metric, *sums)[0] if metric.is_ratio else sums[0][0])
 
 
 def _model_ref(version: ModelVersion) -> answer_pb2.ModelRef:

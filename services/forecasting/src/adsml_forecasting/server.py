@@ -82,7 +82,7 @@ def open_service(
         calendars=Calendars(
             country=settings.country, countries=settings.countries, named_days=settings.named_days
         ),
-        currencies=AccountStore(stores.database),
+        accounts=AccountStore(stores.database),
         attribution_lag_days=settings.attribution_lag_days,
         cached=settings.cached_forecasts,
     )

@@ -22,7 +22,7 @@ from adsml_common.serving import validation
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.messages import METRIC, TIER
-from adsml_common.store.accounts import AccountStore
+from adsml_common.store.accounts import Account, AccountStore
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
@@ -83,7 +83,7 @@ class ForecastingService:
         peers: Peers,
         workers: Workers | None = None,
         calendars: Calendars | None = None,
-        currencies: AccountStore | None = None,
+        accounts: AccountStore | None = None,
         attribution_lag_days: int = 0,
         cached: int = 5000,
     ) -> None:
@@ -92,8 +92,8 @@ class ForecastingService:
         self._peers = peers
         self._workers = workers
         self._calendars = calendars or Calendars()
-        self._accounts = AccountProfiles(metrics)
-        self._currencies = currencies
+        self._profiles = AccountProfiles(metrics)
+        self._accounts = accounts
         self._lag = attribution_lag_days
         self._runner = BatchRunner(workers, cached=cached)
 
@@ -154,7 +154,7 @@ class ForecastingService:
         forecast = encoding.prediction_message(
             found.prediction, entity=subject.entity, metric=metric, level=asked.interval_level
         )
-        forecast.currency_code = self._currency(subject.config_id)
+        forecast.currency_code = self._account(subject.config_id).currency_code or ""
         notes = [note for one in resolved.values() for note in one.degradations]
         encoding.add_degradations(forecast, [*degradations, *notes])
         names = [one.entity for one in donors]
@@ -291,10 +291,11 @@ class ForecastingService:
         calendar = self._calendars.calendar(
             subject.config_id,
             asked.calendar,
+            time_zone=self._account(subject.config_id).time_zone,
             first_day=question.history.first_day,
             last_day=question.as_of + asked.horizon_days,
         )
-        profile = self._accounts.profile(subject.config_id, until=question.as_of, calendar=calendar)
+        profile = self._profiles.profile(subject.config_id, until=question.as_of, calendar=calendar)
         resolved = [self._resolve(subject.config_id, subject.ref, name) for name in parts_of(metric)]
         judged = tuple(
             replace(one, verdict=insights.verdicts.get((one.day, one.change_type.value)))
@@ -349,14 +350,11 @@ class ForecastingService:
             provenance=provenance,
             member_values=member_values,
         )
-        out.currency_code = self._currency(question.subject.config_id)
+        out.currency_code = self._account(question.subject.config_id).currency_code or ""
         return out
 
-    def _currency(self, config_id: int) -> str:
-        """ISO 4217 code of the account's money; empty where unknown."""
-        if self._currencies is None or config_id < 1:
-            return ""
-        return self._currencies.currency(config_id) or ""
+    def _account(self, config_id: int) -> Account:
+        return Account() if self._accounts is None or config_id < 1 else self._accounts.get(config_id)
 
     def _resolve(self, config_id: int, ref: EntityRef | None, column: str) -> ResolvedModels:
         if ref is None:
