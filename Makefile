@@ -29,13 +29,15 @@ up: setup ## start every service in the background, on the demo's data unless AD
 down: setup ## stop what `make up` started
 	@$(BIN)python examples/services.py down
 
-# Debian's own, unpacked beside uv; where it can't be had, its tests say so and are left out.
-.tools/alertmanager:
-	@mkdir -p $@.new && cd $@.new && apt-get download -qq prometheus-alertmanager 2>/dev/null \
-		&& dpkg -x prometheus-alertmanager_*.deb . && rm *.deb && cd .. && mv $(notdir $@).new $(notdir $@) \
-		|| { rm -rf $(CURDIR)/$@.new; echo "no prometheus-alertmanager from apt: its tests are left out"; }
+# Debian's own, unpacked beside uv; where they can't be had, their tests say so and are left out.
+.tools/alertmanager .tools/libfaketime:
+	@mkdir -p $@.new && cd $@.new && apt-get download -qq $(PACKAGE_$(@F)) 2>/dev/null \
+		&& dpkg -x $(PACKAGE_$(@F))_*.deb . && rm *.deb && cd .. && mv $(notdir $@).new $(notdir $@) \
+		|| { rm -rf $(CURDIR)/$@.new; echo "no $(PACKAGE_$(@F)) from apt: its tests are left out"; }
+PACKAGE_alertmanager := prometheus-alertmanager
+PACKAGE_libfaketime := libfaketime
 
-test: setup .tools/alertmanager ## every test
+test: setup .tools/alertmanager .tools/libfaketime ## every test
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)pytest -n 3 --dist worksteal
 
 lint: setup ## format, lint, types, import rules, contracts

@@ -17,36 +17,16 @@ _SECRET_NAME = re.compile(r"passw|secret|token|credential|api_?key|access_?key|p
 
 
 class SettingsError(AdsmlError):
-    """A setting is missing or can't work; names the variable, the reason and the cure.
-
-    Raised before anything is started, so a process with a bad setting never gets as far as serving.
-    """
+    """A setting is missing or can't work; names the variable, the reason and the cure."""
 
     reason = "BAD_SETTING"
 
 
 class Settings(BaseSettings):
-    """What every process of adsml needs to know.
+    """What every process of adsml needs to know; docs/commands.md says what each is for.
 
     A process with settings of its own derives from this class and gives them a prefix of their own
     (``SettingsConfigDict(env_prefix="ADSML_CLASSIFIER_")``); the ones below keep their names.
-
-    Attributes
-    ----------
-    database_url
-        ``ADSML_DATABASE_URL``: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
-    artifact_url
-        ``ADSML_ARTIFACT_URL``: where trained models lie: a folder, ``file://``, ``s3://bucket/prefix``.
-    cache_dir
-        ``ADSML_CACHE_DIR``: folder for copies of models; may be lost at any time.
-    model_signing_key_file
-        ``ADSML_MODEL_SIGNING_KEY_FILE``: PEM file of an Ed25519 private key that models are signed with; for trainers.
-    model_trusted_keys_file
-        ``ADSML_MODEL_TRUSTED_KEYS_FILE``: PEM file of Ed25519 public keys; a model must be signed by one of them.
-    log_format
-        ``ADSML_LOG_FORMAT``: ``text`` for people, ``json`` for machines.
-    log_level
-        ``ADSML_LOG_LEVEL``: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_", populate_by_name=True, extra="ignore", frozen=True)
@@ -89,10 +69,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 def load_settings(cls: type[SettingsT]) -> SettingsT:
     """Read the settings of a process from its environment.
 
-    Raises
-    ------
-    SettingsError
-        Naming every variable that is missing or bad and why, but no secret's value.
+    Raises `SettingsError` naming every variable that is missing or bad and why, but no secret's value.
     """
     try:
         return cls()
@@ -103,7 +80,6 @@ def load_settings(cls: type[SettingsT]) -> SettingsT:
 
 
 def variables(cls: type[Settings]) -> dict[str, str]:
-    """The environment variable behind each field of a settings class."""
     prefix = cls.model_config.get("env_prefix", "")
     return {
         name: field.validation_alias if isinstance(field.validation_alias, str) else f"{prefix}{name}".upper()
@@ -112,13 +88,7 @@ def variables(cls: type[Settings]) -> dict[str, str]:
 
 
 def masked_url(url: str) -> str:
-    """The URL without its password, whether that stands before the host or among the parameters.
-
-    Examples
-    --------
-    >>> masked_url("postgresql://ada:s3cret@db/adsml?sslpassword=x")
-    'postgresql://ada:***@db/adsml?sslpassword=***'
-    """
+    """The URL without its password, whether that stands before the host or among the parameters."""
     try:
         parts = urlsplit(url)
     except ValueError:

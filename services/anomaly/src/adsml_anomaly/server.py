@@ -39,7 +39,11 @@ def open_service(settings: AnomalySettings) -> Opened:
     stores = Stores.open(settings)
     database = stores.database
     models = ModelLoader(
-        stores.registry, parse, poll_seconds=settings.poll_seconds, capacity=settings.models_in_memory
+        stores.registry,
+        parse,
+        poll_seconds=settings.poll_seconds,
+        capacity=settings.models_in_memory,
+        vetted=True,
     )
     assessor = Assessor(
         AccountReader(database, settings),

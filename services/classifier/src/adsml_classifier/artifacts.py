@@ -13,7 +13,7 @@ from typing import Any, Final
 import xgboost
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
-from adsml_common.registry.bundle import Bundle
+from adsml_common.registry.bundle import MAX_BYTES, Bundle, unpacks_to
 from adsml_common.registry.models import ModelVersion
 
 from adsml_classifier import boosters
@@ -140,6 +140,7 @@ def _booster(data: bytes) -> xgboost.Booster:
     return booster
 
 
+@unpacks_to(MAX_BYTES)
 def parse(version: ModelVersion, bundle: Bundle) -> StoredModel:
     """What a version's bundle holds.
 

@@ -26,6 +26,7 @@ from adsml_common.cli.training import (
 )
 from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.errors import InvalidInput
+from adsml_common.registry.bundle import MAX_BYTES, unpacks_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -213,6 +214,7 @@ def evaluate(
         show(report)
 
 
+@unpacks_to(MAX_BYTES)
 def _check_model(version: "ModelVersion", bundle: "Bundle") -> object:
     from adsml_classifier.artifacts import parse  # noqa: PLC0415
 

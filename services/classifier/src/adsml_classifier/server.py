@@ -4,7 +4,7 @@ import sys
 from typing import Final, TypeAlias
 
 from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
-from adsml_common.registry.bundle import Bundle
+from adsml_common.registry.bundle import MAX_BYTES, Bundle, unpacks_to
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import family_server
@@ -25,6 +25,7 @@ SERVICE: Final = "adsml.classifier.v1.ClassifierService"
 OpenService: TypeAlias = family_server.Opened[ClassifierService, StoredModel]
 
 
+@unpacks_to(MAX_BYTES)
 def _warmed(version: ModelVersion, bundle: Bundle) -> StoredModel:
     """A model that has answered once, so that the first caller after a swap waits for nothing."""
     stored = parse(version, bundle)

@@ -58,6 +58,7 @@ def open_service(
         registered.parse,
         poll_seconds=settings.model_poll_seconds,
         capacity=settings.model_capacity,
+        vetted=True,
     )
     files = (settings.peers_ca_file, settings.peers_cert_file, settings.peers_key_file)
     tls = Tls(*files) if any(files) else None

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from adsml_common.domain.degradation import DegradationReason
 from adsml_common.domain.errors import ArtifactCorrupt
+from adsml_common.registry import vetting
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.registry.vetting import ModelVetter
 from support import parsers
 from support.models import NAME, activated
+from support.serving import eventually
 
 TESTS = Path(__file__).parents[3]
 
@@ -93,3 +95,28 @@ def test_verify_really_loads(registry: ModelRegistry) -> None:
     assert "SIGSEGV" in report.reasons[str(bad)]
     assert str(good) not in report.reasons
     registry.close()
+
+
+def test_a_parser_says_how_much_its_models_may_unpack_to(registry: ModelRegistry) -> None:
+    version = activated(registry, 7)
+    with pytest.raises(ArtifactCorrupt, match="unpacks to more than 0 MiB"):
+        registry.read(version, parse=parsers.sparing)
+    assert registry.read(version, parse=parsers.value).files["value.json"] == b"7"
+    registry.close()
+
+
+def test_a_child_that_died_in_between_blames_nobody(vetter, registry: ModelRegistry) -> None:
+    checked(vetter, registry, activated(registry, 6), parsers.value)
+    vetter._child.kill()
+    vetter._child.wait()
+    checked(vetter, registry, activated(registry, 7), parsers.value)
+
+
+def test_a_child_without_work_is_ended(
+    vetter, registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vetting, "_IDLE_SECONDS", 0.1)
+    checked(vetter, registry, activated(registry, 6), parsers.value)
+    child = vetter._child
+    eventually(lambda: child.poll() is not None)
+    checked(vetter, registry, activated(registry, 7), parsers.value)

@@ -58,9 +58,7 @@ def test_filters_and_order(store: FeedbackStore) -> None:
     for word in (later, WORD, other):
         store.record(word)
     assert store.latest("classifier", 1) == [other, WORD, later]
-    assert store.latest("classifier", 1, entity_type=EntityType.ADSET) == [WORD, later]
     assert store.latest("classifier", 1, entity_ids=["a"]) == [other]
-    assert store.latest("classifier", 1, start=date(2024, 3, 2)) == [later]
     assert store.history("classifier", 1, end=DAY) == [WORD, other]
 
 

@@ -26,7 +26,6 @@ _ATTEMPTS: Final = 50
 def register(
     database: Database, artifacts: ArtifactStore, candidate: Candidate, *, signatures: Signatures
 ) -> ModelVersion:
-    """Store a candidate's files and give it the next version; see `ModelRegistry.register`."""
     candidate.check()
     if candidate.run_id is not None:
         with database.read() as connection:

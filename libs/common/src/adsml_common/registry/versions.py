@@ -19,7 +19,6 @@ _LIBRARIES: Final = {
 
 
 def code_version() -> str:
-    """Version of adsml."""
     return version()
 
 

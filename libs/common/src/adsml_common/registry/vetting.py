@@ -13,13 +13,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt
-from adsml_common.registry.bundle import Bundle, unpack
+from adsml_common.registry.bundle import Bundle, most_bytes, unpack
 from adsml_common.registry.disk_cache import DiskCache
 from adsml_common.registry.last_known import version_from_json, version_to_json
 from adsml_common.registry.models import ModelVersion
@@ -38,15 +39,7 @@ Parse = Callable[[ModelVersion, Bundle], object]
 
 
 class ModelVetter:
-    """Vets models; threads share it.
-
-    Parameters
-    ----------
-    cache_dir
-        Where it is noted what passed.
-    memory_bytes, seconds
-        What parsing one model may take.
-    """
+    """Vets models; threads share it. It is noted in `cache_dir` what passed."""
 
     def __init__(
         self, cache_dir: Path, *, memory_bytes: int = MEMORY_BYTES, seconds: float = _SECONDS
@@ -56,74 +49,68 @@ class ModelVetter:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
-        self._idle: threading.Timer | None = None
+        # Until when the child may work at a model, or do nothing.
+        self._due = 0.0
+        self._working = False
 
     def check(self, parse: Parse, version: ModelVersion, data: bytes) -> None:
-        """Refuse a bundle that can't be parsed within limits, or ends the process that does.
+        """Raise `ArtifactCorrupt` for a bundle that can't be parsed within limits, or ends the process that does.
 
-        Parameters
-        ----------
-        parse
-            A function of a module, found by its name in the child.
-        version, data
-            The model and its bundle, checked against its checksum.
-
-        Raises
-        ------
-        ArtifactCorrupt
-            Says what happened.
+        `parse` is a function of a module, found by its name in the child; `data` was checked against its checksum.
         """
         function = f"{parse.__module__}:{parse.__qualname__}"
         key = f"{version.sha256} {code_version()} {function}"
         if self._passed.get(key) is not None:
             return
         with self._lock:
-            fault = self._ask(function, version, data)
+            fault = self._ask(function, version, data, most_bytes(parse))
         if fault is not None:
             raise ArtifactCorrupt(f"{version} {fault}")
         self._passed.put(key, b"passed")
 
     def close(self) -> None:
-        """End the child."""
         with self._lock:
             self._end()
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _ask(self, function: str, version: ModelVersion, data: bytes) -> str | None:
-        """What is wrong with the bundle, by the child's answer or its end."""
-        if self._idle is not None:
-            self._idle.cancel()
-        child = self._child or self._start()
-        overdue = threading.Event()
-
-        def kill() -> None:
-            overdue.set()
-            child.kill()
-
-        watchdog = threading.Timer(self._seconds, kill)
-        watchdog.daemon = True
-        watchdog.start()
+    def _ask(self, function: str, version: ModelVersion, data: bytes, max_bytes: int) -> str | None:
+        self._due, self._working = time.monotonic() + self._seconds, True
+        child = self._child
+        if child is None or child.poll() is not None:
+            child = self._start()
+        assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
+        head = {"function": function, "version": version_to_json(version), "size": len(data)}
         try:
-            assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
-            head = {"function": function, "version": version_to_json(version), "size": len(data)}
-            child.stdin.write(json.dumps(head).encode() + b"\n" + data)
+            child.stdin.write(json.dumps({**head, "max_bytes": max_bytes}).encode() + b"\n" + data)
             child.stdin.flush()
             line = child.stdout.readline()
         except OSError:
             line = b""
-        finally:
-            watchdog.cancel()
+        overdue = time.monotonic() >= self._due
+        self._due, self._working = time.monotonic() + _IDLE_SECONDS, False
         if not line:
             self._end()
-            if overdue.is_set():
+            if overdue:
                 return f"takes longer than {self._seconds:.0f} s to parse"
             return f"ends the process that parses it ({_end_of(child)})"
-        self._idle = threading.Timer(_IDLE_SECONDS, self.close)
-        self._idle.daemon = True
-        self._idle.start()
         fault: str | None = json.loads(line)["fault"]
         return fault
+
+    def _watch(self, child: "subprocess.Popen[bytes]") -> None:
+        """End a child that works at one model for too long, or has had nothing to do for a while."""
+        while child.poll() is None:
+            time.sleep(min(max(self._due - time.monotonic(), 0.05), 1.0))
+            if time.monotonic() < self._due:
+                continue
+            if self._working:
+                child.kill()
+            elif self._lock.acquire(blocking=False):
+                try:
+                    if child is self._child and time.monotonic() >= self._due:
+                        self._end()
+                finally:
+                    self._lock.release()
 
     def _start(self) -> "subprocess.Popen[bytes]":
         kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -135,6 +122,7 @@ class ModelVetter:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        threading.Thread(target=self._watch, args=(self._child,), name="vetting", daemon=True).start()
         return self._child
 
     def _end(self) -> None:
@@ -171,13 +159,14 @@ def serve(source: BinaryIO, sink: BinaryIO, *, memory_bytes: int) -> None:
             module, _, name = head["function"].partition(":")
             function = functions[head["function"]] = getattr(import_module(module), name)
             _limit(memory_bytes)
-        sink.write(json.dumps({"fault": _fault(function, head["version"], data)}).encode() + b"\n")
+        fault = _fault(function, head["version"], data, head["max_bytes"])
+        sink.write(json.dumps({"fault": fault}).encode() + b"\n")
         sink.flush()
 
 
-def _fault(parse: Parse, version: dict[str, Any], data: bytes) -> str | None:
+def _fault(parse: Parse, version: dict[str, Any], data: bytes, max_bytes: int) -> str | None:
     try:
-        parse(version_from_json(version), unpack(data))
+        parse(version_from_json(version), unpack(data, max_bytes=max_bytes))
     except AdsmlError as error:
         return f"can't be parsed: {error.message}"
     except MemoryError:

@@ -6,13 +6,13 @@ import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 import uvloop
 
+from adsml_common.registry.loader import LoaderStats
+from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import logs
-from adsml_common.serving.exposition import CacheStats, LoadedModel
 from adsml_common.serving.methods import UnsafeServer, methods_of
 from adsml_common.serving.micro_batcher import FastPath
 from adsml_common.serving.pool import in_daemon_thread
@@ -25,19 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class ServerBuilder:
-    """Collects what a server is made of; `run` or `start` makes it.
-
-    Parameters
-    ----------
-    settings
-        Where and how to serve.
-
-    Examples
-    --------
-    >>> builder = ServerBuilder(ServingSettings(port=0))
-    >>> builder.add(add_Service_to_server, servicer, "adsml.x.v1.Service")  # doctest: +SKIP
-    >>> builder.run()  # doctest: +SKIP
-    """
+    """Collects what a server is made of; `run` or `start` makes it."""
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
@@ -53,14 +41,9 @@ class ServerBuilder:
     ) -> Self:
         """Serve a servicer whose methods are plain synchronous ``(self, request, context: CallContext)``.
 
-        It need not derive from the generated base class, whose methods take another kind of context. A method
-        that answers with a stream is a generator. Errors of the domain's family become statuses. `fast_path` gives
-        methods that memory alone can often answer a second way (`adsml_common.serving.micro_batcher`).
-
-        Raises
-        ------
-        UnsafeServer
-            The service is unknown, registered already, or not implemented in full.
+        A method that answers with a stream is a generator. `fast_path` gives methods that memory alone can often
+        answer a second way (`micro_batcher`). Raises `UnsafeServer` where the service is unknown, registered already,
+        or not implemented in full.
         """
         if service_name in self._spec.methods:
             raise UnsafeServer(f"{service_name} is registered twice")
@@ -71,7 +54,6 @@ class ServerBuilder:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """Full names of what was added."""
         return tuple(self._spec.methods)
 
     @property
@@ -98,8 +80,8 @@ class ServerBuilder:
 
     def models(
         self,
-        loaded: Callable[[], Iterable[LoadedModel]],
-        stats: Callable[[], CacheStats] | None = None,
+        loaded: Callable[[], Iterable[ModelVersion]],
+        stats: Callable[[], LoaderStats] | None = None,
     ) -> Self:
         """Show version and age of the models that `loaded` returns among the metrics, and their cache's counts."""
         self._spec.loaded, self._spec.stats = loaded, stats
@@ -108,11 +90,8 @@ class ServerBuilder:
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT, drain, and return the process' exit status.
 
-        Returns
-        -------
-        int
-            0 after a drain; 1 where it could not serve: it is unsafe as it was put together, warming failed,
-            the address is taken, a key can't be read. The log says which.
+        1 where it could not serve: unsafe as put together, warming failed, address taken, key unreadable; the log
+        says which.
         """
         logs.configure(form=self.settings.log_format, level=self.settings.log_level)
         for name, value in self.settings.masked().items():
@@ -125,15 +104,7 @@ class ServerBuilder:
         return uvloop.run(self._run())
 
     def start(self) -> "Server":
-        """Serve from a thread of this process; returns once SERVING. For tests, and several in one process.
-
-        Raises
-        ------
-        UnsafeServer, OSError, ValueError
-            As put together, the server must not be started; the address is taken; a key can't be used.
-        Exception
-            Whatever warming raised.
-        """
+        """Serve from a thread of this process; returns once SERVING, or raises what kept it from that."""
         self._check()
         return Server(self)
 
@@ -192,13 +163,7 @@ class ServerBuilder:
 
 
 class Server:
-    """A server in a thread of this process; a context manager that stops it.
-
-    Attributes
-    ----------
-    runtime
-        Its pieces, to look at.
-    """
+    """A server in a thread of this process; a context manager that stops it. `runtime` has its pieces."""
 
     runtime: ServerRuntime
 
@@ -215,7 +180,6 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
         return self.runtime.port
 
     @property
@@ -224,7 +188,6 @@ class Server:
         return self.runtime.address
 
     def stop(self) -> None:
-        """Drain and end."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
@@ -232,12 +195,7 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     async def _main(self) -> None:

@@ -1,23 +1,13 @@
 """What an upsert did."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class UpsertCounts:
     """Rows that were new, that changed, and that were there already, as they are.
 
-    Attributes
-    ----------
-    older
-        Rows that were not written because what is stored was fetched later.
-    deleted
-        Stored rows that the source no longer holds.
-
-    Examples
-    --------
-    >>> UpsertCounts(inserted=2) + UpsertCounts(unchanged=1)
-    UpsertCounts(inserted=2, updated=0, unchanged=1, older=0, deleted=0)
+    `older` were not written because what is stored was fetched later; `deleted` are no longer held by the source.
     """
 
     inserted: int = 0
@@ -28,14 +18,7 @@ class UpsertCounts:
 
     @property
     def changed(self) -> int:
-        """Rows that were written or deleted."""
         return self.inserted + self.updated + self.deleted
 
     def __add__(self, other: "UpsertCounts") -> "UpsertCounts":
-        return UpsertCounts(
-            self.inserted + other.inserted,
-            self.updated + other.updated,
-            self.unchanged + other.unchanged,
-            self.older + other.older,
-            self.deleted + other.deleted,
-        )
+        return UpsertCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

@@ -152,7 +152,7 @@ class AccountTrainer:
         if active is None:
             return None
         try:
-            return str(active), parse(active, self._registry.read(active))
+            return str(active), parse(active, self._registry.read(active, parse=parse))
         except ArtifactCorrupt:
             # What can't be loaded can't defend its place.
             return None

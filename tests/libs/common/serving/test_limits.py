@@ -3,7 +3,7 @@
 import pytest
 from adsml_common.domain.errors import Overloaded
 from adsml_common.serving.context import CallContext, Caller
-from adsml_common.serving.rates import RateLimit
+from adsml_common.serving.limits import RateLimit
 
 
 class Clock:
