@@ -149,7 +149,12 @@ def _show(found: pb.Forecast, metric: Metric, entity: str) -> None:
     console.print(_sentence(found, metric, entity), highlight=False)
     rows: list[list[object]] = [[str(_date(one)), *_cells(one)] for one in found.days]
     right = ["forecast", "from", "to"]
-    table(f"{metric.value} of {entity}", ["day", *right], [*rows, ["all days", *_cells(found.total)]], right=right)
+    table(
+        f"{metric.value} of {entity}",
+        ["day", *right],
+        [*rows, ["all days", *_cells(found.total)]],
+        right=right,
+    )
     method = pb.ForecastMethod.Name(found.method).removeprefix("FORECAST_METHOD_")
     model = found.answered_by.model
     by = f"{model.name} v{model.version}" if found.answered_by.HasField("model") else found.answered_by.reason
