@@ -194,14 +194,14 @@ class Calibration:
     totals: Vector = field(default_factory=lambda: np.empty(0))
 
     def total_reach(self, spread: TotalSpread, level: float) -> float:
-        """Standard deviations of a series' sums that hold a share `level` of them (split conformal).
+        """Standard deviations of a series' sums that hold a share `level` of them.
 
-        Few misses are drawn to what the series' own past says.
+        Half by what the series' own past says, half by the misses of all (split conformal), less by few.
         """
         own = spread.reach(level)
         n = len(self.totals)
-        pooled = conformal_quantile(self.totals, level)
-        return (n * pooled + _OWN_TOTALS * own) / (n + _OWN_TOTALS) if n else own
+        share = 0.5 * n / (n + _OWN_TOTALS)
+        return (1 - share) * own + share * conformal_quantile(self.totals, level) if n else own
 
     @property
     def horizon(self) -> int:
