@@ -25,7 +25,7 @@ from adsml_forecasting.models.origins import (
     set_intervals,
 )
 from adsml_forecasting.models.rolling_origin import newest_rows
-from adsml_forecasting.models.scores import Scores, measure
+from adsml_forecasting.models.scores import NAMES, Scores, measure
 from adsml_forecasting.models.series import Vector
 from adsml_forecasting.models.totals import total_interval, total_spread
 
@@ -75,12 +75,8 @@ class Evaluation:
                 "totals": self.totals,
             },
             "combinations": {name: _row(scores) for name, scores in self.combinations.items()},
-            "best_single_on_validation": {
-                "name": self.best_single.value,
-                "wmape": best.wmape.value,
-                "smape": best.smape.value,
-                "mase": best.mase.value,
-            },
+            "best_single_on_validation": {"name": self.best_single.value}
+            | {name: getattr(best, name).value for name in ("wmape", "smape", "mase")},
             "validation": {method.value: error for method, error in self.validation.items()},
             "failures": {method.value: count for method, count in self.failures.items()},
             "series": self.series,
@@ -92,16 +88,8 @@ class Evaluation:
 
 
 def _row(scores: Scores) -> dict[str, Any]:
-    return {
-        "wmape": scores.wmape.value,
-        "smape": scores.smape.value,
-        "mase": scores.mase.value,
-        "coverage_90": scores.coverage.value,
-        "rmsse": scores.rmsse.value,
-        "mape": scores.mape.value,
-        "mape_dropped_share": scores.mape_dropped_share,
-        "pinball": scores.pinball.value,
-    }
+    row = {name: getattr(scores, name).value for name in NAMES}
+    return row | {"coverage_90": row.pop("coverage"), "mape_dropped_share": scores.mape_dropped_share}
 
 
 def members_for(series: Sequence[HeldOut]) -> tuple[Method, ...]:

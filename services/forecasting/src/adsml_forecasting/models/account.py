@@ -9,7 +9,7 @@ from adsml_common.domain.metrics import RATIOS, Metric, divide
 
 from adsml_forecasting.models import events, spend_response
 from adsml_forecasting.models.history import EntityHistory
-from adsml_forecasting.models.ratios import EVENTS
+from adsml_forecasting.models.ratios import parts_of
 from adsml_forecasting.models.series import DailySeries, Vector
 
 COLUMNS: Final = ("spend", "impressions", "clicks", "leads")
@@ -107,15 +107,12 @@ def _weekday_factors(histories: Sequence[EntityHistory], column: str, last: int)
 
 
 def _rates(histories: Sequence[EntityHistory], last: int) -> dict[Metric, float]:
-    out: dict[Metric, float] = {}
     sums = {
-        column: float(sum(_newest(one, column, last).sum() for one in histories))
+        column: np.array([sum(_newest(one, column, last).sum() for one in histories)])
         for column in (*COLUMNS, "reach")
     }
-    for metric, ratio in RATIOS.items():
-        counted = EVENTS[metric]
-        per = ratio.numerator if ratio.denominator == counted else ratio.denominator
-        rate = float(divide(sums[counted], sums[per]))
-        if np.isfinite(rate) and rate > 0:
-            out[metric] = rate
-    return out
+    found = {}
+    for metric in RATIOS:
+        counted, per = parts_of(metric)
+        found[metric] = float(divide(sums[counted], sums[per])[0])
+    return {metric: rate for metric, rate in found.items() if np.isfinite(rate) and rate > 0}

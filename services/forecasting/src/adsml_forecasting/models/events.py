@@ -151,21 +151,17 @@ def _rules(day: int, years: Sequence[int]) -> dict[str, tuple[str, list[int]]]:
     """By rule: its name for this day, and the days of other years that it names too."""
     stamp = date.fromordinal(day + _EPOCH)
     nth, last = (stamp.day - 1) // 7, (_length(stamp.year, stamp.month) - stamp.day) // 7
-    by_date: list[int] = []
-    by_nth: list[int] = []
-    by_last: list[int] = []
+    by_date, by_nth, by_last = [], [], []
     for year in years:
-        if year == stamp.year:
-            continue
         length = _length(year, stamp.month)
-        if stamp.day <= length:
-            by_date.append(date(year, stamp.month, stamp.day).toordinal() - _EPOCH)
-        first = date(year, stamp.month, 1)
-        at = 1 + (stamp.weekday() - first.weekday()) % 7 + 7 * nth
-        if at <= length:
-            by_nth.append(first.toordinal() + at - 1 - _EPOCH)
-        end = date(year, stamp.month, length)
-        by_last.append(end.toordinal() - (end.weekday() - stamp.weekday()) % 7 - 7 * last - _EPOCH)
+        first, end = date(year, stamp.month, 1), date(year, stamp.month, length)
+        at = (stamp.weekday() - first.weekday()) % 7 + 7 * nth
+        if year != stamp.year:
+            if stamp.day <= length:
+                by_date.append(first.toordinal() + stamp.day - 1 - _EPOCH)
+            if at < length:
+                by_nth.append(first.toordinal() + at - _EPOCH)
+            by_last.append(end.toordinal() - (end.weekday() - stamp.weekday()) % 7 - 7 * last - _EPOCH)
     weekday = f"{stamp:%A} of {stamp:%B}"
     return {
         "date": (f"{stamp:%B} {stamp.day}", by_date),

@@ -83,10 +83,6 @@ def _design(
     return out, level
 
 
-def _prior(season: int) -> Vector:
-    return np.concatenate([np.full(_MEANS, 1.0 / _MEANS), np.zeros(season)])
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PooledRegression:
     """Coefficients learnt from many series, by band of the horizon, shape (B, F), from `rows` days of horizons.
@@ -129,34 +125,6 @@ class PooledRegression:
         return cls(season, horizon, coefficients, int(data["rows"]))
 
 
-@dataclass(slots=True)
-class _Moments:
-    """Sums of squares and products of one band, by the cutoff before which their days lie."""
-
-    gram: npt.NDArray[np.float64]
-    cross: Matrix
-    weight: Vector
-    rows: npt.NDArray[np.int64]
-
-    @classmethod
-    def none(cls, cutoffs: int, columns: int) -> Self:
-        return cls(
-            np.zeros((cutoffs, columns, columns)),
-            np.zeros((cutoffs, columns)),
-            np.zeros(cutoffs),
-            np.zeros(cutoffs, np.int64),
-        )
-
-    def add(self, x: Matrix, y: Vector, weight: Vector, slot: npt.NDArray[np.int64]) -> None:
-        for at in np.unique(slot[slot < len(self.weight)]):
-            mine = slot == at
-            weighted = x[mine] * weight[mine, None]
-            self.gram[at] += weighted.T @ x[mine]
-            self.cross[at] += weighted.T @ y[mine]
-            self.weight[at] += weight[mine].sum()
-            self.rows[at] += int(mine.sum())
-
-
 def learn(
     series: Sequence[DailySeries], *, cutoffs: Sequence[int], horizon: int, season_length: int
 ) -> dict[int, PooledRegression]:
@@ -168,22 +136,25 @@ def learn(
     """
     days = np.unique(np.asarray(cutoffs, dtype=np.int64))
     bands = _bands(horizon)
-    sums = [_Moments.none(len(days), _MEANS + season_length) for _ in bands]
-    prior = _prior(season_length)
+    prior = np.concatenate([np.full(_MEANS, 1.0 / _MEANS), np.zeros(season_length)])
+    width = len(prior)
+    # By band and cutoff: weighted products of the columns, what they explain, and 1; and days, by the cutoff before
+    # which they lie.
+    moments = np.zeros((len(bands), len(days), width + 2, width + 2))
+    counts = np.zeros(len(days), np.int64)
     for one in series:
-        _teach(one, days, bands, sums, prior, season_length)
+        _teach(one, days, bands, moments, counts, prior, season_length)
+    moments, counts = moments.cumsum(axis=1), counts.cumsum()
     out: dict[int, PooledRegression] = {}
     for at, day in enumerate(days.tolist()):
-        known = slice(at + 1)
-        rows = sum(int(band.rows[known].sum()) for band in sums)
-        if rows < LEAST_ROWS or any(band.weight[known].sum() <= 0 for band in sums):
+        known = moments[:, at]
+        total = known[:, -1, -1]
+        if counts[at] < LEAST_ROWS or (total <= 0).any():
             continue
-        found = []
-        for band in sums:
-            total = band.weight[known].sum()
-            gram = band.gram[known].sum(axis=0) / total + _RIDGE * np.eye(len(prior))
-            found.append(prior + np.linalg.solve(gram, band.cross[known].sum(axis=0) / total))
-        out[day] = PooledRegression(season_length, horizon, np.array(found), rows)
+        gram = known[:, :width, :width] / total[:, None, None] + _RIDGE * np.eye(width)
+        cross = known[:, :width, width] / total[:, None]
+        found = prior + np.linalg.solve(gram, cross[:, :, None])[:, :, 0]
+        out[day] = PooledRegression(season_length, horizon, found, int(counts[at]))
     return out
 
 
@@ -191,11 +162,12 @@ def _teach(
     series: DailySeries,
     cutoffs: npt.NDArray[np.int64],
     bands: Sequence[tuple[int, int]],
-    sums: Sequence[_Moments],
+    moments: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
     prior: Vector,
     season: int,
 ) -> None:
-    """Add one series' rows to the sums of every band."""
+    """Add one series' rows to the moments of every band."""
     known = series.values[-_LONGEST:]
     n = len(known)
     least = MINIMUM_DAYS[Method.POOLED_REGRESSION]
@@ -209,7 +181,7 @@ def _teach(
     anchors = np.arange(n - 1, least - 1, -step)[::-1]
     apart = np.abs(values[season:] - values[:-season])
     noise = _window_means(apart, anchors - season, 8 * season)
-    for (start, end), moments in zip(bands, sums, strict=True):
+    for (start, end), sums in zip(bands, moments, strict=True):
         x, level = _design(values, first, anchors, range(start, end), season)
         at = anchors[:, None] + np.arange(start, end)
         inside = at < n
@@ -217,10 +189,11 @@ def _teach(
         weight = np.divide(level, noise, out=np.ones_like(level), where=noise > 0)
         used = np.isfinite(y) & (level > 0)[:, None]
         scaled = np.divide(y, level[:, None], out=np.zeros_like(y), where=used)[used]
-        rows = x[used]
-        moments.add(
-            rows,
-            np.clip(scaled, -_LIMIT, _LIMIT) - rows @ prior,
-            np.clip(np.broadcast_to(weight[:, None], y.shape)[used], 0.2, 20.0),
-            np.searchsorted(cutoffs, (first + at)[used]),
-        )
+        rest = np.clip(scaled, -_LIMIT, _LIMIT) - x[used] @ prior
+        table = np.column_stack([x[used], rest, np.ones(len(rest))])
+        weighted = table * np.clip(np.broadcast_to(weight[:, None], y.shape)[used], 0.2, 20.0)[:, None]
+        slot = np.searchsorted(cutoffs, (first + at)[used])
+        for place in np.unique(slot[slot < len(counts)]):
+            mine = slot == place
+            sums[place] += weighted[mine].T @ table[mine]
+            counts[place] += mine.sum()
