@@ -91,10 +91,11 @@ def _show(shown: dict[str, Any]) -> None:
 
 def _verdict(best: dict[str, Any], ours: dict[str, Any]) -> str:
     name = best["name"].replace("_", " ").lower()
-    if ours["wmape"] is None or not best["wmape"]:
+    if ours["wmape"] is None or best["wmape"] is None:
         return "Every test day is 0: there is nothing to measure an error against."
-    gain = 1 - ours["wmape"] / best["wmape"]
-    side = "as well as" if abs(gain) < 0.005 else "better than" if gain > 0 else "worse than"
+    gap = ours["wmape"] - best["wmape"]
+    alike = abs(gap) <= 0.005 * best["wmape"] + 1e-6
+    side = "as well as" if alike else "better than" if gap < 0 else "worse than"
     text = (
         f"The ensemble did {side} the one method that looked best before the test days ({name}): it missed "
         f"{ours['wmape']:.1%} of what came, {name} {best['wmape']:.1%}."
