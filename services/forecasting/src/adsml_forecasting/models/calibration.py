@@ -31,12 +31,12 @@ from adsml_forecasting.models.totals import TotalSpread, total_spread
 
 Matrix = npt.NDArray[np.float64]
 
-FORMAT: Final = 3
+_FORMAT: Final = 3
 """Of what `Calibration.as_json` writes. Format 1 held signed residuals over another scale, format 2 none of totals:
 intervals made of them would be too wide or too narrow without a word, so they are refused."""
-TOLERANCES: Final = (0.15, 0.05, 0.4)
+_TOLERANCES: Final = (0.15, 0.05, 0.4)
 """Members that lose to the best by more than this share are pruned."""
-LEAST_MEMBERS: Final = 3
+_LEAST_MEMBERS: Final = 3
 _TIE: Final = 0.01
 _PRESENT: Final = 0.8
 _OWN_TOTALS: Final = 20
@@ -65,35 +65,24 @@ def scaled(origins: Sequence[Sequence[Origin]], *, members: Sequence[Method], se
     """Origins by series as arrays; origins that no member could forecast are left out."""
     flat = [(back, origin) for one in origins for back, origin in enumerate(reversed(one))]
     flat = [(back, origin) for back, origin in flat if any(m in origin.forecasts for m in members)]
-    count = len(flat)
-    kept = tuple(
-        m for m in members if sum(m in origin.forecasts for _, origin in flat) >= _PRESENT * max(count, 1)
-    )
-    if not count or not kept:
+    kept = tuple(m for m in members if sum(m in o.forecasts for _, o in flat) >= _PRESENT * max(len(flat), 1))
+    flat = [(back, origin) for back, origin in flat if any(m in origin.forecasts for m in kept)]
+    if not flat:
         nothing = np.empty((0, 0))
         return Errors((), nothing, np.empty((0, 0, 0)), np.empty(0, np.int64), np.empty(0), np.empty(0))
     horizon = len(flat[0][1].actual)
     scale = np.array([residual_scale(o.history.values, season_length=season_length) for _, o in flat])
     gone = np.full(horizon, np.nan)
     forecasts = np.array([[o.forecasts.get(m, gone) for _, o in flat] for m in kept])
-    some = np.isfinite(forecasts).any(axis=(0, 2))
-    forecasts = forecasts[:, some]
-    middle = np.nanmedian(forecasts, axis=0)
-    forecasts = np.where(np.isfinite(forecasts), forecasts, middle)
-    scale = scale[some]
-    actual = np.array([o.actual for _, o in flat])[some]
+    forecasts = np.where(np.isfinite(forecasts), forecasts, np.nanmedian(forecasts, axis=0))
     return Errors(
         kept,
-        actual / scale[:, None],
+        np.array([o.actual for _, o in flat]) / scale[:, None],
         forecasts / scale[:, None],
-        np.array([back for back, _ in flat], np.int64)[some],
+        np.array([back for back, _ in flat], np.int64),
         scale,
-        np.array([interval_scale(o.history.values) for _, o in flat])[some],
-        tuple(
-            total_spread(o.history.values, horizon=horizon)
-            for (_, o), used in zip(flat, some, strict=True)
-            if used
-        ),
+        np.array([interval_scale(o.history.values) for _, o in flat]),
+        tuple(total_spread(o.history.values, horizon=horizon) for _, o in flat),
     )
 
 
@@ -108,7 +97,7 @@ class Candidate:
 CANDIDATES: Final[tuple[Candidate, ...]] = tuple(
     Candidate(combiner, tolerance)
     for combiner in (Combiner.STACKED, Combiner.MEAN, Combiner.MEDIAN)
-    for tolerance in TOLERANCES
+    for tolerance in _TOLERANCES
 )
 """In the order of what they did on validation cutoffs over several kinds of data: see docs/forecasting.md."""
 
@@ -125,7 +114,7 @@ def fit_weights(errors: Errors, candidate: Candidate, *, rows: npt.NDArray[np.bo
     """Prune and weigh by some of the origins."""
     loss = member_errors(errors, rows=rows)
     order = np.argsort(loss, kind="stable")
-    least = min(LEAST_MEMBERS, len(order))
+    least = min(_LEAST_MEMBERS, len(order))
     within = max(int((loss <= loss[order[0]] * (1 + candidate.tolerance)).sum()), least)
     kept = np.sort(order[:within])
     weights = np.zeros(len(errors.members))
@@ -203,15 +192,10 @@ class Calibration:
         share = 0.5 * n / (n + _OWN_TOTALS)
         return (1 - share) * own + share * conformal_quantile(self.totals, level) if n else own
 
-    @property
-    def horizon(self) -> int:
-        """Days ahead that were calibrated."""
-        return len(self.quantiles.steps)
-
     def as_json(self) -> dict[str, Any]:
         """As a registered model keeps it."""
         return {
-            "format": FORMAT,
+            "format": _FORMAT,
             "combiner": self.weights.combiner.value,
             "weights": {method.value: weight for method, weight in self.weights.weights.items()},
             "calibrated": self.weights.calibrated,
@@ -233,9 +217,9 @@ class Calibration:
     def from_json(cls, data: Mapping[str, Any]) -> "Calibration":
         """What `as_json` wrote; ValueError where it is of another format, or not a calibration at all."""
         try:
-            if data["format"] != FORMAT:
+            if data["format"] != _FORMAT:
                 raise ValueError(
-                    f"ensemble weights of format {data['format']}; this version reads format {FORMAT}: "
+                    f"ensemble weights of format {data['format']}; this version reads format {_FORMAT}: "
                     "train again with `adsml train ensemble-weights`"
                 )
             weights = {Method(name): float(weight) for name, weight in data["weights"].items()}
