@@ -106,7 +106,7 @@ def forecast(
         attribution_lag_days=attribution_lag_days,
         interval_level=interval_level,
         as_of_date=_day(as_of_date),  # type: ignore[arg-type]
-        prophet_backend=f"PROPHET_BACKEND_{backend.upper()}",
+        prophet_backend=pb.ProphetBackend.Value(f"PROPHET_BACKEND_{backend.upper()}"),
     )
     if country is not None:
         options.calendar.country_code = country.upper()
@@ -132,7 +132,7 @@ def forecast(
         DOOR,
         pb.ForecastEnsembleRequest(**question)
         if name == _ENSEMBLE
-        else pb.ForecastRequest(**question, method=f"FORECAST_METHOD_{name}"),
+        else pb.ForecastRequest(**question, method=pb.ForecastMethod.Value(f"FORECAST_METHOD_{name}")),
         remote=remote,
     )
     if json_output:

@@ -32,4 +32,5 @@ def prophet(series: DailySeries, horizon: int, combination: Combination, backend
     if fold.constant:
         return np.full(horizon, values[0])
     by = priors((combination,), columns=features.shape[1])
-    return fit_grid(fold.design, by, fold.ahead, starts=warm_starts((combination,))).forecasts[0]
+    fits = fit_grid(fold.design, by, fold.ahead, starts=warm_starts((combination,)))
+    return np.asarray(fits.forecasts[0], dtype=np.float64)
