@@ -19,6 +19,12 @@ $(UV):
 
 setup: $(UV) ## the virtual environment, exactly as locked
 	@$(UV) sync --quiet --frozen --all-packages --all-extras --python $(PYTHON)
+	@$(MAKE) --silent .venv/compiled
+
+# A process that imports pandas, SQLAlchemy and numba from sources takes 4 s of processor to compile them, each time where
+# PYTHONDONTWRITEBYTECODE is set. Some packages ship templates that are no Python.
+.venv/compiled: uv.lock
+	@$(BIN)python -m compileall -q -j 0 .venv/lib libs services >/dev/null 2>&1; touch $@
 
 demo: setup ## simulate an account, import, train, serve, ask: one command
 	@$(BIN)python examples/demo.py
@@ -37,7 +43,11 @@ down: setup ## stop what `make up` started
 PACKAGE_alertmanager := prometheus-alertmanager
 PACKAGE_libfaketime := libfaketime
 
-test: setup .tools/alertmanager .tools/libfaketime ## every test
+# What axe-core looks at a page with, without the driver it comes beside; where it can't be had, its tests are left out.
+.tools/axe: $(UV)
+	@$(UV) pip install --quiet --no-deps --target $@ 'axe-playwright-python==0.1.8' || echo "no axe-core: its tests are left out"
+
+test: setup .tools/alertmanager .tools/libfaketime .tools/axe ## every test
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)pytest -n 3 --dist worksteal
 
 lint: setup ## format, lint, types, import rules, contracts
@@ -66,9 +76,10 @@ format: setup ## format, and mend what a machine can mend
 	$(BIN)ruff check --fix .
 	$(BIN)python protos/check.py format --write
 
-reference: setup ## docs/contracts.md and docs/openapi.json from the contracts
+reference: setup ## docs/contracts.md and docs/openapi.json from the contracts, docs/settings.md from the classes
 	@$(BIN)python protos/reference.py
 	@$(BIN)python protos/openapi.py
+	@$(BIN)adsml settings --markdown > docs/settings.md
 
 transcript: ## docs/transcript.md: a newcomer's hour with a fresh clone (a few minutes)
 	@$(PYTHON) examples/transcript.py

@@ -200,6 +200,7 @@ QUESTIONS = [
         lambda world: message(
             impact.EstimateDetectableEffectRequest, **world.change_of_adset(), options=AS_OF
         ),
+        command=lambda world: ["detectable", *change_options(world), "--as-of-date", str(LAST)],
     ),
 ]
 STALE = "WARNING_TYPE_STALE_DATA"

@@ -1,5 +1,6 @@
 """`adsml report` with every family, on an account without a model: a person reads what the commands say."""
 
+import json
 import re
 import sys
 from datetime import date
@@ -10,7 +11,9 @@ from adsml_common.cli import family
 from adsml_common.cli.main import main
 from adsml_common.database import Database
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
+from adsml_common.store.accounts import Account, bind_account
 from adsml_common.store.entities import EntityStore
+from adsml_common.store.tables import accounts
 from adsml_simulate import presets, simulate_account
 from adsml_simulate.storing import write_to_store
 from support.report_pages import HOSTILE
@@ -59,13 +62,14 @@ def test_every_section_has_something_to_say(report: Path, monkeypatch: pytest.Mo
     assert adsml(monkeypatch, "report", "--config-id", "1", "--output", str(report), "--most", "1") == 0
     page = report.read_text(encoding="utf-8")
     found = sections(page)
-    assert list(found) == ["overview", "tiers", "forecasts", "alarms", "changes", "models", "data-quality"]
+    assert list(found) == ["today", "overview", "alarms", "tiers", "changes", "forecasts", "behind"]
     assert "could not answer" not in page
-    assert found["forecasts"].count("<svg") == 2, "leads and cost per lead of one campaign"
-    assert "90% interval" in found["forecasts"]
-    assert "without an answer" in found["tiers"] or "high performer" in found["tiers"]
-    assert "No model is trained" in found["models"]
-    assert "settled" in found["data-quality"]
+    assert found["forecasts"].count("<svg") == 4, "leads and cost per lead of the account and of one campaign"
+    assert "forecast of a week ago" in found["forecasts"]
+    assert "high performer" in found["tiers"]
+    assert "No model is trained" in found["behind"]
+    assert "As of Tue 30 Jun 2026" in found["today"], "these days are not today's"
+    assert "Next week should bring leads:" in found["today"]
     assert "<script>alert" not in page
 
 
@@ -77,10 +81,34 @@ def test_a_family_that_is_missing_or_fails_takes_no_other_down(
     monkeypatch.setenv("ADSML_CLASSIFIER_PORT", "none")
     assert adsml(monkeypatch, "report", "--config-id", "1", "--output", str(report)) == 0
     found = sections(report.read_text(encoding="utf-8"))
-    assert "could not answer" in found["classifier"]
-    assert "ADSML_CLASSIFIER_PORT" in found["classifier"]
-    assert "adsml-impact" in found["impact"]
+    assert "The classifier family could not answer" in found["behind"]
+    assert "ADSML_CLASSIFIER_PORT" in found["behind"]
+    assert "adsml-impact" in found["behind"]
     assert "<svg" in found["overview"]
+
+
+def test_every_account_has_a_page_and_the_list_says_what_comes_first(
+    report: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An account of which nothing was loaded is named there, and stops no other one."""
+    database = Database.open(f"sqlite:///{report.parent / 'adsml.db'}")
+    with database.write() as connection:
+        bind_account(connection, 2, Account(account_name="Empty <shop>"))
+    monkeypatch.setattr(family, "installed", dict)
+    url = f"file://{report.parent / 'pages'}"
+    assert adsml(monkeypatch, "report", "--all", "--output", url, "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["output"] == f"{url}/index.html"
+    assert [one["output"] for one in told["accounts"]] == [f"{url}/1.html"]
+    assert [one["config_id"] for one in told["failed"]] == [2]
+    index = (report.parent / "pages" / "index.html").read_text(encoding="utf-8")
+    assert 'href="1.html"' in index
+    assert "Empty &lt;shop&gt;" in index
+    assert "No report: account 2 has no daily rows" in index
+    assert 'class="stale"' in index, "data that end in June"
+    with database.write() as connection:
+        connection.execute(accounts.delete().where(accounts.c.config_id == 2))
+    database.close()
 
 
 @pytest.mark.parametrize(
@@ -89,6 +117,9 @@ def test_a_family_that_is_missing_or_fails_takes_no_other_down(
         (("--config-id", "7"), 3),
         (("--config-id", "1", "--output", "report.pdf"), 42),
         (("--config-id", "1", "--output", "no-such-folder/report.html"), 42),
+        (("--config-id", "1", "--all"), 42),
+        ((), 42),
+        (("--all", "--output", "ftq://pages"), 42),
     ],
 )
 @pytest.mark.usefixtures("report")

@@ -23,10 +23,27 @@ class SettingsError(AdsmlError):
 
 
 class Settings(BaseSettings):
-    """What every process of adsml needs to know; docs/commands.md says what each is for.
+    """What every process of adsml needs to know.
 
     A process with settings of its own derives from this class and gives them a prefix of their own
     (``SettingsConfigDict(env_prefix="ADSML_CLASSIFIER_")``); the ones below keep their names.
+
+    Attributes
+    ----------
+    database_url
+        ``ADSML_DATABASE_URL``: ``sqlite:///path`` or ``postgresql://user:password@host/name``.
+    artifact_url
+        ``ADSML_ARTIFACT_URL``: where trained models lie: a folder, ``file://``, ``s3://bucket/prefix``.
+    cache_dir
+        ``ADSML_CACHE_DIR``: folder for copies of models; may be lost at any time.
+    model_signing_key_file
+        ``ADSML_MODEL_SIGNING_KEY_FILE``: PEM file of an Ed25519 private key that models are signed with; for trainers.
+    model_trusted_keys_file
+        ``ADSML_MODEL_TRUSTED_KEYS_FILE``: PEM file of Ed25519 public keys; a model must be signed by one of them.
+    log_format
+        ``ADSML_LOG_FORMAT``: ``text`` for people, ``json`` for machines.
+    log_level
+        ``ADSML_LOG_LEVEL``: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_", populate_by_name=True, extra="ignore", frozen=True)

@@ -21,7 +21,80 @@ class Grant(BaseModel):
 
 
 class ServingSettings(Settings):
-    """Settings of a server (docs/settings.md); each process derives its own with a prefix (``ADSML_CLASSIFIER_``)."""
+    """Settings of a server; a process derives its own with its prefix (``ADSML_CLASSIFIER_`` ...).
+
+    Attributes
+    ----------
+    host, port
+        Where to listen; port 0 takes a free one. Anything but a loopback address needs TLS or
+        `insecure`.
+    metrics_host, metrics_port
+        Where Prometheus reads, by plain HTTP; unset: nowhere, 0: a free port.
+    health_host, health_port
+        Where health alone is served without TLS, for probes that can't speak it (Kubernetes' own); unset:
+        nowhere but beside the services, 0: a free port.
+    insecure
+        Listen without TLS on any address: only where something in front ends TLS.
+    tls_cert_file, tls_key_file
+        PEM files of the server's certificate chain and key. Read again when they change.
+    tls_client_ca_file
+        PEM file of the authorities whose client certificates are demanded (mTLS). Read again when it changes.
+    auth
+        Who may call: ``none`` asks nobody, ``jwt`` for a bearer token, ``mtls`` for a client certificate,
+        ``any`` for either.
+    jwt_secret, jwt_public_key_file, jwt_jwks_file
+        What tokens are verified with: an HMAC secret, the PEM file of one public key, the file of a JSON Web
+        Key Set. Files are read again when they change.
+    jwt_audience, jwt_issuer, jwt_leeway_seconds
+        Who tokens must be for (demanded) and from, and how far clocks may differ.
+    mtls_callers
+        JSON: what callers may do by a name in their certificate,
+        ``{"spiffe://shop/dashboard": {"scopes": ["adsml.read"], "config_ids": [1, 2]}}``; ``"*"`` for every
+        account.
+    page_token_key
+        Secret that tokens of listings are sealed with, the same in all processes behind one address. Unset: derived
+        from the database's URL where that has a password, else made anew by each process.
+    rate_per_second
+        Calls that one caller may make, in the long run; 0 for any number.
+    traces
+        Send OpenTelemetry spans (needs ``adsml-common[otel]``), to where its own variables say
+        (``OTEL_EXPORTER_OTLP_ENDPOINT`` ...).
+    workers
+        Threads for calls.
+    streams, caller_streams
+        Calls that answer with a stream and may be open at once, in all and of one caller.
+    queue_size
+        Calls that may wait for a thread; more are shed.
+    queue_seconds
+        Longest expected wait for a thread; calls that would wait longer are shed.
+    deadline_reserve_seconds
+        Response overhead: taken off every deadline for the way back.
+    drain_wait_seconds
+        Between telling balancers to stay away and refusing new calls.
+    drain_grace_seconds
+        How long calls may take to end after that.
+    max_message_bytes
+        Longest request; of a method whose contract allows less, what that allows.
+    request_memory_bytes
+        Requests that are being read or answered, together; more wait, and are shed if that takes too long.
+    max_metadata_bytes
+        Largest metadata of a request.
+    max_connection_age_seconds
+        After this a connection is closed gently, so that clients look for new servers.
+    max_concurrent_streams
+        Calls at once on one connection.
+    max_connections
+        Connections at once; more are closed.
+    readiness_seconds
+        Between two runs of a readiness check.
+    launcher
+        Who does the work of a training run that is started here: ``local`` for a process of this machine,
+        ``kubernetes`` for a Job that ``adsml launcher`` makes, ``none``: none can be started.
+    launcher_shards
+        Into how many shards a run is split where the caller does not say and the launcher is ``kubernetes``.
+    launcher_max_shards, launcher_open_runs
+        Into how many shards a caller may split a run, and how many runs one caller may have open.
+    """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_")
 

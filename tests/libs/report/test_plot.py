@@ -8,11 +8,12 @@ from xml.etree import ElementTree
 
 import pytest
 from adsml_report.content import Band, Chart, Line, Look, Mark, Reliability
-from adsml_report.svg import HEIGHT, WIDTH, amount, draw, draw_reliability, legend, ticks
+from adsml_report.plot import HEIGHT, WIDTH, amount, draw, draw_reliability, legend, picture, readings, ticks
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 FIRST = date(2026, 8, 1)
+SVG = "{http://www.w3.org/2000/svg}"
 VALUES = st.none() | st.floats(-1e9, 1e9) | st.just(float("nan"))
 
 
@@ -56,9 +57,11 @@ def test_a_band_without_a_bound_reaches_the_edge_of_the_picture() -> None:
 
 def test_a_mark_is_drawn_with_its_words_and_outside_the_days_it_is_not() -> None:
     marks = (Mark(FIRST, 1.0, "three times the usual"), Mark(FIRST - timedelta(days=1), 1.0, "before"))
-    drawn = draw(replace(chart([1.0, 2.0]), marks=marks))
+    marked = replace(chart([1.0, 2.0]), marks=marks)
+    drawn = draw(marked)
     assert len(paths(drawn, "m")) == 1
-    assert "01 Aug 2026: three times the usual" in drawn
+    assert "Sat 1 Aug 2026: three times the usual" in drawn
+    assert readings(marked)["m"][0] == "three times the usual"
 
 
 def test_members_share_one_entry_of_the_legend() -> None:
@@ -87,12 +90,44 @@ def test_amounts_are_short(value: float, shown: str) -> None:
     assert amount(value) == shown
 
 
+def test_one_day_far_out_flattens_no_other_and_says_its_value() -> None:
+    values = [10.0 + at % 3 for at in range(40)]
+    values[20] = 4000.0
+    drawn = draw(chart(list(values)))
+    [path] = paths(drawn, "actual")
+    heights = sorted(float(y) for _, y in re.findall(r"[ML]([-\d.e+]+) ([-\d.e+]+)", path))
+    assert heights[-1] - heights[1] > HEIGHT / 20, "the others still differ to the eye"
+    assert "\N{UPWARDS ARROW}4,000" in [one.text for one in parsed(drawn).iter("text")]
+
+
+def test_a_picture_stands_by_itself() -> None:
+    """Colours are written in: what shows it may know no variables, and names can hold no markup."""
+    drawn = picture(
+        [chart([1.0, None, 3.0]), Reliability("Calibration", ((10, 0.5, 0.5),))],
+        title="a \"b' <script>&", text="below",
+    )  # fmt: skip
+    root = parsed(drawn)
+    assert root.get("aria-label") == "a \"b' <script>&"
+    assert [one.text for one in root.iter(f"{SVG}text")][:2] == ["a \"b' <script>&", "below"]
+    assert "var(" not in drawn
+    assert len(list(root.iter(f"{SVG}circle"))) == 1
+
+
+def test_what_is_read_out_is_what_was_given() -> None:
+    band = Band("range", [0.123, None], [2.0, math.inf])
+    told = readings(replace(chart([1234.56, 0.1234]), bands=(band,)))
+    assert told["d"] == "2026-08-01"
+    assert told["l"] == [("leads", [1235.0, 0.12])]
+    assert told["b"] == [("range", [0.12, None], [2.0, None])]
+
+
 def test_a_reliability_diagram_puts_an_honest_bin_on_the_diagonal() -> None:
     drawn = parsed(draw_reliability(Reliability("Calibration", ((10, 0.5, 0.5),))))
-    dot, line = drawn.find("circle"), drawn.find("line[@class='l expected']")
+    dot, line = drawn.find("circle"), drawn.find("path[@class='l expected']")
     assert dot is not None
     assert line is not None
-    middle = [(float(line.attrib[f"{axis}1"]) + float(line.attrib[f"{axis}2"])) / 2 for axis in "xy"]
+    x1, y1, x2, y2 = map(float, re.findall(r"[\d.]+", line.attrib["d"]))
+    middle = [(x1 + x2) / 2, (y1 + y2) / 2]
     assert [float(dot.attrib["cx"]), float(dot.attrib["cy"])] == pytest.approx(middle)
 
 
