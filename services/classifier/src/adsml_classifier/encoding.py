@@ -155,8 +155,13 @@ class ResponseBuilder:
             by_rule = self._answered_by_rule(placed)
             scores = scoring.by_last_week(self._snapshot, placed, by_rule, most_reasons=self._reasons)
         else:
-            wanted = {"contributions": self._contributions > 0, "most_reasons": self._reasons}
-            scores = scoring.by_model(provenance.scorer, self._snapshot, placed, **wanted)
+            scores = scoring.by_model(
+                provenance.scorer,
+                self._snapshot,
+                placed,
+                contributions=self._contributions > 0,
+                most_reasons=self._reasons,
+            )
         return encode_scores(scores, provenance.confidence_factor), self._explanations(placed, scores)
 
     def _answered_by_rule(self, rows: IntArray) -> BoolArray:
