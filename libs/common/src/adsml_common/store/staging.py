@@ -31,30 +31,30 @@ SUMS_SOURCE: Final = "sums"
 _UNTOLD: Final = ("leads", "reach")
 """Columns that a source may not tell; what is stored then stays."""
 
-STAGED: Final = sa.Table(
+
+def _temporary(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    return sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
+
+
+def spans_table(name: str) -> sa.Table:
+    """A temporary table of entities with a first and a last day."""
+    days = (sa.Column(day, sa.Date, nullable=False) for day in ("first", "last"))
+    return _temporary(name, sa.Column("entity_key", sa.BigInteger, primary_key=True), *days)
+
+
+STAGED: Final = _temporary(
     "staged_daily",
-    sa.MetaData(),
     sa.Column("entity_key", sa.BigInteger, nullable=False),
     sa.Column("date", sa.Date, nullable=False),
     *(sa.Column(name, sa.Double) for name in STORED),
     sa.Column("fetched_at", sa.Double, nullable=False),
-    prefixes=["TEMPORARY"],
 )
-TOUCHED: Final = sa.Table(
-    "touched_entities",
-    sa.MetaData(),
-    sa.Column("entity_key", sa.BigInteger, primary_key=True),
-    sa.Column("first", sa.Date, nullable=False),
-    sa.Column("last", sa.Date, nullable=False),
-    prefixes=["TEMPORARY"],
-)
+TOUCHED: Final = spans_table("touched_entities")
 """Entities of which rows were written in this transaction, and the days from first to last of them."""
-_SEEN: Final = sa.Table(
+_SEEN: Final = _temporary(
     "seen_rows",
-    sa.MetaData(),
     sa.Column("entity_key", sa.BigInteger, primary_key=True),
     sa.Column("date", sa.Date, primary_key=True),
-    prefixes=["TEMPORARY"],
 )
 """Rows of a window that the source still holds."""
 SAME_KEY: Final = sa.and_(
