@@ -113,18 +113,12 @@ class TrainingRun:
 
     Attributes
     ----------
-    request_id
-        What it was asked for by; asking again with the same gives the same run.
     actor
         Which caller started it; empty where nobody was authenticated.
     launcher_ref, job_uid
         What its work is called where it is done, and in a cluster the uid of the Job that does it.
-    detail
-        A word for a person on how far it is.
     exit_status
         What its process should exit with, None before its end; of the shard that was asked for, or of all together.
-    created_at, started_at, finished_at, heartbeat_at
-        When it was accepted, the first worker began, the last one ended, and one last gave a sign of life.
     """
 
     run_id: str
