@@ -53,22 +53,22 @@ def sections(context: ReportContext) -> Iterator[Section]:
         for kind, refs in grouped(context.tree.refs()).items():
             results[kind] = [one for request in batches(refs, options) for one in send(request).results]
     answers = {kind: _answered(those) for kind, those in results.items()}
-    blocks: list[Block] = []
-    findings: list[Finding] = []
-    level = EntityType.ADSET if answers.get(EntityType.ADSET) else EntityType.CAMPAIGN
-    sides = answers.get(level, [])
+    campaigns, level = answers.get(EntityType.CAMPAIGN, []), EntityType.ADSET
+    sides = answers.get(level) or []
+    blocks: list[Block] = [_table(context, "Campaigns, those that spent most first", campaigns[:_MOST])]
+    if not sides:
+        sides, level, blocks = campaigns, EntityType.CAMPAIGN, []
     good = _by_money(sides, (Tier.HIGH_PERFORMER,))
     bad = _by_money(sides, (Tier.LOW, Tier.UNDERPERFORMER))
-    if sides:
-        name = LEVELS[level]
-        pair = (
-            _table(context, f"{name.capitalize()}s that could get more", good[:_MOST]),
-            _table(context, f"{name.capitalize()}s that should get less", bad[:_MOST]),
-        )
-        blocks += [one for one in pair if one.rows]
-        findings = [*_finding(context, "Raise", good), *_finding(context, "Cut", bad)]
+    name = LEVELS[level].capitalize()
+    blocks += [
+        _table(context, f"{name}s that could get more", good[:_MOST]),
+        _table(context, f"{name}s that should get less", bad[:_MOST]),
+    ]
+    blocks = [one for one in blocks if isinstance(one, Table) and one.rows]
+    findings = [*_finding(context, "Raise", good), *_finding(context, "Cut", bad)]
     for kind, those in answers.items():
-        if those:
+        if those and not (kind is EntityType.CAMPAIGN and len(those) <= _MOST and level is not kind):
             tiers = Counter(tier_of(one) for _, one in those)
             told = ", ".join(f"{tiers[tier]} {words(tier.value)}" for tier in Tier if tiers[tier])
             table = _table(context, f"{LEVELS[kind].capitalize()}s, those that spent most first", those)
