@@ -5,7 +5,7 @@ the headers, decimal sign and order of dates from all of its cells. What can't b
 """
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from adsml_ingest.days import OrderEvidence
 from adsml_ingest.headers import HeaderMap
 from adsml_ingest.numerals import DecimalEvidence
 from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions
-from adsml_ingest.problems import Problem, Refusal
+from adsml_ingest.problems import Refusal
 from adsml_ingest.sheet import Cells, Sheet
 from adsml_ingest.source import Advance
 
@@ -45,19 +45,12 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
     found = headers.recognise(sheet.names, _mapped(sheet, options))
     if found is None:
         what = "has no headers of Ads Manager (amount spent, and a name or id of a campaign, ad set or ad)"
-        raise Refusal(
-            Problem(
-                str(sheet.path), "missing_column", what, "say which column is which: --column spend=Header",
-                line=sheet.header_line,
-            )
-        )  # fmt: skip
+        raise sheet.refusal("missing_column", what, "say which column is which: --column spend=Header")
     notes: list[str] = []
-    fields = _entity_fields(found)
-    level = max(
-        index for index, name in enumerate(LEVELS) if f"{name}_id" in fields or f"{name}_name" in fields
-    )
+    fields = found.positions(f"{level}_{part}" for level in LEVELS for part in ("id", "name", "status"))
+    lowest = max(at for at, name in enumerate(LEVELS) if f"{name}_id" in fields or f"{name}_name" in fields)
     named = [
-        f"{name}s" for name in LEVELS[: level + 1] if f"{name}_name" in fields and f"{name}_id" not in fields
+        f"{name}s" for name in LEVELS[: lowest + 1] if f"{name}_name" in fields and f"{name}_id" not in fields
     ]
     if named:
         notes.append(
@@ -71,11 +64,7 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
         lambda: _add_clicks(sheet, found, fields, options, notes),
         lambda: leads.update(_lead_fields(sheet, found, options, notes)),
     )
-    fields |= {
-        field: at
-        for field in ("reach", "account", "account_name", "objective", "currency")
-        if (at := found.first(field)) is not None
-    }
+    fields |= found.positions(("reach", "account", "account_name", "objective", "currency"))
     parts = {
         sheet.names[position]: (kind, position)
         for kind in headers.BREAKDOWNS
@@ -94,27 +83,14 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
     reader = _Reader(fields, leads, parts, decimal)
     labels = {field: sheet.names[position] for field, position in {**leads, **fields}.items()}
     labels["leads"] = ", ".join(sheet.names[at] for field, at in leads.items() if field != "indicator")
-    table = Table(
-        file=str(sheet.path),
-        format=Format.ADS_MANAGER,
-        labels=labels,
-        batches=lambda advance: reader.batches(sheet, advance),
-        by_name=bool(named),
-        level=level,
-        blank_is_zero=ZERO,
-        blanks=numerals.PLACEHOLDERS,
-        decimal=decimal,
-        date_order=order,
-        totals=True,
-        leads_of_cut=reader.leads_of_cut,
-        place=sheet.place,
-        header=sheet.header,
-        delimiter=sheet.delimiter,
+    by_link = "clicks" in fields and fields["clicks"] == found.first("clicks_link")
+    table = sheet.table(
+        Format.ADS_MANAGER, options, fields, labels=labels, by_name=bool(named), level=lowest, blank_is_zero=ZERO,
+        batches=lambda advance: reader.batches(sheet, advance), blanks=numerals.PLACEHOLDERS, decimal=decimal,
+        date_order=order, totals=True, leads_of_cut=reader.leads_of_cut, notes=notes,
         currency=headers.currency_of(sheet.names[fields["spend"]]),
-        click_kind=_click_kind(found, fields),
-        notes=notes,
-        whole=sheet.read_all,
-    )
+        click_kind=None if "clicks" not in fields else "link" if by_link else "all",
+    )  # fmt: skip
     table.conclude = lambda: reader.conclude(table)
     return table
 
@@ -131,11 +107,6 @@ def _mapped(sheet: Sheet, options: ImportOptions) -> dict[str, int]:
         elif options.is_explicit(field):
             raise sheet.missing(f"{field} called '{column}'", "check --column")
     return mapped
-
-
-def _entity_fields(found: HeaderMap) -> dict[str, int]:
-    names = [f"{level}_{part}" for level in LEVELS for part in ("id", "name", "status")]
-    return {name: at for name in names if (at := found.first(name)) is not None}
 
 
 def _needed(sheet: Sheet, found: HeaderMap, field: str) -> int:
@@ -174,13 +145,6 @@ def _add_clicks(
     notes.append("no column of clicks: taken as 0, as asked")
 
 
-def _click_kind(found: HeaderMap, fields: dict[str, int]) -> Literal["all", "link"] | None:
-    position = fields.get("clicks")
-    if position is None:
-        return None
-    return "link" if position == found.first("clicks_link") else "all"
-
-
 def _lead_fields(sheet: Sheet, found: HeaderMap, options: ImportOptions, notes: list[str]) -> dict[str, int]:
     """Where leads come from: columns of their own, or results whose indicator says that they are leads."""
     fields: dict[str, int] = {}
@@ -209,17 +173,7 @@ def _lead_fields(sheet: Sheet, found: HeaderMap, options: ImportOptions, notes: 
 
 
 class _Reader:
-    """Turns the columns of a report into fields of the import.
-
-    Parameters
-    ----------
-    fields, leads
-        Field to column position; those that leads are made of.
-    parts
-        Breakdown column to its kind and position.
-    decimal
-        How numbers are written.
-    """
+    """Turns columns into fields of the import; `parts` are breakdown columns, each with its kind and position."""
 
     def __init__(
         self, fields: dict[str, int], leads: dict[str, int], parts: dict[str, tuple[str, int]], decimal: str
@@ -271,8 +225,7 @@ class _Reader:
 
     def leads_of_cut(self, cut: str) -> CutLeads:
         """What a breakdown says of leads."""
-        kinds = [_CUT_LEADS.get(self._parts[name][0], CutLeads.TOLD) for name in cut.split(SEPARATOR)]
-        return max(kinds)
+        return max(_CUT_LEADS.get(self._parts[name][0], CutLeads.TOLD) for name in cut.split(SEPARATOR))
 
     def conclude(self, table: Table) -> None:
         """Say that there were no leads, and what there was instead."""
@@ -304,6 +257,6 @@ def _styles(
         if found.language == "English" or dates.orders:
             what = f"holds dates such as {dates.example} that can be read two ways"
             cure = "pass --date-order dmy (day/month/year) or mdy (month/day/year)"
-            raise sheet.unclear("unclear_dates", fields["date"], what, cure)
+            raise sheet.refusal("unclear_dates", what, cure, fields["date"])
         order = DateOrder.DMY
     return decimal, order

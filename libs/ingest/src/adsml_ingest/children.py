@@ -12,18 +12,11 @@ from adsml_ingest.source import ignore
 
 
 def read_children(export: Export, options: ImportOptions) -> dict[str, float]:
-    """Leads by the key of the row that they belong to.
-
-    Raises
-    ------
-    Refusal
-        If the table can't be read, or a value is no number.
-    """
+    """Leads by the key of their row; raises `Refusal` if the table can't be read, or a value is no number."""
     sheet = export.inside
     if not isinstance(sheet, Sheet):
         raise TypeError("a child table is a sheet")
-    wanted = ("_dlt_parent_id", "action_type", "value")
-    fields = {name: at for name in wanted if (at := sheet.position(name)) is not None}
+    fields = sheet.positions({name: name for name in ("_dlt_parent_id", "action_type", "value")})
     sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     needed = options.lead_actions or leads.USUAL
     for batch in sheet.read(fields, ignore):
@@ -38,10 +31,8 @@ def read_children(export: Export, options: ImportOptions) -> dict[str, float]:
                 line = int(batch.lines[row])
                 raise export.source.refusal("not_a_number", what, cure, line=line)
             sums[str(parent)][kind] += 0.0 if blank[row] else float(values[row])
-    return {parent: _leads(kinds, options) for parent, kinds in sums.items()}
-
-
-def _leads(kinds: dict[str, float], options: ImportOptions) -> float:
-    if not options.lead_actions and leads.TOTAL in kinds:
-        return kinds[leads.TOTAL]
-    return sum(kinds.values())
+    only_total = not options.lead_actions
+    return {
+        parent: kinds[leads.TOTAL] if only_total and leads.TOTAL in kinds else sum(kinds.values())
+        for parent, kinds in sums.items()
+    }

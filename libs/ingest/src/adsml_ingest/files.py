@@ -11,7 +11,7 @@ from typing import Final
 
 from adsml_common.domain.errors import FailedPrecondition
 
-from adsml_ingest.problems import Problem, Refusal
+from adsml_ingest.problems import Refusal
 from adsml_ingest.source import SourceFile
 
 _GZIP: Final = b"\x1f\x8b"
@@ -31,27 +31,14 @@ _REJECTED: Final = (".rejected.csv", ".rejected.jsonl")
 
 @dataclass(slots=True)
 class FileList:
-    """The files of an import.
-
-    Attributes
-    ----------
-    files
-        In the order of the paths; those of a folder by name.
-    skipped
-        Files that are not read, each with the reason.
-    """
+    """The files of an import, in the order of the paths, those of a folder by name."""
 
     files: list[SourceFile] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)  # files that are not read, each with the reason
 
 
 def list_files(paths: Sequence[Path | SourceFile], scratch: Path) -> FileList:
-    """Every file behind some paths; sub-folders too.
-
-    Parameters
-    ----------
-    scratch
-        An empty directory, for what is unpacked.
+    """Every file behind some paths, sub-folders too; archives are unpacked below `scratch`.
 
     Raises
     ------
@@ -60,51 +47,40 @@ def list_files(paths: Sequence[Path | SourceFile], scratch: Path) -> FileList:
     """
     listed = FileList()
     for path in paths:
-        if isinstance(path, SourceFile):
-            _add(path, listed, scratch)
-        elif _is_folder(path):
-            _add_folder(path, listed, scratch)
+        file = path if isinstance(path, SourceFile) else SourceFile(path, path)
+        try:
+            is_folder = file is not path and file.path.is_dir()
+            inside = sorted(one for one in file.path.rglob("*") if one.is_file()) if is_folder else []
+        except OSError as error:
+            raise file.unreadable(error) from None
+        if is_folder:
+            _add_folder(file, inside, listed, scratch)
         else:
-            _add(SourceFile(path, path), listed, scratch)
+            _add(file, listed, scratch)
     listed.files = list(dict.fromkeys(listed.files))
     return listed
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError as error:
-        raise SourceFile(path, path).unreadable(error) from None
-
-
-def _add_folder(folder: Path, listed: FileList, scratch: Path) -> None:
-    try:
-        inside = sorted(path for path in folder.rglob("*") if path.is_file())
-    except OSError as error:
-        raise SourceFile(folder, folder).unreadable(error) from None
+def _add_folder(folder: SourceFile, inside: list[Path], listed: FileList, scratch: Path) -> None:
     wanted = 0
     for path in inside:
-        parts = path.relative_to(folder).parts
-        if any(part.startswith((".", "_")) for part in parts) and not _is_export(path, parts):
-            if path.suffix.lower() in _EXPORTS:
+        parts = path.relative_to(folder.path).parts
+        suffix = path.suffix.lower()
+        is_hidden = any(one.startswith(".") for one in parts) or any(one[0] == "_" for one in parts[:-1])
+        if is_hidden or (parts[-1].startswith("_") and suffix not in _EXPORTS):
+            if suffix in _EXPORTS:
                 listed.skipped.append(f"{path}: hidden, or in a hidden folder")
             continue  # markers: of an operating system, of a warehouse's unload
         if path.name.endswith(_REJECTED):
             listed.skipped.append(f"{path}: rows that an earlier import rejected")
-        elif path.suffix.lower() in _NO_EXPORTS:
+        elif suffix in _NO_EXPORTS:
             listed.skipped.append(f"{path}: {path.suffix} files are no exports")
         else:
             wanted += 1
             _add(SourceFile(path, path), listed, scratch)
     if not wanted:
         what = "is a directory without exports" + (f" ({len(inside)} other files)" if inside else "")
-        raise Refusal(Problem(str(folder), "no_file", what, "check the path"))
-
-
-def _is_export(path: Path, parts: Sequence[str]) -> bool:
-    """Whether a name that begins with an underscore is nevertheless an export's."""
-    hidden = any(part.startswith(".") for part in parts) or any(part.startswith("_") for part in parts[:-1])
-    return not hidden and path.suffix.lower() in _EXPORTS
+        raise folder.refusal("no_file", what, "check the path")
 
 
 def _add(file: SourceFile, listed: FileList, scratch: Path) -> None:
@@ -157,9 +133,8 @@ def _unzip(file: SourceFile, listed: FileList, scratch: Path) -> None:
                     shutil.copyfileobj(packed, plain, 1 << 20)
                 _add(SourceFile(shown, target, file.fetched_at), listed, scratch)
     except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise file.refusal(
-            "truncated", f"is a zip archive that can't be read ({error})", "unpack it"
-        ) from None
+        what = f"is a zip archive that can't be read ({error})"
+        raise file.refusal("truncated", what, "unpack it") from None
     except OSError as error:
         raise _no_room(scratch, error) from None
 

@@ -21,35 +21,17 @@ class BadActions(ValueError):
 
 @dataclass(slots=True)
 class LeadCounter:
-    """Counts the leads of rows, and what else was there.
+    """Counts the leads of rows, and what else was there."""
 
-    Attributes
-    ----------
-    wanted
-        Action types whose sum is asked for, in place of `TOTAL` or else the sum of `PARTS`.
-    types
-        All action types met.
-    total
-        Leads counted.
-    """
-
-    wanted: tuple[str, ...] = ()
-    types: set[str] = field(default_factory=set)
-    total: float = 0.0
+    wanted: tuple[str, ...] = ()  # whose sum is asked for, in place of `TOTAL` or else the sum of `PARTS`
+    types: set[str] = field(default_factory=set)  # all action types met
+    total: float = 0.0  # leads counted
 
     def count(self, actions: Any) -> float:
         """Leads in one row's actions.
 
-        Parameters
-        ----------
-        actions
-            List of ``{"action_type": ..., "value": ...}``, the same as JSON text or as Python writes it, or None
-            for no actions at all.
-
-        Raises
-        ------
-        BadActions
-            If this is no such list, or a value that is needed is no number.
+        These are a list of ``{"action_type": ..., "value": ...}``, the same as JSON text or as Python writes it, or
+        None. Raises `BadActions` if they are no such list, or a value that is needed is no number.
         """
         if isinstance(actions, str):
             actions = _parsed(actions)

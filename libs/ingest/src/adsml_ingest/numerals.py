@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from adsml_ingest.distinct import factorize
+from adsml_ingest.distinct import Column, factorize
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -38,14 +38,12 @@ _STRIP_SEPARATORS: Final = {
 
 
 def parse(
-    cells: Sequence[Any] | npt.NDArray[Any], *, decimal: str | None = None, blanks: Collection[str] = ("",)
+    cells: Column, *, decimal: str | None = None, blanks: Collection[str] = ("",)
 ) -> tuple[FloatArray, BoolArray]:
-    """Numbers from cells.
+    """Numbers from cells: text, numbers or None, or a numeric array.
 
     Parameters
     ----------
-    cells
-        Text, numbers or None; or a numeric array.
     decimal
         ``"."`` or ``","``: numbers may have thousands separators and that decimal sign. None: plain numbers.
     blanks
@@ -125,30 +123,16 @@ def explain(cell: Any, *, decimal: str | None = None) -> tuple[str, str, str]:
 
 @dataclass(slots=True)
 class DecimalEvidence:
-    """What the numbers of a file give away of its decimal sign.
+    """What the numbers of a file give away of its decimal sign."""
 
-    Attributes
-    ----------
-    point, comma
-        Whether some number can only be read with that sign.
-    unsure
-        Whether some number can be read two ways: ``1.250`` is one and a quarter, or twelve hundred and fifty.
-    """
-
-    point: bool = False
+    point: bool = False  # whether some number can only be read with that sign
     comma: bool = False
-    unsure: bool = False
+    unsure: bool = (
+        False  # some number can be read two ways: 1.250 is one and a quarter, or twelve hundred and fifty
+    )
 
     def add(self, money: Iterable[str], counts: Iterable[str]) -> None:
-        """Look at some numbers.
-
-        Parameters
-        ----------
-        money
-            Cells that may have decimals.
-        counts
-            Cells that are whole numbers, so that a separator in them parts thousands.
-        """
+        """Look at cells that may have decimals, and at whole numbers, where a separator parts thousands."""
         for cell in counts:
             text = cell.strip()
             if _AMBIGUOUS.fullmatch(text):

@@ -1,23 +1,6 @@
 """How far an import has come."""
 
-from typing import Protocol
+from collections.abc import Callable
 
-
-class Progress(Protocol):
-    """Told of every step; see `Silent` for one that does nothing."""
-
-    def reading(self, done: int, total: int) -> None:
-        """Bytes read, of how many."""
-
-    def loading(self, done: int, total: int) -> None:
-        """Daily rows handed to the database, of how many."""
-
-
-class Silent:
-    """Shows nothing."""
-
-    def reading(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def loading(self, done: int, total: int) -> None:
-        """Nothing."""
+Progress = Callable[[str, int, int], None]
+"""Told of every step: ``reading`` (bytes) or ``loading`` (daily rows), how many are done, of how many."""

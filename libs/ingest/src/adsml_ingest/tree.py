@@ -15,8 +15,9 @@ from adsml_common.domain.entities import Entity, EntityRef
 
 from adsml_ingest.batch import LEVELS
 from adsml_ingest.breakdowns import NULLS
-from adsml_ingest.distinct import factorize
+from adsml_ingest.distinct import Column, look_up
 from adsml_ingest.headers import is_every
+from adsml_ingest.problems import BadCell
 
 Codes = npt.NDArray[np.int32]
 
@@ -40,34 +41,14 @@ _PROOF: Final = 8
 _JOINT: Final = " / "
 
 
-class BadId(ValueError):
-    """A cell that can't be an id.
-
-    Attributes
-    ----------
-    kind, what, cure
-        As in `problems.Problem`.
-    """
-
-    def __init__(self, kind: str, what: str, cure: str) -> None:
-        super().__init__(what)
-        self.kind, self.what, self.cure = kind, what, cure
+class BadId(BadCell):
+    """A cell that can't be an id."""
 
 
 def clean_id(cell: Any, *, digits: bool) -> str:
-    """One cell as an id; empty if there is none.
+    """One cell as an id, empty if there is none; raises `BadId`.
 
-    Parameters
-    ----------
-    cell
-        Text or a number.
-    digits
-        Whether ids are the platform's, which are whole numbers.
-
-    Raises
-    ------
-    BadId
-        With the reason and the cure.
+    `digits` says that ids are the platform's, which are whole numbers.
     """
     if isinstance(cell, float):
         if not cell.is_integer() or abs(cell) >= _EXACT:
@@ -84,9 +65,8 @@ def clean_id(cell: Any, *, digits: bool) -> str:
     if len(text) > MAX_ID:
         raise BadId("bad_id", f"has {len(text)} characters", f"ids have at most {MAX_ID}")
     if text and not text.isprintable():
-        raise BadId(
-            "bad_id", "holds a line break or another character that can't be printed", "correct the id"
-        )
+        what = "holds a line break or another character that can't be printed"
+        raise BadId("bad_id", what, "correct the id")
     return text
 
 
@@ -150,9 +130,6 @@ class Tree:
         self._used = np.empty(0, dtype=np.bool_)
         self._told = np.empty(0, dtype=np.int32)
 
-    def __len__(self) -> int:
-        return len(self._ids)
-
     def code(self, level: int, entity_id: str) -> int:
         """Number of an entity, given out at first sight."""
         known = self._codes[level]
@@ -166,41 +143,39 @@ class Tree:
         return code
 
     def _grow(self, size: int) -> None:
-        more = size - len(self._levels)
-        self._levels = np.concatenate([self._levels, np.zeros(more, dtype=np.int8)])
-        self._parents = np.concatenate([self._parents, np.full(more, BLANK, dtype=np.int32)])
-        self._roots = np.concatenate([self._roots, np.full(more, BLANK, dtype=np.int32)])
-        self._used = np.concatenate([self._used, np.zeros(more, dtype=np.bool_)])
-        self._told = np.concatenate([self._told, np.full(more, NEVER, dtype=np.int32)])
+        for name, empty in (
+            ("levels", 0),
+            ("parents", BLANK),
+            ("roots", BLANK),
+            ("used", False),
+            ("told", NEVER),
+        ):
+            array = getattr(self, f"_{name}")
+            more = np.full(size - len(array), empty, dtype=array.dtype)
+            setattr(self, f"_{name}", np.concatenate([array, more]))
 
-    def codes(
-        self, level: int, cells: Sequence[Any] | npt.NDArray[Any], *, digits: bool, blanks: frozenset[str]
-    ) -> Codes:
+    def codes(self, level: int, cells: Column, *, digits: bool, blanks: frozenset[str]) -> Codes:
         """Numbers of the entities that cells name: `BLANK` for none, `BAD` for what `clean_id` refuses."""
-        codes, distinct = factorize(cells)
-        found = np.full(len(distinct) + 1, BLANK, dtype=np.int32)
-        for index, cell in enumerate(distinct):
+
+        def code_of(cell: Any) -> int:
             try:
                 entity_id = clean_id(cell, digits=digits)
             except BadId:
-                found[index] = BAD
-                continue
-            if entity_id and entity_id not in blanks:
-                found[index] = self.code(level, entity_id)
-        return found[codes]
+                return BAD
+            return self.code(level, entity_id) if entity_id and entity_id not in blanks else BLANK
 
-    def named(
-        self, level: int, names: Sequence[Sequence[Any] | npt.NDArray[Any]], *, blanks: frozenset[str]
-    ) -> Codes:
+        return look_up(cells, code_of, nothing=BLANK, dtype=np.int32)
+
+    def named(self, level: int, names: Sequence[Column], *, blanks: frozenset[str]) -> Codes:
         """Numbers of entities named by a path: the names of each level down to theirs."""
-        joined = ["\x1f".join(str(name).strip() for name in row) for row in zip(*names, strict=True)]
-        codes, distinct = factorize(joined)
-        found = np.full(len(distinct) + 1, BLANK, dtype=np.int32)
-        for index, cell in enumerate(distinct):
+
+        def code_of(cell: str) -> int:
             path = tuple(cell.split("\x1f"))
-            if path[-1] not in blanks and not is_every(path[-1]):
-                found[index] = self.code(level, name_id(path))
-        return found[codes]
+            is_blank = path[-1] in blanks or is_every(path[-1])
+            return BLANK if is_blank else self.code(level, name_id(path))
+
+        joined = ["\x1f".join(str(name).strip() for name in row) for row in zip(*names, strict=True)]
+        return look_up(joined, code_of, nothing=BLANK, dtype=np.int32)
 
     def link(self, children: Codes, parents: Codes) -> npt.NDArray[np.bool_]:
         """Note the parents of some entities; True where an entity is already known to have another one."""
@@ -238,16 +213,9 @@ class Tree:
         *,
         blanks: frozenset[str] = frozenset({""}),
     ) -> None:
-        """Note what rows say of entities; what is said last in time stands.
+        """Note what rows say of entities, an attribute of `Entity`; what is said last in time stands.
 
-        Parameters
-        ----------
-        codes, when
-            shape (rows,); who and of which day (or moment).
-        field
-            An attribute of `Entity`.
-        cells, blanks
-            What; None and these say nothing.
+        `codes`, `when` (day or moment) and `cells` are of shape (rows,); None and `blanks` say nothing.
         """
         said = np.fromiter((cell is not None and cell not in blanks for cell in cells), np.bool_, len(cells))
         rows = np.flatnonzero(said & (codes >= 0))
