@@ -5,11 +5,11 @@ the headers, decimal sign and order of dates from all of its cells. What can't b
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
-from adsml_ingest import breakdowns, headers, numerals
+from adsml_ingest import headers, numerals, pivots, profiles
 from adsml_ingest.batch import LEVELS, Batch, Table
 from adsml_ingest.breakdowns import SEPARATOR, CutLeads
 from adsml_ingest.days import OrderEvidence
@@ -22,6 +22,7 @@ from adsml_ingest.source import Advance
 
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
 _CLICKS: Final = {Clicks.ALL: "clicks_all", Clicks.LINK: "clicks_link"}
+_CLICKS_CURE: Final = "add the column Clicks (all) or Link clicks to the report"
 _LEAD_WORDS: Final = (
     "lead", "prospect", "cliente potencial", "clientes potenciales", "cadastro", "contatt", "kontakt", "лид",
     "potansiyel", "リード", "潜在", "线索", "潛在", "khách hàng tiềm năng", "العملاء المحتمل",
@@ -57,14 +58,17 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
             f"no ids of {' and '.join(named)}: their names are used as ids, so a new name is a new entity"
         )
     leads: dict[str, int] = {}
+    clicks: list[tuple[dict[str, int], Literal["all", "link"] | None]] = []
+    positions = {kind: found.first(name) for kind, name in _CLICKS.items()}
     Refusal.all_of(
         lambda: fields.update(_date_fields(sheet, found)),
         lambda: fields.update(spend=_needed(sheet, found, "spend")),
         lambda: fields.update(impressions=_needed(sheet, found, "impressions")),
-        lambda: _add_clicks(sheet, found, fields, options, notes),
+        lambda: clicks.append(sheet.clicks(positions, options, notes, _CLICKS_CURE)),
         lambda: leads.update(_lead_fields(sheet, found, options, notes)),
     )
-    fields |= found.positions(("reach", "account", "account_name", "objective", "currency"))
+    [(clicked, click_kind)] = clicks
+    fields |= clicked | found.positions(("reach", "account", "account_name", "objective", "currency"))
     parts = {
         sheet.names[position]: (kind, position)
         for kind in headers.BREAKDOWNS
@@ -80,16 +84,23 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
         notes.append("numbers have decimal commas")
     if order is not None:
         notes.append(f"dates are written {_SAID[order]}")
+    groups = {at: field.partition("_")[0] for field, at in fields.items() if field.endswith(("_id", "_name"))}
+    groups = {at: unit for at, unit in groups.items() if unit in LEVELS}
+    groups |= {at: pivots.DAY for field, at in fields.items() if field in ("date", "date_stop")}
+    sheet, carried = pivots.carry_on(
+        sheet, groups | {at: name for name, (_, at) in parts.items()}, _is_blank, order
+    )
+    if carried:
+        notes.append(f"a pivot, which prints names or days once a group: carried on to {carried:,} rows")
     reader = _Reader(fields, leads, parts, decimal)
     labels = {field: sheet.names[position] for field, position in {**leads, **fields}.items()}
     labels["leads"] = ", ".join(sheet.names[at] for field, at in leads.items() if field != "indicator")
-    by_link = "clicks" in fields and fields["clicks"] == found.first("clicks_link")
     table = sheet.table(
         Format.ADS_MANAGER, options, fields, labels=labels, by_name=bool(named), level=lowest, blank_is_zero=ZERO,
         batches=lambda advance: reader.batches(sheet, advance), blanks=numerals.PLACEHOLDERS, decimal=decimal,
         date_order=order, totals=True, leads_of_cut=reader.leads_of_cut, notes=notes,
         currency=headers.currency_of(sheet.names[fields["spend"]]),
-        click_kind=None if "clicks" not in fields else "link" if by_link else "all",
+        click_kind=click_kind,
     )  # fmt: skip
     table.conclude = lambda: reader.conclude(table)
     return table
@@ -128,23 +139,6 @@ def _date_fields(sheet: Sheet, found: HeaderMap) -> dict[str, int]:
     return {"date": starts, "date_stop": ends}
 
 
-def _add_clicks(
-    sheet: Sheet, found: HeaderMap, fields: dict[str, int], options: ImportOptions, notes: list[str]
-) -> None:
-    wanted = [_CLICKS[options.clicks]] if options.clicks else [_CLICKS[Clicks.ALL], _CLICKS[Clicks.LINK]]
-    for name in wanted:
-        position = found.first(name)
-        if position is not None:
-            fields["clicks"] = position
-            if name == _CLICKS[Clicks.LINK]:
-                notes.append(f"clicks are link clicks ({sheet.names[position]})")
-            return
-    if "clicks" not in options.assume_zero:
-        cure = "add the column Clicks (all) or Link clicks to the report, or pass --assume-zero clicks"
-        raise sheet.missing("clicks", cure)
-    notes.append("no column of clicks: taken as 0, as asked")
-
-
 def _lead_fields(sheet: Sheet, found: HeaderMap, options: ImportOptions, notes: list[str]) -> dict[str, int]:
     """Where leads come from: columns of their own, or results whose indicator says that they are leads."""
     fields: dict[str, int] = {}
@@ -167,6 +161,8 @@ def _lead_fields(sheet: Sheet, found: HeaderMap, options: ImportOptions, notes: 
             "add the column Leads to the report, name the ones that hold them with --leads-column, "
             "or pass --assume-zero leads"
         )
+        if (profile := profiles.matching(sheet.names)) is not None:
+            cure = f"it looks like an export of {profile.title}: pass --profile {profile.name}; or {cure}"
         raise sheet.missing("leads", cure)
     notes.append("no column of leads: taken as 0, as asked")
     return {}
@@ -183,17 +179,10 @@ class _Reader:
         self._any_lead = not leads
 
     def batches(self, sheet: Sheet, advance: Advance) -> Iterator[Batch]:
-        parts = {f"part{index}": at for index, (_, at) in enumerate(self._parts.values())}
-        for batch in sheet.read({**self._fields, **self._leads, **parts}, advance):
-            if parts:
-                rows = list(zip(*(batch.cells.pop(part) for part in parts), strict=True))
-                cells = [tuple("" if self._is_none(cell) else cell for cell in row) for row in rows]
-                batch.cells["cut"], batch.cells["cell"] = breakdowns.cuts_of(self._parts, cells)
+        parts = {name: position for name, (_, position) in self._parts.items()}
+        for batch in sheet.read_parted({**self._fields, **self._leads}, parts, _is_none, advance):
             self._count_leads(batch.cells)
             yield batch
-
-    def _is_none(self, cell: object) -> bool:
-        return isinstance(cell, str) and (cell.strip() in numerals.PLACEHOLDERS or headers.is_every(cell))
 
     def _count_leads(self, cells: Cells) -> None:
         if "indicator" in self._leads:
@@ -234,6 +223,14 @@ class _Reader:
         shown = sorted(one for one in self._indicators if one not in numerals.PLACEHOLDERS)
         results = f"; its results are {', '.join(shown[:8])}" if shown else ""
         table.warn("no_leads", f"has no lead in any row: leads are 0{results}")
+
+
+def _is_blank(cell: object) -> bool:
+    return cell is None or (isinstance(cell, str) and cell.strip() in numerals.PLACEHOLDERS)
+
+
+def _is_none(cell: object) -> bool:
+    return isinstance(cell, str) and (cell.strip() in numerals.PLACEHOLDERS or headers.is_every(cell))
 
 
 def _styles(

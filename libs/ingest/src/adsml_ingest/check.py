@@ -1,12 +1,13 @@
 """Keeps book of what is wrong with the rows of one batch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from adsml_ingest.batch import Batch, Fault, Table
-from adsml_ingest.problems import Problem
+from adsml_ingest.problems import BadCell, Problem
 from adsml_ingest.state import ImportState, ReadFile
 
 Mask = npt.NDArray[np.bool_]
@@ -53,6 +54,14 @@ class RowCheck:
             value = self.batch.cells[field][row]
         shown = None if value is None or value == "" else str(value)
         self._faults.setdefault(row, []).append(Fault(row, field, shown, kind, what, cure))
+
+    def explain(self, field: str, rows: Mask, parse: Callable[[Any], object]) -> None:
+        """Note as faults the cells of some rows, by what is raised for them."""
+        for row in self.where(rows):
+            try:
+                parse(self.batch.cells[field][row])
+            except BadCell as error:
+                self.fault(row, field, error.kind, error.what, error.cure)
 
     def problem(
         self, row: int, field: str | None, kind: str, what: str, cure: str, value: str | None

@@ -23,29 +23,17 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(help="Exports, or directories of exports.")],
     config_id: Annotated[int, typer.Option(min=1, help="The ad account that they belong to.")],
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Kind of export; found out if not given.")
+        Format | None, typer.Option("--format", help="Kind of export, if not found out.")
     ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="If a row is bad: load nothing (stop), or all others (skip).")
     ] = OnError.STOP,
-    rejects: Annotated[
-        Path, typer.Option(help="Directory for the files of rejected rows, with --on-error skip.")
-    ] = Path(),
-    decimal: Annotated[
-        str | None, typer.Option(help="Decimal sign of the numbers, '.' or ','; allows thousands separators.")
-    ] = None,
-    date_order: Annotated[
-        DateOrder | None, typer.Option(help="Order of dates that are not written YYYY-MM-DD.")
-    ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Of text files, e.g. cp1252; UTF-8 or by byte-order mark if not given.")
-    ] = None,
-    account_id: Annotated[
-        str | None, typer.Option(help="Load only rows of this ad account, as the platform names it.")
-    ] = None,
-    clicks: Annotated[
-        Clicks | None, typer.Option(help="Which clicks to load; all where the export has them.")
-    ] = None,
+    rejects: Annotated[Path, typer.Option(help="Directory for bad rows, with --on-error skip.")] = Path(),
+    decimal: Annotated[str | None, typer.Option(help="Decimal sign, '.' or ','; allows thousands.")] = None,
+    date_order: Annotated[DateOrder | None, typer.Option(help="Of dates other than YYYY-MM-DD.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text, e.g. cp1252; else found out.")] = None,
+    account_id: Annotated[str | None, typer.Option(help="Load only rows of this ad account.")] = None,
+    clicks: Annotated[Clicks | None, typer.Option(help="Clicks to load; else all, if there.")] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,11 +46,9 @@ def import_(
             help="Which column is which in a tool's tables: a name (windsor, ...), or a file of yours."
         ),
     ] = None,
-    leads_column: Annotated[
-        list[str] | None, typer.Option(help="Column that counts leads; those of several are added up.")
-    ] = None,
+    leads_column: Annotated[list[str] | None, typer.Option(help="Counts leads; repeated: added up.")] = None,
     lead_action: Annotated[
-        list[str] | None, typer.Option(help="Action type that counts as a lead; may be repeated.")
+        list[str] | None, typer.Option(help="Action type that is a lead; repeatable.")
     ] = None,
     assume_zero: Annotated[
         list[str] | None,

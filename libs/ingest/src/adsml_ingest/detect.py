@@ -61,14 +61,6 @@ class Export:
         return {"_dlt_parent_id", "action_type", "value"} <= names
 
 
-@dataclass(frozen=True, slots=True)
-class Relatives:
-    """What other files of an import hold for one."""
-
-    fivetran_actions: bool = False  # whether an actions table of Fivetran's is among them
-    actions_of: Mapping[str, float] | None = None  # leads by key of a row, out of a child table
-
-
 def detect(file: SourceFile, options: ImportOptions) -> Export:
     """The kind of a file: as the caller says, or by its content; its name matters only to Fivetran's tables.
 
@@ -93,17 +85,22 @@ def detect(file: SourceFile, options: ImportOptions) -> Export:
     return Export(file, _need_kind(sheet, options, source), sheet)
 
 
-def open_export(export: Export, options: ImportOptions, relatives: Relatives) -> Table:
-    """The table of a file; raises `Refusal` if it lacks what its kind needs."""
+def open_export(
+    export: Export, options: ImportOptions, *, with_actions: bool, actions_of: Mapping[str, float] | None
+) -> Table:
+    """The table of a file; raises `Refusal` if it lacks what its kind needs.
+
+    Other files of the import may hold a table of Fivetran's actions, or leads by key of a row, out of a child table.
+    """
     if isinstance(export.inside, TextSource):
         if export.format not in _JSON:
             what, cure = f"is JSON, and {export.format} exports are not", "pass the right --format, or none"
             raise export.source.refusal("wrong_format", what, cure)
         return _JSON[export.format](export.inside, options, pages=export.pages)
     if export.format is Format.FIVETRAN:
-        return fivetran.open_fivetran(export.inside, options, with_actions=relatives.fivetran_actions)
+        return fivetran.open_fivetran(export.inside, options, with_actions=with_actions)
     if export.format is Format.INSIGHTS:
-        return open_flat(export.inside, options, actions_of=relatives.actions_of)
+        return open_flat(export.inside, options, actions_of=actions_of)
     return _SHEETS[export.format](export.inside, options)
 
 

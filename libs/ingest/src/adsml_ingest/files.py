@@ -19,9 +19,9 @@ _ZIP: Final = b"PK\x03\x04"
 _WORKBOOK: Final = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 _NO_EXPORTS: Final = frozenset(
     {
-        ".bat", ".css", ".doc", ".docx", ".gif", ".htm", ".html", ".ipynb", ".jpeg", ".jpg", ".js", ".log", ".md",
-        ".pdf", ".png", ".ppt", ".pptx", ".py", ".r", ".rst", ".rtf", ".sh", ".sql", ".svg", ".toml", ".xml",
-        ".yaml", ".yml",
+        ".bat", ".css", ".db", ".doc", ".docx", ".gif", ".htm", ".html", ".ini", ".ipynb", ".jpeg", ".jpg", ".js",
+        ".log", ".md", ".pdf", ".png", ".ppt", ".pptx", ".py", ".r", ".rst", ".rtf", ".sh", ".sql", ".svg", ".toml",
+        ".xml", ".yaml", ".yml",
     }
 )  # fmt: skip
 """Suffixes of files that lie in a folder beside exports and are none."""
@@ -73,14 +73,21 @@ def _add_folder(folder: SourceFile, inside: list[Path], listed: FileList, scratc
             continue  # markers: of an operating system, of a warehouse's unload
         if path.name.endswith(_REJECTED):
             listed.skipped.append(f"{path}: rows that an earlier import rejected")
-        elif suffix in _NO_EXPORTS:
-            listed.skipped.append(f"{path}: {path.suffix} files are no exports")
+        elif reason := _no_export(path):
+            listed.skipped.append(f"{path}: {reason}")
         else:
             wanted += 1
             _add(SourceFile(path, path), listed, scratch)
     if not wanted:
         what = "is a directory without exports" + (f" ({len(inside)} other files)" if inside else "")
         raise folder.refusal("no_file", what, "check the path")
+
+
+def _no_export(path: Path) -> str:
+    """Why a file beside exports is none; empty if it may be one."""
+    if path.name.startswith("~$"):
+        return "the lock of a workbook that was open"
+    return f"{path.suffix} files are no exports" if path.suffix.lower() in _NO_EXPORTS else ""
 
 
 def _add(file: SourceFile, listed: FileList, scratch: Path) -> None:
@@ -125,8 +132,8 @@ def _unzip(file: SourceFile, listed: FileList, scratch: Path) -> None:
                 if member.is_dir() or any(part.startswith((".", "_")) for part in name.parts):
                     continue
                 shown = file.path / name.name
-                if name.suffix.lower() in _NO_EXPORTS:
-                    listed.skipped.append(f"{shown}: {name.suffix} files are no exports")
+                if reason := _no_export(name):
+                    listed.skipped.append(f"{shown}: {reason}")
                     continue
                 target = _free(scratch)
                 with archive.open(member) as packed, target.open("wb") as plain:

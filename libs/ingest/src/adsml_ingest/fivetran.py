@@ -4,14 +4,12 @@ Columns as in Fivetran's own dbt source package (fivetran/dbt_facebook_ads_sourc
 daily table knows ads only; their ad sets, campaigns and names come from the history tables beside it.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 from adsml_ingest import breakdowns
-from adsml_ingest.batch import Batch, Kind, Table
+from adsml_ingest.batch import Kind, Table
 from adsml_ingest.options import Clicks, Format, ImportOptions
 from adsml_ingest.sheet import Sheet
-from adsml_ingest.source import Advance
 
 BASIC: Final = "basic_ad"
 ACTIONS: Final = "basic_ad_actions"
@@ -75,16 +73,9 @@ def _basic(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -> Table
     }  # fmt: skip
     fields = sheet.positions(columns)
     notes: list[str] = []
-    wanted = [_CLICKS[options.clicks]] if options.clicks else [_CLICKS[Clicks.ALL], _CLICKS[Clicks.LINK]]
-    clicks = next((name for name in wanted if sheet.position(name) is not None), None)
-    if clicks is not None:
-        fields["clicks"] = sheet.position(clicks) or 0
-        if clicks == _CLICKS[Clicks.LINK]:
-            notes.append("clicks are link clicks (inline_link_clicks)")
-    elif "clicks" in options.assume_zero:
-        notes.append("no column of clicks: taken as 0, as asked")
-    else:
-        raise sheet.missing(wanted[0], "sync that column as well, or pass --assume-zero clicks")
+    positions = {kind: sheet.position(name) for kind, name in _CLICKS.items()}
+    clicks, click_kind = sheet.clicks(positions, options, notes, "sync the column clicks as well")
+    fields |= clicks
     if not with_actions and "leads" not in options.assume_zero:
         what = f"has no leads: they are in the table {ACTIONS}"
         cure = "import both together (all files, or their directory), or pass --assume-zero leads"
@@ -96,17 +87,9 @@ def _basic(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -> Table
         notes.append(f"broken down by {', '.join(parts)}: summed over them, unless a total stands beside it")
     table = _table(sheet, fields, BASIC, options, Kind.DAILY, notes, level=2)
     table.leads_of_cut = breakdowns.leads_of_fields
-    table.click_kind = None if clicks is None else "all" if clicks == _CLICKS[Clicks.ALL] else "link"
-    if parts:
-        table.batches = lambda advance: _parted(sheet, fields, parts, advance)
+    table.click_kind = click_kind
+    table.batches = lambda advance: sheet.read_parted(fields, parts, breakdowns.is_null, advance)
     return table
-
-
-def _parted(sheet: Sheet, fields: dict[str, int], parts: dict[str, int], advance: Advance) -> Iterator[Batch]:
-    for batch in sheet.read({**fields, **{f"part:{name}": at for name, at in parts.items()}}, advance):
-        rows = list(zip(*(batch.cells.pop(f"part:{name}") for name in parts), strict=True))
-        batch.cells["cut"], batch.cells["cell"] = breakdowns.cuts_of(parts, rows)
-        yield batch
 
 
 def _actions(sheet: Sheet, options: ImportOptions) -> Table:

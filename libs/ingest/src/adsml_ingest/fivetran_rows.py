@@ -8,7 +8,7 @@ from adsml_ingest import days, leads, numerals, stamps
 from adsml_ingest.batch import LEVELS, Batch, Table
 from adsml_ingest.check import RowCheck
 from adsml_ingest.refs import Refs, link, note_bad_ids, read_refs
-from adsml_ingest.rows import keep_account, note_bad_days
+from adsml_ingest.rows import keep_account
 from adsml_ingest.staging import LEAD_PART, LEAD_TOTAL, Rows, empty_rows
 from adsml_ingest.state import ImportState, ReadFile
 from adsml_ingest.tree import BAD, BLANK, HAS_BUDGET
@@ -46,7 +46,7 @@ class ActionReader:
         check.leave_out(np.array([name not in (asked or leads.USUAL) for name in types], dtype=np.bool_))
         refs = read_refs(check, self._state.tree)
         when = days.parse(batch.cells["date"], self.table.date_order, self._known_days)
-        note_bad_days(check, "date", when)
+        check.explain("date", when == days.BAD, lambda cell: days.day(cell, self.table.date_order))
         values, blank = numerals.parse(batch.cells["value"], decimal=self.table.decimal)
         values[blank] = 0.0
         for row in check.where(np.isnan(values)):

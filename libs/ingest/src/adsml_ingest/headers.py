@@ -47,6 +47,12 @@ def is_total(name: str) -> bool:
     return normal(name) in _words("total") | _words("all")
 
 
+def is_sum(name: str) -> bool:
+    """Whether a cell is called as a pivot's sums are: Total, Grand Total, Brand Total."""
+    text = name.strip()
+    return any(is_total(one) for one in (text, text.rpartition(" ")[2], text.partition(" ")[0]))
+
+
 def is_every(cell: str) -> bool:
     """Whether a cell stands for all values: All."""
     return normal(cell) in _words("all")

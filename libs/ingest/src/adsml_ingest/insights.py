@@ -18,7 +18,7 @@ import numpy as np
 
 from adsml_ingest import breakdowns, numerals
 from adsml_ingest.batch import Batch, Fault, Table
-from adsml_ingest.breakdowns import is_null
+from adsml_ingest.breakdowns import CutLeads, is_null
 from adsml_ingest.distinct import Column
 from adsml_ingest.jsonstream import JsonRow, Pages, read_objects
 from adsml_ingest.leads import BadActions, LeadCounter
@@ -38,7 +38,11 @@ COLUMNS: Final[Mapping[str, str]] = {name: name for name in _SAME} | {
 """Field of the import to field of the API."""
 IDS: Final = ("ad_id", "adset_id", "campaign_id")
 CLICKS: Final = {Clicks.ALL: "clicks", Clicks.LINK: "inline_link_clicks"}
-STAMPS: Final = ("_airbyte_extracted_at", "_airbyte_emitted_at", "_sdc_extracted_at", "_dlt_extracted_at")
+STAMPS: Final = (
+    "_airbyte_extracted_at", "_airbyte_emitted_at", "_sdc_extracted_at", "_sdc_batched_at", "_sdc_received_at",
+    "_dlt_extracted_at", "_dlt_load_id", "_fivetran_synced",
+)  # fmt: skip
+"""When a row was fetched, as connectors say it; the first that is there counts. dlt's loads are numbered by time."""
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
 """The API leaves out what a row has none of."""
 KEY: Final = "_dlt_id"
@@ -65,6 +69,7 @@ class InsightsReader:
     _undated: int = 0
     _daily: int = 0
     _delivered: bool = False
+    _tells_leads: bool = False
     _clicked: bool = False
     _all_clicks: bool = False
     _only_link_clicks: bool = False
@@ -111,6 +116,9 @@ class InsightsReader:
         if parts:
             rows = list(zip(*(_plain(column(name)) for name in parts), strict=True))
             cells["cut"], cells["cell"] = breakdowns.cuts_of(parts, rows)
+        self._tells_leads = self._tells_leads or any(
+            breakdowns.leads_of_fields(cut) is CutLeads.TOLD for cut in set(cells.get("cut", ("",)))
+        )
         self._delivered = self._delivered or _any(cells.get("impressions"))
         batch.cells = cells
         return batch
@@ -153,12 +161,15 @@ class InsightsReader:
             counts += [self.actions_of.get(str(key), 0.0) for key in column(KEY)]
             self.leads.total += float(counts.sum())
             return counts
-        if "actions" in present:
-            for row, actions in enumerate(column("actions")):
-                if actions is None or actions != actions:  # noqa: PLR0124  # NaN of a frame
+        # Actions that the caller names may stand among the conversions alone.
+        sources = ("actions", "conversions") if self.options.lead_actions else ("actions",)
+        if present.intersection(sources):
+            lists = [column(name) if name in present else [None] * batch.size for name in sources]
+            for row, some in enumerate(zip(*lists, strict=True)):
+                if all(one is None or one != one for one in some):  # noqa: PLR0124  # NaN of a frame
                     continue
                 try:
-                    counts[row] = self.leads.count(actions)
+                    counts[row] = self.leads.count(*some)
                 except BadActions as error:
                     cure = "write actions as the API does: a JSON list (json.dumps)"
                     batch.faults.append(Fault(row, "leads", None, "bad_actions", str(error), cure))
@@ -207,11 +218,18 @@ class InsightsReader:
             )
 
     def _need_fields(self) -> None:
-        for name in ("date", "date_stop", "spend", "impressions"):
+        # Whose columns are named by the caller has one column for the day.
+        ends = (
+            ()
+            if "date" in self.options.mapping and "date_stop" not in self.options.mapping
+            else ("date_stop",)
+        )
+        for name in ("date", *ends, "spend", "impressions"):
             column = self.columns[name]
             if column not in self.seen:
                 what = f"has no {column} in any row"
-                raise self.source.refusal("missing_column", what, f"request the field {column} as well")
+                cure = f"request the field {column} as well, or say which column it is: --column {name}=Name"
+                raise self.source.refusal("missing_column", what, cure)
         if not self.seen.intersection(self.columns[name] for name in IDS):
             what = "has no campaign_id, adset_id or ad_id: these are totals of the account"
             raise self.source.refusal(
@@ -271,6 +289,8 @@ class InsightsReader:
             cure = "name what counts as a lead: --lead-action TYPE, or pass --assume-zero leads"
             raise self.source.refusal("other_leads", what, cure)
         if "actions" not in self.seen:
+            if not self._tells_leads:
+                return  # refused row by row: a breakdown under which the API has no leads
             if self._clicked:
                 what = "has clicks but no actions in any row, so that leads are not known"
                 cure = (

@@ -27,21 +27,20 @@ class LeadCounter:
     types: set[str] = field(default_factory=set)  # all action types met
     total: float = 0.0  # leads counted
 
-    def count(self, actions: Any) -> float:
-        """Leads in one row's actions.
+    def count(self, actions: Any, conversions: Any = None) -> float:
+        """Leads in one row's actions, and in those of its conversions that are no actions.
 
-        These are a list of ``{"action_type": ..., "value": ...}``, the same as JSON text or as Python writes it, or
+        These are lists of ``{"action_type": ..., "value": ...}``, the same as JSON text or as Python writes it, or
         None. Raises `BadActions` if they are no such list, or a value that is needed is no number.
         """
-        if isinstance(actions, str):
-            actions = _parsed(actions)
-        if actions is None:
-            return 0.0
-        if not isinstance(actions, list):
-            raise BadActions("is not a list of actions")
+        listed = _listed(actions)
+        if conversions is not None:
+            names = {str(action.get("action_type")) for action in listed if isinstance(action, dict)}
+            more = [one for one in _listed(conversions) if isinstance(one, dict)]
+            listed = [*listed, *(one for one in more if str(one.get("action_type")) not in names)]
         sums: dict[str, float] = {}
         needed, types = self.wanted or USUAL, self.types
-        for action in actions:
+        for action in listed:
             try:
                 name = action["action_type"]
                 types.add(name)
@@ -64,6 +63,16 @@ class LeadCounter:
         """Action types that look like leads and were not counted."""
         counted = self.wanted or USUAL
         return sorted(name for name in self.types if "lead" in name.casefold() and name not in counted)
+
+
+def _listed(actions: Any) -> list[Any]:
+    if isinstance(actions, str):
+        actions = _parsed(actions)
+    if actions is None or actions != actions:  # noqa: PLR0124  # NaN of a frame
+        return []
+    if not isinstance(actions, list):
+        raise BadActions("is not a list of actions")
+    return actions
 
 
 def _parsed(text: str) -> Any:

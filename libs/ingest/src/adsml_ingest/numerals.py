@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,7 +30,11 @@ _COMMA: Final = re.compile(
 )
 """Decimal comma; thousands by point, space or apostrophe."""
 _AMBIGUOUS: Final = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
-_CURRENCY: Final = re.compile(r"^\s*(?:[A-Z]{0,3}[$€£¥₹])\s*|\s*(?:[$€£¥₹])\s*$")
+_SIGN: Final = r"(?:[A-Z]{0,3}[$¢£¤¥֏؋৳฿₠-\u20cf﷼]|[A-Z]{3}|[kK]r\.?|zł|Kč|Ft|[Ll]ei|руб\.?|р\.|TL|Rp\.?|RM|Fr\.?|Rs\.?|S/\.?)"
+"""How currencies are written beside an amount."""
+_CURRENCY: Final = re.compile(rf"^\s*{_SIGN}\s*(?=[\d(+.,-])|(?<=[\d)])\s*{_SIGN}\s*$")
+_BRACKETED: Final = re.compile(r"\(\s*([\d].*)\)")
+_DIGITS: Final = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬−", "01234567890123456789.,-")
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity|#n/a|#num!|#div/0!)", re.IGNORECASE)
 _STRIP_SEPARATORS: Final = {
     ".": str.maketrans("", "", "," + _SPACES),
@@ -98,12 +103,21 @@ def _plain(cell: str, decimal: str | None) -> str | None:
     """A number as Python writes it, from one as people do; None if it is none."""
     text = cell.strip()
     if decimal is not None:
-        text = _CURRENCY.sub("", text)
+        text = amount(text)
         if (_POINT if decimal == "." else _COMMA).fullmatch(text):
             text = text.translate(_STRIP_SEPARATORS[decimal])
         elif decimal == "," and "." in text:
             return None
     return text if _PLAIN.fullmatch(text) else None
+
+
+def amount(text: str) -> str:
+    """An amount without its currency, in the digits and signs of ASCII; brackets, as accountants write, are a minus."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_DIGITS)
+    text = _CURRENCY.sub("", text.strip())
+    bracketed = _BRACKETED.fullmatch(text)
+    return f"-{bracketed[1].strip()}" if bracketed else text
 
 
 def explain(cell: Any, *, decimal: str | None = None) -> tuple[str, str, str]:
@@ -134,11 +148,11 @@ class DecimalEvidence:
     def add(self, money: Iterable[str], counts: Iterable[str]) -> None:
         """Look at cells that may have decimals, and at whole numbers, where a separator parts thousands."""
         for cell in counts:
-            text = cell.strip()
+            text = amount(cell)
             if _AMBIGUOUS.fullmatch(text):
                 self.point, self.comma = self.point or "," in text, self.comma or "." in text
         for cell in money:
-            text = _CURRENCY.sub("", cell.strip())
+            text = amount(cell)
             if _AMBIGUOUS.fullmatch(text):
                 self.unsure = True
                 continue

@@ -98,7 +98,7 @@ class Problems:
 
     def texts(self) -> tuple[str, ...]:
         """As `violations`, each a line of text."""
-        return tuple(f"{one.path}: {one.description}" for one in self.violations())
+        return tuple(f"{one.path}: {one.description}".removeprefix(": ") for one in self.violations())
 
     def raise_if_any(self) -> None:
         """Raise `InvalidInput` if there are any."""

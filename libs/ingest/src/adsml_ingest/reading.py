@@ -10,7 +10,7 @@ from adsml_ingest import fivetran
 from adsml_ingest.batch import Kind
 from adsml_ingest.children import read_children
 from adsml_ingest.clashes import ClashReport
-from adsml_ingest.detect import Relatives, detect, open_export
+from adsml_ingest.detect import detect, open_export
 from adsml_ingest.files import list_files
 from adsml_ingest.fivetran_rows import ActionReader, HistoryReader
 from adsml_ingest.options import OnError
@@ -68,7 +68,7 @@ def _open(state: ImportState) -> None:
             file.export = detect(file.source, state.options)
         except Refusal as refusal:
             state.refuse(file, refusal)
-    relatives = _relatives(state)
+    leads = _leads_of_others(state)
     tables = {file.export.fivetran_table for file in state.files if file.export is not None}
     for file in state.files:
         if file.export is None or file.unused:
@@ -82,13 +82,14 @@ def _open(state: ImportState) -> None:
                 what = f"holds actions of ads without {fivetran.BASIC}, the days that they belong to"
                 cure = "import both together: all files, or their directory"
                 raise file.source.refusal("missing_table", what, cure)
-            file.table = open_export(file.export, state.options, relatives)
+            with_actions = fivetran.ACTIONS in tables
+            file.table = open_export(file.export, state.options, with_actions=with_actions, actions_of=leads)
         except Refusal as refusal:
             state.refuse(file, refusal)
 
 
-def _relatives(state: ImportState) -> Relatives:
-    """What tables hold for others: leads in tables of their own."""
+def _leads_of_others(state: ImportState) -> dict[str, float] | None:
+    """Leads that child tables hold of other tables' rows, by their keys; None without one."""
     actions = [file for file in state.files if file.export and file.export.fivetran_table == fivetran.ACTIONS]
     basic = [file for file in actions if fivetran.BASIC in file.path.name.casefold()]
     for file in actions:
@@ -105,7 +106,7 @@ def _relatives(state: ImportState) -> Relatives:
     if len(children) > 1:
         what = "and others hold actions of rows of other tables: which one counts is not known"
         state.refuse(children[0], children[0].source.refusal("many_children", what, "import one of them"))
-    return Relatives(bool(actions), leads)
+    return leads
 
 
 def _read(state: ImportState, progress: Progress) -> None:

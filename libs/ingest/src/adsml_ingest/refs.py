@@ -11,7 +11,6 @@ from adsml_ingest.breakdowns import is_null
 from adsml_ingest.check import RowCheck
 from adsml_ingest.distinct import Column, look_up
 from adsml_ingest.headers import is_table_total, is_total
-from adsml_ingest.problems import BadCell
 from adsml_ingest.tree import BAD, BLANK, Codes, Tree, clean_id
 
 _TYPES: Final = {"campaign": 0, "adset": 1, "ad": 2}
@@ -155,11 +154,7 @@ def _levels(check: RowCheck) -> npt.NDArray[np.int8]:
 
 def note_bad_ids(check: RowCheck, field: str, codes: Codes) -> None:
     """Note as faults the cells that can't be ids."""
-    for row in check.where(codes == BAD):
-        try:
-            clean_id(check.batch.cells[field][row], digits=not check.table.tidy)
-        except BadCell as error:
-            check.fault(row, field, error.kind, error.what, error.cure)
+    check.explain(field, codes == BAD, lambda cell: clean_id(cell, digits=not check.table.tidy))
 
 
 def _take(cells: Column, rows: npt.NDArray[np.intp]) -> Column:

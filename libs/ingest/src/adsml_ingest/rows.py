@@ -78,9 +78,9 @@ class RowReader:
         if self.table.totals:
             totals, unnamed = self._totals(check, refs, when, until)
             self._file.totals += check.leave_out(totals)
-        note_bad_days(check, "date", when)
+        check.explain("date", (when == days.BAD) & ~unnamed, self._day_of)
         if until is not when:
-            note_bad_days(check, "date_stop", until)
+            check.explain("date_stop", (until == days.BAD) & ~unnamed, self._day_of)
             for row in check.where((when != days.BAD) & (until != days.BAD) & (when != until)):
                 what = f"to {days.to_date(int(until[row]))} is more than one day"
                 begun = days.to_date(int(when[row]))
@@ -97,12 +97,16 @@ class RowReader:
             check.fault(row, "date", "ancient_date", what, "correct the date")
         return when, unnamed
 
+    def _day_of(self, cell: Any) -> int:
+        return days.day(cell, self.table.date_order)
+
     def _totals(
         self, check: RowCheck, refs: Refs, when: days.IntArray, until: days.IntArray
     ) -> tuple[Mask, Mask]:
         """Rows that sum up others: those that say so, and those that may, naming a day but no entity.
 
-        A row is a total if it has no entity at any level and no single day, or an entity and no day at all.
+        A row is a total if it has no entity and no single day, or says so. One that names an entity and leaves the day
+        blank is one if it is the sum of the entity's days, which only the whole file shows.
         """
         cells = check.batch.cells
         level = LEVELS[self.table.level or 0]
@@ -113,10 +117,10 @@ class RowReader:
         totals = np.zeros(check.batch.size, dtype=np.bool_)
         unnamed = blank & single & check.good
         for row in check.where(check.good & ~single):
-            text = str(cells["date"][row]).strip()
-            no_day = text in self.table.blanks or headers.is_every(text)
-            called = names is not None and headers.is_total(str(names[row]))
-            totals[row] = blank[row] or no_day or called
+            text = "" if cells["date"][row] is None else str(cells["date"][row]).strip()
+            called = names is not None and headers.is_sum(str(names[row]))
+            totals[row] = blank[row] or headers.is_every(text) or called
+            unnamed[row] = not totals[row] and text in self.table.blanks
         if names is not None:
             _, distinct = factorize(names)
             if any(headers.is_total(str(one)) or headers.is_table_total(str(one)) for one in distinct):
@@ -130,6 +134,11 @@ class RowReader:
 
     def _unnamed(self, check: RowCheck, refs: Refs, row: int, staged: Rows) -> UnnamedRow:
         level = self.table.level or 0
+        if staged["day"][0] == days.BAD:
+            what = "is empty, and the row is not the total of the days of what it names"
+            cure = "repeat the day in every row: a pivot prints it once a group; or remove a row that sums up others"
+            problem = check.problem(row, "date", "no_date", what, cure, None)
+            return UnnamedRow(int(refs.own[row]), staged, check.batch.raw(row), problem)
         above = [int(codes[row]) for codes in refs.by_level[:level][::-1] if codes[row] >= 0]
         name = LEVELS[level]
         field = f"{name}_name" if f"{name}_name" in check.batch.cells else f"{name}_id"
@@ -224,15 +233,6 @@ class RowReader:
                 self._state.tree.describe(
                     codes[chosen], when[chosen], attribute, cells, blanks=self.table.blanks
                 )
-
-
-def note_bad_days(check: RowCheck, field: str, found: days.IntArray) -> None:
-    """Note as faults the cells that are no days."""
-    for row in check.where(found == days.BAD):
-        try:
-            days.day(check.batch.cells[field][row], check.table.date_order)
-        except days.NotADay as error:
-            check.fault(row, field, error.kind, error.what, error.cure)
 
 
 def keep_account(check: RowCheck, state: ImportState) -> int:

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from adsml_ingest import breakdowns
 from adsml_ingest.batch import Batch, Fault, Table
 from adsml_ingest.delimited import Header, Records, read_header, read_records
 from adsml_ingest.distinct import Column, factorize
 from adsml_ingest.numerals import DecimalEvidence
-from adsml_ingest.options import Format, ImportOptions
+from adsml_ingest.options import Clicks, Format, ImportOptions
 from adsml_ingest.problems import Refusal
 from adsml_ingest.source import Advance, SourceFile, TextSource, ignore
 
@@ -43,6 +44,39 @@ class Sheet:
     def read_all(self, advance: Advance) -> Iterator[Batch]:
         """Rows with all their columns, under the names that the file gives them."""
         return self.read({name: position for position, name in enumerate(self.names) if name}, advance)
+
+    def read_parted(
+        self,
+        fields: Mapping[str, int],
+        parts: Mapping[str, int],
+        is_none: Callable[[Any], bool],
+        advance: Advance,
+    ) -> Iterator[Batch]:
+        """As `read`, with ``cut`` and ``cell`` by the columns that part a day."""
+        for batch in self.read({**fields, **{f"part:{name}": at for name, at in parts.items()}}, advance):
+            if parts:
+                rows = zip(*(batch.cells.pop(f"part:{name}") for name in parts), strict=True)
+                cells = [tuple("" if is_none(cell) else cell for cell in row) for row in rows]
+                batch.cells["cut"], batch.cells["cell"] = breakdowns.cuts_of(parts, cells)
+            yield batch
+
+    def clicks(
+        self, columns: Mapping[Clicks, int | None], options: ImportOptions, notes: list[str], cure: str
+    ) -> tuple[dict[str, int], Literal["all", "link"] | None]:
+        """The column of clicks, as the field ``clicks``, and of which kind; raises `Refusal` if one is needed.
+
+        `columns` are the positions of those that the table may have.
+        """
+        for kind in [options.clicks] if options.clicks else [Clicks.ALL, Clicks.LINK]:
+            position = columns[kind]
+            if position is not None:
+                if kind is Clicks.LINK:
+                    notes.append(f"clicks are link clicks ({self.names[position]})")
+                return {"clicks": position}, kind.value
+        if "clicks" not in options.assume_zero:
+            raise self.missing("clicks", f"{cure}, or pass --assume-zero clicks")
+        notes.append("no column of clicks: taken as 0, as asked")
+        return {}, None
 
     def texts(self, fields: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
         """The distinct cells of some columns that are text, batch by batch, as far as the file can be read."""

@@ -21,6 +21,10 @@ _MAGIC: Final = (
     (b"\xd0\xcf\x11\xe0", "is an old Excel workbook", "save it as XLSX or CSV and import that"),
     (b"\x28\xb5\x2f\xfd", "is compressed", "unpack it with zstd -d and import that"),
     (b"SQLite format 3", "is a database", "export the table as CSV and import that"),
+    (b"7z\xbc\xaf", "is a 7z archive", "unpack it and import what is in it"),
+    (b"Rar!", "is a RAR archive", "unpack it and import what is in it"),
+    (b"BZh", "is compressed", "unpack it with bunzip2 and import that"),
+    (b"\xfd7zXZ", "is compressed", "unpack it with xz -d and import that"),
     (b"%PDF", "is a PDF", "export the report as CSV and import that"),
 )
 
@@ -121,6 +125,8 @@ def sniff(file: SourceFile, encoding: str | None = None) -> TextSource:
     for magic, what, cure in _MAGIC:
         if head.startswith(magic):
             raise file.refusal("not_text", what, cure)
+    if head[257:262] == b"ustar":
+        raise file.refusal("not_text", "is a tar archive", "unpack it and import what is in it")
     known = encoding or _encoding_of(head)
     if known is None:
         raise file.refusal("not_text", "is binary, not text", "import a CSV, JSON or Parquet file")

@@ -5,13 +5,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from adsml_ingest import days
 from adsml_ingest.staging import READ, Rows
 from adsml_ingest.state import ImportState, ReadFile, UnnamedRow
 from adsml_ingest.tree import BLANK
 
 _TOLERANCE: Final = {"spend": 0.05, "impressions": 0.5}
-Sums = dict[tuple[int, int], npt.NDArray[np.float64]]
-"""Spend, impressions and number of rows, by entity above (`BLANK`: of all) and day."""
+Sums = dict[tuple[int, int, int], npt.NDArray[np.float64]]
+"""Spend, impressions and number of rows, by entity (`BLANK`: all), day (`days.BAD`: all) and cut."""
 
 
 def judge_unnamed(state: ImportState) -> None:
@@ -25,9 +26,9 @@ def judge_unnamed(state: ImportState) -> None:
         by_name = file.table is not None and file.table.by_name
         if not (file.unnamed or by_name):
             continue
-        sums = _sums(state, number)
+        sums = _sums(state, number, over_days=any(row.rows["day"][0] == days.BAD for row in file.unnamed))
         for row in file.unnamed:
-            if _is_total(row, sums):
+            if _is_total(row, sums, len(state.cuts)):
                 file.totals += 1
                 file.rows -= 1
             else:
@@ -53,7 +54,7 @@ def _drop_named_totals(state: ImportState, number: int, file: ReadFile, sums: Su
 
 
 def _is_half(row: Any, sums: Sums) -> bool:
-    total = sums.get((BLANK, int(row["day"])))
+    total = sums.get((BLANK, int(row["day"]), 0))
     return (
         total is not None
         and total[-1] > 2
@@ -64,32 +65,44 @@ def _is_half(row: Any, sums: Sums) -> bool:
     )
 
 
-def _is_total(row: UnnamedRow, sums: Sums) -> bool:
+def _is_total(row: UnnamedRow, sums: Sums, cuts: int) -> bool:
     values = row.rows[0]
-    below = sums.get((row.parent, int(values["day"])))
-    return below is not None and all(
-        abs(float(values[name]) - below[index]) <= slack + 0.001 * abs(below[index])
-        for index, (name, slack) in enumerate(_TOLERANCE.items())
+    found = (sums.get((row.parent, int(values["day"]), cut)) for cut in range(cuts))
+    return any(
+        all(
+            abs(float(values[name]) - below[index]) <= slack + 0.001 * abs(below[index])
+            for index, (name, slack) in enumerate(_TOLERANCE.items())
+        )
+        for below in found
+        if below is not None
     )
 
 
-def _sums(state: ImportState, number: int) -> Sums:
-    """Sums of the rows of a file."""
+def _sums(state: ImportState, number: int, *, over_days: bool) -> Sums:
+    """Sums of the rows of a file, of each way to part a day for itself; over all days too, if they are needed."""
     sums: Sums = {}
     for part in state.staging.parts(READ):
         rows = part[part["file"] == number]
         parents = state.tree.parents[rows["entity"]]
         grand = np.where(parents >= 0, state.tree.parents[np.maximum(parents, 0)], BLANK)
-        _add(sums, np.full(len(rows), BLANK), rows)
-        for above in (parents, grand):
-            _add(sums, above[above >= 0], rows[above >= 0])
+        every = np.full(len(rows), BLANK)
+        for above in (every, parents, grand):
+            chosen = (above >= 0) | (above is every)
+            _add(sums, above[chosen], rows["day"][chosen], rows[chosen])
+        if over_days:
+            for above in (rows["entity"], parents, grand):
+                _add(
+                    sums, above[above >= 0], np.full(np.count_nonzero(above >= 0), days.BAD), rows[above >= 0]
+                )
     return sums
 
 
-def _add(sums: Sums, above: npt.NDArray[np.integer], rows: Rows) -> None:
-    keys, where = np.unique(np.stack([above, rows["day"]], axis=1), axis=0, return_inverse=True)
+def _add(sums: Sums, above: npt.NDArray[Any], when: npt.NDArray[Any], rows: Rows) -> None:
+    if not len(rows):
+        return
+    keys, where = np.unique(np.stack([above, when, rows["cut"]], axis=1), axis=0, return_inverse=True)
     columns = [np.bincount(where.ravel(), rows[name], minlength=len(keys)) for name in _TOLERANCE]
     columns.append(np.bincount(where.ravel(), minlength=len(keys)).astype(np.float64))
-    for index, (entity, day) in enumerate(keys.tolist()):
-        total = sums.setdefault((entity, day), np.zeros(len(columns)))
+    for index, key in enumerate(keys.tolist()):
+        total = sums.setdefault(tuple(key), np.zeros(len(columns)))
         total += [column[index] for column in columns]

@@ -39,6 +39,11 @@ _KEPT_DIGITS: Final = 15
 _PROOF: Final = 8
 """Zeros too many for chance: one in a hundred million."""
 _JOINT: Final = " / "
+_ENTITY: Final = np.dtype(
+    [("level", np.int8), ("parent", np.int32), ("root", np.int32), ("used", np.bool_), ("told", np.int32)]
+)
+"""What is known of one: level, parent, campaign of an ad without ad set, whether good rows name it, their last day."""
+_UNKNOWN: Final = np.array((0, BLANK, BLANK, False, NEVER), dtype=_ENTITY)
 
 
 class BadId(BadCell):
@@ -124,11 +129,7 @@ class Tree:
         self._codes: tuple[dict[str, int], ...] = ({}, {}, {})
         self._facts: dict[int, dict[str, tuple[float, Any]]] = {}
         self._ids: list[str] = []
-        self._levels = np.empty(0, dtype=np.int8)
-        self._parents = np.empty(0, dtype=np.int32)
-        self._roots = np.empty(0, dtype=np.int32)
-        self._used = np.empty(0, dtype=np.bool_)
-        self._told = np.empty(0, dtype=np.int32)
+        self._known = np.empty(0, dtype=_ENTITY)
 
     def code(self, level: int, entity_id: str) -> int:
         """Number of an entity, given out at first sight."""
@@ -137,22 +138,11 @@ class Tree:
         if code is None:
             code = known[entity_id] = len(self._ids)
             self._ids.append(entity_id)
-            if code >= len(self._levels):
-                self._grow(2 * code + 1024)
-            self._levels[code] = level
+            if code >= len(self._known):
+                more = np.full(code + 1024, _UNKNOWN)
+                self._known = np.concatenate([self._known, more])
+            self._known["level"][code] = level
         return code
-
-    def _grow(self, size: int) -> None:
-        for name, empty in (
-            ("levels", 0),
-            ("parents", BLANK),
-            ("roots", BLANK),
-            ("used", False),
-            ("told", NEVER),
-        ):
-            array = getattr(self, f"_{name}")
-            more = np.full(size - len(array), empty, dtype=array.dtype)
-            setattr(self, f"_{name}", np.concatenate([array, more]))
 
     def codes(self, level: int, cells: Column, *, digits: bool, blanks: frozenset[str]) -> Codes:
         """Numbers of the entities that cells name: `BLANK` for none, `BAD` for what `clean_id` refuses."""
@@ -183,26 +173,26 @@ class Tree:
         # The first row that names a parent settles it.
         first = np.unique(children[known], return_index=True)[1]
         rows = known[first]
-        rows = rows[self._parents[children[rows]] == BLANK]
-        self._parents[children[rows]] = parents[rows]
+        rows = rows[self._known["parent"][children[rows]] == BLANK]
+        self._known["parent"][children[rows]] = parents[rows]
         clash = np.zeros(len(children), dtype=np.bool_)
-        clash[known] = self._parents[children[known]] != parents[known]
+        clash[known] = self._known["parent"][children[known]] != parents[known]
         return clash
 
     def root(self, ads: Codes, campaigns: Codes) -> None:
         """Note the campaigns of ads whose ad set is not known."""
         known = (ads >= 0) & (campaigns >= 0)
-        self._roots[ads[known]] = campaigns[known]
+        self._known["root"][ads[known]] = campaigns[known]
 
     def use(self, codes: Codes, day: npt.NDArray[Any]) -> None:
         """Note that good rows, each of a day (since 1970), name these."""
         known = codes >= 0
-        self._used[codes[known]] = True
-        np.maximum.at(self._told, codes[known], day[known].astype(np.int32))
+        self._known["used"][codes[known]] = True
+        np.maximum.at(self._known["told"], codes[known], day[known].astype(np.int32))
 
     def forget(self, codes: list[int]) -> None:
         """Note that these are no entities after all."""
-        self._used[codes] = False
+        self._known["used"][codes] = False
 
     def describe(
         self,
@@ -246,27 +236,27 @@ class Tree:
     @property
     def levels(self) -> npt.NDArray[np.int8]:
         """Level by number."""
-        return self._levels[: len(self._ids)]
+        return self._known["level"][: len(self._ids)]
 
     @property
     def parents(self) -> Codes:
         """Parent by number; `BLANK` where unknown."""
-        return self._parents[: len(self._ids)]
+        return self._known["parent"][: len(self._ids)]
 
     def entities(self, config_id: int) -> Iterator[Entity]:
         """The entities that good rows name, and their parents, campaigns first."""
-        used = self._used[: len(self._ids)].copy()
+        used = self._known["used"][: len(self._ids)].copy()
         for _ in LEVELS:
-            above = np.concatenate([self.parents[used], self._roots[: len(self._ids)][used]])
+            above = np.concatenate([self.parents[used], self._known["root"][: len(self._ids)][used]])
             used[above[above >= 0]] = True
         for code in np.flatnonzero(used)[np.argsort(self.levels[used], kind="stable")]:
             yield self._entity(config_id, int(code))
 
     def _entity(self, config_id: int, code: int) -> Entity:
-        parent = int(self._parents[code])
-        level = LEVELS[self._levels[code]]
-        campaign = int(self._roots[code]) if level is LEVELS[-1] and parent < 0 else BLANK
-        told = int(self._told[code])
+        parent = int(self._known["parent"][code])
+        level = LEVELS[self._known["level"][code]]
+        campaign = int(self._known["root"][code]) if level is LEVELS[-1] and parent < 0 else BLANK
+        told = int(self._known["told"][code])
         shared = self.fact(parent, HAS_BUDGET) if parent >= 0 and level.parent_type is LEVELS[0] else None
         return Entity(
             ref=EntityRef(config_id, level, self._ids[code]),
