@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from adsml_common.domain.changes import ChangeEvent, ChangeType
@@ -68,19 +68,6 @@ class Activity:
     object_name: str = ""
     values: Mapping[str, Any] = field(default_factory=dict)  # state before and after, as far as it is told
     description: str = ""
-
-
-def activities_of(body: Any) -> list[Mapping[str, Any]] | None:
-    """The activities of an API document: a page, a list of pages, or of activities; None if it holds none."""
-    if isinstance(body, dict) and isinstance(body.get("data"), list):
-        body = body["data"]
-    if not isinstance(body, list) or not body:
-        return None
-    if all(isinstance(page, dict) and isinstance(page.get("data"), list) for page in body):
-        body = [row for page in body for row in page["data"]]
-    if body and all(isinstance(row, dict) and "event_type" in row for row in body):
-        return list(body)
-    return None
 
 
 def of_api(row: Mapping[str, Any]) -> Activity:
@@ -155,6 +142,8 @@ def of_history(row: Mapping[str, Any]) -> Activity:
 def moment_of(cell: Any) -> datetime | None:
     """A cell as a moment, if it has a time of day: in its zone, or without one."""
     text = "" if cell is None else str(cell).strip()
+    if text.isdigit() and (seconds := stamps.moment(text)) is not None:  # Unix time
+        return datetime.fromtimestamp(seconds, UTC)
     found = stamps.written(text)
     if found is not None:
         return found

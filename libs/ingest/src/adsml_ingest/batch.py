@@ -26,6 +26,7 @@ class Kind(Enum):
     DAILY = "daily rows"
     ACTIONS = "actions of ads and days"
     HISTORY = "history of entities"
+    ACCOUNTS = "history of ad accounts"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ too: see `activity_log`.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -23,11 +23,13 @@ from adsml_common.domain.errors import InvalidInput, Violations
 from adsml_ingest import activity_log, days, numerals
 from adsml_ingest.activity_log import Activity, KnownAccount
 from adsml_ingest.days import NotADay, OrderEvidence
+from adsml_ingest.detect import ZIP_MAGIC
 from adsml_ingest.files import list_files
+from adsml_ingest.jsonstream import Pages, read_objects
 from adsml_ingest.numerals import DecimalEvidence
 from adsml_ingest.options import ImportOptions
-from adsml_ingest.sheet import Sheet, open_delimited
-from adsml_ingest.source import SourceFile, ignore, sniff
+from adsml_ingest.sheet import Sheet, key, open_delimited
+from adsml_ingest.source import SourceFile, TextSource, ignore, sniff
 from adsml_ingest.stamps import local_day
 from adsml_ingest.tree import BadId, clean_id
 
@@ -68,35 +70,51 @@ def read_changes(path: Path, *, account: KnownAccount, options: ImportOptions | 
         files = list_files([path], Path(scratch) / "unpacked").files
         if len(files) != 1:
             raise InvalidInput.at(str(path), f"holds {len(files)} files; a change log is one")
-        source = sniff(files[0], options.encoding)
-        if next(source.blocks(), "").lstrip()[:1] in ("{", "["):
-            log = _read_json("".join(source.blocks()), files[0], account, options)
-        else:
-            log = _read_table(open_delimited(source), account, options)
+        log = _read(files[0], account, options)
     _check_entities(log, account)
     return log
 
 
-def _read_json(text: str, file: SourceFile, account: KnownAccount, options: ImportOptions) -> ChangeLog:
-    name = file.path.name
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput.at(str(file.path), f"is not JSON: {error}") from error
-    activities = activity_log.activities_of(body)
-    if activities is not None:
-        rows = [(f"{name}: data[{index}]", row) for index, row in enumerate(activities)]
-        return read_activities(rows, account, options.last_day)
-    changes = body.get("changes") if isinstance(body, dict) else body
-    if not isinstance(changes, list):
-        raise InvalidInput.at(
-            str(file.path), 'has no list of changes; expected {"changes": [...]}, [...] or Meta\'s activities'
+def _read(file: SourceFile, account: KnownAccount, options: ImportOptions) -> ChangeLog:
+    if file.head(4) == ZIP_MAGIC:
+        from adsml_ingest.workbook import open_workbook  # noqa: PLC0415  # slow to import, and seldom needed
+
+        return _read_table(open_workbook(file, is_export=_is_log), account, options)
+    source = sniff(file, options.encoding)
+    if next(source.blocks(), "").lstrip()[:1] in ("{", "["):
+        return _read_json(source, account, options)
+    return _read_table(open_delimited(source), account, options)
+
+
+def _is_log(names: Sequence[str]) -> bool:
+    return set(_REQUIRED) <= {key(name) for name in names} or activity_log.is_history(names)
+
+
+def _read_json(source: TextSource, account: KnownAccount, options: ImportOptions) -> ChangeLog:
+    name, pages = source.file.path.name, Pages()
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for one in read_objects(source, pages=pages):
+        if one.value is None:
+            raise InvalidInput.at(f"{name}: line {one.line}", one.error)
+        rows.append((f"{name}: data[{len(rows)}]", one.value))
+    if pages.last_has_next:
+        cure = "fetch the following pages too, and put them into one file"
+        raise source.file.refusal(
+            "unfinished_pages", "ends with a page that names a next one (paging.next)", cure
         )
+    if rows and all("event_type" in row for _, row in rows):
+        return read_activities(rows, account, options.last_day)
+    changes = rows[0][1].get("changes") if len(rows) == 1 else None
+    if not isinstance(changes, list):
+        changes = [row for _, row in rows]
+        if changes and not any(_REQUIRED[0] in row for row in changes):
+            what = 'has no list of changes; expected {"changes": [...]}, [...] or Meta\'s activities'
+            raise InvalidInput.at(str(source.file.path), what)
     for index, row in enumerate(changes):
         if not isinstance(row, dict):
             raise InvalidInput.at(f"{name}: changes[{index}]", "is no object")
-    rows = [(f"{name}: changes[{index}]", row) for index, row in enumerate(changes)]
-    return _RowReader(account, options).read(rows)
+    places = [(f"{name}: changes[{index}]", row) for index, row in enumerate(changes)]
+    return _RowReader(account, options).read(places)
 
 
 def _read_table(sheet: Sheet, account: KnownAccount, options: ImportOptions) -> ChangeLog:
@@ -199,12 +217,12 @@ class _RowReader:
 
     def _event(self, place: str, row: Mapping[str, Any]) -> ChangeEvent | None:
         def chosen(name: str, kind: type[EntityType] | type[ChangeType]) -> str | None:
-            shown = str(row.get(name) or "").strip().lower()
-            known = [one.value for one in kind]
-            if shown not in known:
-                self.faults.add(place, f"{name} {shown!r} is not known; expected {', '.join(known)}")
-                return None
-            return shown
+            shown = str(row.get(name) or "").strip()
+            known = {_bare(one.value): one.value for one in kind}
+            if _bare(shown) not in known:
+                expected = ", ".join(known.values())
+                self.faults.add(place, f"{name} {shown!r} is not known; expected {expected}")
+            return known.get(_bare(shown))
 
         level, change = chosen("entity_type", EntityType), chosen("change_type", ChangeType)
         cell, entity_id = row.get("entity_id"), ""
@@ -266,6 +284,10 @@ class _RowReader:
             else:
                 detail[name] = amount
         return detail
+
+
+def _bare(word: str) -> str:
+    return "".join(filter(str.isalnum, word.casefold()))
 
 
 def _check_entities(log: ChangeLog, account: KnownAccount) -> None:

@@ -161,8 +161,14 @@ def show(summary: ImportSummary, *, config_id: int, is_loaded: bool) -> None:
             f"Account {config_id}, daily rows{days}",
             ["level", "how many", "daily rows", "of them sums"],
             [
-                [f"{level}s", f"{count:,}", f"{summary.rows[level]:,}", f"{summary.built[level]:,}"]
+                [
+                    f"{level}s".replace("adset", "ad set"),
+                    f"{count:,}",
+                    f"{summary.rows[level]:,}",
+                    f"{summary.built[level]:,}",
+                ]
                 for level, count in summary.entity_counts.items()
+                if count or summary.rows[level]
             ],
             right=["how many", "daily rows", "of them sums"],
         )

@@ -116,7 +116,7 @@ def accounts(json_output: JsonOption = False) -> None:
     due = (datetime.now(UTC) - timedelta(days=1)).date() - timedelta(days=1)
     fresh = [one for one in listed if one.last_date and one.last_date >= due]
     failed = [one for one in listed if one.sync_error]
-    sentence = f"{len(fresh)} of {_accounts(len(listed))} with data up to {due} or later"
+    sentence = f"{len(fresh)} of {_accounts(len(listed))} have data up to {due} or later"
     if failed:
         sentence += f"; the last sync of {len(failed)} failed"
     if not listed:

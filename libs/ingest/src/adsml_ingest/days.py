@@ -25,6 +25,8 @@ _ISO: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s?(?:Z|UTC|[+-]\d{2}:?\d{2})?)?",
     re.ASCII,
 )
+_COMPACT: Final = re.compile(r"(20\d{2})(\d{2})(\d{2})", re.ASCII)
+_SERIAL: Final = re.compile(r"4\d{4}(?:\.\d+)?", re.ASCII)
 _PARTS: Final = re.compile(r"(\d{1,4})[/.\-](\d{1,2})[/.\-](\d{1,4})", re.ASCII)
 _POSITIONS: Final = {DateOrder.DMY: (2, 1, 0), DateOrder.MDY: (2, 0, 1), DateOrder.YMD: (0, 1, 2)}
 
@@ -76,9 +78,15 @@ def day(cell: Any, order: DateOrder | None) -> int:
             cure = "cut it to the day of the account's time zone, as YYYY-MM-DD"
             raise NotADay("not_a_day", "is a time, not a day", cure)
         return _ordinal(int(iso[1]), int(iso[2]), int(iso[3]))
+    compact = _COMPACT.fullmatch(text)
+    if compact:
+        return _ordinal(int(compact[1]), int(compact[2]), int(compact[3]))
     parts = _PARTS.fullmatch(text)
     if parts is None:
-        raise NotADay("not_a_date", "is not a date", "expected YYYY-MM-DD")
+        cure = "expected YYYY-MM-DD"
+        if _SERIAL.fullmatch(text):
+            cure = "a spreadsheet's number of a day, it seems: format the column as YYYY-MM-DD, and save it again"
+        raise NotADay("not_a_date", "is not a date", cure)
     if order is None:
         cure = "pass --date-order dmy if this is day/month/year, mdy if it is month/day/year"
         raise NotADay("not_iso_date", "is not written as YYYY-MM-DD", cure)

@@ -16,7 +16,7 @@ from adsml_ingest.insights import open_flat, open_json
 from adsml_ingest.jsonstream import Pages, read_objects
 from adsml_ingest.options import Format, ImportOptions
 from adsml_ingest.problems import Refusal
-from adsml_ingest.sheet import Sheet, key, open_delimited
+from adsml_ingest.sheet import Sheet, key, open_delimited, with_partitions
 from adsml_ingest.source import SourceFile, TextSource, sniff
 from adsml_ingest.tidy import is_tidy, open_tidy
 
@@ -71,7 +71,7 @@ def detect(file: SourceFile, options: ImportOptions) -> Export:
     if head == PARQUET_MAGIC:
         from adsml_ingest.parquet import open_parquet  # noqa: PLC0415
 
-        sheet = open_parquet(file)
+        sheet = with_partitions(open_parquet(file))
         return Export(file, _need_kind(sheet, options, None), sheet)
     if head == ZIP_MAGIC:
         from adsml_ingest.workbook import open_workbook  # noqa: PLC0415
@@ -81,7 +81,7 @@ def detect(file: SourceFile, options: ImportOptions) -> Export:
     source = sniff(file, options.encoding)
     if next(source.blocks(), "").lstrip()[:1] in ("{", "["):
         return Export(file, options.format or _json_kind(source), source)
-    sheet = open_delimited(source)
+    sheet = with_partitions(open_delimited(source))
     return Export(file, _need_kind(sheet, options, source), sheet)
 
 

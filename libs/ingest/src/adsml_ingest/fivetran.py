@@ -15,10 +15,11 @@ BASIC: Final = "basic_ad"
 ACTIONS: Final = "basic_ad_actions"
 VALUES: Final = "basic_ad_action_values"
 HISTORIES: Final = {"campaign_history": 0, "ad_set_history": 1, "ad_history": 2}
-UNUSED: Final = ("creative_history", "account_history", VALUES)
+ACCOUNT: Final = "account_history"
+UNUSED: Final = ("creative_history", VALUES)
 """Tables of the connector that hold nothing for the store."""
 
-_TABLES: Final = (BASIC, *HISTORIES, *UNUSED)
+_TABLES: Final = (BASIC, *HISTORIES, ACCOUNT, *UNUSED)
 _CLICKS: Final = {Clicks.ALL: "clicks", Clicks.LINK: "inline_link_clicks"}
 
 
@@ -39,7 +40,7 @@ def table_of(sheet: Sheet) -> str | None:
 
 def _history_of(names: set[str], stem: str) -> str:
     if "account_id" not in names:
-        return "account_history"
+        return ACCOUNT
     if "ad_set_id" in names:
         return "ad_history"
     if "campaign_id" in names:
@@ -58,7 +59,7 @@ def open_fivetran(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -
         return _basic(sheet, options, with_actions=with_actions)
     if name == ACTIONS:
         return _actions(sheet, options)
-    if name in HISTORIES:
+    if name in (*HISTORIES, ACCOUNT):
         return _history(sheet, name)
     what = f"is none of Fivetran's tables {BASIC}, {ACTIONS}, {', '.join(HISTORIES)}"
     raise sheet.refusal("unknown_table", what, "import those")
@@ -106,6 +107,12 @@ def _actions(sheet: Sheet, options: ImportOptions) -> Table:
 
 
 def _history(sheet: Sheet, name: str) -> Table:
+    if name == ACCOUNT:
+        columns = {
+            "id": "id", "name": "name", "currency": "currency", "time_zone": "timezone_name", "updated": "updated_time",
+            "stamp": "_fivetran_synced",
+        }  # fmt: skip
+        return _table(sheet, sheet.positions(columns), name, ImportOptions(), Kind.ACCOUNTS, [], level=0)
     columns = {
         "id": "id", "adset_id": "ad_set_id", "campaign_id": "campaign_id", "account": "account_id",
         "name": "name", "status": "status", "objective": "objective", "updated": "updated_time",

@@ -14,6 +14,7 @@ from adsml_ingest.state import ImportState, ReadFile
 from adsml_ingest.tree import BAD, BLANK, HAS_BUDGET
 
 _DAY = 86_400.0
+_FACTS = ("name", "currency", "time_zone")
 
 
 class ActionReader:
@@ -68,6 +69,28 @@ class ActionReader:
             rows["stamp"] = stamps.parse(batch.cells["stamp"])[0][chosen]
         rows["file"], rows["line"] = self._number, batch.lines[chosen]
         return rows
+
+
+class AccountReader:
+    """Reads the history of ad accounts, for their currency and time zone: the last updated version counts."""
+
+    def __init__(self, file: ReadFile, table: Table, number: int, state: ImportState) -> None:
+        self._file, self.table, self._state = file, table, state
+
+    def read(self, batch: Batch) -> Rows:
+        """Nothing to stage; the state learns what the accounts are."""
+        check, cells = RowCheck(self.table, batch), batch.cells
+        self._file.rows += check.size
+        known = self._state.account_facts
+        moments = [stamps.parse(cells[name])[0] for name in ("updated", "stamp") if name in cells]
+        for row in check.where(check.good):
+            account = str(cells["id"][row]).strip().removeprefix("act_").removesuffix(".0")
+            when = max((float(moment[row]) for moment in moments), default=0.0)
+            if account not in self.table.blanks and when >= known.get(account, (0.0,))[0]:
+                texts = {name: str(cells[name][row] or "").strip() for name in _FACTS if name in cells}
+                facts = {name: text for name, text in texts.items() if text not in self.table.blanks}
+                known[account] = (when, facts, self.table.file)
+        return empty_rows(0)
 
 
 class HistoryReader:

@@ -187,6 +187,11 @@ def _warn(state: ImportState, found: _Loaded) -> None:
             f"{found.rows.older:,} rows are older than what is stored: the newer ones were left as they are"
         )
         state.warnings.add(Problem("", "older_rows", what, ""))
+    fallen = found.rows.fallen
+    if fallen and state.options.window is None:
+        what = f"{fallen:,} daily rows now have fewer impressions or leads than were stored, as an older file's would"
+        cure = "if it is older, import the newer one again, and load older files with --older-file"
+        state.warnings.add(Problem("", "fewer", what, cure))
     for one in found.sums.examples:
         differing = [name for name in one.reported if abs(one.reported[name] - one.below[name]) > 1e-6]
         mine = ", ".join(f"{name} {one.reported[name]:g}" for name in differing)

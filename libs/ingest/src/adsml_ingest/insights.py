@@ -45,6 +45,8 @@ STAMPS: Final = (
 """When a row was fetched, as connectors say it; the first that is there counts. dlt's loads are numbered by time."""
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
 """The API leaves out what a row has none of."""
+_LISTS: Final = ("results", "conversions")
+"""Lists beside actions in which leads may stand."""
 KEY: Final = "_dlt_id"
 """Key of a row, under which a child table holds its actions."""
 _BATCH: Final = 1 << 14
@@ -173,12 +175,12 @@ class InsightsReader:
                 except BadActions as error:
                     cure = "write actions as the API does: a JSON list (json.dumps)"
                     batch.faults.append(Fault(row, "leads", None, "bad_actions", str(error), cure))
-        for name in present.intersection(("results", "conversions")):
+        for name in present.intersection(_LISTS):
             for value in column(name):
-                self._look_at_results(value)
+                self._look_at_results(name, value)
         return counts
 
-    def _look_at_results(self, results: Any) -> None:
+    def _look_at_results(self, place: str, results: Any) -> None:
         """Leads that stand in other lists than actions: they are not counted, but not passed over either."""
         if isinstance(results, str) and "lead" in results:
             try:
@@ -198,7 +200,7 @@ class InsightsReader:
                 number = numerals.number(value.get("value")) if isinstance(value, dict) else None
                 if number:
                     self._result_leads += number
-                    self._result_types.add(name)
+                    self._result_types.add(f"{place}: {name}")
 
     def conclude(self, table: Table) -> None:
         """Say what the file as a whole lacked; raises `Refusal` if it was a needed field, or leads can't be known."""
@@ -278,11 +280,10 @@ class InsightsReader:
             what = f"has no action {', '.join(leads.absent)} in any row; it has {_list(leads.types)}"
             raise self.source.refusal("absent_action", what, "check --lead-action")
         if self._result_leads:
-            what = (
-                f"counts {self._result_leads:g} leads in results or conversions ({_list(self._result_types)}) "
-                "and none in actions"
-            )
-            cure = "request the field actions with these leads, or name what counts with --lead-action"
+            what = f"counts {self._result_leads:g} leads in {_list(self._result_types)} and none in actions"
+            cure = "request the field actions with these leads"
+            if any(name.startswith("conversions") for name in self._result_types):
+                cure += ", or name the conversion that counts with --lead-action"
             raise self.source.refusal("leads_elsewhere", what, cure)
         if leads.passed_over:
             what = f"has actions that look like leads, none of a kind that is counted: {_list(leads.passed_over)}"

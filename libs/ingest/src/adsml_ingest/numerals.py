@@ -30,7 +30,10 @@ _COMMA: Final = re.compile(
 )
 """Decimal comma; thousands by point, space or apostrophe."""
 _AMBIGUOUS: Final = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
-_SIGN: Final = r"(?:[A-Z]{0,3}[$¢£¤¥֏؋৳฿₠-\u20cf﷼]|[A-Z]{3}|[kK]r\.?|zł|Kč|Ft|[Ll]ei|руб\.?|р\.|TL|Rp\.?|RM|Fr\.?|Rs\.?|S/\.?)"
+_SIGN: Final = (
+    r"(?:[A-Z]{0,3}[$¢£¤¥֏؋৳฿₠-\u20cf﷼]|[A-Z]{3}|"
+    r"[kK]r\.?|zł|Kč|Ft|[Ll]ei|руб\.?|р\.|TL|Rp\.?|RM|Fr\.?|Rs\.?)"
+)
 """How currencies are written beside an amount."""
 _CURRENCY: Final = re.compile(rf"^\s*{_SIGN}\s*(?=[\d(+.,-])|(?<=[\d)])\s*{_SIGN}\s*$")
 _BRACKETED: Final = re.compile(r"\(\s*([\d].*)\)")

@@ -12,7 +12,7 @@ from adsml_ingest.children import read_children
 from adsml_ingest.clashes import ClashReport
 from adsml_ingest.detect import detect, open_export
 from adsml_ingest.files import list_files
-from adsml_ingest.fivetran_rows import ActionReader, HistoryReader
+from adsml_ingest.fivetran_rows import AccountReader, ActionReader, HistoryReader
 from adsml_ingest.options import OnError
 from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.progress import Progress
@@ -24,10 +24,11 @@ from adsml_ingest.state import ImportState, ReadFile
 from adsml_ingest.totals import judge_unnamed
 from adsml_ingest.tree import lost_digits
 
-_READERS: Final[Mapping[Kind, type[RowReader | ActionReader | HistoryReader]]] = {
+_READERS: Final[Mapping[Kind, type[RowReader | ActionReader | HistoryReader | AccountReader]]] = {
     Kind.DAILY: RowReader,
     Kind.ACTIONS: ActionReader,
     Kind.HISTORY: HistoryReader,
+    Kind.ACCOUNTS: AccountReader,
 }
 
 
@@ -45,6 +46,7 @@ def read_all(paths: Sequence[Path | SourceFile], state: ImportState, progress: P
     _open(state)
     _read(state, progress)
     _check_pages(state)
+    _note_account(state)
     _refuse_mixture(state)
     _refuse_lost_digits(state)
     judge_unnamed(state)
@@ -177,6 +179,23 @@ def _check_pages(state: ImportState) -> None:
         what = "ends with a page that names a next one (paging.next), which is not among the files"
         cure = "fetch the following pages too, and import them together"
         state.refuse(file, file.source.refusal("unfinished_pages", what, cure))
+
+
+def _note_account(state: ImportState) -> None:
+    """Take currency, time zone and name of the rows' own account from a table of accounts."""
+    asked = (state.options.account_id or "").strip().removeprefix("act_")
+    wanted = {asked} if asked else set(state.accounts)
+    known = {one: facts for one, facts in state.account_facts.items() if one in wanted or not wanted}
+    if len(known) != 1:
+        return  # none, or several: rows of several accounts are refused
+    [(account, (_, facts, file))] = known.items()
+    if not state.accounts:
+        state.accounts[account] = 0
+    for field, noted in (("currency", state.currencies), ("time_zone", state.time_zones)):
+        if facts.get(field):
+            noted.setdefault(facts[field], file)
+    if facts.get("name") and not state.account_names:
+        state.account_names[facts["name"]] = file
 
 
 def _refuse_mixture(state: ImportState) -> None:

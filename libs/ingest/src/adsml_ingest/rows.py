@@ -27,6 +27,7 @@ class RowReader:
     def __init__(self, file: ReadFile, table: Table, number: int, state: ImportState) -> None:
         self._file, self.table, self._number, self._state = file, table, number, state
         self._known_days: dict[Any, int] = {}
+        self._free: Mask = np.empty(0, dtype=np.bool_)  # rows whose spend is blank
 
     def read(self, batch: Batch) -> Rows:
         """The good rows of a batch; bad ones are reported, and written to the file of rejected rows."""
@@ -156,6 +157,8 @@ class RowReader:
         if cells is None:
             return np.full(check.batch.size, np.nan if name == "reach" else 0.0)
         values, blank = numerals.parse(cells, decimal=self.table.decimal, blanks=self.table.blanks)
+        if name == "spend":
+            self._free = blank
         wrong = np.isnan(values) & ~blank
         if name in self.table.blank_is_zero:
             values[blank] = 0.0
@@ -194,6 +197,10 @@ class RowReader:
             self._state.warnings.add(
                 check.problem(row, "clicks", "clicks_above_impressions", what, "", value)
             )
+
+        for row in check.where(good & self._free & (metrics["impressions"] > 0)):
+            what = f"is blank beside {metrics['impressions'][row]:g} impressions; loaded as 0"
+            self._state.warnings.add(check.problem(row, "spend", "blank_spend", what, "", None))
 
     def _note_facts(self, check: RowCheck) -> None:
         """Note what the file says of its account."""

@@ -1,8 +1,9 @@
 """Tables with named columns, delimited or not (see `parquet`, `workbook`), as one thing to the readers."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from adsml_ingest.problems import Refusal
 from adsml_ingest.source import Advance, SourceFile, TextSource, ignore
 
 Cells = dict[str, Column]
+_PARTITION: Final = re.compile(r"([A-Za-z_]\w*)=(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,27 @@ class Sheet:
         """That a column is needed and isn't there."""
         what = f"has no column for {name}; it has {', '.join(self.names)[:300] or 'none'}"
         return self.refusal("missing_column", what, cure)
+
+
+def with_partitions(sheet: Sheet) -> Sheet:
+    """A sheet with the columns that only its path tells, as in ``date=2026-10-08/part-0.parquet``."""
+    found = dict(
+        _PARTITION.fullmatch(part).groups() for part in sheet.file.path.parts if _PARTITION.fullmatch(part)
+    )
+    found = {name: value for name, value in found.items() if sheet.position(name) is None}
+    if "date_start" in found and sheet.position("date_stop") is None:
+        found["date_stop"] = found["date_start"]
+    if not found:
+        return sheet
+    width, values = len(sheet.names), list(found.values())
+
+    def read(fields: Mapping[str, int], advance: Advance) -> Iterator[Batch]:
+        for batch in sheet.read({field: at for field, at in fields.items() if at < width}, advance):
+            told = {field: [values[at - width]] * batch.size for field, at in fields.items() if at >= width}
+            batch.cells |= told
+            yield batch
+
+    return replace(sheet, names=(*sheet.names, *found), read=read)
 
 
 def key(name: str) -> str:

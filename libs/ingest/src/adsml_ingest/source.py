@@ -105,7 +105,8 @@ class TextSource:
         cure = "pass the right --encoding, or save the file as UTF-8"
         if self.encoding.lower() in ("utf-8", "utf8"):
             cure = (
-                "if it was saved by a spreadsheet on Windows, pass --encoding cp1252; else save it as UTF-8"
+                "if it was saved by a spreadsheet on Windows, pass --encoding cp1252 (elsewhere cp1250, cp1251, "
+                "shift_jis, gb18030, ...); else save it as UTF-8"
             )
         what = f"byte 0x{shown} is not {self.encoding.upper()}"
         return self.file.refusal("wrong_encoding", what, cure, line=line)

@@ -79,6 +79,8 @@ class ImportState:
     currencies: dict[str, str] = field(default_factory=dict)
     time_zones: dict[str, str] = field(default_factory=dict)
     id_kinds: dict[str, str] = field(default_factory=dict)  # id, name: how entities are named
+    account_facts: dict[str, tuple[float, dict[str, str], str]] = field(default_factory=dict)
+    """By ad account: when a table of accounts was last updated, what it says, and its file."""
     cuts: list[Cut] = field(default_factory=lambda: [Cut((), CutLeads.TOLD)])  # the first: not at all
     counts: Counter[str] = field(default_factory=Counter)  # as `resolve.Resolved.counts`, and rows untold
     stray_leads: float = 0.0

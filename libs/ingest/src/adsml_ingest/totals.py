@@ -67,7 +67,10 @@ def _is_half(row: Any, sums: Sums) -> bool:
 
 def _is_total(row: UnnamedRow, sums: Sums, cuts: int) -> bool:
     values = row.rows[0]
-    found = (sums.get((row.parent, int(values["day"]), cut)) for cut in range(cuts))
+    day = int(values["day"])
+    # A total of a whole table may have a name in a language that nobody thought of.
+    above = {row.parent, BLANK} if day == days.BAD else {row.parent}
+    found = (sums.get((one, day, cut)) for one in above for cut in range(cuts))
     return any(
         all(
             abs(float(values[name]) - below[index]) <= slack + 0.001 * abs(below[index])
@@ -90,10 +93,9 @@ def _sums(state: ImportState, number: int, *, over_days: bool) -> Sums:
             chosen = (above >= 0) | (above is every)
             _add(sums, above[chosen], rows["day"][chosen], rows[chosen])
         if over_days:
-            for above in (rows["entity"], parents, grand):
-                _add(
-                    sums, above[above >= 0], np.full(np.count_nonzero(above >= 0), days.BAD), rows[above >= 0]
-                )
+            for above in (every, rows["entity"], parents, grand):
+                chosen = (above >= 0) | (above is every)
+                _add(sums, above[chosen], np.full(np.count_nonzero(chosen), days.BAD), rows[chosen])
     return sums
 
 

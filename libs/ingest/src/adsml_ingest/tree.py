@@ -33,7 +33,8 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 _EXACT: Final = 2**53
 _ROUNDED: Final = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+", re.ASCII)
 _FLOAT: Final = re.compile(r"(\d+)\.0", re.ASCII)
-_WRAPPED: Final = re.compile(r"""="([^"]*)"|'(.*)""", re.DOTALL)
+_WRAPPED: Final = re.compile(r"""="([^"]*)"|'(.*)|(?:cg|tp|[casx]):(\d+)""", re.DOTALL)
+"""How people keep a spreadsheet from rounding an id, and how Ads Manager's own export for editing does."""
 _KEPT_DIGITS: Final = 15
 """Of a number in a spreadsheet."""
 _PROOF: Final = 8
@@ -61,8 +62,8 @@ def clean_id(cell: Any, *, digits: bool) -> str:
         return str(int(cell))
     text = str(cell).strip()
     wrapped = _WRAPPED.fullmatch(text)
-    if wrapped:  # ="1202..." and '1202...: how people keep a spreadsheet from rounding an id
-        text = wrapped[1] or wrapped[2]
+    if wrapped:
+        text = next((part for part in wrapped.groups() if part), "")
     if _ROUNDED.fullmatch(text):
         raise _lost_digits()
     if digits and text:

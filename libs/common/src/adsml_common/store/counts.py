@@ -13,11 +13,13 @@ class UpsertCounts:
         Rows that were not written because what is stored was fetched later.
     deleted
         Stored rows that the source no longer holds.
+    fallen
+        Of the changed rows, those that say less impressions or leads than was stored, and not when they were fetched.
 
     Examples
     --------
     >>> UpsertCounts(inserted=2) + UpsertCounts(unchanged=1)
-    UpsertCounts(inserted=2, updated=0, unchanged=1, older=0, deleted=0)
+    UpsertCounts(inserted=2, updated=0, unchanged=1, older=0, deleted=0, fallen=0)
     """
 
     inserted: int = 0
@@ -25,6 +27,7 @@ class UpsertCounts:
     unchanged: int = 0
     older: int = 0
     deleted: int = 0
+    fallen: int = 0
 
     @property
     def changed(self) -> int:
@@ -38,4 +41,5 @@ class UpsertCounts:
             self.unchanged + other.unchanged,
             self.older + other.older,
             self.deleted + other.deleted,
+            self.fallen + other.fallen,
         )

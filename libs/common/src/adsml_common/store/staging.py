@@ -68,6 +68,14 @@ _SAME_VALUES: Final = sa.and_(
         for name in STORED
     )
 )
+_LESS: Final = sa.and_(
+    daily_metrics.c.source != SUMS_SOURCE,
+    sa.or_(
+        STAGED.c.impressions < daily_metrics.c.impressions,
+        sa.and_(STAGED.c.leads.is_not(None), STAGED.c.leads < daily_metrics.c.leads),
+    ),
+)
+"""What is staged says less than what is stored: days only grow, so it may be the older."""
 
 
 def prepare(connection: Connection) -> None:
@@ -164,7 +172,7 @@ def merge(
     if unchanged == rows:
         return UpsertCounts(unchanged=unchanged)
     kept = ("entity_key", "date", "loaded_at", *STORED)
-    connection.execute(
+    replaced = connection.execute(
         insert_into(connection, restated_metrics)
         .from_select(
             kept,
@@ -173,7 +181,11 @@ def merge(
             ),
         )
         .on_conflict_do_nothing()
-    )
+    ).rowcount
+    fallen = 0
+    if replaced and not keep_others:
+        less = sa.select(sa.func.count()).where(SAME_KEY, STAGED.c.fetched_at == 0, _LESS)
+        fallen = connection.execute(less).scalar_one()
     stamp = {
         "source": sa.literal(source, sa.Text),
         "loaded_at": sa.literal(loaded_at, daily_metrics.c.loaded_at.type),
@@ -198,7 +210,7 @@ def merge(
                 [*STAGED_KINDS, *stamp], new.order_by(STAGED.c.entity_key, STAGED.c.date)
             )
         )
-    return UpsertCounts(inserted=inserted, updated=updated, unchanged=unchanged)
+    return UpsertCounts(inserted=inserted, updated=updated, unchanged=unchanged, fallen=fallen)
 
 
 def note_seen(connection: Connection) -> None:
