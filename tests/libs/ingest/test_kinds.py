@@ -337,6 +337,24 @@ KINDS = {
     "an archive within gzip": Kind(
         ({"e.tar.gz": gzip.compress(b"x" + b"\0" * 256 + b"ustar" + b"\0" * 300)},), refused="is a tar archive; unpack it"
     ),
+    "a data set whose days are in its folders' names": Kind(
+        ({"date=2025-02-03/part-0": TIDY.replace("date,", "") + "ad,31,21,8,500,9,2\n",
+          "date=2025-02-04/part-0": TIDY.replace("date,", "") + "ad,31,21,3,90,2,1\n"},),
+        spend={"ad 31": 11},
+    ),
+    "a warehouse's days without hyphens": Kind(
+        ({"r.csv": f"{REPORT}A,20250203,8,500,9,2\n"},), spend={"campaign A": 8}
+    ),
+    "a spreadsheet's numbers of days": Kind(
+        ({"r.csv": f"{REPORT}A,45691,8,500,9,2\n"},), refused="Day '45691' is not a date; a spreadsheet's number of a day"
+    ),
+    "ids as Ads Manager exports them for editing": Kind(
+        ({"r.csv": f"{ADS}cg:11,c:21,a:31,V,2025-02-03,8,500,9,2\n"},), spend={"ad 31": 8}
+    ),
+    "spend is blank where there were impressions": Kind(
+        ({"x.jsonl": lines(row(spend=8), {**row("32"), "spend": None})},),
+        spend={"ad 32": 0}, warns="spend is blank beside 500 impressions; loaded as 0",
+    ),
     "a tool's JSON by its profile": Kind(
         ({"w.json": json.dumps({"data": [{"date": "2025-02-03", "campaign_id": "11", "spend": 8, "impressions": 500,
                                           "clicks": 9, "actions_lead": 2}]})},),
@@ -397,7 +415,7 @@ def test_kind(kind: str, tmp_path: Path) -> None:
 
 
 def _write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True, parents=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 

@@ -18,7 +18,7 @@ from adsml_ingest.problems import Refusal
 from adsml_ingest.source import Advance, SourceFile, TextSource, ignore
 
 Cells = dict[str, Column]
-_PARTITION: Final = re.compile(r"([A-Za-z_]\w*)=(.+)")
+_PARTITION: Final = re.compile(r"(date_start|date_stop|date|date_day|day|account_id)=(.+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +134,8 @@ class Sheet:
 
 def with_partitions(sheet: Sheet) -> Sheet:
     """A sheet with the columns that only its path tells, as in ``date=2026-10-08/part-0.parquet``."""
-    found = dict(
-        _PARTITION.fullmatch(part).groups() for part in sheet.file.path.parts if _PARTITION.fullmatch(part)
-    )
+    matches = map(_PARTITION.fullmatch, sheet.file.path.parts)
+    found = {match[1]: match[2] for match in matches if match}
     found = {name: value for name, value in found.items() if sheet.position(name) is None}
     if "date_start" in found and sheet.position("date_stop") is None:
         found["date_stop"] = found["date_start"]
