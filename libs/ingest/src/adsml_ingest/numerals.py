@@ -116,6 +116,9 @@ def _plain(cell: str, decimal: str | None) -> str | None:
 
 def amount(text: str) -> str:
     """An amount without its currency, in the digits and signs of ASCII; brackets, as accountants write, are a minus."""
+    text = text.strip()
+    if text.isascii() and text[:1].isdigit() and text[-1:].isdigit():
+        return text
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_DIGITS)
     text = _CURRENCY.sub("", text.strip())

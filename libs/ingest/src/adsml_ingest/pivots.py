@@ -53,7 +53,7 @@ def carry_on(
         for _, cells in rows(batch):
             some = some or (cells[0] is None and cells[-1] is not None)
             carrier.filled(cells)
-        if not some and not carrier.carried:
+        if carrier.is_ruled_out or not (some or carrier.carried):
             return sheet, 0  # the usual table: not read to its end
     if not carrier.is_evident:
         return sheet, 0
@@ -90,6 +90,11 @@ class _Carrier:
     def is_evident(self) -> bool:
         """Whether enough is carried on, and no column does both: leave out and repeat."""
         return self.carried >= _FEWEST and not any(self._repeats[column] for column in self._blanks)
+
+    @property
+    def is_ruled_out(self) -> bool:
+        """Whether the first column repeats what it said: all that is left out begins there."""
+        return self._repeats[0] > 0
 
     def filled(self, cells: tuple[Any, ...]) -> tuple[Any, ...]:
         """A row with what is carried on to it; as it is if nothing is."""

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adsml_ingest import days
-from adsml_ingest.staging import READ, Rows
+from adsml_ingest.staging import READ, Rows, group_starts
 from adsml_ingest.state import ImportState, ReadFile, UnnamedRow
 from adsml_ingest.tree import BLANK
 
@@ -100,11 +100,13 @@ def _sums(state: ImportState, number: int, *, over_days: bool) -> Sums:
 
 
 def _add(sums: Sums, above: npt.NDArray[Any], when: npt.NDArray[Any], rows: Rows) -> None:
-    if not len(rows):
+    order = np.lexsort((rows["cut"], when, above))
+    if not len(order):
         return
-    keys, where = np.unique(np.stack([above, when, rows["cut"]], axis=1), axis=0, return_inverse=True)
-    columns = [np.bincount(where.ravel(), rows[name], minlength=len(keys)) for name in _TOLERANCE]
-    columns.append(np.bincount(where.ravel(), minlength=len(keys)).astype(np.float64))
-    for index, key in enumerate(keys.tolist()):
-        total = sums.setdefault(tuple(key), np.zeros(len(columns)))
+    keys = above[order], when[order], rows["cut"][order]
+    starts = group_starts(*keys)
+    columns = [np.add.reduceat(rows[name][order], starts) for name in _TOLERANCE]
+    columns.append(np.diff(np.append(starts, len(order))).astype(np.float64))
+    for index, key in enumerate(zip(*(one[starts].tolist() for one in keys), strict=True)):
+        total = sums.setdefault(key, np.zeros(len(columns)))
         total += [column[index] for column in columns]
