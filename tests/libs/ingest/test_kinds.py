@@ -371,6 +371,20 @@ KINDS = {
           "i__actions.csv": "action_type,value,_dlt_parent_id\nlead,2,k\nlink_click,7,k\n"},),
         leads={"ad 31": 2},
     ),
+    "dlt's other child tables are no counts": Kind(
+        ({"i.csv": "campaign_id,adset_id,ad_id,date_start,date_stop,impressions,clicks,spend,_dlt_id\n"
+          "11,21,31,2025-02-03,2025-02-03,500,9,8,k\n",
+          "i__action_values.csv": "action_type,value,_dlt_parent_id\nlead,90.5,k\n",
+          "i__cost_per_action_type.csv": "action_type,value,_dlt_parent_id\nlead,4,k\n",
+          "i__actions.csv": "action_type,value,_dlt_parent_id\nlead,2,k\n"},),
+        leads={"ad 31": 2},
+    ),
+    "and are not taken for them": Kind(
+        ({"i.csv": "campaign_id,adset_id,ad_id,date_start,date_stop,impressions,clicks,spend,_dlt_id\n"
+          "11,21,31,2025-02-03,2025-02-03,500,9,8,k\n",
+          "i__action_values.csv": "action_type,value,_dlt_parent_id\nlead,90.5,k\n"},),
+        refused="has clicks but no actions in any row",
+    ),
     "insights nested in their ads": Kind(
         ({"x.json": json.dumps({"data": [{"id": "31", "insights": {"data": [row()]}}]})},), spend={"ad 31": 8}
     ),

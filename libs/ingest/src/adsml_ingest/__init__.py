@@ -5,8 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError
-from adsml_ingest.progress import Progress
+from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError, Progress
 from adsml_ingest.summary import FileSummary, ImportSummary
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from adsml_ingest import cli_changes, cli_sync, profiles
-from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError
-from adsml_ingest.progress import Progress
+from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError, Progress
 from adsml_ingest.summary import ImportSummary
 
 

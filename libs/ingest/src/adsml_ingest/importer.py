@@ -24,9 +24,8 @@ from adsml_common.store.sums import SumReport
 from adsml_ingest import days
 from adsml_ingest.batch import LEVELS, METRICS
 from adsml_ingest.binding import bind
-from adsml_ingest.options import ImportOptions
+from adsml_ingest.options import ImportOptions, Progress
 from adsml_ingest.problems import Problem
-from adsml_ingest.progress import Progress
 from adsml_ingest.reading import read_all
 from adsml_ingest.rejects import Rejects
 from adsml_ingest.source import SourceFile

@@ -6,8 +6,16 @@
 import ast
 import json
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import numpy as np
+
+from adsml_ingest import numerals
+from adsml_ingest.options import ImportOptions
+from adsml_ingest.sheet import Sheet
+from adsml_ingest.source import ignore
 
 TOTAL: Final = "lead"
 PARTS: Final = ("onsite_conversion.lead_grouped", "offsite_conversion.fb_pixel_lead")
@@ -103,3 +111,26 @@ def _value(action: dict[str, Any], name: str) -> float:
         return number
     except (TypeError, ValueError, OverflowError):
         raise BadActions(f"has {name} with the value {value!r}, which is no number") from None
+
+
+def read_children(sheet: Sheet, options: ImportOptions) -> dict[str, float]:
+    """Leads by the key of their row, out of a child table, as dlt parts nested lists from theirs.
+
+    Raises `Refusal` if the table can't be read, or a value is no number.
+    """
+    fields = sheet.positions({name: name for name in ("_dlt_parent_id", "action_type", "value")})
+    sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    needed = options.lead_actions or USUAL
+    for batch in sheet.read(fields, ignore):
+        parents, kinds, cells = (batch.cells[field] for field in fields)
+        values, blank = numerals.parse(cells, decimal=options.decimal)
+        for row in [row for row, kind in enumerate(kinds) if kind in needed]:
+            if np.isnan(values[row]) and not blank[row]:
+                what, line = f"has {kinds[row]} with a value that is no number", int(batch.lines[row])
+                raise sheet.file.refusal("not_a_number", what, "export it again", line=line)
+            sums[str(parents[row])][kinds[row]] += 0.0 if blank[row] else float(values[row])
+    only_total = not options.lead_actions
+    return {
+        parent: some[TOTAL] if only_total and TOTAL in some else sum(some.values())
+        for parent, some in sums.items()
+    }

@@ -1,5 +1,6 @@
 """How an export is to be read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -8,6 +9,9 @@ from pathlib import Path
 from adsml_common.domain.errors import Violations
 
 from adsml_ingest.profiles import Profile, check_fields
+
+Progress = Callable[[str, int, int], None]
+"""Told of every step, ``reading`` (bytes) or ``loading`` (daily rows): how many are done, of how many."""
 
 
 class Format(StrEnum):

@@ -1,5 +1,6 @@
 """Reads files into staging and settles what they say, naming whatever is wrong."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -8,16 +9,16 @@ import numpy as np
 
 from adsml_ingest import fivetran
 from adsml_ingest.batch import Kind
-from adsml_ingest.children import read_children
 from adsml_ingest.clashes import ClashReport
 from adsml_ingest.detect import detect, open_export
 from adsml_ingest.files import list_files
 from adsml_ingest.fivetran_rows import AccountReader, ActionReader, HistoryReader
-from adsml_ingest.options import OnError
+from adsml_ingest.leads import read_children
+from adsml_ingest.options import OnError, Progress
 from adsml_ingest.problems import Problem, Refusal
-from adsml_ingest.progress import Progress
 from adsml_ingest.resolve import resolve
 from adsml_ingest.rows import RowReader
+from adsml_ingest.sheet import Sheet
 from adsml_ingest.source import SourceFile, ignore
 from adsml_ingest.staging import READ, SETTLED, Rows
 from adsml_ingest.state import ImportState, ReadFile
@@ -98,16 +99,22 @@ def _leads_of_others(state: ImportState) -> dict[str, float] | None:
         if basic and file not in basic:
             file.unused = f"the leads are taken from {basic[0].path.name}: not read"
     children = [file for file in state.files if file.export is not None and file.export.is_child]
+    counts = [file for file in children if re.search(r"(?:^|_)actions\b", file.path.stem.casefold())]
+    if not counts:
+        counts = [file for file in children if not re.search("value|cost|roas", file.path.stem.casefold())]
     leads: dict[str, float] | None = None
     for file in children:
-        try:
-            leads = read_children(file.export, state.options) if leads is None else leads  # type: ignore[arg-type]
-            file.unused = "holds the actions of another table's rows: its leads are counted there"
-        except Refusal as refusal:
-            state.refuse(file, refusal)
-    if len(children) > 1:
+        file.unused = "holds the actions of another table's rows: its leads are counted there"
+        if file not in counts:
+            file.unused = "holds what actions cost or are worth, not how many there were: not read"
+        elif leads is None and file.export is not None and isinstance(file.export.inside, Sheet):
+            try:
+                leads = read_children(file.export.inside, state.options)
+            except Refusal as refusal:
+                state.refuse(file, refusal)
+    if len(counts) > 1:
         what = "and others hold actions of rows of other tables: which one counts is not known"
-        state.refuse(children[0], children[0].source.refusal("many_children", what, "import one of them"))
+        state.refuse(counts[0], counts[0].source.refusal("many_children", what, "import one of them"))
     return leads
 
 
