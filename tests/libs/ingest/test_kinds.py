@@ -133,6 +133,10 @@ KINDS = {
         ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\nA,2025-02-04,7,400,8,1\nA,,3,90,2,1\n"},),
         refused="line 4: Day is empty, and the row is not the total of the days",
     ),
+    "or of more days than are in the file, which is said": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\nA,,20,1500,30,4\n"},),
+        spend={"campaign A": 8}, warns="line 3: Day is empty, and the row sums up more than the days that are in the file",
+    ),
     "and a total may have a name in any language": Kind(
         ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\nB,2025-02-03,3,90,2,1\nA,,8,500,9,2\n2 kampanjan tulokset,,11,590,11,3\n"},),
         spend={"campaign A": 8, "campaign B": 3},

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from adsml_ingest import breakdowns, numerals
+from adsml_ingest import breakdowns, numerals, stamps
 from adsml_ingest.batch import Batch, Fault, Table
 from adsml_ingest.breakdowns import CutLeads, is_null
 from adsml_ingest.distinct import Column
@@ -42,7 +42,9 @@ STAMPS: Final = (
     "_airbyte_extracted_at", "_airbyte_emitted_at", "_sdc_extracted_at", "_sdc_batched_at", "_sdc_received_at",
     "_dlt_extracted_at", "_dlt_load_id", "_fivetran_synced",
 )  # fmt: skip
-"""When a row was fetched, as connectors say it; the first that is there counts. dlt's loads are numbered by time."""
+"""When a row was fetched, as connectors say it; the first that is there counts."""
+_LOAD: Final = "_dlt_load_id"
+"""dlt's own loads are numbered by the time, somebody else's may not be."""
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
 """The API leaves out what a row has none of."""
 _LISTS: Final = ("results", "conversions")
@@ -113,7 +115,10 @@ class InsightsReader:
         cells["leads"] = self._leads(present, column, batch)
         stamp = next((name for name in STAMPS if name in present), None)
         if stamp is not None:
-            cells["stamp"], self.labels["stamp"] = column(stamp), stamp
+            told = column(stamp)
+            if stamp == _LOAD:
+                told = [cell if stamps.moment(cell) is not None else None for cell in told]
+            cells["stamp"], self.labels["stamp"] = told, stamp
         parts = sorted(_BREAKDOWNS.intersection(present))
         if parts:
             rows = list(zip(*(_plain(column(name)) for name in parts), strict=True))

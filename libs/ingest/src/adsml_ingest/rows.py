@@ -35,6 +35,7 @@ class RowReader:
         self._file.other_accounts += keep_account(check, state)
         refs = read_refs(check, state.tree)
         when, unnamed = self._days(check, refs)
+        self._free = np.zeros(batch.size, dtype=np.bool_)
         metrics = {name: self._metric(check, name) for name in METRICS}
         fetched = self._stamps(check)
         link(check, refs, state.tree)

@@ -1,5 +1,6 @@
 """Rows that name no entity, or are called Total: totals if they are the sum of the others, else faults."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -28,11 +29,15 @@ def judge_unnamed(state: ImportState) -> None:
             continue
         sums = _sums(state, number, over_days=any(row.rows["day"][0] == days.BAD for row in file.unnamed))
         for row in file.unnamed:
-            if _is_total(row, sums, len(state.cuts)):
-                file.totals += 1
-                file.rows -= 1
-            else:
+            more = _exceeds(row, sums, len(state.cuts))
+            if more is None:
                 state.reject(file, row.raw, row.problem)
+                continue
+            file.totals += 1
+            file.rows -= 1
+            if more:
+                what = "is empty, and the row sums up more than the days that are in the file: left out as a total"
+                state.warnings.add(replace(row.problem, kind="larger_total", what=what, cure=""))
         if by_name:
             _drop_named_totals(state, number, file, sums)
 
@@ -65,20 +70,25 @@ def _is_half(row: Any, sums: Sums) -> bool:
     )
 
 
-def _is_total(row: UnnamedRow, sums: Sums, cuts: int) -> bool:
+def _exceeds(row: UnnamedRow, sums: Sums, cuts: int) -> float | None:
+    """By how much a row is more than the sum of the rows that it may sum up; None if it is none of theirs.
+
+    One without a day may sum up more days than the file holds.
+    """
     values = row.rows[0]
     day = int(values["day"])
     # A total of a whole table may have a name in a language that nobody thought of.
-    above = {row.parent, BLANK} if day == days.BAD else {row.parent}
-    found = (sums.get((one, day, cut)) for one in above for cut in range(cuts))
-    return any(
-        all(
-            abs(float(values[name]) - below[index]) <= slack + 0.001 * abs(below[index])
-            for index, (name, slack) in enumerate(_TOLERANCE.items())
-        )
-        for below in found
-        if below is not None
-    )
+    above = (row.parent, BLANK) if day == days.BAD else (row.parent,)
+    for below in (sums.get((one, day, cut)) for one in above for cut in range(cuts)):
+        if below is None:
+            continue
+        more = [float(values[name]) - below[index] for index, name in enumerate(_TOLERANCE)]
+        slack = [one + 0.001 * abs(below[index]) for index, one in enumerate(_TOLERANCE.values())]
+        if all(abs(one) <= most for one, most in zip(more, slack, strict=True)):
+            return 0.0
+        if day == days.BAD and all(one >= -most for one, most in zip(more, slack, strict=True)):
+            return max(more)
+    return None
 
 
 def _sums(state: ImportState, number: int, *, over_days: bool) -> Sums:
