@@ -19,6 +19,12 @@ $(UV):
 
 setup: $(UV) ## the virtual environment, exactly as locked
 	@$(UV) sync --quiet --frozen --all-packages --all-extras --python $(PYTHON)
+	@$(MAKE) --silent .venv/compiled
+
+# A process that imports pandas, SQLAlchemy and numba from sources takes 4 s of processor to compile them, each time where
+# PYTHONDONTWRITEBYTECODE is set. Some packages ship templates that are no Python.
+.venv/compiled: uv.lock
+	@$(BIN)python -m compileall -q -j 0 .venv/lib libs services >/dev/null 2>&1; touch $@
 
 demo: setup ## simulate an account, import, train, serve, ask: one command
 	@$(BIN)python examples/demo.py
@@ -29,13 +35,19 @@ up: setup ## start every service in the background, on the demo's data unless AD
 down: setup ## stop what `make up` started
 	@$(BIN)python examples/services.py down
 
-# Debian's own, unpacked beside uv; where it can't be had, its tests say so and are left out.
-.tools/alertmanager:
-	@mkdir -p $@.new && cd $@.new && apt-get download -qq prometheus-alertmanager 2>/dev/null \
-		&& dpkg -x prometheus-alertmanager_*.deb . && rm *.deb && cd .. && mv $(notdir $@).new $(notdir $@) \
-		|| { rm -rf $(CURDIR)/$@.new; echo "no prometheus-alertmanager from apt: its tests are left out"; }
+# Debian's own, unpacked beside uv; where they can't be had, their tests say so and are left out.
+.tools/alertmanager .tools/libfaketime:
+	@mkdir -p $@.new && cd $@.new && apt-get download -qq $(PACKAGE_$(@F)) 2>/dev/null \
+		&& dpkg -x $(PACKAGE_$(@F))_*.deb . && rm *.deb && cd .. && mv $(notdir $@).new $(notdir $@) \
+		|| { rm -rf $(CURDIR)/$@.new; echo "no $(PACKAGE_$(@F)) from apt: its tests are left out"; }
+PACKAGE_alertmanager := prometheus-alertmanager
+PACKAGE_libfaketime := libfaketime
 
-test: setup .tools/alertmanager ## every test
+# What axe-core looks at a page with, without the driver it comes beside; where it can't be had, its tests are left out.
+.tools/axe: $(UV)
+	@$(UV) pip install --quiet --no-deps --target $@ 'axe-playwright-python==0.1.8' || echo "no axe-core: its tests are left out"
+
+test: setup .tools/alertmanager .tools/libfaketime .tools/axe ## every test
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)pytest -n 3 --dist worksteal
 
 lint: setup ## format, lint, types, import rules, contracts
@@ -64,9 +76,10 @@ format: setup ## format, and mend what a machine can mend
 	$(BIN)ruff check --fix .
 	$(BIN)python protos/check.py format --write
 
-reference: setup ## docs/contracts.md and docs/openapi.json from the contracts
+reference: setup ## docs/contracts.md and docs/openapi.json from the contracts, docs/settings.md from the classes
 	@$(BIN)python protos/reference.py
 	@$(BIN)python protos/openapi.py
+	@$(BIN)adsml settings --markdown > docs/settings.md
 
 transcript: ## docs/transcript.md: a newcomer's hour with a fresh clone (a few minutes)
 	@$(PYTHON) examples/transcript.py

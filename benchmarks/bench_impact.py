@@ -1,21 +1,24 @@
 """Impact: published numbers, false positives and power over methods, pooled changes, and speed against pysyncon.
 
 Beside DiD, synthetic DiD, the naive t-test, pysyncon and tfcausalimpact (each peer in an environment of its own).
-Writes benchmarks/results/impact.json. ``--quick`` asks fewer cells;
-``--only reproduce|honest|power|pooled|peer|speed`` runs one part.
+The work is split into parts. Each is kept as soon as it is done (results/impact.parts.tmp) and taken again until the
+code changes: a run that was stopped, or had only so many ``--minutes``, goes on where it was. The run that finds
+all parts done writes benchmarks/results/impact.json, with the day and the seconds of each. ``--quick`` asks fewer cells
+and writes nothing.
 """
 
 import argparse
+import ast
+import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +33,12 @@ from adsml_impact.evaluation.study import (
     NAIVE,
     OURS,
     Cell,
-    Rates,
     cells_of,
     run_study,
     worst_week_cells,
 )
-from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.comparison import Comparison, compare
+from adsml_impact.models.design import Design
 from adsml_impact.models.effect import daily_values
 from adsml_impact.models.naive import naive_comparison
 from adsml_impact.models.own_past import compare_with_own_past
@@ -45,12 +48,16 @@ from rich.table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "impact.json"
+PARTS = RESULTS.with_suffix(".parts.tmp")
 PEER = ROOT / ".tools" / "pysyncon"
 PEER_VERSION = "1.7.0"
 TF_PEER = ROOT / ".tools" / "tfcausalimpact"
 TF_PEER_PACKAGES = ("tfcausalimpact==0.0.19", "tf-keras")
 FAST = (OURS, "did", DID_SHORT, NAIVE)
 SLOW = ("synthetic_control", "sdid")
+ANALYSES = 20
+"""Ad sets that every peer is asked about."""
+Method = Callable[[panels.FloatArray, panels.FloatArray | None, Design], Comparison | None]
 HORIZON, BASELINE = 7, 56
 console = Console()
 
@@ -88,10 +95,6 @@ def reproduce() -> dict[str, Any]:
             strict=True,
         ):
             rows.append((f"CausalImpact {name}, {part}", published[part], value))
-    table = Table("study", "published", "here", title="Published figures")
-    for name, published_value, value in rows:
-        table.add_row(name, f"{published_value:g}", f"{value:.4g}" if abs(value) < 1 else f"{value:.3f}")
-    console.print(table)
     return {name: {"published": published, "here": float(value)} for name, published, value in rows}
 
 
@@ -111,131 +114,136 @@ def causal_impact_cases() -> list[tuple[str, dict[str, float], Any, Any, int]]:
     ]  # fmt: skip
 
 
-def honest(*, cells: int, slow_cells: int) -> dict[str, dict[str, dict[str, float]]]:
-    """False positives at nominal .05 and power at +1 standard deviation, by panel and method."""
+@cache
+def studies(cells: int) -> dict[str, tuple[list[panels.FloatArray], list[Cell]]]:
+    """Panels on which nothing happened, and the units and dates to ask about."""
     pick = partial(cells_of, horizon=HORIZON, baseline=BASELINE, seed=0)
+    worst = partial(worst_week_cells, horizon=HORIZON, baseline=BASELINE)
     geolift, nn5 = [panels.geolift()], [panels.nn5()]
+    # NN5 in stretches of 150 days, so that there are many worst weeks.
+    stretches = [nn5[0][:, start : start + 150] for start in range(0, nn5[0].shape[1] - 149, 150)]
     accounts = [panels.account_leads(seed) for seed in range(8)]
     wandering = [panels.autocorrelated(seed) for seed in range(10)]
     shocked = [
         panels.autocorrelated(100 + seed, days=119, shock_at=112) for seed in range(max(4, cells // 25))
     ]
-    studies = {
+    shocks = [Cell(p, unit, 112) for p, Y in enumerate(shocked) for unit in range(Y.shape[0])]
+    return {
         "geolift pre-test": (geolift, pick(geolift, stride=1, most=cells)),
         "nn5": (nn5, pick(nn5, stride=5, most=cells)),
         "simulated accounts": (accounts, pick(accounts, stride=3, most=cells)),
         "autocorrelated": (wandering, pick(wandering, stride=3, most=cells)),
-        "market-wide shock": (
-            shocked,
-            [Cell(p, unit, 112) for p, Y in enumerate(shocked) for unit in range(Y.shape[0])][:cells],
-        ),
-        "geolift, after the worst week": (geolift, worst_week_cells(geolift, horizon=HORIZON, baseline=BASELINE)),
-        "nn5, after the worst week": _worst_nn5(nn5[0]),
-        "simulated, after the worst week": (
-            accounts, worst_week_cells(accounts, horizon=HORIZON, baseline=BASELINE)
-        ),
-        "autocorrelated, after the worst week": (
-            wandering, worst_week_cells(wandering, horizon=HORIZON, baseline=BASELINE)
-        ),
-    }  # fmt: skip
-    out: dict[str, dict[str, dict[str, float]]] = {}
-    # Spawned, not forked: compiled code and threads do not survive a fork for sure.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        running = {
-            pool.submit(_study, data, asked, slow_cells=slow_cells): name
-            for name, (data, asked) in studies.items()
-        }
-        for done in as_completed(running):
-            name = running[done]
-            out[name] = done.result()
-            console.print(f"{name}: {out[name][OURS]['cells']:.0f} analyses done", highlight=False)
-    out = {name: out[name] for name in studies}
-    for key, title in (
-        ("false_positive_rate", "False positives at nominal .05"),
-        ("power_1sd", "Power at +1 standard deviation of the unit's daily values"),
-    ):
-        table = Table("panel", *FAST, *SLOW, title=title)
-        for name, by_method in out.items():
-            table.add_row(name, *(f"{by_method[method][key]:.3f}" for method in (*FAST, *SLOW)))
-        console.print(table)
-    return out
+        "market-wide shock": (shocked, shocks[:cells]),
+        "geolift, after the worst week": (geolift, worst(geolift)),
+        "nn5, after the worst week": (stretches, worst(stretches)),
+        "simulated, after the worst week": (accounts, worst(accounts)),
+        "autocorrelated, after the worst week": (wandering, worst(wandering)),
+    }
 
 
-def _study(
-    data: list[panels.FloatArray], asked: list[Cell], *, slow_cells: int
-) -> dict[str, dict[str, float]]:
-    """All methods on one kind of panel; the slow ones on an even share of the cells."""
-    found = run_study(data, asked, horizon=HORIZON, methods=FAST)
-    thinned = [asked[k] for k in np.linspace(0, len(asked) - 1, min(len(asked), slow_cells)).astype(int)]
-    found |= run_study(data, thinned, horizon=HORIZON, methods=SLOW)
-    return {method: _row(rate) for method, rate in found.items()}
+STUDIES = tuple(
+    f"{name}{when}"
+    for when in ("", ", after the worst week")
+    for name in ("geolift pre-test", "nn5", "simulated accounts", "autocorrelated", "market-wide shock")
+    if not (when and name == "market-wide shock")
+)
 
 
-def ratios(*, accounts: int) -> dict[str, dict[str, float]]:
-    """False positives of what a verdict rests on: ratios of ad sets, and the account against its own past."""
-    p_values: dict[str, list[float]] = {}
-    naive: dict[str, list[float]] = {}
-    for seed in range(accounts):
+def honest(name: str, methods: tuple[str, ...], *, cells: int, most: int) -> dict[str, dict[str, float]]:
+    """False positives at nominal .05 and power at +1 standard deviation, on one kind of panel; by method."""
+    data, asked = studies(cells)[name]
+    thinned = [asked[k] for k in np.linspace(0, len(asked) - 1, min(len(asked), most)).astype(int)]
+    found = run_study(data, thinned, horizon=HORIZON, methods=methods)
+    return {method: asdict(rate) for method, rate in found.items()}
+
+
+def ratios(first: int, accounts: int) -> dict[str, dict[str, list[float]]]:
+    """P-values of what a verdict rests on: ratios of ad sets, and the account against its own past."""
+    out: dict[str, dict[str, list[float]]] = {}
+
+    def note(name: str, method: Method, A: panels.FloatArray, B: panels.FloatArray | None) -> None:
+        found = method(A, B, Design(change=A.shape[1] - HORIZON))
+        if found is None or not np.isfinite(found.p_value):
+            return
+        days = daily_values(A[0], None if B is None else B[0], scale=1.0)
+        before, after = days[-2 * HORIZON : -HORIZON], days[-HORIZON:]
+        p = naive_comparison(before, after, before_total=np.nan, after_total=np.nan).p_value
+        one = out.setdefault(name, {OURS: [], NAIVE: []})
+        one[OURS].append(found.p_value)
+        one[NAIVE].append(1.0 if p is None else p)
+
+    for seed in range(first, first + accounts):
         by_column = panels.account_columns(100 + seed)
         for metric in (Metric.CPL, Metric.CTR):
             ratio = RATIOS[metric]
             A, B = by_column[ratio.numerator], by_column[ratio.denominator]
             for unit in range(0, A.shape[0], 6):
                 order = [unit, *(i for i in range(A.shape[0]) if i != unit)]
-                _note(p_values, naive, f"ad set, {metric}", compare, A[order], B[order])
+                note(f"ad set, {metric}", compare, A[order], B[order])
         A, B = by_column["spend"].sum(axis=0)[None], by_column["leads"].sum(axis=0)[None]
-        _note(p_values, naive, "account, cpl", compare_with_own_past, A, B)
-        _note(p_values, naive, "account, leads", compare_with_own_past, B, None)
-    out = {
-        name: {
-            "false_positive_rate": float((np.array(found) < 0.05).mean()),
-            "naive_t_test": float((np.array(naive[name]) < 0.05).mean()),
-            "cells": len(found),
-        }
-        for name, found in p_values.items()
-    }
-    table = Table(
-        "simulated accounts",
-        "analyses",
-        OURS,
-        NAIVE,
-        title="False positives at nominal .05, ratios and account",
-    )
-    for name, row in out.items():
-        table.add_row(
-            name, f"{row['cells']}", f"{row['false_positive_rate']:.3f}", f"{row['naive_t_test']:.3f}"
-        )
-    console.print(table)
+        note("account, cpl", compare_with_own_past, A, B)
+        note("account, leads", compare_with_own_past, B, None)
     return out
 
 
-def _note(
-    p_values: dict[str, list[float]],
-    naive: dict[str, list[float]],
-    name: str,
-    method: Callable[[panels.FloatArray, panels.FloatArray | None, Design], Comparison | None],
-    A: panels.FloatArray,
-    B: panels.FloatArray | None,
-) -> None:
-    """One analysis of the last week; nothing is noted where the metric is missing."""
-    found = method(A, B, Design(change=A.shape[1] - HORIZON))
-    if found is None or not np.isfinite(found.p_value):
-        return
-    p_values.setdefault(name, []).append(found.p_value)
-    days = daily_values(A[0], None if B is None else B[0], scale=1.0)
-    before, after = days[-2 * HORIZON : -HORIZON], days[-HORIZON:]
-    p = naive_comparison(before, after, before_total=np.nan, after_total=np.nan).p_value
-    naive.setdefault(name, []).append(1.0 if p is None else p)
+def peer_panels(number: int) -> list[changes.Panel]:
+    """Accounts, each with the ad set that is asked about in row 0: two of those with leads enough an account."""
+    out = []
+    for panel in changes.panels(33):
+        for unit in np.flatnonzero(panel.leads.mean(axis=1) >= changes.ENOUGH_LEADS)[:2]:
+            order = [unit, *(i for i in range(panel.spend.shape[0]) if i != unit)]
+            out.append(changes.Panel(panel.spend[order], panel.leads[order]))
+    return out[:number]
 
 
-def _worst_nn5(Y: panels.FloatArray) -> tuple[list[panels.FloatArray], list[Cell]]:
-    """NN5 in stretches of 150 days, so that there are many worst weeks."""
-    stretches = [Y[:, start : start + 150] for start in range(0, Y.shape[1] - 149, 150)]
-    return stretches, worst_week_cells(stretches, horizon=HORIZON, baseline=BASELINE)
+def daily_cost_per_lead(panel: changes.Panel) -> pd.DataFrame:
+    """(days, ad sets with a lead a day or more): what peers that know no ratios are given; gaps interpolated."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cpl = pd.DataFrame(np.where(panel.leads > 0, panel.spend / panel.leads, np.nan).T)
+    enough = panel.leads.mean(axis=1) >= 1.0
+    return cpl.loc[:, enough].interpolate(limit_direction="both").iloc[-BASELINE - HORIZON :]
 
 
-def _row(rate: Rates) -> dict[str, float]:
-    return {"false_positive_rate": rate.false_positive_rate, "power_1sd": rate.power, "cells": rate.cells}
+def peer(name: str, number: int) -> dict[str, float]:
+    """P-values of one peer for one ad set, as it is and with its days after the change at -35%."""
+    days = daily_cost_per_lead(peer_panels(number + 1)[number])
+    if name == "tfcausalimpact":
+        days = pd.concat([days.iloc[:, 0], days.iloc[:, 1:].mean(axis=1)], axis=1)
+        python = _environment(TF_PEER, *TF_PEER_PACKAGES)
+    else:
+        python = _environment(PEER, f"pysyncon=={PEER_VERSION}")
+    script = str(Path(__file__).with_name(f"impact_peer_{name}.py"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "days.npy"
+        np.save(path, days.to_numpy())
+        return _run_peer(python, script, str(path), str(BASELINE), str(np.exp(changes.EFFECT)))
+
+
+def own(number: int) -> dict[str, list[dict[str, float]]]:
+    """The same of our own estimators and of the naive t-test, for as many ad sets."""
+    methods = {
+        name: partial(changes.p_values, estimator=estimator) for name, estimator in changes.METHODS.items()
+    }
+    methods[NAIVE] = changes.naive_p_values
+    return {
+        name: [method(panel, 0, HORIZON) for panel in peer_panels(number)] for name, method in methods.items()
+    }
+
+
+def _environment(place: Path, *packages: str) -> Path:
+    """A peer's own environment, made where it is not there; its Python."""
+    python = place / "bin" / "python"
+    if not python.exists():
+        uv = str(ROOT / ".tools" / "bin" / "uv")
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(place)], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
+    return python
+
+
+def _run_peer(python: Path, *arguments: str) -> dict[str, Any]:
+    done = subprocess.run([str(python), *arguments], check=True, capture_output=True, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
 
 
 def speed(*, repeats: int = 30) -> dict[str, Any]:
@@ -251,7 +259,12 @@ def speed(*, repeats: int = 30) -> dict[str, Any]:
         cpu.append(time.process_time() - spent)
     if found is None:
         raise RuntimeError("the panel has a treated unit without a level")
-    peer = _peer_seconds(Y[:, 84 - 63 :], before=56)
+    python = _environment(PEER, f"pysyncon=={PEER_VERSION}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "days.npy"
+        np.save(path, Y[:, 84 - 63 :].T)
+        script = str(Path(__file__).with_name("impact_peer_pysyncon.py"))
+        peer = _run_peer(python, script, str(path), str(BASELINE), "1.0")
     p50 = float(np.median(seconds))
     result = {
         "p50_seconds": p50,
@@ -259,139 +272,184 @@ def speed(*, repeats: int = 30) -> dict[str, Any]:
         "placebos": int(found.studentised.size),
         "pysyncon_version": PEER_VERSION,
         "pysyncon_seconds": peer["seconds"],
-        "pysyncon_placebos": peer["placebos"],
+        "pysyncon_placebos": int(peer["placebos"]),
         "ratio_vs_pysyncon_placebo": peer["seconds"] / p50,
     }
-    table = Table("", "placebos", "seconds", title="One analysis, 40 controls, all placebos")
-    table.add_row("adsml (p50)", str(result["placebos"]), f"{p50:.4f}")
-    table.add_row(f"pysyncon {PEER_VERSION} PlaceboTest", str(peer["placebos"]), f"{peer['seconds']:.2f}")
-    table.add_row("ratio", "", f"{result['ratio_vs_pysyncon_placebo']:.0f}x")
-    console.print(table)
     return result
 
 
-def power(*, accounts: int) -> dict[str, dict[str, float]]:
-    """How often an effect of -35% on CPL shows, and whether stated detectable effects are found as promised."""
-    out = changes.power(accounts)
-    table = Table(
-        "ad sets with 10+ leads a day",
-        "analyses",
-        "false positives",
-        "power -35%",
-        "power +54%",
-        "stated rise found",
-        "stated fall found",
-        "spread",
-        title="CPL on simulated accounts",
-    )
-    for name, row in out.items():
-        figures = (
-            "false_positive_rate",
-            "power",
-            "power_up",
-            "stated_rise_found",
-            "stated_fall_found",
-            "spread",
-        )
-        table.add_row(
-            name, str(row["analyses"]), *(f"{row[key]:.3f}" if key in row else "" for key in figures)
-        )
-    console.print(table)
-    return out
+def parts(*, quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Every part by its name, in the order of work; none takes more than some minutes."""
+    cells, slow_cells = (80, 16) if quick else (1000, 200)
+    yield "reproduced", reproduce
+    for name in STUDIES:
+        study = partial(honest, name, cells=cells)
+        yield f"honest/{name}/fast", partial(study, FAST, most=cells)
+        yield f"honest/{name}/slow", partial(study, SLOW, most=slow_cells)
+    for first in range(0, 10 if quick else 150, 50):
+        yield f"ratios/{first}", partial(ratios, first, 10 if quick else 50)
+    accounts = 8 if quick else 99
+    for horizon in (7, 14, 28):
+        for name in (*changes.METHODS, NAIVE):
+            yield f"power/{name}, {horizon} days", partial(changes.power, accounts, horizon, name)
+    for kind in ("placebo", "real"):
+        for first in range(0, 6 if quick else 60, 6):
+            task = partial(changes.summaries, range(first, first + 6), placebo=kind == "placebo")
+            yield f"pooled/{kind}/{first}", task
+    yield "like_changes", partial(changes.like_changes, accounts)
+    number = 2 if quick else ANALYSES
+    yield "peers/own", partial(own, number)
+    for peer_name in ("pysyncon", "tfcausalimpact"):
+        for k in range(number):
+            yield f"peers/{peer_name}/{k}", partial(peer, peer_name, k)
+    yield "speed", speed
 
 
-def pooled(*, accounts: int) -> dict[str, Any]:
-    """What many changes say together: false positives, power of three like ones, and calibrated probabilities."""
-    out: dict[str, Any] = {"like_changes": changes.like_changes(accounts), **changes.pooled(accounts)}
-    table = Table("pooled changes", "", title="SummarizeChanges on simulated truth")
-    for name, value in out.items():
-        table.add_row(name, str(value) if isinstance(value, dict) else f"{value:.3f}")
-    console.print(table)
-    return out
+def assemble(values: dict[str, Any]) -> dict[str, Any]:
+    """What results/impact.json holds, from the parts' values."""
 
+    def below(prefix: str) -> list[tuple[str, Any]]:
+        return [
+            (name.removeprefix(prefix), value) for name, value in values.items() if name.startswith(prefix)
+        ]
 
-def tfcausalimpact(*, analyses: int) -> dict[str, float]:
-    """The peer on daily CPL of the same kind of ad sets, with the mean of the others as its regressor."""
-    python = _environment(TF_PEER, *TF_PEER_PACKAGES)
-    stored = []
-    for panel in changes.panels(accounts=33):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cpl = pd.DataFrame(np.where(panel.leads > 0, panel.spend / panel.leads, np.nan).T)
-        cpl = cpl.interpolate(limit_direction="both")
-        busy = np.flatnonzero(panel.leads.mean(axis=1) >= changes.ENOUGH_LEADS)
-        for unit in busy[:2]:
-            others = cpl[[k for k in busy if k != unit]].mean(axis=1)
-            stored.append(np.column_stack([cpl[unit], others])[-BASELINE - HORIZON :])
-    chosen = np.stack(stored[:analyses])
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "panels.npz"
-        np.savez(path, panels=chosen)
-        script = str(Path(__file__).with_name("impact_peer_tfcausalimpact.py"))
-        done = subprocess.run(
-            [str(python), script, str(path), str(BASELINE), str(np.exp(changes.EFFECT))],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-    answer: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    console.print(f"tfcausalimpact: {answer}")
-    return answer
+    def rate(p_values: list[float]) -> float:
+        return float((np.array(p_values) < changes.ALPHA).mean())
 
-
-def _environment(place: Path, *packages: str) -> Path:
-    """A peer's own environment, made where it is not there; its Python."""
-    python = place / "bin" / "python"
-    if not python.exists():
-        uv = str(ROOT / ".tools" / "bin" / "uv")
-        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(place)], check=True)
-        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *packages], check=True)
-    return python
-
-
-def _peer_seconds(Y: panels.FloatArray, *, before: int) -> dict[str, Any]:
-    python = _environment(PEER, f"pysyncon=={PEER_VERSION}")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "panel.csv"
-        units, days = Y.shape
-        pd.DataFrame(
-            {
-                "unit": np.repeat([f"u{i}" for i in range(units)], days),
-                "day": np.tile(np.arange(days), units),
-                "y": Y.ravel(),
+    honest_rates: dict[str, Any] = {}
+    for name, by_method in below("honest/"):
+        honest_rates.setdefault(name.rpartition("/")[0], {}).update(by_method)
+    p_values: dict[str, dict[str, list[float]]] = {}
+    for _, by_name in below("ratios/"):
+        for name, by_method in by_name.items():
+            for method, some in by_method.items():
+                p_values.setdefault(name, {}).setdefault(method, []).extend(some)
+    peers = {name: list(rows) for name, rows in values["peers/own"].items()}
+    for name, row in below("peers/"):
+        if name != "own":
+            peers.setdefault(name.partition("/")[0], []).append(row)
+    return {
+        "reproduced": values["reproduced"],
+        "honest": honest_rates,
+        "honest_ratios": {
+            name: {
+                "false_positive_rate": rate(by_method[OURS]),
+                "naive_t_test": rate(by_method[NAIVE]),
+                "analyses": len(by_method[OURS]),
             }
-        ).to_csv(path, index=False)
-        done = subprocess.run(
-            [str(python), str(Path(__file__).with_name("impact_peer_pysyncon.py")), str(path), str(before)],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+            for name, by_method in p_values.items()
+        },
+        "power": dict(below("power/")),
+        "pooled": changes.pooled([value for _, value in below("pooled/")])
+        | {"like_changes": values["like_changes"]},
+        "peers": {
+            name: {
+                "false_positive_rate": rate([row["null"] for row in rows]),
+                "power": rate([row["shifted"] for row in rows]),
+                "seconds": float(np.median([row["seconds"] for row in rows])),
+                "analyses": len(rows),
+            }
+            for name, rows in peers.items()
+        },
+        "speed": values["speed"],
+        "ratio_vs_pysyncon_placebo": values["speed"]["ratio_vs_pysyncon_placebo"],
+        "p50_seconds": values["speed"]["p50_seconds"],
+    }
+
+
+def show(results: dict[str, Any]) -> None:
+    """One table a question, a row for each of what was asked about."""
+    for title, rows in (
+        ("Published figures", results["reproduced"]),
+        ("False positives at nominal .05, ratios and account", results["honest_ratios"]),
+        ("CPL of simulated ad sets with 10+ leads a day", results["power"]),
+        ("CPL, 7 days, the same ad sets for every method", results["peers"]),
+        ("SummarizeChanges on simulated truth", {"pooled": results["pooled"]}),
+        ("One analysis, 40 controls, all placebos", {"speed": results["speed"]}),
+    ):
+        columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+        table = Table("", *columns, title=title)
+        for name, row in rows.items():
+            table.add_row(name, *(_text(row.get(key)) for key in columns))
+        console.print(table)
+    for key in ("false_positive_rate", "power_1sd"):
+        table = Table("panel", *FAST, *SLOW, title=key)
+        for name, by_method in results["honest"].items():
+            table.add_row(name, *(_text(by_method[method][key]) for method in (*FAST, *SLOW)))
+        console.print(table)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def code_version() -> str:
+    """Of everything that figures depend on; comments, docstrings and format don't count."""
+    sources = [
+        *sorted((ROOT / "services/impact/src").rglob("*.py")),
+        *sorted((ROOT / "libs/simulate/src").rglob("*.py")),
+        *sorted(Path(__file__).parent.glob("*impact*.py")),
+    ]
+    out = hashlib.sha256()
+    for path in sources:
+        if path.name in ("cli.py", "tables.py", "plot.py", "reporting.py", "server.py"):
+            continue
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+                node.body.pop(0)
+        out.update(ast.dump(tree).encode())
+    return out.hexdigest()[:16]
 
 
 def main() -> None:
-    """Run the parts that were asked for and write what they found."""
+    """Do the parts that are not done yet; with all of them done, write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer cells: a first impression")
-    parser.add_argument("--only", choices=("reproduce", "honest", "power", "pooled", "peer", "speed"))
+    parser.add_argument("--minutes", type=float, default=np.inf, help="begin no part after so many minutes")
+    parser.add_argument("--only", default="", help="only parts whose names begin so, such as honest/nn5")
+    parser.add_argument("--fresh", action="store_true", help="forget what is done")
     arguments = parser.parse_args()
-    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    if arguments.only in (None, "reproduce"):
-        results["reproduced"] = reproduce()
-    if arguments.only in (None, "speed"):
-        results["speed"] = speed()
-        results["ratio_vs_pysyncon_placebo"] = results["speed"]["ratio_vs_pysyncon_placebo"]
-        results["p50_seconds"] = results["speed"]["p50_seconds"]
-    if arguments.only in (None, "honest"):
-        cells, slow = (80, 16) if arguments.quick else (1000, 200)
-        results["honest"] = honest(cells=cells, slow_cells=slow)
-        results["honest_ratios"] = ratios(accounts=10 if arguments.quick else 150)
-    if arguments.only in (None, "power"):
-        results["power"] = power(accounts=8 if arguments.quick else 99)
-    if arguments.only in (None, "pooled"):
-        results["pooled"] = pooled(accounts=6 if arguments.quick else 60)
-    if arguments.only in (None, "peer"):
-        results["tfcausalimpact"] = tfcausalimpact(analyses=2 if arguments.quick else 6)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    console.print(f"written to {RESULTS.relative_to(ROOT)}")
+    version = code_version()
+    kept: dict[str, Any] = {}
+    if PARTS.exists() and not (arguments.fresh or arguments.quick):
+        kept = {name: one for name, one in json.loads(PARTS.read_text()).items() if one["code"] == version}
+    begun = time.monotonic()
+    every = dict(parts(quick=arguments.quick))
+    for name, task in every.items():
+        if name in kept or not name.startswith(arguments.only):
+            continue
+        if time.monotonic() - begun > 60 * arguments.minutes:
+            break
+        started = time.monotonic()
+        value = task()
+        seconds = round(time.monotonic() - started, 1)
+        kept[name] = {
+            "value": value,
+            "code": version,
+            "seconds": seconds,
+            "day": f"{datetime.now(UTC):%Y-%m-%d}",
+        }
+        console.print(f"{name}: {seconds} s", highlight=False)
+        if not arguments.quick:
+            partial_file = PARTS.with_suffix(".new.tmp")
+            partial_file.write_text(json.dumps(kept))
+            partial_file.replace(PARTS)
+    left = [name for name in every if name not in kept]
+    if left:
+        console.print(
+            f"{len(every) - len(left)} of {len(every)} parts done; next: {left[0]}", highlight=False
+        )
+        return
+    results = assemble({name: kept[name]["value"] for name in every})
+    show(results)
+    if not arguments.quick:
+        results["parts"] = {
+            name: {"seconds": kept[name]["seconds"], "day": kept[name]["day"]} for name in every
+        }
+        results["code"] = version
+        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        console.print(f"written to {RESULTS.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from support.report_pages import page_of  # noqa: E402
 
 ENTITIES = 1000
 RUNS = 5
-BAR_SECONDS = 3.0
+BAR_SECONDS = 2.0
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
 """Changes whose true effect is known: how large an effect shows, and what many changes say together."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +16,10 @@ from adsml_impact.analysis.change import analyse
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.analysis.summary import AnalysedChange, ChangesSummary, summarise
 from adsml_impact.analysis.tree import Relation, Tree
-from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.comparison import Comparison, compare
+from adsml_impact.models.design import Design
 from adsml_impact.models.estimators import Estimator
+from adsml_impact.models.meta_analysis import Estimate, pool
 from adsml_impact.models.naive import naive_comparison
 from adsml_impact.models.power import detectable
 from adsml_simulate import RandomChanges, SimulatedAccount, clean, simulate_account
@@ -37,8 +41,10 @@ class Panel:
     leads: FloatArray
 
 
-def panels(accounts: int) -> Iterator[Panel]:
+@cache
+def panels(accounts: int) -> list[Panel]:
     """Quiet accounts of two sizes in turn: 24 ad sets in 8 campaigns, and 15 in 4."""
+    out = []
     for seed in range(accounts):
         settings = clean(last_day=LAST)
         if seed % 2 == 0:
@@ -49,56 +55,62 @@ def panels(accounts: int) -> Iterator[Panel]:
             rows.pivot(index="entity_id", columns="date", values=column).fillna(0.0).to_numpy(float)
             for column in ("spend", "leads")
         )
-        yield Panel(spend, leads)
+        out.append(Panel(spend, leads))
+    return out
+
+
+METHODS: dict[str, Estimator | None] = {
+    "adsml": None,
+    "synthetic_control": Estimator.SYNTHETIC_CONTROL,
+    "difference_in_differences": Estimator.DIFFERENCE_IN_DIFFERENCES,
+}
+
+
+def busy(panel: Panel, horizon: int) -> list[int]:
+    """Ad sets with leads enough before the change."""
+    return [int(unit) for unit in np.flatnonzero(panel.leads[:, :-horizon].mean(axis=1) >= ENOUGH_LEADS)]
 
 
 def cost_per_lead(
     panel: Panel, unit: int, horizon: int, estimator: Estimator | None = None
 ) -> Comparison | None:
-    """One ad set's CPL over the last days, compared."""
+    """One ad set's CPL over the last days, compared; None where it has none."""
     order = [unit, *(i for i in range(panel.spend.shape[0]) if i != unit)]
     design = Design(change=panel.spend.shape[1] - horizon, horizon=horizon, estimator=estimator)
-    return compare(panel.spend[order], panel.leads[order], design)
+    one = compare(panel.spend[order], panel.leads[order], design)
+    return one if one is not None and np.isfinite(one.tau) else None
 
 
-def power(accounts: int) -> dict[str, dict[str, float]]:
+def power(accounts: int, horizon: int, method: str) -> dict[str, float]:
     """Of ad sets with 10 leads a day or more: false positives, power at -35%, and stated detectable effects."""
-    methods: dict[str, Estimator | None] = {
-        "adsml": None,
-        "synthetic_control": Estimator.SYNTHETIC_CONTROL,
-        "difference_in_differences": Estimator.DIFFERENCE_IN_DIFFERENCES,
-    }
-    everything = list(panels(accounts))
-    out: dict[str, dict[str, float]] = {}
-    for horizon in (7, 14, 28):
-        for name, estimator in methods.items():
-            hits: dict[str, list[float]] = {}
-            taus = []
-            for panel in everything:
-                for unit in np.flatnonzero(panel.leads[:, :-horizon].mean(axis=1) >= ENOUGH_LEADS):
-                    one = cost_per_lead(panel, int(unit), horizon, estimator)
-                    if one is None or not np.isfinite(one.tau):
-                        continue
-                    taus.append(one.tau)
-                    could = detectable(one, horizon=horizon, ratio=True)
-                    low, high = one.interval(ALPHA)
-                    for what, value in (
-                        ("false_positive_rate", one.p_value < ALPHA),
-                        ("coverage", low <= 0 <= high),
-                        ("power", _shifted(one, EFFECT) < ALPHA),
-                        ("power_up", _shifted(one, -EFFECT) < ALPHA),
-                        ("stated_rise_found", _shifted(one, np.log1p(could.up)) < ALPHA),
-                        ("stated_fall_found", _shifted(one, np.log1p(could.down)) < ALPHA),
-                    ):
-                        hits.setdefault(what, []).append(float(value))
-            out[f"{name}, {horizon} days"] = {
-                what: float(np.mean(values)) for what, values in hits.items()
-            } | {
-                "spread": float(np.std(taus)),
-                "analyses": len(taus),
-            }
-        out[f"naive_t_test, {horizon} days"] = _naive(everything, horizon)
-    return out
+    hits: dict[str, list[float]] = {}
+    taus = []
+    for panel in panels(accounts):
+        for unit in busy(panel, horizon):
+            if method not in METHODS:
+                p = naive_p_values(panel, unit, horizon)
+                rows = [("false_positive_rate", p["null"] < ALPHA), ("power", p["shifted"] < ALPHA)]
+            else:
+                one = cost_per_lead(panel, unit, horizon, METHODS[method])
+                if one is None:
+                    continue
+                taus.append(one.tau)
+                could = detectable(one, horizon=horizon, ratio=True)
+                low, high = one.interval(ALPHA)
+                rows = [
+                    ("false_positive_rate", one.p_value < ALPHA),
+                    ("coverage", low <= 0 <= high),
+                    ("power", _shifted(one, EFFECT) < ALPHA),
+                    ("power_up", _shifted(one, -EFFECT) < ALPHA),
+                    ("stated_rise_found", _shifted(one, np.log1p(could.relative_up)) < ALPHA),
+                    ("stated_fall_found", _shifted(one, np.log1p(could.relative_down)) < ALPHA),
+                ]
+            for what, hit in rows:
+                hits.setdefault(what, []).append(float(hit))
+    out: dict[str, float] = {what: float(np.mean(values)) for what, values in hits.items()}
+    if taus:
+        out["spread"] = float(np.std(taus))
+    return out | {"analyses": len(hits["power"])}
 
 
 def _shifted(one: Comparison, by: float) -> float:
@@ -106,23 +118,30 @@ def _shifted(one: Comparison, by: float) -> float:
     return one.reference.p_value((one.tau + float(by)) / one.size)
 
 
-def _naive(everything: list[Panel], horizon: int) -> dict[str, float]:
-    null: list[float] = []
-    shifted: list[float] = []
-    for panel in everything:
-        for unit in np.flatnonzero(panel.leads[:, :-horizon].mean(axis=1) >= ENOUGH_LEADS):
-            with np.errstate(divide="ignore"):
-                days = panel.spend[unit] / panel.leads[unit]
-            days[~np.isfinite(days)] = np.nan
-            before, after = days[-2 * horizon : -horizon], days[-horizon:]
-            for found, values in ((null, after), (shifted, after * np.exp(EFFECT))):
-                p = naive_comparison(before, values, before_total=1.0, after_total=1.0).p_value
-                found.append(1.0 if p is None else p)
-    return {
-        "false_positive_rate": float((np.array(null) < ALPHA).mean()),
-        "power": float((np.array(shifted) < ALPHA).mean()),
-        "analyses": len(null),
-    }
+def p_values(
+    panel: Panel, unit: int, horizon: int, *, estimator: Estimator | None = None
+) -> dict[str, float]:
+    """Of one ad set as it is, and at -35%; and the seconds that the first took."""
+    started = time.perf_counter()
+    one = cost_per_lead(panel, unit, horizon, estimator)
+    seconds = time.perf_counter() - started
+    if one is None:
+        return {"null": 1.0, "shifted": 1.0, "seconds": seconds}
+    return {"null": one.p_value, "shifted": _shifted(one, EFFECT), "seconds": seconds}
+
+
+def naive_p_values(panel: Panel, unit: int, horizon: int) -> dict[str, float]:
+    """The same by Welch's t-test of daily values."""
+    with np.errstate(divide="ignore"):
+        days = panel.spend[unit] / panel.leads[unit]
+    days[~np.isfinite(days)] = np.nan
+    out = {}
+    started = time.perf_counter()
+    for name, factor in (("null", 1.0), ("shifted", float(np.exp(EFFECT)))):
+        after = days[-horizon:] * factor
+        p = naive_comparison(days[-2 * horizon : -horizon], after, before_total=1.0, after_total=1.0).p_value
+        out[name] = 1.0 if p is None else p
+    return out | {"seconds": (time.perf_counter() - started) / 2}
 
 
 def _account(seed: int, *, placebo: bool) -> SimulatedAccount:
@@ -177,34 +196,40 @@ def _summaries(account: SimulatedAccount) -> Iterator[tuple[ChangesSummary, list
             yield summary, [effects[one.event.entity, one.event.date] for one in summary.changes]
 
 
-def pooled(accounts: int) -> dict[str, float]:
-    """Pooled false positives where nothing happened; where something did, whether probabilities hold."""
-    null = [
-        summary.pooled.p_value
-        for seed in range(accounts)
-        for summary, _ in _summaries(_account(3000 + seed, placebo=True))
-        if summary.pooled is not None
-    ]
-    said, improved, single, covered = [], [], [], []
-    for seed in range(accounts):
-        for summary, truths in _summaries(_account(4000 + seed, placebo=False)):
+def summaries(seeds: Iterable[int], *, placebo: bool) -> dict[str, list[float]]:
+    """What summaries of some accounts said and what was true: p-values of the pooled mean, and each change's own."""
+    out: dict[str, list[float]] = {
+        name: [] for name in ("null", "said", "improved", "significant", "covered")
+    }
+    for seed in seeds:
+        for summary, truths in _summaries(_account((3000 if placebo else 4000) + seed, placebo=placebo)):
             if summary.pooled is None:
                 continue
+            if placebo:
+                out["null"].append(summary.pooled.p_value)
+                continue
             for one, true in zip(summary.changes, truths, strict=True):
-                said.append(one.probability_improved)
-                improved.append(true < 0)
-                single.append(one.effect.p_value < ALPHA)
-                low, high = one.effect.relative_interval.lower, one.effect.relative_interval.upper
-                covered.append(low <= true <= high)
-    p, good = np.array(said), np.array(improved)
+                interval = one.effect.relative_interval
+                out["said"].append(one.probability_improved)
+                out["improved"].append(float(true < 0))
+                out["significant"].append(float(one.effect.p_value < ALPHA))
+                out["covered"].append(float(interval.lower <= true <= interval.upper))
+    return out
+
+
+def pooled(some: Iterable[dict[str, list[float]]]) -> dict[str, float]:
+    """Pooled false positives where nothing happened; where something did, whether probabilities hold."""
+    every = list(some)
+    together = {name: np.array([x for one in every for x in one[name]]) for name in every[0]}
+    p, good = together["said"], together["improved"] > 0
     sure = np.where(p >= 0.5, p, 1 - p)
     right = np.where(p >= 0.5, good, ~good)
     out = {
-        "pooled_false_positive_rate": float((np.array(null) < ALPHA).mean()),
-        "pooled_null": len(null),
+        "pooled_false_positive_rate": float((together["null"] < ALPHA).mean()),
+        "pooled_null": together["null"].size,
         "changes": int(p.size),
-        "single_coverage": float(np.mean(covered)),
-        "single_significant": float(np.mean(single)),
+        "single_coverage": float(together["covered"].mean()),
+        "single_significant": float(together["significant"].mean()),
     }
     for low, high in ((0.5, 0.65), (0.65, 0.75), (0.75, 0.85), (0.85, 0.95), (0.95, 1.01)):
         inside = (sure >= low) & (sure < high)
@@ -217,14 +242,12 @@ def pooled(accounts: int) -> dict[str, float]:
 
 def like_changes(accounts: int, *, together: int = 3) -> dict[str, float]:
     """Power of a few like changes of -35% pooled, against one alone."""
-    from adsml_impact.models.meta_analysis import Estimate, pool
-
     alone, many = [], []
     for panel in panels(accounts):
         estimates = []
-        for k, unit in enumerate(np.flatnonzero(panel.leads[:, :-7].mean(axis=1) >= ENOUGH_LEADS)):
-            one = cost_per_lead(panel, int(unit), 7)
-            if one is None or not np.isfinite(one.tau):
+        for k, unit in enumerate(busy(panel, 7)):
+            one = cost_per_lead(panel, unit, 7)
+            if one is None:
                 continue
             alone.append(_shifted(one, EFFECT) < ALPHA)
             low, high = one.interval(0.05)

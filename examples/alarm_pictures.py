@@ -6,9 +6,8 @@ Faults are put into the last days of one campaign; the detector has learned from
 docs/anomaly.md were drawn by this, into docs/anomaly/.
 """
 
-import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,15 +15,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from adsml_anomaly.histories import series
+from adsml_anomaly.models.assessment import Options, Subject
 from adsml_anomaly.models.channels import Days
-from adsml_anomaly.models.detection import Options, Subject, assess
+from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.fitting import fit_entity, learn_pool
-from adsml_anomaly.models.point_detection import assess_points
-from adsml_anomaly.models.results import Threshold
-from adsml_anomaly.plot import picture
+from adsml_anomaly.models.results import DayAssessment, Threshold
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
+from adsml_report.content import Band, Chart, Line, Look, Mark
+from adsml_report.plot import picture
+from adsml_report.wording import METRIC_LABELS, unit
 from adsml_simulate import simulate_account
 from adsml_simulate.presets import clean
 
@@ -107,6 +108,33 @@ STATES: dict[str, tuple[str, Metric, Callable[[Rows], None], int]] = {
 }
 
 
+def drawn(days: Sequence[DayAssessment], metric: Metric, *, title: str, text: str = "") -> str:
+    """One metric over the assessed days; below the title the worst day in words, where no text is given."""
+    ones = [next((one for one in day.metrics if one.metric is metric), None) for day in days]
+
+    def values(name: str) -> list[float | None]:
+        return [None if one is None else getattr(one, name) for one in ones]
+
+    dates = [day.date or LAST_DAY for day in days]
+    observed = values("observed")
+    marks = tuple(
+        Mark(at, value or 0.0, day.summary)
+        for at, day, value in zip(dates, days, observed, strict=True)
+        if day.anomalous
+    )
+    worst = max((day for day in days if day.anomalous), key=lambda day: day.severity, default=None)
+    chart = Chart(
+        title,
+        unit(metric.value),
+        dates[0],
+        (Line(METRIC_LABELS[metric.value], observed), Line("expected", values("expected"), Look.EXPECTED)),
+        (Band("range at the threshold", values("lower"), values("upper")),),
+        marks,
+    )
+    told = text or (f"{worst.date}, {worst.severity.name.lower()}: {worst.summary}" if worst else "no alarm")
+    return picture([chart], title=title, text=told)
+
+
 def main() -> None:
     """Draw and write."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/anomaly")
@@ -123,7 +151,7 @@ def main() -> None:
 
     def draw(name: str, title: str, metric: Metric, rows: Rows, *changes: ChangeEvent) -> None:
         changed = replace(subject, days=Days(days.first_day, rows), changes=changes)
-        svg = picture(assess(changed, options).days, metric, title=title)
+        svg = drawn(assess(changed, options).days, metric, title=title)
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
 
     for name, (title, metric, change) in FAULTS.items():
@@ -146,20 +174,8 @@ def main() -> None:
         seen = replace(subject, days=Days(days.first_day, rows[: last + 1]))
         report = assess(seen, Options(first_date=days.day(last - SHOWN + 1), last_date=days.day(last)))
         incident = report.incidents[-1]
-        svg = picture(report.days, incident.main_metric or metric, title=title, text=incident.summary)
+        svg = drawn(report.days, incident.main_metric or metric, title=title, text=incident.summary)
         (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-
-    rng = np.random.default_rng(5)
-    hours = np.arange(24 * 28)
-    usual = 1.2 + 0.4 * np.sin(2 * math.pi * hours / 24) + 0.2 * ((hours // 24) % 7 >= 5)
-    values = usual * np.exp(0.08 * rng.standard_normal(hours.size))
-    values[-30] *= 2.2
-    found = assess_points(
-        "cpc", 1_772_323_200 + 3600.0 * hours, values,
-        season_length=None, threshold=Threshold(0.04), anomalous_only=False,
-    )  # fmt: skip
-    svg = picture(found.days[-24 * 8 :], None, title="An hour out of line: hourly CPC")
-    (folder / "hourly.svg").write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":

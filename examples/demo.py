@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 
 import pandas as pd
 import questions
@@ -143,7 +144,7 @@ def advise() -> None:
     report = (DATA / "report.html").relative_to(ROOT)
     console.print("\n[bold]What to try next[/]")
     for text in (
-        f"open {report} in a browser: tiers, forecasts, alarms and changes with pictures",
+        f"open {report} in a browser: what to do today, with the pictures and figures behind it",
         "make up                   the four services on this data, in the background; make down stops them",
         "adsml classify --help     every command has an example",
         "docs/tutorial.md          the same with your own export",
@@ -164,10 +165,9 @@ def main() -> None:
         adsml("simulate", str(shown), "--seed", str(SEED), "--anomalies", "0.5", env=env)
         adsml("import", str(shown / "insights"), *config, env=env)
         adsml("changes", "import", str(shown / "changes.csv"), *config, env=env)
-    for one in family.installed().values():
-        for job in one.train:
-            with watch.step(f"train {job}"):
-                adsml("train", job, *config, env=env)
+    for job in sorted(entry_points(group="adsml.commands.train").names):
+        with watch.step(f"train {job}"):
+            adsml("train", job, *config, env=env)
     with watch.step("scan for anomalies"):
         adsml("scan-anomalies", *config, env=env)
     with watch.step("doctor"):

@@ -14,22 +14,16 @@ from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.origins import Task, forecast_origins, join_pooled
 from adsml_forecasting.models.pooled_regression import learn
 from adsml_forecasting.models.prediction import ForecastSpec, LearnedModels, Prediction, predict
-from adsml_forecasting.models.preparation import Prepared
+from adsml_forecasting.models.prepared import Prepared
 from adsml_forecasting.models.rolling_origin import newest_rows
 from adsml_forecasting.models.series import DailySeries
 from adsml_report.content import Band, Chart, Line, Look, Moment
-from adsml_report.svg import draw
+from adsml_report.plot import picture as drawn
 from adsml_simulate import small_accounts
 
 LAST_DAY = date(2026, 3, 31)
 HORIZON, SHOWN = 7, 56
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
-STYLE = """
-svg{background:#fff}text{font:12px Helvetica,Arial,'DejaVu Sans',sans-serif;fill:#52606d}
-.l{fill:none;stroke-linejoin:round}.actual{stroke:#1f2933;stroke-width:2}
-.expected{stroke:#0072b2;stroke-width:2.4}.member{stroke:#9aa5b1;stroke-width:1;stroke-dasharray:2 3}
-.b{fill:#56b4e9;opacity:.35}.g{stroke:#e4e7eb}.n{stroke:#d55e00;stroke-dasharray:4 3}
-"""
 
 
 def leads() -> list[DailySeries]:
@@ -82,13 +76,7 @@ def picture(title: str, series: DailySeries, told: Prediction) -> str:
         (Band("90% interval", later(told.lower), later(told.upper)),),
         moments=(Moment(first + timedelta(days=past), "forecast"),),
     )
-    drawn = str(draw(chart))
-    at = drawn.index(">") + 1
-    return (
-        drawn[:at].replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
-        + f"<style>{STYLE}</style>"
-        + drawn[at:]
-    )
+    return drawn([chart], title=title)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.serving.context import CallContext
 from adsml_impact.account_data import StoredAccounts
-from adsml_impact.plot import draw_svg, save
+from adsml_impact.plot import draw_svg
 from adsml_impact.service import ImpactService
 from adsml_simulate import PlannedChange, clean, simulate_account
 from adsml_simulate.storing import write_to_store
@@ -50,7 +50,7 @@ def main() -> None:
         write_to_store(account, database)
         report = ImpactService(StoredAccounts(database)).AnalyzeImpact(request, CallContext()).report
         database.close()
-    save(draw_svg(report), PICTURE)
+    PICTURE.write_text(draw_svg(report), encoding="utf-8")
     print(f"true effect on cost per lead: {100 * (1 / (1 + LIFT) - 1):+.1f}%")
     print(report.recommendation)
     print(f"drawn into {PICTURE}")

@@ -10,19 +10,13 @@ from support.browser import Page, browser, find_browser  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 REPORT = ROOT / "demo-data" / "report.html"
-OPEN_SOME = """(() => {
-  for (const id of ["forecasts", "alarms", "changes"]) {
-    const first = document.querySelector(`#${id} details`);
-    if (first) first.open = true;
-  }
-})()"""
 
 
 def show(page: Page, section: str) -> None:
-    """Bring a section to the top of the window."""
-    page.run(OPEN_SOME)
+    """Bring a section to the top of the window, its first entry open."""
+    page.run(f"document.querySelector('#{section} details').open = true")
     page.run(f"document.getElementById('{section}').scrollIntoView()")
-    page.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+    page.frames()
 
 
 def main() -> None:
@@ -34,14 +28,18 @@ def main() -> None:
         sys.exit("there is no demo-data/report.html; run: make demo")
     IMAGES.mkdir(exist_ok=True)
     with browser(executable) as page:
-        page.open(REPORT, width=1100, height=1000)
-        page.picture(IMAGES / "report-wide.png")
-        for section in ("forecasts", "alarms", "changes"):
+        page.open(REPORT, width=1280, height=900)
+        page.picture(IMAGES / "report-today.png")
+        for section in ("alarms", "changes"):
             show(page, section)
             page.picture(IMAGES / f"report-{section}.png")
+        page.run("document.getElementById('forecasts').scrollIntoView()")
+        page.frames()
+        page.run(
+            "[...document.querySelectorAll('#forecasts .plot input')].slice(0, 1).forEach(one => one.focus())"
+        )
+        page.picture(IMAGES / "report-forecasts.png")
         page.open(REPORT, width=390, height=844, dark=True)
-        show(page, "forecasts")
-        page.run("document.querySelector('#forecasts details').scrollIntoView()")
         page.picture(IMAGES / "report-phone.png")
         if page.logged:
             sys.exit(f"the page wrote to the console: {page.logged}")

@@ -1,7 +1,7 @@
 """Writes the contracts for callers in other languages: ``python protos/bundle.py FOLDER``.
 
-``adsml-contracts.zip`` holds our .proto files, and ``contracts.binpb``: them and all they import (google/*,
-buf/validate) as one descriptor set, which every generator of protoc and buf takes.
+``adsml-contracts.zip`` holds our .proto files, and ``contracts.binpb``: them, what they import (google/*, buf/validate)
+and the details of errors, as one descriptor set, which every generator of protoc and buf takes.
 """
 
 import sys
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from check import compile_image
 from google.protobuf import descriptor_pb2 as d
+from google.rpc import error_details_pb2
 from protoc import contracts
 
 HERE = Path(__file__).resolve().parent
@@ -23,6 +24,8 @@ def bundle(folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as temporary:
         image, _ = compile_image(HERE, Path(temporary) / "contracts.binpb")
         everything = d.FileDescriptorSet.FromString(image.read_bytes())
+        # No contract imports them: they travel inside a status as bytes.
+        error_details_pb2.DESCRIPTOR.CopyToProto(everything.file.add())
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in sorted(contracts(HERE)):
                 _add(archive, f"protos/{name}", (HERE / name).read_bytes())

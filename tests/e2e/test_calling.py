@@ -4,16 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from adsml_common.database import Database
+from support.calling import CALLING, ROOT, contracts, npm_install
 from support.families import build, settings_of
-
-ROOT = Path(__file__).parents[2]
-CALLING = ROOT / "examples" / "calling"
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +39,32 @@ def test_python(target: str) -> None:
 
 
 def test_node(target: str, tmp_path: Path) -> None:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node or npm is not installed here")
     for name in ("classify.mjs", "package.json"):
         shutil.copy(CALLING / name, tmp_path)
-    installed = subprocess.run(
-        [npm, "install", "--no-audit", "--no-fund", "--silent"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    if installed.returncode:
-        pytest.skip(f"npm could not install the example's packages: {installed.stderr[-300:]}")
-    run(sys.executable, "bundle.py", str(tmp_path), cwd=ROOT / "protos")
-    with zipfile.ZipFile(tmp_path / "adsml-contracts.zip") as archive:
-        archive.extract("contracts.binpb", tmp_path)
+    node = npm_install(tmp_path)
+    contracts(tmp_path)
     output = run(node, "classify.mjs", target, cwd=tmp_path)
+    assert output == "mine: TIER_HIGH_PERFORMER, CPL 5.00\nanswered by last_week_tier\n"
+
+
+def test_go(target: str, tmp_path: Path) -> None:
+    """Against Debian's packages (golang-go, golang-google-grpc-dev, golang-github-golang-protobuf-1-5-dev,
+    protoc-gen-go, protoc-gen-go-grpc), by the way of building that needs no download."""
+    needed = ("go", "protoc-gen-go", "protoc-gen-go-grpc")
+    packages = Path("/usr/share/gocode")
+    if any(shutil.which(one) is None for one in needed) or not all(
+        (packages / "src" / one).exists()
+        for one in ("google.golang.org/grpc", "github.com/golang/protobuf/proto/wire.go")
+    ):
+        pytest.skip("Go and its gRPC packages are not installed here")
+    module = tmp_path / "src" / "example.com" / "adsml"
+    shutil.copytree(CALLING / "go", module)
+    contracts(module)
+    bin_folder = Path(sys.executable).parent
+    run(
+        str(bin_folder / "buf"), "generate", "contracts.binpb", "--path", "adsml", "--path", "buf", cwd=module
+    )
+    output = run("go", "run", ".", target, cwd=module, GO111MODULE="off", GOPATH=f"{tmp_path}:{packages}")
     assert output == "mine: TIER_HIGH_PERFORMER, CPL 5.00\nanswered by last_week_tier\n"
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import shutil
+import socket
 import struct
 import subprocess
 import sys
@@ -24,6 +26,8 @@ from adsml_common.database import Database
 from adsml_common.gateway import FAMILY_HEADER
 from adsml_simulate import clean, simulate_account
 from adsml_simulate.storing import write_to_store
+from support.browser import browser, find_browser
+from support.calling import CALLING, contracts, npm_install
 from support.databases import migrated
 from support.serving import eventually, free_port
 
@@ -38,6 +42,7 @@ class Gateway:
 
     port: int
     metrics_port: int
+    page_port: int
     last_day: date
     campaign: str
 
@@ -84,9 +89,13 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             )
             server = stack.enter_context(built.start())
             backends.append(f"{family}={server.target}")
-        port, metrics_port = free_port(), free_port()
+        port, metrics_port, page_port = free_port(), free_port(), free_port()
         gateway_config(
-            output=folder / "config", backend=backends, port=port, metrics_port=metrics_port, origin=[ORIGIN]
+            output=folder / "config",
+            backend=backends,
+            port=port,
+            metrics_port=metrics_port,
+            origin=[ORIGIN, f"http://127.0.0.1:{page_port}"],
         )
         with (folder / "envoy.log").open("wb") as log:
             envoy = subprocess.Popen(
@@ -103,7 +112,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             )
         stack.callback(envoy.wait, 20)
         stack.callback(envoy.terminate)
-        running = Gateway(port, metrics_port, last, account.tree.campaign_ids[0])
+        running = Gateway(port, metrics_port, page_port, last, account.tree.campaign_ids[0])
 
         def ready() -> bool:
             assert envoy.poll() is None, (folder / "envoy.log").read_text()
@@ -244,6 +253,52 @@ def test_grpc_web_from_a_page_of_another_origin(gateway: Gateway) -> None:
     # After the message's frame comes one with the trailers.
     length = struct.unpack(">I", body[1:5])[0]
     assert b"grpc-status:0" in body[5 + length :]
+
+
+def test_a_page_in_a_real_browser_asks_with_generated_types(gateway: Gateway, tmp_path: Path) -> None:
+    executable = find_browser()
+    if executable is None:
+        pytest.skip("no browser is installed here")
+    folder = tmp_path / "browser"
+    shutil.copytree(
+        CALLING / "browser", folder, ignore=shutil.ignore_patterns("node_modules", "gen", "page.js")
+    )
+    contracts(folder)
+    npm_install(folder)
+    buf = str(Path(sys.executable).with_name("buf"))
+    tools = folder / "node_modules" / ".bin"
+    build = ([buf, "generate", "contracts.binpb"], [tools / "tsc", "--noEmit"], ["npm", "run", "build"])
+    for command in build:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "http.server", str(gateway.page_port), "--bind", "127.0.0.1"],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        eventually(lambda: answers(gateway.page_port), within=20)
+        with browser(executable) as page:
+            page.open(f"http://127.0.0.1:{gateway.page_port}/?gateway={gateway.url}", width=1280)
+
+            def ask(spend: str) -> str:
+                page.run(f"document.querySelector('[name=spend]').value = '{spend}'")
+                page.run("document.querySelector('form').requestSubmit()")
+                text = "document.querySelector('#answer').textContent"
+                eventually(lambda: page.run(text) not in ("", "asking ..."), within=20)
+                return str(page.run(text))
+
+            assert ask("50") == "mine: HIGH_PERFORMER, CPL 5.00"
+            refused = ask("-1")
+            assert refused.startswith("not classified: InvalidArgument")
+            assert "subject.inline.rows[0].spend" in refused
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def test_a_page_of_an_unknown_origin_gets_no_leave(gateway: Gateway) -> None:

@@ -70,8 +70,8 @@ class Page:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
 
-    def open(self, path: Path, *, width: int, height: int = 900, dark: bool = False) -> float:
-        """Open a file and wait until it is loaded; the seconds that took."""
+    def open(self, page: Path | str, *, width: int, height: int = 900, dark: bool = False) -> float:
+        """Open a file or URL and wait until it is loaded; the seconds that took."""
         self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
@@ -80,12 +80,17 @@ class Page:
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self._seen.clear()
         began = time.monotonic()
-        self.send("Page.navigate", url=path.absolute().as_uri())
+        self.send("Page.navigate", url=page if isinstance(page, str) else page.absolute().as_uri())
         while "Page.loadEventFired" not in self._seen:
             self._receive()
-        # Two frames later the page is laid out and painted.
-        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
+        self.frames()
         return time.monotonic() - began
+
+    def frames(self) -> None:
+        """Wait for two frames: after them the page is laid out and painted, and what waited for that has run."""
+        self.run(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+        )
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page; a promise is waited for."""

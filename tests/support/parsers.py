@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+from adsml_common.registry.bundle import unpacks_to
+
 
 def value(version, bundle):
     return int(bundle.files["value.json"])
@@ -39,3 +41,8 @@ def spy(version, bundle):
 def chatter(version, bundle):
     print("{}")
     os.write(1, b"noise\n")
+
+
+@unpacks_to(10)
+def sparing(version, bundle):
+    """Of a family whose models are tiny."""

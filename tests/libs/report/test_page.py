@@ -45,7 +45,7 @@ def test_elements_are_nested_and_ids_are_unique(outline: Outline) -> None:
 def test_a_name_that_is_markup_stays_a_name(outline: Outline) -> None:
     page = page_of(3, name=HOSTILE)
     assert "<script>alert" not in page
-    assert "&lt;script&gt;alert(&#x27;owned&#x27;)&lt;/script&gt;" in page
+    assert "&lt;script&gt;alert(&#39;owned&#39;)&lt;/script&gt;" in page
     assert outline.tags.count("script") == 1, "the page's own"
     assert not [one for one in outline.attributes if one[1].startswith("on")]
 
@@ -79,9 +79,28 @@ def test_every_link_of_the_contents_leads_somewhere(outline: Outline) -> None:
 
 def test_every_row_and_entry_names_its_campaign(outline: Outline) -> None:
     named = [
-        value for tag, name, value in outline.attributes if name == "data-c" and tag in ("tr", "details")
+        value
+        for tag, name, value in outline.attributes
+        if name == "data-c" and tag in ("tr", "details", "li")
     ]
-    assert sorted(named) == ["c0", "c0", "c1", "c1", "c2", "c2"]
+    assert sorted(named) == ["c0", "c0", "c0", "c1", "c1", "c1", "c2", "c2", "c2"]
+
+
+def test_the_first_screen_has_seven_sentences_with_most_money_first() -> None:
+    """Of nine that bring 0 to 80 a week."""
+    page = page_of(9)
+    first = page[page.index('<ol class="findings">') : page.index("</ol>")]
+    assert re.findall(r">(Raise Ad set \d):</a>", first) == [
+        f"Raise Ad set {at}" for at in (8, 7, 6, 5, 4, 3, 2)
+    ]
+    assert page.index('id="today"') < page.index('id="overview"') < page.index('id="tiers"')
+
+
+def test_old_data_are_not_called_todays() -> None:
+    page = page_of(2, old=True)
+    assert ">As of Mon 31 Aug 2026<" in page
+    assert ">Today<" not in page
+    assert re.search(r'<p class="stale">.*90 days ago', page)
 
 
 def test_no_colour_is_set_but_by_the_style_sheet() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from adsml_simulate import demo, simulate_account
-from adsml_simulate.moments import moments
+from support.moments import moments
 
 SHARED = Path(os.environ.get("ADSML_SHARED_DATA", Path(__file__).parents[5] / "shared" / "data"))
 REAL = SHARED / "ads" / "display_2020_apr_may.csv"

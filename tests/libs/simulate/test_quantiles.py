@@ -1,27 +1,11 @@
 """Quantiles against SciPy's and the standard library's, and the property that shared chance rests on."""
 
-from statistics import NormalDist
-
 import numpy as np
 import pytest
-from adsml_simulate.quantiles import binomial_quantile, normal_quantile
+from adsml_simulate.quantiles import binomial_quantile
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
-
-
-def test_normal_quantile_is_the_standard_librarys() -> None:
-    u = np.concatenate(
-        [10.0 ** -np.arange(1, 16), np.linspace(0.01, 0.99, 99), 1 - 10.0 ** -np.arange(1, 12)]
-    )
-    expected = [NormalDist().inv_cdf(x) for x in u]
-    np.testing.assert_allclose(normal_quantile(u), expected, rtol=1e-13, atol=1e-15)
-
-
-@pytest.mark.parametrize("bad", [0.0, 1.0, -0.1, float("nan")])
-def test_normal_quantile_refuses_what_is_no_probability(bad: float) -> None:
-    with pytest.raises(ValueError, match=r"inside \(0, 1\)"):
-        normal_quantile([0.5, bad])
 
 
 def test_binomial_quantile_is_scipys_for_small_means_and_one_off_at_most_for_large() -> None:

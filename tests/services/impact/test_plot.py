@@ -1,18 +1,17 @@
 """The picture: well-formed, with what a reader looks for."""
 
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from adsml.common.v1 import change_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import FailedPrecondition, InvalidInput
+from adsml_common.domain.errors import FailedPrecondition
 from adsml_impact.analysis.change import analyse
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.decoding import PanelEntities
 from adsml_impact.encoding import report_message
-from adsml_impact.plot import draw_svg, save
+from adsml_impact.plot import draw_svg
 from support.impact import ask, known, make_account
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -35,8 +34,8 @@ def test_the_picture_is_well_formed_and_says_what_it_shows() -> None:
     assert "Cost per lead: audience change of adset 000" in texts
     assert "positive" in texts
     assert "without the change" in texts
-    assert len(list(root.iter(f"{SVG}path"))) == 3
-    assert len(list(root.iter(f"{SVG}polygon"))) == 1
+    looks = [node.attrib["class"] for node in root.iter(f"{SVG}path")]
+    assert {"l actual", "l expected", "b expected"} <= set(looks)
     for path in root.iter(f"{SVG}path"):
         assert "nan" not in path.attrib["d"]
 
@@ -65,13 +64,3 @@ def test_without_series_there_is_nothing_to_draw() -> None:
     report = _report(ask(options=Options(with_series=False)), known(make_account()))
     with pytest.raises(FailedPrecondition, match="no series"):
         draw_svg(report)
-
-
-def test_files_by_their_ending(tmp_path: Path) -> None:
-    drawn = draw_svg(_report(ask(), known(make_account())))
-
-    save(drawn, tmp_path / "effect.svg")
-
-    assert (tmp_path / "effect.svg").read_text().startswith("<svg")
-    with pytest.raises(InvalidInput, match=r"expected \.svg"):
-        save(drawn, tmp_path / "effect.png")

@@ -329,6 +329,30 @@ def test_the_command_answers_from_the_store(
     assert "POSITIVE" in people.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        (["impact", "--entity-id", "000", "--attribution-lag-days", "0"], "It helped (POSITIVE). Cost per lead fell"),
+        (["detectable", "--entity-id", "001", "--change-type", "creative_change", "--target", "-0.05"],
+         "With 7 days after the change, click-through rate of 001 must fall by"),
+        (["summarize-changes", "--change-type", "audience_change", "--attribution-lag-days", "0"],
+         "It helped (POSITIVE). Only one audience change"),
+    ],
+)  # fmt: skip
+def test_answers_begin_with_their_sentence_and_fit_a_terminal(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, arguments: list[str], begins: str
+) -> None:
+    from adsml_common.cli.main import build as build_command
+
+    monkeypatch.setenv("ADSML_DATABASE_URL", database_url)
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = CliRunner().invoke(build_command(), [arguments[0], "--config-id", "1", *arguments[1:]])
+    assert printed.exit_code == 0, printed.output
+    assert " ".join(printed.stdout.split()).startswith(begins)
+    assert max(map(len, printed.stdout.splitlines())) <= 80
+    assert "nan" not in printed.stdout
+
+
 def test_nothing_heavy_is_imported_for_the_commands_help() -> None:
     code = "import sys; import adsml_impact.cli; print([m for m in ('numpy', 'pandas', 'grpc') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,8 +8,8 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
 from adsml_impact.analysis.series import from_daily
 from adsml_impact.analysis.tree import Relation, Tree
-from adsml_impact.models.comparison import Design, compare
-from adsml_impact.models.dates import LOOKBACK, choose_dates
+from adsml_impact.models.comparison import compare
+from adsml_impact.models.design import LOOKBACK, Design, choose_dates
 from adsml_impact.models.holm import holm
 from adsml_impact.models.naive import naive_comparison
 from adsml_impact.models.power import LONGEST, detectable
@@ -61,7 +61,8 @@ def test_naive_comparison_of_what_does_not_vary() -> None:
 def test_placebo_dates_end_before_the_change_and_have_their_baseline(
     change: int, baseline: int, horizon: int, washout: int, units: int, most: int
 ) -> None:
-    found = choose_dates(change, baseline=baseline, horizon=horizon, washout=washout, units=units, most=most)
+    design = Design(change=change, baseline=baseline, horizon=horizon, washout=washout, most_placebos=most)
+    found = choose_dates(design, units=units)
 
     placebos, lengths = found.origins[:-1], found.lengths
     assert found.origins[-1] == change
@@ -181,7 +182,7 @@ def test_an_effect_of_the_detectable_size_is_detected_as_often_as_promised(*, ra
             found = compare(Y[order], None if B is None else B[order], Design(change=103))
             assert found is not None
             could = detectable(found, horizon=7, ratio=ratio)
-            for relative, hits in ((could.up, rises), (could.down, falls)):
+            for relative, hits in ((could.relative_up, rises), (could.relative_down, falls)):
                 tau = found.tau + (np.log1p(relative) if ratio else relative)
                 hits.append(found.reference.p_value(tau / found.size) < 0.05)
     assert np.mean(rises) == pytest.approx(0.8, abs=0.1)
@@ -191,9 +192,9 @@ def test_an_effect_of_the_detectable_size_is_detected_as_often_as_promised(*, ra
 def test_a_rise_and_a_fall_of_a_ratio_that_show_alike_differ_as_shares() -> None:
     found = compare(make_panel(2, units=25, days=110), make_panel(3, units=25, days=110), Design(change=103))
     assert found is not None
-    could = detectable(found, horizon=7, ratio=True, with_curve=True)
-    assert (1 + could.up) * (1 + could.down) == pytest.approx(1)
-    chance = {(one.after_days, one.relative): one.power for one in could.curve}
+    could = detectable(found, horizon=7, ratio=True)
+    assert (1 + could.relative_up) * (1 + could.relative_down) == pytest.approx(1)
+    chance = {(one.after_days, one.relative): one.power for one in could.power_curve}
     assert chance[28, 0.2] > chance[7, 0.2]
     assert chance[7, 0.5] > chance[7, 0.2]
     assert chance[7, -0.5] > chance[7, 0.5]

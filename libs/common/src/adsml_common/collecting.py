@@ -11,11 +11,6 @@ def collector_paused() -> Iterator[None]:
 
     For work that makes hundreds of thousands of objects and keeps them: each search looks through all there are, and
     finds nothing.
-
-    Examples
-    --------
-    >>> with collector_paused():
-    ...     models = [object() for _ in range(10)]
     """
     if not gc.isenabled():
         yield

@@ -28,14 +28,8 @@ def compiled(function: _F, *, error_model: Literal["python", "numpy"] = "python"
     """The function, compiled on its first call; it lets other threads run meanwhile, and is cached on disk.
 
     No `fastmath`: sums are taken in the order written, so that results depend neither on how wide the machine's
-    vectors are nor on threads.
-
-    Parameters
-    ----------
-    function
-        Of the part of Python and numpy that numba knows.
-    error_model
-        What a division by zero is: an exception, or as in numpy infinity or NaN, which is faster.
+    vectors are nor on threads. Division by zero is an exception or, by the faster `error_model` ``numpy``, infinity
+    or NaN.
     """
     dispatcher = numba.njit(nogil=True, error_model=error_model)(function)
     try:
@@ -95,16 +89,13 @@ class _MayBeReadOnly:
         return _stamp(Path(cast("Any", self)._py_file))
 
 
-class _GivenDirectory(_MayBeReadOnly, caching.UserProvidedCacheLocator):
-    """`NUMBA_CACHE_DIR`."""
+class _GivenDirectory(_MayBeReadOnly, caching.UserProvidedCacheLocator): ...
 
 
-class _BesideTheSource(_MayBeReadOnly, caching.InTreeCacheLocator):
-    """`__pycache__`."""
+class _BesideTheSource(_MayBeReadOnly, caching.InTreeCacheLocator): ...
 
 
-class _OfTheUser(_MayBeReadOnly, caching.UserWideCacheLocator):
-    """The user's cache directory."""
+class _OfTheUser(_MayBeReadOnly, caching.UserWideCacheLocator): ...
 
 
 class _CacheImplementation(caching.CompileResultCacheImpl):

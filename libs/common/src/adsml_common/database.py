@@ -45,17 +45,9 @@ class SchemaStatus(StrEnum):
 class SchemaState:
     """Revision of the schema found and the one this version of adsml brings.
 
-    Attributes
-    ----------
-    current
-        Revision in the database, None if it has never been migrated.
-    head
-        Revision this version migrates to.
-    oldest_code
-        Revision of the oldest version that can work with a schema that is ahead; None where it does not say.
-    status
-        ``AHEAD`` means migrated by a newer version, with which this one goes on working: migrations add first and
-        take away a release later. ``TOO_NEW``: this version is older than what the schema still goes with.
+    ``AHEAD`` means migrated by a newer version, with which this one goes on working: migrations add first and take
+    away a release later. ``TOO_NEW``: older than `oldest_code`, the oldest revision whose code can work with the
+    schema.
     """
 
     current: str | None
@@ -65,22 +57,13 @@ class SchemaState:
 
     @property
     def usable(self) -> bool:
-        """Whether this version can work with the database as it is."""
         return self.status in (SchemaStatus.CURRENT, SchemaStatus.AHEAD)
 
 
 class Database:
     """Connections to one database; threads may share it.
 
-    Every connection failure, from any use of the engine, is raised as `Unavailable`, without SQL text and
-    without the URL's password.
-
-    Attributes
-    ----------
-    engine
-        The SQLAlchemy engine.
-    dialect
-        ``"sqlite"`` or ``"postgresql"``.
+    Every connection failure, from any use of the engine, is raised as `Unavailable`, without SQL text or password.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -89,19 +72,9 @@ class Database:
 
     @classmethod
     def open(cls, url: str, *, pool_size: int = 5) -> "Database":
-        """Prepare the engine; nothing is connected yet.
+        """Prepare the engine; nothing is connected yet. Under load `pool_size` more connections are opened.
 
-        Parameters
-        ----------
-        url
-            ``sqlite:///path`` (relative) or ``sqlite:////path`` (absolute), or ``postgresql://...``.
-        pool_size
-            Connections kept open; as many again are opened under load.
-
-        Raises
-        ------
-        SettingsError
-            The URL is of another kind or can't be read.
+        Raises `SettingsError` for a URL that is neither SQLite's nor PostgreSQL's.
         """
         parsed = _parse(url)
         if parsed.drivername == "sqlite":
@@ -110,18 +83,11 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """The URL without its password."""
         return masked_url(self.engine.url.render_as_string(hide_password=True))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading; what is written through it is rolled back.
-
-        Raises
-        ------
-        Unavailable
-            The database does not answer.
-        """
+        """A connection for reading; what is written through it is rolled back."""
         with _plain_errors(), self.engine.connect() as connection:
             yield connection
 
@@ -129,18 +95,8 @@ class Database:
     def write(self, *, bulk: bool = False) -> Iterator[Connection]:
         """One transaction: committed at the end, rolled back if anything is raised inside.
 
-        On SQLite it takes the only writer's place at its start, so that what is read inside stays true until
-        the commit.
-
-        Parameters
-        ----------
-        bulk
-            Allow statements that take minutes.
-
-        Raises
-        ------
-        Unavailable
-            The database does not answer, or another writer holds what is needed for too long.
+        On SQLite it takes the only writer's place at its start, so that what is read inside stays true until the
+        commit. Statements of a `bulk` one may take minutes.
         """
         with _plain_errors(), self.engine.connect() as plain:
             connection = plain.execution_options(**{_WRITE: True})
@@ -160,25 +116,14 @@ class Database:
             )
 
     def ping(self) -> None:
-        """Ask the database for a sign of life.
-
-        Raises
-        ------
-        Unavailable
-            There is none.
-        """
+        """Raise `Unavailable` where the database gives no sign of life."""
         with self.read() as connection:
             connection.execute(sa.text("SELECT 1"))
 
     def migrate(self) -> None:
         """Bring the schema to this version's revision: idempotent, and safe if two processes do it at once.
 
-        All steps are one transaction: either the whole schema moves or nothing does. A schema that is ahead stays.
-
-        Raises
-        ------
-        FailedPrecondition
-            The schema is of a version so much newer that this one can't work with it.
+        All steps are one transaction. A schema that is ahead stays; raises `FailedPrecondition` where it is too new.
         """
         from adsml_common.migrations import upgrade  # noqa: PLC0415  # Alembic is not needed to serve
 
@@ -199,13 +144,7 @@ class Database:
             return _schema_state(connection)
 
     def require_schema(self) -> None:
-        """Refuse to work with a schema that is absent or behind.
-
-        Raises
-        ------
-        FailedPrecondition
-            Says what was found and how to mend it.
-        """
+        """Raise `FailedPrecondition` where this version can't work with the schema; says how to mend it."""
         state = self.schema_state()
         if not state.usable:
             raise self._unusable(state)
@@ -224,7 +163,6 @@ class Database:
         )
 
     def close(self) -> None:
-        """Close every pooled connection."""
         self.engine.dispose()
 
 

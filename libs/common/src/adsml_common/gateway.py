@@ -1,7 +1,7 @@
 """Configuration of an Envoy in front of all families: gRPC, gRPC-Web and JSON over HTTP at one address.
 
-Routes are read off the contracts: a service's path leads to the family that its package names; HTTP paths are those of
-``google.api.http``. Registry and training are served by each family: a JSON request says which in its path, a gRPC
+Routes are read off the contracts: a service's path leads to the family that its package names; HTTP paths are those
+of ``google.api.http``. Registry and training are served by each family: a JSON request says which in its path, a gRPC
 request in the header `FAMILY_HEADER`.
 """
 
@@ -26,13 +26,7 @@ _ERROR_TYPES: Final = ("google.rpc.error_details_pb2", "google.rpc.status_pb2")
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files: certificate and key of this side, and the authority that the other side's must come from.
-
-    Attributes
-    ----------
-    cert_file, key_file, ca_file
-        Paths as Envoy sees them; empty: none.
-    """
+    """PEM files as Envoy sees them: certificate and key of this side, authority of the other's; or none."""
 
     cert_file: str = ""
     key_file: str = ""
@@ -40,11 +34,9 @@ class TlsFiles:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is set: no TLS."""
         return not (self.cert_file or self.key_file or self.ca_file)
 
     def context(self) -> dict[str, Any]:
-        """Envoy's common TLS context."""
         context: dict[str, Any] = {"alpn_protocols": ["h2", "http/1.1"]}
         if self.cert_file:
             context["tls_certificates"] = [
@@ -60,28 +52,10 @@ class TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySpec:
-    """What a gateway stands between.
+    """What a gateway stands between; `backends` are ``host:port`` by family.
 
-    Attributes
-    ----------
-    backends
-        ``host:port`` by family.
-    host, port
-        Where it listens.
-    metrics_port
-        Where Prometheus finds its figures; 0: nowhere.
-    descriptor_file
-        Path of the descriptor set (`descriptor_set`), as Envoy sees it.
-    origins
-        Origins whose pages may call, such as ``https://dash.example.com``; ``*`` for any.
-    max_request_bytes
-        Longest request body.
-    listener_tls, backend_tls
-        TLS towards callers and towards services.
-    memory_bytes
-        Heap at which new requests are refused.
-    max_connections
-        Most connections of callers at one time.
+    `metrics_port` is where Prometheus finds its figures; 0: nowhere. Pages of `origins` may call, such as
+    ``https://dash.example.com``; ``*`` for any. At `memory_bytes` of heap new requests are refused.
     """
 
     backends: Mapping[str, str]
@@ -98,7 +72,6 @@ class GatewaySpec:
 
 
 def services() -> list[ServiceDescriptor]:
-    """Every service of the contracts, by name."""
     found = [service for file in _contracts() for service in file.services_by_name.values()]
     return sorted(found, key=lambda service: str(service.full_name))
 
@@ -125,13 +98,7 @@ def descriptor_set() -> bytes:
 
 
 def envoy_config(spec: GatewaySpec) -> dict[str, Any]:
-    """Envoy's bootstrap, to be written as JSON.
-
-    Raises
-    ------
-    ValueError
-        A family of the contracts has no backend.
-    """
+    """Envoy's bootstrap, to be written as JSON; raises `ValueError` where a family has no backend."""
     known = {package_family(service) for service in services()} - {"registry", "training"}
     if missing := known - spec.backends.keys():
         raise ValueError(f"no backend for {', '.join(sorted(missing))}")
@@ -146,9 +113,9 @@ def envoy_config(spec: GatewaySpec) -> dict[str, Any]:
     }
     if spec.metrics_port:
         # The admin interface can stop Envoy: only its figures are let out.
-        admin["address"] = {"pipe": {"path": "@adsml-gateway-admin"}}
+        admin["address"] = _admin(spec)
         config["static_resources"]["listeners"].append(_metrics_listener(spec))
-        config["static_resources"]["clusters"].append(_admin_cluster())
+        config["static_resources"]["clusters"].append(_admin_cluster(spec))
     return config
 
 
@@ -184,7 +151,6 @@ def http_rules(service: ServiceDescriptor) -> Iterator[tuple[str, Any]]:
 
 
 def http_path(rule: Any) -> tuple[str, str]:
-    """Verb and path template of a rule."""
     verb = str(rule.WhichOneof("pattern"))
     return verb, str(getattr(rule, verb))
 
@@ -232,70 +198,57 @@ def _route(match: Mapping[str, Any], cluster: str) -> dict[str, Any]:
 
 def _listener(spec: GatewaySpec) -> dict[str, Any]:
     filters = [
-        {"name": "envoy.filters.http.cors", "typed_config": {"@type": f"{_TYPE}.filters.http.cors.v3.Cors"}},
-        {
-            "name": "envoy.filters.http.grpc_web",
-            "typed_config": {"@type": f"{_TYPE}.filters.http.grpc_web.v3.GrpcWeb"},
-        },
-        {
-            "name": "envoy.filters.http.grpc_json_transcoder",
-            "typed_config": {
-                "@type": f"{_TYPE}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
-                "proto_descriptor": spec.descriptor_file,
-                "services": [str(service.full_name) for service in services()],
-                "convert_grpc_status": True,
-                "match_incoming_request_route": True,
-                "case_insensitive_enum_parsing": True,
-                "max_request_body_size": spec.max_request_bytes,
-                "max_response_body_size": 64 * _MIB,
-                "print_options": {"always_print_primitive_fields": False, "stream_newline_delimited": True},
-                "request_validation_options": {"reject_unknown_query_parameters": True},
-            },
-        },
-        {
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"},
-        },
+        _extension("filters.http.cors", "v3.Cors"),
+        _extension("filters.http.grpc_web", "v3.GrpcWeb"),
+        _extension(
+            "filters.http.grpc_json_transcoder",
+            "v3.GrpcJsonTranscoder",
+            proto_descriptor=spec.descriptor_file,
+            services=[str(service.full_name) for service in services()],
+            convert_grpc_status=True,
+            match_incoming_request_route=True,
+            case_insensitive_enum_parsing=True,
+            max_request_body_size=spec.max_request_bytes,
+            max_response_body_size=64 * _MIB,
+            print_options={"always_print_primitive_fields": False, "stream_newline_delimited": True},
+            request_validation_options={"reject_unknown_query_parameters": True},
+        ),
+        _extension("filters.http.router", "v3.Router"),
     ]
     host: dict[str, Any] = {"name": "all", "domains": ["*"], "routes": _routes(spec)}
     if spec.origins:
         host["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(spec.origins)}
-    manager = {
-        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "gateway",
-        "normalize_path": True,
-        "merge_slashes": True,
-        "use_remote_address": True,
-        "request_headers_timeout": "10s",
-        "stream_idle_timeout": "300s",
-        "max_request_headers_kb": 32,
-        "http2_protocol_options": {
+    manager = _manager(
+        "gateway",
+        route_config={"name": "contracts", "virtual_hosts": [host]},
+        http_filters=filters,
+        normalize_path=True,
+        merge_slashes=True,
+        use_remote_address=True,
+        request_headers_timeout="10s",
+        stream_idle_timeout="300s",
+        max_request_headers_kb=32,
+        http2_protocol_options={
             "max_concurrent_streams": 100,
             "initial_stream_window_size": 65_536,
             "initial_connection_window_size": _MIB,
         },
-        "common_http_protocol_options": {
+        common_http_protocol_options={
             "idle_timeout": "900s",
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
-        "local_reply_config": {
+        local_reply_config={
             "body_format": {"json_format": {"code": "%GRPC_STATUS_NUMBER%", "message": "%LOCAL_REPLY_BODY%"}}
         },
-        "route_config": {"name": "contracts", "virtual_hosts": [host]},
-        "http_filters": filters,
-    }
-    chain: dict[str, Any] = {
-        "filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]
-    }
+    )
+    chain: dict[str, Any] = {"filters": [manager]}
     if not spec.listener_tls.empty:
-        chain["transport_socket"] = {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": f"{_TYPE}.transport_sockets.tls.v3.DownstreamTlsContext",
-                "common_tls_context": spec.listener_tls.context(),
-                "require_client_certificate": bool(spec.listener_tls.ca_file),
-            },
-        }
+        chain["transport_socket"] = _extension(
+            "transport_sockets.tls",
+            "v3.DownstreamTlsContext",
+            common_tls_context=spec.listener_tls.context(),
+            require_client_certificate=bool(spec.listener_tls.ca_file),
+        )
     return {
         "name": "calls",
         "address": _address(spec.host, spec.port),
@@ -353,14 +306,12 @@ def _cluster(name: str, target: str, tls: TlsFiles) -> dict[str, Any]:
         ],
     }
     if not tls.empty:
-        cluster["transport_socket"] = {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": f"{_TYPE}.transport_sockets.tls.v3.UpstreamTlsContext",
-                "sni": host,
-                "common_tls_context": {**tls.context(), "alpn_protocols": ["h2"]},
-            },
-        }
+        cluster["transport_socket"] = _extension(
+            "transport_sockets.tls",
+            "v3.UpstreamTlsContext",
+            sni=host,
+            common_tls_context={**tls.context(), "alpn_protocols": ["h2"]},
+        )
     return cluster
 
 
@@ -374,13 +325,9 @@ def _overload(spec: GatewaySpec) -> dict[str, Any]:
     return {
         "refresh_interval": "0.25s",
         "resource_monitors": [
-            {
-                "name": "envoy.resource_monitors.fixed_heap",
-                "typed_config": {
-                    "@type": f"{_TYPE}.resource_monitors.fixed_heap.v3.FixedHeapConfig",
-                    "max_heap_size_bytes": spec.memory_bytes,
-                },
-            },
+            _extension(
+                "resource_monitors.fixed_heap", "v3.FixedHeapConfig", max_heap_size_bytes=spec.memory_bytes
+            ),
             {
                 "name": "envoy.resource_monitors.global_downstream_max_connections",
                 "typed_config": {
@@ -397,33 +344,35 @@ def _overload(spec: GatewaySpec) -> dict[str, Any]:
 
 
 def _metrics_listener(spec: GatewaySpec) -> dict[str, Any]:
-    host = {
-        "name": "metrics",
-        "domains": ["*"],
-        "routes": [
-            {
-                "match": {"path": "/metrics"},
-                "route": {"cluster": "admin", "prefix_rewrite": "/stats/prometheus"},
-            }
-        ],
+    route = {
+        "match": {"path": "/metrics"},
+        "route": {"cluster": "admin", "prefix_rewrite": "/stats/prometheus"},
     }
-    manager = {
-        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "metrics",
-        "route_config": {"name": "metrics", "virtual_hosts": [host]},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{_TYPE}.filters.http.router.v3.Router"},
-            }
-        ],
-    }
-    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-    return {"name": "metrics", "address": _address(spec.host, spec.metrics_port), "filter_chains": [chain]}
+    host = {"name": "metrics", "domains": ["*"], "routes": [route]}
+    manager = _manager(
+        "metrics",
+        route_config={"name": "metrics", "virtual_hosts": [host]},
+        http_filters=[_extension("filters.http.router", "v3.Router")],
+    )
+    address = _address(spec.host, spec.metrics_port)
+    return {"name": "metrics", "address": address, "filter_chains": [{"filters": [manager]}]}
 
 
-def _admin_cluster() -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": {"pipe": {"path": "@adsml-gateway-admin"}}}}
+def _manager(name: str, **settings: Any) -> dict[str, Any]:
+    kind = "filters.network.http_connection_manager"
+    return _extension(kind, "v3.HttpConnectionManager", stat_prefix=name, **settings)
+
+
+def _extension(name: str, kind: str, **settings: Any) -> dict[str, Any]:
+    return {"name": f"envoy.{name}", "typed_config": {"@type": f"{_TYPE}.{name}.{kind}", **settings}}
+
+
+def _admin(spec: GatewaySpec) -> dict[str, Any]:
+    return {"pipe": {"path": f"@adsml-gateway-admin-{spec.port}"}}
+
+
+def _admin_cluster(spec: GatewaySpec) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _admin(spec)}}
     return {
         "name": "admin",
         "type": "STATIC",

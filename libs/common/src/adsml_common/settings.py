@@ -17,10 +17,7 @@ _SECRET_NAME = re.compile(r"passw|secret|token|credential|api_?key|access_?key|p
 
 
 class SettingsError(AdsmlError):
-    """A setting is missing or can't work; names the variable, the reason and the cure.
-
-    Raised before anything is started, so a process with a bad setting never gets as far as serving.
-    """
+    """A setting is missing or can't work; names the variable, the reason and the cure."""
 
     reason = "BAD_SETTING"
 
@@ -89,10 +86,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 def load_settings(cls: type[SettingsT]) -> SettingsT:
     """Read the settings of a process from its environment.
 
-    Raises
-    ------
-    SettingsError
-        Naming every variable that is missing or bad and why, but no secret's value.
+    Raises `SettingsError` naming every variable that is missing or bad and why, but no secret's value.
     """
     try:
         return cls()
@@ -103,7 +97,6 @@ def load_settings(cls: type[SettingsT]) -> SettingsT:
 
 
 def variables(cls: type[Settings]) -> dict[str, str]:
-    """The environment variable behind each field of a settings class."""
     prefix = cls.model_config.get("env_prefix", "")
     return {
         name: field.validation_alias if isinstance(field.validation_alias, str) else f"{prefix}{name}".upper()
@@ -112,13 +105,7 @@ def variables(cls: type[Settings]) -> dict[str, str]:
 
 
 def masked_url(url: str) -> str:
-    """The URL without its password, whether that stands before the host or among the parameters.
-
-    Examples
-    --------
-    >>> masked_url("postgresql://ada:s3cret@db/adsml?sslpassword=x")
-    'postgresql://ada:***@db/adsml?sslpassword=***'
-    """
+    """The URL without its password, whether that stands before the host or among the parameters."""
     try:
         parts = urlsplit(url)
     except ValueError:

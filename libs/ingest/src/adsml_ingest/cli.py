@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from adsml_ingest import cli_changes, cli_sync, profiles
+from adsml_ingest import profiles
 from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError, Progress
 from adsml_ingest.summary import ImportSummary
 
@@ -206,11 +206,3 @@ def _print(title: str, style: str, texts: Iterable[str]) -> None:
 
 def _amounts(amounts: Iterable[tuple[int, str]]) -> list[str]:
     return [f"{number:,} {what}" for number, what in amounts if number]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add `adsml import`, `adsml changes`, `adsml accounts` and `adsml sync`."""
-    app.command("import")(import_)
-    app.command("accounts")(cli_sync.accounts)
-    app.command("sync")(cli_sync.sync)
-    app.add_typer(cli_changes.app, name="changes")

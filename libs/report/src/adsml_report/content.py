@@ -3,18 +3,18 @@
 Nothing in here is HTML. Every text is shown as it is, whatever characters it has.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 Values: TypeAlias = "Sequence[float | None]"
 """One per day; None where there is none, and the line is broken."""
 
 
 class Tone(StrEnum):
-    """What a word means to the reader; always shown with the word, never by colour alone."""
+    """What a word means to the reader; shown by a sign and the word, never by colour alone."""
 
     GOOD = "good"
     FAIR = "fair"
@@ -24,10 +24,11 @@ class Tone(StrEnum):
 
 
 class Look(StrEnum):
-    """How a line is drawn."""
+    """How a line is drawn; later ones lie behind."""
 
     ACTUAL = "actual"
     EXPECTED = "expected"
+    EARLIER = "earlier"
     MEMBER = "member"
 
 
@@ -40,26 +41,20 @@ class Chip:
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """Several short texts in one cell, one below the other."""
+class Detailed:
+    """A text with smaller ones below it, and where on the page there is more (`Entry.key`)."""
 
-    items: tuple[str, ...]
+    text: str
+    details: tuple[str, ...] = ()
+    link: str | None = None
 
 
-Cell: TypeAlias = "str | Chip | Listing | None"
+Cell: TypeAlias = "str | date | Chip | Detailed | None"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a table.
-
-    Attributes
-    ----------
-    cells
-        One per column; None for an empty one.
-    campaign
-        Id of the campaign it belongs to; None for the account's own, which every filter shows.
-    """
+    """One row of a table: a cell per column, and the campaign (id) it belongs to; None: shown for every campaign."""
 
     cells: tuple[Cell, ...]
     campaign: str | None = None
@@ -67,18 +62,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table with a caption, which is read out to who can't see it.
-
-    Attributes
-    ----------
-    numbers
-        Columns aligned to the right.
-    """
+    """A table with a caption; columns in `numbers` are aligned to the right."""
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     numbers: frozenset[str] = frozenset()
+    kind: ClassVar = "table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +87,7 @@ class Band:
     name: str
     lower: Values
     upper: Values
+    look: Look = Look.EXPECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +109,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A series by day.
-
-    Attributes
-    ----------
-    title
-        Above it, and read out.
-    unit
-        Of the vertical axis, such as ``"leads per day"`` or ``"EUR"``.
-    first_day
-        Of every line and band.
-    """
+    """A series by day, from `first_day` on; `unit` is the vertical axis', such as ``"leads per day"``."""
 
     title: str
     unit: str
@@ -137,6 +118,18 @@ class Chart:
     bands: tuple[Band, ...] = ()
     marks: tuple[Mark, ...] = ()
     moments: tuple[Moment, ...] = ()
+    kind: ClassVar = "chart"
+
+    @property
+    def days(self) -> int:
+        """The longest line's."""
+        return max((len(line.values) for line in self.lines), default=1)
+
+    @property
+    def remarks(self) -> list[tuple[date, str]]:
+        """What is said of its days."""
+        moments = [(one.day, one.text) for one in self.moments]
+        return moments + [(one.day, one.text) for one in self.marks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +138,12 @@ class Reliability:
 
     title: str
     bins: tuple[tuple[int, float, float], ...]
+    kind: ClassVar = "reliability"
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One number worth a tile of its own."""
+    """One number in large letters."""
 
     name: str
     value: str
@@ -158,23 +152,20 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Tiles in a row."""
+    """Numbers side by side."""
 
     figures: tuple[Figure, ...]
+    kind: ClassVar = "figures"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that opens on demand: one entity's forecast, one alarm, one change.
+    """What opens on demand: a summary that says the answer, and more inside.
 
     Attributes
     ----------
-    title
-        What it is about, such as an entity's name.
-    summary
-        The answer in one line: what a reader learns without opening it.
-    chip
-        A word that stands out beside the title.
+    key
+        Its anchor, of its own on the page; empty where nothing links to it.
     campaign
         As of `Row`.
     """
@@ -184,6 +175,8 @@ class Entry:
     blocks: "tuple[Block, ...]"
     chip: Chip | None = None
     campaign: str | None = None
+    key: str = ""
+    kind: ClassVar = "entry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +185,45 @@ class Note:
 
     text: str
     caution: bool = False
+    kind: ClassVar = "note"
 
 
-Block: TypeAlias = "Table | Chart | Reliability | Figures | Entry | Note"
+@dataclass(frozen=True, slots=True)
+class PerCampaign:
+    """Blocks about the account, and those that take their place when a campaign (id) is chosen."""
+
+    account: "tuple[Block, ...]"
+    campaigns: "Mapping[str, tuple[Block, ...]]"
+    kind: ClassVar = "percampaign"
+
+
+Block: TypeAlias = "Table | Chart | Reliability | Figures | Entry | Note | PerCampaign"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A sentence for the first screen.
+
+    Attributes
+    ----------
+    head
+        What it is about, in a few words.
+    text
+        The rest of the sentence.
+    weekly
+        Money in it a week, by which sentences are ranked; None: it comes last.
+    link
+        `Entry.key` or `Section.key` of its picture.
+    campaign
+        As of `Row`.
+    """
+
+    head: str
+    text: str
+    tone: Tone
+    weekly: float | None
+    link: str
+    campaign: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,13 +234,20 @@ class Section:
     ----------
     key
         Its anchor: lower-case letters and hyphens.
-    title
-        Its heading.
     intro
         What the reader is looking at, in a sentence or two.
+    rank
+        Sections come by it, the lowest first.
+    findings
+        What of it belongs on the first screen, two or three sentences at most.
+    behind
+        What answered and how well it was measured; shown at the end of the page.
     """
 
     key: str
     title: str
     intro: str
-    blocks: tuple[Block, ...] = field(default_factory=tuple)
+    blocks: tuple[Block, ...] = ()
+    rank: int = 0
+    findings: tuple[Finding, ...] = ()
+    behind: tuple[Block, ...] = ()

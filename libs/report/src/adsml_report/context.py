@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import TypeAlias
+from datetime import UTC, date, datetime, timedelta
+from typing import Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -11,20 +11,18 @@ from adsml_common.database import Database
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
 from adsml_common.domain.errors import NotFound
 from adsml_common.registry.registry import ModelRegistry
+from adsml_common.store.accounts import AccountStatus, AccountStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
 from adsml_report.content import Section
+from adsml_report.wording import money
+
+SUMS: Final = ["spend", "impressions", "clicks", "leads"]
 
 
 class AccountTree:
-    """Names of entities, and the campaign each belongs to.
-
-    Parameters
-    ----------
-    entities
-        All of one account.
-    """
+    """Names of an account's entities, and the campaign each belongs to."""
 
     def __init__(self, entities: Iterable[Entity]) -> None:
         self._by_ref = {one.ref: one for one in entities}
@@ -65,14 +63,14 @@ class ReportContext:
 
     Attributes
     ----------
-    config_id
-        The ad account.
-    tree
-        Its entities.
+    account
+        Its name, currency and last sync.
     daily
-        Their rows of the last `days` days, as in `adsml_common.domain.daily`.
+        Rows of its entities in the window, as in `adsml_common.domain.daily`.
     first_day, last_day
         Of the window that is reported on, both included.
+    today
+        When the report is made, by which data are old.
     most
         Most entities that get a picture of their own in a section; those that spent most come first.
     database, registry
@@ -82,39 +80,54 @@ class ReportContext:
     """
 
     config_id: int
+    account: AccountStatus
     tree: AccountTree
     daily: pd.DataFrame
     first_day: date
     last_day: date
+    today: date
     most: int
     database: Database
     registry: ModelRegistry
     progress: Callable[[str], None]
 
     @property
-    def days(self) -> int:
-        """Length of the window."""
-        return (self.last_day - self.first_day).days + 1
+    def name(self) -> str:
+        """The account's, or its number."""
+        return self.account.account.account_name or f"Ad account {self.config_id}"
 
-    def by_spend(self, level: EntityType | None = None) -> list[EntityRef]:
-        """Entities by what they spent in the last 28 days, the biggest first; those without any are left out."""
+    @property
+    def currency(self) -> str:
+        """Of all money; empty where no load said it."""
+        return self.account.account.currency_code or ""
+
+    def money(self, value: float | None) -> str:
+        """An amount in the account's currency."""
+        return money(value, self.currency)
+
+    def by_spend(self, level: EntityType) -> list[EntityRef]:
+        """Entities of a level by what they spent in the last 28 days, the biggest first; those without any left out."""
         since = pd.Timestamp(self.last_day - timedelta(days=27))
-        rows = self.daily[self.daily["date"] >= since]
-        if level is not None:
-            rows = rows[rows["entity_type"] == level.value]
-        spent = rows.groupby(["entity_type", "entity_id"], sort=True)["spend"].sum()
+        rows = self.daily[(self.daily["date"] >= since) & (self.daily["entity_type"] == level.value)]
+        spent = rows.groupby("entity_id", sort=True)["spend"].sum()
         spent = spent[spent > 0].sort_values(ascending=False, kind="stable")
-        return [EntityRef(self.config_id, EntityType(kind), str(name)) for kind, name in spent.index]
+        return [EntityRef(self.config_id, level, str(name)) for name in spent.index]
 
-    def history(self, ref: EntityRef) -> pd.DataFrame:
-        """Its rows in the window, one per day of it; a day without delivery has zeros and an unknown reach."""
-        rows = self.daily[
-            (self.daily["entity_type"] == ref.entity_type.value) & (self.daily["entity_id"] == ref.entity_id)
-        ]
+    def history(self, ref: EntityRef | None = None) -> pd.DataFrame:
+        """Sums of an entity, or of the account over the highest level with rows; one row per day of the window.
+
+        A day without delivery has zeros.
+        """
+        daily = self.daily
+        if ref is not None:
+            rows = daily[
+                (daily["entity_type"] == ref.entity_type.value) & (daily["entity_id"] == ref.entity_id)
+            ]
+        else:
+            highest = next((one.value for one in EntityType if (daily["entity_type"] == one.value).any()), "")
+            rows = daily[daily["entity_type"] == highest]
         days = pd.date_range(self.first_day, self.last_day, freq="D")
-        out = rows.set_index("date").reindex(days)
-        sums = ["spend", "impressions", "clicks", "leads"]
-        return out.assign(**{name: out[name].fillna(0.0) for name in sums})
+        return rows.groupby("date")[SUMS].sum().reindex(days, fill_value=0.0)
 
 
 Reporter: TypeAlias = "Callable[[ReportContext], Iterable[Section]]"
@@ -128,16 +141,10 @@ def open_context(
     config_id: int,
     days: int,
     most: int,
+    today: date | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ReportContext:
-    """Read what every section needs, once.
-
-    Parameters
-    ----------
-    days
-        Length of the window up to the last stored day.
-    most
-        As of `ReportContext`.
+    """Read what every section needs, once: the last `days` days up to the last stored one.
 
     Raises
     ------
@@ -146,19 +153,20 @@ def open_context(
     Unavailable
         The database does not answer.
     """
-    store = MetricStore(database)
-    last = store.last_date(config_id)
-    if last is None:
+    account = next((one for one in AccountStore(database).list() if one.config_id == config_id), None)
+    if account is None or account.last_date is None:
         raise NotFound(
             f"account {config_id} has no daily rows; load some with: adsml import FILE --config-id {config_id}"
         )
-    first = last - timedelta(days=days - 1)
+    first = account.last_date - timedelta(days=days - 1)
     return ReportContext(
         config_id=config_id,
+        account=account,
         tree=AccountTree(EntityStore(database).list(config_id)),
-        daily=store.daily(config_id, start=first, end=last),
+        daily=MetricStore(database).daily(config_id, start=first, end=account.last_date),
         first_day=first,
-        last_day=last,
+        last_day=account.last_date,
+        today=today or datetime.now(UTC).date(),
         most=most,
         database=database,
         registry=registry,

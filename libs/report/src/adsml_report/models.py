@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from adsml_common.registry.models import ModelStatus, ModelVersion
 
-from adsml_report.content import Block, Chip, Note, Reliability, Row, Section, Table, Tone
+from adsml_report.content import Block, Chip, Note, Reliability, Row, Table, Tone
 from adsml_report.context import ReportContext
 
 _OLD_DAYS: Final = 8
@@ -61,40 +61,33 @@ def _find(metrics: Mapping[str, Any], key: str) -> Any:  # what a training measu
     return next((one for one in inner if one is not None), None)
 
 
-def models(context: ReportContext) -> Section:
+def models(context: ReportContext) -> tuple[Block, ...]:
     """The active models of the account: those of levels one by one, those of single entities by kind."""
-    title, intro = (
-        "Models in use",
-        (
-            "Which models answered, how old they are, and what was measured on days they had not seen when they were "
-            "trained."
-        ),
-    )
     active = context.registry.list(config_id=context.config_id, status=ModelStatus.ACTIVE, limit=10_000)
     if not active:
-        told = Note(
-            "No model is trained for this account yet: rules and defaults answered. Run: adsml train --help"
+        return (
+            Note(
+                "No model is trained for this account yet: rules and defaults answered. Run: adsml train --help"
+            ),
         )
-        return Section("models", title, intro, (told,))
     single: defaultdict[str, list[ModelVersion]] = defaultdict(list)
     rows = []
     for model in sorted(active, key=lambda one: one.name):
         if model.entity_id is not None:
             single[_kind(model)].append(model)
             continue
-        measured = _scalars(model.training_metrics)
         rows.append(
             Row(
                 (
                     f"{model.name} v{model.version}",
-                    f"{model.created_at:%d %b %Y}",
+                    model.created_at.date(),
                     _age_chip(_age(model)),
                     f"{model.samples_count:,}",
-                    "; ".join(measured[:_SHOWN]),
+                    "; ".join(_scalars(model.training_metrics)[:_SHOWN]),
                 )
             )
         )
-    columns = ("model", "trained", "age", "samples", "measured")
+    columns = ("model", "trained", "age", "samples", "measured on days it had not seen")
     blocks: list[Block] = []
     if rows:
         blocks.append(
@@ -120,5 +113,4 @@ def models(context: ReportContext) -> Section:
                 frozenset({"models", "samples"}),
             )
         )
-    blocks += [one for one in map(_reliability, active) if one is not None]
-    return Section("models", title, intro, tuple(blocks))
+    return (*blocks, *(one for one in map(_reliability, active) if one is not None))

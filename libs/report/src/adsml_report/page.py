@@ -1,232 +1,122 @@
 """Puts sections together as one HTML page that needs nothing from anywhere.
 
-Colours, layout and the few lines of script are inside; a content security policy with their hashes forbids
-everything else, so that nothing is fetched and nothing that came in with the data could run.
+Colours, layout and script are inside; a content security policy with their hashes forbids everything else, so that
+nothing is fetched and nothing that came in with the data could run.
 """
 
 from base64 import b64encode
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
 from hashlib import sha256
-from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
-from adsml_report.content import (
-    Block,
-    Cell,
-    Chart,
-    Chip,
-    Entry,
-    Figures,
-    Listing,
-    Note,
-    Reliability,
-    Section,
-    Table,
-)
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from adsml_report import plot
+from adsml_report.account import DataState
+from adsml_report.content import Block, Chip, Entry, Finding, Section
 from adsml_report.context import ReportContext
-from adsml_report.markup import Html, joined, tag
-from adsml_report.svg import draw, draw_reliability, legend
-from adsml_report.wording import day
+from adsml_report.wording import day, sentence, short_day
 
-_SYMBOL: Final = {"good": "\N{BLACK UP-POINTING TRIANGLE}", "fair": "\N{BLACK DIAMOND}",
-                  "poor": "\N{WHITE DIAMOND}", "bad": "\N{BLACK DOWN-POINTING TRIANGLE}"}  # fmt: skip
+_MOST_FINDINGS: Final = 7
+_SIGNS: Final = {
+    "good": "\N{BLACK UP-POINTING TRIANGLE}",
+    "fair": "\N{BLACK DIAMOND}",
+    "poor": "\N{WHITE DIAMOND}",
+    "bad": "\N{BLACK DOWN-POINTING TRIANGLE}",
+}
 
 
-def render(context: ReportContext, sections: Sequence[Section], *, made: datetime, version: str) -> str:
-    """The page.
+@dataclass(frozen=True, slots=True)
+class IndexRow:
+    """An account in the list of accounts; `page` is its file, None where `error` says why there is none."""
 
-    Parameters
-    ----------
-    sections
-        In the order of the page.
-    made
-        When, as the page says.
-    version
-        Of adsml.
-    """
-    style, script = _resource("style.css"), _resource("script.js")
+    config_id: int
+    name: str
+    last_day: date | None = None
+    old: bool = False
+    headlines: tuple[Finding, ...] = ()
+    page: str | None = None
+    error: str = ""
+
+
+def ranked(sections: Sequence[Section]) -> list[Finding]:
+    """The first screen's sentences, by the money in them."""
+    found = [one for section in sections for one in section.findings]
+    return sorted(found, key=lambda one: -(one.weekly if one.weekly is not None else -1.0))[:_MOST_FINDINGS]
+
+
+def render(
+    context: ReportContext,
+    sections: Sequence[Section],
+    state: DataState,
+    behind: Sequence[Entry],
+    *,
+    made: datetime,
+    version: str,
+) -> str:
+    """The page; `behind` is what the answers rest on, at its end."""
+    ordered = sorted(sections, key=lambda one: one.rank)
+    rest = [Entry(one.title, "", one.behind) for one in ordered if one.behind]
+    return _page(
+        "report.html",
+        title=context.name,
+        context=context,
+        state=state,
+        findings=ranked(ordered),
+        sections=ordered,
+        behind=[*rest, *behind],
+        made=made,
+        version=version,
+    )
+
+
+def render_index(rows: Sequence[IndexRow], *, made: datetime, version: str) -> str:
+    """The list of accounts, each linking to its page."""
+    return _page("index.html", title="Ad accounts", rows=rows, made=made, version=version)
+
+
+def _page(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("adsml_report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    environment.filters.update(day=day, short_day=short_day, sentence=sentence)
+    environment.tests.update(chip=lambda one: isinstance(one, Chip), day=lambda one: isinstance(one, date))
+    environment.globals.update(
+        draw=plot.draw, draw_reliability=plot.draw_reliability, legend=plot.legend, readings=plot.readings,
+        signs=_SIGNS, flow=_flow,
+    )  # fmt: skip
+    inlined = {
+        name: Markup("".join(_source(environment, part) for part in parts))  # noqa: S704  # our own
+        for name, parts in (("style", ("plot.css", "style.css")), ("script", ("script.js",)))
+    }
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src '{_hash(inlined['style'])}'; script-src '{_hash(inlined['script'])}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    title = f"Ad account {context.config_id}"
-    links = [tag("a", section.title, href=f"#{section.key}") for section in sections]
-    body = tag(
-        "body",
-        tag("a", "Skip to the report", class_="skip", href="#main"),
-        tag(
-            "header",
-            tag("h1", title),
-            tag(
-                "p",
-                f"Data up to {day(context.last_day)}; made {made:%d %b %Y %H:%M} UTC by adsml {version}.",
-            ),
-            tag("nav", *links, aria_label="Sections"),
-            _filters(context),
-        ),
-        tag("main", *(_section(one) for one in sections), id="main"),
-        tag("script", Html(script)),
-    )
-    head = tag(
-        "head",
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
-        Html('<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'),
-        tag("title", f"{title}: adsml report"),
-        tag("style", Html(style)),
-    )
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    return environment.get_template(template).render(policy=policy, **inlined, **values)
 
 
-def _resource(name: str) -> str:
-    return files("adsml_report").joinpath(name).read_text(encoding="utf-8")
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None  # noqa: S101  # given above
+    return environment.loader.get_source(environment, name)[0]
 
 
 def _hash(inline: str) -> str:
     return f"sha256-{b64encode(sha256(inline.encode()).digest()).decode()}"
 
 
-def _filters(context: ReportContext) -> Html:
-    options = [
-        tag("option", "All campaigns", value=""),
-        *(tag("option", name, value=one) for one, name in context.tree.campaigns()),
-    ]
-    return tag(
-        "form",
-        tag("label", "Campaign ", tag("select", *options, id="campaign")),
-        tag("label", "Search ", Html('<input id="search" type="search" placeholder="name or word">')),
-        tag("button", "Open all shown", type="button", id="open"),
-        tag("button", "Close all", type="button", id="close"),
-        Html('<output id="shown" aria-live="polite"></output>'),
-        class_="filters",
-        aria_label="Filter the report",
-    )
-
-
-def _section(section: Section) -> Html:
-    return tag(
-        "section",
-        tag("h2", section.title, id=f"{section.key}-title"),
-        tag("p", section.intro),
-        *_flow(section.blocks),
-        id=section.key,
-        aria_labelledby=f"{section.key}-title",
-    )
-
-
-def _flow(blocks: Sequence[Block]) -> list[Html]:
-    """Blocks in order; pictures that follow each other side by side where there is room."""
-    out: list[Html] = []
-    together: list[Html] = []
+def _flow(blocks: Sequence[Block]) -> list[list[Block]]:
+    """Blocks in order; pictures that follow each other together."""
+    out: list[list[Block]] = []
     for block in blocks:
-        drawn = _block(block)
-        if isinstance(block, Chart | Reliability):
-            together.append(drawn)
-            continue
-        if together:
-            out.append(tag("div", *together, class_="charts"))
-            together = []
-        out.append(drawn)
-    if together:
-        out.append(tag("div", *together, class_="charts"))
+        drawn = block.kind in ("chart", "reliability")
+        if drawn and out and out[-1][-1].kind in ("chart", "reliability"):
+            out[-1].append(block)
+        else:
+            out.append([block])
     return out
-
-
-def _block(block: Block) -> Html:
-    match block:
-        case Table():
-            return _table(block)
-        case Chart():
-            return _chart(block)
-        case Reliability():
-            return tag(
-                "figure",
-                tag("figcaption", block.title),
-                draw_reliability(block),
-                tag("p", "On the dashed line, answers are as often right as they are sure.", class_="key"),
-                class_="square",
-            )
-        case Figures():
-            tiles = [
-                tag("div", tag("dt", one.name), tag("dd", one.value, tag("small", one.note)))
-                for one in block.figures
-            ]
-            return tag("dl", *tiles, class_="tiles")
-        case Entry():
-            return _entry(block)
-        case Note():
-            return tag("p", block.text, class_="caution" if block.caution else "note")
-
-
-def _chart(chart: Chart) -> Html:
-    keys = legend(chart)
-    shown = [
-        tag("span", Html(f'<i class="k {look}"></i>'), name) for look, name in keys
-    ] if len(keys) > 1 else []  # fmt: skip
-    return tag(
-        "figure",
-        tag("figcaption", chart.title),
-        draw(chart),
-        tag("p", *shown, class_="key") if shown else Html(""),
-    )
-
-
-def _entry(entry: Entry) -> Html:
-    return tag(
-        "details",
-        tag(
-            "summary",
-            tag("b", entry.title),
-            Html(" "),
-            _cell(entry.chip),
-            Html(" "),
-            tag("span", entry.summary),
-        ),
-        *_flow(entry.blocks),
-        data_c=entry.campaign,
-    )
-
-
-def _table(table: Table) -> Html:
-    heads = [
-        tag("th", name, scope="col", class_="num" if name in table.numbers else None)
-        for name in table.columns
-    ]
-    rows = []
-    for row in table.rows:
-        cells = [
-            tag(
-                "th" if at == 0 else "td",
-                _cell(cell),
-                scope="row" if at == 0 else None,
-                class_="num" if table.columns[at] in table.numbers else None,
-                data_l=table.columns[at] if at and table.columns[at] else None,
-            )
-            for at, cell in enumerate(row.cells)
-        ]
-        rows.append(tag("tr", *cells, data_c=row.campaign))
-    return tag(
-        "div",
-        tag(
-            "table",
-            tag("caption", table.caption),
-            tag("thead", tag("tr", *heads)),
-            tag("tbody", *rows),
-        ),
-        class_="scroll",
-    )
-
-
-def _cell(cell: Cell) -> Html:
-    match cell:
-        case None:
-            return Html("")
-        case Chip():
-            symbol = _SYMBOL.get(cell.tone.value)
-            shown = f"{symbol} {cell.text}" if symbol else cell.text
-            return tag("span", shown, class_=f"chip {cell.tone.value}")
-        case Listing():
-            return tag("ul", *(tag("li", one) for one in cell.items)) if cell.items else Html("")
-        case _:
-            return joined([cell])

@@ -1,29 +1,40 @@
-"""Numbers and days as a report shows them."""
+"""Numbers, days and names as a report shows them."""
 
 from datetime import date
 
 from adsml_common.domain.entities import EntityType
 
+MISSING = "\N{EN DASH}"
 
-def money(value: float | None) -> str:
-    """An amount of the account's currency; an en dash where it is missing."""
+
+def money(value: float | None, currency: str = "") -> str:
+    """An amount, with its currency before it where that is known: ``USD 1,234``, ``USD 6.50``."""
     if value is None:
-        return "\N{EN DASH}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
+        return MISSING
+    shown = f"{currency} {abs(value):,.{0 if abs(value) >= 100 else 2}f}".strip()
+    return shown if value >= 0 else f"\N{MINUS SIGN}{shown}"
 
 
 def count(value: float | None) -> str:
     """How many; with a decimal where few and not whole."""
     if value is None:
-        return "\N{EN DASH}"
+        return MISSING
     return f"{value:,.1f}" if abs(value) < 20 and value != round(value) else f"{value:,.0f}"
 
 
+def percent(share: float) -> str:
+    """A share of 1 in percent."""
+    return f"{share:.0%}"
+
+
+def signed_percent(share: float) -> str:
+    """A change as a share of 1, in percent with its sign."""
+    return f"{share:+.0%}".replace("-", "\N{MINUS SIGN}")
+
+
 def change(now: float | None, before: float | None) -> str:
-    """How much more or less, in percent of before; empty where either is missing or before is 0."""
-    if now is None or before is None or before == 0:
-        return ""
-    return f"{100 * (now / before - 1):+.0f}% on the 7 days before"
+    """How much more or less than before; empty where either is missing or before is 0."""
+    return "" if now is None or not before else f"{signed_percent(now / before - 1)} on the 7 days before"
 
 
 def day(value: date) -> str:
@@ -31,9 +42,19 @@ def day(value: date) -> str:
     return f"{value:%a} {value.day} {value:%b %Y}"
 
 
+def short_day(value: date) -> str:
+    """A day, such as ``3 Aug``."""
+    return f"{value.day} {value:%b}"
+
+
 def words(name: str) -> str:
     """A name of the contracts as people read it: ``high_performer`` as ``high performer``."""
     return name.replace("_", " ").lower()
+
+
+def sentence(text: str) -> str:
+    """With a capital first and a full stop last."""
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".") if text else ""
 
 
 LEVELS = {EntityType.CAMPAIGN: "campaign", EntityType.ADSET: "ad set", EntityType.AD: "ad"}
@@ -53,16 +74,20 @@ METRIC_LABELS = {
 }
 """By the metric's name in the contracts."""
 
-METRIC_UNITS = {
-    "spend": "account currency per day",
+_UNITS = {
+    "spend": "{} per day",
     "impressions": "impressions per day",
     "clicks": "clicks per day",
     "leads": "leads per day",
-    "cpl": "account currency per lead",
+    "cpl": "{} per lead",
     "ctr": "percent",
-    "cpc": "account currency per click",
-    "cpm": "account currency per 1,000 impressions",
-    "conversion_rate": "percent",
+    "cpc": "{} per click",
+    "cpm": "{} per 1,000 impressions",
+    "conversion_rate": "leads per 100 clicks",
     "frequency": "times per person",
 }
-"""Units of daily values."""
+
+
+def unit(metric: str, currency: str = "") -> str:
+    """The unit of a metric's daily values."""
+    return _UNITS.get(metric, "").format(currency or "account currency")

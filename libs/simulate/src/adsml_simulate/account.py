@@ -34,66 +34,44 @@ ANOMALY_COLUMNS: Final = (
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What no export shows.
+    """What no export shows."""
 
-    Attributes
-    ----------
-    entities
-        One row per row of the daily frame, in its order: see `adsml_simulate.latent.latent`.
-    effects, counterfactuals
-        What each planned change did: see `adsml_simulate.effects.ChangeTruth`.
-    anomalies
-        One row per injected incident, entity whose numbers it changed, and day: see
-        `adsml_simulate.anomalies.inject_anomalies`. Empty where nothing was injected.
-    """
-
+    # one row per row of the daily frame, in its order: see `adsml_simulate.latent.latent`
     entities: pd.DataFrame
+    # what each planned change did: see `adsml_simulate.effects.ChangeTruth`
     effects: pd.DataFrame
     counterfactuals: pd.DataFrame
+    # one row per injected incident, entity whose numbers it changed, and day: see
+    # `adsml_simulate.anomalies.inject_anomalies`. Empty where nothing was injected.
     anomalies: pd.DataFrame
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedAccount:
-    """One account. Made by `simulate_account`, `apply_change` and `inject_anomalies`.
-
-    Attributes
-    ----------
-    settings, seed
-        What it was made from.
-    planned
-        All changes with their direct effects: the settings' and those drawn at random.
-    tree, environment, plan, run
-        The parts, see their modules.
-    counts
-        The run's counts, with anomalies where they were injected.
-    anomalies
-        Their labels.
-    """
+    """One account. Made by `simulate_account`, `apply_change` and `inject_anomalies`."""
 
     settings: AccountSettings
     seed: int
+    # all changes with their direct effects: the settings' and those drawn at random
     planned: tuple[PlannedChange, ...]
+    # the parts, see their modules
     tree: Tree = field(repr=False)
     environment: Environment = field(repr=False)
     plan: Plan = field(repr=False)
     run: Delivery = field(repr=False)
-    counts: Counts = field(repr=False)
+    counts: Counts = field(repr=False)  # the run's counts, with anomalies where they were injected
     anomalies: pd.DataFrame = field(repr=False)
 
     @cached_property
     def daily(self) -> pd.DataFrame:
-        """The daily frame of all three levels once all leads are in; see `adsml_common.domain.daily`.
+        """The daily frame (`adsml_common.domain.daily`) of all three levels once all leads are in.
 
-        Parents are the sums of their children but for ``reach``, which lies between the largest child's and
-        the children's sum.
+        Parents are the sums of their children but for ``reach``, which lies between the largest child's and their sum.
         """
         return daily(self.tree, self.counts, self.run.audience, self.settings.first_day)
 
     def as_of(self, day: date) -> pd.DataFrame:
-        """The daily frame as an export at the end of a day shows it.
-
-        Days after it are absent; leads that are reported later (`AccountSettings.lag`) are not in yet.
+        """The daily frame as an export at the end of a day shows it, without later days and leads reported later.
 
         Raises
         ------
@@ -117,37 +95,34 @@ class SimulatedAccount:
             if event.change_type in (ChangeType.PAUSE, ChangeType.REACTIVATE)
             and not (change is not None and change.placebo)
         }
-        out: list[Entity] = []
-        for level, names, parents, shares in (
-            (EntityType.CAMPAIGN, tree.campaign_names, None, np.zeros(len(tree.campaign_ids), dtype=bool)),
-            (
-                EntityType.ADSET, tree.adset_names,
-                np.array(tree.campaign_ids)[tree.campaign_of_adset], tree.shared[tree.campaign_of_adset],
-            ),
-            (
-                EntityType.AD, tree.ad_names,
-                np.array(tree.adset_ids)[tree.adset_of_ad], np.ones(len(tree.ad_ids), dtype=bool),
-            ),
-        ):  # fmt: skip
-            for i, entity_id in enumerate(tree.ids(level)):
-                out.append(
-                    Entity(
-                        ref=EntityRef(config_id, level, entity_id),
-                        parent_id=None if parents is None else str(parents[i]),
-                        name=names[i],
-                        status="PAUSED" if paused.get((level, entity_id), False) else "ACTIVE",
-                        objective=OBJECTIVE if level is EntityType.CAMPAIGN else None,
-                        shares_budget=bool(shares[i]),
-                    )
-                )
-        return tuple(out)
+        above_adset = [tree.campaign_ids[c] for c in tree.campaign_of_adset]
+        above_ad = [tree.adset_ids[s] for s in tree.adset_of_ad]
+        campaigns = len(tree.campaign_ids)
+        levels: tuple[tuple[EntityType, Sequence[str | None], Sequence[bool]], ...] = (
+            (EntityType.CAMPAIGN, [None] * campaigns, [False] * campaigns),
+            (EntityType.ADSET, above_adset, tree.shared[tree.campaign_of_adset].tolist()),
+            (EntityType.AD, above_ad, [True] * len(tree.ad_ids)),
+        )
+        return tuple(
+            Entity(
+                ref=EntityRef(config_id, level, entity_id),
+                parent_id=parent,
+                name=name,
+                status="PAUSED" if paused.get((level, entity_id), False) else "ACTIVE",
+                objective=OBJECTIVE if level is EntityType.CAMPAIGN else None,
+                shares_budget=shares,
+            )
+            for level, parents, sharing in levels
+            for entity_id, name, parent, shares in zip(
+                tree.ids(level), tree.names(level), parents, sharing, strict=True
+            )
+        )
 
     @cached_property
     def _events(self) -> tuple[tuple[ChangeEvent, PlannedChange | None], ...]:
-        events: list[tuple[ChangeEvent, PlannedChange | None]] = [
-            (self._event(change), change) for change in self.planned
-        ]
         tree, settings = self.tree, self.settings
+        events: list[tuple[ChangeEvent, PlannedChange | None]]
+        events = [(self._event(change), change) for change in self.planned]
         for ad in np.flatnonzero(tree.last < settings.days - 1):
             ref = EntityRef(settings.config_id, EntityType.AD, tree.ad_ids[ad])
             day = settings.first_day + timedelta(days=int(tree.last[ad]) + 1)
@@ -184,28 +159,20 @@ class SimulatedAccount:
 
     @cached_property
     def truth(self) -> Truth:
-        """The truth behind daily frame, changes and anomalies; worked out when first asked for.
-
-        Expected values are those of the account without anomalies.
-        """
+        """Worked out when first asked for; expected values are those of the account without anomalies."""
         numbers = {id(change): n for n, (_, change) in enumerate(self._events) if change is not None}
         measured = effects.measure(
             self.tree, self.settings, self.environment, self.run, self.planned,
             [numbers[id(change)] for change in self.planned],
         )  # fmt: skip
-        return Truth(
-            entities=latent(self.tree, self.run, self.settings.first_day),
-            effects=measured.effects,
-            counterfactuals=measured.counterfactuals,
-            anomalies=self.anomalies,
-        )
+        rows = latent(self.tree, self.run, self.settings.first_day)
+        return Truth(rows, measured.effects, measured.counterfactuals, self.anomalies)
 
     @cached_property
     def planned_budgets(self) -> pd.DataFrame:
         """Budgets where they are set (ad sets, or campaigns that share theirs), also 28 days ahead.
 
-        Columns ``entity_type``, ``entity_id``, ``date``, ``budget`` (currency per day; 0 while paused or
-        not yet started).
+        Columns ``entity_type``, ``entity_id``, ``date``, ``budget`` (currency per day; 0 while not running).
         """
         tree, settings = self.tree, self.settings
         days = dates(settings.first_day, settings.days + PLANNED_DAYS_AHEAD)
@@ -221,16 +188,13 @@ class SimulatedAccount:
             held = np.concatenate(
                 [budgets[where], np.repeat(budgets[where, -1:], PLANNED_DAYS_AHEAD, axis=1)], axis=1
             )
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "entity_type": level.value,
-                        "entity_id": np.repeat(np.array(tree.ids(level), dtype=object)[where], len(days)),
-                        "date": np.tile(np.array(days, dtype="datetime64[ns]"), where.size),
-                        "budget": np.round(held.ravel(), 2),
-                    }
-                )
-            )
+            columns = {
+                "entity_type": level.value,
+                "entity_id": np.repeat(np.array(tree.ids(level), dtype=object)[where], len(days)),
+                "date": np.tile(np.array(days, dtype="datetime64[ns]"), where.size),
+                "budget": np.round(held.ravel(), 2),
+            }
+            parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
 
 
@@ -243,15 +207,7 @@ def no_anomalies() -> pd.DataFrame:
 
 
 def simulate_account(settings: AccountSettings, *, seed: int) -> SimulatedAccount:
-    """Simulate an account; the same settings and seed give the same account.
-
-    Parameters
-    ----------
-    settings
-        What it is made of.
-    seed
-        0 or more. Each concern draws from its own stream, so that e.g. ``fatigue=0`` moves
-        no other draw.
+    """Simulate an account; the same settings and seed (0 or more) give the same account.
 
     Raises
     ------

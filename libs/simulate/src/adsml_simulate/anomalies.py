@@ -1,23 +1,20 @@
 """Faults put into an account on purpose, with labels exactly where the numbers changed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import FailedPrecondition, Violations
 
 from adsml_simulate.account import ANOMALY_COLUMNS, SimulatedAccount, no_anomalies
+from adsml_simulate.arrays import BoolArray, FloatArray, IntArray
 from adsml_simulate.delivery import Counts, form_leads
 from adsml_simulate.frames import LEVELS, sum_up
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 class AnomalyKind(StrEnum):
@@ -36,6 +33,7 @@ class AnomalyKind(StrEnum):
 
 
 SPIKE_METRICS: Final = ("spend", "impressions", "clicks", "leads")
+_COLUMNS: Final = {"spend": "cents", "impressions": "impressions", "clicks": "clicks", "leads": "leads"}
 _LEAST_LEADS: Final = {AnomalyKind.CORRELATION_BREAK: 10.0, AnomalyKind.TRACKING_OUTAGE: 3.0}
 """Mean leads per day below which such a fault is no more than an ordinary day."""
 _GAP_DAYS: Final = 2
@@ -43,16 +41,6 @@ _STEADY_SHARE: Final = 0.8
 _MOST_TRIES: Final = 20
 _MONTH_DAYS: Final = 30.0
 _CLOSE_ENOUGH: Final = 0.85
-
-
-@dataclass(frozen=True)
-class _Metrics:
-    """The counts being changed, (A, T) each, by name; `spend` in cents."""
-
-    by_name: dict[str, IntArray]
-
-    def total(self, ads: IntArray, name: str) -> FloatArray:
-        return np.asarray(self.by_name[name][ads].sum(axis=0, dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,8 @@ def inject_anomalies(
 
     Incidents of one campaign never share a day and lie three days apart or more. A sigma is the standard
     deviation over all days with delivery of the metric around its weekday's mean (for breaks: of
-    log(1 + leads) around its regression on log(1 + spend), both weekday-adjusted).
+    log(1 + leads) around its regression on log(1 + spend), both weekday-adjusted). A day that can't bear the fault
+    (too few clicks for so many leads) is passed over.
 
     Parameters
     ----------
@@ -90,12 +79,9 @@ def inject_anomalies(
         Drawn with equal chance.
     rate
         Mean number of incidents per entity and 30 days, among entities that deliver on 80% of days and have
-        leads enough for the kind. A day that can't bear the fault (too few clicks for so many leads) is
-        passed over.
-    entity_type
-        Level of the entities hit.
+        leads enough for the kind.
     sigmas, break_sigmas
-        Sizes, in sigmas, of spikes and correlation breaks (as nearly as whole numbers allow).
+        Sizes of spikes and correlation breaks (as nearly as whole numbers allow).
     metrics
         Which may spike.
     earliest_day
@@ -106,11 +92,10 @@ def inject_anomalies(
     Returns
     -------
     account
-        Whose ``truth.anomalies`` has one row per incident, changed entity and day: ``incident`` (number),
-        ``entity_type``, ``entity_id``, ``date``, ``kind``, ``metric`` (that was hit: ``spend`` where all
-        were, ``leads`` for breaks and outages), ``target`` (whether this is the entity that was hit, rather
-        than one above or below it), ``magnitude`` (of the target, on every row: in sigmas for spikes and
-        breaks, else after / before - 1), ``before``, ``after`` (of the metric in this row).
+        Whose ``truth.anomalies`` has one row per incident, changed entity and day: ``incident`` (number), the entity,
+        ``date``, ``kind``, ``metric`` (that was hit: ``spend`` where all were, ``leads`` for breaks and outages),
+        ``target`` (whether this is the entity that was hit, rather than one above or below it), ``magnitude`` (of
+        the target: in sigmas for spikes and breaks, else after / before - 1), ``before``, ``after`` (of the metric).
 
     Raises
     ------
@@ -119,17 +104,10 @@ def inject_anomalies(
     FailedPrecondition
         If the account has injected anomalies already, or no entity can bear any of the kinds.
     """
-    _check(account, kinds, rate, sigmas, break_sigmas, metrics, earliest_day)
+    _check(account, kinds, rate, {"sigmas": sigmas, "break_sigmas": break_sigmas}, metrics, earliest_day)
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
     tree, counts, T = account.tree, account.counts, account.settings.days
-    now = _Metrics(
-        {
-            "spend": counts.cents.copy(),
-            "impressions": counts.impressions.copy(),
-            "clicks": counts.clicks.copy(),
-            "leads": counts.leads.copy(),
-        }
-    )
+    now = {name: getattr(counts, column).copy() for name, column in _COLUMNS.items()}
     level_delivered = np.asarray(sum_up(tree, counts.delivered.astype(np.int64), entity_type)) > 0
     level_leads = np.asarray(sum_up(tree, counts.leads, entity_type)).mean(axis=1)
     steady = level_delivered.mean(axis=1) >= _STEADY_SHARE
@@ -150,7 +128,7 @@ def inject_anomalies(
         for _ in range(rng.poisson(rate * (T - earliest_day) / _MONTH_DAYS)):
             kind = possible[int(rng.integers(len(possible)))]
             metric = str(rng.choice(list(metrics))) if kind is AnomalyKind.SPIKE else _metric_of(kind)
-            length = {AnomalyKind.TRACKING_OUTAGE: 3}.get(kind, 2)
+            length = 3 if kind is AnomalyKind.TRACKING_OUTAGE else 2
             one_day = kind in (AnomalyKind.SPIKE, AnomalyKind.CORRELATION_BREAK)
             span = 1 if one_day else int(rng.integers(1, length + 1))
             for _ in range(_MOST_TRIES):
@@ -159,7 +137,7 @@ def inject_anomalies(
                 if busy[campaign, around].any() or not delivered[t : t + span].all():
                     continue
                 size = break_sigmas if kind is AnomalyKind.CORRELATION_BREAK else sigmas
-                shape = _Shape(account, now, ads, delivered)
+                shape = _Shape(counts, now, ads, delivered)
                 magnitude = shape.hit(kind, metric, t, span, size=size, log_scale=log_scale, rng=rng)
                 if magnitude:
                     busy[campaign, t : t + span] = True
@@ -168,11 +146,8 @@ def inject_anomalies(
                     break
     changed = replace(
         counts,
-        cents=now.by_name["spend"],
-        impressions=now.by_name["impressions"],
-        clicks=now.by_name["clicks"],
-        leads=now.by_name["leads"],
-        form_leads=form_leads(tree, now.by_name["leads"]),
+        **{column: now[name] for name, column in _COLUMNS.items()},
+        form_leads=form_leads(tree, now["leads"]),
     )
     return replace(account, counts=changed, anomalies=_label(account, changed, incidents))
 
@@ -181,26 +156,25 @@ def _check(
     account: SimulatedAccount,
     kinds: Sequence[AnomalyKind],
     rate: float,
-    sigmas: float,
-    break_sigmas: float,
+    sizes: Mapping[str, float],
     metrics: Sequence[str],
     earliest_day: int,
 ) -> None:
-    found = Violations()
     if len(account.anomalies):
         raise FailedPrecondition("this account has injected anomalies; inject all kinds in one call")
+    wrong = Violations()
     if not kinds:
-        found.add("kinds", f"expected at least one of {', '.join(AnomalyKind)}")
+        wrong.add("kinds", f"expected at least one of {', '.join(AnomalyKind)}")
     if not 0 < rate <= 10:
-        found.add("rate", f"is {rate}; expected above 0 and up to 10 incidents per entity and 30 days")
-    for name, size in (("sigmas", sigmas), ("break_sigmas", break_sigmas)):
+        wrong.add("rate", f"is {rate}; expected above 0 and up to 10 incidents per entity and 30 days")
+    for name, size in sizes.items():
         if not size > 0:
-            found.add(name, f"is {size}; expected above 0")
+            wrong.add(name, f"is {size}; expected above 0")
     if not metrics or set(metrics) - set(SPIKE_METRICS):
-        found.add("metrics", f"are {', '.join(metrics)}; expected some of {', '.join(SPIKE_METRICS)}")
+        wrong.add("metrics", f"are {', '.join(metrics)}; expected some of {', '.join(SPIKE_METRICS)}")
     if not 0 <= earliest_day < account.settings.days - 3:
-        found.add("earliest_day", f"is {earliest_day}; expected 0 to {account.settings.days - 4}")
-    found.raise_if_any()
+        wrong.add("earliest_day", f"is {earliest_day}; expected 0 to {account.settings.days - 4}")
+    wrong.raise_if_any()
 
 
 def _metric_of(kind: AnomalyKind) -> str:
@@ -211,10 +185,10 @@ def _metric_of(kind: AnomalyKind) -> str:
 class _Shape:
     """One entity's series, and how to bend them."""
 
-    account: SimulatedAccount
-    now: _Metrics
+    counts: Counts
+    now: dict[str, IntArray]  # the counts being changed, (A, T) each; `spend` in cents
     ads: IntArray
-    delivered: npt.NDArray[np.bool_]
+    delivered: BoolArray
 
     def hit(
         self,
@@ -229,7 +203,7 @@ class _Shape:
     ) -> tuple[float, ...]:
         """Change days t to t + span; the magnitude of each, or none if the days can't bear it."""
         days = slice(t, t + span)
-        before = self.now.total(self.ads, metric)[days]
+        before = self._total(self.now[metric])[days]
         match kind:
             case AnomalyKind.SPIKE:
                 return self._spike(metric, t, size, log_scale=log_scale)
@@ -238,13 +212,16 @@ class _Shape:
             case AnomalyKind.TRACKING_OUTAGE:
                 if (before == 0).any():
                     return ()
-                self.now.by_name["leads"][self.ads, days] = 0
+                self.now["leads"][self.ads, days] = 0
             case AnomalyKind.ZERO_SPEND | AnomalyKind.DELIVERY_COLLAPSE:
                 keep = 0.0 if kind is AnomalyKind.ZERO_SPEND else float(rng.uniform(0.03, 0.1))
-                for values in self.now.by_name.values():
+                for values in self.now.values():
                     values[self.ads, days] = np.floor(keep * values[self.ads, days]).astype(np.int64)
-        after = self.now.total(self.ads, metric)[days]
+        after = self._total(self.now[metric])[days]
         return tuple(float(x) for x in after / before - 1)
+
+    def _total(self, values: IntArray) -> FloatArray:
+        return np.asarray(values[self.ads].sum(axis=0, dtype=np.float64))
 
     def _adjusted(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Weekday's mean on each day, and the residuals on days with delivery."""
@@ -256,10 +233,7 @@ class _Shape:
         return level, (values - level)[self.delivered]
 
     def _clean(self, metric: str) -> FloatArray:
-        counts: Counts = self.account.counts
-        source = {"spend": counts.cents}.get(metric)
-        by_ad = getattr(counts, metric) if source is None else source
-        return np.asarray(by_ad[self.ads].sum(axis=0, dtype=np.float64))
+        return self._total(getattr(self.counts, _COLUMNS[metric]))
 
     def _spike(self, metric: str, t: int, size: float, *, log_scale: bool) -> tuple[float, ...]:
         series = self._clean(metric)
@@ -292,15 +266,14 @@ class _Shape:
 
     def _set(self, metric: str, t: int, total: int) -> bool:
         """Bring the entity's total to a whole number by changing its ads; False if they can't hold it."""
-        values = self.now.by_name[metric]
+        values = self.now[metric]
         own = values[self.ads, t]
         more = total - int(own.sum())
+        within = {"leads": "clicks", "clicks": "impressions"}.get(metric)
         if more < 0:
             room = own
-        elif metric == "leads":
-            room = self.now.by_name["clicks"][self.ads, t] - own
-        elif metric == "clicks":
-            room = self.now.by_name["impressions"][self.ads, t] - own
+        elif within is not None:
+            room = self.now[within][self.ads, t] - own
         else:
             room = own * (1 + abs(more))
         if int(room.sum()) < abs(more) or more == 0:
@@ -317,25 +290,23 @@ class _Shape:
 def _label(account: SimulatedAccount, changed: Counts, incidents: Sequence[_Incident]) -> pd.DataFrame:
     """Labels where any of the four counts differs, for the entity hit and its relatives."""
     tree, settings = account.tree, account.settings
-    names = {"spend": "cents", "impressions": "impressions", "clicks": "clicks", "leads": "leads"}
-    before = {
-        n: {lv: np.asarray(sum_up(tree, getattr(account.counts, c), lv)) for lv in LEVELS}
-        for n, c in names.items()
-    }
-    after = {
-        n: {lv: np.asarray(sum_up(tree, getattr(changed, c), lv)) for lv in LEVELS} for n, c in names.items()
-    }
+    before, after = (
+        {
+            name: {level: np.asarray(sum_up(tree, getattr(counts, column), level)) for level in LEVELS}
+            for name, column in _COLUMNS.items()
+        }
+        for counts in (account.counts, changed)
+    )
 
     def rows() -> Iterator[tuple[object, ...]]:
-        for number, incident in enumerate(
-            sorted(incidents, key=lambda i: (i.days.start, i.level, i.position))
-        ):
+        ordered = sorted(incidents, key=lambda one: (one.days.start, one.level, one.position))
+        for number, incident in enumerate(ordered):
             ads = tree.below(incident.level, incident.position)
             unit = 100.0 if incident.metric == "spend" else 1.0
             for level in LEVELS:
                 for at in np.unique(tree.level_of_ads(level)[ads]):
                     for day, magnitude in zip(incident.days, incident.magnitude, strict=True):
-                        if all(before[n][level][at, day] == after[n][level][at, day] for n in names):
+                        if all(before[n][level][at, day] == after[n][level][at, day] for n in _COLUMNS):
                             continue
                         yield (
                             number,
@@ -350,5 +321,5 @@ def _label(account: SimulatedAccount, changed: Counts, incidents: Sequence[_Inci
                             after[incident.metric][level][at, day] / unit,
                         )
 
-    found = pd.DataFrame(list(rows()), columns=list(ANOMALY_COLUMNS))
-    return found.astype(no_anomalies().dtypes.to_dict()) if len(found) else no_anomalies()
+    labels = pd.DataFrame(list(rows()), columns=list(ANOMALY_COLUMNS))
+    return labels.astype(no_anomalies().dtypes.to_dict()) if len(labels) else no_anomalies()

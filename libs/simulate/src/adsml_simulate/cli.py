@@ -11,7 +11,7 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from adsml_simulate import AccountSettings, SimulatedAccount
+    from adsml_simulate import SimulatedAccount
 
 
 class Preset(StrEnum):
@@ -66,61 +66,42 @@ def simulate(
 
     Example: adsml simulate my-account --seed 7 --anomalies 0.5
     """
-    from adsml_simulate import AnomalyKind, inject_anomalies, simulate_account  # noqa: PLC0415
-    from adsml_simulate.presets import with_clear_changes  # noqa: PLC0415
+    from adsml_simulate import AnomalyKind, inject_anomalies, presets, simulate_account  # noqa: PLC0415
 
-    if destination is not Destination.STORE and out is None:
+    stored = destination is Destination.STORE
+    if not stored and out is None:
         raise InvalidInput.at("out", "is missing; name a new folder for the export, or pass --format store")
-    if destination is Destination.STORE and out is not None and not truth:
+    if stored and out is not None and not truth:
         raise InvalidInput.at("out", "is not used with --format store; leave it out, or pass --truth")
     if truth and out is None:
         raise InvalidInput.at("out", "is missing; --truth needs a folder to write to")
-    chosen = _settings(preset, config_id, days, entities, last_day.date() if last_day else None)
+    last = last_day.date() if last_day else presets.yesterday()
+    size = {"entities": entities} if preset is Preset.LARGE else {}
+    chosen = getattr(presets, preset.value)(last_day=last, config_id=config_id, days=days, **size)
     account = simulate_account(chosen, seed=seed)
     if preset is Preset.DEMO:
-        account = with_clear_changes(account)
+        account = presets.with_clear_changes(account)
     if anomalies > 0:
         account = inject_anomalies(
             account, list(AnomalyKind), rate=anomalies, seed=seed, entity_type=EntityType.ADSET,
             earliest_day=days // 2,
         )  # fmt: skip
     seen = as_of.date() if as_of else None
-    told = (
-        _store(account, seen)
-        if destination is Destination.STORE
-        else _export(account, out, destination, seen)
-    )
+    written = _store(account, seen) if stored or out is None else _export(account, out, destination, seen)
     if truth and out is not None:
         from adsml_simulate.export import write_truth  # noqa: PLC0415
 
-        told["truth"] = [str(path) for path in write_truth(account, out)]
-    _show(account, seen, told, json_output=json_output)
-
-
-def _settings(
-    preset: Preset, config_id: int, days: int, entities: int, last_day: date | None
-) -> "AccountSettings":
-    from adsml_simulate import presets  # noqa: PLC0415
-
-    last = last_day or presets.yesterday()
-    match preset:
-        case Preset.DEMO:
-            return presets.demo(last_day=last, config_id=config_id, days=days)
-        case Preset.CLEAN:
-            return presets.clean(last_day=last, config_id=config_id, days=days)
-        case Preset.LARGE:
-            return presets.large(last_day=last, config_id=config_id, days=days, entities=entities)
+        written["truth"] = [str(path) for path in write_truth(account, out)]
+    _show(account, seen, written, json_output=json_output)
 
 
 def _export(
-    account: "SimulatedAccount", out: Path | None, destination: Destination, as_of: date | None
+    account: "SimulatedAccount", out: Path, destination: Destination, as_of: date | None
 ) -> dict[str, Any]:
     from rich.progress import Progress  # noqa: PLC0415
 
     from adsml_simulate.export import ExportFormat, write_export  # noqa: PLC0415
 
-    if out is None:
-        raise InvalidInput.at("out", "is missing; name a new folder for the export")
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task("writing", total=len(account.daily))
         written = write_export(
@@ -144,7 +125,7 @@ def _store(account: "SimulatedAccount", as_of: date | None) -> dict[str, Any]:
 
 
 def _show(
-    account: "SimulatedAccount", as_of: date | None, told: dict[str, Any], *, json_output: bool
+    account: "SimulatedAccount", as_of: date | None, written: dict[str, Any], *, json_output: bool
 ) -> None:
     chosen, tree = account.settings, account.tree
     frame = account.daily if as_of is None else account.as_of(as_of)
@@ -167,14 +148,13 @@ def _show(
         "anomalies": incidents,
     }
     if json_output:
-        print_json({**facts, "written": told})
+        print_json({**facts, "written": written})
         return
     table(f"{chosen.name} (simulated)", ("what", "value"), list(facts.items()), right=("value",))
-    table("written", ("what", "value"), [(name, _plain(value)) for name, value in told.items()])
-    if "folder" in told:
-        data = Path(told["folder"]) / (
-            "insights" if (Path(told["folder"]) / "insights").is_dir() else "daily.csv"
-        )
+    table("written", ("what", "value"), [(name, _plain(value)) for name, value in written.items()])
+    if "folder" in written:
+        folder = Path(written["folder"])
+        data = folder / ("insights" if (folder / "insights").is_dir() else "daily.csv")
         console.print(f"next: adsml import {data} --config-id {chosen.config_id}", soft_wrap=True)
 
 
@@ -182,8 +162,3 @@ def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{number} {name}" for name, number in value.items())
     return "\n".join(value) if isinstance(value, list) else str(value)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add `adsml simulate`."""
-    app.command("simulate")(simulate)

@@ -9,17 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from adsml_simulate.arrays import BoolArray, FloatArray, IntArray
 from adsml_simulate.environment import Environment
 from adsml_simulate.plan import Plan
 from adsml_simulate.quantiles import binomial_quantile
 from adsml_simulate.settings import AccountSettings
 from adsml_simulate.tree import BOTH, FORM, Tree
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 EXPOSURE_HALF_LIFE_DAYS: Final = 14.0
 LEARNING_LEADS: Final = 50.0
@@ -30,55 +26,29 @@ _MOST_CTR, _MOST_CONVERSION = 0.5, 0.9
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """What happened, by ad and day; each (A, T), whole numbers.
+    """What happened, by ad and day; each (A, T), whole numbers."""
 
-    Attributes
-    ----------
-    cents
-        Spend in hundredths of the currency.
-    impressions, clicks, leads
-        As named; ``leads <= clicks <= impressions``.
-    form_leads
-        Those of the leads made in the platform's own form; the others on the website.
-    delivered
-        Whether there is a row.
-    """
-
-    cents: IntArray
+    cents: IntArray  # spend in hundredths of the currency
+    # as named; `leads <= clicks <= impressions`
     impressions: IntArray
     clicks: IntArray
     leads: IntArray
-    form_leads: IntArray
+    form_leads: IntArray  # those of the leads made in the platform's own form; the others on the website
     delivered: BoolArray
 
 
 @dataclass(frozen=True, eq=False)
 class Delivery:
-    """A run of the account: its counts and the rates behind them, each (A, T) unless said otherwise.
-
-    Attributes
-    ----------
-    counts
-        What happened.
-    ctr, conversion
-        Shares, the means of clicks per impression and leads per click on that day.
-    lasting
-        Leads per money as far as it lasts: without season, market, noise and learning.
-    fatigue
-        Factor on the click rate, 1 for a fresh creative.
-    learning
-        Shape (S, T): share of the learning phase still ahead, 0 when it is over.
-    audience
-        Shape (S, T): people in reach.
-    """
+    """A run of the account: its counts and the rates behind them, each (A, T) unless said otherwise."""
 
     counts: Counts
+    # shares, the means of clicks per impression and leads per click on that day
     ctr: FloatArray
     conversion: FloatArray
-    lasting: FloatArray
-    fatigue: FloatArray
-    learning: FloatArray
-    audience: FloatArray
+    lasting: FloatArray  # leads per money as far as it lasts: without season, market, noise and learning
+    fatigue: FloatArray  # factor on the click rate, 1 for a fresh creative
+    learning: FloatArray  # shape (S, T): share of the learning phase still ahead, 0 when it is over
+    audience: FloatArray  # shape (S, T): people in reach
 
 
 def _shares(weights: FloatArray, starts: IntArray, of: IntArray) -> FloatArray:

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from adsml_common.domain.metrics import Metric, value
 
+from adsml_simulate.arrays import FloatArray, IntArray
 from adsml_simulate.delivery import Delivery, deliver
 from adsml_simulate.environment import Environment
 from adsml_simulate.plan import compile_plan
 from adsml_simulate.settings import AccountSettings, PlannedChange
 from adsml_simulate.tree import Tree
-
-FloatArray = npt.NDArray[np.float64]
 
 WINDOWS: Final = (7, 14)
 """Days after the change over which effects are summed up."""
@@ -29,48 +27,31 @@ _COLUMNS: Final = ("spend", "impressions", "clicks", "leads", "expected_clicks",
 
 @dataclass(frozen=True, eq=False)
 class ChangeTruth:
-    """What the changes did.
+    """What the changes did."""
 
-    Attributes
-    ----------
-    counterfactuals
-        One row per change, scope and day from the change on. ``change``: position in the account's changes;
-        ``scope``: ``entity`` (the one changed), ``campaign`` (its campaign) or ``account``; ``date``; then
-        each of spend, impressions, clicks, leads, expected_clicks, expected_leads with the prefix ``with_``
-        (as simulated) and ``without_`` (had this one change not been made; other changes as they were).
-    effects
-        One row per change, scope, length of window (first 7 and first 14 days of the change) and metric.
-        ``expected_with``, ``expected_without``, ``absolute``, ``relative``: from expected clicks and leads,
-        so without sampling noise; ``realised_with``, ``realised_without``: from the counts. Counts and money
-        are sums over the window, ratios are ratios of sums; ``relative`` 0.2 means 20% more; missing where a
-        denominator is 0. Windows that end after the data are absent.
-    """
-
+    # one row per change, scope and day from the change on. `change`: position in the account's changes; `scope`:
+    # `entity` (the one changed), `campaign` (its campaign) or `account`; `date`; then each of spend, impressions,
+    # clicks, leads, expected_clicks, expected_leads with the prefix `with_` (as simulated) and `without_` (had this
+    # one change not been made; other changes as they were).
     counterfactuals: pd.DataFrame
+    # one row per change, scope, length of window (first 7 and first 14 days of the change) and metric.
+    # `expected_with`, `expected_without`, `absolute`, `relative`: from expected clicks and leads, so without sampling
+    # noise; `realised_with`, `realised_without`: from the counts. Counts and money are sums over the window, ratios
+    # are ratios of sums; `relative` 0.2 means 20% more; missing where a denominator is 0. Windows that end after the
+    # data are absent.
     effects: pd.DataFrame
 
 
-def _series(run: Delivery, ads: npt.NDArray[np.int64] | slice) -> FloatArray:
+def _series(run: Delivery, ads: IntArray | slice) -> FloatArray:
     """Sums over ads of `_COLUMNS`; (columns, T)."""
     counts = run.counts
     shown = counts.impressions[ads]
     clicks = shown * run.ctr[ads]
-    parts = (
-        counts.cents[ads],
-        shown,
-        counts.clicks[ads],
-        counts.leads[ads],
-        clicks,
-        clicks * run.conversion[ads],
-    )
+    cents, leads = counts.cents[ads], counts.leads[ads]
+    parts = (cents, shown, counts.clicks[ads], leads, clicks, clicks * run.conversion[ads])
     summed = np.stack([part.sum(axis=0, dtype=np.float64) for part in parts])
     summed[0] /= 100.0
     return summed
-
-
-def _rounded(series: FloatArray) -> FloatArray:
-    """Cents and counts are exact; taking a campaign out and in again must not leave dust."""
-    return np.concatenate([np.round(series[:4], 2), series[4:]])
 
 
 def measure(
@@ -81,17 +62,7 @@ def measure(
     planned: Sequence[PlannedChange],
     numbers: Sequence[int],
 ) -> ChangeTruth:
-    """Run the account without each change in turn.
-
-    Parameters
-    ----------
-    run
-        The account with all changes.
-    planned
-        All changes.
-    numbers
-        For each of them, its position in the account's changes.
-    """
+    """Run the account without each change in turn; `numbers` are the changes' positions in the account's change log."""
     days = pd.date_range(settings.first_day, periods=settings.days)
     account = _series(run, slice(None))
     counterfactuals: list[pd.DataFrame] = []
@@ -100,24 +71,20 @@ def measure(
         campaign = tree.campaign_of(change.entity_type, position)
         part, adsets, ads = tree.only(campaign)
         own = tree.below(change.entity_type, position)
-        with_entity, with_campaign = _series(run, own), _series(run, ads)
-        if change.placebo:
-            without_entity, without_campaign, without_account = with_entity, with_campaign, account
-        else:
+        with_change = [_series(run, own), _series(run, ads), account]
+        without_change = with_change
+        if not change.placebo:
             world = environment.only(adsets, ads)
             others = [other for j, other in enumerate(planned) if j != k]
-            without = deliver(part, settings, world, compile_plan(part, settings, world, others))
-            without_entity, without_campaign = (
-                _series(without, own - ads.start),
-                _series(without, slice(None)),
-            )
-            without_account = _rounded(account - with_campaign + without_campaign)
+            other_run = deliver(part, settings, world, compile_plan(part, settings, world, others))
+            entity, whole = _series(other_run, own - ads.start), _series(other_run, slice(None))
+            rest = account - with_change[1] + whole
+            # Cents and counts are exact; taking a campaign out and in again must not leave dust.
+            rest[:4] = np.round(rest[:4], 2)
+            without_change = [entity, whole, rest]
         from_day = slice(settings.index(change.date), None)
-        for scope, actual, otherwise in (
-            ("entity", with_entity, without_entity),
-            ("campaign", with_campaign, without_campaign),
-            ("account", account, without_account),
-        ):
+        scopes = ("entity", "campaign", "account")
+        for scope, actual, otherwise in zip(scopes, with_change, without_change, strict=True):
             frame = pd.DataFrame({"change": numbers[k], "scope": scope, "date": days[from_day]})
             for c, name in enumerate(_COLUMNS):
                 frame[f"with_{name}"] = actual[c, from_day]
@@ -140,14 +107,13 @@ def _no_counterfactuals() -> pd.DataFrame:
 
 def _sums(frame: pd.DataFrame, side: str, *, expected: bool) -> pd.DataFrame:
     drawn = "expected_" if expected else ""
-    return pd.DataFrame(
-        {
-            "spend": frame[f"{side}_spend"],
-            "impressions": frame[f"{side}_impressions"],
-            "clicks": frame[f"{side}_{drawn}clicks"],
-            "leads": frame[f"{side}_{drawn}leads"],
-        }
-    )
+    columns = {
+        "spend": "spend",
+        "impressions": "impressions",
+        "clicks": f"{drawn}clicks",
+        "leads": f"{drawn}leads",
+    }
+    return pd.DataFrame({name: frame[f"{side}_{column}"] for name, column in columns.items()})
 
 
 def _effects(counterfactuals: pd.DataFrame) -> pd.DataFrame:

@@ -3,13 +3,13 @@
 Drawn once per account; the run with a change and the run without it share all of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from adsml_simulate.arrays import FloatArray
 from adsml_simulate.settings import (
     CONVERSION_WEEKDAYS,
     MONDAY_TO_SUNDAY,
@@ -19,8 +19,6 @@ from adsml_simulate.settings import (
 from adsml_simulate.streams import Stream, generator, uniforms
 from adsml_simulate.tree import Tree
 
-FloatArray = npt.NDArray[np.float64]
-
 _AUTOCORRELATION_CLICKS_PRICE: Final = 0.7
 _AUTOCORRELATION_ALLOCATION: Final = 0.9
 _DAYS_IN_YEAR: Final = 365.25
@@ -29,68 +27,40 @@ _BELIEF_ERROR_SD: Final = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Environment:
-    """Exogenous arrays; C campaigns, S ad sets, A ads, T days.
+    """Exogenous arrays; C campaigns, S ad sets, A ads, T days."""
 
-    Attributes
-    ----------
-    budget
-        Shape (S,): what each ad set's budget is at first, currency per day. A campaign that shares its budget
-        has the sum of its ad sets'.
-    audience
-        Shape (S,): people in reach of an ad set on a day.
-    lasting_cpm, lasting_ctr, lasting_odds
-        Shape (A, T): logs of price, click rate (share) and odds of conversion, as far as they last: quality,
-        drift, trend.
-    fleeting_cpm, fleeting_ctr, fleeting_odds
-        Shape (A, T): what season, market and noise add to them.
-    pacing
-        Shape (S, T): log of spend over budget.
-    belief
-        Shape (A,): how far the platform misjudges each ad at first (log of leads per money).
-    ad_taste, adset_taste
-        Shapes (A, T) and (S, T): unsteadiness of the allocation, in logs.
-    exposure
-        Shape (A,): share of its steady exposure that an ad has on day 0.
-    u_impressions, u_clicks, u_leads
-        Shape (A, T): uniform numbers of the counts.
-    """
-
+    # shape (S,): what each ad set's budget is at first, currency per day. A campaign that shares its budget has the
+    # sum of its ad sets'.
     budget: FloatArray
-    audience: FloatArray
+    audience: FloatArray  # shape (S,): people in reach of an ad set on a day
+    # shape (A, T): logs of price, click rate (share) and odds of conversion, as far as they last: quality, drift,
+    # trend
     lasting_cpm: FloatArray
     lasting_ctr: FloatArray
     lasting_odds: FloatArray
+    # shape (A, T): what season, market and noise add to them
     fleeting_cpm: FloatArray
     fleeting_ctr: FloatArray
     fleeting_odds: FloatArray
-    pacing: FloatArray
-    belief: FloatArray
+    pacing: FloatArray  # shape (S, T): log of spend over budget
+    belief: FloatArray  # shape (A,): how far the platform misjudges each ad at first (log of leads per money)
+    # shapes (A, T) and (S, T): unsteadiness of the allocation, in logs
     ad_taste: FloatArray
     adset_taste: FloatArray
-    exposure: FloatArray
+    exposure: FloatArray  # shape (A,): share of its steady exposure that an ad has on day 0
+    # shape (A, T): uniform numbers of the counts
     u_impressions: FloatArray
     u_clicks: FloatArray
     u_leads: FloatArray
 
     def only(self, adsets: slice, ads: slice) -> "Environment":
         """The part of one campaign."""
+        by_adset = ("budget", "audience", "pacing", "adset_taste")
         return Environment(
-            budget=self.budget[adsets],
-            audience=self.audience[adsets],
-            lasting_cpm=self.lasting_cpm[ads],
-            lasting_ctr=self.lasting_ctr[ads],
-            lasting_odds=self.lasting_odds[ads],
-            fleeting_cpm=self.fleeting_cpm[ads],
-            fleeting_ctr=self.fleeting_ctr[ads],
-            fleeting_odds=self.fleeting_odds[ads],
-            pacing=self.pacing[adsets],
-            belief=self.belief[ads],
-            ad_taste=self.ad_taste[ads],
-            adset_taste=self.adset_taste[adsets],
-            exposure=self.exposure[ads],
-            u_impressions=self.u_impressions[ads],
-            u_clicks=self.u_clicks[ads],
-            u_leads=self.u_leads[ads],
+            **{
+                one.name: getattr(self, one.name)[adsets if one.name in by_adset else ads]
+                for one in fields(self)
+            }
         )
 
 

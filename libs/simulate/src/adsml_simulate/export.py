@@ -1,22 +1,16 @@
-"""Writes an account as the platform's own export, so that what reads exports can be tried on it.
-
-Files of `write_export`, in one folder: ``insights/<level>-<page>.json`` (pages of the Insights API) or
-``daily.csv`` (tidy), ``changes.json`` and ``changes.csv``, ``planned_budgets.csv``; of `write_truth`:
-``truth/*.csv``.
-"""
+"""Writes an account as the platform's own export, so that what reads exports can be tried on it."""
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
 from datetime import date
 from enum import StrEnum
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
@@ -25,10 +19,10 @@ from adsml_simulate.account import OBJECTIVE, SimulatedAccount
 from adsml_simulate.delivery import Counts
 from adsml_simulate.frames import daily, dates, present, reach, sum_up
 
-IntArray = npt.NDArray[np.int64]
 Progress = Callable[[int], None]
 
 PAGE_ROWS: Final = 500
+CHANGE_COLUMNS: Final = ("config_id", "entity_type", "entity_id", "change_type", "date", "detail")
 API_VERSION: Final = "v23.0"
 
 
@@ -56,17 +50,11 @@ def account_number(config_id: int) -> str:
 def insights_rows(
     account: SimulatedAccount, level: EntityType, *, as_of: date | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one level as the Insights API gives them, by entity and day.
+    """Rows of one level as the Insights API gives them, by entity and day; all leads in without `as_of`.
 
     Numbers are strings. ``actions`` has ``link_click`` and, where there are leads, ``lead`` (their total)
     beside its parts ``onsite_conversion.lead_grouped`` (the platform's own form) and
-    ``offsite_conversion.fb_pixel_lead`` (website); it is absent where nothing happened. ``clicks`` and
-    ``inline_link_clicks`` are the same here.
-
-    Parameters
-    ----------
-    as_of
-        As the export at the end of that day shows it; all leads in without.
+    ``offsite_conversion.fb_pixel_lead`` (website); it is absent where nothing happened.
     """
     counts = account.counts if as_of is None else account.counts_as_of(as_of)
     tree, first_day = account.tree, account.settings.first_day
@@ -78,10 +66,8 @@ def insights_rows(
     )
     names = [_names(account, level, position) for position in range(len(tree.ids(level)))]
     for position, t in zip(*np.nonzero(present(tree, counts, level)), strict=True):
-        spent, shown, clicked = (
-            int(cents[position, t]),
-            int(impressions[position, t]),
-            int(clicks[position, t]),
+        spent, shown, clicked, total, own = (
+            int(values[position, t]) for values in (cents, impressions, clicks, leads, form)
         )
         row: dict[str, Any] = dict(names[position])
         row |= {
@@ -101,7 +87,6 @@ def insights_rows(
             row["cpm"] = f"{10 * spent / shown:.6f}"
         if clicked:
             row["cpc"] = f"{spent / 100 / clicked:.6f}"
-        total, own = int(leads[position, t]), int(form[position, t])
         actions = _actions(clicked, total, own)
         if actions:
             row["actions"] = [{"action_type": name, "value": str(count)} for name, count in actions.items()]
@@ -123,17 +108,11 @@ def _actions(clicks: int, leads: int, form_leads: int) -> dict[str, int]:
 
 
 def _names(account: SimulatedAccount, level: EntityType, position: int) -> dict[str, str]:
-    """The fields that say whose row it is, down from the account."""
     tree, settings = account.tree, account.settings
     chain = {level: position}
     if level is EntityType.AD:
         chain[EntityType.ADSET] = int(tree.adset_of_ad[position])
     chain[EntityType.CAMPAIGN] = tree.campaign_of(level, position)
-    names = {
-        EntityType.CAMPAIGN: tree.campaign_names,
-        EntityType.ADSET: tree.adset_names,
-        EntityType.AD: tree.ad_names,
-    }
     out = {
         "account_id": account_number(settings.config_id),
         "account_name": settings.name,
@@ -142,7 +121,7 @@ def _names(account: SimulatedAccount, level: EntityType, position: int) -> dict[
     for one in EntityType:
         if one in chain:
             out[f"{one}_id"] = tree.ids(one)[chain[one]]
-            out[f"{one}_name"] = names[one][chain[one]]
+            out[f"{one}_name"] = tree.names(one)[chain[one]]
     return out | {"objective": OBJECTIVE}
 
 
@@ -155,18 +134,10 @@ def write_export(
     page_rows: int = PAGE_ROWS,
     progress: Progress | None = None,
 ) -> Written:
-    """Write daily rows, change log and planned budgets into a folder.
+    """Write daily rows, change log and planned budgets into a new folder.
 
-    Parameters
-    ----------
-    folder
-        Created if absent; must not hold anything yet.
-    as_of
-        As seen at the end of that day: no later rows or changes, and leads that are not in yet are missing.
-    page_rows
-        Rows in one page of the Insights API.
-    progress
-        Told the number of rows after each page.
+    ``insights/<level>-<page>.json`` or ``daily.csv``, ``changes.json`` and ``changes.csv``, ``planned_budgets.csv``; as
+    seen at the end of a day with `as_of`. `progress` is told the number of rows after each page.
 
     Raises
     ------
@@ -201,16 +172,11 @@ def _write_pages(
     rows = 0
     for level in EntityType:
         every = insights_rows(account, level, as_of=as_of)
-        page, row = 0, next(every, None)
-        while row is not None:
-            data = [row]
-            while len(data) < page_rows and (row := next(every, None)) is not None:
-                data.append(row)
-            row = next(every, None) if row is not None else None
-            page += 1
+        pages: Iterator[list[dict[str, Any]]] = iter(lambda: list(islice(every, page_rows)), [])  # noqa: B023
+        for page, (data, following) in enumerate(pairwise(chain(pages, [[]])), 1):
             rows += len(data)
             files.append(folder / f"{level}-{page:04d}.json")
-            body = {"data": data, "paging": _paging(account, level, page, more=row is not None)}
+            body = {"data": data, "paging": _paging(account, level, page, more=bool(following))}
             files[-1].write_text(json.dumps(body, ensure_ascii=False) + "\n", encoding="utf-8")
             if progress is not None:
                 progress(len(data))
@@ -233,29 +199,18 @@ def write_tidy(account: SimulatedAccount, path: Path, *, as_of: date | None = No
     """Write the daily frame with ``parent_id`` as a tidy CSV; the number of rows."""
     counts: Counts = account.counts if as_of is None else account.counts_as_of(as_of)
     frame = daily(account.tree, counts, account.run.audience, account.settings.first_day)
-    parents = {
-        (entity.ref.entity_type.value, entity.ref.entity_id): entity.parent_id or ""
-        for entity in account.entities
-    }
-    keys = zip(frame["entity_type"], frame["entity_id"], strict=True)
-    frame.insert(2, "parent_id", [parents[key] for key in keys])
-    for name in ("impressions", "clicks", "leads", "reach"):
-        frame[name] = frame[name].astype(np.int64)
+    parents = {entity.ref.entity_id: entity.parent_id or "" for entity in account.entities}
+    frame.insert(2, "parent_id", frame["entity_id"].map(parents))
+    frame = frame.astype(dict.fromkeys(("impressions", "clicks", "leads", "reach"), np.int64))
     frame.to_csv(path, index=False, float_format="%.2f", date_format="%Y-%m-%d")
     return len(frame)
 
 
 def write_changes(changes: list[ChangeEvent], folder: Path) -> None:
-    """Write the change log as ``changes.json`` and ``changes.csv``.
-
-    One object, or row, per change: ``config_id``, ``entity_type``, ``entity_id``, ``change_type``, ``date``
-    (first day in force) and ``detail`` (an object; in the CSV as JSON text).
-    """
+    """Write the change log as ``changes.json`` and ``changes.csv`` (there ``detail`` is JSON text)."""
     rows: list[dict[str, Any]] = [
         {
-            "config_id": event.entity.config_id,
-            "entity_type": event.entity.entity_type.value,
-            "entity_id": event.entity.entity_id,
+            **asdict(event.entity),
             "change_type": event.change_type.value,
             "date": event.date.isoformat(),
             "detail": event.detail,
@@ -264,9 +219,8 @@ def write_changes(changes: list[ChangeEvent], folder: Path) -> None:
     ]
     text = json.dumps({"changes": rows}, indent=1, ensure_ascii=False)
     (folder / "changes.json").write_text(text + "\n", encoding="utf-8")
-    names = ["config_id", "entity_type", "entity_id", "change_type", "date", "detail"]
     with (folder / "changes.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
+        writer = csv.DictWriter(file, CHANGE_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "detail": json.dumps(row["detail"])} for row in rows)
 
@@ -275,14 +229,7 @@ def write_truth(account: SimulatedAccount, folder: Path) -> tuple[Path, ...]:
     """Write the truth as ``truth/{entities,effects,counterfactuals,anomalies}.csv`` below a folder."""
     below = folder / "truth"
     below.mkdir(parents=True, exist_ok=True)
-    tables: Mapping[str, pd.DataFrame] = {
-        "entities": account.truth.entities,
-        "effects": account.truth.effects,
-        "counterfactuals": account.truth.counterfactuals,
-        "anomalies": account.truth.anomalies,
-    }
-    files = []
-    for name, frame in tables.items():
-        files.append(below / f"{name}.csv")
-        frame.to_csv(files[-1], index=False, date_format="%Y-%m-%d")
-    return tuple(files)
+    files = tuple(below / f"{one.name}.csv" for one in fields(account.truth))
+    for path in files:
+        getattr(account.truth, path.stem).to_csv(path, index=False, date_format="%Y-%m-%d")
+    return files

@@ -9,11 +9,9 @@ import pandas as pd
 from adsml_common.domain.daily import COLUMNS
 from adsml_common.domain.entities import EntityType
 
+from adsml_simulate.arrays import BoolArray, FloatArray, IntArray
 from adsml_simulate.delivery import Counts
 from adsml_simulate.tree import Tree
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 LEVELS = (EntityType.AD, EntityType.ADSET, EntityType.CAMPAIGN)
 """In the order of their names, which is the daily frame's."""
@@ -31,7 +29,7 @@ def sum_up(tree: Tree, by_ad: npt.NDArray[np.generic], level: EntityType) -> npt
     return np.add.reduceat(by_adset, tree.campaign_starts, axis=0)
 
 
-def present(tree: Tree, counts: Counts, level: EntityType) -> npt.NDArray[np.bool_]:
+def present(tree: Tree, counts: Counts, level: EntityType) -> BoolArray:
     """Whether an entity of a level has a row on a day."""
     return np.asarray(sum_up(tree, counts.delivered.astype(np.int64), level)) > 0
 
@@ -48,9 +46,11 @@ def reach(tree: Tree, impressions: IntArray, audience: FloatArray) -> dict[Entit
 
     of = tree.adset_of_ad
     ads = np.minimum(met(impressions.astype(np.float64), audience[of]), impressions)
-    by_adset = np.asarray(sum_up(tree, impressions, EntityType.ADSET), dtype=np.float64)
+    by_adset, by_campaign = (
+        np.asarray(sum_up(tree, impressions, level), dtype=np.float64)
+        for level in (EntityType.ADSET, EntityType.CAMPAIGN)
+    )
     adsets = np.minimum(met(by_adset, audience), np.add.reduceat(ads, tree.adset_starts, axis=0))
-    by_campaign = np.asarray(sum_up(tree, impressions, EntityType.CAMPAIGN), dtype=np.float64)
     starts = tree.campaign_starts
     people = np.maximum(
         _OVERLAP * np.add.reduceat(audience, starts, axis=0), np.maximum.reduceat(audience, starts, axis=0)
@@ -88,9 +88,10 @@ def daily(tree: Tree, counts: Counts, audience: FloatArray, first_day: date) -> 
     columns = {
         level: {
             "spend": np.asarray(sum_up(tree, counts.cents, level)) / 100.0,
-            "impressions": np.asarray(sum_up(tree, counts.impressions, level), dtype=np.float64),
-            "clicks": np.asarray(sum_up(tree, counts.clicks, level), dtype=np.float64),
-            "leads": np.asarray(sum_up(tree, counts.leads, level), dtype=np.float64),
+            **{
+                name: np.asarray(sum_up(tree, getattr(counts, name), level), dtype=np.float64)
+                for name in ("impressions", "clicks", "leads")
+            },
             "reach": reached[level],
         }
         for level in LEVELS

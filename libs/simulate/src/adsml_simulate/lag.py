@@ -9,16 +9,9 @@ from adsml_simulate.tree import Tree
 
 
 def seen(tree: Tree, counts: Counts, *, lag: tuple[float, ...], seed: int, at: int) -> Counts:
-    """The counts as known at the end of a day; later days have none.
+    """The counts as known at the end of a day, by index; later days have none.
 
-    Each lead's delay is drawn once: what is known never shrinks from one day to the next.
-
-    Parameters
-    ----------
-    lag
-        Shares of leads reported 0, 1, ... days after the click.
-    at
-        Index of the day.
+    Each lead's delay is drawn once, so that what is known never shrinks from one day to the next.
     """
     known = np.cumsum(lag)
     leads = counts.leads.copy()

@@ -9,11 +9,10 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import divide
 from adsml_common.domain.tiers import Tier
 
+from adsml_simulate.arrays import FloatArray
 from adsml_simulate.delivery import Delivery
 from adsml_simulate.frames import LEVELS, long, sum_up
 from adsml_simulate.tree import Tree
-
-FloatArray = npt.NDArray[np.float64]
 
 TIER_WINDOW_DAYS = 7
 TIER_BOUNDS = (0.7, 1.0, 1.5)

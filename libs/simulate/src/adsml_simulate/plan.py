@@ -5,17 +5,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import Violations
 
+from adsml_simulate.arrays import BoolArray, FloatArray
 from adsml_simulate.environment import Environment
 from adsml_simulate.settings import AccountSettings, PlannedChange
 from adsml_simulate.tree import Tree
-
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
 
 SIGNIFICANT_BUDGET_STEP: Final = 0.2
 """A budget step beyond this starts the learning phase anew (the platform says: 'significant edit')."""
@@ -25,58 +22,22 @@ LONG_PAUSE_DAYS: Final = 7
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Settings of people by day; C campaigns, S ad sets, A ads, T days.
+    """Settings of people by day; C campaigns, S ad sets, A ads, T days."""
 
-    Attributes
-    ----------
-    active
-        Shape (A, T): switched on, as are ad set and campaign, and inside the ad's lifetime.
-    adset_budget
-        Shape (S, T), currency per day: the ad set's own, or what it brings to the shared budget.
-    log_ctr, log_conversion, log_cpm
-        Shape (A, T): direct effects of changes, in logs.
-    log_audience
-        Shape (S, T).
-    restarts_learning
-        Shape (S, T).
-    restarts_exposure
-        Shape (A, T): a fresh creative, or fresh people.
-    """
-
-    active: BoolArray
+    active: BoolArray  # shape (A, T): switched on, as are ad set and campaign, and inside the ad's lifetime
+    # shape (S, T), currency per day: the ad set's own, or what it brings to the shared budget
     adset_budget: FloatArray
+    # shape (A, T): direct effects of changes, in logs
     log_ctr: FloatArray
     log_conversion: FloatArray
     log_cpm: FloatArray
-    log_audience: FloatArray
-    restarts_learning: BoolArray
-    restarts_exposure: BoolArray
-
-    def only(self, adsets: slice, ads: slice) -> "Plan":
-        """The part of one campaign."""
-        return Plan(
-            active=self.active[ads],
-            adset_budget=self.adset_budget[adsets],
-            log_ctr=self.log_ctr[ads],
-            log_conversion=self.log_conversion[ads],
-            log_cpm=self.log_cpm[ads],
-            log_audience=self.log_audience[adsets],
-            restarts_learning=self.restarts_learning[adsets],
-            restarts_exposure=self.restarts_exposure[ads],
-        )
+    log_audience: FloatArray  # shape (S, T)
+    restarts_learning: BoolArray  # shape (S, T)
+    restarts_exposure: BoolArray  # shape (A, T): a fresh creative, or fresh people
 
 
 def check_changes(tree: Tree, settings: AccountSettings, changes: Iterable[PlannedChange]) -> None:
-    """Refuse changes that could not be made.
-
-    Raises
-    ------
-    NotFound
-        An entity is not in the account.
-    InvalidInput
-        A day outside the account's, a budget that is set elsewhere, an audience of an ad, a pause of what is
-        paused, a reactivation of what runs.
-    """
+    """Refuse changes that could not be made: NotFound an entity, InvalidInput all else at once."""
     found = Violations()
     paused: set[tuple[EntityType, str]] = set()
     ordered = sorted(enumerate(changes), key=lambda item: (item[1].date, item[0]))

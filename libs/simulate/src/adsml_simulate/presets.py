@@ -20,8 +20,7 @@ def yesterday() -> date:
 def demo(*, last_day: date | None = None, config_id: int = 1, days: int = 120) -> AccountSettings:
     """A lively lead-generation account: 4 campaigns, 15 ad sets, 45 ads; ends yesterday unless told.
 
-    Two of its campaigns share their budget; there are edits of all five types, ads that come and go, and a
-    week of dearer auctions.
+    Two campaigns share their budget; edits of all five types, ads that come and go, a week of dearer auctions.
     """
     last = last_day or yesterday()
     return AccountSettings(
@@ -88,13 +87,7 @@ def clean(*, last_day: date, config_id: int = 1, days: int = 120) -> AccountSett
 
 
 def large(*, last_day: date, entities: int = 10_000, config_id: int = 1, days: int = 90) -> AccountSettings:
-    """An account of exactly so many entities: one campaign and seven ad sets in forty, the rest ads.
-
-    Raises
-    ------
-    InvalidInput
-        If fewer than 40 entities are asked for.
-    """
+    """An account of so many entities (40 or more): one campaign and seven ad sets in forty, the rest ads."""
     if entities < 40:
         raise InvalidInput.at("entities", f"is {entities}; expected 40 or more")
     campaigns = entities // 40

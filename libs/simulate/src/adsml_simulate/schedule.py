@@ -5,19 +5,17 @@ from datetime import timedelta
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 
+from adsml_simulate.arrays import FloatArray
 from adsml_simulate.delivery import Counts, deliver
 from adsml_simulate.environment import Environment
-from adsml_simulate.frames import present, sum_up
+from adsml_simulate.frames import present
 from adsml_simulate.plan import compile_plan
 from adsml_simulate.settings import AccountSettings, PlannedChange, RandomChanges
 from adsml_simulate.streams import Stream, generator
 from adsml_simulate.tree import Tree
-
-FloatArray = npt.NDArray[np.float64]
 
 _WEEK: Final = 7
 _STEADY_SHARE: Final = 0.9
@@ -64,18 +62,14 @@ class _Drawer:
     def candidates(self, change_type: ChangeType) -> list[tuple[EntityType, int]]:
         tree = self.tree
         adsets = [(EntityType.ADSET, int(s)) for s in self.steady[EntityType.ADSET]]
-        match change_type:
-            case ChangeType.BUDGET_CHANGE:
-                shared = [
-                    (EntityType.CAMPAIGN, int(c)) for c in self.steady[EntityType.CAMPAIGN] if tree.shared[c]
-                ]
-                return shared + [
-                    (level, s) for level, s in adsets if not tree.shared[tree.campaign_of_adset[s]]
-                ]
-            case ChangeType.CREATIVE_CHANGE:
-                return adsets + [(EntityType.AD, int(a)) for a in self.steady[EntityType.AD]]
-            case _:
-                return adsets
+        if change_type is ChangeType.CREATIVE_CHANGE:
+            return adsets + [(EntityType.AD, int(a)) for a in self.steady[EntityType.AD]]
+        if change_type is not ChangeType.BUDGET_CHANGE:
+            return adsets
+        campaigns = [
+            (EntityType.CAMPAIGN, int(c)) for c in self.steady[EntityType.CAMPAIGN] if tree.shared[c]
+        ]
+        return campaigns + [one for one in adsets if not tree.shared[tree.campaign_of_adset[one[1]]]]
 
     def day(self, level: EntityType, position: int) -> int | None:
         """A day that is quiet on both sides, or None."""
@@ -89,8 +83,7 @@ class _Drawer:
             return int(self.rng.choice(days))
         ads = self.tree.below(level, position)
         cents, leads = (
-            np.asarray(sum_up(self.tree, x, EntityType.AD))[ads].sum(axis=0, dtype=np.float64)
-            for x in (self.counts.cents, self.counts.leads)
+            counts[ads].sum(axis=0, dtype=np.float64) for counts in (self.counts.cents, self.counts.leads)
         )
         return int(days[np.argmax(weekly_cpl(cents, leads)[days - 1])])
 
@@ -106,27 +99,17 @@ class _Drawer:
         first = PlannedChange(
             entity_type=level, entity_id=entity_id, change_type=change_type, date=day, placebo=wanted.placebo
         )
+        one, two, three = (float(x) for x in lift)
         match change_type:
             case ChangeType.BUDGET_CHANGE:
-                first = replace(first, budget_ratio=self.deck.pop())
+                return [replace(first, budget_ratio=self.deck.pop())]
             case ChangeType.CREATIVE_CHANGE:
-                first = replace(first, ctr_lift=float(lift[0]), conversion_rate_lift=float(lift[1]))
+                return [replace(first, ctr_lift=one, conversion_rate_lift=two)]
             case ChangeType.AUDIENCE_CHANGE:
-                first = replace(
-                    first,
-                    conversion_rate_lift=float(lift[0]),
-                    cpm_lift=float(lift[1]) / 2,
-                    audience_ratio=1 + float(lift[2]),
-                )
-            case _:
-                pass
-        if change_type is not ChangeType.PAUSE:
-            return [first]
-        back = PlannedChange(
-            entity_type=level, entity_id=entity_id, change_type=ChangeType.REACTIVATE,
-            date=day + timedelta(days=pause), placebo=wanted.placebo,
-        )  # fmt: skip
-        return [first, back]
+                return [replace(first, conversion_rate_lift=one, cpm_lift=two / 2, audience_ratio=1 + three)]
+            case _:  # a pause
+                end = day + timedelta(days=pause)
+                return [first, replace(first, change_type=ChangeType.REACTIVATE, date=end)]
 
 
 def draw_changes(

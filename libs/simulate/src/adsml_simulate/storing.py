@@ -14,15 +14,7 @@ def write_to_store(
 ) -> dict[str, UpsertCounts]:
     """Write entities, daily rows and change log: all or nothing, and twice is the same as once.
 
-    Parameters
-    ----------
-    as_of
-        As seen at the end of that day; everything, with all leads in, without.
-
-    Returns
-    -------
-    counts
-        By ``entities``, ``rows`` and ``changes``.
+    As seen at the end of a day with `as_of`; all leads in without. Counts by ``entities``, ``rows`` and ``changes``.
 
     Raises
     ------

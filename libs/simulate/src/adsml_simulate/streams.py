@@ -31,9 +31,7 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream) -> np.random.Generator:
-    """The generator of one concern of one account.
-
-    Equal to the stream's child of ``np.random.SeedSequence(seed).spawn(...)``, without drawing the others.
+    """The generator of one concern of one account: the stream's child of ``SeedSequence(seed).spawn(...)``.
 
     Raises
     ------

@@ -4,26 +4,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import NotFound
 
+from adsml_simulate.arrays import BoolArray, IntArray
 from adsml_simulate.settings import AccountSettings
 from adsml_simulate.streams import Stream, generator
 
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-
 _GOALS: Final = (
-    "Quotes",
-    "Consultations",
-    "Demo requests",
-    "Callbacks",
-    "Brochure",
-    "Waiting list",
-    "Webinar",
-)
+    "Quotes", "Consultations", "Demo requests", "Callbacks", "Brochure", "Waiting list", "Webinar",
+)  # fmt: skip
 _AUDIENCES: Final = (
     "Lookalike 1% customers", "Broad 25-54", "Interest home improvement", "Retargeting 30 days",
     "Lookalike 3% leads", "Interest small business", "Website visitors 180 days", "Broad 35-65 women",
@@ -40,37 +30,21 @@ FORM, WEBSITE, BOTH = 0, 1, 2
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Entities and what is fixed about them; C campaigns, S ad sets, A ads.
+    """Entities and what is fixed about them; C campaigns, S ad sets, A ads."""
 
-    Attributes
-    ----------
-    campaign_ids, adset_ids, ad_ids
-        Fixed-width digits in rising order, so that sorting by id keeps the arrays' order.
-    campaign_names, adset_names, ad_names
-        For people.
-    campaign_of_adset
-        Shape (S,), rising.
-    adset_of_ad
-        Shape (A,), rising.
-    shared
-        Shape (C,): whether the campaign sets one budget for all its ad sets.
-    destination
-        Shape (S,): `FORM`, `WEBSITE` or `BOTH`.
-    first, last
-        Shape (A,): index of the first and last day on which the ad may run; negative: before the data begin;
-        ``days``: still running.
-    """
-
+    # fixed-width digits in rising order, so that sorting by id keeps the arrays' order
     campaign_ids: tuple[str, ...]
     adset_ids: tuple[str, ...]
     ad_ids: tuple[str, ...]
     campaign_names: tuple[str, ...]
     adset_names: tuple[str, ...]
     ad_names: tuple[str, ...]
-    campaign_of_adset: IntArray
-    adset_of_ad: IntArray
-    shared: BoolArray
-    destination: IntArray
+    campaign_of_adset: IntArray  # shape (S,), rising
+    adset_of_ad: IntArray  # shape (A,), rising
+    shared: BoolArray  # shape (C,): whether the campaign sets one budget for all its ad sets
+    destination: IntArray  # shape (S,): `FORM`, `WEBSITE` or `BOTH`
+    # shape (A,): index of the first and last day on which the ad may run; negative: before the data begin; `days`:
+    # still running
     first: IntArray
     last: IntArray
 
@@ -90,21 +64,17 @@ class Tree:
         return np.searchsorted(self.campaign_of_adset, np.arange(len(self.campaign_ids)))
 
     def ids(self, entity_type: EntityType) -> tuple[str, ...]:
-        """Ids of a level, in the arrays' order."""
-        return {
-            EntityType.CAMPAIGN: self.campaign_ids,
-            EntityType.ADSET: self.adset_ids,
-            EntityType.AD: self.ad_ids,
-        }[entity_type]
+        """In the arrays' order."""
+        ids: tuple[str, ...] = getattr(self, f"{entity_type}_ids")
+        return ids
+
+    def names(self, entity_type: EntityType) -> tuple[str, ...]:
+        """In the arrays' order."""
+        names: tuple[str, ...] = getattr(self, f"{entity_type}_names")
+        return names
 
     def position(self, entity_type: EntityType, entity_id: str) -> int:
-        """Position of an entity in its level's arrays.
-
-        Raises
-        ------
-        NotFound
-            If there is none of that id.
-        """
+        """Position of an entity in its level's arrays; NotFound if there is none of that id."""
         ids = self.ids(entity_type)
         at = int(np.searchsorted(np.array(ids), entity_id))
         if at == len(ids) or ids[at] != entity_id:
@@ -118,7 +88,7 @@ class Tree:
         return self.adset_of_ad if entity_type is EntityType.ADSET else np.arange(len(self.ad_ids))
 
     def below(self, entity_type: EntityType, position: int) -> IntArray:
-        """Positions of the ads of one entity."""
+        """Positions of an entity's ads."""
         return np.flatnonzero(self.level_of_ads(entity_type) == position)
 
     def campaign_of(self, entity_type: EntityType, position: int) -> int:
@@ -133,19 +103,20 @@ class Tree:
         a, b = np.searchsorted(self.campaign_of_adset, (campaign, campaign + 1))
         c, d = np.searchsorted(self.adset_of_ad, (a, b))
         adsets, ads = slice(int(a), int(b)), slice(int(c), int(d))
+        campaigns = slice(campaign, campaign + 1)
+        part = {
+            name: getattr(self, name)[of]
+            for of, names in (
+                (campaigns, ("campaign_ids", "campaign_names", "shared")),
+                (adsets, ("adset_ids", "adset_names", "destination")),
+                (ads, ("ad_ids", "ad_names", "first", "last")),
+            )
+            for name in names
+        }
         tree = Tree(
-            campaign_ids=self.campaign_ids[campaign : campaign + 1],
-            adset_ids=self.adset_ids[adsets],
-            ad_ids=self.ad_ids[ads],
-            campaign_names=self.campaign_names[campaign : campaign + 1],
-            adset_names=self.adset_names[adsets],
-            ad_names=self.ad_names[ads],
+            **part,
             campaign_of_adset=self.campaign_of_adset[adsets] - campaign,
             adset_of_ad=self.adset_of_ad[ads] - adsets.start,
-            shared=self.shared[campaign : campaign + 1],
-            destination=self.destination[adsets],
-            first=self.first[ads],
-            last=self.last[ads],
         )
         return tree, adsets, ads
 

@@ -26,6 +26,7 @@ from adsml_common.cli.training import (
 )
 from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.errors import InvalidInput
+from adsml_common.registry.bundle import MAX_BYTES, unpacks_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from adsml_report.content import Section
     from adsml_report.context import ReportContext
 
-    from adsml_classifier.training.candidate import Recipe
+    from adsml_classifier.training.recipe import Recipe
 
 
 def _open() -> "OpenService":
@@ -90,10 +91,8 @@ def train_classifiers(
 
     from adsml_classifier.models.labels import LabelMode  # noqa: PLC0415
     from adsml_classifier.naming import JOB  # noqa: PLC0415
-    from adsml_classifier.training.candidate import Recipe  # noqa: PLC0415
-    from adsml_classifier.training.fit_settings import FitSettings  # noqa: PLC0415
     from adsml_classifier.training.job import items_of  # noqa: PLC0415
-    from adsml_classifier.training.sampling import SampleSettings  # noqa: PLC0415
+    from adsml_classifier.training.recipe import FitSettings, Recipe, SampleSettings  # noqa: PLC0415
 
     mode = LabelMode.SAME_WINDOW if same_window else LabelMode.OUTCOME
     recipe = Recipe(
@@ -213,10 +212,11 @@ def evaluate(
         show(report)
 
 
+@unpacks_to(MAX_BYTES)
 def _check_model(version: "ModelVersion", bundle: "Bundle") -> object:
-    from adsml_classifier.artifacts import parse  # noqa: PLC0415
+    from adsml_classifier.artifacts import from_files  # noqa: PLC0415
 
-    return parse(version, bundle)
+    return from_files(bundle.files)
 
 
 def _report(context: "ReportContext") -> "Iterable[Section]":
@@ -228,9 +228,6 @@ def _report(context: "ReportContext") -> "Iterable[Section]":
 family = Family(
     name="classifier",
     serve=_serve,
-    train={"classifiers": train_classifiers},
-    evaluate={"classifier": evaluate},
-    commands={"classify": classify},
     check_model=_check_model,
     report=_report,
 )

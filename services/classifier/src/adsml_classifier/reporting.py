@@ -1,91 +1,191 @@
-"""The classifier's part of `adsml report`: every entity's tier, and why, as the service answers."""
+"""The classifier's part of `adsml report`: what to raise, what to cut, and why, as the service answers."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
 
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml_common.cli.ask import asking
-from adsml_common.domain.entities import EntityRef
+from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.tiers import Tier
 from adsml_common.serving.messages import day as calendar_day
 from adsml_common.serving.messages import entity_ref
-from adsml_report.content import Block, Chip, Figure, Figures, Listing, Note, Row, Section, Table, Tone
+from adsml_report.content import (
+    Block,
+    Chip,
+    Detailed,
+    Entry,
+    Finding,
+    Note,
+    Row,
+    Section,
+    Table,
+    Tone,
+)
 from adsml_report.context import ReportContext, grouped
-from adsml_report.wording import LEVELS, count, day, money, words
+from adsml_report.wording import LEVELS, count, day, percent, sentence, words
 
 from adsml_classifier.cli import DOOR
 from adsml_classifier.requests import batches
 from adsml_classifier.showing import answered_by, tier_of, without_names
 
+_KEY: Final = "tiers"
 _REASONS: Final = 3
+_MOST: Final = 10
+"""Entities on each side."""
+_STALLED: Final = 0.25
+"""Of the week's daily spend on its last day."""
 _TONE: Final = {
     Tier.HIGH_PERFORMER: Tone.GOOD,
     Tier.MODERATE: Tone.FAIR,
     Tier.LOW: Tone.POOR,
     Tier.UNDERPERFORMER: Tone.BAD,
 }
-_COLUMNS: Final = ("entity", "next 7 days", "sure", "CPL 7d", "leads 7d", "spend 7d", "because")
+_NUMBERS: Final = ("sure", "CPL", "leads", "spend", "against average")
+_Answer: TypeAlias = tuple[EntityRef, pb.Classification]
 
 
 def sections(context: ReportContext) -> Iterator[Section]:
-    """One table for each level, the best tiers first."""
+    """Campaigns, the ad sets that matter by money on each side, and all others folded."""
     options = pb.ClassificationOptions(max_reasons=_REASONS, max_contributions=0)
-    results: dict[str, list[pb.BatchClassifyResult]] = {}
+    results: dict[EntityType, list[pb.BatchClassifyResult]] = {}
     with asking(DOOR) as send:
         for kind, refs in grouped(context.tree.refs()).items():
-            results[LEVELS[kind]] = [
-                result for request in batches(refs, options) for result in send(request).results
-            ]
+            results[kind] = [one for request in batches(refs, options) for one in send(request).results]
+    answers = {kind: _answered(those) for kind, those in results.items()}
     blocks: list[Block] = []
-    by: Counter[str] = Counter()
-    last = None
-    for level, of_level in results.items():
-        answered = [one for one in of_level if one.WhichOneof("result") == "classification"]
-        answered.sort(key=lambda one: (tier_of(one.classification).rank, -one.classification.metrics.spend))
-        if answered:
-            tiers = Counter(tier_of(one.classification) for one in answered)
-            tiles = [Figure(words(tier.value), str(tiers[tier]), f"{level}s") for tier in Tier]
-            blocks += [Figures(tuple(tiles)), _table(context, f"Tiers of {level}s", answered)]
-            by.update(answered_by(one.classification) for one in answered)
-            last = calendar_day(answered[0].classification.as_of_date, "as_of_date")
-        errors = Counter(without_names(one) for one in of_level if one.WhichOneof("result") == "error")
-        blocks += [Note(f"{number} {level}s without an answer: {why}") for why, number in errors.items()]
-    if by:
-        blocks.append(
-            Note("Answered by " + ", ".join(f"{name} ({number})" for name, number in by.items()) + ".")
+    findings: list[Finding] = []
+    level = EntityType.ADSET if answers.get(EntityType.ADSET) else EntityType.CAMPAIGN
+    sides = answers.get(level, [])
+    good = _by_money(sides, (Tier.HIGH_PERFORMER,))
+    bad = _by_money(sides, (Tier.LOW, Tier.UNDERPERFORMER))
+    if sides:
+        name = LEVELS[level]
+        pair = (
+            _table(context, f"{name.capitalize()}s that could get more", good[:_MOST]),
+            _table(context, f"{name.capitalize()}s that should get less", bad[:_MOST]),
         )
-    as_of = "" if last is None else f" As of {day(last)}."
+        blocks += [one for one in pair if one.rows]
+        findings = [*_finding(context, "Raise", good), *_finding(context, "Cut", bad)]
+    for kind, those in answers.items():
+        if those:
+            tiers = Counter(tier_of(one) for _, one in those)
+            told = ", ".join(f"{tiers[tier]} {words(tier.value)}" for tier in Tier if tiers[tier])
+            table = _table(context, f"{LEVELS[kind].capitalize()}s, those that spent most first", those)
+            blocks.append(Entry(f"All {len(those)} {LEVELS[kind]}s", told, (table,)))
+    as_of = next((one.as_of_date for those in answers.values() for _, one in those), None)
     yield Section(
-        "tiers",
-        "Tiers",
-        "How each entity is expected to perform over the next 7 days, by its cost per lead relative to the "
-        f"account's; how sure the model is of that, and the reasons.{as_of}",
+        _KEY,
+        "What to raise, what to cut",
+        "How each is expected to do over the next 7 days by its cost per lead relative to the account's, and how sure "
+        "that is. Figures are of the last 7 days"
+        + (f" up to {day(calendar_day(as_of, 'as_of_date'))}" if as_of is not None else "")
+        + "; against average: what its leads cost less or more than at the account's cost per lead.",
         tuple(blocks),
+        rank=20,
+        findings=tuple(findings),
+        behind=tuple(_behind(results)),
     )
 
 
-def _table(context: ReportContext, caption: str, answered: Sequence[pb.BatchClassifyResult]) -> Table:
+def _answered(results: Iterable[pb.BatchClassifyResult]) -> list[_Answer]:
+    """Those with an answer, what spent most first."""
+    found = [
+        (entity_ref(one.entity, "entity"), one.classification)
+        for one in results
+        if one.WhichOneof("result") == "classification"
+    ]
+    return sorted(found, key=lambda one: -one[1].metrics.spend)
+
+
+def _saved(one: pb.Classification) -> float | None:
+    """What its leads would have cost at the account's cost per lead, less what they did cost."""
+    if not one.metrics.HasField("account_cpl"):
+        return None
+    return one.metrics.leads * one.metrics.account_cpl - one.metrics.spend
+
+
+def _by_money(answers: Sequence[_Answer], tiers: Sequence[Tier]) -> list[_Answer]:
+    """Those of some tiers that spend, by the money saved or lost against the account's average."""
+    found = [one for one in answers if tier_of(one[1]) in tiers and one[1].metrics.spend > 0]
+    return sorted(found, key=lambda one: -abs(_saved(one[1]) or 0.0))
+
+
+def _stalled(context: ReportContext, ref: EntityRef) -> bool:
+    """Whether it does not spend what it has: more budget would change nothing."""
+    week = context.history(ref)["spend"].to_numpy()[-7:]
+    return bool(week[-1] < _STALLED * week.mean())
+
+
+def _sure(one: pb.Classification) -> str:
+    return percent(one.confidence) if one.HasField("confidence") else ""
+
+
+def _finding(context: ReportContext, verb: str, answers: Sequence[_Answer]) -> Iterator[Finding]:
+    """One sentence about a side: what matters most, and how many more there are."""
+    raising = verb == "Raise"
+    expected = [
+        (ref, one)
+        for ref, one in answers
+        if (raising or tier_of(one) is Tier.UNDERPERFORMER)
+        and (_saved(one) or 0.0) * (1 if raising else -1) > 0
+        and not (raising and _stalled(context, ref))
+    ]
+    if not expected:
+        return
+    ref, one = expected[0]
+    saved = _saved(one) or 0.0
+    sure = f" ({_sure(one)} sure)" if _sure(one) else ", as last week"
+    leads = f"leads at {context.money(one.metrics.cpl)}" if one.metrics.HasField("cpl") else "no lead"
+    text = (
+        f"{words(tier_of(one).value)} for the next 7 days{sure}. Last week {context.money(one.metrics.spend)} brought "
+        f"{leads}; at the account's average of {context.money(one.metrics.account_cpl)} they would have cost "
+        f"{context.money(abs(saved))} {'more' if saved > 0 else 'less'}."
+    )
+    if len(expected) > 1:
+        money = sum(each.metrics.spend for _, each in expected[1:])
+        text += f" {len(expected) - 1} more like it, with {context.money(money)} a week."
+    tone = Tone.GOOD if raising else Tone.BAD
+    yield Finding(
+        f"{verb} {context.tree.label(ref)}:", text, tone, abs(saved), _KEY, context.tree.campaign(ref)
+    )
+
+
+def _table(context: ReportContext, caption: str, answers: Sequence[_Answer]) -> Table:
     return Table(
         caption,
-        _COLUMNS,
-        tuple(_row(context, entity_ref(one.entity, "entity"), one.classification) for one in answered),
-        frozenset(("sure", "CPL 7d", "leads 7d", "spend 7d")),
+        ("name", "next 7 days", *_NUMBERS, "because"),
+        tuple(_row(context, ref, one) for ref, one in answers),
+        frozenset(_NUMBERS),
     )
 
 
 def _row(context: ReportContext, ref: EntityRef, one: pb.Classification) -> Row:
-    metrics, tier = one.metrics, tier_of(one)
+    metrics, tier, saved = one.metrics, tier_of(one), _saved(one)
     why = [reason.text if reason.supports else f"against: {reason.text}" for reason in one.reasons]
     return Row(
         (
             context.tree.label(ref),
             Chip(words(tier.value), _TONE[tier]),
-            f"{one.confidence:.0%}" if one.HasField("confidence") else "",
-            money(metrics.cpl if metrics.HasField("cpl") else None),
+            _sure(one),
+            context.money(metrics.cpl if metrics.HasField("cpl") else None),
             count(metrics.leads),
-            money(metrics.spend),
-            Listing((*why, *(f"careful: {warning.message}" for warning in one.warnings))),
+            context.money(metrics.spend),
+            "" if saved is None else f"{context.money(abs(saved))} {'less' if saved > 0 else 'more'}",
+            Detailed("", (sentence("; ".join(why)), *(f"Careful: {one.message}" for one in one.warnings))),
         ),
         context.tree.campaign(ref),
     )
+
+
+def _behind(results: dict[EntityType, list[pb.BatchClassifyResult]]) -> Iterator[Block]:
+    """What answered, and what has no answer."""
+    those = [one for several in results.values() for one in several]
+    by = Counter(answered_by(one.classification) for one in those if one.WhichOneof("result") != "error")
+    if by:
+        yield Note(f"Answered by {', '.join(f'{name} ({number})' for name, number in by.items())}.")
+    for kind, several in results.items():
+        errors = Counter(without_names(one) for one in several if one.WhichOneof("result") == "error")
+        yield from (
+            Note(f"{number} {LEVELS[kind]}s without an answer: {why}.") for why, number in errors.items()
+        )

@@ -1,107 +1,302 @@
-"""Forecasting's part of `adsml report`: the coming week of campaigns and of what spends most."""
+"""Forecasting's part of `adsml report`: the account's coming week, and that of campaigns and of what spends most."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Final
 
+import pandas as pd
+from adsml.common.v1 import entity_pb2, metrics_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as pb
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import Metric, value
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.family_server import Stores
-from adsml_common.serving.messages import METRIC, day, entity_ref_message
+from adsml_common.serving.messages import METRIC, day, day_message, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_report.content import (
     Band,
     Block,
     Chart,
+    Detailed,
     Entry,
+    Finding,
     Line,
     Look,
     Moment,
     Note,
+    PerCampaign,
     Row,
     Section,
     Table,
+    Tone,
 )
 from adsml_report.context import ReportContext, listed
-from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, count, money, words
+from adsml_report.wording import LEVELS, METRIC_LABELS, count, percent, sentence, unit, words
 from adsml_report.wording import day as day_words
 
 from adsml_forecasting.decoding import COMBINER, METHOD
 from adsml_forecasting.server import open_service
 from adsml_forecasting.settings import ForecastingSettings
 
+_KEY: Final = "forecasts"
 _HORIZON: Final = 7
-_DRAWN: Final = 56
+_SHOWN: Final = 42
 _METRICS: Final = (Metric.LEADS, Metric.CPL)
 
 
+@dataclass(slots=True)
+class _Week:
+    """An entity's coming week, and what was said a week ago of the last one; None stands for the account."""
+
+    ref: EntityRef | None
+    ahead: dict[Metric, pb.Forecast] = field(default_factory=dict)
+    earlier: dict[Metric, pb.Forecast] = field(default_factory=dict)
+    why: str = ""
+
+
 def sections(context: ReportContext) -> Iterator[Section]:
-    """Leads and cost per lead of the next week, with members and intervals."""
-    refs = _chosen(context)
-    forecasts, failed = _forecast(context, refs)
+    """Leads and cost per lead of the next week, with intervals, and how last week's forecast did."""
+    ordered = context.by_spend(EntityType.CAMPAIGN) + context.by_spend(EntityType.ADSET)
+    weeks = _forecast(context, [None, *ordered[: context.most]])
+    answered = [one for one in weeks if one.ahead]
     blocks: list[Block] = []
-    if forecasts:
-        blocks.append(_table(context, forecasts))
-        blocks += [_entry(context, ref, found) for ref, found in forecasts.items()]
-    blocks += [Note(f"{context.tree.label(ref)}: {why}") for ref, why in failed.items()]
+    findings: list[Finding] = []
+    if answered and answered[0].ref is None:
+        campaigns = {
+            one.ref.entity_id: tuple(_charts(context, one, members=False))
+            for one in answered
+            if one.ref is not None and one.ref.entity_type is EntityType.CAMPAIGN
+        }
+        blocks.append(PerCampaign(tuple(_charts(context, answered[0], members=False)), campaigns))
+        findings += _finding(context, answered[0])
+    if answered:
+        blocks.append(_table(context, answered))
+        entries = tuple(_entry(context, one) for one in answered if one.ref is not None)
+        blocks.append(Entry("Each by day", f"{len(entries)} campaigns and ad sets", entries))
+    failures = tuple(Note(f"{_name(context, one.ref)}: {one.why}") for one in weeks if one.why)
+    start = context.last_day + timedelta(days=1)
     yield Section(
-        "forecasts",
-        "Forecasts",
-        f"The {_HORIZON} days after {day_words(context.last_day)}: campaigns, and the ad sets that spend most. "
+        _KEY,
+        "Next week",
+        f"The {_HORIZON} days from {day_words(start)}: the account, its campaigns, and the ad sets that spend most. "
         "Nine times in ten, the true figure should lie in the range given.",
         tuple(blocks),
+        rank=40,
+        findings=tuple(findings),
+        behind=tuple(_behind(context, answered)) + failures,
     )
 
 
-def _chosen(context: ReportContext) -> list[EntityRef]:
-    """Campaigns first, then ad sets, each by what they spent."""
-    ordered = context.by_spend(EntityType.CAMPAIGN) + context.by_spend(EntityType.ADSET)
-    return ordered[: context.most]
+def _name(context: ReportContext, ref: EntityRef | None) -> str:
+    return "The account" if ref is None else f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})"
 
 
-def _forecast(
-    context: ReportContext, refs: Sequence[EntityRef]
-) -> tuple[dict[EntityRef, dict[Metric, pb.Forecast]], dict[EntityRef, str]]:
-    """Forecasts by entity and metric, and why there is none."""
-    context.progress(f"forecasting {len(refs)} entities")
-    asked = [(ref, metric) for ref in refs for metric in _METRICS]
-    request = pb.BatchForecastRequest(
-        options=pb.ForecastOptions(horizon_days=_HORIZON), include_member_values=True
-    )
-    for ref, metric in asked:
-        request.items.add(
-            subject={"entity": entity_ref_message(ref)},
-            metric=METRIC.to_wire(metric),
-        )
-    opened = open_service(
-        load_settings(ForecastingSettings), stores=Stores(context.database, context.registry)
-    )
+def _forecast(context: ReportContext, refs: Sequence[EntityRef | None]) -> list[_Week]:
+    """The week after the last day, and as of a week earlier the one up to it."""
+    settings = load_settings(ForecastingSettings)
+    weeks = [_Week(ref) for ref in refs]
+    opened = open_service(settings, stores=Stores(context.database, context.registry))
     try:
-        answer = opened.service.BatchForecast(request, CallContext()) if asked else pb.BatchForecastResponse()
+        for back in (0, _HORIZON):
+            context.progress(
+                f"forecasting {len(refs)} entities, as of {back} days ago" if back else "forecasting"
+            )
+            as_of = context.last_day - timedelta(days=back)
+            options = pb.ForecastOptions(horizon_days=_HORIZON)
+            if back or settings.attribution_lag_days == 0:
+                options.as_of_date.CopyFrom(day_message(as_of))
+            else:
+                options.attribution_lag_days = settings.attribution_lag_days
+            request = pb.BatchForecastRequest(options=options, include_member_values=not back)
+            for one in weeks:
+                subject = _account(context, as_of) if one.ref is None else _stored(one.ref)
+                for metric in _METRICS:
+                    request.items.add(subject=subject, metric=METRIC.to_wire(metric))
+            results = iter(opened.service.BatchForecast(request, CallContext()).results)
+            for one in weeks:
+                for metric in _METRICS:
+                    result = next(results)
+                    if result.WhichOneof("result") == "forecast":
+                        (one.earlier if back else one.ahead)[metric] = result.forecast
+                    elif not back:
+                        one.why = f"no forecast of {METRIC_LABELS[metric]}: {result.error.message}"
     finally:
         # The database is the report's.
         opened.models.close()
         opened.peers.close()
-    forecasts: dict[EntityRef, dict[Metric, pb.Forecast]] = {}
-    failed: dict[EntityRef, str] = {}
-    for (ref, metric), result in zip(asked, answer.results, strict=True):
-        if result.WhichOneof("result") == "forecast":
-            forecasts.setdefault(ref, {})[metric] = result.forecast
-        else:
-            failed[ref] = f"no forecast of {metric.value}: {result.error.message}"
-    return forecasts, failed
+    return weeks
 
 
-def _shown(found: pb.Forecast | None, *, as_money: bool) -> str:
-    if found is None or not found.total.HasField("value"):
-        return ""
-    shown = money if as_money else count
-    if not found.total.HasField("interval"):
-        return shown(found.total.value)
-    ranged = found.total.interval
-    return f"{shown(found.total.value)} ({shown(ranged.lower)} to {shown(ranged.upper)})"
+def _stored(ref: EntityRef) -> entity_pb2.Subject:
+    return entity_pb2.Subject(entity=entity_ref_message(ref))
+
+
+def _account(context: ReportContext, last: date) -> entity_pb2.Subject:
+    """The account's daily sums: it is no entity of its own tree."""
+    series = entity_pb2.InlineSeries(
+        config_id=context.config_id, entity_type=entity_pb2.ENTITY_TYPE_CAMPAIGN, entity_id="account"
+    )
+    rows = context.history()
+    rows = rows[rows["spend"].cumsum() > 0].loc[: pd.Timestamp(last)]
+    for stamp, row in rows.iterrows():
+        series.rows.append(
+            metrics_pb2.DailyMetrics(
+                date=day_message(pd.Timestamp(str(stamp)).date()), spend=row["spend"],
+                impressions=round(row["impressions"]), clicks=round(row["clicks"]), leads=row["leads"],
+            )
+        )  # fmt: skip
+    return entity_pb2.Subject(inline=series)
+
+
+def _shown(context: ReportContext, metric: Metric, one: pb.Forecast | None) -> str:
+    cell = _cell(context, metric, one)
+    return (
+        f"{cell.text} ({cell.details[0]})" if cell is not None and cell.details else cell.text if cell else ""
+    )
+
+
+def _cell(context: ReportContext, metric: Metric, one: pb.Forecast | None) -> Detailed | None:
+    """A total with its range; None where there is none."""
+    if one is None or not one.total.HasField("value"):
+        return None
+    shown = count if metric is Metric.LEADS else context.money
+    if not one.total.HasField("interval"):
+        return Detailed(shown(one.total.value))
+    ends = one.total.interval
+    # The currency once is enough.
+    return Detailed(shown(one.total.value), (f"{_plain(shown(ends.lower))} to {_plain(shown(ends.upper))}",))
+
+
+def _plain(amount: str) -> str:
+    return amount.rpartition(" ")[2]
+
+
+def _last_week(context: ReportContext, ref: EntityRef | None) -> dict[Metric, float | None]:
+    week = context.history(ref).iloc[-_HORIZON:].sum()
+    leads = float(week["leads"])
+    return {Metric.LEADS: leads, Metric.CPL: float(week["spend"]) / leads if leads else None}
+
+
+def _finding(context: ReportContext, account: _Week) -> Iterator[Finding]:
+    """What next week brings against last week, and whether last week's forecast held."""
+    leads = account.ahead.get(Metric.LEADS)
+    if leads is None or not leads.total.HasField("value"):
+        return
+    was = _last_week(context, None)
+    before = was[Metric.LEADS] or 0.0
+    text = f"{_shown(context, Metric.LEADS, leads)}, against {count(before)} last week"
+    cpl = _shown(context, Metric.CPL, account.ahead.get(Metric.CPL))
+    if cpl:
+        text += f"; at {cpl} each, against {context.money(was[Metric.CPL])}"
+    said = account.earlier.get(Metric.LEADS)
+    if said is not None and said.total.HasField("interval"):
+        held = said.total.interval.lower <= before <= said.total.interval.upper
+        text += (
+            f". A week ago {_shown(context, Metric.LEADS, said)} was said of last week: "
+            f"{'it held' if held else 'it did not hold'}"
+        )
+    ends, tone = leads.total.interval, Tone.PLAIN
+    if leads.total.HasField("interval"):
+        tone = Tone.BAD if ends.upper < before else Tone.GOOD if ends.lower > before else Tone.PLAIN
+    yield Finding("Next week should bring leads:", f"{text}.", tone, None, _KEY)
+
+
+def _table(context: ReportContext, weeks: Sequence[_Week]) -> Table:
+    rows = []
+    for one in weeks:
+        was = _last_week(context, one.ref)
+        rows.append(
+            Row(
+                (
+                    Detailed(
+                        "The account" if one.ref is None else context.tree.label(one.ref),
+                        link=None if one.ref is None else _key(one.ref),
+                    ),
+                    "" if one.ref is None else LEVELS[one.ref.entity_type],
+                    _cell(context, Metric.LEADS, one.earlier.get(Metric.LEADS)),
+                    count(was[Metric.LEADS]),
+                    _cell(context, Metric.LEADS, one.ahead.get(Metric.LEADS)),
+                    context.money(was[Metric.CPL]),
+                    _cell(context, Metric.CPL, one.ahead.get(Metric.CPL)),
+                ),
+                context.tree.campaign(one.ref) if one.ref is not None else None,
+            )
+        )
+    columns = (
+        "leads forecast for last week",
+        "leads last week",
+        "leads next week",
+        "CPL last week",
+        "CPL next week",
+    )
+    return Table("Last week and the next", ("name", "level", *columns), tuple(rows), frozenset(columns))
+
+
+def _key(ref: EntityRef) -> str:
+    return f"forecast-{ref.entity_type.value}-{ref.entity_id}"
+
+
+def _entry(context: ReportContext, week: _Week) -> Entry:
+    assert week.ref is not None  # noqa: S101  # the account has no entry
+    told = [
+        f"{'CPL' if metric is Metric.CPL else 'leads'} {_shown(context, metric, one)}"
+        for metric, one in week.ahead.items()
+    ]
+    warnings = dict.fromkeys(sentence(each.message) for one in week.ahead.values() for each in one.warnings)
+    return Entry(
+        _name(context, week.ref),
+        ", ".join(told),
+        (*_charts(context, week, members=True), *(Note(each) for each in warnings)),
+        None,
+        context.tree.campaign(week.ref),
+        _key(week.ref),
+    )
+
+
+def _charts(context: ReportContext, week: _Week, *, members: bool) -> Iterator[Chart]:
+    """Six weeks of history, what was said of the last week, then forecast, members and interval."""
+    past = context.history(week.ref).iloc[-_SHOWN:]
+    first = context.last_day - timedelta(days=len(past) - 1)
+    for metric, ahead in week.ahead.items():
+        begin = day(ahead.days[0].date, "date")
+        length = max(len(past), (begin - first).days + len(ahead.days))
+        actual = listed(value(metric, past))
+        lines = [Line(METRIC_LABELS[metric], actual + [None] * (length - len(past)))]
+        bands = []
+        for name, look, one in (
+            ("forecast", Look.EXPECTED, ahead),
+            ("forecast of a week ago", Look.EARLIER, week.earlier.get(metric)),
+        ):
+            if one is not None:
+                lines.append(Line(name, _placed(one, first, length, _values(one)), look))
+                low, high = (_placed(one, first, length, _ends(one, end)) for end in ("lower", "upper"))
+                bands.append(Band(f"90% range, {name}", low, high, look))
+        lines += [
+            Line(_method(each.method), _placed(ahead, first, length, each.values), Look.MEMBER)
+            for each in ahead.members
+            if members and len(each.values) == len(ahead.days) and each.weight > 0
+        ]
+        yield Chart(
+            METRIC_LABELS[metric].capitalize(), unit(metric.value, context.currency), first, tuple(lines), tuple(bands),
+            moments=(Moment(begin, "forecast"),),
+        )  # fmt: skip
+
+
+def _values(one: pb.Forecast) -> list[float | None]:
+    return [each.value if each.HasField("value") else None for each in one.days]
+
+
+def _ends(one: pb.Forecast, end: str) -> list[float | None]:
+    return [float(getattr(each.interval, end)) if each.HasField("interval") else None for each in one.days]
+
+
+def _placed(one: pb.Forecast, first: date, length: int, values: Sequence[float | None]) -> list[float | None]:
+    """Values by the days of a chart."""
+    line: list[float | None] = [None] * length
+    begin = (day(one.days[0].date, "date") - first).days
+    line[begin : begin + len(values)] = values
+    return line[:length]
 
 
 def _method(number: int) -> str:
@@ -109,109 +304,36 @@ def _method(number: int) -> str:
     return words("" if method is None else method.value)
 
 
-def _by(found: pb.Forecast) -> str:
-    if found.answered_by.HasField("model"):
-        return f"{found.answered_by.model.name} v{found.answered_by.model.version}"
-    return found.answered_by.method or _method(found.method)
+def _by(one: pb.Forecast) -> str:
+    if one.answered_by.HasField("model"):
+        return f"{one.answered_by.model.name} v{one.answered_by.model.version}"
+    return one.answered_by.method or _method(one.method)
 
 
-def _table(context: ReportContext, forecasts: dict[EntityRef, dict[Metric, pb.Forecast]]) -> Table:
+def _behind(context: ReportContext, weeks: Sequence[_Week]) -> Iterator[Block]:
+    """What answered, how it was combined, and what its intervals held on days held out."""
     rows = []
-    for ref, found in forecasts.items():
-        week = context.history(ref).iloc[-7:][["spend", "leads"]].sum()
-        leads = float(week["leads"])
-        cpl = float(week["spend"]) / leads if leads else None
-        rows.append(
-            Row(
-                (
-                    f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})",
-                    count(leads),
-                    _shown(found.get(Metric.LEADS), as_money=False),
-                    money(cpl),
-                    _shown(found.get(Metric.CPL), as_money=True),
-                    ", ".join(dict.fromkeys(_by(one) for one in found.values())),
-                ),
-                context.tree.campaign(ref),
+    for week in weeks:
+        for metric, one in week.ahead.items():
+            weights = [f"{_method(m.method)} {percent(m.weight)}" for m in one.members if not m.failure]
+            without = [f"{_method(m.method)}: {m.failure}" for m in one.members if m.failure]
+            combiner = COMBINER.find(one.combiner)
+            how = (
+                f"{words(combiner.value)} of {', '.join(weights)}" if weights and combiner is not None else ""
             )
-        )
-    return Table(
-        f"The next {_HORIZON} days, with the range that should hold the truth nine times in ten",
-        ("entity", "leads last 7d", "leads next 7d", "CPL last 7d", "CPL next 7d", "by"),
-        tuple(rows),
-        frozenset(("leads last 7d", "leads next 7d", "CPL last 7d", "CPL next 7d")),
-    )
-
-
-def _entry(context: ReportContext, ref: EntityRef, found: dict[Metric, pb.Forecast]) -> Entry:
-    blocks: list[Block] = [_chart(context, ref, metric, one) for metric, one in found.items()]
-    for metric, one in found.items():
-        weights = [f"{_method(m.method)} {m.weight:.0%}" for m in one.members if not m.failure]
-        without = [f"{_method(m.method)}: {m.failure}" for m in one.members if m.failure]
-        combiner = COMBINER.find(one.combiner)
-        lines = []
-        if weights and combiner is not None:
-            label = METRIC_LABELS[metric].capitalize()
-            lines.append(f"{label}: {words(combiner.value)} of {', '.join(weights)}.")
-        if without:
-            lines.append(f"Left out: {'; '.join(without)}.")
-        if one.calibration.HasField("measured_coverage"):
-            share = one.calibration.measured_coverage
-            lines.append(f"Of held-out days, {share:.0%} were inside the intervals.")
-        lines += [f"{warning.message[:1].upper()}{warning.message[1:]}." for warning in one.warnings]
-        if lines:
-            blocks.append(Note(" ".join(lines)))
-    summary = []
-    if Metric.LEADS in found:
-        summary.append(f"leads {_shown(found[Metric.LEADS], as_money=False)}")
-    if Metric.CPL in found:
-        summary.append(f"CPL {_shown(found[Metric.CPL], as_money=True)}")
-    return Entry(
-        f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})",
-        f"next {_HORIZON} days: {', '.join(summary)}",
-        tuple(blocks),
-        None,
-        context.tree.campaign(ref),
-    )
-
-
-def _chart(context: ReportContext, ref: EntityRef, metric: Metric, found: pb.Forecast) -> Chart:
-    """History up to the forecast, then forecast, members and interval."""
-    history = context.history(ref).iloc[-_DRAWN:]
-    past = listed(value(metric, history))
-    first = context.last_day - timedelta(days=len(past) - 1)
-    start = day(found.days[0].date, "date")
-    begin = (start - first).days
-    length = max(len(past), begin + len(found.days))
-
-    def placed(values: Sequence[float | None]) -> list[float | None]:
-        line: list[float | None] = [None] * length
-        line[begin : begin + len(values)] = values
-        return line
-
-    label = METRIC_LABELS[metric]
-    return Chart(
-        label.capitalize(),
-        METRIC_UNITS[metric],
-        first,
-        (
-            Line(label, past + [None] * (length - len(past))),
-            Line(
-                "forecast",
-                placed([one.value if one.HasField("value") else None for one in found.days]),
-                Look.EXPECTED,
-            ),
-            *(
-                Line(_method(one.method), placed(list(one.values)), Look.MEMBER)
-                for one in found.members
-                if len(one.values) == len(found.days) and one.weight > 0
-            ),
-        ),
-        (
-            Band(
-                "90% interval",
-                placed([one.interval.lower if one.HasField("interval") else None for one in found.days]),
-                placed([one.interval.upper if one.HasField("interval") else None for one in found.days]),
-            ),
-        ),
-        moments=(Moment(start, "forecast"),),
-    )
+            held = one.calibration.HasField("measured_coverage")
+            rows.append(
+                Row(
+                    (
+                        Detailed(_name(context, week.ref), tuple(f"Left out: {each}" for each in without)),
+                        METRIC_LABELS[metric],
+                        _by(one),
+                        how,
+                        percent(one.calibration.measured_coverage) if held else "",
+                    ),
+                    context.tree.campaign(week.ref) if week.ref is not None else None,
+                )
+            )
+    columns = ("name", "metric", "by", "combined", "held-out days inside the range")
+    if rows:
+        yield Table("What forecast", columns, tuple(rows), frozenset({columns[-1]}))

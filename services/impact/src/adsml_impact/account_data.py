@@ -15,7 +15,7 @@ from adsml_common.store.metrics import MetricStore
 
 from adsml_impact.analysis.query import USUAL_BASELINE, USUAL_DAYS, AccountData, Options
 from adsml_impact.analysis.tree import Key, Relation, Tree
-from adsml_impact.models.dates import LOOKBACK
+from adsml_impact.models.design import LOOKBACK
 
 
 def utc_today() -> date:
@@ -34,15 +34,7 @@ def days_back(options: Options) -> int:
 
 
 class StoredAccounts:
-    """Reads accounts for analyses.
-
-    Parameters
-    ----------
-    database
-        Open.
-    today
-        The day it is.
-    """
+    """Reads accounts for analyses; `today` gives the day it is."""
 
     def __init__(self, database: Database, *, today: Callable[[], date] = utc_today) -> None:
         self._metrics = MetricStore(database)
@@ -66,13 +58,7 @@ class StoredAccounts:
         return () if curve is None else curve.leads
 
     def tree(self, config_id: int, since: date | None = None) -> Tree:
-        """The account's entities and its changes from a day on; empty for an account that is not stored.
-
-        Raises
-        ------
-        Unavailable
-            The database does not answer.
-        """
+        """The account's entities and its changes from a day on; empty for an account that is not stored."""
         frame = self._entities.frame(config_id)
         relations: dict[Key, Relation] = {
             (EntityType(level), name): Relation(parent, shares)
@@ -94,22 +80,12 @@ class StoredAccounts:
         named: Collection[str],
         since: date | None,
     ) -> AccountData:
-        """One level of an account from a day on, its tree and its changes.
-
-        The level's rows come in one query, however many entities it has: controls and the account's totals are
-        all in them.
-
-        Parameters
-        ----------
-        named
-            Ids that must exist.
-        since
-            First day; None: all.
+        """One level of an account from a day on (None: all), its tree and changes; the rows come in one query.
 
         Raises
         ------
         NotFound
-            If one of `named` is not an entity of the account.
+            If one of the ids `named` is not an entity of the account.
         Unavailable
             The database does not answer.
         """
@@ -132,13 +108,7 @@ class StoredAccounts:
 def require(
     relations: Mapping[Key, Relation], config_id: int, entity_type: EntityType, named: Collection[str]
 ) -> None:
-    """Refuse entities that the account does not have.
-
-    Raises
-    ------
-    NotFound
-        Naming the first.
-    """
+    """Refuse entities that the account does not have: NotFound, naming the first."""
     for name in named:
         if (entity_type, name) not in relations:
             raise NotFound(f"there is no {EntityRef(config_id, entity_type, name)}")

@@ -1,11 +1,12 @@
 """The impact family's commands. Nothing heavy is imported before one of them runs."""
 
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from adsml.common.v1 import change_pb2, entity_pb2, metrics_pb2
+from adsml.common.v1 import change_pb2, entity_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.cli.ask import Door, ask, to_dict
 from adsml_common.cli.family import Family
@@ -18,11 +19,13 @@ from adsml_common.cli.options import (
     contract_option,
     day_option,
 )
-from adsml_common.cli.output import JsonOption, console, errors, print_json, table
+from adsml_common.cli.output import JsonOption, console, errors, print_json
 from adsml_common.cli.remote import Remote, with_server
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import Metric
+from google.protobuf.message import Message
 from google.type import date_pb2
 
 from adsml_impact.models.estimators import Estimator
@@ -94,27 +97,49 @@ LagOption = Annotated[
 ]
 
 
-def _options(
-    *,
-    metrics: list[Metric] | None = None,
-    primary_metric: Metric | None = None,
-    estimator: Estimator | None = None,
-    as_of_date: datetime | None = None,
-    **numbers: float | None,
-) -> pb.ImpactOptions:
-    out = pb.ImpactOptions(**{name: value for name, value in numbers.items() if value is not None})  # type: ignore[arg-type]
-    out.metrics.extend(metrics_pb2.Metric.Value(f"METRIC_{one.name}") for one in metrics or ())
-    if primary_metric is not None:
-        out.primary_metric = metrics_pb2.Metric.Value(f"METRIC_{primary_metric.name}")
-    if estimator is not None:
-        out.estimator = pb.Estimator.Value(f"ESTIMATOR_{estimator.name}")
-    if as_of_date is not None:
-        out.as_of_date.CopyFrom(_day(as_of_date))
-    return out
+def _name(prefix: str, member: StrEnum | None) -> Any:
+    """The contract's name of a domain's enum member, which message constructors take."""
+    return None if member is None else f"{prefix}_{member.name}"
 
 
-def _day(value: datetime) -> date_pb2.Date:
-    return date_pb2.Date(year=value.year, month=value.month, day=value.day)
+def _options(**fields: Any) -> pb.ImpactOptions:
+    """The options that were given, in the contract's words."""
+
+    def on_the_wire(value: Any) -> Any:
+        if isinstance(value, list):
+            return [on_the_wire(one) for one in value]
+        if isinstance(value, Metric | Estimator):
+            return _name(type(value).__name__.upper(), value)
+        return _day(value) if isinstance(value, datetime) else value
+
+    return pb.ImpactOptions(**{name: on_the_wire(value) for name, value in fields.items()})
+
+
+def _day(value: datetime | None) -> date_pb2.Date | None:
+    return None if value is None else date_pb2.Date(year=value.year, month=value.month, day=value.day)
+
+
+def _panel(
+    config_id: int, entity_type: EntityType, treated: list[str], controls: list[str] | None
+) -> pb.Panel:
+    def refs(names: list[str]) -> list[entity_pb2.EntityRef]:
+        level = _name("ENTITY_TYPE", entity_type)
+        return [
+            entity_pb2.EntityRef(config_id=config_id, entity_type=level, entity_id=name) for name in names
+        ]
+
+    return pb.Panel(stored=pb.StoredPanel(treated=refs(treated), controls=refs(controls or [])))
+
+
+def _change(change_type: ChangeType | None, day: datetime | None) -> change_pb2.ChangeEvent | None:
+    if change_type is None and day is None:
+        return None
+    return change_pb2.ChangeEvent(change_type=_name("CHANGE_TYPE", change_type), date=_day(day))
+
+
+def _answer(request: Message, remote: Remote | None, *, what: str) -> Any:
+    with errors.status(what):
+        return ask(DOOR, request, remote=remote)
 
 
 @with_server
@@ -150,16 +175,9 @@ def impact(
 
     Example: adsml impact --config-id 1 --entity-id 23800001200000011 --date 2024-06-10 --change-type budget_change
     """
-    level = entity_pb2.EntityType.Value(f"ENTITY_TYPE_{entity_type.name}")
-
-    def refs(names: list[str] | None) -> list[entity_pb2.EntityRef]:
-        return [
-            entity_pb2.EntityRef(config_id=config_id, entity_type=level, entity_id=name)
-            for name in names or ()
-        ]
-
     request = pb.AnalyzeImpactRequest(
-        panel=pb.Panel(stored=pb.StoredPanel(treated=refs(entity_id), controls=refs(control))),
+        panel=_panel(config_id, entity_type, entity_id, control),
+        change=_change(change_type, date),
         options=_options(
             metrics=metric,
             primary_metric=primary_metric,
@@ -174,15 +192,13 @@ def impact(
             attribution_lag_days=attribution_lag_days,
         ),
     )
-    if date is not None:
-        request.change.date.CopyFrom(_day(date))
-    if change_type is not None:
-        request.change.change_type = change_pb2.ChangeType.Value(f"CHANGE_TYPE_{change_type.name}")
-    response = ask(DOOR, request, remote=remote)
+    if plot is not None and plot.suffix != ".svg":
+        raise InvalidInput.at("plot", f"ends in {plot.suffix or 'nothing'!r}; expected .svg")
+    response = _answer(request, remote, what="comparing with earlier days and other entities")
     if plot is not None:
-        from adsml_impact.plot import draw_svg, save  # noqa: PLC0415
+        from adsml_impact.plot import draw_svg  # noqa: PLC0415
 
-        save(draw_svg(response.report), plot)
+        plot.write_text(draw_svg(response.report), encoding="utf-8")
     if json_output:
         print_json(to_dict(response))
         return
@@ -228,7 +244,15 @@ def changes(
     """
     request = pb.SummarizeChangesRequest(
         config_ids=config_id,
-        change_type=change_pb2.ChangeType.Value(f"CHANGE_TYPE_{change_type.name}"),
+        change_type=_name("CHANGE_TYPE", change_type),
+        entity_type=_name("ENTITY_TYPE", entity_type),
+        first_date=_day(first_date),
+        last_date=_day(last_date),
+        budget_direction={
+            None: pb.BUDGET_DIRECTION_UNSPECIFIED,
+            True: pb.BUDGET_DIRECTION_RAISE,
+            False: pb.BUDGET_DIRECTION_CUT,
+        }[raises],
         options=_options(
             primary_metric=primary_metric,
             estimator=estimator,
@@ -238,21 +262,76 @@ def changes(
             attribution_lag_days=attribution_lag_days,
         ),
     )
-    if entity_type is not None:
-        request.entity_type = entity_pb2.EntityType.Value(f"ENTITY_TYPE_{entity_type.name}")
-    if first_date is not None:
-        request.first_date.CopyFrom(_day(first_date))
-    if last_date is not None:
-        request.last_date.CopyFrom(_day(last_date))
-    if raises is not None:
-        request.budget_direction = pb.BUDGET_DIRECTION_RAISE if raises else pb.BUDGET_DIRECTION_CUT
-    response = ask(DOOR, request, remote=remote)
+    response = _answer(request, remote, what="analysing each change")
     if json_output:
         print_json(to_dict(response))
         return
     from adsml_impact.tables import show_summary  # noqa: PLC0415
 
-    show_summary(response)
+    show_summary(response, change_type)
+
+
+@with_server
+def detectable(
+    config_id: ConfigIdOption,
+    entity_id: EntityIdsOption,
+    change_type: Annotated[ChangeType, typer.Option(help="Kind of change that is planned.")],
+    entity_type: EntityTypeOption = DEFAULT_ENTITY_TYPE,
+    date: Annotated[
+        datetime | None, day_option("--date", "First day of the change.  [default: the day after the data]")
+    ] = None,
+    control: ControlsOption = None,
+    after_days: AfterOption = None,
+    metric: MetricsOption = None,
+    primary_metric: PrimaryOption = None,
+    estimator: EstimatorOption = None,
+    alpha: AlphaOption = None,
+    attribution_lag_days: LagOption = None,
+    as_of_date: AsOfDateOption = None,
+    power: Annotated[
+        float | None,
+        contract_option(
+            pb.EstimateDetectableEffectRequest, "power", help_text="Chance to see it, such as 0.8."
+        ),
+    ] = None,
+    target: Annotated[
+        float | None,
+        contract_option(
+            pb.EstimateDetectableEffectRequest,
+            "target_relative",
+            "--target",
+            help_text="An effect to find the days for, such as -0.2.",
+        ),
+    ] = None,
+    json_output: JsonOption = False,
+    remote: Remote | None = None,
+) -> None:
+    """Tell how large an effect must be to show, and how long to wait for a smaller one, before a change is made.
+
+    Example: adsml detectable --config-id 1 --entity-id 23800001200000011 --change-type creative_change --target -0.2
+    """
+    request = pb.EstimateDetectableEffectRequest(
+        panel=_panel(config_id, entity_type, entity_id, control),
+        change=_change(change_type, date),
+        options=_options(
+            metrics=metric,
+            primary_metric=primary_metric,
+            estimator=estimator,
+            as_of_date=as_of_date,
+            after_days=after_days,
+            alpha=alpha,
+            attribution_lag_days=attribution_lag_days,
+        ),
+        power=power,
+        target_relative=target,
+    )
+    response = _answer(request, remote, what="measuring how much chance alone moves these days")
+    if json_output:
+        print_json(to_dict(response))
+        return
+    from adsml_impact.tables import show_detectable  # noqa: PLC0415
+
+    show_detectable(response, ", ".join(entity_id))
 
 
 def evaluate_impact(
@@ -283,59 +362,25 @@ def evaluate_impact(
     """
     from adsml_impact.evaluation.evaluate import evaluate_file  # noqa: PLC0415
 
-    def show_progress(done: int, every: int) -> None:
-        if done % 20 == 0 or done == every:
-            errors.print(f"placebo study: {done} of {every}", highlight=False)
-
-    result = evaluate_file(
-        data,
-        unit_column=unit_column,
-        time_column=time_column,
-        outcome_column=outcome_column,
-        treated=tuple(name.strip() for name in treated.split(",") if name.strip()),
-        start=start,
-        demeaned=demeaned,
-        alpha=alpha,
-        placebo_study=placebo_study,
-        progress=show_progress,
-    )
+    with errors.status("comparing") as status:
+        result = evaluate_file(
+            data,
+            unit_column=unit_column,
+            time_column=time_column,
+            outcome_column=outcome_column,
+            treated=tuple(name.strip() for name in treated.split(",") if name.strip()),
+            start=start,
+            demeaned=demeaned,
+            alpha=alpha,
+            placebo_study=placebo_study,
+            progress=lambda done, every: status.update(f"placebo study: {done} of {every}"),
+        )
     if json_output:
         print_json(result)
         return
-    _show_evaluation(result)
+    from adsml_impact.tables import show_evaluation  # noqa: PLC0415
 
-
-def _show_evaluation(result: dict[str, Any]) -> None:
-    table(
-        f"{', '.join(result['treated'])} from {result['start']}: {result['periods_before']} times before, "
-        f"{result['periods_after']} after, {result['controls']} controls",
-        ("method", "ATT", "percent", "p", "interval"),
-        [
-            (
-                name,
-                f"{method['att']:.3f}",
-                "" if method["percent"] is None else f"{method['percent']:.2f}",
-                "" if method["p_value"] is None else f"{method['p_value']:.3f}",
-                "" if None in method["interval"] else "[{:.3f}, {:.3f}]".format(*method["interval"]),
-            )
-            for name, method in result["methods"].items()
-        ],
-        right=("ATT", "percent", "p"),
-    )
-    heaviest = list(result["weights"].items())[:10]
-    table("weights of synthetic control", ("unit", "weight"), [(name, f"{w:.4f}") for name, w in heaviest])
-    if "placebo_study" in result:
-        table(
-            f"where nothing was done, at {result['alpha']:g}",
-            ("method", "false positives", "power at +1 sd", "analyses"),
-            [
-                (name, one["false_positive_rate"], one["power_1sd"], one["analyses"])
-                for name, one in result["placebo_study"].items()
-            ],
-            right=("false positives", "power at +1 sd", "analyses"),
-        )
-    for name in result["dropped_units"]:
-        console.print(f"left out, has gaps: {name}", highlight=False, markup=False)
+    show_evaluation(result)
 
 
 def _report(context: "ReportContext") -> "Iterable[Section]":
@@ -347,8 +392,6 @@ def _report(context: "ReportContext") -> "Iterable[Section]":
 family = Family(
     name="impact",
     serve=_serve,
-    evaluate={"impact": evaluate_impact},
-    commands={"impact": impact, "summarize-changes": changes},
     report=_report,
 )
 """What `adsml` finds through the entry-point group ``adsml.families``."""

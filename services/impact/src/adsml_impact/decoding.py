@@ -1,15 +1,15 @@
 """From the impact contract's requests to queries and data."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
+from typing import Any, Final
 
 from adsml.common.v1 import change_pb2, entity_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import Violations
-from adsml_common.domain.metrics import Metric
 from adsml_common.serving.messages import (
     CHANGE_TYPE,
     ENTITY_TYPE,
@@ -25,31 +25,22 @@ from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.analysis.tree import Tree
 from adsml_impact.models.estimators import Estimator
 
+AMOUNTS: Final = {"value_before": "budget_before", "value_after": "budget_after"}
+"""The contract's names of a change's amounts, and the change log's."""
 ESTIMATOR: EnumCodec[Estimator] = EnumCodec(Estimator, pb.Estimator, "ESTIMATOR_")
 
 
 @dataclass(frozen=True, slots=True)
 class PanelEntities:
-    """The entities of a panel: the names used inside, and the references the caller knows them by.
+    """The entities of a panel: the names used inside, and the references the caller knows them by."""
 
-    Attributes
-    ----------
-    config_id
-        Of a stored panel, or 0.
-    entity_type
-        Level of the treated.
-    treated, controls, excluded
-        Names.
-    refs
-        Name -> reference.
-    """
-
-    config_id: int
-    entity_type: EntityType
+    config_id: int  # of a stored panel, or 0
+    entity_type: EntityType  # level of the treated
+    # names
     treated: tuple[str, ...]
     controls: tuple[str, ...]
     excluded: tuple[str, ...]
-    refs: dict[str, entity_pb2.EntityRef]
+    refs: dict[str, entity_pb2.EntityRef]  # name -> reference
 
     def ref(self, name: str) -> entity_pb2.EntityRef:
         """The reference of an entity of the panel, or of its account."""
@@ -64,49 +55,28 @@ class PanelEntities:
 
 
 def options(message: pb.ImpactOptions, *, attribution_lag_days: int, equivalence_margin: float) -> Options:
-    """Options of a validated request.
-
-    Parameters
-    ----------
-    attribution_lag_days, equivalence_margin
-        What holds where the request does not say.
-    """
-
-    def given(name: str) -> int | None:
-        return getattr(message, name) if message.HasField(name) else None  # type: ignore[arg-type]
-
-    usual = Options()
+    """Options of a validated request; the arguments hold where it does not say."""
+    numbers = ("before_days", "after_days", "baseline_days", "alpha", "equivalence_margin", "max_placebos")
+    given: dict[str, Any] = {name: getattr(message, name) for name in numbers if message.HasField(name)}  # type: ignore[arg-type]
     as_of = optional_day(message, "as_of_date", "options.as_of_date")
-    lag = given("attribution_lag_days")
+    if message.HasField("attribution_lag_days"):
+        attribution_lag_days = message.attribution_lag_days
     return Options(
-        before_days=given("before_days"),
-        after_days=given("after_days"),
+        **{"equivalence_margin": equivalence_margin} | given,
         washout_days=message.washout_days,
-        baseline_days=given("baseline_days"),
         metrics=tuple(
             METRIC.from_wire(metric, f"options.metrics[{k}]") for k, metric in enumerate(message.metrics)
         ),
         primary_metric=METRIC.find(message.primary_metric),
         estimator=ESTIMATOR.find(message.estimator),
-        alpha=message.alpha if message.HasField("alpha") else usual.alpha,
-        equivalence_margin=message.equivalence_margin
-        if message.HasField("equivalence_margin")
-        else equivalence_margin,
-        max_placebos=message.max_placebos if message.HasField("max_placebos") else usual.max_placebos,
-        attribution_lag_days=0 if as_of is not None else attribution_lag_days if lag is None else lag,
+        attribution_lag_days=0 if as_of is not None else attribution_lag_days,
         as_of=as_of,
         with_series=not message.omit_series,
     )
 
 
 def stored_panel(panel: pb.StoredPanel, path: str) -> PanelEntities:
-    """The entities of a stored panel.
-
-    Raises
-    ------
-    InvalidInput
-        Entities of two accounts or two levels.
-    """
+    """The entities of a stored panel; InvalidInput if they are of two accounts or two levels."""
     wrong = Violations()
     first = entity_ref(panel.treated[0], f"{path}.treated[0]")
 
@@ -183,34 +153,31 @@ def inline_panel(panel: pb.InlinePanel, path: str) -> tuple[PanelEntities, Accou
 
 
 def change_event(message: change_pb2.ChangeEvent, entity: EntityRef, path: str) -> ChangeEvent:
-    """A recorded change that was sent along.
-
-    Raises
-    ------
-    InvalidInput
-        No such day.
-    """
-    amounts = {
+    """A recorded change that was sent along."""
+    detail = {
         key: getattr(message, name)
-        for name, key in (("value_before", "budget_before"), ("value_after", "budget_after"))
+        for name, key in AMOUNTS.items()
         if message.HasField(name)  # type: ignore[arg-type]
     }
     return ChangeEvent(
         entity,
         CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type"),
         day(message.date, f"{path}.date"),
-        amounts,
+        detail,
     )
 
 
-def change_day(change: change_pb2.ChangeEvent, path: str) -> date | None:
-    """The day of a change; None for a planned one that does not say.
+def amounts(event: ChangeEvent) -> tuple[float | None, float | None]:
+    """The budgets before and after a recorded change, where they are known."""
+    before, after = (
+        float(amount) if isinstance(amount := event.detail.get(key), int | float) else None
+        for key in AMOUNTS.values()
+    )
+    return before, after
 
-    Raises
-    ------
-    InvalidInput
-        No such day.
-    """
+
+def change_day(change: change_pb2.ChangeEvent, path: str) -> date | None:
+    """The day of a change; None for a planned one that does not say."""
     return optional_day(change, "date", f"{path}.date")
 
 
@@ -226,10 +193,9 @@ def with_amounts(
     events = [event for event in data.tree.changes(treated, when, when) if event.change_type is kind]
     out = change_pb2.ChangeEvent()
     out.CopyFrom(change)
-    for name, key in (("value_before", "budget_before"), ("value_after", "budget_after")):
-        amounts = [amount for event in events if isinstance(amount := event.detail.get(key), int | float)]
-        if amounts and len(amounts) == len(events):
-            setattr(out, name, float(sum(amounts)))
+    for name, values in zip(AMOUNTS, zip(*map(amounts, events), strict=True), strict=False):
+        if None not in values:
+            setattr(out, name, sum(value for value in values if value is not None))
     return out
 
 
@@ -246,8 +212,3 @@ def query(entities: PanelEntities, change: change_pb2.ChangeEvent, chosen: Optio
         excluded_controls=entities.excluded,
         options=chosen,
     )
-
-
-def one_metric(chosen: Options, metric: Metric) -> Options:
-    """Options of an analysis of which only one metric is wanted."""
-    return replace(chosen, metrics=(metric,), primary_metric=metric, with_series=False)

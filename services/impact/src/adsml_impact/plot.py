@@ -1,149 +1,107 @@
-"""A picture of one metric's effect: actual against counterfactual with its band, and the effect so far."""
+"""Charts of one metric's effect: actual against counterfactual with its band, and the effect so far."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from pathlib import Path
+from operator import attrgetter
 
 from adsml.common.v1 import change_pb2, entity_pb2, metrics_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
-from adsml_common.domain.errors import FailedPrecondition, InvalidInput
-from adsml_common.domain.metrics import Metric
-from adsml_report.picture import FAINT, INK, Plot, picture, text
-from google.type import date_pb2
-
-from adsml_impact.analysis.recommendation import LABELS
-
-_WIDTH, _LEFT, _RIGHT = 900.0, 74.0, 20.0
-_TOP, _HEIGHT, _GAP, _LOWER = 78.0, 250.0, 34.0, 110.0
-_ACTUAL, _EXPECTED = "#0b6bcb", "#d9480f"
+from adsml_common.domain.errors import FailedPrecondition
+from adsml_common.serving.messages import METRIC
+from adsml_common.serving.messages import day as calendar_day
+from adsml_report.content import Band, Chart, Line, Look, Moment
+from adsml_report.plot import picture
+from adsml_report.wording import METRIC_LABELS, signed_percent, unit, words
 
 
-def _plot(values: Sequence[float], days: int, *, top: float, height: float) -> Plot:
-    low, high = _range(values, with_zero=True)
-    return Plot(days, low, high, left=_LEFT, right=_WIDTH - _RIGHT, top=top, bottom=top + height)
+def label_of(effect: pb.MetricEffect) -> str:
+    """The metric as people write it."""
+    return METRIC_LABELS[METRIC.from_wire(effect.metric, "metric").value]
 
 
-def _range(values: Sequence[float], *, with_zero: bool) -> tuple[float, float]:
-    known = [value for value in values if math.isfinite(value)] + ([0.0] if with_zero else [])
-    low, high = min(known, default=0.0), max(known, default=1.0)
-    margin = 0.06 * (high - low) or max(abs(high), 1.0) * 0.1
-    return (low if with_zero and low == 0.0 else low - margin), high + margin
+def spanned(share: float, ends: metrics_pb2.Interval) -> str:
+    """A relative effect with its interval: ``+12% (+3% to +21%)``."""
+    return f"{signed_percent(share)} ({signed_percent(ends.lower)} to {signed_percent(ends.upper)})"
+
+
+def effect_charts(report: pb.ImpactReport, growing: Sequence[pb.ImpactReport] = ()) -> list[Chart]:
+    """The primary metric: day by day what was against what would have been, and the effect so far.
+
+    `growing` answers the same question over windows of growing length, each with its own interval; without them the
+    effect so far has none.
+    """
+    effect = report.effects[0]
+    metric = METRIC.from_wire(effect.metric, "metric")
+    label, of = label_of(effect), unit(metric.value, report.currency_code)
+    first = calendar_day(effect.series[0].date, "date")
+    actual, expected, lower, upper = (
+        _daily(_by_day(effect.series, field), first)
+        for field in ("actual", "counterfactual", "interval.lower", "interval.upper")
+    )
+    change = calendar_day(report.windows.before_last_date, "before_last_date") + timedelta(days=1)
+    level = Chart(
+        f"{label.capitalize()} day by day",
+        of,
+        first,
+        (Line("actual", actual), Line("without the change", expected, Look.EXPECTED)),
+        (Band("95% range without the change", lower, upper),),
+        moments=(Moment(change, "change"),),
+    )
+    so_far = dict(filter(None, map(_so_far, growing)))
+    values = {at: value for at, (value, _, _) in so_far.items()} or _by_day(
+        effect.series, "cumulative_effect"
+    )
+    if not values:
+        return [level]
+    bands: tuple[Band, ...] = ()
+    if so_far:
+        low, high = (_daily({at: one[end] for at, one in so_far.items()}, min(so_far)) for end in (1, 2))
+        bands = (Band("95% range", low, high),)
+    title = f"Effect on {label} since the change, {'ratio of the sums' if metric.is_ratio else 'summed'}"
+    line = Line("effect so far", _daily(values, min(values)))
+    return [level, Chart(title, of.removesuffix(" per day"), min(values), (line,), bands)]
+
+
+def _so_far(report: pb.ImpactReport) -> tuple[date, tuple[float, float, float]] | None:
+    """Effect and ends of its interval over the whole window: summed, where it isn't a ratio."""
+    effect, windows = report.effects[0], report.windows
+    if not effect.HasField("absolute"):
+        return None
+    first, last = (
+        calendar_day(one, "windows") for one in (windows.after_first_date, windows.after_last_date)
+    )
+    scale = 1 if METRIC.from_wire(effect.metric, "metric").is_ratio else (last - first).days + 1
+    ends = effect.absolute_interval
+    return last, (scale * effect.absolute, scale * ends.lower, scale * ends.upper)
 
 
 def draw_svg(report: pb.ImpactReport) -> str:
-    """The picture of the primary metric.
-
-    Raises
-    ------
-    FailedPrecondition
-        If the report has no series for it: it was asked for without.
-    """
+    """A picture of the primary metric by itself; FailedPrecondition if the report was asked for without series."""
     shown = report.effects[0]
     if not shown.series:
-        raise FailedPrecondition(f"there is no series of {_label(shown)} to draw")
-    series = shown.series
-    first = _day(series[0].date)
-    actual = [_value(day, "actual") for day in series]
-    expected = [_value(day, "counterfactual") for day in series]
-    low = [day.interval.lower if day.HasField("interval") else math.nan for day in series]
-    high = [day.interval.upper if day.HasField("interval") else math.nan for day in series]
-    so_far = [_value(day, "cumulative_effect") for day in series]
-    upper = _plot([*actual, *low, *high], len(series), top=_TOP, height=_HEIGHT)
-    lower = _plot(so_far, len(series), top=upper.bottom + _GAP, height=_LOWER)
-    parts = [
-        _heading(report, shown),
-        upper.grid(),
-        upper.band(low, high, f"fill='{_EXPECTED}' fill-opacity='0.13'"),
-        _marks(report, upper, first, bottom=lower.bottom),
-        upper.line(expected, f"stroke='{_EXPECTED}' stroke-width='1.8' stroke-dasharray='6 4'"),
-        upper.line(actual, f"stroke='{_ACTUAL}' stroke-width='2'"),
-        text(_LEFT, lower.top - 10, "effect since the change", size=11),
-        lower.grid(),
-        lower.line(so_far, f"stroke='{INK}' stroke-width='2'"),
-        _dates(lower, first, len(series)),
-    ]
-    return picture(_WIDTH, lower.bottom + 46, title=_title(report, shown), parts=parts)
-
-
-def _value(day: pb.EffectDay, field: str) -> float:
-    return float(getattr(day, field)) if day.HasField(field) else math.nan  # type: ignore[arg-type]
-
-
-def _day(message: date_pb2.Date) -> date:
-    return date(message.year, message.month, message.day)
-
-
-def _label(shown: pb.MetricEffect) -> str:
-    return LABELS[Metric(metrics_pb2.Metric.Name(shown.metric).removeprefix("METRIC_").lower())]
-
-
-def _title(report: pb.ImpactReport, shown: pb.MetricEffect) -> str:
+        raise FailedPrecondition(f"there is no series of {label_of(shown)} to draw")
     names = ", ".join(one.entity_id for one in report.treated[:3])
-    change = change_pb2.ChangeType.Name(report.change.change_type).removeprefix("CHANGE_TYPE_").lower()
-    level = entity_pb2.EntityType.Name(report.treated[0].entity_type).removeprefix("ENTITY_TYPE_").lower()
-    return f"{_label(shown).capitalize()}: {change.replace('_', ' ')} of {level} {names}"
-
-
-def _heading(report: pb.ImpactReport, shown: pb.MetricEffect) -> str:
-    interval = shown.relative_interval
-    verdict = change_pb2.Verdict.Name(shown.verdict).removeprefix("VERDICT_").lower() if shown.verdict else ""
-    figures = (
-        f"{100 * shown.relative:+.1f}%  [{100 * interval.lower:+.1f}%, {100 * interval.upper:+.1f}%]   "
-        f"p = {shown.p_value:.3f}   {verdict}"
-    )
-    legend_x = _WIDTH - _RIGHT - 250
-    return (
-        text(_LEFT, 26, _title(report, shown), size=16, weight="bold")
-        + text(_LEFT, 48, figures, size=13)
-        + f"<line x1='{legend_x}' x2='{legend_x + 26}' y1='60' y2='60' stroke='{_ACTUAL}' stroke-width='2'/>"
-        + text(legend_x + 32, 64, "actual", size=11)
-        + f"<line x1='{legend_x + 88}' x2='{legend_x + 114}' y1='60' y2='60' stroke='{_EXPECTED}' "
-        "stroke-width='1.8' stroke-dasharray='6 4'/>"
-        + text(legend_x + 120, 64, "without the change", size=11)
+    kind = words(change_pb2.ChangeType.Name(report.change.change_type).removeprefix("CHANGE_TYPE_"))
+    level = words(entity_pb2.EntityType.Name(report.treated[0].entity_type).removeprefix("ENTITY_TYPE_"))
+    verdict = words(change_pb2.Verdict.Name(shown.verdict).removeprefix("VERDICT_")) if shown.verdict else ""
+    return picture(
+        effect_charts(report),
+        title=f"{label_of(shown).capitalize()}: {kind} of {level} {names}",
+        text=f"{spanned(shown.relative, shown.relative_interval)}, p = {shown.p_value:.3f}: {verdict}",
     )
 
 
-def _marks(report: pb.ImpactReport, plot: Plot, first: date, *, bottom: float) -> str:
-    """The change, and the days left out after it."""
-    change = (_day(report.windows.before_last_date) - first).days + 0.5
-    after = (_day(report.windows.after_first_date) - first).days - 0.5
-    x, x_after = plot.x(change), plot.x(after)
-    out = ""
-    if x_after > x + 0.5:
-        out += (
-            f"<rect x='{x:.1f}' y='{plot.top}' width='{x_after - x:.1f}' height='{bottom - plot.top:.1f}' "
-            f"fill='{FAINT}' fill-opacity='0.5'/>"
-        )
-    return out + (
-        f"<line x1='{x:.1f}' x2='{x:.1f}' y1='{plot.top}' y2='{bottom:.1f}' stroke='{INK}' "
-        "stroke-width='1' stroke-dasharray='2 3'/>"
-        + text(x - 5, plot.top + 12, "change", anchor="end", size=11)
-    )
+def _by_day(series: Sequence[pb.EffectDay], field: str) -> dict[date, float]:
+    """Values by day, without days that the series does not know."""
+    name = field.partition(".")[0]
+    return {
+        calendar_day(one.date, "date"): float(attrgetter(field)(one))
+        for one in series
+        if one.HasField(name)  # type: ignore[arg-type]
+    }
 
 
-def _dates(plot: Plot, first: date, days: int) -> str:
-    step = max(7, 7 * math.ceil(days / 70))
-    return "".join(
-        text(
-            plot.x(day),
-            plot.bottom + 20,
-            f"{first + timedelta(days=day):%d %b}",
-            anchor="middle",
-            size=11,
-        )
-        for day in range(0, days, step)
-    )
-
-
-def save(svg: str, path: Path) -> None:
-    """Write a picture.
-
-    Raises
-    ------
-    InvalidInput
-        The file's ending is not .svg.
-    """
-    if path.suffix != ".svg":
-        raise InvalidInput.at("plot", f"ends in {path.suffix or 'nothing'!r}; expected .svg")
-    path.write_text(svg, encoding="utf-8")
+def _daily(values: Mapping[date, float], first: date) -> list[float | None]:
+    """One value per calendar day from `first` on, None on days that are left out."""
+    last = max(values, default=first)
+    return [values.get(first + timedelta(days=step)) for step in range((last - first).days + 1)]

@@ -1,198 +1,253 @@
 """Impact's part of `adsml report`: every recorded change and whether it worked, and what each kind does."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from datetime import date, timedelta
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeAlias
 
-from adsml.common.v1 import change_pb2
+from adsml.common.v1 import change_pb2, warning_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
-from adsml_common.domain.changes import ChangeEvent
+from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.domain.metrics import Metric
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.messages import CHANGE_TYPE, METRIC, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_common.store.changes import ChangeStore
-from adsml_report.content import (
-    Band,
-    Block,
-    Chart,
-    Chip,
-    Entry,
-    Figure,
-    Figures,
-    Line,
-    Look,
-    Moment,
-    Note,
-    Row,
-    Section,
-    Table,
-    Tone,
-)
+from adsml_report.content import Block, Chip, Entry, Finding, Note, Row, Section, Table, Tone
 from adsml_report.context import ReportContext
-from adsml_report.wording import LEVELS, METRIC_LABELS, METRIC_UNITS, day, money, words
-from google.type import date_pb2
+from adsml_report.wording import LEVELS, count, day, percent, sentence, short_day, signed_percent, words
 
-from adsml_impact.account_data import StoredAccounts
+from adsml_impact.decoding import amounts
 from adsml_impact.encoding import change_message
+from adsml_impact.plot import effect_charts, label_of, spanned
+from adsml_impact.server import open_service
 from adsml_impact.service import ImpactService
 from adsml_impact.settings import ImpactSettings
 
-_TONE: Final = {
-    "positive": Tone.GOOD,
-    "neutral": Tone.FAIR,
-    "inconclusive": Tone.PLAIN,
-    "negative": Tone.BAD,
+_KEY: Final = "changes"
+_LISTED: Final = 6
+_SHORTEST: Final = 3
+_LONGEST: Final = 14
+"""Days after the change, in the picture of the effect so far."""
+_TONE: Final = {"positive": Tone.GOOD, "negative": Tone.BAD}
+_VERDICTS: Final = {
+    "positive": "worked",
+    "negative": "hurt",
+    "neutral": "no difference",
+    "inconclusive": "can't tell",
 }
-_CURVE_DAYS: Final = (7, 14, 28, 56)
+_KINDS: Final = {ChangeType.REACTIVATE: "reactivation"}
+_Answers: TypeAlias = list[tuple[ChangeEvent, pb.ImpactReport | AdsmlError]]
 
 
 def sections(context: ReportContext) -> Iterator[Section]:
-    """The changes of the window, the newest first."""
-    events = ChangeStore(context.database).list(
-        context.config_id, start=context.first_day, end=context.last_day
-    )
-    events = list(reversed(events))
-    shown = events[: context.most]
-    title, intro = (
-        "Changes",
-        (
-            "Each recorded change against what would have been without it, as told by entities that were not "
-            "changed. INCONCLUSIVE means that these days can't tell, not that nothing happened."
-        ),
-    )
+    """What worked and what hurt first, by money; then the newest."""
+    store = ChangeStore(context.database)
+    events = list(reversed(store.list(context.config_id, start=context.first_day, end=context.last_day)))
+    title = "What your changes did"
     if not events:
         empty = Note(
             f"No change is recorded since {day(context.first_day)}. Load the account's change log with: "
             f"adsml changes import FILE --config-id {context.config_id}"
         )
-        yield Section("changes", title, intro, (empty,))
+        yield Section(_KEY, title, "", (empty,), rank=30)
         return
-    settings = load_settings(ImpactSettings)
-    service = ImpactService(
-        StoredAccounts(context.database),
-        attribution_lag_days=settings.attribution_lag_days,
-        equivalence_margin=settings.equivalence_margin,
-    )
-    answers = [_analyse(service, context, event, at, len(shown)) for at, event in enumerate(shown)]
-    blocks: list[Block] = [_verdicts(answers), *_summaries(service, context, events)]
-    blocks += [_entry(context, event, answer) for event, answer in zip(shown, answers, strict=True)]
+    shown = events[: context.most]
+    opened = open_service(load_settings(ImpactSettings))
+    try:
+        answers: _Answers = []
+        for at, event in enumerate(shown):
+            context.progress(f"analysing change {at + 1} of {len(shown)}")
+            answers.append((event, _analyse(opened.service, event)))
+        kinds = _kinds(opened.service, context, events)
+        context.progress("how effects grew")
+        growing = _growing(opened.service, shown)
+    finally:
+        opened.close()
+    answers.sort(key=lambda one: -_weight(one[1]))
+    entries = [_entry(context, event, answer, growing[_entry_key(event)]) for event, answer in answers]
+    blocks: list[Block] = [_verdicts(answers)]
+    if kinds:
+        notes = tuple(Note(sentence(_pooled(*one))) for one in kinds.items())
+        blocks.append(Entry("What each kind of change does here", f"{len(kinds)} kinds", notes))
+    blocks += entries[:_LISTED]
+    if entries[_LISTED:]:
+        blocks.append(
+            Entry(f"{len(entries) - _LISTED} more changes", "the newest first", tuple(entries[_LISTED:]))
+        )
     if len(events) > len(shown):
         blocks.append(Note(f"The newest {len(shown)} of {len(events)} changes; --most shows more."))
-    yield Section("changes", title, intro, tuple(blocks))
-
-
-def _analyse(
-    service: ImpactService, context: ReportContext, event: ChangeEvent, at: int, number: int
-) -> pb.ImpactReport | AdsmlError:
-    context.progress(f"analysing change {at + 1} of {number}")
-    request = pb.AnalyzeImpactRequest(
-        panel=pb.Panel(stored=pb.StoredPanel(treated=[entity_ref_message(event.entity)])),
-        change=change_message(event),
+    yield Section(
+        _KEY,
+        title,
+        "Each recorded change against what would have been without it, as told by entities that were not changed. "
+        "\N{LEFT DOUBLE QUOTATION MARK}Can't tell\N{RIGHT DOUBLE QUOTATION MARK} means that these days can't tell, "
+        "not that nothing happened.",
+        tuple(blocks),
+        rank=30,
+        findings=tuple(_findings(context, answers, kinds)),
+        behind=tuple(_behind(answers)),
     )
+
+
+def _panel(event: ChangeEvent) -> pb.Panel:
+    return pb.Panel(stored=pb.StoredPanel(treated=[entity_ref_message(event.entity)]))
+
+
+def _analyse(service: ImpactService, event: ChangeEvent) -> pb.ImpactReport | AdsmlError:
+    request = pb.AnalyzeImpactRequest(panel=_panel(event), change=change_message(event))
     try:
         return service.AnalyzeImpact(request, CallContext()).report
     except AdsmlError as error:
         return error
 
 
-def _summaries(
+def _growing(service: ImpactService, events: Sequence[ChangeEvent]) -> Mapping[str, list[pb.ImpactReport]]:
+    """Each change over windows of growing length, as far as its days go."""
+    found: dict[str, list[pb.ImpactReport]] = {_entry_key(event): [] for event in events}
+    items = [pb.AnalyzeImpactItem(panel=_panel(event), change=change_message(event)) for event in events]
+    for days in range(_SHORTEST, _LONGEST + 1):
+        options = pb.ImpactOptions(after_days=days, omit_series=True)
+        request = pb.BatchAnalyzeImpactRequest(items=items, options=options)
+        results = service.BatchAnalyzeImpact(request, CallContext()).results
+        for event, result in zip(events, results, strict=True):
+            if result.WhichOneof("result") == "report":
+                found[_entry_key(event)].append(result.report)
+    return found
+
+
+def _kinds(
     service: ImpactService, context: ReportContext, events: Sequence[ChangeEvent]
-) -> Iterator[Block]:
+) -> Mapping[ChangeType, pb.SummarizeChangesResponse]:
     """What each kind of change that was made more than once does here."""
+    found = {}
     for kind, number in Counter(event.change_type for event in events).most_common():
-        if number < 2:
-            continue
         request = pb.SummarizeChangesRequest(
             config_ids=[context.config_id],
             change_type=CHANGE_TYPE.to_wire(kind),  # type: ignore[arg-type]  # an enum's number
         )
         try:
-            summary = service.SummarizeChanges(request, CallContext())
+            summary = service.SummarizeChanges(request, CallContext()) if number > 1 else None
         except AdsmlError:
             continue
-        if summary.HasField("pooled"):
-            yield Note(f"{words(kind.value).capitalize()}s together. {summary.recommendation}")
+        if summary is not None and summary.HasField("pooled"):
+            found[kind] = summary
+    return found
+
+
+def _pooled(kind: ChangeType, summary: pb.SummarizeChangesResponse) -> str:
+    pooled = summary.pooled
+    label = label_of(pb.MetricEffect(metric=summary.primary_metric))
+    return (
+        f"{_KINDS.get(kind, words(kind.value)).capitalize()}s here, {pooled.changes} together: {label} "
+        f"{spanned(pooled.relative, pooled.interval)}"
+    )
 
 
 def _verdict(number: int) -> str:
     return change_pb2.Verdict.Name(number).removeprefix("VERDICT_").lower() if number else ""  # type: ignore[arg-type]
 
 
-def _metric(number: int) -> Metric:
-    return METRIC.from_wire(number, "metric")
+def _verdict_of(answer: pb.ImpactReport | AdsmlError) -> str:
+    return _verdict(answer.verdict) if isinstance(answer, pb.ImpactReport) else ""
 
 
-def _day(message: date_pb2.Date) -> date:
-    return date(message.year, message.month, message.day)
+def _chip(verdict: str) -> Chip:
+    return Chip(_VERDICTS.get(verdict, "not analysed"), _TONE.get(verdict, Tone.PLAIN))
 
 
-def _value(message: pb.MetricEffect | pb.EffectDay, field: str) -> float | None:
-    return float(getattr(message, field)) if message.HasField(field) else None  # type: ignore[arg-type]
+def _weight(answer: pb.ImpactReport | AdsmlError) -> float:
+    """Money a week of what worked or hurt; nothing for the rest."""
+    if not isinstance(answer, pb.ImpactReport) or _verdict(answer.verdict) not in _TONE:
+        return -1.0
+    return abs(answer.weekly_gain.money)
 
 
-def _verdicts(answers: Sequence[pb.ImpactReport | AdsmlError]) -> Figures:
-    reached = [_verdict(one.verdict) for one in answers if isinstance(one, pb.ImpactReport)]
-    figures = [Figure(words(verdict), str(reached.count(verdict))) for verdict in _TONE]
-    return Figures((*figures, Figure("not analysed yet", str(len(answers) - len(reached)))))
+def _findings(
+    context: ReportContext, answers: _Answers, kinds: Mapping[ChangeType, pb.SummarizeChangesResponse]
+) -> Iterator[Finding]:
+    """The change that worked best, and the one that hurt most; or that none can be told."""
+    told = 0
+    for verdict, tone in _TONE.items():
+        event, answer = next((one for one in answers if _verdict_of(one[1]) == verdict), (None, None))
+        if event is None or not isinstance(answer, pb.ImpactReport):
+            continue
+        told += 1
+        text, gain = _effect_line(answer.effects[0]), answer.weekly_gain
+        if any(one.type == warning_pb2.WARNING_TYPE_OTHER_CHANGES for one in answer.warnings):
+            text += ", together with other changes of these days"
+        if answer.HasField("weekly_gain"):
+            worth = f", worth {context.money(abs(gain.money))}" if gain.HasField("money") else ""
+            text += f": {count(abs(gain.leads))} leads a week {'more' if gain.leads > 0 else 'fewer'}{worth}"
+        if event.change_type in kinds:
+            text += f". {_pooled(event.change_type, kinds[event.change_type])}"
+        yield Finding(
+            f"The {words(event.change_type.value)} of {short_day(event.date)} in {context.tree.label(event.entity)} "
+            f"{_VERDICTS[verdict]}:",
+            f"{text}.", tone, _weight(answer), _entry_key(event), context.tree.campaign(event.entity),
+        )  # fmt: skip
+    if not told:
+        yield Finding(
+            "No change can be said to have worked or hurt:", _counts(answers), Tone.PLAIN, None, _KEY
+        )
+
+
+def _counts(answers: _Answers) -> str:
+    by = Counter(_chip(_verdict_of(answer)).text for _, answer in answers)
+    return sentence(", ".join(f"{number} {verdict}" for verdict, number in by.most_common()))
+
+
+def _verdicts(answers: _Answers) -> Note:
+    return Note(f"Of the newest {len(answers)} changes: {_counts(answers)}")
+
+
+def _entry_key(event: ChangeEvent) -> str:
+    return f"change-{event.date}-{event.change_type.value}-{event.entity.entity_type.value}-{event.entity.entity_id}"
 
 
 def _what(context: ReportContext, event: ChangeEvent) -> str:
-    before, after = event.detail.get("budget_before"), event.detail.get("budget_after")
-    amounts = (
-        f" from {money(float(before))} to {money(float(after))}"
-        if isinstance(before, int | float) and isinstance(after, int | float)
-        else ""
+    before, after = amounts(event)
+    budgets = (
+        "" if before is None or after is None else f" from {context.money(before)} to {context.money(after)}"
     )
     kind = words(event.change_type.value).capitalize()
-    return f"{kind}{amounts}: {context.tree.label(event.entity)} ({LEVELS[event.entity.entity_type]})"
+    return f"{kind}{budgets}: {context.tree.label(event.entity)} ({LEVELS[event.entity.entity_type]})"
 
 
-def _entry(context: ReportContext, event: ChangeEvent, answer: pb.ImpactReport | AdsmlError) -> Entry:
+def _entry(
+    context: ReportContext,
+    event: ChangeEvent,
+    answer: pb.ImpactReport | AdsmlError,
+    growing: Sequence[pb.ImpactReport],
+) -> Entry:
     campaign = context.tree.campaign(event.entity)
-    title = f"{event.date:%d %b}: {_what(context, event)}"
+    title, key = f"{short_day(event.date)}: {_what(context, event)}", _entry_key(event)
     if not isinstance(answer, pb.ImpactReport):
-        return Entry(title, str(answer), (), Chip("not analysed"), campaign)
+        return Entry(title, answer.message, (), _chip(""), campaign, key)
     primary = answer.effects[0]
-    blocks: list[Block] = [Note(answer.recommendation), _worth(answer)]
+    blocks: list[Block] = [Note(answer.recommendation), _worth(context, answer)]
     if primary.series:
-        blocks += [_chart(primary, event), _cumulative(primary, event)]
-    blocks.append(_effects(answer.effects))
+        blocks += effect_charts(answer, growing)
+    blocks.append(_effects(context, answer.effects))
     if answer.detectable_effect.power_curve:
-        blocks.append(_power(answer.detectable_effect))
-    if answer.controls:
-        names = ", ".join(f"{one.entity.entity_id} {one.weight:.0%}" for one in answer.controls[:6])
-        blocks.append(Note(f"Compared with {len(answer.controls)} others: {names}.{_sensitivity(answer)}"))
-    if answer.false_positive_rate.HasField("rate"):
-        blocks.append(
-            Note(
-                f"Where nothing was changed, this very analysis finds an effect in "
-                f"{answer.false_positive_rate.rate:.0%} of cases."
-            )
-        )
+        blocks.append(Entry("What could have been seen", "", (_power(answer.detectable_effect),)))
     blocks += [Note(one.message, caution=True) for one in answer.warnings]
-    verdict = _verdict(answer.verdict)
-    return Entry(
-        title,
-        _effect_line(primary),
-        tuple(blocks),
-        Chip(verdict, _TONE.get(verdict, Tone.PLAIN)),
-        campaign,
-    )
+    if answer.controls:
+        names = ", ".join(f"{one.entity.entity_id} {percent(one.weight)}" for one in answer.controls[:6])
+        blocks.append(Note(f"Compared with {len(answer.controls)} others: {names}.{_sensitivity(answer)}"))
+    return Entry(title, _effect_line(primary), tuple(blocks), _chip(_verdict(answer.verdict)), campaign, key)
 
 
-def _worth(answer: pb.ImpactReport) -> Note:
+def _worth(context: ReportContext, answer: pb.ImpactReport) -> Note:
     parts = []
     if answer.HasField("probability_helped"):
-        parts.append(f"Probability that it helped: {answer.probability_helped:.0%}.")
+        parts.append(f"Probability that it helped: {percent(answer.probability_helped)}.")
     if answer.HasField("weekly_gain"):
         gain = answer.weekly_gain
-        worth = f", worth {money(gain.money)}" if gain.HasField("money") else ""
+        worth = f", worth {context.money(gain.money)}" if gain.HasField("money") else ""
+        ends = gain.leads_interval
         parts.append(
-            f"Leads gained a week: {gain.leads:+.1f} ({gain.leads_interval.lower:+.1f} to "
-            f"{gain.leads_interval.upper:+.1f}){worth}."
+            f"Leads gained a week: {gain.leads:+.1f} ({ends.lower:+.1f} to {ends.upper:+.1f}){worth}."
         )
     return Note(" ".join(parts) or "What it is worth a week can't be said.")
 
@@ -201,106 +256,76 @@ def _sensitivity(answer: pb.ImpactReport) -> str:
     if not answer.HasField("sensitivity"):
         return ""
     one = answer.sensitivity
-    return f" With any one of them left out: {one.lowest_relative:+.0%} to {one.highest_relative:+.0%}."
+    return (
+        f" With any one of them left out: {signed_percent(one.lowest_relative)} to "
+        f"{signed_percent(one.highest_relative)}."
+    )
 
 
 def _power(could: pb.DetectableEffect) -> Table:
     """Chance that an effect shows, by effect and days after the change."""
-    effects = sorted({one.relative for one in could.power_curve})
-    chance = {(one.relative, one.after_days): one.power for one in could.power_curve}
-    columns = tuple(f"{days} days" for days in _CURVE_DAYS)
-    rows = tuple(
-        Row((f"{effect:+.0%}", *(f"{chance.get((effect, days), 0.0):.0%}" for days in _CURVE_DAYS)))
-        for effect in effects
-    )
+    chance = {(one.relative, one.after_days): percent(one.power) for one in could.power_curve}
+    effects, days = (sorted(set(values)) for values in zip(*chance, strict=True))
+    columns = tuple(f"{number} days" for number in days)
+    rows = tuple(Row((signed_percent(one), *(chance[one, number] for number in days))) for one in effects)
     return Table("Chance that an effect shows", ("effect", *columns), rows, frozenset(columns))
 
 
 def _effect_line(effect: pb.MetricEffect) -> str:
-    label = METRIC_LABELS[_metric(effect.metric).value]
+    label = label_of(effect)
     if not effect.HasField("relative"):
         return f"{label}: {effect.missing_reason or 'no figure'}"
-    interval = effect.relative_interval
-    return f"{label} {effect.relative:+.0%} ({interval.lower:+.0%} to {interval.upper:+.0%})"
+    return f"{label} {spanned(effect.relative, effect.relative_interval)}"
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else money(value)
+def _shown(context: ReportContext, metric: Metric) -> Callable[[float], str]:
+    if metric in (Metric.SPEND, Metric.CPL, Metric.CPC, Metric.CPM):
+        return context.money
+    return lambda value: (
+        f"{value:.2f}" + ("" if metric is Metric.FREQUENCY else "%") if metric.is_ratio else count(value)
+    )
 
 
-def _effects(effects: Sequence[pb.MetricEffect]) -> Table:
+def _effects(context: ReportContext, effects: Sequence[pb.MetricEffect]) -> Table:
     rows = []
     for one in effects:
-        label = METRIC_LABELS[_metric(one.metric).value]
-        verdict = _verdict(one.verdict)
+        metric = METRIC.from_wire(one.metric, "metric")
+        shown = _shown(context, metric)
+        label, verdict = label_of(one), _verdict(one.verdict)
         rows.append(
             Row(
                 (
                     label + (" (account)" if one.scope == pb.EFFECT_SCOPE_ACCOUNT else ""),
-                    _figure(_value(one, "before")),
-                    _figure(_value(one, "after")),
-                    _figure(_value(one, "counterfactual")),
+                    *(
+                        shown(getattr(one, field)) if one.HasField(field) else ""
+                        for field in ("before", "after", "counterfactual")
+                    ),
                     _effect_line(one).removeprefix(f"{label} "),
                     f"{one.adjusted_p_value:.3f}" if one.HasField("adjusted_p_value") else "",
-                    Chip(verdict, _TONE.get(verdict, Tone.PLAIN)) if verdict else None,
+                    _chip(verdict) if verdict else None,
                 )
             )
         )
+    numbers = ("before", "after", "without the change", "effect", "p")
     return Table(
         "Effect by metric, the first one decides (p adjusted for the number of metrics)",
-        ("metric", "before", "after", "without the change", "effect", "p", ""),
+        ("metric", *numbers, "verdict"),
         tuple(rows),
-        frozenset(("before", "after", "without the change", "effect", "p")),
+        frozenset(numbers),
     )
 
 
-def _chart(effect: pb.MetricEffect, event: ChangeEvent) -> Chart:
-    series = effect.series
-    name = _metric(effect.metric).value
-    return Chart(
-        f"{METRIC_LABELS[name].capitalize()}: actual against without the change",
-        METRIC_UNITS[name],
-        _day(series[0].date),
-        (
-            Line("actual", _by_day(series, lambda one: _value(one, "actual"))),
-            Line(
-                "without the change",
-                _by_day(series, lambda one: _value(one, "counterfactual")),
-                Look.EXPECTED,
-            ),
-        ),
-        (
-            Band(
-                "95% interval",
-                _by_day(series, lambda one: one.interval.lower if one.HasField("interval") else None),
-                _by_day(series, lambda one: one.interval.upper if one.HasField("interval") else None),
-            ),
-        ),
-        moments=(Moment(event.date, "change"),),
-    )
-
-
-def _cumulative(effect: pb.MetricEffect, event: ChangeEvent) -> Chart:
-    metric = _metric(effect.metric)
-    unit = "ratio of sums" if metric.is_ratio else "sum since the change"
-    return Chart(
-        f"Effect on {METRIC_LABELS[metric.value]} so far",
-        f"{METRIC_UNITS[metric.value].removesuffix(' per day')}, {unit}",
-        _day(effect.series[0].date),
-        (
-            Line(
-                "effect since the change",
-                _by_day(effect.series, lambda one: _value(one, "cumulative_effect")),
-            ),
-        ),
-        moments=(Moment(event.date, "change"),),
-    )
-
-
-def _by_day(
-    series: Sequence[pb.EffectDay], value: Callable[[pb.EffectDay], float | None]
-) -> list[float | None]:
-    """One value per calendar day, None on days that the series leaves out."""
-    values = {_day(one.date): value(one) for one in series}
-    first, last = _day(series[0].date), _day(series[-1].date)
-    return [values.get(first + timedelta(days=step)) for step in range((last - first).days + 1)]
+def _behind(answers: _Answers) -> Iterator[Block]:
+    """How often this very analysis finds an effect where nothing was changed."""
+    rates = [
+        one.false_positive_rate
+        for _, one in answers
+        if isinstance(one, pb.ImpactReport) and one.false_positive_rate.HasField("rate")
+    ]
+    if rates:
+        total = sum(one.analyses for one in rates)
+        wrong = sum(one.rate * one.analyses for one in rates)
+        yield Note(
+            f"Where nothing was changed, these analyses find an effect in {percent(wrong / max(total, 1))} of "
+            f"{total} tries (nominal: {percent(rates[0].nominal)})."
+        )

@@ -12,7 +12,8 @@ from adsml_common.serving.server import ServerBuilder
 from adsml_common.settings import load_settings
 
 from adsml_impact.account_data import StoredAccounts
-from adsml_impact.models.comparison import Design, compare
+from adsml_impact.models.comparison import compare
+from adsml_impact.models.design import Design
 from adsml_impact.models.own_past import compare_with_own_past
 from adsml_impact.service import ImpactService
 from adsml_impact.settings import ImpactSettings
@@ -47,13 +48,7 @@ class OpenedService:
 
 
 def open_service(settings: ImpactSettings) -> OpenedService:
-    """The service on the settings' stores, for whoever asks in this process.
-
-    Raises
-    ------
-    SettingsError
-        Naming the setting that can't work.
-    """
+    """The service on the settings' stores, for whoever asks in this process."""
     stores = Stores.open(settings)
     service = ImpactService(
         StoredAccounts(stores.database),
@@ -64,13 +59,7 @@ def open_service(settings: ImpactSettings) -> OpenedService:
 
 
 def build(settings: ImpactSettings) -> ServerBuilder:
-    """The server, ready to run.
-
-    Raises
-    ------
-    SettingsError
-        Naming the setting that can't work.
-    """
+    """The server, ready to run."""
     opened = open_service(settings)
     builder = ServerBuilder(settings)
     builder.add(impact_grpc.add_ImpactServiceServicer_to_server, opened.service, SERVICE)

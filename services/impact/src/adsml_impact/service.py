@@ -33,7 +33,7 @@ from adsml_common.serving.validation import entry_violations
 from adsml_impact import decoding, encoding
 from adsml_impact.account_data import StoredAccounts, days_back, require
 from adsml_impact.analysis.change import analyse, estimate_detectable
-from adsml_impact.analysis.plan import PRIMARY
+from adsml_impact.analysis.plan import LABELS, PRIMARY
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.analysis.summary import AnalysedChange, summarise
 from adsml_impact.analysis.tree import Tree
@@ -41,19 +41,15 @@ from adsml_impact.decoding import PanelEntities
 
 MOST_SUMMARISED = 1000
 """Changes of one summary; the newest are taken."""
+_DIRECTIONS = {pb.BUDGET_DIRECTION_RAISE: 1, pb.BUDGET_DIRECTION_CUT: -1}
+_Shared = dict[tuple[int, int], AccountData | AdsmlError]
+"""What was read once for several changes of an account and level, or why it was not."""
 
 
 class ImpactService:
     """Answers from the store or from rows sent along; nothing is trained beforehand.
 
-    Parameters
-    ----------
-    accounts
-        Where stored panels are read.
-    attribution_lag_days
-        Trailing days of stored entities to leave out, where a request does not say.
-    equivalence_margin
-        Relative effects within plus and minus this do not matter, where a request does not say.
+    `attribution_lag_days` (of stored entities) and `equivalence_margin` hold where a request does not say.
     """
 
     def __init__(
@@ -130,7 +126,8 @@ class ImpactService:
             request.options, attribution_lag_days=self._lag, equivalence_margin=self._margin
         )
         metric = options.primary_metric or PRIMARY[kind]
-        chosen = decoding.one_metric(options, metric)
+        chosen = replace(options, metrics=(metric,), primary_metric=metric, with_series=False)
+        mixed = request.budget_direction == pb.BUDGET_DIRECTION_UNSPECIFIED
         analysed: list[AnalysedChange] = []
         skipped: list[tuple[ChangeEvent, str]] = []
         events = self._changes_of(request, kind)
@@ -145,7 +142,7 @@ class ImpactService:
                 if kind is ChangeType.BUDGET_CHANGE and not direction:
                     skipped.append((event, "the budgets before and after are not recorded, or are the same"))
                     continue
-                if not _wanted(direction, request.budget_direction):
+                if not mixed and direction != _DIRECTIONS[request.budget_direction]:
                     continue
                 try:
                     report = analyse(_query(event, chosen), data)
@@ -153,22 +150,17 @@ class ImpactService:
                     skipped.append((event, str(error)))
                     continue
                 if report.primary_metric is not metric:
-                    skipped.append(
-                        (event, f"no {report.primary_metric} came after it, so that {metric} has no value")
+                    reason = (
+                        f"no {report.primary_metric} came after it, so that {LABELS[metric]} has no value"
                     )
+                    skipped.append((event, reason))
                     continue
-                mixed = request.budget_direction == pb.BUDGET_DIRECTION_UNSPECIFIED
                 analysed.append(AnalysedChange(event, report, turned=mixed and direction < 0))
         if not analysed:
             raise FailedPrecondition(_nothing_to_pool(kind, skipped))
+        alpha, margin = chosen.alpha, chosen.equivalence_margin
         return encoding.summary_message(
-            summarise(
-                analysed,
-                skipped,
-                change_type=kind,
-                alpha=chosen.alpha,
-                margin=chosen.equivalence_margin,
-            )
+            summarise(analysed, skipped, change_type=kind, alpha=alpha, margin=margin)
         )
 
     def _changes_of(self, request: pb.SummarizeChangesRequest, kind: ChangeType) -> list[ChangeEvent]:
@@ -185,15 +177,7 @@ class ImpactService:
         return sorted(events, key=lambda event: event.date)[-MOST_SUMMARISED:]
 
     def _resolved(self, item: pb.AnalyzeImpactItem, path: str) -> pb.AnalyzeImpactItem:
-        """The item with the change that is meant: where no day is named, the latest recorded one.
-
-        Raises
-        ------
-        InvalidInput
-            Inline rows without a day of the change.
-        NotFound
-            Nothing is recorded.
-        """
+        """An item whose change is dated: by itself, or by the change log."""
         if item.change.HasField("date"):
             return item
         if item.panel.WhichOneof("source") == "inline":
@@ -216,7 +200,7 @@ class ImpactService:
         options: pb.ImpactOptions,
         path: str,
         context: CallContext,
-        shared: "dict[tuple[int, int], AccountData | AdsmlError] | None" = None,
+        shared: _Shared | None = None,
     ) -> pb.ImpactReport:
         chosen = self._options(options, item.panel)
         when = decoding.change_day(item.change, f"{path}change")
@@ -246,7 +230,7 @@ class ImpactService:
         path: str,
         chosen: Options,
         when: date | None,
-        shared: "dict[tuple[int, int], AccountData | AdsmlError] | None" = None,
+        shared: _Shared | None = None,
     ) -> tuple[PanelEntities, AccountData]:
         if panel.WhichOneof("source") == "inline":
             entities, sent = decoding.inline_panel(panel.inline, f"{path}.inline")
@@ -280,16 +264,14 @@ class ImpactService:
         tree = Tree(stored.relations, events)
         return replace(data, tree=tree, completion=completion, currency_code=currency_code)
 
-    def _read_together(
-        self, items: Sequence[pb.AnalyzeImpactItem], options: pb.ImpactOptions
-    ) -> "dict[tuple[int, int], AccountData | AdsmlError]":
+    def _read_together(self, items: Sequence[pb.AnalyzeImpactItem], options: pb.ImpactOptions) -> _Shared:
         """Everything that the stored changes of each account and level need, in one read; or why there is none."""
         together: defaultdict[tuple[int, int], list[pb.AnalyzeImpactItem]] = defaultdict(list)
         for item in items:
             if item.panel.WhichOneof("source") == "stored":
                 first = item.panel.stored.treated[0]
                 together[first.config_id, first.entity_type].append(item)
-        out: dict[tuple[int, int], AccountData | AdsmlError] = {}
+        out: _Shared = {}
         for (config_id, level), group in together.items():
             back = timedelta(days=days_back(self._options(options, group[0].panel)))
             days = [decoding.change_day(item.change, "change") for item in group]
@@ -316,30 +298,14 @@ def _by_level(events: Sequence[ChangeEvent]) -> dict[tuple[int, EntityType], lis
     return out
 
 
-def _amounts(event: ChangeEvent) -> tuple[float | None, float | None]:
-    before, after = event.detail.get("budget_before"), event.detail.get("budget_after")
-    return (
-        float(before) if isinstance(before, int | float) else None,
-        float(after) if isinstance(after, int | float) else None,
-    )
-
-
 def _direction(event: ChangeEvent) -> int:
     """1 for a raised budget, -1 for one that was cut, 0 where that is not known."""
-    before, after = _amounts(event)
-    if before is None or after is None:
-        return 0
-    return (after > before) - (after < before)
-
-
-def _wanted(direction: int, choice: int) -> bool:
-    if choice == pb.BUDGET_DIRECTION_RAISE:
-        return direction > 0
-    return direction < 0 if choice == pb.BUDGET_DIRECTION_CUT else True
+    before, after = decoding.amounts(event)
+    return 0 if before is None or after is None else (after > before) - (after < before)
 
 
 def _query(event: ChangeEvent, chosen: Options) -> ImpactQuery:
-    before, after = _amounts(event)
+    before, after = decoding.amounts(event)
     return ImpactQuery(
         treated=(event.entity.entity_id,),
         entity_type=event.entity.entity_type,

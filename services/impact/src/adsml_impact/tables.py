@@ -1,155 +1,251 @@
-"""Responses as tables for a terminal."""
+"""Responses for a terminal of 80 columns: the sentence first, then tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from typing import Any, Final
 
 from adsml.common.v1 import change_pb2, metrics_pb2, warning_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.cli.output import console, table
+from adsml_common.domain.changes import ChangeType
+from adsml_common.serving.messages import METRIC
 from google.type import date_pb2
+from rich.text import Text
+
+from adsml_impact.analysis.plan import LABELS
+
+_SHORT: Final = {"cost per thousand impressions": "cost per 1,000", "click-through rate": "click rate"}
+_SAID: Final = {
+    change_pb2.VERDICT_POSITIVE: "It helped",
+    change_pb2.VERDICT_NEGATIVE: "It did harm",
+    change_pb2.VERDICT_NEUTRAL: "It made no difference that matters",
+    change_pb2.VERDICT_INCONCLUSIVE: "It can't be told yet",
+}
+_ONE_WORD: Final = {
+    change_pb2.VERDICT_POSITIVE: "better",
+    change_pb2.VERDICT_NEGATIVE: "worse",
+    change_pb2.VERDICT_NEUTRAL: "same",
+    change_pb2.VERDICT_INCONCLUSIVE: "unclear",
+}
 
 
-def _word(enum: object, number: int, prefix: str) -> str:
-    return enum.Name(number).removeprefix(prefix).lower().replace("_", " ")  # type: ignore[attr-defined, no-any-return]
+def _label(number: int) -> str:
+    label = LABELS[METRIC.from_wire(number, "metric")]
+    return _SHORT.get(label, label)
 
 
-def verdict(number: int) -> str:
-    """``positive``."""
-    return _word(change_pb2.Verdict, number, "VERDICT_")
-
-
-def metric(number: int) -> str:
-    """``conversion_rate``."""
-    return _word(metrics_pb2.Metric, number, "METRIC_").replace(" ", "_")
-
-
-def iso(day: date_pb2.Date) -> str:
-    """``2026-05-31``."""
+def _iso(day: date_pb2.Date) -> str:
     return f"{day.year:04}-{day.month:02}-{day.day:02}"
 
 
-def _figure(message: object, field: str) -> str:
-    return f"{getattr(message, field):,.2f}" if message.HasField(field) else ""  # type: ignore[attr-defined]
+def _figure(message: Any, field: str) -> str:
+    if not message.HasField(field):
+        return ""
+    value = getattr(message, field)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.2f}"
 
 
 def _spread(relative: float, interval: metrics_pb2.Interval) -> str:
-    return f"{100 * relative:+.1f}% [{100 * interval.lower:+.1f}, {100 * interval.upper:+.1f}]"
+    ends = [f"{100 * end:+.0f}" if isfinite(end) else "any" for end in (interval.lower, interval.upper)]
+    return f"{100 * relative:+.0f}% ({' to '.join(ends)})"
+
+
+def _say(lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+
+
+def _headline(verdict: int, text: str, *, many: bool = False) -> None:
+    name = change_pb2.Verdict.Name(verdict).removeprefix("VERDICT_")  # type: ignore[arg-type]  # an enum's number
+    said = _SAID[verdict]  # type: ignore[index]
+    if many:
+        said = said.replace("It helped", "They help").replace("It did harm", "They do harm")
+        said = said.replace("It made no difference", "They make no difference")
+    console.print(Text.assemble((f"{said} ({name}). ", "bold"), text))
 
 
 def _warn(warnings: Iterable[warning_pb2.Warning]) -> None:
-    for one in warnings:
-        console.print(f"careful: {one.message}", highlight=False, markup=False)
+    _say(f"Careful: {one.message}." for one in warnings)
 
 
 def show_report(report: pb.ImpactReport) -> None:
     """What one change did."""
     windows = report.windows
-    console.print(f"[bold]{verdict(report.verdict).upper()}[/]  {report.recommendation}", highlight=False)
-    rows = []
-    for one in report.effects:
-        scope = _word(pb.EffectScope, one.scope, "EFFECT_SCOPE_")
-        effect, p = one.missing_reason, ""
-        if one.HasField("relative"):
-            effect = _spread(one.relative, one.relative_interval)
-        if one.HasField("p_value"):
-            p = f"{one.p_value:.3f} / {one.adjusted_p_value:.3f}"
-        rows.append(
-            (
-                metric(one.metric),
-                scope,
-                _figure(one, "before"),
-                _figure(one, "after"),
-                _figure(one, "counterfactual"),
-                effect,
-                p,
-                verdict(one.verdict) if one.HasField("verdict") else "",
-            )
+    _headline(report.verdict, report.recommendation)
+    rows = [
+        (
+            _label(one.metric) + (" *" if one.scope == pb.EFFECT_SCOPE_ACCOUNT else ""),
+            _figure(one, "before"),
+            _figure(one, "after"),
+            _figure(one, "counterfactual"),
+            _spread(one.relative, one.relative_interval) if one.HasField("relative") else "not known",
+            _ONE_WORD[one.verdict] if one.HasField("verdict") else "",
         )
+        for one in report.effects
+    ]
     table(
-        f"{iso(windows.before_first_date)} to {iso(windows.before_last_date)} against "
-        f"{iso(windows.after_first_date)} to {iso(windows.after_last_date)}, fitted from "
-        f"{iso(windows.baseline_first_date)} ({report.answered_by.method.replace('_', ' ')})",
-        ("metric", "of", "before", "after", "expected", "effect", "p / adjusted", "verdict"),
+        f"{_iso(windows.after_first_date)} to {_iso(windows.after_last_date)} against "
+        f"{_iso(windows.before_first_date)} to {_iso(windows.before_last_date)}",
+        ("metric", "before", "after", "without", "effect, %", "verdict"),
         rows,
-        right=("before", "after", "expected"),
+        right=("before", "after", "without"),
     )
-    for line in _lines(report):
-        console.print(line, highlight=False)
+    if any(one.scope == pb.EFFECT_SCOPE_ACCOUNT for one in report.effects):
+        _say(["* of the whole account"])
+    _say(_lines(report))
     _warn(report.warnings)
 
 
 def _lines(report: pb.ImpactReport) -> Iterable[str]:
     if report.HasField("probability_helped"):
-        yield f"probability that it helped: {report.probability_helped:.0%}"
+        yield f"Chance that it helped: {report.probability_helped:.0%}."
     if report.HasField("weekly_gain"):
-        gain = report.weekly_gain
-        money = (
+        gain, span = report.weekly_gain, report.weekly_gain.leads_interval
+        worth = (
             f", worth {gain.money:+,.2f} {report.currency_code}".rstrip() if gain.HasField("money") else ""
         )
-        yield (
-            f"leads gained a week: {gain.leads:+.1f} [{gain.leads_interval.lower:+.1f}, "
-            f"{gain.leads_interval.upper:+.1f}]{money}"
-        )
+        yield f"Leads gained a week: {gain.leads:+.1f} ({span.lower:+.1f} to {span.upper:+.1f}){worth}."
     rate = report.false_positive_rate
     if rate.HasField("rate"):
         yield (
-            f"where nothing was changed this analysis found an effect in {rate.rate:.1%} of {rate.analyses} cases "
-            f"({rate.nominal:.0%} asked for)"
+            f"Where nothing was changed, this very analysis finds an effect in {rate.rate:.1%} of "
+            f"{rate.analyses} cases ({rate.nominal:.0%} asked for)."
         )
     naive = report.effects[0].naive
     if naive.HasField("p_value"):
         yield (
-            f"naive, not to be relied on: {metric(report.primary_metric)} {naive.relative_change:+.1%}, t-test "
-            f"p = {naive.p_value:.3f}"
+            f"Plain before and after, not to be relied on: {naive.relative_change:+.0%} "
+            f"(t-test p = {naive.p_value:.3f})."
         )
-    if report.controls:
-        heaviest = ", ".join(
-            f"{one.entity.entity_id} {one.weight:.0%}" for one in report.controls[:5] if one.weight > 0
-        )
-        yield f"compared with {len(report.controls)} entities: {heaviest} ..."
+    heaviest = [f"{one.entity.entity_id} {one.weight:.0%}" for one in report.controls[:3] if one.weight > 0]
+    if heaviest:
+        yield f"Compared with {len(report.controls)} others, most with {', '.join(heaviest)}."
     if report.HasField("sensitivity"):
         one = report.sensitivity
         yield (
-            f"with any one of them left out: {one.lowest_relative:+.1%} to {one.highest_relative:+.1%} (the heaviest "
-            f"holds {one.heaviest_weight:.0%})"
+            f"With any one of them left out the effect is {one.lowest_relative:+.0%} to "
+            f"{one.highest_relative:+.0%}."
         )
     for shift in report.budget_shifts[:5]:
-        yield f"spend of {shift.entity.entity_id}: {shift.spend_per_day:+.2f} a day ({shift.share:.0%})"
+        yield f"Spend of {shift.entity.entity_id} moved by {shift.spend_per_day:+.2f} a day ({shift.share:.0%})."
 
 
-def show_summary(response: pb.SummarizeChangesResponse) -> None:
+def show_summary(response: pb.SummarizeChangesResponse, kind: ChangeType) -> None:
     """What changes of one kind did."""
-    console.print(f"[bold]{verdict(response.verdict).upper()}[/]  {response.recommendation}", highlight=False)
+    _headline(response.verdict, response.recommendation, many=response.HasField("pooled"))
+    budgets = kind is ChangeType.BUDGET_CHANGE
+    rows = [
+        (
+            _iso(one.change.date),
+            one.entity.entity_id,
+            *([f"{one.change.value_before:g} to {one.change.value_after:g}"] if budgets else []),
+            _spread(one.relative, one.interval),
+            f"{one.shrunk_relative:+.0%}",
+            f"{one.probability_improved:.0%}",
+        )
+        for one in response.changes
+    ]
+    table(
+        f"{_label(response.primary_metric)} of each change: by itself, and in the light of all",
+        ("day", "entity", *(["budget"] if budgets else []), "effect, %", "of all", "helped"),
+        rows,
+        right=("of all", "helped"),
+    )
     if response.HasField("pooled"):
         pooled = response.pooled
+        differ = f"{pooled.i_squared:.0%} of how much these effects differ is more than chance"
+        _say([f"{differ}." if pooled.i_squared else "They differ by no more than chance would make them."])
+    _say(
+        f"Left out: {one.entity.entity_id} on {_iso(one.change.date)}: {one.reason}."
+        for one in response.skipped
+    )
+    _warn(response.warnings)
+
+
+def show_detectable(response: pb.EstimateDetectableEffectResponse, names: str) -> None:
+    """What a window could show."""
+    first = response.effects[0]
+    sides = " or ".join(
+        f"{name} by {size.lstrip('+-')}"
+        for name, size in zip(("fall", "rise"), _both(first), strict=True)
+        if size != "none"
+    )
+    label = LABELS[METRIC.from_wire(first.metric, "metric")]
+    whose = "of the account" if first.scope == pb.EFFECT_SCOPE_ACCOUNT else f"of {names}"
+    sentence = (
+        f"With {first.after_days} days after the change, {label} {whose} must {sides} to show "
+        f"{first.power:.0%} of the time."
+        if sides
+        else f"With {first.after_days} days after the change, no effect on {label} {whose} would show reliably."
+    )
+    if first.HasField("target_relative"):
+        days = f"about {first.days_needed} days" if first.HasField("days_needed") else "more than 90 days"
+        sentence += f" An effect of {first.target_relative:+.0%} needs {days}."
+    console.print(f"[bold]{sentence}[/]", highlight=False)
+    table(
+        f"smallest effect that {first.after_days} days show {first.power:.0%} of the time",
+        ("metric", "fall", "rise"),
+        [(_label(one.metric), *_both(one)) for one in response.effects],
+        right=("fall", "rise"),
+    )
+    windows = sorted({one.after_days for one in first.power_curve})
+    chance = {(one.relative, one.after_days): one.power for one in first.power_curve}
+    columns = [f"{number} days" for number in windows]
+    table(
+        f"chance that an effect on {label} shows",
+        ("effect", *columns),
+        [
+            (f"{effect:+.0%}", *(f"{chance[effect, number]:.0%}" for number in windows))
+            for effect in sorted({one.relative for one in first.power_curve})
+        ],
+        right=("effect", *columns),
+    )
+    _say([f"From {response.placebos} analyses of days on which nothing was changed."])
+    _warn(response.warnings)
+
+
+def _both(one: pb.DetectableEffect) -> Sequence[str]:
+    return [
+        f"{getattr(one, field):+.0%}" if one.HasField(field) else "none"
+        for field in ("relative_down", "relative_up")
+    ]
+
+
+def show_evaluation(result: dict[str, Any]) -> None:
+    """Every method's effect on one panel."""
+    ours = result["methods"].get("adsml")
+    if ours is not None and ours["percent"] is not None and ours["p_value"] is not None:
+        found = "An effect" if ours["p_value"] < result["alpha"] else "No effect that chance could not make"
         console.print(
-            f"effects differ between changes by {pooled.heterogeneity:.2f} (standard deviation in logs); "
-            f"{pooled.i_squared:.0%} of what estimates vary is not chance",
+            f"[bold]{found}:[/] {ours['percent']:+.1f}% (p = {ours['p_value']:.3f}) by the service's own estimator.",
             highlight=False,
         )
     table(
-        f"{metric(response.primary_metric)} of each change",
-        ("day", "entity", "budget", "effect", "p", "in the light of all", "improved", "verdict"),
+        f"{', '.join(result['treated'])} from {result['start']}: {result['periods_before']} times before, "
+        f"{result['periods_after']} after, {result['controls']} controls",
+        ("method", "effect", "percent", "p", "interval"),
         [
             (
-                iso(one.change.date),
-                one.entity.entity_id,
-                f"{one.change.value_before:g} to {one.change.value_after:g}"
-                if one.change.HasField("value_after")
-                else "",
-                _spread(one.relative, one.interval),
-                f"{one.p_value:.3f}",
-                f"{one.shrunk_relative:+.1%}",
-                f"{one.probability_improved:.0%}",
-                verdict(one.verdict),
+                name.replace("_", " "),
+                f"{method['att']:.3f}",
+                "" if method["percent"] is None else f"{method['percent']:.2f}",
+                "" if method["p_value"] is None else f"{method['p_value']:.3f}",
+                "" if None in method["interval"] else "[{:.3f}, {:.3f}]".format(*method["interval"]),
             )
-            for one in response.changes
+            for name, method in result["methods"].items()
         ],
-        right=("p", "in the light of all", "improved"),
+        right=("effect", "percent", "p"),
     )
-    for skipped in response.skipped:
-        console.print(
-            f"left out: {skipped.entity.entity_id} on {iso(skipped.change.date)}: {skipped.reason}",
-            highlight=False,
-            markup=False,
+    heaviest = list(result["weights"].items())[:10]
+    table("weights of synthetic control", ("unit", "weight"), [(name, f"{w:.4f}") for name, w in heaviest])
+    if "placebo_study" in result:
+        table(
+            f"where nothing was done, at {result['alpha']:g}",
+            ("method", "false positives", "power at +1 sd", "analyses"),
+            [
+                (name.replace("_", " "), one["false_positive_rate"], one["power_1sd"], one["analyses"])
+                for name, one in result["placebo_study"].items()
+            ],
+            right=("false positives", "power at +1 sd", "analyses"),
         )
-    _warn(response.warnings)
+    _say(f"Left out, has gaps: {name}." for name in result["dropped_units"])

@@ -1,8 +1,10 @@
 """What may be lost at any time: damaged, read-only, in use elsewhere, and never a failure."""
 
 import logging
+import os
 import sqlite3
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -91,3 +93,33 @@ def test_it_is_the_owners_alone(path: Path) -> None:
     cache = DiskCache(path)
     cache.put("a", b"1")
     assert {one.stat().st_mode & 0o777 for one in path.parent.iterdir()} == {0o600}
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Root may look into any folder."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_no_cache_and_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o000)
+    cache = DiskCache(locked / "cache" / "kept.db", max_bytes=1000)
+    request.getfixturevalue("nobody")
+    for _ in range(2):
+        assert cache.get("a") is None
+        assert cache.put("a", b"1") is False
+        cache.remove("a")
+    assert [one.message for one in caplog.records] == [
+        f"nothing can be kept in {locked / 'cache' / 'kept.db'}: [Errno 13] Permission denied: "
+        f"'{locked / 'cache' / 'kept.db'}'"
+    ]

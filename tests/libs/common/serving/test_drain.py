@@ -1,6 +1,11 @@
 """The end of a server, in a process of its own."""
 
+import contextlib
+import json
 import socket
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -62,6 +67,49 @@ def test_calls_that_outlast_the_grace_are_ended_and_the_process_goes():
         assert server.wait() == 0
         with pytest.raises(grpc.RpcError):
             call.result(SECONDS)
+
+
+HEALTH_WATCHED = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
+
+
+@pytest.mark.parametrize("watches", [True, False])
+def test_a_plain_client_that_watches_health_loses_no_call_and_another_sees_only_that_the_server_went(watches):
+    """Without retries, in any language: balancing and health are gRPC's own, and no code of ours is between.
+
+    Where nobody watches, gRPC's core ends calls that come in while it tells of its end with CANCELLED
+    (https://github.com/grpc/grpc/issues/41785): callers in other languages have to try those again, too.
+    """
+    codes = Counter()
+    stop = threading.Event()
+    config = json.dumps(HEALTH_WATCHED if watches else {"loadBalancingConfig": [{"round_robin": {}}]})
+
+    def load(target):
+        options = [("grpc.enable_retries", 0), ("grpc.service_config", config)]
+        with grpc.insecure_channel(target, [*options, ("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub = registry_grpc.ModelRegistryServiceStub(channel)
+            while not stop.is_set():
+                try:
+                    stub.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
+                    codes["OK"] += 1
+                except grpc.RpcError as error:
+                    codes[error.code().name] += 1
+
+    with contextlib.ExitStack() as stack:
+        wait = {"ADSML_DRAIN_WAIT_SECONDS": "1", "ADSML_TEST_WORK_SECONDS": "0.001"}
+        old, new = (stack.enter_context(server_process(free_port(), **wait)) for _ in range(2))
+        callers = stack.enter_context(ThreadPoolExecutor(4))
+        done = [callers.submit(load, f"ipv4:{old.target},{new.target}") for _ in range(4)]
+        try:
+            eventually(lambda: codes["OK"] > 40, within=60)
+            old.terminate()
+            assert old.wait() == 0
+            after = codes["OK"]
+            eventually(lambda: codes["OK"] > after + 40, within=60)
+        finally:
+            stop.set()
+        for one in done:
+            one.result(60)
+    assert codes.keys() <= ({"OK"} if watches else {"OK", "CANCELLED", "UNAVAILABLE"})
 
 
 @pytest.mark.parametrize(

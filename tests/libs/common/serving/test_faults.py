@@ -1,6 +1,7 @@
 """Full disks, read-only files, jumping clocks and damaged files under a server: refused by name, and over when mended."""
 
 import contextlib
+import errno
 import time
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import sqlalchemy as sa
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.database import Database
+from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.registry_service import ModelRegistryService
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.tokens import TokenVerifier
 from support.models import NAME, activated, value_of
-from support.serving import REGISTRY, SECONDS, refusal, settings
+from support.serving import REGISTRY, SECONDS, builder, refusal, running, settings
 
 ACTIVATE = pb.ActivateModelVersionRequest(family=1, name=NAME, version=1, reason="test")
 
@@ -93,6 +95,32 @@ def _fill(stub: registry_grpc.ModelRegistryServiceStub) -> None:
             pb.ActivateModelVersionRequest(family=1, name=NAME, version=1 + number % 2, reason="x" * 2000),
             timeout=SECONDS,
         )
+
+
+def test_a_cache_folder_without_rights_keeps_no_server_from_serving(
+    registry: ModelRegistry, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activated(registry, 1)
+    locked, asked = tmp_path / "locked", []
+
+    def refusing(real):
+        def refuse(self: Path, *given, **named):
+            if locked in (self, *self.parents):
+                asked.append(self.name)
+                raise PermissionError(errno.EACCES, "Permission denied", str(self))
+            return real(self, *given, **named)
+
+        return refuse
+
+    for name in ("exists", "mkdir"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
+    bare = ModelRegistry(database, ArtifactStore(str(tmp_path / "artifacts"), cache_dir=locked))
+    loader = ModelLoader(bare, value_of, poll_seconds=60, capacity=3)
+    built = builder().on_ready(lambda: loader.prefetch([NAME]))
+    with running(built) as server:
+        assert server.health() == "SERVING"
+        assert loader.get(NAME).model == 1
+    assert "artifacts.db" in asked
 
 
 def test_bytes_flipped_while_serving_change_no_answer(registry: ModelRegistry, tmp_path: Path) -> None:

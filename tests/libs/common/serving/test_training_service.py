@@ -1,6 +1,9 @@
 """Training runs as one process serves them, on both databases."""
 
 import contextlib
+import os
+import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,12 +19,13 @@ from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.training_service import JOBS, SERVICE, TrainingService
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.launchers import ClusterLauncher, LocalLauncher
-from adsml_common.training.records import LauncherKind, LaunchKind
+from adsml_common.training.records import LauncherKind, LaunchKind, RunStatus
 from adsml_common.training.runs import TrainingRuns
 from support.daily import daily_frame
-from support.serving import SECONDS, eventually, refusal, settings
+from support.serving import SECONDS, eventually, free_port, refusal, settings
 
-SCRIPT = Path(__file__).parents[3] / "support" / "train_process.py"
+SUPPORT = Path(__file__).parents[3] / "support"
+SCRIPT, KILLED = SUPPORT / "train_process.py", SUPPORT / "killed_starting.py"
 CLASSIFIERS = pb.TRAINING_JOB_CLASSIFIERS
 FAMILY = answer_pb2.FAMILY_CLASSIFIER
 
@@ -179,6 +183,68 @@ def test_a_run_of_another_account_is_waited_for_and_not_named(runs, launcher):
     assert caught.value.metadata == {"run_id": run.run_id}
 
 
+def test_the_request_id_of_another_caller_reveals_nothing_and_blocks_nobody(runs, launcher):
+    made = service(runs, launcher)
+    squatter, owner = (
+        CallContext(caller=Caller(name, config_ids=frozenset(accounts)))
+        for name, accounts in (("squatter", {1}), ("owner", {2}))
+    )
+    long = "nightly-" + "2026-11-29." * 10 + "0123456789"
+    for request_id in ("nightly", long):
+        taken = made.StartTraining(start(request_id=request_id), squatter)
+        made.CancelTrainingRun(
+            pb.CancelTrainingRunRequest(family=FAMILY, run_id=taken.run.run_id, reason="out of the way"),
+            squatter,
+        )
+        mine = made.StartTraining(start(request_id=request_id), owner)
+        assert not mine.already_started
+        assert mine.run.run_id != taken.run.run_id
+        assert mine.run.launcher_ref != taken.run.launcher_ref
+        assert list(mine.run.scope.config_ids) == [2]
+        assert request_id.startswith(mine.run.request_id)
+        # A retry finds the caller's own run, and only that.
+        again = made.StartTraining(start(request_id=request_id), owner)
+        assert (again.already_started, again.run.run_id) == (True, mine.run.run_id)
+        made.CancelTrainingRun(
+            pb.CancelTrainingRunRequest(family=FAMILY, run_id=mine.run.run_id, reason="enough"), owner
+        )
+    with pytest.raises(AlreadyExists, match="request id nightly has started another run") as caught:
+        made.StartTraining(start(request_id="nightly", shard_count=7), owner)
+    assert "~" not in caught.value.message
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+def test_kill_9_between_record_and_launch_loses_no_run_and_starts_none_twice(
+    runs, database, database_url, tmp_path, monkeypatch
+):
+    MetricStore(database).upsert_daily(1, daily_frame(days=1), source="test")
+    environment = {**os.environ, "ADSML_DATABASE_URL": database_url}
+    request = start(scope=pb.TrainingScope(config_ids=[1]))
+    port = free_port()
+    killed = subprocess.Popen([sys.executable, str(KILLED), str(port), str(tmp_path)], env=environment)
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.enable_retries", 0)]) as channel:
+            stub = training_grpc.TrainingServiceStub(channel)
+            refused = refusal(lambda: stub.StartTraining(request, timeout=SECONDS, wait_for_ready=True))
+            assert refused.code is grpc.StatusCode.UNAVAILABLE
+        assert killed.wait(SECONDS) == -signal.SIGKILL
+    finally:
+        killed.kill()
+    (left,) = runs.list()
+    assert (left.status, left.started_at) == (RunStatus.PENDING, None)
+    # The caller does what it does on UNAVAILABLE: it sends the same request again.
+    monkeypatch.setenv("ADSML_DATABASE_URL", database_url)
+    launcher = LocalLauncher(runs, log_dir=tmp_path / "logs", command=(sys.executable, str(SCRIPT)))
+    with serving(runs, launcher) as stub:
+        for _ in range(2):
+            again = stub.StartTraining(request, timeout=SECONDS)
+            assert (again.already_started, again.run.run_id) == (True, left.run_id)
+        eventually(lambda: runs.get(left.run_id).status.ended, within=90.0)
+    (done,) = runs.list()
+    assert (done.counts.total, done.counts.skipped, done.counts.failed) == (2, 1, 1)
+    assert [one.attempts for one in runs.items(left.run_id)] == [1, 1]
+
+
 def test_a_caller_starts_and_sees_runs_of_its_accounts_and_of_no_others(runs, launcher):
     servicer = service(runs, launcher)
     one, two, everyone = (
@@ -190,7 +256,7 @@ def test_a_caller_starts_and_sees_runs_of_its_accounts_and_of_no_others(runs, la
     assert mine.actor == "one"
     with pytest.raises(NotFound):
         servicer.GetTrainingRun(pb.GetTrainingRunRequest(family=FAMILY, run_id=mine.run_id), two)
-    with pytest.raises(AlreadyExists):
+    with pytest.raises(AlreadyRunning):
         servicer.StartTraining(start(), two)
     assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(family=FAMILY), two).runs) == 0
     assert len(servicer.ListTrainingRuns(pb.ListTrainingRunsRequest(family=FAMILY), everyone).runs) == 1
@@ -291,7 +357,7 @@ def test_a_caller_may_have_so_many_runs_open_and_no_more(runs, launcher):
     assert not launcher.launched
     two = CallContext(caller=Caller("two", config_ids=None))
     service(runs, launcher, open_runs=1).StartTraining(start(), two)
-    assert launcher.launched == ["r1"]
+    assert len(launcher.launched) == 1
 
 
 def test_of_many_at_once_one_is_taken_on(runs, launcher):

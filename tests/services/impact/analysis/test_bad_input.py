@@ -65,8 +65,8 @@ def test_washout_and_dropped_days_count() -> None:
 def test_three_days_a_side_are_enough() -> None:
     data = known(make_account(days=6))
     report = analyse(ask(at=3, change_type=ChangeType.CREATIVE_CHANGE), data)
-    assert (report.windows.before_last - report.windows.before_first).days == 2
-    assert (report.windows.after_last - report.windows.after_first).days == 2
+    assert (report.windows.before_last_date - report.windows.before_first_date).days == 2
+    assert (report.windows.after_last_date - report.windows.after_first_date).days == 2
 
 
 def test_treated_entity_without_rows() -> None:
@@ -159,7 +159,7 @@ def test_leads_that_end_are_the_worst_outcome(daily_leads: float) -> None:
     assert report.primary_metric is Metric.LEADS
     assert report.primary.effect is not None
     assert report.primary.effect.relative == pytest.approx(-1)
-    assert any("no leads in the 7 days after" in one.message for one in report.cautions)
+    assert any("no leads in the 7 days after" in one.message for one in report.warnings)
     assert report.weekly_gain is not None
     assert report.weekly_gain.leads < 0
 

@@ -4,12 +4,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from adsml.common.v1 import warning_pb2
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import Metric
 from adsml_impact.analysis.change import analyse
 from adsml_impact.analysis.query import Options
-from adsml_impact.analysis.report import ImpactReport, WarningType
+from adsml_impact.analysis.report import ImpactReport
 from adsml_impact.analysis.tree import Key, Relation, Tree
 from adsml_impact.analysis.verdict import Verdict
 from support.impact import FIRST, ask, known, make_account
@@ -29,8 +30,8 @@ def _ad(name: str, at: int, kind: ChangeType = ChangeType.CREATIVE_CHANGE) -> Ch
     return ChangeEvent(EntityRef(1, EntityType.AD, name), kind, FIRST + timedelta(days=at))
 
 
-def _messages(report: ImpactReport, kind: WarningType) -> str:
-    return " ".join(one.message for one in report.cautions if one.type is kind)
+def _messages(report: ImpactReport, kind: int) -> str:
+    return " ".join(one.message for one in report.warnings if one.type == kind)
 
 
 def test_new_ads_of_the_treated_are_a_change_of_their_own() -> None:
@@ -41,7 +42,7 @@ def test_new_ads_of_the_treated_are_a_change_of_their_own() -> None:
     report = analyse(
         ask(change_type=ChangeType.BUDGET_CHANGE), known(account, relations=_tree(), events=events)
     )
-    assert "creative change of 3 ads" in _messages(report, WarningType.OTHER_CHANGES)
+    assert "creative change of 3 ads" in _messages(report, warning_pb2.WARNING_TYPE_OTHER_CHANGES)
     assert "Do not credit the budget change" in report.recommendation
     assert "another step" not in report.recommendation
 
@@ -83,7 +84,9 @@ def test_controls_that_stop_after_the_change_are_left_out_and_named(
     report = analyse(ask(controls=controls, options=LEADS), data)
     day = FIRST + timedelta(days=stop)
     assert {one.entity_id for one in report.controls} == {f"{k:03d}" for k in range(5, 12)}
-    assert f"001 stopped delivering on {day}" in _messages(report, WarningType.CONTAMINATED_CONTROLS)
+    assert f"001 stopped delivering on {day}" in _messages(
+        report, warning_pb2.WARNING_TYPE_CONTAMINATED_CONTROLS
+    )
     assert report.primary.effect is not None
     assert abs(report.primary.effect.relative) < 0.1
 
@@ -126,10 +129,10 @@ def test_one_bad_day_changes_no_answer(unit: int, times: float, at: int) -> None
     assert other is not None
     assert report.verdict is plain.verdict is Verdict.POSITIVE
     assert other.relative == pytest.approx(one.relative, abs=0.05)
-    days = {(one.entity_id or "000", one.day) for one in report.outliers}
+    days = {(one.entity_id or "000", one.date) for one in report.outliers}
     assert (f"{unit:03d}", FIRST + timedelta(days=at)) in days or unit == 1
     if unit == 0:
-        assert "leads of the treated on" in _messages(report, WarningType.OUTLIERS)
+        assert "leads of the treated on" in _messages(report, warning_pb2.WARNING_TYPE_OUTLIERS)
 
 
 def test_a_day_on_which_all_moved_is_no_fault() -> None:
@@ -172,8 +175,9 @@ def test_placebos_that_overlap_recorded_changes_are_struck_out() -> None:
     struck = analyse(ask(options=LEADS), known(account, events=events))
     assert plain.primary.effect is not None
     assert struck.primary.effect is not None
-    assert struck.comparison.studentised.size < plain.comparison.studentised.size
-    assert struck.comparison.size < plain.comparison.size
+    few, all_of_them = struck.primary.effect.comparison, plain.primary.effect.comparison
+    assert few.studentised.size < all_of_them.studentised.size
+    assert few.size < all_of_them.size
 
 
 def test_leads_that_are_still_coming_in_make_no_effect() -> None:
@@ -187,5 +191,5 @@ def test_leads_that_are_still_coming_in_make_no_effect() -> None:
         report = analyse(ask(), known(account, completion=shares))
         assert report.primary.effect is not None
         effects.append(report.primary.effect.relative)
-        assert "50% of its leads so far" in _messages(report, WarningType.INCOMPLETE_DAYS)
+        assert "50% of its leads so far" in _messages(report, warning_pb2.WARNING_TYPE_INCOMPLETE_DAYS)
     assert np.mean(effects) == pytest.approx(0, abs=0.015)

@@ -183,5 +183,5 @@ def _check_story(report: ImpactReport, verdict: Verdict, truth: float) -> None:
         assert abs(truth) < 0.1
     if verdict is Verdict.INCONCLUSIVE:
         assert "With 7 days after" in report.recommendation
-        assert report.detectable.target is not None
+        assert report.detectable.target_relative is not None
     assert report.recommendation.endswith(".")

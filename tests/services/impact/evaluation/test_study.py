@@ -20,11 +20,11 @@ def test_naive_rejects_too_often_on_autocorrelated_days_and_ours_does_not() -> N
 
     found = run_study(panels, cells, horizon=7, methods=(OURS, DID_SHORT, NAIVE))
 
-    assert found[OURS].cells == 120
+    assert found[OURS].analyses == 120
     # Three standard errors of a share of 120 at .05 are .06.
     assert found[OURS].false_positive_rate < 0.05 + 0.06
     assert found[NAIVE].false_positive_rate > found[OURS].false_positive_rate + 0.05
-    assert found[OURS].power >= found[DID_SHORT].power
+    assert found[OURS].power_1sd >= found[DID_SHORT].power_1sd
 
 
 def test_edits_that_follow_the_worst_week_fool_the_short_window() -> None:
@@ -45,7 +45,9 @@ def test_published_methods_answer_too() -> None:
     panels = [make_panel(0, units=8, days=70)]
     cells = cells_of(panels, horizon=7, baseline=56, stride=7, most=10, seed=0)
     found = run_study(panels, cells, horizon=7, methods=tuple(METHODS))
-    assert all(rate.cells == len(cells) and rate.power >= rate.false_positive_rate for rate in found.values())
+    assert all(
+        rate.analyses == len(cells) and rate.power_1sd >= rate.false_positive_rate for rate in found.values()
+    )
 
 
 def test_units_without_any_value_are_not_asked_about() -> None:

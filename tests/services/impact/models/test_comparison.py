@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from adsml_impact.models.comparison import Design, compare, variance_of_means
+from adsml_impact.models.comparison import compare, variance_of_means
+from adsml_impact.models.design import Dates, Design
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.gaps import KINDS, RIDGE, SIMPLEX, UNIFORM, gaps
 from adsml_impact.models.simplex import simplex_least_squares
@@ -138,11 +139,9 @@ def test_gaps_agree_with_the_plain_way_of_computing_them() -> None:
     found = gaps(
         Y,
         None,
-        origins=np.array([49, 63]),
-        lengths=np.array([49, 56]),
-        horizon=7,
+        Dates(origins=np.array([49, 63]), lengths=np.array([49, 56])),
+        Design(change=63, weekly=False),
         windows=(7, 56),
-        weekly=False,
     )
     for o, (t, L) in enumerate(((49, 49), (63, 56))):
         r = Y[:, t - L : t + 7] / Y[:, t - L : t].mean(axis=1, keepdims=True) - 1

@@ -21,8 +21,8 @@ def _of(report: ImpactReport, metric: Metric) -> MetricReport:
 
 
 def test_windows(report: ImpactReport) -> None:
-    assert (report.windows.after_first - report.windows.before_last).days == 2
-    assert (report.windows.after_last - report.windows.after_first).days == 6
+    assert (report.windows.after_first_date - report.windows.before_last_date).days == 2
+    assert (report.windows.after_last_date - report.windows.after_first_date).days == 6
 
 
 @pytest.mark.parametrize("metric", [Metric.LEADS, Metric.CPL, Metric.CTR, Metric.SPEND])
@@ -91,7 +91,7 @@ def test_several_treated_are_taken_together() -> None:
 def test_placebo_summary_describes_what_the_p_value_rests_on(report: ImpactReport) -> None:
     effect = report.primary.effect
     assert effect is not None
-    assert effect.placebos.controls == 11
+    assert effect.placebos.entities == 11
     assert effect.placebos.dates > 0
     assert list(effect.placebos.quantiles) == sorted(effect.placebos.quantiles)
     assert effect.effect_size == pytest.approx(

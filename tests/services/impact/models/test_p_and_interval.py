@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.comparison import Comparison, compare
+from adsml_impact.models.design import Design
 from adsml_impact.models.effect import measure
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.own_past import compare_with_own_past

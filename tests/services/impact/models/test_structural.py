@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from adsml_impact.models.comparison import Design
+from adsml_impact.models.design import Design
 from adsml_impact.models.own_past import compare_with_own_past
 from adsml_impact.models.structural import CAUSAL_IMPACT, _filter, forecast
 from scipy import stats

@@ -13,19 +13,9 @@ AVAILABLE: Final = importlib.util.find_spec("holidays") is not None
 
 
 def named_days(country: str, first: date, last: date) -> dict[date, str]:
-    """Public holidays of a country and the trading days known everywhere, by day.
+    """Public holidays of a country (ISO 3166-1 alpha-2) and the trading days known everywhere, by day.
 
-    Parameters
-    ----------
-    country
-        ISO 3166-1 alpha-2, such as ``"DE"``.
-    first, last
-        Both inclusive.
-
-    Raises
-    ------
-    InvalidInput
-        There is no calendar for the country.
+    From `first` to `last`, both included. Raises `InvalidInput` where there is no calendar for the country.
     """
     out: dict[date, str] = {}
     for year in range(first.year, last.year + 1):

@@ -19,19 +19,10 @@ class ChangeType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChangeEvent:
-    """One change to one entity.
+    """One change to one entity; `date` is the first day (account's time zone) on which it was in force.
 
-    Attributes
-    ----------
-    entity
-        What was changed.
-    change_type
-        How.
-    date
-        First day (account's time zone) on which it was in force.
-    detail
-        Facts as the source tells them, e.g. ``{"budget_before": 50.0, "budget_after": 80.0}`` (account's
-        currency per day).
+    `detail` is as the source tells it, e.g. ``{"budget_before": 50.0, "budget_after": 80.0}`` (account's currency per
+    day).
     """
 
     entity: EntityRef

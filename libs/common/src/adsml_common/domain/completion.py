@@ -5,14 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CompletionCurve:
-    """Shares that are in by age of the day, age 0 first; older days are complete.
+    """Shares (0 to 1) that are in by age of the day, age 0 first; older days are complete.
 
-    Attributes
-    ----------
-    delivery, leads
-        Between 0 and 1: of spend, impressions and clicks; of leads.
-    delivery_spread, leads_spread
-        Standard deviations of their logarithms from day to day.
+    Of spend, impressions and clicks (`delivery`), and of leads, each with the standard deviation of its logarithm
+    from day to day.
     """
 
     delivery: tuple[float, ...]
@@ -24,7 +20,6 @@ class CompletionCurve:
         return len(self.leads)
 
     def youngest(self, days: int) -> "CompletionCurve":
-        """The ages below `days` alone."""
         return CompletionCurve(
             self.delivery[:days], self.leads[:days], self.delivery_spread[:days], self.leads_spread[:days]
         )

@@ -1,9 +1,9 @@
 """The frame of daily rows that every reader, store and model passes around.
 
-Columns: ``entity_type`` (str), ``entity_id`` (str), ``date`` (datetime64[ns], midnight, no zone),
-``spend`` (account currency), ``impressions``, ``clicks``, ``leads``, ``reach`` (float64; reach NaN where
-unknown). One row per entity and day, sorted by entity and day. One account per frame, unless a
-``config_id`` column says otherwise. A day without a row is a day without delivery.
+Columns: ``entity_type`` (str), ``entity_id`` (str), ``date`` (datetime64[ns], midnight, no zone), ``spend`` (account
+currency), ``impressions``, ``clicks``, ``leads``, ``reach`` (float64; reach NaN where unknown). One row per entity
+and day, sorted by entity and day. One account per frame, unless a ``config_id`` column says otherwise. A day without
+a row is a day without delivery.
 """
 
 from typing import Final
@@ -25,10 +25,7 @@ def empty() -> pd.DataFrame:
 
 
 def normalise(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its columns in order, typed and sorted; a missing ``reach`` column becomes NaN.
-
-    Nothing is checked here: see `check`.
-    """
+    """The frame with its columns in order, typed and sorted; a missing ``reach`` becomes NaN. Nothing is checked."""
     out = frame.assign(reach=np.nan) if "reach" not in frame.columns else frame
     out = out.loc[:, list(COLUMNS)]
     types: dict[str, object] = {"entity_type": object, "entity_id": object, "date": "datetime64[ns]"}
@@ -38,19 +35,9 @@ def normalise(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def check(frame: pd.DataFrame, *, path: str = "rows") -> None:
-    """Refuse what no model may see, naming every row that is wrong.
+    """Raise `InvalidInput` naming every row (by its place in the caller's order) that no model may see.
 
-    Parameters
-    ----------
-    frame
-        In the caller's own order, so that ``rows[7]`` is the caller's eighth row.
-    path
-        Dotted path of the rows in the caller's request.
-
-    Raises
-    ------
-    InvalidInput
-        Negative, NaN (but for reach) or infinite values, a missing date, or two rows for one entity and day.
+    That is negative, NaN (but for reach) or infinite values, a missing date, or two rows for one entity and day.
     """
     found = Violations()
 

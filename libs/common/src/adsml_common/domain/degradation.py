@@ -41,16 +41,8 @@ class Dependency(StrEnum):
 class Degradation:
     """One dependency that was skipped or replaced, and why.
 
-    Attributes
-    ----------
-    dependency
-        What was to be used.
-    reason
-        Machine-readable cause.
-    detail
-        One sentence for a person: what happened, and what was used instead.
-    name
-        Which one, where there are several: ``"classifier/1 version 7"``, ``"PROPHET"``.
+    `detail` is a sentence for a person: what happened, and what was used instead. `name` says which one, where there
+    are several: ``"classifier/1 version 7"``, ``"PROPHET"``.
     """
 
     dependency: Dependency

@@ -14,7 +14,6 @@ class EntityType(StrEnum):
 
     @property
     def parent_type(self) -> "EntityType | None":
-        """The level above, or None for a campaign."""
         return _PARENT[self]
 
 
@@ -27,17 +26,7 @@ _PARENT: dict[EntityType, EntityType | None] = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class EntityRef:
-    """Names one entity of one ad account.
-
-    Attributes
-    ----------
-    config_id
-        The ad account, a positive integer.
-    entity_type
-        Its level.
-    entity_id
-        Its id within account and level, as the ad platform writes it (1 to 64 characters).
-    """
+    """Names one entity of one ad account; an id is the platform's (1 to 64 characters) and unique within its level."""
 
     config_id: int
     entity_type: EntityType
@@ -49,23 +38,11 @@ class EntityRef:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """An entity and what the platform says of it; unknown is None.
+    """An entity and what the platform says of it (``ACTIVE``, ``PAUSED``, ...); unknown is None.
 
-    Attributes
-    ----------
-    ref
-        Its key.
-    parent_id
-        Id of the entity one level above (an ad's ad set, an ad set's campaign).
-    name, status, objective
-        As the platform writes them (``ACTIVE``, ``PAUSED``, ...).
-    shares_budget
-        Whether its budget is set at its parent and shared with its siblings, so that a change to one moves
-        the others.
-    campaign_id
-        Campaign of an ad whose ad set is not known.
-    facts_date
-        Day as of which all this holds; what is known as of a later day is not replaced.
+    `parent_id` is of the level above. `shares_budget`: its budget is set at its parent and shared with its siblings,
+    so that a change to one moves the others. `campaign_id` is of an ad whose ad set is not known. `facts_date` is the
+    day as of which all this holds; what is known as of a later day is not replaced.
     """
 
     ref: EntityRef

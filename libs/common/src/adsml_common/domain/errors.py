@@ -1,7 +1,7 @@
 """The closed family of errors that domain code raises.
 
-One interceptor maps each class to a gRPC status; the command line maps it to an exit status.
-Anything else that escapes is a defect of ours and is reported without its text.
+One interceptor maps each class to a gRPC status; the command line maps it to an exit status. Anything else that
+escapes is a defect of ours and is reported without its text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,30 +10,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One thing wrong with the input.
-
-    Attributes
-    ----------
-    path
-        Dotted path of the field as the caller wrote it, e.g. ``entities[3].entity_id``.
-    description
-        What was wrong, what was expected and what to do.
-    """
+    """One thing wrong with the input, at the dotted path of a field as the caller wrote it."""
 
     path: str
     description: str
 
 
 class AdsmlError(Exception):
-    """Base of the family.
-
-    Attributes
-    ----------
-    reason
-        Stable upper-case word for machines (``ErrorInfo.reason``).
-    metadata
-        Facts for machines, e.g. ``{"days_had": "3", "days_needed": "14"}``.
-    """
+    """Base of the family; `reason` is a stable word and `metadata` facts for machines."""
 
     reason = "ADSML_ERROR"
 
@@ -70,7 +54,6 @@ class InvalidInput(AdsmlError):
 
     @classmethod
     def at(cls, path: str, description: str) -> "InvalidInput":
-        """One violation at one place."""
         return cls([FieldViolation(path, description)])
 
 
@@ -87,17 +70,7 @@ class FailedPrecondition(AdsmlError):
 
 
 class InsufficientHistory(FailedPrecondition):
-    """Too little history; says how much there is and how much is needed.
-
-    Parameters
-    ----------
-    what
-        Whose history, e.g. ``"adset 42"``.
-    had, needed
-        Counts in ``unit``.
-    unit
-        What is counted: ``"days"`` unless said otherwise.
-    """
+    """Too little history of something (``"adset 42"``); says how much there is and how much is needed."""
 
     reason = "INSUFFICIENT_HISTORY"
 
@@ -169,26 +142,16 @@ class PermissionDenied(AdsmlError):
 
 @dataclass(slots=True)
 class Violations:
-    """Collects violations so that a caller hears of all of them at once.
-
-    Examples
-    --------
-    >>> found = Violations()
-    >>> found.add("horizon_days", "is 0; expected 1 to 90")
-    >>> bool(found)
-    True
-    """
+    """Collects violations so that a caller hears of all of them at once."""
 
     found: list[FieldViolation] = field(default_factory=list)
 
     def add(self, path: str, description: str) -> None:
-        """Note one violation at a dotted path."""
         self.found.append(FieldViolation(path, description))
 
     def __bool__(self) -> bool:
         return bool(self.found)
 
     def raise_if_any(self) -> None:
-        """Raise `InvalidInput` with all of them, if there are any."""
         if self.found:
             raise InvalidInput(self.found)

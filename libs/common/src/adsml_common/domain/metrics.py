@@ -1,8 +1,7 @@
 """Daily metrics and the ratios derived from them.
 
-A ratio over a window is a ratio of sums, never a mean of daily ratios: doubling a budget at constant
-true cost per lead otherwise reads as a rise. A ratio whose denominator is 0 is missing (NaN), not 0 and
-not infinity.
+A ratio over a window is a ratio of sums, never a mean of daily ratios: doubling a budget at constant true cost per
+lead otherwise reads as a rise. A ratio whose denominator is 0 is missing (NaN), not 0 and not infinity.
 """
 
 from dataclasses import dataclass
@@ -34,7 +33,6 @@ class Metric(StrEnum):
 
     @property
     def is_ratio(self) -> bool:
-        """Whether it is derived as a ratio of sums."""
         return self in RATIOS
 
 
@@ -66,10 +64,7 @@ REQUIRED: Final[tuple[str, ...]] = ("spend", "impressions", "clicks", "leads")
 
 
 def divide(numerator: "npt.ArrayLike", denominator: "npt.ArrayLike", *, scale: float = 1.0) -> FloatArray:
-    """``scale * numerator / denominator``, NaN where the denominator is not above 0 or either is missing.
-
-    Shapes broadcast; nothing is raised and no warning is given.
-    """
+    """``scale * numerator / denominator``, NaN where the denominator is not above 0 or either is missing."""
     import numpy as np  # noqa: PLC0415
 
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
@@ -79,25 +74,7 @@ def divide(numerator: "npt.ArrayLike", denominator: "npt.ArrayLike", *, scale: f
 
 
 def value(metric: Metric, sums: "pd.DataFrame") -> FloatArray:
-    """A metric from summed columns.
-
-    Parameters
-    ----------
-    metric
-        Which one.
-    sums
-        One row per window (or per day), with the stored columns the metric needs.
-
-    Returns
-    -------
-    array of shape (rows,)
-        Unit as in `RATIOS`; NaN where missing.
-
-    Raises
-    ------
-    KeyError
-        If a needed column is absent.
-    """
+    """A metric, unit as in `RATIOS` and NaN where missing, from summed columns: one row per window, or per day."""
     ratio = RATIOS.get(metric)
     if ratio is None:
         return sums[metric.value].to_numpy(dtype="float64")

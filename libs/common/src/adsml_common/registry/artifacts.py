@@ -30,17 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoredArtifact:
-    """One file in the store.
-
-    Attributes
-    ----------
-    key
-        Its name, relative to the store.
-    size_bytes
-        Its size.
-    modified
-        When it was last written, by the store's clock.
-    """
+    """One file in the store, by the store's clock."""
 
     key: str
     size_bytes: int
@@ -50,17 +40,9 @@ class StoredArtifact:
 class ArtifactStore:
     """Immutable files by key; threads may share it.
 
-    Parameters
-    ----------
-    url
-        A path, ``file://``, ``s3://bucket/prefix`` (with the ``s3`` extra), ``memory://`` for tests.
-    cache_dir
-        Folder for copies of what was read, checked at every read.
-
-    Raises
-    ------
-    SettingsError
-        The URL is of an unknown kind, or what reaches it is not installed.
+    `url` is a path, ``file://``, ``s3://bucket/prefix`` (with the ``s3`` extra), ``memory://`` for tests; copies of
+    what was read lie in `cache_dir`, checked at every read. Raises `SettingsError` for a URL of an unknown kind; all
+    else raises `Unavailable` where the store does not answer.
     """
 
     def __init__(self, url: str, *, cache_dir: Path, cache_bytes: int = CACHE_BYTES) -> None:
@@ -80,16 +62,9 @@ class ArtifactStore:
         self._local = isinstance(self._fs, LocalFileSystem)
 
     def put(self, key: str, data: bytes) -> None:
-        """Store a file for good: on the disk before this returns, visible whole or not at all.
+        """Store a file for good: on the disk before this returns, visible whole or not at all. Idempotent.
 
-        Putting the same content again changes nothing.
-
-        Raises
-        ------
-        FailedPrecondition
-            The key holds another content already; it is not overwritten.
-        Unavailable
-            The store does not answer.
+        Raises `FailedPrecondition` where the key holds another content already; it is not overwritten.
         """
         path = self._path(key)
         with self._failures(f"write {key}"):
@@ -103,15 +78,7 @@ class ArtifactStore:
                     raise FailedPrecondition(f"the artifact {key} exists with another content") from None
 
     def get(self, key: str, *, sha256: str) -> bytes:
-        """A file's content, from the disk cache or the store, checked against its checksum either way.
-
-        Raises
-        ------
-        ArtifactCorrupt
-            It is missing or damaged.
-        Unavailable
-            The store does not answer, and there is no good copy in the cache.
-        """
+        """A file's content, from the disk cache or the store; raises `ArtifactCorrupt` if missing or damaged."""
         cached = self._cache.get(sha256)
         if cached is not None:
             if hashlib.sha256(cached).hexdigest() == sha256:
@@ -138,13 +105,7 @@ class ArtifactStore:
         return data
 
     def entries(self) -> list[StoredArtifact]:
-        """Every file in the store, sorted by key, those that a crash left half written among them.
-
-        Raises
-        ------
-        Unavailable
-            The store does not answer.
-        """
+        """Every file in the store, sorted by key, those that a crash left half written among them."""
         with self._failures("list"):
             try:
                 found: dict[str, dict[str, Any]] = self._fs.find(self._root, detail=True)
@@ -157,30 +118,14 @@ class ArtifactStore:
         return sorted(out, key=lambda entry: entry.key)
 
     def keys(self) -> list[str]:
-        """Keys of the files that are whole, sorted."""
         return [entry.key for entry in self.entries() if not is_temporary(entry.key)]
 
     def delete(self, key: str) -> None:
-        """Remove a file; one that is not there is no failure."""
         with self._failures(f"delete {key}"):
             try:
                 self._fs.rm_file(self._path(key))
             except FileNotFoundError:
                 return
-
-    def check_writable(self) -> None:
-        """Write, read and remove a small file.
-
-        Raises
-        ------
-        Unavailable
-            Any of it fails; says which.
-        """
-        token = os.urandom(8).hex()
-        key, data = f"{_TEMPORARY}check-{token}", token.encode()
-        self.put(key, data)
-        self.fetch(key, sha256=hashlib.sha256(data).hexdigest())
-        self.delete(key)
 
     def _path(self, key: str) -> str:
         if not _KEY.fullmatch(key) or ".." in key.split("/") or "." in key.split("/"):

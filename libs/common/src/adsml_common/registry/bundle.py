@@ -1,7 +1,7 @@
 """A model as one file: a zip with a manifest, and nothing in it that could run code.
 
-Format version 1: ``manifest.json`` with the keys of `Manifest`, and the files it lists with their SHA-256.
-The bytes depend on the contents only, so the same model packed twice is the same file.
+Format version 1: ``manifest.json`` with the keys of `Manifest`, and the files it lists with their SHA-256. The bytes
+depend on the contents only, so the same model packed twice is the same file.
 """
 
 import functools
@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from adsml_common.domain.errors import ArtifactCorrupt
 
@@ -24,7 +24,9 @@ FORMAT_VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
 MAX_BYTES: Final = 64 << 20
-"""Ten times what the largest of our models needs unpacked."""
+"""What any bundle may unpack to."""
+_PARSED_BYTES: Final = 4 << 20
+"""What a bundle may unpack to whose parser does not say (`unpacks_to`)."""
 MAX_FILES: Final = 1000
 _MAX_MANIFEST_BYTES: Final = 4 << 20
 _MAX_SIGNATURE_BYTES: Final = 4096
@@ -35,23 +37,27 @@ _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _PICKLES: Final = frozenset({".pkl", ".pickle", ".joblib", ".dill"})
 
 
+ParserT = TypeVar("ParserT", bound=Callable[..., Any])
+
+
+def unpacks_to(max_bytes: int) -> Callable[[ParserT], ParserT]:
+    """Marks a parser of models that need more than others with what their bundles may unpack to."""
+
+    def marked(parse: ParserT) -> ParserT:
+        parse.max_bytes = max_bytes  # type: ignore[attr-defined]  # functions take any
+        return parse
+
+    return marked
+
+
+def most_bytes(parse: Callable[..., Any] | None) -> int:
+    """What a bundle for this parser, or for none, may unpack to."""
+    return MAX_BYTES if parse is None else int(getattr(parse, "max_bytes", _PARSED_BYTES))
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a bundle says of itself.
-
-    Attributes
-    ----------
-    format_version
-        Of the bundle's layout.
-    model_type
-        What can parse the files, e.g. ``"xgboost_classifier"``.
-    feature_columns
-        Inputs of the model in their order.
-    library_versions
-        What it was trained with, by distribution.
-    files
-        SHA-256 of every file, by name.
-    """
+    """What a bundle says of itself; `files` is the SHA-256 of each, by name."""
 
     format_version: int
     model_type: str
@@ -89,13 +95,7 @@ class Bundle:
         )
 
     def json(self, name: str) -> Any:
-        """A file parsed as JSON.
-
-        Raises
-        ------
-        ArtifactCorrupt
-            No such file, or not JSON.
-        """
+        """A file parsed as JSON; raises `ArtifactCorrupt` where there is none, or it is not JSON."""
         try:
             return json.loads(self.files[name])
         except KeyError:
@@ -105,19 +105,10 @@ class Bundle:
 
 
 def pack(bundle: Bundle, *, sign: Callable[[bytes], bytes | None] | None = None) -> bytes:
-    """The bundle as bytes, the same for the same contents.
+    """The bundle as bytes, the same for the same contents; `sign` gives the signature of the manifest's bytes, or None.
 
-    Parameters
-    ----------
-    bundle
-        Its files.
-    sign
-        Gives the signature of the manifest's bytes; None, or where it gives none: it is not signed.
-
-    Raises
-    ------
-    ValueError
-        A name that `unpack` would refuse, a pickle by its name, or files that are not those of the manifest.
+    Raises `ValueError` for a name that `unpack` would refuse, a pickle by its name, or files that are not the
+    manifest's.
     """
     for name, data in bundle.files.items():
         if (fault := _name_fault(name)) is not None:
@@ -145,20 +136,9 @@ def unpack(
 ) -> Bundle:
     """Read a bundle, trusting nothing in it.
 
-    Parameters
-    ----------
-    data
-        The zip.
-    check
-        Refuses the manifest's bytes with their signature, or without one, before anything else is read.
-    max_bytes
-        What the files may unpack to, together.
-
-    Raises
-    ------
-    ArtifactCorrupt
-        Damaged, of a newer format, larger than `max_bytes` unpacked, with unlisted or missing files, or with
-        names that point elsewhere. Says which.
+    `check` refuses the manifest's bytes with their signature, or without one, before anything else is read. Raises
+    `ArtifactCorrupt` where it is damaged, of a newer format, larger than `max_bytes` unpacked, with unlisted or
+    missing files, or with names that point elsewhere.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:

@@ -25,15 +25,9 @@ _LOG = logging.getLogger(__name__)
 class DiskCache:
     """Bytes by key, the oldest use dropped first; threads and processes may share the file.
 
-    Nothing here fails: what can't be read is not there, and what can't be kept is said in the log, once until it works
-    again. A file that is damaged is begun anew. It is the owner's alone to read and write.
-
-    Parameters
-    ----------
-    path
-        The file; made, with its folder, at the first write.
-    max_bytes
-        Size of the values together, roughly; None for any.
+    Nothing here fails: what can't be read is not there, and what can't be kept is said in the log, once until it
+    works again. A file that is damaged is begun anew. It is the owner's alone to read and write. `max_bytes` bounds
+    the values together, roughly; None for any.
     """
 
     def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
@@ -45,9 +39,6 @@ class DiskCache:
         self._failing = False
 
     def get(self, key: str) -> bytes | None:
-        """What is kept under a key."""
-        if not self._path.exists():
-            return None
 
         def read(connection: sqlite3.Connection) -> bytes | None:
             row = connection.execute("SELECT value, used FROM cache WHERE key = ?", (key,)).fetchone()
@@ -59,7 +50,7 @@ class DiskCache:
                     connection.execute("UPDATE cache SET used = ? WHERE key = ?", (time.time(), key))
             return bytes(row[0])
 
-        return self._try(read)
+        return self._try(read, make=False)
 
     def put(self, key: str, value: bytes) -> bool:
         """Keep something in place of what is there; whether it was kept."""
@@ -76,19 +67,17 @@ class DiskCache:
         return stored
 
     def remove(self, key: str) -> None:
-        """Keep nothing under a key."""
-        if self._path.exists():
-            self._try(lambda connection: connection.execute("DELETE FROM cache WHERE key = ?", (key,)))
+        self._try(
+            lambda connection: connection.execute("DELETE FROM cache WHERE key = ?", (key,)), make=False
+        )
 
     def close(self) -> None:
-        """Close the file; the next use opens it again."""
         with self._lock:
             self._forget()
 
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _trim(self, added: int, max_bytes: int) -> None:
-        """Remove what was not used for longest once there is too much."""
         if self._size is not None:
             self._size += added
             if self._size <= max_bytes:
@@ -108,9 +97,12 @@ class DiskCache:
 
         self._size = self._try(shrink) or 0
 
-    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
+    def _try(self, work: Callable[[sqlite3.Connection], T], *, make: bool = True) -> T | None:
         with self._lock:
             try:
+                # In here, since a folder that may not be looked into raises too.
+                if not make and not self._path.exists():
+                    return None
                 try:
                     done = work(self._connection())
                 except sqlite3.OperationalError:

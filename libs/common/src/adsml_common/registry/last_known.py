@@ -14,13 +14,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class LastKnown:
-    """A note by name; may be lost or damaged at any time.
-
-    Parameters
-    ----------
-    path
-        The file that holds them; made at the first write.
-    """
+    """A note by name; may be lost or damaged at any time."""
 
     def __init__(self, path: Path) -> None:
         self._notes = DiskCache(path)
@@ -34,7 +28,6 @@ class LastKnown:
         self._notes.put(version.name, mark + json.dumps(version_to_json(version)).encode())
 
     def forget(self, name: str) -> None:
-        """Drop what is known of a name."""
         self._notes.remove(name)
 
     def get(self, name: str) -> ModelVersion | None:
@@ -51,14 +44,11 @@ class LastKnown:
 
 
 def version_to_json(version: ModelVersion) -> dict[str, Any]:
-    """A version as JSON can hold it."""
     facts: dict[str, Any] = jsonable({name: getattr(version, name) for name in ModelVersion.__slots__})
     return facts
 
 
 def version_from_json(raw: dict[str, Any]) -> ModelVersion:
-    """The version of which `version_to_json` made this."""
-
     def day(value: str | None) -> date | None:
         return None if value is None else date.fromisoformat(value)
 

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
@@ -25,17 +25,10 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Loaded(Generic[T]):
-    """A model ready for use.
+    """A model ready for use: what the family's parser made of it, and its version.
 
-    Attributes
-    ----------
-    model
-        What the family's parser made of it.
-    version
-        Which version it is.
-    degradations
-        What an answer made with it has to say: that it is not the version that should serve, or that nobody
-        could be asked which one that is.
+    `degradations` are what an answer made with it has to say: that it is not the version that should serve, or that
+    nobody could be asked which one that is.
     """
 
     model: T
@@ -47,16 +40,8 @@ class Loaded(Generic[T]):
 class LoaderStats:
     """Counts since the start, for metrics.
 
-    Attributes
-    ----------
-    models
-        In memory now.
-    hits, loads, swaps, evictions
-        Answers from memory; versions loaded; of them in place of another; models dropped for room.
-    failures
-        Loads that ended in an error.
-    fallbacks
-        Loads that ended with an earlier version because the active one is broken.
+    `models` in memory now; `hits` in memory; versions loaded, of them in place of another (`swaps`); models dropped
+    for room; loads that ended in an error, and with an earlier version because the active one is broken.
     """
 
     models: int = 0
@@ -79,31 +64,15 @@ class _Entry(Generic[T]):
 class ModelLoader(Generic[T]):
     """Gives models by name; threads share it.
 
-    The first call for a name loads it, through disk cache, registry and artifact store; others that ask for
-    it meanwhile wait for the same load. Later calls are answered from memory. A new version is loaded beside
-    the old one and swapped in when it is ready. If the active version can't be loaded, the one that was
-    active before serves and says so; if registry or artifacts can't be reached, what is in memory serves
-    and says so.
+    The first call for a name loads it, through disk cache, registry and artifact store; others that ask for it
+    meanwhile wait for the same load. Later calls are answered from memory. A new version is loaded beside the old one
+    and swapped in when it is ready. If the active version can't be loaded, the one that was active before serves and
+    says so; if registry or artifacts can't be reached, what is in memory serves and says so.
 
-    Parameters
-    ----------
-    registry
-        Where to ask.
-    parse
-        Makes a model of a bundle; raises `ArtifactCorrupt` if it can't. It may warm the model up.
-    poll_seconds
-        How old the knowledge of which version is active may get.
-    capacity
-        Models kept in memory; the one unused for longest makes room.
-    vetted
-        Parse a bundle in a process of its own first: for parsers in native code, which wrong bytes can bring down.
-    clock
-        Seconds on a clock that never goes back.
-
-    Attributes
-    ----------
-    capacity
-        As given.
+    `parse` makes a model of a bundle, or raises `ArtifactCorrupt`; it may warm the model up. `poll_seconds` is how
+    old the knowledge of which version is active may get. Of the `capacity` models the one unused for longest makes
+    room. `vetted` parses a bundle in a process of its own first: for native parsers, which wrong bytes can bring
+    down.
     """
 
     def __init__(
@@ -136,12 +105,8 @@ class ModelLoader(Generic[T]):
     def get(self, name: str) -> Loaded[T] | None:
         """The model that serves under a name, None if there is none.
 
-        Raises
-        ------
-        ArtifactCorrupt
-            Neither the active version nor an earlier one can be loaded.
-        Unavailable
-            It is not in memory, and registry or artifact store do not answer.
+        Raises `ArtifactCorrupt` where neither the active version nor an earlier one can be loaded, `Unavailable`
+        where it is not in memory and registry or artifact store do not answer.
         """
         while True:
             with self._lock:
@@ -178,10 +143,7 @@ class ModelLoader(Generic[T]):
             return entry.loaded
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Load what is not known yet, or should be looked at again, asking the registry once for all of them.
-
-        Never raises: what can't be loaded is told by `get`.
-        """
+        """Load what is not known yet or is due, asking the registry once; what can't be loaded is told by `get`."""
         with self._lock:
             wanted = {
                 name: entry
@@ -196,13 +158,12 @@ class ModelLoader(Generic[T]):
         except Unavailable:
             return
         with collector_paused():
-            for name, entry in wanted.items():
-                self._load_now(name, entry, active.get(name))
+            self._load_all(wanted, active)
 
     def refresh(self) -> None:
         """Ask which versions are active for everything in memory, and load what is new.
 
-        Never raises for a store that does not answer: what is in memory serves on, and says so.
+        Where a store does not answer what is in memory serves on, and says so.
         """
         with self._lock:
             known = dict(self._entries)
@@ -216,8 +177,7 @@ class ModelLoader(Generic[T]):
             for name, entry in known.items():
                 self._store(name, self._stale(entry, error))
             return
-        for name, entry in known.items():
-            self._load_now(name, entry, active.get(name))
+        self._load_all(known, active)
 
     def start(self) -> None:
         """Refresh in the background from now on, every `poll_seconds`."""
@@ -227,14 +187,12 @@ class ModelLoader(Generic[T]):
             self._thread.start()
 
     def close(self) -> None:
-        """End the background refresh."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
 
     def stats(self) -> LoaderStats:
-        """Counts since the start."""
         with self._lock:
             return LoaderStats(models=len(self._entries), **self._counts)
 
@@ -261,6 +219,17 @@ class ModelLoader(Generic[T]):
         if isinstance(entry.error, Unavailable):
             return age >= min(self._poll_seconds, _RETRY_SECONDS)
         return age >= self._poll_seconds
+
+    def _load_all(self, known: Mapping[str, _Entry[T] | None], active: Mapping[str, ModelVersion]) -> None:
+        if self._vetted:
+            have = {
+                one.loaded.version.sha256
+                for one in known.values()
+                if one is not None and one.loaded is not None
+            }
+            self._registry.vet_ahead((one for one in active.values() if one.sha256 not in have), self._parse)
+        for name, entry in known.items():
+            self._load_now(name, entry, active.get(name))
 
     def _load_now(self, name: str, entry: _Entry[T] | None, active: ModelVersion | None) -> None:
         """Load one, unless another thread is at it."""

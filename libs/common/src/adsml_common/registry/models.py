@@ -39,40 +39,16 @@ class ModelEventType(StrEnum):
     ROLLED_BACK = "ROLLED_BACK"
     REJECTED = "REJECTED"
     FAILED = "FAILED"
+    RETIRED = "RETIRED"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
     """One trained model.
 
-    Attributes
-    ----------
-    name, version
-        Its key; versions of a name count from 1.
-    model_type
-        What can parse its files.
-    config_id, entity_type, entity_id
-        Whose it is: an account's, a level's of it, or one entity's; None where it is wider.
-    artifact_uri
-        Key of its bundle in the artifact store.
-    sha256, size_bytes, format_version
-        Of the bundle.
-    parameters
-        What it was trained with.
-    feature_columns
-        Its inputs in their order.
-    training_metrics
-        What its training measured; ``gate`` says why it was rejected, if it was.
-    samples_count, window_start, window_end
-        How many rows it saw, and from which days.
-    code_version, library_versions
-        Of adsml, and of the libraries at hand when it was trained.
-    run_id
-        The training run that made it.
-    status
-        Where it stands.
-    created_at
-        When it was registered.
+    Whose it is, `config_id`, `entity_type`, `entity_id`: None where it is wider. `model_type` says what can parse its
+    bundle at `artifact_uri`, a key of the artifact store. ``training_metrics["gate"]`` says why it was rejected, if
+    it was. `code_version` and `library_versions` are those at hand when it was trained.
     """
 
     name: str
@@ -103,23 +79,7 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class ModelEvent:
-    """Something that happened to a version: never changed, never removed.
-
-    Attributes
-    ----------
-    key
-        Grows with time.
-    name, version
-        Of the model.
-    event
-        What happened.
-    previous_version
-        The version that was active before, for activations and rollbacks.
-    actor, reason
-        Who did it and why.
-    created_at
-        When.
-    """
+    """Something that happened to a version: never changed, never removed; `key` grows with time."""
 
     key: int
     name: str
@@ -135,10 +95,7 @@ class ModelEvent:
 class Candidate:
     """A model that training made, about to be registered; attributes as of `ModelVersion`.
 
-    Attributes
-    ----------
-    files
-        Its parts by name, in safe formats: JSON, UBJSON, arrays; no pickle.
+    `files` are in safe formats: JSON, UBJSON, arrays; no pickle.
     """
 
     name: str
@@ -156,13 +113,7 @@ class Candidate:
     run_id: str | None = None
 
     def check(self) -> None:
-        """Refuse what can't be registered.
-
-        Raises
-        ------
-        InvalidInput
-            Naming everything that is wrong.
-        """
+        """Raise `InvalidInput` naming everything for which it can't be registered."""
         found = Violations()
         if not _NAME.fullmatch(self.name) or len(self.name) > _NAME_LENGTH:
             found.add("name", f"is {self.name!r}; make names with model_name()")
@@ -188,14 +139,9 @@ def model_name(
     entity_id: str | None = None,
     part: str | None = None,
 ) -> str:
-    """The name of a model: family, account, level, id, part.
+    """The name of a model: family, account, level, id, part: ``prophet/1/campaign/7/cpl``.
 
     Ids are percent-encoded, since they may hold anything; very long ones are cut, with a checksum.
-
-    Examples
-    --------
-    >>> model_name("prophet", 1, EntityType.CAMPAIGN, "7", "cpl")
-    'prophet/1/campaign/7/cpl'
     """
     if entity_id is not None and entity_type is None:
         raise ValueError("an id is unique within its level only; give entity_type too")
@@ -218,13 +164,7 @@ def _segment(text: str) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """A value as JSON can hold it: numpy's numbers and arrays as plain ones, days as text, NaN as null.
-
-    Raises
-    ------
-    TypeError
-        Something else.
-    """
+    """A value as JSON can hold it: numpy's numbers and arrays as plain ones, days as text, NaN as null."""
     if hasattr(value, "tolist"):
         # numpy's numbers and arrays, known by their method: naming a model should not load numpy.
         value = value.tolist()

@@ -18,12 +18,10 @@ PAGE: Final = 500
 
 
 def select_models() -> sa.Select[Any]:
-    """Every column of `ModelVersion`."""
     return sa.select(*(models.c[name] for name in ModelVersion.__slots__))
 
 
 def select_events() -> sa.Select[Any]:
-    """Every column of `ModelEvent`."""
     named = [events.c.event_key.label("key")]
     return sa.select(*named, *(events.c[name] for name in ModelEvent.__slots__ if name != "key"))
 
@@ -36,7 +34,6 @@ def starts_with(column: sa.Column[str], prefix: str) -> sa.ColumnElement[bool]:
 
 
 def version_of(row: sa.Row[Any]) -> ModelVersion:
-    """A row of `select_models`."""
     values = row._asdict()
     values["entity_type"] = EntityType(row.entity_type) if row.entity_type else None
     values["feature_columns"] = tuple(row.feature_columns)
@@ -45,18 +42,10 @@ def version_of(row: sa.Row[Any]) -> ModelVersion:
 
 
 def event_of(row: sa.Row[Any]) -> ModelEvent:
-    """A row of `select_events`."""
     return ModelEvent(**{**row._asdict(), "event": ModelEventType(row.event)})
 
 
 def get_version(connection: Connection, name: str, version: int) -> ModelVersion:
-    """One version.
-
-    Raises
-    ------
-    NotFound
-        No such version.
-    """
     row = connection.execute(
         select_models().where(models.c.name == name, models.c.version == version)
     ).one_or_none()
@@ -66,7 +55,6 @@ def get_version(connection: Connection, name: str, version: int) -> ModelVersion
 
 
 def active_version(connection: Connection, name: str) -> ModelVersion | None:
-    """The version that serves."""
     row = connection.execute(
         select_models().where(models.c.name == name, models.c.status == ModelStatus.ACTIVE.value)
     ).one_or_none()
@@ -74,7 +62,6 @@ def active_version(connection: Connection, name: str) -> ModelVersion | None:
 
 
 def version_of_run(connection: Connection, run_id: str, name: str) -> ModelVersion | None:
-    """What a run registered under a name."""
     row = connection.execute(
         select_models().where(models.c.run_id == run_id, models.c.name == name)
     ).one_or_none()
@@ -82,7 +69,6 @@ def version_of_run(connection: Connection, run_id: str, name: str) -> ModelVersi
 
 
 def key_of(version: ModelVersion) -> sa.ScalarSelect[Any]:
-    """The key that grows with every registration."""
     return (
         sa.select(models.c.model_key)
         .where(models.c.name == version.name, models.c.version == version.version)
@@ -140,7 +126,6 @@ def earlier_versions(connection: Connection, name: str) -> list[ModelVersion]:
 
 
 def update_version(connection: Connection, version: ModelVersion, **values: Any) -> None:
-    """Change columns of one version."""
     connection.execute(
         models.update()
         .where(models.c.name == version.name, models.c.version == version.version)
@@ -157,7 +142,6 @@ def note_event(
     reason: str,
     previous: int | None = None,
 ) -> None:
-    """Append to the record."""
     connection.execute(
         events.insert().values(
             name=version.name,

@@ -1,6 +1,6 @@
 """The model registry: which versions there are, which one serves, and who decided so."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -17,7 +17,7 @@ from adsml_common.domain.errors import (
 )
 from adsml_common.registry import queries, registration, upkeep
 from adsml_common.registry.artifacts import ArtifactStore
-from adsml_common.registry.bundle import Bundle, unpack
+from adsml_common.registry.bundle import Bundle, most_bytes, unpack
 from adsml_common.registry.last_known import LastKnown
 from adsml_common.registry.models import (
     Candidate,
@@ -43,14 +43,10 @@ def _no_parse(version: ModelVersion) -> Parse | None:
 class ModelRegistry:
     """Registers, activates and finds models; threads may share it.
 
-    A version is registered in two steps, artifact first and row second, and activated in a third. Readers
-    find versions by their rows, so a crash between two steps leaves nothing that a reader can see; a file
-    without a row is swept.
-
-    Attributes
-    ----------
-    last_known
-        What this machine last heard of, for when the database is away.
+    A version is registered in two steps, artifact first and row second, and activated in a third. Readers find
+    versions by their rows, so a crash between two steps leaves nothing that a reader can see; a file without a row is
+    swept. Methods raise `NotFound` for a name or version that is not there, `Unavailable` where database or artifact
+    store do not answer. `last_known` is what this machine last heard of, for when the database is away.
     """
 
     def __init__(
@@ -69,18 +65,11 @@ class ModelRegistry:
 
     @classmethod
     def open(cls, database: Database, settings: Settings) -> "ModelRegistry":
-        """The registry of the settings, on an open database.
-
-        Raises
-        ------
-        SettingsError
-            Naming the setting that can't work.
-        """
+        """The registry of the settings; raises `SettingsError` naming the setting that can't work."""
         artifacts = ArtifactStore(settings.artifact_url, cache_dir=settings.cache_dir)
         return cls(database, artifacts, signatures=Signatures.of(settings))
 
     def close(self) -> None:
-        """End what was started to vet models."""
         self._vetter.close()
 
     # -- writing ---------------------------------------------------------------------------------------------
@@ -88,37 +77,16 @@ class ModelRegistry:
     def register(self, candidate: Candidate) -> ModelVersion:
         """Store a candidate's files and give it the next version of its name; it is READY, not yet active.
 
-        Idempotent by run: the same run registering the same name again gets the version it made before.
-
-        Raises
-        ------
-        InvalidInput
-            The candidate can't be registered as it is.
-        Unavailable
-            Database or artifact store do not answer; nothing is visible, try again.
+        Idempotent by run: the same run registering the same name again gets the version it made before. Raises
+        `InvalidInput` where the candidate can't be registered as it is.
         """
         return registration.register(self._database, self._artifacts, candidate, signatures=self._signatures)
 
     def activate(self, name: str, version: int, *, actor: str, reason: str) -> ModelVersion:
         """Make a version the one that serves; the one that did is archived. Idempotent.
 
-        Parameters
-        ----------
-        name, version
-            Which one; its artifact is read and checked first.
-        actor, reason
-            Who does it and why, for the record.
-
-        Raises
-        ------
-        NotFound
-            No such version.
-        FailedPrecondition
-            The version was found unusable.
-        ArtifactCorrupt
-            Its artifact is missing or damaged.
-        Unavailable
-            Database or artifact store do not answer.
+        Its artifact is read and checked first: raises `ArtifactCorrupt`, or `FailedPrecondition` for one found
+        unusable.
         """
         _check_words(actor, reason)
         self._check_artifact(self.get(name, version))
@@ -135,33 +103,12 @@ class ModelRegistry:
         version: int | None = None,
         expected_active: int | None = None,
     ) -> ModelVersion:
-        """Make the version that was active before the present one active again.
+        """Make the version that was active before the present one (or this earlier one) active again.
 
-        Rolling back twice goes back two versions: a version that was rolled back from is not returned to.
-
-        Parameters
-        ----------
-        name
-            Of the model.
-        actor, reason
-            Who does it and why, for the record.
-        version
-            Go back to this earlier one instead of the last.
-        expected_active
-            The version that the caller believes to be active; where it is not, nothing is changed. So a
-            second try of the same rollback can't go back one version too far.
-
-        Raises
-        ------
-        NotFound
-            No version of the name is active.
-        FailedPrecondition
-            There is none to go back to, `version` was not active before, or another version than
-            `expected_active` is active (in the metadata as ``active_version``).
-        ArtifactCorrupt
-            Its artifact is missing or damaged; name an earlier version.
-        Unavailable
-            Database or artifact store do not answer.
+        Rolling back twice goes back two versions: a version that was rolled back from is not returned to. Where
+        `expected_active` is given and another version is active nothing is changed, so that a second try can't go
+        back one too far. Raises `FailedPrecondition` for that (in the metadata as ``active_version``) and where there
+        is none to go back to, `ArtifactCorrupt` for one that is missing or damaged; name an earlier one.
         """
         _check_words(actor, reason)
         present = self.require_active(name)
@@ -188,17 +135,7 @@ class ModelRegistry:
             )
 
     def reject(self, name: str, version: int, *, actor: str, reason: str) -> None:
-        """Note why a candidate did not pass its gate; it stays READY. Idempotent.
-
-        Raises
-        ------
-        NotFound
-            No such version.
-        FailedPrecondition
-            It is active.
-        Unavailable
-            The database does not answer.
-        """
+        """Note why a candidate did not pass its gate; it stays READY. Idempotent."""
         _check_words(actor, reason)
         with self._database.write() as connection:
             self._lock(connection, name)
@@ -213,18 +150,28 @@ class ModelRegistry:
             )
             queries.note_event(connection, found, ModelEventType.REJECTED, actor=actor, reason=reason)
 
-    def fail(self, name: str, version: int, *, actor: str, reason: str) -> None:
-        """Mark a version as unusable, so that nobody activates or falls back to it. Idempotent.
+    def retire(self, name: str, version: int, *, actor: str, reason: str) -> None:
+        """End a version's service with none in its place; it can be activated again. Idempotent.
 
         Raises
         ------
         NotFound
             No such version.
-        FailedPrecondition
-            It is active.
         Unavailable
             The database does not answer.
         """
+        _check_words(actor, reason)
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            retired = queries.get_version(connection, name, version)
+            if retired.status is ModelStatus.ACTIVE:
+                queries.update_version(connection, retired, status=ModelStatus.ARCHIVED.value)
+                queries.note_event(
+                    connection, retired, ModelEventType.RETIRED, actor=actor, reason=reason, previous=version
+                )
+
+    def fail(self, name: str, version: int, *, actor: str, reason: str) -> None:
+        """Mark a version as unusable, so that nobody activates or falls back to it. Idempotent."""
         _check_words(actor, reason)
         with self._database.write() as connection:
             self._lock(connection, name)
@@ -243,13 +190,7 @@ class ModelRegistry:
             return queries.active_version(connection, name)
 
     def require_active(self, name: str) -> ModelVersion:
-        """The version that serves.
-
-        Raises
-        ------
-        NotFound
-            None does.
-        """
+        """The version that serves; raises `NotFound` where none does."""
         found = self.active(name)
         if found is None:
             raise NotFound(f"there is no active model {name}")
@@ -265,13 +206,6 @@ class ModelRegistry:
             return {row.name: queries.version_of(row) for row in connection.execute(query)}
 
     def get(self, name: str, version: int) -> ModelVersion:
-        """One version.
-
-        Raises
-        ------
-        NotFound
-            No such version.
-        """
         with self._database.read() as connection:
             return queries.get_version(connection, name, version)
 
@@ -288,17 +222,7 @@ class ModelRegistry:
         limit: int = 100,
         before: int | None = None,
     ) -> list[ModelEvent]:
-        """What happened, latest first.
-
-        Parameters
-        ----------
-        name, name_prefix
-            Only of this model; only of models whose name starts so.
-        limit
-            How many at most.
-        before
-            Key of the last event of the page before.
-        """
+        """What happened, latest first; `before` is the key of the last event of the page before."""
         query = queries.select_events().order_by(events.c.event_key.desc()).limit(limit)
         if name is not None:
             query = query.where(events.c.name == name)
@@ -312,71 +236,37 @@ class ModelRegistry:
     def read(self, version: ModelVersion, *, parse: Parse | None = None) -> Bundle:
         """A version's files, checked against the checksum in its row and, where keys are trusted, its signature.
 
-        Parameters
-        ----------
-        version
-            Which one.
-        parse
-            A function of a module that parses the bundle; it does so first in a process of its own.
-
-        Raises
-        ------
-        ArtifactCorrupt
-            Missing, damaged, not signed, of a format this version can't read, or not to be parsed.
-        Unavailable
-            The artifact store does not answer, and the disk cache has no good copy.
+        `parse`, a function of a module, parses the bundle first in a process of its own. Raises `ArtifactCorrupt`
+        where it is missing, damaged, not signed, of a format this version can't read, or not to be parsed.
         """
         return self._checked(version, self._artifacts.get(version.artifact_uri, sha256=version.sha256), parse)
+
+    def vet_ahead(self, versions: Iterable[ModelVersion], parse: Parse) -> None:
+        """Let models that will be read with `parse` soon be parsed in its process meanwhile."""
+        get = self._artifacts.get
+        self._vetter.ahead(
+            parse, [(one, partial(get, one.artifact_uri, sha256=one.sha256)) for one in versions]
+        )
 
     def iterate(
         self, *, name_prefix: str | None = None, status: ModelStatus | None = None
     ) -> Iterator[ModelVersion]:
-        """Every version in the order of names, then versions, a page at a time.
-
-        Parameters
-        ----------
-        name_prefix, status
-            Only these.
-        """
+        """Every version in the order of names, then versions, a page at a time."""
         return queries.every_version(self._database, name_prefix=name_prefix, status=status)
 
     # -- keeping order ---------------------------------------------------------------------------------------
 
     def sweep_orphans(self, *, older_than: timedelta = SWEEP_AGE) -> list[str]:
-        """Remove files that no version names.
+        """Remove files that no version names; the keys of those that were.
 
-        Parameters
-        ----------
-        older_than
-            Leave younger files alone: they may belong to a registration on its way. Far longer than any
-            registration takes: a day unless said otherwise.
-
-        Returns
-        -------
-        list of str
-            Keys of the removed files.
-
-        Raises
-        ------
-        Unavailable
-            Database or artifact store do not answer.
+        Younger files are left alone: they may belong to a registration on its way, which takes far less than a day.
         """
         return upkeep.sweep_orphans(self._database, self._artifacts, older_than=older_than)
 
     def verify(self, parse_of: Callable[[ModelVersion], Parse | None] = _no_parse) -> upkeep.VerifyReport:
-        """Load every version from the store and look for files without a version.
+        """Load every version from the store, but those found unusable, and look for files without a version.
 
-        Versions found unusable before are left out.
-
-        Parameters
-        ----------
-        parse_of
-            Gives what parses a version, where that is known; it does so in a process of its own.
-
-        Raises
-        ------
-        Unavailable
-            Database or artifact store do not answer.
+        `parse_of` gives what parses a version, where that is known; it does so in a process of its own.
         """
 
         def load(version: ModelVersion) -> None:
@@ -400,16 +290,9 @@ class ModelRegistry:
         limit: int = 100,
         before: ModelVersion | None = None,
     ) -> list[ModelVersion]:
-        """Versions, the one registered last first.
+        """Versions for which all that is given holds, the one registered last first.
 
-        Parameters
-        ----------
-        name, name_prefix, model_type, config_id, entity_type, entity_id, status, run_id
-            Only these; all of them must hold.
-        limit
-            How many at most.
-        before
-            The last one of the page before.
+        `before` is the last one of the page before.
         """
         wanted = {
             "name": name,
@@ -461,7 +344,8 @@ class ModelRegistry:
 
     def _checked(self, version: ModelVersion, data: bytes, parse: Parse | None) -> Bundle:
         try:
-            bundle = unpack(data, check=partial(self._signatures.check, version.name))
+            check = partial(self._signatures.check, version.name)
+            bundle = unpack(data, check=check, max_bytes=most_bytes(parse))
         except ArtifactCorrupt as error:
             raise ArtifactCorrupt(
                 f"{version}: {error.message}",

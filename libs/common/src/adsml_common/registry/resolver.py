@@ -13,29 +13,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel(Generic[T]):
-    """The model that answers.
-
-    Attributes
-    ----------
-    loaded
-        The model and its version; None where there is none to use.
-    degradations
-        What an answer with it, or without any, has to say.
-    """
+    """The model that answers, None where there is none, and what an answer with or without it has to say."""
 
     loaded: Loaded[T] | None
     degradations: tuple[Degradation, ...] = ()
 
 
 class ModelResolver(Generic[T]):
-    """Resolves names to models; threads share it.
+    """Resolves names to models; threads share it. Without a loader there is no registry, and nothing is said.
 
-    Parameters
-    ----------
-    loader
-        Gives models by name; None: there is no registry, and nothing is said of it.
-    instead
-        What answers where no model does, as the end of a sentence: ``"the rule was used instead"``.
+    `instead` says what answers where no model does, as the end of a sentence: ``"the rule was used instead"``.
     """
 
     def __init__(self, loader: ModelLoader[T] | None, *, instead: str) -> None:
@@ -43,15 +30,10 @@ class ModelResolver(Generic[T]):
         self._instead = instead
 
     def resolve(self, names: Sequence[str], *, expected: bool = True) -> ResolvedModel[T]:
-        """The first of these names that has a usable model.
+        """The first of these names, nearest first, that has a usable model.
 
-        Parameters
-        ----------
-        names
-            The nearest first: the entity's, its level's, its account's.
-        expected
-            Whether it has to be said that none of them is registered. A model that is registered and can't be
-            used is told of always.
+        A model that is registered and can't be used is told of always; that none is registered where one is
+        `expected`.
         """
         if self._loader is None or not names:
             return ResolvedModel(None)

@@ -20,28 +20,14 @@ _CONTEXT: Final = b"adsml model bundle\0"
 
 @dataclass(frozen=True)
 class Signatures:
-    """Signs what is registered, checks what is loaded; each where there are keys for it.
-
-    Attributes
-    ----------
-    private
-        Signs; None: nothing is signed.
-    trusted
-        A bundle must be signed by one of these; none: no signature is asked for.
-    """
+    """Signs what is registered, checks what is loaded; each where there are keys for it."""
 
     private: "Ed25519PrivateKey | None" = None
     trusted: "Sequence[Ed25519PublicKey]" = field(default=())
 
     @classmethod
     def of(cls, settings: Settings) -> "Signatures":
-        """The keys that the settings name.
-
-        Raises
-        ------
-        SettingsError
-            A file holds no such key.
-        """
+        """The keys that the settings name; raises `SettingsError` where a file holds no such key."""
         names = variables(type(settings))
         private = None
         if settings.model_signing_key_file is not None:
@@ -56,12 +42,7 @@ class Signatures:
         return None if self.private is None else self.private.sign(_signed(name, manifest))
 
     def check(self, name: str, manifest: bytes, signature: bytes | None) -> None:
-        """Refuse a bundle that no trusted key signed for this model.
-
-        Raises
-        ------
-        ArtifactCorrupt
-        """
+        """Raise `ArtifactCorrupt` for a bundle that no trusted key signed for this model."""
         if not self.trusted:
             return
         from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - slow to load

@@ -17,20 +17,9 @@ from adsml_common.store.keys import among
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What `verify` found.
+    """What `verify` found: versions whose artifact is missing, or damaged, unsigned or not to be parsed, with reasons.
 
-    Attributes
-    ----------
-    checked
-        Versions looked at.
-    missing
-        Versions whose artifact is not in the store.
-    corrupt
-        Versions whose artifact does not match its checksum, is not signed, or can't be parsed.
-    orphaned
-        Keys of files in the store that no version names.
-    reasons
-        What is wrong with each of the missing and corrupt.
+    `orphaned` are keys of files in the store that no version names.
     """
 
     checked: int
@@ -46,7 +35,6 @@ class VerifyReport:
 
 
 def sweep_orphans(database: Database, artifacts: ArtifactStore, *, older_than: timedelta) -> list[str]:
-    """Remove files that no version names; see `ModelRegistry.sweep_orphans`."""
     if older_than < timedelta(0):
         raise ValueError("older_than can't be negative")
     horizon = datetime.now(UTC) - older_than
@@ -61,7 +49,6 @@ def sweep_orphans(database: Database, artifacts: ArtifactStore, *, older_than: t
 def verify(
     database: Database, artifacts: ArtifactStore, load: Callable[[ModelVersion], None]
 ) -> VerifyReport:
-    """Load every version and look for files without a version; see `ModelRegistry.verify`."""
     # First the files: one that is registered meanwhile is in the rows read later, and no orphan.
     stored = [entry.key for entry in artifacts.entries()]
     orphaned = tuple(key for key in _orphans(database, stored) if not is_temporary(key))

@@ -13,23 +13,26 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt
-from adsml_common.registry.bundle import Bundle, unpack
+from adsml_common.registry.bundle import Bundle, most_bytes, unpack
 from adsml_common.registry.disk_cache import DiskCache
 from adsml_common.registry.last_known import version_from_json, version_to_json
 from adsml_common.registry.models import ModelVersion
-from adsml_common.registry.versions import code_version
+from adsml_common.version import version as code_version
 
 MEMORY_BYTES: Final = 1 << 30
 """What parsing one model may take beside what the child's libraries have."""
 _SECONDS: Final = 60.0
 _IDLE_SECONDS: Final = 30.0
-_NOTED_BYTES: Final = 1 << 24
+_WINDOW: Final = 64
+_NOTED_BYTES: Final = 1 << 20
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "NUMBA_CACHE_DIR")
 
 _log = logging.getLogger(__name__)
@@ -38,15 +41,7 @@ Parse = Callable[[ModelVersion, Bundle], object]
 
 
 class ModelVetter:
-    """Vets models; threads share it.
-
-    Parameters
-    ----------
-    cache_dir
-        Where it is noted what passed.
-    memory_bytes, seconds
-        What parsing one model may take.
-    """
+    """Vets models; threads share it. It is noted in `cache_dir` what passed."""
 
     def __init__(
         self, cache_dir: Path, *, memory_bytes: int = MEMORY_BYTES, seconds: float = _SECONDS
@@ -56,74 +51,134 @@ class ModelVetter:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
-        self._idle: threading.Timer | None = None
+        # Until when the child may work at a model, or do nothing.
+        self._due = 0.0
+        self._working = False
+        self._closed = False
+        # What is on its way, by key.
+        self._coming: dict[str, threading.Event] = {}
+        # What has passed and was not asked for since.
+        self._seen: set[str] = set()
 
     def check(self, parse: Parse, version: ModelVersion, data: bytes) -> None:
-        """Refuse a bundle that can't be parsed within limits, or ends the process that does.
+        """Raise `ArtifactCorrupt` for a bundle that can't be parsed within limits, or ends the process that does.
 
-        Parameters
-        ----------
-        parse
-            A function of a module, found by its name in the child.
-        version, data
-            The model and its bundle, checked against its checksum.
-
-        Raises
-        ------
-        ArtifactCorrupt
-            Says what happened.
+        `parse` is a function of a module, found by its name in the child; `data` was checked against its checksum.
         """
-        function = f"{parse.__module__}:{parse.__qualname__}"
-        key = f"{version.sha256} {code_version()} {function}"
-        if self._passed.get(key) is not None:
+        function = _name_of(parse)
+        key = _key(function, version)
+        if (coming := self._coming.get(key)) is not None:
+            coming.wait()
+        if key in self._seen or self._passed.get(key) is not None:
+            self._seen.discard(key)
             return
         with self._lock:
-            fault = self._ask(function, version, data)
+            fault = self._ask(function, version, data, most_bytes(parse))
         if fault is not None:
             raise ArtifactCorrupt(f"{version} {fault}")
         self._passed.put(key, b"passed")
 
+    def ahead(self, parse: Parse, wanted: Iterable[tuple[ModelVersion, Callable[[], bytes]]]) -> None:
+        """Vet models that will be checked soon, many on their way to the child at once; `check` waits where it must.
+
+        Each comes with what gives its bundle. Only what passes is noted: what does not is told by `check`.
+        """
+        function = _name_of(parse)
+        todo = {}
+        for version, fetch in wanted:
+            key = _key(function, version)
+            if self._passed.get(key) is not None:
+                self._seen.add(key)
+            elif key not in self._coming:
+                todo[key] = (key, version, fetch)
+        if todo:
+            self._coming.update((key, threading.Event()) for key in todo)
+            work = partial(self._vet_ahead, function, most_bytes(parse), list(todo.values()))
+            threading.Thread(target=work, name="vetting-ahead", daemon=True).start()
+
     def close(self) -> None:
-        """End the child."""
+        self._closed = True
         with self._lock:
             self._end()
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _ask(self, function: str, version: ModelVersion, data: bytes) -> str | None:
-        """What is wrong with the bundle, by the child's answer or its end."""
-        if self._idle is not None:
-            self._idle.cancel()
-        child = self._child or self._start()
-        overdue = threading.Event()
-
-        def kill() -> None:
-            overdue.set()
-            child.kill()
-
-        watchdog = threading.Timer(self._seconds, kill)
-        watchdog.daemon = True
-        watchdog.start()
+    def _ask(self, function: str, version: ModelVersion, data: bytes, max_bytes: int) -> str | None:
+        child, sink, source = self._begin()
         try:
-            assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
-            head = {"function": function, "version": version_to_json(version), "size": len(data)}
-            child.stdin.write(json.dumps(head).encode() + b"\n" + data)
-            child.stdin.flush()
-            line = child.stdout.readline()
+            _send(sink, function, version, data, max_bytes)
+            sink.flush()
+            line = source.readline()
         except OSError:
             line = b""
-        finally:
-            watchdog.cancel()
+        overdue = time.monotonic() >= self._due
+        self._due, self._working = time.monotonic() + _IDLE_SECONDS, False
         if not line:
             self._end()
-            if overdue.is_set():
+            if overdue:
                 return f"takes longer than {self._seconds:.0f} s to parse"
             return f"ends the process that parses it ({_end_of(child)})"
-        self._idle = threading.Timer(_IDLE_SECONDS, self.close)
-        self._idle.daemon = True
-        self._idle.start()
         fault: str | None = json.loads(line)["fault"]
         return fault
+
+    def _begin(self) -> "tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]":
+        """A child that is alive and has time for a model, and the pipes to and from it."""
+        self._due, self._working = time.monotonic() + self._seconds, True
+        child = self._child
+        if child is None or child.poll() is not None:
+            child = self._start()
+        assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
+        return child, child.stdin, child.stdout
+
+    def _vet_ahead(
+        self, function: str, max_bytes: int, todo: list[tuple[str, ModelVersion, Callable[[], bytes]]]
+    ) -> None:
+        for start in range(0, len(todo), _WINDOW):
+            window = todo[start : start + _WINDOW]
+            try:
+                if not self._closed:
+                    with self._lock:
+                        self._vet_window(function, max_bytes, window)
+            except (OSError, ValueError, AdsmlError) as error:
+                _log.debug("models are vetted one by one: %s", error)
+            finally:
+                for key, _, _ in window:
+                    self._coming.pop(key).set()
+
+    def _vet_window(
+        self, function: str, max_bytes: int, window: list[tuple[str, ModelVersion, Callable[[], bytes]]]
+    ) -> None:
+        _, sink, source = self._begin()
+        try:
+            for _, version, fetch in window:
+                _send(sink, function, version, fetch(), max_bytes)
+            sink.flush()
+            for key, _, _ in window:
+                self._due = time.monotonic() + self._seconds
+                if json.loads(source.readline())["fault"] is None:
+                    self._passed.put(key, b"passed")
+                    self._seen.add(key)
+        except BaseException:
+            # Answers that nobody has read would be taken for the next one's.
+            self._end()
+            raise
+        finally:
+            self._due, self._working = time.monotonic() + _IDLE_SECONDS, False
+
+    def _watch(self, child: "subprocess.Popen[bytes]") -> None:
+        """End a child that works at one model for too long, or has had nothing to do for a while."""
+        while child.poll() is None:
+            time.sleep(min(max(self._due - time.monotonic(), 0.05), 1.0))
+            if time.monotonic() < self._due:
+                continue
+            if self._working:
+                child.kill()
+            elif self._lock.acquire(blocking=False):
+                try:
+                    if child is self._child and time.monotonic() >= self._due:
+                        self._end()
+                finally:
+                    self._lock.release()
 
     def _start(self) -> "subprocess.Popen[bytes]":
         kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
@@ -135,6 +190,7 @@ class ModelVetter:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        threading.Thread(target=self._watch, args=(self._child,), name="vetting", daemon=True).start()
         return self._child
 
     def _end(self) -> None:
@@ -154,6 +210,24 @@ class ModelVetter:
             child.wait()
 
 
+def _name_of(parse: Parse) -> str:
+    return f"{parse.__module__}:{parse.__qualname__}"
+
+
+def _key(function: str, version: ModelVersion) -> str:
+    return f"{version.sha256} {code_version()} {function}"
+
+
+def _send(sink: IO[bytes], function: str, version: ModelVersion, data: bytes, max_bytes: int) -> None:
+    head = {
+        "function": function,
+        "version": version_to_json(version),
+        "size": len(data),
+        "max_bytes": max_bytes,
+    }
+    sink.write(json.dumps(head).encode() + b"\n" + data)
+
+
 def _end_of(child: "subprocess.Popen[bytes]") -> str:
     status = child.returncode
     return signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
@@ -171,13 +245,14 @@ def serve(source: BinaryIO, sink: BinaryIO, *, memory_bytes: int) -> None:
             module, _, name = head["function"].partition(":")
             function = functions[head["function"]] = getattr(import_module(module), name)
             _limit(memory_bytes)
-        sink.write(json.dumps({"fault": _fault(function, head["version"], data)}).encode() + b"\n")
+        fault = _fault(function, head["version"], data, head["max_bytes"])
+        sink.write(json.dumps({"fault": fault}).encode() + b"\n")
         sink.flush()
 
 
-def _fault(parse: Parse, version: dict[str, Any], data: bytes) -> str | None:
+def _fault(parse: Parse, version: dict[str, Any], data: bytes, max_bytes: int) -> str | None:
     try:
-        parse(version_from_json(version), unpack(data))
+        parse(version_from_json(version), unpack(data, max_bytes=max_bytes))
     except AdsmlError as error:
         return f"can't be parsed: {error.message}"
     except MemoryError:

@@ -1,7 +1,7 @@
 """Who may call what, and see which accounts."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -16,58 +16,21 @@ if TYPE_CHECKING:
     from adsml_common.serving.tokens import TokenVerifier
 
 
-class Authorizer(Protocol):
-    """Authentication and permission."""
-
-    def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
-        """Who calls.
-
-        Raises
-        ------
-        Unauthenticated, PermissionDenied
-        """
-
-    def check_scope(self, caller: Caller, scope: str, *, method: str) -> None:
-        """Refuse a method whose scope the caller has not.
-
-        Raises
-        ------
-        PermissionDenied
-        """
-
-    def check_request(self, caller: Caller, request: Message) -> None:
-        """Refuse a request that names accounts the caller may not see.
-
-        Raises
-        ------
-        PermissionDenied
-        """
-
-
-class AllowAll:
+class Authorizer:
     """Lets everyone do everything: for a server that only its own machine or a trusted network can reach."""
 
     def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
-        """Nobody in particular."""
         return ANONYMOUS
 
-    def check_scope(self, caller: Caller, scope: str, *, method: str) -> None:
-        """Everything may be done."""
+    def check_scope(self, caller: Caller, scope: str, *, method: str) -> None: ...
 
-    def check_request(self, caller: Caller, request: Message) -> None:
-        """Everything may be seen."""
+    def check_request(self, caller: Caller, request: Message) -> None: ...
 
 
-class TokenAuthorizer:
-    """Asks for a token, a client certificate, or either.
+class TokenAuthorizer(Authorizer):
+    """Asks for a token, a client certificate, or either; None takes none of its kind.
 
-    Parameters
-    ----------
-    tokens
-        Verifies bearer tokens; None takes none.
-    certificates
-        What callers known by their certificate may do, by a name in it (a URI or DNS name among its subject
-        alternative names; the common name where there are none); None takes no certificate for an identity.
+    `certificates` says what callers may do by a name in their certificate (see `tls.identities`).
     """
 
     def __init__(
@@ -99,7 +62,6 @@ class TokenAuthorizer:
         raise Unauthenticated("no credentials; send 'authorization: Bearer <token>'")
 
     def check_scope(self, caller: Caller, scope: str, *, method: str) -> None:
-        """A method needs its scope."""
         if caller.scopes is not None and scope not in caller.scopes:
             raise PermissionDenied(f"{method} needs the scope {scope}", metadata={"scope": scope})
 
@@ -121,15 +83,9 @@ class TokenAuthorizer:
 
 
 def authorizer_of(settings: ServingSettings) -> Authorizer:
-    """Whom the settings let in.
-
-    Raises
-    ------
-    OSError, ValueError
-        A key can't be read or used.
-    """
+    """Whom the settings let in; raises `OSError` or `ValueError` where a key can't be read or used."""
     if settings.auth == "none":
-        return AllowAll()
+        return Authorizer()
     # Cryptography is slow to load; a server that asks nobody goes without.
     from adsml_common.serving.tokens import TokenVerifier, account_set  # noqa: PLC0415
 

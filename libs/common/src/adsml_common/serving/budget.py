@@ -21,16 +21,8 @@ _WAITS: Final = 2.0
 class ServiceTimes:
     """How long calls of a method and a size of request have taken lately.
 
-    The estimate is the lower quartile of the last calls: work is refused only if even a quick one would come
-    too late. It expires, so that a slow spell can't refuse everything for good: without recent calls there is
-    no estimate, and the next call is tried.
-
-    Parameters
-    ----------
-    keep_seconds
-        An estimate lives this long after the last answered call of its kind.
-    clock
-        Seconds, rising steadily.
+    The estimate is the lower quartile of the last calls: work is refused only if even a quick one would come too
+    late. It expires `keep_seconds` after the last call, so that a slow spell can't refuse everything for good.
     """
 
     def __init__(self, *, keep_seconds: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,18 +56,9 @@ class ServiceTimes:
 
 
 def check_budget(left: float | None, *, wait: float, work: float) -> None:
-    """Refuse a call that can't be answered in time; all in seconds.
+    """Raise `DeadlineExceeded` for a call that can't be answered in the seconds `left` (None: no deadline).
 
-    Parameters
-    ----------
-    left
-        Until the answer must be on its way; None without a deadline.
-    wait, work
-        Expected wait for a thread, of which twice as much has to be left, and time of the work itself.
-
-    Raises
-    ------
-    DeadlineExceeded
+    Of the expected `wait` for a thread twice as much has to be left, and the time of the `work` itself.
     """
     needed = _WAITS * wait + work
     if left is None or 0 < left >= needed:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
 from adsml_common.domain.errors import Cancelled, DeadlineExceeded, PermissionDenied
@@ -10,24 +10,13 @@ from adsml_common.domain.errors import Cancelled, DeadlineExceeded, PermissionDe
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling, and what they may do.
-
-    Attributes
-    ----------
-    identity
-        A token's subject or a client certificate's name; ``""`` where authentication is off.
-    config_ids
-        Ad accounts the caller may see; None for all of them.
-    scopes
-        What the caller may do; None for everything (authentication is off).
-    """
+    """Who is calling; `config_ids` and `scopes` that are None permit everything. ``""`` where authentication is off."""
 
     identity: str
     config_ids: frozenset[int] | None = None
     scopes: frozenset[str] | None = None
 
     def permits(self, config_id: int) -> bool:
-        """Whether the caller may see this account."""
         return self.config_ids is None or config_id in self.config_ids
 
 
@@ -35,109 +24,55 @@ ANONYMOUS: Final = Caller(identity="")
 """The caller of a server without authentication."""
 
 
+@dataclass(slots=True, eq=False)
 class CallContext:
     """One call as its handler sees it. Safe to read from any thread.
 
-    Parameters
-    ----------
-    method
-        Full name, ``"/package.Service/Method"``.
-    request_id
-        The caller's ``x-request-id``, or a generated one.
-    caller
-        Who calls.
-    deadline_at
-        When the answer must be on its way, on `clock`; None for never. The caller's own deadline is a little
-        later.
-    metadata
-        The caller's text metadata, keys in lower case.
-    peer
-        The caller's address as gRPC writes it.
-    size
-        Length of the request message in bytes.
-    clock
-        Seconds, rising steadily.
+    `deadline_at` (on `clock`; None for never) is when the answer must be on its way: a little before the caller's own
+    deadline. Keys of `metadata` are in lower case. `size` is of the request in bytes.
     """
 
-    __slots__ = (
-        "_cancelled",
-        "_clock",
-        "_on_cancel",
-        "caller",
-        "deadline_at",
-        "metadata",
-        "method",
-        "peer",
-        "request_id",
-        "size",
-        "span",
-        "started_at",
-        "trace_id",
-        "traceparent",
-    )
+    method: str = ""
+    _: KW_ONLY
+    request_id: str = ""
+    caller: Caller = ANONYMOUS
+    deadline_at: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    peer: str = ""
+    size: int = 0
+    clock: Callable[[], float] = time.monotonic
+    started_at: float = field(init=False)
+    trace_id: str = field(init=False, default="")
+    traceparent: str = field(init=False, default="")
+    span: Any = field(init=False, default=None)
+    _cancelled: bool = field(init=False, default=False)
 
-    def __init__(
-        self,
-        method: str = "",
-        *,
-        request_id: str = "",
-        caller: Caller = ANONYMOUS,
-        deadline_at: float | None = None,
-        metadata: Mapping[str, str] | None = None,
-        peer: str = "",
-        size: int = 0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.method = method
-        self.request_id = request_id
-        self.caller = caller
-        self.deadline_at = deadline_at
-        self.metadata: Mapping[str, str] = {} if metadata is None else metadata
-        self.peer = peer
-        self.size = size
-        self.started_at = clock()
-        self.trace_id = ""
-        self.traceparent = ""
-        self.span: Any = None
-        self._clock = clock
-        self._cancelled = False
-        self._on_cancel: Callable[[], None] | None = None
+    def __post_init__(self) -> None:
+        self.started_at = self.clock()
 
     @property
     def deadline(self) -> float | None:
         """Seconds left for the answer, never negative; None without a deadline."""
         if self.deadline_at is None:
             return None
-        return max(self.deadline_at - self._clock(), 0.0)
+        return max(self.deadline_at - self.clock(), 0.0)
 
     def expired(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.deadline_at is not None and self._clock() >= self.deadline_at
+        return self.deadline_at is not None and self.clock() >= self.deadline_at
 
     def cancelled(self) -> bool:
         """Whether nobody waits for the answer any more: the caller has gone, or its deadline has passed."""
         return self._cancelled or self.expired()
 
     def check_cancelled(self) -> None:
-        """Stop here if nobody waits for the answer; for long loops in handlers.
-
-        Raises
-        ------
-        Cancelled, DeadlineExceeded
-            The caller has gone; its deadline has passed.
-        """
+        """Raise `Cancelled` or `DeadlineExceeded` if nobody waits for the answer; for long loops."""
         if self._cancelled:
             raise Cancelled("the caller has gone")
         if self.expired():
             raise DeadlineExceeded("the deadline passed while the call was being answered")
 
     def check_config(self, config_id: int) -> None:
-        """Refuse an account that the caller may not see, whether or not it exists.
-
-        Raises
-        ------
-        PermissionDenied
-        """
+        """Raise `PermissionDenied` for an account that the caller may not see, whether or not it exists."""
         if not self.caller.permits(config_id):
             raise denied([config_id])
 
@@ -149,14 +84,6 @@ class CallContext:
     def cancel(self) -> None:
         """Tell the handler that nobody waits any more."""
         self._cancelled = True
-        if self._on_cancel is not None:
-            self._on_cancel()
-
-    def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Have `callback` called once the caller has gone; at once if it has already."""
-        self._on_cancel = callback
-        if self._cancelled:
-            callback()
 
 
 def denied(config_ids: Iterable[int]) -> PermissionDenied:

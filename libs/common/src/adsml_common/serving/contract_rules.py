@@ -19,15 +19,7 @@ _WHOLE: Final = 2**53
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Numbers that a field takes; None where a side is open.
-
-    Attributes
-    ----------
-    low, high
-        Both included, but for `low` where `above`.
-    above
-        Whether `low` itself is refused.
-    """
+    """Numbers that a field takes, both included, but for `low` where `above`; None where a side is open."""
 
     low: float | None = None
     high: float | None = None
@@ -35,7 +27,6 @@ class Bounds:
 
 
 def rules(field: FieldDescriptor) -> Any:
-    """The field's ``buf.validate.FieldRules``."""
     return field.GetOptions().Extensions[validate_pb2.field]
 
 
@@ -62,24 +53,13 @@ def most_items(field: FieldDescriptor) -> int | None:
 
 
 def entries_apart(field: FieldDescriptor) -> bool:
-    """Whether a repeated field's entries are not checked with the message that holds them.
-
-    So it is with the entries of a batch, which fail one by one, and with daily rows, which are read as columns.
-    """
+    """Whether entries are not checked with the message that holds them: a batch's, and daily rows."""
     return bool(rules(field).repeated.items.ignore == validate_pb2.IGNORE_ALWAYS)
 
 
 @cache
 def expectation(field: FieldDescriptor, *, entry: bool = False) -> str:
-    """What a field takes, as the end of a sentence: ``"1 to 90"``, ``"one of LOW, HIGH"``.
-
-    Parameters
-    ----------
-    field
-        A field of a contract.
-    entry
-        Of a repeated field: what one of its entries is to be, not how many there may be.
-    """
+    """What a field (or one `entry` of a repeated one) takes, ends a sentence: ``"1 to 90"``, ``"one of LOW, HIGH"``."""
     of_field = rules(field)
     if field.is_repeated and not entry:
         least = int(of_field.repeated.min_items)

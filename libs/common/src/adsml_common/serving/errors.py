@@ -40,14 +40,9 @@ _log = logging.getLogger(__name__)
 def status_of(error: BaseException) -> status_pb2.Status:
     """The status a caller gets for an error; also for the single entities of a batch.
 
-    A member of the domain's family keeps its words. Anything else is a defect of ours: it is logged with its
+    Always with ErrorInfo; with BadRequest for `InvalidInput`, with RetryInfo for `Overloaded`; small enough for
+    gRPC's default limit on metadata. What is not of the domain's family is a defect of ours: it is logged with its
     traceback under a random incident id, and the caller is told the id and nothing else.
-
-    Returns
-    -------
-    google.rpc.Status
-        Always with ErrorInfo; with BadRequest for `InvalidInput`, with RetryInfo for `Overloaded`. Small
-        enough for gRPC's default limit on metadata.
     """
     if not isinstance(error, errors.AdsmlError):
         return _incident(error)
@@ -68,15 +63,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
 
 
 def error_of(error: grpc.RpcError, *, target: str) -> errors.AdsmlError:
-    """The domain's error that a call of one of our services ended with: the inverse of `status_of`.
-
-    Parameters
-    ----------
-    error
-        What the call raised.
-    target
-        Who was called, for errors that do not come from there.
-    """
+    """The domain's error that a call of one of our services (`target`) ended with: the inverse of `status_of`."""
     metadata: dict[str, Any] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]
     raw, code, message = metadata.get("grpc-status-details-bin"), error.code(), error.details() or ""
     if not isinstance(raw, bytes):

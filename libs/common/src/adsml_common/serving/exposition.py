@@ -3,58 +3,17 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import REGISTRY, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from adsml_common.registry.loader import LoaderStats
+from adsml_common.registry.models import ModelVersion
+
 _MAX_NAMED = 1_000
-
-
-class LoadedModel(Protocol):
-    """A model that answers now."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the registry."""
-
-    @property
-    def version(self) -> int:
-        """Its version."""
-
-    @property
-    def created_at(self) -> datetime:
-        """When it was trained, with a zone."""
-
-
-class CacheStats(Protocol):
-    """Counts of a cache of models since the start."""
-
-    @property
-    def hits(self) -> int:
-        """Answers from memory."""
-
-    @property
-    def loads(self) -> int:
-        """Versions loaded."""
-
-    @property
-    def swaps(self) -> int:
-        """Of them, in place of another version."""
-
-    @property
-    def evictions(self) -> int:
-        """Models dropped for room."""
-
-    @property
-    def failures(self) -> int:
-        """Loads that ended in an error."""
-
-    @property
-    def fallbacks(self) -> int:
-        """Loads that ended with an earlier version, because the active one is broken."""
 
 
 _EVENTS: Final = ("hits", "loads", "swaps", "evictions", "failures", "fallbacks")
@@ -63,20 +22,13 @@ _EVENTS: Final = ("hits", "loads", "swaps", "evictions", "failures", "fallbacks"
 class ModelCollector(Collector):
     """Version and age of the models that answer now, looked up when Prometheus asks.
 
-    Parameters
-    ----------
-    loaded
-        The models. More than 1,000 are counted, but not named one by one: the oldest are.
-    stats
-        Counts of the cache that holds them; None where there is none.
-    now
-        The present time.
+    Of more than 1,000 the oldest are named; all are counted.
     """
 
     def __init__(
         self,
-        loaded: Callable[[], Iterable[LoadedModel]],
-        stats: Callable[[], CacheStats] | None = None,
+        loaded: Callable[[], Iterable[ModelVersion]],
+        stats: Callable[[], LoaderStats] | None = None,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -85,7 +37,6 @@ class ModelCollector(Collector):
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges, and the cache's counters."""
         models = sorted(self._loaded(), key=lambda model: model.created_at)
         count = GaugeMetricFamily("adsml_models_loaded", "Models in memory")
         count.add_metric((), len(models))
@@ -117,14 +68,9 @@ class Exposition:
         self._server: WSGIServer
         self._thread: threading.Thread
         self._server, self._thread = start_http_server(port, addr=host, registry=REGISTRY)
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self._server.server_port
+        self.port = self._server.server_port
 
     def close(self) -> None:
-        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -1,5 +1,6 @@
 """What the families' servers have in common: the stores they stand on, and what they serve beside their own."""
 
+import contextlib
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,17 +8,22 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from adsml.training.v1 import training_service_pb2_grpc as training_grpc
+from prometheus_client import REGISTRY
 
 from adsml_common.database import Database
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.serving import registry_service
+from adsml_common.serving import registry_service, training_service
 from adsml_common.serving.paging import PageTokens
 from adsml_common.serving.registry_service import ModelRegistryService
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
-from adsml_common.serving.training_wiring import add_training
+from adsml_common.serving.training_service import TrainingService
+from adsml_common.training.launchers import ClusterLauncher, Launcher, LocalLauncher
+from adsml_common.training.metrics import RunWatch
+from adsml_common.training.runs import TrainingRuns
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -25,15 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Stores:
-    """Database and registry of a serving process.
-
-    Attributes
-    ----------
-    database, registry
-        Open ones; nothing is connected yet.
-    page_tokens
-        Seals tokens of the process' listings.
-    """
+    """Database and registry of a serving process; nothing is connected yet."""
 
     database: Database
     registry: ModelRegistry
@@ -41,30 +39,14 @@ class Stores:
 
     @classmethod
     def open(cls, settings: ServingSettings) -> "Stores":
-        """Those of the settings.
-
-        Raises
-        ------
-        SettingsError
-            Naming the setting that can't work.
-        """
+        """Those of the settings; raises `SettingsError` naming the setting that can't work."""
         database = Database.open(settings.database_url, pool_size=settings.workers)
         return cls(database, ModelRegistry.open(database, settings), PageTokens(settings.page_token_secret))
 
 
 @dataclass(frozen=True)
 class Opened(Generic[S, T]):
-    """A service and what it stands on.
-
-    Attributes
-    ----------
-    service
-        Ready to answer.
-    stores
-        Open ones.
-    models
-        The loader; not polling yet.
-    """
+    """A service, ready to answer, and what it stands on; the loader is not polling yet."""
 
     service: S
     stores: Stores
@@ -72,11 +54,9 @@ class Opened(Generic[S, T]):
 
     @property
     def database(self) -> Database:
-        """The stores'."""
         return self.stores.database
 
     def close(self) -> None:
-        """Stop polling and close the connections."""
         self.models.close()
         self.database.close()
 
@@ -84,18 +64,10 @@ class Opened(Generic[S, T]):
 def add_family(
     builder: ServerBuilder, stores: Stores, *, families: Sequence[str], jobs: Sequence[str] = ()
 ) -> ServerBuilder:
-    """Serve registry and runs of a family, check the schema before SERVING, and close the database at the end.
+    """Serve registry and runs of a family, check the schema before SERVING, close the database at the end.
 
-    Parameters
-    ----------
-    builder
-        The server, with the family's own service.
-    stores
-        What it stands on.
-    families
-        First words of the names of its models. Only these are listed and changed here.
-    jobs
-        Names of its training jobs; none where nothing is trained. The services then say so when asked.
+    Only models whose names begin with one of `families` are listed and changed here. Without `jobs` the training
+    service says so when asked.
     """
     builder.on_drain(stores.database.close).readiness("database", stores.database.ping)
     builder.on_ready(stores.database.require_schema)
@@ -106,7 +78,7 @@ def add_family(
         ),
         registry_service.SERVICE,
     )
-    add_training(builder, stores.database, jobs=jobs, page_tokens=stores.page_tokens)
+    _add_training(builder, stores, jobs)
     return builder
 
 
@@ -115,14 +87,7 @@ def add_models(
 ) -> ServerBuilder:
     """Poll for new versions while serving, and tell Prometheus what is in memory.
 
-    Parameters
-    ----------
-    builder, stores
-        The server and what it stands on.
-    models
-        The loader.
-    preload
-        Families whose active models are loaded before SERVING, as many as the loader holds.
+    Active models of the `preload` families are loaded before SERVING, as many as the loader holds.
     """
 
     def load() -> None:
@@ -141,3 +106,42 @@ def _active(registry: ModelRegistry, families: Sequence[str]) -> Iterator[str]:
     for family in families:
         found = registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{family}/")
         yield from (one.name for one in found)
+
+
+def _add_training(builder: ServerBuilder, stores: Stores, jobs: Sequence[str]) -> None:
+    runs = TrainingRuns(stores.database)
+    service = TrainingService(
+        runs,
+        family=builder.family,
+        jobs=jobs,
+        launcher=_launcher(builder.settings, runs) if jobs else None,
+        max_shards=builder.settings.launcher_max_shards,
+        open_runs=builder.settings.launcher_open_runs,
+        page_tokens=stores.page_tokens,
+    )
+    builder.add(training_grpc.add_TrainingServiceServicer_to_server, service, training_service.SERVICE)
+    if not jobs:
+        return
+    watch = RunWatch(runs, jobs)
+
+    def begin() -> None:
+        REGISTRY.register(watch)
+        watch.start()
+
+    def end() -> None:
+        # A server whose start failed is drained too, and this may not have begun.
+        with contextlib.suppress(KeyError):
+            REGISTRY.unregister(watch)
+            watch.close()
+
+    builder.on_ready(begin).on_drain(end)
+
+
+def _launcher(settings: ServingSettings, runs: TrainingRuns) -> Launcher | None:
+    match settings.launcher:
+        case "local":
+            return LocalLauncher(runs, log_dir=settings.cache_dir / "training-logs")
+        case "kubernetes":
+            return ClusterLauncher(shards=settings.launcher_shards)
+        case _:
+            return None

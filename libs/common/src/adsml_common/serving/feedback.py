@@ -18,17 +18,7 @@ _TOMORROW: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class RecordedFeedback:
-    """What came of a judgement.
-
-    Attributes
-    ----------
-    entity
-        The judged entity.
-    receipt
-        For the response.
-    replaced_label
-        The same person's earlier judgement that this one replaces; None where there was none.
-    """
+    """What came of a judgement; `replaced_label` is the same person's earlier one, None where there was none."""
 
     entity: EntityRef
     receipt: feedback_pb2.FeedbackReceipt
@@ -36,17 +26,7 @@ class RecordedFeedback:
 
 
 class FeedbackRecorder:
-    """Records judgements of one family's answers.
-
-    Parameters
-    ----------
-    store
-        Where they go.
-    family
-        Whose answers are judged, ``"classifier"``.
-    today
-        The present day in UTC.
-    """
+    """Records judgements of one family's answers."""
 
     def __init__(
         self,
@@ -64,23 +44,8 @@ class FeedbackRecorder:
     ) -> RecordedFeedback:
         """Record one judgement, of a request that was checked by its rules.
 
-        Parameters
-        ----------
-        message
-            Who judges what.
-        label
-            The judgement as it is stored, such as a tier's name.
-        context
-            The call; its caller judges where nobody is named.
-        path
-            Where the message stands in its request.
-
-        Raises
-        ------
-        InvalidInput
-            Nobody is named and the caller is anonymous, or the day has not come yet.
-        NotFound
-            The entity is not stored.
+        `label` is as it is stored, such as a tier's name; the caller judges where nobody is named. Raises
+        `InvalidInput` where that is nobody or the day has not come yet, `NotFound` for an entity that is not stored.
         """
         person = message.person or context.caller.identity
         if not person:
@@ -99,24 +64,10 @@ class FeedbackRecorder:
             label=label,
             note=message.note or None,
         )
-        before = self._last_of_person(judgement)
-        changed = self._store.record(judgement)
-        counts = self._last_of_person(judgement) or judgement
+        changed, before = self._store.record(judgement)
+        counts = before if before is not None and not changed else judgement
         receipt = feedback_pb2.FeedbackReceipt(
             record_time=instant_message(counts.recorded_at), changed=changed
         )
         replaced = before.label if changed and before is not None else None
         return RecordedFeedback(judgement.entity, receipt, replaced)
-
-    def _last_of_person(self, judgement: Feedback) -> Feedback | None:
-        """What this person said last of this entity and day."""
-        entity, judged_day = judgement.entity, judgement.date
-        history = self._store.history(
-            self._family,
-            entity.config_id,
-            entity_type=entity.entity_type,
-            entity_ids=[entity.entity_id],
-            start=judged_day,
-            end=judged_day,
-        )
-        return next((one for one in reversed(history) if one.person == judgement.person), None)

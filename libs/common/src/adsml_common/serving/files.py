@@ -14,20 +14,10 @@ _Stamp = tuple[tuple[int, int, int], ...]
 
 
 class WatchedFiles(Generic[T]):
-    """What some files say, as of now. Safe to use from any thread.
+    """What some files, read together, say as of now. Safe to use from any thread.
 
-    Parameters
-    ----------
-    paths
-        The files; they are read together.
-    parse
-        Makes sense of their contents, in the same order; raises ValueError where there is none.
-
-    Raises
-    ------
-    OSError, ValueError
-        They can't be read or make no sense now. Later on that is logged, and what they said before stands:
-        files are replaced one after another, and half a replacement must not end a server.
+    `parse` makes sense of their contents, or raises ValueError. What can't be read later on is logged, and what they
+    said before stands: files are replaced one after another, and half a replacement must not end a server.
     """
 
     def __init__(self, paths: Sequence[Path], parse: Callable[[Sequence[bytes]], T]) -> None:

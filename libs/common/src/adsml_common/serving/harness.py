@@ -1,10 +1,9 @@
-"""From the wire to a handler and back: every call takes the same way.
+"""From the wire to a handler and back: telemetry, authentication, shedding, the message, validation, deadline.
 
-The order is telemetry, authentication, shedding, the message, validation, deadline. Nothing of the message is read
-before it is known who calls and that there is memory for it: every method is registered as one that takes a stream, so
-that gRPC hands over the metadata alone. What is cheap (metadata, sizes, the deadline, the queue) is looked at on the
-event loop, so that a full server refuses quickly; what costs (parsing, the rules of the contract, the handler,
-serialising) runs in one of the pool's threads, unless the method has a way to answer from memory (`fast_path`).
+Nothing of the message is read before it is known who calls and that there is memory for it: every method is
+registered as one that takes a stream, so that gRPC hands over the metadata alone. What is cheap is looked at on the
+event loop, so that a full server refuses quickly; what costs (parsing, rules, handler, serialising) runs in one of
+the pool's threads, unless the method can answer from memory (`fast_path`).
 """
 
 import asyncio
@@ -32,15 +31,14 @@ from adsml_common.serving.budget import ServiceTimes, check_budget
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of, unimplemented
 from adsml_common.serving.health import HealthBoard
+from adsml_common.serving.limits import RateLimit, StreamLimit
 from adsml_common.serving.logs import current_call
 from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.methods import Method
 from adsml_common.serving.micro_batcher import MicroBatcher
 from adsml_common.serving.pool import WorkerPool
-from adsml_common.serving.rates import RateLimit
 from adsml_common.serving.serialized import SerializedResponse
 from adsml_common.serving.stream_buffer import StreamBuffer
-from adsml_common.serving.stream_limit import StreamLimit
 from adsml_common.serving.telemetry import MethodMeter
 from adsml_common.serving.tracing import Tracing
 from adsml_common.serving.transport import (
@@ -66,31 +64,7 @@ _log = logging.getLogger(__name__)
 
 
 class Harness:
-    """Wraps handlers.
-
-    Parameters
-    ----------
-    pool
-        Where handlers run.
-    memory
-        What requests may take up.
-    streams
-        How many streams may be open.
-    board
-        Whether the process is warm.
-    authorizer
-        Authentication and permission.
-    rates
-        How often one caller may call.
-    tracing
-        Is told of every call.
-    max_message_bytes
-        Longer requests are refused.
-    reserve_seconds
-        Response overhead: taken off every deadline for the way back.
-    clock
-        Seconds, rising steadily.
-    """
+    """Wraps handlers. `reserve_seconds` (response overhead) are taken off every deadline for the way back."""
 
     def __init__(
         self,
@@ -175,7 +149,6 @@ class Harness:
         return grpc.stream_unary_rpc_method_handler(handle)
 
     def _open(self, method: Method, context: ServicerContext) -> CallContext:
-        """What is known of a call before anything is checked."""
         metadata = text_metadata(context)
         request_id = metadata.get(REQUEST_ID, "")
         if not _REQUEST_ID_FORM.fullmatch(request_id):
@@ -221,7 +194,6 @@ class Harness:
         return await self._pool.run(call, self._tracing.active(call, work), seconds=seconds)
 
     def _request(self, method: Method, call: CallContext, raw: bytes) -> Message:
-        """The request, parsed and checked."""
         current_call.set(call)
         request = parse(method.request, raw)
         self._authorizer.check_request(call.caller, request)

@@ -40,14 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class Hysteresis:
-    """A state that takes several like observations to change.
-
-    Parameters
-    ----------
-    falls_after, rises_after
-        How many failures in a row bring it down, and how many successes up again. The first success of all
-        brings it up at once.
-    """
+    """A state that takes several like observations to change; the first success of all brings it up at once."""
 
     def __init__(self, *, falls_after: int = 3, rises_after: int = 2) -> None:
         self.falls_after = falls_after
@@ -57,7 +50,6 @@ class Hysteresis:
         self._against = 0
 
     def observe(self, ok: bool) -> bool:
-        """Note one observation; the state after it."""
         if ok == self.up:
             self._against = 0
             return self.up
@@ -72,20 +64,14 @@ class Hysteresis:
 class HealthBoard:
     """The statuses of a process. Used on the event loop only.
 
-    ``liveness`` is SERVING from start to end: it says that the event loop turns, and nothing of database or
-    models. ``""`` and every service's name are SERVING once warm, until the drain. ``readiness`` is that, and
-    all checks passing.
-
-    Parameters
-    ----------
-    services
-        Full names of the services.
+    ``liveness`` is SERVING from start to end: the event loop turns, and nothing of database or models. ``""`` and
+    every service's name are SERVING once warm, until the drain. ``readiness`` is that, and all checks passing.
     """
 
     def __init__(self, services: tuple[str, ...]) -> None:
         self._services = services
-        self._warm = False
-        self._draining = False
+        self.warm = False
+        self.draining = False
         self._checks: dict[str, bool] = {}
         self._changed = asyncio.Event()
 
@@ -94,7 +80,6 @@ class HealthBoard:
         self._checks[name] = False
 
     def set_check(self, name: str, up: bool) -> None:
-        """The state of a readiness check."""
         if self._checks.get(name) != up:
             _log.log(
                 logging.INFO if up else logging.WARNING, "readiness of %s: %s", name, "up" if up else "down"
@@ -103,28 +88,15 @@ class HealthBoard:
             self._notify()
 
     def set_warm(self) -> None:
-        """Models are loaded and warm."""
-        self._warm = True
+        self.warm = True
         self._notify()
 
     def set_draining(self) -> None:
-        """The process is going; for good."""
-        self._draining = True
+        self.draining = True
         self._notify()
 
-    @property
-    def warm(self) -> bool:
-        """Whether models are loaded and warm."""
-        return self._warm
-
-    @property
-    def draining(self) -> bool:
-        """Whether the process is going."""
-        return self._draining
-
     def statuses(self) -> dict[str, bool]:
-        """Whether each name is SERVING."""
-        serving = self._warm and not self._draining
+        serving = self.warm and not self.draining
         return {
             OVERALL: serving,
             **dict.fromkeys(self._services, serving),
@@ -145,16 +117,9 @@ class HealthBoard:
 class HealthService:
     """``grpc.health.v1.Health`` of a board; answers on the event loop, so a full pool can't fail a probe.
 
-    Nobody is asked for credentials here, so what a caller may cost is bounded: the bytes of requests, the number of
-    watchers in all and of one address. Who is one too many is told that watching is not implemented, which clients take
-    for a server without health checks: they go on calling it.
-
-    Parameters
-    ----------
-    board
-        Whose statuses are told.
-    memory
-        What requests may take up.
+    Nobody is asked for credentials, so what a caller may cost is bounded: bytes of requests, watchers in all and of
+    one address. Who is one too many is told that watching is not implemented, which clients take for a server without
+    health checks: they go on calling it.
     """
 
     def __init__(self, board: HealthBoard, memory: MemoryBudget) -> None:
@@ -163,7 +128,6 @@ class HealthService:
         self._watchers: Counter[str] = Counter()
 
     def handlers(self) -> dict[str, Handler]:
-        """Its methods, as gRPC wants them."""
         return {
             # As methods that take a stream: of those gRPC reads no message before it is asked to.
             "Check": grpc.stream_unary_rpc_method_handler(self._check),
@@ -172,7 +136,6 @@ class HealthService:
         }
 
     async def _name(self, context: ServicerContext) -> str:
-        """The name that is asked for."""
         address = _address(context)
         await self._memory.reserve(address, _READ_BYTES)
         try:
@@ -182,7 +145,6 @@ class HealthService:
         return parse(health_pb2.HealthCheckRequest, raw).service
 
     async def _check(self, _: object, context: ServicerContext) -> bytes:
-        """The status of one name; NOT_FOUND for an unknown one."""
         try:
             name = await self._name(context)
             serving = self._board.statuses().get(name)
@@ -194,7 +156,6 @@ class HealthService:
         return _response(serving).SerializeToString()
 
     async def _list(self, _: object, context: ServicerContext) -> bytes:
-        """The status of every name."""
         response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]  # newer than the stubs
         for name, serving in self._board.statuses().items():
             response.statuses[name].CopyFrom(_response(serving))
@@ -202,7 +163,6 @@ class HealthService:
         return answer
 
     async def _watch(self, _: object, context: ServicerContext) -> None:
-        """The status of one name, now and after every change, until the drain."""
         address = _address(context)
         if self._watchers.total() >= _MAX_WATCHERS or self._watchers[address] >= _MAX_PEER_WATCHERS:
             await refuse(context, unimplemented(f"/{SERVICE}/Watch for so many at once"))
@@ -233,7 +193,6 @@ class HealthService:
 
 
 def _address(context: ServicerContext) -> str:
-    """The caller's address without its port."""
     return str(context.peer()).rpartition(":")[0]
 
 
@@ -243,16 +202,9 @@ def _response(serving: bool | None) -> health_pb2.HealthCheckResponse:
 
 
 class ReadinessMonitor:
-    """Runs readiness checks every so often, each in a thread of its own, and reports to the board.
+    """Runs checks every `interval_seconds`, each in a thread of its own, and reports to the board.
 
-    Parameters
-    ----------
-    board
-        Where the results go.
-    checks
-        Name to a callable that raises when its dependency is not usable.
-    interval_seconds
-        Between two runs of a check. A check that takes longer than this counts as failed.
+    A check raises when its dependency is not usable; one that takes longer than the interval counts as failed.
     """
 
     def __init__(
@@ -266,11 +218,9 @@ class ReadinessMonitor:
             board.add_check(name)
 
     def start(self) -> None:
-        """Begin checking; on the event loop."""
         self._tasks = [asyncio.create_task(self._watch(name)) for name in self._checks]
 
     def stop(self) -> None:
-        """Stop checking."""
         for task in self._tasks:
             task.cancel()
 

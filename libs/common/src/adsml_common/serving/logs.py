@@ -19,7 +19,6 @@ class CallFilter(logging.Filter):
     """Puts ``request_id`` and ``trace_id`` of the current call on every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Always true."""
         call = current_call.get()
         record.request_id = "" if call is None else call.request_id
         record.trace_id = "" if call is None else call.trace_id
@@ -27,10 +26,7 @@ class CallFilter(logging.Filter):
 
 
 def printable(text: str) -> str:
-    """The text with everything that a terminal or a reader of lines would obey written out.
-
-    That is line ends, control characters, and those of Unicode that end lines or turn the direction of writing.
-    """
+    """The text with line ends, control characters and marks that turn the direction of writing written out."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
@@ -40,7 +36,6 @@ class TextFormatter(logging.Formatter):
     """One line for people; only a traceback has more."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's
-        """The line, with a message that can't pass for several."""
         record.message = printable(record.message)
         return super().formatMessage(record)
 
@@ -49,7 +44,6 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per line: time, level, logger, message, request_id, trace_id, extras, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "time": f"{at}.{int(record.msecs):03d}Z",

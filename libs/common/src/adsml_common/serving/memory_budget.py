@@ -21,14 +21,8 @@ class _Waiting:
 class MemoryBudget:
     """Bytes that requests reserve before they are read and give back when they are answered. On one event loop.
 
-    One owner has at most half, so that whoever announces requests and does not send them leaves room for others.
-
-    Parameters
-    ----------
-    capacity
-        Bytes in all.
-    wait_seconds
-        How long a request waits for others to give theirs back before it is refused.
+    One owner has at most half, so that whoever announces requests and does not send them leaves room for others. Who
+    waits longer than `wait_seconds` is refused.
     """
 
     def __init__(self, capacity: int, *, wait_seconds: float) -> None:
@@ -40,13 +34,7 @@ class MemoryBudget:
         self.used = 0
 
     async def reserve(self, owner: str, size: int) -> None:
-        """Reserve some bytes, in the order of asking.
-
-        Raises
-        ------
-        Overloaded
-            They did not become free in time.
-        """
+        """Reserve bytes, in the order of asking; raises `Overloaded` where they do not become free in time."""
         # Who waits for room of its own half only is passed; who waits for room in all is not.
         if self._fits(owner, size) and not any(self._has_share(one) for one in self._waiting):
             self._take(owner, size)
@@ -69,7 +57,6 @@ class MemoryBudget:
             raise
 
     def release(self, owner: str, size: int) -> None:
-        """Give bytes back."""
         self.used -= size
         self._used[owner] -= size
         if not self._used[owner]:

@@ -1,9 +1,9 @@
 """Between the contracts' common messages and the domain."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import pandas as pd
 from adsml.common.v1 import answer_pb2, change_pb2, entity_pb2, metrics_pb2, tier_pb2
@@ -19,33 +19,14 @@ from adsml_common.domain.tiers import Tier
 from adsml_common.serving.rows import FIRST_YEAR, LAST_YEAR, daily_rows
 
 MemberT = TypeVar("MemberT", bound=StrEnum)
-
-
-class _WireEnum(Protocol):
-    def keys(self) -> Sequence[str]: ...
-    def Value(self, name: str) -> int: ...  # noqa: N802 - protobuf's
+_FAMILY: Final = "FAMILY_"
 
 
 class EnumCodec(Generic[MemberT]):
-    """A domain's enum and the numbers a contract has for its members, matched by name.
+    """A domain's enum and the numbers that a contract has for its members, matched by name after a `prefix`."""
 
-    Parameters
-    ----------
-    domain
-        The domain's enum.
-    wire
-        The contract's.
-    prefix
-        What the contract's names begin with, ``"ENTITY_TYPE_"``.
-
-    Raises
-    ------
-    ValueError
-        A member of the domain has no number in the contract.
-    """
-
-    def __init__(self, domain: type[MemberT], wire: _WireEnum, prefix: str) -> None:
-        names = {name.removeprefix(prefix): wire.Value(name) for name in wire.keys()}  # noqa: SIM118 - no mapping
+    def __init__(self, domain: type[MemberT], wire: Any, prefix: str) -> None:
+        names = {name.removeprefix(prefix): int(wire.Value(name)) for name in wire.keys()}  # noqa: SIM118 - no mapping
         missing = [member.name for member in domain if member.name not in names]
         if missing:
             raise ValueError(f"{prefix}* lacks {', '.join(missing)}")
@@ -53,17 +34,10 @@ class EnumCodec(Generic[MemberT]):
         self._members = {number: member for member, number in self._numbers.items()}
 
     def to_wire(self, member: MemberT) -> int:
-        """The contract's number."""
         return self._numbers[member]
 
     def from_wire(self, number: int, path: str) -> MemberT:
-        """The domain's member.
-
-        Raises
-        ------
-        InvalidInput
-            At `path`: not set, or a number the domain does not have.
-        """
+        """The domain's member; raises `InvalidInput` at `path` where it is not set or unknown."""
         member = self._members.get(number)
         if member is None:
             expected = ", ".join(known.name for known in self._members.values())
@@ -87,7 +61,6 @@ DEGRADATION_REASON: EnumCodec[DegradationReason] = EnumCodec(
 
 
 def entity_ref(message: entity_pb2.EntityRef, path: str) -> EntityRef:
-    """The domain's key of an entity whose message was validated."""
     return EntityRef(
         message.config_id,
         ENTITY_TYPE.from_wire(message.entity_type, f"{path}.entity_type"),
@@ -96,7 +69,6 @@ def entity_ref(message: entity_pb2.EntityRef, path: str) -> EntityRef:
 
 
 def entity_ref_message(ref: EntityRef) -> entity_pb2.EntityRef:
-    """The contract's key of an entity."""
     return entity_pb2.EntityRef(
         config_id=ref.config_id,
         entity_type=ENTITY_TYPE.to_wire(ref.entity_type),  # type: ignore[arg-type]  # an enum's number
@@ -105,13 +77,7 @@ def entity_ref_message(ref: EntityRef) -> entity_pb2.EntityRef:
 
 
 def day(message: date_pb2.Date, path: str) -> date:
-    """A calendar day.
-
-    Raises
-    ------
-    InvalidInput
-        At `path`: no such day, or a part of it is missing.
-    """
+    """A calendar day; raises `InvalidInput` at `path` where there is no such day, or a part of it is missing."""
     try:
         found = date(message.year, message.month, message.day)
     except (ValueError, OverflowError):
@@ -126,23 +92,15 @@ def day(message: date_pb2.Date, path: str) -> date:
 
 
 def optional_day(message: object, field: str, path: str) -> date | None:
-    """The day in a field of a message, or None where it is unset."""
     return day(getattr(message, field), path) if message.HasField(field) else None  # type: ignore[attr-defined]
 
 
 def day_message(value: date) -> date_pb2.Date:
-    """The contract's calendar day."""
     return date_pb2.Date(year=value.year, month=value.month, day=value.day)
 
 
 def instant_message(value: datetime) -> timestamp_pb2.Timestamp:
-    """The contract's instant.
-
-    Raises
-    ------
-    ValueError
-        If the time has no zone, and so is no instant.
-    """
+    """The contract's instant; raises `ValueError` for a time without zone."""
     if value.tzinfo is None:
         raise ValueError(f"{value} has no time zone")
     out = timestamp_pb2.Timestamp()
@@ -151,14 +109,12 @@ def instant_message(value: datetime) -> timestamp_pb2.Timestamp:
 
 
 def model_ref_message(name: str, *, version: int, trained: datetime | None) -> answer_pb2.ModelRef:
-    """The contract's name of a model's version."""
     return answer_pb2.ModelRef(
         name=name, version=version, train_time=None if trained is None else instant_message(trained)
     )
 
 
 def degradation_message(one: Degradation) -> answer_pb2.Degradation:
-    """The protobuf message for what an answer had to do without."""
     return answer_pb2.Degradation(
         dependency=DEPENDENCY.to_wire(one.dependency),  # type: ignore[arg-type]  # an enum's number
         reason=DEGRADATION_REASON.to_wire(one.reason),  # type: ignore[arg-type]  # an enum's number
@@ -174,23 +130,10 @@ def series_frame(
     account: bool = False,
     needed: Collection[str] = REQUIRED,
 ) -> pd.DataFrame:
-    """An inline series as a daily frame, for one series; for many see `rows.daily_rows`.
+    """An inline series (its account's rows where `account`) as a daily frame; for many see `rows.daily_rows`.
 
-    Parameters
-    ----------
-    series
-        Of a request that was checked by its rules.
-    path
-        Dotted path of the series, e.g. ``subject.inline``.
-    account
-        Its account's rows in place of its own. Those carry the level and id of the series too.
-    needed
-        The figures that the question needs; others may be unset in all rows, and are NaN.
-
-    Raises
-    ------
-    InvalidInput
-        With every violation (at most 50).
+    Figures that are not `needed` may be unset in all rows, and are NaN. Raises `InvalidInput` with every violation
+    (at most 50).
     """
     name = "account_rows" if account else "rows"
     rows = daily_rows([series], name)
@@ -198,3 +141,20 @@ def series_frame(
         raise InvalidInput(found[0])
     kind = ENTITY_TYPE.from_wire(series.entity_type, f"{path}.entity_type")
     return rows.frame([(kind, series.entity_id)])
+
+
+class FamilyCheck:
+    """Refuses requests that name another family than this process' (``"classifier"``); without one, none."""
+
+    def __init__(self, family: str | None) -> None:
+        self._family = (family or "").upper()
+        self._number = answer_pb2.Family.Value(f"{_FAMILY}{self._family}") if family else None
+
+    def __call__(self, number: int) -> None:
+        """Raise `InvalidInput` for the number of another family."""
+        if self._number is not None and number != self._number:
+            given = answer_pb2.Family.Name(number).removeprefix(_FAMILY)  # type: ignore[arg-type]
+            raise InvalidInput.at(
+                "family",
+                f"is {given}; this process serves {self._family}: call that family's service",
+            )

@@ -24,25 +24,8 @@ class UnsafeServer(ValueError):
 class Method:
     """One method of one registered servicer.
 
-    Attributes
-    ----------
-    service
-        Full name of the service, ``"adsml.classifier.v1.ClassifierService"``.
-    name
-        Name of the method within it.
-    handler
-        Plain synchronous ``(request, context) -> response``, or a generator of responses; a response is a message
-        or `packed.SerializedResponse`.
-    request, response
-        The message classes.
-    streaming
-        Whether it answers with a stream.
-    scope
-        What a caller's token must hold, as the contract says.
-    degradations
-        Finds what an answer had to do without.
-    fast_path
-        Answers what memory alone can answer, many calls at a time; None where there is no such way.
+    `handler` takes ``(request, context)`` and gives a message or `SerializedResponse`, or generates them where
+    `streaming`. A caller's token must hold `scope`. `degradations` finds what an answer had to do without.
     """
 
     service: str
@@ -57,7 +40,6 @@ class Method:
 
     @property
     def path(self) -> str:
-        """As gRPC names it, ``"/package.Service/Method"``."""
         return f"/{self.service}/{self.name}"
 
 
@@ -72,7 +54,7 @@ class _Recorder:
         self.handlers: dict[str, Mapping[str, Handler]] = {}
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Says the same as `add_registered_method_handlers`, in a form that can't be read."""
+        """Says the same again, in a form that can't be read."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
         self.handlers[service] = handlers
@@ -91,25 +73,10 @@ def methods_of(
     *,
     fast_path: Mapping[str, FastPath] | None = None,
 ) -> tuple[Method, ...]:
-    """The methods of a servicer, checked.
+    """The methods of a servicer, checked; `add_to_server` is the generated ``add_...Servicer_to_server``.
 
-    Parameters
-    ----------
-    add_to_server
-        The generated ``add_...Servicer_to_server``.
-    servicer
-        Its methods are plain synchronous ``(self, request, context: CallContext)``. It need not derive from
-        the generated base class, whose methods take another kind of context.
-    service_name
-        Full name of the service.
-    fast_path
-        By name of a method, its way to answer from memory, if it has one.
-
-    Raises
-    ------
-    UnsafeServer
-        The name is in no contract or another service's, a method is not implemented or is a coroutine, or what is
-        to be answered at once is no unary method of the service.
+    Raises `UnsafeServer` where the name is in no contract or another service's, a method is not implemented or a
+    coroutine, or a fast path is for no unary method of the service.
     """
     fast_path = fast_path or {}
     try:

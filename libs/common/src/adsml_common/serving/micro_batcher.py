@@ -1,9 +1,9 @@
 """Calls that memory alone can answer, answered on the event loop, all that came in one turn of it at once.
 
-To hand a call to a thread and its answer back costs more than a cached answer itself, and what a model does
-for one row it does for sixteen at nearly the same price. So a method may have a second way: a function that
-gets every call that has arrived, and answers those that it can answer without waiting for anything. The
-others go to the pool's threads as always, so that this way needs to know neither errors nor slow cases.
+To hand a call to a thread and back costs more than a cached answer, and what a model does for one row it does for
+sixteen at nearly the same price. So a method may have a second way: a function that gets every call that has arrived
+and answers those it can without waiting. The others go to the pool's threads, so that this way needs to know neither
+errors nor slow cases.
 """
 
 import asyncio
@@ -40,12 +40,7 @@ class _Asked:
 class MicroBatcher:
     """The calls of one method that wait for the next turn of the event loop.
 
-    Parameters
-    ----------
-    answer
-        The method's second way.
-    request
-        Makes a call's request of its bytes, checked; raises what the caller is to hear.
+    `request` makes a call's request of its bytes, checked; it raises what the caller is to hear.
     """
 
     def __init__(self, answer: FastPath, request: Callable[[CallContext, bytes], Message]) -> None:
@@ -56,13 +51,7 @@ class MicroBatcher:
         self._turn_is_due = False
 
     async def answer(self, call: CallContext, raw: bytes) -> object:
-        """The answer, or None where the call has to take the long way.
-
-        Raises
-        ------
-        AdsmlError
-            What is wrong with the request.
-        """
+        """The answer, or None where the call has to take the long way; raises what is wrong with the request."""
         if self._bytes + len(raw) > WAITING_BYTES or len(raw) > TURN_BYTES:
             return None
         loop = asyncio.get_running_loop()

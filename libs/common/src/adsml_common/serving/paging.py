@@ -1,7 +1,7 @@
 """Page tokens: where a listing goes on, of which listing, and whose.
 
-A token is sealed (AES-256-GCM): nobody can read in it what stands at the position, which the caller may not be allowed
-to see, nor make one, and it is good for the caller and the filters it was made for only.
+A token is sealed (AES-256-GCM): nobody can read in it what stands at the position, which the caller may not be
+allowed to see, nor make one, and it is good for the caller and the filters it was made for only.
 """
 
 import base64
@@ -40,13 +40,9 @@ def page_size(request: Any) -> int:
 
 
 class PageTokens:
-    """Seals and opens tokens.
+    """Seals and opens tokens by a key derived from `secret`, the same in all processes behind one address.
 
-    Parameters
-    ----------
-    secret
-        What the key is derived from; the same in all processes behind one address. Empty: a random key, good for this
-        process.
+    An empty secret means a random key, good for this process.
     """
 
     def __init__(self, secret: str = "") -> None:
@@ -63,17 +59,7 @@ class PageTokens:
         return AESGCM(hashlib.scrypt(self._secret.encode(), salt=salt, n=2**14, r=8, p=1, dklen=_KEY_BYTES))
 
     def seal(self, request: Message, position: list[Any], context: CallContext) -> str:
-        """The token for what follows a position.
-
-        Parameters
-        ----------
-        request
-            What was asked for; its filters are bound to the token.
-        position
-            The last entry of the page: a list of what JSON can hold.
-        context
-            The call; its caller is bound to the token.
-        """
+        """The token for what follows `position` (a list of what JSON can hold), bound to filters and caller."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         sealed = self._cipher.encrypt(
             nonce, json.dumps(position, separators=(",", ":")).encode(), _bound_to(request, context)
@@ -81,13 +67,7 @@ class PageTokens:
         return base64.urlsafe_b64encode(nonce + sealed).decode()
 
     def open(self, request: Any, context: CallContext) -> list[Any] | None:
-        """The position in a request's token, None for the first page.
-
-        Raises
-        ------
-        InvalidInput
-            The token is not one of ours, another caller's, or of a listing with other filters.
-        """
+        """The position in a request's token, None for the first page; raises `InvalidInput` where it is for another."""
         if not request.page_token:
             return None
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415
@@ -105,6 +85,23 @@ class PageTokens:
         position: list[Any] = json.loads(opened)
         return position
 
+    def listing(
+        self,
+        request: Any,
+        context: CallContext,
+        fetch: Callable[[P | None], list[T]],
+        *,
+        position: Callable[[T], P],
+        shows: Callable[[T], bool],
+        to_json: Callable[[P], list[Any]],
+        of_json: Callable[[list[Any]], P],
+    ) -> tuple[list[T], str]:
+        """The page that is asked for, of entries that may be shown, and the token of the next; ``""`` at the end."""
+        at = self.open(request, context)
+        start = None if at is None else of_json(at)
+        found, last = page(fetch, start, position=position, size=page_size(request), shows=shows)
+        return found, "" if last is None else self.seal(request, to_json(last), context)
+
 
 def page(
     fetch: Callable[[P | None], list[T]],
@@ -116,20 +113,8 @@ def page(
 ) -> tuple[list[T], P | None]:
     """Up to `size` entries that may be shown, and where to go on; None at the end.
 
-    What the caller may not see is passed over, for a bounded while: then the page is short, and goes on.
-
-    Parameters
-    ----------
-    fetch
-        The next `SCAN` entries after a position; fewer at the end.
-    start
-        The position to begin after; None: at the beginning.
-    position
-        Where an entry stands.
-    size
-        Of the page.
-    shows
-        Whether the caller may see an entry.
+    `fetch` gives the next `SCAN` entries after a position, fewer at the end. What the caller may not see is passed
+    over, for a bounded while: then the page is short, and goes on.
     """
     found: list[T] = []
     for _ in range(_MOST_SCANS):

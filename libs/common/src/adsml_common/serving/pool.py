@@ -1,12 +1,10 @@
 """A bounded pool of threads fed and read by one event loop, shared fairly between callers.
 
-The standard executor has an unbounded queue, can't say how long work will wait, and wakes the loop once per
-result. Here the queue is bounded, its wait is estimated, work whose caller has gone is dropped before it
-starts, and results that come close together wake the loop once.
+The standard executor's queue has no bound, can't say how long work will wait, and wakes the loop once per result.
+Here work whose caller has gone is dropped before it starts, and results that come close together wake the loop once.
 
-Whose work comes next is decided by start-time fair queueing: each caller has a virtual time that grows by the seconds
-its work takes, and the caller with the least goes first. So a caller with one cheap call does not stand behind
-another's hundred dear ones. Work that takes long never has all threads, and where all places are taken, the caller
+Who comes next is decided by start-time fair queueing: a caller's virtual time grows by the seconds its work takes,
+and the caller with the least goes first. Long work never has all threads, and where all places are taken the caller
 with the most waiting work gives one up.
 """
 
@@ -32,10 +30,7 @@ _CALLERS: Final = 1_024
 
 
 def in_daemon_thread(work: Callable[[], T], *, name: str) -> "asyncio.Future[T]":
-    """The outcome of `work`, run in a thread of its own that the process does not wait for when it ends.
-
-    For the few things beside calls (warming, checks) that may hang on a dependency.
-    """
+    """The outcome of `work` in a thread that the process does not wait for: for what may hang on a dependency."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -108,7 +103,6 @@ class _Share:
             self.short_seconds += job.seconds
 
     def take(self, *, long_too: bool, newest: bool = False) -> _Job | None:
-        """The oldest waiting job, short ones first, or the newest."""
         jobs = self.short or (self.long if long_too else None)
         if newest:
             jobs = self.long or self.short
@@ -125,18 +119,8 @@ class _Share:
 class WorkerPool:
     """Runs synchronous work for coroutines of one event loop.
 
-    Parameters
-    ----------
-    name
-        For thread names and messages.
-    workers
-        How many threads.
-    capacity
-        How much work may wait beside what runs.
-    wait_seconds
-        Work that would wait longer than this, by recent service times, is refused too.
-    clock
-        Seconds, rising steadily.
+    `capacity` is how much work may wait beside what runs; work that would wait longer than `wait_seconds`, by recent
+    service times, is refused too.
     """
 
     def __init__(
@@ -180,7 +164,6 @@ class WorkerPool:
 
     @property
     def waiting(self) -> int:
-        """How much work waits for a thread."""
         return self._waiting
 
     @property
@@ -189,14 +172,9 @@ class WorkerPool:
         return self._busy
 
     def expected_wait(self, call: CallContext, *, seconds: float = 0.0) -> float:
-        """Seconds that work of this call, handed in now, would wait for a thread.
+        """Seconds that work of this call which takes `seconds`, handed in now, would wait for a thread.
 
-        Parameters
-        ----------
-        call
-            Whose work it is: what the caller itself has waiting comes before it, of what others have a like share.
-        seconds
-            How long the work takes.
+        What the caller itself has waiting comes before it, of what others have a like share.
         """
         long = seconds > LONG_SECONDS
         if self._busy < (self.long_workers if long else self.workers):
@@ -214,13 +192,9 @@ class WorkerPool:
         return (min(total, own * (1 + others)) + running) / threads
 
     def check_room(self, call: CallContext, *, seconds: float = 0.0) -> None:
-        """Refuse more work than can wait.
+        """Refuse work that would wait too long, or whose places others have taken with no more waiting than this one.
 
-        Raises
-        ------
-        Overloaded
-            The places are taken by callers with no more waiting work than this one, or the wait would be too long;
-            says when to try again.
+        Raises `Overloaded`, which says when to try again.
         """
         wait = self.expected_wait(call, seconds=seconds)
         # By what was taken on, not by what waits: a burst fills that before idle threads look at it.
@@ -231,29 +205,11 @@ class WorkerPool:
     async def run(
         self, call: CallContext, work: Callable[[], T], *, seconds: float = 0.0, required: bool = False
     ) -> T:
-        """The result of `work`, run in one of the threads.
+        """The result of `work`, run in one of the threads; whatever it raises is raised here.
 
-        Cancelling the coroutine cancels the call: waiting work is dropped, running work is told.
-
-        Parameters
-        ----------
-        call
-            Whose work it is.
-        work
-            What to run.
-        seconds
-            How long it takes, by what is known.
-        required
-            Run it also when nobody waits for it any more.
-
-        Raises
-        ------
-        DeadlineExceeded
-            The call's deadline passed while it waited.
-        Overloaded
-            Its place was given to a caller who has less waiting.
-        Exception
-            Whatever `work` raised.
+        Cancelling the coroutine cancels the call: waiting work is dropped (unless `required`), running work is told.
+        `seconds` is how long it takes, by what is known. Raises `DeadlineExceeded` where the deadline passed while it
+        waited, `Overloaded` where its place was given to a caller who has less waiting.
         """
         if self._loop is None:
             raise RuntimeError(f"pool {self.name} has not been started")
@@ -279,13 +235,7 @@ class WorkerPool:
             raise
 
     def close(self, *, timeout: float) -> bool:
-        """Let the threads finish what they have and end.
-
-        Returns
-        -------
-        bool
-            Whether all of them ended within `timeout` seconds.
-        """
+        """Let the threads finish what they have and end; whether all of them did within `timeout` seconds."""
         for _ in self._threads:
             self._tokens.put(None)
         until = time.monotonic() + timeout

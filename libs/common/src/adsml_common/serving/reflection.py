@@ -17,15 +17,7 @@ SERVICE: Final = "grpc.reflection.v1alpha.ServerReflection"
 
 
 def reflection_handlers(services: tuple[str, ...], authorizer: Authorizer) -> dict[str, Handler]:
-    """Tells callers that the authorizer lets in which services there are, and their contracts.
-
-    Parameters
-    ----------
-    services
-        Full names of what is served beside reflection itself.
-    authorizer
-        Asked for an identity only: the contracts are the same for all.
-    """
+    """Tells callers that the authorizer knows which services there are, and their contracts."""
     servicer = reflection.aio.ReflectionServicer((*services, SERVICE))
 
     async def info(requests: AsyncIterator[bytes], context: ServicerContext) -> AsyncIterator[bytes]:

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from typing import Any, Final
 
-from adsml.common.v1 import answer_pb2
 from adsml.registry.v1 import registry_service_pb2 as pb
 
 from adsml_common.domain.errors import InvalidInput, NotFound
@@ -11,10 +10,10 @@ from adsml_common.registry.models import ModelEvent, ModelEventType, ModelStatus
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.family import FamilyCheck
 from adsml_common.serving.messages import (
     ENTITY_TYPE,
     EnumCodec,
+    FamilyCheck,
     day_message,
     instant_message,
     model_ref_message,
@@ -27,38 +26,27 @@ EVENT_TYPE: EnumCodec[ModelEventType] = EnumCodec(ModelEventType, pb.ModelEventT
 
 
 class ModelRegistryService:
-    """The registry, as far as one family goes.
+    """The registry, as far as one family goes: models whose names' first parts are among `prefixes`.
 
-    Parameters
-    ----------
-    registry
-        The whole registry.
-    family
-        The family this process serves, such as ``"forecasting"``.
-    prefixes
-        First parts of its models' names, such as ``"prophet"``. Models of others are not found here.
-    page_tokens
-        Seals tokens of listings; None: good for this process.
+    Without `family` and `prefixes` it has every model; without `page_tokens` those are good for this process only.
     """
 
     def __init__(
         self,
         registry: ModelRegistry,
         *,
-        family: str,
-        prefixes: Collection[str],
+        family: str | None,
+        prefixes: Collection[str] | None,
         page_tokens: PageTokens | None = None,
     ) -> None:
         self._registry = registry
         self._check_family = FamilyCheck(family)
-        self._prefixes = frozenset(prefixes)
+        self._prefixes = None if prefixes is None else frozenset(prefixes)
         self._page_tokens = page_tokens or PageTokens()
 
     def ListModels(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsResponse:
         """Versions, newest first, without their parameters and metrics."""
         self._check_family(request.family)
-        at = self._page_tokens.open(request, context)
-        before = None if at is None else self._version(at[0], at[1])
 
         def fetch(last: ModelVersion | None) -> list[ModelVersion]:
             return self._registry.list(
@@ -73,18 +61,17 @@ class ModelRegistryService:
                 before=last,
             )
 
-        found, last = paging.page(
+        found, token = self._page_tokens.listing(
+            request,
+            context,
             fetch,
-            before,
             position=lambda one: one,
-            size=paging.page_size(request),
             shows=lambda one: self._shows(one.name, context),
+            to_json=lambda one: [one.name, one.version],
+            of_json=lambda at: self._version(*at),
         )
         return pb.ListModelsResponse(
-            models=[model_message(one, full=False) for one in found],
-            next_page_token=""
-            if last is None
-            else self._page_tokens.seal(request, [last.name, last.version], context),
+            models=[model_message(one, full=False) for one in found], next_page_token=token
         )
 
     def GetModel(self, request: pb.GetModelRequest, context: CallContext) -> pb.GetModelResponse:
@@ -99,7 +86,6 @@ class ModelRegistryService:
     def ActivateModelVersion(
         self, request: pb.ActivateModelVersionRequest, context: CallContext
     ) -> pb.ActivateModelVersionResponse:
-        """Make one version the active one."""
         self._check(request, context)
         before = self._registry.active(request.name)
         version = self._registry.activate(
@@ -113,7 +99,6 @@ class ModelRegistryService:
     def RollbackModel(
         self, request: pb.RollbackModelRequest, context: CallContext
     ) -> pb.RollbackModelResponse:
-        """Make an earlier version the active one again."""
         self._check(request, context)
         version = self._registry.rollback(
             request.name,
@@ -132,41 +117,41 @@ class ModelRegistryService:
     def ListModelEvents(
         self, request: pb.ListModelEventsRequest, context: CallContext
     ) -> pb.ListModelEventsResponse:
-        """What happened, newest first."""
         self._check_family(request.family)
         if request.name:
             self._check(request, context)
-        at = self._page_tokens.open(request, context)
 
         def fetch(last: int | None) -> list[ModelEvent]:
             return self._registry.events(
                 request.name or None, name_prefix=self._prefix(), limit=paging.SCAN, before=last
             )
 
-        start: int | None = None if at is None else at[0]
-        found, last = paging.page(
+        found, token = self._page_tokens.listing(
+            request,
+            context,
             fetch,
-            start,
             position=lambda one: one.key,
-            size=paging.page_size(request),
             shows=lambda one: self._shows(one.name, context),
+            to_json=lambda key: [key],
+            of_json=lambda at: int(at[0]),
         )
-        return pb.ListModelEventsResponse(
-            events=[event_message(one) for one in found],
-            next_page_token="" if last is None else self._page_tokens.seal(request, [last], context),
-        )
+        return pb.ListModelEventsResponse(events=[event_message(one) for one in found], next_page_token=token)
 
     def _prefix(self) -> str | None:
         """What the database can filter by: the one family there mostly is."""
-        return f"{next(iter(self._prefixes))}/" if len(self._prefixes) == 1 else None
+        return f"{next(iter(self._prefixes))}/" if self._prefixes and len(self._prefixes) == 1 else None
 
     def _shows(self, name: str, context: CallContext) -> bool:
+        if self._prefixes is None:
+            return True
         prefix, account = _parts(name)
         return prefix in self._prefixes and account is not None and context.caller.permits(account)
 
     def _check(self, request: Any, context: CallContext) -> None:
         """Refuse a model of another family or account, whether or not it exists."""
         self._check_family(request.family)
+        if self._prefixes is None:
+            return
         name = request.name
         prefix, account = _parts(name)
         if prefix not in self._prefixes or account is None:
@@ -180,7 +165,6 @@ class ModelRegistryService:
             raise InvalidInput.at("page_token", "names a version that is gone; begin again") from None
 
     def _event(self, version: ModelVersion, kind: ModelEventType) -> pb.ModelEvent:
-        """The entry that a switch has just written."""
         for event in self._registry.events(version.name, limit=paging.SCAN):
             if event.version == version.version and event.event is kind:
                 return event_message(event)
@@ -220,13 +204,7 @@ def model_message(version: ModelVersion, *, full: bool = True) -> pb.Model:
     return out
 
 
-def model_ref(version: ModelVersion) -> answer_pb2.ModelRef:
-    """The contract's name of the version that answered."""
-    return model_ref_message(version.name, version=version.version, trained=version.created_at)
-
-
 def event_message(event: ModelEvent) -> pb.ModelEvent:
-    """The protobuf message for something that happened to a model."""
     return pb.ModelEvent(
         event_id=event.key,
         name=event.name,
@@ -256,7 +234,6 @@ def _actor(context: CallContext) -> str:
 
 
 def _parts(name: str) -> tuple[str, int | None]:
-    """First word and account of a model's name, ``prophet/1[/...]``."""
     prefix, _, rest = name.partition("/")
     account = rest.partition("/")[0]
     return prefix, int(account) if account.isascii() and account.isdigit() else None

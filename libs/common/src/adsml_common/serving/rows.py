@@ -1,9 +1,8 @@
 """Daily rows of many inline series as columns, without touching every field of every row from Python.
 
-A row has eight numbers, and reading one attribute of a protobuf message from Python costs about as much as
-numpy needs for a hundred of them. So the rows are serialised again by protobuf's own compiled code and their
-bytes are read column by column: at each step all rows look at their next tag together. Rows that don't come
-out even (unknown fields) are read the plain way.
+Reading one attribute of a protobuf message from Python costs about as much as numpy needs for a hundred of them. So
+the rows are serialised again by protobuf's own compiled code and their bytes are read column by column: at each step
+all rows look at their next tag together. Rows that don't come out even (unknown fields) are read the plain way.
 """
 
 import math
@@ -51,20 +50,11 @@ _VARINT, _FIXED64, _LENGTH = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class DailyRows:
-    """Rows of several series, in the order they came.
+    """Rows of several series, in the order they came; arrays of shape (rows,).
 
-    Attributes
-    ----------
-    series
-        Which series each row is of, rising from 0; shape (rows,).
-    row
-        Which row of its series it is; shape (rows,).
-    date
-        Its day (datetime64[D]); NaT where it is missing or not in the calendar.
-    has_date
-        Whether the row names a day at all; shape (rows,).
-    values
-        In the order of `STORED`; NaN where unset, infinite where it is no number; shape (5, rows).
+    `series` rises from 0, `row` counts within its series. `date` (datetime64[D]) is NaT where it is missing or not in
+    the calendar. `values` has shape (5, rows) in the order of `STORED`: NaN where unset, infinite where it is no
+    number.
     """
 
     series: IntArray
@@ -76,19 +66,10 @@ class DailyRows:
     def violations(
         self, path: Callable[[int], str], *, needed: Collection[str] = REQUIRED
     ) -> dict[int, list[FieldViolation]]:
-        """What no model may see, by series.
+        """What no model may see, by series (at most 50 each); series that are in order are absent.
 
-        Parameters
-        ----------
-        path
-            Dotted path of a series' rows, e.g. ``subjects[3].inline.rows``.
-        needed
-            The figures that the question needs. Any other may be unset in all of a series' rows.
-
-        Returns
-        -------
-        dict
-            Series index to its violations (at most 50 each); series that are in order are absent.
+        `path` gives the dotted path of a series' rows, e.g. ``subjects[3].inline.rows``. Figures that are not
+        `needed` may be unset in all of a series' rows.
         """
         found: dict[int, list[FieldViolation]] = {}
 
@@ -132,13 +113,7 @@ class DailyRows:
         return found
 
     def frame(self, entities: Sequence[tuple[EntityType, str]]) -> pd.DataFrame:
-        """The rows as a daily frame; check `violations` first.
-
-        Parameters
-        ----------
-        entities
-            Level and id of each series. Series with the same ones flow together.
-        """
+        """The rows as a daily frame; check `violations` first. Series of the same entity flow together."""
         types = np.array([kind.value for kind, _ in entities], dtype=object)
         ids = np.array([name for _, name in entities], dtype=object)
         order = np.lexsort((self.date, self.series))
@@ -158,19 +133,16 @@ class DailyRows:
         return out
 
     def where(self, rows: BoolArray) -> "DailyRows":
-        """Some of the rows; shape (rows,)."""
         return DailyRows(
             self.series[rows], self.row[rows], self.date[rows], self.has_date[rows], self.values[:, rows]
         )
 
     def _in_every_row(self, condition: BoolArray) -> BoolArray:
-        """Whether a condition holds for all rows of the series that a row is of; shape (rows,)."""
         exceptions = np.bincount(self.series, weights=~condition)
         every: BoolArray = exceptions[self.series] == 0
         return every
 
     def _duplicates(self) -> list[int]:
-        """Rows for a day that an earlier row of the series is for."""
         order = np.lexsort((self.row, self.date, self.series))
         day, series = self.date[order], self.series[order]
         same = (day[1:] == day[:-1]) & (series[1:] == series[:-1])
@@ -178,15 +150,7 @@ class DailyRows:
 
 
 def daily_rows(parents: Sequence[Message], field: str = "rows") -> DailyRows:
-    """The rows that messages hold in one of their fields.
-
-    Parameters
-    ----------
-    parents
-        Messages of one type, such as InlineSeries; each is one series.
-    field
-        Which field of daily rows: ``rows``, ``account_rows``.
-    """
+    """The rows that messages of one type hold in `field` (``rows``, ``account_rows``); each message is one series."""
     lists = [getattr(one, field) for one in parents]
     counts = np.array([len(rows) for rows in lists], dtype=np.int64)
     total = int(counts.sum())
@@ -203,7 +167,6 @@ _Read = tuple[IntArray, IntArray, IntArray, BoolArray, FloatArray]
 
 
 def _one_by_one(rows: Iterable[metrics_pb2.DailyMetrics]) -> _Read:
-    """The plain way."""
     nan = float("nan")
     days: list[tuple[int, int, int, bool]] = []
     values: list[tuple[float, ...]] = []
@@ -229,7 +192,6 @@ def _number(value: float) -> float:
 
 
 def _never_nan(values: FloatArray | IntArray) -> FloatArray:
-    """Infinity for what is no number: NaN says that a figure is unset."""
     numbers: FloatArray = values.astype(np.float64)
     numbers[np.isnan(numbers)] = np.inf
     return numbers
@@ -273,11 +235,9 @@ class _Reader:
 
     @property
     def finished(self) -> bool:
-        """Whether every message was read to its very end."""
         return bool((self.at == self.ends).all())
 
     def take(self, tag: int) -> BoolArray:
-        """Step over this tag where it comes next; where that was."""
         present: BoolArray = (self.at < self.ends) & (self.data[self.at] == tag)
         self.at = self.at + present
         return present
@@ -305,8 +265,8 @@ class _Reader:
 def _bodies(data: bytes, number: int) -> tuple[list[int], list[int]]:
     """Where the values of one length-delimited field begin and end in concatenated messages.
 
-    Protobuf writes what follows here with single-byte tags only; anything else ends the search early, and
-    the caller sees that the count is wrong.
+    Protobuf writes what follows here with single-byte tags only; anything else ends the search, and the count is
+    wrong.
     """
     wanted = number << 3 | _LENGTH
     starts, ends = [], []
@@ -342,7 +302,6 @@ def _bodies(data: bytes, number: int) -> tuple[list[int], list[int]]:
 
 
 def _dates(year: IntArray, month: IntArray, day: IntArray) -> DateArray:
-    """Days of the proleptic Gregorian calendar; NaT where there is no such day."""
     in_range = (
         (year >= FIRST_YEAR) & (year <= LAST_YEAR) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
     )

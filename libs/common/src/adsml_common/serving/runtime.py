@@ -10,18 +10,19 @@ from typing import Final
 import grpc.aio
 from prometheus_client import REGISTRY
 
+from adsml_common.registry.loader import LoaderStats
+from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import health, reflection
 from adsml_common.serving.access import authorizer_of
-from adsml_common.serving.exposition import CacheStats, Exposition, LoadedModel, ModelCollector
+from adsml_common.serving.exposition import Exposition, ModelCollector
 from adsml_common.serving.harness import Harness, refuse_unknown
+from adsml_common.serving.limits import RateLimit, StreamLimit
 from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.methods import Method
 from adsml_common.serving.pool import WorkerPool, in_daemon_thread
-from adsml_common.serving.rates import RateLimit
 from adsml_common.serving.settings import ServingSettings
-from adsml_common.serving.stream_limit import StreamLimit
 from adsml_common.serving.telemetry import watch_pool
-from adsml_common.serving.tracing import OpenTelemetry, PassedOn
+from adsml_common.serving.tracing import OpenTelemetry, Tracing
 
 _log = logging.getLogger(__name__)
 
@@ -38,28 +39,20 @@ _POOL_SECONDS: Final = 5.0
 class ServerSpec:
     """What a server is made of.
 
-    Attributes
-    ----------
-    methods
-        By full name of their service.
-    warm, close
-        Called before the first and after the last call.
-    checks
-        Readiness by name of what it depends on.
-    loaded, stats
-        The models that answer now, and counts of their cache, for the metrics.
+    `methods` by service, `warm` and `close` called before the first and after the last call, `checks` by name of what
+    readiness depends on, `loaded` and `stats` of models for the metrics.
     """
 
     methods: dict[str, tuple[Method, ...]] = field(default_factory=dict)
     warm: list[Callable[[], None]] = field(default_factory=list)
     close: list[Callable[[], None]] = field(default_factory=list)
     checks: dict[str, Callable[[], None]] = field(default_factory=dict)
-    loaded: Callable[[], Iterable[LoadedModel]] | None = None
-    stats: Callable[[], CacheStats] | None = None
+    loaded: Callable[[], Iterable[ModelVersion]] | None = None
+    stats: Callable[[], LoaderStats] | None = None
 
     @property
-    def name(self) -> str:
-        """A short name: ``classifier`` for ``adsml.classifier.v1.ClassifierService``."""
+    def family(self) -> str:
+        """The family served: ``classifier`` for ``adsml.classifier.v1.ClassifierService``, added first."""
         return next(iter(self.methods)).split(".")[1]
 
 
@@ -90,7 +83,7 @@ class ServerRuntime:
             board=self.board,
             authorizer=authorizer,
             rates=RateLimit(settings.rate_per_second),
-            tracing=OpenTelemetry(service_name=f"adsml-{spec.name}") if settings.traces else PassedOn(),
+            tracing=OpenTelemetry(service_name=f"adsml-{spec.family}") if settings.traces else Tracing(),
             max_message_bytes=settings.max_message_bytes,
             reserve_seconds=settings.deadline_reserve_seconds,
         )
@@ -117,7 +110,6 @@ class ServerRuntime:
 
     @property
     def address(self) -> str:
-        """Host and port."""
         host = self.settings.host
         return f"[{host}]:{self.port}" if ":" in host and not host.startswith("[") else f"{host}:{self.port}"
 
@@ -130,7 +122,7 @@ class ServerRuntime:
         if self._collector is not None:
             REGISTRY.register(self._collector)
         self.pool.start()
-        watch_pool(f"{self.spec.name}/{self.pool.name}", self.pool)
+        watch_pool(f"{self.spec.family}/{self.pool.name}", self.pool)
         await self._server.start()
         if self._probed is not None:
             await self._probed.start()
@@ -167,6 +159,8 @@ class ServerRuntime:
         if self.board.warm:
             _log.info("draining")
             await asyncio.sleep(self.settings.drain_wait_seconds)
+        # Calls that come in from here until callers have heard of it end with CANCELLED, before they reach a handler:
+        # https://github.com/grpc/grpc/issues/41785. Who watches health has left by now; our client tries them again.
         await self._server.stop(self.settings.drain_grace_seconds)
         if self._probed is not None:
             # Last, so that liveness is answered for as long as anything is.

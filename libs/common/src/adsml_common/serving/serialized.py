@@ -14,14 +14,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 class SerializedResponse(Generic[MessageT]):
     """An answer on its way out; the harness sends it as it is.
 
-    Attributes
-    ----------
-    kind
-        The type of the message.
-    data
-        The message, serialised.
-    degradations
-        Every one that stands anywhere in it, to be counted: nobody looks into the bytes.
+    `degradations` are all that stand anywhere in it, to be counted: nobody looks into the bytes.
     """
 
     kind: type[MessageT]
@@ -29,5 +22,4 @@ class SerializedResponse(Generic[MessageT]):
     degradations: Sequence[answer_pb2.Degradation] = ()
 
     def message(self) -> MessageT:
-        """The message itself, for callers in the same process."""
         return self.kind.FromString(self.data)

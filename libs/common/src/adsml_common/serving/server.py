@@ -6,13 +6,13 @@ import logging
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 import uvloop
 
+from adsml_common.registry.loader import LoaderStats
+from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import logs
-from adsml_common.serving.exposition import CacheStats, LoadedModel
 from adsml_common.serving.methods import UnsafeServer, methods_of
 from adsml_common.serving.micro_batcher import FastPath
 from adsml_common.serving.pool import in_daemon_thread
@@ -24,24 +24,12 @@ __all__ = ["Server", "ServerBuilder", "UnsafeServer"]
 _log = logging.getLogger(__name__)
 
 
-class ServerBuilder:
-    """Collects what a server is made of; `run` or `start` makes it.
-
-    Parameters
-    ----------
-    settings
-        Where and how to serve.
-
-    Examples
-    --------
-    >>> builder = ServerBuilder(ServingSettings(port=0))
-    >>> builder.add(add_Service_to_server, servicer, "adsml.x.v1.Service")  # doctest: +SKIP
-    >>> builder.run()  # doctest: +SKIP
-    """
+class ServerBuilder(ServerSpec):
+    """Collects what a server is made of; `run` or `start` makes it."""
 
     def __init__(self, settings: ServingSettings) -> None:
+        super().__init__()
         self.settings = settings
-        self._spec = ServerSpec()
 
     def add(
         self,
@@ -53,66 +41,46 @@ class ServerBuilder:
     ) -> Self:
         """Serve a servicer whose methods are plain synchronous ``(self, request, context: CallContext)``.
 
-        It need not derive from the generated base class, whose methods take another kind of context. A method
-        that answers with a stream is a generator. Errors of the domain's family become statuses. `fast_path` gives
-        methods that memory alone can often answer a second way (`adsml_common.serving.micro_batcher`).
-
-        Raises
-        ------
-        UnsafeServer
-            The service is unknown, registered already, or not implemented in full.
+        A method that answers with a stream is a generator. `fast_path` gives methods that memory alone can often
+        answer a second way (`micro_batcher`). Raises `UnsafeServer` where the service is unknown, registered already,
+        or not implemented in full.
         """
-        if service_name in self._spec.methods:
+        if service_name in self.methods:
             raise UnsafeServer(f"{service_name} is registered twice")
-        self._spec.methods[service_name] = methods_of(
-            add_to_server, servicer, service_name, fast_path=fast_path
-        )
+        self.methods[service_name] = methods_of(add_to_server, servicer, service_name, fast_path=fast_path)
         return self
-
-    @property
-    def services(self) -> tuple[str, ...]:
-        """Full names of what was added."""
-        return tuple(self._spec.methods)
-
-    @property
-    def family(self) -> str:
-        """The family served: ``classifier`` for ``adsml.classifier.v1.ClassifierService``, added first."""
-        return self._spec.name
 
     def on_ready(self, warm: Callable[[], None]) -> Self:
         """Call `warm` before the server says SERVING: load models, run each once. In order; may take long."""
-        self._spec.warm.append(warm)
+        self.warm.append(warm)
         return self
 
     def on_drain(self, close: Callable[[], None]) -> Self:
         """Call `close` once the last call is answered. In reverse order: what was opened first goes last."""
-        self._spec.close.append(close)
+        self.close.append(close)
         return self
 
     def readiness(self, name: str, check: Callable[[], None]) -> Self:
         """Make readiness depend on `check`, which raises where `name` is not usable."""
-        if name in self._spec.checks:
+        if name in self.checks:
             raise UnsafeServer(f"there are two readiness checks named {name!r}")
-        self._spec.checks[name] = check
+        self.checks[name] = check
         return self
 
     def models(
         self,
-        loaded: Callable[[], Iterable[LoadedModel]],
-        stats: Callable[[], CacheStats] | None = None,
+        loaded: Callable[[], Iterable[ModelVersion]],
+        stats: Callable[[], LoaderStats] | None = None,
     ) -> Self:
         """Show version and age of the models that `loaded` returns among the metrics, and their cache's counts."""
-        self._spec.loaded, self._spec.stats = loaded, stats
+        self.loaded, self.stats = loaded, stats
         return self
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT, drain, and return the process' exit status.
 
-        Returns
-        -------
-        int
-            0 after a drain; 1 where it could not serve: it is unsafe as it was put together, warming failed,
-            the address is taken, a key can't be read. The log says which.
+        1 where it could not serve: unsafe as put together, warming failed, address taken, key unreadable; the log
+        says which.
         """
         logs.configure(form=self.settings.log_format, level=self.settings.log_level)
         for name, value in self.settings.masked().items():
@@ -125,15 +93,7 @@ class ServerBuilder:
         return uvloop.run(self._run())
 
     def start(self) -> "Server":
-        """Serve from a thread of this process; returns once SERVING. For tests, and several in one process.
-
-        Raises
-        ------
-        UnsafeServer, OSError, ValueError
-            As put together, the server must not be started; the address is taken; a key can't be used.
-        Exception
-            Whatever warming raised.
-        """
+        """Serve from a thread of this process; returns once SERVING, or raises what kept it from that."""
         self._check()
         return Server(self)
 
@@ -156,7 +116,7 @@ class ServerBuilder:
     @contextlib.asynccontextmanager
     async def serving(self, stop: asyncio.Event) -> AsyncIterator[ServerRuntime]:
         """The server, from its first breath to its last; `stop` cuts a long warming short."""
-        runtime = ServerRuntime(self.settings, self._spec)
+        runtime = ServerRuntime(self.settings, self)
         try:
             await runtime.start()
             warming: asyncio.Future[Any] = in_daemon_thread(self._warm, name="warm")
@@ -166,22 +126,22 @@ class ServerBuilder:
             if warming.done():
                 await warming
                 runtime.board.set_warm()
-                _log.info("serving %s at %s", ", ".join(self._spec.methods), runtime.address)
+                _log.info("serving %s at %s", ", ".join(self.methods), runtime.address)
             yield runtime
         finally:
             await runtime.drain()
-            for close in reversed(self._spec.close):
+            for close in reversed(self.close):
                 try:
                     await in_daemon_thread(close, name="close")
                 except Exception:
                     _log.exception("could not close cleanly")
 
     def _warm(self) -> None:
-        for warm in self._spec.warm:
+        for warm in self.warm:
             warm()
 
     def _check(self) -> None:
-        if not self._spec.methods:
+        if not self.methods:
             raise UnsafeServer("nothing is registered; a server without services is a mistake")
         settings = self.settings
         if not (settings.tls or settings.loopback or settings.insecure):
@@ -192,13 +152,7 @@ class ServerBuilder:
 
 
 class Server:
-    """A server in a thread of this process; a context manager that stops it.
-
-    Attributes
-    ----------
-    runtime
-        Its pieces, to look at.
-    """
+    """A server in a thread of this process; a context manager that stops it. `runtime` has its pieces."""
 
     runtime: ServerRuntime
 
@@ -215,7 +169,6 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
         return self.runtime.port
 
     @property
@@ -224,7 +177,6 @@ class Server:
         return self.runtime.address
 
     def stop(self) -> None:
-        """Drain and end."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join()
@@ -232,12 +184,7 @@ class Server:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     async def _main(self) -> None:

@@ -174,7 +174,6 @@ class ServingSettings(Settings):
 
     @property
     def tls(self) -> bool:
-        """Whether to serve TLS."""
         return self.tls_cert_file is not None
 
     @property

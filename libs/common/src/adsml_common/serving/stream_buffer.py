@@ -12,16 +12,9 @@ _WINDOW: Final = 16
 
 
 class StreamBuffer:
-    """Draws messages from a generator in a worker's thread, a bounded number at a time.
+    """Draws messages from a generator in a worker's thread, at most `window` before the caller reads some.
 
-    Parameters
-    ----------
-    call
-        Whose stream it is; when its caller goes, no more messages are drawn.
-    begin
-        Makes the generator of serialised messages; called in a worker's thread.
-    window
-        How many messages may wait for the caller before the worker is given up.
+    `begin` makes the generator, in that thread; when the caller goes, no more messages are drawn.
     """
 
     def __init__(
@@ -39,13 +32,7 @@ class StreamBuffer:
         self._closing = False
 
     def fill(self) -> bool:
-        """Draw messages until as many wait as may; from a worker's thread.
-
-        Returns
-        -------
-        bool
-            Whether there are no more.
-        """
+        """Draw messages until as many wait as may; from a worker's thread. Whether there are no more."""
         with self._lock:
             if self._closing:
                 return True

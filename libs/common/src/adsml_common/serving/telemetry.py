@@ -1,11 +1,13 @@
 """What is counted: rate, errors and duration of every method, queues, shedding, degradations."""
 
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Final
 
 import grpc
 from adsml.common.v1 import answer_pb2
 from prometheus_client import Counter, Gauge, Histogram
+
+from adsml_common.serving.pool import WorkerPool
 
 _LABELS: Final = ("service", "method")
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
@@ -36,12 +38,10 @@ class MethodMeter:
         self._codes: dict[grpc.StatusCode, Counter] = {}
 
     def begin(self) -> None:
-        """A call came in."""
         self._started.inc()
         self._in_flight.inc()
 
     def end(self, code: grpc.StatusCode, seconds: float) -> None:
-        """A call ended."""
         self._in_flight.dec()
         self._seconds.observe(seconds)
         counter = self._codes.get(code)
@@ -50,29 +50,14 @@ class MethodMeter:
         counter.inc()
 
     def shed(self, reason: str) -> None:
-        """A call was refused to protect the server."""
         SHED.labels(self.service, self.method, reason).inc()
 
     def degraded(self, degradations: Iterable[answer_pb2.Degradation]) -> None:
-        """An answer did without something."""
         for one in degradations:
             reason = answer_pb2.DegradationReason.Name(one.reason).removeprefix("DEGRADATION_REASON_")
             DEGRADATIONS.labels(self.service, self.method, reason).inc()
 
 
-class Watched(Protocol):
-    """A pool that can be looked at."""
-
-    @property
-    def waiting(self) -> int:
-        """How much work waits."""
-
-    @property
-    def busy(self) -> int:
-        """How much work waits or runs."""
-
-
-def watch_pool(name: str, pool: Watched) -> None:
-    """Show a pool's queue under this name."""
+def watch_pool(name: str, pool: WorkerPool) -> None:
     QUEUE_WAITING.labels(name).set_function(lambda: pool.waiting)
     QUEUE_BUSY.labels(name).set_function(lambda: pool.busy)

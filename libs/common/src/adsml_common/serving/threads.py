@@ -25,9 +25,9 @@ _GIVEN: Final = "ADSML_CPUS"
 def cpu_limit(cgroup: Path = _CGROUP) -> int:
     """How many processors this process may keep busy, at least 1.
 
-    What ``ADSML_CPUS`` says: a container without a limit may run on all of a machine, but has asked for a part
-    of it. Else the smaller of those it may run on and, rounded up, those its control group (version 2, else 1)
-    pays for. A container's limit does not show in ``os.cpu_count()``.
+    What ``ADSML_CPUS`` says: a container without a limit may run on all of a machine, but has asked for a part of it.
+    Else the smaller of those it may run on and, rounded up, those its control group (version 2, else 1) pays for: a
+    container's limit does not show in ``os.cpu_count()``.
     """
     given = os.environ.get(_GIVEN, "")
     if given.isdigit() and int(given) > 0:
@@ -38,22 +38,9 @@ def cpu_limit(cgroup: Path = _CGROUP) -> int:
 
 
 def pin_threads(count: int | None = None) -> int:
-    """Tell OpenMP, BLAS and Numba how many threads to use; what the environment says already stands.
+    """Tell OpenMP, BLAS and Numba how many threads to use, and return it; what the environment says stands.
 
-    Parameters
-    ----------
-    count
-        How many; None: `cpu_limit`.
-
-    Returns
-    -------
-    int
-        How many.
-
-    Raises
-    ------
-    RuntimeError
-        A library that reads its setting once, when it is imported, has been imported already.
+    Raises `RuntimeError` where a library that reads its setting once has been imported already.
     """
     late = [name for name in _READ_AT_IMPORT if name in sys.modules]
     if late:

@@ -15,19 +15,10 @@ from adsml_common.serving.files import WatchedFiles
 def server_credentials(
     *, cert_file: Path, key_file: Path, client_ca_file: Path | None = None
 ) -> grpc.ServerCredentials:
-    """Credentials that follow their files, so that a renewed certificate needs no restart.
+    """Credentials that follow their PEM files, so that a renewed certificate needs no restart.
 
-    Parameters
-    ----------
-    cert_file, key_file
-        PEM: the server's chain, leaf first, and its private key without a password.
-    client_ca_file
-        PEM: whose client certificates are demanded; None demands none.
-
-    Raises
-    ------
-    OSError, ValueError
-        The files can't be read now, are no PEM, or key and certificate don't belong together.
+    Client certificates of `client_ca_file` are demanded where it is given. Raises `OSError` or `ValueError` where the
+    files can't be read now, are no PEM, or key and certificate don't belong together.
     """
     paths = [key_file, cert_file] if client_ca_file is None else [key_file, cert_file, client_ca_file]
     files = WatchedFiles(paths, _configuration)
@@ -67,14 +58,9 @@ def _configuration(contents: Sequence[bytes]) -> grpc.ServerCertificateConfigura
 
 @lru_cache(maxsize=1_024)
 def identities(certificate: bytes) -> tuple[str, ...]:
-    """The names in a certificate that may be an identity: URIs, then DNS names, among its alternative names.
+    """The names in a verified PEM certificate that may be an identity: URIs, then DNS names, of its alternative names.
 
     The common name counts only in a certificate without alternative names (RFC 6125); mail addresses never do.
-
-    Parameters
-    ----------
-    certificate
-        PEM, already verified by gRPC.
     """
     leaf = x509.load_pem_x509_certificate(certificate)
     try:

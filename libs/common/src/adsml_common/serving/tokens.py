@@ -1,8 +1,8 @@
 """Bearer tokens: JSON Web Tokens (RFC 7519), signed, with who calls and what they may do.
 
-Claims: ``sub`` who; ``exp`` and ``aud`` are demanded, ``iss`` where one is set, ``nbf`` and ``iat`` are
-looked at where they stand; ``scope`` (RFC 8693: words between spaces) or ``scp`` (a list); ``config_ids``,
-a list of ad accounts or ``"*"`` for all.
+Claims: ``sub`` who; ``exp`` and ``aud`` are demanded, ``iss`` where one is set, ``nbf`` and ``iat`` are looked at
+where they stand; ``scope`` (RFC 8693: words between spaces) or ``scp`` (a list); ``config_ids``, a list of ad
+accounts or ``"*"`` for all.
 """
 
 import hashlib
@@ -45,27 +45,9 @@ class _Key:
 class TokenVerifier:
     """Tells from a token who calls. Verified tokens are remembered until they or the keys change.
 
-    Parameters
-    ----------
-    audience
-        Who the token must be for.
-    issuer
-        Who must have issued it; None: anyone who has the key.
-    leeway_seconds
-        How far clocks may differ.
-    secret
-        HMAC secret of at least 32 bytes (HS256, HS384, HS512).
-    public_key_file
-        PEM file of one RSA, EC or Ed25519 public key. Read again when it changes.
-    jwks_file
-        JSON Web Key Set (RFC 7517) of public keys, picked by ``kid``. Read again when it changes.
-    clock
-        The time in seconds since 1970.
-
-    Raises
-    ------
-    OSError, ValueError
-        A key can't be read or is none that may be used.
+    `secret` (HS256, HS384, HS512) has at least 32 bytes; `public_key_file` is PEM of one RSA, EC or Ed25519 key;
+    `jwks_file` a JSON Web Key Set (RFC 7517), picked by ``kid``; files are read again when they change. Raises
+    `OSError` or `ValueError` where a key can't be read or is none that may be used.
     """
 
     def __init__(
@@ -99,11 +81,8 @@ class TokenVerifier:
     def caller(self, token: str) -> Caller:
         """Who calls.
 
-        Raises
-        ------
-        Unauthenticated
-            The token is no token, expired, meant for someone else, or not signed by a key of ours. Only a
-            token that was signed by one is told that it has expired.
+        Raises `Unauthenticated` where the token is none, expired, meant for someone else, or not signed by a key of
+        ours. Only a token that was signed by one is told that it has expired.
         """
         if len(token) > _MAX_TOKEN:
             raise Unauthenticated(_INVALID)
@@ -171,7 +150,6 @@ def _instant(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _of(jwks: Mapping[str, _Key], kid: object) -> list[_Key]:
-    """The key that a token names; the only one where it names none."""
     if kid is None:
         return list(jwks.values()) if len(jwks) == 1 else []
     found = jwks.get(kid) if isinstance(kid, str) else None

@@ -1,12 +1,12 @@
 """W3C trace context, and spans where OpenTelemetry is installed and switched on.
 
-Without OpenTelemetry the caller's ``traceparent`` still names the trace in every log line and travels on to
-the services that a handler asks.
+Without OpenTelemetry the caller's ``traceparent`` still names the trace in every log line and travels on to the
+services that a handler asks.
 """
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 
@@ -19,50 +19,25 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a
 _SCOPE: Final = "adsml"
 
 
-class Tracing(Protocol):
-    """What the harness tells of a call."""
-
-    def begin(self, call: CallContext, method: Method) -> None:
-        """A call came in; its trace is noted on it."""
-
-    def active(self, call: CallContext, work: Callable[[], T]) -> Callable[[], T]:
-        """`work`, such that spans begun in it belong to the call's."""
-
-    def end(self, call: CallContext, code: grpc.StatusCode) -> None:
-        """The call ended."""
-
-
-class PassedOn:
+class Tracing:
     """Begins no spans; the caller's trace context is passed on as it came."""
 
     def begin(self, call: CallContext, method: Method) -> None:
-        """Note the caller's trace."""
         traceparent = call.metadata.get("traceparent")
         if traceparent is not None and (match := _TRACEPARENT.fullmatch(traceparent)):
             call.trace_id = match.group(1)
             call.traceparent = traceparent
 
     def active(self, call: CallContext, work: Callable[[], T]) -> Callable[[], T]:
-        """`work` itself."""
         return work
 
-    def end(self, call: CallContext, code: grpc.StatusCode) -> None:
-        """Nothing to end."""
+    def end(self, call: CallContext, code: grpc.StatusCode) -> None: ...
 
 
-class OpenTelemetry:
+class OpenTelemetry(Tracing):
     """A server span per call, a child of the caller's.
 
-    Parameters
-    ----------
-    provider
-        Where spans go; None: as OpenTelemetry's own environment variables say
-        (``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_TRACES_SAMPLER`` ...).
-
-    Raises
-    ------
-    ImportError
-        The extra ``adsml-common[otel]`` is not installed.
+    Without a `provider` spans go where OpenTelemetry's own variables say (``OTEL_EXPORTER_OTLP_ENDPOINT`` ...).
     """
 
     def __init__(self, provider: Any = None, *, service_name: str = "adsml") -> None:
@@ -77,7 +52,6 @@ class OpenTelemetry:
         self._tracer = (provider or _provider(service_name)).get_tracer(_SCOPE)
 
     def begin(self, call: CallContext, method: Method) -> None:
-        """Begin the call's span."""
         parent = self._propagator.extract(call.metadata)
         span = self._tracer.start_span(
             f"{method.service}/{method.name}",
@@ -97,8 +71,6 @@ class OpenTelemetry:
         call.traceparent = carrier.get("traceparent", "")
 
     def active(self, call: CallContext, work: Callable[[], T]) -> Callable[[], T]:
-        """`work`, with the call's span as the current one."""
-
         def run() -> T:
             token = self._context.attach(call.span)
             try:
@@ -109,7 +81,6 @@ class OpenTelemetry:
         return run
 
     def end(self, call: CallContext, code: grpc.StatusCode) -> None:
-        """End the span with the call's status."""
         span = self._trace.get_current_span(call.span)
         span.set_attribute("rpc.grpc.status_code", code.value[0])
         if code in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN}:

@@ -1,5 +1,6 @@
 """Starts and follows the training runs of one process' family."""
 
+import hashlib
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -15,10 +16,8 @@ from adsml_common.domain.errors import (
 )
 from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.family import FamilyCheck
-from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, instant_message
+from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, FamilyCheck, instant_message
 from adsml_common.serving.paging import PageTokens
-from adsml_common.training.admission import Admission
 from adsml_common.training.launchers import Launcher
 from adsml_common.training.records import (
     ItemStatus,
@@ -46,27 +45,17 @@ JOBS: Final[dict[int, str]] = {
 _NUMBERS: Final = {name: number for number, name in JOBS.items()}
 
 _FAILED_ITEMS: Final = 100
+_OF_CALLER: Final = "~"
+"""No caller's request id has one."""
+_DIGITS: Final = 16
+_LONGEST: Final = 128
 
 
 class TrainingService:
-    """The runs of one family's jobs.
+    """The runs of one family's `jobs`, such as ``"classifiers"``; runs of others are not found here.
 
-    Parameters
-    ----------
-    runs
-        The record of all runs.
-    family
-        The family this process serves, such as ``"classifier"``.
-    jobs
-        Names of its jobs, such as ``"classifiers"``. Runs of others are not found here.
-    launcher
-        Who does the work; None: runs can be looked at here, and not started.
-    max_shards
-        Into how many shards a run may be split.
-    open_runs
-        How many runs one caller may have open.
-    page_tokens
-        Seals tokens of listings; None: good for this process.
+    Without a launcher runs can be looked at and not started. Without `page_tokens` those are good for this process
+    only.
     """
 
     def __init__(
@@ -88,7 +77,7 @@ class TrainingService:
         self._jobs = tuple(jobs)
         self._launcher = launcher
         self._max_shards = max_shards
-        self._admission = Admission(open_runs)
+        self._open_runs = open_runs
         self._page_tokens = page_tokens or PageTokens()
 
     def StartTraining(
@@ -103,22 +92,25 @@ class TrainingService:
         if shards > self._max_shards:
             raise InvalidInput.at("shard_count", f"is {shards}; this server takes at most {self._max_shards}")
         parameters = _scope(request.scope, context).parameters()
-        known = self._runs.find(job, request.request_id)
-        if known is not None and not self._shows(known, context):
-            # Someone else's request id: it is taken, and that is all there is to know.
-            raise AlreadyExists(f"request id {request.request_id} was used for something else")
+        request_id = _of_caller(request.request_id, context)
+        known = self._runs.find(job, request_id)
         try:
             run = self._runs.start(
                 job,
-                request_id=request.request_id,
+                request_id=request_id,
                 parameters=parameters,
                 shard_count=shards,
                 launch_kind=LaunchKind.CALLER,
                 actor=context.caller.identity or "",
                 launcher=self._launcher.kind,
-                launcher_ref=self._launcher.reference(job, request.request_id),
-                admission=self._admission,
+                launcher_ref=self._launcher.reference(job, request_id),
+                open_runs=self._open_runs,
             )
+        except AlreadyExists as error:
+            raise AlreadyExists(
+                f"request id {request.request_id} has started another run of {job}; use a new one for a new run",
+                metadata=error.metadata,
+            ) from None
         except AlreadyRunning as error:
             going_on = error.metadata.get("run_id")
             if going_on is None or self._shows(self._runs.get(going_on), context):
@@ -133,7 +125,6 @@ class TrainingService:
     def GetTrainingRun(
         self, request: pb.GetTrainingRunRequest, context: CallContext
     ) -> pb.GetTrainingRunResponse:
-        """One run and its failed items."""
         run = self._run(request, context)
         most = request.max_failed_items if request.HasField("max_failed_items") else _FAILED_ITEMS
         failed = self._runs.items(run.run_id, status=ItemStatus.FAILED, limit=most) if most else []
@@ -144,29 +135,24 @@ class TrainingService:
     def ListTrainingRuns(
         self, request: pb.ListTrainingRunsRequest, context: CallContext
     ) -> pb.ListTrainingRunsResponse:
-        """Runs, newest first."""
         self._check_family(request.family)
         jobs = self._jobs if not request.job else (self._job(request.job),)
-        at = self._page_tokens.open(request, context)
-        start = None if at is None else self._at(at[0])
-        found, last = paging.page(
+        found, token = self._page_tokens.listing(
+            request,
+            context,
             lambda before: self._runs.list(
                 jobs=jobs, status=STATE.find(request.state), limit=paging.SCAN, before=before
             ),
-            start,
             position=lambda run: run,
-            size=paging.page_size(request),
             shows=lambda run: self._shows(run, context),
+            to_json=lambda run: [run.run_id],
+            of_json=lambda at: self._at(at[0]),
         )
-        return pb.ListTrainingRunsResponse(
-            runs=[run_message(one) for one in found],
-            next_page_token="" if last is None else self._page_tokens.seal(request, [last.run_id], context),
-        )
+        return pb.ListTrainingRunsResponse(runs=[run_message(one) for one in found], next_page_token=token)
 
     def CancelTrainingRun(
         self, request: pb.CancelTrainingRunRequest, context: CallContext
     ) -> pb.CancelTrainingRunResponse:
-        """Ask a run to stop."""
         run = self._run(request, context)
         return pb.CancelTrainingRunResponse(
             run=run_message(self._runs.cancel(run.run_id, reason=request.reason))
@@ -202,11 +188,10 @@ class TrainingService:
 
 
 def run_message(run: TrainingRun) -> pb.TrainingRun:
-    """The protobuf message for a run."""
     scope = Scope.of(run.parameters)
     out = pb.TrainingRun(
         run_id=run.run_id,
-        request_id=run.request_id if run.launch_kind is LaunchKind.CALLER else "",
+        request_id=run.request_id.rpartition(_OF_CALLER)[2] if run.launch_kind is LaunchKind.CALLER else "",
         job=_NUMBERS[run.job],  # type: ignore[arg-type]  # an enum's number
         state=STATE.to_wire(run.status),  # type: ignore[arg-type]  # likewise
         scope=pb.TrainingScope(
@@ -240,7 +225,6 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
 
 
 def item_message(item: TrainingItem) -> pb.TrainingItem:
-    """The protobuf message for an item."""
     out = pb.TrainingItem(
         entity=entity_pb2.EntityRef(
             config_id=item.config_id,
@@ -256,6 +240,14 @@ def item_message(item: TrainingItem) -> pb.TrainingItem:
     if item.model_name is not None and item.model_version is not None:
         out.model.CopyFrom(answer_pb2.ModelRef(name=item.model_name, version=item.model_version))
     return out
+
+
+def _of_caller(request_id: str, context: CallContext) -> str:
+    """A request id as the record has it: what one caller calls its runs neither reveals nor blocks another's."""
+    if not (identity := context.caller.identity):
+        return request_id
+    digest = hashlib.sha256(f"{identity}\0{request_id}".encode()).hexdigest()
+    return f"{digest[:_DIGITS]}{_OF_CALLER}{request_id}"[:_LONGEST]
 
 
 def _scope(message: pb.TrainingScope, context: CallContext) -> Scope:

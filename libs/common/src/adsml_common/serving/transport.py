@@ -20,15 +20,9 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 
 def parse(kind: type[MessageT], raw: bytes) -> MessageT:
-    """The message in some bytes.
+    """The message in some bytes; raises `InvalidInput` where they are none.
 
-    Handlers take bytes and parse them here: what gRPC's own deserialising does with bytes that are no message
-    is answer INTERNAL, and quote its exception.
-
-    Raises
-    ------
-    InvalidInput
-        The bytes are no such message.
+    Handlers take bytes and parse them here: gRPC's own deserialising would answer INTERNAL, and quote its exception.
     """
     try:
         return kind.FromString(raw)
@@ -39,19 +33,7 @@ def parse(kind: type[MessageT], raw: bytes) -> MessageT:
 async def read_message(context: ServicerContext, largest: int, *, seconds: float) -> bytes:
     """The one message of a call whose method is registered as one that takes a stream.
 
-    Parameters
-    ----------
-    context
-        The call.
-    largest
-        Bytes that it may have.
-    seconds
-        How long it may take to come.
-
-    Raises
-    ------
-    InvalidInput
-        There is none, it is too long for the method, or it does not come.
+    Raises `InvalidInput` where there is none, it has more than `largest` bytes, or it does not come within `seconds`.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -76,5 +58,4 @@ async def refuse(context: ServicerContext, status: status_pb2.Status, *, request
 
 
 def text_metadata(context: ServicerContext) -> dict[str, str]:
-    """The caller's metadata without the binary."""
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}

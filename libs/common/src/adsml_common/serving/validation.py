@@ -1,10 +1,9 @@
 """Checks a request by the rules that its contract carries (`buf.validate`): all violations, by dotted paths.
 
-Protovalidate does the checking. Beside its rules every ``google.type.Date`` must be a day of the calendar, and lists
-are measured first, so that what a hostile request can make us say is bounded.
-
-Daily rows are checked where they are read (`rows`): as columns they cost a tenth of what they cost one by one.
-When something else is wrong they are checked here too, so that a caller hears of everything at once.
+Beside protovalidate's rules every ``google.type.Date`` must be a day of the calendar, and lists are measured first,
+so that what a hostile request can make us say is bounded. Daily rows are checked where they are read (`rows`): as
+columns they cost a tenth. When something else is wrong they are checked here too, so that a caller hears of
+everything at once.
 """
 
 import logging
@@ -39,27 +38,13 @@ _Visit: TypeAlias = Callable[[Any, str, list[FieldViolation]], None]
 
 
 def check(message: Message) -> None:
-    """Check a request.
-
-    Raises
-    ------
-    InvalidInput
-        With everything that is wrong (the first 200).
-    """
+    """Raise `InvalidInput` with everything that is wrong with a request (the first 200)."""
     if wrong := violations(message):
         raise InvalidInput(wrong)
 
 
 def violations(message: Message, path: str = "") -> list[FieldViolation]:
-    """Everything that is wrong with a message (the first 200); empty where nothing is.
-
-    Parameters
-    ----------
-    message
-        A request, or one entry of a batch.
-    path
-        Dotted path of the entry, e.g. ``subjects[3]``.
-    """
+    """Everything that is wrong with a message (the first 200); `path` is that of a batch's entry, ``subjects[3]``."""
     prefix = f"{path}." if path else ""
     wrong: list[FieldViolation] = []
     for visit in _invariants(message.DESCRIPTOR):
@@ -86,15 +71,7 @@ def violations(message: Message, path: str = "") -> list[FieldViolation]:
 
 
 def entry_violations(entries: Sequence[Message], path: str) -> dict[int, list[FieldViolation]]:
-    """What is wrong with the entries of a batch, by their place; those in order are absent.
-
-    Parameters
-    ----------
-    entries
-        Messages of one type.
-    path
-        Dotted path of the list, e.g. ``subjects``.
-    """
+    """What is wrong with the entries of a batch at `path`, by their place; those in order are absent."""
     if not entries:
         return {}
     visits = _invariants(entries[0].DESCRIPTOR)
@@ -112,13 +89,7 @@ def entry_violations(entries: Sequence[Message], path: str) -> dict[int, list[Fi
 
 
 def require_rules(descriptor: Descriptor) -> None:
-    """Compile what is checked of a type of message now, and not at the first request.
-
-    Raises
-    ------
-    protovalidate.CompilationError
-        A rule does not fit its field.
-    """
+    """Compile what is checked of a message now, not at the first request; raises where a rule doesn't fit its field."""
     _invariants(descriptor)
     _validator.collect_violations(message_factory.GetMessageClass(descriptor)(), fail_fast=True)
 
@@ -131,7 +102,6 @@ def _fails(collect: Callable[[Message], list[protovalidate.Violation]], entry: M
 
 
 def _described(violation: protovalidate.Violation, descriptor: Descriptor, prefix: str) -> FieldViolation:
-    """One violation in our words: where, what was there, what is expected."""
     proto = violation.proto
     path, field, entry, oneof = prefix, None, False, None
     within: Descriptor | None = descriptor
@@ -171,7 +141,6 @@ def _unset(field: FieldDescriptor) -> str:
 
 
 def _shown(field: FieldDescriptor, value: Any, *, entry: bool, rule: str) -> str:
-    """What was there, as the beginning of a sentence."""
     if field.is_repeated and not entry:
         return f"has {len(value)} entries"
     if field.enum_type is not None:
@@ -264,7 +233,6 @@ def _without_long_lists(message: Message) -> Message:
 
 
 def _row_violations(message: Message, prefix: str) -> Iterator[FieldViolation]:
-    """What is wrong with daily rows anywhere in the message, whatever figures the question needs."""
     for holder, path in _holders(message, prefix):
         for field in holder.DESCRIPTOR.fields:
             if field.message_type is not None and field.message_type.full_name == _ROW and field.is_repeated:

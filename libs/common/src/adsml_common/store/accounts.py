@@ -20,18 +20,9 @@ from adsml_common.store.tables import account_levels, account_syncs, accounts
 class Account:
     """What is known of an ad account; unknown is None.
 
-    Attributes
-    ----------
-    account_id, account_name
-        As the platform writes them, without ``act_``.
-    currency_code
-        ISO 4217, of all its money.
-    time_zone
-        IANA name, of all its days.
-    id_kind
-        Whether its entities are stored under the platform's ids or, for want of them, under their names.
-    click_kind
-        Whether its clicks are all clicks or link clicks.
+    `account_id` is without ``act_``, `currency_code` ISO 4217, `time_zone` an IANA name. `id_kind`: whether its
+    entities are stored under the platform's ids or, for want of them, their names. `click_kind`: all clicks or link
+    clicks.
     """
 
     account_id: str | None = None
@@ -60,7 +51,6 @@ FIELDS = tuple(field.name for field in fields(Account))
 
 
 def read_account(connection: Connection, config_id: int) -> Account:
-    """What is known of an account."""
     row = connection.execute(
         sa.select(*(accounts.c[name] for name in FIELDS)).where(accounts.c.config_id == config_id)
     ).one_or_none()
@@ -95,7 +85,6 @@ class AccountStore:
         self._database = database
 
     def get(self, config_id: int) -> Account:
-        """What is known of an account; nothing of one that was never loaded."""
         with self._database.read() as connection:
             return read_account(connection, config_id)
 

@@ -78,18 +78,10 @@ class ChangeStore:
         self._database = database
 
     def upsert(self, events: Iterable[ChangeEvent]) -> UpsertCounts:
-        """Insert or update events: all or none, and idempotent.
+        """Insert or update events: all or none, and idempotent. Unknown entities are created.
 
-        The key is entity, day and kind of change: a second change of one kind on one day replaces the detail
-        of the first, since a day is the finest grain of the rows it is to explain. Unknown entities are
-        created.
-
-        Raises
-        ------
-        InvalidInput
-            An unusable id.
-        Unavailable
-            The database does not answer.
+        The key is entity, day and kind: a second change of one kind on one day replaces the detail of the first,
+        since a day is the finest grain of the rows it is to explain.
         """
         wanted = list(events)
         with self._database.write(bulk=True) as connection:
@@ -105,17 +97,7 @@ class ChangeStore:
         start: date | None = None,
         end: date | None = None,
     ) -> list[ChangeEvent]:
-        """Events of an account in order of day, level, id and kind.
-
-        Parameters
-        ----------
-        config_id
-            The ad account.
-        entity
-            Only this entity's.
-        start, end
-            First and last day, both included.
-        """
+        """Events of an account (or of one entity of it) in order of day, level, id and kind."""
         query = (
             sa.select(
                 *entities.c["entity_type", "entity_id"], *change_events.c["change_type", "date", "detail"]

@@ -1,10 +1,8 @@
 """How complete young days are: rows keep growing for a while after their day, leads longest.
 
 A day's age is counted from the last loaded day: that one has age 0. The share that is in at an age is learnt from
-rows that were loaded young and restated later.
-
-The share of an age is a ratio of sums over days, and never falls with age. Days are of the account's campaigns (or
-whatever its highest level with rows is).
+rows that were loaded young and restated later: a ratio of sums over days, which never falls with age. Days are of the
+account's campaigns (or whatever its highest level with rows is).
 """
 
 import threading
@@ -33,13 +31,7 @@ _DELIVERY: Final = ("spend", "impressions", "clicks")
 
 
 class CompletionCurves:
-    """The curves of stored accounts, learned anew when their data change. Safe to use from any thread.
-
-    Parameters
-    ----------
-    metrics
-        Where the rows are.
-    """
+    """The curves of stored accounts, learned anew when their data change. Safe to use from any thread."""
 
     def __init__(self, metrics: MetricStore) -> None:
         self._metrics = metrics
@@ -47,13 +39,7 @@ class CompletionCurves:
         self._lock = threading.Lock()
 
     def of(self, config_id: int) -> CompletionCurve | None:
-        """An account's curve; None where nothing was restated, or too little.
-
-        Raises
-        ------
-        Unavailable
-            The database does not answer.
-        """
+        """An account's curve; None where nothing was restated, or too little."""
         version = self._metrics.data_version(config_id)
         with self._lock:
             known = self._known.get(config_id)
@@ -67,7 +53,6 @@ class CompletionCurves:
         return curve
 
     def _versions(self, config_id: int, start: date) -> pd.DataFrame:
-        """Of the highest level whose rows were restated."""
         for level in EntityType:
             if not self._metrics.restated(config_id, entity_type=level, start=start).empty:
                 return self._metrics.versions(config_id, entity_type=level, start=start)
@@ -75,18 +60,10 @@ class CompletionCurves:
 
 
 def learn_curve(versions: pd.DataFrame) -> CompletionCurve | None:
-    """The curve of an account.
+    """The curve of an account, from every version of its rows; the last version of a row is the one that counts.
 
-    Parameters
-    ----------
-    versions
-        Every version of its rows: ``entity_id, date, loaded_at`` (UTC) and the stored columns; the last version of a
-        row is the one that counts.
-
-    Returns
-    -------
-    CompletionCurve or None
-        None where fewer than seven days were seen young, or all days are complete from the first load on.
+    `versions` has ``entity_id, date, loaded_at`` (UTC) and the stored columns. None where fewer than seven days were
+    seen young, or all days are complete from the first load on.
     """
     if versions.empty:
         return None

@@ -1,25 +1,14 @@
 """What an upsert did."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class UpsertCounts:
     """Rows that were new, that changed, and that were there already, as they are.
 
-    Attributes
-    ----------
-    older
-        Rows that were not written because what is stored was fetched later.
-    deleted
-        Stored rows that the source no longer holds.
-    fallen
-        Of the changed rows, those that say less impressions or leads than was stored, and not when they were fetched.
-
-    Examples
-    --------
-    >>> UpsertCounts(inserted=2) + UpsertCounts(unchanged=1)
-    UpsertCounts(inserted=2, updated=0, unchanged=1, older=0, deleted=0, fallen=0)
+    `older` were not written because what is stored was fetched later; `deleted` are no longer held by the source;
+    `fallen` changed to less than was stored, and don't say when they were fetched.
     """
 
     inserted: int = 0
@@ -31,15 +20,7 @@ class UpsertCounts:
 
     @property
     def changed(self) -> int:
-        """Rows that were written or deleted."""
         return self.inserted + self.updated + self.deleted
 
     def __add__(self, other: "UpsertCounts") -> "UpsertCounts":
-        return UpsertCounts(
-            self.inserted + other.inserted,
-            self.updated + other.updated,
-            self.unchanged + other.unchanged,
-            self.older + other.older,
-            self.deleted + other.deleted,
-            self.fallen + other.fallen,
-        )
+        return UpsertCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

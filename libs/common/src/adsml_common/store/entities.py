@@ -136,15 +136,7 @@ class EntityStore:
         self._database = database
 
     def upsert(self, found: Iterable[Entity]) -> UpsertCounts:
-        """Insert or update entities: all or none, and idempotent. None never erases what is known.
-
-        Raises
-        ------
-        InvalidInput
-            An id that is empty or too long.
-        Unavailable
-            The database does not answer.
-        """
+        """Insert or update entities: all or none, and idempotent. None never erases what is known."""
         wanted = list(found)
         with self._database.write(bulk=True) as connection:
             for config_id in sorted({entity.ref.config_id for entity in wanted}):
@@ -152,13 +144,7 @@ class EntityStore:
             return write_entities(connection, wanted)
 
     def get(self, ref: EntityRef) -> Entity:
-        """One entity.
-
-        Raises
-        ------
-        NotFound
-            No such entity.
-        """
+        """One entity; raises `NotFound`."""
         found = self.list(ref.config_id, entity_type=ref.entity_type, entity_ids=[ref.entity_id])
         if not found:
             raise NotFound(f"there is no {ref}")
@@ -172,15 +158,7 @@ class EntityStore:
         parent_id: str | None = None,
         entity_ids: Collection[str] | None = None,
     ) -> list[Entity]:
-        """Entities of an account, sorted by level and id; those that are unknown are absent.
-
-        Parameters
-        ----------
-        config_id
-            The ad account.
-        entity_type, parent_id, entity_ids
-            Only this level, only the children of this parent, only these ids.
-        """
+        """Entities of an account, sorted by level and id; those that are unknown are absent."""
         with self._database.read() as connection:
             query = _query(config_id, (*_KEYS[1:], *_FACTS))
             if entity_type is not None:
@@ -195,14 +173,7 @@ class EntityStore:
         ]
 
     def frame(self, config_id: int) -> pd.DataFrame:
-        """Every entity of an account as a frame, sorted by level and id.
-
-        Returns
-        -------
-        frame
-            ``entity_type, entity_id, parent_id, name, status, objective`` (text, None where unknown) and
-            ``shares_budget`` (True, False, or None where unknown).
-        """
+        """Every entity of an account, sorted by level and id: `FRAME_COLUMNS`, None where unknown."""
         with self._database.read() as connection:
             rows = connection.execute(_query(config_id, FRAME_COLUMNS)).all()
         out = pd.DataFrame(

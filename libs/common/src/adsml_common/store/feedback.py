@@ -1,7 +1,7 @@
 """What people say of an answer: a tier of theirs, a true or a false alarm."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -17,22 +17,9 @@ from adsml_common.store.tables import feedback as table
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """One judgement by one person.
+    """One judgement by one person of a family's answer for an entity and day.
 
-    Attributes
-    ----------
-    family
-        Whose answer is judged: ``"classifier"``, ``"anomaly"``, ...
-    entity, date
-        What the answer was about.
-    person
-        Who judges.
-    label
-        The judgement in the family's own words, e.g. ``"high_performer"`` or ``"false_alarm"``.
-    note
-        Why, if the person says.
-    recorded_at
-        When.
+    `label` is in the family's own words, e.g. ``"high_performer"`` or ``"false_alarm"``.
     """
 
     family: str
@@ -50,23 +37,11 @@ class FeedbackStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, feedback: Feedback) -> bool:
-        """Append a judgement.
+    def record(self, feedback: Feedback) -> tuple[bool, Feedback | None]:
+        """Append a judgement; whether it was new, and this person's last word on entity and day before it.
 
-        Returns
-        -------
-        bool
-            False if this person's last word on this entity and day is the same already; then nothing is
-            written, so a retry is harmless.
-
-        Raises
-        ------
-        NotFound
-            No such entity.
-        InvalidInput
-            An empty family, person or label.
-        Unavailable
-            The database does not answer.
+        Nothing is written where that is the same already. Raises `NotFound` for an unknown entity, `InvalidInput`
+        for an empty family, person or label.
         """
         found = Violations()
         for name in ("family", "person", "label"):
@@ -77,7 +52,7 @@ class FeedbackStore:
             key = key_of(connection, feedback.entity)
             self._database.lock(connection, f"feedback {key}")
             last = connection.execute(
-                sa.select(table.c.label, table.c.note)
+                sa.select(table.c.label, table.c.note, table.c.recorded_at)
                 .where(
                     table.c.entity_key == key,
                     table.c.family == feedback.family,
@@ -87,8 +62,9 @@ class FeedbackStore:
                 .order_by(table.c.feedback_key.desc())
                 .limit(1)
             ).one_or_none()
-            if last is not None and tuple(last) == (feedback.label, feedback.note):
-                return False
+            before = None if last is None else replace(feedback, **last._asdict())
+            if before is not None and (before.label, before.note) == (feedback.label, feedback.note):
+                return False, before
             connection.execute(
                 table.insert().values(
                     family=feedback.family,
@@ -100,30 +76,13 @@ class FeedbackStore:
                     recorded_at=feedback.recorded_at,
                 )
             )
-            return True
+            return True, before
 
     def latest(
-        self,
-        family: str,
-        config_id: int,
-        *,
-        entity_type: EntityType | None = None,
-        entity_ids: Collection[str] | None = None,
-        start: date | None = None,
-        end: date | None = None,
+        self, family: str, config_id: int, *, entity_ids: Collection[str] | None = None
     ) -> list[Feedback]:
-        """The last word on every entity and day, whoever spoke it, sorted by level, id and day.
-
-        Parameters
-        ----------
-        family, config_id
-            Whose answers, of which account.
-        entity_type, entity_ids
-            Only this level, only these ids.
-        start, end
-            First and last day, both included.
-        """
-        spoken = self._select(family, config_id, entity_type, entity_ids, start, end)
+        """The last word on every entity and day, whoever spoke it, sorted by level, id and day."""
+        spoken = self.history(family, config_id, entity_ids=entity_ids)
         last: dict[tuple[EntityRef, date], Feedback] = {(one.entity, one.date): one for one in spoken}
         return [last[key] for key in sorted(last)]
 
@@ -137,18 +96,7 @@ class FeedbackStore:
         start: date | None = None,
         end: date | None = None,
     ) -> list[Feedback]:
-        """Every judgement in the order in which they were recorded; parameters as of `latest`."""
-        return self._select(family, config_id, entity_type, entity_ids, start, end)
-
-    def _select(
-        self,
-        family: str,
-        config_id: int,
-        entity_type: EntityType | None,
-        entity_ids: Collection[str] | None,
-        start: date | None,
-        end: date | None,
-    ) -> list[Feedback]:
+        """Every judgement, of days from `start` to `end` included, in the order in which they were recorded."""
         query: sa.Select[Any] = (
             sa.select(
                 *entities.c["entity_type", "entity_id"],

@@ -18,7 +18,6 @@ _LOG = logging.getLogger(__name__)
 
 @contextmanager
 def watched_accounts(accounts: AccountStore) -> Iterator[None]:
-    """Accounts are told to Prometheus meanwhile."""
     watch = AccountWatch(accounts)
     REGISTRY.register(watch)
     watch.start()
@@ -30,15 +29,7 @@ def watched_accounts(accounts: AccountStore) -> Iterator[None]:
 
 
 class AccountWatch(Collector):
-    """Reads the accounts now and then; never when Prometheus asks, which must not wait for a database.
-
-    Parameters
-    ----------
-    accounts
-        Where they are read from.
-    every_seconds
-        Between two readings.
-    """
+    """Reads the accounts now and then; never when Prometheus asks, which must not wait for a database."""
 
     def __init__(self, accounts: AccountStore, *, every_seconds: float = 300.0) -> None:
         self._accounts = accounts
@@ -48,16 +39,13 @@ class AccountWatch(Collector):
         self._thread = threading.Thread(target=self._watch, name="account-metrics", daemon=True)
 
     def start(self) -> None:
-        """Begin to read."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop reading."""
         self._ended.set()
         self._thread.join()
 
     def read(self) -> None:
-        """Read once."""
         self._listed = [one for one in self._accounts.list() if one.sync_started_at is not None]
 
     def _watch(self) -> None:

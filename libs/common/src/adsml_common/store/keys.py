@@ -24,7 +24,6 @@ def values_of(connection: Connection, values: Collection[str]) -> sa.Select[tupl
 
 
 def among(connection: Connection, column: sa.Column[str], values: Collection[str]) -> ColumnElement[bool]:
-    """Whether a text column holds one of the values."""
     if connection.dialect.name == "postgresql":
         bound = sa.bindparam(None, list(values), type_=postgresql.ARRAY(sa.Text), unique=True)
         return column == sa.any_(bound)
@@ -32,19 +31,12 @@ def among(connection: Connection, column: sa.Column[str], values: Collection[str
 
 
 def check_account(config_id: int) -> None:
-    """Refuse an account number that no database could hold.
-
-    Raises
-    ------
-    InvalidInput
-        It is not a positive 64-bit integer.
-    """
+    """Raise `InvalidInput` for an account number that is no positive 64-bit integer."""
     if not 0 < config_id < 2**63:
         raise InvalidInput.at("config_id", f"is {config_id}; expected a positive 64-bit integer")
 
 
 def id_fault(entity_id: object) -> str | None:
-    """What is wrong with an id, None if nothing is."""
     if isinstance(entity_id, str) and 0 < len(entity_id) <= ID_LENGTH and "\0" not in entity_id:
         return None
     return f"is {entity_id!r}; expected text of 1 to {ID_LENGTH} characters"
@@ -53,7 +45,6 @@ def id_fault(entity_id: object) -> str | None:
 def keys_of(
     connection: Connection, config_id: int, entity_type: EntityType, ids: Collection[str]
 ) -> dict[str, int]:
-    """Keys of those entities that are known."""
     query = sa.select(entities.c.entity_id, entities.c.entity_key).where(
         entities.c.config_id == config_id,
         entities.c.entity_type == entity_type.value,
@@ -63,13 +54,7 @@ def keys_of(
 
 
 def key_of(connection: Connection, ref: EntityRef) -> int:
-    """Key of one entity.
-
-    Raises
-    ------
-    NotFound
-        No such entity.
-    """
+    """Key of one entity; raises `NotFound`."""
     found = keys_of(connection, ref.config_id, ref.entity_type, [ref.entity_id])
     if ref.entity_id not in found:
         raise NotFound(f"there is no {ref}")

@@ -52,26 +52,13 @@ class AccountLoad:
     ) -> UpsertCounts:
         """Insert or update the rows of a daily frame (see `adsml_common.domain.daily`).
 
-        A later frame may hold a day again; the later one stays. Rows that were fetched before what is stored
-        are left out and counted. Leads and reach may be NaN: not told, so what is stored stays.
+        A later frame may hold a day again; the later one stays. Rows that were fetched before what is stored are left
+        out and counted. Leads and reach may be NaN: not told, so what is stored stays.
 
-        Parameters
-        ----------
-        frame
-            The rows.
-        source
-            Where they come from, if not from where the load as a whole does.
-        fetched_at
-            shape (rows,); when the source was read, in seconds since 1970, 0 where that is not known.
-        older_file
-            The rows are older than all that is stored: add days that are missing, replace none.
-        corrections
-            Take a negative spend, by which the platform corrects earlier days. Models read it as 0.
-
-        Raises
-        ------
-        InvalidInput
-            A value that no model may see, two rows for one entity and day, an unusable id.
+        `fetched_at` (shape (rows,), seconds since 1970, 0 where not known) is when the source was read. Rows of an
+        `older_file` add days that are missing and replace none. `corrections` takes a negative spend, by which the
+        platform corrects earlier days; models read it as 0. Raises `InvalidInput` for a value that no model may see,
+        two rows for one entity and day, an unusable id.
         """
         checked = frame.assign(leads=frame["leads"].fillna(0.0)) if "leads" in frame.columns else frame
         daily.check(checked.assign(spend=checked["spend"].abs()) if corrections else checked)
@@ -94,7 +81,6 @@ class AccountLoad:
         return self._merge(len(frame) - older, source or self._source) + UpsertCounts(older=older)
 
     def _merge(self, rows: int, source: str) -> UpsertCounts:
-        """Merge what is staged, and note what changed."""
         built = source == staging.SUMS_SOURCE
         counts = staging.merge(
             self._connection, rows=rows, source=source, loaded_at=self._loaded_at, keep_others=built
@@ -127,9 +113,7 @@ class AccountLoad:
     def build_sums(self) -> tuple[UpsertCounts, sums.SumReport]:
         """Build the parents of all that was added as sums of what is stored, where no row was reported.
 
-        Returns
-        -------
-        Sums that were new, changed or there already; how many there are by level, and reported rows that
+        Gives sums that were new, changed or there already; how many there are by level, and reported rows that
         contradict their children.
         """
         counts, report = UpsertCounts(), sums.SumReport()
@@ -150,11 +134,9 @@ class AccountLoad:
 
     @property
     def account(self) -> Account:
-        """What the config is bound to."""
         return read_account(self._connection, self._config_id)
 
     def bind(self, account: Account) -> None:
-        """Note what the config is bound to."""
         bind_account(self._connection, self._config_id, account)
 
     def entities(self, found: Iterable[Entity]) -> UpsertCounts:
@@ -195,8 +177,7 @@ class AccountLoad:
         return keys
 
     def _next_revision(self, entity_type: str, first: date, last: date) -> int:
-        sqlite_ = self._connection.dialect.name == "sqlite"
-        smaller, larger = (sa.func.min, sa.func.max) if sqlite_ else (sa.func.least, sa.func.greatest)
+        smaller, larger = staging.extremes(self._connection)
         insert = insert_into(self._connection, account_levels)
         revision: int = self._connection.execute(
             insert.values(
@@ -226,37 +207,13 @@ class MetricStore:
         self._database = database
 
     def upsert_daily(self, config_id: int, frame: pd.DataFrame, *, source: str) -> UpsertCounts:
-        """Insert or update the rows of a daily frame: all or none, and idempotent.
-
-        Parameters
-        ----------
-        config_id
-            The ad account.
-        frame
-            As in `adsml_common.domain.daily`; entities that are unknown are created.
-        source
-            Where the rows come from, for people, e.g. ``"insights:export.json"``.
-
-        Raises
-        ------
-        InvalidInput
-            A value that no model may see, two rows for one entity and day, an unusable id.
-        Unavailable
-            The database does not answer.
-        """
+        """Load one daily frame: all or none, and idempotent. Unknown entities are created."""
         with self.load(config_id, source=source) as load:
             return load.add(frame)
 
     @contextmanager
     def load(self, config_id: int, *, source: str) -> Iterator[AccountLoad]:
-        """Load many frames, entities and changes as one: all is in at the end, or nothing at all.
-
-        Examples
-        --------
-        >>> with store.load(1, source="export.csv") as load:  # doctest: +SKIP
-        ...     for frame in frames:
-        ...         counts += load.add(frame)
-        """
+        """Load many frames, entities and changes as one: all is in at the end, or nothing at all."""
         check_account(config_id)
         with self._database.write(bulk=True) as connection:
             yield AccountLoad(self._database, connection, config_id, source)
@@ -270,26 +227,9 @@ class MetricStore:
         start: date | None = None,
         end: date | None = None,
     ) -> pd.DataFrame:
-        """The stored rows as a daily frame, sorted by level, id and day.
+        """The stored rows, from `start` to `end` included, as a daily frame sorted by level, id and day.
 
-        Parameters
-        ----------
-        config_id
-            The ad account.
-        entity_type, entity_ids
-            Only this level, only these ids; all without.
-        start, end
-            First and last day, both included.
-
-        Returns
-        -------
-        frame of the columns of `adsml_common.domain.daily`
-            Without rows if there are none; ``reach`` is NaN where unknown.
-
-        Raises
-        ------
-        Unavailable
-            The database does not answer.
+        ``reach`` is NaN where unknown.
         """
         rows, owners = self._read(config_id, entity_type, entity_ids, start, end)
         return _framed(rows, owners) if owners else daily.empty()
@@ -305,17 +245,8 @@ class MetricStore:
     ) -> Iterator[tuple[EntityRef, npt.NDArray[np.datetime64], npt.NDArray[np.float64]]]:
         """The stored rows of one entity after the other, in no particular order; parameters as of `daily`.
 
-        For thousands of entities: many times cheaper than taking a frame apart.
-
-        Yields
-        ------
-        entity, days of shape (n,), values of shape (n, 5)
-            Only entities with rows; days rise, values are in the order of `adsml_common.domain.metrics.STORED`.
-
-        Raises
-        ------
-        Unavailable
-            The database does not answer.
+        Days of shape (n,) rise; values of shape (n, 5) are in the order of `STORED`. Many times cheaper than taking a
+        frame apart.
         """
         rows, owners = self._read(config_id, entity_type, entity_ids, start, end)
         if not owners:
@@ -358,17 +289,7 @@ class MetricStore:
         entity_type: EntityType | None = None,
         entity_ids: Collection[str] | None = None,
     ) -> dict[EntityRef, int]:
-        """A number for each entity that grows whenever one of its daily rows changes; 0 before the first.
-
-        For keeping what was computed from the rows of many entities. One query.
-
-        Parameters
-        ----------
-        config_id
-            The ad account.
-        entity_type, entity_ids
-            Only this level, only these ids; all without.
-        """
+        """A number for each entity that grows whenever one of its daily rows changes; 0 before the first."""
         with self._database.read() as connection:
             found = connection.execute(
                 sa.select(entities.c.entity_type, entities.c.entity_id, entities.c.data_revision).where(
@@ -389,10 +310,7 @@ class MetricStore:
     def data_version(
         self, config_id: int, entity_type: EntityType | None = None, entity_id: str | None = None
     ) -> str:
-        """A word that changes whenever a daily row changes: of the account, of a level, or of one entity.
-
-        For keeping what was computed from the rows. Costs one small read.
-        """
+        """A word that changes whenever a daily row changes: of the account, of a level, or of one entity."""
         if entity_id is not None and entity_type is None:
             raise InvalidInput.at("entity_type", "is missing; an id is unique within its level only")
         with self._database.read() as connection:
@@ -414,15 +332,9 @@ class MetricStore:
     def restated(
         self, config_id: int, *, entity_type: EntityType | None = None, start: date | None = None
     ) -> pd.DataFrame:
-        """Values of daily rows before they were restated, for completion curves.
+        """Values of daily rows before they were restated, sorted by entity, day and moment.
 
-        A day's leads go on coming in for weeks. Each row here is what was known of an entity and day from
-        ``loaded_at`` until the next row's, or until the stored row's.
-
-        Returns
-        -------
-        frame
-            Columns of `adsml_common.domain.daily` and ``loaded_at`` (UTC), sorted by entity, day and moment.
+        Each row is what was known from ``loaded_at`` (UTC) until the next row's, or until the stored row's.
         """
         keep = (
             *entities.c["entity_type", "entity_id"],

@@ -1,9 +1,9 @@
 """PostgreSQL's binary COPY format for rows of fixed width, as one numpy array.
 
-Every field of such a row has the same size in every row, so a whole table is one structured array, and a
-million rows are read or written without a Python object per value. Format: PostgreSQL documentation, COPY,
-"Binary Format": an 11-byte signature, two int32 of flags and extension, then per row an int16 number of
-fields and per field an int32 length and its bytes, all big-endian; an int16 of -1 ends it.
+Every field of such a row has the same size in every row, so a whole table is one structured array, and a million rows
+are read or written without a Python object per value. Format: PostgreSQL documentation, COPY, "Binary Format": an
+11-byte signature, two int32 of flags and extension, then per row an int16 number of fields and per field an int32
+length and its bytes, all big-endian; an int16 of -1 ends it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,14 +28,9 @@ def _row_type(kinds: Mapping[str, str]) -> np.dtype[np.void]:
 
 
 def encode(columns: Mapping[str, Column], kinds: Mapping[str, str]) -> bytes:
-    """The whole COPY stream of some columns.
+    """The whole COPY stream of some columns of shape (rows,): integers, datetime64 or floats; NaN stays NaN.
 
-    Parameters
-    ----------
-    columns
-        Arrays of shape (rows,): integers, datetime64 or floats. There is no NULL: NaN stays NaN.
-    kinds
-        ``"bigint"``, ``"date"`` or ``"double"`` per column, in the order of the COPY command.
+    `kinds` says ``"bigint"``, ``"date"`` or ``"double"`` per column, in the order of the COPY command.
     """
     row_type = _row_type(kinds)
     rows = np.empty(len(next(iter(columns.values()))), dtype=row_type)
@@ -50,24 +45,9 @@ def encode(columns: Mapping[str, Column], kinds: Mapping[str, str]) -> bytes:
 
 
 def decode(chunks: Iterable[bytes | bytearray | memoryview], kinds: Mapping[str, str]) -> dict[str, Column]:
-    """Columns of a COPY stream.
+    """Columns of a COPY stream that is cut anywhere, in native byte order; no NULL.
 
-    Parameters
-    ----------
-    chunks
-        The stream, cut anywhere.
-    kinds
-        As in `encode`; the query must give exactly these types, and no NULL.
-
-    Returns
-    -------
-    dict of arrays of shape (rows,)
-        int64, datetime64[D] or float64, in native byte order.
-
-    Raises
-    ------
-    ValueError
-        The stream is not of these columns.
+    Raises `ValueError` where the stream is not of these columns.
     """
     stream = bytearray()
     for chunk in chunks:

@@ -27,18 +27,10 @@ def read_rows(
     start: date | None,
     end: date | None,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Rows of an account, sorted by entity key and day, in one query.
+    """Rows of an account (of entities by `keys`, where given), sorted by entity key and day, in one query.
 
-    Parameters
-    ----------
-    keys
-        Entities wanted; None for all of the account (and level).
-
-    Returns
-    -------
-    dict of arrays of shape (rows,)
-        For every name in `staging.KINDS`: int64, datetime64[D], float64 (NaN where ``reach`` is unknown). A
-        day's spend may be negative in the store, when the platform corrects earlier days; here it is 0.
+    Arrays of shape (rows,) for every name in `staging.KINDS`; NaN where ``reach`` is unknown. A day's spend may be
+    negative in the store, when the platform corrects earlier days; here it is 0.
     """
     if connection.dialect.name == "postgresql":
         rows = _postgresql(connection, *_conditions("%(", ")s", config_id, keys, entity_type, start, end))

@@ -1,7 +1,7 @@
 """Daily rows on their way into the database: staged in a temporary table, then merged in one statement.
 
-The database compares what is staged with what it holds, so rows that are there already cost no write, and the
-same statements serve SQLite and PostgreSQL. Only the way into the temporary table differs.
+The database compares what is staged with what it holds, so rows that are there already cost no write, and the same
+statements serve SQLite and PostgreSQL. Only the way into the temporary table differs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,30 +31,30 @@ SUMS_SOURCE: Final = "sums"
 _UNTOLD: Final = ("leads", "reach")
 """Columns that a source may not tell; what is stored then stays."""
 
-STAGED: Final = sa.Table(
+
+def _temporary(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    return sa.Table(name, sa.MetaData(), *columns, prefixes=["TEMPORARY"])
+
+
+def spans_table(name: str) -> sa.Table:
+    """A temporary table of entities with a first and a last day."""
+    days = (sa.Column(day, sa.Date, nullable=False) for day in ("first", "last"))
+    return _temporary(name, sa.Column("entity_key", sa.BigInteger, primary_key=True), *days)
+
+
+STAGED: Final = _temporary(
     "staged_daily",
-    sa.MetaData(),
     sa.Column("entity_key", sa.BigInteger, nullable=False),
     sa.Column("date", sa.Date, nullable=False),
     *(sa.Column(name, sa.Double) for name in STORED),
     sa.Column("fetched_at", sa.Double, nullable=False),
-    prefixes=["TEMPORARY"],
 )
-TOUCHED: Final = sa.Table(
-    "touched_entities",
-    sa.MetaData(),
-    sa.Column("entity_key", sa.BigInteger, primary_key=True),
-    sa.Column("first", sa.Date, nullable=False),
-    sa.Column("last", sa.Date, nullable=False),
-    prefixes=["TEMPORARY"],
-)
+TOUCHED: Final = spans_table("touched_entities")
 """Entities of which rows were written in this transaction, and the days from first to last of them."""
-_SEEN: Final = sa.Table(
+_SEEN: Final = _temporary(
     "seen_rows",
-    sa.MetaData(),
     sa.Column("entity_key", sa.BigInteger, primary_key=True),
     sa.Column("date", sa.Date, primary_key=True),
-    prefixes=["TEMPORARY"],
 )
 """Rows of a window that the source still holds."""
 SAME_KEY: Final = sa.and_(
@@ -91,13 +91,9 @@ def prepare(connection: Connection) -> None:
 
 
 def stage(connection: Connection, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Fill the temporary table with these rows and no others.
+    """Fill the temporary table with these rows and no others: arrays of shape (rows,) by name of `STAGED_KINDS`.
 
-    Parameters
-    ----------
-    columns
-        Arrays of shape (rows,) for every name in `KINDS` and ``fetched_at``: integer keys, datetime64 days,
-        floats. NaN is stored as NULL, and leaves what is stored as it is.
+    NaN is stored as NULL, and leaves what is stored as it is.
     """
     if connection.dialect.name == "postgresql":
         # A deleted row would be read again by every later statement of the transaction.
@@ -129,10 +125,7 @@ def _plain(values: npt.NDArray[Any], kind: str) -> list[Any]:
 def drop_older(connection: Connection, *, whatever: bool) -> int:
     """Take out what is staged and was fetched before what is stored; how many rows.
 
-    Parameters
-    ----------
-    whatever
-        The whole file is older than what is stored: take out every row that is stored already.
+    Where `whatever`, the whole file is older than what is stored: every row that is stored already.
     """
     stored = sa.select(sa.literal(1)).where(SAME_KEY, daily_metrics.c.source != SUMS_SOURCE)
     if whatever:
@@ -145,19 +138,10 @@ def drop_older(connection: Connection, *, whatever: bool) -> int:
 def merge(
     connection: Connection, *, rows: int, source: str, loaded_at: datetime, keep_others: bool = False
 ) -> UpsertCounts:
-    """Write what is staged and differs from what is stored; what is the same leaves the temporary table.
+    """Write what is staged (`rows`) and differs from what is stored; what is the same leaves the temporary table.
 
-    The caller holds the account's lock, so nobody else writes its rows between the statements. Values that
-    are replaced are kept in `restated_metrics`.
-
-    Parameters
-    ----------
-    rows
-        How many are staged.
-    source, loaded_at
-        Noted on every row that is written.
-    keep_others
-        Treat what is stored under another source as the same.
+    The caller holds the account's lock, so nobody else writes its rows between the statements. Values that are
+    replaced are kept in `restated_metrics`. `keep_others` treats what is stored under another source as the same.
     """
     settled = sa.or_(_SAME_VALUES, daily_metrics.c.source != source) if keep_others else _SAME_VALUES
     same = sa.select(sa.literal(1)).where(SAME_KEY, settled)
@@ -171,19 +155,8 @@ def merge(
     unchanged = connection.execute(STAGED.delete().where(same.exists())).rowcount
     if unchanged == rows:
         return UpsertCounts(unchanged=unchanged)
-    kept = ("entity_key", "date", "loaded_at", *STORED)
-    replaced = connection.execute(
-        insert_into(connection, restated_metrics)
-        .from_select(
-            kept,
-            sa.select(*(daily_metrics.c[name] for name in kept)).where(
-                SAME_KEY, daily_metrics.c.loaded_at != loaded_at
-            ),
-        )
-        .on_conflict_do_nothing()
-    ).rowcount
     fallen = 0
-    if replaced and not keep_others:
+    if _keep_restated(connection, SAME_KEY, daily_metrics.c.loaded_at != loaded_at) and not keep_others:
         less = sa.select(sa.func.count()).where(SAME_KEY, STAGED.c.fetched_at == 0, _LESS)
         fallen = connection.execute(less).scalar_one()
     stamp = {
@@ -249,24 +222,33 @@ def stage_unseen(
 
 def delete_staged(connection: Connection) -> None:
     """Delete the stored rows that are staged, keeping their values as restated ones."""
-    kept = ("entity_key", "date", "loaded_at", *STORED)
-    connection.execute(
-        insert_into(connection, restated_metrics)
-        .from_select(kept, sa.select(*(daily_metrics.c[name] for name in kept)).where(SAME_KEY))
-        .on_conflict_do_nothing()
-    )
+    _keep_restated(connection, SAME_KEY)
     staged = sa.select(sa.literal(1)).where(SAME_KEY)
     connection.execute(daily_metrics.delete().where(staged.exists()))
 
 
+def _keep_restated(connection: Connection, *where: sa.ColumnElement[bool]) -> int:
+    """Keep the values of some stored rows as restated ones; of how many."""
+    kept = ("entity_key", "date", "loaded_at", *STORED)
+    replaced = sa.select(*(daily_metrics.c[name] for name in kept)).where(*where)
+    insert = insert_into(connection, restated_metrics).from_select(kept, replaced)
+    return connection.execute(insert.on_conflict_do_nothing()).rowcount
+
+
+_SPANS: Final = (
+    sa.select(
+        STAGED.c.entity_key,
+        sa.func.min(STAGED.c.date).label("first"),
+        sa.func.max(STAGED.c.date).label("last"),
+    )
+    .where(sa.true())
+    .group_by(STAGED.c.entity_key)
+)
+
+
 def note_touched(connection: Connection) -> None:
     """Note the entities and days that are staged: after `merge`, those that were written."""
-    spans = (
-        sa.select(STAGED.c.entity_key, sa.func.min(STAGED.c.date), sa.func.max(STAGED.c.date))
-        .where(sa.true())
-        .group_by(STAGED.c.entity_key)
-    )
-    connection.execute(_widen(connection, insert_into(connection, TOUCHED).from_select(_SPAN, spans)))
+    connection.execute(_widen(connection, insert_into(connection, TOUCHED).from_select(_SPAN, _SPANS)))
 
 
 def touch(connection: Connection, spans: Mapping[int, tuple[date, date]]) -> None:
@@ -278,10 +260,15 @@ def touch(connection: Connection, spans: Mapping[int, tuple[date, date]]) -> Non
 _SPAN: Final = ("entity_key", "first", "last")
 
 
+def extremes(connection: Connection) -> tuple[Any, Any]:
+    """The functions for the smaller and the larger of two values."""
+    if connection.dialect.name == "sqlite":
+        return sa.func.min, sa.func.max
+    return sa.func.least, sa.func.greatest
+
+
 def _widen(connection: Connection, insert: Any) -> Any:
-    """An insert of spans that widens those that are there."""
-    sqlite_ = connection.dialect.name == "sqlite"
-    smaller, larger = (sa.func.min, sa.func.max) if sqlite_ else (sa.func.least, sa.func.greatest)
+    smaller, larger = extremes(connection)
     return insert.on_conflict_do_update(
         index_elements=[TOUCHED.c.entity_key],
         set_={
@@ -293,15 +280,7 @@ def _widen(connection: Connection, insert: Any) -> Any:
 
 def changed_levels(connection: Connection) -> Sequence[tuple[str, date, date]]:
     """Levels of what is staged, with its first and last day: after `merge`, of what was written."""
-    spans = (
-        sa.select(
-            STAGED.c.entity_key,
-            sa.func.min(STAGED.c.date).label("first"),
-            sa.func.max(STAGED.c.date).label("last"),
-        )
-        .group_by(STAGED.c.entity_key)
-        .subquery()
-    )
+    spans = _SPANS.subquery()
     found = connection.execute(
         sa.select(entities.c.entity_type, sa.func.min(spans.c.first), sa.func.max(spans.c.last))
         .join_from(spans, entities, entities.c.entity_key == spans.c.entity_key)

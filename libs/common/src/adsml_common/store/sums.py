@@ -1,7 +1,7 @@
 """Rows of campaigns and ad sets as sums of the stored rows below them.
 
-An export seldom holds every level. Sums are built in the database from what is stored, not from what one
-import brought: pages loaded one by one, or an incremental load of a single ad, leave parents that are right.
+Sums are built in the database from what is stored, not from what one import brought: pages loaded one by one, or an
+incremental load of a single ad, leave parents that are right.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,15 @@ from sqlalchemy.engine import Connection
 
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import REQUIRED
-from adsml_common.store.staging import SAME_KEY, STAGED, STAGED_KINDS, SUMS_SOURCE, TOUCHED, touch
+from adsml_common.store.staging import (
+    SAME_KEY,
+    STAGED,
+    STAGED_KINDS,
+    SUMS_SOURCE,
+    TOUCHED,
+    spans_table,
+    touch,
+)
 from adsml_common.store.tables import daily_metrics, entities
 
 _DECIMALS: Final = 6
@@ -22,25 +30,12 @@ _DECIMALS: Final = 6
 _TOLERANCE: Final = {"spend": 0.02}
 """Money is rounded to cents in every row that is added up."""
 
-_PARENTS: Final = sa.Table(
-    "touched_parents",
-    sa.MetaData(),
-    sa.Column("entity_key", sa.BigInteger, primary_key=True),
-    sa.Column("first", sa.Date, nullable=False),
-    sa.Column("last", sa.Date, nullable=False),
-    prefixes=["TEMPORARY"],
-)
+_PARENTS: Final = spans_table("touched_parents")
 
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """A reported row of a parent that is not the sum of what is stored below it.
-
-    Attributes
-    ----------
-    reported, below
-        Spend, impressions, clicks and leads of the parent, and the sums of its children.
-    """
+    """A reported row of a parent that is not the sum of what is stored below it."""
 
     entity_type: EntityType
     entity_id: str
@@ -51,16 +46,9 @@ class Contradiction:
 
 @dataclass(slots=True)
 class SumReport:
-    """What became of the sums of one load.
+    """What became of the sums of one load: built rows by level, reported rows that contradict their children.
 
-    Attributes
-    ----------
-    rows
-        Built rows by level.
-    contradictions
-        Number of reported rows that contradict their children, and the first few of them.
-    orphans
-        Entities of a level, touched by the load, whose parent is not known.
+    `orphans` are entities of a level, touched by the load, whose parent is not known.
     """
 
     rows: dict[EntityType, int] = field(default_factory=dict)
@@ -74,13 +62,9 @@ Emptied = Sequence[tuple[int, date]]
 
 
 def stage_sums(connection: Connection, config_id: int, level: EntityType) -> tuple[int, Emptied]:
-    """Stage the sums of every parent of a level that was touched, itself or in a child.
+    """Stage the sums of every parent of a level that was touched, itself or in a child; how many.
 
-    Stored sums of those parents and days that have no child left are deleted.
-
-    Returns
-    -------
-    How many rows are staged, and what was deleted.
+    Stored sums of those parents and days that have no child left are deleted, and returned.
     """
     connection.execute(sa.schema.CreateTable(_PARENTS, if_not_exists=True))
     connection.execute(_PARENTS.delete())
@@ -138,7 +122,6 @@ def stage_sums(connection: Connection, config_id: int, level: EntityType) -> tup
 
 
 def span(emptied: Emptied) -> tuple[date, date]:
-    """First and last day."""
     return min(when for _, when in emptied), max(when for _, when in emptied)
 
 

@@ -16,7 +16,6 @@ class SyncStore:
         self._database = database
 
     def begin(self, config_id: int, source: str, first: date, last: date, *, at: datetime) -> None:
-        """Note that a sync of a window began."""
         with self._database.write() as connection:
             insert = insert_into(connection, account_syncs).values(
                 config_id=config_id, source=source, first_date=first, last_date=last, started_at=at,
@@ -31,7 +30,6 @@ class SyncStore:
             )
 
     def end(self, config_id: int, *, at: datetime, error: str | None) -> None:
-        """Note how it ended."""
         with self._database.write() as connection:
             connection.execute(
                 account_syncs.update()

@@ -1,7 +1,7 @@
 """Tables of the store.
 
-Rows of an entity hang on a generated integer key rather than on (account, level, id): `daily_metrics` holds
-hundreds of rows per entity, and the key is what its primary key, its biggest index, is made of.
+Rows of an entity hang on a generated integer key rather than on (account, level, id): `daily_metrics` holds hundreds
+of rows per entity, and the key is what its primary key, its biggest index, is made of.
 """
 
 from typing import Final
@@ -11,6 +11,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Unique
 
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
+from adsml_common.domain.metrics import REQUIRED, STORED
 from adsml_common.schema import METADATA, BigKey, Instant, Json, key_text
 
 ID_LENGTH: Final = 64
@@ -18,6 +19,15 @@ ID_LENGTH: Final = 64
 
 def _one_of(column: str, values: "type[EntityType] | type[ChangeType]") -> str:
     return f"{column} IN ({', '.join(repr(str(v)) for v in values)})"
+
+
+def _entity_key() -> Column[int]:
+    of_entity = ForeignKey("entities.entity_key")
+    return Column("entity_key", sa.BigInteger, of_entity, primary_key=True, autoincrement=False)
+
+
+def _figures() -> list[Column[float]]:
+    return [Column(name, sa.Double, nullable=name not in REQUIRED) for name in STORED]
 
 
 entities = Table(
@@ -70,16 +80,10 @@ account_levels = Table(
 daily_metrics = Table(
     "daily_metrics",
     METADATA,
-    Column(
-        "entity_key", sa.BigInteger, ForeignKey("entities.entity_key"), primary_key=True, autoincrement=False
-    ),
+    _entity_key(),
     Column("date", sa.Date, primary_key=True),
     # Counts are floating point too: attribution splits leads between ads.
-    Column("spend", sa.Double, nullable=False),
-    Column("impressions", sa.Double, nullable=False),
-    Column("clicks", sa.Double, nullable=False),
-    Column("leads", sa.Double, nullable=False),
-    Column("reach", sa.Double),
+    *_figures(),
     Column("source", sa.Text, nullable=False),
     Column("loaded_at", Instant, nullable=False),
     # When the source was read, in seconds since 1970; 0 where it doesn't say. Older reads don't replace newer.
@@ -91,17 +95,11 @@ daily_metrics = Table(
 restated_metrics = Table(
     "restated_metrics",
     METADATA,
-    Column(
-        "entity_key", sa.BigInteger, ForeignKey("entities.entity_key"), primary_key=True, autoincrement=False
-    ),
+    _entity_key(),
     Column("date", sa.Date, primary_key=True),
     # When the replaced values had been loaded.
     Column("loaded_at", Instant, primary_key=True),
-    Column("spend", sa.Double, nullable=False),
-    Column("impressions", sa.Double, nullable=False),
-    Column("clicks", sa.Double, nullable=False),
-    Column("leads", sa.Double, nullable=False),
-    Column("reach", sa.Double),
+    *_figures(),
     sqlite_with_rowid=False,
 )
 """Values of daily rows before they were restated: with `daily_metrics`, how a day's leads came in."""
@@ -141,9 +139,7 @@ account_syncs = Table(
 change_events = Table(
     "change_events",
     METADATA,
-    Column(
-        "entity_key", sa.BigInteger, ForeignKey("entities.entity_key"), primary_key=True, autoincrement=False
-    ),
+    _entity_key(),
     Column("date", sa.Date, primary_key=True),
     Column("change_type", key_text(32), primary_key=True),
     Column("detail", Json, nullable=False),

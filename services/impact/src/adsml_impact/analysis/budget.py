@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.changes import ChangeType
 
+from adsml_impact.analysis.query import ImpactQuery
 from adsml_impact.analysis.report import BudgetShift, ManipulationCheck
 from adsml_impact.analysis.series import Series
-from adsml_impact.models.comparison import Design
-
-FloatArray = npt.NDArray[np.float64]
+from adsml_impact.models.arrays import FloatArray
+from adsml_impact.models.design import Design
 
 _OFF = 0.1
 _FOLLOWED = 0.25
@@ -18,29 +17,17 @@ _SHOWN = 10
 _MATTERS = 0.02
 
 
-def manipulation_check(
-    spend: FloatArray,
-    design: Design,
-    change: ChangeType,
-    *,
-    value_before: float | None,
-    value_after: float | None,
-) -> ManipulationCheck | None:
-    """Whether spend moved as the change says.
+def manipulation_check(spend: FloatArray, design: Design, query: ImpactQuery) -> ManipulationCheck | None:
+    """Whether spend (T,), currency per day, moved as the change says; None for changes that do not act on spend.
 
     After a pause it must be below a tenth of what it was; after a reactivation at least ten times that;
     after a change of budget it must have moved in its direction by a quarter of the step (in logs) or, where
-    the budgets are not known, by 5%. None for changes that do not act on spend.
-
-    Parameters
-    ----------
-    spend
-        (T,) of the treated, currency per day.
+    the budgets are not known, by 5%.
     """
-    before = float(spend[max(0, design.change - design.before) : design.change].mean())
+    before = float(spend[design.before_window].mean())
     after = float(spend[design.after].mean())
     movement = f"spend went from {before:.2f} to {after:.2f} a day"
-    match change:
+    match query.change_type:
         case ChangeType.PAUSE:
             passed = before > 0 and after <= _OFF * before
             message = movement if passed else f"{movement}: a pause would have brought it to 0"
@@ -49,10 +36,11 @@ def manipulation_check(
             message = movement if passed else f"{movement}: it was not off before, or did not come back"
         case ChangeType.BUDGET_CHANGE:
             ratio = after / before if before > 0 else np.inf
-            if value_before and value_after and before > 0 and after > 0:
-                step = float(np.log(value_after / value_before))
+            old, new = query.value_before, query.value_after
+            if old and new and before > 0 and after > 0:
+                step = float(np.log(new / old))
                 passed = step * float(np.log(ratio)) >= _FOLLOWED * step**2
-                movement = f"{movement} after the budget went from {value_before:.2f} to {value_after:.2f}"
+                movement = f"{movement} after the budget went from {old:.2f} to {new:.2f}"
             else:
                 passed = abs(ratio - 1.0) >= 0.05
             message = movement if passed else f"{movement}: the new budget does not show in it"
@@ -70,7 +58,7 @@ def budget_shifts(series: Series, design: Design, treated: Sequence[int]) -> tup
     spend = series.values["spend"]
     leads = series.values["leads"]
     adjusted = _without_weekdays(spend, design)
-    before = adjusted[:, max(0, design.change - design.before) : design.change].mean(axis=1)
+    before = adjusted[:, design.before_window].mean(axis=1)
     after = adjusted[:, design.after].mean(axis=1)
     moved = after - before
     own = float(moved[list(treated)].sum())

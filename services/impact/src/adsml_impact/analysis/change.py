@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
+from adsml.common.v1 import warning_pb2
 from adsml_common.domain.errors import FailedPrecondition
 from adsml_common.domain.metrics import Metric
 
@@ -13,17 +13,11 @@ from adsml_impact.analysis.budget import budget_shifts, manipulation_check
 from adsml_impact.analysis.controls import ENOUGH_CONTROLS
 from adsml_impact.analysis.gain import probability_helped, weekly_gain
 from adsml_impact.analysis.metric_comparison import compare_metric, usable_units
-from adsml_impact.analysis.plan import Plan, Scope, events_of, vanished_metric
+from adsml_impact.analysis.plan import Scope, events_of, vanished_metric
 from adsml_impact.analysis.prepare import AnalysisContext, prepare, whose, windows
-from adsml_impact.analysis.query import USUAL_DAYS, AccountData, ImpactQuery
+from adsml_impact.analysis.query import AccountData, ImpactQuery
 from adsml_impact.analysis.recommendation import recommend
-from adsml_impact.analysis.report import (
-    Caution,
-    Control,
-    DetectableReport,
-    ImpactReport,
-    MetricReport,
-)
+from adsml_impact.analysis.report import Control, DetectableReport, ImpactReport, MetricReport
 from adsml_impact.analysis.verdict import Verdict, judge, judge_account
 from adsml_impact.models.comparison import Comparison
 from adsml_impact.models.effect import daily_values, measure, window_value
@@ -31,9 +25,6 @@ from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.holm import holm
 from adsml_impact.models.naive import naive_comparison
 from adsml_impact.models.power import Detectable, detectable
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 def _nothing() -> None:
@@ -45,14 +36,7 @@ def analyse(
 ) -> ImpactReport:
     """Measure one change.
 
-    Parameters
-    ----------
-    query
-        What is asked.
-    data
-        What is known.
-    checkpoint
-        Called between metrics; may raise to stop the work (the caller has gone, the deadline has passed).
+    `checkpoint` is called between metrics and may raise to stop the work.
 
     Raises
     ------
@@ -64,65 +48,48 @@ def analyse(
     context = prepare(query, data, planned=False)
     vanished = _vanished(context)
     if vanished is not None:
-        context = replace(context, plan=_resting_on(context.plan, vanished))
+        metrics = tuple(dict.fromkeys((vanished, *context.plan.metrics)))
+        context = replace(context, plan=replace(context.plan, primary=vanished, metrics=metrics))
     options, plan, design = query.options, context.plan, context.design
     margin, alpha = options.equivalence_margin, options.alpha
-    reports, comparisons = _all_metrics(context, checkpoint)
-    primary = reports[0]
-    if primary.effect is None:
+    reports = [_metric(context, metric, checkpoint) for metric in plan.metrics]
+    effect = reports[0].effect
+    if effect is None:
         raise FailedPrecondition(
-            f"{whose(context)}: {primary.missing_reason}",
-            metadata={"metric": plan.primary.value},
+            f"{whose(context)}: {reports[0].missing_reason}", metadata={"metric": plan.primary.value}
         )
-    comparison = comparisons[plan.primary]
-    adjusted = [
-        primary.effect.p_value,
-        *holm([r.effect.p_value if r.effect else np.nan for r in reports[1:]]),
+    comparison = effect.comparison
+    adjusted = [effect.p_value, *holm([one.effect.p_value if one.effect else np.nan for one in reports[1:]])]
+    reports = [
+        one
+        if one.effect is None
+        else replace(
+            one,
+            adjusted_p_value=p,
+            verdict=judge(one.metric, one.effect, p_value=p, alpha=alpha, margin=margin),
+        )
+        for one, p in zip(reports, adjusted, strict=True)
     ]
-    reports_with_verdicts = [
-        _with_verdict(report, p, alpha=alpha, margin=margin)
-        for report, p in zip(reports, adjusted, strict=True)
-    ]
-    by_metric = {report.metric: report for report in reports_with_verdicts}
-    verdict = _verdict(context, reports_with_verdicts[0], by_metric)
+    by_metric = {report.metric: report for report in reports}
+    verdict = _verdict(context, reports[0], by_metric)
     # Days are asked for an effect of the size seen, or of the margin where less was seen.
-    seen = primary.effect.relative if np.isfinite(primary.effect.relative) else -margin
+    seen = effect.relative if np.isfinite(effect.relative) else -margin
     could = detectable(
         comparison,
         horizon=design.horizon,
         ratio=plan.primary.is_ratio,
         alpha=alpha,
         target=seen if abs(seen) > margin else float(np.copysign(margin, seen)),
-        with_curve=True,
     )
     rate = checks.measured_rate(comparison, alpha)
-    spend_row, _, _ = context.treated.parts(Metric.SPEND)
-    manipulated = manipulation_check(
-        spend_row[0],
-        design,
-        query.change_type,
-        value_before=query.value_before,
-        value_after=query.value_after,
-    )
-    shifts = (
-        budget_shifts(context.series, design, context.treated_rows) if plan.scope is Scope.ACCOUNT else ()
-    )
+    spend, _, _ = context.treated.parts(Metric.SPEND)
+    manipulated = manipulation_check(spend[0], design, query)
+    account = plan.scope is Scope.ACCOUNT
     controls = _weights(context, comparison)
     used = {one.entity_id for one in controls if one.weight > 0}
     outliers = tuple(
         one for one in context.outlier_days(plan.primary) if one.entity_id is None or one.entity_id in used
     )
-    cautions = _cautions(context, data, comparison, primary)
-    cautions += [
-        caution
-        for caution in (
-            checks.no_events(vanished, query, design.horizon),
-            checks.outliers(outliers),
-            checks.false_positive_rate(rate),
-            checks.manipulation(manipulated),
-        )
-        if caution is not None
-    ]
     return ImpactReport(
         query=query,
         windows=windows(context),
@@ -130,7 +97,7 @@ def analyse(
         recommendation=recommend(
             query.change_type,
             verdict,
-            reports_with_verdicts[0],
+            reports[0],
             beside=by_metric.get(Metric.LEADS) if plan.primary is not Metric.LEADS else None,
             detectable=could,
             margin=margin,
@@ -138,22 +105,34 @@ def analyse(
             overlapping=context.overlapping,
         ),
         primary_metric=plan.primary,
-        metrics=tuple(reports_with_verdicts),
+        metrics=tuple(reports),
         controls=controls,
-        fit=primary.effect.fit,
+        fit=effect.fit,
         false_positive_rate=rate,
         detectable=could,
         manipulation_check=manipulated,
-        budget_shifts=shifts,
-        cautions=tuple(cautions),
+        budget_shifts=budget_shifts(context.series, design, context.treated_rows) if account else (),
+        warnings=_warnings(
+            context,
+            data,
+            comparison,
+            checks.poor_fit(comparison, effect.fit),
+            checks.regression_to_the_mean(context),
+            checks.incomplete_days(context, data.completion),
+            last=(
+                checks.no_events(vanished, query, design.horizon),
+                checks.outliers(outliers),
+                checks.false_positive_rate(rate),
+                checks.manipulation(manipulated),
+            ),
+        ),
         estimator=comparison.estimator,
         estimator_reason=_estimator_reason(context, comparison),
         excluded=context.choice.excluded,
         outliers=outliers,
-        probability_helped=probability_helped(plan.primary, primary.effect),
+        probability_helped=probability_helped(plan.primary, effect),
         weekly_gain=weekly_gain(by_metric),
         freshness=context.freshness,
-        comparison=comparison,
     )
 
 
@@ -164,13 +143,8 @@ def _vanished(context: AnalysisContext) -> Metric | None:
         return None
     days, spend = context.subject.values[count.value][0], context.subject.values["spend"][0]
     design = context.design
-    before = days[max(0, design.change - design.baseline) : design.change].sum()
-    gone = days[design.after].sum() == 0 and before > 0
+    gone = days[design.after].sum() == 0 and days[design.base].sum() > 0
     return count if gone and spend[design.after].sum() > 0 else None
-
-
-def _resting_on(plan: Plan, metric: Metric) -> Plan:
-    return replace(plan, primary=metric, metrics=tuple(dict.fromkeys((metric, *plan.metrics))))
 
 
 def _verdict(
@@ -200,110 +174,70 @@ def estimate_detectable(
     target: float | None = None,
     checkpoint: Callable[[], None] = _nothing,
 ) -> DetectableReport:
-    """What this window could show, before or after the change is made.
+    """What this window could show, before or after the change is made; nothing after the change is looked at.
 
-    Nothing after the change is looked at, whether it is there or not.
-
-    Parameters
-    ----------
-    query
-        The change made or planned.
-    data
-        What is known.
-    power
-        Chance to find the effect.
-    target
-        An effect to find the days for, as a share of the level.
-    checkpoint
-        As for `analyse`.
-
-    Raises
-    ------
-    InvalidInput, FailedPrecondition, InsufficientHistory
-        As for `analyse`.
+    `power` is the chance to find the effect, `target` an effect (as a share of the level) to find the days for.
+    Raises as `analyse` does.
     """
     context = prepare(query, data, planned=True)
-    plan, design = context.plan, context.design
+    plan = context.plan
     effects: list[tuple[Metric, Scope, Detectable]] = []
     first: Comparison | None = None
-    for k, metric in enumerate(plan.metrics):
+    for metric in plan.metrics:
         checkpoint()
-        comparison, reason = compare_metric(context, metric, primary=k == 0)
+        comparison, reason = compare_metric(context, metric)
         if comparison is None:
-            if k == 0:
+            if first is None:
                 raise FailedPrecondition(f"{whose(context)}: {reason}", metadata={"metric": metric.value})
             continue
         first = first or comparison
         could = detectable(
             comparison,
-            horizon=design.horizon,
+            horizon=context.design.horizon,
             ratio=metric.is_ratio,
             power=power,
             alpha=query.options.alpha,
             target=target,
-            with_curve=True,
         )
         effects.append((metric, plan.scope, could))
     assert first is not None  # noqa: S101 - the primary metric was compared, or refused above
     return DetectableReport(
-        windows=windows(context),
         effects=tuple(effects),
         placebos=int(first.studentised.size),
-        cautions=tuple(_cautions(context, data, first, None)),
+        warnings=_warnings(context, data, first),
         estimator=first.estimator,
         estimator_reason=_estimator_reason(context, first),
     )
 
 
-def _with_verdict(report: MetricReport, p_value: float, *, alpha: float, margin: float) -> MetricReport:
-    if report.effect is None:
-        return report
-    verdict = judge(report.metric, report.effect, p_value=p_value, alpha=alpha, margin=margin)
-    return replace(report, adjusted_p_value=p_value, verdict=verdict)
-
-
-def _all_metrics(
-    context: AnalysisContext, checkpoint: Callable[[], None]
-) -> tuple[list[MetricReport], dict[Metric, Comparison]]:
-    design, options = context.design, context.query.options
-    reports: list[MetricReport] = []
-    comparisons: dict[Metric, Comparison] = {}
-    for k, metric in enumerate(context.plan.metrics):
-        checkpoint()
-        A, B, scale = context.subject.parts(metric)
-        numerator, denominator = A[0], None if B is None else B[0]
-        window = slice(max(0, design.change - design.before), design.change)
-        before = window_value(numerator, denominator, scale=scale, days=window)
-        after = window_value(numerator, denominator, scale=scale, days=design.after)
-        daily = daily_values(numerator, denominator, scale=scale)
-        comparison, reason = compare_metric(context, metric, primary=k == 0)
-        effect = None
-        if comparison is not None:
-            comparisons[metric] = comparison
-            effect = measure(
-                numerator,
-                denominator,
-                scale=scale,
-                design=design,
-                comparison=comparison,
-                with_series=options.with_series,
-            )
-        reports.append(
-            MetricReport(
-                metric=metric,
-                scope=context.plan.scope,
-                effect=effect,
-                adjusted_p_value=np.nan,
-                verdict=Verdict.INCONCLUSIVE,
-                naive=naive_comparison(
-                    daily[window], daily[design.after], before_total=before, after_total=after
-                ),
-                before=before,
-                after=after,
-                missing_reason=reason,
-            )
+def _metric(context: AnalysisContext, metric: Metric, checkpoint: Callable[[], None]) -> MetricReport:
+    """What happened to one metric, not yet judged."""
+    checkpoint()
+    design = context.design
+    A, B, scale = context.subject.parts(metric)
+    numerator, denominator = A[0], None if B is None else B[0]
+    window = design.before_window
+    before = window_value(numerator, denominator, scale=scale, days=window)
+    after = window_value(numerator, denominator, scale=scale, days=design.after)
+    daily = daily_values(numerator, denominator, scale=scale)
+    comparison, reason = compare_metric(context, metric)
+    effect = None
+    if comparison is not None:
+        with_series = context.query.options.with_series
+        effect = measure(
+            numerator, denominator, scale=scale, design=design, comparison=comparison, with_series=with_series
         )
-    return reports, comparisons
+    return MetricReport(
+        metric=metric,
+        scope=context.plan.scope,
+        effect=effect,
+        adjusted_p_value=np.nan,
+        verdict=Verdict.INCONCLUSIVE,
+        naive=naive_comparison(daily[window], daily[design.after], before_total=before, after_total=after),
+        before=before,
+        after=after,
+        missing_reason=reason,
+    )
 
 
 def _weights(context: AnalysisContext, comparison: Comparison) -> tuple[Control, ...]:
@@ -313,12 +247,11 @@ def _weights(context: AnalysisContext, comparison: Comparison) -> tuple[Control,
 
 
 def _estimator_reason(context: AnalysisContext, comparison: Comparison) -> str:
-    if comparison.estimator is not Estimator.STRUCTURAL:
-        return ""
-    if context.query.options.estimator is Estimator.STRUCTURAL:
+    asked_for = context.query.options.estimator
+    if comparison.estimator is not Estimator.STRUCTURAL or asked_for is Estimator.STRUCTURAL:
         return ""
     if context.plan.scope is Scope.ACCOUNT:
-        return "a pause or reactivation is reports_with_verdicts by the whole account, to which no entity is comparable"
+        return "a pause or reactivation is judged by the whole account, to which no entity is comparable"
     events = " and ".join(events_of(context.plan.primary)) or "spend"
     number = int(usable_units(context, context.plan.primary).sum()) - 1
     return (
@@ -326,41 +259,27 @@ def _estimator_reason(context: AnalysisContext, comparison: Comparison) -> str:
     )
 
 
-def _cautions(
-    context: AnalysisContext, data: AccountData, comparison: Comparison, primary: MetricReport | None
-) -> list[Caution]:
-    query, design, series = context.query, context.design, context.series
-    options = query.options
+def _warnings(
+    context: AnalysisContext,
+    data: AccountData,
+    comparison: Comparison,
+    *own: warning_pb2.Warning | None,
+    last: tuple[warning_pb2.Warning | None, ...] = (),
+) -> tuple[warning_pb2.Warning, ...]:
+    """What holds for both questions, what an analysis adds, and what comes last."""
+    design, options = context.design, context.query.options
     account = context.plan.scope is Scope.ACCOUNT
-    A, B, _ = context.subject.parts(context.plan.primary)
-    base = slice(max(0, design.change - design.baseline), design.change)
-    cautions: list[Caution | None] = [
+    every = (
         None if account else checks.few_controls(comparison, context.choice),
         checks.excluded_controls(context.choice),
         checks.few_placebos(comparison, options.alpha),
-        checks.short_window(
-            design,
-            before_wanted=options.before_days or USUAL_DAYS,
-            after_wanted=options.after_days or USUAL_DAYS,
-            baseline_wanted=context.baseline_wanted,
-            baseline=comparison.baseline,
-        ),
-        checks.gaps(context.subject.present[0, base], "the account" if account else "the entity"),
+        checks.short_window(design, options, comparison.baseline),
+        checks.gaps(context.subject.present[0, design.base], "the account" if account else "the entity"),
         checks.other_changes(context.overlapping),
         None if options.as_of else checks.stale(context.freshness.account_last_date, data.today),
-    ]
-    if primary is not None and primary.effect is not None:
-        cautions += [
-            checks.poor_fit(comparison, primary.effect.fit),
-            checks.regression_to_the_mean(A[0], None if B is None else B[0], design, context.plan.primary),
-            checks.incomplete_days(
-                after_last=series.day(design.after.stop - 1),
-                last_day=context.freshness.account_last_date,
-                dropped=options.attribution_lag_days,
-                completion=data.completion,
-            ),
-        ]
-    if account:
-        cautions.append(checks.no_controls(context.plan))
-        cautions.append(checks.account_unknown(known=data.account_known))
-    return [caution for caution in cautions if caution is not None]
+        *own,
+        checks.no_controls(context.plan) if account else None,
+        checks.account_unknown() if account and not data.account_known else None,
+        *last,
+    )
+    return tuple(one for one in every if one is not None)

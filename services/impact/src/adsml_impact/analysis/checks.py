@@ -4,21 +4,22 @@ from collections.abc import Sequence
 from datetime import date
 
 import numpy as np
-import numpy.typing as npt
+from adsml.common.v1 import warning_pb2
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.metrics import Metric, divide
 from scipy.special import betaincinv
 
 from adsml_impact.analysis.controls import ENOUGH_CONTROLS, Choice
-from adsml_impact.analysis.plan import PRIMARY, Plan
-from adsml_impact.analysis.query import ImpactQuery
-from adsml_impact.analysis.report import Caution, ManipulationCheck, MeasuredRate, Outlier, WarningType
-from adsml_impact.models.comparison import Comparison, Design
+from adsml_impact.analysis.plan import LABELS, PRIMARY, Plan
+from adsml_impact.analysis.prepare import AnalysisContext
+from adsml_impact.analysis.query import USUAL_BASELINE, USUAL_DAYS, ImpactQuery, Options
+from adsml_impact.analysis.report import ManipulationCheck, MeasuredRate, Outlier
+from adsml_impact.models.arrays import BoolArray
+from adsml_impact.models.comparison import Comparison
+from adsml_impact.models.design import Design
 from adsml_impact.models.effect import Fit, Interval
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.reference import Student
-
-FloatArray = npt.NDArray[np.float64]
 
 FEW_CONTROLS = 6
 _POOR_FIT = -0.1
@@ -29,13 +30,22 @@ _COMPLETE = 0.98
 _GAP_SHARE = 0.15
 
 
-def few_controls(comparison: Comparison, choice: Choice) -> Caution | None:
+def caution(kind: str, message: str) -> warning_pb2.Warning:
+    """One thing to be careful about; `kind` as in the contract, without its prefix."""
+    return warning_pb2.Warning(type=warning_pb2.WarningType.Value(f"WARNING_TYPE_{kind}"), message=message)
+
+
+def _some(items: Sequence[str]) -> str:
+    return "; ".join(items[:5]) + (f"; and {len(items) - 5} more" if len(items) > 5 else "")
+
+
+def few_controls(comparison: Comparison, choice: Choice) -> warning_pb2.Warning | None:
     """No controls, or too few to know a market-wide movement from an effect."""
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(choice.reasons.items()))
     why = f" ({left_out})" if left_out else ""
     if comparison.estimator is Estimator.STRUCTURAL and not len(choice.rows):
-        return Caution(
-            WarningType.NO_CONTROLS,
+        return caution(
+            "NO_CONTROLS",
             f"no comparable entity{why}: the entity's own past stands in, and a movement of the "
             "whole market would pass for an effect",
         )
@@ -47,15 +57,15 @@ def few_controls(comparison: Comparison, choice: Choice) -> Caution | None:
             if comparison.estimator is Estimator.STRUCTURAL
             else ""
         )
-        return Caution(
-            WarningType.FEW_CONTROLS,
+        return caution(
+            "FEW_CONTROLS",
             f"only {number} entities to compare with{why}{how}; a movement of the whole market is hard to "
             "tell from an effect",
         )
     return None
 
 
-def excluded_controls(choice: Choice) -> Caution | None:
+def excluded_controls(choice: Choice) -> warning_pb2.Warning | None:
     """Controls that were asked for, or would have been taken, and won't do."""
     named = [
         (name, reason)
@@ -64,91 +74,77 @@ def excluded_controls(choice: Choice) -> Caution | None:
     ]
     if not named:
         return None
-    shown = "; ".join(f"{name} {reason}" for name, reason in named[:5])
-    more = f"; and {len(named) - 5} more" if len(named) > 5 else ""
-    return Caution(
-        WarningType.CONTAMINATED_CONTROLS,
-        f"{len(named)} entities are not compared with: {shown}{more}",
-    )
+    shown = _some([f"{name} {reason}" for name, reason in named])
+    return caution("CONTAMINATED_CONTROLS", f"{len(named)} entities are not compared with: {shown}")
 
 
-def no_controls(plan: Plan) -> Caution:
+def no_controls(plan: Plan) -> warning_pb2.Warning:
     """A verdict on the whole account, to which nothing is comparable."""
-    return Caution(
-        WarningType.NO_CONTROLS,
-        f"the account's {plan.primary} is compared with its own past, since no entity is comparable to a whole "
+    return caution(
+        "NO_CONTROLS",
+        f"the account's {LABELS[plan.primary]} is compared with its own past, since no entity is comparable to a whole "
         "account: a movement of the whole market would pass for an effect",
     )
 
 
-def no_events(vanished: Metric | None, query: ImpactQuery, horizon: int) -> Caution | None:
+def no_events(vanished: Metric | None, query: ImpactQuery, horizon: int) -> warning_pb2.Warning | None:
     """A ratio without its count after the change."""
     if vanished is None:
         return None
     wanted = query.options.primary_metric or PRIMARY[query.change_type]
-    return Caution(
-        WarningType.FEW_LEADS,
-        f"there are no {vanished} in the {horizon} days after the change, at continued spend, so that {wanted} has "
-        f"no value: the verdict rests on {vanished}",
+    return caution(
+        "FEW_LEADS",
+        f"there are no {vanished} in the {horizon} days after the change, at continued spend, so that "
+        f"{LABELS[wanted]} has no value: the verdict rests on {vanished}",
     )
 
 
-def outliers(days: Sequence[Outlier]) -> Caution | None:
+def outliers(days: Sequence[Outlier]) -> warning_pb2.Warning | None:
     """Single days far out of line that were replaced."""
     if not days:
         return None
-    shown = "; ".join(
-        f"{one.metric} of {'the treated' if one.entity_id is None else one.entity_id} on {one.day}"
-        for one in days[:5]
-    )
-    more = f"; and {len(days) - 5} more" if len(days) > 5 else ""
-    return Caution(
-        WarningType.OUTLIERS,
-        f"far out of line and replaced by what the days around suggest: {shown}{more}",
-    )
+    shown = _some([f"{one.metric} of {one.entity_id or 'the treated'} on {one.date}" for one in days])
+    return caution("OUTLIERS", f"far out of line and replaced by what the days around suggest: {shown}")
 
 
-def stale(last_day: date, today: date | None) -> Caution | None:
+def stale(last_day: date, today: date | None) -> warning_pb2.Warning | None:
     """Data that end long ago."""
     if today is None or (today - last_day).days <= _STALE_DAYS:
         return None
-    return Caution(
-        WarningType.STALE_DATA,
+    return caution(
+        "STALE_DATA",
         f"the account's last day with data is {last_day}, {(today - last_day).days} days ago",
     )
 
 
-def poor_fit(comparison: Comparison, fit: Fit) -> Caution | None:
+def poor_fit(comparison: Comparison, fit: Fit) -> warning_pb2.Warning | None:
     """A counterfactual that followed the treated's days worse than their plain mean would have."""
     if comparison.estimator is Estimator.STRUCTURAL or not fit.r_squared < _POOR_FIT:
         return None
     mean = fit.relative_rmse / float(np.sqrt(1.0 - fit.r_squared))
-    return Caution(
-        WarningType.POOR_FIT,
+    return caution(
+        "POOR_FIT",
         f"before the change the counterfactual missed the entity's days by {100 * fit.relative_rmse:.0f}% of its "
         f"level, its plain mean would have by {100 * mean:.0f}%: the controls say little about this entity; the "
         "interval allows for it",
     )
 
 
-def regression_to_the_mean(
-    numerator: FloatArray, denominator: FloatArray | None, design: Design, metric: Metric
-) -> Caution | None:
+def regression_to_the_mean(context: AnalysisContext) -> warning_pb2.Warning | None:
     """An extreme window before the change: part of the way back would have come anyway.
 
     The window before is measured against the other windows of its length in the baseline.
     """
+    design, metric = context.design, context.plan.primary
+    numerator, denominator, _ = context.subject.parts(metric)
     length = design.before
-    start = max(0, design.change - design.baseline)
-    blocks = (design.change - start) // length
+    blocks = (design.change - design.base.start) // length
     if blocks < 4:
         return None
     days = slice(design.change - blocks * length, design.change)
-    top = numerator[days].reshape(blocks, length).sum(axis=1)
-    if denominator is None:
-        values = top / length
-    else:
-        values = divide(top, denominator[days].reshape(blocks, length).sum(axis=1))
+    values = numerator[0, days].reshape(blocks, length).sum(axis=1)
+    if denominator is not None:
+        values = divide(values, denominator[0, days].reshape(blocks, length).sum(axis=1))
     earlier = values[:-1][np.isfinite(values[:-1])]
     if earlier.size < 3 or not np.isfinite(values[-1]) or not earlier.std(ddof=1) > 0:
         return None
@@ -157,40 +153,40 @@ def regression_to_the_mean(
         return None
     side = "high" if z > 0 else "low"
     back = "fallen" if z > 0 else "risen"
-    return Caution(
-        WarningType.REGRESSION_TO_THE_MEAN,
-        f"in the {length} days before the change {metric} was unusually {side} ({abs(z):.1f} standard "
+    return caution(
+        "REGRESSION_TO_THE_MEAN",
+        f"in the {length} days before the change {LABELS[metric]} was unusually {side} ({abs(z):.1f} standard "
         f"deviations of such windows): part of it would have {back} again by itself. The estimate allows for "
         "that; a plain before and after does not",
     )
 
 
-def incomplete_days(
-    *, after_last: date, last_day: date, dropped: int, completion: Sequence[float]
-) -> Caution | None:
+def incomplete_days(context: AnalysisContext, completion: Sequence[float]) -> warning_pb2.Warning | None:
     """A window that ends too close to the last loaded day for all leads to have been reported."""
-    age = (last_day - after_last).days
+    last_compared = context.series.day(context.design.after.stop - 1)
+    age = (context.freshness.account_last_date - last_compared).days
     if age < len(completion) and completion[age] < _COMPLETE:
-        return Caution(
-            WarningType.INCOMPLETE_DAYS,
+        return caution(
+            "INCOMPLETE_DAYS",
             f"the window's last day holds {100 * completion[age]:.0f}% of its leads so far; leads of the last "
             f"{len(completion)} days were scaled up by how they usually come in",
         )
     if completion or age > _LAG_DAYS:
         return None
-    return Caution(
-        WarningType.INCOMPLETE_DAYS,
+    return caution(
+        "INCOMPLETE_DAYS",
         f"the window ends {age} days before the last loaded day and its last days may still be filling up (leads are "
-        f"reported late); {dropped} days were left out, attribution_lag_days leaves out more",
+        f"reported late); {context.query.options.attribution_lag_days} days were left out, attribution_lag_days "
+        "leaves out more",
     )
 
 
-def other_changes(events: Sequence[ChangeEvent]) -> Caution | None:
+def other_changes(events: Sequence[ChangeEvent]) -> warning_pb2.Warning | None:
     """Other changes of the treated, above them or below them, inside the windows."""
     if not events:
         return None
-    return Caution(
-        WarningType.OTHER_CHANGES,
+    return caution(
+        "OTHER_CHANGES",
         f"other changes inside the windows: {describe_changes(events)}. What they did can't be told apart from "
         "this one",
     )
@@ -212,10 +208,10 @@ def describe_changes(events: Sequence[ChangeEvent]) -> str:
     return "; ".join(shown[:5]) + more
 
 
-def short_window(
-    design: Design, *, before_wanted: int, after_wanted: int, baseline_wanted: int, baseline: int
-) -> Caution | None:
+def short_window(design: Design, options: Options, baseline: int) -> warning_pb2.Warning | None:
     """Fewer days than were asked for."""
+    before_wanted, after_wanted = options.before_days or USUAL_DAYS, options.after_days or USUAL_DAYS
+    baseline_wanted = options.baseline_days or USUAL_BASELINE
     short = []
     if design.before < before_wanted:
         short.append(f"{design.before} of {before_wanted} days before")
@@ -225,33 +221,33 @@ def short_window(
         short.append(f"a baseline of {baseline} days (28 or more are better, {baseline_wanted} are used)")
     if not short:
         return None
-    return Caution(WarningType.SHORT_HISTORY, "short history: " + ", ".join(short))
+    return caution("SHORT_HISTORY", "short history: " + ", ".join(short))
 
 
-def few_placebos(comparison: Comparison, alpha: float) -> Caution | None:
+def few_placebos(comparison: Comparison, alpha: float) -> warning_pb2.Warning | None:
     """A test that rests on a fitted distribution, or cannot reach alpha."""
     if comparison.reference.smallest >= alpha:
-        return Caution(
-            WarningType.FEW_PLACEBOS,
+        return caution(
+            "FEW_PLACEBOS",
             f"the placebos can give no p-value below {comparison.reference.smallest:.3f}; nothing can be "
             f"significant at {alpha:g}",
         )
     if isinstance(comparison.reference, Student) and comparison.studentised.size < 20:
-        return Caution(
-            WarningType.FEW_PLACEBOS,
+        return caution(
+            "FEW_PLACEBOS",
             f"only {comparison.studentised.size} placebos: the p-value rests on Student's t with "
             f"{comparison.reference.df:.1f} degrees of freedom",
         )
     return None
 
 
-def gaps(present: npt.NDArray[np.bool_], what: str) -> Caution | None:
+def gaps(present: BoolArray, what: str) -> warning_pb2.Warning | None:
     """Days without a row between the first and the last."""
     missing = int((~present).sum())
     if missing <= _GAP_SHARE * present.size:
         return None
-    return Caution(
-        WarningType.GAPS,
+    return caution(
+        "GAPS",
         f"{what} has no row on {missing} of the baseline's {present.size} days; they count as days without "
         "delivery",
     )
@@ -271,33 +267,31 @@ def measured_rate(comparison: Comparison, alpha: float) -> MeasuredRate:
     return MeasuredRate(significant=k, analyses=n, nominal=alpha, interval=interval)
 
 
-def false_positive_rate(rate: MeasuredRate) -> Caution | None:
+def false_positive_rate(rate: MeasuredRate) -> warning_pb2.Warning | None:
     """A measured rate well above alpha."""
     if rate.interval is None or rate.rate is None or rate.interval.lower <= rate.nominal:
         return None
     if rate.rate < 1.5 * rate.nominal:
         return None
-    return Caution(
-        WarningType.FALSE_POSITIVE_RATE,
+    return caution(
+        "FALSE_POSITIVE_RATE",
         f"on this account's own history this analysis found an effect in {100 * rate.rate:.0f}% of "
         f"{rate.analyses} cases where nothing was changed, against {100 * rate.nominal:g}% asked for; "
         "mistrust effects that are barely significant",
     )
 
 
-def manipulation(check: ManipulationCheck | None) -> Caution | None:
+def manipulation(check: ManipulationCheck | None) -> warning_pb2.Warning | None:
     """A change that does not show in spend."""
     if check is None or check.passed:
         return None
-    return Caution(WarningType.MANIPULATION_NOT_SEEN, check.message)
+    return caution("MANIPULATION_NOT_SEEN", check.message)
 
 
-def account_unknown(*, known: bool) -> Caution | None:
+def account_unknown() -> warning_pb2.Warning:
     """A pause judged without the account."""
-    if known:
-        return None
-    return Caution(
-        WarningType.ACCOUNT_UNKNOWN,
+    return caution(
+        "ACCOUNT_UNKNOWN",
         "the account's own rows were not sent: treated and controls together stand for it, and money that "
         "went elsewhere is not seen",
     )

@@ -1,17 +1,17 @@
 """Who may stand in for the treated: same level, other budget, unchanged, delivering, large enough."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from adsml_common.domain.entities import EntityType
 
+from adsml_impact.analysis.query import ImpactQuery
 from adsml_impact.analysis.series import Series
 from adsml_impact.analysis.tree import Tree
-from adsml_impact.models.comparison import Design
+from adsml_impact.models.design import Design
 
 MOST_CONTROLS: Final = 40
 """The largest spenders; more add noise, not information, and time."""
@@ -29,40 +29,25 @@ _RECENT_DAYS: Final = 14
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Controls, and why others are not among them.
+    """Controls (positions in the series), and why others are not among them."""
 
-    Attributes
-    ----------
-    rows
-        Positions in the series.
-    excluded
-        Entities that are not compared with: (id, reason), the largest spenders first.
-    """
-
-    rows: tuple[int, ...] = ()
+    rows: tuple[int, ...] = ()  # positions in the series
+    # entities that are not compared with: (id, reason), the largest spenders first
     excluded: tuple[tuple[str, str], ...] = ()
     given: bool = False
     reasons: Mapping[str, int] = field(default_factory=dict)
 
 
-def choose_controls(
-    series: Series,
-    design: Design,
-    *,
-    entity_type: EntityType,
-    treated: Sequence[str],
-    given: Sequence[str] = (),
-    excluded: Collection[str] = (),
-    tree: Tree,
-    window_end: date,
-) -> Choice:
+def choose_controls(series: Series, design: Design, query: ImpactQuery, tree: Tree) -> Choice:
     """Controls for a change: the given ones or, where none are given, all others; those that won't do are left out.
 
     A control delivered on 70% of the baseline's days and in the week before, did not stop in the window after, does not
     share the treated's budget, and was not changed (nor an ancestor, nor a fifth of its descendants) from two
     weeks before the change to the window's end. The largest spenders are taken.
     """
-    pools = {tree.budget_pool((entity_type, name)) for name in treated}
+    level, given = query.entity_type, query.controls
+    pools = {tree.budget_pool((level, name)) for name in query.treated}
+    window_end = series.day(design.after.stop - 1)
     first = series.day(design.change) - timedelta(days=_RECENT_DAYS)
     spend = series.values["spend"][:, : design.change].sum(axis=1)
     candidates = series.rows(given) if given else range(len(series.names))
@@ -70,13 +55,12 @@ def choose_controls(
     out: list[tuple[int, str]] = []
     for i in sorted(candidates, key=lambda i: (-spend[i], series.names[i])):
         name = series.names[i]
-        if name in treated:
+        if name in query.treated:
             continue
         reason = (
             "excluded by the caller"
-            if name in excluded
-            else _delivery_fault(series, i, design)
-            or tree.taint((entity_type, name), pools, first, window_end)
+            if name in query.excluded_controls
+            else _delivery_fault(series, i, design) or tree.taint((level, name), pools, first, window_end)
         )
         if reason is None and len(rows) == MOST_CONTROLS:
             reason = f"spends less than the {MOST_CONTROLS} that are compared with"
@@ -98,7 +82,7 @@ def choose_controls(
 
 def _delivery_fault(series: Series, i: int, design: Design) -> str | None:
     """What is wrong with an entity's delivery around a change; None where nothing is."""
-    base = slice(max(0, design.change - design.baseline), design.change)
+    base = design.base
     amount = series.values["spend"][i]
     if amount[base].sum() <= 0:
         amount = series.values["impressions"][i]
@@ -130,7 +114,7 @@ def _longest_idle(active: npt.NDArray[np.bool_]) -> tuple[int, int]:
 
 def large_enough(events: npt.NDArray[np.float64], design: Design) -> npt.NDArray[np.bool_]:
     """Which units bring enough events (N, T) for a metric that rests on them to mean something."""
-    base = events[:, max(0, design.change - design.baseline) : design.change]
+    base = events[:, design.base]
     total = base.sum(axis=1)
     per_window = base.mean(axis=1) * design.horizon
     return np.asarray((total >= FEWEST_EVENTS) & (per_window >= FEWEST_EVENTS_AFTER))

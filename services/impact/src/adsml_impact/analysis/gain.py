@@ -7,7 +7,7 @@ from adsml_common.domain.metrics import Metric
 
 from adsml_impact.analysis.plan import is_neutral, lower_is_better
 from adsml_impact.analysis.report import MetricReport, WeeklyGain
-from adsml_impact.models.effect import Effect
+from adsml_impact.models.effect import Effect, Interval
 from adsml_impact.models.meta_analysis import probability_below
 
 _WEEK = 7
@@ -37,17 +37,16 @@ def weekly_gain(reports: Mapping[Metric, MetricReport]) -> WeeklyGain | None:
     price, count = reports.get(Metric.CPL), reports.get(Metric.LEADS)
     if price is not None and price.effect is not None and count is not None:
         comparison, after = price.effect.comparison, count.after
-        low, high = comparison.interval(1.0 - price.effect.relative_interval.level)
+        level = price.effect.relative_interval.level
+        low, high = comparison.interval(1.0 - level)
 
         def gained(tau: float) -> float:
             return -_WEEK * after * float(np.expm1(min(tau, 50.0)))
 
-        leads = gained(comparison.tau)
-        return WeeklyGain(leads, gained(high), gained(low), leads * price.effect.counterfactual)
+        leads, interval = gained(comparison.tau), Interval(gained(high), gained(low), level)
+        return WeeklyGain(leads, interval, leads * price.effect.counterfactual)
     if count is None or count.effect is None:
         return None
-    effect = count.effect
-    interval = effect.absolute_interval
-    before = price.before if price is not None else np.nan
-    leads = _WEEK * effect.absolute
-    return WeeklyGain(leads, _WEEK * interval.lower, _WEEK * interval.upper, leads * before)
+    absolute, leads = count.effect.absolute_interval, _WEEK * count.effect.absolute
+    interval = Interval(_WEEK * absolute.lower, _WEEK * absolute.upper, absolute.level)
+    return WeeklyGain(leads, interval, leads * (price.before if price is not None else np.nan))

@@ -3,29 +3,25 @@
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.errors import InsufficientHistory
 from adsml_common.domain.metrics import RATIOS, Metric
 
 from adsml_impact.analysis.controls import ENOUGH_CONTROLS, large_enough
-from adsml_impact.analysis.plan import Scope, events_of
+from adsml_impact.analysis.plan import LABELS, Scope, events_of
 from adsml_impact.analysis.prepare import AnalysisContext, whose
-from adsml_impact.analysis.recommendation import LABELS
-from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.arrays import BoolArray, FloatArray
+from adsml_impact.models.comparison import Comparison, compare
+from adsml_impact.models.design import Design
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.own_past import MOST_REGRESSORS, compare_with_own_past
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _SECONDARY_PLACEBOS = 300
 
 
-def compare_metric(
-    context: AnalysisContext, metric: Metric, *, primary: bool
-) -> tuple[Comparison | None, str]:
+def compare_metric(context: AnalysisContext, metric: Metric) -> tuple[Comparison | None, str]:
     """The comparison of one metric, or None and why there is none."""
     design, estimator = context.design, context.query.options.estimator
+    primary = metric is context.plan.primary
     if not primary:
         design = replace(design, most_placebos=min(design.most_placebos, _SECONDARY_PLACEBOS))
     A, B, _ = context.subject.parts(metric)
@@ -44,9 +40,10 @@ def compare_metric(
         return None, f"{LABELS[metric]} is known on {design.change - first} days before the change only"
     design = replace(design, change=design.change - first)
     A, B, changed = A[:, first:], None if B is None else B[:, first:], context.changed[:, first:]
-    known = usable_units(context, metric) & _known(A, design)
-    if B is not None:
-        known &= _known(B, design)
+    known = usable_units(context, metric)
+    for values in (A, B):
+        if values is not None:
+            known &= np.isfinite(values[:, : design.end]).all(axis=1)
     comparison = _best(
         A[known],
         None if B is None else B[known],
@@ -76,12 +73,7 @@ def _best(
 ) -> Comparison | str | None:
     """By controls where there are enough, else by the treated's own past; why not; None where nothing varies.
 
-    Parameters
-    ----------
-    explicit
-        Whether an estimator that needs controls was asked for.
-    account
-        Whether the whole account is compared, to which nothing is comparable.
+    `explicit`: an estimator that needs controls was asked for; `account`: the whole account is compared.
     """
     controls = A.shape[0] - 1
     if explicit and controls == 0 and not account:
@@ -98,14 +90,8 @@ def _best(
 
 def _first_known(top: FloatArray, bottom: FloatArray | None, design: Design) -> int:
     """First day from which on the treated's figures are known (reach may not be, further back)."""
-    end = design.after.stop if design.observed else design.change
-    unknown = np.flatnonzero(~np.isfinite(top[:end] if bottom is None else top[:end] + bottom[:end]))
+    unknown = np.flatnonzero(~np.isfinite((top if bottom is None else top + bottom)[: design.end]))
     return int(unknown[-1]) + 1 if unknown.size else 0
-
-
-def _known(values: FloatArray, design: Design) -> BoolArray:
-    end = design.after.stop if design.observed else design.change
-    return np.asarray(np.isfinite(values[:, :end]).all(axis=1))
 
 
 def usable_units(context: AnalysisContext, metric: Metric) -> BoolArray:
@@ -120,7 +106,7 @@ def usable_units(context: AnalysisContext, metric: Metric) -> BoolArray:
 def _missing(context: AnalysisContext, metric: Metric, top: FloatArray, bottom: FloatArray | None) -> str:
     """Why a metric of the treated can't be compared; empty where it can."""
     design = context.design
-    base = slice(max(0, design.change - design.baseline), design.change)
+    base = design.base
     label = LABELS[metric]
     ratio = RATIOS.get(metric)
     windows = [(base, "before the change")]

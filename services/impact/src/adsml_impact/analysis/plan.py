@@ -17,22 +17,25 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is looked at.
+    """What is looked at: the others beside the primary metric, listed first, are adjusted for their number (Holm)."""
 
-    Attributes
-    ----------
-    primary
-        The metric the verdict rests on; the others are adjusted for their number (Holm).
-    scope
-        Whose primary metric.
-    metrics
-        All metrics to report on that scope, the primary one first.
-    """
+    primary: Metric  # the metric the verdict rests on; the others are adjusted for their number (Holm)
+    scope: Scope  # whose primary metric
+    metrics: tuple[Metric, ...]  # all metrics to report on that scope, the primary one first
 
-    primary: Metric
-    scope: Scope
-    metrics: tuple[Metric, ...]
 
+LABELS: Final[dict[Metric, str]] = {
+    Metric.SPEND: "spend",
+    Metric.IMPRESSIONS: "impressions",
+    Metric.CLICKS: "clicks",
+    Metric.LEADS: "leads",
+    Metric.CPL: "cost per lead",
+    Metric.CTR: "click-through rate",
+    Metric.CPC: "cost per click",
+    Metric.CPM: "cost per thousand impressions",
+    Metric.CONVERSION_RATE: "conversion rate",
+    Metric.FREQUENCY: "frequency",
+}
 
 PRIMARY: Final[dict[ChangeType, Metric]] = {
     ChangeType.BUDGET_CHANGE: Metric.CPL,
@@ -87,17 +90,7 @@ def lower_is_better(metric: Metric) -> bool:
 
 
 def make_plan(change: ChangeType, *, metrics: tuple[Metric, ...] = (), primary: Metric | None = None) -> Plan:
-    """The plan for a change.
-
-    Parameters
-    ----------
-    change
-        Its type.
-    metrics
-        Metrics that were asked for; empty for the usual ones.
-    primary
-        None: by change type.
-    """
+    """The plan for a change; without `metrics` the usual ones, without `primary` by change type."""
     chosen = primary or PRIMARY[change]
     account = is_account_level(change)
     # The account's verdict weighs leads, CPL and spend together, so it always has all three.

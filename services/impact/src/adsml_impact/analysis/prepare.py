@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.errors import (
     FailedPrecondition,
@@ -24,46 +23,29 @@ from adsml_impact.analysis.query import (
 )
 from adsml_impact.analysis.report import Freshness, Outlier, Windows
 from adsml_impact.analysis.series import Series, from_daily
-from adsml_impact.models.comparison import Design
-from adsml_impact.models.dates import LOOKBACK
+from adsml_impact.models.arrays import BoolArray
+from adsml_impact.models.design import LOOKBACK, Design
 from adsml_impact.models.estimators import Estimator
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class AnalysisContext:
-    """What is the same for every metric of one analysis.
-
-    Attributes
-    ----------
-    series
-        All entities of the level around the change.
-    treated
-        The treated together, as they were.
-    subject
-        What is compared, outliers replaced: the treated (or the account) in row 0, then the controls.
-    changed
-        (rows of `subject`, days): recorded changes.
-    overlapping
-        Other changes of the treated, and of what is above and below them, inside the windows.
-    freshness
-        How old the rows are.
-    """
+    """What is the same for every metric of one analysis."""
 
     query: ImpactQuery
     plan: Plan
     design: Design
-    series: Series
-    treated: Series
+    series: Series  # all entities of the level around the change
+    treated: Series  # the treated together, as they were
     treated_rows: tuple[int, ...]
+    # what is compared, outliers replaced: the treated (or the account) in row 0, then the controls
     subject: Series
     choice: Choice
-    baseline_wanted: int
-    changed: BoolArray
+    changed: BoolArray  # (rows of `subject`, days): recorded changes
+    # other changes of the treated, and of what is above and below them, inside the windows
     overlapping: tuple[ChangeEvent, ...]
     outliers: dict[str, BoolArray]
-    freshness: Freshness
+    freshness: Freshness  # how old the rows are
 
     def outlier_days(self, metric: Metric) -> tuple[Outlier, ...]:
         """Days that were replaced in what a metric is made of."""
@@ -89,11 +71,11 @@ def windows(context: AnalysisContext) -> Windows:
     """The days compared."""
     design, series = context.design, context.series
     return Windows(
-        baseline_first=series.day(max(0, design.change - design.baseline)),
-        before_first=series.day(design.change - design.before),
-        before_last=series.day(design.change - 1),
-        after_first=series.day(design.after.start),
-        after_last=series.day(design.after.stop - 1),
+        baseline_first_date=series.day(design.base.start),
+        before_first_date=series.day(design.change - design.before),
+        before_last_date=series.day(design.change - 1),
+        after_first_date=series.day(design.after.start),
+        after_last_date=series.day(design.after.stop - 1),
     )
 
 
@@ -106,39 +88,27 @@ def _checked(query: ImpactQuery, *, today: date | None) -> None:
             violations.add(f"treated[{k}]", f"{name} is given twice")
     for k, name in enumerate(query.controls):
         if name in query.treated:
-            violations.add(
-                f"controls[{k}]", f"{name} is treated itself; a control must not have been changed"
-            )
+            wrong = f"{name} is treated itself; a control must not have been changed"
+            violations.add(f"controls[{k}]", wrong)
         if name in query.controls[:k]:
             violations.add(f"controls[{k}]", f"{name} is given twice")
     if today is not None and query.day is not None and query.day > today:
-        violations.add(
-            "change.date", f"is {query.day}, in the future (today is {today}); there is nothing to see yet"
-        )
+        wrong = f"is {query.day}, in the future (today is {today}); there is nothing to see yet"
+        violations.add("change.date", wrong)
     violations.raise_if_any()
 
 
 def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> AnalysisContext:
-    """Matrices, windows, plan and controls of one analysis.
+    """Matrices, windows, plan and controls of one analysis; `planned`: only the days before the change are looked at.
 
-    Parameters
-    ----------
-    planned
-        Whether only the days before the change are looked at.
-
-    Raises
-    ------
-    InvalidInput, FailedPrecondition, InsufficientHistory
-        See `adsml_impact.analysis.change.analyse`.
+    Raises as `adsml_impact.analysis.change.analyse` does.
     """
     _checked(query, today=None if planned else data.today)
     options = query.options
-    if data.rows.empty:
-        raise InsufficientHistory(f"{query.entity_type} {query.treated[0]}", had=0, needed=FEWEST_DAYS)
-    everything = data.series
-    for name in query.treated:
-        if name not in everything.names:
-            raise InsufficientHistory(f"{query.entity_type} {name}", had=0, needed=FEWEST_DAYS)
+    everything = None if data.rows.empty else data.series
+    absent = [name for name in query.treated if everything is None or name not in everything.names]
+    if everything is None or absent:
+        raise InsufficientHistory(f"{query.entity_type} {absent[0]}", had=0, needed=FEWEST_DAYS)
     without = [name for name in query.controls if name not in everything.names]
     if without:
         raise FailedPrecondition(
@@ -148,11 +118,8 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
     if options.as_of is not None:
         usable = min(everything.index(options.as_of) + 1, everything.days)
     if usable < 1:
-        raise InsufficientHistory(
-            f"the data up to the last day to look at (they begin on {everything.first})",
-            had=0,
-            needed=FEWEST_DAYS,
-        )
+        begin = f"the data up to the last day to look at (they begin on {everything.first})"
+        raise InsufficientHistory(begin, had=0, needed=FEWEST_DAYS)
     rows = everything.rows(query.treated)
     present = np.flatnonzero(everything.present[rows].any(axis=0))
     change = usable if query.day is None else everything.index(query.day)
@@ -166,19 +133,11 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
         horizon = min(options.after_days or USUAL_DAYS, usable - change - options.washout_days)
         if horizon < FEWEST_DAYS:
             washed = f" and a washout of {options.washout_days}" if options.washout_days else ""
-            raise InsufficientHistory(
-                f"{query.entity_type} {query.treated[0]} after the change on "
-                f"{everything.day(change)}{washed}",
-                had=max(usable - change - options.washout_days, 0),
-                needed=FEWEST_DAYS,
-            )
+            where = f"after the change on {everything.day(change)}{washed}"
+            raise _too_short(query, where, usable - change - options.washout_days)
     before = change - start
     if before < FEWEST_DAYS:
-        raise InsufficientHistory(
-            f"{query.entity_type} {query.treated[0]} before the change",
-            had=max(before, 0),
-            needed=FEWEST_DAYS,
-        )
+        raise _too_short(query, "before the change", before)
     baseline = options.baseline_days or USUAL_BASELINE
     # Days further back serve nothing: the earliest placebo date with its baseline.
     first = max(start, change - LOOKBACK - baseline - options.washout_days - horizon)
@@ -201,19 +160,9 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
     if plan.scope is Scope.ACCOUNT:
         subject = _account_series(data, series)
     elif options.estimator is not Estimator.STRUCTURAL:
-        choice = choose_controls(
-            series,
-            design,
-            entity_type=query.entity_type,
-            treated=query.treated,
-            given=query.controls,
-            excluded=query.excluded_controls,
-            tree=data.tree,
-            window_end=series.day(design.after.stop - 1),
-        )
-        subject = series.stacked(
-            [rows, *[[i] for i in choice.rows]], ["treated", *[series.names[i] for i in choice.rows]]
-        )
+        choice = choose_controls(series, design, query, data.tree)
+        names = ["treated", *(series.names[i] for i in choice.rows)]
+        subject = series.stacked([rows, *([i] for i in choice.rows)], names)
     subject, outliers = subject.without_outliers(design.change)
     return AnalysisContext(
         query=query,
@@ -224,12 +173,16 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
         treated_rows=tuple(rows),
         subject=subject,
         choice=choice,
-        baseline_wanted=baseline,
         changed=_changed(query, data, subject),
         overlapping=_overlapping(query, data, design, series),
         outliers=outliers,
         freshness=_freshness(everything, rows),
     )
+
+
+def _too_short(query: ImpactQuery, where: str, had: int) -> InsufficientHistory:
+    what = f"{query.entity_type} {query.treated[0]} {where}"
+    return InsufficientHistory(what, had=max(had, 0), needed=FEWEST_DAYS)
 
 
 def _freshness(series: Series, rows: list[int]) -> Freshness:
@@ -284,12 +237,8 @@ def _check_day(query: ImpactQuery, everything: Series, change: int, start: int, 
             metadata={"first_date": str(everything.first), "last_date": str(last)},
         )
     if change <= start:
-        raise InsufficientHistory(
-            f"{query.entity_type} {query.treated[0]} before the change on {day} (its first day with "
-            f"rows is {everything.day(start)})",
-            had=0,
-            needed=FEWEST_DAYS,
-        )
+        first = f"its first day with rows is {everything.day(start)}"
+        raise _too_short(query, f"before the change on {day} ({first})", 0)
 
 
 def _account_series(data: AccountData, series: Series) -> Series:

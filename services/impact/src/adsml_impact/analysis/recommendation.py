@@ -5,27 +5,13 @@ from typing import Final
 
 import numpy as np
 from adsml_common.domain.changes import ChangeEvent, ChangeType
-from adsml_common.domain.metrics import Metric
 
 from adsml_impact.analysis.checks import describe_changes
-from adsml_impact.analysis.plan import Scope, is_neutral
+from adsml_impact.analysis.plan import LABELS, Scope, is_neutral
 from adsml_impact.analysis.report import MetricReport
 from adsml_impact.analysis.verdict import Verdict
 from adsml_impact.models.effect import Effect
 from adsml_impact.models.power import LONGEST, Detectable, days_for, to_shift
-
-LABELS: Final[dict[Metric, str]] = {
-    Metric.SPEND: "spend",
-    Metric.IMPRESSIONS: "impressions",
-    Metric.CLICKS: "clicks",
-    Metric.LEADS: "leads",
-    Metric.CPL: "cost per lead",
-    Metric.CTR: "click-through rate",
-    Metric.CPC: "cost per click",
-    Metric.CPM: "cost per thousand impressions",
-    Metric.CONVERSION_RATE: "conversion rate",
-    Metric.FREQUENCY: "frequency",
-}
 
 _ADVICE: Final[dict[ChangeType, dict[Verdict, str]]] = {
     ChangeType.BUDGET_CHANGE: {
@@ -81,11 +67,8 @@ def _finding(report: MetricReport, effect: Effect, *, margin: float, alpha: floa
     )
     moved = "rose" if effect.comparison.tau > 0 else "fell"
     if effect.p_value < alpha:
-        return (
-            f"{label} {moved} by {100 * abs(effect.relative):.0f}% against what was to be expected ({span})"
-            if np.isfinite(effect.relative)
-            else f"{label} {moved} against what was to be expected ({span})"
-        )
+        by = f" by {100 * abs(effect.relative):.0f}%" if np.isfinite(effect.relative) else ""
+        return f"{label} {moved}{by} against what was to be expected ({span})"
     if effect.equivalence_interval.within(margin):
         return f"{label} moved by less than {100 * margin:g}%, which was set as too little to matter ({span})"
     return f"{label} moved by {_percent(effect.relative)}, which may be chance ({span})"
@@ -102,7 +85,7 @@ def recommend(
     alpha: float,
     overlapping: Sequence[ChangeEvent] = (),
 ) -> str:
-    """What was found and what to do.
+    """What happened and what to do.
 
     Parameters
     ----------
@@ -110,10 +93,6 @@ def recommend(
         A second metric worth telling of (leads beside CPL), where it is significant.
     detectable
         Said where the verdict is INCONCLUSIVE.
-    margin
-        Equivalence margin, relative.
-    alpha
-        Level of the test.
     overlapping
         Other changes in the same days, which nothing tells apart from this one: then none of them is advised on.
     """
@@ -145,19 +124,17 @@ def recommend(
 def _power_sentence(could: Detectable) -> str:
     sides = [
         f"a {name} of {100 * abs(value):.0f}%"
-        for name, value in (("rise", could.up), ("fall", could.down))
+        for name, value in (("rise", could.relative_up), ("fall", could.relative_down))
         if np.isfinite(value)
     ]
-    if sides:
-        text = (
-            f"With {could.after_days} days after, {' or '.join(sides)} would have shown {100 * could.power:.0f}% of "
-            "the time"
-        )
-    else:
-        text = f"With {could.after_days} days after, not even a tenfold change would have shown reliably"
-    if could.target is None or (could.days_needed is not None and could.days_needed <= could.after_days):
+    shows = f"would have shown {100 * could.power:.0f}% of the time"
+    text = f"With {could.after_days} days after, " + (
+        f"{' or '.join(sides)} {shows}" if sides else "not even a tenfold change would have shown reliably"
+    )
+    enough = could.days_needed is not None and could.days_needed <= could.after_days
+    if could.target_relative is None or enough:
         return text + "."
-    wanted = f"{100 * could.target:+.0f}%"
+    wanted = f"{100 * could.target_relative:+.0f}%"
     if could.days_needed is None:
         return f"{text}; one of {wanted} does not show within {LONGEST} days here."
     return f"{text}; one of {wanted} needs about {could.days_needed} days."

@@ -2,82 +2,40 @@
 
 from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
 
+from adsml.common.v1 import warning_pb2
 from adsml_common.domain.metrics import Metric
 
 from adsml_impact.analysis.plan import Scope
 from adsml_impact.analysis.query import ImpactQuery
 from adsml_impact.analysis.verdict import Verdict
-from adsml_impact.models.comparison import Comparison
 from adsml_impact.models.effect import Effect, Fit, Interval
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.naive import NaiveComparison
 from adsml_impact.models.power import Detectable
 
 
-class WarningType(StrEnum):
-    """A kind of caution."""
-
-    FEW_CONTROLS = "few_controls"
-    NO_CONTROLS = "no_controls"
-    POOR_FIT = "poor_fit"
-    CONTAMINATED_CONTROLS = "contaminated_controls"
-    REGRESSION_TO_THE_MEAN = "regression_to_the_mean"
-    INCOMPLETE_DAYS = "incomplete_days"
-    OTHER_CHANGES = "other_changes"
-    SHORT_HISTORY = "short_history"
-    FEW_PLACEBOS = "few_placebos"
-    GAPS = "gaps"
-    FALSE_POSITIVE_RATE = "false_positive_rate"
-    ACCOUNT_UNKNOWN = "account_unknown"
-    MANIPULATION_NOT_SEEN = "manipulation_not_seen"
-    STALE_DATA = "stale_data"
-    OUTLIERS = "outliers"
-    FEW_LEADS = "few_leads"
-
-
-@dataclass(frozen=True, slots=True)
-class Caution:
-    """One thing to be careful about, for machines and for a person."""
-
-    type: WarningType
-    message: str
-
-
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """The days compared, inclusive.
+    """The days compared, inclusive; for a planned change the after window is the one it would have."""
 
-    For a planned change the after window is the one it would have.
-    """
-
-    baseline_first: date
-    before_first: date
-    before_last: date
-    after_first: date
-    after_last: date
+    baseline_first_date: date
+    before_first_date: date
+    before_last_date: date
+    after_first_date: date
+    after_last_date: date
 
 
 @dataclass(frozen=True, slots=True)
 class MetricReport:
-    """What the change did to one metric of one scope.
-
-    Attributes
-    ----------
-    effect
-        None where it is missing; `missing_reason` says why.
-    adjusted_p_value
-        By Holm over the metrics that are not primary; the primary one's is its own; NaN where there is none.
-    verdict
-        None for a metric that is neither good nor bad by itself: spend.
-    """
+    """What the change did to one metric of one scope."""
 
     metric: Metric
     scope: Scope
-    effect: Effect | None
+    effect: Effect | None  # None where it is missing; `missing_reason` says why
+    # by Holm over the metrics that are not primary; the primary one's is its own; NaN where there is none
     adjusted_p_value: float
-    verdict: Verdict | None
+    verdict: Verdict | None  # None for a metric that is neither good nor bad by itself: spend
     naive: NaiveComparison
     before: float
     after: float
@@ -88,21 +46,14 @@ class MetricReport:
 class MeasuredRate:
     """How often this very setting said "significant" where nothing had happened.
 
-    Attributes
-    ----------
-    significant, analyses
-        Placebo analyses below alpha, and all of them.
-    nominal
-        Alpha.
-    interval
-        Clopper-Pearson 95% interval of the share; None without analyses. Placebos overlap, so that the true
-        interval is wider.
+    The interval is Clopper-Pearson's at 95%; placebos overlap, so that the true one is wider.
     """
 
+    # placebo analyses below alpha, and all of them
     significant: int
     analyses: int
-    nominal: float
-    interval: Interval | None
+    nominal: float  # alpha
+    interval: Interval | None  # None without analyses
 
     @property
     def rate(self) -> float | None:
@@ -130,68 +81,40 @@ class ManipulationCheck:
 
 @dataclass(frozen=True, slots=True)
 class BudgetShift:
-    """How another entity's spend moved after a pause or reactivation.
-
-    Attributes
-    ----------
-    spend_per_day
-        Change against its own window before, weekdays adjusted, in the account's currency.
-    share
-        Of the treated's own change of spend, with the opposite sign: 0.4 means 40% of it went there (or came
-        from there).
-    cpl_after
-        What a lead cost there after; NaN without leads.
-    """
+    """How another entity's spend moved after a pause or reactivation."""
 
     entity_id: str
-    spend_per_day: float
+    spend_per_day: float  # change against its own window before, weekdays adjusted, in the account's currency
+    # of the treated's own change of spend, with the opposite sign: 0.4 means 40% of it went there (or came from
+    # there)
     share: float
-    cpl_after: float
+    cpl_after: float  # what a lead cost there after; NaN without leads
 
 
 @dataclass(frozen=True, slots=True)
 class WeeklyGain:
-    """What a change is worth a week at the spend after it.
+    """What a change is worth a week at the spend after it."""
 
-    Attributes
-    ----------
-    leads, lower, upper
-        Leads gained (below 0: lost), and their interval.
-    money
-        The same at the counterfactual's cost per lead, in the account's currency; NaN where that is not known.
-    """
-
-    leads: float
-    lower: float
-    upper: float
+    leads: float  # below 0: lost
+    leads_interval: Interval
+    # the same at the counterfactual's cost per lead, in the account's currency; NaN where that is not known
     money: float
 
 
 @dataclass(frozen=True, slots=True)
 class Outlier:
-    """A single day far out of line that was replaced by what was to be expected.
+    """A single day far out of line that was replaced by what was to be expected."""
 
-    Attributes
-    ----------
-    entity_id
-        Of a control; None: the treated.
-    """
-
-    entity_id: str | None
-    day: date
+    entity_id: str | None  # of a control; None: the treated
+    date: date
     metric: Metric
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How old the rows are.
+    """How old the rows are."""
 
-    Attributes
-    ----------
-    account_last_date, last_row_date, last_delivery_date
-        Of the account's level, and of the treated: last day with a row, and with spend or impressions (None: never).
-    """
-
+    # of the account's level, and of the treated: last day with a row, and with spend or impressions (None: never)
     account_last_date: date
     last_row_date: date
     last_delivery_date: date | None
@@ -199,48 +122,39 @@ class Freshness:
     @property
     def days_without_delivery(self) -> int:
         """Up to the account's last day."""
-        if self.last_delivery_date is None:
-            return 0
-        return (self.account_last_date - self.last_delivery_date).days
+        return (self.account_last_date - (self.last_delivery_date or self.account_last_date)).days
+
+    @property
+    def stopped(self) -> bool:
+        """Whether more than a day went without delivery."""
+        return self.days_without_delivery > 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImpactReport:
-    """What a change did.
-
-    Attributes
-    ----------
-    metrics
-        The primary one first.
-    controls
-        Of the primary metric, the heaviest first.
-    excluded
-        Entities that were not compared with: (id, reason).
-    probability_helped
-        That the primary metric's true effect is a good one; NaN where there is no p-value.
-    """
+    """What a change did."""
 
     query: ImpactQuery
     windows: Windows
     verdict: Verdict
     recommendation: str
     primary_metric: Metric
-    metrics: tuple[MetricReport, ...]
-    controls: tuple[Control, ...]
+    metrics: tuple[MetricReport, ...]  # the primary one first
+    controls: tuple[Control, ...]  # of the primary metric, the heaviest first
     fit: Fit
     false_positive_rate: MeasuredRate
     detectable: Detectable
     manipulation_check: ManipulationCheck | None
     budget_shifts: tuple[BudgetShift, ...]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[warning_pb2.Warning, ...]
     estimator: Estimator
     estimator_reason: str
-    excluded: tuple[tuple[str, str], ...]
+    excluded: tuple[tuple[str, str], ...]  # entities that were not compared with: (id, reason)
     outliers: tuple[Outlier, ...]
+    # that the primary metric's true effect is a good one; NaN where there is no p-value
     probability_helped: float
     weekly_gain: WeeklyGain | None
     freshness: Freshness
-    comparison: Comparison
 
     @property
     def primary(self) -> MetricReport:
@@ -250,19 +164,10 @@ class ImpactReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectableReport:
-    """What a window could show, by metric, the primary one first.
+    """What a window could show, by metric, the primary one first."""
 
-    Attributes
-    ----------
-    effects
-        (metric, scope, detectable effects).
-    placebos
-        Analyses without a change behind the primary metric's.
-    """
-
-    windows: Windows
-    effects: tuple[tuple[Metric, Scope, Detectable], ...]
-    placebos: int
-    cautions: tuple[Caution, ...]
+    effects: tuple[tuple[Metric, Scope, Detectable], ...]  # (metric, scope, detectable effects)
+    placebos: int  # analyses without a change behind the primary metric's
+    warnings: tuple[warning_pb2.Warning, ...]
     estimator: Estimator
     estimator_reason: str

@@ -6,14 +6,11 @@ from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from adsml_common.domain.metrics import RATIOS, STORED, Metric
 
+from adsml_impact.models.arrays import BoolArray, FloatArray
 from adsml_impact.models.outliers import replace_outliers
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _CLEANED: Final = ("spend", "impressions", "clicks", "leads")
 _LEAST_COMPLETE: Final = 0.1
@@ -22,25 +19,14 @@ _LEAST_COMPLETE: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Stored columns of several units on consecutive days.
+    """Stored columns of several units on consecutive days."""
 
-    Attributes
-    ----------
-    names
-        N units.
-    first
-        The first day.
-    values
-        Stored column -> (N, T). A day without a row is a day without delivery: 0; ``reach`` is NaN where a
-        row does not know it.
-    present
-        (N, T): whether there was a row.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # N units
     first: date
+    # stored column -> (N, T). A day without a row is a day without delivery: 0; `reach` is NaN where a row does not
+    # know it.
     values: dict[str, FloatArray]
-    present: BoolArray
+    present: BoolArray  # (N, T): whether there was a row
 
     @property
     def days(self) -> int:
@@ -61,13 +47,7 @@ class Series:
         return (day - self.first).days
 
     def rows(self, names: Iterable[str]) -> list[int]:
-        """Positions of units.
-
-        Raises
-        ------
-        KeyError
-            If one is not there.
-        """
+        """Positions of units; KeyError if one is not there."""
         position = {name: i for i, name in enumerate(self.names)}
         return [position[name] for name in names]
 
@@ -126,36 +106,17 @@ class Series:
         return self.values[ratio.numerator], self.values[ratio.denominator], ratio.scale
 
 
-def from_daily(frame: pd.DataFrame, *, names: Sequence[str] | None = None) -> Series:
-    """Matrices from a daily frame of one account and level.
-
-    Parameters
-    ----------
-    frame
-        See `adsml_common.domain.daily`; at least one row.
-    names
-        Units wanted, in order; those without a row are all 0. None: all there are.
-
-    Raises
-    ------
-    ValueError
-        If there is no row.
-    """
+def from_daily(frame: pd.DataFrame) -> Series:
+    """Matrices from a daily frame of one account and level, units by name; ValueError if there is no row."""
     if frame.empty:
         raise ValueError("no rows")
-    wanted = tuple(sorted(frame["entity_id"].unique()) if names is None else names)
-    row = pd.Index(wanted).get_indexer(pd.Index(frame["entity_id"]))
+    row, names = pd.factorize(frame["entity_id"], sort=True)
     stamps = frame["date"].to_numpy(dtype="datetime64[D]").astype(np.int64)
     first, last = int(stamps.min()), int(stamps.max())
-    day = stamps - first
-    known = row >= 0
-    shape = (len(wanted), last - first + 1)
+    day, shape = stamps - first, (len(names), last - first + 1)
     values = {name: np.zeros(shape) for name in STORED}
     present = np.zeros(shape, dtype=np.bool_)
-    present[row[known], day[known]] = True
+    present[row, day] = True
     for name in STORED:
-        column = frame[name].to_numpy(dtype=np.float64)
-        values[name][row[known], day[known]] = column[known]
-    return Series(
-        names=wanted, first=date(1970, 1, 1) + timedelta(days=first), values=values, present=present
-    )
+        values[name][row, day] = frame[name].to_numpy(dtype=np.float64)
+    return Series(tuple(names), date(1970, 1, 1) + timedelta(days=first), values, present)

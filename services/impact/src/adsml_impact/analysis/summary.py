@@ -2,83 +2,69 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
+from adsml.common.v1 import warning_pb2
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.metrics import Metric
 
+from adsml_impact.analysis.checks import caution
 from adsml_impact.analysis.gain import probability_helped, standard_error
-from adsml_impact.analysis.plan import Scope, is_neutral, lower_is_better
-from adsml_impact.analysis.recommendation import LABELS
-from adsml_impact.analysis.report import Caution, ImpactReport, WarningType
+from adsml_impact.analysis.plan import LABELS, Scope, is_neutral, lower_is_better
+from adsml_impact.analysis.report import ImpactReport
 from adsml_impact.analysis.verdict import Verdict
 from adsml_impact.models.effect import Effect
 from adsml_impact.models.meta_analysis import Estimate, Pooled, pool
 
 _FEW = 5
+_ADVICE: Final = {
+    Verdict.POSITIVE: "They work here: worth repeating.",
+    Verdict.NEGATIVE: "They do harm here: stop, or change how they are made.",
+    Verdict.NEUTRAL: "They make no difference that matters here.",
+    Verdict.INCONCLUSIVE: "What they do here on average can't be told yet.",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class AnalysedChange:
-    """One change and its own report.
-
-    Attributes
-    ----------
-    turned
-        Whether its effect counts with the opposite sign: a cut among raises.
-    """
+    """One change and its own report."""
 
     event: ChangeEvent
     report: ImpactReport
-    turned: bool = False
+    turned: bool = False  # whether its effect counts with the opposite sign: a cut among raises
+
+    @property
+    def sign(self) -> float:
+        """Of what its effect counts with."""
+        return -1.0 if self.turned else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeEstimate:
-    """One change in the light of the others.
-
-    Attributes
-    ----------
-    effect, verdict
-        Its own.
-    shrunk
-        Its effect drawn towards the mean, on the scale of comparisons.
-    probability_improved
-        That its true effect is a good one.
-    """
+    """One change in the light of the others."""
 
     event: ChangeEvent
+    # its own
     effect: Effect
     verdict: Verdict
-    shrunk: float
-    probability_improved: float
+    shrunk: float  # its effect drawn towards the mean, on the scale of comparisons
+    probability_improved: float  # that its true effect is a good one
 
 
 @dataclass(frozen=True, slots=True)
 class ChangesSummary:
-    """What changes of one kind do.
+    """What changes of one kind do."""
 
-    Attributes
-    ----------
-    pooled
-        None with fewer than two changes.
-    probability_helps
-        That the mean effect is a good one; NaN with fewer than two.
-    changes
-        The newest first.
-    skipped
-        Those that could not be analysed, and why.
-    """
-
-    metric: Metric
+    primary_metric: Metric
     alpha: float
     verdict: Verdict
     recommendation: str
-    pooled: Pooled | None
-    probability_helps: float
-    changes: tuple[ChangeEstimate, ...]
-    skipped: tuple[tuple[ChangeEvent, str], ...]
-    cautions: tuple[Caution, ...]
+    pooled: Pooled | None  # None with fewer than two changes
+    probability_helps: float  # that the mean effect is a good one; NaN with fewer than two
+    changes: tuple[ChangeEstimate, ...]  # the newest first
+    skipped: tuple[tuple[ChangeEvent, str], ...]  # those that could not be analysed, and why
+    warnings: tuple[warning_pb2.Warning, ...]
 
 
 def to_relative(tau: float, metric: Metric) -> float:
@@ -94,41 +80,35 @@ def summarise(
     alpha: float,
     margin: float,
 ) -> ChangesSummary:
-    """Pool what single changes did.
-
-    Parameters
-    ----------
-    changes
-        At least one; all with the same primary metric.
-    """
+    """Pool what single changes did: at least one, all with the same primary metric."""
     ordered = sorted(changes, key=lambda one: (one.event.date, one.event.entity), reverse=True)
     metric = ordered[0].report.primary_metric
-    pooled = pool([_estimate(one) for one in ordered], alpha=alpha) if len(ordered) > 1 else None
-    estimates = tuple(_one(k, one, pooled, metric) for k, one in enumerate(ordered))
-    helps = np.nan
-    if pooled is not None:
-        below = pooled.probability_below
-        helps = below if lower_is_better(metric) else 1.0 - below
-    verdict = (
-        ordered[0].report.verdict if pooled is None else _verdict(pooled, metric, alpha=alpha, margin=margin)
-    )
+    if len(ordered) == 1:
+        pooled, helps, verdict = None, np.nan, ordered[0].report.verdict
+        kind = change_type.replace("_", " ")
+        text = (
+            f"Only one {kind} could be analysed; there is nothing to pool. {ordered[0].report.recommendation}"
+        )
+    else:
+        pooled = pool([_estimate(one) for one in ordered], alpha=alpha)
+        helps = _improved(pooled.probability_below, metric)
+        verdict = _verdict(pooled, metric, alpha=alpha, margin=margin)
+        text = _recommendation(ordered, pooled, metric, change_type, verdict, alpha=alpha, helps=helps)
     return ChangesSummary(
-        metric=metric,
+        primary_metric=metric,
         alpha=alpha,
         verdict=verdict,
-        recommendation=_recommendation(
-            ordered, pooled, metric, change_type, verdict, alpha=alpha, helps=helps
-        ),
+        recommendation=text,
         pooled=pooled,
         probability_helps=helps,
-        changes=estimates,
+        changes=tuple(_one(k, one, pooled, metric) for k, one in enumerate(ordered)),
         skipped=tuple(skipped),
-        cautions=tuple(_cautions(ordered, pooled)),
+        warnings=tuple(_warnings(ordered, pooled)),
     )
 
 
-def _sign(one: AnalysedChange) -> float:
-    return -1.0 if one.turned else 1.0
+def _improved(below: float, metric: Metric) -> float:
+    return below if lower_is_better(metric) else 1.0 - below
 
 
 def _effect(one: AnalysedChange) -> Effect:
@@ -141,25 +121,24 @@ def _estimate(one: AnalysedChange) -> Estimate:
     effect, windows, entity = _effect(one), one.report.windows, one.event.entity
     account = one.report.primary.scope is Scope.ACCOUNT
     return Estimate(
-        effect=_sign(one) * effect.comparison.tau,
+        effect=one.sign * effect.comparison.tau,
         error=standard_error(effect),
         group=str(entity.config_id),
         unit="account" if account else str(entity),
-        first=windows.after_first,
-        last=windows.after_last,
-        correlation=_sign(one) * effect.comparison.date_correlation,
+        first=windows.after_first_date,
+        last=windows.after_last_date,
+        correlation=one.sign * effect.comparison.date_correlation,
     )
 
 
 def _one(k: int, one: AnalysedChange, pooled: Pooled | None, metric: Metric) -> ChangeEstimate:
-    effect, sign = _effect(one), _sign(one)
+    effect = _effect(one)
     if pooled is None:
         shrunk, improved = effect.comparison.tau, probability_helped(metric, effect)
     else:
-        shrunk = sign * float(pooled.shrunk[k])
+        shrunk = one.sign * float(pooled.shrunk[k])
         below = float(pooled.probabilities_below[k])
-        below = below if sign > 0 else 1.0 - below
-        improved = below if lower_is_better(metric) else 1.0 - below
+        improved = _improved(below if one.sign > 0 else 1.0 - below, metric)
     return ChangeEstimate(one.event, effect, one.report.verdict, shrunk, improved)
 
 
@@ -174,7 +153,7 @@ def _verdict(pooled: Pooled, metric: Metric, *, alpha: float, margin: float) -> 
 
 def _recommendation(
     changes: Sequence[AnalysedChange],
-    pooled: Pooled | None,
+    pooled: Pooled,
     metric: Metric,
     change_type: ChangeType,
     verdict: Verdict,
@@ -182,56 +161,36 @@ def _recommendation(
     alpha: float,
     helps: float,
 ) -> str:
-    kind = change_type.replace("_", " ")
-    if pooled is None:
-        return (
-            f"Only one {kind} could be analysed; there is nothing to pool. {changes[0].report.recommendation}"
-        )
-    label = LABELS[metric]
-    mean, low, high = (100 * to_relative(x, metric) for x in (pooled.mean, pooled.lower, pooled.upper))
-    what = f"{len(changes)} {kind}s"
+    mean, low, high, next_low, next_high = (
+        100 * to_relative(x, metric)
+        for x in (pooled.mean, pooled.lower, pooled.upper, pooled.predicted_lower, pooled.predicted_upper)
+    )
+    what = f"{len(changes)} {change_type.replace('_', ' ')}s"
     if any(one.turned for one in changes):
         what += " (cuts turned, so that effects are those of raises)"
     p = f"p = {pooled.p_value:.3f}" if pooled.p_value >= 0.001 else "p < 0.001"
     sentences = [
-        f"Over {what}, {label} moved by {mean:+.0f}% on average ({100 * (1 - alpha):.0f}% interval {low:+.0f}% to "
-        f"{high:+.0f}%, {p})."
+        f"Over {what}, {LABELS[metric]} moved by {mean:+.0f}% on average ({100 * (1 - alpha):.0f}% interval "
+        f"{low:+.0f}% to {high:+.0f}%, {p})."
     ]
     if np.isfinite(helps):
         sentences.append(f"The probability that such changes help on average is {100 * helps:.0f}%.")
-    ends = [100 * to_relative(x, metric) for x in (pooled.predicted_lower, pooled.predicted_upper)]
-    sentences.append(f"One more should move it by {ends[0]:+.0f}% to {ends[1]:+.0f}%.")
-    sentences.append(
-        {
-            Verdict.POSITIVE: "They work here: worth repeating.",
-            Verdict.NEGATIVE: "They do harm here: stop, or change how they are made.",
-            Verdict.NEUTRAL: "They make no difference that matters here.",
-            Verdict.INCONCLUSIVE: "What they do here on average can't be told yet.",
-        }[verdict]
-    )
+    sentences += [f"One more should move it by {next_low:+.0f}% to {next_high:+.0f}%.", _ADVICE[verdict]]
     return " ".join(sentences)
 
 
-def _cautions(changes: Sequence[AnalysedChange], pooled: Pooled | None) -> list[Caution]:
+def _warnings(changes: Sequence[AnalysedChange], pooled: Pooled | None) -> list[warning_pb2.Warning]:
     out = []
     if pooled is not None and len(changes) < _FEW:
-        out.append(
-            Caution(
-                WarningType.FEW_PLACEBOS,
-                f"only {len(changes)} changes: how much their effects differ is hardly known",
-            )
-        )
+        how_many = f"only {len(changes)} changes: how much their effects differ is hardly known"
+        out.append(caution("FEW_PLACEBOS", how_many))
     confounded = [
         str(one.event.entity)
         for one in changes
-        if any(caution.type is WarningType.OTHER_CHANGES for caution in one.report.cautions)
+        if any(warning.type == warning_pb2.WARNING_TYPE_OTHER_CHANGES for warning in one.report.warnings)
     ]
     if confounded:
-        out.append(
-            Caution(
-                WarningType.OTHER_CHANGES,
-                f"{len(confounded)} of them overlap other changes, which nothing tells apart: "
-                + ", ".join(confounded[:5]),
-            )
-        )
+        names = ", ".join(confounded[:5])
+        text = f"{len(confounded)} of them overlap other changes, which nothing tells apart: {names}"
+        out.append(caution("OTHER_CHANGES", text))
     return out

@@ -19,34 +19,18 @@ MATERIAL_SHARE: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What is known of an entity's place in the account's tree.
+    """What is known of an entity's place in the account's tree."""
 
-    Attributes
-    ----------
-    parent_id
-        One level above.
-    shares_budget
-        Whether its budget is set at its parent; None: not known.
-    """
-
-    parent_id: str | None = None
-    shares_budget: bool | None = None
+    parent_id: str | None = None  # one level above
+    shares_budget: bool | None = None  # whether its budget is set at its parent; None: not known
 
 
 @dataclass(frozen=True)
 class Tree:
-    """Entities of one account, by level and id, and their changes.
+    """Entities of one account, by level and id over all levels that are known, and changes of any of them."""
 
-    Attributes
-    ----------
-    relations
-        Over all levels that are known.
-    events
-        Changes of any entity.
-    """
-
-    relations: Mapping[Key, Relation] = field(default_factory=dict)
-    events: Sequence[ChangeEvent] = ()
+    relations: Mapping[Key, Relation] = field(default_factory=dict)  # over all levels that are known
+    events: Sequence[ChangeEvent] = ()  # changes of any entity
 
     @cached_property
     def children(self) -> Mapping[Key, list[Key]]:
@@ -109,14 +93,9 @@ class Tree:
         return sum(self.changed_share(child, first, last) for child in children) / len(children)
 
     def taint(self, key: Key, pools: Iterable[Key], first: date, last: date) -> str | None:
-        """Why an entity can't stand in for the treated; None where nothing is known against it.
+        """Why an entity can't stand in for the treated, whose budgets are set at `pools`; None: nothing against it.
 
-        Parameters
-        ----------
-        pools
-            Where the treated's budgets are set.
-        first, last
-            Days on which it must not have been changed.
+        It must not have been changed from `first` to `last`.
         """
         if self.budget_pool(key) in pools:
             return "shares the treated's budget"

@@ -19,18 +19,11 @@ class Verdict(StrEnum):
 
 
 def judge(metric: Metric, effect: Effect, *, p_value: float, alpha: float, margin: float) -> Verdict | None:
-    """The verdict on one metric; None where it is neither good nor bad by itself.
+    """The verdict on one metric, by its adjusted p-value; None where it is neither good nor bad by itself.
 
     Significant: POSITIVE or NEGATIVE by what is good for the advertiser. Else NEUTRAL if the interval of
-    level ``1 - 2 alpha`` lies inside the equivalence margin, which is two one-sided tests at alpha
+    level ``1 - 2 alpha`` lies inside the relative margin, which is two one-sided tests at alpha
     (Schuirmann 1987, Journal of Pharmacokinetics and Biopharmaceutics 15:657-680). Else the data cannot tell.
-
-    Parameters
-    ----------
-    p_value
-        Adjusted where several metrics are looked at.
-    margin
-        Relative.
     """
     if is_neutral(metric):
         return None
@@ -54,11 +47,6 @@ def judge_account(
 
     What the account pays for a lead decides. Where that cannot be told, its leads do if it went on spending
     as much as before (the budget found another place); leads that fell because less was spent are no verdict.
-
-    Parameters
-    ----------
-    spend_moved
-        Whether spend changed significantly.
     """
     if by_price not in (None, Verdict.INCONCLUSIVE):
         return by_price

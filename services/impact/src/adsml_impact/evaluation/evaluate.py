@@ -1,6 +1,7 @@
 """Every estimator on one file: the body of ``adsml evaluate impact``."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import numpy as np
 
 from adsml_impact.evaluation.long_panel import LongPanel, read_long_panel
 from adsml_impact.evaluation.study import OURS, cells_of, run_study
-from adsml_impact.models.comparison import Design, compare
+from adsml_impact.models.comparison import compare
+from adsml_impact.models.design import Design
 from adsml_impact.models.difference_in_differences import difference_in_differences
 from adsml_impact.models.effect import measure
 from adsml_impact.models.panel import Estimate, Panel
@@ -33,33 +35,22 @@ def evaluate_file(
     placebo_study: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """All estimators on a long table, as one object for ``--json``.
+    """All estimators on a long table (see `read_long_panel`, which says what is raised), as one object for ``--json``.
 
     Parameters
     ----------
-    path, unit_column, time_column, outcome_column, treated, start
-        See `adsml_impact.evaluation.long_panel.read_long_panel`.
     demeaned
         Whether ``synthetic_control`` allows a difference of level. None: for days, where units differ in size
         and season, yes (as GeoLift does); for years and other periods, no (as Abadie et al. do). The other
         form is reported beside it.
-    alpha
-        Level of tests and intervals.
-    placebo_study
-        Whether to measure false-positive rate and power on the panel.
     progress
-        Called with (done, all) during the study.
+        Called with (done, all) during the placebo study.
 
     Returns
     -------
     dict
         ``methods`` (name -> ``att``, ``percent``, ``p_value``, ``interval``, ``incremental`` and more),
         ``weights`` of ``synthetic_control``, and what was compared. Infinite or missing figures are None.
-
-    Raises
-    ------
-    InvalidInput, NotFound, FailedPrecondition, InsufficientHistory
-        See `adsml_impact.evaluation.long_panel.read_long_panel`.
     """
     data = read_long_panel(
         path,
@@ -146,16 +137,13 @@ def _ours(data: LongPanel, alpha: float) -> dict[str, Any] | None:
     if result is None:
         return None
     effect = measure(Y[0], None, scale=1.0, design=design, comparison=result, with_series=False)
-    units = panel.N_tr
+    units, interval = panel.N_tr, effect.absolute_interval
     return {
         "att": effect.absolute / units,
         "percent": _number(100.0 * effect.relative),
         "incremental": effect.absolute * panel.T_post,
         "p_value": _number(effect.p_value),
-        "interval": [
-            _number(effect.absolute_interval.lower / units),
-            _number(effect.absolute_interval.upper / units),
-        ],
+        "interval": [_number(interval.lower / units), _number(interval.upper / units)],
         "placebos": int(result.studentised.size),
         "measured_false_positive_rate": result.significant / result.analyses if result.analyses else None,
         "weights": _weights(panel, result.omega),
@@ -165,34 +153,19 @@ def _ours(data: LongPanel, alpha: float) -> dict[str, Any] | None:
 def _study(data: LongPanel, alpha: float, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
     """A/A study on the controls, which nothing was done to, at the window lengths of the analysis itself."""
     panel, design = data.panel, _design(data, alpha)
-    usable = (panel.controls >= 0).all(axis=1)
-    Y = panel.controls[usable]
+    horizon, baseline = design.horizon, design.baseline
+    Y = panel.controls[(panel.controls >= 0).all(axis=1)]
     cells = cells_of(
-        [Y],
-        horizon=design.horizon,
-        baseline=design.baseline,
-        stride=max(1, design.horizon // 2),
-        most=_MOST_CELLS,
-        seed=0,
+        [Y], horizon=horizon, baseline=baseline, stride=max(1, horizon // 2), most=_MOST_CELLS, seed=0
     )
     result = run_study(
-        [Y],
-        cells,
-        horizon=design.horizon,
-        baseline=design.baseline,
-        alpha=alpha,
-        weekly=data.daily,
-        progress=progress,
+        [Y], cells, horizon=horizon, baseline=baseline, alpha=alpha, weekly=data.daily, progress=progress
     )
     return {
         "false_positive_rate": result[OURS].false_positive_rate,
-        "power_1sd": result[OURS].power,
+        "power_1sd": result[OURS].power_1sd,
         "placebo_study": {
-            name: {
-                "false_positive_rate": _number(rate.false_positive_rate),
-                "power_1sd": _number(rate.power),
-                "analyses": rate.cells,
-            }
+            name: {key: _number(value) for key, value in asdict(rate).items()} | {"analyses": rate.analyses}
             for name, rate in result.items()
         },
     }

@@ -7,7 +7,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from adsml_common.domain.errors import (
     FailedPrecondition,
@@ -19,28 +18,16 @@ from adsml_common.domain.errors import (
 
 from adsml_impact.models.panel import Panel
 
-FloatArray = npt.NDArray[np.float64]
-
 _FEWEST_PERIODS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class LongPanel:
-    """A panel from a file.
+    """A panel from a file."""
 
-    Attributes
-    ----------
-    panel
-        Treated units first, then controls, both in the file's order of first appearance.
-    daily
-        Whether times are consecutive days: then levels differ by size and weekdays matter.
-    dropped
-        Controls left out because they have no value at some time.
-    """
-
-    panel: Panel
-    daily: bool
-    dropped: tuple[str, ...]
+    panel: Panel  # treated units first, then controls, both in the file's order of first appearance
+    daily: bool  # whether times are consecutive days: then levels differ by size and weekdays matter
+    dropped: tuple[str, ...]  # controls left out because they have no value at some time
 
 
 def _time(text: str) -> int | date | None:
@@ -63,18 +50,9 @@ def read_long_panel(
     treated: tuple[str, ...],
     start: str,
 ) -> LongPanel:
-    """Read a delimited file (comma, semicolon, tab or space; found out from its header).
+    """Read a delimited file (comma, semicolon, tab or space): one row per unit and time, with a header.
 
-    Parameters
-    ----------
-    path
-        The file: one row per unit and time, with a header.
-    unit_column, time_column, outcome_column
-        Its columns; times are whole numbers (years, periods) or ISO dates.
-    treated
-        Names of the treated units.
-    start
-        First treated time, as the file writes it.
+    Times are whole numbers (years, periods) or ISO dates; `start` is the first treated one, as the file writes it.
 
     Raises
     ------

@@ -11,17 +11,16 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from adsml_impact.models.comparison import Comparison, Design, compare
+from adsml_impact.models.arrays import FloatArray
+from adsml_impact.models.comparison import compare
+from adsml_impact.models.design import Design
 from adsml_impact.models.difference_in_differences import difference_in_differences
 from adsml_impact.models.naive import naive_comparison
 from adsml_impact.models.panel import Estimate, Panel
 from adsml_impact.models.placebo_variance import placebo_test
 from adsml_impact.models.synthetic_control import synthetic_control
 from adsml_impact.models.synthetic_did import synthetic_did
-
-FloatArray = npt.NDArray[np.float64]
 
 OURS: Final = "adsml"
 NAIVE: Final = "naive_t_test"
@@ -46,15 +45,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one method said of one cell.
-
-    Attributes
-    ----------
-    null
-        P-value with nothing added.
-    shifted
-        P-value with one standard deviation added.
-    """
+    """P-values that one method gave one cell: with nothing added, and with one standard deviation added."""
 
     null: float
     shifted: float
@@ -62,19 +53,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Shares of cells that came out significant.
-
-    Attributes
-    ----------
-    false_positive_rate, power
-        Without and with one standard deviation added.
-    cells
-        How many.
-    """
+    """Shares of cells that came out significant, without and with one standard deviation added."""
 
     false_positive_rate: float
-    power: float
-    cells: int
+    power_1sd: float
+    analyses: int
 
 
 def cells_of(
@@ -125,16 +108,10 @@ def ask(
     alpha: float,
     methods: Sequence[str],
     weekly: bool = True,
-    most_placebos: int = 1000,
 ) -> dict[str, Outcome]:
-    """What the methods say of one cell; only days up to the end of its window are seen.
+    """What methods (`OURS`, `NAIVE`, `DID_SHORT`, names of `METHODS`) say of one cell of a panel (N, T).
 
-    Parameters
-    ----------
-    Y
-        (N, T) of one panel.
-    methods
-        Of `OURS`, `NAIVE`, `DID_SHORT` and the names of `METHODS`.
+    Only days up to the end of its window are seen.
     """
     order = [cell.unit, *(i for i in range(Y.shape[0]) if i != cell.unit)]
     seen = Y[order, : cell.date + horizon]
@@ -143,7 +120,16 @@ def ask(
     out: dict[str, Outcome] = {}
     for name in methods:
         if name == OURS:
-            out[name] = _ours(seen, cell.date, shift, horizon, baseline, alpha, weekly, most_placebos)
+            change = cell.date
+            design = Design(
+                change=change,
+                horizon=horizon,
+                before=min(horizon, change),
+                baseline=min(baseline, change),
+                alpha=alpha,
+                weekly=weekly,
+            )
+            out[name] = _ours(seen, design, shift)
         elif name == NAIVE:
             before, after = seen[0, cell.date - min(horizon, cell.date) : cell.date], seen[0, cell.date :]
             out[name] = Outcome(_naive(before, after), _naive(before, after + shift))
@@ -157,35 +143,13 @@ def ask(
     return out
 
 
-def _ours(
-    seen: FloatArray,
-    change: int,
-    shift: float,
-    horizon: int,
-    baseline: int,
-    alpha: float,
-    weekly: bool,
-    most_placebos: int,
-) -> Outcome:
-    design = Design(
-        change=change,
-        horizon=horizon,
-        before=min(horizon, change),
-        baseline=min(baseline, change),
-        alpha=alpha,
-        most_placebos=most_placebos,
-        weekly=weekly,
-    )
+def _ours(seen: FloatArray, design: Design, shift: float) -> Outcome:
     out = compare(seen, None, design)
     if out is None:
         return Outcome(np.nan, np.nan)
-    level = float(seen[0, change - out.baseline : change].mean())
-    return Outcome(out.p_value, _shifted(out, shift / level))
-
-
-def _shifted(one: Comparison, by: float) -> float:
+    by = shift / float(seen[0, design.change - out.baseline : design.change].mean())
     # Nothing but tau depends on the treated's days after the change, so that nothing else moves with them.
-    return one.reference.p_value((one.tau + by) / one.size)
+    return Outcome(out.p_value, out.reference.p_value((out.tau + by) / out.size))
 
 
 def _naive(before: FloatArray, after: FloatArray) -> float:
@@ -224,13 +188,7 @@ def run_study(
     weekly: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Rates]:
-    """Ask all methods about all cells.
-
-    Parameters
-    ----------
-    progress
-        Called with (done, all).
-    """
+    """Ask all methods about all cells; `progress` is called with (done, all)."""
     answers: dict[str, list[Outcome]] = {name: [] for name in methods}
     for done, cell in enumerate(cells):
         Y = panels[cell.panel]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from adsml_impact.models.dates import Dates, choose_dates
+from adsml_impact.models.arrays import BoolArray, FloatArray, IntArray
+from adsml_impact.models.design import Dates, Design, choose_dates
 from adsml_impact.models.estimators import Estimator
 from adsml_impact.models.gaps import KINDS, RIDGE, SIMPLEX, UNIFORM, Gaps, gaps
 from adsml_impact.models.placebos import Placebos, independent_placebos, studentise
@@ -22,10 +22,6 @@ from adsml_impact.models.sizes import learn_sizes, mean_level
 from adsml_impact.models.time_weights import did_time_weights
 from adsml_impact.models.weighting import Mixture, learn_mixture
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
-
 LONGEST_LAG: Final = 27
 """Days over which a gap is taken to remember itself when sizes are carried over to other windows."""
 _STILL: Final = 1e-9
@@ -33,109 +29,31 @@ _STILL: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Design:
-    """When the change was and what is compared.
-
-    Attributes
-    ----------
-    change
-        Day index of the change, that is the number of days before it.
-    horizon, washout
-        Days compared after the change, and left out before those.
-    before
-        Days before the change that a person compares with; also the shortest past the estimator weighs.
-    baseline
-        Days before the change that levels, weekdays and weights are fitted on, where there are so many.
-    estimator
-        None: the pooled regression.
-    alpha
-        Level of the test.
-    most_placebos
-        Dates times entities.
-    observed
-        Whether the days after the change are there.
-    weekly
-        Whether periods are days, so that weekdays are adjusted for.
-    """
-
-    change: int
-    horizon: int = 7
-    washout: int = 0
-    before: int = 7
-    baseline: int = 56
-    estimator: Estimator | None = None
-    alpha: float = 0.05
-    most_placebos: int = 1000
-    observed: bool = True
-    weekly: bool = True
-
-    @property
-    def after(self) -> slice:
-        """The days compared after the change."""
-        return slice(self.change + self.washout, self.change + self.washout + self.horizon)
-
-    @property
-    def ahead(self) -> int:
-        """Days from the change on that there are data for and that are used."""
-        return self.washout + self.horizon if self.observed else 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What a comparison found, in relative units.
+    """What a comparison found, in relative units."""
 
-    Attributes
-    ----------
-    estimator
-        The one that was used.
-    tau
-        The effect; NaN where the change is only planned.
-    size
-        What the effect is divided by before it is compared with `reference`.
-    reference
-        What a studentised effect does by chance.
-    counterfactual
-        (L + washout + H,) deviation from the baseline level by day, from the first day of the baseline;
-        before the change it is the fit.
-    band
-        (L + washout + H,) half width around it that holds a single day at level 1 - alpha.
-    omega
-        (N_co,) weights of the controls, zeros without any.
-    share
-        Of the controls' movement that was taken off the treated; 0 without controls.
-    leave_one_out
-        (N_co,) effect with each control left out; NaN where that leaves no synthetic control. Empty without controls.
-    date_correlation
-        Of two units' placebo effects on one date.
-    studentised
-        (M,) placebo effects.
-    dates, controls
-        Placebo dates and controls used.
-    significant, analyses
-        Placebo analyses that came out below alpha, and all of them.
-    baseline
-        L, days.
-    size_for
-        `size` for another number of days after the change.
-    """
-
-    estimator: Estimator
-    tau: float
-    size: float
-    reference: Reference
+    estimator: Estimator  # the one that was used
+    tau: float  # the effect; NaN where the change is only planned
+    size: float  # what the effect is divided by before it is compared with `reference`
+    reference: Reference  # what a studentised effect does by chance
+    # (L + washout + H,) deviation from the baseline level by day, from the first day of the baseline; before the
+    # change it is the fit
     counterfactual: FloatArray
-    band: FloatArray
-    omega: FloatArray
-    share: float
+    band: FloatArray  # (L + washout + H,) half width around it that holds a single day at level 1 - alpha
+    omega: FloatArray  # (N_co,) weights of the controls, zeros without any
+    share: float  # of the controls' movement that was taken off the treated; 0 without controls
+    # (N_co,) effect with each control left out; NaN where that leaves no synthetic control. Empty without controls.
     leave_one_out: FloatArray
-    date_correlation: float
-    studentised: FloatArray
+    date_correlation: float  # of two units' placebo effects on one date
+    studentised: FloatArray  # (M,) placebo effects
+    # placebo dates and controls used
     dates: int
     controls: int
+    # placebo analyses that came out below alpha, and all of them
     significant: int
     analyses: int
-    baseline: int
-    size_for: Callable[[int], float]
+    baseline: int  # L, days
+    size_for: Callable[[int], float]  # `size` for another number of days after the change
 
     @property
     def p_value(self) -> float:
@@ -184,21 +102,10 @@ def _kinds(estimator: Estimator) -> tuple[int, ...]:
 
 
 def variance_of_means(gap: FloatArray, longest: int) -> FloatArray:
-    """Variance of the mean of 1, 2, ... days of a series that remembers itself.
+    """Variance of the mean of 1, 2, ... `longest` days of a series that remembers itself, (longest,).
 
-    ``(gamma_0 + 2 sum_k (1 - k / H) gamma_k) / H`` with autocovariances pooled over series, up to
-    `LONGEST_LAG` and never below what lag 0 alone gives.
-
-    Parameters
-    ----------
-    gap
-        (N, L) series of mean 0, each divided by its size.
-    longest
-        Number of days.
-
-    Returns
-    -------
-    array of shape (longest,)
+    ``(gamma_0 + 2 sum_k (1 - k / H) gamma_k) / H`` with autocovariances pooled over the series (N, L), each of mean 0
+    and divided by its size, up to `LONGEST_LAG` and never below what lag 0 alone gives.
     """
     L = gap.shape[1]
     lags = min(LONGEST_LAG, L - 1)
@@ -220,15 +127,7 @@ def _growth(gap: FloatArray, *, horizon: int, baseline: int) -> Callable[[int], 
 
 
 def struck_out(changed: BoolArray, origins: IntArray, design: Design) -> BoolArray:
-    """Which placebos are none because something was changed around them, (O, N).
-
-    Parameters
-    ----------
-    changed
-        (N, T) days of recorded changes.
-    origins
-        (O,) dates.
-    """
+    """Which placebos are none because something was changed around them, (O, N); `changed` is (N, T)."""
     out = np.zeros((len(origins), changed.shape[0]), dtype=np.bool_)
     for o, t in enumerate(origins[:-1]):
         out[o] = changed[:, max(0, t - design.before + 1) : t + design.washout + design.horizon].any(axis=1)
@@ -236,11 +135,7 @@ def struck_out(changed: BoolArray, origins: IntArray, design: Design) -> BoolArr
 
 
 def compare(
-    numerator: FloatArray,
-    denominator: FloatArray | None,
-    design: Design,
-    *,
-    changed: BoolArray | None = None,
+    numerator: FloatArray, denominator: FloatArray | None, design: Design, *, changed: BoolArray | None = None
 ) -> Comparison | None:
     """Compare the treated with controls.
 
@@ -248,8 +143,6 @@ def compare(
     ----------
     numerator, denominator
         (N, T) by day, the treated in row 0; the denominator None for counts and money.
-    design
-        The change.
     changed
         (N, T) days of other, recorded changes; placebos that they overlap are struck out.
 
@@ -259,48 +152,18 @@ def compare(
         None where no control has a level to be compared with, the treated has none, or nothing moves at all.
     """
     estimator = design.estimator or Estimator.POOLED_PLACEBO
-    N = numerator.shape[0]
-    H = design.horizon
-    chosen = choose_dates(
-        design.change,
-        baseline=design.baseline,
-        horizon=H,
-        washout=design.washout,
-        units=N,
-        most=design.most_placebos,
-        weekly=design.weekly,
-    )
+    chosen = choose_dates(design, units=numerator.shape[0])
     L = int(chosen.lengths[-1])
-    windows = tuple(
-        sorted({min(days, L) for days in (3, design.before, 2 * design.before, 4 * design.before, L)})
-    )
-    lambda_ = (
-        did_time_weights(
-            numerator,
-            denominator,
-            origins=chosen.origins,
-            lengths=chosen.lengths,
-            horizon=H,
-            washout=design.washout,
-            weekly=design.weekly,
-        )
-        if estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES and design.observed
-        else None
-    )
-    if lambda_ is None and estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
-        lambda_ = np.zeros((chosen.origins.size, N, int(chosen.lengths.max())))
-        for o, days in enumerate(chosen.lengths):
-            lambda_[o, :, :days] = 1.0 / days
+    past = (3, design.before, 2 * design.before, 4 * design.before, L)
+    lambda_ = None
+    if estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
+        lambda_ = did_time_weights(numerator, denominator, chosen, design)
     all_gaps = gaps(
         numerator,
         denominator,
-        origins=chosen.origins,
-        lengths=chosen.lengths,
-        horizon=H,
-        washout=design.washout,
-        observed=design.observed,
-        weekly=design.weekly,
-        windows=windows,
+        chosen,
+        design,
+        windows=tuple(sorted({min(days, L) for days in past})),
         kinds=_kinds(estimator),
         lambda_=lambda_,
     )
@@ -308,11 +171,8 @@ def compare(
         all_gaps.valid[struck_out(changed, chosen.origins, design)] = False
     if not all_gaps.valid[-1, 0] or not (all_gaps.scale[all_gaps.valid] > _STILL).any():
         return None
-    volumes = [
-        mean_level(values, chosen.origins, chosen.lengths)
-        for values in (numerator, denominator)
-        if values is not None
-    ]
+    parts = [values for values in (numerator, denominator) if values is not None]
+    volumes = [mean_level(values, chosen.origins, chosen.lengths) for values in parts]
     return _test_effect(all_gaps, chosen, design, estimator, volumes)
 
 
@@ -326,26 +186,15 @@ def _test_effect(
     past[-1] = False
 
     scale = _not_zero(all_gaps.scale, all_gaps.valid)
-    for _ in range(
-        2
-    ):  # sizes decide how placebos are weighed when the weights are learned, and those the sizes
+    for _ in range(2):  # sizes decide how placebos are weighed when weights are learned, and those the sizes
         by_date = _weights(all_gaps, scale, estimator=estimator, independent=learned_from)
         effects = np.concatenate([mixture.effects(all_gaps, dates) for mixture, dates in by_date])
         scale = learn_sizes(effects, all_gaps.scale, volumes, past=past, independent=learned_from)
     mixture = by_date[-1][0]
 
-    valid = all_gaps.valid.copy()
-    if not design.observed:
-        valid[-1] = False
     without = np.concatenate([one.effects_without(all_gaps, dates) for one, dates in by_date])
-    sizes, studentised = studentise(effects, without, scale, valid)
-    placebos = Placebos(
-        sizes=sizes,
-        studentised=studentised,
-        origins=chosen.origins,
-        span=design.washout + design.horizon,
-        horizon=design.horizon,
-    )
+    sizes, studentised = studentise(effects, without, scale, all_gaps.valid if design.observed else past)
+    placebos = Placebos(sizes, studentised, chosen.origins, design)
     size = float(sizes[-1, 0])
     L = int(chosen.lengths[-1])
     omega = np.einsum("k,kij->ij", mixture.kinds, all_gaps.omega[-1])
@@ -354,20 +203,17 @@ def _test_effect(
     level = float(mixture.level(all_gaps, slice(-1, None))[0, :, 0] @ mixture.kinds)
     day = (design.change - L + np.arange(gap.shape[1])) % 7
     counterfactual = deviation[0] - (gap[0] - level) + all_gaps.weekday[day]
-    significant, analyses = placebos.measured_rate(design.alpha)
-    usable_units = all_gaps.valid[-1]
-    growth = _growth(
-        gap[usable_units, :L] / scale[-1, usable_units, None], horizon=design.horizon, baseline=L
-    )
+    significant, analyses = placebos.measured_rate()
+    usable = all_gaps.valid[-1]
+    growth = _growth(gap[usable, :L] / scale[-1, usable, None], horizon=design.horizon, baseline=L)
+    band = _daily_band(all_gaps, mixture, sizes, placebos, gap[0, :L], alpha=design.alpha)
     return Comparison(
         estimator=estimator,
         tau=float(effects[-1, 0]) if design.observed else np.nan,
         size=size,
         reference=placebos.reference(),
         counterfactual=counterfactual,
-        band=np.full(
-            gap.shape[1], _daily_band(all_gaps, mixture, sizes, placebos, gap[0, :L], alpha=design.alpha)
-        ),
+        band=np.full(gap.shape[1], band),
         omega=omega[0, 1:],
         share=mixture.share,
         leave_one_out=np.where(omega[0, 1:] > 0, without[-1, 0, 1:], np.nan),
@@ -398,12 +244,7 @@ def _weights(
     mixture = _mixture(all_gaps, scale, usable=usable, estimator=estimator, independent=independent)
     if estimator is not Estimator.POOLED_PLACEBO:
         return [(mixture, slice(None))]
-    by_date = regress_on_placebos(all_gaps, mixture, scale, independent=independent)
-    starts = [0, *(o for o in range(1, len(by_date)) if by_date[o] is not by_date[o - 1])]
-    return [
-        (by_date[start], slice(start, end))
-        for start, end in zip(starts, [*starts[1:], len(by_date)], strict=True)
-    ]
+    return regress_on_placebos(all_gaps, mixture, scale, independent=independent)
 
 
 def _daily_band(

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.metrics import divide
 
-from adsml_impact.models.comparison import Comparison, Design
-
-FloatArray = npt.NDArray[np.float64]
+from adsml_impact.models.arrays import FloatArray
+from adsml_impact.models.comparison import Comparison
+from adsml_impact.models.design import Design
 
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 
@@ -44,51 +43,27 @@ class EffectDay:
 
 @dataclass(frozen=True, slots=True)
 class PlaceboSummary:
-    """Effects found where nothing was changed, in the metric's unit and at the treated's size.
+    """Effects found where nothing was changed, in the metric's unit, at the treated's size; 0 and empty without any."""
 
-    Attributes
-    ----------
-    dates, controls
-        Placebo dates (the treated earlier) and controls in the role of the treated.
-    smallest_p_value
-        That so many placebos can give.
-    mean, standard_deviation
-        Of the placebo effects; 0 without any.
-    quantiles
-        At `QUANTILES`; empty without any.
-    """
-
+    # placebo dates (the treated earlier) and controls in the role of the treated
     dates: int
-    controls: int
-    smallest_p_value: float
+    entities: int
+    smallest_p_value: float  # that so many placebos can give
+    # of the placebo effects; 0 without any
     mean: float
     standard_deviation: float
-    quantiles: tuple[float, ...]
+    quantiles: tuple[float, ...]  # at `QUANTILES`; empty without any
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How well the counterfactual followed the treated before the change.
+    """How well the counterfactual followed the treated before the change."""
 
-    Attributes
-    ----------
-    rmse
-        In the metric's unit.
-    relative_rmse
-        As a share of the treated's baseline level.
-    r_squared
-        Share of variance explained; NaN where the treated did not vary.
-    days
-        Of the baseline.
-    effective_controls
-        ``1 / sum(omega^2)``; 0 without controls.
-    """
-
-    rmse: float
-    relative_rmse: float
-    r_squared: float
-    days: int
-    effective_controls: float
+    rmse: float  # in the metric's unit
+    relative_rmse: float  # as a share of the treated's baseline level
+    r_squared: float  # share of variance explained; NaN where the treated did not vary
+    days: int  # of the baseline
+    effective_controls: float  # `1 / sum(omega^2)`; 0 without controls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,46 +72,28 @@ class Effect:
 
     Over a window counts and money are means per day, ratios are ratios of sums. Intervals exclude 0 exactly
     when the p-value is below alpha.
-
-    Attributes
-    ----------
-    before, after, counterfactual
-        Level in the window before, after, and after without the change.
-    absolute, absolute_interval
-        ``after - counterfactual`` in the metric's unit.
-    relative, relative_interval
-        As shares of the counterfactual; NaN where that is not above 0.
-    equivalence_interval
-        Relative, of level ``1 - 2 alpha``: two one-sided tests at alpha.
-    p_value
-        From placebos.
-    effect_size
-        Effect over the standard deviation of placebo effects; NaN without any.
-    placebos, fit, series
-        See their classes.
-    comparison
-        The relative figures behind it.
-    level
-        Baseline level in the metric's unit.
-    leave_one_out
-        Lowest and highest relative effect with one control left out; None without controls.
     """
 
+    # level in the window before, after, and after without the change
     before: float
     after: float
     counterfactual: float
+    # `after - counterfactual` in the metric's unit
     absolute: float
     absolute_interval: Interval
+    # as shares of the counterfactual; NaN where that is not above 0
     relative: float
     relative_interval: Interval
-    equivalence_interval: Interval
-    p_value: float
-    effect_size: float
+    equivalence_interval: Interval  # relative, of level `1 - 2 alpha`: two one-sided tests at alpha
+    p_value: float  # from placebos
+    effect_size: float  # effect over the standard deviation of placebo effects; NaN without any
+    # see their classes
     placebos: PlaceboSummary
     fit: Fit
     series: tuple[EffectDay, ...]
-    comparison: Comparison = field(repr=False)
-    level: float
+    comparison: Comparison = field(repr=False)  # the relative figures behind it
+    level: float  # baseline level in the metric's unit
+    # lowest and highest relative effect with one control left out; None without controls
     leave_one_out: tuple[float, float] | None
 
 
@@ -182,26 +139,13 @@ def measure(
     comparison: Comparison,
     with_series: bool = True,
 ) -> Effect:
-    """Put a comparison into the metric's unit.
-
-    Parameters
-    ----------
-    numerator, denominator
-        (T,) of the treated.
-    scale
-        Of the ratio, e.g. 100 for percent.
-    design, comparison
-        What was compared, and what came out.
-    with_series
-        Whether the days are wanted.
-    """
+    """Put a comparison of a numerator and denominator (T,) into the metric's unit, `scale` times their ratio."""
     ratio = denominator is not None
     base = slice(design.change - comparison.baseline, design.change)
-    before = window_value(
-        numerator, denominator, scale=scale, days=slice(max(0, design.change - design.before), design.change)
+    before, after, level = (
+        window_value(numerator, denominator, scale=scale, days=days)
+        for days in (design.before_window, design.after, base)
     )
-    after = window_value(numerator, denominator, scale=scale, days=design.after)
-    level = window_value(numerator, denominator, scale=scale, days=base)
     tau = comparison.tau
     absolute, relative = _converters(after=after, level=level, ratio=ratio)
     low, high = comparison.interval(design.alpha)
@@ -210,19 +154,11 @@ def measure(
     # Placebo effects at the treated's size, in the metric's unit (a ratio's near its level).
     drawn = comparison.studentised * comparison.size * level
     spread = float(np.sqrt(np.mean(drawn**2))) if drawn.size else 0.0
-    actual = daily_values(numerator, denominator, scale=scale)
+    top = numerator[base.start :]
+    bottom = None if denominator is None else denominator[base.start :]
+    window = slice(design.after.start - base.start, design.after.stop - base.start)
     expected = _counterfactual_days(
-        denominator,
-        level=level,
-        design=design,
-        comparison=comparison,
-        after=after - effect,
-    )
-    start = base.start
-    series = (
-        _days(actual[start:], expected, numerator, denominator, design, comparison, level, scale)
-        if with_series
-        else ()
+        comparison, bottom, level=level, after=after - effect, window=window if design.observed else None
     )
     return Effect(
         before=before,
@@ -237,21 +173,16 @@ def measure(
         effect_size=tau * level / spread if spread > 0 else np.nan,
         placebos=PlaceboSummary(
             dates=comparison.dates,
-            controls=comparison.controls,
+            entities=comparison.controls,
             smallest_p_value=comparison.reference.smallest,
             mean=float(drawn.mean()) if drawn.size else 0.0,
             standard_deviation=float(drawn.std()) if drawn.size else 0.0,
             quantiles=tuple(float(q) for q in np.quantile(drawn, QUANTILES)) if drawn.size else (),
         ),
-        fit=_fit(
-            numerator[base],
-            None if denominator is None else denominator[base],
-            expected[: comparison.baseline],
-            level=level,
-            scale=scale,
-            comparison=comparison,
-        ),
-        series=series,
+        fit=_fit(top, bottom, expected, level=level, scale=scale, comparison=comparison),
+        series=_days(top, bottom, expected, comparison.band, level, scale, window.start)
+        if with_series
+        else (),
         comparison=comparison,
         level=level,
         leave_one_out=_leave_one_out(comparison, relative),
@@ -265,74 +196,52 @@ def _leave_one_out(comparison: Comparison, relative: Callable[[float], float]) -
 
 
 def _counterfactual_days(
-    denominator: FloatArray | None,
-    *,
-    level: float,
-    design: Design,
-    comparison: Comparison,
-    after: float,
+    comparison: Comparison, bottom: FloatArray | None, *, level: float, after: float, window: slice | None
 ) -> FloatArray:
     """The counterfactual by day from the baseline on, consistent with its level over the window after."""
-    if denominator is None:
+    if bottom is None:
         return np.asarray(level * (1.0 + comparison.counterfactual))
     days = level * np.exp(np.clip(comparison.counterfactual, -20.0, 20.0))
-    if design.observed:
+    if window is not None:
         # Daily figures are linearised; the window's is a ratio of sums. One factor makes them agree.
-        start = design.change - comparison.baseline
-        weights = denominator[design.after]
-        mean = float(days[design.after.start - start : design.after.stop - start] @ weights) / float(
-            weights.sum()
-        )
+        mean = float(days[window] @ bottom[window]) / float(bottom[window].sum())
         days[comparison.baseline :] *= after / mean
     return np.asarray(days)
 
 
 def _days(
-    actual: FloatArray,
+    top: FloatArray,
+    bottom: FloatArray | None,
     expected: FloatArray,
-    numerator: FloatArray,
-    denominator: FloatArray | None,
-    design: Design,
-    comparison: Comparison,
+    band: FloatArray,
     level: float,
     scale: float,
+    first: int,
 ) -> tuple[EffectDay, ...]:
-    start = design.change - comparison.baseline
-    first_after = design.after.start - start
-    if denominator is None:
-        lower = np.maximum(expected - comparison.band * level, 0.0)
-        upper = expected + comparison.band * level
+    """All days from the baseline's start on; the change takes effect on the first of the window after."""
+    actual = daily_values(top, bottom, scale=scale)
+    if bottom is None:
+        lower, upper = np.maximum(expected - band * level, 0.0), expected + band * level
     else:
-        factor = np.exp(np.minimum(comparison.band, 20.0))
+        factor = np.exp(np.minimum(band, 20.0))
         lower, upper = expected / factor, expected * factor
     out: list[EffectDay] = []
     for d in range(expected.size):
-        cumulative = np.nan
-        if d >= first_after:
-            if denominator is None:
-                cumulative = float((actual[first_after : d + 1] - expected[first_after : d + 1]).sum())
-            else:
-                weights = denominator[start + first_after : start + d + 1]
-                total = float(weights.sum())
-                if total > 0:
-                    reached = scale * float(numerator[start + first_after : start + d + 1].sum()) / total
-                    cumulative = reached - float(expected[first_after : d + 1] @ weights) / total
+        cumulative, since = np.nan, slice(first, d + 1)
+        if d >= first and bottom is None:
+            cumulative = float((actual[since] - expected[since]).sum())
+        elif d >= first and bottom is not None and (total := float(bottom[since].sum())) > 0:
+            reached = scale * float(top[since].sum()) / total
+            cumulative = reached - float(expected[since] @ bottom[since]) / total
         out.append(
-            EffectDay(
-                day=d,
-                actual=float(actual[d]),
-                counterfactual=float(expected[d]),
-                lower=float(lower[d]),
-                upper=float(upper[d]),
-                cumulative=cumulative,
-            )
+            EffectDay(d, float(actual[d]), float(expected[d]), float(lower[d]), float(upper[d]), cumulative)
         )
     return tuple(out)
 
 
 def _fit(
-    numerator: FloatArray,
-    denominator: FloatArray | None,
+    top: FloatArray,
+    bottom: FloatArray | None,
     expected: FloatArray,
     *,
     level: float,
@@ -340,9 +249,11 @@ def _fit(
     comparison: Comparison,
 ) -> Fit:
     """How the days before were followed; a ratio's by what its numerator was to be, so that days count by volume."""
-    weights = np.ones(numerator.size) if denominator is None else denominator
-    usual = numerator.mean() if denominator is None else level * weights / scale
-    errors, apart = scale * (numerator - expected * weights / scale), scale * (numerator - usual)
+    days = slice(comparison.baseline)
+    weights = np.ones(comparison.baseline) if bottom is None else bottom[days]
+    usual = top[days].mean() if bottom is None else level * weights / scale
+    errors = scale * (top[days] - expected[days] * weights / scale)
+    apart = scale * (top[days] - usual)
     variance = float(np.mean(apart**2))
     volume = float(weights.mean())
     rmse = float(np.sqrt(np.mean(errors**2))) / volume if volume > 0 else np.nan

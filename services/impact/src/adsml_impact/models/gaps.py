@@ -3,19 +3,15 @@
 On the scale of `adsml_impact.models.relative`.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 
-from adsml_impact.models.relative import change_from_baseline, to_relative
+from adsml_impact.models.arrays import BoolArray, FloatArray, IntArray
+from adsml_impact.models.design import Dates, Design
+from adsml_impact.models.relative import as_parts, change_from_baseline, to_relative
 from adsml_impact.models.simplex import minimise_on_simplex
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 UNIFORM: Final = 0
 RIDGE: Final = 1
@@ -24,49 +20,30 @@ KINDS: Final = 3
 """Donor weights: all equal; simplex least squares with the ridge of synthetic DiD; without."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gaps:
+class Gaps(NamedTuple):
     """Gaps of N units (row 0: the treated) at O dates; the last date is the change's own.
 
     All in relative units: 0.1 is 10% of the unit's baseline level, or 0.1 in the logarithm of a ratio.
-
-    Attributes
-    ----------
-    post
-        (O, KINDS, N): mean gap over the window after the date, against the baseline's level.
-    pre
-        (O, KINDS, N, F + 1): mean gap over the last days before the date, by number of days; the last column
-        is the gap weighted by the unit's `lambda_`.
-    daily
-        (O, KINDS, N, H): gap on each day of the window after.
-    scale
-        (O, N): size that `post` has by chance, from how unsteady the gap was over the baseline.
-    valid
-        (O, N): whether the unit has a baseline level, a window after, and donors.
-    omega
-        (O, KINDS, N, N): donor weights, one unit a row.
-    own_post, own_pre, own_daily
-        (O, N), (O, N, F) and (O, N, H): the units' own changes after the date, over the windows before, and on
-        each day after, without anything taken off: ``post = own_post - omega own_post``.
-    own_weighted
-        (O, N, N): change of unit j before the date by the time weights of unit i; zeros without time weights.
-    relative
-        (N, L + washout + H): the units around the last date, weekday-adjusted.
-    weekday
-        (7,): what was taken off the treated by position of the day in the week (day index modulo 7).
     """
 
-    post: FloatArray
+    post: FloatArray  # (O, KINDS, N): mean gap over the window after the date, against the baseline's level
+    # (O, KINDS, N, F + 1): mean gap over the last days before the date, by number of days; the last column is the gap
+    # weighted by the unit's `lambda_`
     pre: FloatArray
-    daily: FloatArray
+    daily: FloatArray  # (O, KINDS, N, H): gap on each day of the window after
+    # (O, N): size that `post` has by chance, from how unsteady the gap was over the baseline
     scale: FloatArray
-    valid: BoolArray
-    omega: FloatArray
+    valid: BoolArray  # (O, N): whether the unit has a baseline level, a window after, and donors
+    omega: FloatArray  # (O, KINDS, N, N): donor weights, one unit a row
+    # (O, N), (O, N, F) and (O, N, H): the units' own changes after the date, over the windows before, and on each day
+    # after, without anything taken off: `post = own_post - omega own_post`
     own_post: FloatArray
     own_pre: FloatArray
     own_daily: FloatArray
+    # (O, N, N): change of unit j before the date by the time weights of unit i; zeros without time weights
     own_weighted: FloatArray
-    relative: FloatArray
+    relative: FloatArray  # (N, L + washout + H): the units around the last date, weekday-adjusted
+    # (7,): what was taken off the treated by position of the day in the week (day index modulo 7)
     weekday: FloatArray
 
 
@@ -103,19 +80,11 @@ def _gaps(  # noqa: PLR0912, PLR0915
     windows: IntArray,
     kinds: BoolArray,
     lambda_: FloatArray,
-    post: FloatArray,
-    pre: FloatArray,
-    daily: FloatArray,
-    scale: FloatArray,
-    valid: BoolArray,
-    omega: FloatArray,
-    own_post: FloatArray,
-    own_pre: FloatArray,
-    own_daily: FloatArray,
-    own_weighted: FloatArray,
-    relative: FloatArray,
-    weekday: FloatArray,
+    out: Gaps,
 ) -> None:
+    (post, pre, daily, scale, valid, omega, own_post, own_pre, own_daily, own_weighted, relative, weekday) = (
+        out
+    )
     N = A.shape[0]
     F = windows.size
     W = np.zeros((KINDS, N, N))
@@ -248,13 +217,9 @@ def _gaps(  # noqa: PLR0912, PLR0915
 def gaps(
     numerator: FloatArray,
     denominator: FloatArray | None,
+    dates: Dates,
+    design: Design,
     *,
-    origins: IntArray,
-    lengths: IntArray,
-    horizon: int,
-    washout: int = 0,
-    observed: bool = True,
-    weekly: bool = True,
     windows: tuple[int, ...],
     kinds: tuple[int, ...] = (UNIFORM, RIDGE, SIMPLEX),
     lambda_: FloatArray | None = None,
@@ -268,67 +233,43 @@ def gaps(
     ----------
     numerator, denominator
         (N, T) daily values, not negative; the denominator None for counts and money.
-    origins
-        (O,) first day index of each (pseudo) change, rising; the last is the change's own.
-    lengths
-        (O,) days of baseline before each; weekdays are adjusted for where they are whole weeks, two or more.
-    horizon, washout
-        H days compared, after `washout` days left out.
-    observed
-        Whether the days after the last date are there (False: a planned change).
-    weekly
-        Whether periods are days, so that weekdays can be adjusted for.
     windows
         Numbers of days before the date over which mean gaps are wanted.
-    kinds
-        Donor weights to compute.
     lambda_
         (O, N, longest baseline): weights of the baseline's days by unit, for the last column of `Gaps.pre`,
         which is else 0.
     """
     N, T = numerator.shape
-    dates, F, L = origins.size, len(windows), int(lengths[-1])
-    if not (origins - lengths >= 0).all() or origins[-1] + (washout + horizon if observed else 0) > T:
+    count, F, L, H = dates.origins.size, len(windows), int(dates.lengths[-1]), design.horizon
+    if not (dates.origins - dates.lengths >= 0).all() or dates.origins[-1] + design.ahead > T:
         raise ValueError("a date needs its baseline before and its window after inside the data")
     wanted = np.zeros(KINDS, dtype=np.bool_)
     wanted[list(kinds)] = True
     out = Gaps(
-        post=np.zeros((dates, KINDS, N)),
-        pre=np.zeros((dates, KINDS, N, F + 1)),
-        daily=np.zeros((dates, KINDS, N, horizon)),
-        scale=np.zeros((dates, N)),
-        valid=np.zeros((dates, N), dtype=np.bool_),
-        omega=np.zeros((dates, KINDS, N, N)),
-        own_post=np.zeros((dates, N)),
-        own_pre=np.zeros((dates, N, F)),
-        own_daily=np.zeros((dates, N, horizon)),
-        own_weighted=np.zeros((dates, N, N) if lambda_ is not None else (dates, 1, 1)),
-        relative=np.zeros((N, L + (washout + horizon if observed else 0))),
+        post=np.zeros((count, KINDS, N)),
+        pre=np.zeros((count, KINDS, N, F + 1)),
+        daily=np.zeros((count, KINDS, N, H)),
+        scale=np.zeros((count, N)),
+        valid=np.zeros((count, N), dtype=np.bool_),
+        omega=np.zeros((count, KINDS, N, N)),
+        own_post=np.zeros((count, N)),
+        own_pre=np.zeros((count, N, F)),
+        own_daily=np.zeros((count, N, H)),
+        own_weighted=np.zeros((count, N, N) if lambda_ is not None else (count, 1, 1)),
+        relative=np.zeros((N, L + design.ahead)),
         weekday=np.zeros(7),
     )
     _gaps(
-        np.ascontiguousarray(numerator, dtype=np.float64),
-        np.empty((0, 0)) if denominator is None else np.ascontiguousarray(denominator, dtype=np.float64),
-        origins.astype(np.int64),
-        lengths.astype(np.int64),
-        washout,
-        horizon,
-        weekly,
-        observed,
+        *as_parts(numerator, denominator),
+        dates.origins,
+        dates.lengths,
+        design.washout,
+        H,
+        design.weekly,
+        design.observed,
         np.array(windows, dtype=np.int64),
         wanted,
-        np.empty((0, 0, 0)) if lambda_ is None else np.ascontiguousarray(lambda_),
-        out.post,
-        out.pre,
-        out.daily,
-        out.scale,
-        out.valid,
-        out.omega,
-        out.own_post,
-        out.own_pre,
-        out.own_daily,
-        out.own_weighted,
-        out.relative,
-        out.weekday,
+        np.empty((0, 0, 0)) if lambda_ is None else lambda_,
+        out,
     )
     return out

@@ -6,18 +6,10 @@ import numpy as np
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values: Holm (1979), Scandinavian Journal of Statistics 6:65-70.
+    """Adjusted p-values in the order given: Holm (1979), Scandinavian Journal of Statistics 6:65-70.
 
-    Parameters
-    ----------
-    p_values
-        NaN where a metric has none; it stays NaN and does not count.
-
-    Returns
-    -------
-    list of float
-        In the order given; each at least the raw one and at most 1. Rejecting those below alpha keeps the
-        chance of any false rejection at alpha, whatever the metrics' dependence.
+    Rejecting those below alpha keeps the chance of any false rejection at alpha, whatever the metrics' dependence.
+    NaN stays NaN and does not count.
     """
     p = np.asarray(p_values, dtype=np.float64)
     out = np.full(p.size, np.nan)

@@ -13,10 +13,9 @@ from datetime import date
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import ndtr, stdtr, stdtrit
 
-FloatArray = npt.NDArray[np.float64]
+from adsml_impact.models.arrays import FloatArray
 
 USUAL_EFFECT: Final = 0.25
 """Standard deviation of what changes do before anything is known, in logarithms: a prior for probabilities only."""
@@ -26,68 +25,36 @@ _GRID: Final = np.concatenate([[0.0], np.geomspace(0.005, 1.5, 120)])
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One change's own estimate.
+    """One change's own estimate."""
 
-    Attributes
-    ----------
-    effect
-        tau of its comparison.
-    error
-        Its standard error: half the interval over the normal quantile, so that it is as calibrated as the placebos.
-    group
-        Whose days these are: changes of different groups are independent.
-    unit
-        Whose series: estimates of one unit from the same days are one estimate.
-    first, last
-        The days compared after the change.
-    correlation
-        Of two units' errors on the same days.
-    """
-
-    effect: float
+    effect: float  # tau of its comparison
+    # its standard error: half the interval over the normal quantile, so that it is as calibrated as the placebos
     error: float
-    group: str
-    unit: str
+    group: str  # whose days these are: changes of different groups are independent
+    unit: str  # whose series: estimates of one unit from the same days are one estimate
+    # the days compared after the change
     first: date
     last: date
-    correlation: float
+    correlation: float  # of two units' errors on the same days
 
 
 @dataclass(frozen=True, slots=True)
 class Pooled:
-    """The mean effect.
+    """The mean effect."""
 
-    Attributes
-    ----------
-    mean, lower, upper
-        And its interval of level ``1 - alpha``, which excludes 0 exactly when ``p_value < alpha``.
-    p_value
-        Of a mean of 0.
-    tau
-        Standard deviation between changes.
-    i_squared
-        Share of the estimates' variation that is not chance, 0 to 1.
-    predicted_lower, predicted_upper
-        Where one more such change should lie.
-    probability_below
-        That the mean is below 0.
-    shrunk
-        (k,) each change's effect in the light of the others.
-    probabilities_below
-        (k,) that each change's effect is below 0.
-    """
-
+    # and its interval of level `1 - alpha`, which excludes 0 exactly when `p_value < alpha`
     mean: float
     lower: float
     upper: float
-    p_value: float
-    tau: float
-    i_squared: float
+    p_value: float  # of a mean of 0
+    tau: float  # standard deviation between changes
+    i_squared: float  # share of the estimates' variation that is not chance, 0 to 1
+    # where one more such change should lie
     predicted_lower: float
     predicted_upper: float
-    probability_below: float
-    shrunk: FloatArray
-    probabilities_below: FloatArray
+    probability_below: float  # that the mean is below 0
+    shrunk: FloatArray  # (k,) each change's effect in the light of the others
+    probabilities_below: FloatArray  # (k,) that each change's effect is below 0
 
 
 def probability_below(effect: float, error: float) -> float:
@@ -99,10 +66,7 @@ def probability_below(effect: float, error: float) -> float:
 
 
 def covariance(estimates: Sequence[Estimate]) -> FloatArray:
-    """Of the estimates' errors, (k, k).
-
-    Errors of one group correlate as far as their days overlap; estimates of one unit fully.
-    """
+    """Of the estimates' errors, (k, k): of one group they correlate as far as their days overlap, of one unit fully."""
     errors = np.array([one.error for one in estimates])
     R = np.eye(errors.size)
     for i, a in enumerate(estimates):
@@ -121,13 +85,7 @@ def covariance(estimates: Sequence[Estimate]) -> FloatArray:
 
 
 def pool(estimates: Sequence[Estimate], *, alpha: float = 0.05) -> Pooled:
-    """Pool two or more estimates.
-
-    Raises
-    ------
-    ValueError
-        With fewer than two.
-    """
+    """Pool two or more estimates; ValueError with fewer."""
     if len(estimates) < 2:
         raise ValueError("pooling needs two estimates or more")
     y = np.array([one.effect for one in estimates])

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtr
 
-FloatArray = npt.NDArray[np.float64]
+from adsml_impact.models.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,35 +14,21 @@ class NaiveComparison:
 
     Shown to be recognised, not believed: days are not independent, weekdays differ and nothing is compared
     with; when nothing happened it rejects 10 to 34% of the time on ad accounts.
-
-    Attributes
-    ----------
-    relative_change
-        After less before as a share of before, from window totals; None where before is 0 or missing.
-    t_statistic, p_value
-        Welch (1947), Biometrika 34:28-35; None where values do not vary or are fewer than two a side.
-    cohens_d
-        With the pooled standard deviation; None where that is 0.
+    None: too few values, or they do not vary.
     """
 
+    # after less before as a share of before, from window totals; None where before is 0 or missing
     relative_change: float | None
+    # Welch (1947), Biometrika 34:28-35; None where values do not vary or are fewer than two a side
     t_statistic: float | None
     p_value: float | None
-    cohens_d: float | None
+    cohens_d: float | None  # with the pooled standard deviation; None where that is 0
 
 
 def naive_comparison(
     before: FloatArray, after: FloatArray, *, before_total: float, after_total: float
 ) -> NaiveComparison:
-    """Compare daily values.
-
-    Parameters
-    ----------
-    before, after
-        Daily values; NaN (a ratio without its denominator) is left out.
-    before_total, after_total
-        The metric over each window: mean per day, or ratio of sums; NaN where missing.
-    """
+    """Compare daily values, NaN (a ratio without its denominator) left out, and the metric over each window."""
     x, y = before[np.isfinite(before)], after[np.isfinite(after)]
     change = (after_total / before_total - 1.0) if before_total else np.nan
     relative = float(change) if np.isfinite(change) else None

@@ -3,10 +3,8 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from adsml_impact.models.arrays import BoolArray, FloatArray
 
 _AROUND: Final = 15
 """Days whose median a day is held against."""
@@ -32,7 +30,7 @@ def running_median(Y: FloatArray) -> FloatArray:
 def replace_outliers(
     Y: FloatArray, *, change: int, counts: bool, delivered: BoolArray
 ) -> tuple[FloatArray, BoolArray]:
-    """Put what was to be expected in the place of single days far out of line.
+    """Replace single days far out of line by what was to be expected: values, and where they were, each (N, T).
 
     A day on which all units moved alike (a holiday, a sale) is not out of line. Row 0, the treated, is looked at before
     and after the change apart, so that what the change did is never taken for a fault.
@@ -41,17 +39,10 @@ def replace_outliers(
     ----------
     Y
         (N, T) daily values, not negative, none missing.
-    change
-        Day index from which on row 0 is treated.
     counts
         Whether they are counts, whose own noise is known.
     delivered
         (N, T): days on which the unit was shown at all; on others a 0 is no fault.
-
-    Returns
-    -------
-    (values, outliers)
-        Each (N, T).
     """
     middle = running_median(Y)
     for part in (slice(None, change), slice(change, None)):

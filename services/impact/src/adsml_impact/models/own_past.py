@@ -5,19 +5,18 @@ movement that no regressor shows is indistinguishable from an effect; no method 
 says so.
 """
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from adsml_impact.models.comparison import BoolArray, Comparison, Design, struck_out
-from adsml_impact.models.dates import Dates, choose_dates
+from adsml_impact.models.arrays import BoolArray, FloatArray, IntArray
+from adsml_impact.models.comparison import Comparison, struck_out
+from adsml_impact.models.design import Dates, Design, choose_dates
 from adsml_impact.models.estimators import Estimator
-from adsml_impact.models.reference import Reference, Student
-from adsml_impact.models.relative import change_from_baseline, to_relative
+from adsml_impact.models.reference import Student
+from adsml_impact.models.relative import as_parts, change_from_baseline, to_relative
 from adsml_impact.models.structural import Forecast, forecast
-
-FloatArray = npt.NDArray[np.float64]
 
 MOST_REGRESSORS: Final = 2
 _MODEL_WEIGHT: Final = 2.0
@@ -35,101 +34,70 @@ def _reference(z: FloatArray, *, independent: float) -> Student:
     return Student(scale=max(1.0, float(np.sqrt(pooled))), df=df)
 
 
-def _independent(origins: npt.NDArray[np.int64], horizon: int) -> float:
+def _independent(origins: IntArray, horizon: int) -> float:
     return 1.0 + float(origins[-1] - origins[0]) / horizon if origins.size else 0.0
 
 
 class _Past:
-    """The series around any date, and its forecast."""
+    """The series around a date, and its forecast."""
 
-    def __init__(self, numerator: FloatArray, denominator: FloatArray | None, design: Design) -> None:
-        self.A = np.ascontiguousarray(numerator, dtype=np.float64)
-        self.B = (
-            np.empty((0, 0)) if denominator is None else np.ascontiguousarray(denominator, dtype=np.float64)
+    def __init__(
+        self,
+        numerator: FloatArray,
+        denominator: FloatArray | None,
+        design: Design,
+        t: int,
+        L: int,
+        *,
+        observed: bool,
+    ) -> None:
+        A, B = as_parts(numerator, denominator)
+        washout, H, N = design.washout, design.horizon, A.shape[0]
+        days = washout + H
+        self.r = np.zeros((N, L + (days if observed else 0)))
+        level, valid, self.profile = np.zeros(N), np.zeros(N, dtype=np.bool_), np.zeros((N, 7))
+        to_relative(A, B, t, L, self.r.shape[1] - L, design.weekly, self.r, level, valid, self.profile)
+        self.forecast: Forecast | None = None
+        self.tau = np.nan
+        y, X = self.r[0, :L], self.r[1:].T
+        if not valid.all() or y.std() <= 1e-9:
+            return
+        known = X.shape[1] > 0 and X.shape[0] >= L + days
+        self.forecast = forecast(
+            y,
+            horizon=H,
+            washout=washout,
+            X=X[:L] if known else None,
+            X_post=X[L : L + days] if known else None,
         )
-        self.design = design
-
-    def relative(self, t: int, L: int, days: int) -> tuple[FloatArray, FloatArray, bool]:
-        """Relative, weekday-adjusted series (N, L + days), profiles, and whether all have a level."""
-        N = self.A.shape[0]
-        r = np.zeros((N, L + days))
-        level, valid, profile = np.zeros(N), np.zeros(N, dtype=np.bool_), np.zeros((N, 7))
-        to_relative(self.A, self.B, t, L, days, self.design.weekly, r, level, valid, profile)
-        return r, profile, bool(valid.all())
-
-    def forecast(self, r: FloatArray, L: int, days: int) -> Forecast | None:
-        """Of the treated's first L days for the rest; None where they do not vary."""
-        y = r[0, :L]
-        if y.std() <= 1e-9:
-            return None
-        X = r[1:].T
-        regressors = (X[:L], X[L : L + days]) if X.shape[1] and X.shape[0] >= L + days else (None, None)
-        washout = self.design.washout
-        return forecast(y, horizon=days - washout, washout=washout, X=regressors[0], X_post=regressors[1])
-
-    def z(self, t: int, L: int) -> float:
-        """Studentised effect of a placebo date; NaN where it has none."""
-        days = self.design.washout + self.design.horizon
-        r, profile, usable = self.relative(t, L, days)
-        predicted = self.forecast(r, L, days) if usable else None
-        if predicted is None:
-            return np.nan
-        moved = change_from_baseline(
-            self.A, self.B, 0, t, L, t + self.design.washout, self.design.horizon, r, profile
-        )
-        return (moved - (predicted.window_mean - 1.0)) / predicted.window_sd
+        if observed:
+            moved = change_from_baseline(A, B, 0, t, L, t + washout, H, self.r, self.profile)
+            self.tau = moved - (self.forecast.window_mean - 1.0)
 
 
 def compare_with_own_past(
-    numerator: FloatArray,
-    denominator: FloatArray | None,
-    design: Design,
-    *,
-    changed: BoolArray | None = None,
+    numerator: FloatArray, denominator: FloatArray | None, design: Design, *, changed: BoolArray | None = None
 ) -> Comparison | None:
-    """Compare the treated with a forecast of itself.
+    """Compare the treated with a forecast of itself; None where it has no level, or does not vary.
 
     Parameters
     ----------
     numerator, denominator
         (1 + k, T): the treated, then up to two series that the change can't have touched.
-    design
-        The change.
     changed
         (1 + k, T) days of other, recorded changes; placebo dates that one of the treated overlaps are struck out.
-
-    Returns
-    -------
-    Comparison or None
-        None where the treated has no level, or does not vary.
     """
-    past = _Past(numerator, denominator, design)
-    chosen = choose_dates(
-        design.change,
-        baseline=design.baseline,
-        horizon=design.horizon,
-        washout=design.washout,
-        most=min(_MOST_DATES, design.most_placebos),
-        weekly=design.weekly,
-    )
+    chosen = choose_dates(replace(design, most_placebos=min(_MOST_DATES, design.most_placebos)))
     t, L = design.change, int(chosen.lengths[-1])
-    days = design.washout + design.horizon
-    r, profile, usable = past.relative(t, L, design.ahead)
-    predicted = past.forecast(r, L, days) if usable else None
-    if predicted is None:
+    past = _Past(numerator, denominator, design, t, L, observed=design.observed)
+    predicted = past.forecast
+    if predicted is None or (design.observed and not np.isfinite(past.tau)):
         return None
-    tau = np.nan
-    if design.observed:
-        moved = change_from_baseline(past.A, past.B, 0, t, L, t + design.washout, design.horizon, r, profile)
-        if not np.isfinite(moved):
-            return None
-        tau = moved - (predicted.window_mean - 1.0)
-    z = np.array(
-        [
-            past.z(int(o), int(length))
-            for o, length in zip(chosen.origins[:-1], chosen.lengths[:-1], strict=True)
-        ]
-    )
+    z = np.full(chosen.placebos, np.nan)
+    for k, (date, length) in enumerate(zip(chosen.origins[:-1], chosen.lengths[:-1], strict=True)):
+        earlier = _Past(numerator, denominator, design, int(date), int(length), observed=True)
+        if earlier.forecast is not None:
+            z[k] = earlier.tau / earlier.forecast.window_sd
     if changed is not None:
         z[struck_out(changed[:1], chosen.origins, design)[:-1, 0]] = np.nan
     usable_dates = np.isfinite(z)
@@ -140,10 +108,10 @@ def compare_with_own_past(
     one_day = reference.critical(design.alpha)
     outlook = np.concatenate([predicted.fitted, predicted.mean[: design.ahead]])
     spread = np.concatenate([np.full(L, predicted.sd[0]), predicted.sd[: design.ahead]])
-    weekday = profile[0][(t - L + np.arange(outlook.size)) % 7]
+    weekday = past.profile[0][(t - L + np.arange(outlook.size)) % 7]
     return Comparison(
         estimator=Estimator.STRUCTURAL,
-        tau=float(tau),
+        tau=float(past.tau),
         size=predicted.window_sd,
         reference=reference,
         counterfactual=outlook - 1.0 + weekday,
@@ -158,12 +126,8 @@ def compare_with_own_past(
         significant=significant,
         analyses=analyses,
         baseline=L,
-        size_for=lambda horizon: _size_for(r[0, :L], horizon, design.washout),
+        size_for=lambda days: forecast(past.r[0, :L], horizon=days, washout=design.washout).window_sd,
     )
-
-
-def _size_for(y: FloatArray, horizon: int, washout: int) -> float:
-    return forecast(y, horizon=horizon, washout=washout).window_sd
 
 
 def _measured_rate(z: FloatArray, chosen: Dates, design: Design) -> tuple[int, int]:
@@ -174,9 +138,7 @@ def _measured_rate(z: FloatArray, chosen: Dates, design: Design) -> tuple[int, i
         known = np.flatnonzero(np.isfinite(z) & (chosen.origins[:-1] + span <= chosen.origins[o]))
         if known.size == 0:
             continue
-        reference: Reference = _reference(
-            z[known], independent=_independent(chosen.origins[known], design.horizon)
-        )
+        reference = _reference(z[known], independent=_independent(chosen.origins[known], design.horizon))
         analyses += 1
         significant += int(reference.p_value(float(z[o])) < design.alpha)
     return significant, analyses

@@ -4,42 +4,23 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from adsml_impact.models.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Outcomes of treated units and controls, none missing.
+    """Outcomes of treated units and controls, none missing; ValueError if sizes do not fit.
 
     Symbols as in Arkhangelsky, Athey, Hirshberg, Imbens and Wager (2021), *Synthetic
     Difference-in-Differences*, American Economic Review 111(12):4088-4118.
-
-    Attributes
-    ----------
-    Y
-        (N, T): the N_tr treated units first, then the N_co controls; in the outcome's unit.
-    N_tr
-        Number of treated units, 1 or more.
-    T_pre
-        Number of periods before treatment, 1 or more and fewer than T.
-    units
-        N names.
-    times
-        T labels of the periods.
-
-    Raises
-    ------
-    ValueError
-        If sizes do not fit or a value is missing.
     """
 
-    Y: FloatArray
-    N_tr: int
-    T_pre: int
-    units: Sequence[str] = ()
-    times: Sequence[Hashable] = ()
+    Y: FloatArray  # (N, T): the N_tr treated units first, then the N_co controls; in the outcome's unit
+    N_tr: int  # number of treated units, 1 or more
+    T_pre: int  # number of periods before treatment, 1 or more and fewer than T
+    units: Sequence[str] = ()  # N names
+    times: Sequence[Hashable] = ()  # T labels of the periods
 
     def __post_init__(self) -> None:
         if self.Y.ndim != 2 or not np.isfinite(self.Y).all():
@@ -68,13 +49,7 @@ class Panel:
         return self.Y[self.N_tr :]
 
     def placebo(self, treated: Sequence[int]) -> "Panel":
-        """The controls alone, some of them in the role of the treated.
-
-        Parameters
-        ----------
-        treated
-            Positions among the controls.
-        """
+        """The controls alone, some of them (by position) in the role of the treated."""
         chosen = np.zeros(self.N_co, dtype=np.bool_)
         chosen[list(treated)] = True
         Y = np.concatenate([self.controls[chosen], self.controls[~chosen]])
@@ -83,24 +58,13 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What an estimator found.
+    """What an estimator found."""
 
-    Attributes
-    ----------
-    tau
-        Average effect on the treated per unit and period, in the outcome's unit.
-    omega
-        Weights of the controls, (N_co,), sum 1.
-    lambda_
-        Weights of the periods before treatment, (T_pre,), sum 1 (0 where levels are compared as they are).
-    counterfactual
-        What the treated's mean would have been, (T,); before treatment, the fit.
-    """
-
-    tau: float
-    omega: FloatArray
+    tau: float  # average effect on the treated per unit and period, in the outcome's unit
+    omega: FloatArray  # weights of the controls, (N_co,), sum 1
+    # weights of the periods before treatment, (T_pre,), sum 1 (0 where levels are compared as they are)
     lambda_: FloatArray
-    counterfactual: FloatArray
+    counterfactual: FloatArray  # what the treated's mean would have been, (T,); before treatment, the fit
 
     @property
     def percent(self) -> float:

@@ -15,20 +15,11 @@ _MAX_DRAWS = 200
 
 @dataclass(frozen=True, slots=True)
 class NormalTest:
-    """A two-sided test of no effect and the interval that inverts it.
+    """A two-sided test of no effect and its inversion: the interval excludes 0 exactly when ``p_value < alpha``."""
 
-    Attributes
-    ----------
-    se
-        Standard error, in the outcome's unit; NaN with fewer than 3 placebos.
-    p_value
-        Of ``tau = 0``.
-    lower, upper
-        Interval of level ``1 - alpha``: it excludes 0 exactly when ``p_value < alpha``.
-    """
-
-    se: float
-    p_value: float
+    se: float  # standard error, in the outcome's unit; NaN with fewer than 3 placebos
+    p_value: float  # of `tau = 0`
+    # interval of level `1 - alpha`: it excludes 0 exactly when `p_value < alpha`
     lower: float
     upper: float
 
@@ -47,17 +38,6 @@ def placebo_test(
     With one treated unit every control takes its role once, so that nothing is drawn; with more, every subset
     of their number where there are at most 200, else 200 drawn ones. The reference is the normal
     distribution, as in the paper.
-
-    Parameters
-    ----------
-    panel
-        The panel.
-    estimate
-        The estimator.
-    alpha
-        Level of the test.
-    seed
-        Of the drawn subsets.
     """
     tau = estimate(panel).tau
     draws: list[tuple[int, ...]] = []

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtrit
 
+from adsml_impact.models.arrays import BoolArray, FloatArray, IntArray
+from adsml_impact.models.design import Design
 from adsml_impact.models.reference import Empirical, Reference, Student
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 ENOUGH: Final = 40.0
 """Independent placebos from which on they are ranked; with fewer, Student's t is fitted to them."""
@@ -30,27 +27,12 @@ _PRIOR: Final = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Placebos:
-    """Effects of nothing, and in the last row and first column the effect of the change.
+    """Effects of nothing, and in the last row and first column the effect of the change."""
 
-    Attributes
-    ----------
-    sizes
-        (O, N): what each effect is divided by.
-    studentised
-        (O, N): the quotient; NaN where there is no effect.
-    origins
-        (O,) day indices of the dates; the last is the change's.
-    span
-        Days from a date to the end of its window.
-    horizon
-        H.
-    """
-
-    sizes: FloatArray
-    studentised: FloatArray
-    origins: IntArray
-    span: int
-    horizon: int
+    sizes: FloatArray  # (O, N): what each effect is divided by
+    studentised: FloatArray  # (O, N): the quotient; NaN where there is no effect
+    origins: IntArray  # (O,) day indices of the dates; the last is the change's
+    design: Design
 
     @property
     def others(self) -> FloatArray:
@@ -82,28 +64,26 @@ class Placebos:
 
     def reference(self) -> Reference:
         """What the change's studentised effect is compared with."""
-        independent = independent_placebos(self.origins, horizon=self.horizon, controls=self.controls)
+        independent = independent_placebos(self.origins, horizon=self.design.horizon, controls=self.controls)
         return make_reference(self.others, independent=independent, controls=self.controls)
 
-    def measured_rate(self, alpha: float) -> tuple[int, int]:
-        """How often this analysis found an effect where nothing happened.
+    def measured_rate(self) -> tuple[int, int]:
+        """How often this analysis found an effect where nothing happened: (significant, analyses).
 
         Every placebo is judged as the change is: against what was known on its date, which is the placebos
         whose window had ended by then, and the other units on the same date.
-
-        Returns
-        -------
-        (significant, analyses)
         """
         significant = analyses = 0
+        alpha, horizon = self.design.alpha, self.design.horizon
+        span = self.design.washout + horizon
         for o in range(self.origins.size):
             row = self.studentised[o, 1:] if o == self.origins.size - 1 else self.studentised[o]
             row = row[np.isfinite(row)]
-            ended = self.origins[:o] + self.span <= self.origins[o]
+            ended = self.origins[:o] + span <= self.origins[o]
             earlier = self.studentised[:o][ended]
             earlier = earlier[np.isfinite(earlier)]
             known = np.concatenate([self.origins[:o][ended], self.origins[o : o + 1]])
-            independent = independent_placebos(known, horizon=self.horizon, controls=max(row.size - 1, 0))
+            independent = independent_placebos(known, horizon=horizon, controls=max(row.size - 1, 0))
             if row.size + earlier.size < 4:
                 continue
             analyses += row.size
@@ -136,23 +116,12 @@ def _pool(S: FloatArray) -> FloatArray:
 def studentise(
     effects: FloatArray, without: FloatArray, scale: FloatArray, valid: BoolArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Divide effects by the size of their unit and of their date.
+    """Divide effects (O, N) by the size of their unit and of their date: sizes and quotients, each (O, N).
 
     The date's size for a unit is the root mean square of the other controls' effects (each over its unit's
     size, and with the unit struck from its donors, whose surprise would else come back mirrored), drawn
-    towards the mean over all dates by the weight of eight units, less where the date surprises.
-
-    Parameters
-    ----------
-    effects, scale, valid
-        (O, N); column 0 is the treated, which has no say in any date's size.
-    without
-        (O, N, N): effect of unit i with j struck from its donors.
-
-    Returns
-    -------
-    (sizes, studentised)
-        Each (O, N).
+    towards the mean over all dates by the weight of eight units, less where the date surprises. Column 0, the treated,
+    has no say in any date's size. `without` (O, N, N): effect of unit i with j struck from its donors.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         u = np.where(valid & (scale > 0), effects / scale, np.nan)
@@ -178,12 +147,7 @@ def independent_placebos(origins: IntArray, *, horizon: int, controls: int) -> f
     """How many independent placebos overlapping windows of dependent units amount to.
 
     Windows count by the days they cover over `horizon`; the gaps of n controls against each other hold n - 1
-    independent ones, the treated's own past one more.
-
-    Parameters
-    ----------
-    origins
-        (O,); the last is the change's own.
+    independent ones, the treated's own past one more. The last of the origins (O,) is the change's own.
     """
     among = max(controls - 1, 0)
     if origins.size < 2:
@@ -193,16 +157,9 @@ def independent_placebos(origins: IntArray, *, horizon: int, controls: int) -> f
 
 
 def make_reference(S: FloatArray, *, independent: float, controls: int) -> Reference:
-    """The distribution under no effect.
+    """The distribution under no effect, from studentised placebo effects (M,).
 
-    Parameters
-    ----------
-    S
-        (M,) studentised placebo effects.
-    independent
-        How many independent ones they amount to.
-    controls
-        Number of controls: the date's size rests on so many squares less one.
+    `controls`: the date's size rests on so many squares less one.
     """
     if independent >= ENOUGH:
         return Empirical(np.sort(np.abs(S)))

@@ -19,50 +19,29 @@ _LARGEST: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class PowerPoint:
-    """Chance that an effect shows.
+    """Chance that an effect shows."""
 
-    Attributes
-    ----------
-    after_days
-        Days compared after the change.
-    relative
-        The effect, as a share of the level before.
-    power
-        Between 0 and 1.
-    """
-
-    after_days: int
-    relative: float
-    power: float
+    after_days: int  # days compared after the change
+    relative: float  # the effect, as a share of the level before
+    power: float  # between 0 and 1
 
 
 @dataclass(frozen=True, slots=True)
 class Detectable:
-    """The smallest effects that a window shows with the given power.
+    """The smallest effects that a window shows with the given power."""
 
-    Attributes
-    ----------
-    up, down
-        As shares of the level before the change: the smallest rise, above 0, and fall, from -1 to 0; NaN where none
-        would show.
-    power, alpha, after_days
-        What was asked for.
-    days_needed
-        Days after the change that show `target`; None: none was asked for, or more than `LONGEST`.
-    target
-        As a share of the level before; None: none.
-    curve
-        How power grows with effect and days.
-    """
-
-    up: float
-    down: float
+    # as shares of the level before the change: the smallest rise, above 0, and fall, from -1 to 0; NaN where none
+    # would show
+    relative_up: float
+    relative_down: float
+    # what was asked for
     power: float
     alpha: float
     after_days: int
+    # days after the change that show `target`; None: none was asked for, or more than `LONGEST`
     days_needed: int | None
-    target: float | None
-    curve: tuple[PowerPoint, ...]
+    target_relative: float | None  # as a share of the level before; None: none
+    power_curve: tuple[PowerPoint, ...]  # how power grows with effect and days
 
 
 def _standardised(comparison: Comparison, *, power: float, alpha: float) -> float:
@@ -108,7 +87,6 @@ def detectable(
     power: float = 0.8,
     alpha: float = 0.05,
     target: float | None = None,
-    with_curve: bool = False,
 ) -> Detectable:
     """The smallest effects, the days that a target effect needs, and the power curve.
 
@@ -117,18 +95,10 @@ def detectable(
 
     Parameters
     ----------
-    comparison
-        Of the metric.
-    horizon
-        Days compared.
     ratio
         Whether effects are in logarithms; a rise and a fall that are as easy to see then differ as shares.
-    power, alpha
-        Chance to find the effect, and level of the test.
     target
         An effect to find the days for, as a share of the level.
-    with_curve
-        Whether the power curve is wanted.
     """
     factor = _standardised(comparison, power=power, alpha=alpha)
     shift = factor * comparison.size
@@ -136,14 +106,14 @@ def detectable(
     down = float(np.expm1(-shift)) if ratio else -shift
     goal = None if target is None else abs(to_shift(target, ratio=ratio))
     return Detectable(
-        up=up if up <= _LARGEST else np.nan,
-        down=down if down >= -1.0 and shift <= _LARGEST else np.nan,
+        relative_up=up if up <= _LARGEST else np.nan,
+        relative_down=down if down >= -1.0 and shift <= _LARGEST else np.nan,
         power=power,
         alpha=alpha,
         after_days=horizon,
         days_needed=None if goal is None else days_for(comparison, goal, factor),
-        target=target,
-        curve=_curve(comparison, ratio=ratio, alpha=alpha) if with_curve else (),
+        target_relative=target,
+        power_curve=_curve(comparison, ratio=ratio, alpha=alpha),
     )
 
 

@@ -4,47 +4,19 @@ P-value and interval come from the same object, so that they cannot contradict e
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
-FloatArray = npt.NDArray[np.float64]
-
-
-class Reference(Protocol):
-    """What an effect, divided by its size under chance, is compared with."""
-
-    def p_value(self, s: float) -> float:
-        """Chance of a value at least as far from 0."""
-        ...
-
-    def critical(self, alpha: float) -> float:
-        """The value beyond which the p-value is below alpha; infinite where none can be."""
-        ...
-
-    def power(self, shift: float, alpha: float) -> float:
-        """Chance that chance plus a true shift comes out beyond the critical value."""
-        ...
-
-    @property
-    def smallest(self) -> float:
-        """The smallest p-value it can give."""
-        ...
+from adsml_impact.models.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
 class Empirical:
-    """Placebo effects themselves: ``p = (1 + #{|placebo| >= |s|}) / (1 + M)``.
+    """Placebo effects themselves: ``p = (1 + #{|placebo| >= |s|}) / (1 + M)``."""
 
-    Attributes
-    ----------
-    sizes
-        Absolute values of M studentised placebo effects, rising.
-    """
-
-    sizes: FloatArray
+    sizes: FloatArray  # absolute values of M studentised placebo effects, rising
 
     @property
     def smallest(self) -> float:
@@ -71,18 +43,10 @@ class Empirical:
 
 @dataclass(frozen=True, slots=True)
 class Student:
-    """Student's t with a scale, for where placebos are too few to rank.
+    """Student's t with a scale, for where placebos are too few to rank."""
 
-    Attributes
-    ----------
-    scale
-        Root mean square of the studentised placebo effects, pooled with what a model expects.
-    df
-        Independent pieces of evidence behind it.
-    """
-
-    scale: float
-    df: float
+    scale: float  # root mean square of the studentised placebo effects, pooled with what a model expects
+    df: float  # independent pieces of evidence behind it
 
     @property
     def smallest(self) -> float:
@@ -101,3 +65,7 @@ class Student:
         """Both tails of the shifted distribution."""
         c = self.critical(alpha)
         return float(stdtr(self.df, (shift - c) / self.scale) + stdtr(self.df, (-shift - c) / self.scale))
+
+
+Reference: TypeAlias = Empirical | Student
+"""What an effect, divided by its size under chance, is compared with."""

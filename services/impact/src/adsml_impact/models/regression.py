@@ -13,13 +13,10 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from adsml_impact.models.arrays import BoolArray, FloatArray
 from adsml_impact.models.gaps import Gaps
 from adsml_impact.models.weighting import Mixture, clip_outliers
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _PRIOR: Final = 10.0
 """Weight of the penalty, in independent placebos."""
@@ -31,24 +28,11 @@ _ROUNDS: Final = 3
 
 def regress_on_placebos(
     gaps: Gaps, mixture: Mixture, scale: FloatArray, *, independent: float
-) -> list[Mixture]:
-    """Coefficients for every date.
+) -> list[tuple[Mixture, slice]]:
+    """Coefficients with the dates they hold for: the change's rest on all earlier dates, a placebo's on other blocks.
 
-    Parameters
-    ----------
-    gaps
-        Of all units and dates; the last date, the change's own, is not learned from.
-    mixture
-        Whose kinds of donor weights make the synthetic controls.
-    scale
-        (O, N) chance sizes, by which errors are weighed.
-    independent
-        How many independent placebos there are: windows overlap.
-
-    Returns
-    -------
-    list of Mixture
-        One a date. The change's own rests on all earlier dates, a placebo's on the other blocks of dates.
+    `mixture`: whose kinds of donor weights make the synthetic controls. `scale` (O, N): chance sizes, by which errors
+    are weighed. `independent`: how many independent placebos there are, since windows overlap.
     """
     post = np.einsum("okn,k->on", gaps.post, mixture.kinds)
     pre = np.einsum("oknf,k->onf", gaps.pre[..., :-2], mixture.kinds)
@@ -60,16 +44,17 @@ def regress_on_placebos(
     dates = past.shape[0] - 1
     whole = _coefficients(X, y, scale, past, share=share)
     if dates < _FEWEST_DATES:
-        return [_regression(mixture, whole, gaps)] * (dates + 1)
-    out: list[Mixture] = []
+        return [(_regression(mixture, whole), slice(None))]
+    out = []
     for block in np.array_split(np.arange(dates), _FOLDS):
         others = past.copy()
         others[block] = False
-        out += [_regression(mixture, _coefficients(X, y, scale, others, share=share), gaps)] * block.size
-    return [*out, _regression(mixture, whole, gaps)]
+        learned = _regression(mixture, _coefficients(X, y, scale, others, share=share))
+        out.append((learned, slice(int(block[0]), int(block[-1]) + 1)))
+    return [*out, (_regression(mixture, whole), slice(dates, None))]
 
 
-def _regression(mixture: Mixture, coefficients: FloatArray, gaps: Gaps) -> Mixture:
+def _regression(mixture: Mixture, coefficients: FloatArray) -> Mixture:
     windows = np.zeros_like(mixture.windows)
     windows[:, : coefficients.size - 1] = coefficients[:-1]
     return replace(mixture, windows=windows, share=float(coefficients[-1]))

@@ -9,14 +9,18 @@ of sums.
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from adsml_impact.models.arrays import BoolArray, FloatArray
 
 _PRIOR_WEEKS: Final = 4.0
 """Weight, in weeks, of the units' common weekday profile in each unit's own."""
+
+
+def as_parts(numerator: FloatArray, denominator: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+    """Numerator and denominator as compiled code takes them: empty for no denominator."""
+    A = np.ascontiguousarray(numerator, dtype=np.float64)
+    return A, np.empty((0, 0)) if denominator is None else np.ascontiguousarray(denominator, dtype=np.float64)
 
 
 @compiled

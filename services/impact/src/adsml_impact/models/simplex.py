@@ -12,11 +12,9 @@ affinely independent support. It ends after finitely many supports; some 15 for 
 """
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
+from adsml_impact.models.arrays import BoolArray, FloatArray
 
 _TOLERANCE = 1e-10
 
@@ -25,22 +23,9 @@ _TOLERANCE = 1e-10
 def minimise_on_simplex(G: FloatArray, c: FloatArray, allowed: BoolArray, w: FloatArray) -> int:  # noqa: PLR0912, PLR0915
     """Minimise ``1/2 w'Gw - c'w`` over the simplex; called from compiled code.
 
-    Parameters
-    ----------
-    G
-        Symmetric, positive semidefinite, (N, N).
-    c
-        (N,).
-    allowed
-        Which weights may differ from 0, (N,); at least one.
-    w
-        (N,), changed in place. On entry a first guess (its support is tried first) or zeros; on return the
-        minimiser.
-
-    Returns
-    -------
-    int
-        Supports that were tried, or -1 if rounding kept it from the optimum after ``20 N + 50``.
+    G (N, N) is symmetric, positive semidefinite; at least one weight is `allowed` to differ from 0. `w` (N,) is on
+    entry a first guess (its support is tried first) or zeros, on return the minimiser. Returns the number of supports
+    that were tried, or -1 if rounding kept it from the optimum after ``20 N + 50``.
     """
     N = c.size
     trace = 0.0
@@ -184,23 +169,8 @@ def simplex_least_squares(
 ) -> FloatArray:
     """Weights of the convex combination of columns that comes nearest to a vector.
 
-    ``argmin_w |A w (+ w0) - b|^2 + zeta2 |w|^2``  over ``w >= 0``, ``sum(w) = 1``.
-
-    Parameters
-    ----------
-    A
-        (T, N), one donor a column.
-    b
-        (T,).
-    zeta2
-        Ridge penalty, 0 or more, in squared units of A.
-    intercept
-        Whether a free constant w0 is fitted too (columns and target are demeaned).
-
-    Returns
-    -------
-    array of shape (N,)
-        Exact to rounding; where the minimiser is not unique, one with few donors.
+    ``argmin_w |A w (+ w0) - b|^2 + zeta2 |w|^2``  over  ``w >= 0``, ``sum(w) = 1``; with `intercept` a free w0.
+    A is (T, N), b (T,). Exact to rounding; where the minimiser is not unique, one with few donors.
 
     Raises
     ------
@@ -217,12 +187,3 @@ def simplex_least_squares(
     w = np.zeros(A.shape[1])
     minimise_on_simplex(A.T @ A + zeta2 * np.eye(A.shape[1]), A.T @ b, np.ones(A.shape[1], dtype=np.bool_), w)
     return w
-
-
-def optimality_gap(G: FloatArray, c: FloatArray, w: FloatArray) -> float:
-    """How far a point of the simplex can be above the minimum: ``g'w - min(g)`` with ``g = Gw - c``.
-
-    The Frank-Wolfe duality gap: an upper bound on the objective's excess, 0 at the minimiser.
-    """
-    g = G @ w - c
-    return float(g @ w - g.min())

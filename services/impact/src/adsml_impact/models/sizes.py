@@ -7,12 +7,9 @@ the baseline, one that all units share, and one that falls with the unit's volum
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import nnls
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from adsml_impact.models.arrays import BoolArray, FloatArray, IntArray
 
 _PRIOR: Final = 3.0
 """Weight of the prior shares, in independent placebos."""
@@ -37,7 +34,7 @@ def learn_sizes(
     past: BoolArray,
     independent: float,
 ) -> FloatArray:
-    """Chance sizes of all effects.
+    """Chance sizes (O, N) of all effects, as standard deviations; 0 only where no placebo moved at all.
 
     Parameters
     ----------
@@ -49,11 +46,6 @@ def learn_sizes(
         (O, N): the placebos to learn from.
     independent
         How many independent ones they amount to.
-
-    Returns
-    -------
-    array of shape (O, N)
-        Standard deviations; 0 only where no placebo moved at all.
     """
     if not past.any():
         return scale

@@ -13,26 +13,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 
-FloatArray = npt.NDArray[np.float64]
+from adsml_impact.models.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Priors:
-    """Inverse gamma priors of the two variances, in units of the outcome's variance before the change.
+    """Inverse gamma priors of the two variances, in units of the outcome's variance before the change."""
 
-    Attributes
-    ----------
-    level_sd, level_df
-        Guess of sigma_eta and its weight in observations.
-    noise_variance, noise_df
-        Guess of sigma_eps^2 and its weight.
-    """
-
+    # guess of sigma_eta and its weight in observations
     level_sd: float
     level_df: float
+    # guess of sigma_eps^2 and its weight
     noise_variance: float
     noise_df: float
 
@@ -52,21 +45,13 @@ _LEVEL_VARIANCE: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the series would have done; in the outcome's unit.
+    """What the series would have done; in the outcome's unit."""
 
-    Attributes
-    ----------
-    fitted
-        One-step predictions before the change, (T_pre,).
-    mean, sd
-        By day from the change on, (washout + H,).
-    window_mean, window_sd
-        Of the mean over the H days after the washout.
-    """
-
-    fitted: FloatArray
+    fitted: FloatArray  # one-step predictions before the change, (T_pre,)
+    # by day from the change on, (washout + H,)
     mean: FloatArray
     sd: FloatArray
+    # of the mean over the H days after the washout
     window_mean: float
     window_sd: float
 
@@ -202,25 +187,9 @@ def forecast(
     X_post: FloatArray | None = None,
     priors: Priors = WEAK,
 ) -> Forecast:
-    """Predict a series from its own past and, where there are any, from other series.
+    """Predict a series (T_pre,) from its own past and, where there are any, from series the change can't have touched.
 
-    Parameters
-    ----------
-    y
-        (T_pre,), before the change; 2 values or more, not all equal.
-    horizon
-        H, days after the washout, 1 or more.
-    washout
-        Days left out between change and window.
-    X, X_post
-        (T_pre, k) and (washout + H, k): series that the change can't have touched.
-    priors
-        Of the variances.
-
-    Raises
-    ------
-    ValueError
-        If the series does not vary.
+    X and X_post are (T_pre, k) and (washout + horizon, k). ValueError if the series does not vary.
     """
     centre, spread = float(y.mean()), float(y.std(ddof=1)) if y.size > 1 else 0.0
     if not spread > 0:

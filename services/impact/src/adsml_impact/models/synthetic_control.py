@@ -11,16 +11,9 @@ def synthetic_control(panel: Panel, *, demeaned: bool = False) -> Estimate:
 
     ``omega = argmin |y_pre - omega' Y_co,pre (- omega_0)|^2`` over ``omega >= 0``, ``sum(omega) = 1``:
     Abadie, Diamond and Hainmueller (2010), *Synthetic Control Methods for Comparative Case Studies*, JASA
-    105(490):493-505, on outcomes only.
-
-    Parameters
-    ----------
-    panel
-        The panel.
-    demeaned
-        Whether a constant difference of level is allowed: Doudchenko and Imbens (2016), NBER 22791; Ferman
-        and Pinto (2021), Quantitative Economics 12:1197-1221. It is what GeoLift calls fixed effects, and
-        what units of different size need.
+    105(490):493-505, on outcomes only. `demeaned` allows a constant difference of level: Doudchenko and Imbens (2016),
+    NBER 22791; Ferman and Pinto (2021), Quantitative Economics 12:1197-1221. It is what GeoLift calls fixed effects,
+    and what units of different size need.
     """
     omega = simplex_least_squares(
         panel.controls[:, : panel.T_pre].T, panel.y[: panel.T_pre], intercept=demeaned

@@ -2,22 +2,15 @@
 
 import numpy as np
 
-from adsml_impact.models.panel import Estimate, FloatArray, Panel, weighted_difference
+from adsml_impact.models.arrays import FloatArray
+from adsml_impact.models.panel import Estimate, Panel, weighted_difference
 from adsml_impact.models.simplex import simplex_least_squares
 
 
 def noise_level(controls_pre: FloatArray) -> float:
-    """The ``sigma_hat`` of the paper: standard deviation of the controls' first differences.
+    """The ``sigma_hat`` of the paper: standard deviation of the first differences of controls (N_co, T_pre).
 
-    Parameters
-    ----------
-    controls_pre
-        (N_co, T_pre).
-
-    Returns
-    -------
-    float
-        In the outcome's unit; 0 with fewer than 3 differences in all.
+    0 with fewer than 3 differences in all.
     """
     differences = np.diff(controls_pre, axis=1)
     return float(differences.std(ddof=1)) if differences.size > 2 else 0.0

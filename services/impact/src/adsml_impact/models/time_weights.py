@@ -1,14 +1,12 @@
 """Weights on the days before a date: the lambda of synthetic difference-in-differences, by unit and date."""
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 
-from adsml_impact.models.relative import change_from_baseline, to_relative
+from adsml_impact.models.arrays import FloatArray, IntArray
+from adsml_impact.models.design import Dates, Design
+from adsml_impact.models.relative import as_parts, change_from_baseline, to_relative
 from adsml_impact.models.simplex import minimise_on_simplex
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 @compiled
@@ -72,35 +70,19 @@ def _time_weights(  # noqa: PLR0912
 
 
 def did_time_weights(
-    numerator: FloatArray,
-    denominator: FloatArray | None,
-    *,
-    origins: IntArray,
-    lengths: IntArray,
-    horizon: int,
-    washout: int = 0,
-    weekly: bool = True,
+    numerator: FloatArray, denominator: FloatArray | None, dates: Dates, design: Design
 ) -> FloatArray:
-    """The lambda of synthetic DiD for every unit at every date, on the scale of `gaps`.
+    """The lambda of synthetic DiD for every unit at every date, on the scale of `gaps`: (O, N, longest baseline).
 
     Simplex least squares with intercept of the controls' change after the date on their days before:
     Arkhangelsky et al. (2021), equation (6). A control in the role of the treated is left out of its own
-    weights. Uniform where fewer than two controls are left.
-
-    Returns
-    -------
-    array of shape (O, N, longest baseline)
-        Row (o, i) holds ``lengths[o]`` weights that sum to 1, then zeros.
+    weights. Uniform where fewer than two controls are left, or the days after are not there yet.
     """
-    out = np.zeros((origins.size, numerator.shape[0], int(lengths.max())))
-    _time_weights(
-        np.ascontiguousarray(numerator, dtype=np.float64),
-        np.empty((0, 0)) if denominator is None else np.ascontiguousarray(denominator, dtype=np.float64),
-        origins.astype(np.int64),
-        lengths.astype(np.int64),
-        washout,
-        horizon,
-        weekly,
-        out,
-    )
+    out = np.zeros((dates.origins.size, numerator.shape[0], int(dates.lengths.max())))
+    if not design.observed:
+        for o, days in enumerate(dates.lengths):
+            out[o, :, :days] = 1.0 / days
+        return out
+    A, B = as_parts(numerator, denominator)
+    _time_weights(A, B, dates.origins, dates.lengths, design.washout, design.horizon, design.weekly, out)
     return out

@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from adsml_impact.models.arrays import BoolArray, FloatArray
 from adsml_impact.models.gaps import Gaps
 from adsml_impact.models.simplex import simplex_least_squares
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _PRIOR: Final = 3.0
 """Weight of the fall-back, in independent placebos."""
@@ -25,22 +22,17 @@ _OUTLIER: Final = 3.0
 class Mixture:
     """A convex combination of donor weights and, for each, of windows before the change.
 
-    Attributes
-    ----------
-    kinds
-        (K,) shares of the kinds of donor weights, sum 1.
-    windows
-        (K, F + 1) shares of the windows before the date whose mean gap is the level compared with; sum 1 a
-        row. The last share is that of the time weights of synthetic DiD.
-        The share of a short window is how much of a deviation in the last days persists: none is a comparison
-        with the long baseline, all of it the plain before and after.
-    share
-        Of the controls' movement that is taken off: 1 in a synthetic control, learned in a regression
-        (`adsml_impact.models.regression`), where the shares of windows need not sum to 1 either.
+    The share of a short window is how much of a deviation in the last days persists: none is a comparison
+    with the long baseline, all of it the plain before and after.
     """
 
-    kinds: FloatArray
+    kinds: FloatArray  # (K,) shares of the kinds of donor weights, sum 1
+    # (K, F + 1) shares of the windows before the date whose mean gap is the level compared with; sum 1 a row. The
+    # last share is that of the time weights of synthetic DiD. The share of a short window is how much of a deviation
+    # in the last days persists: none is a comparison with the long baseline, all of it the plain before and after.
     windows: FloatArray
+    # of the controls' movement that is taken off: 1 in a synthetic control, learned in a regression
+    # (`adsml_impact.models.regression`), where the shares of windows need not sum to 1 either
     share: float = 1.0
 
     def level(self, gaps: Gaps, dates: slice) -> FloatArray:
@@ -94,10 +86,8 @@ def learn_mixture(
         (K, M, F) studentised mean gaps over windows before, shortest window first, whole baseline last.
     independent
         How many independent placebos the M amount to: windows overlap.
-    default_kind
-        The kind to fall back to.
-    usable
-        (K,) kinds that were computed.
+    default_kind, usable
+        The kind to fall back to; (K,) kinds that were computed.
     """
     K, M, F = pre.shape
     share = min(1.0, independent / M) if M else 0.0

@@ -4,22 +4,13 @@ Revision 0001.
 """
 
 import sqlalchemy as sa
+from adsml_common.schema import BigKey, Json, key_text
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
-_JSON = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
-_KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _INSTANT = sa.DateTime(timezone=True)
-
-
-def _text(length: int) -> sa.String:
-    # Compared byte by byte on both databases.
-    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -27,7 +18,7 @@ def upgrade() -> None:
     op.create_table(
         "account_levels",
         sa.Column("config_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("entity_type", _text(16), nullable=False),
+        sa.Column("entity_type", key_text(16), nullable=False),
         sa.Column("data_revision", sa.BigInteger(), nullable=False),
         sa.Column("first_date", sa.Date(), nullable=True),
         sa.Column("last_date", sa.Date(), nullable=True),
@@ -39,11 +30,11 @@ def upgrade() -> None:
     )
     op.create_table(
         "entities",
-        sa.Column("entity_key", _KEY, nullable=False),
+        sa.Column("entity_key", BigKey, nullable=False),
         sa.Column("config_id", sa.BigInteger(), nullable=False),
-        sa.Column("entity_type", _text(16), nullable=False),
-        sa.Column("entity_id", _text(64), nullable=False),
-        sa.Column("parent_id", _text(64), nullable=True),
+        sa.Column("entity_type", key_text(16), nullable=False),
+        sa.Column("entity_id", key_text(64), nullable=False),
+        sa.Column("parent_id", key_text(64), nullable=True),
         sa.Column("name", sa.Text(), nullable=True),
         sa.Column("status", sa.Text(), nullable=True),
         sa.Column("objective", sa.Text(), nullable=True),
@@ -68,9 +59,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "ml_leases",
-        sa.Column("job", _text(64), nullable=False),
+        sa.Column("job", key_text(64), nullable=False),
         sa.Column("shard_index", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("run_id", _text(64), nullable=False),
+        sa.Column("run_id", key_text(64), nullable=False),
         sa.Column("holder", sa.Text(), nullable=False),
         sa.Column("token", sa.BigInteger(), nullable=False),
         sa.Column("acquired_at", _INSTANT, nullable=False),
@@ -80,27 +71,27 @@ def upgrade() -> None:
     )
     op.create_table(
         "ml_trained_models",
-        sa.Column("model_key", _KEY, nullable=False),
-        sa.Column("name", _text(255), nullable=False),
+        sa.Column("model_key", BigKey, nullable=False),
+        sa.Column("name", key_text(255), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("model_type", _text(64), nullable=False),
+        sa.Column("model_type", key_text(64), nullable=False),
         sa.Column("config_id", sa.BigInteger(), nullable=False),
-        sa.Column("entity_type", _text(16), nullable=True),
-        sa.Column("entity_id", _text(64), nullable=True),
-        sa.Column("artifact_uri", _text(1024), nullable=False),
-        sa.Column("sha256", _text(64), nullable=False),
+        sa.Column("entity_type", key_text(16), nullable=True),
+        sa.Column("entity_id", key_text(64), nullable=True),
+        sa.Column("artifact_uri", key_text(1024), nullable=False),
+        sa.Column("sha256", key_text(64), nullable=False),
         sa.Column("size_bytes", sa.BigInteger(), nullable=False),
         sa.Column("format_version", sa.Integer(), nullable=False),
-        sa.Column("parameters", _JSON, nullable=False),
-        sa.Column("feature_columns", _JSON, nullable=False),
-        sa.Column("training_metrics", _JSON, nullable=False),
+        sa.Column("parameters", Json, nullable=False),
+        sa.Column("feature_columns", Json, nullable=False),
+        sa.Column("training_metrics", Json, nullable=False),
         sa.Column("samples_count", sa.BigInteger(), nullable=False),
         sa.Column("window_start", sa.Date(), nullable=True),
         sa.Column("window_end", sa.Date(), nullable=True),
         sa.Column("code_version", sa.Text(), nullable=False),
-        sa.Column("library_versions", _JSON, nullable=False),
-        sa.Column("run_id", _text(64), nullable=True),
-        sa.Column("status", _text(16), nullable=False),
+        sa.Column("library_versions", Json, nullable=False),
+        sa.Column("run_id", key_text(64), nullable=True),
+        sa.Column("status", key_text(16), nullable=False),
         sa.Column("created_at", _INSTANT, nullable=False),
         sa.CheckConstraint(
             "status IN ('READY', 'ACTIVE', 'ARCHIVED', 'FAILED')", name=op.f("ck_ml_trained_models_status")
@@ -131,15 +122,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "ml_training_runs",
-        sa.Column("run_id", _text(64), nullable=False),
-        sa.Column("job", _text(64), nullable=False),
-        sa.Column("request_id", _text(128), nullable=False),
-        sa.Column("parameters", _JSON, nullable=False),
+        sa.Column("run_id", key_text(64), nullable=False),
+        sa.Column("job", key_text(64), nullable=False),
+        sa.Column("request_id", key_text(128), nullable=False),
+        sa.Column("parameters", Json, nullable=False),
         sa.Column("shard_count", sa.Integer(), nullable=False),
         sa.Column("actor", sa.Text(), nullable=False),
-        sa.Column("launcher", _text(32), nullable=False),
+        sa.Column("launcher", key_text(32), nullable=False),
         sa.Column("launcher_ref", sa.Text(), server_default=sa.text("''"), nullable=False),
-        sa.Column("status", _text(16), nullable=False),
+        sa.Column("status", key_text(16), nullable=False),
         sa.Column("detail", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("cancel_requested", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("created_at", _INSTANT, nullable=False),
@@ -158,8 +149,8 @@ def upgrade() -> None:
         "change_events",
         sa.Column("entity_key", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("date", sa.Date(), nullable=False),
-        sa.Column("change_type", _text(32), nullable=False),
-        sa.Column("detail", _JSON, nullable=False),
+        sa.Column("change_type", key_text(32), nullable=False),
+        sa.Column("detail", Json, nullable=False),
         sa.Column("recorded_at", _INSTANT, nullable=False),
         sa.CheckConstraint(
             "change_type IN ('budget_change', 'creative_change', 'audience_change', 'pause', 'reactivate')",
@@ -190,8 +181,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "feedback",
-        sa.Column("feedback_key", _KEY, nullable=False),
-        sa.Column("family", _text(32), nullable=False),
+        sa.Column("feedback_key", BigKey, nullable=False),
+        sa.Column("family", key_text(32), nullable=False),
         sa.Column("entity_key", sa.BigInteger(), nullable=False),
         sa.Column("date", sa.Date(), nullable=False),
         sa.Column("person", sa.Text(), nullable=False),
@@ -204,10 +195,10 @@ def upgrade() -> None:
     op.create_index(op.f("ix_feedback_entity_key_family_date"), "feedback", ["entity_key", "family", "date"])
     op.create_table(
         "ml_model_events",
-        sa.Column("event_key", _KEY, nullable=False),
-        sa.Column("name", _text(255), nullable=False),
+        sa.Column("event_key", BigKey, nullable=False),
+        sa.Column("name", key_text(255), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
-        sa.Column("event", _text(16), nullable=False),
+        sa.Column("event", key_text(16), nullable=False),
         sa.Column("previous_version", sa.Integer(), nullable=True),
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -222,19 +213,19 @@ def upgrade() -> None:
     op.create_index(op.f("ix_ml_model_events_name_event_key"), "ml_model_events", ["name", "event_key"])
     op.create_table(
         "ml_training_items",
-        sa.Column("run_id", _text(64), nullable=False),
-        sa.Column("item_key", _text(255), nullable=False),
+        sa.Column("run_id", key_text(64), nullable=False),
+        sa.Column("item_key", key_text(255), nullable=False),
         sa.Column("shard_index", sa.Integer(), nullable=False),
         sa.Column("config_id", sa.BigInteger(), nullable=False),
-        sa.Column("entity_type", _text(16), nullable=True),
-        sa.Column("entity_id", _text(64), nullable=True),
-        sa.Column("status", _text(16), nullable=False),
+        sa.Column("entity_type", key_text(16), nullable=True),
+        sa.Column("entity_id", key_text(64), nullable=True),
+        sa.Column("status", key_text(16), nullable=False),
         sa.Column("reason", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("bad_data", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=True),
-        sa.Column("model_name", _text(255), nullable=True),
+        sa.Column("model_name", key_text(255), nullable=True),
         sa.Column("model_version", sa.Integer(), nullable=True),
-        sa.Column("metrics", _JSON, nullable=False),
+        sa.Column("metrics", Json, nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
         sa.Column("updated_at", _INSTANT, nullable=False),
         sa.CheckConstraint(
@@ -249,9 +240,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "ml_training_shards",
-        sa.Column("run_id", _text(64), nullable=False),
+        sa.Column("run_id", key_text(64), nullable=False),
         sa.Column("shard_index", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("status", _text(16), nullable=False),
+        sa.Column("status", key_text(16), nullable=False),
         sa.Column("exit_status", sa.Integer(), nullable=True),
         sa.Column("detail", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
@@ -268,18 +259,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "shard_index", name=op.f("pk_ml_training_shards")),
         sqlite_with_rowid=False,
     )
-
-
-def downgrade() -> None:
-    """Drop every table, and all that is in them."""
-    op.drop_table("ml_training_shards")
-    op.drop_table("ml_training_items")
-    op.drop_table("ml_model_events")
-    op.drop_table("feedback")
-    op.drop_table("daily_metrics")
-    op.drop_table("change_events")
-    op.drop_table("ml_training_runs")
-    op.drop_table("ml_trained_models")
-    op.drop_table("ml_leases")
-    op.drop_table("entities")
-    op.drop_table("account_levels")

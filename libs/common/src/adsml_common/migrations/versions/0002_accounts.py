@@ -4,19 +4,13 @@ Revision 0002.
 """
 
 import sqlalchemy as sa
+from adsml_common.schema import key_text
 from alembic import op
 
 revision = "0002"
 down_revision = "0003"
-branch_labels = None
-depends_on = None
 
 _INSTANT = sa.DateTime(timezone=True)
-
-
-def _text(length: int) -> sa.String:
-    # Compared byte by byte on both databases.
-    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -24,12 +18,12 @@ def upgrade() -> None:
     op.create_table(
         "accounts",
         sa.Column("config_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("account_id", _text(64), nullable=True),
+        sa.Column("account_id", key_text(64), nullable=True),
         sa.Column("account_name", sa.Text(), nullable=True),
-        sa.Column("currency_code", _text(3), nullable=True),
+        sa.Column("currency_code", key_text(3), nullable=True),
         sa.Column("time_zone", sa.Text(), nullable=True),
-        sa.Column("id_kind", _text(8), nullable=True),
-        sa.Column("click_kind", _text(8), nullable=True),
+        sa.Column("id_kind", key_text(8), nullable=True),
+        sa.Column("click_kind", key_text(8), nullable=True),
         sa.Column("created_at", _INSTANT, nullable=False),
         sa.Column("updated_at", _INSTANT, nullable=False),
         sa.CheckConstraint("config_id > 0", name=op.f("ck_accounts_config_id")),
@@ -65,5 +59,5 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.add_column("daily_metrics", sa.Column("fetched_at", sa.Double(), server_default="0", nullable=False))
-    op.add_column("entities", sa.Column("campaign_id", _text(64), nullable=True))
+    op.add_column("entities", sa.Column("campaign_id", key_text(64), nullable=True))
     op.add_column("entities", sa.Column("facts_date", sa.Date(), nullable=True))

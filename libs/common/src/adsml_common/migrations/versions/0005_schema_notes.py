@@ -9,8 +9,6 @@ from alembic import op
 
 revision = "0005"
 down_revision = "0002"
-branch_labels = None
-depends_on = None
 oldest_code = "0005"
 
 

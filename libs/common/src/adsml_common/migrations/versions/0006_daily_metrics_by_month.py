@@ -10,8 +10,6 @@ from alembic import op
 
 revision = "0006"
 down_revision = "0004"
-branch_labels = None
-depends_on = None
 
 _WHOLE = "daily_metrics_whole"
 
