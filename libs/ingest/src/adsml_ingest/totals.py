@@ -87,7 +87,7 @@ def _exceeds(row: UnnamedRow, sums: Sums, cuts: int) -> float | None:
         if all(abs(one) <= most for one, most in zip(more, slack, strict=True)):
             return 0.0
         if day == days.BAD and all(one >= -most for one, most in zip(more, slack, strict=True)):
-            return max(more)
+            return float(max(more))
     return None
 
 
