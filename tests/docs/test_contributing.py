@@ -19,9 +19,7 @@ def recipes() -> dict[str, tuple[str, str]]:
     sections = re.split(r"^### ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     out = {}
     for section in sections:
-        parts = {
-            language: body for language, body in re.findall(r"```(diff|python)\n(.*?)```", section, re.DOTALL)
-        }
+        parts = dict(re.findall(r"```(diff|python)\n(.*?)```", section, re.DOTALL))
         out[section.partition("\n")[0]] = parts["diff"], parts["python"]
     return out
 
