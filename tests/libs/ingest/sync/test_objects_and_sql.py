@@ -234,10 +234,15 @@ def test_a_warehouse_in_sqlite_whose_days_are_text(database: Database, tmp_path:
         " _dlt_id text, _dlt_load_id text)",
         "CREATE TABLE insights__actions (action_type text, value real, _dlt_parent_id text)",
         "CREATE TABLE insights__action_values (action_type text, value real, _dlt_parent_id text)",
-        *(f"INSERT INTO insights VALUES ('{day}', '{day}', '1', 5, 50, 3, '{day}', '1')" for day in days),
-        *(f"INSERT INTO insights__actions VALUES ('lead', 2, '{day}')" for day in days),
-        *(f"INSERT INTO insights__action_values VALUES ('lead', 70, '{day}')" for day in days),
     )
+    rows = [{"day": day} for day in days]
+    with engine.begin() as connection:
+        for statement in (
+            "INSERT INTO insights VALUES (:day, :day, '1', 5, 50, 3, :day, '1')",
+            "INSERT INTO insights__actions VALUES ('lead', 2, :day)",
+            "INSERT INTO insights__action_values VALUES ('lead', 70, :day)",
+        ):
+            connection.execute(sa.text(statement), rows)
     engine.dispose()
     tables = ("insights", "insights__actions", "insights__action_values")
     source = AccountSource(1, f"sqlite:///{tmp_path / 'w.db'}", look_back_days=7, tables=tables)
