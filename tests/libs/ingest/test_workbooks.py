@@ -62,9 +62,9 @@ def _cell(value: str | float) -> str:
         # A title above the header; and the formatted twin of a raw sheet.
         {"Report": [["Spring, all ads"], ["1 to 31 March"], HEADER, ROW]},
         {"Formatted Report": [["Spring"], HEADER, ROW], "Raw Data Report": [HEADER, ROW]},
-        # A pivot, with its sum.
+        # A pivot, with its sums.
         {"Pivot": [HEADER, ROW, ["", "", "2026-03-02", 1, 10, 1, 0], ["", "", "2026-03-03", 2, 20, 1, 0],
-                   ["Grand Total", "", "", 7.5, 130, 7, 1]]},
+                   ["Spring Total", "", "", 7.5, 130, 7, 1], ["Grand Total", "", "", 7.5, 130, 7, 1]]},
     ],
 )  # fmt: skip
 def test_the_sheet_that_is_an_export_is_read(sheets: Sheets, tmp_path: Path) -> None:

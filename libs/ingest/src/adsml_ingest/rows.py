@@ -118,7 +118,7 @@ class RowReader(TableReader):
         unnamed = blank & single & check.good
         for row in check.where(check.good & ~single):
             text = "" if cells["date"][row] is None else str(cells["date"][row]).strip()
-            called = names is not None and headers.is_sum(str(names[row]))
+            called = names is not None and headers.is_sum_of(str(names[row]))
             totals[row] = blank[row] or headers.is_every(text) or called
             unnamed[row] = not totals[row] and text in self.table.blanks
         if names is not None:
