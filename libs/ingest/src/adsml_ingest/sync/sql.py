@@ -88,7 +88,8 @@ def _spool(
 def _day_of(table: sa.Table) -> sa.ColumnElement[Any] | None:
     """The column of the day."""
     if _ENVELOPE in table.columns and "date_start" not in table.columns:
-        return sa.cast(table.c[_ENVELOPE], sa.JSON)["date_start"].as_string()
+        day: sa.ColumnElement[Any] = sa.cast(table.c[_ENVELOPE], sa.JSON)["date_start"].as_string()
+        return day
     return next((table.c[name] for name in _DAYS if name in table.columns), None)
 
 
