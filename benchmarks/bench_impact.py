@@ -9,6 +9,7 @@ and writes nothing.
 
 import argparse
 import ast
+import fcntl
 import hashlib
 import json
 import subprocess
@@ -55,8 +56,8 @@ TF_PEER = ROOT / ".tools" / "tfcausalimpact"
 TF_PEER_PACKAGES = ("tfcausalimpact==0.0.19", "tf-keras")
 FAST = (OURS, "did", DID_SHORT, NAIVE)
 SLOW = ("synthetic_control", "sdid")
-ANALYSES = 20
-"""Ad sets that every peer is asked about."""
+ANALYSES = {"pysyncon": 20, "tfcausalimpact": 8}
+"""Ad sets that a peer is asked about; tfcausalimpact takes minutes for each."""
 Method = Callable[[panels.FloatArray, panels.FloatArray | None, Design], Comparison | None]
 HORIZON, BASELINE = 7, 56
 console = Console()
@@ -297,11 +298,10 @@ def parts(*, quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
             task = partial(changes.summaries, range(first, first + 6), placebo=kind == "placebo")
             yield f"pooled/{kind}/{first}", task
     yield "like_changes", partial(changes.like_changes, accounts)
-    number = 2 if quick else ANALYSES
-    yield "peers/own", partial(own, number)
-    for peer_name in ("pysyncon", "tfcausalimpact"):
-        for k in range(number):
-            yield f"peers/{peer_name}/{k}", partial(peer, peer_name, k)
+    yield "peers/own", partial(own, max(ANALYSES.values()))
+    for name, number in ANALYSES.items():
+        for k in range(2 if quick else number):
+            yield f"peers/{name}/{k}", partial(peer, name, k)
     yield "speed", speed
 
 
@@ -402,6 +402,16 @@ def code_version() -> str:
     return out.hexdigest()[:16]
 
 
+def keep(parts_done: dict[str, Any]) -> None:
+    """Add to what is kept; another run at the same time may do so too."""
+    with PARTS.with_suffix(".lock.tmp").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        every = json.loads(PARTS.read_text()) if PARTS.exists() else {}
+        new = PARTS.with_suffix(".new.tmp")
+        new.write_text(json.dumps(every | parts_done))
+        new.replace(PARTS)
+
+
 def main() -> None:
     """Do the parts that are not done yet; with all of them done, write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -411,8 +421,10 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="forget what is done")
     arguments = parser.parse_args()
     version = code_version()
+    if arguments.fresh:
+        PARTS.unlink(missing_ok=True)
     kept: dict[str, Any] = {}
-    if PARTS.exists() and not (arguments.fresh or arguments.quick):
+    if PARTS.exists() and not arguments.quick:
         kept = {name: one for name, one in json.loads(PARTS.read_text()).items() if one["code"] == version}
     begun = time.monotonic()
     every = dict(parts(quick=arguments.quick))
@@ -432,9 +444,7 @@ def main() -> None:
         }
         console.print(f"{name}: {seconds} s", highlight=False)
         if not arguments.quick:
-            partial_file = PARTS.with_suffix(".new.tmp")
-            partial_file.write_text(json.dumps(kept))
-            partial_file.replace(PARTS)
+            keep({name: kept[name]})
     left = [name for name in every if name not in kept]
     if left:
         console.print(
