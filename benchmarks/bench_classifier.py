@@ -14,8 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from dataclasses import asdict, replace
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,12 @@ import pandas as pd
 from adsml_classifier.evaluation.report import evaluate_files, plot_of
 from adsml_classifier.models import features, rule, scores, scoring, transfer, worth
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.models.snapshot import AccountSnapshot
 from adsml_classifier.models.tier_model import TierModel
 from adsml_classifier.training import assessment, fitting, gate, sampling
-from adsml_classifier.training.candidate import Recipe, learn
-from adsml_classifier.training.fit_settings import FitSettings
-from adsml_classifier.training.sampling import Samples, SampleSettings
+from adsml_classifier.training.candidate import learn
+from adsml_classifier.training.recipe import FitSettings, Recipe, SampleSettings
+from adsml_classifier.training.sampling import Samples
 from adsml_common.database import Database
 from adsml_simulate import (
     AccountSettings,
@@ -52,7 +51,7 @@ SHARED = Path(os.environ.get("ADSML_SHARED_DATA", ROOT / ".." / "shared" / "data
 REAL = SHARED / "ads" / "display_2020_apr_may.csv"
 RESULTS = ROOT / "benchmarks" / "results"
 LAST_DAY = date(2026, 3, 31)
-RULE = RuleSettings()
+PARTS = ("real", "settled", "lively", "transfer", "late", "speed", "scale", "many")
 RECIPE = Recipe(fit=FitSettings(threads=2))
 
 
@@ -94,9 +93,9 @@ def known_to_an_oracle(account: SimulatedAccount, panel: Panel, holdout: Samples
     truth = account.truth.entities
     expected = Panel.of(account.daily.assign(leads=truth["expected_leads"].to_numpy()))
     days = np.unique(holdout.day)
-    week = rule.week(expected, days, RULE, back=-rule.DAYS)
+    week = rule.week(expected, days, back=-rule.DAYS)
     week = replace(week, lead_days=np.minimum(week.leads, rule.DAYS))
-    tiers = rule.earned(week, RULE)[holdout.entity, np.searchsorted(days, holdout.day)]
+    tiers = rule.earned(week)[holdout.entity, np.searchsorted(days, holdout.day)]
     return scores.f1(holdout.label, tiers)
 
 
@@ -107,11 +106,11 @@ def accounts(kind: Callable[[int], SimulatedAccount], seeds: range) -> dict[str,
         account = kind(seed)
         panel = panel_of(account)
         learned = learn(panel, RECIPE, what=f"seed {seed}", final=False)
-        answers = learned.origins[0].answers.join([one.answers for one in learned.origins[1:]])
+        answers = learned.answers
         week = true_week(account, answers.samples)
         found = assessment.assess(answers, panel, week=week)
         ceiling = known_to_an_oracle(account, panel, answers.samples)
-        decision = gate.decide(learned.assessment, None, RECIPE.gate, mode=RECIPE.sampling.mode)
+        decision = gate.decide(learned.assessment, None, mode=RECIPE.sampling.mode)
         rows.append(
             {
                 "seed": seed,
@@ -126,7 +125,7 @@ def accounts(kind: Callable[[int], SimulatedAccount], seeds: range) -> dict[str,
         ceilings.append(ceiling)
     together = parts[0].join(parts[1:])
     return {
-        **figures(assessment.assess(together, panel, week=worth.join(weeks))),
+        **figures(assessment.assess(together, panel, week=joined(weeks))),
         "ceiling": {
             "weighted_f1": float(np.mean([one.weighted for one in ceilings])),
             "macro_f1": float(np.mean([one.macro for one in ceilings])),
@@ -137,6 +136,17 @@ def accounts(kind: Callable[[int], SimulatedAccount], seeds: range) -> dict[str,
         ),
         "accounts": rows,
     }
+
+
+def joined(weeks: list[worth.NextWeek]) -> worth.NextWeek:
+    """The weeks of several accounts, between which no budget moves."""
+    sizes = [int(week.group.max(initial=-1)) + 1 for week in weeks]
+    starts = np.cumsum([0, *sizes])
+    return worth.NextWeek(
+        np.concatenate([week.spend for week in weeks]),
+        np.concatenate([week.leads for week in weeks]),
+        np.concatenate([week.group + start for week, start in zip(weeks, starts, strict=False)]),
+    )
 
 
 def true_week(account: SimulatedAccount, samples: Samples) -> worth.NextWeek:
@@ -151,7 +161,7 @@ def true_week(account: SimulatedAccount, samples: Samples) -> worth.NextWeek:
 def figures(found: assessment.Assessment) -> dict[str, Any]:
     """The few that the bars are about."""
     return {
-        "worth": {name: one.as_dict() for name, one in found.worth.items()},
+        "worth": {name: asdict(one) for name, one in found.worth.items()},
         "weighted_f1": found.model.weighted_f1,
         "macro_f1": found.model.macro_f1,
         "ece": found.model.ece,
@@ -182,7 +192,7 @@ def transfers(seeds: range) -> dict[str, Any]:
             conversion_noise_sd=0.1, daily_budget=150.0, late_start_share=0.6,
         )  # fmt: skip
         panel = panel_of(simulate_account(settings, seed=seed))
-        samples = sampling.build(panel, SampleSettings(), RULE)
+        samples = sampling.build(panel, SampleSettings())
         cutoff = sampling.known_days(samples)[1] - 41
         first = np.argmax(panel.spend > 0, axis=1)
         new = (first > cutoff - 14)[samples.entity] & (samples.level > 0)
@@ -224,7 +234,51 @@ def transfers(seeds: range) -> dict[str, Any]:
         discounted = scores.expected_calibration_error(
             right, transfer.CONFIDENCE_FACTOR * probabilities.max(axis=1)
         )
-        out[name] = {**judged.as_dict(), "ece_discounted": discounted}
+        out[name] = {**asdict(judged), "ece_discounted": discounted}
+    return out
+
+
+def late(seeds: range) -> dict[str, Any]:
+    """Rows as they were on 14 mornings, some leads not in yet, against complete rows, by days left out at the end."""
+    calls: dict[tuple[str, int], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    for seed in seeds:
+        settings = AccountSettings(last_day=LAST_DAY, days=120, config_id=1)
+        account = simulate_account(settings, seed=seed)
+        complete = panel_of(account)
+        mornings = [LAST_DAY - timedelta(days=7 + back) for back in range(0, 28, 2)]
+        before = account.daily[account.daily["date"].dt.date <= mornings[-1]]
+        tree = pd.DataFrame(
+            [(one.ref.entity_type.value, one.ref.entity_id, one.parent_id) for one in account.entities],
+            columns=["entity_type", "entity_id", "parent_id"],
+        )
+        model = learn(Panel.of(before, entities=tree), RECIPE, what=f"seed {seed}").model
+        for morning, lag in ((morning, lag) for morning in mornings for lag in (0, 3)):
+            day = morning - timedelta(days=lag)
+            seen = AccountSnapshot.of(Panel.of(account.as_of(morning), entities=tree), day)
+            after = AccountSnapshot.of(complete, day)
+            come = rule.week(complete, np.array([complete.column(morning)]), back=-rule.DAYS)
+            known = (come.material & (come.spend > 0))[:, 0]
+            keys = [
+                key
+                for key, row in seen.rows.items()
+                if seen.delivered[row] and after.delivered[after.rows[key]] and known[after.rows[key]]
+            ]
+            rows, places = ([one.rows[key] for key in keys] for one in (seen, after))
+            truth = rule.earned(come)[places, 0]
+            for name, young, old in (
+                ("model", *(model.probabilities(x).argmax(axis=1) for x in (seen.x[rows], after.x[places]))),
+                ("last week's tier", seen.persistence[rows], after.persistence[places]),
+            ):
+                calls.setdefault((name, lag), []).append((young, old, truth))
+    out = {}
+    for (name, lag), parts in calls.items():
+        young, old, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
+        out[f"{name}, {lag} days left out"] = {
+            "alike": float((young == old).mean()),
+            "weighted_f1": scores.f1(truth, young).weighted,
+            "weighted_f1_of_complete_rows": scores.f1(truth, old).weighted,
+            "samples": len(truth),
+        }
     return out
 
 
@@ -234,8 +288,8 @@ def speed() -> dict[str, Any]:
     panel = panel_of(account)
     _ = panel.account
     days = np.arange(len(panel.days))
-    feature_seconds = best_of(3, lambda: features.compute(panel, days, RULE))
-    samples = sampling.build(panel, SampleSettings(most=50_000), RULE)
+    feature_seconds = best_of(3, lambda: features.compute(panel, days))
+    samples = sampling.build(panel, SampleSettings(most=50_000))
     fitted = fitting.fit(samples, replace(RECIPE.fit, folds=1))
     fitted.model.booster.set_param({"nthread": 1})
     return {
@@ -265,7 +319,7 @@ def inference(model: TierModel, x: np.ndarray) -> dict[str, float]:
 
 def answers_per_second(panel: Panel, model: TierModel) -> dict[str, float]:
     """Tiers with reasons from an account in memory, and without any."""
-    snapshot = AccountSnapshot.of(panel, panel.day(len(panel.days) - 1), RULE)
+    snapshot = AccountSnapshot.of(panel, panel.day(len(panel.days) - 1))
     out = {}
     for count in (1, 1000):
         rows = np.flatnonzero(snapshot.delivered)[:count]
@@ -416,17 +470,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accounts", type=int, default=6, help="simulated accounts of each kind")
     parser.add_argument("--many", type=int, default=200, help="small accounts trained by one command")
-    parser.add_argument("--only", nargs="+", choices=("real", "accounts", "transfer", "speed", "scale", "many"),
-                        help="other figures stay as they are")  # fmt: skip
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="other figures stay as they are")
     args = parser.parse_args()
     start = time.perf_counter()
     kept = RESULTS / "classifier.json"
     out: dict[str, Any] = json.loads(kept.read_text()) if args.only and kept.exists() else {}
-    wanted = set(args.only or ("real", "accounts", "transfer", "speed", "scale", "many"))
+    wanted = set(args.only or PARTS)
     if "real" in wanted:
         real(out)
         write(out, start)
-    for name, kind in (("settled", settled), ("lively", lively)) if "accounts" in wanted else ():
+    for name, kind in (("settled", settled), ("lively", lively)):
+        if name not in wanted:
+            continue
         out[f"simulated_{name}"] = accounts(kind, range(100, 100 + args.accounts))
         show(f"Simulated {name} accounts, {args.accounts} pooled", with_baselines(out[f"simulated_{name}"]))
         show_worth("the same in money", out[f"simulated_{name}"])
@@ -436,6 +491,11 @@ def main() -> int:
     if "transfer" in wanted:
         out["transfer"] = transfers(range(200, 200 + max(args.accounts // 2, 1)))
         show("New ad sets and ads in their first two weeks", iter(out["transfer"].items()))
+        write(out, start)
+    if "late" in wanted:
+        out["late"] = late(range(300, 306))
+        for name, one in out["late"].items():
+            print(f"{name:40}" + "".join(f"  {figure} {value:.3f}" for figure, value in one.items()))
         write(out, start)
     for name, measure in (("speed", speed), ("scale", scale), ("many", partial(many, args.many))):
         if name in wanted:

@@ -87,9 +87,9 @@ def _job(job: str, database: Any, registry: Any) -> tuple[Any, Any]:
 
         return items_of(database, [1]), DetectorTrainer(database, registry, run_id="costs")
     if job == "classifiers":
-        from adsml_classifier.training.candidate import Recipe
         from adsml_classifier.training.job import AccountTrainer
         from adsml_classifier.training.job import items_of as accounts
+        from adsml_classifier.training.recipe import Recipe
 
         return accounts([1]), AccountTrainer(database, registry, run_id="costs", recipe=Recipe())
     from adsml_common.domain.entities import EntityType

@@ -16,9 +16,8 @@ import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2, metrics_pb2
 from adsml_classifier.naming import JOB, account_model
-from adsml_classifier.training.candidate import Recipe
-from adsml_classifier.training.fit_settings import FitSettings, Shape
 from adsml_classifier.training.job import AccountTrainer, items_of
+from adsml_classifier.training.recipe import FitSettings, Recipe, Shape
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
 from adsml_common.registry.artifacts import ArtifactStore

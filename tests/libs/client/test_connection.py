@@ -11,7 +11,8 @@ import grpc
 import pytest
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
-from adsml_client import Retry, Tls, UnsafeConnection, connect, connect_async, errors
+from adsml_client import Tls, UnsafeConnection, connect, connect_async, errors
+from adsml_client import connection as connection_module
 from adsml_client.connection import service_config
 from adsml_common.domain import errors as domain
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -38,7 +39,7 @@ def test_every_call_has_a_deadline_and_a_request_id():
     seen = []
     with answering(seen.append).start() as server, connect(server.target, deadline_seconds=7.0) as connection:
         answer = connection.call(stub(connection).ListModels, LIST)
-        named = connection.call(stub(connection).ListModels, LIST, request_id="mine")
+        named = connection.call(stub(connection).ListModels, LIST, metadata=(("x-request-id", "mine"),))
         passed = connection.call(stub(connection).ListModels, LIST, metadata=(("x-request-id", "caller's"),))
     assert re.fullmatch("[0-9a-f]{32}", answer.next_page_token)
     assert (named.next_page_token, passed.next_page_token) == ("mine", "caller's")
@@ -82,7 +83,7 @@ def test_tls_with_our_authority_and_without(tmp_path):
     with builder(tls_cert_file=cert_file, tls_key_file=key_file).start() as server:
         with connect(server.target, tls=Tls(ca_file=tmp_path / "ca.pem")) as connection:
             connection.call(stub(connection).ListModels, LIST)
-        with connect(server.target, tls=Tls(), retry=Retry(attempts=1)) as connection:
+        with connect(server.target, tls=Tls(), attempts=1) as connection:
             with pytest.raises(errors.Unavailable):
                 connection.call(stub(connection).ListModels, LIST)
 
@@ -140,7 +141,7 @@ def test_unavailable_is_retried():
 def test_nothing_else_is_retried_and_everything_is_typed(error, kind):
     built, calls = failing(error, 1)
     with built.start() as server, connect(server.target) as connection, pytest.raises(kind) as caught:
-        connection.call(stub(connection).ListModels, LIST, request_id="asked")
+        connection.call(stub(connection).ListModels, LIST, metadata=(("x-request-id", "asked"),))
     assert len(calls) == 1
     assert caught.value.request_id == "asked"
     assert "(request asked)" in str(caught.value)
@@ -153,10 +154,11 @@ def test_nothing_else_is_retried_and_everything_is_typed(error, kind):
         assert "defect" not in str(caught.value)
 
 
-def test_a_service_that_stays_down_is_not_asked_for_ever():
+def test_a_service_that_stays_down_is_not_asked_for_ever(monkeypatch):
     built, calls = failing(domain.Unavailable("down"), 10_000)
-    retry = Retry(attempts=4, first_backoff_seconds=0.01, longest_backoff_seconds=0.01, budget=5)
-    with built.start() as server, connect(server.target, retry=retry) as connection:
+    monkeypatch.setattr(connection_module, "_BUDGET", 5)
+    monkeypatch.setattr(connection_module, "_FIRST_BACKOFF", "0.01s")
+    with built.start() as server, connect(server.target) as connection:
         for _ in range(20):
             with pytest.raises(errors.Unavailable):
                 connection.call(stub(connection).ListModels, LIST)
@@ -164,19 +166,10 @@ def test_a_service_that_stays_down_is_not_asked_for_ever():
     assert 20 <= len(calls) <= 30
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"attempts": 0},
-        {"attempts": 6},
-        {"first_backoff_seconds": 0.001},
-        {"first_backoff_seconds": 3.0},
-        {"budget": 0},
-    ],
-)
+@pytest.mark.parametrize("wrong", [0, 6])
 def test_retries_that_grpc_would_not_do_are_refused(wrong):
     with pytest.raises(ValueError, match="expected"):
-        Retry(**wrong)
+        connect("localhost:1", attempts=wrong)
 
 
 def test_rolling_back_is_never_sent_twice():
@@ -196,7 +189,7 @@ def test_rolling_back_is_never_sent_twice():
 
 
 def test_the_service_config_is_what_grpc_documents():
-    config = service_config(Retry(), health_checks=True)
+    config = service_config(4, health_checks=True)
     assert config["loadBalancingConfig"] == [{"round_robin": {}}]
     [policy] = [one["retryPolicy"] for one in config["methodConfig"] if "retryPolicy" in one]
     assert policy["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
@@ -327,7 +320,9 @@ def test_the_same_for_asyncio():
             await connection.call(call.ListModels, LIST)
             with pytest.raises(errors.InvalidArgument) as caught:
                 await connection.call(
-                    call.GetModel, pb.GetModelRequest(family="FAMILY_ANOMALY"), request_id="asked"
+                    call.GetModel,
+                    pb.GetModelRequest(family="FAMILY_ANOMALY"),
+                    metadata=(("x-request-id", "asked"),),
                 )
             assert caught.value.request_id == "asked"
             assert [one.path for one in caught.value.violations] == ["name"]

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from adsml_classifier.naming import JOB
 from adsml_classifier.settings import ClassifierSettings
-from adsml_classifier.training.candidate import Recipe
-from adsml_classifier.training.fit_settings import FitSettings, Shape
 from adsml_classifier.training.job import AccountTrainer, items_of
+from adsml_classifier.training.recipe import FitSettings, Recipe, Shape
 from adsml_common.database import Database
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry

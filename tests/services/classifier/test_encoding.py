@@ -12,7 +12,7 @@ from adsml_classifier.answers import NUMBERS, AccountAnswers
 from adsml_classifier.cautions import Surroundings
 from adsml_classifier.encoding import TIER_NUMBERS, Provenance, ResponseBuilder
 from adsml_classifier.models import features, scoring
-from adsml_classifier.models.rule import TIERS, RuleSettings
+from adsml_classifier.models.rule import TIERS
 from adsml_classifier.models.snapshot import NEVER, AccountSnapshot
 from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.serving.messages import day_message, degradation_message, model_ref_message
@@ -145,7 +145,7 @@ def by(scorer: Scorer | None, *, rules_only: bool = False, factor: float = 1.0) 
 def test_bytes_say_what_the_messages_say(
     account: SimulatedAccount, provenance: Provenance, counts: tuple[int, int]
 ) -> None:
-    snapshot = AccountSnapshot.of(panel_of(account), LAST_DAY, RuleSettings())
+    snapshot = AccountSnapshot.of(panel_of(account), LAST_DAY)
     off = {list(snapshot.rows)[5]: "PAUSED"}
     around = Surroundings(LAST_DAY, LAST_DAY + timedelta(days=9), lambda key: off.get(key, ""), "EUR")
     names = list(snapshot.rows)

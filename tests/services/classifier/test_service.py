@@ -1,5 +1,6 @@
 """The classifier service over gRPC: real server, real stub, real models."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml.training.v1 import training_service_pb2 as training_pb2
 from adsml.training.v1 import training_service_pb2_grpc as training_grpc
 from adsml_classifier.settings import ClassifierSettings
+from adsml_classifier.training import gate
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
-from adsml_common.registry.models import ModelStatus
+from adsml_common.registry.models import ModelEventType, ModelStatus
 from adsml_common.registry.registry import ModelRegistry
 from adsml_simulate import SimulatedAccount
 from google.type import date_pb2
@@ -115,14 +117,55 @@ def test_without_a_model_last_weeks_tier_answers_and_says_so(
 
 
 def test_where_the_gate_shuts_the_answer_says_what_the_gate_said(
-    stub: pb_grpc.ClassifierServiceStub, stored: Database, registry: ModelRegistry, account: SimulatedAccount
+    stub: pb_grpc.ClassifierServiceStub,
+    stored: Database,
+    registry: ModelRegistry,
+    account: SimulatedAccount,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    strict = replace(QUICK, gate=replace(QUICK.gate, min_samples=1_000_000))
-    assert train(stored, registry, "first", strict).exit_status == 0
+    monkeypatch.setattr(gate, "MIN_SAMPLES", 1_000_000)
+    assert train(stored, registry, "first").exit_status == 0
     request = pb.ClassifyRequest(subject=stored_subject(adset_ids(account)[0]))
     by = stub.Classify(request).classification.answered_by
     assert by.source == answer_pb2.ANSWER_SOURCE_PERSISTENCE
     assert "samples to judge it by; 1000000 are needed" in by.reason
+
+
+@pytest.mark.parametrize("still_better", [True, False])
+def test_where_a_newer_model_is_not_let_in_the_older_one_goes_on_only_while_it_is_better_than_last_weeks_tier(
+    stored: Database,
+    trained: ModelRegistry,
+    stub: pb_grpc.ClassifierServiceStub,
+    account: SimulatedAccount,
+    monkeypatch: pytest.MonkeyPatch,
+    still_better: bool,
+) -> None:
+    request = pb.ClassifyRequest(subject=stored_subject(adset_ids(account)[0]))
+    assert stub.Classify(request).classification.answered_by.model.version == 1
+    # The newest data bear out no new model; of the old one they say what the test says.
+    words = itertools.cycle(["not better than last week's tier", "" if still_better else "no better either"])
+    monkeypatch.setattr(gate, "_failure", lambda assessment: next(words))
+    assert train(stored, trained, "second", replace(QUICK, fit=replace(QUICK.fit, seed=7))).exit_status == 0
+
+    def by() -> answer_pb2.AnsweredBy:
+        return stub.Classify(request).classification.answered_by
+
+    if still_better:
+        eventually(lambda: by().reason)
+        assert by().source == answer_pb2.ANSWER_SOURCE_MODEL
+        assert by().model.version == 1
+        assert "classifier/1 version 2 was trained since and not let in" in by().reason
+        assert "classifier/1 version 1 goes on" in by().reason
+    else:
+        eventually(lambda: by().source == answer_pb2.ANSWER_SOURCE_PERSISTENCE)
+        assert "the gate of classifier/1 is shut" in by().reason
+        assert "version 1 stops serving, for it is no better either" in by().reason
+        assert trained.active("classifier/1") is None
+        last = trained.events("classifier/1")[0]
+        assert (last.event, last.version) == (ModelEventType.RETIRED, 1)
+        # A person may put it back.
+        trained.activate("classifier/1", 1, actor="ada", reason="it did well here")
+        eventually(lambda: by().HasField("model"))
 
 
 def test_without_a_full_week_the_rule_answers(stub: pb_grpc.ClassifierServiceStub) -> None:

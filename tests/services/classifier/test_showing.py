@@ -4,6 +4,7 @@ import re
 
 import pytest
 from adsml.classifier.v1 import classifier_service_pb2 as pb
+from adsml.common.v1 import tier_pb2
 from adsml_classifier.settings import ClassifierSettings
 from adsml_classifier.showing import TOP
 from adsml_common.cli import output
@@ -38,7 +39,6 @@ def test_it_says_the_day_the_money_in_each_tier_and_the_ten_that_spent_most(
 ) -> None:
     shown = classify("--entity-type", "ad")
     assert max(len(line) for line in shown.splitlines()) <= 80
-    assert str(LAST_DAY) in shown
     results = json_format.Parse(classify("--entity-type", "ad", "--json"), pb.BatchClassifyResponse())
     spend = {
         one.entity.entity_id: one.classification.metrics.spend
@@ -48,6 +48,17 @@ def test_it_says_the_day_the_money_in_each_tier_and_the_ten_that_spent_most(
     most = sorted(spend, key=lambda name: -spend[name])[:TOP]
     named = re.findall(r"^(\S+): (?:high|moderate|low|under)", shown, re.MULTILINE)
     assert named == most
+    good = [
+        one.classification
+        for one in results.results
+        if one.classification.tier == tier_pb2.TIER_HIGH_PERFORMER
+    ]
+    money = sum(one.metrics.spend for one in good) / sum(spend.values())
+    opening = " ".join(shown.split())
+    assert opening.startswith(
+        f"Of {len(spend)} ads of account 1, {len(good)} will probably do well in the 7 days after"
+    )
+    assert f"after {LAST_DAY} ({money:.0%} of the money)" in opening
     total = sum(float(one.replace(",", "")) for one in re.findall(r"│\s+([\d,]+\.\d\d) │\s+\d+%", shown))
     assert total == pytest.approx(sum(spend.values()), abs=0.03)
 
@@ -55,8 +66,7 @@ def test_it_says_the_day_the_money_in_each_tier_and_the_ten_that_spent_most(
 @pytest.mark.usefixtures("environment", "stored")
 def test_without_a_model_it_names_what_answered() -> None:
     shown = " ".join(classify().split())
-    assert "answered by last_week_tier" in shown
-    assert "none is registered and active" in shown
+    assert "By last week's tier: model classifier/1: none is registered and active" in shown
 
 
 @pytest.mark.usefixtures("environment", "trained")

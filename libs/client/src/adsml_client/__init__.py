@@ -12,7 +12,7 @@ from adsml_client.clients import (
     ModelRegistryClient,
     TrainingClient,
 )
-from adsml_client.connection import AsyncConnection, Connection, Retry, Tls, connect, connect_async
+from adsml_client.connection import AsyncConnection, Connection, Tls, connect, connect_async
 from adsml_client.errors import AdsmlError, CallError, InvalidArgument, UnsafeConnection
 from adsml_client.frames import rows_from_frame, to_frame
 from adsml_client.messages import change_event, day, entity_ref, inline_series, message, results, word
@@ -28,7 +28,6 @@ __all__ = [
     "ImpactClient",
     "InvalidArgument",
     "ModelRegistryClient",
-    "Retry",
     "Tls",
     "TrainingClient",
     "UnsafeConnection",

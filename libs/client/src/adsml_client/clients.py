@@ -1,15 +1,14 @@
 """One client a service: the contract's methods by their names, with deadlines, retries and typed errors.
 
-A method takes the contract's request message, or its fields as `messages.message` takes them, and gives the contract's
-response message::
+A method takes the contract's request message, or its fields as `messages.message` takes them, and gives the
+contract's response message::
 
     ClassifierClient(connection).classify(subject=entity_ref(1, "adset", "23"), options={"max_contributions": 3})
 """
 
 from collections.abc import Iterator
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-import grpc
 from adsml.anomaly.v1 import anomaly_service_pb2 as anomaly
 from adsml.anomaly.v1 import anomaly_service_pb2_grpc as anomaly_grpc
 from adsml.classifier.v1 import classifier_service_pb2 as classifier
@@ -27,6 +26,10 @@ from google.protobuf.message import Message
 from adsml_client.connection import Connection, Metadata
 from adsml_client.messages import message
 
+if TYPE_CHECKING:
+    from grpc import UnaryStreamMultiCallable as _UnaryStream
+    from grpc import UnaryUnaryMultiCallable as _UnaryUnary
+
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
 
@@ -34,33 +37,32 @@ MAX_BATCH: Final = 1_000
 """Entries that the services take at once; longer batches are sent in parts."""
 
 
-class Method(Generic[RequestT, ResponseT]):
-    """A method of a service that answers once.
-
-    Parameters
-    ----------
-    connection, stub_method, request_type
-        What it is called through, and with.
-    seconds
-        Its usual deadline; None: the connection's.
-    entries
-        The field with a batch's entries.
-    """
+class _Method(Generic[RequestT, ResponseT]):
+    """A method with its usual deadline (None: the connection's) and, of a batch, the field with its entries."""
 
     def __init__(
         self,
         connection: Connection,
-        stub_method: "grpc.UnaryUnaryMultiCallable[RequestT, ResponseT]",
+        stub_method: "_UnaryUnary[RequestT, ResponseT] | _UnaryStream[RequestT, ResponseT]",
         request_type: type[RequestT],
         *,
         seconds: float | None = None,
         entries: str = "",
     ) -> None:
         self._connection = connection
-        self._stub_method = stub_method
+        self._stub_method: Any = stub_method
         self.request_type = request_type
         self._seconds = seconds
         self._entries = entries
+
+    def _request(self, request: RequestT | None, fields: dict[str, Any]) -> RequestT:
+        if request is not None and fields:
+            raise TypeError("give the request or its fields, not both")
+        return message(self.request_type, **fields) if request is None else request
+
+
+class Method(_Method[RequestT, ResponseT]):
+    """A method of a service that answers once."""
 
     def __call__(
         self,
@@ -71,21 +73,11 @@ class Method(Generic[RequestT, ResponseT]):
         metadata: Metadata = (),
         **fields: Any,
     ) -> ResponseT:
-        """Call it.
+        """Call it with the request, or its fields as of `message`; the rest as of `Connection.call`.
 
-        Parameters
-        ----------
-        request, fields
-            The request, or its fields as of `message`.
-        timeout, metadata
-            As of `Connection.call`; a batch of more than 1,000 entries has this time for each 1,000.
-
-        Raises
-        ------
-        CallError
-            One of its family.
+        A batch of more than 1,000 entries has its time for each 1,000.
         """
-        first, *rest = _parts(_request(self.request_type, request, fields), self._entries)
+        first, *rest = _parts(self._request(request, fields), self._entries)
         seconds = self._seconds if timeout is None else timeout
         response: Any = self._connection.call(self._stub_method, first, timeout=seconds, metadata=metadata)
         for part in rest:
@@ -104,15 +96,9 @@ class Method(Generic[RequestT, ResponseT]):
         metadata: Metadata = (),
         **fields: Any,
     ) -> Iterator[ResponseT]:
-        """Call a method that lists once for each page, as they are read; parameters as of a call.
-
-        Raises
-        ------
-        CallError
-            One of its family, while it is read.
-        """
+        """Call a method that lists once for each page, as they are read; as of a call."""
         following: Any = self.request_type()
-        following.CopyFrom(_request(self.request_type, request, fields))
+        following.CopyFrom(self._request(request, fields))
         while True:
             page: Any = self(following, timeout=timeout, metadata=metadata)
             yield page
@@ -121,21 +107,8 @@ class Method(Generic[RequestT, ResponseT]):
             following.page_token = page.next_page_token
 
 
-class StreamMethod(Generic[RequestT, ResponseT]):
-    """A method of a service that answers with a stream; parameters as of `Method`."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        stub_method: "grpc.UnaryStreamMultiCallable[RequestT, ResponseT]",
-        request_type: type[RequestT],
-        *,
-        seconds: float,
-    ) -> None:
-        self._connection = connection
-        self._stub_method = stub_method
-        self.request_type = request_type
-        self._seconds = seconds
+class StreamMethod(_Method[RequestT, ResponseT]):
+    """A method of a service that answers with a stream."""
 
     def __call__(
         self,
@@ -146,25 +119,10 @@ class StreamMethod(Generic[RequestT, ResponseT]):
         metadata: Metadata = (),
         **fields: Any,
     ) -> Iterator[ResponseT]:
-        """Call it; parameters as of a `Method`. Cancelled when left early.
-
-        Raises
-        ------
-        CallError
-            One of its family, while it is read.
-        """
-        return self._connection.stream(
-            self._stub_method,
-            _request(self.request_type, request, fields),
-            timeout=self._seconds if timeout is None else timeout,
-            metadata=metadata,
-        )
-
-
-def _request(kind: type[RequestT], request: RequestT | None, fields: dict[str, Any]) -> RequestT:
-    if request is not None and fields:
-        raise TypeError("give the request or its fields, not both")
-    return message(kind, **fields) if request is None else request
+        """Call it, as of a `Method`; errors while it is read. Cancelled when left early."""
+        seconds = self._seconds if timeout is None else timeout
+        sent = self._request(request, fields)
+        return self._connection.stream(self._stub_method, sent, timeout=seconds, metadata=metadata)
 
 
 def _parts(request: RequestT, entries: str) -> list[RequestT]:

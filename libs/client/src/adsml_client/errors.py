@@ -52,17 +52,9 @@ class UnsafeConnection(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing wrong with a request.
+    """One thing wrong with a request: what was wrong and what was expected."""
 
-    Attributes
-    ----------
-    path
-        Dotted path of the field, e.g. ``subjects[3].inline.rows[7].spend``; ``""`` for the whole.
-    description
-        What was wrong and what was expected.
-    """
-
-    path: str
+    path: str  # dotted, e.g. "subjects[3].inline.rows[7].spend"; "" for the whole
     description: str
 
     def __str__(self) -> str:
@@ -72,19 +64,9 @@ class Violation:
 class CallError(AdsmlError):
     """A call, or one entry of a batch, failed.
 
-    Attributes
-    ----------
-    code
-        The gRPC status.
-    message
-        For a person.
-    reason
-        Stable upper-case word for machines, e.g. ``INSUFFICIENT_HISTORY``; ``""`` where the error does not
-        come from a service of adsml.
-    metadata
-        Facts for machines, e.g. ``{"days_had": "3", "days_needed": "7"}``.
-    request_id
-        What to quote when asking about it; also in the service's log.
+    `reason` is a stable upper-case word for machines (``INSUFFICIENT_HISTORY``; ``""`` where the error does not come
+    from a service of adsml), `metadata` are facts for them (``{"days_had": "3", "days_needed": "7"}``); `request_id`
+    is what to quote when asking about it, and in the service's log.
     """
 
     def __init__(
@@ -120,7 +102,7 @@ class InvalidArgument(CallError):
 
     @classmethod
     def of(cls, violations: Sequence[Violation]) -> "InvalidArgument":
-        """An error that was seen before anything was sent."""
+        """One that was seen before anything was sent."""
         error = cls(grpc.StatusCode.INVALID_ARGUMENT, "; ".join(map(str, violations)), reason="INVALID_INPUT")
         error.violations = tuple(violations)
         return error
@@ -174,32 +156,24 @@ def _restored(kind: type[CallError], message: str) -> CallError:
     return kind.__new__(kind, message)
 
 
-_KINDS: Final[dict[grpc.StatusCode, type[CallError]]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
-    grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
-    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
-    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
-    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.CANCELLED: Cancelled,
-    grpc.StatusCode.INTERNAL: InternalError,
+_KINDS: Final[dict[str, type[CallError]]] = {
+    "INVALID_ARGUMENT": InvalidArgument,
+    "NOT_FOUND": NotFound,
+    "ALREADY_EXISTS": AlreadyExists,
+    "FAILED_PRECONDITION": FailedPrecondition,
+    "PERMISSION_DENIED": PermissionDenied,
+    "UNAUTHENTICATED": Unauthenticated,
+    "RESOURCE_EXHAUSTED": Overloaded,
+    "UNAVAILABLE": Unavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+    "CANCELLED": Cancelled,
+    "INTERNAL": InternalError,
 }
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def error_of(error: grpc.RpcError, *, request_id: str = "") -> CallError:
-    """The typed error of a call that failed.
-
-    Parameters
-    ----------
-    error
-        As gRPC raised it, by the blocking or the asynchronous interface.
-    request_id
-        The call's, where the service did not send one back.
-    """
+    """The typed error of a call that failed; `request_id` is the call's, where the service did not send one back."""
     call: Any = error
     trailing = dict(call.trailing_metadata() or ())
     status = status_pb2.Status()
@@ -208,15 +182,14 @@ def error_of(error: grpc.RpcError, *, request_id: str = "") -> CallError:
         status.MergeFromString(details)
     status.code = call.code().value[0]
     status.message = status.message or call.details() or ""
-    returned = trailing.get(REQUEST_ID, request_id)
-    return error_of_status(status, request_id=returned if isinstance(returned, str) else request_id)
+    return error_of_status(status, request_id=str(trailing.get(REQUEST_ID, request_id)))
 
 
 def error_of_status(status: status_pb2.Status, *, request_id: str = "") -> CallError:
     """The typed error of a status, such as that of one entry of a batch."""
     code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
     info = _detail(status, error_details_pb2.ErrorInfo)
-    error = _KINDS.get(code, CallError)(
+    error = _KINDS.get(code.name, CallError)(
         code, status.message, reason=info.reason, metadata=dict(info.metadata), request_id=request_id
     )
     if isinstance(error, InvalidArgument):

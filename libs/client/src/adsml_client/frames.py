@@ -39,25 +39,17 @@ _ROWS: Final = {
 """Where a message's rows are; others are a row themselves."""
 _KEYS: Final = ("entity", "treated", "metric", "method", "transfer")
 """What rows keep of the messages around them."""
-_TEXTS: Final = ("message", "text", "detail")
-"""What is kept of a list of messages: words for a person."""
+_TEXTS: Final = ("message", "text", "detail", "entity_id")
+"""What is kept of a list of messages: words for a person, or names."""
 
 
 def rows_from_frame(frame: "pd.DataFrame") -> list[metrics_pb2.DailyMetrics]:
-    """Daily rows of one entity.
+    """Daily rows of one entity, from a frame with one row a day.
 
-    Parameters
-    ----------
-    frame
-        One row a day. The day is the column ``date`` or, without one, the index. Figures are the columns
-        ``spend`` (account's currency), ``impressions``, ``clicks``, ``leads`` and ``reach``; those that the question
-        does not need may be missing: leads alone suffice to forecast leads. A column that is empty throughout
-        counts as missing. Other columns are not looked at.
-
-    Raises
-    ------
-    InvalidArgument
-        Every cell that can't be sent, by row and column, with the cure.
+    The day is the column ``date`` or, without one, the index. Figures are the columns ``spend`` (account's currency),
+    ``impressions``, ``clicks``, ``leads`` and ``reach``; those that the question does not need may be missing: leads
+    alone suffice to forecast leads. A column that is empty throughout counts as missing. Others are not looked at.
+    `InvalidArgument` names every cell that can't be sent, by row and column, with the cure.
     """
     violations: list[Violation] = []
     if not len(frame):
@@ -80,8 +72,7 @@ def rows_from_frame(frame: "pd.DataFrame") -> list[metrics_pb2.DailyMetrics]:
         expected = f"{', '.join(_FIGURES[:-1])} or {_FIGURES[-1]}"
         violations.append(Violation("rows", f"the frame has no figures; expected a column {expected}"))
     if len(violations) > _NAMED:
-        more = Violation("rows", f"and {len(violations) - _NAMED} more mistakes")
-        violations = [*violations[:_NAMED], more]
+        violations[_NAMED:] = [Violation("rows", f"and {len(violations) - _NAMED} more mistakes")]
     if violations:
         raise InvalidArgument.of(violations)
     return [
@@ -96,30 +87,28 @@ def rows_from_frame(frame: "pd.DataFrame") -> list[metrics_pb2.DailyMetrics]:
 def _days(frame: "pd.DataFrame", violations: list[Violation]) -> list[dt.date]:
     """The day of each row; the first of two of a day is named beside the second."""
     by_column = "date" in frame.columns
-    days = [as_date(value) for value in (frame["date"].tolist() if by_column else frame.index)]
+    values = frame["date"].tolist() if by_column else list(frame.index)
+    days = [as_date(value) for value in values]
     if not by_column and not any(days):
         cure = 'frame.rename(columns={"...": "date"}), or frame.set_index("...") with the days'
-        violations.append(
-            Violation("rows", f"the frame has no column 'date' and no days as its index: {cure}")
-        )
+        text = f"the frame has no column 'date' and no days as its index: {cure}"
+        violations.append(Violation("rows", text))
         return []
     seen: dict[dt.date, int] = {}
     for index, date in enumerate(days):
-        at, where = f"rows[{index}].date", _row(frame, index)
+        mistake = ""
         if date is None:
-            value = frame["date"].tolist()[index] if by_column else frame.index[index]
             cure = 'frame["date"] = pd.to_datetime(frame["date"], format=...)'
-            violations.append(Violation(at, f"{where}, column 'date': {value!r} is not a day: {cure}"))
+            mistake = f"{values[index]!r} is not a day: {cure}"
         elif date in seen:
-            cure = (
-                'one entity at a time, one row a day: frame.groupby("date").sum(), or one frame per entity_id'
-            )
-            first = _row(frame, seen[date])
-            violations.append(
-                Violation(at, f"{where}, column 'date': {date} is there already ({first}); {cure}")
-            )
+            cure = "one entity at a time, one row a day"
+            cure = f'{cure}: frame.groupby("date").sum(), or one frame per entity_id'
+            mistake = f"{date} is there already ({_row(frame, seen[date])}); {cure}"
         else:
             seen[date] = index
+        if mistake:
+            text = f"{_row(frame, index)}, column 'date': {mistake}"
+            violations.append(Violation(f"rows[{index}].date", text))
     return [date for date in days if date is not None]
 
 
@@ -134,10 +123,8 @@ def _figures(name: str, frame: "pd.DataFrame", violations: list[Violation]) -> l
     for index, value in enumerate(frame[name].tolist()):
         mistake, number = "", None
         if empty[index]:
-            if name != "reach":
-                mistake = (
-                    f'is empty: frame["{name}"].fillna(0) where that means none, else leave the column out'
-                )
+            cure = f'frame["{name}"].fillna(0) where that means none, else leave the column out'
+            mistake = "" if name == "reach" else f"is empty: {cure}"
         elif isinstance(value, str | bytes | bool):
             mistake = f'is not a number: frame["{name}"] = pd.to_numeric(frame["{name}"])'
         else:
@@ -154,9 +141,8 @@ def _figures(name: str, frame: "pd.DataFrame", violations: list[Violation]) -> l
                     mistake = f'is not whole: frame["{name}"].round(), if that is meant'
         if mistake:
             shown = mistake if empty[index] else f"{value!r} {mistake}"
-            violations.append(
-                Violation(f"rows[{index}].{name}", f"{_row(frame, index)}, column {name!r}: {shown}")
-            )
+            text = f"{_row(frame, index)}, column {name!r}: {shown}"
+            violations.append(Violation(f"rows[{index}].{name}", text))
         out.append(int(value) if number is not None and not mistake and name in _COUNTS else number)
     return out
 
@@ -166,13 +152,9 @@ def to_frame(response: Message | Sequence[Message]) -> "pd.DataFrame":
 
     What it lists becomes the rows: days of forecasts and anomaly reports, effects of impact reports, entries of
     batches, where those that failed have one row with ``error`` and ``error_message``. Nested messages become columns
-    with their name before, intervals ``lower`` and ``upper``, enums words, days and instants timestamps; what is unset
-    is missing. Lists beside the rows become text where they hold words for a person, and are left out otherwise.
-
-    Raises
-    ------
-    InvalidArgument
-        A list without messages: its columns are not known.
+    with their name before, intervals ``lower`` and ``upper``, enums words, days and instants timestamps; what is
+    unset is missing. Lists beside the rows become text where they hold words for a person, and are left out
+    otherwise. `InvalidArgument` for a list without messages: its columns are not known.
     """
     import pandas as pd  # noqa: PLC0415 - an extra
 
@@ -197,8 +179,7 @@ def _records(kind: Any, message: Any, around: dict[str, Any]) -> Iterator[dict[s
     if "error" in kind.fields_by_name:
         failed = message is not None and message.HasField("error")
         error = error_of_status(message.error) if failed else None
-        around["error"] = error.code.name if error else None
-        around["error_message"] = error.message if error else None
+        around |= {"error": error and error.code.name, "error_message": error and error.message}
         if failed:
             yield around
             return
@@ -227,11 +208,9 @@ def _cell(field: Any, message: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     if kind is None:
         yield column, _plain(field, value)
     elif field.is_repeated:
-        texts = [one for one in _TEXTS if one in kind.fields_by_name] or (
-            ["entity_id"] if kind.name == "EntityRef" else []
-        )
-        if texts:
-            yield column, None if value is None else "; ".join(getattr(one, texts[0]) for one in value)
+        text = next((one for one in _TEXTS if one in kind.fields_by_name), None)
+        if text is not None:
+            yield column, None if value is None else "; ".join(getattr(one, text) for one in value)
     elif kind.name == "Date":
         # Of a message of its own: 0 stands for a part that is not said, and then there is no such day.
         yield column, None if value is None or not value.day else _stamp(day(value))
@@ -249,11 +228,10 @@ def _cell(field: Any, message: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _plain(field: Any, value: Any) -> Any:
     """A scalar's value, or a list of them; enums as words."""
-    if value is None or field.enum_type is None:
-        return list(value) if value is not None and field.is_repeated else value
-    if field.is_repeated:
-        return [enum_word(field.enum_type, one) for one in value]
-    return enum_word(field.enum_type, value) or None
+    if value is not None and field.enum_type is not None:
+        words = [enum_word(field.enum_type, one) for one in (value if field.is_repeated else [value])]
+        return words if field.is_repeated else words[0] or None
+    return list(value) if value is not None and field.is_repeated else value
 
 
 def _stamp(value: dt.date) -> "pd.Timestamp":

@@ -1,7 +1,7 @@
 """The contracts' messages from plain values and back: words for enums, `datetime` for days and instants.
 
-Messages are the data types of this client. `message` builds one from keyword arguments, with every mistake named by its
-path; `word` and `day` read what a message holds in plain values.
+Messages are the data types of this client. `message` builds one from keyword arguments, with every mistake named by
+its path; `word` and `day` read what a message holds in plain values.
 """
 
 import datetime as dt
@@ -21,13 +21,10 @@ MessageT = TypeVar("MessageT", bound=Message)
 Row: TypeAlias = metrics_pb2.DailyMetrics | Mapping[str, Any]
 """A day of metrics, or its fields: ``{"date": ..., "spend": 50, "leads": 3}``."""
 
+# What a scalar field takes; those that are not here take whole numbers.
 _KINDS: Final[dict[int, tuple[str, Any]]] = {
     FieldDescriptor.CPPTYPE_STRING: ("text", str),
     FieldDescriptor.CPPTYPE_BOOL: ("True or False", bool),
-    FieldDescriptor.CPPTYPE_INT32: ("a whole number", Integral),
-    FieldDescriptor.CPPTYPE_INT64: ("a whole number", Integral),
-    FieldDescriptor.CPPTYPE_UINT32: ("a whole number", Integral),
-    FieldDescriptor.CPPTYPE_UINT64: ("a whole number", Integral),
     FieldDescriptor.CPPTYPE_DOUBLE: ("a number", Real),
     FieldDescriptor.CPPTYPE_FLOAT: ("a number", Real),
 }
@@ -38,22 +35,12 @@ class _Mistake(Exception):
 
 
 def message(kind: type[MessageT], /, **fields: Any) -> MessageT:
-    """A message from plain values.
+    """A message from plain values: its fields by name.
 
-    Parameters
-    ----------
-    kind
-        The message's class.
-    fields
-        Its fields by name. Enums as words (``"adset"``, ``"cpl"``) or numbers; days as `datetime.date` or ISO text;
-        instants as aware `datetime.datetime`; durations as `datetime.timedelta`; messages as such or as mappings.
-        A message also fits where one of its holder's alternatives is meant: ``subject=entity_ref(...)``.
-        None leaves a field unset.
-
-    Raises
-    ------
-    InvalidArgument
-        Every field that does not fit, by its path.
+    Enums as words (``"adset"``, ``"cpl"``) or numbers; days as `datetime.date` or ISO text; instants as aware
+    `datetime.datetime`; durations as `datetime.timedelta`; messages as such or as mappings. A message also fits where
+    one of its holder's alternatives is meant: ``subject=entity_ref(...)``. None leaves a field unset.
+    `InvalidArgument` names every field that does not fit, by its path.
     """
     violations: list[Violation] = []
     out = kind()
@@ -64,13 +51,7 @@ def message(kind: type[MessageT], /, **fields: Any) -> MessageT:
 
 
 def entity_ref(config_id: int, entity_type: str, entity_id: str) -> entity_pb2.EntityRef:
-    """The key of a stored entity: account, level (``"campaign"``, ``"adset"``, ``"ad"``) and id.
-
-    Raises
-    ------
-    InvalidArgument
-        A part does not fit.
-    """
+    """The key of a stored entity: account, level (``"adset"``) and id; errors as of `message`."""
     return message(entity_pb2.EntityRef, config_id=config_id, entity_type=entity_type, entity_id=entity_id)
 
 
@@ -82,21 +63,10 @@ def inline_series(
     config_id: int | None = None,
     account_rows: Iterable[Row] = (),
 ) -> entity_pb2.InlineSeries:
-    """Daily history that is sent along instead of read from the service's store.
+    """Daily history that is sent along instead of read from the service's store; errors as of `message`.
 
-    Parameters
-    ----------
-    rows, account_rows
-        Its days and the whole account's, as `rows_from_frame` gives them or as mappings.
-    entity_type, entity_id
-        Level and a name, repeated in the answer.
-    config_id
-        The account whose models may answer.
-
-    Raises
-    ------
-    InvalidArgument
-        A part does not fit.
+    The entity's days and the whole account's are as `rows_from_frame` gives them, or mappings; the id is a name,
+    repeated in the answer; `config_id` is the account whose models may answer.
     """
     return message(
         entity_pb2.InlineSeries,
@@ -116,13 +86,7 @@ def change_event(
     value_after: float | None = None,
     description: str = "",
 ) -> change_pb2.ChangeEvent:
-    """An edit to an entity in force from a day on; budgets in the account's currency.
-
-    Raises
-    ------
-    InvalidArgument
-        A part does not fit.
-    """
+    """An edit to an entity in force from a day on; budgets in the account's currency. Errors as of `message`."""
     return message(
         change_pb2.ChangeEvent,
         date=date,
@@ -148,24 +112,14 @@ def enum_word(enum: Any, number: int) -> str:
 
 
 def day(value: date_pb2.Date) -> dt.date:
-    """A calendar day.
-
-    Raises
-    ------
-    ValueError
-        The message is not set.
-    """
+    """A calendar day; ValueError where the message is not set."""
     return dt.date(value.year, value.month, value.day)
 
 
 def results(response: Message) -> list[Any]:
     """What a batch gave, in the order of its entries: for each its answer or a `CallError`."""
-    out: list[Any] = []
-    for result in response.results:  # type: ignore[attr-defined]
-        which = result.WhichOneof("result")
-        answer = getattr(result, which)
-        out.append(error_of_status(answer) if which == "error" else answer)
-    return out
+    found = [(which := one.WhichOneof("result"), getattr(one, which)) for one in response.results]  # type: ignore[attr-defined]
+    return [error_of_status(answer) if which == "error" else answer for which, answer in found]
 
 
 def _prefix(enum: Any) -> str:
@@ -213,7 +167,7 @@ def _plain(field: Any, value: Any, at: str, violations: list[Violation]) -> Any:
         return _as_message(field.message_type, value, at, violations)
     if field.enum_type is not None:
         return _as_number(field.enum_type, value)
-    expected, kind = _KINDS[field.cpp_type]
+    expected, kind = _KINDS.get(field.cpp_type, ("a whole number", Integral))
     if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
         raise _Mistake(f"{_shown(value)} is not {expected}")
     return value if kind in {str, bool} else int(value) if kind is Integral else float(value)
@@ -248,22 +202,19 @@ def _as_message(kind: Any, value: Any, at: str, violations: list[Violation]) -> 
         if date is None:
             raise _Mistake(f"{_shown(value)} is not a day; expected a date or text such as 2026-03-31")
         out.year, out.month, out.day = date.year, date.month, date.day
-        return out
-    if isinstance(out, timestamp_pb2.Timestamp):
+    elif isinstance(out, timestamp_pb2.Timestamp):
         if not isinstance(value, dt.datetime) or value.tzinfo is None:
             raise _Mistake(f"{_shown(value)} is not an instant; expected a datetime with its time zone")
         out.FromDatetime(value)
-        return out
-    if isinstance(out, duration_pb2.Duration):
+    elif isinstance(out, duration_pb2.Duration):
         if not isinstance(value, dt.timedelta):
             raise _Mistake(f"{_shown(value)} is not a timedelta")
         out.FromTimedelta(value)
-        return out
-    if not isinstance(value, Mapping):
-        raise _Mistake(
-            f"{_shown(value)} is not a {kind.name}; expected the message, or a mapping of its fields"
-        )
-    _fill(out, value, at, violations)
+    elif isinstance(value, Mapping):
+        _fill(out, value, at, violations)
+    else:
+        expected = "expected the message, or a mapping of its fields"
+        raise _Mistake(f"{_shown(value)} is not a {kind.name}; {expected}")
     return out
 
 

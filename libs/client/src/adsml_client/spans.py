@@ -20,7 +20,8 @@ def client_span(method: Any, metadata: Sequence[tuple[str, str]]) -> Iterator[li
     if trace is None:
         yield list(metadata)
         return
-    name = _path(method).lstrip("/")
+    path = getattr(method, "_method", b"")
+    name = (path.decode() if isinstance(path, bytes) else str(path)).lstrip("/")
     service, _, method_name = name.rpartition("/")
     tracer = trace.get_tracer("adsml")
     attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method_name}
@@ -29,8 +30,3 @@ def client_span(method: Any, metadata: Sequence[tuple[str, str]]) -> Iterator[li
         propagate.inject(carrier)
         others = [pair for pair in metadata if pair[0].lower() not in carrier]
         yield [*others, *carrier.items()]
-
-
-def _path(method: Any) -> str:
-    path = getattr(method, "_method", b"")
-    return path.decode() if isinstance(path, bytes) else str(path)

@@ -2,10 +2,10 @@
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Final
 
 from adsml_common.database import Database
@@ -13,10 +13,10 @@ from adsml_common.domain.errors import NotFound
 from adsml_common.store.accounts import AccountStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
+from cachetools import LRUCache
 
 from adsml_classifier.models.features import LOOKBACK_DAYS
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.models.snapshot import AccountSnapshot
 
 RECENT_DAYS: Final = 2 * LOOKBACK_DAYS
@@ -27,66 +27,39 @@ _BACK: Final = timedelta(days=LOOKBACK_DAYS - 1)
 _OFF: Final = frozenset(("PAUSED", "CAMPAIGN_PAUSED", "ADSET_PAUSED", "ARCHIVED", "DELETED"))
 
 
+@dataclass(frozen=True, eq=False)
 class AccountDays:
-    """An account's days and its entities; threads share it.
+    """An account's days and its entities; threads share it."""
 
-    Parameters
-    ----------
-    panel
-        The days.
-    statuses
-        Level and id of every entity of the account, with rows in those days or without, to what the platform says of
-        it now; empty where it says nothing.
-    last
-        The account's last stored day.
-    currency_code
-        Of the account's money; empty where no load said it.
-    recent
-        Whether these days reach up to it, and are kept in memory.
+    panel: Panel
+    statuses: Mapping[tuple[str, str], str]
+    """Level and id of every entity to what the platform says of it now; empty where it says nothing."""
+    last: date  # the account's last stored day
+    currency_code: str  # empty where no load said it
+    recent: bool  # whether these days reach up to the last, and are kept in memory
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _snapshots: dict[date, AccountSnapshot] = field(default_factory=dict)
 
-    Attributes
-    ----------
-    first
-        The first of the days.
-    """
-
-    def __init__(
-        self,
-        panel: Panel,
-        statuses: Mapping[tuple[str, str], str],
-        last: date,
-        *,
-        currency_code: str = "",
-        recent: bool,
-    ) -> None:
-        self.panel = panel
-        self.statuses = statuses
-        self.first = panel.day(0)
-        self.last = last
-        self.currency_code = currency_code
-        self.recent = recent
-        self._lock = threading.Lock()
-        self._snapshots: OrderedDict[tuple[date, RuleSettings], AccountSnapshot] = OrderedDict()
-
-    def snapshot(self, as_of: date, settings: RuleSettings) -> AccountSnapshot:
+    def snapshot(self, as_of: date) -> AccountSnapshot:
         """The entities as of a day of the panel; kept for the days last asked about."""
         with self._lock:
-            snapshot = self._snapshots.get((as_of, settings))
-            if snapshot is None:
-                snapshot = self._snapshots[as_of, settings] = AccountSnapshot.of(self.panel, as_of, settings)
-                while len(self._snapshots) > _SNAPSHOTS:
-                    self._snapshots.popitem(last=False)
-            else:
-                self._snapshots.move_to_end((as_of, settings))
+            snapshot = self._snapshots.pop(as_of, None) or AccountSnapshot.of(self.panel, as_of)
+            while len(self._snapshots) >= _SNAPSHOTS:
+                del self._snapshots[next(iter(self._snapshots))]
+            self._snapshots[as_of] = snapshot
         return snapshot
 
-    def peek(self, as_of: date, settings: RuleSettings) -> AccountSnapshot | None:
-        """What `snapshot` keeps; None where it would have to compute it."""
-        return self._snapshots.get((as_of, settings))
+    def peek(self, as_of: date) -> AccountSnapshot | None:
+        """What `snapshot` keeps, without waiting; None where it would have to compute it."""
+        return self._snapshots.get(as_of)
 
     def covers(self, as_of: date) -> bool:
         """Whether all days that features of a day look at are here."""
-        return self.first + _BACK <= as_of <= self.last
+        return self._first_covered <= as_of <= self.last
+
+    @cached_property
+    def _first_covered(self) -> date:
+        return self.panel.day(0) + _BACK
 
     def off(self, key: tuple[str, str], as_of: date) -> str:
         """The status of an entity that the platform says is switched off, as of the last day; else empty."""
@@ -102,19 +75,10 @@ class _CachedAccount:
 
 
 class AccountData:
-    """Gives accounts' days; threads share it.
+    """Gives accounts' days, of `capacity` accounts from memory; threads share it.
 
-    Parameters
-    ----------
-    database
-        Where they are stored.
-    capacity
-        Accounts kept in memory; the one unused for longest makes room.
-    max_age_seconds
-        The store is asked whether a row has changed at most this often for each account, so that under load not
-        every call costs a query: an import is seen that much later.
-    clock
-        Seconds, rising steadily.
+    The store is asked whether a row has changed at most every `max_age_seconds` for each account, so that under load
+    not every call costs a query: an import is seen that much later.
     """
 
     def __init__(
@@ -128,23 +92,17 @@ class AccountData:
         self._metrics = MetricStore(database)
         self._entities = EntityStore(database)
         self._accounts = AccountStore(database)
-        self._capacity = capacity
         self._max_age = max_age_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._cached: OrderedDict[int, _CachedAccount] = OrderedDict()
+        self._cached: LRUCache[int, _CachedAccount] = LRUCache(capacity)
         # One thread reads an account, the others wait for it: many callers of a cold account are one query.
         self._reading: dict[int, threading.Lock] = {}
 
     def days(self, config_id: int, *, as_of: date) -> AccountDays:
         """The account's days up to `as_of`, all that features look at; it may hold later days too.
 
-        Raises
-        ------
-        NotFound
-            The account has no rows in those days.
-        Unavailable
-            The database does not answer.
+        `NotFound` where it has no rows in those days, `Unavailable` where the database does not answer.
         """
         recent = self.recent(config_id)
         if recent.covers(as_of):
@@ -152,18 +110,10 @@ class AccountData:
         return self._read(config_id, as_of - _BACK, as_of, last=recent.last, recent=False)
 
     def recent(self, config_id: int) -> AccountDays:
-        """The account's days up to its last stored one.
-
-        Raises
-        ------
-        NotFound
-            It has none.
-        Unavailable
-            The database does not answer.
-        """
-        cached = self._fresh(config_id)
-        if cached is not None:
-            return cached
+        """The account's days up to its last stored one; errors as of `days`."""
+        days = self._fresh(config_id)
+        if days is not None:
+            return days
         with self._lock:
             reading = self._reading.setdefault(config_id, threading.Lock())
         try:
@@ -181,21 +131,14 @@ class AccountData:
         """
         with self._lock:
             cached = self._cached.get(config_id)
-            if cached is None:
-                return None
-            age = self._clock() - cached.checked_at
-            if age >= 2 * self._max_age:
-                return None
-            self._cached.move_to_end(config_id)
-            return cached.days, age >= self._max_age
+        if cached is None:
+            return None
+        age = self._clock() - cached.checked_at
+        return None if age >= 2 * self._max_age else (cached.days, age >= self._max_age)
 
     def _fresh(self, config_id: int) -> AccountDays | None:
-        with self._lock:
-            cached = self._cached.get(config_id)
-            if cached is None or self._clock() - cached.checked_at >= self._max_age:
-                return None
-            self._cached.move_to_end(config_id)
-            return cached.days
+        kept = self.peek(config_id)
+        return None if kept is None or kept[1] else kept[0]
 
     def _renewed(self, config_id: int) -> AccountDays:
         now = self._clock()
@@ -204,7 +147,6 @@ class AccountData:
             cached = self._cached.get(config_id)
             if cached is not None and cached.version == version:
                 cached.checked_at = now
-                self._cached.move_to_end(config_id)
                 return cached.days
         last = self._metrics.last_date(config_id)
         if last is None:
@@ -214,9 +156,6 @@ class AccountData:
         days = self._read(config_id, last - timedelta(days=RECENT_DAYS - 1), last, last=last, recent=True)
         with self._lock:
             self._cached[config_id] = _CachedAccount(version, days, now)
-            self._cached.move_to_end(config_id)
-            while len(self._cached) > self._capacity:
-                self._cached.popitem(last=False)
         return days
 
     def _read(self, config_id: int, start: date, end: date, *, last: date, recent: bool) -> AccountDays:
@@ -227,5 +166,4 @@ class AccountData:
         panel = Panel.of(frame, entities=entities, start=start, end=end)
         keys = zip(entities["entity_type"], entities["entity_id"], strict=True)
         statuses = dict(zip(keys, entities["status"].fillna("").astype(str), strict=True))
-        currency = self._accounts.currency(config_id) or ""
-        return AccountDays(panel, statuses, last, currency_code=currency, recent=recent)
+        return AccountDays(panel, statuses, last, self._accounts.currency(config_id) or "", recent)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from adsml.classifier.v1 import classifier_service_pb2 as pb
-from adsml.common.v1 import answer_pb2, entity_pb2
+from adsml.common.v1 import entity_pb2
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import AdsmlError, FailedPrecondition, NotFound
 from adsml_common.serving.messages import ENTITY_TYPE
@@ -21,45 +21,23 @@ NUMBERS: Final[dict[str, Any]] = {level: number for number, level in LEVELS.item
 class AccountAnswers:
     """Answers for the entities of one account as of one day, by one model with one set of options; threads share it.
 
-    Parameters
-    ----------
-    snapshot
-        The account as of the day.
-    builder
-        Writes the answers.
-    cached
-        Whether the first question answers for all entities, and others are looked up; else the model runs for each.
-
-    Attributes
-    ----------
-    snapshot
-        As given.
+    `cached`: the first question answers for all entities, and others are looked up; else the model runs for each.
     """
 
     def __init__(self, snapshot: AccountSnapshot, builder: ResponseBuilder, *, cached: bool) -> None:
         self.snapshot = snapshot
+        self.degradations = builder.degradations
+        self.explains = builder.explains
         self._builder = builder
         self._cached = cached
         self._lock = threading.Lock()
         self._results: dict[int, bytes] = {}
         self._responses: dict[int, bytes] = {}
-        self._comparable = snapshot.comparable or builder.by_model
-        delivered = snapshot.delivered.tolist()
-        self._rows: dict[tuple[int, str], int] = {
-            (NUMBERS[level], name): row
-            for (level, name), row in snapshot.rows.items()
-            if self._comparable and delivered[row]
-        }
-
-    @property
-    def degradations(self) -> list[answer_pb2.Degradation]:
-        """What each answer has to do without."""
-        return self._builder.degradations
-
-    @property
-    def explains(self) -> bool:
-        """Whether an answer costs more than a pass of the model."""
-        return self._builder.explains
+        self._rows: dict[tuple[int, str], int] = {}
+        if snapshot.comparable or builder.by_model:
+            delivered = snapshot.delivered.tolist()
+            rows = snapshot.rows.items()
+            self._rows = {(NUMBERS[level], name): row for (level, name), row in rows if delivered[row]}
 
     @property
     def filled(self) -> bool:
@@ -71,16 +49,9 @@ class AccountAnswers:
         return self._rows.get((ref.entity_type, ref.entity_id))
 
     def error(self, ref: entity_pb2.EntityRef, *, called: str, known: bool) -> AdsmlError:
-        """Why there is no answer for an entity.
+        """Why there is no answer for an entity that the caller knows as `called`.
 
-        Parameters
-        ----------
-        ref
-            Which one.
-        called
-            Its id as the caller knows it.
-        known
-            Whether it exists, with rows in the days looked at or without.
+        `known` says whether it exists, with rows in the days looked at or without.
         """
         level, as_of = LEVELS.get(ref.entity_type, ""), self.snapshot.as_of
         row = self.snapshot.rows.get((level, ref.entity_id))

@@ -1,7 +1,7 @@
 """Trained models as files and back: boosters as UBJSON, everything else as JSON; no pickle.
 
-A bundle holds the model that serves and a model of the same kind that never saw the holdout. The gate compares a later
-candidate with the latter: the model that serves has learnt from days that a candidate may be judged on.
+A bundle holds the model that serves and a model of the same kind that never saw the holdout. The gate compares a
+later candidate with the latter: the model that serves has learnt from days that a candidate may be judged on.
 """
 
 import json
@@ -33,26 +33,13 @@ FORMAT: Final = 3
 class StoredModel:
     """What a bundle holds.
 
-    Attributes
-    ----------
-    model
-        The one that serves.
-    holdout_model
-        The same, fitted without the holdout.
-    twin_until
-        The last day that its labels looked at.
-    mode
-        Where its labels came from.
-    trained_on
-        The levels it learnt from.
-    levels
-        Statistics of the account's levels where the model is to be carried from campaigns to the others with
-        rescaled features; empty where it reads them as they are.
+    `levels` are statistics of the account's levels where the model is to be carried from campaigns to the others with
+    rescaled features; empty where it reads them as they are.
     """
 
-    model: TierModel
-    holdout_model: TierModel
-    twin_until: date
+    model: TierModel  # the one that serves
+    holdout_model: TierModel  # the same, fitted without the holdout
+    twin_until: date  # the last day that the holdout model's labels looked at
     mode: LabelMode
     trained_on: tuple[EntityType, ...]
     levels: Mapping[str, LevelStatistics] = field(default_factory=dict)
@@ -88,13 +75,7 @@ def to_files(stored: StoredModel) -> dict[str, bytes]:
 
 
 def from_files(files: Mapping[str, bytes]) -> StoredModel:
-    """Read what `to_files` wrote.
-
-    Raises
-    ------
-    ArtifactCorrupt
-        A file is missing or is something else, or the model learnt from other features than this version computes.
-    """
+    """Read what `to_files` wrote; `ArtifactCorrupt` where it is something else, or of other features than today's."""
     try:
         facts: dict[str, Any] = json.loads(files[_FACTS])
         written = facts.get("format", 1)
@@ -142,11 +123,5 @@ def _booster(data: bytes) -> xgboost.Booster:
 
 @unpacks_to(MAX_BYTES)
 def parse(version: ModelVersion, bundle: Bundle) -> StoredModel:
-    """What a version's bundle holds.
-
-    Raises
-    ------
-    ArtifactCorrupt
-        Damaged, or learnt from other features than this version computes.
-    """
+    """What a version's bundle holds; errors as of `from_files`."""
     return from_files(bundle.files)

@@ -1,8 +1,8 @@
 """Boosters as bytes, checked before XGBoost sees them: its own reader trusts every index and size in a file.
 
 `check` reads the UBJSON (https://ubjson.org) that XGBoost writes and refuses what is not the structure of a model:
-arrays of other lengths than the tree has nodes, children that are none, features that there are not, sizes that nothing
-fills. What it lets through, XGBoost can walk through.
+arrays of other lengths than the tree has nodes, children that are none, features that there are not, sizes that
+nothing fills. What it lets through, XGBoost can walk through.
 """
 
 import math
@@ -33,13 +33,7 @@ _CATEGORIES: Final = ("categories", "categories_nodes", "categories_segments", "
 
 
 def check(data: bytes, *, features: int) -> None:
-    """Refuse what is not a multi-class booster of trees over so many features.
-
-    Raises
-    ------
-    ValueError
-        Says what is wrong.
-    """
+    """Refuse what is not a multi-class booster of trees over so many features; ValueError says what is wrong."""
     try:
         _check_model(_Reader(data).document(), features)
     except (KeyError, TypeError, struct.error) as error:

@@ -15,42 +15,18 @@ _LEVELS: Final = {"campaign": "campaign", "adset": "ad set", "ad": "ad"}
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is known of an account beside its figures.
+    """What is known of an account beside its figures."""
 
-    Attributes
-    ----------
-    last
-        Its last day with a row; None where it is not known.
-    wanted
-        A day that was asked for and lies after it; else None.
-    off
-        The status of an entity (level and id) that is switched off; empty for others.
-    currency_code
-        Of its money, empty where it is not known.
-    """
-
-    last: date | None
-    wanted: date | None
-    off: Callable[[tuple[str, str]], str]
-    currency_code: str = ""
+    last: date | None  # its last day with a row; None where it is not known
+    wanted: date | None  # a day that was asked for and lies after it; else None
+    off: Callable[[tuple[str, str]], str]  # the status of an entity that is switched off; empty for others
+    currency_code: str = ""  # empty where it is not known
 
 
 def of_row(
     snapshot: AccountSnapshot, key: tuple[str, str], row: int, around: Surroundings, *, by_rule: bool
 ) -> list[warning_pb2.Warning]:
-    """The warnings about one entity.
-
-    Parameters
-    ----------
-    snapshot
-        The account as of the day.
-    key, row
-        Level and id of the entity, and its row.
-    around
-        What is known of the account beside.
-    by_rule
-        Whether the rule answered.
-    """
+    """The warnings about one entity, by level and id, and its row; `by_rule` says whether the rule answered."""
     out: list[warning_pb2.Warning] = []
 
     def warn(kind: Any, text: str) -> None:
@@ -65,30 +41,22 @@ def of_row(
             f"other {_LEVELS[key[0]]} to compare it with, and its CPL is the account's",
         )
     if snapshot.paused[row]:
-        last, since = snapshot.last_delivery(row), int(snapshot.since_delivery[row])
+        for_days = f"{int(snapshot.since_delivery[row])} days, since {snapshot.last_delivery(row)}"
         if snapshot.stopped[row]:
-            warn(
-                warning_pb2.WARNING_TYPE_STOPPED,
-                f"it stopped: no delivery for {since} days, since {last}; as things stand it has no next week",
-            )
+            text = f"it stopped: no delivery for {for_days}; as things stand it has no next week"
+            warn(warning_pb2.WARNING_TYPE_STOPPED, text)
         else:
-            warn(
-                warning_pb2.WARNING_TYPE_NO_DELIVERY,
-                f"the whole account has delivered nothing for {since} days, since {last}",
-            )
+            text = f"the whole account has delivered nothing for {for_days}"
+            warn(warning_pb2.WARNING_TYPE_NO_DELIVERY, text)
     if status := around.off(key):
-        warn(
-            warning_pb2.WARNING_TYPE_NO_DELIVERY,
-            f"it is switched off (status {status}): no delivery is expected",
-        )
+        text = f"it is switched off (status {status}): no delivery is expected"
+        warn(warning_pb2.WARNING_TYPE_NO_DELIVERY, text)
     if around.wanted is not None:
         warn(
             warning_pb2.WARNING_TYPE_STALE_DATA,
             f"{around.wanted} was asked for, but there are no rows since {snapshot.as_of}: this is as of that day",
         )
     if by_rule and not snapshot.full_week[row]:
-        warn(
-            warning_pb2.WARNING_TYPE_SHORT_HISTORY,
-            "it first delivered less than 7 days ago: there is no full week to go by",
-        )
+        text = "it first delivered less than 7 days ago: there is no full week to go by"
+        warn(warning_pb2.WARNING_TYPE_SHORT_HISTORY, text)
     return out

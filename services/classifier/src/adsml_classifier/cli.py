@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from adsml_report.content import Section
     from adsml_report.context import ReportContext
 
-    from adsml_classifier.training.candidate import Recipe
+    from adsml_classifier.training.recipe import Recipe
 
 
 def _open() -> "OpenService":
@@ -91,10 +91,8 @@ def train_classifiers(
 
     from adsml_classifier.models.labels import LabelMode  # noqa: PLC0415
     from adsml_classifier.naming import JOB  # noqa: PLC0415
-    from adsml_classifier.training.candidate import Recipe  # noqa: PLC0415
-    from adsml_classifier.training.fit_settings import FitSettings  # noqa: PLC0415
     from adsml_classifier.training.job import items_of  # noqa: PLC0415
-    from adsml_classifier.training.sampling import SampleSettings  # noqa: PLC0415
+    from adsml_classifier.training.recipe import FitSettings, Recipe, SampleSettings  # noqa: PLC0415
 
     mode = LabelMode.SAME_WINDOW if same_window else LabelMode.OUTCOME
     recipe = Recipe(
@@ -216,9 +214,9 @@ def evaluate(
 
 @unpacks_to(MAX_BYTES)
 def _check_model(version: "ModelVersion", bundle: "Bundle") -> object:
-    from adsml_classifier.artifacts import parse  # noqa: PLC0415
+    from adsml_classifier.artifacts import from_files  # noqa: PLC0415
 
-    return parse(version, bundle)
+    return from_files(bundle.files)
 
 
 def _report(context: "ReportContext") -> "Iterable[Section]":

@@ -1,10 +1,10 @@
 """From arrays to the contract's bytes: the one way that classifications are written.
 
 Building a message field by field costs some forty microseconds a row in Python, more than the trees. What depends on
-the stored days alone (metrics, freshness, the rule's tier) is serialised once for each entity; what a model says has a
-fixed layout and is written for all rows at once by numpy. Protobuf lets the fields of a message come in any order and
-from several pieces (https://protobuf.dev/programming-guides/encoding/#last-one-wins), so the pieces are joined and
-sent as they are. A test holds the result equal to the same messages built field by field.
+the stored days alone (metrics, freshness, the rule's tier) is serialised once for each entity; what a model says has
+a fixed layout and is written for all rows at once by numpy. Protobuf lets the fields of a message come in any order
+and from several pieces (https://protobuf.dev/programming-guides/encoding/#last-one-wins), so the pieces are joined
+and sent as they are. A test holds the result equal to the same messages built field by field.
 """
 
 import struct
@@ -25,9 +25,9 @@ from google.type import date_pb2
 from adsml_classifier import cautions
 from adsml_classifier.cautions import Surroundings
 from adsml_classifier.models import features, rule, scoring
-from adsml_classifier.models.panel import FloatArray, IntArray
+from adsml_classifier.models.panel import BoolArray, FloatArray, IntArray
 from adsml_classifier.models.rule import TIERS
-from adsml_classifier.models.scoring import Scorer, Scores
+from adsml_classifier.models.scoring import Scorer, TierCalls
 from adsml_classifier.models.snapshot import NEVER, AccountSnapshot
 
 # Tags, (field number << 3) | wire type, of the contract's messages.
@@ -36,19 +36,9 @@ _IN_RESULT: Final = b"\x12"  # BatchClassifyResult.classification
 _IN_RESPONSE: Final = b"\x0a"  # ClassifyResponse.classification
 _TIER, _CONFIDENCE, _PROBABILITIES = 0x08, 0x11, 0x1A  # Classification
 _ONE_TIER, _ONE_PROBABILITY = 0x08, 0x11  # TierProbability
-_ONE: Final = np.dtype(
-    [
-        ("tag", "u1"),
-        ("length", "u1"),
-        ("tier_tag", "u1"),
-        ("tier", "u1"),
-        ("value_tag", "u1"),
-        ("value", "<f8"),
-    ]
-)
-_SCORES: Final = np.dtype(
-    [("tier_tag", "u1"), ("tier", "u1"), ("value_tag", "u1"), ("value", "<f8"), ("each", _ONE, len(TIERS))]
-)
+_TIER_AND_VALUE: Final = [("tier_tag", "u1"), ("tier", "u1"), ("value_tag", "u1"), ("value", "<f8")]
+_ONE: Final = np.dtype([("tag", "u1"), ("length", "u1"), *_TIER_AND_VALUE])
+_SCORES: Final = np.dtype([*_TIER_AND_VALUE, ("each", _ONE, len(TIERS))])
 TIER_NUMBERS: Final[tuple[Any, ...]] = tuple(TIER.to_wire(tier) for tier in TIERS)
 """The contract's number of each tier, from best to worst."""
 _NUMBERS: Final = np.array(TIER_NUMBERS, dtype=np.uint8)
@@ -75,50 +65,21 @@ _BEFORE_EACH: Final = tuple(
 
 @dataclass(frozen=True)
 class Provenance:
-    """What answers for the entities of an account, and how it is named.
+    """What answers for the entities of an account, and how it is named."""
 
-    Attributes
-    ----------
-    scorer
-        The model; None where last week's tier or the rule answers.
-    by
-        The model's name, or that of last week's tier.
-    by_rule
-        The rule's, for those that it answers; with a model for none.
-    rules_only
-        Whether the rule answers for all, and not only where there is no full week.
-    degradations
-        What each answer has to do without.
-    confidence_factor
-        What a model's confidence is multiplied by.
-    key
-        Tells it from any other.
-    """
-
-    scorer: Scorer | None
-    by: answer_pb2.AnsweredBy
-    by_rule: answer_pb2.AnsweredBy
-    rules_only: bool
-    degradations: tuple[Degradation, ...]
-    confidence_factor: float
-    key: Hashable
+    scorer: Scorer | None  # the model; None where last week's tier or the rule answers
+    by: answer_pb2.AnsweredBy  # the model's name, or that of last week's tier
+    by_rule: answer_pb2.AnsweredBy  # the rule's, for those that it answers; with a model for none
+    rules_only: bool  # whether the rule answers for all, and not only where there is no full week
+    degradations: tuple[Degradation, ...]  # what each answer has to do without
+    confidence_factor: float  # what a model's confidence is multiplied by
+    key: Hashable  # tells it from any other
 
 
 class ResponseBuilder:
     """Writes what is said of entities of one account as of one day.
 
-    Parameters
-    ----------
-    snapshot
-        The account as of the day.
-    provenance
-        What answers.
-    contributions, reasons
-        How many to tell at most.
-    surroundings
-        What is known of the account beside.
-    entity
-        The entity of a row as the answer names it.
+    At most so many `contributions` and `reasons` are told; `entity` gives a row's as the answer names it.
     """
 
     def __init__(
@@ -144,36 +105,27 @@ class ResponseBuilder:
         self._days: dict[int, date_pb2.Date] = {}
         self.degradations = [degradation_message(one) for one in provenance.degradations]
         """What each answer has to do without."""
+        self.by_model = provenance.scorer is not None
+        """Whether a model answers, which needs no account to compare with."""
+        self.explains = bool(contributions or reasons)
+        """Whether reasons or contributions are told, which cost much more than the answers."""
         self._by = self._shared(provenance.by)
         self._by_rule = self._shared(provenance.by_rule)
         self._details: dict[int, bytes] = {}
         self._frames: dict[int, tuple[bytes, bytes]] = {}
 
-    @property
-    def by_model(self) -> bool:
-        """Whether a model answers, which needs no account to compare with."""
-        return self._provenance.scorer is not None
-
-    @property
-    def explains(self) -> bool:
-        """Whether reasons or contributions are told, which cost much more than the answers."""
-        return bool(self._contributions or self._reasons)
-
     def results(self, rows: Sequence[int]) -> list[bytes]:
         """Each row's entity and classification, as a field of `BatchClassifyResponse`."""
-        heads, explanations = self._said(rows)
         if not self.explains:
-            return [self._frame(row, head) for row, head in zip(rows, heads, strict=True)]
-        out = []
-        for row, head, why in zip(rows, heads, explanations, strict=True):
-            body = b"".join((head, self._of_row(row), why))
-            entity = pb.BatchClassifyResult(entity=self._entity(row)).SerializeToString()
-            out.append(_field(_RESULT, b"".join((entity, _IN_RESULT, _varint(len(body)), body))))
-        return out
+            return [self._frame(row, head) for row, head in zip(rows, self._calls(rows)[0], strict=True)]
+        return [
+            _field(_RESULT, self._named(row) + _field(_IN_RESULT, classification))
+            for row, classification in zip(rows, self.classifications(rows), strict=True)
+        ]
 
     def classifications(self, rows: Sequence[int]) -> list[bytes]:
         """Each row's classification."""
-        heads, explanations = self._said(rows)
+        heads, explanations = self._calls(rows)
         whys = explanations or [b""] * len(rows)
         return [
             b"".join((head, self._of_row(row), why)) for row, head, why in zip(rows, heads, whys, strict=True)
@@ -181,21 +133,20 @@ class ResponseBuilder:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
+    def _named(self, row: int) -> bytes:
+        return pb.BatchClassifyResult(entity=self._entity(row)).SerializeToString()
+
     def _frame(self, row: int, head: bytes) -> bytes:
         """A result without reasons: what goes around the head depends on the row alone, and is kept."""
         around = self._frames.get(row)
         if around is None:
             after = self._of_row(row)
-            entity = pb.BatchClassifyResult(entity=self._entity(row)).SerializeToString()
             length = len(head) + len(after)
-            inner = b"".join((entity, _IN_RESULT, _varint(length)))
-            around = self._frames[row] = (
-                b"".join((_RESULT, _varint(len(inner) + length), inner)),
-                after,
-            )
+            inner = b"".join((self._named(row), _IN_RESULT, _varint(length)))
+            around = self._frames[row] = _RESULT + _varint(len(inner) + length) + inner, after
         return around[0] + head + around[1]
 
-    def _said(self, rows: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
+    def _calls(self, rows: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
         """What the answerer says of each row, and why; the latter empty where it is not asked for."""
         placed = np.array(rows, dtype=np.int64)
         provenance = self._provenance
@@ -222,20 +173,18 @@ class ResponseBuilder:
                 explanations[place] = why
         return heads, explanations
 
-    def _answered_by_rule(self, rows: IntArray) -> npt.NDArray[np.bool_]:
-        out: npt.NDArray[np.bool_] = ~self._snapshot.full_week[rows] | self._provenance.rules_only
-        return out
+    def _answered_by_rule(self, rows: IntArray) -> BoolArray:
+        return ~self._snapshot.full_week[rows] | self._provenance.rules_only
 
-    def _explanations(self, rows: IntArray, scores: Scores) -> list[bytes]:
+    def _explanations(self, rows: IntArray, scores: TierCalls) -> list[bytes]:
         if not self.explains:
             return []
-        given = _strongest(scores.contributions, self._contributions)
-        values = self._snapshot.x[rows]
+        given = _strongest(scores.contributions, self._snapshot.x[rows], self._contributions)
         return [
             pb.Classification(
                 contributions=[
-                    _contribution(features.NAMES[column], values[place, column], amount)
-                    for column, amount in (given[place] if given else ())
+                    pb.FeatureContribution(feature=features.NAMES[column], value=value, contribution=amount)
+                    for column, value, amount in (given[place] if given else ())
                 ],
                 reasons=[
                     pb.Reason(text=one.text, supports=one.supports, features=one.features)
@@ -278,12 +227,11 @@ class ResponseBuilder:
         snapshot = self._snapshot
         return snapshot.since_row.tolist(), snapshot.since_delivery.tolist(), snapshot.stopped.tolist()
 
-    def _day(self, since: int) -> date_pb2.Date:
-        """The day so many days before."""
-        day = self._days.get(since)
-        if day is None:
-            day = self._days[since] = day_message(self._snapshot.as_of - timedelta(days=since))
-        return day
+    def _day(self, since: int) -> date_pb2.Date | None:
+        """The day so many days before; None where it never was."""
+        if since not in self._days and since != NEVER:
+            self._days[since] = day_message(self._snapshot.as_of - timedelta(days=since))
+        return self._days.get(since)
 
     def _metrics(self, row: int) -> metrics_pb2.MetricsSnapshot:
         account = self._snapshot.evidence.account
@@ -315,17 +263,16 @@ class ResponseBuilder:
 
     def _freshness(self, row: int) -> answer_pb2.DataFreshness:
         since_row, since_delivery, stopped = self._since
-        delivered = since_delivery[row] != NEVER
         return answer_pb2.DataFreshness(
             account_last_date=self._last,
-            last_row_date=self._day(since_row[row]) if since_row[row] != NEVER else None,
-            last_delivery_date=self._day(since_delivery[row]) if delivered else None,
-            days_without_delivery=since_delivery[row] if delivered else 0,
+            last_row_date=self._day(since_row[row]),
+            last_delivery_date=self._day(since_delivery[row]),
+            days_without_delivery=max(since_delivery[row], 0),
             stopped=stopped[row],
         )
 
 
-def encode_scores(scores: Scores, confidence_factor: float) -> list[bytes]:
+def encode_scores(scores: TierCalls, confidence_factor: float) -> list[bytes]:
     """Tier, confidence and probabilities of every row; the tier alone where no model answered."""
     if scores.probabilities is None:
         return [bytes((_TIER, _NUMBERS[tier])) for tier in scores.tier.tolist()]
@@ -368,21 +315,22 @@ _RATIOS: Final = (
 )
 
 
-def _strongest(contributions: FloatArray | None, most: int) -> list[list[tuple[int, float]]]:
-    """Column and amount of the contributions that moved each answer most; those that did nothing are left out."""
+def _strongest(
+    contributions: FloatArray | None, x: npt.NDArray[np.float32], most: int
+) -> list[list[tuple[int, float | None, float]]]:
+    """Column, value and amount of what moved each answer most; what did nothing is left out."""
     if contributions is None or not most:
         return []
     order = np.argsort(-np.abs(contributions), axis=1, kind="stable")[:, :most]
-    amounts = np.take_along_axis(contributions, order, axis=1)
+    values, amounts = (np.take_along_axis(one, order, axis=1) for one in (x, contributions))
     return [
-        [(column, amount) for column, amount in zip(columns, given, strict=True) if amount != 0]
-        for columns, given in zip(order.tolist(), amounts.tolist(), strict=True)
+        [
+            (column, None if value != value else value, amount)  # noqa: PLR0124 - NaN: missing
+            for column, value, amount in zip(*of_row, strict=True)
+            if amount != 0
+        ]
+        for of_row in zip(order.tolist(), values.tolist(), amounts.tolist(), strict=True)
     ]
-
-
-def _contribution(name: str, value: float, amount: float) -> pb.FeatureContribution:
-    known = None if np.isnan(value) else float(value)
-    return pb.FeatureContribution(feature=name, value=known, contribution=amount)
 
 
 def _field(tag: bytes, body: bytes) -> bytes:

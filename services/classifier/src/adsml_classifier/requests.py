@@ -14,28 +14,22 @@ from adsml_common.store.entities import EntityStore
 
 from adsml_classifier.settings import ClassifierSettings
 
-BATCH: Final = 1000
-"""The contract's most."""
+# The contract's most.
+_BATCH: Final = 1000
 
 
 def batches(
     refs: Sequence[EntityRef], options: pb.ClassificationOptions
 ) -> Iterator[pb.BatchClassifyRequest]:
     """Requests for any number of stored entities, in order."""
-    for start in range(0, len(refs), BATCH):
-        part = refs[start : start + BATCH]
+    for start in range(0, len(refs), _BATCH):
+        part = refs[start : start + _BATCH]
         subjects = [entity_pb2.Subject(entity=entity_ref_message(ref)) for ref in part]
         yield pb.BatchClassifyRequest(subjects=subjects, options=options)
 
 
 def stored_refs(config_id: int, entity_type: EntityType) -> list[EntityRef]:
-    """Every stored entity of a level.
-
-    Raises
-    ------
-    NotFound
-        The account has none.
-    """
+    """Every stored entity of a level; `NotFound` where the account has none."""
     database = Database.open(load_settings(ClassifierSettings).database_url)
     try:
         refs = [one.ref for one in EntityStore(database).list(config_id, entity_type=entity_type)]

@@ -9,6 +9,7 @@ from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import Unavailable
 from adsml_common.registry.loader import Loaded, ModelLoader
+from adsml_common.registry.models import ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.registry.resolver import ModelResolver, ResolvedModel
 from adsml_common.serving.messages import model_ref_message
@@ -17,76 +18,36 @@ from adsml_classifier.artifacts import StoredModel
 from adsml_classifier.encoding import Provenance
 from adsml_classifier.naming import account_model, global_model
 
-RULE_NAME: Final = "cpl_rule"
-PERSISTENCE_NAME: Final = "last_week_tier"
-TRANSFER_NAME: Final = "level_transfer"
+_RULE: Final = "cpl_rule"
+_PERSISTENCE: Final = "last_week_tier"
+_TRANSFER: Final = "level_transfer"
 _KNOWN: Final = 1_000
 _NO_WEEK: Final = "by the rule, since it first delivered less than 7 days ago and there is no full week"
-
-
-class GateRecords:
-    """What the gates said of models that may not serve; threads share it.
-
-    Parameters
-    ----------
-    registry
-        Where it is recorded.
-    max_age_seconds
-        Asked again for each name at most this often.
-    clock
-        Seconds, rising steadily.
-    """
-
-    def __init__(
-        self,
-        registry: ModelRegistry,
-        *,
-        max_age_seconds: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._registry = registry
-        self._max_age = max_age_seconds
-        self._clock = clock
-        self._known: dict[str, tuple[float, str]] = {}
-
-    def rejection(self, name: str) -> str:
-        """Why the newest version of a name does not serve; empty where there is none, or nobody says."""
-        now = self._clock()
-        known = self._known.get(name)
-        if known is not None and now - known[0] < self._max_age:
-            return known[1]
-        try:
-            newest = next(iter(self._registry.list(name=name, limit=1)), None)
-        except Unavailable:
-            return ""
-        verdict = {} if newest is None else newest.training_metrics.get("gate", {})
-        reason = str(verdict.get("reason", "")) if verdict.get("decision") == "rejected" else ""
-        if len(self._known) >= _KNOWN:
-            self._known.clear()
-        self._known[name] = now, reason
-        return reason
 
 
 class ProvenanceResolver:
     """Finds what answers; threads share it.
 
-    Parameters
-    ----------
-    models
-        The accounts' models, for their own entities and for new ones.
-    gates
-        Tells why there is none.
-    confidence_factor
-        What a transferred answer's confidence is multiplied by.
+    The registry has what the gates said of models that may not serve; it is asked again for each name every
+    `max_age_seconds`. A transferred answer's confidence is multiplied by `confidence_factor`.
     """
 
     def __init__(
-        self, models: ModelLoader[StoredModel], gates: GateRecords, *, confidence_factor: float
+        self,
+        models: ModelLoader[StoredModel],
+        registry: ModelRegistry,
+        *,
+        confidence_factor: float,
+        max_age_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = models
-        self._gates = gates
+        self._registry = registry
         self._resolver = ModelResolver(models, instead="last week's tier was used instead")
         self._factor = confidence_factor
+        self._max_age = max_age_seconds
+        self._clock = clock
+        self._rejections: dict[str, tuple[float, ModelVersion | None]] = {}
         self._known: dict[tuple[str, EntityType | None], tuple[Loaded[StoredModel], Provenance]] = {}
 
     def for_account(self, config_id: int, *, rules_only: bool) -> Provenance:
@@ -106,10 +67,11 @@ class ProvenanceResolver:
             return self._without_model(resolved.degradations, rules_only=rules_only), ()
         return self._by_model(loaded, transfer_to=level), loaded.model.trained_on
 
-    def peek(self, config_id: int, *, rules_only: bool) -> Provenance | None:
-        """What `for_account` gives, from memory alone; None where it would have to ask."""
-        loaded = None if rules_only else self._models.peek(account_model(config_id))
-        return None if loaded is None else self._by_model(loaded)
+    def peek(self, config_id: int) -> Provenance | None:
+        """What `for_account` gives for a model, from memory alone; None where it would have to ask."""
+        name = account_model(config_id)
+        loaded, known = self._models.peek(name), self._known.get((name, None))
+        return known[1] if known is not None and known[0] is loaded else None
 
     def _resolve(
         self, named: Callable[[int], str], config_id: int, *, rules_only: bool
@@ -123,10 +85,15 @@ class ProvenanceResolver:
         if known is not None and known[0] is loaded:
             return known[1]
         transferred = transfer_to is not None
+        newer = self._rejected(version.name)
+        reason = ""
+        if newer is not None and newer.version > version.version:
+            reason = f"{newer} was trained since and not let in ({_gates_word(newer)})"
         by = answer_pb2.AnsweredBy(
             source=answer_pb2.ANSWER_SOURCE_TRANSFER if transferred else answer_pb2.ANSWER_SOURCE_MODEL,
             model=model_ref_message(version.name, version=version.version, trained=version.created_at),
-            method=TRANSFER_NAME if transferred else "",
+            method=_TRANSFER if transferred else "",
+            reason=reason,
         )
         provenance = Provenance(
             loaded.model.model if transfer_to is None else loaded.model.for_level(transfer_to),
@@ -135,7 +102,7 @@ class ProvenanceResolver:
             False,
             loaded.degradations,
             self._factor if transferred else 1.0,
-            (version.name, version.version, loaded.degradations, transfer_to),
+            (version.name, version.version, loaded.degradations, transfer_to, reason),
         )
         if len(self._known) >= _KNOWN:
             self._known.clear()
@@ -147,18 +114,38 @@ class ProvenanceResolver:
             reason = "rules_only was asked for"
         elif not degradations:
             reason = "no config_id, so no account's model"
-        elif rejection := self._gates.rejection(degradations[0].name):
-            reason = f"the gate of {degradations[0].name} is shut ({rejection})"
+        elif rejected := self._rejected(degradations[0].name):
+            reason = f"the gate of {rejected.name} is shut ({_gates_word(rejected)})"
         else:
             reason = degradations[0].detail
         by_rule = answer_pb2.AnsweredBy(
             source=answer_pb2.ANSWER_SOURCE_RULES,
-            method=RULE_NAME,
+            method=_RULE,
             reason=reason if rules_only else f"{reason}; {_NO_WEEK}",
         )
         by = answer_pb2.AnsweredBy(
-            source=answer_pb2.ANSWER_SOURCE_PERSISTENCE, method=PERSISTENCE_NAME, reason=reason
+            source=answer_pb2.ANSWER_SOURCE_PERSISTENCE, method=_PERSISTENCE, reason=reason
         )
-        return Provenance(
-            None, by, by_rule, rules_only, degradations, 1.0, (rules_only, degradations, reason)
-        )
+        key = (rules_only, degradations, reason)
+        return Provenance(None, by, by_rule, rules_only, degradations, 1.0, key)
+
+    def _rejected(self, name: str) -> ModelVersion | None:
+        """The newest version of a name where its gate did not let it in."""
+        now = self._clock()
+        known = self._rejections.get(name)
+        if known is not None and now - known[0] < self._max_age:
+            return known[1]
+        try:
+            newest = next(iter(self._registry.list(name=name, limit=1)), None)
+        except Unavailable:
+            return None
+        if newest is not None and newest.training_metrics.get("gate", {}).get("decision") != "rejected":
+            newest = None
+        if len(self._rejections) >= _KNOWN:
+            self._rejections.clear()
+        self._rejections[name] = now, newest
+        return newest
+
+
+def _gates_word(version: ModelVersion) -> str:
+    return str(version.training_metrics["gate"]["reason"])

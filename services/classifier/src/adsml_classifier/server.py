@@ -15,9 +15,9 @@ from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
 
 from adsml_classifier.accounts import AccountData
-from adsml_classifier.artifacts import StoredModel, parse
+from adsml_classifier.artifacts import StoredModel, from_files
 from adsml_classifier.naming import FAMILY, JOB
-from adsml_classifier.resolver import GateRecords, ProvenanceResolver
+from adsml_classifier.resolver import ProvenanceResolver
 from adsml_classifier.service import ClassifierService
 from adsml_classifier.settings import ClassifierSettings
 
@@ -28,19 +28,13 @@ OpenService: TypeAlias = family_server.Opened[ClassifierService, StoredModel]
 @unpacks_to(MAX_BYTES)
 def _warmed(version: ModelVersion, bundle: Bundle) -> StoredModel:
     """A model that has answered once, so that the first caller after a swap waits for nothing."""
-    stored = parse(version, bundle)
+    stored = from_files(bundle.files)
     stored.model.warm()
     return stored
 
 
 def open_service(settings: ClassifierSettings) -> OpenService:
-    """Open stores and registry and put the service on them.
-
-    Raises
-    ------
-    SettingsError
-        Naming the setting that can't work.
-    """
+    """Open stores and registry and put the service on them; `SettingsError` names a setting that can't work."""
     stores = Stores.open(settings)
     models = ModelLoader(
         stores.registry,
@@ -57,8 +51,9 @@ def open_service(settings: ClassifierSettings) -> OpenService:
         ),
         ProvenanceResolver(
             models,
-            GateRecords(stores.registry, max_age_seconds=settings.poll_seconds),
+            stores.registry,
             confidence_factor=settings.transfer_confidence_factor,
+            max_age_seconds=settings.poll_seconds,
         ),
         FeedbackRecorder(FeedbackStore(stores.database), FAMILY),
         attribution_lag_days=settings.attribution_lag_days,
@@ -68,13 +63,7 @@ def open_service(settings: ClassifierSettings) -> OpenService:
 
 
 def build(settings: ClassifierSettings) -> ServerBuilder:
-    """The server, ready to run.
-
-    Raises
-    ------
-    SettingsError
-        Naming the setting that can't work.
-    """
+    """The server, ready to run; errors as of `open_service`."""
     opened = open_service(settings)
     builder = ServerBuilder(settings)
     builder.add(

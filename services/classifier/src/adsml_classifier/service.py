@@ -1,7 +1,7 @@
 """ClassifierService: where a question about tiers is answered, whatever door it came by."""
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final, TypeAlias
@@ -23,34 +23,21 @@ from adsml_classifier.answers import LEVELS, NUMBERS, AccountAnswers
 from adsml_classifier.cautions import Surroundings
 from adsml_classifier.decoding import InlineGroup, Options
 from adsml_classifier.encoding import Provenance, ResponseBuilder, encode_result
-from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.models.snapshot import AccountSnapshot
 from adsml_classifier.resolver import ProvenanceResolver
 
-FAST_PATH_ROWS: Final = 256
-"""Rows that the model runs for in one turn of the event loop: about a millisecond."""
+# Rows that the model runs for in one turn of the event loop: about a millisecond.
+_FAST_PATH_ROWS: Final = 256
+# What a row with reasons costs, in rows without.
 _EXPLAINED_ROW: Final = 64
-"""What a row with reasons costs, in rows without."""
 _ANSWERS_KEPT: Final = 8
 
 
 class ClassifierService:
     """Answers by the account's model; by last week's tier or the rule where there is none.
 
-    Parameters
-    ----------
-    accounts
-        Daily rows.
-    resolver
-        Finds what answers for an account.
-    feedback
-        Records judgements.
-    attribution_lag_days
-        Trailing days of stored accounts that are still filling up.
-    cache_responses
-        Whether what is said of a stored account's entities is kept until its rows, its model or the options change.
-    rule
-        The rule's thresholds.
+    `cache_responses` keeps what is said of a stored account's entities until its rows, its model or the options
+    change.
     """
 
     def __init__(
@@ -61,14 +48,12 @@ class ClassifierService:
         *,
         attribution_lag_days: int = 0,
         cache_responses: bool = True,
-        rule: RuleSettings | None = None,
     ) -> None:
         self._accounts = accounts
         self._resolver = resolver
         self._feedback = feedback
         self._lag = attribution_lag_days
         self._cache = cache_responses
-        self._rule = rule or RuleSettings()
 
     def Classify(
         self, request: pb.ClassifyRequest, context: CallContext
@@ -85,24 +70,18 @@ class ClassifierService:
         """Classify a batch: one pass per account, one result per subject."""
         options, subjects = decoding.options(request.options), request.subjects
         located, errors = self._locate(subjects, "subjects[{}]", options, self._of_account(options), context)
+        degradations = [kind for one in located for kind in one.answers.degradations * len(one.rows)]
         if len(located) == 1 and not errors:
             # One account, as usual; it has the subjects in the order of the request.
-            [one] = located
-            data = b"".join(one.answers.results(one.rows))
-            return SerializedResponse(
-                pb.BatchClassifyResponse, data, one.answers.degradations * len(one.rows)
-            )
+            results = located[0].answers.results(located[0].rows)
+            return SerializedResponse(pb.BatchClassifyResponse, b"".join(results), degradations)
         results = [b""] * len(subjects)
-        degradations: list[answer_pb2.Degradation] = []
         for one in located:
             for index, result in zip(one.indices, one.answers.results(one.rows), strict=True):
                 results[index] = result
-            degradations += one.answers.degradations * len(one.rows)
         for index, error in errors.items():
-            failed = pb.BatchClassifyResult(
-                entity=decoding.entity_of(subjects[index]), error=status_of(error)
-            )
-            results[index] = encode_result(failed)
+            entity = decoding.entity_of(subjects[index])
+            results[index] = encode_result(pb.BatchClassifyResult(entity=entity, error=status_of(error)))
         return SerializedResponse(pb.BatchClassifyResponse, b"".join(results), degradations)
 
     def ClassifyNewEntity(
@@ -148,11 +127,11 @@ class ClassifierService:
     ) -> Sequence[SerializedResponse[pb.ClassifyResponse] | None]:
         """`Classify` for what needs nothing but memory; None for the others."""
         out: list[SerializedResponse[pb.ClassifyResponse] | None] = [None] * len(calls)
-        subjects = [[request.subject] for request, _ in calls]
-        for group in self._from_memory(subjects, [request.options for request, _ in calls]):
-            for call, rows in group.calls:
-                data = group.answers.response(rows[0])
-                out[call] = SerializedResponse(pb.ClassifyResponse, data, group.answers.degradations)
+        asked = [((request.subject,), request.options) for request, _ in calls]
+        for answers, of_calls in self._from_memory(asked):
+            for call, [row] in of_calls:
+                data = answers.response(row)
+                out[call] = SerializedResponse(pb.ClassifyResponse, data, answers.degradations)
         return out
 
     def batch_classify_from_memory(
@@ -160,65 +139,63 @@ class ClassifierService:
     ) -> Sequence[SerializedResponse[pb.BatchClassifyResponse] | None]:
         """`BatchClassify` for what needs nothing but memory, in one pass of the model; None for the others."""
         out: list[SerializedResponse[pb.BatchClassifyResponse] | None] = [None] * len(calls)
-        subjects = [request.subjects for request, _ in calls]
-        for group in self._from_memory(subjects, [request.options for request, _ in calls]):
-            results = group.answers.results([row for _, rows in group.calls for row in rows])
+        asked = [(request.subjects, request.options) for request, _ in calls]
+        for answers, of_calls in self._from_memory(asked):
+            results = answers.results([row for _, rows in of_calls for row in rows])
             start = 0
-            for call, rows in group.calls:
+            for call, rows in of_calls:
                 end = start + len(rows)
-                out[call] = SerializedResponse(
-                    pb.BatchClassifyResponse,
-                    b"".join(results[start:end]),
-                    group.answers.degradations * len(rows),
-                )
+                data, degradations = b"".join(results[start:end]), answers.degradations * len(rows)
+                out[call] = SerializedResponse(pb.BatchClassifyResponse, data, degradations)
                 start = end
         return out
 
     def _from_memory(
-        self, subjects: Sequence[Sequence[entity_pb2.Subject]], options: Sequence[pb.ClassificationOptions]
-    ) -> list["_FastGroup"]:
+        self, asked: Sequence[tuple[Sequence[entity_pb2.Subject], pb.ClassificationOptions]]
+    ) -> "list[_FastGroup]":
         """Calls that can be answered from memory, those of one account and options together."""
         groups: dict[tuple[int, bytes], _FastGroup | None] = {}
         work = 0
-        for call, (of_call, of_options) in enumerate(zip(subjects, options, strict=True)):
-            refs = [subject.entity for subject in of_call]
+        for call, (subjects, options) in enumerate(asked):
+            refs = [subject.entity for subject in subjects]
             config_ids = {ref.config_id for ref in refs}
             if len(config_ids) != 1:
                 continue
             [config_id] = config_ids
-            key = (config_id, of_options.SerializeToString(deterministic=True))
+            key = (config_id, options.SerializeToString(deterministic=True))
             if key not in groups:
-                answers, due = self._peek(config_id, decoding.options(of_options))
-                groups[key] = None if answers is None else _FastGroup(answers)
+                known, due = self._peek(config_id, decoding.options(options))
+                groups[key] = None if known is None else (known, [])
                 if due:
                     # This call asks the store whether the rows have changed; the others need not wait for it.
                     continue
             group = groups[key]
             if group is None:
                 continue
-            rows = [row for ref in refs if (row := group.answers.row(ref)) is not None]
+            answers = group[0]
+            rows = [row for ref in refs if (row := answers.row(ref)) is not None]
             if len(rows) < len(refs):
                 continue
-            if not group.answers.filled:
-                cost = len(rows) * (_EXPLAINED_ROW if group.answers.explains else 1)
-                if work + cost > FAST_PATH_ROWS:
+            if not answers.filled:
+                cost = len(rows) * (_EXPLAINED_ROW if answers.explains else 1)
+                if work + cost > _FAST_PATH_ROWS:
                     continue
                 work += cost
-            group.calls.append((call, rows))
-        return [group for group in groups.values() if group is not None and group.calls]
+            group[1].append((call, rows))
+        return [group for group in groups.values() if group is not None and group[1]]
 
     def _peek(self, config_id: int, options: Options) -> tuple[AccountAnswers | None, bool]:
         """Answers that memory holds, if any; and whether it is time to ask the store for news."""
-        known = self._accounts.peek(config_id)
+        known = None if options.rules_only else self._accounts.peek(config_id)
         if known is None:
             return None, False
         days, due = known
         as_of = options.day(days.last, default_lag=self._lag)
-        snapshot = days.peek(as_of, self._rule) if days.covers(as_of) else None
-        provenance = self._resolver.peek(config_id, rules_only=options.rules_only)
+        snapshot = days.peek(as_of) if days.covers(as_of) else None
+        provenance = self._resolver.peek(config_id)
         if snapshot is None or provenance is None:
             return None, False
-        answers: AccountAnswers | None = snapshot.cache.get(_key(options, provenance))
+        answers: AccountAnswers | None = snapshot.cache.get((options, provenance.key))
         if answers is None or (self._cache and not answers.filled):
             return None, False
         return answers, due
@@ -303,15 +280,16 @@ class ClassifierService:
         return [one for one in located if one.rows], errors
 
     def _days(self, config_id: int, options: Options) -> tuple[AccountDays, date]:
-        as_of = options.day(self._accounts.recent(config_id).last, default_lag=self._lag)
-        return self._accounts.days(config_id, as_of=as_of), as_of
+        recent = self._accounts.recent(config_id)
+        as_of = options.day(recent.last, default_lag=self._lag)
+        return recent if recent.covers(as_of) else self._accounts.days(config_id, as_of=as_of), as_of
 
     def _stored(
         self, config_id: int, days: AccountDays, as_of: date, options: Options, provenance: Provenance
     ) -> AccountAnswers:
         """Answers for a stored account's entities, kept beside its snapshot."""
-        snapshot = days.snapshot(as_of, self._rule)
-        key = _key(options, provenance)
+        snapshot = days.snapshot(as_of)
+        key = (options, provenance.key)
         answers: AccountAnswers | None = snapshot.cache.get(key)
         if answers is None:
             names = list(snapshot.rows)
@@ -346,7 +324,7 @@ class ClassifierService:
         provenance: Provenance,
     ) -> AccountAnswers:
         """Answers for entities whose rows came with the call; their place among `series` is their id in the group."""
-        snapshot = AccountSnapshot.of(group.panel, group.as_of, self._rule)
+        snapshot = AccountSnapshot.of(group.panel, group.as_of)
         account, names = group.account, list(snapshot.rows)
 
         def entity(row: int) -> entity_pb2.EntityRef:
@@ -377,21 +355,13 @@ class ClassifierService:
 
 
 _ProvenanceOf: TypeAlias = Callable[[int], Provenance]
+_FastGroup: TypeAlias = tuple[AccountAnswers, list[tuple[int, list[int]]]]
+"""Answers that serve several calls: the place of each, and the rows that it asks about."""
 
 
 @dataclass(slots=True)
 class _Located:
-    """Subjects among the answers of one account.
-
-    Attributes
-    ----------
-    answers
-        Of the account.
-    indices
-        Place of each subject in the request.
-    rows
-        Its row among the answers.
-    """
+    """Subjects among the answers of one account: their places in the request, and their rows."""
 
     answers: AccountAnswers
     indices: list[int] = field(default_factory=list)
@@ -408,26 +378,6 @@ class _Located:
                 self.indices.append(indices[place])
                 self.rows.append(row)
         return absent
-
-
-@dataclass(slots=True)
-class _FastGroup:
-    """Calls that the same answers serve.
-
-    Attributes
-    ----------
-    answers
-        Of the account.
-    calls
-        Place of each call, and the rows that it asks about.
-    """
-
-    answers: AccountAnswers
-    calls: list[tuple[int, list[int]]] = field(default_factory=list)
-
-
-def _key(options: Options, provenance: Provenance) -> Hashable:
-    return options, provenance.key
 
 
 def _after(options: Options, as_of: date) -> date | None:

@@ -18,6 +18,7 @@ TOP: Final = 10
 _WIDTH: Final = 80
 _IDS: Final = 5
 _LEVELS: Final = {EntityType.CAMPAIGN: "campaign", EntityType.ADSET: "ad set", EntityType.AD: "ad"}
+_METHODS: Final = {"last_week_tier": "last week's tier", "cpl_rule": "the rule"}
 
 
 def tier_of(one: pb.Classification) -> Tier:
@@ -28,7 +29,9 @@ def tier_of(one: pb.Classification) -> Tier:
 def answered_by(one: pb.Classification) -> str:
     """The model and its version, or what answered in its place."""
     by = one.answered_by
-    return f"{by.model.name} version {by.model.version}" if by.HasField("model") else by.method
+    if by.HasField("model"):
+        return f"{by.model.name} version {by.model.version}"
+    return _METHODS.get(by.method, by.method)
 
 
 def without_names(result: pb.BatchClassifyResult) -> str:
@@ -38,66 +41,57 @@ def without_names(result: pb.BatchClassifyResult) -> str:
     return result.error.message.replace(f"{level} {entity.entity_id} ", "").partition(";")[0]
 
 
-def by_money(results: Sequence[pb.BatchClassifyResult]) -> list[pb.BatchClassifyResult]:
-    """The answered ones, what spent most first."""
-    answered = [one for one in results if one.WhichOneof("result") == "classification"]
-    return sorted(answered, key=lambda one: (-one.classification.metrics.spend, one.entity.entity_id))
-
-
 def show(
     config_id: int, level: EntityType, results: Sequence[pb.BatchClassifyResult], *, everything: bool = False
 ) -> None:
-    """The day, number and money of each tier, the entities that spent most, and what has no answer."""
-    answered = by_money(results)
+    """What to expect in a sentence, number and money of each tier, what spent most, and what has no answer."""
+    answered = [one for one in results if one.HasField("classification")]
+    answered.sort(key=lambda one: (-one.classification.metrics.spend, one.entity.entity_id))
     if answered:
-        _summary(config_id, level, answered)
+        _summary(config_id, level, [one.classification for one in answered])
         shown = answered if everything else answered[:TOP]
-        rest = len(answered) - len(shown)
-        console.print(
-            f"\nThe {len(shown)} that spent most"
-            + (f" (of {len(answered)}; --all shows every one):" if rest else ":")
-        )
+        rest = f" (of {len(answered)}; --all shows every one)" if len(answered) > len(shown) else ""
+        console.print(f"\nThe {len(shown)} that spent most{rest}:")
         for one in shown:
             _entity(one)
     _without_answer(results)
 
 
-def _summary(config_id: int, level: EntityType, answered: Sequence[pb.BatchClassifyResult]) -> None:
-    first = answered[0].classification
-    day = first.as_of_date
-    currency = first.metrics.currency_code
-    count: Counter[Tier] = Counter()
-    spend: Counter[Tier] = Counter()
-    leads: Counter[Tier] = Counter()
-    for result in answered:
-        one = result.classification
-        tier = tier_of(one)
-        count[tier] += 1
-        spend[tier] += one.metrics.spend  # type: ignore[assignment]  # a Counter of money
-        leads[tier] += one.metrics.leads  # type: ignore[assignment]
+def _summary(config_id: int, level: EntityType, answered: Sequence[pb.Classification]) -> None:
+    by_tier: defaultdict[Tier, list[pb.Classification]] = defaultdict(list)
+    for one in answered:
+        by_tier[tier_of(one)].append(one)
+    spend = {tier: sum(one.metrics.spend for one in by_tier[tier]) for tier in Tier}
+    leads = {tier: sum(one.metrics.leads for one in by_tier[tier]) for tier in Tier}
     total = sum(spend.values())
-    table(
-        f"{_LEVELS[level]}s of account {config_id}: the 7 days after {day.year:04}-{day.month:02}-{day.day:02}",
-        ("tier", "how many", f"spend 7d {currency}".strip(), "of the money", "CPL 7d"),
-        [
-            (
-                tier.value.replace("_", " "),
-                count[tier],
-                money(spend[tier]),
-                f"{spend[tier] / total:.0%}" if total else "",
-                money(spend[tier] / leads[tier]) if leads[tier] else "no leads" if count[tier] else "",
-            )
-            for tier in Tier
-        ],
-        right=("how many", f"spend 7d {currency}".strip(), "of the money", "CPL 7d"),
+
+    def share(*tiers: Tier) -> str:
+        return f"{sum(spend[tier] for tier in tiers) / total:.0%} of the money" if total else "nothing spent"
+
+    good, bad = len(by_tier[Tier.HIGH_PERFORMER]), len(by_tier[Tier.UNDERPERFORMER])
+    day = answered[0].as_of_date
+    kind = f"{_LEVELS[level]}{'' if len(answered) == 1 else 's'}"
+    _wrapped(
+        f"Of {len(answered)} {kind} of account {config_id}, {good} will probably do well in the 7 days after "
+        f"{day.year:04}-{day.month:02}-{day.day:02} ({share(Tier.HIGH_PERFORMER)}) and {bad} badly "
+        f"({share(Tier.UNDERPERFORMER)}), by cost per lead (CPL) against the account's."
     )
-    by = Counter(answered_by(one.classification) for one in answered)
-    _wrapped("answered by " + ", ".join(f"{name} ({number})" for name, number in by.most_common()))
-    reasons = Counter(
-        one.classification.answered_by.reason for one in answered if one.classification.answered_by.reason
-    )
-    for reason, number in reasons.most_common():
-        _wrapped(f"{number}: {reason}")
+    columns = ("how many", f"spend 7d {answered[0].metrics.currency_code}".strip(), "of the money", "CPL 7d")
+    rows = [
+        (
+            tier.value.replace("_", " "),
+            len(by_tier[tier]),
+            money(spend[tier]),
+            f"{spend[tier] / total:.0%}" if total else "",
+            money(spend[tier] / leads[tier]) if leads[tier] else "no leads" if by_tier[tier] else "",
+        )
+        for tier in Tier
+    ]
+    table("", ("tier", *columns), rows, right=columns)
+    by = Counter((answered_by(one), one.answered_by.reason) for one in answered)
+    for (name, reason), number in by.most_common():
+        why = f": {reason}" if reason else ""
+        _wrapped(f"{number} of them by {name}{why}" if number < len(answered) else f"By {name}{why}")
 
 
 def _entity(result: pb.BatchClassifyResult) -> None:
@@ -108,12 +102,9 @@ def _entity(result: pb.BatchClassifyResult) -> None:
     name = f"{result.entity.entity_id}: {tier_of(one).value.replace('_', ' ')}{sure}"
     gap = max(_WIDTH - len(name) - len(figures), 2)
     console.print(name + " " * gap + figures, highlight=False, markup=False, soft_wrap=True)
-    supporting = [reason.text for reason in one.reasons if reason.supports]
-    if supporting:
-        _wrapped("; ".join(supporting), indent=4)
-    for reason in one.reasons:
-        if not reason.supports:
-            _wrapped(f"against: {reason.text}", indent=4)
+    _wrapped("; ".join(reason.text for reason in one.reasons if reason.supports), indent=4)
+    for text in (reason.text for reason in one.reasons if not reason.supports):
+        _wrapped(f"against: {text}", indent=4)
     for warning in one.warnings:
         _wrapped(f"careful: {warning.message}", indent=4)
 
@@ -121,7 +112,7 @@ def _entity(result: pb.BatchClassifyResult) -> None:
 def _without_answer(results: Sequence[pb.BatchClassifyResult]) -> None:
     absent: defaultdict[str, list[str]] = defaultdict(list)
     for one in results:
-        if one.WhichOneof("result") == "error":
+        if one.HasField("error"):
             absent[without_names(one)].append(one.entity.entity_id)
     for reason, ids in absent.items():
         more = f" and {len(ids) - _IDS} more" if len(ids) > _IDS else ""
@@ -135,4 +126,5 @@ def _without_answer(results: Sequence[pb.BatchClassifyResult]) -> None:
 def _wrapped(text: str, *, indent: int = 0) -> None:
     blank = " " * indent
     lines = textwrap.wrap(text, _WIDTH, initial_indent=blank, subsequent_indent=blank, break_on_hyphens=False)
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    if lines:
+        console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)

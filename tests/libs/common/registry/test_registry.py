@@ -206,6 +206,19 @@ def test_a_rejected_one_stays_ready_with_the_reason(registry: ModelRegistry) -> 
     assert [event.event for event in registry.events(NAME)].count(ModelEventType.REJECTED) == 1
 
 
+def test_a_retired_one_leaves_nobody_serving_until_one_is_activated_again(registry: ModelRegistry) -> None:
+    activated(registry, 1)
+    registry.register(candidate(2))
+    for _ in range(2):
+        registry.retire(NAME, 1, actor="gate", reason="no longer better")
+    registry.retire(NAME, 2, actor="gate", reason="does not serve")
+    assert registry.active(NAME) is None
+    assert [registry.get(NAME, one).status for one in (1, 2)] == [ModelStatus.ARCHIVED, ModelStatus.READY]
+    event = registry.events(NAME)[0]
+    assert (event.event, event.version, event.previous_version) == (ModelEventType.RETIRED, 1, 1)
+    assert registry.activate(NAME, 1, **WHO).status is ModelStatus.ACTIVE
+
+
 def test_the_active_one_can_not_be_rejected_or_failed(registry: ModelRegistry) -> None:
     activated(registry, 1)
     with pytest.raises(FailedPrecondition, match="is active"):

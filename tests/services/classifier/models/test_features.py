@@ -6,14 +6,11 @@ import pandas as pd
 import pytest
 from adsml_classifier.models import features
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import RuleSettings
 from adsml_simulate import SimulatedAccount
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ..accounts import days_of, frame_of, panel_of, tree_of, week_panel
-
-RULE = RuleSettings()
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +22,7 @@ def frame(account: SimulatedAccount) -> pd.DataFrame:
 def computed(frame: pd.DataFrame, tree: pd.DataFrame, column: int) -> npt.NDArray[np.float32]:
     first = frame["date"].min().date()
     panel = Panel.of(frame, entities=tree, start=first)
-    return features.compute(panel, np.array([column]), RULE).values[:, :, 0]
+    return features.compute(panel, np.array([column]))[:, :, 0]
 
 
 @given(st.integers(10, 58), st.integers(0, 2**32 - 1))
@@ -73,10 +70,10 @@ def test_many_days_and_blocks_of_entities_give_what_one_day_gives(
 ) -> None:
     panel = panel_of(account)
     days = np.arange(20, 50, 7)
-    together = features.compute(panel, days, RULE).values
+    together = features.compute(panel, days)
     monkeypatch.setattr(features, "_BLOCK_CELLS", 7 * len(panel.days))
     for place, day in enumerate(days):
-        alone = features.compute(panel, np.array([day]), RULE).values[:, :, 0]
+        alone = features.compute(panel, np.array([day]))[:, :, 0]
         np.testing.assert_allclose(alone, together[:, :, place], rtol=1e-6, atol=1e-6)
 
 
@@ -86,7 +83,7 @@ def test_every_column_is_written(account: SimulatedAccount, monkeypatch: pytest.
 
     panel = panel_of(account)
     monkeypatch.setattr(features.np, "empty", marked)
-    values = features.compute(panel, np.array([40]), RULE).values
+    values = features.compute(panel, np.array([40]))
     assert not (values == -987654).any()
 
 
@@ -95,38 +92,40 @@ def test_ratios_are_ratios_of_sums_against_the_account() -> None:
     spend = [10.0] * 6 + [80.0]
     panel = week_panel({"one": (spend, [1.0] * 7), "rest": ([100.0] * 7, [4.0] * 7)})
     row = panel.rows_of([("adset", "one")])[0]
-    found = features.compute(panel, np.array([6]), RULE)
+    found = features.compute(panel, np.array([6]))
     account_cpl = (140 + 700) / (7 + 28)
-    assert found["relative_cpl_7"][row, 0] == pytest.approx(140 / 7 / account_cpl)
-    assert found["relative_leads_per_100_7"][row, 0] == pytest.approx(account_cpl / 20)
-    assert found["expected_leads_7"][row, 0] == pytest.approx(140 / account_cpl)
+    assert found[features.NAMES.index("relative_cpl_7")][row, 0] == pytest.approx(140 / 7 / account_cpl)
+    assert found[features.NAMES.index("relative_leads_per_100_7")][row, 0] == pytest.approx(account_cpl / 20)
+    assert found[features.NAMES.index("expected_leads_7")][row, 0] == pytest.approx(140 / account_cpl)
     expected = 140 / account_cpl
-    assert found["lead_index_7"][row, 0] == pytest.approx(
+    assert found[features.NAMES.index("lead_index_7")][row, 0] == pytest.approx(
         (7 + features.PRIOR_LEADS) / (expected + features.PRIOR_LEADS)
     )
-    assert found["volatility_spend_7"][row, 0] == pytest.approx(np.std(spend) / np.mean(spend), rel=1e-5)
-    assert found["lead_days_7"][row, 0] == 7
-    assert found["consistency_14"][row, 0] == pytest.approx(1.0)
-    assert found["days_since_lead"][row, 0] == 0
+    assert found[features.NAMES.index("volatility_spend_7")][row, 0] == pytest.approx(
+        np.std(spend) / np.mean(spend), rel=1e-5
+    )
+    assert found[features.NAMES.index("lead_days_7")][row, 0] == 7
+    assert found[features.NAMES.index("consistency_14")][row, 0] == pytest.approx(1.0)
+    assert found[features.NAMES.index("days_since_lead")][row, 0] == 0
 
 
 def test_missing_is_missing_and_not_zero() -> None:
     panel = week_panel({"none": ([10.0] * 7, [0.0] * 7), "rest": ([100.0] * 7, [4.0] * 7)})
     row = panel.rows_of([("adset", "none")])[0]
-    found = features.compute(panel, np.array([6]), RULE)
+    found = features.compute(panel, np.array([6]))
     for name in ("relative_cpl_7", "change_cpl", "change_spend", "frequency_7", "siblings_lead_index_7"):
-        assert np.isnan(found[name][row, 0]), name
-    assert found["relative_leads_per_100_7"][row, 0] == 0
-    assert found["days_since_lead"][row, 0] == features.LOOKBACK_DAYS
+        assert np.isnan(found[features.NAMES.index(name)][row, 0]), name
+    assert found[features.NAMES.index("relative_leads_per_100_7")][row, 0] == 0
+    assert found[features.NAMES.index("days_since_lead")][row, 0] == features.LOOKBACK_DAYS
 
 
 def test_what_happens_to_the_whole_account_is_no_change() -> None:
     """Everybody's leads halve: relative to the account nothing changed."""
     leads = [8.0] * 7 + [4.0] * 7
     panel = week_panel({name: ([50.0] * 14, leads) for name in ("a", "b", "c")})
-    found = features.compute(panel, np.array([13]), RULE)
+    found = features.compute(panel, np.array([13]))
     for name in ("change_cpl", "change_conversion_rate", "change_leads", "change_spend"):
-        np.testing.assert_allclose(found[name], 1.0, rtol=1e-6)
+        np.testing.assert_allclose(found[features.NAMES.index(name)], 1.0, rtol=1e-6)
 
 
 def test_siblings_are_the_parents_rest() -> None:
@@ -138,9 +137,9 @@ def test_siblings_are_the_parents_rest() -> None:
     )
     panel = Panel.of(frame, entities=tree)
     row = panel.rows_of([("adset", "a")])[0]
-    found = features.compute(panel, np.array([6]), RULE)
+    found = features.compute(panel, np.array([6]))
     expected = features.lead_index(np.array(7.0), np.array(140.0 / 10.0))
-    assert found["siblings_lead_index_7"][row, 0] == pytest.approx(float(expected))
+    assert found[features.NAMES.index("siblings_lead_index_7")][row, 0] == pytest.approx(float(expected))
 
 
 def test_an_unknown_currency_changes_nothing(account: SimulatedAccount) -> None:
@@ -150,8 +149,8 @@ def test_an_unknown_currency_changes_nothing(account: SimulatedAccount) -> None:
     other = Panel.of(dearer, entities=tree_of(account))
     day = np.array([60])
     np.testing.assert_allclose(
-        features.compute(other, day, RULE).values,
-        features.compute(panel, day, RULE).values,
+        features.compute(other, day),
+        features.compute(panel, day),
         rtol=1e-4,
         atol=1e-4,
     )

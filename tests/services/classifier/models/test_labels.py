@@ -7,18 +7,16 @@ import pytest
 from adsml_classifier.models import labels, rule
 from adsml_classifier.models.labels import Judgement, LabelMode
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import RuleSettings
 from adsml_common.domain.tiers import Tier
 
 from ..accounts import START, week_panel
 
-RULE = RuleSettings()
 REST = ([1000.0] * 21, [100.0] * 21)
 DAYS = np.arange(6, 21)
 
 
 def from_data(panel: Panel, *, mode: LabelMode = LabelMode.OUTCOME, last: int = 20) -> labels.Labels:
-    return labels.from_data(panel, DAYS, RULE, mode=mode, last_complete=last)
+    return labels.from_data(panel, DAYS, mode=mode, last_complete=last)
 
 
 def judgement(day: int, tier: Tier, *, hour: int = 0, entity_id: str = "one") -> Judgement:
@@ -40,7 +38,7 @@ def test_an_outcome_is_the_tier_of_the_next_seven_days() -> None:
 def test_same_window_labels_are_the_rule_itself() -> None:
     panel = week_panel({"one": ([10.0] * 21, [2.0] * 7 + [0.0] * 7 + [2.0] * 7), "rest": REST})
     found = from_data(panel, mode=LabelMode.SAME_WINDOW)
-    np.testing.assert_array_equal(found.tier, rule.tiers(panel, DAYS, RULE))
+    np.testing.assert_array_equal(found.tier, rule.tiers(panel, DAYS))
 
 
 @pytest.mark.parametrize("lag", [0, 1, 5])

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from adsml_classifier.models import features
 from adsml_classifier.models.panel import Panel, Running
-from adsml_classifier.models.rule import RuleSettings
 from adsml_common.domain.errors import InvalidInput
 from adsml_simulate import SimulatedAccount
 from hypothesis import given
@@ -99,17 +98,17 @@ def test_sent_rows_stand_beside_the_siblings_of_their_stored_entity(account: Sim
     """The same rows, taken out of the account and compared with it, have the same features, siblings' included."""
     whole = panel_of(account)
     day = np.array([len(whole.days) - 1])
-    expected = features.compute(whole, day, RuleSettings()).values[:, :, 0]
+    expected = features.compute(whole, day)[:, :, 0]
     window = account.daily[account.daily["date"] > account.daily["date"].max() - pd.Timedelta(days=28)]
     ads = window[window["entity_type"] == "ad"]
     sent = Panel.of(ads)
     own = whole.rows_of(list(sent.keys))
     compared = sent.compared_with(whole, own)
-    found = features.compute(compared, np.array([27]), RuleSettings()).values[:, : len(sent), 0]
+    found = features.compute(compared, np.array([27]))[:, : len(sent), 0]
     np.testing.assert_allclose(found, expected[:, own], rtol=1e-6)
     siblings = features.NAMES.index("siblings_lead_index_28")
     assert np.isfinite(found[siblings]).any()
     # Without an account nothing relative to it is known.
-    apart = features.compute(sent.compared_with(None), np.array([27]), RuleSettings())
-    assert np.isnan(apart["relative_cpl_7"]).all()
-    assert np.isnan(apart["siblings_lead_index_28"]).all()
+    apart = features.compute(sent.compared_with(None), np.array([27]))
+    assert np.isnan(apart[features.NAMES.index("relative_cpl_7")]).all()
+    assert np.isnan(apart[features.NAMES.index("siblings_lead_index_28")]).all()

@@ -8,9 +8,10 @@ from adsml_classifier.models import features, reasons
 from adsml_classifier.models.facts import FACTS, MEMBERSHIP
 from adsml_classifier.models.panel import Panel
 from adsml_classifier.models.reasons import Reason
-from adsml_classifier.models.rule import TIERS, RuleSettings
+from adsml_classifier.models.rule import TIERS
 from adsml_classifier.models.snapshot import AccountSnapshot
 from adsml_classifier.training import sampling
+from adsml_classifier.training.recipe import SampleSettings
 from adsml_common.domain.tiers import Tier
 from adsml_simulate import SimulatedAccount
 
@@ -24,7 +25,7 @@ CHEAP = ([10.0] * DAYS, [2.0] * DAYS)
 
 def snapshot_of(entities: dict[str, tuple[Sequence[float], Sequence[float]]]) -> AccountSnapshot:
     panel = week_panel(entities)
-    return AccountSnapshot.of(panel, panel.day(len(panel.days) - 1), RuleSettings())
+    return AccountSnapshot.of(panel, panel.day(len(panel.days) - 1))
 
 
 def of_rule(snapshot: AccountSnapshot, name: str, *, most: int = 3) -> tuple[Reason, ...]:
@@ -90,7 +91,7 @@ def test_reasons_for_come_first_then_at_most_one_against_each_fact_once(
     account: SimulatedAccount, seed: int
 ) -> None:
     panel: Panel = panel_of(account)
-    snapshot = AccountSnapshot.of(panel, panel.day(len(panel.days) - 1), RuleSettings())
+    snapshot = AccountSnapshot.of(panel, panel.day(len(panel.days) - 1))
     rows = np.flatnonzero(snapshot.delivered)
     rng = np.random.default_rng(seed)
     tier = rng.integers(0, 4, len(rows))
@@ -118,9 +119,9 @@ def test_reasons_for_come_first_then_at_most_one_against_each_fact_once(
 def test_samples_and_answers_know_the_same_persistence(account: SimulatedAccount) -> None:
     """What serves where the gate shuts is the very baseline that the gate compares with."""
     panel = panel_of(account)
-    samples = sampling.build(panel, sampling.SampleSettings(), RuleSettings())
+    samples = sampling.build(panel, SampleSettings())
     day = int(samples.day.max())
-    snapshot = AccountSnapshot.of(panel, panel.day(day), RuleSettings())
+    snapshot = AccountSnapshot.of(panel, panel.day(day))
     of_day = samples.where(samples.day == day)
     np.testing.assert_array_equal(of_day.persistence, snapshot.persistence[of_day.entity])
     np.testing.assert_array_equal(of_day.rule, snapshot.rule_tier[of_day.entity])

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from adsml_classifier.models import rule
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import RuleSettings
 from adsml_common.domain.tiers import Tier
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ def tier_of(spend: list[float], leads: list[float]) -> Tier:
     rest = ([10_000.0 - one for one in spend], [1000.0 - one for one in leads])
     panel = week_panel({"one": (spend, leads), "rest": rest})
     row = panel.rows_of([("adset", "one")])[0]
-    return rule.TIERS[rule.tiers(panel, LAST, RuleSettings())[row, 0]]
+    return rule.TIERS[rule.tiers(panel, LAST)[row, 0]]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,7 @@ def test_a_trend_moves_by_one_step(before: float, expected: Tier) -> None:
     leads = [2, 2, 2, 2, 2, 0, 0] * 2
     panel = week_panel({"one": (spend, leads), "rest": (REST[0] * 2, REST[1] * 2)})
     row = panel.rows_of([("adset", "one")])[0]
-    found = rule.tiers(panel, np.array([13]), RuleSettings())[row, 0]
+    found = rule.tiers(panel, np.array([13]))[row, 0]
     assert rule.TIERS[found] is expected
 
 
@@ -83,7 +82,7 @@ def test_one_more_lead_never_makes_the_week_worse(leads: list[int], day: int, sp
     more = leads.copy()
     more[day] += 1
     panel = week_panel({"a": ([spend / 7] * 7, leads), "b": ([spend / 7] * 7, more), "rest": REST})
-    earned = rule.earned(rule.week(panel, LAST, RuleSettings()), RuleSettings())[:, 0]
+    earned = rule.earned(rule.week(panel, LAST))[:, 0]
     fewer, greater = earned[panel.rows_of([("adset", "a"), ("adset", "b")])]
     assert greater <= fewer
 
@@ -100,7 +99,7 @@ def test_a_week_without_leads_is_compared_with_the_account_of_four() -> None:
 
 def test_in_an_account_without_any_lead_a_share_of_spend_is_material() -> None:
     panel = week_panel({"small": ([0.5] * 7, [0] * 7), "large": ([99.5] * 7, [0] * 7)})
-    tiers = rule.tiers(panel, LAST, RuleSettings())[:, 0]
+    tiers = rule.tiers(panel, LAST)[:, 0]
     by_name = dict(zip([key[1] for key in panel.keys], tiers, strict=True))
     assert rule.TIERS[by_name["large"]] is Tier.UNDERPERFORMER
     assert rule.TIERS[by_name["small"]] is Tier.LOW
@@ -113,7 +112,7 @@ def test_an_account_is_compared_with_its_complete_level() -> None:
         days_of("a", spend=[5.0] * 7, leads=[1.0] * 7),
     )
     panel = Panel.of(frame)
-    week = rule.week(panel, LAST, RuleSettings())
+    week = rule.week(panel, LAST)
     row = panel.rows_of([("adset", "a")])[0]
     assert week.relative_cpl[row, 0] == pytest.approx(0.5)
 
@@ -123,8 +122,6 @@ def test_who_is_all_of_the_account_takes_no_step_for_its_trend() -> None:
     falling = ([30.0] * 14, [1.0] * 7 + [2.0] * 7)
     steady = ([30.0] * 14, [1.0] * 14)
     alone = week_panel({"a": falling})
-    assert rule.tiers(alone, np.array([13]), RuleSettings()).tolist() == [[1]]
+    assert rule.tiers(alone, np.array([13])).tolist() == [[1]]
     # Beside another that spends as much it is the better one, and rising.
-    assert rule.tiers(week_panel({"a": falling, "b": steady}), np.array([13]), RuleSettings())[
-        0
-    ].tolist() == [0]
+    assert rule.tiers(week_panel({"a": falling, "b": steady}), np.array([13]))[0].tolist() == [0]

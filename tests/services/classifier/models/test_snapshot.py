@@ -2,7 +2,6 @@
 
 import numpy as np
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.models.snapshot import AccountSnapshot
 
 from ..accounts import days_of, frame_of
@@ -17,7 +16,7 @@ def snapshot_of(**spend: list[float]) -> AccountSnapshot:
         days_of(name, spend=each, leads=[float(one > 0) for one in each]) for name, each in spend.items()
     ]
     panel = Panel.of(frame_of(*parts))
-    return AccountSnapshot.of(panel, panel.day(len(panel.days) - 1), RuleSettings())
+    return AccountSnapshot.of(panel, panel.day(len(panel.days) - 1))
 
 
 def of(snapshot: AccountSnapshot, values: np.ndarray) -> dict[str, object]:

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.training import assessment, sampling
 from adsml_classifier.training.assessment import Answers
-from adsml_classifier.training.sampling import Samples, SampleSettings
+from adsml_classifier.training.recipe import SampleSettings
+from adsml_classifier.training.sampling import Samples
 from adsml_simulate import SimulatedAccount
 
 from ..accounts import panel_of
@@ -15,7 +15,7 @@ from ..accounts import panel_of
 
 @pytest.fixture(scope="module")
 def samples(account: SimulatedAccount) -> Samples:
-    return sampling.build(panel_of(account), SampleSettings(), RuleSettings())
+    return sampling.build(panel_of(account), SampleSettings())
 
 
 def test_next_week_is_the_seven_days_after(account: SimulatedAccount, samples: Samples) -> None:

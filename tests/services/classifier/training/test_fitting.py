@@ -7,10 +7,10 @@ import pytest
 from adsml_classifier.models import calibration, features, scores
 from adsml_classifier.models.panel import IntArray
 from adsml_classifier.training import fitting
-from adsml_classifier.training.fit_settings import FitSettings, Shape
 from adsml_classifier.training.folds import fit_linear
+from adsml_classifier.training.recipe import FitSettings, Shape
 from adsml_classifier.training.sampling import Excluded, Samples
-from adsml_common.domain.errors import FailedPrecondition, InvalidInput
+from adsml_common.domain.errors import FailedPrecondition
 from adsml_common.domain.tiers import Tier
 
 QUICK = FitSettings(shapes=(Shape(2, 5.0),), max_rounds=60, folds=2, threads=1)
@@ -117,13 +117,6 @@ def test_a_weight_counts_like_repeated_samples() -> None:
     np.testing.assert_allclose(calibration.softmax(lines[0]), calibration.softmax(lines[1]), atol=0.15)
 
 
-def test_settings_out_of_range_are_refused_by_name() -> None:
-    with pytest.raises(InvalidInput, match="class_weight_power"):
-        FitSettings(class_weight_power=2.0)
-    with pytest.raises(InvalidInput, match="shapes"):
-        FitSettings(shapes=())
-
-
 def test_rare_tiers_are_raised_and_the_less_the_more_samples_there_are() -> None:
     samples = made(30, 20)
     rare = samples.where((samples.label != Tier.LOW.rank) | (np.arange(len(samples)) % 5 == 0))
@@ -138,9 +131,3 @@ def test_rare_tiers_are_raised_and_the_less_the_more_samples_there_are() -> None
     assert (raised.probabilities(x)[:, Tier.LOW.rank] > plain.probabilities(x)[:, Tier.LOW.rank]).all()
     many = replace(QUICK, rarity_samples=1.0)
     assert np.abs(fitting.rarity(rare, many)).max() < 0.01 * np.abs(fitting.rarity(rare, QUICK)).max()
-
-
-@pytest.mark.parametrize(("field", "value"), [("rarity_power", 1.5), ("rarity_samples", 0.0)])
-def test_settings_that_make_no_sense_are_named(field: str, value: float) -> None:
-    with pytest.raises(InvalidInput, match=field):
-        FitSettings(**{field: value})  # type: ignore[arg-type]

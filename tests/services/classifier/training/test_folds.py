@@ -1,11 +1,9 @@
 """Rolling origins inside the samples: what they may know, and that what is kept is what would be learnt anew."""
 
 import numpy as np
-from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.training import fitting, sampling
-from adsml_classifier.training.fit_settings import FitSettings
 from adsml_classifier.training.folds import Folds
-from adsml_classifier.training.sampling import SampleSettings
+from adsml_classifier.training.recipe import FitSettings, SampleSettings
 from adsml_simulate import SimulatedAccount
 
 from ..accounts import panel_of
@@ -13,7 +11,7 @@ from .test_fitting import QUICK, made
 
 
 def test_folds_do_not_overlap_and_keep_the_gap(account: SimulatedAccount) -> None:
-    samples = sampling.build(panel_of(account), SampleSettings(), RuleSettings())
+    samples = sampling.build(panel_of(account), SampleSettings())
     folds = Folds(FitSettings(folds=3), lag_days=2).of(samples)
     assert len(folds) == 3
     taken: set[int] = set()

@@ -9,8 +9,7 @@ from adsml_classifier.models.scores import Scores
 from adsml_classifier.models.worth import Worth
 from adsml_classifier.training import gate
 from adsml_classifier.training.assessment import Assessment
-from adsml_classifier.training.gate import GateSettings, Incumbent
-from adsml_common.domain.errors import InvalidInput
+from adsml_classifier.training.gate import Incumbent
 
 GOOD = Scores(samples=500, weighted_f1=0.80, macro_f1=0.60, ece=0.04, log_loss=0.50, rps=0.06, accuracy=0.81)
 LAST_WEEK = replace(GOOD, weighted_f1=0.75, macro_f1=0.55, rps=0.10)
@@ -37,7 +36,7 @@ def assessed(
 def decide(
     found: Assessment, incumbent: Incumbent | None = None, mode: LabelMode = LabelMode.OUTCOME
 ) -> gate.Decision:
-    return gate.decide(found, incumbent, GateSettings(), mode=mode)
+    return gate.decide(found, incumbent, mode=mode)
 
 
 def test_the_first_good_model_passes() -> None:
@@ -55,9 +54,12 @@ def test_the_first_good_model_passes() -> None:
         (assessed(odds_rps=0.06), "not better than last week's tier and its odds: RPS 0.060"),
         (
             assessed(persistence=replace(LAST_WEEK, weighted_f1=0.93)),
-            "calls tiers worse than last week's tier",
+            "worse at calling tiers than last week's tier",
         ),
-        (assessed(rule=replace(RULE, weighted_f1=0.85, macro_f1=0.61)), "calls tiers worse than the rule"),
+        (
+            assessed(rule=replace(RULE, weighted_f1=0.85, macro_f1=0.61)),
+            "worse at calling tiers than the rule",
+        ),
         (assessed(replace(GOOD, ece=0.2)), "off by 0.200"),
     ],
 )
@@ -89,6 +91,50 @@ def test_an_incumbent_that_saw_the_holdout_is_not_compared_and_that_is_said() ->
     assert "not compared with classifier/1 version 3: it learnt from those days" in decision.reason
 
 
+WORSE = assessed(leads=(0.21, 0.22))
+
+
+@pytest.mark.parametrize(
+    ("unseen", "retires", "why"),
+    [
+        (
+            assessed(),
+            False,
+            "classifier/1 version 3 goes on: 25.0% more leads by moving budget against 22.0%",
+        ),
+        (
+            assessed(leads=(0.20, 0.22)),
+            True,
+            "version 3 stops serving, for it is not better than last week's tier",
+        ),
+        (
+            assessed(odds_rps=0.05),
+            True,
+            "version 3 stops serving, for it is not better than last week's tier and its",
+        ),
+        (assessed(replace(GOOD, samples=19)), True, "only 19 samples that it has not seen"),
+        (None, True, "only 0 samples that it has not seen"),
+    ],
+)
+def test_where_no_new_model_is_better_than_last_weeks_tier_the_one_that_serves_has_to_show_that_it_is(
+    unseen: Assessment | None, retires: bool, why: str
+) -> None:
+    """It was made alike, of older days; what it did on days that it has not seen decides."""
+    decision = decide(WORSE, Incumbent("classifier/1 version 3", GOOD, unseen=unseen))
+    assert (decision.passed, decision.retires) == (False, retires)
+    assert decision.reason.startswith("not better than last week's tier: 21.0% more leads")
+    assert why in decision.reason
+
+
+@pytest.mark.parametrize(
+    "candidate", [assessed(replace(GOOD, samples=19)), assessed(replace(GOOD, log_loss=0.9))]
+)
+def test_a_candidate_that_says_nothing_of_the_one_that_serves_leaves_it_alone(candidate: Assessment) -> None:
+    """Too few samples, or better than last week's tier and only worse than the model that serves."""
+    decision = decide(candidate, Incumbent("classifier/1 version 3", GOOD, unseen=assessed(leads=(0.1, 0.2))))
+    assert (decision.passed, decision.retires) == (False, False)
+
+
 def test_same_window_models_never_replace_one_that_learnt_from_outcomes() -> None:
     repeats = assessed(replace(GOOD, accuracy=0.97))
     alone = decide(repeats, mode=LabelMode.SAME_WINDOW)
@@ -97,8 +143,3 @@ def test_same_window_models_never_replace_one_that_learnt_from_outcomes() -> Non
     outcome = Incumbent("classifier/1 version 3", GOOD, outcome=True)
     assert not decide(repeats, outcome, LabelMode.SAME_WINDOW).passed
     assert not decide(assessed(replace(GOOD, accuracy=0.7)), mode=LabelMode.SAME_WINDOW).passed
-
-
-def test_settings_out_of_range_are_refused_by_name() -> None:
-    with pytest.raises(InvalidInput, match="worst_ece"):
-        GateSettings(worst_ece=0.0)

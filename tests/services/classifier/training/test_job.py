@@ -10,13 +10,13 @@ from adsml_classifier.artifacts import from_files
 from adsml_classifier.models import features
 from adsml_classifier.models.labels import Judgement, LabelMode
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import RuleSettings
 from adsml_classifier.naming import FAMILY, account_model
 from adsml_classifier.training import account as account_training
-from adsml_classifier.training.account import train_account, train_for_new
+from adsml_classifier.training import sampling
+from adsml_classifier.training.account import train_account
 from adsml_classifier.training.candidate import learn
 from adsml_classifier.training.job import AccountTrainer, items_of
-from adsml_classifier.training.sampling import SampleSettings
+from adsml_classifier.training.recipe import SampleSettings
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InsufficientHistory
@@ -129,7 +129,7 @@ def test_feedback_against_the_rule_changes_the_next_model(
     before = train_account(frame, tree, QUICK, what="account 1")
     panel = Panel.of(frame, entities=tree)
     day = np.array([len(panel.days) - 1])
-    x = features.compute(panel, day, RuleSettings()).values[:, :, 0].T
+    x = features.compute(panel, day)[:, :, 0].T
     likely = before.stored.model.probabilities(np.ascontiguousarray(x))
     worst = np.argsort(-likely[:, Tier.UNDERPERFORMER.rank])[:6]
     for row in worst:
@@ -153,7 +153,7 @@ def test_a_word_of_today_enters_the_next_model(account: SimulatedAccount) -> Non
     kind, name = Panel.of(frame).keys[5]
     said = [Judgement(kind, name, LAST_DAY, Tier.HIGH_PERFORMER, datetime(2026, 4, 1, tzinfo=UTC))]
     result = train_account(frame, tree, QUICK, what="account 1", judgements=said)
-    assert result.metrics["samples_by_person"] == SampleSettings().judgement_reach_days + 1
+    assert result.metrics["samples_by_person"] == sampling.JUDGEMENT_REACH_DAYS + 1
 
 
 def test_same_window_models_are_marked(account: SimulatedAccount) -> None:
@@ -176,13 +176,13 @@ def wide() -> SimulatedAccount:
 def test_a_model_for_new_entities_learns_from_ten_campaigns_or_more_and_is_checked_on_the_others(
     wide: SimulatedAccount, account: SimulatedAccount
 ) -> None:
-    result = train_for_new(wide.daily, tree_of(wide), QUICK, what="account 1")
+    result = train_account(wide.daily, tree_of(wide), QUICK, what="account 1", for_new=True)
     assert result.stored.trained_on == (EntityType.CAMPAIGN,)
     check = result.metrics["transfer"]
     assert check["confidence_factor"] == 0.85
     assert check["rescales"] == (check["rescaled"]["log_loss"] < check["plain"]["log_loss"])
     assert bool(result.stored.levels) == check["rescales"]
     # Four campaigns are too few: all levels.
-    narrow = train_for_new(account.daily, tree_of(account), QUICK, what="account 1")
+    narrow = train_account(account.daily, tree_of(account), QUICK, what="account 1", for_new=True)
     assert set(narrow.stored.trained_on) == set(EntityType)
     assert "transfer" not in narrow.metrics

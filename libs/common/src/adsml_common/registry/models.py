@@ -39,6 +39,7 @@ class ModelEventType(StrEnum):
     ROLLED_BACK = "ROLLED_BACK"
     REJECTED = "REJECTED"
     FAILED = "FAILED"
+    RETIRED = "RETIRED"
 
 
 @dataclass(frozen=True, slots=True)

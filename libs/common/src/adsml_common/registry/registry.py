@@ -150,6 +150,26 @@ class ModelRegistry:
             )
             queries.note_event(connection, found, ModelEventType.REJECTED, actor=actor, reason=reason)
 
+    def retire(self, name: str, version: int, *, actor: str, reason: str) -> None:
+        """End a version's service with none in its place; it can be activated again. Idempotent.
+
+        Raises
+        ------
+        NotFound
+            No such version.
+        Unavailable
+            The database does not answer.
+        """
+        _check_words(actor, reason)
+        with self._database.write() as connection:
+            self._lock(connection, name)
+            retired = queries.get_version(connection, name, version)
+            if retired.status is ModelStatus.ACTIVE:
+                queries.update_version(connection, retired, status=ModelStatus.ARCHIVED.value)
+                queries.note_event(
+                    connection, retired, ModelEventType.RETIRED, actor=actor, reason=reason, previous=version
+                )
+
     def fail(self, name: str, version: int, *, actor: str, reason: str) -> None:
         """Mark a version as unusable, so that nobody activates or falls back to it. Idempotent."""
         _check_words(actor, reason)

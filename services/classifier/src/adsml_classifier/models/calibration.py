@@ -1,8 +1,8 @@
 """From a model's margins to probabilities that mean what they say.
 
 Boosting with class weights can be over- or under-confident. One map is weighed against doing nothing, learnt on
-predictions for days that the model had not seen: ``temperature``, softmax(a * z) with one number (Guo et al. 2017, "On
-calibration of modern neural networks", 4.2).
+predictions for days that the model had not seen: ``temperature``, softmax(a * z) with one number (Guo et al. 2017,
+"On calibration of modern neural networks", 4.2).
 
 Vector scaling (an offset for each tier) and isotonic regression were measured too and lost to doing nothing on later
 days: both follow the days they saw (docs/classifier.md).
@@ -70,11 +70,7 @@ class Choice:
 def choose(folds: Sequence[tuple[FloatArray, IntArray]]) -> Choice:
     """Weigh the temperature against nothing by cross-validation over folds, and fit what wins to all.
 
-    Parameters
-    ----------
-    folds
-        Scores and truth of days that the model had not seen, a fold per stretch of days. With fewer than two
-        nothing can be chosen and the scores stay as they are.
+    `folds` are scores and truth of days that the model had not seen; with fewer than two nothing can be chosen.
     """
     if len(folds) < 2:
         return Choice(IDENTITY, {})

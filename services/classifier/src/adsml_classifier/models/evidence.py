@@ -26,16 +26,9 @@ class Evidence:
 
     ``spend_before`` and its like are of the 7 days before the last 7; ``siblings_spend_28`` and ``siblings_leads_28``
     are the parent's without the entity's own, NaN where no parent is known.
-
-    Attributes
-    ----------
-    entity
-        Arrays of shape (entities,).
-    account
-        The same of the account.
     """
 
-    entity: Mapping[str, FloatArray]
+    entity: Mapping[str, FloatArray]  # of shape (entities,)
     account: Mapping[str, float]
 
     def __getitem__(self, name: str) -> FloatArray:

@@ -10,38 +10,23 @@ from typing import Final
 
 import numpy as np
 
-from adsml_classifier.models import features
+from adsml_classifier.models import features, rule
 from adsml_classifier.models.evidence import Evidence
 from adsml_classifier.models.panel import FloatArray, IntArray
 
 _CLOSE: Final = 0.05
 _FEW_LEADS: Final = 1.5
-# What the table of tiers asks of HIGH_PERFORMER and MODERATE.
-_HIGH_LEAD_DAYS: Final = 4
-_MODERATE_LEADS: Final = 2
 _MANY_LEADS: Final = 21
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact.
-
-    Attributes
-    ----------
-    name
-        For references.
-    features
-        The features that it states.
-    side
-        Whether it speaks well of each entity (1), badly (-1) or neither (0), shape (entities,).
-    text
-        Its words for one row; empty where there is nothing to say.
-    """
+    """One fact, and the features that state it."""
 
     name: str
     features: tuple[str, ...]
-    side: Callable[[Evidence], IntArray]
-    text: Callable[[Evidence, int], str]
+    side: Callable[[Evidence], IntArray]  # 1 where it speaks well of an entity, -1 badly, 0 neither
+    text: Callable[[Evidence, int], str]  # its words for one row; empty where there is nothing to say
 
 
 def money(value: float) -> str:
@@ -68,21 +53,14 @@ def leads(value: float) -> str:
     return "1 lead" if count(value) == "1" else f"{count(value)} leads"
 
 
-def _side(better: FloatArray, worse: FloatArray) -> IntArray:
+def _side(better: FloatArray, worse: FloatArray | float) -> IntArray:
     """1 where the first is clearly the smaller, -1 where clearly the larger; 0 where alike or missing."""
-    out: IntArray = (better < worse * (1 - _CLOSE)).astype(np.int64) - (better > worse * (1 + _CLOSE))
-    return out
-
-
-def _account(value: float) -> FloatArray:
-    return np.asarray(value, dtype=np.float64)
+    return (better < worse * (1 - _CLOSE)).astype(np.int64) - (better > worse * (1 + _CLOSE))
 
 
 def _cpl_side(evidence: Evidence) -> IntArray:
     expected = evidence.expected_leads(7)
-    by_cpl = _side(
-        evidence.ratio("spend_7", "leads_7"), _account(evidence.account_ratio("spend_7", "leads_7"))
-    )
+    by_cpl = _side(evidence.ratio("spend_7", "leads_7"), evidence.account_ratio("spend_7", "leads_7"))
     return np.where(evidence["leads_7"] > 0, by_cpl, -(expected > _FEW_LEADS).astype(np.int64))
 
 
@@ -127,7 +105,7 @@ def _bought(window: int) -> Callable[[Evidence, int], str]:
 
 def _siblings_side(evidence: Evidence) -> IntArray:
     theirs = evidence.ratio("siblings_spend_28", "siblings_leads_28")
-    return _side(theirs, _account(evidence.account_ratio("spend_28", "leads_28")))
+    return _side(theirs, evidence.account_ratio("spend_28", "leads_28"))
 
 
 def _siblings(evidence: Evidence, row: int) -> str:
@@ -146,21 +124,22 @@ def _siblings(evidence: Evidence, row: int) -> str:
 def _lead_days_side(evidence: Evidence) -> IntArray:
     days, expected = evidence["lead_days_7"], evidence.expected_leads(7)
     # Where many leads come every day, that they do says nothing.
-    often = (days >= _HIGH_LEAD_DAYS) & (expected <= _MANY_LEADS)
-    few = (evidence["leads_7"] < _MODERATE_LEADS) | ((days <= 1) & (expected > _FEW_LEADS))
-    out: IntArray = often.astype(np.int64) - few
-    return out
+    often = (days >= rule.HIGH_LEAD_DAYS) & (expected <= _MANY_LEADS)
+    few = (evidence["leads_7"] < rule.MODERATE_LEADS) | ((days <= 1) & (expected > _FEW_LEADS))
+    return often.astype(np.int64) - few
 
 
 def _lead_days(evidence: Evidence, row: int) -> str:
     days, own = int(evidence["lead_days_7"][row]), evidence["leads_7"][row]
     if own <= 0:
         return ""
-    return f"only {leads(own)} in 7 days" if own < _MODERATE_LEADS else f"leads on {days} of the last 7 days"
+    return (
+        f"only {leads(own)} in 7 days" if own < rule.MODERATE_LEADS else f"leads on {days} of the last 7 days"
+    )
 
 
 def _ratio_side(top: str, bottom: str) -> Callable[[Evidence], IntArray]:
-    return lambda evidence: -_side(evidence.ratio(top, bottom), _account(evidence.account_ratio(top, bottom)))
+    return lambda evidence: -_side(evidence.ratio(top, bottom), evidence.account_ratio(top, bottom))
 
 
 def _ratio(what: str, top: str, bottom: str) -> Callable[[Evidence, int], str]:

@@ -7,7 +7,6 @@ A ratio over a window is a ratio of sums. Missing is NaN: cost per lead without 
 before, reach that the source does not tell. XGBoost sends a missing value down a branch of its own.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from adsml_common.domain.metrics import divide
 
 from adsml_classifier.models import rule
-from adsml_classifier.models.panel import BoolArray, FloatArray, IntArray, Panel
+from adsml_classifier.models.panel import FloatArray, IntArray, Panel
 
 LOOKBACK_DAYS: Final = 28
 """No feature looks further back (the as-of day counted): what a store query has to fetch."""
@@ -55,28 +54,6 @@ _WEEK: Final = rule.DAYS
 _BLOCK_CELLS: Final = 30_000
 
 
-@dataclass(frozen=True)
-class Features:
-    """Features of entities as of days.
-
-    Attributes
-    ----------
-    values
-        Shape (features, entities, days) in the order of `NAMES`, NaN where missing.
-    """
-
-    values: npt.NDArray[np.float32]
-
-    def rows(self, mask: BoolArray) -> npt.NDArray[np.float32]:
-        """The matrix (rows, features) of the entity-days in a mask of shape (entities, days), C-ordered."""
-        return np.ascontiguousarray(self.values[:, mask].T)
-
-    def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
-        """One feature, shape (entities, days)."""
-        one: npt.NDArray[np.float32] = self.values[_POSITION[name]]
-        return one
-
-
 def lead_index(leads: FloatArray, expected: FloatArray, prior: FloatArray | float = 1.0) -> FloatArray:
     """Leads per expected lead, shrunk towards a prior: ``(leads + k * prior) / (expected + k)``.
 
@@ -88,17 +65,10 @@ def lead_index(leads: FloatArray, expected: FloatArray, prior: FloatArray | floa
     return shrunk
 
 
-def compute(panel: Panel, days: IntArray, settings: rule.RuleSettings) -> Features:
-    """Features as of the end of each day.
+def compute(panel: Panel, days: IntArray) -> npt.NDArray[np.float32]:
+    """Features as of the end of each of `days`, shape (features, entities, days), NaN where missing.
 
-    Parameters
-    ----------
-    panel
-        The account, with `LOOKBACK_DAYS` days up to each of `days` where there are any.
-    days
-        Columns of the panel, shape (days,).
-    settings
-        The rule's thresholds, for the tiers and margins among the features.
+    The panel has `LOOKBACK_DAYS` days up to each of them where there are any.
     """
     values = np.empty((len(NAMES), len(panel), len(days)), dtype=np.float32)
     block = max(_BLOCK_CELLS // len(panel.days), 1)
@@ -107,13 +77,13 @@ def compute(panel: Panel, days: IntArray, settings: rule.RuleSettings) -> Featur
         part = panel.take(rows)
         sums = _Sums(part, panel.take(np.maximum(part.parent, 0)), days)
         for group in (_efficiency, _tiers, _evidence, _drivers, _changes, _steadiness):
-            for name, column in group(part, days, sums, settings).items():
+            for name, column in group(part, days, sums).items():
                 values[_POSITION[name], rows[0] : rows[-1] + 1] = column
-    return Features(values)
+    return values
 
 
 class _Sums:
-    """Window sums as of the days asked for, each computed once."""
+    """Window sums as of the days asked for, shape (entities, days) or of the account (days,), each computed once."""
 
     def __init__(self, panel: Panel, parents: Panel, days: IntArray) -> None:
         self._panel, self._parents, self._days = panel, parents, days
@@ -122,14 +92,12 @@ class _Sums:
         self._account: dict[tuple[str, int, int], FloatArray] = {}
 
     def of(self, name: str, window: int, back: int = 0) -> FloatArray:
-        """Shape (entities, days)."""
         key = (name, window, back)
         if key not in self._entity:
             self._entity[key] = self._panel.running[name].last(window, self._days, back=back)
         return self._entity[key]
 
     def account(self, name: str, window: int, back: int = 0) -> FloatArray:
-        """Shape (days,)."""
         key = (name, window, back)
         if key not in self._account:
             self._account[key] = self._panel.account[name].last(window, self._days, back=back)
@@ -167,14 +135,13 @@ class _Sums:
         return np.maximum(self.parent(name, window) - self.of(name, window), 0.0)
 
     def account_cpl(self, window: int) -> FloatArray:
-        """Shape (days,)."""
         return divide(self.account("spend", window), self.account("leads", window))
 
 
 _Columns = dict[str, FloatArray]
 
 
-def _efficiency(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSettings) -> _Columns:
+def _efficiency(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
     out = {
         "relative_cpl_7": sums.relative("spend", "leads", 7),
         "relative_cpl_14": sums.relative("spend", "leads", 14),
@@ -195,16 +162,10 @@ def _efficiency(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSe
     expected = divide(sums.of("spend", 28), sums.account_cpl(_WEEK))
     out["lead_index_28"] = lead_index(month, expected)
     week = sums.expected_leads(_WEEK)
-    return (
-        out
-        | _margins(sums.of("leads", _WEEK), week, week, _WEEK, settings)
-        | _margins(month, expected, week, 28, settings)
-    )
+    return out | _margins(sums.of("leads", 7), week, week, 7) | _margins(month, expected, week, 28)
 
 
-def _margins(
-    leads: FloatArray, expected: FloatArray, week: FloatArray, window: int, settings: rule.RuleSettings
-) -> _Columns:
+def _margins(leads: FloatArray, expected: FloatArray, week: FloatArray, window: int) -> _Columns:
     """How far the leads to be expected of a week like the last are from those a tier asks for.
 
     In standard deviations: with an index ~ Gamma(leads + k, expected + k), the leads of a week worth `week` expected
@@ -212,27 +173,21 @@ def _margins(
     the variance nearly constant at a quarter of that factor (Anscombe 1948, Biometrika 35). A week below material
     spend counts as one just above: smaller ones are never judged.
     """
-    week = np.maximum(week, settings.low)
+    week = np.maximum(week, rule.LOW)
     mean = week * lead_index(leads, expected)
     scale = 2.0 / np.sqrt(1.0 + week / (expected + PRIOR_LEADS))
     needed = {
-        "high": np.maximum(week / settings.high, settings.high_lead_days),
-        "moderate": np.maximum(week / settings.moderate, settings.moderate_leads),
-        "low": week / settings.low,
+        "high": np.maximum(week / rule.HIGH, rule.HIGH_LEAD_DAYS),
+        "moderate": np.maximum(week / rule.MODERATE, rule.MODERATE_LEADS),
+        "low": week / rule.LOW,
     }
     root = np.sqrt(mean + 0.375)
     return {f"margin_{tier}_{window}": (root - np.sqrt(need)) * scale for tier, need in needed.items()}
 
 
-def _kernel(length: int, days: IntArray, weights: FloatArray) -> FloatArray:
-    """Matrix of shape (length, days) that sums daily values, ``weights[k]`` for the day k days back."""
-    back = days - np.arange(length)[:, None]
-    return np.where((back >= 0) & (back < len(weights)), weights[np.clip(back, 0, len(weights) - 1)], 0.0)
-
-
-def _tiers(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSettings) -> _Columns:
-    weeks = [rule.week(panel, days, settings, back=back) for back in range(0, LOOKBACK_DAYS, _WEEK)]
-    earned = [np.where(week.judged, rule.earned(week, settings), np.nan) for week in weeks]
+def _tiers(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
+    weeks = [rule.week(panel, days, back=back) for back in range(0, LOOKBACK_DAYS, _WEEK)]
+    earned = [np.where(week.judged, rule.earned(week), np.nan) for week in weeks]
     judged = np.sum([week.judged for week in weeks], axis=0)
     return {
         "tier_week": earned[0],
@@ -241,7 +196,7 @@ def _tiers(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSetting
     }
 
 
-def _evidence(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSettings) -> _Columns:
+def _evidence(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
     every_day = np.arange(len(panel.days))
     last_lead = np.maximum.accumulate(np.where(panel.leads > 0, every_day, -LOOKBACK_DAYS), axis=1)
     return {
@@ -255,7 +210,7 @@ def _evidence(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSett
     }
 
 
-def _drivers(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSettings) -> _Columns:
+def _drivers(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
     return {
         "relative_ctr_7": sums.relative("clicks", "impressions", 7),
         "relative_conversion_rate_7": sums.relative("leads", "clicks", 7),
@@ -263,7 +218,7 @@ def _drivers(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSetti
     }
 
 
-def _changes(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSettings) -> _Columns:
+def _changes(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
     return {
         "change_cpl": sums.change("spend", "leads"),
         "change_ctr": sums.change("clicks", "impressions"),
@@ -274,8 +229,9 @@ def _changes(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSetti
     }
 
 
-def _steadiness(panel: Panel, days: IntArray, sums: _Sums, settings: rule.RuleSettings) -> _Columns:
-    week = _kernel(len(panel.days), days, np.ones(_WEEK))
+def _steadiness(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
+    back = days - np.arange(len(panel.days))[:, None]
+    week = ((back >= 0) & (back < _WEEK)).astype(np.float64)
 
     def volatility(name: str) -> FloatArray:
         """Standard deviation of the last 7 days over their mean."""

@@ -24,28 +24,9 @@ class LabelMode(StrEnum):
     SAME_WINDOW = "same_window"
 
 
-class LabelSource(StrEnum):
-    """Where one label came from."""
-
-    DATA = "data"
-    PERSON = "person"
-
-
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A person's tier for an entity as of a day: meant for the 7 days that follow.
-
-    Attributes
-    ----------
-    entity_type, entity_id
-        Who is judged.
-    date
-        The day as of which.
-    tier
-        The person's word.
-    recorded_at
-        When it was given; of two for one entity and day the later one counts.
-    """
+    """A person's tier for an entity as of a day, meant for the 7 days that follow; of two the later recorded counts."""
 
     entity_type: str
     entity_id: str
@@ -58,48 +39,30 @@ class Judgement:
 class Labels:
     """Labels of entity-days, each of shape (entities, days).
 
-    Attributes
-    ----------
-    tier
-        `Tier.rank`, or -1 where there is none.
-    by_person
-        Whether a person gave it.
-    no_delivery, immaterial
-        Why there is none: the entity did not spend in the week that followed, or too little to tell. Both False
-        where the week is not over yet.
+    `no_delivery` and `immaterial` say why there is none: the entity did not spend in the week that followed, or too
+    little to tell. Both are False where the week is not over yet.
     """
 
-    tier: IntArray
+    tier: IntArray  # `Tier.rank`, or -1 where there is none
     by_person: BoolArray
     no_delivery: BoolArray
     immaterial: BoolArray
 
 
-def from_data(
-    panel: Panel, days: IntArray, settings: rule.RuleSettings, *, mode: LabelMode, last_complete: int
-) -> Labels:
-    """Labels by the rule.
+def from_data(panel: Panel, days: IntArray, *, mode: LabelMode, last_complete: int) -> Labels:
+    """Labels by the rule; none looks past the column `last_complete`, the last whose leads are all in.
 
     An outcome counts where the week's spend is material, leads or not: to let a lead decide whether a week is
     looked at would only keep the lucky ones among the small. The tier is the one the week earned: the step for the
     trend is how the rule looks ahead, and an outcome has nothing ahead of it.
-
-    Parameters
-    ----------
-    panel, days, settings
-        As for `features.compute`.
-    mode
-        Which week.
-    last_complete
-        The last column whose leads are all in: no label looks past it.
     """
     if mode is LabelMode.OUTCOME:
-        week = rule.week(panel, days, settings, back=-rule.DAYS)
-        tier = rule.earned(week, settings)
+        week = rule.week(panel, days, back=-rule.DAYS)
+        tier = rule.earned(week)
         over = days + rule.DAYS <= last_complete
     else:
-        week = rule.week(panel, days, settings)
-        tier = rule.tiers(panel, days, settings)
+        week = rule.week(panel, days)
+        tier = rule.tiers(panel, days)
         over = days <= last_complete
     delivered = week.spend > 0
     return Labels(
@@ -131,9 +94,4 @@ def with_judgements(
         nearest[row, wins] = distance[wins]
         tier[row, wins] = judgement.tier.rank
         by_person[row, wins] = True
-    return Labels(
-        tier=tier,
-        by_person=by_person,
-        no_delivery=labels.no_delivery & ~by_person,
-        immaterial=labels.immaterial & ~by_person,
-    )
+    return Labels(tier, by_person, labels.no_delivery & ~by_person, labels.immaterial & ~by_person)

@@ -31,8 +31,6 @@ _RATIOS: Final = (
 )  # fmt: skip
 _SIZES: Final = ("expected_leads_7", "expected_leads_28")
 _TIER_FEATURES: Final = ("tier_week", "tier_week_before")
-
-
 _HOT: Final = np.tile(np.arange(len(TIERS), dtype=np.float64), len(_TIER_FEATURES))
 # The feature that each column of the design is made of: one-hot tiers last.
 _ORIGIN: Final = np.array(
@@ -43,7 +41,6 @@ _ORIGIN: Final = np.array(
 )
 _OF_RATIOS: Final = slice(len(_PLAIN), len(_PLAIN) + len(_RATIOS))
 _OF_SIZES: Final = slice(_OF_RATIOS.stop, _OF_RATIOS.stop + len(_SIZES))
-_OF_TIERS: Final = slice(_OF_SIZES.stop, len(_ORIGIN))
 
 
 def design(x: npt.NDArray[np.float32]) -> FloatArray:
@@ -52,7 +49,7 @@ def design(x: npt.NDArray[np.float32]) -> FloatArray:
     out: FloatArray = x.take(_ORIGIN, axis=1).astype(np.float64)
     logs = out[:, _OF_RATIOS.start : _OF_SIZES.stop]
     np.maximum(logs, 0.0, out=logs)
-    ratios, sizes, tiers = out[:, _OF_RATIOS], out[:, _OF_SIZES], out[:, _OF_TIERS]
+    ratios, sizes, tiers = out[:, _OF_RATIOS], out[:, _OF_SIZES], out[:, _OF_SIZES.stop :]
     ratios += 0.1
     np.log(ratios, out=ratios)
     np.log1p(sizes, out=sizes)
@@ -62,25 +59,13 @@ def design(x: npt.NDArray[np.float32]) -> FloatArray:
 
 @dataclass(frozen=True)
 class Linear:
-    """A multinomial logit on standardised columns; a missing value counts as the mean.
-
-    Attributes
-    ----------
-    mean, spread
-        Of each column where it learnt, shape (columns,).
-    slope
-        Shape (columns, 4).
-    offset
-        Shape (4,).
-    strength
-        Of the data against the penalty, as it was fitted.
-    """
+    """A multinomial logit on columns standardised by `mean` and `spread`; a missing value counts as the mean."""
 
     mean: FloatArray
     spread: FloatArray
-    slope: FloatArray
-    offset: FloatArray
-    strength: float
+    slope: FloatArray  # shape (columns, 4)
+    offset: FloatArray  # shape (4,)
+    strength: float  # of the data against the penalty, as it was fitted
 
     def margins(self, x: npt.NDArray[np.float32]) -> FloatArray:
         """Log-odds up to a constant, shape (rows, 4)."""
@@ -119,13 +104,7 @@ class Linear:
 
 
 def from_dict(data: Mapping[str, object]) -> Linear:
-    """Read what `Linear.as_dict` wrote.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError
-        If it is something else.
-    """
+    """Read what `Linear.as_dict` wrote; KeyError, TypeError or ValueError where it is something else."""
     count = len(_ORIGIN)
     shapes = {"mean": (count,), "spread": (count,), "slope": (count, len(TIERS)), "offset": (len(TIERS),)}
     arrays = {name: np.array(data[name], dtype=np.float64) for name in shapes}
@@ -136,19 +115,7 @@ def from_dict(data: Mapping[str, object]) -> Linear:
 
 
 def fit(x: npt.NDArray[np.float32], label: IntArray, weight: FloatArray, *, strength: float) -> Linear:
-    """Minimise ``strength * sum(weight * log loss) + |slope|^2 / 2``.
-
-    Parameters
-    ----------
-    x
-        Features, shape (samples, features), at least one sample.
-    label
-        `Tier.rank`, shape (samples,).
-    weight
-        Of the samples.
-    strength
-        Of the data against the penalty.
-    """
+    """Minimise ``strength * sum(weight * log loss) + |slope|^2 / 2`` over at least one sample."""
     columns = design(x)
     known = ~np.isnan(columns)
     count = np.maximum(known.sum(axis=0), 1)

@@ -29,15 +29,9 @@ _LARGEST_TOTAL: Final = 4e18 / _MICRO
 
 @dataclass(frozen=True)
 class Running:
-    """Running totals of daily values along the last axis, exact to a millionth.
+    """Running totals of daily values along the last axis, exact to a millionth."""
 
-    Attributes
-    ----------
-    totals
-        Shape (..., days + 1), in millionths; the first is 0.
-    """
-
-    totals: IntArray
+    totals: IntArray  # shape (..., days + 1), in millionths; the first is 0
 
     @classmethod
     def of(cls, daily: FloatArray) -> "Running":
@@ -47,22 +41,9 @@ class Running:
         return cls(totals)
 
     def last(self, window: int, days: IntArray, *, back: int = 0) -> FloatArray:
-        """Sum over the `window` days that end `back` days before each of `days`.
+        """Sums over the `window` days that end `back` days before each of `days`, shape (..., days).
 
-        Days before the first and after the last count as 0.
-
-        Parameters
-        ----------
-        window
-            Length in days.
-        days
-            Indices of days, shape (as_of,).
-        back
-            How many days earlier the window ends; negative looks ahead (labels only).
-
-        Returns
-        -------
-        array of shape (..., as_of)
+        Days before the first and after the last count as 0. A negative `back` looks ahead (labels only).
         """
         # Not np.clip: for the few days of one call, its way to the same two ufuncs takes longer than they do.
         most = self.totals.shape[-1] - 1
@@ -77,41 +58,21 @@ class Running:
 class Panel:
     """Daily values of every entity of one account on consecutive days.
 
-    Attributes
-    ----------
-    keys
-        The entities, level and id, in the order of the first axis.
-    level
-        Shape (entities,): index of the entity type in `LEVELS`.
-    parent
-        Shape (entities,): row of the entity one level above, or -1 where it is unknown or has no rows.
-    days
-        Consecutive days, the second axis.
-    spend, impressions, clicks, leads
-        Shape (entities, days); a day without a row is 0. Spend in the account's currency.
-    reach
-        Likewise; 0 where unknown, see `reach_known`.
-    reach_known
-        Shape (entities, days): impressions of the days on which reach is known, so that frequency is a ratio
-        of sums over the same days.
-    present
-        Shape (entities, days): 1 where there is a row, with delivery or without, else 0.
-    account
-        Running totals of the account, each of shape (days + 1,): spend, impressions, clicks, leads.
+    Values are of shape (entities, days); a day without a row is 0. Spend is in the account's currency.
     """
 
-    keys: tuple[tuple[str, str], ...]
-    level: IntArray
-    parent: IntArray
+    keys: tuple[tuple[str, str], ...]  # level and id of each entity
+    level: IntArray  # shape (entities,): index of the entity type in `LEVELS`
+    parent: IntArray  # shape (entities,): row of the entity one level above; -1 where it is unknown or has no rows
     days: pd.DatetimeIndex
     spend: FloatArray
     impressions: FloatArray
     clicks: FloatArray
     leads: FloatArray
-    reach: FloatArray
-    reach_known: FloatArray
-    present: FloatArray
-    account: Mapping[str, Running]
+    reach: FloatArray  # 0 where unknown
+    reach_known: FloatArray  # impressions of the days whose reach is known, for frequency over the same days
+    present: FloatArray  # 1 where there is a row, with delivery or without
+    account: Mapping[str, Running]  # of shape (days + 1,): spend, impressions, clicks, leads
 
     @classmethod
     def of(
@@ -122,21 +83,10 @@ class Panel:
         start: date | None = None,
         end: date | None = None,
     ) -> "Panel":
-        """Arrange a daily frame.
+        """Arrange a daily frame, checked as `adsml_common.domain.daily` says, over its days or from `start` to `end`.
 
-        Parameters
-        ----------
-        frame
-            Rows as `adsml_common.domain.daily` says, checked.
-        entities
-            ``entity_type, entity_id, parent_id``; without it no entity has a known parent.
-        start, end
-            First and last day of the panel; the frame's own where not given. Rows outside are left out.
-
-        Raises
-        ------
-        InvalidInput
-            If there are no rows, or sums too large to be money or counts.
+        `entities` have ``entity_type, entity_id, parent_id``; without them no entity has a known parent.
+        `InvalidInput` where there are no rows, or sums too large to be money or counts.
         """
         if frame.empty:
             raise InvalidInput.at("rows", "there are none; expected at least one daily row")
@@ -205,10 +155,7 @@ class Panel:
         return {key: row for row, key in enumerate(self.keys)}
 
     def take(self, rows: IntArray) -> "Panel":
-        """The same account with some of its entities, which may repeat.
-
-        ``parent`` still points into this panel.
-        """
+        """The same account with some of its entities, which may repeat; ``parent`` still points into this panel."""
         parts = {name: getattr(self, name)[rows] for name in _DAILY}
         keys = tuple(self.keys[row] for row in rows.tolist())
         return replace(self, keys=keys, level=self.level[rows], parent=self.parent[rows], **parts)
@@ -216,15 +163,10 @@ class Panel:
     def compared_with(self, account: "Panel | None", own: IntArray | None = None) -> "Panel":
         """The same entities held against an account that they are not taken from.
 
-        Parameters
-        ----------
-        account
-            Gives the account's totals, 0 on days that it does not have; None: nothing is known of an account, and
-            all that is relative to it is missing.
-        own
-            Shape (entities,): the row of each entity in `account`, -1 where it has none. An entity's siblings are those
-            it has there: its parent's row of spend and leads is added behind the entities, holding the entity's days as
-            they are here.
+        It gives the account's totals, 0 on days that it does not have; None: nothing is known of an account, and all
+        that is relative to it is missing. `own` is the row of each entity in it, -1 where it has none: an entity's
+        siblings are those it has there, so its parent's row of spend and leads is added behind the entities, holding
+        the entity's days as they are here.
         """
         totals = dict.fromkeys(self.account, Running(np.zeros(len(self.days) + 1, dtype=np.int64)))
         if account is None:

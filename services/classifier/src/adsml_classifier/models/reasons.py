@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from adsml_common.domain.tiers import Tier
 
+from adsml_classifier.models import rule
 from adsml_classifier.models.evidence import Evidence
 from adsml_classifier.models.facts import FACTS, MEMBERSHIP, PLACE
 from adsml_classifier.models.panel import FloatArray, IntArray
@@ -18,47 +20,26 @@ _WEAKEST: Final = 0.05
 # What the tables of tiers ask for, in that order; the rest shows what speaks against.
 _OF_THE_WEEK: Final = {"cpl": 4.0, "lead days": 2.0, "month": 1.0, "trend": 0.5}
 _STEP_WEIGHT: Final = 3.0
-_HIGH_CPL: Final = 0.7
-_HIGH_LEAD_DAYS: Final = 4
+_SIDES: Final[WeakKeyDictionary[Evidence, IntArray]] = WeakKeyDictionary()
 _UNDECIDED: Final = "no single fact decides: its figures lie between tiers"
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One fact that speaks for or against the answered tier.
-
-    Attributes
-    ----------
-    text
-        The fact with its figures.
-    supports
-        Whether it speaks for the tier.
-    features
-        The features behind it; empty where no model answered.
-    """
+    """One fact with its figures that speaks for or against the answered tier."""
 
     text: str
     supports: bool
-    features: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()  # behind it; empty where no model answered
 
 
 def of_model(
     evidence: Evidence, rows: IntArray, tier: IntArray, contributions: FloatArray, *, most: int
 ) -> list[tuple[Reason, ...]]:
-    """Reasons of a model's answers.
+    """Reasons of a model's answers: at most `most` for the tier, then at most one against.
 
-    Parameters
-    ----------
-    evidence
-        The figures of the account.
-    rows
-        Which entities were answered, shape (answers,).
-    tier
-        The answered tiers, `Tier.rank`, shape (answers,).
-    contributions
-        Of each feature to the answered tier's log-odds, shape (answers, features).
-    most
-        Reasons for the tier at most; one against may follow.
+    `rows` are the entities answered, `tier` their `Tier.rank`, both of shape (answers,); `contributions` of each
+    feature to the answered tier's log-odds, shape (answers, features).
     """
     return _chosen(evidence, rows, tier, contributions @ MEMBERSHIP, most=most, by_model=True)
 
@@ -66,15 +47,10 @@ def of_model(
 def of_week(
     evidence: Evidence, rows: IntArray, tier: IntArray, *, step: IntArray | None, most: int
 ) -> list[tuple[Reason, ...]]:
-    """Reasons of last week's tier, or of the rule, by what the table of tiers looks at.
+    """Reasons of last week's tier, or of the rule, by what the table of tiers looks at; as of `of_model`.
 
-    Parameters
-    ----------
-    evidence, rows, tier, most
-        As of `of_model`.
-    step
-        The rule's step for the trend, shape (answers,): where it moved the tier it is among the reasons. None: last
-        week's tier, which has none.
+    `step` is the rule's step for the trend, shape (answers,): where it moved the tier it is among the reasons. None:
+    last week's tier, which has none.
     """
     weights = np.zeros(len(FACTS))
     for name, weight in _OF_THE_WEEK.items():
@@ -82,22 +58,14 @@ def of_week(
     sides = _sides(evidence, rows)
     # Every fact counts as far as it agrees with the tier.
     strength = sides * weights * _direction(tier)[:, None]
-    cpl, trend = PLACE["cpl"], PLACE["trend"]
+    cpl, trend, days = PLACE["cpl"], PLACE["trend"], PLACE["lead days"]
     strength[:, cpl] = np.where(sides[:, cpl] == 0, weights[cpl], strength[:, cpl])
     notes: list[dict[int, str]] = [{} for _ in rows]
-    days = PLACE["lead days"]
-    cpl_week, account = (
-        evidence.ratio("spend_7", "leads_7")[rows],
-        evidence.account_ratio("spend_7", "leads_7"),
-    )
-    rare = (
-        (cpl_week <= _HIGH_CPL * account)
-        & (evidence["lead_days_7"][rows] < _HIGH_LEAD_DAYS)
-        & (sides[:, days] == 0)
-    )
+    cheap = evidence.ratio("spend_7", "leads_7") <= rule.HIGH * evidence.account_ratio("spend_7", "leads_7")
+    rare = (cheap & (evidence["lead_days_7"] < rule.HIGH_LEAD_DAYS))[rows] & (sides[:, days] == 0)
     strength[rare, days] = weights[days]
     for place in np.flatnonzero(rare).tolist():
-        notes[place][days] = f"; a high performer has them on {_HIGH_LEAD_DAYS}"
+        notes[place][days] = f"; a high performer has them on {rule.HIGH_LEAD_DAYS}"
     if step is not None:
         moved = step != 0
         strength[moved, trend] = _STEP_WEIGHT
@@ -112,7 +80,11 @@ def _direction(tier: IntArray) -> IntArray:
 
 
 def _sides(evidence: Evidence, rows: IntArray) -> IntArray:
-    return np.stack([fact.side(evidence)[rows] for fact in FACTS], axis=1)
+    """Of every fact, shape (answers, facts); worked out once for all entities of an account."""
+    sides = _SIDES.get(evidence)
+    if sides is None:
+        sides = _SIDES[evidence] = np.stack([fact.side(evidence) for fact in FACTS], axis=1)
+    return sides[rows]
 
 
 def _chosen(
@@ -123,7 +95,7 @@ def _chosen(
     *,
     most: int,
     by_model: bool,
-    notes: Sequence[dict[int, str]] | None = None,
+    notes: Sequence[dict[int, str]] = (),
 ) -> list[tuple[Reason, ...]]:
     """The strongest facts for each answer, and the strongest against.
 
@@ -132,7 +104,7 @@ def _chosen(
     """
     agrees = _sides(evidence, rows) * _direction(tier)[:, None]
     noted = np.zeros(strength.shape, dtype=np.bool_)
-    for place, of_answer in enumerate(notes or ()):
+    for place, of_answer in enumerate(notes):
         for fact in of_answer:
             noted[place, fact] = True
     weight = np.where((agrees == 0) & ~noted, _NEUTRAL_WEIGHT, 1.0)
@@ -148,9 +120,8 @@ def _chosen(
         for fact in order[place].tolist():
             if len(chosen) == most or not supporting[place, fact] > least:
                 break
-            chosen += _reason(
-                evidence, row, fact, by_model, True, (notes or ({},) * len(rows))[place].get(fact, "")
-            )
+            note = notes[place].get(fact, "") if notes else ""
+            chosen += _reason(evidence, row, fact, by_model, True, note)
         if not chosen:
             chosen.append(Reason(_UNDECIDED, True))
         fact = int(against[place])

@@ -8,12 +8,12 @@ CPL <= 1.5 of the account's                            LOW
 else                                                   UNDERPERFORMER
 =====================================================  =================
 
-and a change of CPL on the week before above +20% lowers, below -15% raises, by one step; but not for an entity that is
-all of the account's spend, whose CPL is the account's.
+and a change of CPL on the week before above +20% lowers, below -15% raises, by one step; but not for an entity that
+is all of the account's spend, whose CPL is the account's.
 
 Spend is material when a single lead would not have saved the week: above 1.5 times the account's CPL, so that
 more leads never make a tier worse. Without leads and below that, nothing is known against the entity: LOW, and
-`judged` says that it was not judged.
+`Week.judged` says that it was not judged.
 """
 
 from dataclasses import dataclass
@@ -27,65 +27,27 @@ from adsml_classifier.models.panel import BoolArray, FloatArray, IntArray, Panel
 
 TIERS: Final[tuple[Tier, ...]] = tuple(sorted(Tier, key=lambda tier: tier.rank))
 """From best to worst: a tier's number in arrays is its place here (`Tier.rank`)."""
-
 DAYS: Final = 7
 """The week the rule looks at."""
-
+# Highest relative CPL of each tier, and what else it asks for.
+HIGH, MODERATE, LOW = 0.7, 1.0, 1.5
+HIGH_LEAD_DAYS, MODERATE_LEADS = 4, 2
+_LOWERS_ABOVE, _RAISES_BELOW = 0.20, -0.15
+# Where the account had no lead in 28 days there is no CPL to compare with: a larger share of its spend is material.
+_MATERIAL_SHARE: Final = 0.01
 _ACCOUNT_DAYS: Final = 28
 _OTHERS_SHARE: Final = 0.02
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleSettings:
-    """Thresholds, as multiples of the account's CPL in the same week unless said otherwise.
-
-    Attributes
-    ----------
-    high, moderate, low
-        Highest relative CPL of each tier.
-    high_lead_days
-        Days of the week with leads that HIGH_PERFORMER needs.
-    moderate_leads
-        Leads that MODERATE needs.
-    lowers_above, raises_below
-        Change of CPL on the week before, as a fraction, beyond which the tier moves by one step.
-    material_share
-        Where the account had no lead in 28 days there is no CPL to compare with; a share of the account's
-        spend above this is material then.
-    """
-
-    high: float = 0.7
-    moderate: float = 1.0
-    low: float = 1.5
-    high_lead_days: int = 4
-    moderate_leads: float = 2
-    lowers_above: float = 0.20
-    raises_below: float = -0.15
-    material_share: float = 0.01
-
-
 @dataclass(frozen=True)
 class Week:
-    """What the rule needs to know of one week, each of shape (entities, weeks).
-
-    Attributes
-    ----------
-    spend, leads, lead_days
-        Sums, and days with leads.
-    relative_cpl
-        CPL over the account's; NaN without leads, or where the account had none.
-    expected_leads
-        What the spend would have bought at the account's CPL; NaN where the account had no leads.
-    material
-        Whether the spend is enough to judge by.
-    """
+    """Sums of one week for the rule, each of shape (entities, weeks)."""
 
     spend: FloatArray
     leads: FloatArray
     lead_days: FloatArray
-    relative_cpl: FloatArray
-    expected_leads: FloatArray
-    material: BoolArray
+    relative_cpl: FloatArray  # over the account's; NaN without leads, or where the account had none
+    material: BoolArray  # whether the spend is enough to judge by
 
     @property
     def judged(self) -> BoolArray:
@@ -106,51 +68,36 @@ def account_cpl(panel: Panel, days: IntArray, *, back: int = 0) -> FloatArray:
     return np.where(np.isnan(week), month, week)
 
 
-def week(panel: Panel, days: IntArray, settings: RuleSettings, *, back: int = 0) -> Week:
+def week(panel: Panel, days: IntArray, *, back: int = 0) -> Week:
     """The week that ends `back` days before each of `days` (negative: after), for every entity."""
     running = panel.running
     spend = running["spend"].last(DAYS, days, back=back)
     leads = running["leads"].last(DAYS, days, back=back)
     reference = account_cpl(panel, days, back=back)
-    expected = divide(spend, reference)
     share = divide(spend, panel.account["spend"].last(DAYS, days, back=back))
     return Week(
         spend=spend,
         leads=leads,
         lead_days=running["lead_days"].last(DAYS, days, back=back),
         relative_cpl=divide(divide(spend, leads), reference),
-        expected_leads=expected,
-        material=np.where(np.isnan(reference), share > settings.material_share, expected > settings.low),
+        material=np.where(np.isnan(reference), share > _MATERIAL_SHARE, divide(spend, reference) > LOW),
     )
 
 
-def earned(week: Week, settings: RuleSettings) -> IntArray:
+def earned(week: Week) -> IntArray:
     """The tier that the week itself earned, without the step for the trend, as `Tier.rank`."""
     # The comparisons are False where the relative CPL is missing.
     relative = week.relative_cpl
     return np.select(
         [
             (week.leads <= 0) & week.material,
-            (relative <= settings.high) & (week.lead_days >= settings.high_lead_days),
-            (relative <= settings.moderate) & (week.leads >= settings.moderate_leads),
-            (relative <= settings.low) | ~week.judged,
+            (relative <= HIGH) & (week.lead_days >= HIGH_LEAD_DAYS),
+            (relative <= MODERATE) & (week.leads >= MODERATE_LEADS),
+            (relative <= LOW) | ~week.judged,
         ],
         [Tier.UNDERPERFORMER.rank, Tier.HIGH_PERFORMER.rank, Tier.MODERATE.rank, Tier.LOW.rank],
         default=Tier.UNDERPERFORMER.rank,
     ).astype(np.int64)
-
-
-def trend(panel: Panel, days: IntArray, *, back: int = 0) -> FloatArray:
-    """Change of CPL on the week before, as a fraction; NaN where either week had no leads."""
-    running = panel.running
-
-    def cpl(more: int) -> FloatArray:
-        return divide(
-            running["spend"].last(DAYS, days, back=back + more),
-            running["leads"].last(DAYS, days, back=back + more),
-        )
-
-    return divide(cpl(0), cpl(DAYS)) - 1.0
 
 
 def alone(panel: Panel, days: IntArray) -> BoolArray:
@@ -159,10 +106,16 @@ def alone(panel: Panel, days: IntArray) -> BoolArray:
     return (own > 0) & (account > 0) & (own >= (1 - _OTHERS_SHARE) * account)
 
 
-def step(trend: FloatArray, alone: BoolArray, settings: RuleSettings) -> IntArray:
+def step(panel: Panel, days: IntArray) -> IntArray:
     """The step for the trend: 1 a tier worse, -1 better. None for who is alone: the account moved with it."""
-    found: IntArray = (trend > settings.lowers_above).astype(np.int64) - (trend < settings.raises_below)
-    return np.where(alone, 0, found)
+    running = panel.running
+    spend, leads = (
+        [running[name].last(DAYS, days, back=back) for back in (0, DAYS)] for name in ("spend", "leads")
+    )
+    # NaN, and so no step, where either week had no leads.
+    trend = divide(divide(spend[0], leads[0]), divide(spend[1], leads[1])) - 1.0
+    moved = (trend > _LOWERS_ABOVE).astype(np.int64) - (trend < _RAISES_BELOW)
+    return np.where(alone(panel, days), 0, moved)
 
 
 def stepped(tiers: IntArray, step: IntArray) -> IntArray:
@@ -171,7 +124,6 @@ def stepped(tiers: IntArray, step: IntArray) -> IntArray:
     return held
 
 
-def tiers(panel: Panel, days: IntArray, settings: RuleSettings) -> IntArray:
+def tiers(panel: Panel, days: IntArray) -> IntArray:
     """The rule's answer as of each day, as `Tier.rank`, shape (entities, days)."""
-    moved = step(trend(panel, days), alone(panel, days), settings)
-    return stepped(earned(week(panel, days, settings), settings), moved)
+    return stepped(earned(week(panel, days)), step(panel, days))

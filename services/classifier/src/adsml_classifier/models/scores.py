@@ -1,6 +1,6 @@
 """How good predicted tiers and their probabilities are."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -9,10 +9,9 @@ import numpy.typing as npt
 from adsml_classifier.models.panel import FloatArray, IntArray
 from adsml_classifier.models.rule import TIERS
 
-ECE_BINS: Final = 15
-"""As in Guo et al. 2017."""
-
-_SMALLEST = 1e-6
+# As in Guo et al. 2017.
+_BINS: Final = 15
+_SMALLEST: Final = 1e-6
 
 
 def confusion(label: IntArray, predicted: IntArray) -> npt.NDArray[np.int64]:
@@ -23,25 +22,14 @@ def confusion(label: IntArray, predicted: IntArray) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True)
 class F1:
-    """F1 over tiers.
-
-    Attributes
-    ----------
-    weighted
-        Mean of the tiers' F1, weighted by how often each is true.
-    macro
-        Plain mean over the tiers that occur as truth or as prediction.
-    """
+    """Mean of the tiers' F1: weighted by how often each is true, and plain over those that occur at all."""
 
     weighted: float
     macro: float
 
 
 def f1(label: IntArray, predicted: IntArray) -> F1:
-    """Weighted and macro F1; 0 where there are no samples.
-
-    The same figures as scikit-learn's ``f1_score`` with ``average="weighted"`` and ``"macro"``.
-    """
+    """As scikit-learn's ``f1_score`` with ``average="weighted"`` and ``"macro"``; 0 where there are no samples."""
     counts = confusion(label, predicted)
     if not counts.sum():
         return F1(0.0, 0.0)
@@ -52,10 +40,9 @@ def f1(label: IntArray, predicted: IntArray) -> F1:
     )
 
 
-def log_loss(label: IntArray, probabilities: FloatArray, weight: FloatArray | None = None) -> float:
+def log_loss(label: IntArray, probabilities: FloatArray) -> float:
     """Mean of -log of the probability given to the truth, held at 1e-6 from below."""
-    losses = -np.log(np.maximum(probabilities[np.arange(len(label)), label], _SMALLEST))
-    return float(np.average(losses, weights=weight))
+    return float(-np.log(np.maximum(probabilities[np.arange(len(label)), label], _SMALLEST)).mean())
 
 
 def ranked_probability_score(label: IntArray, probabilities: FloatArray) -> float:
@@ -78,23 +65,13 @@ class Bin:
     accuracy: float
 
 
-def reliability(right: npt.NDArray[np.bool_], confidence: FloatArray, *, bins: int = ECE_BINS) -> list[Bin]:
-    """Mean confidence against share of right answers, in bins of equal width; empty bins are left out.
-
-    Parameters
-    ----------
-    right
-        Whether each answer was right.
-    confidence
-        The probability given to it, 0 to 1.
-    bins
-        Number of bins.
-    """
-    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
+def reliability(right: npt.NDArray[np.bool_], confidence: FloatArray) -> list[Bin]:
+    """Mean confidence (0 to 1) against share of right answers, in bins of equal width; empty ones are left out."""
+    place = np.clip(np.ceil(confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
+    count = np.bincount(place, minlength=_BINS)
     kept = np.flatnonzero(count)
-    mean_confidence = np.bincount(place, weights=confidence, minlength=bins)[kept] / count[kept]
-    accuracy = np.bincount(place, weights=right.astype(np.float64), minlength=bins)[kept] / count[kept]
+    mean_confidence = np.bincount(place, weights=confidence, minlength=_BINS)[kept] / count[kept]
+    accuracy = np.bincount(place, weights=right.astype(np.float64), minlength=_BINS)[kept] / count[kept]
     return [
         Bin(int(n), float(c), float(a))
         for n, c, a in zip(count[kept], mean_confidence, accuracy, strict=True)
@@ -104,25 +81,12 @@ def reliability(right: npt.NDArray[np.bool_], confidence: FloatArray, *, bins: i
 def expected_calibration_error(right: npt.NDArray[np.bool_], confidence: FloatArray) -> float:
     """Mean gap between confidence and accuracy over bins, weighted by their samples (Guo et al. 2017, eq. 3)."""
     bins = reliability(right, confidence)
-    total = sum(part.count for part in bins)
-    return sum(part.count * abs(part.accuracy - part.confidence) for part in bins) / max(total, 1)
+    return sum(part.count * abs(part.accuracy - part.confidence) for part in bins) / max(len(right), 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Figures of a forecast of tiers on one set of samples.
-
-    Attributes
-    ----------
-    samples
-        How many.
-    weighted_f1, macro_f1, accuracy
-        Of the called tiers.
-    ece
-        Expected calibration error.
-    log_loss, rps
-        Of the probabilities; see `log_loss` and `ranked_probability_score`.
-    """
+    """Figures of a forecast of tiers on one set of samples; F1 and accuracy of the called tiers."""
 
     samples: int
     weighted_f1: float
@@ -132,21 +96,9 @@ class Scores:
     rps: float
     accuracy: float
 
-    def as_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return asdict(self)
-
 
 def of_probabilities(label: IntArray, probabilities: FloatArray) -> Scores:
-    """Figures of a model that gives probabilities and answers the most probable tier.
-
-    Parameters
-    ----------
-    label
-        Truth, shape (samples,), at least one.
-    probabilities
-        Shape (samples, 4).
-    """
+    """Figures of a model that answers the most probable tier, on at least one sample."""
     predicted = probabilities.argmax(axis=1)
     right = predicted == label
     both = f1(label, predicted)

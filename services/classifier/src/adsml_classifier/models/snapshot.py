@@ -14,7 +14,6 @@ import numpy.typing as npt
 from adsml_classifier.models import features, rule
 from adsml_classifier.models.evidence import Evidence
 from adsml_classifier.models.panel import BoolArray, IntArray, Panel
-from adsml_classifier.models.rule import RuleSettings
 
 _WEEK: Final = rule.DAYS
 NEVER: Final = -1
@@ -29,59 +28,27 @@ _HABIT_WEEKS: Final = 3
 class AccountSnapshot:
     """The entities of one account as of one day; arrays are of shape (entities,) unless said otherwise.
 
-    Attributes
-    ----------
-    as_of
-        The day.
-    rows
-        Level and id of each entity to its place in the arrays.
-    x
-        Features, shape (entities, features), NaN where missing.
-    persistence
-        The tier that the last 7 days earned, `Tier.rank`.
-    rule_tier
-        The same with the rule's step for the trend.
-    step
-        That step: 1 a tier worse, -1 better, 0 none.
-    comparable
-        Whether there is an account to compare with: else neither of the two says anything.
-    delivered
-        Whether an entity delivered in the week.
-    full_week
-        Whether its first delivery is 7 days ago or more.
-    alone
-        Whether the account's spend of the week is its own: it is compared with itself.
-    days_with_row
-        Days with a row up to the as-of day, of those looked at.
-    since_row, since_delivery
-        Days from its last row, and its last day with delivery, to the as-of day; `NEVER`.
-    paused
-        Whether it delivered in the days looked at, but not in the last 2 or more, though it used to on such weekdays.
-    account_since_delivery
-        Days from the account's last day with spend; `NEVER`.
-    evidence
-        The figures behind it all.
-    cache
-        What others compute from it once; lives as long as it does.
+    "Since" counts days up to the as-of day, `NEVER` where it has not happened in the days looked at.
     """
 
     as_of: date
-    rows: Mapping[tuple[str, str], int]
-    x: npt.NDArray[np.float32]
-    persistence: IntArray
-    rule_tier: IntArray
-    step: IntArray
-    comparable: bool
-    delivered: BoolArray
-    full_week: BoolArray
-    alone: BoolArray
-    days_with_row: IntArray
+    rows: Mapping[tuple[str, str], int]  # level and id of each entity to its place in the arrays
+    x: npt.NDArray[np.float32]  # features, shape (entities, features), NaN where missing
+    persistence: IntArray  # the tier that the last 7 days earned, `Tier.rank`
+    rule_tier: IntArray  # the same with the rule's step for the trend
+    step: IntArray  # 1 a tier worse, -1 better, 0 none
+    comparable: bool  # whether there is an account to compare with: else neither of the two says anything
+    delivered: BoolArray  # in the week
+    full_week: BoolArray  # whether its first delivery is 7 days ago or more
+    alone: BoolArray  # whether the account's spend of the week is its own: it is compared with itself
+    days_with_row: IntArray  # of those looked at
     since_row: IntArray
     since_delivery: IntArray
-    paused: BoolArray
+    paused: BoolArray  # delivered, but not in the last 2 days or more, though it used to on such weekdays
     account_since_delivery: int
     evidence: Evidence
     cache: dict[Hashable, Any] = field(default_factory=dict)
+    """What others compute from it once; lives as long as it does."""
 
     def last_delivery(self, row: int) -> date | None:
         """The last day with delivery of an entity, in the days looked at."""
@@ -94,24 +61,12 @@ class AccountSnapshot:
         return self.paused & (self.since_delivery > self.account_since_delivery)
 
     @classmethod
-    def of(cls, panel: Panel, as_of: date, settings: RuleSettings) -> "AccountSnapshot":
-        """Compute it.
-
-        Parameters
-        ----------
-        panel
-            The account, with `features.LOOKBACK_DAYS` days up to `as_of` where there are any.
-        as_of
-            A day of the panel; later ones are not looked at.
-        settings
-            The rule's thresholds.
-        """
+    def of(cls, panel: Panel, as_of: date) -> "AccountSnapshot":
+        """As of a day of the panel, which has `features.LOOKBACK_DAYS` up to it where there are any."""
         column = panel.column(as_of)
         day = np.array([column])
         evidence = Evidence.of(panel, day)
-        earned = rule.earned(rule.week(panel, day, settings), settings)
-        alone = rule.alone(panel, day)
-        step = rule.step(rule.trend(panel, day), alone, settings)
+        earned, step = rule.earned(rule.week(panel, day)), rule.step(panel, day)
         # So many days and no more, however many the panel happens to hold: rows that are sent along hold no others.
         looked_at = slice(max(column + 1 - features.LOOKBACK_DAYS, 0), column + 1)
         active = (panel.impressions + panel.spend)[:, looked_at] > 0
@@ -120,14 +75,14 @@ class AccountSnapshot:
         return cls(
             as_of=as_of,
             rows=panel.places,
-            x=np.ascontiguousarray(features.compute(panel, day, settings).values[:, :, 0].T),
+            x=np.ascontiguousarray(features.compute(panel, day)[:, :, 0].T),
             persistence=earned[:, 0],
             rule_tier=rule.stepped(earned, step)[:, 0],
             step=step[:, 0],
             comparable=evidence.account["spend_7"] > 0 or not np.isnan(rule.account_cpl(panel, day)[0]),
             delivered=evidence["delivery_days_7"] > 0,
             full_week=first >= _WEEK - 1,
-            alone=alone[:, 0],
+            alone=rule.alone(panel, day)[:, 0],
             days_with_row=panel.present[:, looked_at].sum(axis=1).astype(np.int64),
             since_row=_days_since(panel.present[:, looked_at] > 0),
             since_delivery=since,

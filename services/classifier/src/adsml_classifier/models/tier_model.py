@@ -19,24 +19,12 @@ FeatureMatrix = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class TierModel:
-    """A booster with the map that calibrates it.
+    """A booster and a linear part, whose margins are averaged, with the map from margins to probabilities."""
 
-    Attributes
-    ----------
-    booster
-        ``multi:softprob`` over the tiers, from best to worst.
-    calibration
-        From the margins to probabilities.
-    linear
-        The linear part, whose margins the booster's are averaged with.
-    absent
-        Tiers that training never saw: they can't be told from the others and get probability 0.
-    """
-
-    booster: xgboost.Booster
+    booster: xgboost.Booster  # `multi:softprob` over the tiers, from best to worst
     calibration: Calibration
     linear: Linear
-    absent: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()  # tiers that training never saw: they can't be told from others and get 0
 
     def margins(self, x: FeatureMatrix) -> FloatArray:
         """Scores in log-odds up to a constant, shape (rows, 4); minus infinity for an absent tier."""
@@ -77,8 +65,3 @@ class TierModel:
     def arrays(self) -> Trees | None:
         """The booster's trees for a few rows at a time; None where they can't be had as arrays."""
         return Trees.of(self.booster)
-
-    @cached_property
-    def trees(self) -> int:
-        """Number of boosting rounds (each one tree per tier)."""
-        return int(self.booster.num_boosted_rounds())

@@ -35,18 +35,10 @@ TOP_LEVEL: Final = LEVELS[0]
 
 @dataclass(frozen=True)
 class LevelStatistics:
-    """Where a level's features lie, on the scale of log(1 + x).
+    """Where a level's features `SIZED` lie, on the scale of log(1 + x): shape (features,)."""
 
-    Attributes
-    ----------
-    middle, spread
-        Median and interquartile range of each of `SIZED`, shape (features,).
-    samples
-        Rows they were taken from.
-    """
-
-    middle: FloatArray
-    spread: FloatArray
+    middle: FloatArray  # median
+    spread: FloatArray  # interquartile range
     samples: int
 
     @classmethod
@@ -65,13 +57,7 @@ class LevelStatistics:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> "LevelStatistics":
-        """Read what `as_dict` wrote.
-
-        Raises
-        ------
-        KeyError, TypeError, ValueError
-            If it is something else.
-        """
+        """Read what `as_dict` wrote; KeyError, TypeError or ValueError where it is something else."""
         middle = np.array(data["middle"], dtype=np.float64)
         spread = np.array(data["spread"], dtype=np.float64)
         if middle.shape != (len(SIZED),) or spread.shape != middle.shape:
@@ -90,21 +76,11 @@ def statistics(x: npt.NDArray[np.float32], level: IntArray) -> dict[str, LevelSt
 
 @dataclass(frozen=True)
 class LevelTransfer:
-    """A model of one level that answers for another: what `answering` needs of a model.
-
-    Attributes
-    ----------
-    model
-        Learnt on the `target` level.
-    source
-        Statistics of the level that it is asked about.
-    target
-        Statistics of the level that it learnt on.
-    """
+    """A model of one level that answers for another."""
 
     model: TierModel
-    source: LevelStatistics
-    target: LevelStatistics
+    source: LevelStatistics  # of the level that it is asked about
+    target: LevelStatistics  # of the level that it learnt on
 
     def probabilities(self, x: npt.NDArray[np.float32]) -> FloatArray:
         """Calibrated probabilities, shape (rows, 4)."""
@@ -118,17 +94,7 @@ class LevelTransfer:
 def rescale(
     x: npt.NDArray[np.float32], *, source: LevelStatistics, target: LevelStatistics
 ) -> npt.NDArray[np.float32]:
-    """Feature rows of the `source` level as the model of the `target` level should see them.
-
-    Parameters
-    ----------
-    x
-        Shape (rows, features); missing stays missing.
-    source
-        The level that the rows are of.
-    target
-        The level that the model learnt from.
-    """
+    """Feature rows, shape (rows, features), as the model of the target level should see them; missing stays missing."""
     out = x.copy()
     place = (np.log1p(x[:, _COLUMNS].astype(np.float64)) - source.middle) / source.spread
     out[:, _COLUMNS] = np.expm1(np.clip(place * target.spread + target.middle, 0.0, _LARGEST))

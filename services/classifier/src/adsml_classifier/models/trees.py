@@ -27,43 +27,22 @@ Float32Array = npt.NDArray[np.float32]
 class Trees:
     """Decision trees side by side; the children of a leaf are the leaf itself.
 
-    Attributes
-    ----------
-    roots
-        Node of each tree's root, shape (rounds * groups,), the groups of a round together.
-    column
-        Of what is looked at: the features, with what is missing below everything; the features again, with what is
-        missing above everything; a column that is below everything. A node takes the first where it sends missing
-        values left, the second where it sends them right; a leaf takes the last.
-    threshold
-        Left below it, right at or above it; infinite at leaves.
-    left, right
-        The nodes that follow.
-    value
-        Of leaves; 0 at others.
-    depth
-        Steps from any root to its leaf at most.
-    base
-        Scores before the first tree, shape (groups,).
+    `column` says what a node looks at: the features, with what is missing below everything; the features again, with
+    what is missing above everything; a column that is below everything. A node takes the first where it sends missing
+    values left, the second where it sends them right; a leaf takes the last.
     """
 
-    roots: npt.NDArray[np.intp]
+    roots: npt.NDArray[np.intp]  # shape (rounds * groups,), the groups of a round together
     column: npt.NDArray[np.intp]
-    threshold: Float32Array
+    threshold: Float32Array  # left below it, right at or above it; infinite at leaves
     left: npt.NDArray[np.intp]
     right: npt.NDArray[np.intp]
-    value: Float32Array
+    value: Float32Array  # of leaves; 0 at others
     depth: int
-    base: Float32Array
+    base: Float32Array  # scores before the first tree, shape (groups,)
 
     def margins(self, x: Float32Array) -> Float32Array:
-        """Scores in log-odds, shape (rows, groups).
-
-        Parameters
-        ----------
-        x
-            Shape (rows, features), NaN where missing.
-        """
+        """Scores in log-odds, shape (rows, groups), of features of shape (rows, features), NaN where missing."""
         rows, features = x.shape
         seen = np.empty((rows, 2 * features + 1), dtype=np.float32)
         # Of a number and NaN these take the number.
@@ -98,36 +77,33 @@ class Trees:
         noticed, and costs speed, not truth.
         """
         try:
-            found = _parsed(json.loads(booster.save_raw("json").decode()))
+            parsed = _parse(json.loads(booster.save_raw("json").decode()))
         except (KeyError, TypeError, ValueError, IndexError):
             return None
-        if found is None:
+        if parsed is None:
             return None
         rng = np.random.default_rng(0)
         # Thresholds themselves are among the values, since that is where a wrong comparison shows.
-        values = np.append(found.threshold[np.isfinite(found.threshold)], np.float32(np.nan))
+        values = np.append(parsed.threshold[np.isfinite(parsed.threshold)], np.float32(np.nan))
         x = rng.choice(values, (_CHECKED_ROWS, booster.num_features()))
         theirs = booster.inplace_predict(x, predict_type="margin").reshape(_CHECKED_ROWS, -1)
-        ours = found.margins(x)
-        return found if theirs.shape == ours.shape and np.array_equal(theirs, ours) else None
+        ours = parsed.margins(x)
+        return parsed if theirs.shape == ours.shape and np.array_equal(theirs, ours) else None
 
 
-def _parsed(model: dict[str, Any]) -> Trees | None:
+def _parse(model: dict[str, Any]) -> Trees | None:
     learner = model["learner"]
     if learner["gradient_booster"]["name"] != "gbtree":
         return None
     forest = learner["gradient_booster"]["model"]
-    groups = max(int(learner["learner_model_param"]["num_class"]), 1)
-    base = np.atleast_1d(
-        np.asarray(json.loads(learner["learner_model_param"]["base_score"]), dtype=np.float32)
-    )
+    parameters = learner["learner_model_param"]
+    groups, features = max(int(parameters["num_class"]), 1), int(parameters["num_feature"])
+    base = np.atleast_1d(np.asarray(json.loads(parameters["base_score"]), dtype=np.float32))
     if base.size not in (1, groups) or forest["tree_info"] != [
         tree % groups for tree in range(len(forest["trees"]))
     ]:
         return None
-    parts: dict[str, list[Any]] = {
-        name: [] for name in ("feature", "threshold", "missing", "left", "right", "value")
-    }
+    parts: list[tuple[npt.NDArray[Any], ...]] = []
     roots: list[int] = []
     depth, start = 0, 0
     for tree in forest["trees"]:
@@ -135,32 +111,25 @@ def _parsed(model: dict[str, Any]) -> Trees | None:
         right = np.asarray(tree["right_children"], dtype=np.intp)
         if any(tree["split_type"]) or tree["categories"] or int(tree["tree_param"]["size_leaf_vector"]) > 1:
             return None
-        leaf = left < 0
-        own = np.arange(len(left))
+        leaf, own = left < 0, np.arange(len(left))
         condition = np.asarray(tree["split_conditions"], dtype=np.float32)
-        parts["feature"].append(np.asarray(tree["split_indices"], dtype=np.intp))
-        parts["threshold"].append(condition)
-        parts["missing"].append(np.asarray(tree["default_left"], dtype=bool))
-        parts["left"].append(start + np.where(leaf, own, left))
-        parts["right"].append(start + np.where(leaf, own, right))
-        parts["value"].append(np.where(leaf, condition, np.float32(0)))
+        feature = np.asarray(tree["split_indices"], dtype=np.intp)
+        column = np.where(np.asarray(tree["default_left"], dtype=bool), feature, feature + features)
+        parts.append(
+            (
+                np.where(leaf, 2 * features, column),
+                np.where(leaf, np.float32(np.inf), condition),
+                start + np.where(leaf, own, left),
+                start + np.where(leaf, own, right),
+                np.where(leaf, condition, np.float32(0)),
+            )
+        )
         roots.append(start)
         depth = max(depth, _depth(left, right))
         start += len(left)
-    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    features = int(learner["learner_model_param"]["num_feature"])
-    column = np.where(joined["missing"], joined["feature"], joined["feature"] + features)
-    leaf = joined["left"] == joined["right"]
-    return Trees(
-        roots=np.array(roots, dtype=np.intp),
-        column=np.where(leaf, 2 * features, column),
-        threshold=np.where(leaf, np.float32(np.inf), joined["threshold"]),
-        left=joined["left"],
-        right=joined["right"],
-        value=joined["value"],
-        depth=depth,
-        base=np.broadcast_to(base, (groups,)).astype(np.float32),
-    )
+    column, threshold, left, right, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    base = np.broadcast_to(base, (groups,)).astype(np.float32)
+    return Trees(np.array(roots, dtype=np.intp), column, threshold, left, right, value, depth, base)
 
 
 def _depth(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]) -> int:

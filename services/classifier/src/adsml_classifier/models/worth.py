@@ -5,8 +5,7 @@ its smallest. Here each call is followed by money, over the week after the as-of
 spend.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,36 +19,20 @@ MOVED_SHARE: Final = 0.2
 
 @dataclass(frozen=True)
 class NextWeek:
-    """The week after each sample's as-of day, arrays of shape (samples,).
-
-    Attributes
-    ----------
-    spend
-        In the account's currency.
-    leads
-        Realised, or expected where the truth is known.
-    group
-        Samples of one account, level and as-of day, between whom budget can be moved: numbers from 0.
-    """
+    """The week after each sample's as-of day, arrays of shape (samples,)."""
 
     spend: FloatArray
-    leads: FloatArray
-    group: IntArray
+    leads: FloatArray  # realised, or expected where the truth is known
+    group: IntArray  # samples of one account, level and as-of day, between whom budget can be moved: from 0
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
     """What a forecast of tiers is worth.
 
-    Attributes
-    ----------
-    high_cpl, low_cpl
-        Next week's cost per lead of what is called HIGH_PERFORMER, and of what is called LOW or UNDERPERFORMER: ratios
-        of sums, in the account's currency; None without leads.
-    leads_gained_share
-        Leads gained by moving `MOVED_SHARE` of the budget, as a share of the leads there were; see `leads_gained`.
-    leads_gained_share_by_tier
-        The same by the called tiers alone, whatever their probabilities.
+    CPL is next week's, of what is called HIGH_PERFORMER, and of what is called LOW or UNDERPERFORMER: ratios of sums,
+    None without leads. Leads gained are a share of the leads there were, see `leads_gained`; `_by_tier` by the called
+    tiers alone, whatever their probabilities.
     """
 
     high_cpl: float | None
@@ -57,33 +40,12 @@ class Worth:
     leads_gained_share: float
     leads_gained_share_by_tier: float
 
-    def as_dict(self) -> dict[str, float | None]:
-        """For JSON."""
-        return asdict(self)
-
-
-def join(weeks: Sequence[NextWeek]) -> NextWeek:
-    """Those of several accounts, between which no budget moves."""
-    groups, start = [], 0
-    for week in weeks:
-        groups.append(week.group + start)
-        start += int(week.group.max(initial=-1)) + 1
-    return NextWeek(
-        np.concatenate([week.spend for week in weeks]),
-        np.concatenate([week.leads for week in weeks]),
-        np.concatenate(groups),
-    )
-
 
 def of_probabilities(probabilities: FloatArray, week: NextWeek) -> Worth:
     """The worth of a forecast.
 
-    Parameters
-    ----------
-    probabilities
-        Of the tiers from best to worst, shape (samples, 4); ones and zeros for calls without probabilities.
-    week
-        What came.
+    `probabilities` of the tiers from best to worst, shape (samples, 4); ones and zeros for calls without
+    probabilities.
     """
     tier = probabilities.argmax(axis=1)
     ranks = np.arange(probabilities.shape[1], dtype=np.float64)
@@ -96,27 +58,20 @@ def of_probabilities(probabilities: FloatArray, week: NextWeek) -> Worth:
     )
 
 
-def leads_gained(rank: FloatArray, week: NextWeek, *, share: float = MOVED_SHARE) -> float:
-    """Leads gained by moving a share of each group's budget from the worst to the best.
+def leads_gained(rank: FloatArray, week: NextWeek) -> float:
+    """Leads gained by moving `MOVED_SHARE` of each group's budget from the worst to the best.
 
     Money leaves the worst first, all of it at most, and goes to the best first, who at most double; those that rank
     alike give and take in proportion to what they spend. Leads go with the money at each entity's own rate.
 
-    Parameters
-    ----------
-    rank
-        Expected tier of each sample, 0 best to 3 worst, shape (samples,); to 6 digits.
-    week
-        What came.
-    share
-        Of the budget of each group.
+    `rank` is the expected tier of each sample, 0 best to 3 worst, shape (samples,); to 6 digits.
     """
     rank = np.round(rank, 6)
     gained = 0.0
     order = np.argsort(week.group, kind="stable")
     for part in np.split(order, np.flatnonzero(np.diff(week.group[order])) + 1):
         spend, leads = week.spend[part], week.leads[part]
-        budget = share * float(spend.sum())
+        budget = MOVED_SHARE * float(spend.sum())
         moved = _filled(rank[part], spend, budget) - _filled(-rank[part], spend, budget)
         gained += float(moved @ leads)
     return gained

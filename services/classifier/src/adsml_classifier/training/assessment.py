@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from adsml_classifier.models import scores, worth
-from adsml_classifier.models.panel import LEVELS, FloatArray, IntArray, Panel
+from adsml_classifier.models.panel import LEVELS, BoolArray, FloatArray, IntArray, Panel
 from adsml_classifier.models.rule import TIERS
 from adsml_classifier.models.scores import Scores
 from adsml_classifier.models.tier_model import TierModel
@@ -22,17 +22,10 @@ _PRIOR_SAMPLES: Final = 10.0
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model and last week's tier say of the same samples.
+    """What a model and last week's tier say of the same samples, shape (samples, 4).
 
-    Attributes
-    ----------
-    probabilities
-        The model's, shape (samples, 4).
-    transitions
-        Last week's tier with the odds that tiers changed by in the days learnt from: persistence that knows how far to
-        trust itself. Shape (samples, 4).
-    samples
-        The samples.
+    `transitions` is last week's tier with the odds that tiers changed by in the days learnt from: persistence that
+    knows how far to trust itself.
     """
 
     probabilities: FloatArray
@@ -54,45 +47,26 @@ class Answers:
             self.samples.join([part.samples for part in others]),
         )
 
+    def by(self, model: TierModel, mask: BoolArray) -> "Answers":
+        """What another model says of some of the samples."""
+        samples = self.samples.where(mask)
+        return Answers(model.probabilities(samples.x), self.transitions[mask], samples)
+
 
 @dataclass(frozen=True)
 class Assessment:
-    """A model and its baselines on the same samples.
-
-    Attributes
-    ----------
-    model
-        Figures of the model.
-    persistence
-        The tier that the as-of week earned, repeated for the week that follows: what serves where the gate shuts.
-    transitions
-        The same with the odds of a change; see `Answers`.
-    rule
-        The rule as of the day: persistence and its step for the trend.
-    worth
-        Of ``model``, ``persistence`` and ``rule`` in money.
-    by_entity_type
-        ``samples``, and the F1 of each, by level.
-    by_tier
-        ``samples``, ``precision``, ``recall`` and ``f1`` of the model, by tier.
-    confusion
-        Counts, truth by row and prediction by column, from best to worst tier.
-    reliability
-        Confidence against accuracy, by bin of confidence.
-    first, last
-        First and last as-of day.
-    """
+    """A model and its baselines on the same samples."""
 
     model: Scores
-    persistence: Scores
-    transitions: Scores
-    rule: Scores
-    worth: dict[str, Worth]
-    by_entity_type: dict[str, dict[str, Any]]
-    by_tier: dict[str, dict[str, float]]
-    confusion: list[list[int]]
+    persistence: Scores  # the tier that the as-of week earned, again: what serves where the gate shuts
+    transitions: Scores  # the same with the odds of a change; see `Answers`
+    rule: Scores  # persistence and the rule's step for the trend
+    worth: dict[str, Worth]  # of `model`, `persistence` and `rule`
+    by_entity_type: dict[str, dict[str, Any]]  # `samples`, and the F1 of each, by level
+    by_tier: dict[str, dict[str, float]]  # `samples`, `precision`, `recall` and `f1` of the model
+    confusion: list[list[int]]  # counts, truth by row, from best to worst tier
     reliability: tuple[scores.Bin, ...]
-    first: date
+    first: date  # as-of days
     last: date
 
     @property
@@ -102,16 +76,17 @@ class Assessment:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: the worth in money first, then the model's figures, its baselines' beside them."""
-        figures = self.model.as_dict()
+        figures = asdict(self.model)
+        samples = figures.pop("samples")
         return {
             "worth": {"moved_share": worth.MOVED_SHARE}
-            | {name: one.as_dict() for name, one in self.worth.items()},
-            **{name: value for name, value in figures.items() if name != "samples"},
+            | {name: asdict(one) for name, one in self.worth.items()},
+            **figures,
             "rps_skill": self.rps_skill,
             "persistence": _of_calls(self.persistence)
             | {"log_loss_with_odds": self.transitions.log_loss, "rps_with_odds": self.transitions.rps},
             "rule": _of_calls(self.rule),
-            "samples_test": self.model.samples,
+            "samples_test": samples,
             "test_as_of": [self.first.isoformat(), self.last.isoformat()],
             "by_entity_type": self.by_entity_type,
             "by_tier": self.by_tier,
@@ -124,8 +99,10 @@ def transitions(train: Samples) -> FloatArray:
     """How often last week's tier (row) was followed by each tier (column), shape (4, 4)."""
     counts = scores.confusion(train.persistence, train.label).astype(np.float64)
     share = np.bincount(train.label, minlength=len(TIERS)) / max(len(train), 1)
-    out: FloatArray = (counts + _PRIOR_SAMPLES * share) / (counts.sum(axis=1, keepdims=True) + _PRIOR_SAMPLES)
-    return out
+    odds: FloatArray = (counts + _PRIOR_SAMPLES * share) / (
+        counts.sum(axis=1, keepdims=True) + _PRIOR_SAMPLES
+    )
+    return odds
 
 
 def next_week(samples: Samples, *, leads: FloatArray | None = None) -> NextWeek:
@@ -135,21 +112,12 @@ def next_week(samples: Samples, *, leads: FloatArray | None = None) -> NextWeek:
 
 
 def assess(answers: Answers, panel: Panel, *, week: NextWeek | None = None) -> Assessment:
-    """Figures of a model and its baselines on samples of days that it did not learn from.
-
-    Parameters
-    ----------
-    answers
-        At least one sample.
-    panel
-        Where they are from.
-    week
-        What came; as realised where not given, for samples of one account.
-    """
+    """Figures on at least one sample of days not learnt from; `week` is what came, as realised where not given."""
     held, probabilities = answers.samples, answers.probabilities
     week = week or next_week(held)
     predicted = probabilities.argmax(axis=1)
     persistence, by_rule = _SURE[held.persistence], _SURE[held.rule]
+    counts = scores.confusion(held.label, predicted)
     return Assessment(
         model=scores.of_probabilities(held.label, probabilities),
         persistence=scores.of_probabilities(held.label, persistence),
@@ -161,8 +129,8 @@ def assess(answers: Answers, panel: Panel, *, week: NextWeek | None = None) -> A
             "rule": worth.of_probabilities(by_rule, week),
         },
         by_entity_type=_by_level(held, predicted),
-        by_tier=_by_tier(scores.confusion(held.label, predicted)),
-        confusion=scores.confusion(held.label, predicted).tolist(),
+        by_tier=_by_tier(counts),
+        confusion=counts.tolist(),
         reliability=tuple(scores.reliability(predicted == held.label, probabilities.max(axis=1))),
         first=panel.day(int(held.day.min())),
         last=panel.day(int(held.day.max())),
@@ -170,17 +138,14 @@ def assess(answers: Answers, panel: Panel, *, week: NextWeek | None = None) -> A
 
 
 def _by_level(held: Samples, predicted: IntArray) -> dict[str, dict[str, Any]]:
-    out = {}
-    for code, level in enumerate(LEVELS):
+    out: dict[str, dict[str, Any]] = {}
+    for code in np.unique(held.level).tolist():
         mask = held.level == code
-        if mask.any():
-            label = held.label[mask]
-            out[level] = {
-                "samples": int(mask.sum()),
-                "model": _f1(scores.f1(label, predicted[mask])),
-                "persistence": _f1(scores.f1(label, held.persistence[mask])),
-                "rule": _f1(scores.f1(label, held.rule[mask])),
-            }
+        calls = {"model": predicted, "persistence": held.persistence, "rule": held.rule}
+        f1 = {name: scores.f1(held.label[mask], called[mask]) for name, called in calls.items()}
+        out[LEVELS[code]] = {"samples": int(mask.sum())} | {
+            name: {"weighted_f1": one.weighted, "macro_f1": one.macro} for name, one in f1.items()
+        }
     return out
 
 
@@ -197,10 +162,6 @@ def _by_tier(counts: IntArray) -> dict[str, dict[str, float]]:
     }
 
 
-def _f1(value: scores.F1) -> dict[str, float]:
-    return {"weighted_f1": value.weighted, "macro_f1": value.macro}
-
-
-def _of_calls(found: Scores) -> dict[str, float]:
+def _of_calls(of: Scores) -> dict[str, float]:
     """Figures that calls without probabilities have."""
-    return {"weighted_f1": found.weighted_f1, "macro_f1": found.macro_f1, "rps": found.rps}
+    return {"weighted_f1": of.weighted_f1, "macro_f1": of.macro_f1, "rps": of.rps}

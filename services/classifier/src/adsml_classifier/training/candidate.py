@@ -1,69 +1,65 @@
-"""From an account's days to a candidate model and the figures it is judged by."""
+"""From an account's days to a candidate model and the figures it is judged by.
+
+By rolling origins: one stretch of days at the end says little of an account, since its entities are few and their
+weeks overlap. So the last weeks are taken one by one, each answered by a model that learnt only from what was known
+at its start, as retraining takes them, and the answers are judged together.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from adsml_common.domain.entities import EntityType
 
-from adsml_classifier.models import scores
 from adsml_classifier.models.labels import Judgement
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import TIERS, RuleSettings
+from adsml_classifier.models.rule import TIERS
 from adsml_classifier.models.tier_model import TierModel
 from adsml_classifier.training import fitting, sampling
-from adsml_classifier.training.assessment import Assessment
-from adsml_classifier.training.fit_settings import FitSettings
+from adsml_classifier.training.assessment import Answers, Assessment, assess
 from adsml_classifier.training.fitting import FittedModel
-from adsml_classifier.training.folds import fit_linear
-from adsml_classifier.training.gate import GateSettings
-from adsml_classifier.training.sampling import Samples, SampleSettings
-from adsml_classifier.training.walk_forward import Origin, assess_together, walk_forward
+from adsml_classifier.training.folds import Folds, fit_linear
+from adsml_classifier.training.recipe import Recipe
+from adsml_classifier.training.sampling import HORIZON_DAYS, Samples, Split
 
 ALL_LEVELS: Final = tuple(EntityType)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """Everything that decides what comes out of an account's data.
+@dataclass(frozen=True)
+class Origin:
+    """One week and the model that answered it."""
 
-    Attributes
-    ----------
-    weeks
-        The last weeks of as-of days judge the candidate, each answered by a model that learnt from what was known
-        at its start.
-    least_days
-        As-of days that the first of those models has to learn from; weeks before that are left out.
-    """
+    fitted: FittedModel
+    split: Split
+    answers: Answers
+    assessment: Assessment
 
-    rule: RuleSettings = field(default_factory=RuleSettings)
-    sampling: SampleSettings = field(default_factory=SampleSettings)
-    fit: FitSettings = field(default_factory=FitSettings)
-    gate: GateSettings = field(default_factory=GateSettings)
-    weeks: int = 4
-    least_days: int = 14
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        model = self.assessment.model
+        return {
+            "as_of": [self.assessment.first.isoformat(), self.assessment.last.isoformat()],
+            "samples_train": len(self.split.train),
+            "samples_test": len(self.split.holdout),
+            "weighted_f1": model.weighted_f1,
+            "macro_f1": model.macro_f1,
+            "persistence": self.assessment.as_dict()["persistence"],
+            "parameters": self.fitted.parameters(),
+        }
 
 
 @dataclass(frozen=True)
 class TrainedCandidate:
-    """A candidate.
+    """A candidate, and how it was judged.
 
-    Attributes
-    ----------
-    model
-        Learnt from all samples, the last week's included: what would serve.
-    origins
-        The weeks that it is judged by. The last one's is the holdout model: the same trees' shape, rounds and
-        calibration, learnt without that week.
-    assessment
-        The figures over all those weeks.
-    samples
-        All samples.
+    The last origin's model is the holdout model: the same trees' shape, rounds and calibration, learnt without the
+    last week.
     """
 
-    model: TierModel
-    origins: list[Origin]
+    model: TierModel  # learnt from all samples, the last week's included: what would serve
+    origins: list[Origin]  # the weeks that it is judged by
+    answers: Answers  # over all those weeks
     assessment: Assessment
     samples: Samples
 
@@ -73,40 +69,21 @@ class TrainedCandidate:
         return self.origins[-1].fitted
 
     @property
-    def measured(self) -> TierModel:
-        """The holdout model."""
-        return self.fitted.model
-
-    @property
-    def train(self) -> Samples:
-        """What the holdout model learnt from."""
-        return self.origins[-1].split.train
-
-    @property
-    def holdout(self) -> Samples:
-        """What the holdout model answered: the last week."""
-        return self.origins[-1].split.holdout
-
-    @property
-    def train_end(self) -> int:
-        """Column of the last day that the holdout model's labels look at."""
-        return self.origins[-1].split.cutoff
+    def split(self) -> Split:
+        """What the holdout model learnt from, and what it answered."""
+        return self.origins[-1].split
 
     def metrics(self) -> dict[str, Any]:
         """For the registry and for `adsml evaluate`."""
         validated = self.fitted.validated
         return {
             **self.assessment.as_dict(),
-            "samples_train": len(self.train),
+            "samples_train": len(self.split.train),
             "by_origin": [origin.as_dict() for origin in self.origins],
             "samples_by_tier": self.samples.counts,
             "samples_by_person": int(self.samples.by_person.sum()),
-            "left_out": {
-                "not_over": self.samples.excluded.not_over,
-                "no_delivery": self.samples.excluded.no_delivery,
-                "immaterial": self.samples.excluded.immaterial,
-            },
-            "validation": None if validated is None else validated.as_dict(),
+            "left_out": asdict(self.samples.excluded),
+            "validation": None if validated is None else asdict(validated),
             "calibration_log_loss": self.fitted.calibration.log_loss,
             "notes": list(self.fitted.notes),
         }
@@ -121,53 +98,58 @@ def learn(
     levels: Sequence[EntityType] = ALL_LEVELS,
     final: bool = True,
 ) -> TrainedCandidate:
-    """Cut samples, fit and judge week by week, and fit once more on all.
+    """Cut samples of some levels, fit and judge week by week, and, unless it is for a report, fit once more on all.
 
-    Parameters
-    ----------
-    panel
-        The account.
-    recipe
-        How.
-    what
-        Whose, for errors, e.g. ``"account 7"``.
-    judgements
-        What people said.
-    levels
-        The entity types to learn from.
-    final
-        Whether to fit once more; not needed for a report.
-
-    Raises
-    ------
-    InsufficientHistory
-        Too few samples, in all or before the holdout; says what there is.
-    FailedPrecondition
-        All samples have one tier.
+    `what` says whose it is, for errors, which are those of `walk_forward`.
     """
-    samples = sampling.build(panel, recipe.sampling, recipe.rule, judgements=judgements, levels=levels)
-    return learn_samples(samples, panel, recipe, what=what, final=final)
-
-
-def learn_samples(
-    samples: Samples, panel: Panel, recipe: Recipe, *, what: str, final: bool = True
-) -> TrainedCandidate:
-    """The same from samples that were cut already; parameters and errors as of `learn`."""
-    needed, lag = recipe.fit.min_samples, recipe.sampling.attribution_lag_days
-    sampling.require(samples, panel, what=what, needed=needed)
-    origins = walk_forward(
-        samples, panel, recipe.fit, what=what, weeks=recipe.weeks, least_days=recipe.least_days, lag_days=lag
-    )
+    samples = sampling.build(panel, recipe.sampling, judgements=judgements, levels=levels)
+    sampling.require(samples, panel, what=what, needed=recipe.fit.min_samples)
+    origins = walk_forward(samples, panel, recipe, what=what)
     fitted = origins[-1].fitted
     model = fitted.model
     if final:
-        booster = fitting.refit(samples, fitted.shape, fitted.rounds, recipe.fit)
-        absent = np.setdiff1d(np.arange(len(TIERS)), samples.label)
-        part = fit_linear(samples, recipe.fit)
-        model = replace(model, booster=booster, absent=tuple(int(tier) for tier in absent), linear=part)
-    return TrainedCandidate(model, origins, assess_together(origins, panel), samples)
+        model = replace(
+            model,
+            booster=fitting.refit(samples, fitted.shape, fitted.rounds, recipe.fit),
+            absent=tuple(np.setdiff1d(np.arange(len(TIERS)), samples.label).tolist()),
+            linear=fit_linear(samples, recipe.fit),
+        )
+    answers = origins[0].answers.join([one.answers for one in origins[1:]])
+    return TrainedCandidate(model, origins, answers, assess(answers, panel), samples)
 
 
-def incumbent_scores(measured: TierModel, holdout: Samples) -> scores.Scores:
-    """Figures of an earlier holdout model on this holdout."""
-    return scores.of_probabilities(holdout.label, measured.probabilities(holdout.x))
+def cutoffs(samples: Samples, recipe: Recipe) -> list[int]:
+    """First as-of days of the weeks that judge, in order.
+
+    Where not even the last week leaves the first of the models enough days to learn from, the last quarter of the
+    days is answered, by one model.
+    """
+    first, last = sampling.known_days(samples)
+    gap = HORIZON_DAYS + recipe.sampling.attribution_lag_days
+    starts = [last + 1 - HORIZON_DAYS * week for week in range(recipe.weeks, 0, -1)]
+    starts = [start for start in starts if start - gap - first + 1 >= recipe.least_days]
+    return starts or [last + 1 - max((last - first + 1) // 4, 1)]
+
+
+def walk_forward(samples: Samples, panel: Panel, recipe: Recipe, *, what: str) -> list[Origin]:
+    """Fit and answer week by week; `what` says whose samples they are, for errors.
+
+    `InsufficientHistory` where the earliest model would have too few samples to learn from, `FailedPrecondition`
+    where they all have one tier.
+    """
+    starts, settings, lag_days = cutoffs(samples, recipe), recipe.fit, recipe.sampling.attribution_lag_days
+    out = []
+    folds = Folds(settings, lag_days=lag_days)
+    for place, start in enumerate(starts):
+        until = starts[place + 1] - 1 if place + 1 < len(starts) else None
+        split = sampling.split(samples, cutoff=start, until=until, lag_days=lag_days)
+        thin = len(split.train) < settings.min_samples or len(np.unique(split.train.label)) < 2
+        if until is not None and (thin or not len(split.holdout)):
+            # A week that can't be answered yet; a later one may.
+            continue
+        where = f"{what} up to a week before its last"
+        sampling.require(split.train, panel, what=where, needed=settings.min_samples)
+        fitted = fitting.fit(split.train, settings, folds)
+        answers = Answers.of(fitted.model, split)
+        out.append(Origin(fitted, split, answers, assess(answers, panel)))
+    return out

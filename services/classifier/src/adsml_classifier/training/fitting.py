@@ -16,8 +16,8 @@ from adsml_classifier.models import calibration, scores
 from adsml_classifier.models.panel import FloatArray
 from adsml_classifier.models.rule import TIERS
 from adsml_classifier.models.tier_model import TierModel
-from adsml_classifier.training.fit_settings import FitSettings, Shape
 from adsml_classifier.training.folds import Fold, Folds, fit_linear, matrix, parameters
+from adsml_classifier.training.recipe import FitSettings, Shape
 from adsml_classifier.training.sampling import Samples
 
 _UNTUNED_ROUNDS: Final = 40
@@ -28,57 +28,26 @@ _LEAST_SHARE: Final = 1e-3
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A model and how it came about.
-
-    Attributes
-    ----------
-    model
-        Ready to answer.
-    shape, rounds
-        What validation chose.
-    calibration
-        The chosen map and what each would have given.
-    validated
-        Figures on the validation days; None where there were too few days to have any.
-    samples
-        Samples of each tier it learnt from.
-    notes
-        What a reader should know: tiers that never occurred, validation that was not possible.
-    """
+    """A model, what validation chose for it, and what a reader should know (`notes`)."""
 
     model: TierModel
     shape: Shape
     rounds: int
     calibration: calibration.Choice
-    validated: scores.Scores | None
-    samples: dict[str, int]
+    validated: scores.Scores | None  # on the validation days; None where there were too few
     notes: tuple[str, ...] = ()
 
     def parameters(self) -> dict[str, object]:
         """For the registry."""
-        return {
-            **asdict(self.shape),
-            "rounds": self.rounds,
-            "calibration": self.calibration.calibration.name,
-        }
+        name = self.calibration.calibration.name
+        return {**asdict(self.shape), "rounds": self.rounds, "calibration": name}
 
 
 def fit(samples: Samples, settings: FitSettings, folds: Folds | None = None) -> FittedModel:
-    """Learn from samples.
+    """Learn from samples, nothing of which the model will be judged on.
 
-    Parameters
-    ----------
-    samples
-        All of them; nothing that the model will be judged on.
-    settings
-        How.
-    folds
-        Where to choose; those of a walk forward know most of it already. Without a lag where not given.
-
-    Raises
-    ------
-    FailedPrecondition
-        If all samples have the same tier: there is nothing to tell apart.
+    `folds` are where choices are made, without a lag where not given; those of a walk forward know most of it
+    already. `FailedPrecondition` where all samples have the same tier: there is nothing to tell apart.
     """
     present = np.unique(samples.label)
     if len(present) < 2:
@@ -98,7 +67,7 @@ def fit(samples: Samples, settings: FitSettings, folds: Folds | None = None) -> 
         shape, rounds = _trees(held, settings)
         unseen = []
         for fold in held:
-            model = TierModel(fold.trees(shape, rounds), calibration.IDENTITY, fold.line(), absent)
+            model = TierModel(fold.trees(shape, rounds), calibration.IDENTITY, fold.line, absent)
             unseen.append((model.margins(fold.held.x), fold.held.label))
         choice = calibration.choose(unseen)
         label = np.concatenate([truth for _, truth in unseen])
@@ -106,15 +75,8 @@ def fit(samples: Samples, settings: FitSettings, folds: Folds | None = None) -> 
     booster = refit(samples, shape, rounds, settings)
     # The margins of two parts are averaged, then calibrated: so much of the line makes so much of the answer.
     line = fit_linear(samples, settings).raised(2.0 / choice.calibration.scale * rarity(samples, settings))
-    return FittedModel(
-        TierModel(booster, choice.calibration, line, absent),
-        shape,
-        rounds,
-        choice,
-        validated,
-        samples.counts,
-        notes,
-    )
+    model = TierModel(booster, choice.calibration, line, absent)
+    return FittedModel(model, shape, rounds, choice, validated, notes)
 
 
 def rarity(samples: Samples, settings: FitSettings) -> FloatArray:
@@ -141,10 +103,11 @@ def _trees(folds: Sequence[Fold], settings: FitSettings) -> tuple[Shape, int]:
     itself would hide how much later rounds hurt it.
     """
     best = settings.shapes[0], 0, float("inf")
+    weights = [len(fold.held) for fold in folds]
     for shape in settings.shapes:
         rounds, least = 0, float("inf")
         for done in range(1, settings.max_rounds + 1):
-            loss = _mean(folds, [fold.loss(shape, done) for fold in folds])
+            loss = float(np.average([fold.loss(shape, done) for fold in folds], weights=weights))
             if loss < least - _WORTH:
                 rounds, least = done, loss
             elif done >= rounds + settings.patience:
@@ -152,7 +115,3 @@ def _trees(folds: Sequence[Fold], settings: FitSettings) -> tuple[Shape, int]:
         if least < best[2]:
             best = shape, rounds, least
     return best[:2]
-
-
-def _mean(folds: Sequence[Fold], losses: Sequence[float]) -> float:
-    return float(np.average(losses, weights=[len(fold.held) for fold in folds]))

@@ -1,9 +1,10 @@
 """Rolling origins inside the samples, and what was learnt on each: the ground that choices are made on.
 
-A walk forward over the weeks asks for nearly the same stretches of days again a week later, so what has been learnt on
-one is kept: it is the same whoever asks.
+A walk forward over the weeks asks for nearly the same stretches of days again a week later, so what has been learnt
+on one is kept: it is the same whoever asks.
 """
 
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,7 @@ import xgboost
 from adsml_classifier.models import features, linear
 from adsml_classifier.models.linear import Linear
 from adsml_classifier.models.rule import TIERS
-from adsml_classifier.training.fit_settings import FitSettings, Shape
+from adsml_classifier.training.recipe import FitSettings, Shape
 from adsml_classifier.training.sampling import HORIZON_DAYS, Samples, split
 
 _SMALLEST_FOLD: Final = 30
@@ -20,15 +21,7 @@ _LONGEST_FOLD_DAYS: Final = 7
 
 
 class Fold:
-    """A stretch of days, and what those before it teach; worked out when it is asked for.
-
-    Parameters
-    ----------
-    train, held
-        What it learns from, and what comes after the gap.
-    settings
-        How.
-    """
+    """A stretch of days, and what those before it (less a gap) teach; worked out when it is asked for."""
 
     def __init__(self, train: Samples, held: Samples, settings: FitSettings) -> None:
         self.train = train
@@ -39,7 +32,6 @@ class Fold:
         # Validation is not weighted: the loss to make small is that of the days as they come.
         self._asked = xgboost.DMatrix(held.x, held.label, nthread=settings.threads)
         self._trees: dict[Shape, tuple[xgboost.Booster, list[float]]] = {}
-        self._line: Linear | None = None
 
     def trees(self, shape: Shape, rounds: int) -> xgboost.Booster:
         """Trees of a shape after so many rounds, at least one."""
@@ -57,23 +49,14 @@ class Fold:
             losses.append(float(booster.eval(self._asked).rsplit(":", 1)[1]))
         return losses[rounds - 1]
 
+    @cached_property
     def line(self) -> Linear:
         """The linear part."""
-        if self._line is None:
-            self._line = fit_linear(self.train, self._settings)
-        return self._line
+        return fit_linear(self.train, self._settings)
 
 
 class Folds:
-    """The folds of one account's samples, kept for whoever asks for the same days again.
-
-    Parameters
-    ----------
-    settings
-        How many, and how to learn on them.
-    lag_days
-        Days that leads take to come in, for the gaps.
-    """
+    """The folds of one account's samples, kept for whoever asks for the same days again."""
 
     def __init__(self, settings: FitSettings, *, lag_days: int = 0) -> None:
         self._settings = settings
@@ -85,19 +68,15 @@ class Folds:
 
         The days that have anything before them (after the gap) are shared out evenly between the folds and what the
         first of them learns from, at most a week to a fold. Folds that would have fewer than 30 samples or one tier
-        on either side are left out.
-
-        Parameters
-        ----------
-        samples
-            Those of one account that were known at a time: what is kept is found again by its days.
+        on either side are left out. `samples` are those of one account that were known at a time: what is kept is
+        looked up by its days.
         """
         last_day = int(samples.day.max())
         span = last_day - int(samples.day.min()) + 1 - HORIZON_DAYS - self._lag
         days = min(max(span // (self._settings.folds + 1), 1), _LONGEST_FOLD_DAYS)
         step = -(-len(samples) // self._settings.tuning_samples)
         thinned = samples.where((last_day - samples.day) % step == 0) if step > 1 else samples
-        found = []
+        folds = []
         for number in range(self._settings.folds):
             until = last_day - number * days
             key = (until - days + 1, until, step, last_day % step)
@@ -107,8 +86,8 @@ class Folds:
                 if not enough or len(np.unique(part.train.label)) < 2:
                     continue
                 self._kept[key] = Fold(part.train, part.holdout, self._settings)
-            found.append(self._kept[key])
-        return found
+            folds.append(self._kept[key])
+        return folds
 
 
 def matrix(samples: Samples, settings: FitSettings, *, named: bool = True) -> xgboost.DMatrix:

@@ -1,7 +1,6 @@
 """The training job of the classifier: store -> domain -> registry, one account at a time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -9,7 +8,7 @@ import pandas as pd
 from adsml_common.database import Database
 from adsml_common.domain.errors import ArtifactCorrupt, FailedPrecondition, InsufficientHistory
 from adsml_common.domain.tiers import Tier
-from adsml_common.registry.models import Candidate
+from adsml_common.registry.models import Candidate, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.feedback import FeedbackStore
@@ -20,8 +19,9 @@ from adsml_classifier.artifacts import MODEL_TYPE, StoredModel, parse, to_files
 from adsml_classifier.models.features import NAMES
 from adsml_classifier.models.labels import Judgement
 from adsml_classifier.naming import FAMILY, account_model, global_model
-from adsml_classifier.training.account import AccountResult, train_account, train_for_new
-from adsml_classifier.training.candidate import Recipe, TrainedCandidate
+from adsml_classifier.training.account import AccountResult, train_account
+from adsml_classifier.training.candidate import TrainedCandidate
+from adsml_classifier.training.recipe import Recipe
 
 HISTORY_DAYS: Final = 365
 """Longer ago than this an account was another account."""
@@ -41,36 +41,8 @@ def items_of(config_ids: Sequence[int]) -> list[Item]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _CandidateCache:
-    """What was learnt on all levels of an account, and from what."""
-
-    config_id: int
-    frame: pd.DataFrame
-    tree: pd.DataFrame
-    judgements: list[Judgement]
-    candidate: TrainedCandidate
-
-    def of(
-        self, config_id: int, frame: pd.DataFrame, tree: pd.DataFrame, judgements: list[Judgement]
-    ) -> bool:
-        """Whether from just this."""
-        same = (config_id, judgements) == (self.config_id, self.judgements)
-        return same and frame.equals(self.frame) and tree.equals(self.tree)
-
-
 class AccountTrainer:
-    """Trains and registers the models of one account after the other on shared connections.
-
-    Parameters
-    ----------
-    database, registry
-        Open ones.
-    run_id
-        The run that models are registered under.
-    recipe
-        How to train.
-    """
+    """Trains and registers the models of one account after the other on shared connections."""
 
     def __init__(self, database: Database, registry: ModelRegistry, *, run_id: str, recipe: Recipe) -> None:
         self._metrics = MetricStore(database)
@@ -79,20 +51,22 @@ class AccountTrainer:
         self._registry = registry
         self._run_id = run_id
         self._recipe = recipe
-        self._latest: _CandidateCache | None = None
+        # What was learnt last on all levels of an account, and from what.
+        self._latest: tuple[int, pd.DataFrame, pd.DataFrame, list[Judgement], TrainedCandidate] | None = None
 
     def __call__(self, item: Item) -> ItemResult:
         """Train one item, register its model, and activate it if its gate lets it in."""
         for_new = item.payload.get("part") == _GLOBAL
         name = global_model(item.config_id) if for_new else account_model(item.config_id)
+        incumbent = self._incumbent(name)
         try:
-            result = self._train(item.config_id, name, for_new=for_new)
+            result = self._train(item.config_id, incumbent, for_new=for_new)
         except InsufficientHistory:
             raise
         except FailedPrecondition as error:
             # One tier only, no leads at all: nothing to learn today, and nothing is broken.
             return ItemResult(ItemStatus.SKIPPED, error.message)
-        decision = result.decision
+        decision, candidate, panel = result.decision, result.candidate, result.panel
         gate = {"decision": "passed" if decision.passed else "rejected", "reason": decision.reason}
         version = self._registry.register(
             Candidate(
@@ -100,43 +74,50 @@ class AccountTrainer:
                 model_type=MODEL_TYPE,
                 config_id=item.config_id,
                 files=to_files(result.stored),
-                parameters=result.parameters,
+                parameters={**candidate.fitted.parameters(), "weeks": self._recipe.weeks},
                 feature_columns=NAMES,
                 training_metrics={**result.metrics, "gate": gate},
-                samples_count=result.samples,
-                window_start=result.first,
-                window_end=result.last,
+                samples_count=len(candidate.samples),
+                window_start=panel.day(0),
+                window_end=panel.day(len(panel.days) - 1),
                 run_id=self._run_id,
             )
         )
-        actor = f"training run {self._run_id}"
+        about = {"actor": f"training run {self._run_id}", "reason": decision.reason}
         if decision.passed:
-            version = self._registry.activate(name, version.version, actor=actor, reason=decision.reason)
+            version = self._registry.activate(name, version.version, **about)
         else:
-            self._registry.reject(name, version.version, actor=actor, reason=decision.reason)
+            self._registry.reject(name, version.version, **about)
+            if decision.retires and incumbent is not None:
+                self._registry.retire(name, incumbent[0].version, **about)
         figures = {key: result.metrics[key] for key in ("weighted_f1", "macro_f1", "ece")}
         return ItemResult(ItemStatus.TRAINED, decision.reason, model=version, metrics=figures)
 
-    def _train(self, config_id: int, name: str, *, for_new: bool) -> AccountResult:
+    def _train(
+        self, config_id: int, incumbent: tuple[ModelVersion, StoredModel] | None, *, for_new: bool
+    ) -> AccountResult:
         last = self._metrics.last_date(config_id)
         start = last - timedelta(days=HISTORY_DAYS - 1) if last is not None else None
         frame = self._metrics.daily(config_id, start=start)
         tree, judgements = self._entities.frame(config_id), self._judgements(config_id)
-        known = self._latest
-        if known is not None and not known.of(config_id, frame, tree, judgements):
-            known = None
-        fit = train_for_new if for_new else train_account
-        result = fit(
+        candidate = None
+        if self._latest is not None:
+            of, of_frame, of_tree, of_judgements, learnt = self._latest
+            same = of == config_id and of_judgements == judgements
+            if same and frame.equals(of_frame) and tree.equals(of_tree):
+                candidate = learnt
+        result = train_account(
             frame,
             tree,
             self._recipe,
             what=f"account {config_id}",
+            for_new=for_new,
             judgements=judgements,
-            incumbent=self._incumbent(name),
-            candidate=None if known is None else known.candidate,
+            incumbent=None if incumbent is None else (str(incumbent[0]), incumbent[1]),
+            candidate=candidate,
         )
         if not for_new:
-            self._latest = _CandidateCache(config_id, frame, tree, judgements, result.candidate)
+            self._latest = config_id, frame, tree, judgements, result.candidate
         return result
 
     def _judgements(self, config_id: int) -> list[Judgement]:
@@ -147,12 +128,12 @@ class AccountTrainer:
             for one in self._feedback.latest(FAMILY, config_id)
         ]
 
-    def _incumbent(self, name: str) -> tuple[str, StoredModel] | None:
+    def _incumbent(self, name: str) -> tuple[ModelVersion, StoredModel] | None:
         active = self._registry.active(name)
         if active is None:
             return None
         try:
-            return str(active), parse(active, self._registry.read(active, parse=parse))
+            return active, parse(active, self._registry.read(active, parse=parse))
         except ArtifactCorrupt:
             # What can't be loaded can't defend its place.
             return None

@@ -7,57 +7,19 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import InsufficientHistory, Violations
+from adsml_common.domain.errors import InsufficientHistory
 
 from adsml_classifier.models import features, labels, rule
-from adsml_classifier.models.labels import Judgement, LabelMode
+from adsml_classifier.models.labels import Judgement
 from adsml_classifier.models.panel import LEVELS, BoolArray, FloatArray, IntArray, Panel
+from adsml_classifier.training.recipe import SampleSettings
 
 HORIZON_DAYS: Final = rule.DAYS
 """Days that a label looks ahead."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleSettings:
-    """How samples are cut from an account.
-
-    Attributes
-    ----------
-    mode
-        Where labels come from.
-    attribution_lag_days
-        Trailing days whose leads are not all in yet: no label looks at them.
-    judgement_reach_days
-        How many days around its own a person's judgement labels.
-    judgement_weight
-        How many samples a person's label counts as.
-    most
-        Upper bound of samples; beyond it every second, third, ... as-of day is taken, counted from the last. Weeks
-        overlap, so neighbouring days tell little that is new.
-
-    Raises
-    ------
-    InvalidInput
-        If a number is out of its range.
-    """
-
-    mode: LabelMode = LabelMode.OUTCOME
-    attribution_lag_days: int = 0
-    judgement_reach_days: int = 3
-    judgement_weight: float = 5.0
-    most: int = 100_000
-
-    def __post_init__(self) -> None:
-        found = Violations()
-        if not 0 <= self.attribution_lag_days <= 28:
-            found.add("attribution_lag_days", f"is {self.attribution_lag_days}; expected 0 to 28")
-        if not 0 <= self.judgement_reach_days <= 7:
-            found.add("judgement_reach_days", f"is {self.judgement_reach_days}; expected 0 to 7")
-        if not self.judgement_weight > 0:
-            found.add("judgement_weight", f"is {self.judgement_weight}; expected above 0")
-        if self.most < 1000:
-            found.add("most", f"is {self.most}; expected 1000 or more")
-        found.raise_if_any()
+JUDGEMENT_REACH_DAYS: Final = 3
+"""How many days around its own a person's judgement labels."""
+JUDGEMENT_WEIGHT: Final = 5.0
+"""How many samples a person's label counts as."""
 
 
 @dataclass(frozen=True)
@@ -77,44 +39,18 @@ class Excluded:
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples, each array of shape (samples,) but for `x`; sorted by day, then entity.
+    """Samples, each array of shape (samples,) but for `x`; sorted by day, then entity."""
 
-    Attributes
-    ----------
-    x
-        Features, shape (samples, features), columns as `features.NAMES`.
-    label
-        `Tier.rank` of the truth.
-    day
-        Column of the as-of day in the panel.
-    entity
-        Row of the entity in the panel.
-    level
-        Index of its type in `panel.LEVELS`.
-    persistence
-        The tier that the as-of week itself earned: the forecast that nothing changes.
-    rule
-        What the rule says as of the day: the same with its step for the trend.
-    next_spend, next_leads
-        Of the 7 days after the as-of day, as far as the panel has them.
-    by_person
-        Whether the label is a person's.
-    weight
-        How much a sample counts in training.
-    excluded
-        What was left out.
-    """
-
-    x: npt.NDArray[np.float32]
-    label: IntArray
-    day: IntArray
-    entity: IntArray
-    level: IntArray
-    persistence: IntArray
-    rule: IntArray
-    next_spend: FloatArray
+    x: npt.NDArray[np.float32]  # features, shape (samples, features)
+    label: IntArray  # `Tier.rank` of the truth
+    day: IntArray  # column of the as-of day in the panel
+    entity: IntArray  # row of the entity in the panel
+    level: IntArray  # index of its type in `panel.LEVELS`
+    persistence: IntArray  # the tier that the as-of week itself earned: the forecast that nothing changes
+    rule: IntArray  # what the rule says as of the day: the same with its step for the trend
+    next_spend: FloatArray  # of the 7 days after the as-of day, as far as the panel has them
     next_leads: FloatArray
-    by_person: BoolArray
+    by_person: BoolArray  # whether the label is a person's
     weight: FloatArray
     excluded: Excluded
 
@@ -129,16 +65,14 @@ class Samples:
         """These samples and those of other accounts; rows and columns then no longer name one panel's."""
         parts = (self, *others)
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _PER_SAMPLE}
-        excluded = [astuple(part.excluded) for part in parts]
-        return replace(
-            self, **joined, excluded=Excluded(*(sum(column) for column in zip(*excluded, strict=True)))
-        )
+        excluded = zip(*(astuple(part.excluded) for part in parts), strict=True)
+        return replace(self, **joined, excluded=Excluded(*map(sum, excluded)))
 
     @property
     def counts(self) -> dict[str, int]:
         """Samples of each tier, from best to worst."""
-        found = np.bincount(self.label, minlength=len(rule.TIERS))
-        return {tier.value: int(count) for tier, count in zip(rule.TIERS, found, strict=True)}
+        counts = np.bincount(self.label, minlength=len(rule.TIERS)).tolist()
+        return {tier.value: count for tier, count in zip(rule.TIERS, counts, strict=True)}
 
 
 _PER_SAMPLE: Final = (
@@ -149,33 +83,21 @@ _PER_SAMPLE: Final = (
 def build(
     panel: Panel,
     settings: SampleSettings,
-    rule_settings: rule.RuleSettings,
     *,
     judgements: Sequence[Judgement] = (),
     levels: Sequence[EntityType] = tuple(EntityType),
 ) -> Samples:
-    """Cut samples from an account, one per entity and as-of day.
+    """Cut samples from the entities of some levels, one per entity and as-of day.
 
     A sample is an entity that spent in the 7 days up to the as-of day and whose label is known; as-of days have a
     full week of data behind them.
-
-    Parameters
-    ----------
-    panel
-        The account.
-    settings, rule_settings
-        How to cut and what the tiers are.
-    judgements
-        What people said.
-    levels
-        The entity types to take.
     """
     last_complete = len(panel.days) - 1 - settings.attribution_lag_days
     days = np.arange(rule.DAYS - 1, len(panel.days))
     spent = panel.running["spend"].last(rule.DAYS, days) > 0
     spent &= np.isin(panel.level, [LEVELS.index(level.value) for level in levels])[:, None]
-    truth = labels.from_data(panel, days, rule_settings, mode=settings.mode, last_complete=last_complete)
-    truth = labels.with_judgements(truth, panel, days, judgements, reach_days=settings.judgement_reach_days)
+    truth = labels.from_data(panel, days, mode=settings.mode, last_complete=last_complete)
+    truth = labels.with_judgements(truth, panel, days, judgements, reach_days=JUDGEMENT_REACH_DAYS)
     mask = spent & (truth.tier >= 0)
     stride = -(-int(mask.sum()) // settings.most)
     if stride > 1:
@@ -187,57 +109,35 @@ def build(
         no_delivery=int((spent & truth.no_delivery).sum()),
         immaterial=int((spent & truth.immaterial).sum()),
     )
-    return _gather(panel, days, mask, truth, settings, rule_settings, excluded)
-
-
-def _gather(
-    panel: Panel,
-    days: IntArray,
-    mask: BoolArray,
-    truth: labels.Labels,
-    settings: SampleSettings,
-    rule_settings: rule.RuleSettings,
-    excluded: Excluded,
-) -> Samples:
     used = mask.any(axis=0)
     days, mask = days[used], mask[:, used]
-    tier, by_person = truth.tier[:, used], truth.by_person[:, used]
-    earned = rule.earned(rule.week(panel, days, rule_settings), rule_settings)
-    step = rule.step(rule.trend(panel, days), rule.alone(panel, days), rule_settings)
+    earned = rule.earned(rule.week(panel, days))
     # Transposed, so that samples come out by day.
     column, entity = np.nonzero(mask.T)
-    x = features.compute(panel, days, rule_settings).values[:, entity, column].T
+    by_person = truth.by_person[:, used][entity, column]
     ahead = {
         name: panel.running[name].last(HORIZON_DAYS, days, back=-HORIZON_DAYS)[entity, column]
         for name in ("spend", "leads")
     }
     return Samples(
-        x=np.ascontiguousarray(x),
-        label=tier[entity, column],
+        x=np.ascontiguousarray(features.compute(panel, days)[:, entity, column].T),
+        label=truth.tier[:, used][entity, column],
         day=days[column],
         entity=entity,
         level=panel.level[entity],
         persistence=earned[entity, column],
-        rule=rule.stepped(earned, step)[entity, column],
+        rule=rule.stepped(earned, rule.step(panel, days))[entity, column],
         next_spend=ahead["spend"],
         next_leads=ahead["leads"],
-        by_person=by_person[entity, column],
-        weight=np.where(by_person[entity, column], settings.judgement_weight, 1.0),
+        by_person=by_person,
+        weight=np.where(by_person, JUDGEMENT_WEIGHT, 1.0),
         excluded=excluded,
     )
 
 
 @dataclass(frozen=True)
 class Split:
-    """Samples before and after a cutoff.
-
-    Attributes
-    ----------
-    train, holdout
-        No label of `train` looks past the first as-of day of `holdout`.
-    cutoff
-        Column of that day.
-    """
+    """Samples before and after a cutoff, the column of the first day held out: no label of `train` looks past it."""
 
     train: Samples
     holdout: Samples
@@ -245,19 +145,10 @@ class Split:
 
 
 def split(samples: Samples, *, cutoff: int, until: int | None = None, lag_days: int = 0) -> Split:
-    """Split by time with a gap.
+    """Split by time, from the as-of day `cutoff` to `until` or the last, with a gap.
 
-    Parameters
-    ----------
-    samples
-        All samples.
-    cutoff
-        First as-of day of the holdout. Training ends a week (and the lag) before it: at the end of the cutoff's
-        day, the outcomes of later samples could not have been known.
-    until
-        Last as-of day of the holdout; the last there is where not given.
-    lag_days
-        Days that leads take to come in.
+    Training ends a week (and the lag) before the cutoff: at the end of that day, the outcomes of later samples could
+    not have been known.
     """
     last = int(samples.day.max(initial=cutoff)) if until is None else until
     return Split(
@@ -278,22 +169,7 @@ def known_days(samples: Samples) -> tuple[int, int]:
 
 
 def require(samples: Samples, panel: Panel, *, what: str, needed: int) -> None:
-    """Refuse to learn from too little.
-
-    Parameters
-    ----------
-    samples, panel
-        What there is.
-    what
-        Whose, e.g. ``"account 7"``.
-    needed
-        Samples that it takes.
-
-    Raises
-    ------
-    InsufficientHistory
-        Says what there is and what is missing.
-    """
+    """Refuse to learn from too little, by an `InsufficientHistory` that says what there is and whose it is (`what`)."""
     if len(samples) >= needed:
         return
     days = f"{len(panel)} entities, {panel.day(0)} to {panel.day(len(panel.days) - 1)}"

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import RuleSettings
-from adsml_classifier.training import sampling, walk_forward
-from adsml_classifier.training.sampling import SampleSettings
+from adsml_classifier.training import assessment, candidate, sampling
+from adsml_classifier.training.recipe import Recipe, SampleSettings
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
 from adsml_simulate import SimulatedAccount
 
@@ -22,15 +21,14 @@ def panel(account: SimulatedAccount) -> Panel:
 
 @pytest.fixture(scope="module")
 def samples(panel: Panel) -> sampling.Samples:
-    return sampling.build(panel, SampleSettings(), RuleSettings())
+    return sampling.build(panel, SampleSettings())
 
 
 def walked(
     samples: sampling.Samples, panel: Panel, *, weeks: int = 3, lag: int = 0
-) -> list[walk_forward.Origin]:
-    return walk_forward.walk_forward(
-        samples, panel, QUICK.fit, what="account 1", weeks=weeks, least_days=14, lag_days=lag
-    )
+) -> list[candidate.Origin]:
+    recipe = replace(QUICK, weeks=weeks, sampling=SampleSettings(attribution_lag_days=lag))
+    return candidate.walk_forward(samples, panel, recipe, what="account 1")
 
 
 def test_weeks_are_the_last_ones_and_follow_each_other(samples: sampling.Samples, panel: Panel) -> None:
@@ -66,9 +64,9 @@ def test_few_days_leave_fewer_weeks_and_at_last_a_quarter(samples: sampling.Samp
     first = int(samples.day.min())
     month = samples.where(samples.day < first + 32)
     # 32 days: two weeks leave 18 days before the first, less a gap of 7: 11, too few. One week leaves 18.
-    assert walk_forward.cutoffs(month, weeks=4, least_days=14, lag_days=0) == [first + 25]
+    assert candidate.cutoffs(month, Recipe()) == [first + 25]
     short = samples.where(samples.day < first + 16)
-    assert walk_forward.cutoffs(short, weeks=4, least_days=14, lag_days=0) == [first + 12]
+    assert candidate.cutoffs(short, Recipe()) == [first + 12]
 
 
 def test_too_little_before_the_last_week_is_refused_with_counts(
@@ -86,7 +84,8 @@ def test_one_tier_before_the_last_week_is_refused(samples: sampling.Samples, pan
 
 def test_figures_are_those_of_all_weeks_together(samples: sampling.Samples, panel: Panel) -> None:
     origins = walked(samples, panel)
-    together = walk_forward.assess_together(origins, panel)
+    answers = origins[0].answers.join([one.answers for one in origins[1:]])
+    together = assessment.assess(answers, panel)
     assert together.model.samples == sum(len(one.split.holdout) for one in origins)
     right = sum(one.assessment.model.accuracy * len(one.split.holdout) for one in origins)
     assert together.model.accuracy == pytest.approx(right / together.model.samples)
