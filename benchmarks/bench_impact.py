@@ -59,7 +59,7 @@ SLOW = ("synthetic_control", "sdid")
 ANALYSES = {"pysyncon": 20, "tfcausalimpact": 8}
 """Ad sets that a peer is asked about; tfcausalimpact takes minutes for each."""
 Method = Callable[[panels.FloatArray, panels.FloatArray | None, Design], Comparison | None]
-HORIZON, BASELINE = 7, 56
+HORIZON, BASELINE, SHARES = 7, 56, 5
 console = Console()
 
 
@@ -150,12 +150,24 @@ STUDIES = tuple(
 )
 
 
-def honest(name: str, methods: tuple[str, ...], *, cells: int, most: int) -> dict[str, dict[str, float]]:
-    """False positives at nominal .05 and power at +1 standard deviation, on one kind of panel; by method."""
+def honest(
+    name: str, methods: tuple[str, ...], share: int, *, cells: int, most: int
+) -> dict[str, dict[str, float]]:
+    """False positives at nominal .05 and power at +1 standard deviation, by method; on a share of one study's cells."""
     data, asked = studies(cells)[name]
     thinned = [asked[k] for k in np.linspace(0, len(asked) - 1, min(len(asked), most)).astype(int)]
-    found = run_study(data, thinned, horizon=HORIZON, methods=methods)
+    found = run_study(data, thinned[share::SHARES], horizon=HORIZON, methods=methods)
     return {method: asdict(rate) for method, rate in found.items()}
+
+
+def together(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Rates of several shares of a study, as one."""
+    count = sum(row["analyses"] for row in rows)
+    rates = {
+        key: sum(row[key] * row["analyses"] for row in rows) / count
+        for key in ("false_positive_rate", "power_1sd")
+    }
+    return rates | {"analyses": count}
 
 
 def ratios(first: int, accounts: int) -> dict[str, dict[str, list[float]]]:
@@ -284,9 +296,11 @@ def parts(*, quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
     cells, slow_cells = (80, 16) if quick else (1000, 200)
     yield "reproduced", reproduce
     for name in STUDIES:
-        study = partial(honest, name, cells=cells)
-        yield f"honest/{name}/fast", partial(study, FAST, most=cells)
-        yield f"honest/{name}/slow", partial(study, SLOW, most=slow_cells)
+        for share in range(SHARES):
+            fast = partial(honest, name, FAST, share, cells=cells, most=cells)
+            yield f"honest/{name}/fast {share}", fast
+            slow = partial(honest, name, SLOW, share, cells=cells, most=slow_cells)
+            yield f"honest/{name}/slow {share}", slow
     for first in range(0, 10 if quick else 150, 50):
         yield f"ratios/{first}", partial(ratios, first, 10 if quick else 50)
     accounts = 8 if quick else 99
@@ -316,9 +330,14 @@ def assemble(values: dict[str, Any]) -> dict[str, Any]:
     def rate(p_values: list[float]) -> float:
         return float((np.array(p_values) < changes.ALPHA).mean())
 
-    honest_rates: dict[str, Any] = {}
+    shares: dict[str, dict[str, list[dict[str, float]]]] = {}
     for name, by_method in below("honest/"):
-        honest_rates.setdefault(name.rpartition("/")[0], {}).update(by_method)
+        for method, row in by_method.items():
+            shares.setdefault(name.rpartition("/")[0], {}).setdefault(method, []).append(row)
+    honest_rates = {
+        name: {method: together(rows) for method, rows in by_method.items()}
+        for name, by_method in shares.items()
+    }
     p_values: dict[str, dict[str, list[float]]] = {}
     for _, by_name in below("ratios/"):
         for name, by_method in by_name.items():
@@ -417,7 +436,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer cells: a first impression")
     parser.add_argument("--minutes", type=float, default=np.inf, help="begin no part after so many minutes")
-    parser.add_argument("--only", default="", help="only parts whose names begin so, such as honest/nn5")
+    parser.add_argument("--only", default="", help="only parts whose names begin so: honest/nn5,power/")
     parser.add_argument("--fresh", action="store_true", help="forget what is done")
     arguments = parser.parse_args()
     version = code_version()
@@ -429,7 +448,7 @@ def main() -> None:
     begun = time.monotonic()
     every = dict(parts(quick=arguments.quick))
     for name, task in every.items():
-        if name in kept or not name.startswith(arguments.only):
+        if name in kept or not name.startswith(tuple(arguments.only.split(","))):
             continue
         if time.monotonic() - begun > 60 * arguments.minutes:
             break
