@@ -19,6 +19,12 @@ $(UV):
 
 setup: $(UV) ## the virtual environment, exactly as locked
 	@$(UV) sync --quiet --frozen --all-packages --all-extras --python $(PYTHON)
+	@$(MAKE) --silent .venv/compiled
+
+# A process that imports pandas, SQLAlchemy and numba from sources takes 4 s of processor to compile them, each time where
+# PYTHONDONTWRITEBYTECODE is set. Some packages ship templates that are no Python.
+.venv/compiled: uv.lock
+	@$(BIN)python -m compileall -q -j 0 .venv/lib libs services >/dev/null 2>&1; touch $@
 
 demo: setup ## simulate an account, import, train, serve, ask: one command
 	@$(BIN)python examples/demo.py

@@ -12,6 +12,7 @@ data are absent are left out and named.
 import argparse
 import json
 import os
+import pickle
 import sys
 import tempfile
 import time
@@ -29,14 +30,14 @@ import pandas as pd
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.domain.metrics import Metric
 from adsml_forecasting.evaluation.long_csv import HeldOut, held_out, read_long
-from adsml_forecasting.evaluation.study import Evaluation, evaluate
+from adsml_forecasting.evaluation.study import Evaluation, evaluate, members_for, summarise
 from adsml_forecasting.models.account import profile_account
 from adsml_forecasting.models.answering import Answer, ForecastTask, answer
 from adsml_forecasting.models.calibration import calibrate
 from adsml_forecasting.models.combining import Combiner, Weights
 from adsml_forecasting.models.history import EntityHistory
 from adsml_forecasting.models.method import Method
-from adsml_forecasting.models.origins import Task, cores, forecast_origins, worker_pool
+from adsml_forecasting.models.origins import Task, cores, forecast_origins, join_pooled, worker_pool
 from adsml_forecasting.models.prediction import (
     DEFAULT_MEMBERS,
     ForecastSpec,
@@ -44,7 +45,8 @@ from adsml_forecasting.models.prediction import (
     Source,
     predict,
 )
-from adsml_forecasting.models.preparation import Prepared, Surroundings
+from adsml_forecasting.models.prepared import Prepared, Surroundings
+from adsml_forecasting.models.rolling_origin import newest_rows
 from adsml_forecasting.models.series import DailySeries
 from adsml_forecasting.models.totals import total_interval, total_spread
 from adsml_forecasting.models.transfer import DonorSeries, TransferTask, forecast_column
@@ -101,8 +103,51 @@ def series_of(case: str, *, every: int, accounts: int) -> tuple[list[HeldOut], i
         return held_out(read_long(path), None, horizon=7), 7
 
 
-def accuracy(cases: Sequence[str], *, every: int, accounts: int, keep: Keep) -> None:
-    """Every case by the code of `adsml evaluate forecasting`."""
+def evaluated(
+    series: Sequence[HeldOut], *, horizon: int, seconds: float | None, scratch: Path
+) -> Evaluation | None:
+    """As `evaluate`, but in pieces: what is not done within so many seconds is left for the next run; None until done.
+
+    Origins that are done lie in `scratch`, by series; what learns from many series is learnt from all at the end.
+    """
+    methods = members_for(series)
+    alone = tuple(method for method in methods if method is not Method.POOLED_REGRESSION)
+    done: dict[str, Any] = pickle.loads(scratch.read_bytes()) if scratch.exists() else {}  # noqa: S301  # our own
+    began = time.perf_counter()
+    with worker_pool() as pool:
+        waiting = [one for one in series if one.series.name not in done]
+        for at in range(0, len(waiting), 2 * cores()):
+            if seconds is not None and time.perf_counter() - began > seconds:
+                break
+            some = waiting[at : at + 2 * cores()]
+            tasks = [
+                Task(one.series, [*newest_rows(one.rows, horizon=horizon, count=3), one.rows], tidy=True)
+                for one in some
+            ]
+            found = forecast_origins(tasks, methods=alone, horizon=horizon, season_length=7, pool=pool)
+            done |= {one.series.name: origins for one, origins in zip(some, found, strict=True)}
+            scratch.write_bytes(pickle.dumps(done))
+    spent = time.perf_counter() - began
+    if len(done) < len(series):
+        print(f"{len(done)} of {len(series)} series are done; run it again")
+        return None
+    origins = [done[one.series.name] for one in series]
+    if len(alone) < len(methods):
+        origins = join_pooled(origins, [one.series for one in series], horizon=horizon, season_length=7)
+    return summarise(
+        [one[:-1] for one in origins],
+        [one[-1] for one in origins],
+        methods=methods,
+        horizon=horizon,
+        season_length=7,
+        seconds=spent,
+    )
+
+
+def accuracy(
+    cases: Sequence[str], *, every: int, accounts: int, keep: Keep, pieces: tuple[float, Path] | None
+) -> None:
+    """Every case by the code of `adsml evaluate forecasting`; with `pieces` so many seconds, kept in a folder."""
     with worker_pool() as pool:
         for case in cases:
             if case != "simulated_leads" and not SHARED.is_dir():
@@ -110,8 +155,17 @@ def accuracy(cases: Sequence[str], *, every: int, accounts: int, keep: Keep) -> 
                 continue
             series, horizon = series_of(case, every=every, accounts=accounts)
             began = time.perf_counter()
-            found = evaluate(series, horizon=horizon, season_length=7, pool=pool)
+            if pieces is None:
+                found = evaluate(series, horizon=horizon, season_length=7, pool=pool)
+            else:
+                scratch = pieces[1] / f"{case}-{every}.pkl"
+                whole = evaluated(series, horizon=horizon, seconds=pieces[0], scratch=scratch)
+                if whole is None:
+                    continue
+                found = whole
             row = found.as_json() | {"seconds": round(time.perf_counter() - began, 1)}
+            if pieces is not None:
+                row["seconds"] = None  # of several runs
             row["ensemble_over_best_single"] = ratios(found)
             default = found.methods[Method.PROPHET].wmape.value
             ours = found.ensemble.wmape.value
@@ -211,8 +265,7 @@ def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]
     """Seconds for the same members by statsforecast and Prophet themselves, by member; ours for EMA."""
     import logging
 
-    from adsml_forecasting.models.factory import make
-    from adsml_forecasting.models.forecaster import forecast
+    from adsml_forecasting.models.methods import forecast
     from prophet import Prophet
     from statsforecast import models
 
@@ -231,7 +284,7 @@ def one_by_one(table: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]
             season_length=7, decomposition_type="additive"
         ).forecast(y=row, h=7),
         "Prophet": prophet,
-        "EMA (ours)": lambda row: forecast(make(Method.EMA, season_length=7), DailySeries(19_000, row), 7),
+        "EMA (ours)": lambda row: forecast(Method.EMA, DailySeries(19_000, row), 7),
     }
     seconds = {}
     for name, way in ways.items():
@@ -522,6 +575,12 @@ def main() -> None:
     parser.add_argument("--poisson-weeks", type=int, default=2000, help="per rate, of totals")
     parser.add_argument("--planned-series", type=int, default=150, help="per case, of plan")
     parser.add_argument("--throughput-series", type=int, default=1000)
+    parser.add_argument(
+        "--pieces",
+        nargs=2,
+        metavar=("SECONDS", "FOLDER"),
+        help="of accuracy: stop after so long, go on from what lies in the folder",
+    )
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     alone: dict[str, Callable[[], dict[str, Any]]] = {
@@ -543,6 +602,7 @@ def main() -> None:
             every=asked.every,
             accounts=asked.accounts,
             keep=kept,
+            pieces=asked.pieces and (float(asked.pieces[0]), Path(asked.pieces[1])),
         )
     print(f"figures are in {RESULTS}")
 

@@ -30,8 +30,7 @@ import numpy as np
 import pandas as pd
 import prophet_series
 from adsml_forecasting.models.prophet.design import make_features, read_history
-from adsml_forecasting.models.prophet.map import warm
-from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, ProphetSettings
+from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination
 from adsml_forecasting.models.prophet.tuning import forecast_folds, tune
 from adsml_forecasting.models.rolling_origin import RollingOrigin
 from prophet import Prophet
@@ -42,7 +41,6 @@ from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results" / "prophet_tuning.json"
 FOLDS = RollingOrigin(initial=30, period=7, horizon=7)
-SETTINGS = ProphetSettings()
 CORES = len(os.sched_getaffinity(0))
 console = Console(width=120)
 
@@ -156,7 +154,7 @@ def speed(size: Size) -> dict[str, Any]:
         ours_together = our_search(frame, combinations, threads=CORES)
         row = {
             "n": 1,
-            "folds": len(FOLDS.cutoffs(read_history(frame, SETTINGS).days)),
+            "folds": len(FOLDS.cutoffs(read_history(frame).days)),
             "combinations": len(combinations),
             "prophet_seconds": alone,
             "prophet_parallel_setting": setting,
@@ -214,9 +212,9 @@ def parity_series(count: int) -> dict[str, pd.DataFrame]:
 
 def one_fit(frame: pd.DataFrame, combination: Combination, cutoff: int) -> dict[str, Any] | None:
     """Stan's fit and ours of one combination at one cutoff, and their forecasts of the days after it."""
-    history = read_history(frame, SETTINGS)
-    features = make_features(history, SETTINGS)
-    found = forecast_folds(history, features, SETTINGS, GRID, np.array([cutoff]), horizon=FOLDS.horizon)
+    history = read_history(frame)
+    features = make_features(history)
+    found = forecast_folds(history, features, GRID, np.array([cutoff]), horizon=FOLDS.horizon)
     row = GRID.index(combination)
     ours = found.log_posterior[row, 0]
     if np.isnan(ours):
@@ -225,8 +223,8 @@ def one_fit(frame: pd.DataFrame, combination: Combination, cutoff: int) -> dict[
     model = Prophet(
         **asdict(combination),
         uncertainty_samples=0,
-        yearly_seasonality=features.x.shape[1] > 6,
-        weekly_seasonality=features.x.shape[1] > 0,
+        yearly_seasonality=features.shape[1] > 6,
+        weekly_seasonality=features.shape[1] > 0,
     )
     try:
         model.fit(frame[frame["ds"] <= day], sig_figs=17)
@@ -251,7 +249,7 @@ def parity(size: Size) -> dict[str, Any]:
     series = parity_series(size.parity_series)
     tasks = []
     for name, frame in series.items():
-        cutoffs = FOLDS.cutoffs(read_history(frame, SETTINGS).days)
+        cutoffs = FOLDS.cutoffs(read_history(frame).days)
         picks = rng.integers(len(GRID), size=size.parity_fits)
         tasks += [(name, GRID[pick], int(rng.choice(cutoffs))) for pick in picks]
     with quiet(), ThreadPoolExecutor(CORES) as pool:
@@ -350,7 +348,7 @@ def choice(size: Size) -> dict[str, Any]:
     rows = []
     for name in picked:
         frame = source[name].dropna(subset="y").reset_index(drop=True)
-        history = read_history(frame.iloc[:days], SETTINGS)
+        history = read_history(frame.iloc[:days])
         searched = FOLDS.cutoffs(history.days)
         last = int(history.days[-1])
         later = [last + FOLDS.horizon * week for week in range(weeks - 1)]
@@ -400,10 +398,9 @@ def choice(size: Size) -> dict[str, Any]:
 _SCALE = """
 import json, resource, sys, time
 import numpy as np, pandas as pd
-from adsml_forecasting.models.prophet.map import warm
 from adsml_forecasting.models.prophet.tuning import tune_many
 import prophet_series
-warm()
+prophet_series.warm()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 series = prophet_series.simulated("cpl", int(sys.argv[1]), rows=120, seed=3)
 began = time.perf_counter()
@@ -437,12 +434,11 @@ def scale(size: Size) -> dict[str, Any]:
 _COLD = """
 import json, time
 began = time.perf_counter()
-from adsml_forecasting.models.prophet.map import warm
 from adsml_forecasting.models.prophet.tuning import tune
-imported = time.perf_counter()
-warm()
-warmed = time.perf_counter()
 import prophet_series
+imported = time.perf_counter()
+prophet_series.warm()
+warmed = time.perf_counter()
 frame = prophet_series.simulated("cpl", 1, rows=120)["cpl 0"]
 at = time.perf_counter()
 tune(frame)
@@ -499,7 +495,7 @@ def main() -> None:
     arguments = parser.parse_args()
     name = arguments.size or "usual"
     began = time.perf_counter()
-    warm()
+    prophet_series.warm()
     if not prophet_series.nn5():
         console.print(f"no {prophet_series.SHARED}: simulated series only")
     kept = arguments.only and arguments.output.exists()

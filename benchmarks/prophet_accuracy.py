@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import prophet_series
 from adsml_forecasting.models.prophet.design import make_features, read_history
-from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, ProphetSettings
+from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, Seasons
 from adsml_forecasting.models.prophet.tuning import (
     FoldForecasts,
     TuningOutcome,
@@ -24,7 +24,6 @@ from rich.table import Table
 from statsforecast.models import AutoETS
 
 Array = npt.NDArray[np.float64]
-SETTINGS = ProphetSettings()
 
 
 def simulated(metric: str, *, days: int, accounts: int) -> dict[str, pd.DataFrame]:
@@ -71,13 +70,11 @@ def _wmape(actual: Array, forecast: Array) -> float:
 
 def _gate(frame: pd.DataFrame, combination: Combination) -> bool:
     """Whether training would let parameters serve that were chosen on all of the frame but its last two weeks."""
-    history = read_history(frame, SETTINGS)
+    history = read_history(frame)
     held = 7 * HELD_OUT_WEEKS
     last = int(np.datetime64(frame["ds"].iloc[-1], "D").astype(int))
     cutoffs = last - held + 7 * np.arange(HELD_OUT_WEEKS)
-    found = forecast_folds(
-        history, make_features(history, SETTINGS), SETTINGS, (combination, DEFAULTS), cutoffs, horizon=7
-    )
+    found = forecast_folds(history, make_features(history), (combination, DEFAULTS), cutoffs, horizon=7)
     if not np.abs(found.actual).sum() > 0:
         return False
     tuned, default = (_wmape(found.actual, forecast) for forecast in found.forecasts)
@@ -111,16 +108,13 @@ def case(
         actual = actual_all[present]
         if known[:rows].sum() < 2 or np.abs(actual).sum() == 0:
             continue
-        history = read_history(frame, SETTINGS)
+        history = read_history(frame)
         last = int(np.datetime64(frame["ds"].iloc[rows - 1], "D").astype(int))
         cutoffs = last + horizon * np.arange(weeks)
         # Seasons by what is known at the first cutoff, as when it was tuned.
-        seasons = ProphetSettings(
-            yearly_seasonality=make_features(read_history(frame.iloc[:rows], SETTINGS), SETTINGS).x.shape[1]
-            > 6
-        )
+        seasons = Seasons(yearly=make_features(read_history(frame.iloc[:rows])).shape[1] > 6)
         found: FoldForecasts = forecast_folds(
-            history, make_features(history, seasons), seasons, GRID, cutoffs, horizon=horizon
+            history, make_features(history, seasons), GRID, cutoffs, horizon=horizon
         )
         if len(found.actual) != len(actual):
             continue

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from adsml_forecasting.models.prophet.tuning import tune
 
 SHARED = (
     Path(os.environ.get("ADSML_SHARED_DATA", Path(__file__).parents[1] / "../shared/data")) / "forecasting"
@@ -64,3 +65,8 @@ def simulated(kind: str, count: int, *, rows: int = 120, seed: int = 0) -> dict[
         dates = pd.date_range("2024-01-01", periods=rows)
         out[f"{kind} {number}"] = pd.DataFrame({"ds": dates, "y": _values(kind, rows, rng)})
     return out
+
+
+def warm() -> None:
+    """Compile the kernels, or load them from the cache, by one short tuning."""
+    tune(simulated("cpl", 1, rows=45)["cpl 0"])

@@ -42,13 +42,7 @@ class Failed(Exception):
 
 
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
-    """Run a tool; what it printed.
-
-    Raises
-    ------
-    Failed
-        With everything it said.
-    """
+    """Run a tool; what it printed, or `Failed` with everything it said."""
     environment = {**os.environ, "LOG_LEVEL": "ERROR"}
     done = subprocess.run(  # noqa: S603 - our own commands
         [str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False

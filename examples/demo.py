@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 
 import pandas as pd
 import questions
@@ -164,10 +165,9 @@ def main() -> None:
         adsml("simulate", str(shown), "--seed", str(SEED), "--anomalies", "0.5", env=env)
         adsml("import", str(shown / "insights"), *config, env=env)
         adsml("changes", "import", str(shown / "changes.csv"), *config, env=env)
-    for one in family.installed().values():
-        for job in one.train:
-            with watch.step(f"train {job}"):
-                adsml("train", job, *config, env=env)
+    for job in sorted(entry_points(group="adsml.commands.train").names):
+        with watch.step(f"train {job}"):
+            adsml("train", job, *config, env=env)
     with watch.step("scan for anomalies"):
         adsml("scan-anomalies", *config, env=env)
     with watch.step("doctor"):

@@ -14,7 +14,7 @@ from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.origins import Task, forecast_origins, join_pooled
 from adsml_forecasting.models.pooled_regression import learn
 from adsml_forecasting.models.prediction import ForecastSpec, LearnedModels, Prediction, predict
-from adsml_forecasting.models.preparation import Prepared
+from adsml_forecasting.models.prepared import Prepared
 from adsml_forecasting.models.rolling_origin import newest_rows
 from adsml_forecasting.models.series import DailySeries
 from adsml_report.content import Band, Chart, Line, Look, Moment

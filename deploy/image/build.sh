@@ -6,8 +6,8 @@ case "$1" in
     launcher) set -- --package adsml-common --extra kubernetes --no-install-package numpy --no-install-package pandas ;;
     ingest) set -- --package adsml-ingest --extra image ;;
     report)
-        set -- --package adsml-report --package adsml-classifier --package adsml-forecasting --package adsml-anomaly \
-            --package adsml-impact --extra report --extra image
+        set -- --package adsml-report --package adsml-ingest --package adsml-classifier --package adsml-forecasting \
+            --package adsml-anomaly --package adsml-impact --extra report --extra image
         ;;
     *) set -- --package "adsml-$1" --extra image ;;
 esac

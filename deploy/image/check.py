@@ -12,7 +12,7 @@ MODULES = ("adsml_common.cli.main", "adsml_common.database", "adsml_common.migra
 OF_IMAGE = {
     "launcher": ("adsml_common.training.launcher", "kubernetes"),
     "ingest": ("adsml_ingest.cli", "pyarrow"),
-    "report": ("adsml_report.cli",),
+    "report": ("adsml_report.cli", "adsml_ingest.cli", "pyarrow"),
 }
 NOT_EVERYWHERE = ("adsml_report", "adsml_ingest", "adsml_simulate")
 """What parts of a family are for people, and need a distribution that its image may not have."""

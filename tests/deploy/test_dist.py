@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from google.protobuf import descriptor_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +49,23 @@ def run(command: list[object], cwd: Path, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_every_distribution_has_the_one_version(dist: Path) -> None:
+    version = (ROOT / "VERSION").read_text().strip()
+    wheels = {wheel.name.split("-")[0]: wheel.name.split("-")[1] for wheel in dist.glob("*.whl")}
+    assert (
+        len(wheels) == len([*ROOT.glob("libs/*/pyproject.toml"), *ROOT.glob("services/*/pyproject.toml")]) + 1
+    )
+    assert set(wheels.values()) == {version}
+
+
+def test_a_release_has_every_image_and_holds_its_tag_to_the_version() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text())
+    (built,) = re.findall(r"^IMAGES := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert workflow["jobs"]["image"]["strategy"]["matrix"]["image"] == built.split()
+    assert any("VERSION" in step.get("run", "") for step in workflow["jobs"]["dist"]["steps"])
+    assert workflow["jobs"]["image"]["needs"] == "dist"
 
 
 def test_hashes_sbom_and_contracts_for_other_languages(dist: Path) -> None:

@@ -4,9 +4,17 @@ import re
 from typing import Any
 
 import pytest
-import typer
-from adsml_common.cli.main import build
-from support.manifests import built, containers, of_kind, ours, overlays, pod_of, with_components
+from support.manifests import (
+    built,
+    check_command,
+    containers,
+    of_kind,
+    ours,
+    overlays,
+    pod_of,
+    selects,
+    with_components,
+)
 
 
 @overlays
@@ -79,16 +87,6 @@ def test_secrets_are_referred_to(overlay: str) -> None:
                 assert not re.search("PASSWORD$|SECRET|DATABASE_URL", one["name"]) or "valueFrom" in one, name
 
 
-def check_command(name: str, container: dict[str, Any]) -> None:
-    """Parsed by the real command line, and not run."""
-    command = typer.main.get_command(build())
-    context, group, words = typer.Context(command), command, list(container["args"])
-    while hasattr(group, "resolve_command"):
-        _, group, words = group.resolve_command(context, words)
-        assert group is not None, name
-    group.make_context("adsml", list(words), resilient_parsing=False)
-
-
 def is_ours(container: dict[str, Any]) -> bool:
     return bool(container["image"].startswith(("adsml-", "registry.example.com/adsml/")))
 
@@ -97,10 +95,10 @@ def is_ours(container: dict[str, Any]) -> bool:
 def test_its_command_is_one(overlay: str) -> None:
     for name, _, pod in ours(overlay):
         for container in filter(is_ours, containers(pod)):
-            check_command(name, container)
+            check_command(name, container["args"])
 
 
-@pytest.mark.parametrize("component", ["gateway", "scan-anomalies", "sync"])
+@pytest.mark.parametrize("component", ["gateway", "report", "scan-anomalies", "sync"])
 def test_so_is_that_of_a_component(component: str) -> None:
     added = [
         one
@@ -109,8 +107,50 @@ def test_so_is_that_of_a_component(component: str) -> None:
     ]
     for thing in added:
         for container in filter(is_ours, containers(pod_of(thing))):
-            check_command(component, container)
+            check_command(component, container["args"])
     assert added
+
+
+def test_incidents_reach_alertmanager() -> None:
+    """The scan is told where it is, may go there, and its token comes from a secret that need not be there."""
+    things = with_components("scan-anomalies")
+    (job,) = [
+        one for one in things if one["kind"] == "CronJob" and one["metadata"]["name"] == "scan-anomalies"
+    ]
+    maps = {one["metadata"]["name"]: one["data"] for one in things if one["kind"] == "ConfigMap"}
+    (container,) = pod_of(job)["containers"]
+    sources = [one["configMapRef"]["name"] for one in container["envFrom"] if "configMapRef" in one]
+    seen = {name: value for source in sources for name, value in maps[source].items()}
+    host, port = re.fullmatch(r"http://([\w.-]+):(\d+)", seen["ADSML_ANOMALY_ALERTMANAGER_URL"]).groups()  # type: ignore[union-attr]
+    assert host.endswith(".monitoring")
+    assert "ADSML_ARTIFACT_URL" in seen
+    token = next(one for one in container["env"] if one["name"] == "ADSML_ANOMALY_ALERTMANAGER_TOKEN")
+    assert token["valueFrom"]["secretKeyRef"]["optional"] is True
+    labels = job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+    ways = [
+        (to, rule["ports"])
+        for one in things if one["kind"] == "NetworkPolicy" and selects(one["spec"]["podSelector"], labels)
+        for rule in one["spec"].get("egress", ()) for to in rule.get("to", ())
+    ]  # fmt: skip
+    monitoring = {"namespaceSelector": {"matchLabels": {"adsml/monitoring": "true"}}}
+    assert any(to == monitoring and {"port": int(port), "protocol": "TCP"} in ports for to, ports in ways)
+
+
+def test_the_report_is_written_where_a_setting_says() -> None:
+    things = with_components("report")
+    (job,) = [one for one in things if one["kind"] == "CronJob" and one["metadata"]["name"] == "report"]
+    (container,) = pod_of(job)["containers"]
+    assert container["args"] == ["report", "--all", "--output=$(ADSML_REPORT_URL)"]
+    sources = [one["configMapRef"]["name"] for one in container["envFrom"] if "configMapRef" in one]
+    (url,) = [
+        one["data"]["ADSML_REPORT_URL"]
+        for one in things
+        if one["kind"] == "ConfigMap"
+        and one["metadata"]["name"] in sources
+        and "ADSML_REPORT_URL" in one["data"]
+    ]
+    assert url.startswith("s3://")
+    assert job["spec"]["schedule"] == "0 6 * * *"
 
 
 def test_production_has_no_secret_in_it() -> None:

@@ -43,6 +43,7 @@ message ProbeResponse {}
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What git would hand to a newcomer, without anything generated."""
     source = tmp_path_factory.mktemp("clean") / "protos"
+    shutil.copy(ROOT / "VERSION", source.parent)
     shutil.copytree(ROOT / "protos", source, ignore=shutil.ignore_patterns("gen", "__pycache__", "dist"))
     probe = source / "adsml" / "probe" / "v1" / "probe_service.proto"
     probe.parent.mkdir(parents=True)
@@ -124,6 +125,7 @@ def test_rules_and_routes_of_a_contract_reach_the_code(wheel: Path, tmp_path: Pa
 
 
 def test_a_refused_contract_stops_the_build(source: Path, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "VERSION", tmp_path)
     broken = shutil.copytree(source, tmp_path / "protos", ignore=shutil.ignore_patterns("dist"))
     (broken / "adsml" / "common" / "v1" / "tier.proto").write_text('syntax = "proto3";\nmessage {}\n')
     built = run(UV or "uv", "build", "--wheel", "--python", sys.executable, cwd=broken)

@@ -6,12 +6,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+import typer.main
 import yaml
+from adsml_common.cli.main import build
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "deploy" / "k8s"
@@ -27,7 +30,7 @@ SCHEDULES = {
 # What reads the environment without being a field of a settings class.
 READ_ELSEWHERE = {
     "ADSML_CPUS", "ADSML_TRAIN_JOB_NAME", "ADSML_TRAIN_METRICS_PORT", "ADSML_LAUNCHER_NAMESPACE",
-    "ADSML_LAUNCHER_METRICS_PORT", "ADSML_LAUNCHER_START_SECONDS", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME",
+    "ADSML_LAUNCHER_METRICS_PORT", "ADSML_LAUNCHER_START_SECONDS", "ADSML_SYNC_SOURCES", "ADSML_REPORT_URL", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_SERVICE_NAME",
 }  # fmt: skip
 
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -95,6 +98,16 @@ def ours(overlay: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     for thing in built(overlay):
         if thing["kind"] in ("Deployment", "StatefulSet", "Job", "CronJob"):
             yield f"{thing['kind']}/{thing['metadata']['name']}", thing, pod_of(thing)
+
+
+def check_command(name: str, arguments: Sequence[str]) -> None:
+    """Arguments of a container of ours, parsed by the real command line, and not run."""
+    command = typer.main.get_command(build())
+    context, group, words = typer.Context(command), command, list(arguments)
+    while hasattr(group, "resolve_command"):
+        _, group, words = group.resolve_command(context, words)
+        assert group is not None, name
+    group.make_context("adsml", list(words), resilient_parsing=False)
 
 
 def environment(overlay: str, pod: dict[str, Any]) -> dict[str, str]:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from adsml_forecasting.models.prophet.map import MapEstimate, MapStatus, fit_map
+from adsml_forecasting.models.prophet import stan
 from adsml_forecasting.models.prophet.posterior import Design, Prior, Vector
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, ProphetSettings
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, Seasons
 from prophet import Prophet
 from prophet.models import IStanBackend, TrendIndicator
+
+from support.prophet_map import MapEstimate, MapStatus, fit_map
 
 _TYPE = "ADSML_MAP"
 
@@ -99,42 +101,7 @@ class MapProphet(Prophet):
             super()._load_stan_backend(stan_backend)
 
 
-def prophet_model(
-    settings: ProphetSettings,
-    combination: Combination = DEFAULTS,
-    *,
-    uncertainty_samples: int = 0,
-    interval_width: float = 0.8,
-) -> MapProphet:
-    """An unfitted Prophet with the given settings and hyperparameters, as the tuner understands them.
-
-    Parameters
-    ----------
-    uncertainty_samples
-        0 for point forecasts only, which is far faster.
-    """
-    model = MapProphet(
-        growth=settings.growth,
-        n_changepoints=settings.n_changepoints,
-        changepoint_range=settings.changepoint_range,
-        yearly_seasonality=settings.yearly_seasonality,
-        weekly_seasonality=settings.weekly_seasonality,
-        daily_seasonality=False,
-        holidays=None if settings.holidays is None else settings.holidays.copy(),
-        holidays_prior_scale=settings.holidays_prior_scale,
-        holidays_mode=settings.holidays_mode,
-        scaling=settings.scaling,
-        seasonality_mode=combination.seasonality_mode,
-        seasonality_prior_scale=combination.seasonality_prior_scale,
-        changepoint_prior_scale=combination.changepoint_prior_scale,
-        uncertainty_samples=uncertainty_samples,
-        interval_width=interval_width,
-    )
-    for regressor in settings.regressors:
-        model.add_regressor(
-            regressor.name,
-            prior_scale=regressor.prior_scale,
-            standardize=regressor.standardize,
-            mode=regressor.mode,
-        )
+def prophet_model(seasons: Seasons, combination: Combination = DEFAULTS) -> MapProphet:
+    """An unfitted Prophet with the given seasons and hyperparameters, as the tuner understands them."""
+    model: MapProphet = stan.prophet_model(seasons, combination, kind=MapProphet)
     return model

@@ -87,6 +87,10 @@ def test_what_was_trained_answers_the_forecast(adsml: Adsml) -> None:
     assert all(day["interval"]["lower"] <= day["value"] <= day["interval"]["upper"] for day in after["days"])
     read = adsml("forecast", *ONE, "--metric=cpl", "--method=ema")
     assert (read.status, "cpl of campaign 1" in read.out) == (0, True)
+    first = " ".join(read.out.split())
+    assert first.startswith("Cost per lead of campaign 1 in the 7 days from 2024-03-31: ")
+    assert "expected, with 90% probability" in first
+    assert "; the week before had " in first
 
 
 @pytest.mark.parametrize(
@@ -164,6 +168,17 @@ def test_dates_with_the_offset_of_summer_and_of_winter_are_days_as_written(tmp_p
     path = tmp_path / "series.csv"
     path.write_text(rows(lambda at: f"a,{day(at)}T00:00:00{'+01:00' if at < 20 else '+02:00'},5"))
     assert [found.date() for found in read_long(path)["ds"]] == [START + timedelta(at) for at in range(40)]
+
+
+def test_an_evaluation_begins_with_a_verdict(adsml: Adsml, tmp_path: Path) -> None:
+    path = tmp_path / "series.csv"
+    path.write_text(rows(lambda at: f"a,{day(at)},{10 + 5 * (at % 7)}", count=70))
+    ran = adsml(
+        "evaluate", "forecasting", f"--data={path}", "--methods=EMA,SEASONAL_NAIVE,MEAN", "--workers=1"
+    )
+    assert ran.status == 0, ran.said
+    assert ran.out.startswith("The ensemble did ")
+    assert "(seasonal naive)" in ran.out
 
 
 def test_what_else_can_be_wrong_with_an_evaluation(adsml: Adsml, tmp_path: Path) -> None:

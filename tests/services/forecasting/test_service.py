@@ -100,6 +100,10 @@ def test_every_method_answers(url: str, tmp_path: Path) -> None:
         one = stub.ForecastEnsemble(ensemble(stored("1")), timeout=300).forecast
         assert [day.date.day for day in one.days] == [31, 1, 2, 3, 4, 5, 6]
         assert one.total.value == pytest.approx(sum(day.value for day in one.days))
+        assert (
+            one.last_week_total
+            == account({"1": 90, "2": 90, "3": 90, "4": 4}).query("entity_id == '1'")["leads"].iloc[-7:].sum()
+        )
         assert all(day.interval.lower <= day.value <= day.interval.upper for day in one.days)
         assert sum(member.weight for member in one.members) == pytest.approx(1)
         assert [shift.date.day for shift in one.level_shifts] == [20]

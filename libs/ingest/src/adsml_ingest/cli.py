@@ -11,7 +11,7 @@ from adsml_common.domain.errors import InvalidInput
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from adsml_ingest import cli_accounts, cli_changes, cli_sync, profiles
+from adsml_ingest import profiles
 from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError
 from adsml_ingest.summary import ImportSummary
 
@@ -250,11 +250,3 @@ def _collapsed(summary: ImportSummary) -> list[str]:
         (summary.untold, "daily rows whose leads no file tells: those stored stay, else 0"),
     ]
     return [f"{number:,} {what}" for number, what in told if number]
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add `adsml import`, `adsml changes`, `adsml accounts` and `adsml sync`."""
-    app.command("import")(import_)
-    app.command("accounts")(cli_accounts.accounts)
-    app.command("sync")(cli_sync.sync)
-    app.add_typer(cli_changes.app, name="changes")

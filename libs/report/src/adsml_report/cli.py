@@ -163,8 +163,3 @@ def _write_all(
         "failed": [{"config_id": row.config_id, "reason": row.error} for row in failed],
     }
     return facts, heads, len(failed)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add `adsml report`."""
-    app.command("report")(report_)

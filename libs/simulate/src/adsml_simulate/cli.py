@@ -162,8 +162,3 @@ def _plain(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{number} {name}" for name, number in value.items())
     return "\n".join(value) if isinstance(value, list) else str(value)
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add `adsml simulate`."""
-    app.command("simulate")(simulate)

@@ -272,9 +272,6 @@ def _report(context: "ReportContext") -> "Iterable[Section]":
 family = Family(
     name="anomaly",
     serve=_serve,
-    train={"anomaly-detectors": train_detectors},
-    evaluate={"anomaly": evaluate_anomaly},
-    commands={"anomalies": anomalies, "scan-anomalies": scan_anomalies},
     check_model=_check_model,
     report=_report,
 )

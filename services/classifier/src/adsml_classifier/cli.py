@@ -228,9 +228,6 @@ def _report(context: "ReportContext") -> "Iterable[Section]":
 family = Family(
     name="classifier",
     serve=_serve,
-    train={"classifiers": train_classifiers},
-    evaluate={"classifier": evaluate},
-    commands={"classify": classify},
     check_model=_check_model,
     report=_report,
 )

@@ -6,9 +6,11 @@ from threading import Lock
 from typing import Final
 
 import numpy as np
+from adsml.common.v1 import calendar_pb2
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import STORED
+from adsml_common.serving.messages import day
 from adsml_common.store.metrics import MetricStore
 from cachetools import LRUCache
 
@@ -49,8 +51,8 @@ class AccountProfiles:
         for level in _LEVELS:
             out = []
             for ref, days, values in self._metrics.each(config_id, entity_type=level, end=day_of(until)):
-                columns = dict(zip(STORED, values.T, strict=True))
                 numbers = days.astype("datetime64[D]").astype(np.int64)
+                columns = dict(zip(STORED, values.T, strict=True))
                 out.append(EntityHistory.of_rows(numbers, columns, name=ref.entity_id))
             if out:
                 # By id: the store gives them in no order, and sums of floats depend on it.
@@ -62,14 +64,8 @@ class AccountProfiles:
 class Calendars:
     """Named days by account: its country's, its own, and those that trade is about everywhere.
 
-    Parameters
-    ----------
-    country
-        Of accounts that are not listed, ISO 3166-1 alpha-2; empty for none.
-    countries
-        By account.
-    named_days
-        By account, the days of each name.
+    Countries as ISO 3166-1 alpha-2: `country` of accounts that are not listed (empty for none), `countries` by
+    account.
     """
 
     def __init__(
@@ -80,38 +76,40 @@ class Calendars:
         named_days: Mapping[int, Mapping[str, Sequence[date]]] | None = None,
     ) -> None:
         self._country = country
-        self._countries = dict(countries or {})
-        self._named = dict(named_days or {})
+        self._countries = countries or {}
+        self._named = named_days or {}
 
     def calendar(
         self,
         config_id: int,
+        asked: calendar_pb2.CalendarOptions,
         *,
-        country: str | None,
-        named_days: Sequence[tuple[str, int]],
-        disabled: bool,
+        time_zone: str | None,
         first_day: int,
         last_day: int,
     ) -> Calendar:
-        """The named days from the year of `first_day` to that of `last_day`.
+        """The named days from the year of `first_day` to that of `last_day` (days since 1970-01-01).
 
-        Raises
-        ------
-        InvalidInput
-            The request names a country whose holidays are not known.
+        The country is the request's, the one set for the account, that of its time zone, or the one set for all.
+        `InvalidInput` where the request names one whose holidays are not known.
         """
-        if disabled:
+        if asked.disabled:
             return {}
         years = day_of(first_day).year, day_of(last_day).year
-        code = country or self._countries.get(config_id, self._country)
+        by_zone = calendars.country_of(time_zone)
+        code = asked.country_code or self._countries.get(config_id) or by_zone or self._country
+        sent = [
+            (one.name, day_number(day(one.date, f"options.calendar.named_days[{at}].date")))
+            for at, one in enumerate(asked.named_days)
+        ]
         own = self._named.get(config_id, {})
-        days = [(name, day_number(day)) for name, listed in own.items() for day in listed]
-        parts = [calendars.of_days((*named_days, *days))]
+        days = [(name, day_number(one)) for name, listed in own.items() for one in listed]
+        parts = [calendars.of_days((*sent, *days))]
         if code:
             try:
                 parts.append(calendars.country_holidays(code, *years))
             except KeyError:
-                raise InvalidInput.at(
-                    "options.calendar.country_code", f"is {code!r}, whose holidays are not known here"
-                ) from None
+                if code != by_zone:
+                    text = f"is {code!r}, whose holidays are not known here"
+                    raise InvalidInput.at("options.calendar.country_code", text) from None
         return calendars.merged(*parts, calendars.trading_days(*years))

@@ -6,10 +6,6 @@ from adsml_common.cli.family import Family
 from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.models import ModelVersion
 
-from adsml_forecasting.cli_evaluate import evaluate_forecasting
-from adsml_forecasting.cli_forecast import forecast
-from adsml_forecasting.cli_train import train_ensemble_weights, train_prophet
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -38,9 +34,6 @@ def _report(context: "ReportContext") -> "Iterable[Section]":
 family = Family(
     name="forecasting",
     serve=_serve,
-    train={"prophet": train_prophet, "ensemble-weights": train_ensemble_weights},
-    evaluate={"forecasting": evaluate_forecasting},
-    commands={"forecast": forecast},
     model_prefixes=("prophet", "ensemble"),
     check_model=_check_model,
     report=_report,

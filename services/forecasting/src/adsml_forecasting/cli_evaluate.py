@@ -1,16 +1,11 @@
 """`adsml evaluate forecasting`: any long CSV, without server or database."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from adsml_common.cli.output import JsonOption, console, errors, print_json, table
 from adsml_common.domain.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from adsml_forecasting.evaluation.study import Evaluation
-
-_MEASURES = ("wmape", "smape", "mase", "coverage_90")
 
 
 def evaluate_forecasting(
@@ -54,8 +49,7 @@ def evaluate_forecasting(
             "--methods", f"{unknown[0]!r} is no method; expected {', '.join(m.value for m in MINIMUM_DAYS)}"
         )
     series = held_out(read_long(data), None if test is None else read_long(test), horizon=horizon)
-    count = workers or cores()
-    with Progress(console=errors, transient=True) as bar, worker_pool(count) as pool:
+    with Progress(console=errors, transient=True) as bar, worker_pool(workers or cores()) as pool:
         task = bar.add_task(f"forecasting {len(series)} series", total=len(series) * (origins + 1))
         found = evaluate(
             series,
@@ -66,7 +60,6 @@ def evaluate_forecasting(
             pool=pool,
             progress=lambda done: bar.advance(task, done),
         )
-        bar.update(task, completed=len(series) * (origins + 1))
     shown = found.as_json() | {
         "seconds": round(time.perf_counter() - began, 2),
         "horizon": horizon,
@@ -74,30 +67,44 @@ def evaluate_forecasting(
     }
     if json_output:
         print_json(shown)
-        return
-    _show(found)
-    console.print(f"{found.series} series, {horizon} days ahead, {shown['seconds']:.0f} s")
+    else:
+        _show(shown)
 
 
-def _show(found: "Evaluation") -> None:
-    shown = found.as_json()
-    best = shown["best_single_on_validation"]["name"]
-    rows: list[list[object]] = [["ENSEMBLE", *(_cell(shown["ensemble"], m) for m in _MEASURES)]]
-    rows += [[name, *(_cell(row, m) for m in _MEASURES)] for name, row in shown["combinations"].items()]
+def _show(shown: dict[str, Any]) -> None:
+    best, ours = shown["best_single_on_validation"], shown["ensemble"]
+    console.print(_verdict(best, ours), highlight=False)
+    console.print(f"{shown['series']} series, {shown['horizon']} days ahead, {shown['seconds']:.0f} s")
+    rows: list[list[object]] = [["ENSEMBLE", *_cells(ours)]]
+    rows += [[name, *_cells(row)] for name, row in shown["combinations"].items()]
     rows += [
-        [f"{name} (best on validation)" if name == best else name, *(_cell(row, m) for m in _MEASURES)]
+        [f"{name} (best on validation)" if name == best["name"] else name, *_cells(row)]
         for name, row in sorted(shown["methods"].items(), key=lambda item: item[1]["wmape"] or 1e300)
     ]
-    table("Error on the test days", ["method", "wMAPE %", "sMAPE %", "MASE", "coverage of 90%"], rows,
-          right=["wMAPE %", "sMAPE %", "MASE", "coverage of 90%"])  # fmt: skip
-    weights = {name: weight for name, weight in shown["ensemble"]["weights"].items() if weight > 0}
+    right = ["wMAPE", "sMAPE", "MASE", "90% held"]
+    table("Error on the test days", ["method", *right], rows, right=right)
+    weights = {name: weight for name, weight in ours["weights"].items() if weight > 0}
     if weights:
         parts = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
-        console.print(f"ensemble: {shown['ensemble']['combiner']} of {parts}")
+        console.print(f"ensemble: {ours['combiner']} of {parts}")
 
 
-def _cell(row: dict[str, float | None], name: str) -> str:
-    value = row[name]
-    if value is None:
-        return "-"
-    return f"{100 * value:.1f}%" if name == "coverage_90" else f"{value:.3f}"
+def _verdict(best: dict[str, Any], ours: dict[str, Any]) -> str:
+    name = best["name"].replace("_", " ").lower()
+    if ours["wmape"] is None or best["wmape"] is None:
+        return "Every test day is 0: there is nothing to measure an error against."
+    gap = ours["wmape"] - best["wmape"]
+    alike = abs(gap) <= 0.005 * best["wmape"] + 1e-6
+    side = "as well as" if alike else "better than" if gap < 0 else "worse than"
+    text = (
+        f"The ensemble did {side} the one method that looked best before the test days ({name}): it missed "
+        f"{ours['wmape']:.1%} of what came, {name} {best['wmape']:.1%}."
+    )
+    if ours["coverage_90"] is not None:
+        text += f" Its 90% ranges held {ours['coverage_90']:.1%} of the days."
+    return text
+
+
+def _cells(row: dict[str, float | None]) -> list[str]:
+    shares = {"wmape": ".1%", "smape": ".1%", "mase": ".3f", "coverage_90": ".1%"}
+    return ["-" if row[name] is None else format(row[name], form) for name, form in shares.items()]

@@ -1,7 +1,7 @@
 """`adsml forecast`: one entity's coming days, by the service."""
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Final
 
 import typer
 from adsml.forecasting.v1 import forecasting_service_pb2 as pb
@@ -20,12 +20,18 @@ from adsml_common.cli.remote import Remote, with_server
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import Metric
 
-if TYPE_CHECKING:
-    from google.type import date_pb2
-
 _METHODS = [name.removeprefix("FORECAST_METHOD_") for name in pb.ForecastMethod.keys()[1:]]
 _BACKENDS = [name.removeprefix("PROPHET_BACKEND_") for name in pb.ProphetBackend.keys()[1:]]
 _ENSEMBLE = "ENSEMBLE"
+_WORDS: Final = {
+    Metric.CPL: "cost per lead",
+    Metric.CTR: "click-through rate",
+    Metric.CPC: "cost per click",
+    Metric.CPM: "cost per thousand impressions",
+    Metric.CONVERSION_RATE: "conversion rate",
+}
+_MONEY: Final = (Metric.SPEND, Metric.CPL, Metric.CPC, Metric.CPM)
+_PERCENT: Final = (Metric.CTR, Metric.CONVERSION_RATE)
 
 
 def _open() -> OpenService:
@@ -76,8 +82,7 @@ def forecast(
     country: Annotated[
         str | None,
         typer.Option(
-            help="Country whose holidays count, such as DE.  [default: the service's setting]",
-            show_default=False,
+            help="Country whose holidays count, such as DE.  [default: the account's]", show_default=False
         ),
     ] = None,
     backend: Annotated[
@@ -91,69 +96,65 @@ def forecast(
 
     Example: adsml forecast --config-id 1 --entity-type campaign --entity-id CAMPAIGN --metric cpl
     """  # fmt: skip
-    if method.upper() not in _METHODS:
+    name = method.upper()
+    if name not in _METHODS:
         raise InvalidInput.at("--method", f"is {method!r}; expected one of {', '.join(_METHODS)}")
     if backend.upper() not in _BACKENDS:
         raise InvalidInput.at("--backend", f"is {backend!r}; expected one of {', '.join(_BACKENDS).lower()}")
-    request: Any = (
-        pb.ForecastEnsembleRequest()
-        if method.upper() == _ENSEMBLE
-        else pb.ForecastRequest(method=pb.ForecastMethod.Value(f"FORECAST_METHOD_{method.upper()}"))
+    options = pb.ForecastOptions(
+        horizon_days=horizon_days,
+        attribution_lag_days=attribution_lag_days,
+        interval_level=interval_level,
+        as_of_date=_day(as_of_date),  # type: ignore[arg-type]
+        prophet_backend=pb.ProphetBackend.Value(f"PROPHET_BACKEND_{backend.upper()}"),
     )
-    named = request.subject.entity
-    named.config_id, named.entity_id = config_id, entity_id
-    named.entity_type = (
-        named.DESCRIPTOR.fields_by_name["entity_type"]
-        .enum_type.values_by_name[f"ENTITY_TYPE_{entity_type.name}"]
-        .number
-    )
-    request.metric = (
-        request.DESCRIPTOR.fields_by_name["metric"].enum_type.values_by_name[f"METRIC_{metric.name}"].number
-    )
-    options = request.options
-    if horizon_days is not None:
-        options.horizon_days = horizon_days
-    if attribution_lag_days is not None:
-        options.attribution_lag_days = attribution_lag_days
-    if interval_level is not None:
-        options.interval_level = interval_level
-    if as_of_date is not None:
-        _set_day(options.as_of_date, as_of_date)
     if country is not None:
         options.calendar.country_code = country.upper()
-    options.prophet_backend = pb.ProphetBackend.Value(f"PROPHET_BACKEND_{backend.upper()}")
     if budget is not None:
         first = budget_from or (as_of_date and as_of_date + timedelta(days=1))
         if first is None:
-            raise InvalidInput.at(
-                "--budget", "goes with --budget-from or --as-of-date: which days is it for?"
-            )
-        _plan(options, budget, first, horizon_days or 7)
-    response = ask(DOOR, request, remote=remote)
+            text = "goes with --budget-from or --as-of-date: which days is it for?"
+            raise InvalidInput.at("--budget", text)
+        for step in range(horizon_days or 7):
+            options.planned_budgets.add(budget=budget, date=_day(first + timedelta(days=step)))
+    question: dict[str, Any] = {
+        "subject": {
+            "entity": {
+                "config_id": config_id,
+                "entity_type": f"ENTITY_TYPE_{entity_type.name}",
+                "entity_id": entity_id,
+            }
+        },
+        "metric": f"METRIC_{metric.name}",
+        "options": options,
+    }
+    response = ask(
+        DOOR,
+        pb.ForecastEnsembleRequest(**question)
+        if name == _ENSEMBLE
+        else pb.ForecastRequest(**question, method=pb.ForecastMethod.Value(f"FORECAST_METHOD_{name}")),
+        remote=remote,
+    )
     if json_output:
         print_json(to_dict(response))
-        return
-    _show(response.forecast, f"{metric.value} of {entity_type.value} {entity_id}")
+    else:
+        _show(response.forecast, metric, f"{entity_type.value} {entity_id}")
 
 
-def _set_day(message: "date_pb2.Date", day: datetime) -> None:
-    message.year, message.month, message.day = day.year, day.month, day.day
+def _day(day: datetime | None) -> dict[str, int] | None:
+    return None if day is None else {"year": day.year, "month": day.month, "day": day.day}
 
 
-def _plan(options: pb.ForecastOptions, budget: float, first: datetime, days: int) -> None:
-    for step in range(days):
-        planned = options.planned_budgets.add(budget=budget)
-        _set_day(planned.date, first + timedelta(days=step))
-
-
-def _show(found: pb.Forecast, title: str) -> None:
-    rows: list[list[object]] = []
-    for one in found.days:
-        day = f"{one.date.year}-{one.date.month:02d}-{one.date.day:02d}"
-        rows.append([day, *_cells(one)])
-    rows.append(["all days", *_cells(found.total)])
+def _show(found: pb.Forecast, metric: Metric, entity: str) -> None:
+    console.print(_sentence(found, metric, entity), highlight=False)
+    rows: list[list[object]] = [[str(_date(one)), *_cells(one)] for one in found.days]
     right = ["forecast", "from", "to"]
-    table(title, ["day", *right], rows, right=right)
+    table(
+        f"{metric.value} of {entity}",
+        ["day", *right],
+        [*rows, ["all days", *_cells(found.total)]],
+        right=right,
+    )
     method = pb.ForecastMethod.Name(found.method).removeprefix("FORECAST_METHOD_")
     model = found.answered_by.model
     by = f"{model.name} v{model.version}" if found.answered_by.HasField("model") else found.answered_by.reason
@@ -162,6 +163,40 @@ def _show(found: pb.Forecast, title: str) -> None:
         console.print(f"note: {warning.message}")
     for degradation in found.degradations:
         console.print(f"note: {degradation.detail}")
+
+
+def _sentence(found: pb.Forecast, metric: Metric, entity: str) -> str:
+    """The total with its range, beside what the week before brought."""
+    name = _WORDS.get(metric, metric.value)
+    days = len(found.days)
+    when = f"the {days} days from {_date(found.days[0])}" if days > 1 else str(_date(found.days[0]))
+
+    def amount(value: float, *, currency: bool = True) -> str:
+        if metric in _MONEY:
+            return f"{value:,.2f} {found.currency_code if currency else ''}".strip()
+        if metric in _PERCENT:
+            return f"{value:.2f}%"
+        return f"{value:,.2f}" if metric is Metric.FREQUENCY else f"{value:,.{0 if value >= 10 else 1}f}"
+
+    before = "what the week before had is not known"
+    if found.HasField("last_week_total"):
+        before = f"the week before had {amount(found.last_week_total)}"
+        if days != 7 and not metric.is_ratio:
+            before += f", {amount(found.last_week_total / 7)} a day"
+    if not found.total.HasField("value"):
+        return f"No {name} is forecast for {entity} in {when}; {before}."
+    text = f"{name[0].upper()}{name[1:]} of {entity} in {when}: {amount(found.total.value)} expected"
+    if found.total.HasField("interval"):
+        span = found.total.interval
+        ends = f"{amount(span.lower, currency=False)} to {amount(span.upper, currency=False)}"
+        text += f", with {span.level:.0%} probability {ends}"
+    if days != 7 and not metric.is_ratio:
+        text += f" ({amount(found.total.value / days)} a day)"
+    return f"{text}; {before}."
+
+
+def _date(one: pb.ForecastDay) -> date:
+    return date(one.date.year, one.date.month, one.date.day)
 
 
 def _cells(one: pb.ForecastDay | pb.ForecastTotal) -> list[str]:

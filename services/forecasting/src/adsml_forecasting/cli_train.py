@@ -1,5 +1,6 @@
 """`adsml train prophet` and `adsml train ensemble-weights`."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,64 +34,48 @@ _DropOption = Annotated[
 ]
 
 
-def train_prophet(
-    config_id: ConfigOption = "all",
-    entity_type: _TypesOption = "campaign,adset",
-    metric: _MetricsOption = "spend,leads",
-    attribution_lag_days: _DropOption = 0,
-    request_id: RequestOption = None,
-    shard_index: ShardIndexOption = 0,
-    shard_count: ShardCountOption = 1,
-    workers: WorkersOption = None,
-    item_seconds: ItemSecondsOption = 900.0,
-    json_output: JsonOption = False,
-) -> None:
-    """Tune Prophet for every entity and metric; parameters serve where they beat the defaults.
+def _command(name: str, family: str, *, item_seconds: float, text: str) -> Callable[..., None]:
+    def command(
+        config_id: ConfigOption = "all",
+        entity_type: _TypesOption = "campaign,adset",
+        metric: _MetricsOption = "spend,leads",
+        attribution_lag_days: _DropOption = 0,
+        request_id: RequestOption = None,
+        shard_index: ShardIndexOption = 0,
+        shard_count: ShardCountOption = 1,
+        workers: WorkersOption = None,
+        item_seconds: ItemSecondsOption = item_seconds,
+        json_output: JsonOption = False,
+    ) -> None:
+        from adsml_common.cli.training import train  # noqa: PLC0415
 
-    Example: adsml train prophet --config-id 1
-    """
-    from adsml_common.cli.training import train  # noqa: PLC0415
+        train(
+            _job(name, family, entity_type, metric, attribution_lag_days),
+            config_id=config_id,
+            request_id=request_id,
+            shard_index=shard_index,
+            shard_count=shard_count,
+            workers=workers,
+            item_seconds=item_seconds,
+            json_output=json_output,
+        )
 
-    train(
-        _job("prophet", "prophet", entity_type, metric, attribution_lag_days),
-        config_id=config_id,
-        request_id=request_id,
-        shard_index=shard_index,
-        shard_count=shard_count,
-        workers=workers,
-        item_seconds=item_seconds,
-        json_output=json_output,
-    )
+    command.__doc__ = f"{text}\n\nExample: adsml train {name} --config-id 1"
+    return command
 
 
-def train_ensemble_weights(
-    config_id: ConfigOption = "all",
-    entity_type: _TypesOption = "campaign,adset",
-    metric: _MetricsOption = "spend,leads",
-    attribution_lag_days: _DropOption = 0,
-    request_id: RequestOption = None,
-    shard_index: ShardIndexOption = 0,
-    shard_count: ShardCountOption = 1,
-    workers: WorkersOption = None,
-    item_seconds: ItemSecondsOption = 1800.0,
-    json_output: JsonOption = False,
-) -> None:
-    """Learn members, weights and intervals of the ensemble by rolling origins, per level and campaign.
-
-    Example: adsml train ensemble-weights --config-id 1
-    """
-    from adsml_common.cli.training import train  # noqa: PLC0415
-
-    train(
-        _job("ensemble-weights", "ensemble", entity_type, metric, attribution_lag_days),
-        config_id=config_id,
-        request_id=request_id,
-        shard_index=shard_index,
-        shard_count=shard_count,
-        workers=workers,
-        item_seconds=item_seconds,
-        json_output=json_output,
-    )
+train_prophet = _command(
+    "prophet",
+    "prophet",
+    item_seconds=900.0,
+    text="Tune Prophet for every entity and metric; parameters serve where they beat the defaults.",
+)
+train_ensemble_weights = _command(
+    "ensemble-weights",
+    "ensemble",
+    item_seconds=1800.0,
+    text="Learn members, weights and intervals of the ensemble by rolling origins, per level and campaign.",
+)
 
 
 def _job(name: str, family: str, entity_type: str, metric: str, attribution_lag_days: int) -> "Job":

@@ -1,7 +1,5 @@
-"""From the forecasting contract's messages to arrays and the domain."""
+"""From the forecasting contract's messages to arrays and the domain; days are since 1970-01-01."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
@@ -11,7 +9,7 @@ from adsml.common.v1 import change_pb2, entity_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.metrics import RATIOS, STORED, Metric
+from adsml_common.domain.metrics import STORED
 from adsml_common.serving.messages import CHANGE_TYPE, ENTITY_TYPE, EnumCodec, day, optional_day
 
 from adsml_forecasting.models.backtest import DEFAULT_METHODS, BacktestSpec
@@ -26,38 +24,10 @@ from adsml_forecasting.models.ratios import RatioMode
 METHOD: Final[EnumCodec[Method]] = EnumCodec(Method, pb.ForecastMethod, "FORECAST_METHOD_")
 COMBINER: Final[EnumCodec[Combiner]] = EnumCodec(Combiner, pb.Combiner, "COMBINER_")
 MODE: Final[EnumCodec[RatioMode]] = EnumCodec(RatioMode, pb.RatioMode, "RATIO_MODE_")
-BACKEND: Final[EnumCodec[Backend]] = EnumCodec(Backend, pb.ProphetBackend, "PROPHET_BACKEND_")
+_BACKEND: Final[EnumCodec[Backend]] = EnumCodec(Backend, pb.ProphetBackend, "PROPHET_BACKEND_")
 _EPOCH: Final = date(1970, 1, 1)
-HORIZON: Final = 7
-LEVEL: Final = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """`ForecastOptions` with its defaults; days since 1970-01-01.
-
-    Attributes
-    ----------
-    named_days
-        Names and days that the request adds to the calendar.
-    country
-        None: the account's.
-    """
-
-    horizon: int
-    as_of: int | None
-    level: float
-    lag: int | None
-    plan: dict[int, float]
-    changes: tuple[Change, ...]
-    mode: RatioMode | None
-    backend: Backend
-    mask_anomalies: bool
-    use_change_events: bool
-    use_tiers: bool
-    country: str | None
-    named_days: tuple[tuple[str, int], ...]
-    no_calendar: bool
+_HORIZON: Final = 7
+_LEVEL: Final = 0.9
 
 
 def day_number(value: date) -> int:
@@ -70,50 +40,34 @@ def day_of(number: int) -> date:
     return _EPOCH + timedelta(days=number)
 
 
-def options(message: pb.ForecastOptions, path: str = "options") -> Options:
-    """What was asked, or the contract's defaults."""
-    peers, calendar = message.peers, message.calendar
-    as_of = optional_day(message, "as_of_date", f"{path}.as_of_date")
-    return Options(
-        horizon=message.horizon_days if message.HasField("horizon_days") else HORIZON,
-        as_of=None if as_of is None else day_number(as_of),
-        level=message.interval_level if message.HasField("interval_level") else LEVEL,
-        lag=message.attribution_lag_days if message.HasField("attribution_lag_days") else None,
-        plan={
-            day_number(day(one.date, f"{path}.planned_budgets[{at}].date")): one.budget
-            for at, one in enumerate(message.planned_budgets)
-        },
-        changes=tuple(sent_change(one, f"{path}.changes[{at}]") for at, one in enumerate(message.changes)),
-        mode=MODE.find(message.ratio_mode),
-        backend=BACKEND.find(message.prophet_backend) or Backend.KERNEL,
-        mask_anomalies=peers.mask_anomalies if peers.HasField("mask_anomalies") else True,
-        use_change_events=peers.use_change_events if peers.HasField("use_change_events") else True,
-        use_tiers=peers.use_tiers if peers.HasField("use_tiers") else True,
-        country=calendar.country_code or None,
-        named_days=tuple(
-            (one.name, day_number(day(one.date, f"{path}.calendar.named_days[{at}].date")))
-            for at, one in enumerate(calendar.named_days)
-        ),
-        no_calendar=calendar.disabled,
-    )
+def options(message: pb.ForecastOptions) -> pb.ForecastOptions:
+    """What was asked, and the contract's defaults where nothing was."""
+    out = pb.ForecastOptions(horizon_days=_HORIZON, interval_level=_LEVEL)
+    out.peers.mask_anomalies = out.peers.use_change_events = out.peers.use_tiers = True
+    out.MergeFrom(message)
+    return out
 
 
-def spec(asked: Options, method: Method, ensemble: pb.EnsembleOptions) -> ForecastSpec:
-    """What to forecast by."""
-    return ForecastSpec(
-        method=method,
-        horizon=asked.horizon,
-        level=asked.level,
-        members=tuple(
-            METHOD.from_wire(one, f"ensemble.members[{at}]") for at, one in enumerate(ensemble.members)
-        ),
-        combiner=COMBINER.find(ensemble.combiner),
-        backend=asked.backend,
-    )
+def as_of(asked: pb.ForecastOptions) -> int | None:
+    """The last day to use, None where none was named."""
+    found = optional_day(asked, "as_of_date", "options.as_of_date")
+    return None if found is None else day_number(found)
 
 
-def sent_change(message: change_pb2.ChangeEvent, path: str) -> Change:
-    """A change that came with a request."""
+def plan(asked: pb.ForecastOptions) -> dict[int, float]:
+    """Planned budget by day."""
+    return {
+        day_number(day(one.date, f"options.planned_budgets[{at}].date")): one.budget
+        for at, one in enumerate(asked.planned_budgets)
+    }
+
+
+def changes(asked: pb.ForecastOptions) -> list[Change]:
+    """Those that came with a request."""
+    return [_change(one, f"options.changes[{at}]") for at, one in enumerate(asked.changes)]
+
+
+def _change(message: change_pb2.ChangeEvent, path: str) -> Change:
     return Change(
         day_number(day(message.date, f"{path}.date")),
         CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type"),
@@ -130,6 +84,39 @@ def stored_change(event: ChangeEvent) -> Change:
         return float(value) if isinstance(value, int | float) else None
 
     return Change(day_number(event.date), event.change_type, amount("budget_before"), amount("budget_after"))
+
+
+def _members(ensemble: pb.EnsembleOptions) -> tuple[Method, ...]:
+    return tuple(METHOD.from_wire(one, f"ensemble.members[{at}]") for at, one in enumerate(ensemble.members))
+
+
+def spec(asked: pb.ForecastOptions, method: Method, ensemble: pb.EnsembleOptions) -> ForecastSpec:
+    """What to forecast by."""
+    return ForecastSpec(
+        method=method,
+        horizon=asked.horizon_days,
+        level=asked.interval_level,
+        members=_members(ensemble),
+        combiner=COMBINER.find(ensemble.combiner),
+        backend=_BACKEND.find(asked.prophet_backend) or Backend.KERNEL,
+    )
+
+
+def backtest_spec(request: pb.BacktestRequest) -> BacktestSpec:
+    """What to compare, and where to cut."""
+    methods = tuple(METHOD.from_wire(one, f"methods[{at}]") for at, one in enumerate(request.methods))
+    return BacktestSpec(
+        methods=methods or DEFAULT_METHODS,
+        horizon=request.horizon_days if request.HasField("horizon_days") else _HORIZON,
+        cutoffs=request.cutoffs if request.HasField("cutoffs") else 4,
+        step=int(request.step_days) if request.HasField("step_days") else None,
+        minimum_days=request.min_history_days if request.HasField("min_history_days") else 30,
+        level=request.interval_level if request.HasField("interval_level") else _LEVEL,
+        members=_members(request.ensemble),
+        combiner=COMBINER.find(request.ensemble.combiner),
+        bootstrap_samples=request.bootstrap_samples if request.HasField("bootstrap_samples") else 1000,
+        seed=request.seed if request.HasField("seed") else 0,
+    )
 
 
 def subject_entity(subject: entity_pb2.Subject) -> entity_pb2.EntityRef:
@@ -149,38 +136,8 @@ def label(entity: entity_pb2.EntityRef) -> str:
     return f"{kind} {entity.entity_id}" if entity.entity_id else "the series"
 
 
-def needed_columns(metric: Metric) -> Collection[str]:
-    """Columns that rows must hold to forecast a metric."""
-    ratio = RATIOS.get(metric)
-    return (metric.value,) if ratio is None else (ratio.numerator, ratio.denominator)
-
-
 def history(frame: pd.DataFrame, *, name: str, until: int | None) -> EntityHistory:
-    """One entity's daily rows on a calendar.
-
-    Raises
-    ------
-    InsufficientHistory
-        No row up to `until`.
-    """
+    """One entity's daily rows on a calendar; `InsufficientHistory` where there is none up to `until`."""
     days = frame["date"].to_numpy(dtype="datetime64[D]").astype(np.int64)
     columns = {column: frame[column].to_numpy(dtype=np.float64) for column in STORED}
     return EntityHistory.of_rows(days, columns, name=name, until=until)
-
-
-def backtest_spec(request: pb.BacktestRequest) -> BacktestSpec:
-    """What to compare, and where to cut."""
-    methods = tuple(METHOD.from_wire(one, f"methods[{at}]") for at, one in enumerate(request.methods))
-    members: Sequence[int] = request.ensemble.members
-    return BacktestSpec(
-        methods=methods or DEFAULT_METHODS,
-        horizon=request.horizon_days if request.HasField("horizon_days") else HORIZON,
-        cutoffs=request.cutoffs if request.HasField("cutoffs") else 4,
-        step=int(request.step_days) if request.HasField("step_days") else None,
-        minimum_days=request.min_history_days if request.HasField("min_history_days") else 30,
-        level=request.interval_level if request.HasField("interval_level") else LEVEL,
-        members=tuple(METHOD.from_wire(one, f"ensemble.members[{at}]") for at, one in enumerate(members)),
-        combiner=COMBINER.find(request.ensemble.combiner),
-        bootstrap_samples=request.bootstrap_samples if request.HasField("bootstrap_samples") else 1000,
-        seed=request.seed if request.HasField("seed") else 0,
-    )

@@ -29,8 +29,9 @@ from adsml_forecasting.models.history import EntityHistory
 from adsml_forecasting.models.level_shifts import AppliedShift, Change
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.prediction import Prediction, Source
-from adsml_forecasting.models.preparation import MaskReason, Prepared
-from adsml_forecasting.models.scores import Score, Scores
+from adsml_forecasting.models.prepared import MaskReason, Prepared
+from adsml_forecasting.models.ratios import parts_of, ratio_of
+from adsml_forecasting.models.scores import NAMES, Score
 from adsml_forecasting.models.transfer import Transferred
 
 
@@ -38,20 +39,9 @@ from adsml_forecasting.models.transfer import Transferred
 class Provenance:
     """What an answer rests on beside its rows.
 
-    Attributes
-    ----------
-    ensemble, prophet
-        Registered models that were looked up; None for none.
-    degradations
-        What it did without.
-    cautions
-        What to say beside what the forecast says.
-    incomplete
-        Days after the last used one that are still filling up, days since 1970-01-01.
-    account_last
-        The account's last loaded day; None where it is not known.
-    budget_moves
-        Entities of the account that its response to spend was learnt from.
+    `ensemble` and `prophet` are registered models that were looked up. `incomplete` are days after the last
+    used one that are still filling up, `account_last` is the account's last loaded day (days since 1970-01-01);
+    `budget_moves` counts the entities of the account that its response to spend was learnt from.
     """
 
     ensemble: ModelVersion | None = None
@@ -71,7 +61,6 @@ def forecast_message(
     level: float,
     history: EntityHistory,
     provenance: Provenance,
-    currency_code: str = "",
     member_values: bool = True,
 ) -> pb.Forecast:
     """The contract's forecast of a stored entity or sent rows."""
@@ -92,13 +81,14 @@ def forecast_message(
         member_values=member_values,
     )
     add_degradations(out, [*provenance.degradations, *failed])
-    out.warnings.extend(warning_message(one) for one in provenance.cautions)
+    out.warnings.extend(_warning(one) for one in provenance.cautions)
     if answer.mode is not None:
         out.ratio_mode = MODE.to_wire(answer.mode)  # type: ignore[assignment]
     _add_history(out, answer.prepared, provenance.incomplete)
-    _add_ahead(out, answer.prepared, provenance.budget_moves)
+    _add_ahead(out, answer.prepared[0], provenance.budget_moves)
     out.freshness.CopyFrom(_freshness(history, found.as_of, provenance.account_last))
-    out.currency_code = currency_code
+    if math.isfinite(week := _last_week(history, metric, found.as_of)):
+        out.last_week_total = week
     return out
 
 
@@ -119,17 +109,13 @@ def prediction_message(
         method=METHOD.to_wire(found.method),  # type: ignore[arg-type]
         as_of_date=day_message(day_of(found.as_of)),
         history_days=found.history_days,
-        warnings=[warning_message(one) for one in found.warnings],
+        warnings=[_warning(one) for one in found.warnings],
     )
-    for step, value in enumerate(found.point):
+    for step, (value, lower, upper) in enumerate(zip(found.point, found.lower, found.upper, strict=True)):
         one = out.days.add(date=day_message(day_of(found.as_of + step + 1)))
-        if math.isfinite(value):
-            one.value = value
-            _set_interval(one, found.lower[step], found.upper[step], level)
+        _set_value(one, float(value), float(lower), float(upper), level)
     out.total.SetInParent()
-    if math.isfinite(found.total):
-        out.total.value = found.total
-        _set_interval(out.total, found.total_lower, found.total_upper, level)
+    _set_value(out.total, found.total, found.total_lower, found.total_upper, level)
     for member in found.members:
         part = out.members.add(
             method=METHOD.to_wire(member.method),
@@ -159,30 +145,37 @@ def add_degradations(out: pb.Forecast, degradations: Sequence[Degradation]) -> N
     out.degradations.extend(degradation_message(one) for one in degradations)
 
 
-def warning_message(caution: Caution) -> warning_pb2.Warning:
-    """The contract's caution."""
+def _warning(caution: Caution) -> warning_pb2.Warning:
     kind = warning_pb2.WarningType.Value(f"WARNING_TYPE_{caution.kind.name}")
     return warning_pb2.Warning(type=kind, message=caution.text)
 
 
-def _set_interval(out: pb.ForecastDay | pb.ForecastTotal, lower: float, upper: float, level: float) -> None:
-    if math.isfinite(lower) and math.isfinite(upper):
-        out.interval.CopyFrom(metrics_pb2.Interval(lower=lower, upper=upper, level=level))
+def _set_value(
+    out: pb.ForecastDay | pb.ForecastTotal, value: float, lower: float, upper: float, level: float
+) -> None:
+    if math.isfinite(value):
+        out.value = value
+        if math.isfinite(lower) and math.isfinite(upper):
+            out.interval.CopyFrom(metrics_pb2.Interval(lower=lower, upper=upper, level=level))
 
 
 def _add_history(out: pb.Forecast, prepared: Sequence[Prepared], incomplete: Sequence[int]) -> None:
-    """What was left out of the history, and which changes moved its level."""
+    """What was left out of the history, and which changes moved its level; of a ratio's parts what either says."""
     masked: dict[int, MaskReason] = {}
+    shifts: dict[tuple[int, Change | None], AppliedShift] = {}
+    ignored: dict[tuple[int, str], tuple[Change, str]] = {}
     for one in prepared:
         for day, reason in one.masked.items():
             masked.setdefault(day, reason)
+        for shift in one.shifts:
+            shifts.setdefault((shift.day, shift.change), shift)
+        for change, why in one.ignored:
+            ignored.setdefault((change.day, change.change_type.value), (change, why))
     masked |= dict.fromkeys(incomplete, MaskReason.INCOMPLETE)
     for day, reason in sorted(masked.items()):
-        out.masked_days.add(
-            date=day_message(day_of(day)),
-            reason=pb.MaskReason.Value(f"MASK_REASON_{reason.name}"),
-        )
-    for shift in _distinct(prepared):
+        named = pb.MaskReason.Value(f"MASK_REASON_{reason.name}")
+        out.masked_days.add(date=day_message(day_of(day)), reason=named)
+    for shift in sorted(shifts.values(), key=lambda shift: shift.day):
         made = out.level_shifts.add(date=day_message(day_of(shift.day)))
         if shift.change is None:
             made.lasting_probability = shift.lasting
@@ -190,41 +183,24 @@ def _add_history(out: pb.Forecast, prepared: Sequence[Prepared], incomplete: Seq
         made.change_type = CHANGE_TYPE.to_wire(shift.change.change_type)  # type: ignore[assignment]
         if shift.change.verdict is not None:
             made.verdict = change_pb2.Verdict.Value(f"VERDICT_{shift.change.verdict.name}")
-    seen: set[tuple[int, str]] = set()
-    for one in prepared:
-        for change, why in one.ignored:
-            if (change.day, change.change_type.value) not in seen:
-                seen.add((change.day, change.change_type.value))
-                out.ignored_changes.add(change=_change_message(change), reason=why)
+    for change, why in ignored.values():
+        event = change_pb2.ChangeEvent(
+            date=day_message(day_of(change.day)),
+            change_type=CHANGE_TYPE.to_wire(change.change_type),  # type: ignore[arg-type]
+            value_before=change.budget_before,
+            value_after=change.budget_after,
+        )
+        out.ignored_changes.add(change=event, reason=why)
 
 
-def _distinct(prepared: Sequence[Prepared]) -> list[AppliedShift]:
-    """Of the metric, or of both parts of a ratio without what is said twice."""
-    out: dict[tuple[int, Change | None], AppliedShift] = {}
-    for one in prepared:
-        for shift in one.shifts:
-            out.setdefault((shift.day, shift.change), shift)
-    return sorted(out.values(), key=lambda shift: shift.day)
-
-
-def _change_message(change: Change) -> change_pb2.ChangeEvent:
-    return change_pb2.ChangeEvent(
-        date=day_message(day_of(change.day)),
-        change_type=CHANGE_TYPE.to_wire(change.change_type),  # type: ignore[arg-type]
-        value_before=change.budget_before,
-        value_after=change.budget_after,
-    )
-
-
-def _add_ahead(out: pb.Forecast, prepared: Sequence[Prepared], budget_moves: int) -> None:
+def _add_ahead(out: pb.Forecast, prepared: Prepared, budget_moves: int) -> None:
     """What a plan and named days do to the days to come."""
-    main = prepared[0]
-    if np.isfinite(main.planned).any():
-        out.spend_response.elasticity = main.elasticity.value
+    if np.isfinite(prepared.planned).any():
+        out.spend_response.elasticity = prepared.elasticity.value
         out.spend_response.budget_moves = budget_moves
-        if math.isfinite(main.highest_spend):
-            out.spend_response.highest_daily_spend = main.highest_spend
-    for name, (day, effect) in main.effects.items():
+        if math.isfinite(prepared.highest_spend):
+            out.spend_response.highest_daily_spend = prepared.highest_spend
+    for name, (day, effect) in prepared.effects.items():
         out.calendar_effects.add(
             name=name,
             date=day_message(day_of(day)),
@@ -241,10 +217,18 @@ def _freshness(history: EntityHistory, as_of: int, account_last: int | None) -> 
     if len(on):
         last = history.first_day + int(on[-1])
         out.last_delivery_date.CopyFrom(day_message(day_of(last)))
-        known = min(as_of, history.last_day)
-        out.days_without_delivery = max(known - last, 0)
+        out.days_without_delivery = max(min(as_of, history.last_day) - last, 0)
         out.stopped = account_last is not None and out.days_without_delivery >= 7
     return out
+
+
+def _last_week(history: EntityHistory, metric: Metric, as_of: int) -> float:
+    """What came in the seven days up to `as_of`; NaN where one of them is not known."""
+    end = as_of - history.first_day + 1
+    if end < 7 or end > len(history):
+        return float("nan")
+    sums = [history.column(name)[end - 7 : end].sum(keepdims=True) for name in parts_of(metric)]
+    return float(ratio_of(metric, *sums)[0] if metric.is_ratio else sums[0][0])
 
 
 def _model_ref(version: ModelVersion) -> answer_pb2.ModelRef:
@@ -279,19 +263,14 @@ def _score(score: Score) -> pb.Score:
     return out
 
 
-def _scores(method: Method, found: Scores, report: Report) -> pb.MethodScores:
+def _scores(method: Method, report: Report) -> pb.MethodScores:
+    found = report.scores[method]
     out = pb.MethodScores(
         method=METHOD.to_wire(method),  # type: ignore[arg-type]
-        wmape=_score(found.wmape),
-        smape=_score(found.smape),
-        mase=_score(found.mase),
-        rmsse=_score(found.rmsse),
-        mape=_score(found.mape),
-        pinball=_score(found.pinball),
-        coverage=_score(found.coverage),
         mape_dropped_share=found.mape_dropped_share,
         paired_wmape_difference=_score(report.paired[method]),
         failures=report.failures.get(method, 0),
+        **{name: _score(getattr(found, name)) for name in NAMES},  # type: ignore[arg-type]
     )
     out.compute_time.FromNanoseconds(int(1e9 * report.seconds.get(method, 0.0)))
     for one in found.by_horizon:
@@ -310,7 +289,7 @@ def report_message(
     """The contract's report, the lowest wMAPE first."""
     order = sorted(report.scores, key=lambda m: np.nan_to_num(report.scores[m].wmape.value or np.inf))
     return pb.BacktestReport(
-        methods=[_scores(method, report.scores[method], report) for method in order],
+        methods=[_scores(method, report) for method in order],
         series=report.series,
         skipped=[pb.SkippedSeries(entity=entity, reason=reason) for entity, reason in skipped],
         samples=report.samples,

@@ -28,20 +28,18 @@ from adsml_forecasting.models.level_shifts import Change, Verdict
 
 ResultT = TypeVar("ResultT")
 
-CHANGES_ASKED: Final = 5
+_CHANGES_ASKED: Final = 5
 """The impact service is asked of so many of an entity's newest changes at most."""
 _MOST_ITEMS: Final = 1000
 _HISTORY_FIRST: Final = 28
 """Days that serve the anomaly service as history before the first it is asked of."""
 _INSTEAD: Final = {
-    Dependency.ANOMALY_SERVICE: "only days that the fit itself finds far out are left out",
-    Dependency.CLASSIFIER_SERVICE: "donors of any tier were used",
-    Dependency.IMPACT_SERVICE: "every known change counts as a level shift",
-}
-_WORDS: Final = {
-    Dependency.ANOMALY_SERVICE: "anomaly service",
-    Dependency.CLASSIFIER_SERVICE: "classifier service",
-    Dependency.IMPACT_SERVICE: "impact service",
+    Dependency.ANOMALY_SERVICE: (
+        "anomaly service",
+        "only days that the fit itself finds far out are left out",
+    ),
+    Dependency.CLASSIFIER_SERVICE: ("classifier service", "donors of any tier were used"),
+    Dependency.IMPACT_SERVICE: ("impact service", "every known change counts as a level shift"),
 }
 _REASONS: Final = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DegradationReason.DEADLINE,
@@ -66,24 +64,17 @@ _TEXTS: Final = {
 _log = logging.getLogger(__name__)
 
 
-def skipped(dependency: Dependency, reason: DegradationReason) -> Degradation:
+def _skipped(dependency: Dependency, reason: DegradationReason) -> Degradation:
     """The word on a service that was not used, and what was done without it."""
-    detail = f"the {_WORDS[dependency]} {_TEXTS[reason]}: {_INSTEAD[dependency]}"
-    return Degradation(dependency, reason, detail)
+    name, instead = _INSTEAD[dependency]
+    return Degradation(dependency, reason, f"the {name} {_TEXTS[reason]}: {instead}")
 
 
 @dataclass(frozen=True, slots=True)
 class PeerQuestion:
-    """What is asked of one subject.
+    """What is asked of one subject, from its first row's day to the last day of history (since 1970-01-01).
 
-    Attributes
-    ----------
-    subject
-        Whose anomalous days are wanted.
-    first_day, as_of
-        Its first row's day and the last day of history, days since 1970-01-01.
-    entity, changes
-        Of which recorded changes to which stored entity verdicts are wanted; None and none without.
+    Anomalous days are wanted of any subject, verdicts only of recorded `changes` to a stored `entity`.
     """
 
     subject: entity_pb2.Subject
@@ -92,18 +83,16 @@ class PeerQuestion:
     entity: EntityRef | None = None
     changes: tuple[Change, ...] = ()
 
+    @property
+    def newest(self) -> tuple[Change, ...]:
+        """The changes to ask of: those of the history, for a stored entity."""
+        past = [one for one in self.changes if one.day <= self.as_of and self.entity is not None]
+        return tuple(sorted(past, key=lambda one: one.day)[-_CHANGES_ASKED:])
+
 
 @dataclass(frozen=True, slots=True)
 class Insights:
-    """What the peers say of one subject.
-
-    Attributes
-    ----------
-    flagged
-        Anomalous days, days since 1970-01-01.
-    verdicts
-        Of changes, by day and type.
-    """
+    """What the peers say of one subject: anomalous days (since 1970-01-01), and verdicts by a change's day and type."""
 
     flagged: frozenset[int] = frozenset()
     verdicts: Mapping[tuple[int, str], Verdict] = field(default_factory=dict)
@@ -111,15 +100,7 @@ class Insights:
 
 
 class Peers:
-    """Asks the other services, all at once, within a share of the caller's deadline.
-
-    Parameters
-    ----------
-    anomaly, classifier, impact
-        Connections; None where there is no address.
-    share, longest_seconds
-        Of the caller's remaining deadline; the most that is ever waited.
-    """
+    """Asks the other services, all at once, within a `share` of the caller's deadline and so many seconds at most."""
 
     def __init__(
         self,
@@ -147,40 +128,29 @@ class Peers:
     def insights(
         self, questions: Sequence[PeerQuestion], context: CallContext, *, mask: bool, verdicts: bool
     ) -> list[Insights]:
-        """Anomalous days and verdicts of many subjects, in their order; what does not come in time is left out.
-
-        Parameters
-        ----------
-        mask, verdicts
-            Whether the request wants them.
-        """
+        """Anomalous days and verdicts of many subjects, in their order, where wanted; what comes late is left out."""
         until, seconds = self._budget(context)
         days = self._start(self._anomaly, mask, lambda peer: _flagged(peer, questions, context, seconds))
-        asked = [(at, change) for at, one in enumerate(questions) for change in _newest(one)]
+        asked = [(at, change) for at, one in enumerate(questions) for change in one.newest]
         judged = self._start(
             self._impact,
             verdicts and bool(asked),
             lambda peer: _verdicts(peer, questions, asked, context, seconds),
         )
-        flagged = _collect(days, until)
-        found = _collect(judged, until)
+        flagged, found = _collect(days, until), _collect(judged, until)
         out = []
         for at, question in enumerate(questions):
             notes: list[Degradation] = []
-            own: frozenset[int] = frozenset()
-            if isinstance(flagged, DegradationReason):
-                notes.append(skipped(Dependency.ANOMALY_SERVICE, flagged))
-            elif isinstance(one := flagged[at], DegradationReason):
-                notes.append(skipped(Dependency.ANOMALY_SERVICE, one))
-            else:
-                own = one
+            own = flagged if isinstance(flagged, DegradationReason) else flagged[at]
+            if isinstance(own, DegradationReason):
+                notes.append(_skipped(Dependency.ANOMALY_SERVICE, own))
+                own = frozenset()
             mine: dict[tuple[int, str], Verdict] = {}
-            if isinstance(found, DegradationReason):
-                # Without changes there is nothing to judge.
-                if _newest(question):
-                    notes.append(skipped(Dependency.IMPACT_SERVICE, found))
-            else:
+            if not isinstance(found, DegradationReason):
                 mine = {key[1:]: verdict for key, verdict in found.items() if key[0] == at}
+            elif question.newest:
+                # Without changes there is nothing to judge.
+                notes.append(_skipped(Dependency.IMPACT_SERVICE, found))
             out.append(Insights(own, mine, tuple(notes)))
         return out
 
@@ -194,7 +164,7 @@ class Peers:
             until,
         )
         if isinstance(found, DegradationReason):
-            return {}, (skipped(Dependency.CLASSIFIER_SERVICE, found),)
+            return {}, (_skipped(Dependency.CLASSIFIER_SERVICE, found),)
         return found, ()
 
     def _budget(self, context: CallContext) -> tuple[float, float]:
@@ -226,14 +196,6 @@ def _collect(pending: "Future[ResultT] | DegradationReason", until: float) -> "R
         # A peer's odd answer is its own fault, never the forecast's.
         _log.warning("a peer gave an answer that can't be used", exc_info=True)
         return DegradationReason.FAILED
-
-
-def _newest(question: PeerQuestion) -> tuple[Change, ...]:
-    """The changes to ask of: those of the history, for a stored entity."""
-    if question.entity is None:
-        return ()
-    past = [one for one in question.changes if one.day <= question.as_of]
-    return tuple(sorted(past, key=lambda one: one.day)[-CHANGES_ASKED:])
 
 
 def _flagged(
@@ -277,18 +239,16 @@ def _verdicts(
     """Verdicts by subject, day and type of the change."""
     stub = impact_grpc.ImpactServiceStub(peer.channel)
     request = impact_pb.BatchAnalyzeImpactRequest()
-    some = asked[:_MOST_ITEMS]
-    for at, change in some:
+    for at, change in asked[:_MOST_ITEMS]:
         entity = questions[at].entity
-        if entity is None:
-            continue
-        one = request.items.add()
-        one.panel.stored.treated.append(entity_ref_message(entity))
-        one.change.date.CopyFrom(day_message(day_of(change.day)))
-        one.change.change_type = CHANGE_TYPE.to_wire(change.change_type)  # type: ignore[assignment]
+        if entity is not None:
+            one = request.items.add()
+            one.panel.stored.treated.append(entity_ref_message(entity))
+            one.change.date.CopyFrom(day_message(day_of(change.day)))
+            one.change.change_type = CHANGE_TYPE.to_wire(change.change_type)  # type: ignore[assignment]
     answer = peer.call(stub.BatchAnalyzeImpact, request, timeout=seconds, metadata=_forwarded(context))
     out: dict[tuple[int, int, str], Verdict] = {}
-    for (at, change), result in zip(some, answer.results, strict=False):
+    for (at, change), result in zip(asked, answer.results, strict=False):
         if result.HasField("report"):
             name = change_pb2.Verdict.Name(result.report.verdict).removeprefix("VERDICT_")
             if name in Verdict.__members__:
@@ -300,19 +260,14 @@ def _tiers(
     peer: Connection, subjects: Sequence[entity_pb2.Subject], context: CallContext, seconds: float
 ) -> dict[int, Tier]:
     stub = classifier_grpc.ClassifierServiceStub(peer.channel)
-    answer = peer.call(
-        stub.BatchClassify,
-        classifier_pb.BatchClassifyRequest(subjects=subjects),
-        timeout=seconds,
-        metadata=_forwarded(context),
-    )
-    out: dict[int, Tier] = {}
-    for index, result in enumerate(answer.results):
-        if result.HasField("classification"):
-            tier = TIER.find(result.classification.tier)
-            if tier is not None:
-                out[index] = tier
-    return out
+    request = classifier_pb.BatchClassifyRequest(subjects=subjects)
+    answer = peer.call(stub.BatchClassify, request, timeout=seconds, metadata=_forwarded(context))
+    found = {
+        index: TIER.find(result.classification.tier)
+        for index, result in enumerate(answer.results)
+        if result.HasField("classification")
+    }
+    return {index: tier for index, tier in found.items() if tier is not None}
 
 
 def _forwarded(context: CallContext) -> tuple[tuple[str, str], ...]:

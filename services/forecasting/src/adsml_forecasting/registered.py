@@ -1,6 +1,7 @@
 """Names and contents of the family's registered models."""
 
 import json
+from dataclasses import asdict
 from typing import Any, Final
 
 from adsml_common.domain.entities import EntityType
@@ -10,7 +11,7 @@ from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.models import ModelVersion, model_name
 
 from adsml_forecasting.models.calibration import Calibration
-from adsml_forecasting.models.prophet.settings import Combination
+from adsml_forecasting.models.prophet.settings import MODES, Combination
 
 PROPHET: Final = "prophet"
 ENSEMBLE: Final = "ensemble"
@@ -24,24 +25,17 @@ def names(
     family: str, config_id: int, entity_type: EntityType | None, entity_id: str | None, metric: Metric
 ) -> list[str]:
     """Where to look for a model of an entity, nearest first: its own, its level's, its account's."""
-    out = []
-    if entity_type is not None and entity_id:
-        out.append(model_name(family, config_id, entity_type, entity_id, metric.value))
+    found: list[tuple[EntityType | None, str | None]] = [(None, None)]
     if entity_type is not None:
-        out.append(model_name(family, config_id, entity_type, None, metric.value))
-    out.append(model_name(family, config_id, None, None, metric.value))
-    return out
+        found.insert(0, (entity_type, None))
+        if entity_id:
+            found.insert(0, (entity_type, entity_id))
+    return [model_name(family, config_id, kind, entity, metric.value) for kind, entity in found]
 
 
 def prophet_files(combination: Combination, measured: dict[str, Any]) -> dict[str, bytes]:
     """A tuned Prophet's file: the hyperparameters and what the tuning measured."""
-    data = {
-        "format": 1,
-        "changepoint_prior_scale": combination.changepoint_prior_scale,
-        "seasonality_prior_scale": combination.seasonality_prior_scale,
-        "seasonality_mode": combination.seasonality_mode,
-        "measured": measured,
-    }
+    data = {"format": 1, **asdict(combination), "measured": measured}
     return {_PROPHET_FILE: json.dumps(data, sort_keys=True).encode()}
 
 
@@ -51,13 +45,7 @@ def ensemble_files(calibration: Calibration) -> dict[str, bytes]:
 
 
 def parse(version: ModelVersion, bundle: Bundle) -> Model:
-    """What a registered model holds.
-
-    Raises
-    ------
-    ArtifactCorrupt
-        It is neither tuned parameters nor a calibration, or of an unknown format.
-    """
+    """What a registered model holds; `ArtifactCorrupt` where it is neither of ours, or of an unknown format."""
     if version.model_type == ENSEMBLE:
         try:
             return Calibration.from_json(bundle.json(_ENSEMBLE_FILE))
@@ -75,7 +63,7 @@ def parse(version: ModelVersion, bundle: Bundle) -> Model:
             seasonality_mode=data["seasonality_mode"],
         )
         scales = (found.changepoint_prior_scale, found.seasonality_prior_scale)
-        if min(scales) <= 0 or found.seasonality_mode not in ("additive", "multiplicative"):
+        if min(scales) <= 0 or found.seasonality_mode not in MODES:
             raise ValueError("a value is out of its range")
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactCorrupt(f"{version}: not tuned parameters: {error}") from error

@@ -17,17 +17,7 @@ from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModels:
-    """Models of one series and metric.
-
-    Attributes
-    ----------
-    learned
-        What they say.
-    ensemble, prophet
-        Which versions; None for none.
-    degradations
-        What could not be had.
-    """
+    """Models of one series and metric: what they say, which versions, and what could not be had."""
 
     learned: LearnedModels = NOTHING
     ensemble: ModelVersion | None = None
@@ -44,13 +34,7 @@ NO_MODELS = ResolvedModels()
 
 
 class SeriesModels:
-    """Looks both kinds of models up by entity, then level, then account.
-
-    Parameters
-    ----------
-    loader
-        Of both kinds; None: there is no registry, defaults answer.
-    """
+    """Looks both kinds of models up by entity, then level, then account; without a loader defaults answer."""
 
     def __init__(self, loader: ModelLoader[registered.Model] | None) -> None:
         self._resolver = ModelResolver(loader, instead="the default members and parameters answered")
@@ -61,20 +45,20 @@ class SeriesModels:
         """What is known of a column of an entity; nothing without an account, or where nothing is trained for it."""
         if config_id < 1 or column == "reach":
             return NO_MODELS
-        metric = Metric(column)
         ensemble, prophet = (
             self._resolver.resolve(
-                registered.names(family, config_id, entity_type, entity_id, metric), expected=False
+                registered.names(family, config_id, entity_type, entity_id, Metric(column)), expected=False
             )
             for family in (registered.ENSEMBLE, registered.PROPHET)
         )
         calibration = ensemble.loaded.model if ensemble.loaded is not None else None
         combination = prophet.loaded.model if prophet.loaded is not None else None
+        tuned = isinstance(combination, Combination)
         return ResolvedModels(
             LearnedModels(
-                calibration=calibration if isinstance(calibration, Calibration) else None,
-                combination=combination if isinstance(combination, Combination) else DEFAULTS,
-                tuned=isinstance(combination, Combination),
+                calibration if isinstance(calibration, Calibration) else None,
+                combination if isinstance(combination, Combination) else DEFAULTS,
+                tuned,
             ),
             ensemble.loaded.version if ensemble.loaded is not None else None,
             prophet.loaded.version if prophet.loaded is not None else None,

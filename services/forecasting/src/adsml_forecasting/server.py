@@ -51,13 +51,7 @@ class OpenedForecasting:
 def open_service(
     settings: ForecastingSettings, *, stores: Stores | None = None, workers: Workers | None = None
 ) -> OpenedForecasting:
-    """The service with its stores and models, for this process.
-
-    Parameters
-    ----------
-    stores
-        Open ones; None: those of the settings.
-    """
+    """The service with its stores (those of the settings unless given) and models, for this process."""
     stores = stores or Stores.open(settings)
     loader: ModelLoader[registered.Model] = ModelLoader(
         stores.registry,
@@ -89,7 +83,7 @@ def open_service(
         calendars=Calendars(
             country=settings.country, countries=settings.countries, named_days=settings.named_days
         ),
-        currencies=AccountStore(stores.database),
+        accounts=AccountStore(stores.database),
         attribution_lag_days=settings.attribution_lag_days,
         cached=settings.cached_forecasts,
     )

@@ -22,8 +22,8 @@ class ForecastingSettings(ServingSettings):
         Processes for batches and backtests, some 400 MB each, started and warmed before the service says
         SERVING; -1: one per core; 0: none, a batch is worked on by its own thread.
     country, countries
-        ISO 3166-1 alpha-2 code of the country whose holidays count for accounts, and those of single accounts:
-        ``{"12": "DE"}``. Empty: none but the days that trade is about everywhere.
+        ISO 3166-1 alpha-2 code of the country whose holidays count for accounts whose time zone names none, and those
+        of single accounts: ``{"12": "DE"}``. Empty: none but the days that trade is about everywhere.
     named_days
         Days of single accounts by name: ``{"12": {"spring sale": ["2025-03-01", "2026-03-07"]}}``.
     anomaly_target, classifier_target, impact_target
@@ -32,10 +32,9 @@ class ForecastingSettings(ServingSettings):
         Call them without TLS on other machines too.
     peers_ca_file, peers_cert_file, peers_key_file
         PEM files: who may have issued their certificates, and our own certificate and key for mTLS.
-    peer_share
-        Share of a caller's remaining deadline that the other services may use, all at once.
-    peer_seconds
-        The same where the caller has none, and the most it ever is.
+    peer_share, peer_seconds
+        Share of a caller's remaining deadline that the other services may use, all at once; the same where the caller
+        has none, and the most it ever is.
     """
 
     model_config = SettingsConfigDict(env_prefix="ADSML_FORECASTING_")

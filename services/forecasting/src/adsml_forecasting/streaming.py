@@ -14,7 +14,7 @@ from adsml_common.domain.metrics import Metric
 from adsml_common.serving.context import CallContext
 
 from adsml_forecasting import encoding
-from adsml_forecasting.models.backtest import BacktestSpec, Report, backtest, backtest_ratio
+from adsml_forecasting.models.backtest import BacktestSpec, Report, backtest
 from adsml_forecasting.models.series import DailySeries
 
 _POLL_SECONDS: Final = 0.2
@@ -38,11 +38,7 @@ def stream_backtest(
 
     def work() -> None:
         try:
-            if metric.is_ratio:
-                pairs = [(one[0], one[1]) for one in series]
-                events.put(backtest_ratio(pairs, metric, spec, pool=pool, progress=tell))
-            else:
-                events.put(backtest([one[0] for one in series], spec, pool=pool, progress=tell))
+            events.put(backtest(series, metric, spec, pool=pool, progress=tell))
         except BrokenProcessPool:
             events.put(Unavailable("a worker process died; try again"))
         except BaseException as error:

@@ -12,7 +12,7 @@ from adsml_common.child_process import end_with_parent
 
 from adsml_forecasting.models.origins import cores, one_thread_each
 from adsml_forecasting.models.prediction import ForecastSpec, predict
-from adsml_forecasting.models.preparation import Prepared
+from adsml_forecasting.models.prepared import Prepared
 from adsml_forecasting.models.series import DailySeries
 
 _LOG = logging.getLogger(__name__)
@@ -27,18 +27,11 @@ def warm() -> None:
 
 
 class Workers:
-    """A pool of processes, started when first asked for and again when one of them died.
+    """A pool of processes (0: one per core), started when first asked for and again when one of them died.
 
     Starting takes seconds and some 400 MB a process, so nothing is started for a service that is never asked
     for a batch, and nobody waits for it: until a process is warm, `ready` gives none, and callers work in their
-    own thread.
-
-    Parameters
-    ----------
-    count
-        Processes; 0: one per core.
-    warm_up
-        Run by each of them before its first task; a function of a module, which they import.
+    own thread. `warm_up` is run by each of them before its first task; a function of a module, which they import.
     """
 
     def __init__(self, count: int = 0, *, warm_up: Callable[[], None] = warm) -> None:

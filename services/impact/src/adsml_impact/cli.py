@@ -383,8 +383,6 @@ def _report(context: "ReportContext") -> "Iterable[Section]":
 family = Family(
     name="impact",
     serve=_serve,
-    evaluate={"impact": evaluate_impact},
-    commands={"impact": impact, "summarize-changes": changes, "detectable": detectable},
     report=_report,
 )
 """What `adsml` finds through the entry-point group ``adsml.families``."""

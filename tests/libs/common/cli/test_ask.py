@@ -190,7 +190,7 @@ def test_options_of_a_connection_are_added_to_a_command(tmp_path: Path):
 )
 def test_a_connection_that_can_not_be_right_is_named(given, wrong):
     with pytest.raises(InvalidInput) as caught:
-        Remote.of(**given)
+        Remote(**given)
     assert caught.value.violations[0].path == wrong
 
 

@@ -1,4 +1,4 @@
-"""adsml doctor --remote against real servers."""
+"""adsml doctor --server against real servers."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def checks(ran: object) -> dict[str, tuple[str, str]]:
 
 def test_a_service_that_is_well_is_told_so(adsml: Adsml) -> None:
     with builder().start() as server:
-        ran = adsml("doctor", "--remote", server.target, "--json")
+        ran = adsml("doctor", "--server", server.target, "--json")
     found = checks(ran)
     assert ran.status == 0
     assert {health for health, _ in found.values()} == {"ok"}
@@ -33,7 +33,7 @@ def test_a_service_that_is_well_is_told_so(adsml: Adsml) -> None:
 
 
 def test_nobody_there_is_said_with_a_cure(adsml: Adsml) -> None:
-    ran = adsml("doctor", "--remote", f"127.0.0.1:{free_port()}", "--json")
+    ran = adsml("doctor", "--server", f"127.0.0.1:{free_port()}", "--json")
     assert ran.status == 1
     [(health, detail)] = checks(ran).values()
     assert health == "failed"
@@ -50,8 +50,8 @@ def test_a_locked_service_is_looked_at_through_tls_and_asks_for_a_token(adsml: A
     )
     with built.start() as server:
         target = f"localhost:{server.port}"
-        found = checks(adsml("doctor", "--remote", target, "--ca-file", str(ca_file), "--json"))
-        strange = checks(adsml("doctor", "--remote", target, "--tls", "--json"))
+        found = checks(adsml("doctor", "--server", target, "--ca-file", str(ca_file), "--json"))
+        strange = checks(adsml("doctor", "--server", target, "--tls", "--json"))
     assert found["health"][0] == "ok"
     assert found["TLS certificate"][1].startswith("TLSv1.3")
     assert "ADSML_TOKEN" in found["services, by reflection"][1]
@@ -62,9 +62,9 @@ def test_a_locked_service_is_looked_at_through_tls_and_asks_for_a_token(adsml: A
 @pytest.mark.parametrize(
     "wrong",
     [
-        ("--remote", "nowhere"),
-        ("--remote", "a:1", "--ca-file", "/nowhere.pem"),
-        ("--remote", "a:1", "--cert-file", "x"),
+        ("--server", "nowhere"),
+        ("--server", "a:1", "--ca-file", "/nowhere.pem"),
+        ("--server", "a:1", "--cert-file", "x"),
     ],
 )
 def test_wrong_options_are_named(adsml: Adsml, wrong: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-from adsml_common.cli import family
+from adsml_common.cli import commands, family
 
 from .conftest import Adsml
 
@@ -69,9 +69,24 @@ def test_a_family_that_cannot_be_imported_leaves_the_others_standing(
     monkeypatch.syspath_prepend(str(tmp_path))
     broken = EntryPoint("broken", "broken_family:family", family.GROUP)
     monkeypatch.setattr(family, "entry_points", lambda *, group: [broken])
-    ran = adsml("models", "list")
+    ran = adsml("models", "verify")
     assert ran.status == 0
     assert "a_library_that_is_not_installed" in ran.said
+
+
+def test_a_command_that_cannot_be_imported_says_so_and_takes_no_other_down(
+    adsml: Adsml, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "broken_command.py").write_text("import a_library_that_is_not_installed\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    known = commands._entries(commands.GROUP)
+    broken = EntryPoint("broken", "broken_command:run", commands.GROUP)
+    monkeypatch.setattr(commands, "_entries", lambda _: {**known, "broken": broken})
+    ran = adsml("broken")
+    assert ran.status == 4
+    assert "a_library_that_is_not_installed" in ran.said
+    assert adsml("models", "list").status == 0
+    assert " broken " in adsml("--help").out
 
 
 def test_a_wrong_option_is_a_usage_error(adsml: Adsml) -> None:

@@ -3,10 +3,13 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from typing import Any
 
 import pytest
+import typer
 import typer.main
+from adsml_common.cli.commands import GROUP, summary
 from adsml_common.cli.main import build
 
 WIDTH = 80
@@ -14,9 +17,9 @@ WIDTH = 80
 
 def leaves(command: Any, *path: str) -> Iterator[tuple[str, Any]]:
     """Commands that do something, by their words."""
-    if hasattr(command, "commands"):
-        for name, inner in command.commands.items():
-            yield from leaves(inner, *path, name)
+    if hasattr(command, "list_commands"):
+        for name in command.list_commands(None):
+            yield from leaves(command.get_command(None, name), *path, name)
     else:
         yield " ".join(path), command
 
@@ -38,6 +41,18 @@ def test_every_option_is_explained(name: str) -> None:
         if one.name not in ("help",) and not getattr(one, "help", None)
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("group", [GROUP, f"{GROUP}.train", f"{GROUP}.evaluate"])
+def test_what_the_list_says_of_a_command_is_what_its_own_help_says(group: str) -> None:
+    """The list reads the source and imports nothing."""
+    for entry in entry_points(group=group):
+        target = entry.load()
+        if isinstance(target, typer.Typer):
+            said = typer.main.get_group(target).help
+        else:
+            said = COMMANDS[f"{group.removeprefix(GROUP).removeprefix('.')} {entry.name}".strip()].help
+        assert summary(entry) == said, entry.name
 
 
 def test_help_fits_a_terminal() -> None:

@@ -38,9 +38,12 @@ def two_versions(registry: ModelRegistry) -> list[ModelVersion]:
 @pytest.mark.usefixtures("two_versions")
 def test_list_shows_each_version_and_which_is_active(adsml: Adsml) -> None:
     listed = adsml("models", "list", "--json").json()["models"]
-    assert {(m["version"], m["status"]) for m in listed} == {(1, "ARCHIVED"), (2, "ACTIVE")}
+    assert {(m["ref"]["version"], m["status"]) for m in listed} == {
+        (1, "MODEL_STATUS_ARCHIVED"),
+        (2, "MODEL_STATUS_ACTIVE"),
+    }
     only = adsml("models", "list", "--status", "ACTIVE", "--json").json()["models"]
-    assert [m["version"] for m in only] == [2]
+    assert [m["ref"]["version"] for m in only] == [2]
     assert adsml("models", "list", "--prefix", "anomaly/", "--json").json()["models"] == []
     table = adsml("models", "list")
     assert table.status == 0
@@ -52,7 +55,8 @@ def test_show_tells_parameters_metrics_and_history(adsml: Adsml) -> None:
     shown = adsml("models", "show", NAME, "--json").json()
     assert shown["model"]["parameters"] == {"depth": 4}
     assert shown["model"]["training_metrics"] == {"weighted_f1": 0.8, "auc": None}
-    assert {e["reason"] for e in shown["events"] if e["event"] == "ACTIVATED"} == {"passed its gate"}
+    activated = [e for e in shown["events"] if e["event_type"] == "MODEL_EVENT_TYPE_ACTIVATED"]
+    assert {e["reason"] for e in activated} == {"passed its gate"}
     assert "passed its gate" in adsml("models", "show", NAME).out
 
 

@@ -1,5 +1,6 @@
 """What `adsml train ...` works on: a recorded run where a launcher says so, else what its options ask for."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -112,11 +113,12 @@ def test_what_a_run_waits_for_is_shown(runs: TrainingRuns, capsys: pytest.Captur
     run_id = recorded(runs)
     detail = "the cluster refuses Job j: exceeded quota: [jobs], used: count/jobs.batch=4"
     runs.note(run_id, detail)
-    runs_command.show(run_id)
+    show = inspect.unwrap(runs_command.show)
+    show(run_id)
     shown = capsys.readouterr().out
     assert f"pending: {detail}" in shown
     assert "caller" in shown
-    runs_command.show(run_id, json_output=True)
+    show(run_id, json_output=True)
     assert json.loads(capsys.readouterr().out)["run"]["detail"] == detail
 
 

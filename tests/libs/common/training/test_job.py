@@ -22,9 +22,11 @@ from adsml_common.domain.errors import (
     Unavailable,
 )
 from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.models import model_name
 from adsml_common.registry.registry import ModelRegistry
+from adsml_common.training.attempt import Outcome
 from adsml_common.training.job import Pace, run_job
-from adsml_common.training.progress import BarProgress, LogProgress, Tally, progress_for
+from adsml_common.training.progress import BarProgress, LogProgress, Progress, progress_for
 from adsml_common.training.records import (
     Counts,
     Item,
@@ -39,25 +41,22 @@ from rich.console import Console
 from support import jobs
 from support.forked import finish, start
 from support.jobs import JOB, PACE, double, items
+from support.models import candidate
 from support.proxy import Cable
 
 TRAINED = ItemResult(ItemStatus.TRAINED)
 
 
-class Watched:
+class Watched(Progress):
     """Progress that does something after each item."""
 
     def __init__(self, then: Callable[[Item], None] = lambda _: None) -> None:
+        super().__init__()
         self._then = then
 
-    def start(self, _run: TrainingRun, _tally: Tally) -> None:
-        pass
-
-    def advance(self, item: Item, _result: ItemResult, _tally: Tally) -> None:
+    def advance(self, run: TrainingRun, item: Item, outcome: Outcome) -> None:
+        super().advance(run, item, outcome)
         self._then(item)
-
-    def finish(self, _run: TrainingRun, _tally: Tally) -> None:
-        pass
 
 
 @pytest.fixture
@@ -420,7 +419,7 @@ class TestProcesses:
 
 
 class TestProgress:
-    def test_a_bar_on_a_terminal_and_a_table_at_the_end(self, work: Callable[..., TrainingRun]) -> None:
+    def test_a_bar_on_a_terminal(self, work: Callable[..., TrainingRun]) -> None:
         out = io.StringIO()
         console = Console(file=out, force_terminal=True, width=120)
         progress = progress_for(console)
@@ -428,10 +427,37 @@ class TestProgress:
         work(Flaky({1: ValueError("no"), 2: InsufficientHistory("ad", had=1, needed=14)}), progress=progress)
         told = out.getvalue()
         assert "5/5" in told
-        table = told[told.rindex("status") :]
-        assert "trained" in table
-        assert "ad has 1 days of history and needs 14" in table
-        assert "ValueError: no" in table
+        assert "1/ad/1" in told
+        assert "failed: ValueError: no" in told
+
+    def test_what_came_of_it_in_words(
+        self, work: Callable[..., TrainingRun], registry: ModelRegistry
+    ) -> None:
+        """What its gate let in is put to use; reasons that differ by their numbers alone are told once."""
+
+        def train(item: Item) -> ItemResult:
+            value = item.payload["value"]
+            if value == 7:
+                raise ValueError("singular matrix")
+            if value > 4:
+                raise InsufficientHistory(f"ad {value}", had=value, needed=14)
+            made = registry.register(candidate(value, name=model_name("numbers", 1, part=str(value))))
+            if value > 1:
+                return ItemResult(ItemStatus.TRAINED, f"wMAPE {value}.5% is not below 2%", model=made)
+            made = registry.activate(made.name, made.version, actor="numbers", reason="better")
+            return ItemResult(ItemStatus.TRAINED, "better", model=made)
+
+        progress = Watched()
+        work(train, 8, progress=progress)
+        assert progress.tally.sentence() == "2 put to use, 3 no better than before, 2 skipped, 1 failed"
+        assert progress.tally.reasons() == [
+            "3 no better than before: for example, wMAPE 2.5% is not below 2%",
+            "2 skipped: for example, ad 5 has 5 days of history and needs 14",
+            "1 failed: ValueError: singular matrix",
+        ]
+        again = Watched()
+        work(train, 8, progress=again)
+        assert again.tally.sentence() == "1 failed, 7 done before"
 
     def test_lines_in_a_log_elsewhere(
         self, work: Callable[..., TrainingRun], caplog: pytest.LogCaptureFixture

@@ -6,7 +6,7 @@ import pytest
 from adsml_common.database import Database
 from adsml_common.domain.errors import InsufficientHistory
 from adsml_common.training.job import run_job
-from adsml_common.training.metrics import MeteredProgress, RunWatch
+from adsml_common.training.metrics import RunWatch
 from adsml_common.training.progress import LogProgress
 from adsml_common.training.records import Item, ItemResult, ItemStatus
 from adsml_common.training.runs import TrainingRuns
@@ -48,7 +48,7 @@ def test_a_process_counts_its_items(database: Database) -> None:
         train,
         runs=TrainingRuns(database),
         request_id="r1",
-        progress=MeteredProgress(LogProgress()),
+        progress=LogProgress(),
     )
 
     def value(name: str, **labels: str) -> float | None:

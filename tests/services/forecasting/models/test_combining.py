@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
-from adsml_forecasting.models import ensemble as ensemble_module
+from adsml_forecasting.models import methods
 from adsml_forecasting.models.combining import (
     Combiner,
     Weights,
@@ -14,10 +14,8 @@ from adsml_forecasting.models.combining import (
     inverse_mape,
     stacking_weights,
 )
-from adsml_forecasting.models.ensemble import EnsembleForecaster
-from adsml_forecasting.models.factory import make
-from adsml_forecasting.models.forecaster import Forecaster
-from adsml_forecasting.models.method import CLASSIC, Method
+from adsml_forecasting.models.ensemble import forecast_ensemble
+from adsml_forecasting.models.method import CLASSIC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.forecasting import series, weekly
@@ -93,46 +91,37 @@ def test_members_that_always_err_alike_share_their_weight() -> None:
     np.testing.assert_array_equal(stacking_weights(np.zeros((5, 4))), np.full(4, 0.25))
 
 
-class _Broken:
-    method = Method.PROPHET
-    minimum_days = 1
-
-    def fit(self, series: object) -> "_Broken":
-        raise RuntimeError("numbers ran out")
-
-    def predict(self, horizon: int) -> object:
-        raise AssertionError
+def broken(*_: object) -> object:
+    raise RuntimeError("numbers ran out")
 
 
 def test_the_classic_ensemble_survives_each_member_failing(monkeypatch: pytest.MonkeyPatch) -> None:
     one = series(weekly(60, noise=0.05))
-    for broken in CLASSIC:
-
-        def made(method: Method, *, broken: Method = broken, **options: object) -> Forecaster:
-            return _Broken() if method is broken else make(method, **options)  # type: ignore[return-value, arg-type]
-
-        monkeypatch.setattr(ensemble_module, "make", made)
-        found = EnsembleForecaster(season_length=7).fit(one).explain(7)
-        failed = next(member for member in found.members if member.method is broken)
+    for member in CLASSIC:
+        with monkeypatch.context() as patched:
+            patched.setitem(methods.METHODS, member, broken)
+            found = forecast_ensemble(one, 7, season_length=7)
+        failed = next(part for part in found.members if part.method is member)
         assert "numbers ran out" in failed.failure
         assert failed.weight == 0
-        assert sum(member.weight for member in found.members) == pytest.approx(1)
+        assert sum(part.weight for part in found.members) == pytest.approx(1)
         np.testing.assert_allclose(found.point, weekly(67)[60:], rtol=0.15)
 
 
 def test_all_failing_names_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ensemble_module, "make", lambda method, **_: _Broken())
+    for member in CLASSIC:
+        monkeypatch.setitem(methods.METHODS, member, broken)
     with pytest.raises(FailedPrecondition, match=r"numbers ran out.*numbers ran out.*numbers ran out"):
-        EnsembleForecaster(season_length=7).fit(series(weekly(60))).explain(7)
+        forecast_ensemble(series(weekly(60)), 7, season_length=7)
 
 
 def test_all_too_short_says_days_had_and_needed() -> None:
     with pytest.raises(InsufficientHistory) as caught:
-        EnsembleForecaster(season_length=7).fit(series([1.0, 2.0])).explain(7)
+        forecast_ensemble(series([1.0, 2.0]), 7, season_length=7)
     assert caught.value.metadata == {"days_had": "2", "days_needed": "3"}
 
 
 def test_uncalibrated_is_equal_and_says_so() -> None:
-    found = EnsembleForecaster(season_length=7).fit(series(weekly(20, noise=0.05))).explain(7)
-    assert not found.calibrated
+    found = forecast_ensemble(series(weekly(20, noise=0.05)), 7, season_length=7)
+    assert not found.weights.calibrated
     assert [member.weight for member in found.members] == pytest.approx([1 / 3] * 3)

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 from adsml_common.domain.errors import InsufficientHistory, InvalidInput
-from adsml_forecasting.models.ema import Ema, moving_average
-from adsml_forecasting.models.factory import make
-from adsml_forecasting.models.forecaster import MethodFailed, forecast
+from adsml_forecasting.models.ema import ema, moving_average
 from adsml_forecasting.models.method import MINIMUM_DAYS, SINGLE, Method
-from adsml_forecasting.models.naive import SeasonalNaive
+from adsml_forecasting.models.methods import MethodFailed, forecast
+from adsml_forecasting.models.naive import seasonal_naive
 from adsml_forecasting.models.series import DailySeries
 from support.forecasting import WEEK, series, weekly
 
@@ -17,14 +16,14 @@ SEASONAL = [Method.PROPHET, Method.EMA, Method.LINEAR, Method.SEASONAL_NAIVE, Me
 
 @pytest.mark.parametrize("method", FAST)
 def test_a_constant_history_is_continued(method: Method) -> None:
-    out = forecast(make(method, season_length=7), series(np.full(30, 4.0)), 9)
+    out = forecast(method, series(np.full(30, 4.0)), 9)
     np.testing.assert_array_equal(out, np.full(9, 4.0))
 
 
 @pytest.mark.parametrize("method", FAST)
 def test_no_count_is_forecast_below_zero(method: Method) -> None:
     falling = np.maximum(60.0 - 2.0 * np.arange(40), 0.0)
-    assert (forecast(make(method, season_length=7), series(falling), 28) >= 0).all()
+    assert (forecast(method, series(falling), 28) >= 0).all()
 
 
 @pytest.mark.parametrize("method", SINGLE)
@@ -33,12 +32,12 @@ def test_one_day_less_than_the_least_is_refused_with_both_numbers(method: Method
     if needed == 1:
         return
     with pytest.raises(MethodFailed, match=f"needs {needed} days of history and has {needed - 1}"):
-        forecast(make(method, season_length=7), series(weekly(needed - 1)), 7)
+        forecast(method, series(weekly(needed - 1)), 7)
 
 
 @pytest.mark.parametrize("method", SEASONAL)
 def test_a_weekly_pattern_is_found(method: Method) -> None:
-    out = forecast(make(method, season_length=7), series(weekly(70, noise=0.01)), 7)
+    out = forecast(method, series(weekly(70, noise=0.01)), 7)
     np.testing.assert_allclose(out, 100 * WEEK, rtol=0.08)
 
 
@@ -46,7 +45,7 @@ def test_a_weekly_pattern_is_found(method: Method) -> None:
 def test_gaps_do_not_stop_a_method(method: Method) -> None:
     values = weekly(56, noise=0.02)
     values[[5, 6, 20, 33]] = np.nan
-    assert np.isfinite(forecast(make(method, season_length=7), series(values), 14)).all()
+    assert np.isfinite(forecast(method, series(values), 14)).all()
 
 
 def test_a_missing_day_is_estimated_from_its_weekday() -> None:
@@ -57,7 +56,7 @@ def test_a_missing_day_is_estimated_from_its_weekday() -> None:
 
 def test_seasonal_naive_repeats_the_last_week() -> None:
     values = np.arange(14.0)
-    out = SeasonalNaive(season_length=7).fit(series(values)).predict(10)
+    out = seasonal_naive(series(values), 10, 7)
     np.testing.assert_array_equal(out, [7, 8, 9, 10, 11, 12, 13, 7, 8, 9])
 
 
@@ -68,7 +67,7 @@ def test_moving_average_has_the_textbook_weights() -> None:
 
 def test_the_trend_of_ema_is_damped() -> None:
     rising = series(10.0 + np.arange(40.0))
-    out = Ema(season_length=7).fit(rising).predict(60)
+    out = ema(rising, 60, 7)
     assert out[0] > 40
     assert out[-1] - out[-2] < 0.01 * (out[1] - out[0])
 
@@ -79,7 +78,7 @@ def test_prophet_member_forecasts_what_prophet_does() -> None:
 
     values = weekly(84, noise=0.1, seed=5) + 0.5 * np.arange(84)
     one = series(values)
-    ours = forecast(make(Method.PROPHET, season_length=7), one, 14)
+    ours = forecast(Method.PROPHET, one, 14)
     days = pd.date_range("2024-01-01", periods=98)
     model = Prophet(daily_seasonality=False, uncertainty_samples=0)
     model.fit(pd.DataFrame({"ds": days[:84], "y": values}))

@@ -7,9 +7,9 @@ import pytest
 from adsml_forecasting.models.calibration import Calibration, calibrate
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.origins import Task, forecast_origins
-from adsml_forecasting.models.pooled_regression import LEAST_ROWS, Pooled, PooledRegression, learn
+from adsml_forecasting.models.pooled_regression import LEAST_ROWS, PooledRegression, learn
 from adsml_forecasting.models.prediction import ForecastSpec, LearnedModels, Source, predict
-from adsml_forecasting.models.preparation import Prepared
+from adsml_forecasting.models.prepared import Prepared
 from adsml_forecasting.models.series import DailySeries
 
 FIRST = 20_000
@@ -128,8 +128,3 @@ def test_coefficients_that_do_not_fit_are_refused(broken: dict[str, object]) -> 
     data = one(leads(8)).as_json() | broken
     with pytest.raises(ValueError, match="pooled coefficients"):
         PooledRegression.from_json(data)
-
-
-def test_fit_comes_before_predict() -> None:
-    with pytest.raises(ValueError, match="fit before predict"):
-        Pooled(model=one(leads(8))).predict(7)

@@ -18,7 +18,8 @@ from adsml_forecasting.models.history import EntityHistory
 from adsml_forecasting.models.level_shifts import Change, Verdict
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.prediction import ForecastSpec, Prediction, Source, predict
-from adsml_forecasting.models.preparation import MaskReason, Prepared, Surroundings, prepare
+from adsml_forecasting.models.preparation import prepare
+from adsml_forecasting.models.prepared import MaskReason, Prepared, Surroundings
 from support.forecasting import MONDAY, series, weekly
 
 FAST = ForecastSpec(members=(Method.EMA, Method.LINEAR, Method.SEASONAL_NAIVE))

@@ -5,6 +5,8 @@ method answers it, opened here from the settings, or reached through a channel. 
 """
 
 import contextlib
+import getpass
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from google.protobuf import json_format, message_factory
 from google.protobuf.message import Message
 
 from adsml_common.cli.remote import Remote
+from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     from adsml_common.database import Database
@@ -28,7 +31,7 @@ class OpenService(Protocol):
 
     @property
     def database(self) -> "Database":
-        """The database it reads."""
+        """What it reads."""
 
     def close(self) -> None:
         """Close stores and models."""
@@ -36,27 +39,13 @@ class OpenService(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A service as commands reach it.
-
-    Attributes
-    ----------
-    service
-        Full name in the contracts, ``"adsml.classifier.v1.ClassifierService"``.
-    open
-        Opens it in this process, from the settings; imports what that takes.
-    """
+    """A service as commands reach it: its full name in the contracts, and what opens it in this process."""
 
     service: str
     open: Callable[[], OpenService]
 
     def method(self, request: Message) -> Any:
-        """The descriptor of the method that takes such a request: in our contracts each has a type of its own.
-
-        Raises
-        ------
-        TypeError
-            None does.
-        """
+        """The descriptor of the method that takes such a request: in our contracts each has a type of its own."""
         # Known to the pool once the module of the request is imported: they are of one file.
         service = request.DESCRIPTOR.file.services_by_name[self.service.rpartition(".")[2]]
         for method in service.methods:
@@ -66,16 +55,7 @@ class Door:
 
 
 def ask(door: Door, request: Message, *, remote: Remote | None = None) -> Any:
-    """The response to a request.
-
-    Parameters
-    ----------
-    door
-        The service.
-    request
-        One of its request messages.
-    remote
-        A running service to send it to; None: answer it here.
+    """The response to a request, by the running service `remote` or, without one, answered here.
 
     Raises
     ------
@@ -96,10 +76,7 @@ def ask_stream(door: Door, request: Message, *, remote: Remote | None = None) ->
 def asking(door: Door, *, remote: Remote | None = None) -> Iterator[Callable[[Message], Any]]:
     """Several questions to one service, opened or connected to once.
 
-    Yields
-    ------
-    callable
-        Gives a request's response, or an iterator of them where the method streams.
+    What is yielded gives a request's response, or an iterator of them where the method streams.
     """
     from adsml_common.serving import validation  # noqa: PLC0415
 
@@ -112,20 +89,67 @@ def asking(door: Door, *, remote: Remote | None = None) -> Iterator[Callable[[Me
         yield send
 
 
+@dataclass(frozen=True, slots=True)
+class OpenOnDatabase:
+    """A service that needs no more than a database, which is closed with it."""
+
+    service: Any
+    database: "Database"
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+
+def family_number(name: str | None, remote: Remote | None) -> int:
+    """The number of a family for a request of registry or training; every server has those of one family.
+
+    Here one service has them all, and whatever the request has to name is good.
+    """
+    from adsml_common.cli import family  # noqa: PLC0415
+
+    names = family.names()
+    if name is None and remote is None:
+        return 1
+    if name not in names:
+        given = "is not given" if name is None else f"is {name!r}"
+        raise InvalidInput.at("--family", f"{given}; expected whose server it is: {', '.join(names)}")
+    return 1 + names.index(name)
+
+
+def pages(send: Callable[[Message], Any], request: Any, field: str) -> Iterator[Any]:
+    """The entries of all pages of a listing."""
+    while True:
+        response = send(request)
+        yield from getattr(response, field)
+        if not response.next_page_token:
+            return
+        request.page_token = response.next_page_token
+
+
 def to_dict(response: Message) -> dict[str, Any]:
     """A response as JSON has it (json_format), with the contracts' own field names and without what is unset."""
     return json_format.MessageToDict(response, preserving_proto_field_name=True)
 
 
+def _person() -> str:
+    # A container's user may have no name.
+    with contextlib.suppress(KeyError, OSError):
+        return f"{getpass.getuser()} (command line)"
+    return f"user {os.getuid()} (command line)"
+
+
 @contextlib.contextmanager
 def _opened(door: Door) -> Iterator[Callable[[Any, Message], Any]]:
-    from adsml_common.serving.context import CallContext  # noqa: PLC0415
+    from adsml_common.serving.context import CallContext, Caller  # noqa: PLC0415
     from adsml_common.serving.serialized import SerializedResponse  # noqa: PLC0415
 
     opened = door.open()
 
     def answer(method: Any, request: Message) -> Any:
-        context = CallContext(f"/{door.service}/{method.name}", request_id=secrets.token_hex(8))
+        context = CallContext(
+            f"/{door.service}/{method.name}", request_id=secrets.token_hex(8), caller=Caller(_person())
+        )
         response = getattr(opened.service, method.name)(request, context)
         if method.server_streaming:
             return map(_message, response)
@@ -158,7 +182,7 @@ def _reached(door: Door, remote: Remote) -> Iterator[Callable[[Any, Message], An
                 response_deserializer=response.FromString,
             )
             try:
-                answered = call(request, timeout=remote.timeout, metadata=remote.metadata)
+                answered = call(request, timeout=remote.timeout, metadata=remote.metadata_for(request))
             except grpc.RpcError as error:
                 raise error_of(error, target=remote.target) from None
             return each(answered) if method.server_streaming else answered

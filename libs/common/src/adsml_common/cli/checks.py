@@ -14,17 +14,7 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at.
-
-    Attributes
-    ----------
-    name
-        What was checked.
-    health
-        How it went.
-    detail
-        What was found and, where it failed, the cure.
-    """
+    """What was checked, how it went, what was found and, where it failed, the cure."""
 
     name: str
     health: Health

@@ -8,35 +8,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from adsml_common.settings import Settings, load_settings
-
 if TYPE_CHECKING:
     from adsml_common.database import Database
     from adsml_common.registry.registry import ModelRegistry
+    from adsml_common.settings import Settings
 
 
-def settings() -> Settings:
-    """What every command reads from the environment.
+def settings() -> "Settings":
+    """What every command reads from the environment; `SettingsError` names the variable that is wrong, and why."""
+    from adsml_common.settings import Settings, load_settings  # noqa: PLC0415
 
-    Raises
-    ------
-    SettingsError
-        Naming the variable that is wrong, and why.
-    """
     return load_settings(Settings)
 
 
 @contextmanager
-def open_database(config: Settings, *, create: bool = False) -> "Iterator[Database]":
+def open_database(config: "Settings", *, create: bool = False) -> "Iterator[Database]":
     """The database, closed on leaving.
 
-    Parameters
-    ----------
-    config
-        Where it is.
-    create
-        Whether a SQLite file may be created and brought to the current schema: for commands that write what a
-        person hands in. PostgreSQL is migrated by ``adsml migrate`` alone, once a release.
+    With `create` a SQLite file may be created and brought to the current schema: for commands that write what a
+    person hands in. PostgreSQL is migrated by ``adsml migrate`` alone, once a release.
 
     Raises
     ------
@@ -57,7 +47,7 @@ def open_database(config: Settings, *, create: bool = False) -> "Iterator[Databa
         database.close()
 
 
-def open_registry(config: Settings, database: "Database") -> "ModelRegistry":
+def open_registry(config: "Settings", database: "Database") -> "ModelRegistry":
     """The model registry on an open database."""
     from adsml_common.registry.registry import ModelRegistry  # noqa: PLC0415
 

@@ -5,24 +5,22 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final
-
-import typer
+from typing import TYPE_CHECKING, Final
 
 from adsml_common.cli import family
 from adsml_common.cli.checks import Check, Health
 from adsml_common.cli.context import settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, print_json, table
-from adsml_common.cli.remote import CaFileOption, CertFileOption, KeyFileOption, Remote, TlsOption
+from adsml_common.cli.remote import Remote, with_server
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.registry.models import ModelStatus, ModelVersion
-from adsml_common.settings import Settings
 
 if TYPE_CHECKING:
     from adsml_common.database import Database
     from adsml_common.registry.artifacts import ArtifactStore
     from adsml_common.registry.registry import ModelRegistry
+    from adsml_common.settings import Settings
 
 _LOADS: Final = "loads"
 
@@ -30,9 +28,7 @@ _LOADS: Final = "loads"
 def _attempt(name: str, cure: str, work: Callable[[], str]) -> Check:
     try:
         return Check(name, Health.OK, work())
-    except AdsmlError as error:
-        return Check(name, Health.FAILED, f"{error.message}. {cure}")
-    except OSError as error:
+    except (AdsmlError, OSError) as error:
         return Check(name, Health.FAILED, f"{error}. {cure}")
 
 
@@ -66,7 +62,7 @@ def _read(registry: "ModelRegistry", model: ModelVersion, one: family.Family | N
 
 def _models(registry: "ModelRegistry") -> list[Check]:
     """Every active model read, checked against its sha256 and parsed as its service would."""
-    families = {prefix: one for one in family.installed().values() for prefix in one.model_prefixes}
+    families = family.by_prefix()
     found = [
         _attempt(
             f"model {model.name} version {model.version}",
@@ -96,7 +92,7 @@ def _freshness(database: "Database") -> Check:
     return Check("accounts synced", Health.FAILED if failed else Health.OK, "; ".join(told))
 
 
-def examine(config: Settings) -> list[Check]:
+def examine(config: "Settings") -> list[Check]:
     """Every check, in the order in which one needs the other."""
     from adsml_common.database import Database  # noqa: PLC0415
     from adsml_common.registry.artifacts import ArtifactStore  # noqa: PLC0415
@@ -134,43 +130,29 @@ def examine(config: Settings) -> list[Check]:
 
 def _folded(checks: list[Check]) -> list[Check]:
     """The checks for a person: models that load are counted by kind, others keep their line."""
-    kinds = Counter(one.name.split()[1].split("/")[0] for one in checks if _loads(one))
+    loaded = [one for one in checks if one.detail == _LOADS]
+    kinds = Counter(one.name.split()[1].split("/")[0] for one in loaded)
     counted = [
         Check(f"{kind} models", Health.OK, f"{count} active, {'it loads' if count == 1 else 'all load'}")
         for kind, count in kinds.items()
     ]
-    return [one for one in checks if not _loads(one)] + counted
+    return [one for one in checks if one not in loaded] + counted
 
 
-def _loads(check: Check) -> bool:
-    return check.name.startswith("model ") and (check.health, check.detail) == (Health.OK, _LOADS)
-
-
-def doctor(
-    remote: Annotated[
-        str, typer.Option(metavar="HOST:PORT", help="Look at a running service instead, as a caller sees it.")
-    ] = "",
-    tls: TlsOption = False,
-    ca_file: CaFileOption = None,
-    cert_file: CertFileOption = None,
-    key_file: KeyFileOption = None,
-    json_output: JsonOption = False,
-) -> None:
+@with_server
+def doctor(json_output: JsonOption = False, remote: Remote | None = None) -> None:
     """Check the database, its schema, the artifact store and every active model; or a running service.
 
-    A service that asks for a token gets the one in ADSML_TOKEN.
+    With --server it looks as a caller would: TLS, health, version, clock, services, models.
 
     Example: adsml doctor
     """
     about: dict[str, object]
-    if remote:
+    if remote is not None:
         # gRPC takes a third of a second to load.
         from adsml_common.cli.remote_checks import examine as examine_remote  # noqa: PLC0415
 
-        reached = Remote.of(
-            remote, option="--remote", tls=tls, ca_file=ca_file, cert_file=cert_file, key_file=key_file
-        )
-        checks, about = examine_remote(reached), {"remote": remote}
+        checks, about = examine_remote(remote), {"server": remote.target}
     else:
         config = settings()
         checks, about = examine(config), {"settings": config.masked()}
@@ -180,7 +162,7 @@ def doctor(
     else:
         colour = {Health.OK: "green", Health.FAILED: "bold red", Health.SKIPPED: "yellow"}
         rows = [(c.name, f"[{colour[c.health]}]{c.health}[/]", c.detail) for c in _folded(checks)]
-        table(f"adsml doctor {remote}".rstrip(), ("check", "", "detail"), rows)
+        table(f"adsml doctor {remote.target if remote else ''}".rstrip(), ("check", "", "detail"), rows)
         console.print("all is well" if healthy else "[bold red]something needs a cure[/]")
     if not healthy:
         sys.exit(Exit.FAILED)

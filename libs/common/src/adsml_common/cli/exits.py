@@ -8,7 +8,6 @@ from rich.markup import escape
 
 from adsml_common.cli.output import errors
 from adsml_common.domain.errors import AdsmlError, FailedPrecondition, InvalidInput, NotFound
-from adsml_common.settings import SettingsError
 
 
 class Exit(IntEnum):
@@ -26,7 +25,9 @@ class Exit(IntEnum):
 
 
 def status_of(error: AdsmlError) -> Exit:
-    """The exit status for an error of the family."""
+    """The exit status for an error."""
+    from adsml_common.settings import SettingsError  # noqa: PLC0415 - a quarter of a second
+
     match error:
         case SettingsError():
             return Exit.USAGE

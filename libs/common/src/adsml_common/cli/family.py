@@ -1,7 +1,7 @@
-"""What a service adds to the `adsml` command."""
+"""What a service brings beside its commands: how it is served, and what its models and its part of a report are."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,10 @@ if TYPE_CHECKING:
 GROUP = "adsml.families"
 _PREFIX = "FAMILY_"
 
-Command = Callable[..., Any]
-
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One family's commands. Modules that define one import nothing heavy at the top.
+    """A family as commands know it. Modules that define one import nothing heavy at the top.
 
     Attributes
     ----------
@@ -30,10 +28,6 @@ class Family:
         ``"classifier"``, ``"forecasting"``, ``"anomaly"`` or ``"impact"``.
     serve
         Runs the service until it has drained; returns the process' exit status.
-    train, evaluate
-        ``adsml train NAME`` and ``adsml evaluate NAME``: functions with Typer annotations.
-    commands
-        ``adsml NAME``, likewise.
     model_prefixes
         First words of its models' names, ``("prophet", "ensemble")``; none: its own name.
     check_model
@@ -44,9 +38,6 @@ class Family:
 
     name: str
     serve: Callable[[], int]
-    train: Mapping[str, Command] = field(default_factory=dict)
-    evaluate: Mapping[str, Command] = field(default_factory=dict)
-    commands: Mapping[str, Command] = field(default_factory=dict)
     model_prefixes: tuple[str, ...] = ()
     check_model: "Callable[[ModelVersion, Bundle], object] | None" = None
     report: Callable[..., Any] | None = None
@@ -58,7 +49,7 @@ class Family:
 
 def names() -> tuple[str, ...]:
     """Every family that the contracts know, in their order."""
-    from adsml.common.v1 import answer_pb2  # noqa: PLC0415 - for help, only what is installed counts
+    from adsml.common.v1 import answer_pb2  # noqa: PLC0415
 
     known = sorted(answer_pb2.Family.items(), key=lambda item: item[1])
     return tuple(name.removeprefix(_PREFIX).lower() for name, number in known if number)
@@ -81,16 +72,16 @@ def installed() -> dict[str, Family]:
     return dict(sorted(found.items(), key=lambda item: (*order, item[0]).index(item[0])))
 
 
-def family(name: str) -> Family:
-    """One installed family.
+def by_prefix() -> dict[str, Family]:
+    """The installed families by the first words of their models' names."""
+    return {prefix: one for one in installed().values() for prefix in one.model_prefixes}
 
-    Raises
-    ------
-    NotFound
-        If it isn't installed here; says which distribution to install.
-    """
-    found = installed()
-    if name not in found:
-        here = ", ".join(found) or "none"
+
+def family(name: str) -> Family:
+    """One installed family; `NotFound` says which distribution to install."""
+    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in entries:
+        here = ", ".join(sorted(entries)) or "none"
         raise NotFound(f"no family {name!r} in this environment (installed: {here}); install adsml-{name}")
-    return found[name]
+    loaded: Family = entries[name].load()
+    return loaded

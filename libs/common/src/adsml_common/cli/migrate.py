@@ -56,7 +56,6 @@ def migrate(
 
 
 def _state(database: "Database", wait_seconds: float) -> "SchemaState":
-    """The schema's state: at once, or as soon as it is usable."""
     until = time.monotonic() + wait_seconds
     while True:
         try:

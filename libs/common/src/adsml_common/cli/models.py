@@ -1,15 +1,18 @@
 """`adsml models`: what is registered, what is active, and since when."""
 
-import getpass
 import sys
-from typing import TYPE_CHECKING, Annotated
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from adsml.registry.v1 import registry_service_pb2 as pb
 
 from adsml_common.cli import family
+from adsml_common.cli.ask import Door, OpenOnDatabase, ask, asking, family_number, pages
 from adsml_common.cli.context import open_database, open_registry, settings
 from adsml_common.cli.exits import Exit
-from adsml_common.cli.output import JsonOption, console, print_json, table
+from adsml_common.cli.output import JsonOption, console, plain, print_json, table
+from adsml_common.cli.remote import FamilyOption, Remote, with_server
 from adsml_common.registry.models import ModelStatus, ModelVersion
 
 if TYPE_CHECKING:
@@ -21,119 +24,178 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the model, e.g. class
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the model's history.")]
 
 
-def _person() -> str:
-    return f"{getpass.getuser()} (command line)"
+def _open() -> OpenOnDatabase:
+    from adsml_common.database import Database  # noqa: PLC0415
+    from adsml_common.serving.registry_service import ModelRegistryService  # noqa: PLC0415
+
+    config = settings()
+    database = Database.open(config.database_url)
+    registry = open_registry(config, database)
+    return OpenOnDatabase(ModelRegistryService(registry, family=None, prefixes=None), database)
 
 
-def _window(model: ModelVersion) -> str:
-    return f"{model.window_start} to {model.window_end}" if model.window_start and model.window_end else ""
+_DOOR = Door("adsml.registry.v1.ModelRegistryService", _open)
+
+
+def _family(name: str, chosen: str | None, remote: Remote | None) -> int:
+    """The family that has a model, by the first word of its name unless somebody says so."""
+    if chosen is None and remote is not None:
+        prefix = name.partition("/")[0]
+        found = family.by_prefix().get(prefix)
+        chosen = found.name if found is not None else None
+    return family_number(chosen, remote)
+
+
+def _status(model: Any) -> str:
+    return pb.ModelStatus.Name(model.status).removeprefix("MODEL_STATUS_")
+
+
+def _short(value: Any) -> str:
+    """A figure of a model's record for people: numbers to four digits, what is nested in one line."""
+    match value:
+        case bool() | None:
+            return str(value)
+        case int() | float():
+            return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
+        case dict():
+            return ", ".join(f"{key} {_short(one)}" for key, one in value.items())
+        case list():
+            return ", ".join(map(_short, value))
+        case _:
+            return str(value)
+
+
+def _day(date: Any) -> str:
+    return f"{date.year}-{date.month:02}-{date.day:02}"
 
 
 @app.command("list")
+@with_server
 def list_(
-    config_id: Annotated[int | None, typer.Option(help="Only this ad account.")] = None,
+    config_id: Annotated[int | None, typer.Option(min=1, help="Only this ad account.")] = None,
     status: Annotated[ModelStatus | None, typer.Option(help="Only models in this status.")] = None,
-    prefix: Annotated[
-        str | None, typer.Option(help="Only names that start with this, e.g. anomaly/.")
-    ] = None,
+    prefix: Annotated[str, typer.Option(help="Only names that start with this, e.g. anomaly/.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most this many.")] = 100,
+    family_name: FamilyOption = None,
     json_output: JsonOption = False,
+    remote: Remote | None = None,
 ) -> None:
     """List models, the one registered last first.
 
     Example: adsml models list --status ACTIVE
     """
-    config = settings()
-    with open_database(config) as database:
-        registry = open_registry(config, database)
-        found = registry.list(config_id=config_id, status=status, name_prefix=prefix, limit=limit)
+    number: Any = _family(prefix, family_name, remote)
+    known: Any = None if status is None else pb.ModelStatus.Value(f"MODEL_STATUS_{status}")
+    request = pb.ListModelsRequest(family=number, config_id=config_id, status=known, page_size=1_000)
+    with asking(_DOOR, remote=remote) as send:
+        models = pages(send, request, "models")
+        found = list(islice((one for one in models if one.ref.name.startswith(prefix)), limit))
     if json_output:
         print_json({"models": found})
         return
     table(
         "Models",
-        ("name", "v", "status", "samples", "created", "kB"),
+        ("name", "v", "status", "created"),
         [
-            (m.name, m.version, m.status, f"{m.samples_count:,}", f"{m.created_at:%Y-%m-%d %H:%M}",
-             f"{m.size_bytes / 1024:.1f}")
+            (m.ref.name, m.ref.version, _status(m), f"{m.create_time.ToDatetime():%Y-%m-%d}")
             for m in found
         ],
-        right=("v", "samples", "kB"),
-        whole=("v", "status", "samples", "created", "kB"),
+        right=("v",),
+        whole=("v", "status", "created"),
     )  # fmt: skip
     if len(found) == limit:
         console.print(f"only the last {limit} are shown; see --limit")
 
 
 @app.command()
+@with_server
 def show(
     name: NameArgument,
-    version: Annotated[int | None, typer.Option(help="This version (default: the active one).")] = None,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="This version (default: the active one).")
+    ] = None,
+    family_name: FamilyOption = None,
     json_output: JsonOption = False,
+    remote: Remote | None = None,
 ) -> None:
     """Show one model with its metrics and history.
 
     Example: adsml models show classifier/1
     """
-    config = settings()
-    with open_database(config) as database:
-        registry = open_registry(config, database)
-        model = registry.require_active(name) if version is None else registry.get(name, version)
-        events = registry.events(name)
+    number: Any = _family(name, family_name, remote)
+    with asking(_DOOR, remote=remote) as send:
+        model = send(pb.GetModelRequest(family=number, name=name, version=version)).model
+        events = list(pages(send, pb.ListModelEventsRequest(family=number, name=name), "events"))
     if json_output:
         print_json({"model": model, "events": events})
         return
+    first, last = _day(model.training_first_date), _day(model.training_last_date)
     facts = (
-        ("version", model.version), ("status", model.status), ("type", model.model_type),
-        ("samples", model.samples_count), ("trained on", _window(model)), ("created", model.created_at),
-        ("code", model.code_version), ("artifact", model.artifact_uri), ("sha256", model.sha256),
-        *((f"parameter {key}", value) for key, value in model.parameters.items()),
-        *((f"metric {key}", value) for key, value in model.training_metrics.items()),
+        ("version", model.ref.version), ("status", _status(model)), ("type", model.model_type),
+        ("samples", f"{model.samples_count:,}"), ("its gate said", model.gate_reason),
+        ("trained on", f"{first} to {last}" if model.HasField("training_last_date") else ""),
+        ("created", f"{model.create_time.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"), ("code", model.code_version),
+        ("run", model.run_id), ("kB", f"{model.size_bytes / 1024:.1f}"),
+        ("sha256", model.sha256),
+        *((f"parameter {key}", _short(value)) for key, value in sorted(plain(model.parameters).items())),
+        *((f"metric {key}", _short(value)) for key, value in sorted(plain(model.training_metrics).items())),
     )  # fmt: skip
-    table(model.name, ("", ""), facts)
+    table(name, ("", ""), [fact for fact in facts if fact[1] != ""])
     table(
         "History",
         ("when", "what", "version", "by", "why"),
-        [(f"{e.created_at:%Y-%m-%d %H:%M:%S}", e.event, e.version, e.actor, e.reason) for e in events],
+        [
+            (f"{e.event_time.ToDatetime():%Y-%m-%d %H:%M:%S}",
+             pb.ModelEventType.Name(e.event_type).removeprefix("MODEL_EVENT_TYPE_"), e.version, e.actor, e.reason)
+            for e in events
+        ],
         right=("version",),
-    )
+    )  # fmt: skip
 
 
 @app.command()
+@with_server
 def activate(
     name: NameArgument,
-    version: Annotated[int, typer.Argument(help="The version to serve from now on.")],
+    version: Annotated[int, typer.Argument(min=1, help="The version to serve from now on.")],
     reason: ReasonOption = "activated by hand",
+    family_name: FamilyOption = None,
     json_output: JsonOption = False,
+    remote: Remote | None = None,
 ) -> None:
     """Make a version the active one; services pick it up at their next poll.
 
     Example: adsml models activate classifier/1 2 --reason "better on the holdout"
     """
-    config = settings()
-    with open_database(config) as database:
-        model = open_registry(config, database).activate(name, version, actor=_person(), reason=reason)
+    number: Any = _family(name, family_name, remote)
+    request = pb.ActivateModelVersionRequest(family=number, name=name, version=version, reason=reason)
+    response = ask(_DOOR, request, remote=remote)
     if json_output:
-        print_json({"model": model})
+        print_json(response)
     else:
-        console.print(f"{name} version {model.version} is active")
+        console.print(f"{name} version {version} is active")
 
 
 @app.command()
+@with_server
 def rollback(
-    name: NameArgument, reason: ReasonOption = "rolled back by hand", json_output: JsonOption = False
+    name: NameArgument,
+    reason: ReasonOption = "rolled back by hand",
+    family_name: FamilyOption = None,
+    json_output: JsonOption = False,
+    remote: Remote | None = None,
 ) -> None:
     """Make the version that was active before the current one active again.
 
     Example: adsml models rollback classifier/1 --reason "worse on new ad sets"
     """
-    config = settings()
-    with open_database(config) as database:
-        model = open_registry(config, database).rollback(name, actor=_person(), reason=reason)
+    number: Any = _family(name, family_name, remote)
+    request = pb.RollbackModelRequest(family=number, name=name, reason=reason)
+    response = ask(_DOOR, request, remote=remote)
     if json_output:
-        print_json({"model": model})
+        print_json(response)
     else:
-        console.print(f"{name} is back at version {model.version}")
+        console.print(f"{name} is back at version {response.model.ref.version}")
 
 
 @app.command()
@@ -150,7 +212,7 @@ def verify(
     config = settings()
     with open_database(config) as database:
         registry = open_registry(config, database)
-        families = {prefix: one for one in family.installed().values() for prefix in one.model_prefixes}
+        families = family.by_prefix()
 
         def parse_of(model: ModelVersion) -> "Parse | None":
             one = families.get(model.name.split("/")[0])

@@ -41,18 +41,10 @@ def day_option(name: str, help_text: str) -> Any:
 
 
 def contract_option(message: type[Message], field: str, *names: str, help_text: str) -> Any:
-    """An option for a number, with the limits that the contract states for a field.
+    """An option for a number, with the limits that the contract states for a field; shown beside its help.
 
     Leave the option's default None and the field unset: what the contract's default is, the service knows.
-
-    Parameters
-    ----------
-    message, field
-        The field that takes the number.
-    names
-        Spellings; none: the field's own, ``--horizon-days``.
-    help_text
-        One sentence; the limits are shown beside it.
+    Without `names` it is spelled as the field, ``--horizon-days``.
     """
     descriptor: Any = message.DESCRIPTOR.fields_by_name[field]
     bounds = contract_rules.number_bounds(contract_rules.rules(descriptor))

@@ -27,7 +27,11 @@ errors = Console(stderr=True)
 
 
 def plain(value: Any) -> Any:  # the JSON boundary takes and gives anything
-    """The value as JSON knows it: dataclasses as objects, dates as ISO 8601, NaN and infinities as null."""
+    """The value as JSON knows it: dataclasses and messages as objects, dates as ISO 8601, NaN and infinities null."""
+    if hasattr(value, "DESCRIPTOR"):
+        from google.protobuf import json_format  # noqa: PLC0415 - only of those that have messages
+
+        return json_format.MessageToDict(value, preserving_proto_field_name=True)
     if is_dataclass(value) and not isinstance(value, type):
         return plain(asdict(value))
     if isinstance(value, Mapping):

@@ -15,45 +15,53 @@ from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
     import grpc
+    from google.protobuf.message import Message
 
 TOKEN_VARIABLE: Final = "ADSML_TOKEN"  # noqa: S105 - a variable's name
 _SECONDS: Final = 120.0
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
-TlsOption = Annotated[bool, typer.Option("--tls", help="The service speaks TLS.")]
-CaFileOption = Annotated[
-    Path | None,
-    typer.Option("--ca-file", help="PEM: who issued the service's certificate. Implies --tls."),
-]
-CertFileOption = Annotated[
-    Path | None, typer.Option("--cert-file", help="PEM: our own certificate, for mTLS.")
-]
-KeyFileOption = Annotated[Path | None, typer.Option("--key-file", help="PEM: its key.")]
-ServerOption = Annotated[
+_OPTIONS: Final = {
+    "server": Annotated[
+        str | None,
+        typer.Option(
+            "--server",
+            metavar="HOST:PORT",
+            help=f"Ask this running service instead of working here. A token is taken from {TOKEN_VARIABLE}.",
+            show_default=False,
+        ),
+    ],
+    "tls": Annotated[bool, typer.Option("--tls", help="The service speaks TLS.")],
+    "ca_file": Annotated[
+        Path | None,
+        typer.Option("--ca-file", help="PEM: who issued the service's certificate. Implies --tls."),
+    ],
+    "cert_file": Annotated[
+        Path | None, typer.Option("--cert-file", help="PEM: our own certificate, for mTLS.")
+    ],
+    "key_file": Annotated[Path | None, typer.Option("--key-file", help="PEM: its key.")],
+    "timeout": Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the service's answer.")
+    ],
+}
+FamilyOption = Annotated[
     str | None,
     typer.Option(
-        "--server",
-        metavar="HOST:PORT",
-        help=f"Ask this running service instead of working here. A token is taken from {TOKEN_VARIABLE}.",
+        "--family",
+        help="With --server: the family that it serves, or that a gateway shall ask.",
         show_default=False,
     ),
 ]
-TimeoutOption = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the service's answer.")
-]
+_DEFAULTS: Final = {"tls": False, "timeout": _SECONDS}
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where a service is and how to speak to it.
+    """Where a service is (``HOST:PORT``) and how to speak to it.
 
     Attributes
     ----------
-    target
-        ``HOST:PORT``.
-    tls
-        Whether to speak TLS.
     ca_file
         PEM: who may have issued the server's certificate; None: the authorities that gRPC and Python bring.
     cert_file, key_file
@@ -72,42 +80,32 @@ class Remote:
     token: str = field(default_factory=lambda: os.environ.get(TOKEN_VARIABLE, ""))
     timeout: float = _SECONDS
 
-    @classmethod
-    def of(
-        cls,
-        target: str,
-        *,
-        option: str = "--server",
-        tls: bool = False,
-        ca_file: Path | None = None,
-        cert_file: Path | None = None,
-        key_file: Path | None = None,
-        timeout: float = _SECONDS,
-    ) -> "Remote":
-        """What the options of a command say.
-
-        Raises
-        ------
-        InvalidInput
-            Naming the option that can't be right.
-        """
-        _, _, port = target.rpartition(":")
-        if not port.isdecimal():
-            raise InvalidInput.at(option, f"is {target!r}; expected HOST:PORT")
-        if (cert_file is None) != (key_file is None):
+    def __post_init__(self) -> None:
+        if not self.target.rpartition(":")[2].isdecimal():
+            raise InvalidInput.at("--server", f"is {self.target!r}; expected HOST:PORT")
+        if (self.cert_file is None) != (self.key_file is None):
             raise InvalidInput.at("--cert-file", "goes together with --key-file")
-        for name, path in (("--ca-file", ca_file), ("--cert-file", cert_file), ("--key-file", key_file)):
+        files = {"--ca-file": self.ca_file, "--cert-file": self.cert_file, "--key-file": self.key_file}
+        for name, path in files.items():
             if path is not None and not path.is_file():
                 raise InvalidInput.at(name, f"is {path}, where there is no file")
-        secured = tls or ca_file is not None or cert_file is not None
-        return cls(
-            target, tls=secured, ca_file=ca_file, cert_file=cert_file, key_file=key_file, timeout=timeout
-        )
+        if self.ca_file is not None or self.cert_file is not None:
+            object.__setattr__(self, "tls", True)
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What goes with every call."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
+
+    def metadata_for(self, request: "Message") -> tuple[tuple[str, str], ...]:
+        """What goes with a request: where it names a family, a gateway is told it too."""
+        from adsml_common.gateway import FAMILY_HEADER  # noqa: PLC0415
+
+        field = request.DESCRIPTOR.fields_by_name.get("family")
+        if field is None or field.enum_type is None:
+            return self.metadata
+        family = field.enum_type.values_by_number[getattr(request, field.name)]
+        return (*self.metadata, (FAMILY_HEADER, family.name.removeprefix("FAMILY_").lower()))
 
     @contextlib.contextmanager
     def channel(self) -> "Iterator[grpc.Channel]":
@@ -138,37 +136,19 @@ def with_server(command: CommandT) -> CommandT:
     signature = inspect.signature(command, eval_str=True)
     if "remote" not in signature.parameters:
         raise TypeError(f"{command.__name__} has no parameter `remote`")
-    own = [one for one in signature.parameters.values() if one.name != "remote"]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    own = [one.replace(kind=kind) for one in signature.parameters.values() if one.name != "remote"]
+    added = [
+        inspect.Parameter(name, kind, default=_DEFAULTS.get(name), annotation=option)
+        for name, option in _OPTIONS.items()
+    ]
 
     @wraps(command)
-    def run(
-        *,
-        server: str | None,
-        tls: bool,
-        ca_file: Path | None,
-        cert_file: Path | None,
-        key_file: Path | None,
-        timeout: float,
-        **given: Any,
-    ) -> Any:
-        remote = (
-            None
-            if server is None
-            else Remote.of(
-                server, tls=tls, ca_file=ca_file, cert_file=cert_file, key_file=key_file, timeout=timeout
-            )
-        )
-        return command(**given, remote=remote)
+    def run(**given: Any) -> Any:
+        target, *others = (given.pop(name) for name in _OPTIONS)
+        options = dict(zip(list(_OPTIONS)[1:], others, strict=True))
+        return command(**given, remote=None if target is None else Remote(target, **options))
 
-    kind = inspect.Parameter.KEYWORD_ONLY
-    added = [
-        inspect.Parameter("server", kind, default=None, annotation=ServerOption),
-        inspect.Parameter("tls", kind, default=False, annotation=TlsOption),
-        inspect.Parameter("ca_file", kind, default=None, annotation=CaFileOption),
-        inspect.Parameter("cert_file", kind, default=None, annotation=CertFileOption),
-        inspect.Parameter("key_file", kind, default=None, annotation=KeyFileOption),
-        inspect.Parameter("timeout", kind, default=_SECONDS, annotation=TimeoutOption),
-    ]
-    run.__signature__ = signature.replace(parameters=[one.replace(kind=kind) for one in own] + added)  # type: ignore[attr-defined]
+    run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
     return run  # type: ignore[return-value]

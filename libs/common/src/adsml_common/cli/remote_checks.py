@@ -1,4 +1,4 @@
-"""`adsml doctor --remote`: what a running service says of itself, seen from where a caller stands."""
+"""`adsml doctor --server`: what a running service says of itself, seen from where a caller stands."""
 
 import re
 import socket
@@ -13,7 +13,7 @@ from adsml.common.v1 import answer_pb2
 from adsml.registry.v1 import registry_service_pb2 as registry_pb2
 from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from adsml_common.cli.checks import Check, Health
 from adsml_common.cli.remote import TOKEN_VARIABLE, Remote
@@ -146,25 +146,13 @@ def _clock(said: Mapping[str, str]) -> Check:
 
 def _reflection(channel: grpc.Channel, remote: Remote) -> Check:
     def look() -> str:
-        return ", ".join(sorted(ProtoReflectionDescriptorDatabase(_with(channel, remote)).get_services()))
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        answers = stub.ServerReflectionInfo(iter([request]), timeout=_SECONDS, metadata=remote.metadata)
+        names = (one.name for answer in answers for one in answer.list_services_response.service)
+        return ", ".join(sorted(names))
 
     return _asked("services, by reflection", "Is this an adsml service?", look)
-
-
-class _Attach(grpc.StreamStreamClientInterceptor):
-    def __init__(self, metadata: tuple[tuple[str, str], ...]) -> None:
-        self._metadata = metadata
-
-    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
-        """The call, with our credentials."""
-        return continuation(
-            details._replace(metadata=(*(details.metadata or ()), *self._metadata), timeout=_SECONDS),
-            requests,
-        )
-
-
-def _with(channel: grpc.Channel, remote: Remote) -> grpc.Channel:
-    return grpc.intercept_channel(channel, _Attach(remote.metadata))
 
 
 def _families(services: str) -> list[answer_pb2.Family.ValueType]:

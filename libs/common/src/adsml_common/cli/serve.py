@@ -1,11 +1,10 @@
 """`adsml serve`: one family in this process, or each installed one in a process of its own."""
 
-import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -25,29 +24,20 @@ def serve(
 
     Example: adsml serve classifier
     """
-    if name == "all":
-        sys.exit(serve_all())
-    sys.exit(family.family(name).serve())
+    sys.exit(serve_all() if name == "all" else family.family(name).serve())
 
 
-def serve_all(environment: Mapping[str, str] | None = None) -> int:
-    """Run every installed family in a process of its own until a signal comes.
+def serve_all() -> int:
+    """Run every installed family in a process of its own until a signal comes; 0 if each drained and left with 0.
 
     A family that ends by itself is reported and leaves the others serving: one outage does not take another
     service down.
-
-    Returns
-    -------
-    int
-        0 if every process drained and left with 0, else 1.
     """
     started = {
         name: subprocess.Popen(  # noqa: S603  # our own module and an installed family's name
-            [sys.executable, "-m", "adsml_common.cli", "serve", name],
-            env=dict(environment) if environment is not None else os.environ.copy(),
-            start_new_session=True,
+            [sys.executable, "-m", "adsml_common.cli", "serve", name], start_new_session=True
         )
-        for name in family.installed()
+        for name in sorted(entry_points(group=family.GROUP).names)
     }
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

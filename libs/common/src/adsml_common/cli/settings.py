@@ -65,7 +65,10 @@ def settings(
     as_json: JsonOption = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="As docs/settings.md.")] = False,
 ) -> None:
-    """Show every setting: its environment variable, its default and what it does."""
+    """Show every setting: its environment variable, its default and what it does.
+
+    Example: adsml settings classifier
+    """
     found = installed()
     if name and name not in found:
         raise NotFound(f"no settings {name!r} here; there are {', '.join(found)}")

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adsml_common.cli.context import open_database, settings
-from adsml_common.cli.output import JsonOption, console, print_json
+from adsml_common.cli.output import JsonOption, console, errors, print_json
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.settings import SettingsError
@@ -20,17 +21,18 @@ if TYPE_CHECKING:
     from adsml_common.database import Database
     from adsml_common.training.attempt import TrainOne
     from adsml_common.training.context import TrainingContext
-    from adsml_common.training.records import Item, LauncherKind, LaunchKind, TrainingRun
+    from adsml_common.training.progress import Tally
+    from adsml_common.training.records import Item, TrainingRun
     from adsml_common.training.runs import TrainingRuns
     from adsml_common.training.scope import Scope
-
-_ALL = "all"
-_JOB_NAME = "ADSML_TRAIN_JOB_NAME"
 
 __all__ = [
     "ConfigOption", "ItemSecondsOption", "Job", "JsonOption", "RequestOption", "ShardCountOption",
     "ShardIndexOption", "WorkersOption", "train",
 ]  # fmt: skip
+
+_ALL = "all"
+_JOB_NAME = "ADSML_TRAIN_JOB_NAME"
 
 ConfigOption = Annotated[str, typer.Option("--config-id", help="An ad account's id, or: all.")]
 RequestOption = Annotated[
@@ -67,8 +69,6 @@ class Job:
 
     Attributes
     ----------
-    name
-        ``"classifiers"``.
     items
         Lists everything the run covers, by the accounts to train.
     trainer
@@ -100,22 +100,10 @@ def train(
     item_seconds: float,
     json_output: bool,
 ) -> None:
-    """Run a training job and leave the process with its exit status.
+    """Run a training job, as the options of its command say, and leave the process with its exit status.
 
-    Parameters
-    ----------
-    job
-        What to train.
-    config_id
-        ``"all"``, or one account's id.
-    request_id
-        What the run is called; None for a name of its own.
-    shard_index, shard_count
-        Which part of the items, of how many.
-    workers, item_seconds
-        How many processes train, and how long one item may take.
-    json_output
-        Show the run as JSON.
+    A launcher puts the id of a recorded run into the environment (``ADSML_TRAIN_RUN_ID``); what it covers and in
+    how many shards is on record then, and the options that say so here do not count.
 
     Raises
     ------
@@ -125,19 +113,14 @@ def train(
         ``ADSML_TRAIN_RUN_ID`` names a run that is not on record.
     AlreadyRunning
         Another run of the job is going on.
-
-    Notes
-    -----
-    A launcher puts the id of a recorded run into the environment (``ADSML_TRAIN_RUN_ID``); what it covers and in
-    how many shards is on record then, and the options that say so here do not count.
     """
     if shard_index >= shard_count:
         raise InvalidInput.at("--shard-index", f"is {shard_index}; expected 0 to {shard_count - 1}")
     from adsml_common.serving import logs  # noqa: PLC0415
     from adsml_common.serving.threads import VARIABLES, cpu_limit  # noqa: PLC0415
-    from adsml_common.training.context import TrainerFactory  # noqa: PLC0415
+    from adsml_common.training.context import open_trainer  # noqa: PLC0415
     from adsml_common.training.job import run_job  # noqa: PLC0415
-    from adsml_common.training.metrics import metered  # noqa: PLC0415
+    from adsml_common.training.progress import progress_for  # noqa: PLC0415
     from adsml_common.training.records import run_id_of  # noqa: PLC0415
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
     from adsml_common.training.signals import stop_on_signals  # noqa: PLC0415
@@ -155,8 +138,9 @@ def train(
         runs = TrainingRuns(database)
         work = _recorded(runs, job) or _given(job, config_id, request_id, shard_index, shard_count)
         stored = _stored(database, work.scope.config_ids)
-        factory = TrainerFactory(config, run_id_of(job.name, work.request_id), job.trainer)
-        with Workers(factory, count=count, item_seconds=item_seconds, preload=job.preload) as processes:
+        make = partial(open_trainer, config, run_id_of(job.name, work.run["request_id"]), job.trainer)
+        progress = progress_for(errors)
+        with Workers(make, count=count, item_seconds=item_seconds, preload=job.preload) as processes:
             items = work.scope.covered(job.items(database, stored))
             ended = []
             for shard in work.shards:
@@ -165,47 +149,34 @@ def train(
                     items,
                     processes,
                     runs=runs,
-                    request_id=work.request_id,
-                    parameters=work.parameters,
                     shard_index=shard,
-                    shard_count=work.shard_count,
                     stop=stop,
-                    progress=metered(),
-                    launch_kind=work.launch_kind,
-                    launcher=work.launcher,
-                    launcher_ref=work.launcher_ref,
+                    progress=progress,
+                    **work.run,
                 )
                 ended.append(run.exit_status or 0)
         items_done = runs.items(run.run_id) if json_output else ()
     if json_output:
         print_json({"run": run, "items": items_done})
     else:
-        _advise(run)
+        _tell(run, progress.tally)
     # 1, which says that another try may help, before 42, which says that none does.
     sys.exit(next((status for status in (1, 42) if status in ended), 0))
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What this process is to do."""
+    """What this process is to do: shards of a run, which is told to `run_job` by what it was asked for."""
 
-    request_id: str
     scope: "Scope"
-    parameters: Mapping[str, Any]
     shards: Sequence[int]
-    shard_count: int
-    launch_kind: "LaunchKind"
-    launcher: "LauncherKind"
-    launcher_ref: str
+    run: Mapping[str, Any]
 
 
 def _recorded(runs: "TrainingRuns", job: Job) -> _Work | None:
     """The work of the run whose id a launcher put into the environment; None where none did.
 
-    Raises
-    ------
-    NotFound
-        There is no such run: one that nobody recorded is not made here.
+    One that nobody recorded is not made here: `NotFound`.
     """
     from adsml_common.training.records import RUN_ID_VARIABLE  # noqa: PLC0415
     from adsml_common.training.scope import Scope  # noqa: PLC0415
@@ -217,17 +188,10 @@ def _recorded(runs: "TrainingRuns", job: Job) -> _Work | None:
     if run.job != job.name:
         raise InvalidInput.at(RUN_ID_VARIABLE, f"is a run of {run.job}, and this is {job.name}")
     index = os.environ.get("JOB_COMPLETION_INDEX")
-    return _Work(
-        run.request_id,
-        Scope.of(run.parameters),
-        run.parameters,
-        # A pod has one; the process of a machine does them all.
-        range(run.shard_count) if index is None else (int(index),),
-        run.shard_count,
-        run.launch_kind,
-        run.launcher,
-        run.launcher_ref,
-    )
+    # A pod has one; the process of a machine does them all.
+    shards = range(run.shard_count) if index is None else (int(index),)
+    asked = {name: getattr(run, name) for name in ("request_id", "parameters", "shard_count")}
+    return _Work(Scope.of(run.parameters), shards, asked)
 
 
 def _given(job: Job, config_id: str, request_id: str | None, shard_index: int, shard_count: int) -> _Work:
@@ -241,16 +205,15 @@ def _given(job: Job, config_id: str, request_id: str | None, shard_index: int, s
     # A Job of the cluster is told its own name. With the slash no caller's request can be taken for it.
     scheduled = os.environ.get(_JOB_NAME, "")
     by_name = f"job/{scheduled}" if scheduled and request_id == scheduled else request_id
-    return _Work(
-        by_name or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}",
-        scope,
-        scope.parameters() | options,
-        (shard_index,),
-        shard_count,
-        LaunchKind.SCHEDULE if scheduled else LaunchKind.COMMAND_LINE,
-        LauncherKind.KUBERNETES if scheduled else LauncherKind.LOCAL,
-        scheduled,
-    )
+    run = {
+        "request_id": by_name or f"cli-{datetime.now(UTC):%Y%m%dT%H%M%S%f}",
+        "parameters": scope.parameters() | options,
+        "shard_count": shard_count,
+        "launch_kind": LaunchKind.SCHEDULE if scheduled else LaunchKind.COMMAND_LINE,
+        "launcher": LauncherKind.KUBERNETES if scheduled else LauncherKind.LOCAL,
+        "launcher_ref": scheduled,
+    }
+    return _Work(scope, (shard_index,), run)
 
 
 @contextmanager
@@ -299,6 +262,8 @@ def _stored(database: "Database", config_ids: Sequence[int]) -> list[int]:
     return list(config_ids) or stored
 
 
-def _advise(run: "TrainingRun") -> None:
+def _tell(run: "TrainingRun", tally: "Tally") -> None:
+    for line in (f"{run.job}: {tally.sentence()}", *(f"  {one}" for one in tally.reasons())):
+        console.print(line, markup=False, highlight=False)
     if run.counts.failed or run.counts.skipped:
-        console.print(f"why each was skipped or failed: adsml runs show {run.run_id}")
+        console.print(f"each one: adsml runs show {run.run_id}", highlight=False)

@@ -144,17 +144,17 @@ def series_frame(
 
 
 class FamilyCheck:
-    """Refuses requests that name another family than this process' (``"classifier"``)."""
+    """Refuses requests that name another family than this process' (``"classifier"``); without one, none."""
 
-    def __init__(self, family: str) -> None:
-        self._family = family
-        self._number = answer_pb2.Family.Value(f"{_FAMILY}{family.upper()}")
+    def __init__(self, family: str | None) -> None:
+        self._family = (family or "").upper()
+        self._number = answer_pb2.Family.Value(f"{_FAMILY}{self._family}") if family else None
 
     def __call__(self, number: int) -> None:
         """Raise `InvalidInput` for the number of another family."""
-        if number != self._number:
+        if self._number is not None and number != self._number:
             given = answer_pb2.Family.Name(number).removeprefix(_FAMILY)  # type: ignore[arg-type]
             raise InvalidInput.at(
                 "family",
-                f"is {given}; this process serves {self._family.upper()}: call that family's service",
+                f"is {given}; this process serves {self._family}: call that family's service",
             )

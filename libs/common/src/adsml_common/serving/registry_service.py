@@ -28,20 +28,20 @@ EVENT_TYPE: EnumCodec[ModelEventType] = EnumCodec(ModelEventType, pb.ModelEventT
 class ModelRegistryService:
     """The registry, as far as one family goes: models whose names' first parts are among `prefixes`.
 
-    Without `page_tokens` those are good for this process only.
+    Without `family` and `prefixes` it has every model; without `page_tokens` those are good for this process only.
     """
 
     def __init__(
         self,
         registry: ModelRegistry,
         *,
-        family: str,
-        prefixes: Collection[str],
+        family: str | None,
+        prefixes: Collection[str] | None,
         page_tokens: PageTokens | None = None,
     ) -> None:
         self._registry = registry
         self._check_family = FamilyCheck(family)
-        self._prefixes = frozenset(prefixes)
+        self._prefixes = None if prefixes is None else frozenset(prefixes)
         self._page_tokens = page_tokens or PageTokens()
 
     def ListModels(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsResponse:
@@ -139,15 +139,19 @@ class ModelRegistryService:
 
     def _prefix(self) -> str | None:
         """What the database can filter by: the one family there mostly is."""
-        return f"{next(iter(self._prefixes))}/" if len(self._prefixes) == 1 else None
+        return f"{next(iter(self._prefixes))}/" if self._prefixes and len(self._prefixes) == 1 else None
 
     def _shows(self, name: str, context: CallContext) -> bool:
+        if self._prefixes is None:
+            return True
         prefix, account = _parts(name)
         return prefix in self._prefixes and account is not None and context.caller.permits(account)
 
     def _check(self, request: Any, context: CallContext) -> None:
         """Refuse a model of another family or account, whether or not it exists."""
         self._check_family(request.family)
+        if self._prefixes is None:
+            return
         name = request.name
         prefix, account = _parts(name)
         if prefix not in self._prefixes or account is None:

@@ -18,7 +18,6 @@ from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, FamilyCheck, instant_message
 from adsml_common.serving.paging import PageTokens
-from adsml_common.training.admission import Admission
 from adsml_common.training.launchers import Launcher
 from adsml_common.training.records import (
     ItemStatus,
@@ -78,7 +77,7 @@ class TrainingService:
         self._jobs = tuple(jobs)
         self._launcher = launcher
         self._max_shards = max_shards
-        self._admission = Admission(open_runs)
+        self._open_runs = open_runs
         self._page_tokens = page_tokens or PageTokens()
 
     def StartTraining(
@@ -105,7 +104,7 @@ class TrainingService:
                 actor=context.caller.identity or "",
                 launcher=self._launcher.kind,
                 launcher_ref=self._launcher.reference(job, request_id),
-                admission=self._admission,
+                open_runs=self._open_runs,
             )
         except AlreadyExists as error:
             raise AlreadyExists(

@@ -1,6 +1,5 @@
 """Which new runs are taken on: one of a job at a time, and no more than a caller may have open."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -17,46 +16,31 @@ _QUIET: Final = timedelta(minutes=10)
 """A local run that gave no sign of life for this long has lost its process; the launcher sees to those of a cluster."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """Limits for a run that a caller asks for.
+def check_limits(connection: Connection, *, job: str, actor: str, open_runs: int, now: datetime) -> None:
+    """Hold a new run of a caller to the limits, in a transaction that keeps other starts out.
 
-    Attributes
-    ----------
-    open_runs
-        How many runs one caller may have open, over all jobs.
+    Raises
+    ------
+    AlreadyRunning
+        A run of the job is open; its ``run_id`` is in the metadata.
+    Overloaded
+        The caller has `open_runs` open, over all jobs.
     """
-
-    open_runs: int
-
-    def check(self, connection: Connection, *, job: str, actor: str, now: datetime) -> None:
-        """Hold a new run to the limits, in a transaction that keeps other starts out.
-
-        Raises
-        ------
-        AlreadyRunning
-            A run of the job is open; its ``run_id`` is in the metadata.
-        Overloaded
-            The caller has as many open as it may.
-        """
-        rows = connection.execute(
-            sa.select(runs).where(
-                runs.c.status.in_([status.value for status in RunStatus if not status.ended])
+    open_ = [status.value for status in RunStatus if not status.ended]
+    rows = connection.execute(sa.select(runs).where(runs.c.status.in_(open_))).all()
+    alive = [run for run in queries.run_views(connection, rows) if _alive(run, now)]
+    for run in alive:
+        if run.job == job:
+            raise AlreadyRunning(
+                f"a run of {job} is going on; wait for it, or cancel it", metadata={"run_id": run.run_id}
             )
-        ).all()
-        alive = [run for run in queries.run_views(connection, rows) if _alive(run, now)]
-        for run in alive:
-            if run.job == job:
-                raise AlreadyRunning(
-                    f"a run of {job} is going on; wait for it, or cancel it", metadata={"run_id": run.run_id}
-                )
-        own = sum(run.launch_kind is LaunchKind.CALLER and run.actor == actor for run in alive)
-        if own >= self.open_runs:
-            raise Overloaded(
-                f"{own} training runs of this caller are open, which is as many as there may be; "
-                "wait for one to end, or cancel one",
-                retry_after_seconds=_RETRY_SECONDS,
-            )
+    own = sum(run.launch_kind is LaunchKind.CALLER and run.actor == actor for run in alive)
+    if own >= open_runs:
+        raise Overloaded(
+            f"{own} training runs of this caller are open, which is as many as there may be; "
+            "wait for one to end, or cancel one",
+            retry_after_seconds=_RETRY_SECONDS,
+        )
 
 
 def _alive(run: TrainingRun, now: datetime) -> bool:

@@ -2,9 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
 
 from adsml_common.domain.errors import (
     FailedPrecondition,
@@ -22,47 +21,33 @@ _LONGEST_PAUSE: Final = 10.0
 TrainOne = Callable[[Item], ItemResult]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A result, and how long it took in seconds."""
+class Outcome(NamedTuple):
+    """A result, and how long it took."""
 
     result: ItemResult
     seconds: float
 
 
 def attempt(
-    train_one: TrainOne,
-    item: Item,
-    *,
-    patience_seconds: float,
-    pause: Callable[[float], bool] | None = None,
+    train_one: TrainOne, item: Item, *, patience_seconds: float, pause: Callable[[float], bool]
 ) -> Outcome | None:
-    """Train an item, trying again while a store or database is away.
+    """Train an item, trying again for `patience_seconds` while a store or database is away.
 
-    Parameters
-    ----------
-    patience_seconds
-        How long to go on trying.
-    pause
-        Waits some seconds and tells whether to go on; plain sleep without.
-
-    Returns
-    -------
-    Outcome or None
-        None if `pause` said to stop: the item is for the next try.
+    `pause` waits some seconds and tells whether to go on. If it says not to, there is no outcome: the item is for the
+    next try.
     """
     start = time.monotonic()
-    wait = Backoff(patience_seconds)
+    waits = pauses(patience_seconds)
     while True:
         try:
             result = train_one(item)
         except Unavailable as error:
-            seconds = wait.next()
+            seconds = next(waits, None)
             if seconds is None:
                 result = _failed(error.message, bad_data=False)
                 break
             _LOG.warning("%s: %s; trying again in %.1f s", item.key, error.message, seconds)
-            if not (pause or _sleep)(seconds):
+            if not pause(seconds):
                 return None
             continue
         except InsufficientHistory as error:
@@ -83,31 +68,11 @@ def _failed(reason: str, *, bad_data: bool) -> ItemResult:
     return ItemResult(ItemStatus.FAILED, line or "failed without a word", bad_data=bad_data)
 
 
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)
-    return True
-
-
-class Backoff:
-    """Pauses between tries that double up to ten seconds, until patience runs out.
-
-    Parameters
-    ----------
-    patience_seconds
-        Sum of all pauses at most.
-    first
-        The first one, in seconds.
-    """
-
-    def __init__(self, patience_seconds: float, *, first: float = 0.25) -> None:
-        self._left = patience_seconds
-        self._pause = first
-
-    def next(self) -> float | None:
-        """Seconds to pause now, None if patience has run out."""
-        if self._left <= 0:
-            return None
-        pause = min(self._pause, self._left)
-        self._left -= pause
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        return pause
+def pauses(patience_seconds: float, *, first: float = 0.25) -> Iterator[float]:
+    """Seconds between tries: doubling up to ten, `patience_seconds` in sum."""
+    pause = first
+    while patience_seconds > 0:
+        pause = min(pause, patience_seconds)
+        yield pause
+        patience_seconds -= pause
+        pause = min(2 * pause, _LONGEST_PAUSE)

@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -16,7 +16,15 @@ CONTAINER: Final = "adsml"
 RUN_LABEL: Final = "adsml/run-id"
 REQUEST_ANNOTATION: Final = "adsml/request-id"
 _TIMEOUT: Final = (5.0, 30.0)
-_INVALID: Final = frozenset({400, 422})
+_INVALID: Final = ("BadRequest", "Invalid")
+_WORDS: Final = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    409: "Conflict",
+    422: "Invalid",
+}
 
 
 class JobRejected(AdsmlError):
@@ -26,13 +34,7 @@ class JobRejected(AdsmlError):
 
 
 class RequestRefused(AdsmlError):
-    """The API answered, and refused for now: rights, quota, something that is not there (yet).
-
-    Attributes
-    ----------
-    word
-        The API's reason, such as ``Forbidden``.
-    """
+    """The API answered, and refused for now: rights, quota, something that is not there (yet); `word` is its reason."""
 
     reason = "REQUEST_REFUSED"
 
@@ -67,16 +69,12 @@ class JobState:
 
     Attributes
     ----------
-    name, uid
-        In its namespace; for ever.
-    phase
-        How far it is.
     run_id
         The run that the launcher made it for; empty for a CronJob's own.
     reason
         The cluster's word on why it failed, such as ``DeadlineExceeded: Job was active longer than ...``.
     failed_indexes
-        Of an Indexed Job: those that are given up.
+        Those that are given up.
     """
 
     name: str
@@ -122,17 +120,10 @@ def index_numbers(text: str) -> Iterator[int]:
 
 
 def job_body(cronjob: Mapping[str, Any], run: TrainingRun) -> dict[str, Any]:
-    """The Job of a run: a CronJob's own template, with the run's id and its number of shards.
+    """The Job of a run: a CronJob's own template (the API's JSON, whole), with the run's id and its number of shards.
 
     What a caller wrote goes into an annotation alone. Arguments and environment of a container are no place for
     it: the kubelet replaces ``$(NAME)`` in them, by secrets too.
-
-    Parameters
-    ----------
-    cronjob
-        The API's JSON, whole: what this version does not know of it is passed on all the same.
-    run
-        Whose work it is; its `TrainingRun.launcher_ref` is the Job's name.
 
     Raises
     ------
@@ -181,15 +172,8 @@ class Cluster:
     """The Jobs and CronJobs of one namespace.
 
     Every method raises `RequestRefused` where the API answers with a refusal, and `Unavailable` where it fails
-    or does not answer.
-
-    Parameters
-    ----------
-    namespace
-        Where they are.
-    configuration
-        How to reach the API (`kubernetes.client.Configuration`); None: as a pod of the cluster is told, else
-        as ``kubectl`` would.
+    or does not answer. Without a `configuration` (`kubernetes.client.Configuration`) the API is reached as a pod of
+    the cluster is told, else as ``kubectl`` would.
 
     Raises
     ------
@@ -232,23 +216,17 @@ class Cluster:
         return {one.name: one for one in states}
 
     def create(self, body: Mapping[str, Any]) -> str | None:
-        """Make a Job; its uid, or None if one of its name is there already.
-
-        Raises
-        ------
-        JobRejected
-            It is invalid.
-        """
+        """Make a Job; its uid, or None if one of its name is there already. `JobRejected` if it is invalid."""
         name = body["metadata"]["name"]
         try:
             # A field that the API does not know would be dropped without a word.
             made = self._call(
                 f"Job {name}", self._batch.create_namespaced_job, body=dict(body), field_validation="Strict"
             )
-        except _Conflict:
-            return None
         except RequestRefused as error:
-            if error.word in _INVALID_WORDS:
+            if error.word == "Conflict":
+                return None
+            if error.word in _INVALID:
                 raise JobRejected(error.message) from error
             raise
         uid: str = made["metadata"]["uid"]
@@ -257,8 +235,11 @@ class Cluster:
     def delete(self, name: str, *, uid: str) -> None:
         """Delete a Job and its pods; one that is gone, or has another uid, is left as it is."""
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
-        with suppress(_Conflict, _Missing):
+        try:
             self._call(f"Job {name}", self._batch.delete_namespaced_job, name, body=options)
+        except RequestRefused as error:
+            if error.word not in ("Conflict", "NotFound"):
+                raise
 
     def pods(self, job_name: str) -> list[dict[str, Any]]:
         """The JSON of a Job's pods."""
@@ -273,39 +254,17 @@ class Cluster:
         return list(answer.get("items") or ())
 
     def _call(self, what: str, method: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
-        with self._errors(what):
-            answer = method(
-                *arguments,
-                namespace=self.namespace,
-                _preload_content=False,
-                _request_timeout=_TIMEOUT,
-                **options,
-            )
-            body: dict[str, Any] = json.loads(answer.data)
-            return body
-
-    @contextmanager
-    def _errors(self, what: str) -> Iterator[None]:
-        """What the client raises, in our own words."""
+        """The API's JSON; what the client raises, in our own words."""
         from urllib3.exceptions import HTTPError  # noqa: PLC0415 - comes with the client
 
+        options |= {"namespace": self.namespace, "_preload_content": False, "_request_timeout": _TIMEOUT}
         try:
-            yield
+            body: dict[str, Any] = json.loads(method(*arguments, **options).data)
+            return body
         except self._error as error:
             raise _translated(what, error) from error
         except (HTTPError, OSError, json.JSONDecodeError) as error:
             raise Unavailable(f"the cluster's API does not answer: {type(error).__name__}") from error
-
-
-class _Conflict(RequestRefused):
-    """Something of that name is there already, or it is not the one that was meant."""
-
-
-class _Missing(RequestRefused):
-    """There is none."""
-
-
-_INVALID_WORDS: Final = frozenset({"BadRequest", "Invalid"})
 
 
 def _translated(what: str, error: Any) -> AdsmlError:
@@ -313,17 +272,8 @@ def _translated(what: str, error: Any) -> AdsmlError:
     with suppress(TypeError, ValueError, KeyError):
         body = json.loads(error.body)
         message, word = body["message"], body.get("reason") or ""
-    if error.status in _INVALID:
-        word = {400: "BadRequest", 422: "Invalid"}[error.status]
-        return RequestRefused(f"the cluster refuses {what}: {message}", word=word)
-    if error.status == 404:
-        return _Missing(f"the cluster has no {what}", word="NotFound")
-    if error.status == 409:
-        return _Conflict(f"the cluster refuses {what}: {message}", word="Conflict")
     if error.status == 429 or error.status >= 500:
         return Unavailable(f"the cluster's API failed with {error.status}: {message}")
-    return RequestRefused(
-        f"the cluster refuses {what}: {message}", word={401: "Unauthorized", 403: "Forbidden"}.get(
-            error.status, word or f"Status{error.status}"
-        ),
-    )  # fmt: skip
+    word = _WORDS.get(error.status, word or f"Status{error.status}")
+    said = f"has no {what}" if word == "NotFound" else f"refuses {what}: {message}"
+    return RequestRefused(f"the cluster {said}", word=word)

@@ -13,41 +13,15 @@ _CONNECTIONS = 2
 
 @dataclass(frozen=True, slots=True)
 class TrainingContext:
-    """What training stands on.
-
-    Attributes
-    ----------
-    database, registry
-        Open ones.
-    run_id
-        The run that models are to be registered under.
-    """
+    """Open stores, and the run that models are to be registered under."""
 
     database: Database
     registry: ModelRegistry
     run_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class TrainerFactory:
-    """Opens a training context and makes the trainer in it: what `adsml_common.training.workers.Workers` call.
-
-    Attributes
-    ----------
-    settings
-        Where database and artifacts are.
-    run_id
-        As in `TrainingContext`.
-    trainer
-        Makes the function that trains one item; must survive pickling.
-    """
-
-    settings: Settings
-    run_id: str
-    trainer: Callable[[TrainingContext], TrainOne]
-
-    def __call__(self) -> TrainOne:
-        """The trainer of one process, on connections of its own."""
-        database = Database.open(self.settings.database_url, pool_size=_CONNECTIONS)
-        registry = ModelRegistry.open(database, self.settings)
-        return self.trainer(TrainingContext(database, registry, self.run_id))
+def open_trainer(settings: Settings, run_id: str, trainer: Callable[[TrainingContext], TrainOne]) -> TrainOne:
+    """The trainer of one process, on connections of its own; `trainer` must survive pickling."""
+    database = Database.open(settings.database_url, pool_size=_CONNECTIONS)
+    registry = ModelRegistry.open(database, settings)
+    return trainer(TrainingContext(database, registry, run_id))

@@ -7,16 +7,11 @@ from adsml_common.training.records import Item
 
 
 class ItemQueue:
-    """Hands items out by their groups.
+    """Hands items out by their groups, in the order given.
 
     What the items of a group share is read or learned by every process that gets one of them. So a process
     goes on with the group that it is at, then takes one that nobody has begun, and only when there is none
     does it help with the one that has most left.
-
-    Parameters
-    ----------
-    items
-        In the order in which they are to be handed out, group by group.
     """
 
     def __init__(self, items: Iterable[Item]) -> None:
@@ -26,13 +21,7 @@ class ItemQueue:
         self._begun: dict[str, deque[Item]] = {}
 
     def next(self, last: Item | None) -> Item | None:
-        """The item for a process, None if there is none left.
-
-        Parameters
-        ----------
-        last
-            What it had before; None if it is new.
-        """
+        """The item for a process that had `last` before, or is new; None if there is none left."""
         group = last.group if last is not None and last.group in self._begun else self._another()
         if group is None:
             return None

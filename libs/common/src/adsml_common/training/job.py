@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from rich.console import Console
 
 from adsml_common.domain.errors import AlreadyRunning, FailedPrecondition, Unavailable
-from adsml_common.training.attempt import Backoff, Outcome, TrainOne, attempt
+from adsml_common.training.attempt import Outcome, TrainOne, attempt, pauses
 from adsml_common.training.item_queue import ItemQueue
-from adsml_common.training.progress import Progress, Tally, progress_for
+from adsml_common.training.progress import Progress, progress_for
 from adsml_common.training.records import (
     EXIT_BAD_DATA,
     EXIT_DONE,
@@ -35,6 +35,7 @@ from adsml_common.training.workers import Workers
 
 _LOG = logging.getLogger(__name__)
 _GLANCE_SECONDS = 0.2
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -78,15 +79,13 @@ def run_job(
     progress: Progress | None = None,
     pace: Pace | None = None,
 ) -> TrainingRun:
-    """Train every item of a shard that is not done yet, and record what came of each.
+    """Train every item of a shard that is not done yet, record what came of each, and give the shard's exit status.
 
     Calling it again with the same request goes on where the last call ended, however that ended: items that
-    were trained or skipped are left alone, the others are tried.
+    were trained or skipped are left alone, the others are tried. A run that is on record keeps what started it.
 
     Parameters
     ----------
-    job
-        What is trained, e.g. ``"classifiers"``.
     items
         Everything the run covers; those of other shards are left to their processes.
     train_one
@@ -94,26 +93,9 @@ def run_job(
         a function, called here for one item after the other, or worker processes. What it raises is recorded:
         too little history as skipped, bad data as failed for good, a store that is away is waited for,
         anything else is failed and worth another try.
-    runs
-        The record.
-    request_id, parameters, launch_kind, launcher, launcher_ref
-        What the run is asked for by, with what, and what started it; of one that is on record already, its
-        record says the last three.
-    shard_index, shard_count
-        Which part of it this process works on.
     stop
         Set it to end early: what is in work is finished and kept, and what worker processes don't finish
         within `Pace.grace` is put back.
-    progress
-        Who is told; without, a bar on a terminal and log lines elsewhere.
-    pace
-        Seconds that rule the run.
-
-    Returns
-    -------
-    TrainingRun
-        With the exit status of this shard: 0 all trained or skipped, 42 all failures lie in the data, 1
-        another try may help (failures, interrupted, cancelled).
 
     Raises
     ------
@@ -128,20 +110,19 @@ def run_job(
         The database stayed away for longer than `Pace.patience`.
     """
     worker = _ShardWorker(runs, train_one, stop or threading.Event(), pace or Pace())
-    run = worker.retry_while_unavailable(
-        lambda: runs.start(
-            job,
-            request_id=request_id,
-            parameters=parameters or {},
-            shard_index=shard_index,
-            shard_count=shard_count,
-            launch_kind=launch_kind,
-            launcher=launcher,
-            launcher_ref=launcher_ref,
-        )
+    run = worker.retry(
+        runs.start,
+        job,
+        request_id=request_id,
+        parameters=parameters or {},
+        shard_index=shard_index,
+        shard_count=shard_count,
+        launch_kind=launch_kind,
+        launcher=launcher,
+        launcher_ref=launcher_ref,
     )
     # What a former try has listed stays this shard's, even if accounts have grown meanwhile and groups with them.
-    listed = worker.retry_while_unavailable(lambda: runs.listed(run.run_id, shard_index))
+    listed = worker.retry(runs.listed, run.run_id, shard_index)
     mine = [
         item for item in items
         if item.key in listed or shard_of(item.group or item.key, shard_count) == shard_index
@@ -155,8 +136,7 @@ def run_job(
     except AlreadyRunning as error:
         if error.metadata["run_id"] != run.run_id and run.status is RunStatus.PENDING:
             # It will not begin: to be seen as waiting would hold off the next one.
-            reason = error.message
-            worker.retry_while_unavailable(lambda: runs.cancel(run.run_id, reason=reason))
+            worker.retry(runs.cancel, run.run_id, reason=error.message)
         raise
     return worker.run_shard(run, lease, mine, progress or progress_for(Console(stderr=True)))
 
@@ -165,11 +145,7 @@ class _ShardWorker:
     """One process's work on one shard."""
 
     def __init__(
-        self,
-        runs: TrainingRuns,
-        train_one: TrainOne | Workers,
-        stop: threading.Event,
-        pace: Pace,
+        self, runs: TrainingRuns, train_one: TrainOne | Workers, stop: threading.Event, pace: Pace
     ) -> None:
         self._runs = runs
         self._train_one = train_one
@@ -187,19 +163,24 @@ class _ShardWorker:
         heart.start()
         failures: list[ItemResult] = []
         try:
-            statuses = self.retry_while_unavailable(lambda: self._runs.plan(lease, mine))
+            statuses = self.retry(self._runs.plan, lease, mine)
             todo = [item for item in mine if item.key in statuses and not statuses[item.key].done]
-            tally = Tally(len(statuses), len(statuses) - len(todo))
-            progress.start(run, tally)
+            left = len(todo)
+            progress.start(run, total=len(statuses), before=len(statuses) - left)
+            outcomes = (
+                self._side_by_side(lease, todo, self._train_one)
+                if isinstance(self._train_one, Workers)
+                else self._one_by_one(lease, todo, self._train_one)
+            )
             try:
-                for item, outcome in self._outcomes(lease, todo):
-                    self._record(lease, item, outcome)
-                    tally.add(outcome.result, outcome.seconds)
+                for item, outcome in outcomes:
+                    self.retry(self._runs.done, lease, item.key, outcome.result, seconds=outcome.seconds)
+                    left -= 1
                     failures += [outcome.result] if outcome.result.status is ItemStatus.FAILED else []
-                    progress.advance(item, outcome.result, tally)
+                    progress.advance(run, item, outcome)
             finally:
-                run = self._finish(lease, tally, failures)
-                progress.finish(run, tally)
+                run = self._finish(lease, failures, left=left, total=len(statuses))
+                progress.finish(run)
         finally:
             ended.set()
             heart.join()
@@ -214,10 +195,9 @@ class _ShardWorker:
         seen: str | None = None
         while True:
             try:
-                return self.retry_while_unavailable(
-                    lambda: self._runs.acquire(
-                        run, shard_index=shard_index, holder=holder, seconds=self._pace.lease
-                    )
+                seconds = self._pace.lease
+                return self.retry(
+                    self._runs.acquire, run, shard_index=shard_index, holder=holder, seconds=seconds
                 )
             except AlreadyRunning as error:
                 expires = error.metadata["expires_at"]
@@ -226,24 +206,21 @@ class _ShardWorker:
                 if seen is None:
                     _LOG.info("%s; waiting whether it is alive", error.message)
                 seen = expires
-                if not self.pause(_GLANCE_SECONDS):
+                if not self._pause(_GLANCE_SECONDS):
                     raise
 
-    def retry_while_unavailable(self, call: Callable[[], T]) -> T:
+    def retry(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do something with the database, trying again while it is away."""
-        backoff = Backoff(self._pace.patience)
-        while True:
+        for seconds in pauses(self._pace.patience):
             try:
-                return call()
+                return call(*args, **kwargs)
             except Unavailable as error:
-                seconds = backoff.next()
-                if seconds is None:
-                    raise
                 _LOG.warning("%s; trying again in %.1f s", error.message, seconds)
                 # Even when asked to stop: what was trained must be recorded.
                 time.sleep(seconds)
+        return call(*args, **kwargs)
 
-    def pause(self, seconds: float) -> bool:
+    def _pause(self, seconds: float) -> bool:
         """Wait, and tell whether to go on."""
         deadline = time.monotonic() + seconds
         while not self._halted() and (left := deadline - time.monotonic()) > 0:
@@ -263,21 +240,16 @@ class _ShardWorker:
             except Unavailable as error:
                 _LOG.warning("no sign of life could be given: %s", error.message)
 
-    def _outcomes(self, lease: Lease, todo: Sequence[Item]) -> Iterator[tuple[Item, Outcome]]:
-        if isinstance(self._train_one, Workers):
-            return self._side_by_side(lease, todo, self._train_one)
-        return self._one_by_one(lease, todo, self._train_one)
-
     def _one_by_one(
         self, lease: Lease, todo: Sequence[Item], train_one: TrainOne
     ) -> Iterator[tuple[Item, Outcome]]:
         for item in todo:
             if self._halted():
                 return
-            self._begin(lease, item)
-            outcome = attempt(train_one, item, patience_seconds=self._pace.patience, pause=self.pause)
+            self.retry(self._runs.begin, lease, item.key)
+            outcome = attempt(train_one, item, patience_seconds=self._pace.patience, pause=self._pause)
             if outcome is None:
-                self._requeue(lease, [item])
+                self.retry(self._runs.requeue, lease, [item.key])
                 return
             yield item, outcome
 
@@ -292,7 +264,7 @@ class _ShardWorker:
                     item = queue.next(workers.last)
                     if item is None:
                         break
-                    self._begin(lease, item)
+                    self.retry(self._runs.begin, lease, item.key)
                     workers.begin(item, patience_seconds=self._pace.patience)
                 if not workers.busy:
                     return
@@ -302,37 +274,24 @@ class _ShardWorker:
                     if self._cancelled or self._lost is not None or time.monotonic() >= until:
                         begun = workers.abandon()
                         if begun and self._lost is None:
-                            self._requeue(lease, begun)
+                            self.retry(self._runs.requeue, lease, [one.key for one in begun])
                         return
         finally:
             # Not to be left at work by whatever else ends the run.
             workers.abandon()
 
-    def _begin(self, lease: Lease, item: Item) -> None:
-        self.retry_while_unavailable(lambda: self._runs.begin(lease, item.key))
-
-    def _requeue(self, lease: Lease, begun: Sequence[Item]) -> None:
-        self.retry_while_unavailable(lambda: self._runs.requeue(lease, [item.key for item in begun]))
-
-    def _record(self, lease: Lease, item: Item, outcome: Outcome) -> None:
-        self.retry_while_unavailable(
-            lambda: self._runs.done(lease, item.key, outcome.result, seconds=outcome.seconds)
-        )
-
-    def _finish(self, lease: Lease, tally: Tally, failures: Sequence[ItemResult]) -> TrainingRun:
+    def _finish(self, lease: Lease, failures: Sequence[ItemResult], *, left: int, total: int) -> TrainingRun:
         if self._lost is not None:
             raise self._lost
-        if tally.left:
+        if left:
             cancelled = self._cancelled and not self._stop.is_set()
             status = ShardStatus.CANCELLED if cancelled else ShardStatus.INTERRUPTED
             word = "cancelled" if cancelled else "stopped; the same request goes on with it"
-            exit_status, detail = EXIT_RETRY, f"{tally.left} of {tally.total} items left: {word}"
+            exit_status, detail = EXIT_RETRY, f"{left} of {total} items left: {word}"
         elif failures:
             bad = all(failure.bad_data for failure in failures)
             exit_status = EXIT_BAD_DATA if bad else EXIT_RETRY
-            status, detail = ShardStatus.FAILED, f"{len(failures)} of {tally.total} items failed"
+            status, detail = ShardStatus.FAILED, f"{len(failures)} of {total} items failed"
         else:
             exit_status, status, detail = EXIT_DONE, ShardStatus.SUCCEEDED, ""
-        return self.retry_while_unavailable(
-            lambda: self._runs.finish(lease, status, exit_status=exit_status, detail=detail)
-        )
+        return self.retry(self._runs.finish, lease, status, exit_status=exit_status, detail=detail)

@@ -6,7 +6,8 @@ import threading
 import time
 from collections import Counter as Counts
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Final
 
 from prometheus_client import Counter, Gauge
 
@@ -18,7 +19,6 @@ from adsml_common.training.records import LaunchKind, RunStatus, TrainingRun
 from adsml_common.training.runs import TrainingRuns
 
 _LOG = logging.getLogger(__name__)
-_NEVER: Final = float("-inf")
 _SUSPENDED: Final = "Suspended"
 _BY_INDEXES: Final = ("FailedIndexes", "MaxFailedIndexesExceeded", "BackoffLimitExceeded", "PodFailurePolicy")
 """The API's reasons for the end of a Job that only say that its pods failed."""
@@ -48,18 +48,8 @@ class JobLauncher:
     every pass in which a run is open, and watches nothing: there is no history to lose track of.
 
     A refusal, whatever its reason, is waited out; the run's detail and a metric say so. Only a Job that the API
-    holds to be invalid, or a run that could not start for `start_seconds` on end, has failed.
-
-    Parameters
-    ----------
-    runs
-        The record.
-    cluster
-        Where the Jobs are.
-    every_seconds, pods_seconds
-        Between two passes, and between two looks at the pods of a run.
-    start_seconds
-        How long what keeps a run from starting may last.
+    holds to be invalid, or a run that could not start for `start_seconds` on end, has failed. Pods of a run are looked
+    at every `pods_seconds`.
     """
 
     def __init__(
@@ -76,10 +66,7 @@ class JobLauncher:
         self._every = every_seconds
         self._pods_seconds = pods_seconds
         self._start_seconds = start_seconds
-        # By run: since when it can't start, when its pods were last looked at, and what was seen then.
-        self._blocked_since: dict[str, float] = {}
-        self._inspected: dict[str, float] = {}
-        self._problems: dict[str, dict[str, str]] = {}
+        self._seen: dict[str, _Seen] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Reconcile until told to stop."""
@@ -96,7 +83,7 @@ class JobLauncher:
         Raises
         ------
         RequestRefused, Unavailable
-            Jobs can't be listed, or the record or the API does not answer: nothing is decided without them.
+            Jobs can't be listed, or record or API do not answer: nothing is decided without them.
         """
         runs = self._runs.launched()
         blocked: Counts[tuple[str, str]] = Counts()
@@ -116,7 +103,7 @@ class JobLauncher:
             if self._waited_too_long(run, problems):
                 self._give_up(run, job, problems)
             blocked.update((run.job, reason) for reason in problems)
-        self._forget_all_but({run.run_id for run in runs})
+        self._seen = {run.run_id: self._seen_of(run) for run in runs}
         BLOCKED.clear()
         for labels, count in blocked.items():
             BLOCKED.labels(*labels).set(count)
@@ -175,11 +162,13 @@ class JobLauncher:
 
     def _inspect(self, run: TrainingRun, job: JobState) -> Mapping[str, str]:
         """What keeps pods of a Job from starting, or ended the last tries; looked at now and then."""
-        now = time.monotonic()
-        if now - self._inspected.get(run.run_id, _NEVER) >= self._pods_seconds:
-            self._problems[run.run_id] = self._pod_problems(job)
-            self._inspected[run.run_id] = now
-        return self._problems[run.run_id]
+        seen, now = self._seen_of(run), time.monotonic()
+        if now - seen.inspected >= self._pods_seconds:
+            seen.problems, seen.inspected = self._pod_problems(job), now
+        return seen.problems
+
+    def _seen_of(self, run: TrainingRun) -> "_Seen":
+        return self._seen.setdefault(run.run_id, _Seen())
 
     def _pod_problems(self, job: JobState) -> dict[str, str]:
         if job.phase is JobPhase.SUSPENDED:
@@ -202,12 +191,13 @@ class JobLauncher:
             self._runs.note(run.run_id, detail)
 
     def _waited_too_long(self, run: TrainingRun, problems: Mapping[str, str]) -> bool:
+        seen, now = self._seen_of(run), time.monotonic()
         pending = run.status is RunStatus.PENDING and not run.cancel_requested
         if not (pending and problems) or _SUSPENDED in problems:
-            self._blocked_since.pop(run.run_id, None)
+            seen.blocked_since = None
             return False
-        since = self._blocked_since.setdefault(run.run_id, time.monotonic())
-        return time.monotonic() - since >= self._start_seconds
+        seen.blocked_since = now if seen.blocked_since is None else seen.blocked_since
+        return now - seen.blocked_since >= self._start_seconds
 
     def _give_up(self, run: TrainingRun, job: JobState | None, problems: Mapping[str, str]) -> None:
         """End a run that could not start; its Job first, whose pods could start after all."""
@@ -229,8 +219,11 @@ class JobLauncher:
         shards |= {index: f"{prefix}its pods failed" for index in job.failed_indexes if index not in shards}
         self._runs.abandon(run.run_id, detail=detail, shards=shards)
 
-    def _forget_all_but(self, run_ids: set[str]) -> None:
-        memories: tuple[dict[str, Any], ...] = (self._blocked_since, self._inspected, self._problems)
-        for memory in memories:
-            for run_id in memory.keys() - run_ids:
-                del memory[run_id]
+
+@dataclass(slots=True)
+class _Seen:
+    """What a launcher remembers of a run: nothing that it would miss."""
+
+    blocked_since: float | None = None
+    inspected: float = float("-inf")
+    problems: Mapping[str, str] = field(default_factory=dict)

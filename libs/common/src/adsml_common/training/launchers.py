@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from adsml_common.domain.errors import AdsmlError, Unavailable
 from adsml_common.training.job import Pace
@@ -19,30 +19,6 @@ from adsml_common.training.runs import TrainingRuns
 _LOG = logging.getLogger(__name__)
 
 _COMMAND: Final = (sys.executable, "-m", "adsml_common.cli", "train")
-
-
-class Launcher(Protocol):
-    """Starts the processes that work on a run."""
-
-    @property
-    def kind(self) -> LauncherKind:
-        """Where the work is done."""
-
-    @property
-    def default_shards(self) -> int:
-        """In how many shards a run is split where nobody says."""
-
-    def reference(self, job: str, request_id: str) -> str:
-        """What the launcher calls the work: the same for the same request."""
-
-    def launch(self, run: TrainingRun) -> None:
-        """Start it. Called again for a run that nobody has begun: it must not be started twice.
-
-        Raises
-        ------
-        Unavailable
-            It can't be started now.
-        """
 
 
 CRONJOB: Final = "train-{job}"
@@ -61,17 +37,13 @@ class ClusterLauncher:
 
     So a server needs no right to make Jobs, and a run that was accepted is started even if the server, the
     cluster's API or the launcher is away at that moment.
-
-    Parameters
-    ----------
-    shards
-        In how many shards a run is split where nobody says.
     """
+
+    kind = LauncherKind.KUBERNETES
 
     def __init__(self, *, shards: int) -> None:
         self.default_shards = shards
-
-    kind = LauncherKind.KUBERNETES
+        """In how many shards a run is split where nobody says."""
 
     def reference(self, job: str, request_id: str) -> str:
         """The Job's name."""
@@ -88,17 +60,11 @@ class LocalLauncher:
     (`adsml_common.training.workers.default_count`), so a call can't start more than that. It outlives the
     service that started it: a restart of the service does not end a training.
 
-    Parameters
-    ----------
-    runs
-        The record, to note there that a process ended before its run.
-    log_dir
-        Folder for their output, a file for each run.
-    command
-        What is called with the job's name.
-    lease_seconds
-        How long a dead process may be taken for a living one.
+    A file for each run in `log_dir` takes its output; `command` is called with the job's name.
     """
+
+    kind = LauncherKind.LOCAL
+    default_shards = 1
 
     def __init__(
         self,
@@ -115,15 +81,12 @@ class LocalLauncher:
         self._alive: set[str] = set()
         self._lock = threading.Lock()
 
-    kind = LauncherKind.LOCAL
-    default_shards = 1
-
     def reference(self, job: str, request_id: str) -> str:
         """Nothing that would mean something on another machine."""
         return ""
 
     def launch(self, run: TrainingRun) -> None:
-        """Start the run's process, unless it is at work already."""
+        """Start the run's process, unless it is at work already; `Unavailable` if that can't be done now."""
         with self._lock:
             if run.run_id in self._alive:
                 return
@@ -164,3 +127,7 @@ class LocalLauncher:
             except AdsmlError as error:
                 _LOG.warning("run %s: its end could not be noted: %s", run.run_id, error)
             time.sleep(min(1.0, self._lease_seconds))
+
+
+Launcher = ClusterLauncher | LocalLauncher
+"""Starts the processes that work on a run, once however often it is called; tells what it calls them."""

@@ -3,7 +3,7 @@
 A job made by hand beside a scheduled one is not kept apart by the scheduler, so the database does it. A lease
 expires unless renewed, so a process that died blocks nobody for long; and it carries a token that grows with
 every change of hands, so that a process which was only slow can't write over its successor (M. Kleppmann,
-"How to do distributed locking", 2016).
+"How to do distributed locking", 2016). What is called with a lease that was lost raises `AlreadyRunning`.
 """
 
 from datetime import datetime, timedelta
@@ -38,7 +38,16 @@ def take(
     held = connection.execute(sa.select(leases).where(leases.c.job == job)).all()
     for row in held:
         if row.expires_at > now and (row.run_id != run_id or row.shard_index == shard_index):
-            raise _taken(row, run_id)
+            what = f"shard {row.shard_index} of this run" if row.run_id == run_id else "another run of it"
+            raise AlreadyRunning(
+                f"{job} is running already: {row.holder} has worked on {what} "
+                f"since {row.acquired_at:%Y-%m-%d %H:%M:%S} UTC (run {row.run_id})",
+                metadata={
+                    "run_id": row.run_id,
+                    "holder": row.holder,
+                    "expires_at": row.expires_at.isoformat(),
+                },
+            )
     token = next((row.token for row in held if row.shard_index == shard_index), 0) + 1
     lease = Lease(job, shard_index, run_id, holder, token, now + timedelta(seconds=seconds))
     values = {
@@ -56,30 +65,8 @@ def take(
     return lease
 
 
-def _taken(row: sa.Row[tuple[object, ...]], run_id: str) -> AlreadyRunning:
-    values = row._asdict()
-    what = f"shard {values['shard_index']} of this run" if values["run_id"] == run_id else "another run of it"
-    return AlreadyRunning(
-        f"{values['job']} is running already: {values['holder']} has worked on {what} "
-        f"since {values['acquired_at']:%Y-%m-%d %H:%M:%S} UTC (run {values['run_id']})",
-        metadata={
-            "run_id": str(values["run_id"]),
-            "holder": str(values["holder"]),
-            "expires_at": values["expires_at"].isoformat(),
-        },
-    )
-
-
 def extend(connection: Connection, lease: Lease, *, expires_at: datetime) -> None:
-    """Move a lease's end.
-
-    A lease that ran out but that nobody took meanwhile is as good as before.
-
-    Raises
-    ------
-    AlreadyRunning
-        It was lost to another.
-    """
+    """Move a lease's end. One that ran out but that nobody took meanwhile is as good as before."""
     _change(connection, lease, expires_at=expires_at)
 
 
@@ -87,19 +74,13 @@ def give_back(connection: Connection, lease: Lease, *, now: datetime) -> None:
     """End a lease at once.
 
     Its token is used up too, so that a renewal which was on its way does not bring it back to life.
-
-    Raises
-    ------
-    AlreadyRunning
-        It was lost to another.
     """
     _change(connection, lease, expires_at=now, token=lease.token + 1)
 
 
 def _change(connection: Connection, lease: Lease, **values: datetime | int) -> None:
-    moved = connection.execute(leases.update().where(*_is_held(lease)).values(**values)).rowcount
-    if moved == 0:
-        raise lost(lease)
+    if connection.execute(leases.update().where(*_is_held(lease)).values(**values)).rowcount == 0:
+        raise _lost(lease)
 
 
 def live_shards(connection: Connection, run_id: str, *, now: datetime) -> list[int]:
@@ -109,20 +90,13 @@ def live_shards(connection: Connection, run_id: str, *, now: datetime) -> list[i
 
 
 def guard(connection: Connection, lease: Lease) -> None:
-    """Make sure that a lease is held until this transaction ends.
-
-    Raises
-    ------
-    AlreadyRunning
-        It was lost to another.
-    """
+    """Make sure that a lease is held until this transaction ends."""
     query = sa.select(leases.c.token).where(*_is_held(lease)).with_for_update(read=True)
     if connection.execute(query).one_or_none() is None:
-        raise lost(lease)
+        raise _lost(lease)
 
 
-def lost(lease: Lease) -> AlreadyRunning:
-    """What to raise when a lease was lost."""
+def _lost(lease: Lease) -> AlreadyRunning:
     return AlreadyRunning(
         f"{lease.holder} was silent for too long and lost shard {lease.shard_index} of {lease.job} to "
         "another process, which goes on with it",

@@ -44,14 +44,9 @@ def pod_failure_reasons(pods: Iterable[Pod]) -> dict[int, str]:
 
 
 def start_obstacles(pods: Iterable[Pod]) -> tuple[dict[str, str], Pod | None]:
-    """What keeps pods from starting.
+    """What keeps pods from starting: texts by the API's reason, such as ``ImagePullBackOff`` or ``Unschedulable``.
 
-    Returns
-    -------
-    dict of str
-        Texts by the API's reason, such as ``ImagePullBackOff`` or ``Unschedulable``.
-    pod or None
-        One that waits without a reason of its own: its events may have one.
+    And a pod that waits without a reason of its own, if there is one: its events may have one.
     """
     obstacles: dict[str, str] = {}
     silent: Pod | None = None

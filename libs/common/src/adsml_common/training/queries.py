@@ -49,13 +49,7 @@ def exists(connection: Connection, run_id: str) -> bool:
 
 
 def run_view(connection: Connection, run_id: str, *, shard_index: int | None = None) -> TrainingRun:
-    """One run, with the exit status of one shard or of all together.
-
-    Raises
-    ------
-    NotFound
-        No such run.
-    """
+    """One run, with the exit status of one shard or of all together; `NotFound` if there is none."""
     row = connection.execute(sa.select(runs).where(runs.c.run_id == run_id)).one_or_none()
     if row is None:
         raise NotFound(f"there is no training run {run_id}")
@@ -77,33 +71,20 @@ def run_views(
     parts: dict[str, dict[int, sa.Row[Any]]] = {run_id: {} for run_id in ids}
     for shard in connection.execute(sa.select(shards).where(shards.c.run_id.in_(ids))):
         parts[shard.run_id][shard.shard_index] = shard
-    return [
-        TrainingRun(
-            run_id=row.run_id,
-            job=row.job,
-            request_id=row.request_id,
-            parameters=row.parameters,
-            shard_count=row.shard_count,
-            launch_kind=LaunchKind(row.launch_kind),
-            actor=row.actor,
-            launcher=LauncherKind(row.launcher),
-            launcher_ref=row.launcher_ref,
-            job_uid=row.job_uid,
-            status=RunStatus(row.status),
-            detail=row.detail,
-            cancel_requested=row.cancel_requested,
-            counts=Counts(**counts[row.run_id]),
-            exit_status=_exit_status(parts[row.run_id], row.shard_count, shard_index),
-            created_at=row.created_at,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-            heartbeat_at=max(
-                (shard.heartbeat_at for shard in parts[row.run_id].values() if shard.heartbeat_at),
-                default=None,
-            ),
-        )
-        for row in rows
-    ]
+    views = []
+    for row in rows:
+        found = parts[row.run_id]
+        signs = [shard.heartbeat_at for shard in found.values() if shard.heartbeat_at]
+        derived = {
+            "launch_kind": LaunchKind(row.launch_kind),
+            "launcher": LauncherKind(row.launcher),
+            "status": RunStatus(row.status),
+            "counts": Counts(**counts[row.run_id]),
+            "exit_status": _exit_status(found, row.shard_count, shard_index),
+            "heartbeat_at": max(signs, default=None),
+        }
+        views.append(TrainingRun(**(row._asdict() | derived)))
+    return views
 
 
 def settle(connection: Connection, run_id: str, *, now: datetime) -> None:

@@ -19,7 +19,6 @@ EXIT_RETRY: Final = 1
 EXIT_BAD_DATA: Final = 42
 """Every failure lies in the data: not worth another try."""
 
-
 RUN_ID_VARIABLE: Final = "ADSML_TRAIN_RUN_ID"
 """Tells a process which recorded run to work on: an id of ours, so that nothing a caller wrote gets there."""
 
@@ -89,7 +88,7 @@ def run_id_of(job: str, request_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Items of a run by status."""
+    """Items of a run by status, of the shards that have listed theirs."""
 
     pending: int = 0
     running: int = 0
@@ -114,32 +113,18 @@ class TrainingRun:
 
     Attributes
     ----------
-    run_id
-        Its id; models registered by it carry it.
-    job
-        What is trained, e.g. ``"classifiers"``.
     request_id
         What it was asked for by; asking again with the same gives the same run.
-    parameters
-        What it covers and how, as given.
-    shard_count
-        In how many shards it is split.
-    launch_kind, actor
-        What started it, and which caller; empty where nobody was authenticated.
-    launcher, launcher_ref, job_uid
-        Where its work is done, what that is called there, and in a cluster the uid of the Job that does it.
-    status, detail
-        How far it is, and a word on it for a person.
-    cancel_requested
-        Whether somebody asked it to stop.
-    counts
-        Items by status, of the shards that have listed theirs.
+    actor
+        Which caller started it; empty where nobody was authenticated.
+    launcher_ref, job_uid
+        What its work is called where it is done, and in a cluster the uid of the Job that does it.
+    detail
+        A word for a person on how far it is.
     exit_status
-        What its process should exit with: `EXIT_DONE`, `EXIT_BAD_DATA` or `EXIT_RETRY`; None before its end.
-        Of the shard that was asked for, or of all together.
+        What its process should exit with, None before its end; of the shard that was asked for, or of all together.
     created_at, started_at, finished_at, heartbeat_at
-        When it was accepted, when the first worker began, when the last one ended, and when one last gave a
-        sign of life.
+        When it was accepted, the first worker began, the last one ended, and one last gave a sign of life.
     """
 
     run_id: str
@@ -171,8 +156,6 @@ class Item:
     ----------
     key
         Unique within the run and the same at every resumption, e.g. ``"1/campaign/23/leads"``.
-    config_id, entity_type, entity_id
-        Whose model it is.
     payload
         What else the trainer needs; must survive pickling where a process pool is used.
     group
@@ -195,12 +178,10 @@ class ItemResult:
 
     Attributes
     ----------
-    status
-        ``TRAINED``, ``SKIPPED`` or ``FAILED``.
     reason
         Why it was skipped or failed; for a trained one, what its gate said.
     model
-        What was registered.
+        What was registered; active if it was put to use.
     metrics
         What training measured, small enough to list.
     bad_data
@@ -222,17 +203,7 @@ class ItemResult:
 
 @dataclass(frozen=True, slots=True)
 class TrainingItem:
-    """An item of a run as it is recorded; attributes as of `Item` and `ItemResult`.
-
-    Attributes
-    ----------
-    shard_index
-        The shard it belongs to, from 0.
-    seconds
-        How long its last try took.
-    attempts
-        How many times it was begun.
-    """
+    """An item of a run as it is recorded: how long its last try took, how many times it was begun."""
 
     key: str
     shard_index: int
@@ -254,18 +225,7 @@ class TrainingItem:
 class Lease:
     """The right to work on one shard of a job, until it expires or is lost.
 
-    Attributes
-    ----------
-    job, shard_index
-        What it covers.
-    run_id
-        The run it is held for.
-    holder
-        Who holds it.
-    token
-        Grows with every change of hands: what is written under an older token is refused.
-    expires_at
-        When others may take it, unless it is renewed.
+    `token` grows with every change of hands: what is written under an older one is refused.
     """
 
     job: str

@@ -1,4 +1,7 @@
-"""The record of training runs: started once per request, resumed at will, worked on by one at a time."""
+"""The record of training runs: started once per request, resumed at will, worked on by one at a time.
+
+What is called with the id of a run raises `NotFound` if there is none; with a lease, `AlreadyRunning` if it was lost.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +16,7 @@ from adsml_common.domain.errors import AlreadyExists, Violations
 from adsml_common.registry.models import jsonable
 from adsml_common.schema import insert_into
 from adsml_common.training import leases, queries
-from adsml_common.training.admission import Admission
+from adsml_common.training.admission import check_limits
 from adsml_common.training.records import (
     EXIT_RETRY,
     Item,
@@ -38,19 +41,12 @@ _CHUNK: Final = 5000
 class TrainingRuns:
     """Starts, follows and ends runs; processes on many machines may share the database.
 
-    Parameters
-    ----------
-    database
-        Where the record is kept.
-    clock
-        What time it is; the database's own clock without, so that machines need not agree.
+    Without a `clock` the database's own says what time it is, so that machines need not agree.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] | None = None) -> None:
         self._database = database
         self._clock = clock
-
-    # -- runs ------------------------------------------------------------------------------------------------
 
     def start(
         self,
@@ -64,38 +60,31 @@ class TrainingRuns:
         actor: str = "",
         launcher: LauncherKind = LauncherKind.LOCAL,
         launcher_ref: str = "",
-        admission: Admission | None = None,
+        open_runs: int | None = None,
     ) -> TrainingRun:
         """The run of a request, and one shard of it: recorded now, or found as it was recorded before.
 
         Every shard of a run calls this with the same request.
-
-        Parameters
-        ----------
-        admission
-            What must hold for a run that is new; without, nothing.
 
         Raises
         ------
         AlreadyExists
             The same request id was used for something else.
         AlreadyRunning, Overloaded
-            By `admission`: another run of the job is open, or the caller has too many.
+            Of a new run with `open_runs`: another of the job is open, or the caller has as many.
         InvalidInput
             An empty or too long name, or a shard that is none.
-        Unavailable
-            The database does not answer.
         """
         _check(job, request_id, shard_index, shard_count)
         content = {"parameters": jsonable(parameters), "shard_count": shard_count}
         run_id = run_id_of(job, request_id)
         with self._database.write() as connection:
             now = self._now(connection)
-            if admission is not None:
+            if open_runs is not None:
                 # Two requests at once must not both find that nothing is open.
                 self._database.lock(connection, "start a run")
                 if not queries.exists(connection, run_id):
-                    admission.check(connection, job=job, actor=actor, now=now)
+                    check_limits(connection, job=job, actor=actor, open_runs=open_runs, now=now)
             connection.execute(
                 insert_into(connection, runs_table)
                 .values(
@@ -131,18 +120,7 @@ class TrainingRuns:
             return queries.run_view(connection, run_id, shard_index=shard_index)
 
     def get(self, run_id: str, *, shard_index: int | None = None) -> TrainingRun:
-        """One run.
-
-        Parameters
-        ----------
-        shard_index
-            Give the exit status of this shard instead of that of all together.
-
-        Raises
-        ------
-        NotFound
-            No such run.
-        """
+        """One run, with the exit status of one shard instead of that of all together."""
         with self._database.read() as connection:
             return queries.run_view(connection, run_id, shard_index=shard_index)
 
@@ -153,20 +131,12 @@ class TrainingRuns:
             return queries.run_view(connection, run_id) if queries.exists(connection, run_id) else None
 
     def items(
-        self, run_id: str, *, status: ItemStatus | None = None, limit: int | None = None, after: str = ""
+        self, run_id: str, *, status: ItemStatus | None = None, limit: int | None = None
     ) -> Sequence[TrainingItem]:
-        """Items of a run in the order of their keys.
-
-        Parameters
-        ----------
-        status
-            Only these.
-        limit, after
-            How many at most, and the key of the last one of the page before.
-        """
+        """Items of a run in the order of their keys."""
         query = (
             queries.select_items()
-            .where(items_table.c.run_id == run_id, items_table.c.item_key > after)
+            .where(items_table.c.run_id == run_id)
             .order_by(items_table.c.item_key)
             .limit(limit)
         )
@@ -179,11 +149,6 @@ class TrainingRuns:
         """Ask a run to stop; its workers notice within seconds. A run that has ended stays as it is.
 
         Shards whose worker has died are cancelled at once.
-
-        Raises
-        ------
-        NotFound
-            No such run.
         """
         with self._database.write() as connection:
             self._database.lock(connection, f"run {run_id}")
@@ -210,17 +175,7 @@ class TrainingRuns:
     def abandon(self, run_id: str, *, detail: str, shards: Mapping[int, str] | None = None) -> TrainingRun:
         """End the shards of a run that nobody will work on any more; those that somebody works on are left.
 
-        Parameters
-        ----------
-        detail
-            Why, in a word for a person.
-        shards
-            A better word for some of them, by index.
-
-        Raises
-        ------
-        NotFound
-            No such run.
+        `detail` says why; `shards` says it better for some of them, by index.
         """
         with self._database.write() as connection:
             self._database.lock(connection, f"run {run_id}")
@@ -229,12 +184,9 @@ class TrainingRuns:
                 return run
             now = self._now(connection)
             alive = set(leases.live_shards(connection, run_id, now=now))
-            found = connection.execute(
-                sa.select(shards_table.c.shard_index, shards_table.c.status).where(
-                    shards_table.c.run_id == run_id
-                )
-            )
-            known = {row.shard_index: row.status for row in found}
+            columns = shards_table.c
+            query = sa.select(columns.shard_index, columns.status).where(columns.run_id == run_id)
+            known = {row.shard_index: row.status for row in connection.execute(query)}
             going = {ShardStatus.PENDING.value, ShardStatus.RUNNING.value}
             for index in range(run.shard_count):
                 if index in alive or known.get(index, ShardStatus.PENDING.value) not in going:
@@ -254,8 +206,6 @@ class TrainingRuns:
                 )
             queries.settle(connection, run_id, now=now)
             return queries.run_view(connection, run_id)
-
-    # -- what the launcher notes -----------------------------------------------------------------------------
 
     def launched(self, *, limit: int = 1000) -> list[TrainingRun]:
         """Runs in the cluster that are open, or ended badly and have a Job to be seen to; oldest first."""
@@ -296,15 +246,13 @@ class TrainingRuns:
             detail=detail,
         )
 
-    # -- work on one shard -----------------------------------------------------------------------------------
-
     def acquire(self, run: TrainingRun, *, shard_index: int, holder: str, seconds: float) -> Lease:
         """Take the right to work on a shard of a run.
 
         Raises
         ------
         AlreadyRunning
-            Another run of the job is going on, or another process works on this shard.
+            As `leases.take`.
         """
         with self._database.write() as connection:
             self._database.lock(connection, f"lease {run.job}")
@@ -338,13 +286,7 @@ class TrainingRuns:
             return lease
 
     def renew(self, lease: Lease, *, seconds: float) -> tuple[Lease, bool]:
-        """Keep a lease, and learn whether somebody asked the run to stop.
-
-        Raises
-        ------
-        AlreadyRunning
-            It was lost to another.
-        """
+        """Keep a lease, and learn whether somebody asked the run to stop."""
         with self._database.write() as connection:
             now = self._now(connection)
             renewed = replace(lease, expires_at=now + timedelta(seconds=seconds))
@@ -356,12 +298,9 @@ class TrainingRuns:
             return renewed, bool(cancelled)
 
     def plan(self, lease: Lease, planned: Collection[Item]) -> dict[str, ItemStatus]:
-        """List what a shard is to do; what a former try has listed keeps its status.
+        """List what a shard is to do, and tell how far it is: what a former try has listed keeps its status.
 
-        Returns
-        -------
-        dict of ItemStatus by key
-            Of the items given, without those that another shard has listed.
+        Items that another shard has listed are left out.
         """
         with self._database.write(bulk=True) as connection:
             leases.guard(connection, lease)
@@ -427,13 +366,7 @@ class TrainingRuns:
             self._update_item(lease, key, status=ItemStatus.PENDING.value)
 
     def finish(self, lease: Lease, status: ShardStatus, *, exit_status: int, detail: str = "") -> TrainingRun:
-        """End the work on a shard and give its lease back.
-
-        Raises
-        ------
-        AlreadyRunning
-            The lease was lost; whoever has it goes on.
-        """
+        """End the work on a shard and give its lease back."""
         with self._database.write() as connection:
             now = self._now(connection)
             leases.give_back(connection, lease, now=now)
@@ -449,8 +382,6 @@ class TrainingRuns:
             )
             queries.settle(connection, lease.run_id, now=now)
             return queries.run_view(connection, lease.run_id, shard_index=lease.shard_index)
-
-    # -- inside ----------------------------------------------------------------------------------------------
 
     def _now(self, connection: Connection) -> datetime:
         if self._clock is not None:
@@ -487,27 +418,14 @@ class TrainingRuns:
     def list(
         self,
         *,
-        job: str | None = None,
         jobs: Collection[str] | None = None,
         status: RunStatus | None = None,
         limit: int = 100,
         before: TrainingRun | None = None,
     ) -> list[TrainingRun]:
-        """Runs, the one accepted last first.
-
-        Parameters
-        ----------
-        job, jobs, status
-            Only of this job, of one of these jobs, in this status.
-        limit
-            How many at most.
-        before
-            The last one of the page before.
-        """
+        """Runs, the one accepted last first; `before` is the last one of the page before."""
         columns = runs_table.c
         query = sa.select(runs_table).order_by(columns.created_at.desc(), columns.run_id.desc()).limit(limit)
-        if job is not None:
-            query = query.where(columns.job == job)
         if jobs is not None:
             query = query.where(columns.job.in_(list(jobs)))
         if status is not None:

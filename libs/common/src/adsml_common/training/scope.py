@@ -10,17 +10,7 @@ from adsml_common.training.records import Item
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The entities a run covers; empty: every entity of every account.
-
-    Attributes
-    ----------
-    config_ids
-        Only these accounts.
-    entity_type
-        Only this level.
-    entity_ids
-        Only these entities; of one account and level.
-    """
+    """Accounts, a level, entities of one account and level; empty: every entity of every account."""
 
     config_ids: tuple[int, ...] = ()
     entity_type: EntityType | None = None

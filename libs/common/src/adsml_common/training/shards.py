@@ -4,15 +4,9 @@ import hashlib
 
 
 def shard_of(key: str, shard_count: int) -> int:
-    """Shard of an item, from 0 to `shard_count` - 1.
+    """Shard of an item, from 0 to `shard_count` - 1; it stays there when others come or go.
 
-    A hash of the key, since Python's own differs from process to process; the same item stays in its shard
-    when others come or go.
-
-    Raises
-    ------
-    ValueError
-        `shard_count` is below 1.
+    By a hash of the key, since Python's own differs from process to process.
     """
     if shard_count < 1:
         raise ValueError(f"shard_count is {shard_count}; expected 1 or more")
@@ -20,18 +14,9 @@ def shard_of(key: str, shard_count: int) -> int:
 
 
 def group_of(key: str, *, within: str, members: int, most: int) -> str:
-    """The group of one of `members` items that share something: all of them, or about `most`, by a hash.
+    """The group of one of `members` items that share something, e.g. the account `within`: all, or about `most`.
 
-    Parameters
-    ----------
-    key
-        Of the item.
-    within
-        What they share, e.g. the account: part of the group's name.
-    members
-        How many there are.
-    most
-        More than this are split, so that no shard is left with too much.
+    Larger groups are split by a hash of `key`, so that no shard is left with too much.
     """
     parts = max(1, -(-members // most))
     return within if parts == 1 else f"{within}#{_hash(key) % parts}"

@@ -9,15 +9,7 @@ from types import FrameType
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM or SIGINT sets; the second signal does what it always did.
-
-    For the main thread.
-
-    Examples
-    --------
-    >>> with stop_on_signals() as stop:  # doctest: +SKIP
-    ...     run_job(..., stop=stop)
-    """
+    """An event that SIGTERM or SIGINT sets; the second signal does what it always did. For the main thread."""
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -26,6 +25,8 @@ _START_SECONDS: Final = 120.0
 _LEADER_BYTES: Final = 300 << 20
 _WORKER_BYTES: Final = 470 << 20
 """Peak memory of the process that leads a run and of one that trains, at most (docs/scaling.md)."""
+_BEGINS: Final = 0.0
+"""What a process sends when it has all it needs to train; before it waits for a store, it sends the seconds."""
 _CGROUP: Final = Path("/sys/fs/cgroup")
 
 MakeTrainer = Callable[[], TrainOne]
@@ -53,26 +54,22 @@ class Workers:
     """Processes that train one item at a time each.
 
     A process that takes too long over an item, or dies of it, costs that item alone: another takes its place.
-    If this process dies, they die with it.
+    If this process dies, they die with it. At most `count` are started, as there is work for them.
+
+    They are forked off a server without threads (or spawned where there is none), never off this process:
+    its connections and threads would be copied in whatever state they are in. The environment that they see,
+    thread counts of numeric libraries included, is that of the moment when the first of them is started.
 
     Parameters
     ----------
     make
         Called once in each process, at its first item: opens what training needs and gives the function that
         trains one item. It must survive pickling: a module's own function, or a `functools.partial` of one.
-    count
-        How many processes at most; they are started as there is work for them.
     item_seconds
         How long one item may take; None: for ever. A process' own start does not count, nor does waiting for a
         store that is away.
     preload
         Modules that every process needs, imported once for all of them where the system can.
-
-    Notes
-    -----
-    Processes are forked off a server without threads (or spawned where there is none), never off this process:
-    its connections and threads would be copied in whatever state they are in. The environment that they see,
-    thread counts of numeric libraries included, is that of the moment when the first of them is started.
     """
 
     def __init__(
@@ -123,26 +120,19 @@ class Workers:
         return bool(self._at_work)
 
     def begin(self, item: Item, *, patience_seconds: float) -> None:
-        """Hand an item to a process that is free.
-
-        Parameters
-        ----------
-        patience_seconds
-            How long to wait for a store that is away.
-        """
+        """Hand an item to a process that is free, which waits for `patience_seconds` for a store that is away."""
         if not self.free:
             raise RuntimeError("every process has an item")
         while True:
             worker = self._idle.pop() if self._idle else self._start()
             try:
                 worker.connection.send((item, patience_seconds))
+                break
             except OSError:
                 # It died while it had nothing to do.
                 worker.end()
-                continue
-            break
         worker.item, worker.began = item, time.monotonic()
-        worker.overdue = self._from_now(_START_SECONDS)
+        worker.overdue = self._deadline(_START_SECONDS)
         self._at_work[worker.connection] = worker
 
     def wait(self, timeout: float) -> list[tuple[Item, Outcome]]:
@@ -157,17 +147,18 @@ class Workers:
             if outcome is not None:
                 ended.append((self._at_work.pop(ready).item_in_work, outcome))
         now = time.monotonic()
-        late = [one for one in self._at_work.values() if one.overdue is not None and one.overdue <= now]
-        ended.extend((worker.item_in_work, self._killed(worker)) for worker in late)
+        for worker in [one for one in self._at_work.values() if one.overdue and one.overdue <= now]:
+            reason = f"took longer than {self._item_seconds:g} s and was killed"
+            self._drop(worker)
+            ended.append((worker.item_in_work, worker.failed(reason)))
         return ended
 
     def abandon(self) -> list[Item]:
         """Kill what is in work, and tell which items that were."""
-        left = []
-        for worker in list(self._at_work.values()):
-            left.append(worker.item_in_work)
+        workers = list(self._at_work.values())
+        for worker in workers:
             self._drop(worker)
-        return left
+        return [worker.item_in_work for worker in workers]
 
     def close(self) -> None:
         """End every process."""
@@ -176,8 +167,8 @@ class Workers:
             worker.end()
         self._idle.clear()
 
-    def _from_now(self, more: float = 0.0) -> float | None:
-        return None if self._item_seconds is None else time.monotonic() + self._item_seconds + more
+    def _deadline(self, start_seconds: float = 0.0) -> float | None:
+        return None if self._item_seconds is None else time.monotonic() + self._item_seconds + start_seconds
 
     def _start(self) -> "_Worker":
         ours, theirs = self._context.Pipe()
@@ -189,44 +180,22 @@ class Workers:
     def _received(self, worker: "_Worker") -> Outcome | None:
         """The outcome of a worker's item; None if it only said that it begins, or waits for a store."""
         try:
-            told = worker.connection.recv()
+            message: Outcome | float = worker.connection.recv()
         except (EOFError, OSError):
-            seconds = worker.seconds
             worker.end()
-            reason = f"its worker process died ({_how(worker.process)})"
-            return Outcome(ItemResult(ItemStatus.FAILED, reason), seconds)
-        if isinstance(told, _Begins):
-            worker.overdue = self._from_now()
-            return None
-        if isinstance(told, _Waits):
-            if worker.overdue is not None:
-                worker.overdue += told.seconds
-            return None
-        assert isinstance(told, Outcome)  # noqa: S101 - the only other thing it sends
-        self._idle.append(worker)
-        return told
-
-    def _killed(self, worker: "_Worker") -> Outcome:
-        seconds = worker.seconds
-        self._drop(worker)
-        reason = f"took longer than {self._item_seconds:g} s and was killed"
-        return Outcome(ItemResult(ItemStatus.FAILED, reason), seconds)
+            return worker.failed(f"its worker process died ({_how(worker.process)})")
+        if isinstance(message, Outcome):
+            self._idle.append(worker)
+            return message
+        if message == _BEGINS:
+            worker.overdue = self._deadline()
+        elif worker.overdue is not None:
+            worker.overdue += message
+        return None
 
     def _drop(self, worker: "_Worker") -> None:
         del self._at_work[worker.connection]
         worker.end()
-
-
-@dataclass(frozen=True, slots=True)
-class _Begins:
-    """What a process says when it has all it needs to train."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Waits:
-    """What a process says before it waits for a store that is away."""
-
-    seconds: float
 
 
 class _Worker:
@@ -245,9 +214,8 @@ class _Worker:
         assert self.item is not None  # noqa: S101 - those at work have one
         return self.item
 
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.began
+    def failed(self, reason: str) -> Outcome:
+        return Outcome(ItemResult(ItemStatus.FAILED, reason), time.monotonic() - self.began)
 
     def end(self) -> None:
         self.process.kill()
@@ -275,11 +243,11 @@ def _serve(connection: Connection, make: MakeTrainer) -> None:
         # Here, so that a database which is away at the start is waited for like at any other time.
         if not made:
             made.append(make())
-        connection.send(_Begins())
+        connection.send(_BEGINS)
         return made[0](item)
 
     def pause(seconds: float) -> bool:
-        connection.send(_Waits(seconds))
+        connection.send(seconds)
         time.sleep(seconds)
         return True
 

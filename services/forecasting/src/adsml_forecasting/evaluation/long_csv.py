@@ -20,28 +20,14 @@ _ZONE: Final = re.compile(r"(:\d{2}(?:\.\d+)?) ?(?:Z|[+-]\d{2}(?::?\d{2})?)$")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldOut:
-    """One series with its test days.
-
-    Attributes
-    ----------
-    series
-        Training days, then test days; missing days are NaN.
-    rows
-        So many days are for training.
-    """
+    """One series: so many training rows, then test days; missing days are NaN."""
 
     series: DailySeries
     rows: int
 
 
 def read_long(path: Path) -> pd.DataFrame:
-    """The file with its columns typed.
-
-    Raises
-    ------
-    InvalidInput
-        Naming file, line and column of everything that is wrong (the first twenty).
-    """
+    """The file with its columns typed; `InvalidInput` names file, line and column of what is wrong (twenty at most)."""
     try:
         raw = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
@@ -96,12 +82,7 @@ def _days(written: "pd.Series[str]") -> "pd.Series[pd.Timestamp]":
 def held_out(frame: pd.DataFrame, test: pd.DataFrame | None, *, horizon: int) -> list[HeldOut]:
     """Series with their test days: those of `test`, those the column ``part`` marks, else the last ones.
 
-    Series whose values are all missing are left out.
-
-    Raises
-    ------
-    InvalidInput
-        Test days that do not follow the training days of their series.
+    Series whose values are all missing are left out. `InvalidInput` where test days don't follow the training days.
     """
     if test is not None:
         known = set(frame["series_id"])

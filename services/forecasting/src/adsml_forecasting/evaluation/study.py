@@ -15,21 +15,27 @@ import numpy as np
 from adsml_forecasting.evaluation.long_csv import HeldOut
 from adsml_forecasting.models.calibration import Calibration, calibrate
 from adsml_forecasting.models.combining import Combiner, Weights, combine, inverse_mape
-from adsml_forecasting.models.conformal import interval_scale
 from adsml_forecasting.models.method import CLASSIC, INTERMITTENT, MEMBERS, Method
-from adsml_forecasting.models.origins import Origin, Progress, Task, forecast_origins
+from adsml_forecasting.models.origins import (
+    Origin,
+    Progress,
+    Task,
+    as_forecasts,
+    forecast_origins,
+    set_intervals,
+)
 from adsml_forecasting.models.rolling_origin import newest_rows
-from adsml_forecasting.models.scores import Forecasts, Scores, mase_scale, measure, rmsse_scale
+from adsml_forecasting.models.scores import NAMES, Scores, measure
+from adsml_forecasting.models.series import Vector
 from adsml_forecasting.models.totals import total_interval, total_spread
 
-FOUR: Final[tuple[Method, ...]] = (
+_FOUR: Final[tuple[Method, ...]] = (
     Method.AUTO_ETS,
     Method.AUTO_CES,
     Method.DYNAMIC_OPTIMIZED_THETA,
     Method.SEASONAL_NAIVE,
 )
 """The four statistical models whose median is the thing to beat."""
-ORIGINS: Final = 3
 LEVEL: Final = 0.9
 
 
@@ -37,22 +43,10 @@ LEVEL: Final = 0.9
 class Evaluation:
     """What was measured.
 
-    Attributes
-    ----------
-    methods
-        Each single method's scores.
-    ensemble
-        The default ensemble's.
-    combinations
-        Others for comparison: the asked-for one, the median of four statistical models.
-    calibration
-        What the ensemble learnt; None where histories are too short for it.
-    best_single
-        The method with the lowest error on the validation cutoffs.
-    validation
-        Scaled absolute error of each method on the validation cutoffs.
-    totals
-        Of the ensemble's sums over the horizon: wMAPE, and coverage and mean relative width of the intervals.
+    `combinations` are others for comparison: the asked-for one, the median of four statistical models.
+    `calibration` is what the ensemble learnt, None where histories are too short for it; `validation` the
+    scaled absolute error of each method on the validation cutoffs, by which `best_single` is chosen. `totals`
+    are of the ensemble's sums over the horizon: wMAPE, and coverage and mean relative width of the intervals.
     """
 
     methods: Mapping[Method, Scores]
@@ -70,22 +64,19 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """The object of `adsml evaluate forecasting --json`."""
         best = self.methods[self.best_single]
+        learnt = self.calibration
         return {
             "methods": {method.value: _row(scores) for method, scores in self.methods.items()},
             "ensemble": _row(self.ensemble)
             | {
-                "combiner": None if self.calibration is None else self.calibration.weights.combiner,
-                "weights": {} if self.calibration is None else dict(self.calibration.weights.weights),
-                "validation_coverage": None if self.calibration is None else self.calibration.coverage,
+                "combiner": None if learnt is None else learnt.weights.combiner,
+                "weights": {} if learnt is None else dict(learnt.weights.weights),
+                "validation_coverage": None if learnt is None else learnt.coverage,
                 "totals": self.totals,
             },
             "combinations": {name: _row(scores) for name, scores in self.combinations.items()},
-            "best_single_on_validation": {
-                "name": self.best_single.value,
-                "wmape": best.wmape.value,
-                "smape": best.smape.value,
-                "mase": best.mase.value,
-            },
+            "best_single_on_validation": {"name": self.best_single.value}
+            | {name: getattr(best, name).value for name in ("wmape", "smape", "mase")},
             "validation": {method.value: error for method, error in self.validation.items()},
             "failures": {method.value: count for method, count in self.failures.items()},
             "series": self.series,
@@ -97,16 +88,8 @@ class Evaluation:
 
 
 def _row(scores: Scores) -> dict[str, Any]:
-    return {
-        "wmape": scores.wmape.value,
-        "smape": scores.smape.value,
-        "mase": scores.mase.value,
-        "coverage_90": scores.coverage.value,
-        "rmsse": scores.rmsse.value,
-        "mape": scores.mape.value,
-        "mape_dropped_share": scores.mape_dropped_share,
-        "pinball": scores.pinball.value,
-    }
+    row = {name: getattr(scores, name).value for name in NAMES}
+    return row | {"coverage_90": row.pop("coverage"), "mape_dropped_share": scores.mape_dropped_share}
 
 
 def members_for(series: Sequence[HeldOut]) -> tuple[Method, ...]:
@@ -122,20 +105,14 @@ def evaluate(
     horizon: int,
     season_length: int,
     methods: Sequence[Method] | None = None,
-    origins: int = ORIGINS,
+    origins: int = 3,
     pool: ProcessPoolExecutor | None = None,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Forecast the test days of every series and measure.
 
-    Parameters
-    ----------
-    methods
-        What to compare and to choose members from; None: `members_for` the data.
-    origins
-        Validation cutoffs.
-    progress
-        Called with the number of origins done; `origins` + 1 per series at most.
+    `methods` (None: `members_for` the data) are compared, and members chosen from them, by so many validation
+    `origins`. `progress` is called with the number of origins done; `origins` + 1 per series at most.
     """
     began = time.perf_counter()
     chosen = tuple(methods) if methods is not None else members_for(series)
@@ -166,46 +143,42 @@ def summarise(
     seconds: float,
 ) -> Evaluation:
     """Learn from the validation origins and measure on the test ones."""
-    calibration = calibrate(validation, members=methods, season_length=season_length, level=LEVEL)
-    own: dict[Method, Calibration | None] = {
-        method: calibrate(
-            validation,
-            members=[method],
-            season_length=season_length,
-            level=LEVEL,
-            weights=Weights.equal(Combiner.MEAN, [method]),
-        )
-        for method in methods
-    }
     gone = np.full(horizon, np.nan)
-    points = {method: [o.forecasts.get(method, gone) for o in test] for method in methods}
-    scores = {
-        method: _scored(test, points[method], own[method], season_length=season_length) for method in methods
-    }
+
+    def learnt(members: Sequence[Method], weights: Weights | None = None) -> Calibration | None:
+        return calibrate(
+            validation, members=members, season_length=season_length, level=LEVEL, weights=weights
+        )
+
+    def scored(points: Sequence[Vector], calibration: Calibration | None) -> Scores:
+        found = as_forecasts(test, points, season_length=season_length)
+        if calibration is not None:
+            set_intervals(found, test, range(len(test)), calibration.quantiles, LEVEL)
+        return measure(found, level=LEVEL)
+
+    def combined(weights: Weights, members: Sequence[Method]) -> list[Vector]:
+        return [combine(weights, have)[0] if (have := _only(o, members)) else gone for o in test]
+
+    calibration = learnt(methods)
+    own = {method: learnt([method], Weights.equal(Combiner.MEAN, [method])) for method in methods}
+    scores = {m: scored([o.forecasts.get(m, gone) for o in test], own[m]) for m in methods}
     weights = Weights.equal(Combiner.MEDIAN, methods) if calibration is None else calibration.weights
     ensemble = [combine(weights, o.forecasts)[0] if o.forecasts else gone for o in test]
     combinations: dict[str, Scores] = {}
     if set(CLASSIC) <= set(methods):
-        combinations["PROPHET_EMA_LINEAR_INVERSE_MAPE"] = _scored(
-            test, _classic(validation, test, gone), None, season_length=season_length
-        )
-    if set(FOUR) <= set(methods):
-        four = Weights.equal(Combiner.MEDIAN, FOUR)
-        combinations["MEDIAN_OF_FOUR"] = _scored(
-            test,
-            [combine(four, _only(o, FOUR))[0] if _only(o, FOUR) else gone for o in test],
-            calibrate(validation, members=FOUR, season_length=season_length, level=LEVEL, weights=four),
-            season_length=season_length,
-        )
-    losses = {m: _validation_loss(one, m) for m, one in own.items()}
-    best = min(losses, key=lambda m: losses[m])
+        points = _classic(validation, test, gone)
+        combinations["PROPHET_EMA_LINEAR_INVERSE_MAPE"] = scored(points, None)
+    if set(_FOUR) <= set(methods):
+        four = Weights.equal(Combiner.MEDIAN, _FOUR)
+        combinations["MEDIAN_OF_FOUR"] = scored(combined(four, _FOUR), learnt(_FOUR, four))
+    losses = {m: float("inf") if c is None else c.losses.get(m.value, float("inf")) for m, c in own.items()}
     both = [o for one in (*validation, test) for o in one]
     return Evaluation(
         methods=scores,
-        ensemble=_scored(test, ensemble, calibration, season_length=season_length),
+        ensemble=scored(ensemble, calibration),
         combinations=combinations,
         calibration=calibration,
-        best_single=best,
+        best_single=min(losses, key=lambda m: losses[m]),
         validation=losses,
         totals=_totals(test, ensemble, calibration),
         series=len(test),
@@ -216,9 +189,7 @@ def summarise(
 
 
 def _totals(
-    test: Sequence[Origin],
-    points: Sequence[np.ndarray[Any, np.dtype[np.float64]]],
-    calibration: Calibration | None,
+    test: Sequence[Origin], points: Sequence[Vector], calibration: Calibration | None
 ) -> dict[str, float | None]:
     """How the sums over the horizon did; series with a day missing in it are left out."""
     inside: list[bool] = []
@@ -243,19 +214,11 @@ def _totals(
     }
 
 
-def _validation_loss(calibration: Calibration | None, method: Method) -> float:
-    return float("inf") if calibration is None else calibration.losses.get(method.value, float("inf"))
-
-
-def _only(origin: Origin, methods: Sequence[Method]) -> dict[Method, np.ndarray[Any, np.dtype[np.float64]]]:
+def _only(origin: Origin, methods: Sequence[Method]) -> dict[Method, Vector]:
     return {method: origin.forecasts[method] for method in methods if method in origin.forecasts}
 
 
-def _classic(
-    validation: Sequence[Sequence[Origin]],
-    test: Sequence[Origin],
-    gone: np.ndarray[Any, np.dtype[np.float64]],
-) -> list[np.ndarray[Any, np.dtype[np.float64]]]:
+def _classic(validation: Sequence[Sequence[Origin]], test: Sequence[Origin], gone: Vector) -> list[Vector]:
     """The asked-for ensemble, weighed per series on the newest validation cutoff."""
     out = []
     for before, now in zip(validation, test, strict=True):
@@ -268,35 +231,3 @@ def _classic(
             weights = inverse_mape(before[-1].actual, _only(before[-1], list(have)))
         out.append(combine(weights, have)[0])
     return out
-
-
-def _scored(
-    test: Sequence[Origin],
-    points: Sequence[np.ndarray[Any, np.dtype[np.float64]]],
-    calibration: Calibration | None,
-    *,
-    season_length: int,
-) -> Scores:
-    point = np.array(points)
-    lower, upper = np.full_like(point, np.nan), np.full_like(point, np.nan)
-    if calibration is not None:
-        for row, origin in enumerate(test):
-            if np.isfinite(point[row]).all():
-                lower[row], upper[row] = calibration.quantiles.interval(
-                    point[row],
-                    scale=interval_scale(origin.history.values),
-                    level=LEVEL,
-                    nonnegative=origin.history.nonnegative,
-                )
-    return measure(
-        Forecasts(
-            series=np.arange(len(test)),
-            actual=np.array([o.actual for o in test]),
-            point=point,
-            lower=lower,
-            upper=upper,
-            mase_scale=np.array([mase_scale(o.history.values, season_length=season_length) for o in test]),
-            rmsse_scale=np.array([rmsse_scale(o.history.values) for o in test]),
-        ),
-        level=LEVEL,
-    )

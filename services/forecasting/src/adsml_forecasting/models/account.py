@@ -9,7 +9,7 @@ from adsml_common.domain.metrics import RATIOS, Metric, divide
 
 from adsml_forecasting.models import events, spend_response
 from adsml_forecasting.models.history import EntityHistory
-from adsml_forecasting.models.ratios import EVENTS
+from adsml_forecasting.models.ratios import parts_of
 from adsml_forecasting.models.series import DailySeries, Vector
 
 COLUMNS: Final = ("spend", "impressions", "clicks", "leads")
@@ -21,18 +21,9 @@ _WEEKS_PRIOR: Final = 2.0
 class AccountProfile:
     """Pooled over the entities of one level.
 
-    Attributes
-    ----------
-    elasticity
-        Of each column to spend.
-    budget_moves
-        How many entities' spend has moved enough to tell.
-    effects
-        Of named days, by column and name.
-    rates
-        Events per exposure of each ratio in the newest eight weeks; without those that are not known.
-    weekdays
-        Factors of each column, Monday first.
+    By column: the `elasticity` to spend, the `effects` of named days by name, the factors of `weekdays` (Monday
+    first). `rates` are events per exposure of each ratio in the newest eight weeks, where known; `budget_moves`
+    is how many entities' spend has moved enough to tell.
     """
 
     elasticity: Mapping[str, spend_response.Elasticity] = field(default_factory=dict)
@@ -116,15 +107,12 @@ def _weekday_factors(histories: Sequence[EntityHistory], column: str, last: int)
 
 
 def _rates(histories: Sequence[EntityHistory], last: int) -> dict[Metric, float]:
-    out: dict[Metric, float] = {}
     sums = {
-        column: float(sum(_newest(one, column, last).sum() for one in histories))
+        column: np.array([sum(_newest(one, column, last).sum() for one in histories)])
         for column in (*COLUMNS, "reach")
     }
-    for metric, ratio in RATIOS.items():
-        counted = EVENTS[metric]
-        per = ratio.numerator if ratio.denominator == counted else ratio.denominator
-        rate = float(divide(sums[counted], sums[per]))
-        if np.isfinite(rate) and rate > 0:
-            out[metric] = rate
-    return out
+    found = {}
+    for metric in RATIOS:
+        counted, per = parts_of(metric)
+        found[metric] = float(divide(sums[counted], sums[per])[0])
+    return {metric: rate for metric, rate in found.items() if np.isfinite(rate) and rate > 0}

@@ -3,28 +3,21 @@
 import hashlib
 from dataclasses import dataclass
 
-from adsml_common.domain.metrics import RATIOS, Metric
+from adsml_common.domain.metrics import Metric
 
 from adsml_forecasting.models.history import EntityHistory
 from adsml_forecasting.models.prediction import NOTHING, ForecastSpec, LearnedModels, Prediction, predict
-from adsml_forecasting.models.preparation import Prepared, Surroundings, prepare
-from adsml_forecasting.models.ratios import EVENTS, RatioMode, RatioParts, predict_ratio
+from adsml_forecasting.models.preparation import prepare
+from adsml_forecasting.models.prepared import Prepared, Surroundings
+from adsml_forecasting.models.ratios import RatioMode, RatioParts, parts_of, predict_ratio
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForecastTask:
-    """An entity's history, what to forecast by, and what models know of it.
+    """An entity's history up to `as_of` (days since 1970-01-01), what to forecast by, and what models know of it.
 
-    Attributes
-    ----------
-    as_of
-        Last day of history, days since 1970-01-01.
-    learned
-        Of the metric itself; of a ratio's events.
-    exposure
-        Of what a ratio's events are counted per.
-    models
-        Names of the models' versions: part of what an answer depends on.
+    `learned` is of the metric itself or a ratio's events, `exposure` of what those are counted per; `models` names
+    their versions, which are part of what an answer depends on.
     """
 
     history: EntityHistory
@@ -57,35 +50,23 @@ class Answer:
     mode: RatioMode | None = None
 
 
-def parts_of(metric: Metric) -> tuple[str, ...]:
-    """The columns that a metric is forecast from: its own, or a ratio's events and what they are counted per."""
-    ratio = RATIOS.get(metric)
-    if ratio is None:
-        return (metric.value,)
-    counted = EVENTS[metric]
-    return counted, ratio.numerator if ratio.denominator == counted else ratio.denominator
-
-
 def answer(task: ForecastTask) -> Answer:
     """Prepare and forecast; errors as of `prepare` and `predict`."""
-    season = task.spec.season_length
-
-    def ready(column: str) -> Prepared:
-        return prepare(
+    prepared = [
+        prepare(
             task.history,
             column,
             as_of=task.as_of,
             horizon=task.spec.horizon,
-            season_length=season,
+            season_length=task.spec.season_length,
             around=task.around,
         )
-
-    ratio = RATIOS.get(task.metric)
-    if ratio is None:
-        prepared = ready(task.metric.value)
-        return Answer(predict(prepared, task.spec, task.learned), (prepared,))
-    counted, per = parts_of(task.metric)
-    parts = RatioParts(task.metric, ratio, ready(counted), ready(per), task.around.ratio)
+        for column in parts_of(task.metric)
+    ]
+    if not task.metric.is_ratio:
+        return Answer(predict(prepared[0], task.spec, task.learned), tuple(prepared))
+    events, exposure = prepared
+    parts = RatioParts(task.metric, events, exposure, task.around.ratio)
     mode = task.mode or RatioMode.PARTS
     prediction = predict_ratio(parts, task.spec, mode=mode, events=task.learned, exposure=task.exposure)
-    return Answer(prediction, (parts.events, parts.exposure), mode)
+    return Answer(prediction, tuple(prepared), mode)

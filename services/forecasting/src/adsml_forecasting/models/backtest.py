@@ -6,27 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from adsml_common.domain.metrics import RATIOS, Metric, divide
+from adsml_common.domain.metrics import Metric
 
 from adsml_forecasting.models.calibration import choose, fit_weights, scaled
 from adsml_forecasting.models.combining import Combiner, Weights, combine
 from adsml_forecasting.models.conformal import ResidualQuantiles, interval_scale
 from adsml_forecasting.models.method import Method
-from adsml_forecasting.models.origins import Origin, Task, forecast_origins
+from adsml_forecasting.models.origins import Origin, Task, as_forecasts, forecast_origins, set_intervals
 from adsml_forecasting.models.prediction import DEFAULT_MEMBERS
 from adsml_forecasting.models.rates import learn_rate
-from adsml_forecasting.models.ratios import EVENTS, expected_events
+from adsml_forecasting.models.ratios import expected_events, ratio_of
 from adsml_forecasting.models.rolling_origin import RollingOrigin
-from adsml_forecasting.models.scores import (
-    Forecasts,
-    Score,
-    Scores,
-    mase_scale,
-    measure,
-    paired_difference,
-    resamples,
-    rmsse_scale,
-)
+from adsml_forecasting.models.scores import Forecasts, Score, Scores, measure, paired_difference, resamples
 from adsml_forecasting.models.series import DailySeries, Vector
 
 Fits = Callable[[int, int], None]
@@ -75,72 +66,58 @@ class Report:
 
 
 def backtest(
-    series: Sequence[DailySeries],
-    plan: BacktestSpec,
-    *,
-    pool: ProcessPoolExecutor | None = None,
-    progress: Fits | None = None,
-) -> Report:
-    """Compare methods on series that each have at least one cutoff (`BacktestSpec.rows`).
-
-    The ensemble's weights and all intervals at a cutoff come from the other cutoffs: nothing is measured on
-    what it was learnt from. With one cutoff the weights are equal and no intervals are measured.
-    """
-    needed, members = _methods(plan)
-    tasks = [Task(one, plan.rows(len(one))) for one in series]
-    tell = _counter(sum(len(task.rows) for task in tasks) * len(needed), len(needed), progress)
-    origins = forecast_origins(
-        tasks,
-        methods=needed,
-        horizon=plan.horizon,
-        season_length=plan.season_length,
-        pool=pool,
-        progress=tell,
-    )
-    return _compare(origins, plan, needed, members)
-
-
-def backtest_ratio(
-    parts: Sequence[tuple[DailySeries, DailySeries]],
+    series: Sequence[Sequence[DailySeries]],
     metric: Metric,
     plan: BacktestSpec,
     *,
     pool: ProcessPoolExecutor | None = None,
     progress: Fits | None = None,
 ) -> Report:
-    """Compare methods on a ratio over whole horizons: ratio of sums against ratio of sums.
+    """Compare methods on entities that each have at least one cutoff (`BacktestSpec.rows`).
 
-    Parameters
-    ----------
-    parts
-        Events and what they are counted per, of each entity (`answering.parts_of`).
+    The ensemble's weights and all intervals at a cutoff come from the other cutoffs: nothing is measured on
+    what it was learnt from. With one cutoff the weights are equal and no intervals are measured. A ratio is
+    compared over whole horizons: ratio of sums against ratio of sums. `series` holds of each entity the columns
+    that the metric is forecast from (`ratios.parts_of`).
     """
-    needed, members = _methods(plan)
-    pairs = [_aligned(one, other) for one, other in parts]
-    rows = [plan.rows(len(one)) for one, _ in pairs]
-    tell = _counter(2 * sum(map(len, rows)) * len(needed), len(needed), progress)
+    single = [m for m in plan.methods if m is not Method.ENSEMBLE]
+    members = plan.members or tuple(m for m in single if m is not Method.AUTO_ARIMA) or DEFAULT_MEMBERS
+    needed = tuple(dict.fromkeys([*single, *(members if Method.ENSEMBLE in plan.methods else ())]))
+    columns = [_aligned(*one) if metric.is_ratio else tuple(one) for one in series]
+    rows = [plan.rows(len(one[0])) for one in columns]
+    parts = 2 if metric.is_ratio else 1
+    total, done = parts * sum(map(len, rows)) * len(needed), 0
+
+    def tell(origins: int) -> None:
+        nonlocal done
+        done += origins * len(needed)
+        if progress is not None:
+            progress(done, total)
+
     found = [
         forecast_origins(
-            [Task(pair[which], cut) for pair, cut in zip(pairs, rows, strict=True)],
+            [Task(one[part], cut) for one, cut in zip(columns, rows, strict=True)],
             methods=needed,
             horizon=plan.horizon,
             season_length=plan.season_length,
             pool=pool,
             progress=tell,
         )
-        for which in (0, 1)
+        for part in range(parts)
     ]
+    if not metric.is_ratio:
+        return _compare(found[0], plan, needed, members)
     origins = [
-        [_ratio_origin(above, below, metric, plan) for above, below in zip(one, other, strict=True)]
+        [_ratio_origin(above, below, metric, plan.horizon) for above, below in zip(one, other, strict=True)]
         for one, other in zip(*found, strict=True)
     ]
     return _compare(origins, replace(plan, horizon=1), needed, members)
 
 
-def _aligned(events: DailySeries, exposure: DailySeries) -> tuple[DailySeries, DailySeries]:
+def _aligned(events: DailySeries, exposure: DailySeries) -> tuple[DailySeries, ...]:
     first = max(events.first_day, exposure.first_day)
     last = min(events.last_day, exposure.last_day)
-    both = (
+    return tuple(
         replace(
             one,
             first_day=first,
@@ -148,55 +125,32 @@ def _aligned(events: DailySeries, exposure: DailySeries) -> tuple[DailySeries, D
         )
         for one in (events, exposure)
     )
-    return next(both), next(both)
 
 
-def _ratio_origin(events: Origin, exposure: Origin, metric: Metric, plan: BacktestSpec) -> Origin:
+def _ratio_origin(events: Origin, exposure: Origin, metric: Metric, horizon: int) -> Origin:
     """Both parts' forecasts of a horizon as one forecast of its ratio of sums."""
-    ratio = RATIOS[metric]
-    above = EVENTS[metric] == ratio.numerator
-
-    def of_sums(counted: Vector, per: Vector) -> Vector:
-        top, bottom = (counted, per) if above else (per, counted)
-        return divide(top, bottom, scale=ratio.scale)
-
-    days = len(events.history) // plan.horizon * plan.horizon
+    days = len(events.history) // horizon * horizon
     blocks = [
-        one.history.values[len(one.history) - days :].reshape(-1, plan.horizon).sum(axis=1)
+        one.history.values[len(one.history) - days :].reshape(-1, horizon).sum(axis=1)
         for one in (events, exposure)
     ]
-    past = DailySeries(0, of_sums(*blocks), True, events.history.name)
+    past = DailySeries(0, ratio_of(metric, *blocks), True, events.history.name)
     rate = learn_rate(events.history.values, exposure.history.values).value
-    forecasts = {}
-    for method, counted in events.forecasts.items():
-        if method in exposure.forecasts:
-            per = exposure.forecasts[method]
-            total = np.array([per.sum()])
-            forecasts[method] = of_sums(np.array([expected_events(counted, per, rate).sum()]), total)
+
+    def of_sums(counted: Vector, per: Vector) -> Vector:
+        return ratio_of(metric, np.array([counted.sum()]), np.array([per.sum()]))
+
+    forecasts = {
+        method: of_sums(
+            expected_events(counted, exposure.forecasts[method], rate), exposure.forecasts[method]
+        )
+        for method, counted in events.forecasts.items()
+        if method in exposure.forecasts
+    }
     finite = {method: value for method, value in forecasts.items() if np.isfinite(value).all()}
-    actual = of_sums(np.array([events.actual.sum()]), np.array([exposure.actual.sum()]))
     seconds = {m: events.seconds.get(m, 0.0) + exposure.seconds.get(m, 0.0) for m in events.seconds}
-    return Origin(events.cutoff, past, actual, finite, {**exposure.failures, **events.failures}, seconds)
-
-
-def _methods(plan: BacktestSpec) -> tuple[tuple[Method, ...], tuple[Method, ...]]:
-    """Methods to fit, and the ensemble's members."""
-    single = [m for m in plan.methods if m is not Method.ENSEMBLE]
-    members = plan.members or tuple(m for m in single if m is not Method.AUTO_ARIMA) or DEFAULT_MEMBERS
-    needed = dict.fromkeys([*single, *(members if Method.ENSEMBLE in plan.methods else ())])
-    return tuple(needed), members
-
-
-def _counter(total: int, each: int, progress: Fits | None) -> Callable[[int], None]:
-    done = 0
-
-    def tell(origins: int) -> None:
-        nonlocal done
-        done += origins * each
-        if progress is not None:
-            progress(done, total)
-
-    return tell
+    failures = {**exposure.failures, **events.failures}
+    return Origin(events.cutoff, past, of_sums(events.actual, exposure.actual), finite, failures, seconds)
 
 
 def _compare(
@@ -206,6 +160,7 @@ def _compare(
     members: Sequence[Method],
 ) -> Report:
     """Scores on all origins; the ensemble is weighed by other cutoffs than the one it is measured on."""
+    # Each with its series and its cutoff, counted back from the series' end.
     flat = [(index, back, o) for index, one in enumerate(origins) for back, o in enumerate(reversed(one))]
     gone = np.full(plan.horizon, np.nan)
     points = {m: [o.forecasts.get(m, gone) for _, _, o in flat] for m in needed}
@@ -241,18 +196,15 @@ def _ensemble(
 ) -> list[Vector]:
     """The ensemble at each origin, weighed by the other cutoffs."""
     gone = np.full(plan.horizon, np.nan)
-    groups = sorted({back for _, back, _ in flat})
     weights: dict[int, Weights] = {}
-    for group in groups:
-        equal = Weights.equal(plan.combiner or Combiner.MEDIAN, members)
+    for group in sorted({back for _, back, _ in flat}):
+        weights[group] = Weights.equal(plan.combiner or Combiner.MEDIAN, members)
         others = [[o for back, o in enumerate(reversed(one)) if back != group][::-1] for one in found]
         errors = scaled([one for one in others if one], members=members, season_length=plan.season_length)
         learns = plan.combiner in (None, Combiner.STACKED) and len(errors.members) > 0
-        if not learns or not np.isfinite(errors.actual).any():
-            weights[group] = equal
-            continue
-        candidate, _ = choose(errors)
-        weights[group] = fit_weights(errors, candidate, rows=np.ones(len(errors.cutoff), dtype=bool))
+        if learns and np.isfinite(errors.actual).any():
+            candidate, _ = choose(errors)
+            weights[group] = fit_weights(errors, candidate, rows=np.ones(len(errors.cutoff), dtype=bool))
     out = []
     for _, back, origin in flat:
         have = {m: origin.forecasts[m] for m in members if m in origin.forecasts}
@@ -263,32 +215,16 @@ def _ensemble(
 def _bounded(
     points: Sequence[Vector], flat: Sequence[tuple[int, int, Origin]], plan: BacktestSpec
 ) -> Forecasts:
-    point = np.array(points)
-    actual = np.array([o.actual for _, _, o in flat])
-    scale = np.array([interval_scale(o.history.values) for _, _, o in flat])
+    """With the intervals that the other cutoffs' residuals give."""
+    origins = [o for _, _, o in flat]
+    index = np.array([series for series, _, _ in flat], np.int64)
+    found = as_forecasts(origins, points, season_length=plan.season_length, series=index)
+    scale = np.array([interval_scale(o.history.values) for o in origins])
     back = np.array([group for _, group, _ in flat])
-    residuals = (actual - point) / scale[:, None]
-    lower, upper = np.full_like(point, np.nan), np.full_like(point, np.nan)
+    residuals = (found.actual - found.point) / scale[:, None]
     for group in np.unique(back):
         quantiles = ResidualQuantiles.of(residuals[back != group]) if (back != group).any() else None
-        if quantiles is None or not quantiles.usable:
-            continue
-        for row in np.flatnonzero(back == group):
-            if np.isfinite(point[row]).all():
-                lower[row], upper[row] = quantiles.interval(
-                    point[row],
-                    scale=float(scale[row]),
-                    level=plan.level,
-                    nonnegative=flat[int(row)][2].history.nonnegative,
-                )
-    return Forecasts(
-        series=np.array([index for index, _, _ in flat], np.int64),
-        actual=actual,
-        point=point,
-        lower=lower,
-        upper=upper,
-        mase_scale=np.array(
-            [mase_scale(o.history.values, season_length=plan.season_length) for _, _, o in flat]
-        ),
-        rmsse_scale=np.array([rmsse_scale(o.history.values) for _, _, o in flat]),
-    )
+        if quantiles is not None and quantiles.usable:
+            rows = np.flatnonzero(back == group).tolist()
+            set_intervals(found, origins, rows, quantiles, plan.level)
+    return found

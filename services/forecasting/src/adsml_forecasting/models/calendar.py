@@ -1,8 +1,9 @@
 """Named days: public holidays of a country, and the days that trade is about everywhere."""
 
 from collections.abc import Iterable
-from datetime import date, timedelta
-from functools import lru_cache
+from datetime import date
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Final
 
 import holidays
@@ -17,56 +18,58 @@ def _number(day: date) -> int:
     return (day - _EPOCH).days
 
 
-def _black_friday(year: int) -> date:
+def _black_friday(year: int) -> int:
     """The day after the fourth Thursday of November."""
     first = date(year, 11, 1)
-    return first + timedelta(days=(_THURSDAY - first.weekday()) % 7 + 22)
+    return _number(first) + (_THURSDAY - first.weekday()) % 7 + 22
+
+
+_TRADING: Final[tuple[tuple[str, int | tuple[int, int]], ...]] = (
+    ("Valentine's Day", (2, 14)),
+    ("Singles' Day", (11, 11)),
+    ("Black Friday", 0),
+    ("Saturday after Black Friday", 1),
+    ("Sunday after Black Friday", 2),
+    ("Cyber Monday", 3),
+    ("Christmas Eve", (12, 24)),
+    ("Christmas Day", (12, 25)),
+    ("Boxing Day", (12, 26)),
+    ("New Year's Eve", (12, 31)),
+    ("New Year's Day", (1, 1)),
+)
+"""Month and day, or days after Black Friday."""
 
 
 @lru_cache(maxsize=64)
 def trading_days(first_year: int, last_year: int) -> Calendar:
     """Days of trade by name, those of so many years."""
-    out: dict[str, list[int]] = {}
-    for year in range(first_year, last_year + 1):
-        friday = _black_friday(year)
-        for name, day in (
-            ("Valentine's Day", date(year, 2, 14)),
-            ("Singles' Day", date(year, 11, 11)),
-            ("Black Friday", friday),
-            ("Saturday after Black Friday", friday + timedelta(days=1)),
-            ("Sunday after Black Friday", friday + timedelta(days=2)),
-            ("Cyber Monday", friday + timedelta(days=3)),
-            ("Christmas Eve", date(year, 12, 24)),
-            ("Christmas Day", date(year, 12, 25)),
-            ("Boxing Day", date(year, 12, 26)),
-            ("New Year's Eve", date(year, 12, 31)),
-            ("New Year's Day", date(year, 1, 1)),
-        ):
-            out.setdefault(name, []).append(_number(day))
-    return {name: tuple(days) for name, days in out.items()}
+    return of_days(
+        (name, _black_friday(year) + at if isinstance(at, int) else _number(date(year, *at)))
+        for year in range(first_year, last_year + 1)
+        for name, at in _TRADING
+    )
 
 
-def countries() -> frozenset[str]:
-    """Countries whose holidays are known, ISO 3166-1 alpha-2."""
-    return frozenset(code for code in holidays.list_supported_countries() if len(code) == 2)
+@cache
+def _countries() -> dict[str, str]:
+    """Country by time zone: the IANA database's table of the zone that each place keeps."""
+    text = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
+    rows = (line.split("\t") for line in text.splitlines() if line and not line.startswith("#"))
+    return {row[2]: row[0] for row in rows}
+
+
+def country_of(time_zone: str | None) -> str:
+    """ISO 3166-1 alpha-2 code of the country that a time zone is named after; empty where it is after none."""
+    return _countries().get(time_zone or "", "")
 
 
 @lru_cache(maxsize=256)
 def country_holidays(country: str, first_year: int, last_year: int) -> Calendar:
-    """Public holidays of a country by name.
-
-    Raises
-    ------
-    KeyError
-        No such country is known.
-    """
-    if country not in countries():
+    """Public holidays of a country by name; KeyError where no such country is known."""
+    if country not in holidays.list_supported_countries() or len(country) != 2:
         raise KeyError(country)
     found = holidays.country_holidays(country, years=range(first_year, last_year + 1), language="en_US")
-    out: dict[str, list[int]] = {}
-    for day, name in found.items():
-        out.setdefault(name, []).append(_number(day))
-    return {name: tuple(sorted(days)) for name, days in out.items()}
+    return of_days((name, _number(day)) for day, name in found.items())
 
 
 def merged(*calendars: Calendar) -> Calendar:

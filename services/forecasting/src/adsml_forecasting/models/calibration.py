@@ -17,6 +17,7 @@ import numpy.typing as npt
 from adsml_forecasting.models.combining import Combiner, Weights, combine, stacking_weights
 from adsml_forecasting.models.conformal import (
     ResidualQuantiles,
+    conformal_quantile,
     cross_measured,
     interval_scale,
     residual_scale,
@@ -30,12 +31,12 @@ from adsml_forecasting.models.totals import TotalSpread, total_spread
 
 Matrix = npt.NDArray[np.float64]
 
-FORMAT: Final = 3
+_FORMAT: Final = 3
 """Of what `Calibration.as_json` writes. Format 1 held signed residuals over another scale, format 2 none of totals:
 intervals made of them would be too wide or too narrow without a word, so they are refused."""
-TOLERANCES: Final = (0.15, 0.05, 0.4)
+_TOLERANCES: Final = (0.15, 0.05, 0.4)
 """Members that lose to the best by more than this share are pruned."""
-LEAST_MEMBERS: Final = 3
+_LEAST_MEMBERS: Final = 3
 _TIE: Final = 0.01
 _PRESENT: Final = 0.8
 _OWN_TOTALS: Final = 20
@@ -43,22 +44,12 @@ _OWN_TOTALS: Final = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
-    """Scaled forecasts and actual values of N origins.
+    """Scaled forecasts and actual values of N origins, each divided by its series' `scale`, shape (N,).
 
-    Attributes
-    ----------
-    members
-        M of them, those that forecast at least most of the origins.
-    actual
-        Shape (N, H), each origin divided by its series' scale; NaN where missing.
-    forecasts
-        Shape (M, N, H), likewise; where a member failed, the median of the others.
-    cutoff
-        Which cutoff each origin belongs to, counted back from the series' end: shape (N,).
-    scale, interval_scale
-        What errors are divided by to be weighed, and what intervals are in units of; shape (N,) each.
-    spreads
-        How far each origin's sums moved before it.
+    `actual` has shape (N, H), NaN where missing; `forecasts` of the M members that forecast at least most of
+    the origins have shape (M, N, H): where one failed, the median of the others. `cutoff` says which cutoff
+    each origin belongs to, counted back from the series' end; `interval_scale` what intervals are in units of;
+    shape (N,) each. `spreads` say how far each origin's sums moved before it.
     """
 
     members: tuple[Method, ...]
@@ -74,35 +65,24 @@ def scaled(origins: Sequence[Sequence[Origin]], *, members: Sequence[Method], se
     """Origins by series as arrays; origins that no member could forecast are left out."""
     flat = [(back, origin) for one in origins for back, origin in enumerate(reversed(one))]
     flat = [(back, origin) for back, origin in flat if any(m in origin.forecasts for m in members)]
-    count = len(flat)
-    kept = tuple(
-        m for m in members if sum(m in origin.forecasts for _, origin in flat) >= _PRESENT * max(count, 1)
-    )
-    if not count or not kept:
+    kept = tuple(m for m in members if sum(m in o.forecasts for _, o in flat) >= _PRESENT * max(len(flat), 1))
+    flat = [(back, origin) for back, origin in flat if any(m in origin.forecasts for m in kept)]
+    if not flat:
         nothing = np.empty((0, 0))
         return Errors((), nothing, np.empty((0, 0, 0)), np.empty(0, np.int64), np.empty(0), np.empty(0))
     horizon = len(flat[0][1].actual)
     scale = np.array([residual_scale(o.history.values, season_length=season_length) for _, o in flat])
     gone = np.full(horizon, np.nan)
     forecasts = np.array([[o.forecasts.get(m, gone) for _, o in flat] for m in kept])
-    some = np.isfinite(forecasts).any(axis=(0, 2))
-    forecasts = forecasts[:, some]
-    middle = np.nanmedian(forecasts, axis=0)
-    forecasts = np.where(np.isfinite(forecasts), forecasts, middle)
-    scale = scale[some]
-    actual = np.array([o.actual for _, o in flat])[some]
+    forecasts = np.where(np.isfinite(forecasts), forecasts, np.nanmedian(forecasts, axis=0))
     return Errors(
         kept,
-        actual / scale[:, None],
+        np.array([o.actual for _, o in flat]) / scale[:, None],
         forecasts / scale[:, None],
-        np.array([back for back, _ in flat], np.int64)[some],
+        np.array([back for back, _ in flat], np.int64),
         scale,
-        np.array([interval_scale(o.history.values) for _, o in flat])[some],
-        tuple(
-            total_spread(o.history.values, horizon=horizon)
-            for (_, o), used in zip(flat, some, strict=True)
-            if used
-        ),
+        np.array([interval_scale(o.history.values) for _, o in flat]),
+        tuple(total_spread(o.history.values, horizon=horizon) for _, o in flat),
     )
 
 
@@ -117,7 +97,7 @@ class Candidate:
 CANDIDATES: Final[tuple[Candidate, ...]] = tuple(
     Candidate(combiner, tolerance)
     for combiner in (Combiner.STACKED, Combiner.MEAN, Combiner.MEDIAN)
-    for tolerance in TOLERANCES
+    for tolerance in _TOLERANCES
 )
 """In the order of what they did on validation cutoffs over several kinds of data: see docs/forecasting.md."""
 
@@ -134,7 +114,7 @@ def fit_weights(errors: Errors, candidate: Candidate, *, rows: npt.NDArray[np.bo
     """Prune and weigh by some of the origins."""
     loss = member_errors(errors, rows=rows)
     order = np.argsort(loss, kind="stable")
-    least = min(LEAST_MEMBERS, len(order))
+    least = min(_LEAST_MEMBERS, len(order))
     within = max(int((loss <= loss[order[0]] * (1 + candidate.tolerance)).sum()), least)
     kept = np.sort(order[:within])
     weights = np.zeros(len(errors.members))
@@ -183,27 +163,11 @@ def choose(errors: Errors) -> tuple[Candidate, dict[str, float]]:
 class Calibration:
     """What an ensemble (or a single method) learnt from rolling origins.
 
-    Attributes
-    ----------
-    weights
-        Which members count how much.
-    quantiles
-        Residuals over `interval_scale`, by day of the horizon.
-    level
-        Nominal probability that `coverage` was measured for.
-    coverage, coverage_samples
-        Share of held-out days inside the intervals, each cutoff's made from the others'; None if not
-        measured.
-    season_length
-        Days per season.
-    origins, series
-        What it rests on.
-    losses
-        Scaled absolute error of each candidate on cutoffs not seen; of each member.
-    pooled
-        The regression learnt from all its series, where that is a member.
-    totals
-        Absolute misses of the horizons' sums over `TotalSpread.unit`, ascending.
+    `quantiles` are residuals over `interval_scale`, by day of the horizon; `coverage` is the share of held-out
+    days inside the intervals of nominal probability `level`, each cutoff's made from the others'; None if not
+    measured. `losses` are scaled absolute errors: of each candidate on cutoffs not seen, and of each member.
+    `pooled` is the regression learnt from all its series, where that is a member. `totals` are absolute misses
+    of the horizons' sums over `TotalSpread.unit`, ascending.
     """
 
     weights: Weights
@@ -219,26 +183,19 @@ class Calibration:
     totals: Vector = field(default_factory=lambda: np.empty(0))
 
     def total_reach(self, spread: TotalSpread, level: float) -> float:
-        """Standard deviations of a series' sums that hold a share `level` of them (split conformal).
+        """Standard deviations of a series' sums that hold a share `level` of them.
 
-        Few misses are drawn to what the series' own past says.
+        Half by what the series' own past says, half by the misses of all (split conformal), less by few.
         """
         own = spread.reach(level)
         n = len(self.totals)
-        if not n:
-            return own
-        rank = min(int(np.ceil(round((n + 1) * level, 9))), n)
-        return float((n * self.totals[rank - 1] + _OWN_TOTALS * own) / (n + _OWN_TOTALS))
-
-    @property
-    def horizon(self) -> int:
-        """Days ahead that were calibrated."""
-        return len(self.quantiles.steps)
+        share = 0.5 * n / (n + _OWN_TOTALS)
+        return (1 - share) * own + share * conformal_quantile(self.totals, level) if n else own
 
     def as_json(self) -> dict[str, Any]:
         """As a registered model keeps it."""
         return {
-            "format": FORMAT,
+            "format": _FORMAT,
             "combiner": self.weights.combiner.value,
             "weights": {method.value: weight for method, weight in self.weights.weights.items()},
             "calibrated": self.weights.calibrated,
@@ -258,17 +215,11 @@ class Calibration:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Calibration":
-        """What `as_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            It is of another format, or not a calibration at all.
-        """
+        """What `as_json` wrote; ValueError where it is of another format, or not a calibration at all."""
         try:
-            if data["format"] != FORMAT:
+            if data["format"] != _FORMAT:
                 raise ValueError(
-                    f"ensemble weights of format {data['format']}; this version reads format {FORMAT}: "
+                    f"ensemble weights of format {data['format']}; this version reads format {_FORMAT}: "
                     "train again with `adsml train ensemble-weights`"
                 )
             weights = {Method(name): float(weight) for name, weight in data["weights"].items()}
@@ -330,24 +281,11 @@ def calibrate(
     weights: Weights | None = None,
     pooled: PooledRegression | None = None,
 ) -> Calibration | None:
-    """Learn from rolling origins of one or more series.
+    """Learn from rolling origins of one or more series, each by ascending cutoff, evenly spaced alike for all.
 
-    Parameters
-    ----------
-    origins
-        Of each series, by ascending cutoff, evenly spaced alike for all.
-    members
-        Which may take part.
-    level
-        Nominal probability to measure coverage for.
-    weights
-        Keep these and learn the intervals only.
-    pooled
-        What to keep as the regression learnt from all series.
-
-    Returns
-    -------
-    Calibration, or None where no origin has a forecast and a value to compare it with
+    None where no origin has a forecast and a value to compare it with. Coverage is measured for intervals of
+    `level`. With `weights` those are kept and only intervals learnt; `pooled` is kept as the regression learnt
+    from all series.
     """
     errors = scaled(origins, members=members, season_length=season_length)
     if not len(errors.members) or not np.isfinite(errors.actual).any():
@@ -360,7 +298,7 @@ def calibrate(
     losses |= {member.value: float(loss) for member, loss in zip(errors.members, own, strict=True)}
     residuals = errors.actual - combined(errors, weights)
     residuals = residuals * (errors.scale / errors.interval_scale)[:, None]
-    coverage, samples = cross_measured(list(residuals), errors.cutoff.tolist(), level=level)
+    coverage, samples = cross_measured(residuals, errors.cutoff, level=level)
     return Calibration(
         weights=weights,
         quantiles=ResidualQuantiles.of(residuals),

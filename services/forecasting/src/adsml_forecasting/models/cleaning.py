@@ -30,20 +30,10 @@ _OF_NORMAL: Final = 1.4826
 
 
 def outlying_days(values: Vector, *, season_length: int, explained: Days | None = None) -> Days:
-    """Which days stand alone, far above or below all days around them.
+    """Which days stand alone, far above or below all days around them; of values not negative, NaN where missing.
 
     Runs of more than two days are a level of their own (see `steps`), and so are the last two days together.
-
-    Parameters
-    ----------
-    values
-        Not negative, NaN where missing, shape (n,).
-    explained
-        Days that something known accounts for (a change, a named day): never flagged; shape (n,).
-
-    Returns
-    -------
-    array of shape (n,)
+    `explained` are days that something known accounts for (a change, a named day): never flagged.
     """
     n = len(values)
     known = np.isfinite(values)

@@ -34,20 +34,10 @@ class Combiner(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What each member counts.
+    """What each member counts: not negative, summing to 1; 0 where pruned. With the median, equal for those kept.
 
-    Attributes
-    ----------
-    combiner
-        How they are combined.
-    weights
-        By member, not negative, summing to 1; 0 for one that is pruned. With the median, equal for those
-        kept.
-    calibrated
-        Whether they rest on measured errors; if not they are equal.
-    anchor
-        The member with the least error by itself, which makes up half of the forecast beside what the combiner
-        makes of all; None for no such half.
+    `calibrated`: they rest on measured errors; if not they are equal. The `anchor`, the member with the least
+    error by itself, makes up half of the forecast beside what the combiner makes of all; None for no such half.
     """
 
     combiner: Combiner
@@ -67,19 +57,10 @@ class Weights:
 
 
 def combine(weights: Weights, forecasts: Mapping[Method, Vector]) -> tuple[Vector, dict[Method, float]]:
-    """One forecast from those members that gave one, and what each counted.
+    """One forecast from those members that gave one (at least one), shape (..., horizon) each, and what each counted.
 
     Weights of members that failed go to the others in proportion. Where all that count have failed, pruned
     ones answer with equal weights.
-
-    Parameters
-    ----------
-    forecasts
-        By member, not empty, shape (..., horizon) each.
-
-    Returns
-    -------
-    array of shape (..., horizon), and the weights used (sum 1)
     """
     used = {
         method: weight for method, weight in weights.weights.items() if method in forecasts and weight > 0
@@ -102,16 +83,9 @@ def combine(weights: Weights, forecasts: Mapping[Method, Vector]) -> tuple[Vecto
 
 
 def inverse_mape(actual: Vector, forecasts: Mapping[Method, Vector]) -> Weights:
-    """Weights in inverse proportion to MAPE over the days with a value above 0.
+    """Weights in inverse proportion to MAPE over the days with a value above 0; equal ones where no such day is known.
 
-    Equal weights where no such day is known.
-
-    Parameters
-    ----------
-    actual
-        Shape (d,), NaN where missing.
-    forecasts
-        What members said of those days, made from the days before them; shape (d,) each.
+    `actual` has shape (d,), NaN where missing; `forecasts` are what members said of those days from the days before.
     """
     used = np.isfinite(actual) & (actual > 0)
     if not used.any():
@@ -126,24 +100,15 @@ def inverse_mape(actual: Vector, forecasts: Mapping[Method, Vector]) -> Weights:
 
 
 def stacking_weights(errors: Matrix, *, shrinkage: float = 0.1) -> Vector:
-    """Weights on the simplex with the least mean squared error of the combination, drawn to equal ones.
+    """Weights on the simplex with the least mean squared error of the combination, drawn to equal ones, shape (M,).
 
-    Minimises ``w' S w + shrinkage * trace(S) / M * |w - 1/M|^2`` with ``S`` the second moments of the
-    members' errors. For weights that sum to 1 the combination's error is the combination of the errors (Bates
-    & Granger 1969).
+    `errors` are scaled ones of the M members on the same days, finite, shape (days, M). Minimises
+    ``w' S w + shrinkage * trace(S) / M * |w - 1/M|^2`` with ``S`` their second moments. For weights that sum to 1 the
+    combination's error is the combination of the errors (Bates & Granger 1969).
 
     Exact: for weights that sum to 1 what is minimised is ``w' A w`` but for a constant, A = S + shrinkage *
     trace(S) / M * I. Its optimality conditions are, but for w's size, those of ``v' A v / 2 - sum(v)`` over v
     not negative, which is a least squares problem with the Cholesky factor of A (Lawson & Hanson 1974).
-
-    Parameters
-    ----------
-    errors
-        Scaled errors of the members on the same days, finite, shape (days, M).
-
-    Returns
-    -------
-    array of shape (M,)
     """
     members = errors.shape[1]
     moments = errors.T @ errors / max(len(errors), 1)

@@ -10,7 +10,6 @@ Signs are not kept: what forecasts erred to one side by on some origins is mostl
 weeks, and does not come again. Both sides together are twice the residuals for one end (docs/forecasting.md).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,10 +20,9 @@ from adsml_forecasting.models.series import Vector
 
 Matrix = npt.NDArray[np.float64]
 
-ENOUGH: Final = 100
+_ENOUGH: Final = 100
 """With fewer residuals for a day of the horizon, those of the days around it count too."""
-KEPT: Final = 400
-"""So many evenly spaced order statistics are kept per day of the horizon."""
+_KEPT: Final = 400
 _SCALE_DAYS: Final = 182
 _HALF_LIFE: Final = 14.0
 _LEAST_RECENT: Final = 0.25
@@ -45,21 +43,12 @@ def residual_scale(history: Vector, *, season_length: int) -> float:
 
 
 def interval_scale(history: Vector) -> float:
-    """How far a series moves from day to day at present: what its intervals are wide in.
+    """How far a series moves from day to day at present: what its intervals are wide in; in its unit, above 0.
 
     The mean absolute difference of consecutive known days of the newest half year, where a difference counts
     half as much for every two weeks of its age; but at least a quarter of their plain mean, so that what was
     paused for weeks is not thought to be as quiet when it comes back. Where there is none, or all are 0: the
     mean absolute value, else 1.
-
-    Parameters
-    ----------
-    history
-        NaN where missing, shape (days,).
-
-    Returns
-    -------
-    In the unit of the series; above 0
     """
     newest = history[-_SCALE_DAYS - 1 :]
     at = np.flatnonzero(np.isfinite(newest))
@@ -81,14 +70,9 @@ def _size(values: Vector) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResidualQuantiles:
-    """Sorted absolute residuals over `interval_scale`, for each day of the horizon.
+    """Sorted absolute residuals over `interval_scale`, an array for each day of the horizon.
 
-    Attributes
-    ----------
-    steps
-        One sorted array per day of the horizon; empty where there are none.
-    residuals
-        How many they were made from, before thinning.
+    `residuals` is how many they were made from, before thinning.
     """
 
     steps: tuple[Vector, ...]
@@ -105,7 +89,7 @@ class ResidualQuantiles:
             while True:
                 near = absolute[:, max(step - reach, 0) : step + reach + 1]
                 values = near[np.isfinite(near)]
-                if len(values) >= ENOUGH or reach >= horizon:
+                if len(values) >= _ENOUGH or reach >= horizon:
                     break
                 reach += 1
             steps.append(thinned(np.sort(values)))
@@ -116,91 +100,49 @@ class ResidualQuantiles:
         """Whether there is any residual to tell by."""
         return self.residuals > 0
 
-    def interval(
-        self,
-        point: Vector,
-        *,
-        scale: float,
-        level: float,
-        nonnegative: bool,
-        factor: float = 1.0,
-    ) -> tuple[Vector, Vector]:
-        """Ends of the intervals, shape (horizon,) each.
+    def reach(self, level: float, horizon: int) -> Vector:
+        """How far an interval goes to each side, in units of the series' own `interval_scale`, shape (horizon,).
 
-        Days beyond the calibrated horizon take the last one's residuals, widened by the square root of how
-        much farther they are.
-
-        Parameters
-        ----------
-        scale
-            The series' own, see `interval_scale`.
-        level
-            Nominal probability.
-        factor
-            How much wider than the residuals say.
+        NaN where nothing tells it. Days beyond the calibrated horizon take the last one's residuals, widened by the
+        square root of how much farther they are.
         """
-        lower = np.full(len(point), np.nan)
-        upper = np.full(len(point), np.nan)
-        for step in range(len(point)):
-            values = self.steps[min(step, len(self.steps) - 1)]
-            if not len(values):
-                continue
-            beyond = np.sqrt((step + 1) / len(self.steps)) if step >= len(self.steps) else 1.0
-            reach = _reach(values, level) * scale * factor * beyond
-            lower[step], upper[step] = point[step] - reach, point[step] + reach
-        if nonnegative:
-            lower, upper = np.maximum(lower, 0.0), np.maximum(upper, 0.0)
-        return lower, upper
+        known = len(self.steps)
+        each = np.array([conformal_quantile(values, level) for values in self.steps])
+        beyond = np.sqrt(np.maximum(np.arange(1, horizon + 1) / known, 1.0))
+        return np.asarray(each[np.minimum(np.arange(horizon), known - 1)] * beyond)
+
+    def interval(
+        self, point: Vector, *, scale: float, level: float, nonnegative: bool
+    ) -> tuple[Vector, Vector]:
+        """Ends of the intervals around a point forecast, shape (horizon,) each."""
+        reach = self.reach(level, len(point)) * scale
+        lower, upper = point - reach, point + reach
+        return (np.maximum(lower, 0.0), np.maximum(upper, 0.0)) if nonnegative else (lower, upper)
 
 
-def _reach(values: Vector, level: float) -> float:
+def conformal_quantile(values: Vector, level: float) -> float:
+    """The order statistic of rank ceil((n + 1) level) of ascending values; the largest of too few, NaN of none."""
     n = len(values)
-    # Rounded first: (99 + 1) * 0.9 is a hair above 90 in floating point. With too few residuals for the level
-    # it is the largest, and what was measured tells the rest.
+    # Rounded first: (99 + 1) * 0.9 is a hair above 90 in floating point.
     rank = int(np.ceil(round((n + 1) * level, 9)))
-    return float(values[min(rank, n) - 1])
+    return float(values[min(rank, n) - 1]) if n else float("nan")
 
 
 def thinned(values: Vector) -> Vector:
-    """At most `KEPT` order statistics, the ends among them."""
-    if len(values) <= KEPT:
+    """At most 400 evenly spaced order statistics, the ends among them."""
+    if len(values) <= _KEPT:
         return values
-    at = np.linspace(0, len(values) - 1, KEPT).round().astype(int)
+    at = np.linspace(0, len(values) - 1, _KEPT).round().astype(int)
     return np.asarray(values[at], dtype=np.float64)
 
 
-def covered(lower: Matrix, upper: Matrix, actual: Matrix) -> tuple[float | None, int]:
-    """Share of days inside, and how many were measured; None without any."""
-    known = np.isfinite(actual) & np.isfinite(lower) & np.isfinite(upper)
-    count = int(known.sum())
-    if not count:
-        return None, 0
-    return float(((actual >= lower) & (actual <= upper))[known].mean()), count
-
-
-def cross_measured(
-    scaled: Sequence[Vector], groups: Sequence[int], *, level: float
-) -> tuple[float | None, int]:
-    """Coverage of intervals made from all groups (cutoffs) but one, measured on that one, over all groups.
-
-    Parameters
-    ----------
-    scaled
-        Scaled residuals of each origin, shape (horizon,) each.
-    groups
-        Which cutoff each origin belongs to.
-    """
-    rows = np.array(scaled)
-    labels = np.asarray(groups)
+def cross_measured(rows: Matrix, cutoff: npt.NDArray[np.int64], *, level: float) -> tuple[float | None, int]:
+    """Coverage of scaled residuals (origins by horizon) by intervals from the other cutoffs', and days measured."""
     inside = measured = 0
-    for group in np.unique(labels):
-        held = rows[labels == group]
-        rest = ResidualQuantiles.of(rows[labels != group]) if (labels != group).any() else None
-        if rest is None or not rest.usable:
-            continue
-        zero = np.zeros(rows.shape[1])
-        lower, upper = rest.interval(zero, scale=1.0, level=level, nonnegative=False)
-        share, count = covered(np.tile(lower, (len(held), 1)), np.tile(upper, (len(held), 1)), held)
-        inside += round((share or 0.0) * count)
-        measured += count
+    for group in np.unique(cutoff):
+        held, others = rows[cutoff == group], rows[cutoff != group]
+        if len(others) and (rest := ResidualQuantiles.of(others)).usable:
+            reach = rest.reach(level, rows.shape[1])
+            inside += int((np.abs(held) <= reach).sum())
+            measured += int((np.isfinite(held) & np.isfinite(reach)).sum())
     return (inside / measured, measured) if measured else (None, 0)

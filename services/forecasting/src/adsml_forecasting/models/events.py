@@ -36,17 +36,7 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 @dataclass(frozen=True, slots=True)
 class EventEffect:
-    """What a named day does to a metric.
-
-    Attributes
-    ----------
-    log_ratio
-        Logarithm of the day over an ordinary one.
-    variance
-        Of `log_ratio`, without what entities differ by.
-    occurrences
-        How many days it was seen on.
-    """
+    """Logarithm of a named day over an ordinary one, its variance (without what entities differ by), days seen."""
 
     log_ratio: float
     variance: float
@@ -58,10 +48,7 @@ def occurrences(
 ) -> list[tuple[float, float]]:
     """Logarithm of each past occurrence over its surroundings, and the variance that chance gives it.
 
-    Parameters
-    ----------
-    all_days
-        Every named day: none is a neighbour to compare with.
+    None of `all_days`, which are every named day, is a neighbour to compare with.
     """
     values = series.values
     usual = values.copy()
@@ -129,20 +116,9 @@ def recurring_days(
 ) -> dict[str, list[int]]:
     """Unnamed days that come back a year later: the same date, or the same weekday of the month.
 
-    Parameters
-    ----------
-    series, usual
-        With and without the days that stand out.
-    until
-        Last day of history.
-    horizon
-        Days after it.
-
-    Returns
-    -------
-    dict
-        By what they have in common: days of two years or more that all stood out to the same side, and the day of
-        the horizon that has it too. Only what comes again within the horizon.
+    `series` and `usual` are with and without the days that stand out; `until` is the last day of history. By
+    what they have in common: days of two years or more that all stood out to the same side, and the day of the
+    horizon that has it too. Only what comes again within the horizon.
     """
     out: dict[str, list[int]] = {}
     if until - series.first_day < _TWO_YEARS:
@@ -175,21 +151,17 @@ def _rules(day: int, years: Sequence[int]) -> dict[str, tuple[str, list[int]]]:
     """By rule: its name for this day, and the days of other years that it names too."""
     stamp = date.fromordinal(day + _EPOCH)
     nth, last = (stamp.day - 1) // 7, (_length(stamp.year, stamp.month) - stamp.day) // 7
-    by_date: list[int] = []
-    by_nth: list[int] = []
-    by_last: list[int] = []
+    by_date, by_nth, by_last = [], [], []
     for year in years:
-        if year == stamp.year:
-            continue
         length = _length(year, stamp.month)
-        if stamp.day <= length:
-            by_date.append(date(year, stamp.month, stamp.day).toordinal() - _EPOCH)
-        first = date(year, stamp.month, 1)
-        at = 1 + (stamp.weekday() - first.weekday()) % 7 + 7 * nth
-        if at <= length:
-            by_nth.append(first.toordinal() + at - 1 - _EPOCH)
-        end = date(year, stamp.month, length)
-        by_last.append(end.toordinal() - (end.weekday() - stamp.weekday()) % 7 - 7 * last - _EPOCH)
+        first, end = date(year, stamp.month, 1), date(year, stamp.month, length)
+        at = (stamp.weekday() - first.weekday()) % 7 + 7 * nth
+        if year != stamp.year:
+            if stamp.day <= length:
+                by_date.append(first.toordinal() + stamp.day - 1 - _EPOCH)
+            if at < length:
+                by_nth.append(first.toordinal() + at - _EPOCH)
+            by_last.append(end.toordinal() - (end.weekday() - stamp.weekday()) % 7 - 7 * last - _EPOCH)
     weekday = f"{stamp:%A} of {stamp:%B}"
     return {
         "date": (f"{stamp:%B} {stamp.day}", by_date),

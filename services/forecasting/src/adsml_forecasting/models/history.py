@@ -8,24 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from adsml_common.domain.errors import InsufficientHistory
 
-from adsml_forecasting.models.series import DailySeries, Vector
+from adsml_forecasting.models.series import Vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EntityHistory:
-    """Consecutive days of every column.
+    """Consecutive days of every stored column, each shape (n,); days since 1970-01-01.
 
-    Attributes
-    ----------
-    first_day
-        Of the first row, days since 1970-01-01.
-    columns
-        Stored columns by name, shape (n,) each; a day without a row is a day without delivery, 0. NaN where a
-        column is not known.
-    name
-        What to call the entity in errors.
-    last_row
-        The last day with a row: days after it had no delivery.
+    A day without a row is a day without delivery, 0; NaN where a column is not known. `name` is what to call the
+    entity in errors; after `last_row`, the last day with a row, nothing was delivered.
     """
 
     first_day: int
@@ -42,20 +33,10 @@ class EntityHistory:
         name: str,
         until: int | None = None,
     ) -> Self:
-        """From rows in any order.
+        """From rows in any order, each of a day (since 1970-01-01); `InsufficientHistory` without any.
 
-        Parameters
-        ----------
-        days
-            Of each row, days since 1970-01-01.
-        until
-            The last day that is known to be loaded: days between the last row and it had no delivery. Rows after
-            it are left out. None: the last row's.
-
-        Raises
-        ------
-        InsufficientHistory
-            No row.
+        `until` is the last day that is known to be loaded: days between the last row and it had no delivery, rows
+        after it are left out. None: the last row's.
         """
         last = int(days.max()) if until is None and len(days) else until
         kept = days <= last if last is not None else np.zeros(0, dtype=bool)
@@ -90,16 +71,6 @@ class EntityHistory:
     def column(self, name: str) -> Vector:
         """A column's values; NaN where it is not known."""
         return self.columns.get(name, np.full(len(self), np.nan))
-
-    def series(self, name: str) -> DailySeries:
-        """One column, from its first known day to its last.
-
-        Raises
-        ------
-        InsufficientHistory
-            No known day.
-        """
-        return DailySeries(self.first_day, self.column(name).copy(), True, self.name).trimmed()
 
     def since(self, day: int) -> "EntityHistory":
         """From a day on."""

@@ -11,11 +11,11 @@ from adsml_common.domain.changes import ChangeType
 
 from adsml_forecasting.models.series import DailySeries, Vector
 from adsml_forecasting.models.spend_response import Elasticity
-from adsml_forecasting.models.steps import Step, find_step, step_at
+from adsml_forecasting.models.steps import find_step, step_at
 
-WINDOW: Final = 28
+_WINDOW: Final = 28
 """Days on each side that levels are taken from."""
-LEAST_DAYS: Final = 3
+_LEAST_DAYS: Final = 3
 """Known days needed after a change, and a week before it, for the metric itself to tell its new level."""
 _SHRINKAGE_DAYS: Final = 3.0
 _LARGEST: Final = 5.0
@@ -36,16 +36,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One recorded change.
+    """One recorded change, in force from a day (since 1970-01-01) on.
 
-    Attributes
-    ----------
-    day
-        First day in force, days since 1970-01-01.
-    budget_before, budget_after
-        A day, in the account's currency; None where the log does not say.
-    verdict
-        None: the impact service was not asked or did not answer.
+    Budgets are a day's, in the account's currency, None where the log does not say. The verdict is None where the
+    impact service was not asked or did not answer.
     """
 
     day: int
@@ -55,36 +49,19 @@ class Change:
     verdict: Verdict | None = None
 
     @property
-    def moved(self) -> bool:
-        """Whether it moved the level: unless the impact service found that it did not, or could not tell."""
-        return self.verdict not in (Verdict.NEUTRAL, Verdict.INCONCLUSIVE)
-
-    @property
     def budget_ratio(self) -> float | None:
         """Budget after over before; None where one is not known or 0."""
-        if (
-            self.change_type is not ChangeType.BUDGET_CHANGE
-            or not self.budget_before
-            or not self.budget_after
-        ):
-            return None
-        return self.budget_after / self.budget_before
+        if self.change_type is ChangeType.BUDGET_CHANGE and self.budget_before and self.budget_after:
+            return self.budget_after / self.budget_before
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class AppliedShift:
-    """A change of level that a history was adjusted for.
+    """A change of level that a history was adjusted for, from the first day of the new level on.
 
-    Attributes
-    ----------
-    day
-        First day of the new level.
-    change
-        What was recorded; None: nobody recorded it.
-    ratio
-        What the days before were multiplied by.
-    lasting
-        How much of an unrecorded step is taken as lasting, 0 to 1.
+    `change` is None where nobody recorded it; the days before were multiplied by `ratio`; `lasting` (0 to 1) is how
+    much of an unrecorded step is taken as lasting.
     """
 
     day: int
@@ -128,72 +105,68 @@ def level(
 ) -> Levelled:
     """Bring days before each change to the level after it.
 
-    The ratio of a recorded change's levels (their difference, where values may be negative) is taken over
-    whole weeks where there are any, so that weekdays cancel, and shrunk by n / (n + 3) with n days after. With
-    fewer than three days after it a budget change counts by what spend did, where that followed. A step that
-    nobody recorded is told by spend where spend is known, else by the metric (`steps`).
+    The ratio of a recorded change's levels is taken over whole weeks where there are any, so that weekdays
+    cancel, and shrunk by n / (n + 3) with n days after. With fewer than three days after it a budget change
+    counts by what spend did, where that followed. A step that nobody recorded is told by spend where spend is
+    known, else by the metric (`steps`).
 
-    Parameters
-    ----------
-    spend
-        On the series' days, NaN where masked; None where it is the metric itself or not known.
+    `spend` is on the series' days, NaN where masked; None where it is the metric itself or not known.
     """
     values = series.values.copy()
     applied: list[AppliedShift] = []
     ignored: list[tuple[Change, str]] = []
-    lasting = sorted(
-        (c for c in changes if c.change_type not in (ChangeType.PAUSE, ChangeType.REACTIVATE)),
+    inside = sorted(
+        (
+            change
+            for change in changes
+            if change.change_type not in (ChangeType.PAUSE, ChangeType.REACTIVATE)
+            and 0 < change.day - series.first_day < len(values)
+        ),
         key=lambda one: one.day,
     )
-    inside = [c for c in lasting if 0 < c.day - series.first_day < len(values)]
+    ends = [*(change.day - series.first_day for change in inside[1:]), len(values)]
     money = values if spend is None else spend
-    for index, change in enumerate(inside):
+    for change, end in zip(inside, ends, strict=False):
         at = change.day - series.first_day
-        following = len(values) if index + 1 == len(inside) else inside[index + 1].day - series.first_day
-        if not change.moved:
-            ignored.append((change, f"the impact service calls it {change.verdict}"))
-            continue
-        after = _whole_weeks(values[at : min(at + WINDOW, following)])
-        before = _whole_weeks(values[max(at - WINDOW, 0) : at][::-1])
-        days = int(np.isfinite(after).sum())
-        if np.isfinite(before).sum() < season_length:
-            ignored.append((change, "less than a week of history lies before it"))
-            continue
-        if days < LEAST_DAYS:
-            ratio = (
-                _by_spend(money, at, change, elasticity, season_length) if following == len(values) else None
-            )
-            if ratio is None or not series.nonnegative:
-                ignored.append((change, f"it has {days} days after it and needs {LEAST_DAYS}"))
-                continue
-            values[:at] *= ratio
-            applied.append(AppliedShift(change.day, change, ratio))
-            continue
-        new, old = float(np.nanmean(after)), float(np.nanmean(before))
-        weight = days / (days + _SHRINKAGE_DAYS)
-        if not series.nonnegative:
-            values[:at] += weight * (new - old)
-            applied.append(AppliedShift(change.day, change, 1.0))
-        elif new > 0 and old > 0:
-            ratio = float(np.clip((new / old) ** weight, 1 / _LARGEST, _LARGEST))
-            values[:at] *= ratio
-            applied.append(AppliedShift(change.day, change, ratio))
+        ratio = _recorded(values, money, change, at, end, elasticity, season_length)
+        if isinstance(ratio, str):
+            ignored.append((change, ratio))
         else:
-            ignored.append((change, "the level before or after it is 0"))
-    if series.nonnegative:
-        found = unrecorded(
-            values,
-            spend=spend,
-            elasticity=elasticity,
-            season_length=season_length,
-            counts=counts,
-            recorded=[one.day - series.first_day for one in applied],
-        )
-        if found is not None:
-            at, ratio, share = found
             values[:at] *= ratio
-            applied.append(AppliedShift(series.first_day + at, None, ratio, share))
+            applied.append(AppliedShift(change.day, change, ratio))
+    found = unrecorded(
+        values,
+        spend=spend,
+        elasticity=elasticity,
+        season_length=season_length,
+        counts=counts,
+        recorded=[one.day - series.first_day for one in applied],
+    )
+    if found is not None:
+        at, ratio, share = found
+        values[:at] *= ratio
+        applied.append(AppliedShift(series.first_day + at, None, ratio, share))
     return Levelled(replace(series, values=values), tuple(applied), tuple(ignored))
+
+
+def _recorded(
+    values: Vector, money: Vector, change: Change, at: int, end: int, elasticity: Elasticity, season: int
+) -> float | str:
+    """What to multiply the days before a change by, or why it is not used; the next one is at `end`."""
+    if change.verdict in (Verdict.NEUTRAL, Verdict.INCONCLUSIVE):
+        return f"the impact service calls it {change.verdict}"
+    after = _whole_weeks(values[at : min(at + _WINDOW, end)])
+    before = _whole_weeks(values[max(at - _WINDOW, 0) : at][::-1])
+    days = int(np.isfinite(after).sum())
+    if np.isfinite(before).sum() < season:
+        return "less than a week of history lies before it"
+    if days < _LEAST_DAYS:
+        ratio = _by_spend(money, at, change, elasticity, season) if end == len(values) else None
+        return f"it has {days} days after it and needs {_LEAST_DAYS}" if ratio is None else ratio
+    new, old = float(np.nanmean(after)), float(np.nanmean(before))
+    if not (new > 0 and old > 0):
+        return "the level before or after it is 0"
+    return float(np.clip((new / old) ** (days / (days + _SHRINKAGE_DAYS)), 1 / _LARGEST, _LARGEST))
 
 
 def unrecorded(
@@ -225,7 +198,7 @@ def unrecorded(
 
 def _by_spend(money: Vector, at: int, change: Change, elasticity: Elasticity, season: int) -> float | None:
     """What a budget change of the last days does, where spend has followed it."""
-    step: Step | None = step_at(money, at, season_length=season, counts=False)
+    step = step_at(money, at, season_length=season, counts=False)
     if change.change_type is not ChangeType.BUDGET_CHANGE or step is None:
         return None
     size = float(np.log(step.ratio))

@@ -1,4 +1,4 @@
-"""Every member's forecasts of many series from several cutoffs, over all cores."""
+"""Every member's forecasts of many series from several cutoffs, over all cores, and what they are scored by."""
 
 import multiprocessing
 import os
@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from adsml_forecasting.models.factory import make
-from adsml_forecasting.models.forecaster import MethodFailed, forecast
+from adsml_forecasting.models.conformal import ResidualQuantiles, interval_scale
 from adsml_forecasting.models.method import Method
-from adsml_forecasting.models.pooled_regression import Pooled, PooledRegression, learn
+from adsml_forecasting.models.methods import USUAL, MethodFailed, MethodOptions, forecast
+from adsml_forecasting.models.pooled_regression import PooledRegression, learn
 from adsml_forecasting.models.preparation import tidied
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
+from adsml_forecasting.models.scores import Forecasts, mase_scale, rmsse_scale
 from adsml_forecasting.models.series import DailySeries, Vector
 
 Progress = Callable[[int], None]
@@ -23,22 +24,9 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Origin:
-    """What members said at one cutoff of one series, and what came.
+    """What members said at one cutoff (the last day seen) of one series, and what came; shape (horizon,) each.
 
-    Attributes
-    ----------
-    cutoff
-        Last day seen, days since 1970-01-01.
-    history
-        The series up to the cutoff.
-    actual
-        What came, NaN where it is missing or not known yet; shape (horizon,).
-    forecasts
-        By member, shape (horizon,) each.
-    failures
-        By member that gave none, why.
-    seconds
-        By member, time spent.
+    `actual` is NaN where it is missing or not known yet. `failures` says why a member gave none.
     """
 
     cutoff: int
@@ -56,22 +44,13 @@ def forecast_origin(
     methods: Sequence[Method],
     horizon: int,
     season_length: int,
-    combination: Combination = DEFAULTS,
-    pooled: PooledRegression | None = None,
+    options: MethodOptions = USUAL,
     tidy: bool = False,
 ) -> Origin:
-    """Forecast by every method from the first `rows` days of a series.
+    """Forecast by every method from the first `rows` days of a series; `InsufficientHistory` where none is known.
 
-    Parameters
-    ----------
-    tidy
-        Whether each history is to be rid of days far out and brought to its newest level first (`tidied`), as a
-        service does; not where that has been done.
-
-    Raises
-    ------
-    InsufficientHistory
-        None of those days is known.
+    `tidy`: each history is to be rid of days far out and brought to its newest level first (`tidied`), as a
+    service does; not where that has been done.
     """
     history = series.until(rows)
     if tidy:
@@ -84,10 +63,8 @@ def forecast_origin(
     for method in methods:
         began = time.perf_counter()
         try:
-            forecaster = make(method, season_length=season_length, combination=combination, pooled=pooled)
-            forecasts[method] = forecast(forecaster, history, horizon + gap, season_length=season_length)[
-                gap:
-            ]
+            found = forecast(method, history, horizon + gap, season_length=season_length, options=options)
+            forecasts[method] = found[gap:]
         except MethodFailed as error:
             failures[method] = str(error)
         seconds[method] = time.perf_counter() - began
@@ -99,11 +76,11 @@ def forecast_origin(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One series, where to cut it, Prophet's hyperparameters for it, and whether each history is tidied."""
+    """One series, where to cut it, and how to forecast it (`forecast_origin`)."""
 
     series: DailySeries
     rows: Sequence[int]
-    combination: Combination = DEFAULTS
+    options: MethodOptions = USUAL
     tidy: bool = False
 
 
@@ -115,7 +92,7 @@ def _work(task: Task, methods: Sequence[Method], horizon: int, season_length: in
             methods=methods,
             horizon=horizon,
             season_length=season_length,
-            combination=task.combination,
+            options=task.options,
             tidy=task.tidy,
         )
         for rows in task.rows
@@ -161,16 +138,10 @@ def forecast_origins(
     pool: ProcessPoolExecutor | None = None,
     progress: Progress | None = None,
 ) -> list[list[Origin]]:
-    """Forecast every task by every method, in the order of the tasks.
+    """Forecast every task by every method, in the order of the tasks; in this process without a pool.
 
     `POOLED_REGRESSION` is learnt at each cutoff from the days of all tasks' series up to it, and none after.
-
-    Parameters
-    ----------
-    pool
-        Where to work; in this process if None.
-    progress
-        Called with the number of origins done after each task.
+    `progress` is called with the number of origins done after each task.
     """
     out: list[list[Origin]] = []
     alone = tuple(method for method in methods if method is not Method.POOLED_REGRESSION)
@@ -189,19 +160,9 @@ def forecast_origins(
 
 
 def join_pooled(
-    origins: Sequence[Sequence[Origin]],
-    series: Sequence[DailySeries],
-    *,
-    horizon: int,
-    season_length: int,
+    origins: Sequence[Sequence[Origin]], series: Sequence[DailySeries], *, horizon: int, season_length: int
 ) -> list[list[Origin]]:
-    """The same origins with `POOLED_REGRESSION` beside the other members.
-
-    Parameters
-    ----------
-    series
-        What to learn from: those of the origins, or more of their kind.
-    """
+    """The same origins with `POOLED_REGRESSION`, learnt from `series` (theirs, or more of their kind)."""
     began = time.perf_counter()
     cutoffs = [origin.cutoff for one in origins for origin in one]
     learnt = learn(series, cutoffs=cutoffs, horizon=horizon, season_length=season_length)
@@ -216,7 +177,47 @@ def _with_pooled(origin: Origin, model: PooledRegression | None, horizon: int, s
     try:
         if model is None:
             raise MethodFailed(f"{method} had too few days of all series to learn from")
-        point = forecast(Pooled(model=model), origin.history, horizon + gap)[gap:]
+        point = forecast(method, origin.history, horizon + gap, options=MethodOptions(pooled=model))[gap:]
     except MethodFailed as error:
         return replace(origin, failures={**origin.failures, method: str(error)}, seconds=spent)
     return replace(origin, forecasts={**origin.forecasts, method: point}, seconds=spent)
+
+
+def as_forecasts(
+    origins: Sequence[Origin],
+    points: Sequence[Vector],
+    *,
+    season_length: int,
+    series: npt.NDArray[np.int64] | None = None,
+) -> Forecasts:
+    """One method's forecasts at origins, without intervals; each of a series of its own unless `series` says more."""
+    point = np.array(points)
+    nothing = np.full_like(point, np.nan)
+    return Forecasts(
+        series=np.arange(len(origins)) if series is None else series,
+        actual=np.array([one.actual for one in origins]),
+        point=point,
+        lower=nothing,
+        upper=nothing.copy(),
+        mase_scale=np.array([mase_scale(o.history.values, season_length=season_length) for o in origins]),
+        rmsse_scale=np.array([rmsse_scale(o.history.values) for o in origins]),
+    )
+
+
+def set_intervals(
+    found: Forecasts,
+    origins: Sequence[Origin],
+    rows: Sequence[int],
+    quantiles: ResidualQuantiles,
+    level: float,
+) -> None:
+    """Write the intervals of some rows, those with a forecast."""
+    for row in rows:
+        if np.isfinite(found.point[row]).all():
+            history = origins[row].history
+            found.lower[row], found.upper[row] = quantiles.interval(
+                found.point[row],
+                scale=interval_scale(history.values),
+                level=level,
+                nonnegative=history.nonnegative,
+            )

@@ -52,23 +52,11 @@ def _window_means(values: Vector, anchors: npt.NDArray[np.int64], days: int) -> 
 def _design(
     values: Vector, first_day: int, anchors: npt.NDArray[np.int64], steps: range, season: int
 ) -> tuple[npt.NDArray[np.float64], Vector]:
-    """What is known of a series before each anchor, for each day ahead.
+    """What is known of a series before each anchor, for each day ahead: shape (A, H, F), over the levels, shape (A,).
 
-    Parameters
-    ----------
-    values
-        Without gaps, shape (n,).
-    first_day
-        Of `values`, days since 1970-01-01: tells the day of the season.
-    anchors
-        How many values are known, ascending, each at least `season`; shape (A,).
-    steps
-        Days ahead, 0 the first after the last known one; H of them.
-
-    Returns
-    -------
-    array of shape (A, H, F), divided by the level, and the levels, shape (A,)
-        A level is 0 where nothing was delivered for four seasons: the rows of that anchor are 0 too.
+    `values` are without gaps, of `first_day` on, which tells the day of the season. `anchors` say how many
+    values are known, ascending, each at least `season`; `steps` are H days ahead, 0 the first after the last
+    known one. A level is 0 where nothing was delivered for four seasons: the rows of that anchor are 0 too.
     """
     level = _window_means(values, anchors, _SCALE_SEASONS * season)
     if (values < 0).any():
@@ -95,24 +83,11 @@ def _design(
     return out, level
 
 
-def _prior(season: int) -> Vector:
-    return np.concatenate([np.full(_MEANS, 1.0 / _MEANS), np.zeros(season)])
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PooledRegression:
-    """Coefficients learnt from many series.
+    """Coefficients learnt from many series, by band of the horizon, shape (B, F), from `rows` days of horizons.
 
-    Attributes
-    ----------
-    season_length
-        Days per season.
-    horizon
-        Days ahead that were learnt; those beyond take the last band's.
-    coefficients
-        By band of the horizon, shape (B, F).
-    rows
-        Days of horizons they rest on.
+    Days beyond `horizon` take the last band's.
     """
 
     season_length: int
@@ -141,13 +116,7 @@ class PooledRegression:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """What `as_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            Coefficients of another shape, or not finite.
-        """
+        """What `as_json` wrote; ValueError where coefficients are of another shape, or not finite."""
         season, horizon = int(data["season_length"]), int(data["horizon"])
         coefficients = np.array(data["coefficients"], dtype=np.float64)
         expected = (len(_bands(horizon)), _MEANS + season)
@@ -156,72 +125,36 @@ class PooledRegression:
         return cls(season, horizon, coefficients, int(data["rows"]))
 
 
-@dataclass(slots=True)
-class _Moments:
-    """Sums of squares and products of one band, by the cutoff before which their days lie."""
-
-    gram: npt.NDArray[np.float64]
-    cross: Matrix
-    weight: Vector
-    rows: npt.NDArray[np.int64]
-
-    @classmethod
-    def none(cls, cutoffs: int, columns: int) -> Self:
-        return cls(
-            np.zeros((cutoffs, columns, columns)),
-            np.zeros((cutoffs, columns)),
-            np.zeros(cutoffs),
-            np.zeros(cutoffs, np.int64),
-        )
-
-    def add(self, x: Matrix, y: Vector, weight: Vector, slot: npt.NDArray[np.int64]) -> None:
-        for at in np.unique(slot[slot < len(self.weight)]):
-            mine = slot == at
-            weighted = x[mine] * weight[mine, None]
-            self.gram[at] += weighted.T @ x[mine]
-            self.cross[at] += weighted.T @ y[mine]
-            self.weight[at] += weight[mine].sum()
-            self.rows[at] += int(mine.sum())
-
-
 def learn(
     series: Sequence[DailySeries], *, cutoffs: Sequence[int], horizon: int, season_length: int
 ) -> dict[int, PooledRegression]:
-    """One regression for each cutoff, from the days up to it and none after.
+    """One regression for each cutoff (last day that may be known, since 1970-01-01), from the days up to it alone.
 
-    Each series counts by how regular it is: weights are the inverse of its mean absolute seasonal difference
-    over its level.
-
-    Parameters
-    ----------
-    series
-        Of one kind, such as the leads of an account's campaigns.
-    cutoffs
-        Last days that may be known, days since 1970-01-01.
-
-    Returns
-    -------
-    dict
-        Without the cutoffs before which there are fewer than `LEAST_ROWS` days to learn from.
+    Each series, all of one kind such as the leads of an account's campaigns, counts by how regular it is: weights
+    are the inverse of its mean absolute seasonal difference over its level. Cutoffs before which there are fewer than
+    `LEAST_ROWS` days to learn from are left out.
     """
     days = np.unique(np.asarray(cutoffs, dtype=np.int64))
     bands = _bands(horizon)
-    sums = [_Moments.none(len(days), _MEANS + season_length) for _ in bands]
-    prior = _prior(season_length)
+    prior = np.concatenate([np.full(_MEANS, 1.0 / _MEANS), np.zeros(season_length)])
+    width = len(prior)
+    # By band and cutoff: weighted products of the columns, what they explain, and 1; and days, by the cutoff before
+    # which they lie.
+    moments = np.zeros((len(bands), len(days), width + 2, width + 2))
+    counts = np.zeros(len(days), np.int64)
     for one in series:
-        _teach(one, days, bands, sums, prior, season_length)
+        _teach(one, days, bands, moments, counts, prior, season_length)
+    moments, counts = moments.cumsum(axis=1), counts.cumsum()
     out: dict[int, PooledRegression] = {}
     for at, day in enumerate(days.tolist()):
-        known = slice(at + 1)
-        rows = sum(int(band.rows[known].sum()) for band in sums)
-        if rows < LEAST_ROWS or any(band.weight[known].sum() <= 0 for band in sums):
+        known = moments[:, at]
+        total = known[:, -1, -1]
+        if counts[at] < LEAST_ROWS or (total <= 0).any():
             continue
-        found = []
-        for band in sums:
-            total = band.weight[known].sum()
-            gram = band.gram[known].sum(axis=0) / total + _RIDGE * np.eye(len(prior))
-            found.append(prior + np.linalg.solve(gram, band.cross[known].sum(axis=0) / total))
-        out[day] = PooledRegression(season_length, horizon, np.array(found), rows)
+        gram = known[:, :width, :width] / total[:, None, None] + _RIDGE * np.eye(width)
+        cross = known[:, :width, width] / total[:, None]
+        found = prior + np.linalg.solve(gram, cross[:, :, None])[:, :, 0]
+        out[day] = PooledRegression(season_length, horizon, found, int(counts[at]))
     return out
 
 
@@ -229,11 +162,12 @@ def _teach(
     series: DailySeries,
     cutoffs: npt.NDArray[np.int64],
     bands: Sequence[tuple[int, int]],
-    sums: Sequence[_Moments],
+    moments: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
     prior: Vector,
     season: int,
 ) -> None:
-    """Add one series' rows to the sums of every band."""
+    """Add one series' rows to the moments of every band."""
     known = series.values[-_LONGEST:]
     n = len(known)
     least = MINIMUM_DAYS[Method.POOLED_REGRESSION]
@@ -247,7 +181,7 @@ def _teach(
     anchors = np.arange(n - 1, least - 1, -step)[::-1]
     apart = np.abs(values[season:] - values[:-season])
     noise = _window_means(apart, anchors - season, 8 * season)
-    for (start, end), moments in zip(bands, sums, strict=True):
+    for (start, end), sums in zip(bands, moments, strict=True):
         x, level = _design(values, first, anchors, range(start, end), season)
         at = anchors[:, None] + np.arange(start, end)
         inside = at < n
@@ -255,31 +189,11 @@ def _teach(
         weight = np.divide(level, noise, out=np.ones_like(level), where=noise > 0)
         used = np.isfinite(y) & (level > 0)[:, None]
         scaled = np.divide(y, level[:, None], out=np.zeros_like(y), where=used)[used]
-        rows = x[used]
-        moments.add(
-            rows,
-            np.clip(scaled, -_LIMIT, _LIMIT) - rows @ prior,
-            np.clip(np.broadcast_to(weight[:, None], y.shape)[used], 0.2, 20.0),
-            np.searchsorted(cutoffs, (first + at)[used]),
-        )
-
-
-@dataclass(slots=True, kw_only=True)
-class Pooled:
-    """A learnt regression as a forecaster of one series."""
-
-    model: PooledRegression
-    method: Method = Method.POOLED_REGRESSION
-    minimum_days: int = MINIMUM_DAYS[Method.POOLED_REGRESSION]
-    series_: DailySeries | None = None
-
-    def fit(self, series: DailySeries) -> Self:
-        """Keep the series: the coefficients are learnt already."""
-        self.series_ = series
-        return self
-
-    def predict(self, horizon: int) -> Vector:
-        """By the regression."""
-        if self.series_ is None:
-            raise ValueError("fit before predict")
-        return self.model.predict(self.series_, horizon)
+        rest = np.clip(scaled, -_LIMIT, _LIMIT) - x[used] @ prior
+        table = np.column_stack([x[used], rest, np.ones(len(rest))])
+        weighted = table * np.clip(np.broadcast_to(weight[:, None], y.shape)[used], 0.2, 20.0)[:, None]
+        slot = np.searchsorted(cutoffs, (first + at)[used])
+        for place in np.unique(slot[slot < len(counts)]):
+            mine = slot == place
+            sums[place] += weighted[mine].T @ table[mine]
+            counts[place] += mine.sum()

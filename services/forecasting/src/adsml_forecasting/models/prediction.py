@@ -12,13 +12,12 @@ from adsml_forecasting.models.calibration import Calibration, calibrate
 from adsml_forecasting.models.caution import Caution, CautionKind
 from adsml_forecasting.models.combining import Combiner, Weights
 from adsml_forecasting.models.conformal import ResidualQuantiles, interval_scale
-from adsml_forecasting.models.ensemble import EnsembleForecast, EnsembleForecaster, MemberForecast, fall_back
-from adsml_forecasting.models.factory import make
-from adsml_forecasting.models.forecaster import MethodFailed, forecast
+from adsml_forecasting.models.ensemble import MemberForecast, fall_back, forecast_ensemble
+from adsml_forecasting.models.horizon import follow_plan
 from adsml_forecasting.models.method import INTERMITTENT, MINIMUM_DAYS, Method
-from adsml_forecasting.models.origins import Origin, forecast_origin
-from adsml_forecasting.models.pooled_regression import PooledRegression
-from adsml_forecasting.models.preparation import Prepared, follow_plan
+from adsml_forecasting.models.methods import MethodFailed, MethodOptions, forecast
+from adsml_forecasting.models.origins import forecast_origin
+from adsml_forecasting.models.prepared import Prepared
 from adsml_forecasting.models.prophet.settings import DEFAULTS, Backend, Combination
 from adsml_forecasting.models.rolling_origin import newest_rows
 from adsml_forecasting.models.series import DailySeries, Vector
@@ -32,13 +31,12 @@ DEFAULT_MEMBERS: Final[tuple[Method, ...]] = (
     Method.EMA,
 )
 """The ensemble's members where nothing is calibrated: those that rolling origins keep on most data."""
-SHORT_MEMBERS: Final[tuple[Method, ...]] = (Method.MEAN, Method.EMA, Method.SEASONAL_NAIVE, Method.LINEAR)
+_SHORT_WEIGHTS: Final = {Method.MEAN: 0.7, Method.EMA: 0.1, Method.SEASONAL_NAIVE: 0.1, Method.LINEAR: 0.1}
 """Those of a history below two weeks, by the mean: those that can."""
-SHORT_WEIGHTS: Final = {Method.MEAN: 0.7, Method.EMA: 0.1, Method.SEASONAL_NAIVE: 0.1, Method.LINEAR: 0.1}
-SHORT_DAYS: Final = 14
-USUAL_PROFILE: Final = (1.05, 1.05, 1.05, 1.05, 1.05, 0.875, 0.875)
+_SHORT_DAYS: Final = 14
+_USUAL_PROFILE: Final = (1.05, 1.05, 1.05, 1.05, 1.05, 0.875, 0.875)
 """Monday first: what a history below two weeks is thought to have for weekdays where nobody lends its own."""
-ORIGINS: Final = 4
+_ORIGINS: Final = 4
 _LEAST_FOR_INTERVALS: Final = 6
 
 
@@ -54,22 +52,10 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastSpec:
-    """What to forecast by.
+    """What to forecast by: one method or `ENSEMBLE`, so many days, intervals of so much probability.
 
-    Attributes
-    ----------
-    method
-        One, or `ENSEMBLE`.
-    horizon
-        Days.
-    level
-        Nominal probability of the intervals.
-    members, combiner
-        Of the ensemble; empty and None: the calibration's, else the default.
-    season_length
-        Days per season.
-    backend
-        What fits Prophet for the forecast itself; the past's forecasts are always the kernel's.
+    Without `members` or `combiner` the calibration's answer, else the defaults. `backend` fits Prophet for the
+    forecast itself; the past's forecasts are always the kernel's.
     """
 
     method: Method = Method.ENSEMBLE
@@ -85,24 +71,18 @@ class ForecastSpec:
 class LearnedModels:
     """What registered models know of a series.
 
-    Attributes
-    ----------
-    calibration
-        Of the ensemble; None: learnt from the series' own past where the past suffices.
-    combination
-        Prophet's hyperparameters.
-    tuned
-        Whether those come from a registered model.
+    `calibration` is the ensemble's; None: learnt from the series' own past where the past suffices. `tuned`:
+    Prophet's hyperparameters come from a registered model.
     """
 
     calibration: Calibration | None = None
     combination: Combination = DEFAULTS
     tuned: bool = False
 
-    @property
-    def pooled(self) -> PooledRegression | None:
-        """The regression learnt with the ensemble's weights."""
-        return None if self.calibration is None else self.calibration.pooled
+    def options(self, backend: Backend = Backend.KERNEL) -> MethodOptions:
+        """For methods."""
+        pooled = None if self.calibration is None else self.calibration.pooled
+        return MethodOptions(self.combination, pooled, backend)
 
 
 NOTHING: Final = LearnedModels()
@@ -111,18 +91,9 @@ NOTHING: Final = LearnedModels()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """A forecast.
+    """A forecast of the days after `as_of` (since 1970-01-01); arrays have shape (horizon,), NaN where there is none.
 
-    Attributes
-    ----------
-    as_of
-        Last day used; the forecast begins on the next. Days since 1970-01-01.
-    point, lower, upper
-        Shape (horizon,); NaN where there is none.
-    total, total_lower, total_upper
-        Of the horizon as a whole.
-    interval_method, residuals, coverage, coverage_samples
-        How the intervals were made, and what they measured.
+    `interval_method`, `residuals` and `coverage` say how the intervals were made, and what they measured.
     """
 
     method: Method
@@ -150,8 +121,8 @@ def default_members(series: DailySeries) -> tuple[Method, ...]:
 
     Below two weeks of history, those that can do with so little.
     """
-    if len(series) < SHORT_DAYS:
-        return tuple(method for method in SHORT_MEMBERS if len(series) >= MINIMUM_DAYS[method])
+    if len(series) < _SHORT_DAYS:
+        return tuple(method for method in _SHORT_WEIGHTS if len(series) >= MINIMUM_DAYS[method])
     known = series.values[np.isfinite(series.values)]
     return DEFAULT_MEMBERS + INTERMITTENT if (known == 0).mean() > 1 / 3 else DEFAULT_MEMBERS
 
@@ -172,38 +143,22 @@ class _Point:
 def predict(prepared: Prepared, spec: ForecastSpec, learned: LearnedModels = NOTHING) -> Prediction:
     """Forecast one series.
 
-    Parameters
-    ----------
-    prepared
-        Its days until `as_of`, and what is known of the days to come.
-    spec
-        By what.
-    learned
-        What registered models add.
-
-    Raises
-    ------
-    InsufficientHistory
-        A single method that was asked for needs more days.
-    FailedPrecondition
-        Every member that was asked for by name failed; names each one's reason.
+    `InsufficientHistory` where a single method that was asked for needs more days, `FailedPrecondition` with
+    each one's reason where every member that was asked for by name failed.
     """
     whole = replace(spec, horizon=prepared.gap + spec.horizon)
     series, profile = _lent(prepared, whole)
-    if spec.method is Method.ENSEMBLE:
-        point = _ensemble(series, whole, learned)
-    else:
-        point = _single(series, whole, learned)
-    return _finished(prepared, spec, point, profile)
+    by = _ensemble if spec.method is Method.ENSEMBLE else _single
+    return _finished(prepared, spec, by(series, whole, learned), profile)
 
 
 def _lent(prepared: Prepared, spec: ForecastSpec) -> tuple[DailySeries, Vector]:
     """A short history without its weekdays, which are lent, and the factors that put them back."""
     series = prepared.series
     nothing = np.ones(spec.horizon)
-    if len(series) >= SHORT_DAYS or spec.season_length != len(USUAL_PROFILE) or not series.nonnegative:
+    if len(series) >= _SHORT_DAYS or spec.season_length != len(_USUAL_PROFILE) or not series.nonnegative:
         return series, nothing
-    factors = np.array(prepared.profile or USUAL_PROFILE)
+    factors = np.array(prepared.profile or _USUAL_PROFILE)
     # 1970-01-01 was a Thursday.
     weekdays = factors[(series.first_day + np.arange(len(series) + spec.horizon) + 3) % 7]
     past, ahead = weekdays[: len(series)], weekdays[len(series) :]
@@ -213,8 +168,8 @@ def _lent(prepared: Prepared, spec: ForecastSpec) -> tuple[DailySeries, Vector]:
 
 
 def _ensemble(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -> _Point:
+    short = len(series) < _SHORT_DAYS
     calibration = learned.calibration
-    short = len(series) < SHORT_DAYS
     if calibration is not None and (short or not _serves(calibration, spec)):
         calibration = None
     members = spec.members or (
@@ -222,40 +177,40 @@ def _ensemble(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -
     )
     if not members:
         return _fallen_back(series, spec, f"{len(series)} days of history are too few for the ensemble")
-    weights = None if calibration is None else calibration.weights
     combiner = spec.combiner or (Combiner.MEAN if short else Combiner.MEDIAN)
-    if short and not spec.members and spec.combiner is None and members:
-        total = sum(SHORT_WEIGHTS[method] for method in members)
-        weights = Weights(combiner, {one: SHORT_WEIGHTS[one] / total for one in members}, calibrated=False)
-    forecaster = EnsembleForecaster(
-        season_length=spec.season_length,
-        members=members if weights is None else tuple(m for m in members if m in weights.kept),
-        combiner=combiner,
-        weights=weights,
-        combination=learned.combination,
-        pooled=learned.pooled,
-        backend=spec.backend,
-    )
-    own: Calibration | None = None
-    if calibration is None:
-        own = _own_calibration(series, spec, members, combiner, learned)
-        if own is not None and combiner is Combiner.STACKED:
-            forecaster.weights = own.weights
+    weights = own = None
+    if calibration is not None:
+        weights = calibration.weights
+    else:
+        if short and not spec.members and spec.combiner is None:
+            total = sum(_SHORT_WEIGHTS[method] for method in members)
+            shares = {one: _SHORT_WEIGHTS[one] / total for one in members}
+            weights = Weights(combiner, shares, calibrated=False)
+        # What would be inverse-MAPE weights at each cutoff is close enough to equal ones for the width.
+        plain = Combiner.MEDIAN if combiner is Combiner.MEDIAN else Combiner.MEAN
+        stacked = combiner is Combiner.STACKED
+        own = _calibrated(series, spec, members, None if stacked else Weights.equal(plain, members), learned)
     try:
-        found: EnsembleForecast = forecaster.fit(series).explain(spec.horizon)
+        found = forecast_ensemble(
+            series,
+            spec.horizon,
+            season_length=spec.season_length,
+            members=members if weights is None else tuple(m for m in members if m in weights.kept),
+            combiner=combiner,
+            weights=own.weights if own is not None and combiner is Combiner.STACKED else weights,
+            options=learned.options(spec.backend),
+        )
     except AdsmlError as error:
         if spec.members:
             raise
         return _fallen_back(series, spec, error.message)
     reason = ""
-    if short and len(members) > 1 and calibration is None and learned.calibration is None:
-        reason = f"below {SHORT_DAYS} days of history the methods for short ones answer"
+    if short and len(members) > 1 and learned.calibration is None:
+        reason = f"below {_SHORT_DAYS} days of history the methods for short ones answer"
+    elif short and learned.calibration is not None:
+        reason = f"the registered weights need {_SHORT_DAYS} days of history: those for short ones answered"
     elif calibration is None:
         reason = "no ensemble weights are registered for it: the default members and combiner answered"
-        if short and learned.calibration is not None:
-            reason = (
-                f"the registered weights need {SHORT_DAYS} days of history: those for short ones answered"
-            )
     return _Point(
         found.point,
         Method.ENSEMBLE,
@@ -263,7 +218,7 @@ def _ensemble(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -
         reason,
         calibration or own,
         found.members,
-        found.combiner,
+        found.weights.combiner,
     )
 
 
@@ -275,87 +230,54 @@ def _serves(calibration: Calibration, spec: ForecastSpec) -> bool:
 
 
 def _single(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -> _Point:
-    needed = MINIMUM_DAYS[spec.method]
-    if len(series) < needed:
-        raise InsufficientHistory(f"{series.name} (method {spec.method})", had=len(series), needed=needed)
+    method = spec.method
+    if len(series) < MINIMUM_DAYS[method]:
+        name = f"{series.name} (method {method})"
+        raise InsufficientHistory(name, had=len(series), needed=MINIMUM_DAYS[method])
+    options = learned.options(spec.backend)
     try:
-        forecaster = make(
-            spec.method,
-            season_length=spec.season_length,
-            combination=learned.combination,
-            pooled=learned.pooled,
-            backend=spec.backend,
-        )
-        point = forecast(forecaster, series, spec.horizon, season_length=spec.season_length)
+        point = forecast(method, series, spec.horizon, season_length=spec.season_length, options=options)
     except MethodFailed as error:
         return _fallen_back(series, spec, str(error))
-    one = Weights.equal(Combiner.MEAN, [spec.method])
-    own = _calibrated(_origins(series, spec, (spec.method,), learned), spec, (spec.method,), one)
-    tuned = spec.method is Method.PROPHET and learned.tuned
-    defaults = spec.method is Method.PROPHET and not learned.tuned
-    return _Point(
-        point,
-        spec.method,
-        Source.MODEL if tuned else Source.DEFAULTS if defaults else Source.METHOD,
-        "no tuned parameters are registered for it" if defaults else "",
-        own,
-    )
+    own = _calibrated(series, spec, (method,), Weights.equal(Combiner.MEAN, [method]), learned)
+    if method is not Method.PROPHET:
+        return _Point(point, method, Source.METHOD, "", own)
+    if learned.tuned:
+        return _Point(point, method, Source.MODEL, "", own)
+    return _Point(point, method, Source.DEFAULTS, "no tuned parameters are registered for it", own)
 
 
 def _fallen_back(series: DailySeries, spec: ForecastSpec, why: str) -> _Point:
     method, point = fall_back(series, spec.horizon, season_length=spec.season_length)
-    one = Weights.equal(Combiner.MEAN, [method])
-    own = _calibrated(_origins(series, spec, (method,), NOTHING), spec, (method,), one)
+    own = _calibrated(series, spec, (method,), Weights.equal(Combiner.MEAN, [method]), NOTHING)
     return _Point(point, method, Source.FALLBACK, f"{why}; {method} answered", own)
 
 
-def _origins(
-    series: DailySeries, spec: ForecastSpec, members: Sequence[Method], learned: LearnedModels
-) -> list[Origin]:
-    """Rolling-origin forecasts of the series' own past; none where it is too short."""
-    return [
+def _calibrated(
+    series: DailySeries,
+    spec: ForecastSpec,
+    members: Sequence[Method],
+    weights: Weights | None,
+    learned: LearnedModels,
+) -> Calibration | None:
+    """By rolling-origin forecasts of the series' own past; None where it is too short."""
+    origins = [
         forecast_origin(
             series,
             rows,
             methods=members,
             horizon=spec.horizon,
             season_length=spec.season_length,
-            combination=learned.combination,
-            pooled=learned.pooled,
+            options=learned.options(),
         )
-        for rows in newest_rows(len(series), horizon=spec.horizon, count=ORIGINS)
+        for rows in newest_rows(len(series), horizon=spec.horizon, count=_ORIGINS)
     ]
-
-
-def _calibrated(
-    origins: Sequence[Origin], spec: ForecastSpec, members: Sequence[Method], weights: Weights | None
-) -> Calibration | None:
     return calibrate(
-        [origins],
-        members=members,
-        season_length=spec.season_length,
-        level=spec.level,
-        weights=weights,
+        [origins], members=members, season_length=spec.season_length, level=spec.level, weights=weights
     )
 
 
-def _own_calibration(
-    series: DailySeries,
-    spec: ForecastSpec,
-    members: Sequence[Method],
-    combiner: Combiner,
-    learned: LearnedModels,
-) -> Calibration | None:
-    # What would be inverse-MAPE weights at each cutoff is close enough to equal ones for the width.
-    weights = None if combiner is Combiner.STACKED else Weights.equal(_plain(combiner), members)
-    return _calibrated(_origins(series, spec, members, learned), spec, members, weights)
-
-
-def _plain(combiner: Combiner) -> Combiner:
-    return Combiner.MEDIAN if combiner is Combiner.MEDIAN else Combiner.MEAN
-
-
-def naive_residuals(series: DailySeries, *, horizon: int, season_length: int) -> ResidualQuantiles | None:
+def _naive_residuals(series: DailySeries, *, horizon: int, season_length: int) -> ResidualQuantiles | None:
     """Absolute scaled differences of days one season apart (consecutive ones in a short series), for want of better.
 
     None with fewer than six days: nothing can be said of so short a series.
@@ -385,25 +307,22 @@ def _finished(prepared: Prepared, spec: ForecastSpec, given: _Point, profile: Ve
         if abs(calibration.level - spec.level) < 1e-9:
             coverage, samples = calibration.coverage, calibration.coverage_samples
     else:
-        quantiles = naive_residuals(series, horizon=gap + spec.horizon, season_length=spec.season_length)
+        quantiles = _naive_residuals(series, horizon=gap + spec.horizon, season_length=spec.season_length)
         how = "naive_differences"
     base = given.values * profile
-    point = ahead(base[gap:], prepared)
+    point = _ahead(base[gap:], prepared)
     total = float(point.sum())
     lower = upper = np.full(spec.horizon, np.nan)
     total_lower = total_upper = float("nan")
     doubt = _doubt_of_plan(prepared)
     if quantiles is None:
         how = "none"
-        warnings.append(
-            Caution(CautionKind.SHORT_HISTORY, f"{len(series)} days of history are too few for intervals")
-        )
+        text = f"{len(series)} days of history are too few for intervals"
+        warnings.append(Caution(CautionKind.SHORT_HISTORY, text))
     else:
-        _, high = quantiles.interval(
-            base, scale=interval_scale(series.values), level=spec.level, nonnegative=False
-        )
+        far = quantiles.reach(spec.level, len(base))[gap:] * interval_scale(series.values)
         grown = np.sqrt(np.divide(point, base[gap:], out=np.ones(spec.horizon), where=base[gap:] > 0))
-        reach = np.hypot((high - base)[gap:] * grown, point * doubt)
+        reach = np.hypot(far * grown, point * doubt)
         lower, upper = point - reach, point + reach
         if series.nonnegative:
             lower = np.maximum(lower, 0.0)
@@ -417,16 +336,11 @@ def _finished(prepared: Prepared, spec: ForecastSpec, given: _Point, profile: Ve
             total_lower = total_upper = 0.0
     missing = len(series) - series.known
     if missing:
-        warnings.append(
-            Caution(CautionKind.GAPS, f"{missing} of {len(series)} days have no value and were estimated")
-        )
+        text = f"{missing} of {len(series)} days have no value and were estimated"
+        warnings.append(Caution(CautionKind.GAPS, text))
     if series.known == int((series.values == 0).sum()):
-        warnings.append(
-            Caution(
-                CautionKind.NO_DELIVERY,
-                "every known day is 0: the forecast is 0, which says nothing of when that ends",
-            )
-        )
+        text = "every known day is 0: the forecast is 0, which says nothing of when that ends"
+        warnings.append(Caution(CautionKind.NO_DELIVERY, text))
     return Prediction(
         method=given.method,
         as_of=prepared.as_of,
@@ -437,10 +351,8 @@ def _finished(prepared: Prepared, spec: ForecastSpec, given: _Point, profile: Ve
         total_lower=total_lower,
         total_upper=total_upper,
         members=tuple(
-            replace(member, values=ahead((member.values * profile)[gap:], prepared))
-            if len(member.values)
-            else member
-            for member in given.members
+            replace(one, values=_ahead((one.values * profile)[gap:], prepared)) if len(one.values) else one
+            for one in given.members
         ),
         combiner=given.combiner,
         interval_method=how,
@@ -454,7 +366,7 @@ def _finished(prepared: Prepared, spec: ForecastSpec, given: _Point, profile: Ve
     )
 
 
-def ahead(point: Vector, prepared: Prepared) -> Vector:
+def _ahead(point: Vector, prepared: Prepared) -> Vector:
     """A method's forecast of the horizon with what the days to come make of it."""
     out = np.where(prepared.factors > 0, point * prepared.factors, 0.0)
     return follow_plan(out, prepared.planned) if prepared.is_spend else out

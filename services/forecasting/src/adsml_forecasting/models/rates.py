@@ -29,17 +29,11 @@ _DRY_DAYS: Final = 28
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Events per unit of exposure.
+    """Events per unit of exposure: above 0, NaN where nothing tells it.
 
-    Attributes
-    ----------
-    value
-        Above 0; NaN where nothing tells it.
-    path
-        What it would have been after each day by the days up to it, shape (n,); NaN before the first event.
-    missed
-        Events that the exposure since the last one should have brought; None where the newest four weeks hold
-        events, or too little was missed to tell.
+    `path` is what it would have been after each day by the days up to it, shape (n,), NaN before the first
+    event. `missed` are events that the exposure since the last one should have brought; None where the newest
+    four weeks hold events, or too little was missed to tell.
     """
 
     value: float
@@ -48,14 +42,9 @@ class Rate:
 
 
 def learn_rate(events: Vector, exposure: Vector, *, lent: float | None = None) -> Rate:
-    """The rate of the coming days.
+    """The rate of the coming days, from events and exposure of the same days, NaN where missing, shape (n,).
 
-    Parameters
-    ----------
-    events, exposure
-        On the same days, NaN where missing, shape (n,).
-    lent
-        The parent's or account's rate; None where it is not known.
+    `lent` is the parent's or account's rate; None where it is not known.
     """
     both = np.isfinite(events) & np.isfinite(exposure)
     count = np.where(both, events, 0.0)[-_LONGEST:]

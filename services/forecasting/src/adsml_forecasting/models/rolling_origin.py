@@ -18,14 +18,9 @@ _LEAST_HISTORY: Final = 21
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollingOrigin:
-    """How far the first model looks back, how far each looks ahead, and how far apart they are.
+    """Days, at least 1: `initial` from the first day to the oldest cutoff, `period` between cutoffs, `horizon` ahead.
 
-    Attributes
-    ----------
-    initial, period, horizon
-        Days, at least 1. `initial` lies between the first day and the oldest cutoff.
-    newest
-        Use at most so many of the newest cutoffs; None for all.
+    At most the `newest` cutoffs are used; None for all.
     """
 
     initial: int = 30
@@ -42,10 +37,7 @@ class RollingOrigin:
     def cutoffs(self, days: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The last day that each model sees, ascending; empty where there are too few days.
 
-        Parameters
-        ----------
-        days
-            Days with a value, as days since an epoch, ascending, shape (n,), n > 0.
+        `days` are those with a value, since an epoch, ascending, at least one.
         """
         first, last = int(days[0]), int(days[-1])
         cutoff = last - self.horizon

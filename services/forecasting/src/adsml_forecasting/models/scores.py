@@ -4,8 +4,8 @@ Days without an actual value or without a forecast are left out. wMAPE: Kolassa 
 & Koehler (2006). RMSSE: M5 guide (2020). sMAPE: M4 guide, as a share, 0 to 2. Shares, not percent, throughout.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -43,14 +43,8 @@ def _scale(history: Vector, *, lag: int, squared: bool) -> float:
 class Forecasts:
     """Forecasts of one method and what came: N origins (of one or more series) by H days ahead.
 
-    Attributes
-    ----------
-    series
-        Index of the series of each origin, shape (N,).
-    actual, point, lower, upper
-        Shape (N, H), NaN where missing; no intervals: NaN throughout.
-    mase_scale, rmsse_scale
-        Of each origin's history, shape (N,).
+    `series` is the index of the series of each origin, shape (N,), as are the scales of each one's history; the
+    others have shape (N, H), NaN where missing, and throughout without intervals.
     """
 
     series: npt.NDArray[np.int64]
@@ -83,22 +77,11 @@ class HorizonCoverage:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How a method did.
+    """How a method did. MASE and RMSSE are means over origins with a scale.
 
-    Attributes
-    ----------
-    wmape, smape, mape
-        Shares; sMAPE between 0 and 2; MAPE over the days with a value above 0.
-    mase, rmsse
-        Means over origins with a scale.
-    pinball
-        Mean over the interval's ends and the point forecast as the median, in the metric's unit.
-    coverage
-        Share of days within the interval.
-    mape_dropped_share
-        Share of days that MAPE leaves out.
-    samples
-        Days measured.
+    MAPE is over the days with a value above 0; `mape_dropped_share` is the share of days that leaves out.
+    `pinball` is the mean over the interval's ends and the point forecast as the median, in the metric's unit;
+    `coverage` the share of days within the interval.
     """
 
     wmape: Score
@@ -172,30 +155,28 @@ def resamples(series: int, *, count: int, seed: int) -> Matrix:
     return rng.multinomial(series, np.full(series, 1.0 / series), size=count).astype(np.float64)
 
 
-def _score(top: Vector, bottom: Vector, draws: Matrix | None, level: float = 0.95) -> Score:
-    value = float(_ratio(top.sum(), bottom.sum()))
-    if np.isnan(value):
+def _score(parts: Sequence[tuple[Vector, Vector]], draws: Matrix | None) -> Score:
+    """The first ratio of sums less the second, if there is one, with the 95% interval that resamples of series give."""
+
+    def value(weights: Matrix) -> Vector:
+        ratios = [_ratio(weights @ top, weights @ bottom) for top, bottom in parts]
+        return ratios[0] - ratios[1] if len(ratios) > 1 else ratios[0]
+
+    series = len(parts[0][0])
+    found = float(value(np.ones((1, series)))[0])
+    if np.isnan(found):
         return Score(None)
-    if draws is None or len(top) < 2:
-        return Score(value)
-    values = _ratio(draws @ top, draws @ bottom)
-    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return Score(value, float(low), float(high))
+    if draws is None or series < 2:
+        return Score(found)
+    low, high = np.nanquantile(value(draws), [0.025, 0.975])
+    return Score(found, float(low), float(high))
 
 
 def measure(found: Forecasts, *, level: float, draws: Matrix | None = None) -> Scores:
-    """Every measure of one method.
-
-    Parameters
-    ----------
-    level
-        Nominal probability of its intervals.
-    draws
-        As of `resamples`; None for no intervals of the scores.
-    """
+    """Every measure of one method, whose intervals are of `level`; `draws` (`resamples`) give the scores' own."""
     count = draws.shape[1] if draws is not None else int(found.series.max(initial=-1)) + 1
     sums = _sums(found, count, level)
-    scores = {name: _score(*sums[name], draws) for name in NAMES}
+    scores = {name: _score([sums[name]], draws) for name in NAMES}
     days = sums["smape"][1].sum()
     kept = sums["mape"][1].sum()
     return Scores(
@@ -210,21 +191,8 @@ def paired_difference(found: Forecasts, reference: Forecasts, *, level: float, d
     """WMAPE of one method less another's on the same days and the same resamples, as a share."""
     both = np.isfinite(found.point) & np.isfinite(reference.point)
     count = draws.shape[1] if draws is not None else int(found.series.max(initial=-1)) + 1
-    tops = []
-    bottom = np.zeros(count)
-    for one in (found, reference):
-        actual = np.where(both, one.actual, np.nan)
-        same = Forecasts(one.series, actual, one.point, one.lower, one.upper, one.mase_scale, one.rmsse_scale)
-        top, bottom = _sums(same, count, level)["wmape"]
-        tops.append(top)
-    value = float(_ratio(tops[0].sum(), bottom.sum()) - _ratio(tops[1].sum(), bottom.sum()))
-    if np.isnan(value):
-        return Score(None)
-    if draws is None or count < 2:
-        return Score(value)
-    values = _ratio(draws @ tops[0], draws @ bottom) - _ratio(draws @ tops[1], draws @ bottom)
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return Score(value, float(low), float(high))
+    same = [replace(one, actual=np.where(both, one.actual, np.nan)) for one in (found, reference)]
+    return _score([_sums(one, count, level)["wmape"] for one in same], draws)
 
 
 def _by_horizon(found: Forecasts) -> tuple[HorizonCoverage, ...]:
@@ -237,13 +205,3 @@ def _by_horizon(found: Forecasts) -> tuple[HorizonCoverage, ...]:
             width = (found.upper[at, step] - found.lower[at, step]).mean()
             out.append(HorizonCoverage(step + 1, float(inside[at, step].mean()), float(width), int(at.sum())))
     return tuple(out)
-
-
-def best(scores: Mapping[str, Scores], *, by: str, among: Sequence[str]) -> str:
-    """Name of the method with the lowest measure; the first of those that tie."""
-
-    def key(name: str) -> float:
-        value = getattr(scores[name], by).value
-        return float("inf") if value is None else float(value)
-
-    return min(among, key=key)

@@ -16,18 +16,10 @@ _NEIGHBOUR_SEASONS: Final = 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DailySeries:
-    """Consecutive days of one metric.
+    """Consecutive days of one metric, from `first_day` (days since 1970-01-01) on.
 
-    Attributes
-    ----------
-    first_day
-        Day of the first value, days since 1970-01-01.
-    values
-        One per day, NaN where missing, shape (n,). The first and the last are known.
-    nonnegative
-        Whether the metric is a count or money (or a ratio of them), so that nothing below 0 is forecast.
-    name
-        What to call it in errors.
+    `values` are NaN where missing, shape (n,); the first and the last are known. `nonnegative`: a count or
+    money (or a ratio of them), so that nothing below 0 is forecast. `name` is what to call it in errors.
     """
 
     first_day: int
@@ -44,23 +36,11 @@ class DailySeries:
         nonnegative: bool | None = None,
         name: str = "series",
     ) -> Self:
-        """From days (any order; days without a row are missing) and their values.
+        """From days (as pandas reads dates, without a time of day, in any order) and their values, NaN where missing.
 
-        Parameters
-        ----------
-        days
-            datetime64 or what pandas reads as dates, shape (m,), without a time of day.
-        values
-            Shape (m,), NaN where missing.
-        nonnegative
-            None: whether no known value is below 0.
-
-        Raises
-        ------
-        InvalidInput
-            A day that is there twice, a missing date, or an infinite value.
-        InsufficientHistory
-            No known value at all.
+        Days without a row are missing. `nonnegative` None: whether no known value is below 0. `InvalidInput`
+        names a day that is there twice, a missing date, or an infinite value; `InsufficientHistory` where no
+        value is known.
         """
         stamps = pd.to_datetime(pd.Series(np.asarray(days))).to_numpy(dtype="datetime64[ns]")
         known = np.asarray(values, dtype=np.float64)
@@ -105,13 +85,7 @@ class DailySeries:
         return self.first_day + len(self.values) - 1
 
     def trimmed(self) -> Self:
-        """Without missing days at its ends.
-
-        Raises
-        ------
-        InsufficientHistory
-            Nothing is left.
-        """
+        """Without missing days at its ends; `InsufficientHistory` where nothing is left."""
         known = np.flatnonzero(np.isfinite(self.values))
         if not len(known):
             raise InsufficientHistory(self.name, had=0, needed=1)
@@ -119,26 +93,14 @@ class DailySeries:
         return replace(self, first_day=self.first_day + first, values=self.values[first : last + 1])
 
     def until(self, rows: int) -> Self:
-        """The first `rows` days, less missing ones at their end.
-
-        Raises
-        ------
-        InsufficientHistory
-            None of those days is known.
-        """
+        """The first `rows` days, less missing ones at their end; `InsufficientHistory` where none is known."""
         known = np.flatnonzero(np.isfinite(self.values[:rows]))
         if not len(known):
             raise InsufficientHistory(self.name, had=0, needed=1)
         return replace(self, values=self.values[: known[-1] + 1])
 
     def without(self, days: Iterable[int]) -> Self:
-        """Without the values of some days (days since 1970-01-01).
-
-        Raises
-        ------
-        InsufficientHistory
-            Nothing is left.
-        """
+        """Without the values of some days (since 1970-01-01); `InsufficientHistory` where nothing is left."""
         values = self.values.copy()
         for day in days:
             if self.first_day <= day <= self.last_day:

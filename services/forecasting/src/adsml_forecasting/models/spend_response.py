@@ -39,13 +39,7 @@ PROPORTIONAL: Final = Elasticity(1.0, 0.0)
 
 
 def estimate(spend: Vector, values: Vector) -> Elasticity | None:
-    """One entity's own, by least squares; None where spend has not moved.
-
-    Parameters
-    ----------
-    spend, values
-        On the same days, NaN where missing, shape (n,).
-    """
+    """One entity's own, by least squares, from the same days (NaN where missing); None where spend has not moved."""
     weeks = len(spend) // _DAYS
     if weeks < 3:
         return None
@@ -109,16 +103,10 @@ def smoothed(spend: Vector) -> Vector:
 
 
 def response(planned: Vector, usual: float, elasticity: Elasticity, *, seen: tuple[float, float]) -> Vector:
-    """What a plan multiplies the forecast by, shape of `planned`.
+    """What a plan (NaN where none is: as usual) multiplies the forecast by, shape of `planned`.
 
-    Parameters
-    ----------
-    planned
-        Budget of each day, NaN where none is planned: as usual.
-    usual
-        Spend a day that is expected without a plan, above 0.
-    seen
-        Least and most spent a day at any time, over which the elasticity was learnt.
+    `usual` is the spend a day that is expected without a plan, above 0; `seen` the least and most spent a day at any
+    time, over which the elasticity was learnt.
     """
     low, high = seen[0] / _SEEN, seen[1] * _SEEN
     inner = np.clip(planned, min(low, usual), max(high, usual))

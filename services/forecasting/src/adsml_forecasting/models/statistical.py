@@ -5,16 +5,15 @@ Their own intervals are not used: those of some models explode; ours are measure
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 
-from adsml_forecasting.models.method import MINIMUM_DAYS, Method
+from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.series import DailySeries, Vector
 
-LONGEST: Final = 1095
+_LONGEST: Final = 1095
 """Days of history that these methods look back at most: three years."""
 
 
@@ -36,37 +35,11 @@ def _makers() -> dict[Method, Callable[[int], Any]]:
     }
 
 
-@dataclass(slots=True, kw_only=True)
-class Statistical:
-    """One of statsforecast's models.
-
-    Parameters
-    ----------
-    method
-        Which.
-    season_length
-        Days per season; the intermittent-demand methods know no season.
-    """
-
-    method: Method
-    season_length: int
-    values_: Vector = field(default_factory=lambda: np.empty(0), init=False)
-
-    @property
-    def minimum_days(self) -> int:
-        """As in the contract."""
-        return MINIMUM_DAYS[self.method]
-
-    def fit(self, series: DailySeries) -> Self:
-        """Keep the values without gaps; statsforecast fits and predicts in one call."""
-        self.values_ = series.filled(season_length=self.season_length)[-LONGEST:]
-        return self
-
-    def predict(self, horizon: int) -> Vector:
-        """The model's mean."""
-        # Two whole seasons are the least a season can be told from.
-        season = self.season_length if len(self.values_) > 2 * self.season_length else 1
-        model = _makers()[self.method](season)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return np.asarray(model.forecast(y=self.values_, h=horizon)["mean"], dtype=np.float64)
+def statistical(method: Method, series: DailySeries, horizon: int, season_length: int) -> Vector:
+    """One of statsforecast's models; the intermittent-demand methods know no season."""
+    values = series.filled(season_length=season_length)[-_LONGEST:]
+    # Two whole seasons are the least a season can be told from.
+    model = _makers()[method](season_length if len(values) > 2 * season_length else 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.asarray(model.forecast(y=values, h=horizon)["mean"], dtype=np.float64)

@@ -13,8 +13,8 @@ import numpy as np
 
 from adsml_forecasting.models.series import Vector
 
-LEAST_AFTER: Final = 3
-LONGEST_AFTER: Final = 28
+_LEAST_AFTER: Final = 3
+_LONGEST_AFTER: Final = 28
 _BEFORE: Final = 28
 _LEAST_BEFORE: Final = 10
 _EVIDENCE: Final = 25.0
@@ -26,24 +26,13 @@ _USUAL_MOVES: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A level that began on some day.
-
-    Attributes
-    ----------
-    at
-        Index of its first day.
-    ratio
-        New level over old.
-    days
-        Known days since.
-    variance
-        Of the logarithm of `ratio`.
-    """
+    """A level that began at an index: new over old, known days since, variance of that logarithm, and `_EVIDENCE`."""
 
     at: int
     ratio: float
     days: int
     variance: float
+    evidence: float
 
     @property
     def lasting(self) -> float:
@@ -51,44 +40,35 @@ class Step:
         return self.days / (self.days + 1.0)
 
 
-def step_at(values: Vector, at: int, *, season_length: int, counts: bool) -> Step | None:
-    """The change of level at a day that is given, None where one side is empty or 0."""
-    found = _compare(values, at, season_length=season_length, counts=counts)
-    return None if found is None else found[0]
-
-
 def find_step(values: Vector, *, season_length: int, counts: bool) -> Step | None:
     """The likeliest step within the last four weeks, None where there is none beyond doubt.
 
-    Parameters
-    ----------
-    values
-        Not negative, NaN where missing, shape (n,).
-    counts
-        Whether a day is a count, which varies by its square root at least.
+    `values` are not negative, NaN where missing. `counts`: a day is a count, which varies by its square root at
+    least.
     """
     n = len(values)
-    best: tuple[Step, float] | None = None
-    for at in range(max(n - LONGEST_AFTER, _LEAST_BEFORE), n - LEAST_AFTER + 1):
-        found = _compare(values, at, season_length=season_length, counts=counts)
-        if found is not None and (best is None or found[1] > best[1]):
-            best = found
-    if best is None:
+    tried = (
+        step_at(values, at, season_length=season_length, counts=counts)
+        for at in range(max(n - _LONGEST_AFTER, _LEAST_BEFORE), n - _LEAST_AFTER + 1)
+    )
+    step = max((one for one in tried if one is not None), key=lambda one: one.evidence, default=None)
+    if step is None:
         return None
-    step, evidence = best
     size = abs(np.log(step.ratio))
-    if evidence < _EVIDENCE or size < max(_LEAST_CHANGE, _USUAL_MOVES * _weekly_moves(values[: step.at])):
+    if step.evidence < _EVIDENCE or size < max(
+        _LEAST_CHANGE, _USUAL_MOVES * _weekly_moves(values[: step.at])
+    ):
         return None
     if not _still_there(values, step, season_length):
         return None
     # One day must not make it: without the farthest one it is there too.
     rest = values.copy()
-    since = np.where(np.isfinite(rest[step.at :]), rest[step.at :], np.nan)
-    rest[step.at + int(np.nanargmax(since) if step.ratio > 1 else np.nanargmin(since))] = np.nan
-    again = _compare(rest, step.at, season_length=season_length, counts=counts)
-    if again is None or again[1] < _EVIDENCE / 2 or np.log(again[0].ratio) * np.log(step.ratio) < size**2 / 2:
+    since = rest[step.at :]
+    since[int(np.nanargmax(since) if step.ratio > 1 else np.nanargmin(since))] = np.nan
+    again = step_at(rest, step.at, season_length=season_length, counts=counts)
+    if again is None or again.evidence < _EVIDENCE / 2:
         return None
-    return step
+    return step if np.log(again.ratio) * np.log(step.ratio) >= size**2 / 2 else None
 
 
 def _profile(before: Vector, season: int) -> Vector:
@@ -104,7 +84,8 @@ def _profile(before: Vector, season: int) -> Vector:
     return out
 
 
-def _compare(values: Vector, at: int, *, season_length: int, counts: bool) -> tuple[Step, float] | None:
+def step_at(values: Vector, at: int, *, season_length: int, counts: bool) -> Step | None:
+    """The change of level at a day that is given, None where one side is empty or 0."""
     start = max(at - _BEFORE, 0)
     start += (at - start) % season_length if at - start >= 2 * season_length else 0
     before, after = values[start:at], values[at:]
@@ -135,7 +116,7 @@ def _compare(values: Vector, at: int, *, season_length: int, counts: bool) -> tu
     if not new > 0:
         return None
     variance = dispersion * (1 / total_before + 1 / total_after)
-    return Step(at, new / old, int(since.sum()), variance), evidence
+    return Step(at, new / old, int(since.sum()), variance, evidence)
 
 
 def _times_log(amount: float, ratio: float) -> float:

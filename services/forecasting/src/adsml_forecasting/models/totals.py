@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtri
 
 from adsml_forecasting.models.series import Vector
+
+Days = npt.NDArray[np.bool_]
 
 _LONGEST: Final = 182
 _WINDOWS: Final = (7, 14, 28)
@@ -34,20 +37,10 @@ _SMALL: Final = 0.5
 class TotalSpread:
     """How far sums over a horizon move.
 
-    Attributes
-    ----------
-    scale
-        Standard deviation over the square root of the expected sum (over 1 where values may be negative).
-    relative
-        Standard deviation of the wandering level, as a share of the sum.
-    misses
-        Absolute misses over `unit` of what was expected, ascending.
-    horizons
-        How many horizons that do not overlap they are worth.
-    rooted
-        Whether misses grow with the square root of the sum.
-    counts
-        Whether sums are whole numbers.
+    `scale` is the standard deviation over the square root of the expected sum (over 1 where values may be
+    negative, `rooted` being false), `relative` that of the wandering level, as a share of the sum. `misses` are
+    absolute ones over `unit` of what was expected, ascending, worth so many `horizons` that do not overlap.
+    `counts`: sums are whole.
     """
 
     scale: float
@@ -75,19 +68,11 @@ class TotalSpread:
 def total_spread(
     values: Vector, *, horizon: int, exposure: Vector | None = None, rates: Vector | None = None
 ) -> TotalSpread:
-    """The spread of a series' sums.
+    """The spread of a series' sums; `values` NaN where missing, shape (n,).
 
-    Parameters
-    ----------
-    values
-        NaN where missing, shape (n,).
-    exposure
-        What the values are counted per (spend, clicks), on the same days: the sum is compared with what the
-        ratio of the sums before lets expect of the horizon's own exposure. None: with the mean of the days
-        before.
-    rates
-        Values per exposure that were expected after each day, by the days up to it; shape (n,). None: those of the
-        windows before.
+    With `exposure` (spend, clicks, on the same days) the sum is compared with what the ratio of the sums before
+    lets expect of the horizon's own exposure, else with the mean of the days before. `rates` are values per
+    exposure that were expected after each day, by the days up to it; None: those of the windows before.
     """
     newest = values[-_LONGEST - horizon :]
     per = np.ones(len(newest)) if exposure is None else exposure[-_LONGEST - horizon :]
@@ -99,9 +84,9 @@ def total_spread(
     best: tuple[float, Vector, Vector] | None = None
     filled = np.where(known, newest, 0.0), np.where(known, per, 0.0)
     if rates is not None:
-        tried = [_by_rates(*filled, known, horizon, rates[-_LONGEST - horizon :])]
+        tried = [_misses(*filled, known, horizon, rates=rates[-_LONGEST - horizon :])]
     else:
-        tried = [_misses(*filled, known, horizon, window) for window in _WINDOWS]
+        tried = [_misses(*filled, known, horizon, window=window) for window in _WINDOWS]
     for misses, expected in tried:
         if len(misses):
             size = float(np.mean(misses**2 / (expected + _SMALL if rooted else 1.0)))
@@ -140,13 +125,9 @@ def _parts(misses: Vector, expected: Vector, usual: float, horizons: float) -> t
 
 
 def _misses(
-    values: Vector,
-    per: Vector,
-    known: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
-    horizon: int,
-    window: int,
+    values: Vector, per: Vector, known: Days, horizon: int, *, window: int = 0, rates: Vector | None = None
 ) -> tuple[Vector, Vector]:
-    """Absolute misses of every horizon of the history, and what was expected."""
+    """Absolute misses of every horizon of the history, and what was expected: by a window before it, or by rates."""
     n = len(values)
     cutoffs = np.arange(min(max(window, _LEAST_BEFORE), max(n - horizon, 0)), n - horizon + 1)
     cutoffs = cutoffs[cutoffs >= _LEAST_BEFORE]
@@ -155,45 +136,22 @@ def _misses(
     sums, exposures, days = (
         np.concatenate([[0.0], np.cumsum(one)]) for one in (values, per, known.astype(float))
     )
-    start = np.maximum(cutoffs - window, 0)
-    before, per_before, days_before = (one[cutoffs] - one[start] for one in (sums, exposures, days))
     after, per_after, days_after = (one[cutoffs + horizon] - one[cutoffs] for one in (sums, exposures, days))
-    fine = (days_before >= _PRESENT * window) & (days_after >= _PRESENT * horizon) & (per_before > 0)
-    expected = before[fine] / per_before[fine] * per_after[fine]
-    return np.abs(after[fine] - expected), expected
-
-
-def _by_rates(
-    values: Vector,
-    per: Vector,
-    known: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
-    horizon: int,
-    rates: Vector,
-) -> tuple[Vector, Vector]:
-    """The same by what was expected after each day."""
-    n = len(values)
-    cutoffs = np.arange(min(_LEAST_BEFORE, max(n - horizon, 0)), n - horizon + 1)
-    cutoffs = cutoffs[cutoffs >= _LEAST_BEFORE]
-    if not len(cutoffs):
-        return np.empty(0), np.empty(0)
-    sums, exposures, days = (
-        np.concatenate([[0.0], np.cumsum(one)]) for one in (values, per, known.astype(float))
-    )
-    after, per_after, days_after = (one[cutoffs + horizon] - one[cutoffs] for one in (sums, exposures, days))
-    rate = rates[cutoffs - 1]
-    fine = (days_after >= _PRESENT * horizon) & (per_after > 0) & np.isfinite(rate)
-    expected = rate[fine] * per_after[fine]
+    fine = days_after >= _PRESENT * horizon
+    if rates is not None:
+        rate = rates[cutoffs - 1]
+        fine &= (per_after > 0) & np.isfinite(rate)
+        expected = rate[fine] * per_after[fine]
+    else:
+        start = np.maximum(cutoffs - window, 0)
+        before, per_before, days_before = (one[cutoffs] - one[start] for one in (sums, exposures, days))
+        fine &= (days_before >= _PRESENT * window) & (per_before > 0)
+        expected = before[fine] / per_before[fine] * per_after[fine]
     return np.abs(after[fine] - expected), expected
 
 
 def _usual_square(
-    values: Vector,
-    per: Vector,
-    known: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
-    horizon: int,
-    *,
-    counts: bool,
-    rooted: bool,
+    values: Vector, per: Vector, known: Days, horizon: int, *, counts: bool, rooted: bool
 ) -> float:
     """What is thought of the square before any horizon was seen: of independent days like those there are."""
     days = int(known.sum())
@@ -214,16 +172,9 @@ def _usual_square(
 def total_interval(
     total: float, spread: TotalSpread, *, reach: float, relative: float = 0.0, gap: int = 0
 ) -> tuple[float, float]:
-    """Ends of the interval of a sum.
+    """Ends of the interval of a sum: `reach` standard deviations to each side, with a `relative` one beside.
 
-    Parameters
-    ----------
-    reach
-        Standard deviations to each side.
-    relative
-        Relative standard deviation beside the spread's, such as that of a response to spend.
-    gap
-        Days between the last known one and the horizon.
+    `gap` are the days between the last known one and the horizon.
     """
     far = np.sqrt(1.0 + gap / 28.0)
     half = reach * float(np.hypot(spread.unit(total) * far, relative * total))

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 from adsml_common.domain.errors import FailedPrecondition
-from adsml_common.domain.metrics import RATIOS, Metric, divide
+from adsml_common.domain.metrics import Metric
 from adsml_common.domain.tiers import Tier
 from scipy.special import ndtri
 
@@ -21,38 +21,30 @@ from adsml_forecasting.models.prediction import (
     Source,
     predict,
 )
-from adsml_forecasting.models.preparation import Prepared, day_text
+from adsml_forecasting.models.prepared import Prepared, day_text
 from adsml_forecasting.models.rates import DISPERSION
-from adsml_forecasting.models.ratios import EVENTS
+from adsml_forecasting.models.ratios import parts_of, ratio_of
 from adsml_forecasting.models.series import DailySeries, Vector
 
-UNCERTAIN_DAYS: Final = 2.0
+_UNCERTAIN_DAYS: Final = 2.0
 """Intervals are wider by this over (this + own days), for what a lender cannot tell of a newcomer."""
 _LEAST_SPREAD: Final = 0.1
 _USUAL_SPREAD: Final = 0.5
 """Variance of the logarithm of levels between siblings: at least, and where donors are too few to tell."""
 _SIGMA_OF_SEASONAL_DIFFERENCE: Final = 0.886
 """Standard deviation over the mean absolute difference of two normal values, sqrt(pi) / 2."""
-LEVEL_DAYS: Final = 28
+_LEVEL_DAYS: Final = 28
 """Days that a parent's or donor's level is taken from."""
-LEAST_DONOR_DAYS: Final = 14
+_LEAST_DONOR_DAYS: Final = 14
 _MOST_DONORS: Final = 20
 _RATE_DAYS: Final = 56
-LENT_EVENTS: Final = 8.0
+_LENT_EVENTS: Final = 8.0
 """Events that the rate of parent and donors is worth beside the entity's own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DonorSeries:
-    """An entity whose days may be borrowed.
-
-    Attributes
-    ----------
-    key
-        The caller's handle for it.
-    tier
-        None where it is not known.
-    """
+    """An entity whose days may be borrowed, by the caller's handle for it."""
 
     key: int
     series: DailySeries
@@ -60,17 +52,25 @@ class DonorSeries:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TransferTask:
+    """One column of an entity with little or no history, and who may lend it days.
+
+    `own` and `parent` are None where there is no usable day; `learned` is what registered models know of the parent.
+    """
+
+    own: DailySeries | None
+    parent: DailySeries | None
+    donors: tuple[DonorSeries, ...]
+    learned: LearnedModels = NOTHING
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Transferred:
     """A forecast carried over, and how.
 
-    Attributes
-    ----------
-    own_days, own_weight, shrinkage_days
-        Usable days of its own n, n / (n + k), and k (`shrinkage`).
-    donors
-        Handles and weights (sum 1), the heaviest first.
-    interval_factor
-        How much wider than the lender's own intervals, relative to the level.
+    From n usable days of its own: `own_weight` is n / (n + k) with k `shrinkage_days` (`shrinkage`). Donors
+    come with their weights (sum 1), the heaviest first; intervals are wider by a factor than the lender's own,
+    relative to the level.
     """
 
     prediction: Prediction
@@ -82,17 +82,16 @@ class Transferred:
     interval_factor: float
 
 
-def recent_level(series: DailySeries, *, until: int | None = None) -> float:
-    """Mean of the newest four weeks' known days, up to a day."""
-    values = series.values if until is None else series.values[: max(until - series.first_day + 1, 0)]
-    newest = values[-LEVEL_DAYS:]
+def _recent_level(series: DailySeries) -> float:
+    """Mean of the newest four weeks' known days."""
+    newest = series.values[-_LEVEL_DAYS:]
     known = newest[np.isfinite(newest)]
     return float(known.mean()) if len(known) else float("nan")
 
 
 def pick(donors: Sequence[DonorSeries], tier: Tier | None) -> list[DonorSeries]:
     """Donors with two weeks or more; those of the tier where there are at least two, else all."""
-    usable = [one for one in donors if one.series.known >= LEAST_DONOR_DAYS]
+    usable = [one for one in donors if one.series.known >= _LEAST_DONOR_DAYS]
     same = [one for one in usable if tier is not None and one.tier is tier]
     chosen = same if len(same) >= 2 else usable
     return sorted(chosen, key=lambda one: -one.series.known)[:_MOST_DONORS]
@@ -110,100 +109,60 @@ def _relative_to(own: DailySeries, lender: DailySeries) -> float:
     return float(own.values[both].sum() / theirs[both].sum())
 
 
+def _between(levels: Sequence[float]) -> float:
+    """Variance of the logarithm of siblings' levels above 0."""
+    known = np.array([one for one in levels if one > 0])
+    return max(float(np.var(np.log(known))) if len(known) > 2 else _USUAL_SPREAD, _LEAST_SPREAD)
+
+
 def shrinkage(donors: Sequence[DailySeries], *, mine: float, borrowed: float, season_length: int) -> float:
     """How many days of its own weigh as much as what siblings tell: the k of n / (n + k).
 
     Empirical Bayes (Efron & Morris 1975): k is the variance of one day relative to the level over the variance
     of levels between siblings. A day's variance grows with the level as counts do, by the donors' median index
-    of dispersion, so a large entity is believed after a day and a small one is not.
-
-    Parameters
-    ----------
-    mine, borrowed
-        The two levels in question, NaN where there is none; the larger one says how noisy a day is.
+    of dispersion, so a large entity is believed after a day and a small one is not. Of the two levels in
+    question (NaN where there is none) the larger one says how noisy a day is.
     """
-    levels = np.array([recent_level(one) for one in donors])
-    fine = np.isfinite(levels) & (levels > 0)
-    if not fine.any():
-        return 1.0
+    levels = [_recent_level(one) for one in donors]
     noise = [
         (_SIGMA_OF_SEASONAL_DIFFERENCE * residual_scale(one.values, season_length=season_length)) ** 2 / level
-        for one, level, used in zip(donors, levels, fine, strict=True)
-        if used
+        for one, level in zip(donors, levels, strict=True)
+        if level > 0
     ]
-    spread = float(np.var(np.log(levels[fine]))) if fine.sum() > 2 else _USUAL_SPREAD
-    level = np.nanmax([mine, borrowed])
-    if not level > 0:
-        return 1.0
-    return float(np.median(noise)) / (float(level) * max(spread, _LEAST_SPREAD))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TransferTask:
-    """One column of an entity with little or no history, and who may lend it days.
-
-    Attributes
-    ----------
-    own, parent
-        None where there is no usable day.
-    learned
-        What registered models know of the parent.
-    """
-
-    own: DailySeries | None
-    parent: DailySeries | None
-    donors: tuple[DonorSeries, ...]
-    learned: LearnedModels = NOTHING
+    level = np.nanmax([mine, borrowed]) if noise else 0.0
+    return float(np.median(noise)) / (float(level) * _between(levels)) if level > 0 else 1.0
 
 
 def forecast_new(
     tasks: Mapping[str, TransferTask], metric: Metric, *, tier: Tier | None, spec: ForecastSpec, as_of: int
 ) -> Transferred:
-    """Forecast a metric of an entity with little or no history.
+    """Forecast a metric of an entity with little or no history, from tasks by column (`parts_of`).
 
     A ratio is forecast from its parts: what is counted per (spend) carried over as a column is, and the events
     (leads) by the rate of those who lend, drawn to the entity's own events. Its total is the ratio of sums.
-
-    Parameters
-    ----------
-    tasks
-        By column: the metric's own, or a ratio's events and exposure.
-    as_of
-        Last day of history, days since 1970-01-01.
-
-    Raises
-    ------
-    FailedPrecondition
-        Neither a parent nor a donor with history.
+    `FailedPrecondition` where there is neither a parent nor a donor with history.
     """
-    ratio = RATIOS.get(metric)
-    if ratio is None:
+    if not metric.is_ratio:
         return forecast_column(tasks[metric.value], tier=tier, spec=spec, as_of=as_of)
-    counted = EVENTS[metric]
-    per = ratio.numerator if ratio.denominator == counted else ratio.denominator
+    counted, per = parts_of(metric)
     exposure = forecast_column(tasks[per], tier=tier, spec=spec, as_of=as_of)
     lent = _lent_rate(tasks[counted], tasks[per])
     own_events, own_exposure = tasks[counted].own, tasks[per].own
     events_seen = 0.0 if own_events is None else float(np.nansum(own_events.values))
     exposed = 0.0 if own_exposure is None else float(np.nansum(own_exposure.values))
-    rate = (events_seen + LENT_EVENTS) / (exposed + LENT_EVENTS / lent) if lent > 0 else float("nan")
+    rate = (events_seen + _LENT_EVENTS) / (exposed + _LENT_EVENTS / lent) if lent > 0 else float("nan")
     amount = exposure.prediction.point
     expected = amount * rate
-    above = counted == ratio.numerator
-
-    def divided(events: Vector, exposures: Vector) -> Vector:
-        top, bottom = (events, exposures) if above else (exposures, events)
-        return divide(top, bottom, scale=ratio.scale)
-
     # What is known of the rate is worth so many events; what comes of it varies as counts in bunches do.
-    known = events_seen + LENT_EVENTS
+    known = events_seen + _LENT_EVENTS
     quantile = float(ndtri((1 + spec.level) / 2))
 
     def ends(events: Vector, exposures: Vector) -> tuple[Vector, Vector]:
         spread = quantile * np.sqrt(DISPERSION * events + (events / np.sqrt(known) * DISPERSION) ** 2)
         low, high = np.maximum(events - spread, np.minimum(1.0, events)), events + spread
-        pair = np.sort(np.stack([divided(low, exposures), divided(high, exposures)]), axis=0)
-        return pair[0], pair[1]
+        pair = np.stack([ratio_of(metric, low, exposures), ratio_of(metric, high, exposures)])
+        lower, upper = np.sort(pair, axis=0)
+        return lower, upper
 
     lower, upper = ends(expected, amount)
     sums = np.array([expected.sum()]), np.array([amount.sum()])
@@ -214,29 +173,26 @@ def forecast_new(
         warnings = (*warnings, Caution(CautionKind.FEW_LEADS, text))
     prediction = replace(
         exposure.prediction,
-        point=divided(expected, amount),
+        point=ratio_of(metric, expected, amount),
         lower=lower,
         upper=upper,
-        total=float(divided(*sums)[0]),
+        total=float(ratio_of(metric, *sums)[0]),
         total_lower=float(total_lower[0]),
         total_upper=float(total_upper[0]),
         interval_method="transferred_rate",
         warnings=warnings,
     )
-    return replace(
-        exposure,
-        prediction=prediction,
-        own_weight=events_seen / known if known else 0.0,
-        interval_factor=1.0,
-    )
+    return replace(exposure, prediction=prediction, own_weight=events_seen / known, interval_factor=1.0)
 
 
 def _lent_rate(events: TransferTask, exposure: TransferTask) -> float:
     """Events per exposure of parent and donors in their newest weeks; NaN without any exposure."""
     counted = per = 0.0
-    lenders = [(events.parent, exposure.parent)]
     by_key = {one.key: one.series for one in exposure.donors}
-    lenders += [(one.series, by_key.get(one.key)) for one in events.donors]
+    lenders = [
+        (events.parent, exposure.parent),
+        *((one.series, by_key.get(one.key)) for one in events.donors),
+    ]
     for top, bottom in lenders:
         if bottom is None:
             continue
@@ -253,39 +209,31 @@ def forecast_column(task: TransferTask, *, tier: Tier | None, spec: ForecastSpec
     The shape of the days to come is the lender's: the parent's forecast over the parent's recent level, or
     the donors' mean where there is no parent. The level is ``w * own + (1 - w) * borrowed`` with ``w = n / (n
     + k)`` and k from `shrinkage`. Own is the lender's recent level times what the entity had of it on the
-    days it has; borrowed is the median level of the donors (the parent's share per donor where there are
-    none).
-
-    Raises
-    ------
-    FailedPrecondition
-        Neither a parent nor a donor with history.
+    days it has; borrowed is the median level of the donors.
     """
     own, parent = task.own, task.parent
     chosen = pick(task.donors, tier)
-    lender = parent if parent is not None and parent.known >= LEAST_DONOR_DAYS else None
-    parent_used = lender is not None
-    if lender is None:
+    parent_used = parent is not None and parent.known >= _LEAST_DONOR_DAYS
+    if parent is None or not parent_used:
         if not chosen:
             raise FailedPrecondition(
                 "there is neither a parent nor a donor with history: a parent or donor needs "
-                f"{LEAST_DONOR_DAYS} days",
-                metadata={"days_needed": str(LEAST_DONOR_DAYS)},
+                f"{_LEAST_DONOR_DAYS} days",
+                metadata={"days_needed": str(_LEAST_DONOR_DAYS)},
             )
-        lender = _mean(chosen)
-    lender = _to(lender, as_of)
+        parent = _mean(chosen)
+    lender = parent.until(max(as_of - parent.first_day + 1, 1))
     prepared = replace(Prepared.of_series(lender, horizon=spec.horizon), as_of=max(as_of, lender.last_day))
     base = predict(prepared, replace(spec, method=Method.ENSEMBLE, members=(), combiner=None), task.learned)
-    gap = as_of - lender.last_day
-    level = recent_level(lender)
+    level = _recent_level(lender)
     shape = base.point / level if level > 0 else np.ones(spec.horizon)
     days = 0 if own is None else own.known
-    levels = [value for value in (recent_level(one.series) for one in chosen) if np.isfinite(value)]
+    levels = [value for value in (_recent_level(one.series) for one in chosen) if np.isfinite(value)]
     borrowed = float(np.median(levels)) if levels else float("nan")
     mine = float("nan")
     if own is not None:
         share = _relative_to(own, lender)
-        mine = share * level if np.isfinite(share) else recent_level(own)
+        mine = share * level if np.isfinite(share) else _recent_level(own)
     shrinkage_days = shrinkage(
         [one.series for one in chosen], mine=mine, borrowed=borrowed, season_length=spec.season_length
     )
@@ -297,14 +245,21 @@ def forecast_column(task: TransferTask, *, tier: Tier | None, spec: ForecastSpec
         mine, weight = borrowed, 0.0
     blended = weight * mine + (1 - weight) * borrowed
     point = blended * shape
-    factor = 1.0 + UNCERTAIN_DAYS / (days + UNCERTAIN_DAYS)
+    factor = 1.0 + _UNCERTAIN_DAYS / (days + _UNCERTAIN_DAYS)
     lower, upper = _bounds(base, point, chosen, blended, level, factor, spec)
     total = float(point.sum())
-    heavy = [(one, 1.0 / len(chosen)) for one in chosen]
-    stale = f"the lender's history ends {gap} days before {day_text(as_of)}"
-    total_lower, total_upper = _total_bounds(
-        base, total, lower, upper, level=blended, k=shrinkage_days, weight=weight, spec=spec, donors=chosen
-    )
+    total_lower = total_upper = float("nan")
+    if np.isfinite(lower).all():
+        # Days vary each by itself; the level is wrong for all of them together, with the posterior variance of a
+        # mean of two sources that weigh as they are precise.
+        apart = np.sqrt((((upper - lower) / 2) ** 2).sum())
+        together = float(ndtri((1 + spec.level) / 2)) * total * np.sqrt(_between(levels) * (1 - weight))
+        half = float(np.hypot(apart, together))
+        total_lower, total_upper = max(total - half, 0.0), total + half
+    warnings = base.warnings
+    if (gap := as_of - lender.last_day) > 0:
+        text = f"the lender's history ends {gap} days before {day_text(as_of)}"
+        warnings = (*warnings, Caution(CautionKind.STALE_DATA, text))
     prediction = replace(
         base,
         method=Method.TRANSFER,
@@ -323,37 +278,10 @@ def forecast_column(task: TransferTask, *, tier: Tier | None, spec: ForecastSpec
         history_days=days,
         source=Source.TRANSFER,
         reason="",
-        warnings=(*base.warnings, *((Caution(CautionKind.STALE_DATA, stale),) if gap > 0 else ())),
+        warnings=warnings,
     )
-    return Transferred(prediction, days, weight, shrinkage_days, parent_used, tuple(heavy), factor)
-
-
-def _total_bounds(
-    base: Prediction,
-    total: float,
-    lower: Vector,
-    upper: Vector,
-    *,
-    level: float,
-    k: float,
-    weight: float,
-    spec: ForecastSpec,
-    donors: Sequence[DonorSeries],
-) -> tuple[float, float]:
-    """Ends of the horizon's sum: days vary each by itself, the level is wrong for all of them together."""
-    if not np.isfinite(lower).all():
-        return float("nan"), float("nan")
-    levels = np.array([value for one in donors if (value := recent_level(one.series)) > 0])
-    between = max(float(np.var(np.log(levels))), _LEAST_SPREAD) if len(levels) > 2 else _USUAL_SPREAD
-    days = np.sqrt((((upper - lower) / 2) ** 2).sum())
-    # The posterior variance of a mean of two sources that weigh as they are precise.
-    together = float(ndtri((1 + spec.level) / 2)) * total * np.sqrt(between * (1 - weight))
-    half = float(np.hypot(days, together))
-    return max(total - half, 0.0), total + half
-
-
-def _to(series: DailySeries, as_of: int) -> DailySeries:
-    return series.until(max(as_of - series.first_day + 1, 1))
+    donors = tuple((one, 1.0 / len(chosen)) for one in chosen)
+    return Transferred(prediction, days, weight, shrinkage_days, parent_used, donors, factor)
 
 
 def _mean(donors: Sequence[DonorSeries]) -> DailySeries:
@@ -386,9 +314,9 @@ def _bounds(
     relative_size = max(level / lender_level, 1e-9) if lender_level > 0 else 1.0
     spread = relative_size**0.5
     ratios = [
-        residual_scale(one.series.values, season_length=spec.season_length) / recent_level(one.series)
+        residual_scale(one.series.values, season_length=spec.season_length) / _recent_level(one.series)
         for one in donors
-        if recent_level(one.series) > 0
+        if _recent_level(one.series) > 0
     ]
     if ratios and lender_level > 0:
         width = float(np.nanmean(base.upper - base.lower)) / lender_level

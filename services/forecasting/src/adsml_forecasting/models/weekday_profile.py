@@ -6,29 +6,17 @@ import numpy as np
 
 from adsml_forecasting.models.series import Vector
 
-WEEKS: Final = 8
+_WEEKS: Final = 8
 _PRIOR_WEEKS: Final = 1.0
 
 
-def weekday_profile(
-    values: Vector, *, season_length: int, multiplicative: bool, weeks: int = WEEKS
-) -> Vector:
-    """Factor (or addend) of each day of the season, aligned so that entry 0 is the day after the last.
+def weekday_profile(values: Vector, *, season_length: int, multiplicative: bool) -> Vector:
+    """Factor (or addend) of each day of the season, shape (season_length,); entry 0 is the day after the last value.
 
-    From the last `weeks` whole seasons; each day's mean against the mean of all, shrunk towards none at all
-    by n / (n + 1) with n seasons, so that a single odd week does not become a season.
-
-    Parameters
-    ----------
-    values
-        Without gaps, shape (n,).
-
-    Returns
-    -------
-    array of shape (season_length,)
-        Ones (or zeros) with less than two seasons, or with a mean of 0.
+    From the last eight whole seasons of values without gaps; each day's mean against the mean of all, shrunk
+    by n / (n + 1) with n seasons. Ones (or zeros) with less than two seasons, or with a mean of 0.
     """
-    count = min(len(values) // season_length, weeks)
+    count = min(len(values) // season_length, _WEEKS)
     neutral = np.ones(season_length) if multiplicative else np.zeros(season_length)
     if count < 2:
         return neutral

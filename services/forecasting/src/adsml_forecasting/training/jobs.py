@@ -1,11 +1,11 @@
 """The family's jobs: tuned Prophet parameters and ensemble weights, through gates into the registry."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt, InsufficientHistory
 from adsml_common.domain.metrics import Metric
@@ -15,21 +15,21 @@ from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item, ItemResult, ItemStatus
 
 from adsml_forecasting import registered
-from adsml_forecasting.decoding import day_number, history
+from adsml_forecasting.decoding import day_number, day_of, history
 from adsml_forecasting.evaluation.study import LEVEL
 from adsml_forecasting.models.calibration import calibrate
+from adsml_forecasting.models.combining import Weights, combine
 from adsml_forecasting.models.method import MEMBERS, Method
-from adsml_forecasting.models.origins import Origin, Task, forecast_origins, join_pooled
+from adsml_forecasting.models.methods import MethodOptions
+from adsml_forecasting.models.origins import Origin, Task, as_forecasts, forecast_origins, join_pooled
 from adsml_forecasting.models.pooled_regression import learn
 from adsml_forecasting.models.preparation import prepare
-from adsml_forecasting.models.prophet.settings import Combination
-from adsml_forecasting.models.prophet.tuning import TuningOutcome, TuningResult, tune
+from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
+from adsml_forecasting.models.prophet.tuning import TuningOutcome, tune
 from adsml_forecasting.models.rolling_origin import RollingOrigin, newest_rows
-from adsml_forecasting.models.scores import Forecasts, mase_scale, measure, rmsse_scale
-from adsml_forecasting.models.series import DailySeries
+from adsml_forecasting.models.scores import measure
+from adsml_forecasting.models.series import DailySeries, Vector
 
-METRICS: Final = (Metric.SPEND, Metric.LEADS)
-"""What is trained unless the command says otherwise. Ratios are forecast from their parts, with their models."""
 HORIZON: Final = 7
 SEASON: Final = 7
 HELD_OUT_WEEKS: Final = 2
@@ -49,14 +49,8 @@ class Gate:
     reason: str
 
 
-def series_of(store: MetricStore, item: Item) -> list[DailySeries]:
-    """The item's series: the entity's own, or those of every entity of its level.
-
-    Raises
-    ------
-    InsufficientHistory
-        None has a usable day.
-    """
+def _series_of(store: MetricStore, item: Item) -> list[DailySeries]:
+    """The item's series: the entity's own, or those of every entity of its level."""
     metric = Metric(item.payload["metric"])
     level = item.entity_type or EntityType.CAMPAIGN
     ids = None if item.entity_id is None else [item.entity_id]
@@ -93,14 +87,21 @@ def train_prophet(
     The parameters are chosen on all but the newest two weeks and compared with the defaults on those. Where
     the gate shuts, the version stays READY with the reason and the defaults go on serving.
     """
-    series = _long_enough(series_of(store, item), item)[0]
-    rows = len(series) - 7 * HELD_OUT_WEEKS
-    result = tune(_frame(series.until(rows)), name=series.name)
+    series = _long_enough(_series_of(store, item), item)[0]
+    seen = series.until(len(series) - 7 * HELD_OUT_WEEKS)
+    days = pd.to_datetime(np.arange(len(seen)) + seen.first_day, unit="D")
+    result = tune(pd.DataFrame({"ds": days, "y": seen.values}), name=series.name)
     if result.outcome is not TuningOutcome.TUNED:
         return ItemResult(ItemStatus.SKIPPED, result.reason)
-    tuned = _prophet_error(series, result.combination)
-    default = _prophet_error(series, Combination())
-    naive = _errors([_origins(series, (Method.SEASONAL_NAIVE,))], Method.SEASONAL_NAIVE)
+    rows = RollingOrigin(newest=HELD_OUT_WEEKS, horizon=HORIZON, period=HORIZON).rows(len(series))
+
+    def error(method: Method, combination: Combination = DEFAULTS) -> float | None:
+        task = Task(series, rows, MethodOptions(combination), tidy=True)
+        found = forecast_origins([task], methods=[method], horizon=HORIZON, season_length=SEASON)
+        return _method_error(found[0], method)
+
+    tuned, default = error(Method.PROPHET, result.combination), error(Method.PROPHET)
+    naive = error(Method.SEASONAL_NAIVE)
     gate = prophet_gate(tuned, default, naive)
     metrics: dict[str, Any] = {
         "held_out_wmape": tuned,
@@ -110,17 +111,9 @@ def train_prophet(
         "tuning_error_defaults": result.default_error,
         "gate": gate.reason,
     }
-    return _register(
-        item,
-        registry,
-        family=registered.PROPHET,
-        files=registered.prophet_files(result.combination, metrics),
-        parameters=_combination_json(result),
-        metrics=metrics,
-        series=[series],
-        run_id=run_id,
-        gate=gate,
-    )
+    files = registered.prophet_files(result.combination, metrics)
+    parameters = asdict(result.combination)
+    return _register(item, registry, registered.PROPHET, files, parameters, metrics, [series], run_id, gate)
 
 
 def prophet_gate(tuned: float | None, default: float | None, naive: float | None) -> Gate:
@@ -142,14 +135,14 @@ def train_ensemble(
     Weights learnt without the newest cutoff are compared there with the incumbent's and with seasonal naive;
     those that pass are learnt again from all cutoffs.
     """
-    series = _long_enough(series_of(store, item), item)
+    series = _long_enough(_series_of(store, item), item)
     tasks = [Task(one, newest_rows(len(one), horizon=HORIZON, count=ORIGINS), tidy=True) for one in series]
     alone = tuple(method for method in MEMBERS if method is not Method.POOLED_REGRESSION)
     found = forecast_origins(
         [task for task in tasks if task.rows], methods=alone, horizon=HORIZON, season_length=SEASON
     )
     # One entity's regression still learns from all of its level.
-    kind = series if item.entity_id is None else series_of(store, replace(item, entity_id=None))
+    kind = series if item.entity_id is None else _series_of(store, replace(item, entity_id=None))
     found = join_pooled(found, kind, horizon=HORIZON, season_length=SEASON)
     newest_day = max(one.last_day for one in kind)
     pooled = learn(kind, cutoffs=[newest_day], horizon=HORIZON, season_length=SEASON).get(newest_day)
@@ -157,16 +150,15 @@ def train_ensemble(
     final = calibrate(found, members=MEMBERS, season_length=SEASON, level=LEVEL, pooled=pooled)
     if before is None or final is None:
         raise InsufficientHistory(item.key, had=min(len(one) for one in series), needed=LEAST_DAYS)
-    newest = [[one[-1]] for one in found]
-    name = _name(registered.ENSEMBLE, item)
-    incumbent = registry.active(name)
+    newest = [one[-1] for one in found]
+    incumbent = registry.active(_name(registered.ENSEMBLE, item))
     errors = {
         "held_out_wmape": _ensemble_error(newest, before.weights),
-        "held_out_wmape_seasonal_naive": _errors(newest, Method.SEASONAL_NAIVE),
-        "held_out_wmape_incumbent": None,
+        "held_out_wmape_seasonal_naive": _method_error(newest, Method.SEASONAL_NAIVE),
+        "held_out_wmape_incumbent": (
+            None if incumbent is None else _incumbent_error(newest, incumbent, registry)
+        ),
     }
-    if incumbent is not None:
-        errors["held_out_wmape_incumbent"] = _incumbent_error(newest, incumbent, registry)
     gate = ensemble_gate(**errors)
     metrics = errors | {
         "coverage": final.coverage,
@@ -174,23 +166,15 @@ def train_ensemble(
         "losses": dict(final.losses),
         "gate": gate.reason,
     }
-    return _register(
-        item,
-        registry,
-        family=registered.ENSEMBLE,
-        files=registered.ensemble_files(final),
-        parameters={
-            "combiner": final.weights.combiner.value,
-            "weights": {method.value: weight for method, weight in final.weights.weights.items()},
-            "horizon": HORIZON,
-            "season_length": SEASON,
-            "origins": final.origins,
-        },
-        metrics=metrics,
-        series=series,
-        run_id=run_id,
-        gate=gate,
-    )
+    parameters = {
+        "combiner": final.weights.combiner.value,
+        "weights": {method.value: weight for method, weight in final.weights.weights.items()},
+        "horizon": HORIZON,
+        "season_length": SEASON,
+        "origins": final.origins,
+    }
+    files = registered.ensemble_files(final)
+    return _register(item, registry, registered.ENSEMBLE, files, parameters, metrics, series, run_id, gate)
 
 
 def ensemble_gate(
@@ -243,7 +227,6 @@ def _name(family: str, item: Item) -> str:
 def _register(
     item: Item,
     registry: ModelRegistry,
-    *,
     family: str,
     files: dict[str, bytes],
     parameters: dict[str, Any],
@@ -263,66 +246,29 @@ def _register(
             parameters=parameters,
             training_metrics=metrics,
             samples_count=sum(one.known for one in series),
-            window_start=_date(min(one.first_day for one in series)),
-            window_end=_date(max(one.last_day for one in series)),
+            window_start=day_of(min(one.first_day for one in series)),
+            window_end=day_of(max(one.last_day for one in series)),
             run_id=run_id,
         )
     )
-    if gate.passed:
-        registry.activate(version.name, version.version, actor=f"train {family}", reason=gate.reason)
-    else:
-        registry.reject(version.name, version.version, actor=f"train {family}", reason=gate.reason)
+    decide = registry.activate if gate.passed else registry.reject
+    decide(version.name, version.version, actor=f"train {family}", reason=gate.reason)
     shown = {name: value for name, value in metrics.items() if isinstance(value, float)}
     return ItemResult(ItemStatus.TRAINED, gate.reason, version, shown)
 
 
-def _date(day: int) -> date:
-    return date(1970, 1, 1) + timedelta(days=day)
-
-
-def _frame(series: DailySeries) -> Any:
-    import pandas as pd  # noqa: PLC0415
-
-    days = pd.to_datetime(np.arange(len(series)) + series.first_day, unit="D")
-    return pd.DataFrame({"ds": days, "y": series.values})
-
-
-def _combination_json(result: TuningResult) -> dict[str, Any]:
-    found = result.combination
-    return {
-        "changepoint_prior_scale": found.changepoint_prior_scale,
-        "seasonality_prior_scale": found.seasonality_prior_scale,
-        "seasonality_mode": found.seasonality_mode,
-    }
-
-
-def _origins(
-    series: DailySeries, methods: Sequence[Method], combination: Combination | None = None
-) -> list[Origin]:
-    rows = RollingOrigin(newest=HELD_OUT_WEEKS, horizon=HORIZON, period=HORIZON).rows(len(series))
-    task = Task(series, rows, combination or Combination(), tidy=True)
-    return forecast_origins([task], methods=methods, horizon=HORIZON, season_length=SEASON)[0]
-
-
-def _prophet_error(series: DailySeries, combination: Combination) -> float | None:
-    return _errors([_origins(series, (Method.PROPHET,), combination)], Method.PROPHET)
-
-
-def _errors(found: Sequence[Sequence[Origin]], method: Method) -> float | None:
+def _method_error(found: Sequence[Origin], method: Method) -> float | None:
     gone = np.full(HORIZON, np.nan)
-    flat = [origin for one in found for origin in one]
-    return _wmape(flat, [origin.forecasts.get(method, gone) for origin in flat])
+    return _wmape(found, [origin.forecasts.get(method, gone) for origin in found])
 
 
-def _ensemble_error(found: Sequence[Sequence[Origin]], weights: Any) -> float | None:
-    from adsml_forecasting.models.combining import combine  # noqa: PLC0415
-
-    flat = [origin for one in found for origin in one if origin.forecasts]
-    return _wmape(flat, [combine(weights, origin.forecasts)[0] for origin in flat])
+def _ensemble_error(found: Sequence[Origin], weights: Weights) -> float | None:
+    some = [origin for origin in found if origin.forecasts]
+    return _wmape(some, [combine(weights, origin.forecasts)[0] for origin in some])
 
 
 def _incumbent_error(
-    found: Sequence[Sequence[Origin]], incumbent: ModelVersion, registry: ModelRegistry
+    found: Sequence[Origin], incumbent: ModelVersion, registry: ModelRegistry
 ) -> float | None:
     """None where it cannot be read: it answers nothing any more, so there is nothing to be better than."""
     try:
@@ -332,19 +278,7 @@ def _incumbent_error(
     return None if isinstance(model, Combination) else _ensemble_error(found, model.weights)
 
 
-def _wmape(flat: Sequence[Origin], points: Sequence[Any]) -> float | None:
-    if not flat:
+def _wmape(found: Sequence[Origin], points: Sequence[Vector]) -> float | None:
+    if not found:
         return None
-    nothing = np.full((len(flat), HORIZON), np.nan)
-    return measure(
-        Forecasts(
-            series=np.arange(len(flat)),
-            actual=np.array([origin.actual for origin in flat]),
-            point=np.array(points),
-            lower=nothing,
-            upper=nothing,
-            mase_scale=np.array([mase_scale(o.history.values, season_length=SEASON) for o in flat]),
-            rmsse_scale=np.array([rmsse_scale(o.history.values) for o in flat]),
-        ),
-        level=LEVEL,
-    ).wmape.value
+    return measure(as_forecasts(found, points, season_length=SEASON), level=LEVEL).wmape.value

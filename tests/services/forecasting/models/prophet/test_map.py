@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from adsml_common.domain.errors import InvalidInput
-from adsml_forecasting.models.prophet.map import MapEstimate, MapStatus, fit_map, log_posterior
 from prophet import Prophet
 from prophet.models import CmdStanPyBackend
+from support.prophet_map import MapEstimate, MapStatus, fit_map, log_posterior
 from support.prophet_stan import design_and_prior
 
 

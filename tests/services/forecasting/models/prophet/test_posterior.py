@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from adsml_forecasting.models.prophet.map import log_posterior
 from adsml_forecasting.models.prophet.posterior import (
     Design,
     Fitted,
@@ -20,6 +19,7 @@ from adsml_forecasting.models.prophet.posterior import (
 )
 from prophet import Prophet
 from prophet.models import CmdStanPyBackend
+from support.prophet_map import log_posterior
 from support.prophet_stan import design_and_prior
 
 ROWS = 60

@@ -28,17 +28,7 @@ ITERATIONS = 200
 
 
 class Priors(NamedTuple):
-    """Combinations as the kernel takes them: `Prior` with a leading axis of length C.
-
-    Attributes
-    ----------
-    tau
-        Shape (C,).
-    precision, additive, multiplicative
-        Shape (C, K).
-    linear
-        Whether the trend grows or is flat.
-    """
+    """Combinations as the kernel takes them: `Prior` with a leading axis of length C."""
 
     tau: Vector
     precision: Matrix
@@ -48,20 +38,22 @@ class Priors(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """Rows to forecast.
-
-    Attributes
-    ----------
-    t, x
-        Scaled time and regressors, shapes (h,) and (h, K).
-    scale, floor
-        ``y = scaled * scale + floor``.
-    """
+    """Rows to forecast: scaled time and regressors, shapes (h,) and (h, K), and what values are divided by."""
 
     t: Vector
     x: Matrix
     scale: float
-    floor: float
+
+
+class Fits(NamedTuple):
+    """Of each combination its estimates ``[m, k, delta, beta]``, forecasts and what `maximise` returns."""
+
+    theta: Matrix
+    forecasts: Matrix
+    log_posterior: Vector
+    sigma: Vector
+    status: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
 
 
 def warm_starts(combinations: Sequence[Combination]) -> npt.NDArray[np.int64]:
@@ -116,53 +108,50 @@ def forecast(theta: Vector, knots: Vector, ahead: Ahead, prior: Prior, out: Vect
             effect = ahead.x[i, j] * theta[2 + n_knots + j]
             added += prior.additive[j] * effect
             factor += prior.multiplicative[j] * effect
-        # The floor is multiplied too: so it is in `Prophet.predict`.
-        out[i] = (trend * ahead.scale + ahead.floor) * factor + added * ahead.scale
+        out[i] = trend * ahead.scale * factor + added * ahead.scale
 
 
 @compiled
-def fit_grid(
-    design: Design,
-    priors: Priors,
-    starts: npt.NDArray[np.int64],
-    theta: Matrix,
-    ahead: Ahead,
-    forecasts: Matrix,
-    log_posterior: Vector,
-    sigma: Vector,
-    status: npt.NDArray[np.int64],
-    steps: npt.NDArray[np.int64],
-) -> None:
-    """Fit every combination and forecast with it.
-
-    Parameters
-    ----------
-    starts
-        As of `warm_starts`.
-    theta
-        Where combinations without one to start from start; overwritten by the estimates
-        ``[m, k, delta, beta]``, shape (C, P).
-    forecasts
-        Where to write them, shape (C, h).
-    log_posterior, sigma, status, steps
-        Where to write what `maximise` returns, shape (C,).
-    """
+def _fit_grid(design: Design, priors: Priors, starts: npt.NDArray[np.int64], ahead: Ahead, out: Fits) -> None:
+    """Fit every combination in the order of `starts`, from there or from where its `theta` is, and forecast with it."""
     n = design.t.shape[0]
-    size = theta.shape[1]
+    size = out.theta.shape[1]
     gram = np.empty((0, 0))  # shared by all additive combinations, made when the first comes
     for row in range(starts.shape[0]):
         c = starts[row, 0]
+        theta = out.theta[c]
         if starts[row, 1] >= 0:
-            copy(theta[starts[row, 1]], theta[c])
+            copy(out.theta[starts[row, 1]], theta)
         prior = Prior(
             priors.tau[c], priors.precision[c], priors.additive[c], priors.multiplicative[c], priors.linear
         )
         if gram.shape[0] == 0 and not multiplies(prior):
             gram = np.empty((size, size))
             fitted = Fitted(np.empty(n), np.empty(n), np.empty(n))
-            residuals(theta[c], design, prior, fitted)
+            residuals(theta, design, prior, fitted)
             curvature(design, prior, fitted, False, gram)
-        log_posterior[c], sigma[c], status[c], steps[c] = maximise(
-            theta[c], design, prior, gram, TOLERANCE, ITERATIONS
+        out.log_posterior[c], out.sigma[c], out.status[c], out.steps[c] = maximise(
+            theta, design, prior, gram, TOLERANCE, ITERATIONS
         )
-        forecast(theta[c], design.knots, ahead, prior, forecasts[c])
+        forecast(theta, design.knots, ahead, prior, out.forecasts[c])
+
+
+def fit_grid(
+    design: Design,
+    priors: Priors,
+    ahead: Ahead,
+    *,
+    starts: npt.NDArray[np.int64],
+    theta: Vector | None = None,
+) -> Fits:
+    """Fit every combination, in the order and from where `starts` says (`warm_starts`), and forecast with it.
+
+    Combinations without one to start from start at `theta`, or where Prophet does.
+    """
+    size = len(priors.tau)
+    first = first_guess(design, linear=priors.linear) if theta is None else theta
+    counts = np.empty(size, np.int64), np.empty(size, np.int64)
+    forecasts = np.empty((size, len(ahead.t)))
+    out = Fits(np.tile(first, (size, 1)), forecasts, np.empty(size), np.empty(size), *counts)
+    _fit_grid(design, priors, starts, ahead, out)
+    return out

@@ -1,71 +1,36 @@
-"""Prophet as a member: the compiled posterior's maximum, without Prophet's frames around it."""
+"""Prophet as a member: the compiled posterior's maximum, which is what `Prophet.predict` forecasts from."""
 
-from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 
-from adsml_forecasting.models.method import MINIMUM_DAYS, Method
-from adsml_forecasting.models.prophet.design import History, make_features, make_fold
-from adsml_forecasting.models.prophet.grid import first_guess, fit_grid, warm_starts
-from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, ProphetSettings
+from adsml_forecasting.models.prophet.design import History, make_features, make_fold, priors
+from adsml_forecasting.models.prophet.grid import fit_grid, warm_starts
+from adsml_forecasting.models.prophet.settings import Backend, Combination, Seasons
 from adsml_forecasting.models.series import DailySeries, Vector
 
 _TWO_YEARS: Final = 730
 _TWO_WEEKS: Final = 14
 
 
-@dataclass(slots=True, kw_only=True)
-class ProphetMember:
-    """Prophet at its posterior's maximum, which is what `Prophet.predict` forecasts from.
+def prophet(series: DailySeries, horizon: int, combination: Combination, backend: Backend) -> Vector:
+    """Fit, and continue trend and seasons; by Prophet's own package where `backend` is `STAN`."""
+    known = np.flatnonzero(np.isfinite(series.values))
+    span = int(known[-1] - known[0])
+    # What Prophet decides by the history must not be decided by the days to forecast too.
+    seasons = Seasons(yearly=span >= _TWO_YEARS, weekly=span >= _TWO_WEEKS)
+    days = series.first_day + np.concatenate([known, np.arange(len(series), len(series) + horizon)])
+    values = series.values[known]
+    if backend is Backend.STAN:
+        # The reference brings Prophet's package, which a server need not have.
+        from adsml_forecasting.models.prophet.stan import predict_by_stan  # noqa: PLC0415
 
-    Parameters
-    ----------
-    combination
-        Tuned hyperparameters, or Prophet's defaults.
-    """
-
-    combination: Combination = DEFAULTS
-    method: Method = Method.PROPHET
-    minimum_days: int = MINIMUM_DAYS[Method.PROPHET]
-    series_: DailySeries | None = field(default=None, init=False)
-
-    def fit(self, series: DailySeries) -> Self:
-        """Keep the series; fitting and forecasting share one compiled call."""
-        self.series_ = series
-        return self
-
-    def predict(self, horizon: int) -> Vector:
-        """Fit, and continue trend and seasons."""
-        series = self.series_
-        if series is None:
-            raise ValueError("fit before predict")
-        known = np.flatnonzero(np.isfinite(series.values))
-        rows = len(known)
-        at = np.concatenate([known, np.arange(len(series), len(series) + horizon)])
-        span = int(known[-1] - known[0])
-        # What Prophet decides by the history must not be decided by the days to forecast too.
-        settings = ProphetSettings(
-            yearly_seasonality=span >= _TWO_YEARS, weekly_seasonality=span >= _TWO_WEEKS
-        )
-        values = np.concatenate([series.values[known], np.zeros(horizon)])
-        history = History(at + series.first_day, values, np.empty((len(at), 0)))
-        features = make_features(history, settings)
-        fold = make_fold(history, features, settings, rows=rows, ahead=horizon)
-        if fold.constant:
-            return np.full(horizon, values[0])
-        combinations = (self.combination,)
-        out = np.empty((1, horizon))
-        fit_grid(
-            fold.design,
-            features.priors(combinations, linear=True),
-            warm_starts(combinations),
-            first_guess(fold.design, linear=True)[None],
-            fold.ahead,
-            out,
-            np.empty(1),
-            np.empty(1),
-            np.empty(1, np.int64),
-            np.empty(1, np.int64),
-        )
-        return np.asarray(out[0], dtype=np.float64)
+        return predict_by_stan(days, values, seasons, combination)
+    history = History(days, np.concatenate([values, np.zeros(horizon)]))
+    features = make_features(history, seasons)
+    fold = make_fold(history, features, rows=len(known), ahead=horizon)
+    if fold.constant:
+        return np.full(horizon, values[0])
+    by = priors((combination,), columns=features.shape[1])
+    fits = fit_grid(fold.design, by, fold.ahead, starts=warm_starts((combination,)))
+    return np.asarray(fits.forecasts[0], dtype=np.float64)

@@ -190,23 +190,11 @@ def _step(
 def maximise(
     theta: Vector, design: Design, prior: Prior, gram: Matrix, tolerance: float, iterations: int
 ) -> tuple[float, float, int, int]:
-    """Move `theta`, in place, to a local maximum of the log posterior.
+    """Move `theta` = ``[m, k, delta, beta]``, shape (P,), in place, to a local maximum of the log posterior.
 
-    Parameters
-    ----------
-    theta
-        Where to start, ``[m, k, delta, beta]``, shape (P,).
-    gram
-        ``J'J``, shape (P, P), if no regressor is multiplicative and it is at hand from another fit of the
-        same design; else of shape (0, 0).
-    tolerance
-        Stop when the next step promises less than this times ``max(1, |log p|)``.
-    iterations
-        At most so many steps.
-
-    Returns
-    -------
-    log_posterior, sigma, status, steps
+    Until the next step promises less than `tolerance` times ``max(1, |log p|)``. `gram` is ``J'J``, shape (P,
+    P), if no regressor is multiplicative and it is at hand from another fit of the same design; else of shape
+    (0, 0). Returns log_posterior, sigma, status, steps.
     """
     n = design.t.shape[0]
     size = theta.shape[0]

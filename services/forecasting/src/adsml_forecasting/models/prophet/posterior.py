@@ -41,18 +41,9 @@ SMALLEST_SIGMA = 1e-16
 class Design(NamedTuple):
     """One history as the model sees it. Arrays are C-contiguous.
 
-    Attributes
-    ----------
-    y
-        Scaled values, shape (n,).
-    t
-        Scaled time, ascending from 0 to 1, shape (n,).
-    knots
-        Changepoints in scaled time, ascending, shape (S,).
-    starts
-        Index of the first row at or after each changepoint, shape (S,).
-    x
-        Regressors: seasonal terms, holidays, others; shape (n, K).
+    `y` and `t` are scaled, shape (n,), time ascending from 0 to 1; `knots` are changepoints in scaled time,
+    ascending, and `starts` the index of the first row at or after each, shape (S,); `x` holds seasonal terms,
+    holidays and other regressors, shape (n, K).
     """
 
     y: Vector
@@ -65,16 +56,9 @@ class Design(NamedTuple):
 class Prior(NamedTuple):
     """The choices that are not data.
 
-    Attributes
-    ----------
-    tau
-        Scale of the Laplace prior of the changes in growth (`changepoint_prior_scale`), positive.
-    precision
-        ``1 / scale^2`` of each coefficient's normal prior, shape (K,).
-    additive, multiplicative
-        1 where a regressor is added to the trend, or multiplies it, else 0; shape (K,).
-    linear
-        Whether the trend grows (piecewise linear) or is flat.
+    `tau` is the scale of the changes' Laplace prior (`changepoint_prior_scale`), `precision` each coefficient's
+    ``1 / scale^2``; `additive` and `multiplicative` are 1 where a regressor is added to the trend or multiplies it,
+    else 0; shape (K,) each. `linear`: the trend grows (piecewise linear) or is flat.
     """
 
     tau: float
@@ -85,17 +69,7 @@ class Prior(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """What the model says of each row at some coefficients; all of shape (n,).
-
-    Attributes
-    ----------
-    trend
-        ``g(t)``.
-    factor
-        What multiplies the trend.
-    residual
-        ``y - yhat``.
-    """
+    """What the model says of each row at some coefficients, shape (n,) each: ``g(t)``, its factor, ``y - yhat``."""
 
     trend: Vector
     factor: Vector
@@ -207,11 +181,8 @@ def score(design: Design, prior: Prior, fitted: Fitted, out: Vector) -> None:
 def curvature(design: Design, prior: Prior, fitted: Fitted, exact: bool, out: Matrix) -> None:
     """Write half the Hessian of SSR to `out`, shape (P, P) with P = 2 + S + K, or its Gauss-Newton part.
 
-    Parameters
-    ----------
-    exact
-        ``J' J - sum_i r_i yhat_i''`` if true, else ``J' J``, which is never indefinite. They differ only
-        between trend and multiplicative regressors.
+    ``J' J - sum_i r_i yhat_i''`` if `exact`, else ``J' J``, which is never indefinite. They differ only between trend
+    and multiplicative regressors.
     """
     _, t, knots, starts, x = design
     additive, multiplicative = prior.additive, prior.multiplicative

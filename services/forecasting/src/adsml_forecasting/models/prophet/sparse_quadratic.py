@@ -118,29 +118,14 @@ def minimise_sparse_quadratic(
     convex: bool,
     x: Vector,
 ) -> bool:
-    """Minimise ``g'd + d'Hd/2 + penalty * sum_j |x_j + d_j|`` over ``d``, in place.
+    """Minimise ``g'd + d'Hd/2 + penalty * sum_j |x_j + d_j|``, first <= j < last, over ``d``, in place.
 
-    The sum is over ``first <= j < last``.
-
-    Parameters
-    ----------
-    hessian
-        ``H``, symmetric, shape (P, P).
-    gradient
-        ``g``, shape (P,); overwritten by the quadratic's gradient at the solution.
-    smooth
-        The coefficients without penalty that may move. Others outside ``[first, last)`` stay as they are.
-    convex
-        Whether ``H`` is known to be positive semidefinite. A pivot that vanishes then tells of a redundant
-        coefficient, which stays at zero; else it tells that there may be no minimum.
-    x
-        Where to start, shape (P,); overwritten by the solution. Zeros are exact.
-
-    Returns
-    -------
-    bool
-        False where ``H`` is not positive definite on the coefficients met on the way; ``x`` and ``gradient``
-        then mean nothing.
+    `x`, shape (P,), holds where to start and is overwritten by the solution, whose zeros are exact; ``g`` by
+    the quadratic's gradient there. `smooth` are coefficients without penalty that may move; others outside
+    ``[first, last)`` stay as they are. `convex`: ``H`` is known to be positive semidefinite, so that a pivot
+    that vanishes tells of a redundant coefficient, which stays at zero; else it tells that there may be no
+    minimum. False where ``H`` is not positive definite on the coefficients met on the way; ``x`` and ``g`` then
+    mean nothing.
     """
     size = x.shape[0]
     order = np.empty(size, np.int64)  # the coefficients that may move now, smooth ones first

@@ -1,19 +1,12 @@
-"""The maximum a posteriori (MAP) estimate of Prophet's model, without Stan.
+"""The maximum a posteriori estimate of Prophet's model by the compiled kernel, as tests ask for it and hold it to Stan's."""
 
-The same density as `prophet.stan`, maximised in compiled code: see `prophet_posterior` for the model and
-`prophet_newton` for the method. Linear and flat trends, any mix of additive and multiplicative regressors;
-logistic growth and full sampling are left to Stan.
-"""
-
-import time
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from adsml_common.domain.errors import Violations
-
-from adsml_forecasting.models.prophet import newton as prophet_newton
-from adsml_forecasting.models.prophet.grid import Ahead, Priors, first_guess, fit_grid
+from adsml_forecasting.models.prophet import newton
+from adsml_forecasting.models.prophet.grid import Ahead, Priors, fit_grid
 from adsml_forecasting.models.prophet.posterior import SIGMA_PRECISION, TREND_PRECISION, Design, Prior, Vector
 
 
@@ -32,10 +25,10 @@ class MapStatus(StrEnum):
 
 
 _STATUS = {
-    prophet_newton.CONVERGED: MapStatus.CONVERGED,
-    prophet_newton.ROUNDING: MapStatus.ROUNDING,
-    prophet_newton.UNBOUNDED: MapStatus.UNBOUNDED,
-    prophet_newton.ITERATION_LIMIT: MapStatus.ITERATION_LIMIT,
+    newton.CONVERGED: MapStatus.CONVERGED,
+    newton.ROUNDING: MapStatus.ROUNDING,
+    newton.UNBOUNDED: MapStatus.UNBOUNDED,
+    newton.ITERATION_LIMIT: MapStatus.ITERATION_LIMIT,
 }
 
 
@@ -94,25 +87,11 @@ def _check(design: Design, prior: Prior, start: Vector | None) -> None:
 
 
 def fit_map(design: Design, prior: Prior, *, start: Vector | None = None) -> MapEstimate:
-    """Maximise Prophet's log posterior.
+    """The maximum of Prophet's log posterior that `start` leads to, ``[m, k, delta, beta]``; else where Prophet starts.
 
-    Parameters
-    ----------
-    start
-        Where to start, ``[m, k, delta_1 .. delta_S, beta_1 .. beta_K]``; if None from the line through the
-        ends of the series, as Prophet does. The density is not concave in general (not in sigma, nor in
-        trend and multiplicative seasons together): what is found is the maximum that the start leads to.
-
-    Raises
-    ------
-    InvalidInput
-        Shapes that do not fit together, values that are not finite, a `tau` that is not positive.
+    The density is not concave in general: not in sigma, nor in trend and multiplicative seasons together.
     """
     _check(design, prior, start)
-    theta = np.empty((1, 2 + len(design.knots) + design.x.shape[1]))
-    theta[0] = first_guess(design, linear=prior.linear) if start is None else start
-    log_posterior, sigma = np.empty(1), np.empty(1)
-    status, steps = np.empty(1, np.int64), np.empty(1, np.int64)
     priors = Priors(
         np.array([prior.tau]),
         prior.precision[None],
@@ -120,20 +99,18 @@ def fit_map(design: Design, prior: Prior, *, start: Vector | None = None) -> Map
         prior.multiplicative[None],
         prior.linear,
     )
-    alone = np.array([[0, -1]], np.int64)
-    nothing = Ahead(np.empty(0), np.empty((0, design.x.shape[1])), 1.0, 0.0)
-    # By the same compiled function as the tuner: there is one to compile, and one to trust.
-    fit_grid(design, priors, alone, theta, nothing, np.empty((1, 0)), log_posterior, sigma, status, steps)
+    nothing = Ahead(np.empty(0), np.empty((0, design.x.shape[1])), 1.0)
+    found = fit_grid(design, priors, nothing, starts=np.array([[0, -1]], np.int64), theta=start)
     base = 2 + len(design.knots)
     return MapEstimate(
-        k=float(theta[0, 1]),
-        m=float(theta[0, 0]),
-        delta=theta[0, 2:base],
-        beta=theta[0, base:],
-        sigma_obs=float(sigma[0]),
-        log_posterior=float(log_posterior[0]),
-        status=_STATUS[int(status[0])],
-        steps=int(steps[0]),
+        k=float(found.theta[0, 1]),
+        m=float(found.theta[0, 0]),
+        delta=found.theta[0, 2:base],
+        beta=found.theta[0, base:],
+        sigma_obs=float(found.sigma[0]),
+        log_posterior=float(found.log_posterior[0]),
+        status=_STATUS[int(found.status[0])],
+        steps=int(found.steps[0]),
     )
 
 
@@ -152,22 +129,3 @@ def log_posterior(theta: Vector, sigma_obs: float, design: Design, prior: Prior)
         - np.abs(delta).sum() / prior.tau
         - 0.5 * (prior.precision * beta**2).sum()
     )
-
-
-def warm() -> float:
-    """Compile everything, or load it from the cache, so that the first request does not pay for it.
-
-    Run when an image is built, with `NUMBA_CACHE_DIR` in the image, it fills the cache that `compiled`
-    reads, from a read-only file system too; run when a process starts, it loads from there.
-
-    Returns
-    -------
-    float
-        Seconds it took.
-    """
-    began = time.perf_counter()
-    t = np.linspace(0.0, 1.0, 16)
-    at = np.array([4, 8], np.int64)
-    design = Design(np.cos(9.0 * t), t, t[at], at, np.stack([np.sin(7.0 * t), np.cos(7.0 * t)], axis=1))
-    fit_map(design, Prior(0.05, np.ones(2), np.array([1.0, 0.0]), np.array([0.0, 1.0]), True))
-    return time.perf_counter() - began
