@@ -26,13 +26,14 @@ import sqlalchemy as sa
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml_anomaly import warmup
 from adsml_anomaly.artifacts import parse, to_files
-from adsml_anomaly.evaluation import nab, sklearn_forest
+from adsml_anomaly.evaluation import nab
 from adsml_anomaly.evaluation import study as evaluation
 from adsml_anomaly.histories import series
 from adsml_anomaly.model_names import entity_model
 from adsml_anomaly.models import forest_growth, points
+from adsml_anomaly.models.assessment import Options, Subject
 from adsml_anomaly.models.channels import Days
-from adsml_anomaly.models.detection import Options, Subject, assess
+from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.fitting import DAYS_NEEDED, fit_entity, learn_pool
 from adsml_anomaly.models.local_level import innovations
 from adsml_anomaly.models.results import DayAssessment, Threshold
@@ -62,6 +63,10 @@ from numba import njit
 from sklearn.ensemble import IsolationForest
 
 ROOT = Path(__file__).resolve().parents[1]
+# The tests' scikit-learn forest in our arrays, which is no package that could be imported otherwise.
+sys.path.insert(0, str(ROOT / "tests"))
+from support import sklearn_forest  # noqa: E402 - needs the path above
+
 DATA = Path(os.environ.get("ADSML_SHARED_DATA", ROOT.parent / "shared" / "data")) / "anomaly"
 LAST_DAY = date(2026, 3, 31)
 DAYS, TRAINED = 150, 100
@@ -431,16 +436,8 @@ def scan_part(entities: int = SCANNED) -> dict[str, Any]:
         again, close_again = store.scan()
         _timed(again, "scan_restarted", out)
         close_again()
-        command = [
-            sys.executable,
-            "-m",
-            "adsml_common.cli",
-            "anomalies",
-            "--config-id",
-            "1",
-            "--all",
-            "--json",
-        ]
+        last = ["--first-date", str(LAST_DAY), "--json"]
+        command = [sys.executable, "-m", "adsml_common.cli", "anomalies", "--config-id", "1", *last]
 
         def run() -> int:
             subprocess.run(command, env=store.environment, stdout=subprocess.DEVNULL, check=True)

@@ -1,15 +1,19 @@
 """Every method of every service against 100,000 messages that no friend would send.
 
-    python benchmarks/bench_fuzz.py [--quick] [--calls 100000] [--family classifier] [--minutes 60] [--seed 1]
+    python benchmarks/bench_fuzz.py [--quick] [--calls 100000] [--family classifier] [--minutes 60] [--seed N] [--anew]
+        [--folder DIR]
 
 Nothing of the product is imported: an account is simulated, models are trained and services started by the `adsml`
 command, in processes with bounded memory, on a database of their own; what they take is learnt by reflection
-(tests/support/fuzzing.py). Prints by method what came back and the share of likely calls that were answered, and
-writes benchmarks/results/fuzz.json. Exit status 1 where anything came back that never should: INTERNAL, UNKNOWN, a dead
-server, a word of what it is made of.
+(tests/support/fuzzing.py). Runs add up: each takes the next seed of a service and adds to benchmarks/results/fuzz.json,
+so that 100,000 calls can be made in portions (`--calls 2000 --minutes 1`), beside a `--folder` that keeps account and
+models; `--anew` begins the sum again. Prints by method what came back so far and the share of likely calls that were
+answered. Exit status 1 where anything came back that never should: INTERNAL, UNKNOWN, a dead server, a word of what it
+is made of.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -19,7 +23,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -37,7 +40,7 @@ from support.fuzzing import Fuzzer, Report  # noqa: E402 - needs the path above
 ADSML = [sys.executable, "-m", "adsml_common.cli"]
 MEMORY = 4 << 30
 FAMILIES = ("classifier", "forecasting", "anomaly", "impact")
-TRAIN = {"classifier": "classifiers", "anomaly": "anomaly-detectors"}
+TRAIN = ("classifiers", "anomaly-detectors")
 JOBS = {
     "classifier": "TRAINING_JOB_CLASSIFIERS",
     "forecasting": "TRAINING_JOB_ENSEMBLE_WEIGHTS",
@@ -57,8 +60,8 @@ def command(env: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def prepare(folder: Path, families: list[str]) -> tuple[dict[str, str], list[tuple[str, str]], date]:
-    """Simulate an account and train; the environment, the entities and the last day."""
+def prepare(folder: Path) -> tuple[dict[str, str], list[tuple[str, str]], date]:
+    """An account and its models, made or found; the environment, the entities and the last day."""
     env = {
         **os.environ,
         "ADSML_DATABASE_URL": f"sqlite:///{folder / 'adsml.db'}",
@@ -67,13 +70,16 @@ def prepare(folder: Path, families: list[str]) -> tuple[dict[str, str], list[tup
         "ADSML_LOG_LEVEL": "ERROR",
         "OMP_NUM_THREADS": "1",
     }
-    command(env, "migrate")
-    command(env, "simulate", str(folder / "account"), "--preset", "demo", "--format", "csv", "--seed", "3")
-    command(env, "import", str(folder / "account" / "daily.csv"), "--config-id", "1")
-    command(env, "changes", "import", str(folder / "account" / "changes.csv"), "--config-id", "1")
-    for family in families:
-        if family in TRAIN:
-            command(env, "train", TRAIN[family], "--config-id", "1")
+    prepared = folder / "prepared"
+    if not prepared.exists():
+        account = str(folder / "account")
+        command(env, "migrate")
+        command(env, "simulate", account, "--preset", "demo", "--format", "csv", "--seed", "3")
+        command(env, "import", f"{account}/daily.csv", "--config-id", "1")
+        command(env, "changes", "import", f"{account}/changes.csv", "--config-id", "1")
+        for job in TRAIN:
+            command(env, "train", job, "--config-id", "1")
+        prepared.touch()
     with (folder / "account" / "daily.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     entities = {(row["entity_type"].upper(), row["entity_id"]) for row in rows}
@@ -110,65 +116,105 @@ def serving(family: str, env: dict[str, str]) -> Iterator[tuple[subprocess.Popen
         process.wait()
 
 
-def told(report: Report) -> dict[str, Any]:
-    """A report's figures by method."""
-    methods: dict[str, dict[str, Any]] = defaultdict(dict)
+def add(before: dict[str, Any], report: Report, *, seed: int, seconds: float, alive: bool) -> dict[str, Any]:
+    """What a service answered in all runs, this one among them."""
+    methods: dict[str, dict[str, int]] = before.get("methods", {})
     for word, count in sorted(report.codes.items()):
         method, _, code = word.partition(" ")
-        methods[method][code] = count
+        of_method = methods.setdefault(method, {})
+        of_method[code] = of_method.get(code, 0) + count
     for method, (tried, answered) in report.likely.items():
-        methods[method]["likely_ok_share"] = round(answered / tried, 2)
-    return dict(methods)
+        of_method = methods.setdefault(method, {})
+        of_method["likely"] = of_method.get("likely", 0) + tried
+        of_method["likely OK"] = of_method.get("likely OK", 0) + answered
+    faults = [[seed, method, word, data.hex()] for method, word, data in report.faults]
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.strip()
+    return {
+        "calls": before.get("calls", 0) + report.calls,
+        "seconds": before.get("seconds", 0) + round(seconds),
+        "alive": before.get("alive", True) and alive,
+        "fault_count": before.get("fault_count", 0) + len(faults),
+        "faults": [*before.get("faults", []), *faults][:50],
+        "portions": [
+            *before.get("portions", []),
+            {
+                "seed": seed,
+                "calls": report.calls,
+                "commit": commit,
+                "date": datetime.now(UTC).date().isoformat(),
+            },
+        ],
+        "methods": methods,
+    }
+
+
+def show(family: str, found: dict[str, Any]) -> None:
+    """A service's methods, each with what it answered."""
+    state = "alive" if found["alive"] else "DEAD"
+    print(
+        f"{family}: {found['calls']:,} calls in {len(found['portions'])} runs, {found['fault_count']} faults, {state}"
+    )
+    print(
+        f"  {'method':28s} {'OK':>7s} {'errors':>7s} {'likely OK':>9s}  errors by status, then of single entries"
+    )
+    for method, counts in sorted(found["methods"].items()):
+        errors = {code: n for code, n in counts.items() if code not in ("OK", "likely", "likely OK")}
+        whole = {code: n for code, n in errors.items() if not code.startswith("/")}
+        share = f"{counts['likely OK'] / counts['likely']:.0%}" if counts.get("likely") else ""
+        words = ", ".join(
+            f"{code} {n}" for code, n in sorted(errors.items(), key=lambda one: (one[0][0] == "/", one))
+        )
+        ok = counts.get("OK", 0)
+        print(f"  {method.rpartition('.')[2]:28s} {ok:7,d} {sum(whole.values()):7,d} {share:>9s}  {words}")
+    for _, method, word, _ in found["faults"][:10]:
+        print("  FAULT", method, word[:200])
 
 
 def main() -> int:
-    """Fuzz, show, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Fuzz, add up, show."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="another default: --calls 2000")
-    parser.add_argument("--calls", type=int)
+    parser.add_argument("--calls", type=int, help="over all services")
     parser.add_argument("--minutes", type=float, default=60.0, help="longest for one service")
     parser.add_argument(
         "--family", action="append", choices=FAMILIES, help="only this one; may be given again"
     )
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, help="instead of each service's next one")
+    parser.add_argument("--folder", type=Path, help="keep account and models here, and use them again")
+    parser.add_argument("--anew", action="store_true", help="forget what earlier runs have added up")
     options = parser.parse_args()
     families = options.family or list(FAMILIES)
     calls = (options.calls or (2_000 if options.quick else 100_000)) // len(families)
-    found: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory(prefix="adsml-fuzz-") as made:
-        env, entities, last_day = prepare(Path(made), families)
+    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    sums = {
+        name: one
+        for name, one in earlier.items()
+        if name in FAMILIES and "portions" in one and not options.anew
+    }
+    with contextlib.ExitStack() as stack:
+        made = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adsml-fuzz-")))
+        env, entities, last_day = prepare(made)
         for family in families:
+            before = sums.get(family, {})
+            seed = options.seed or 1 + max((one["seed"] for one in before.get("portions", [])), default=0)
             names = {"FAMILY": f"FAMILY_{family.upper()}", "MODEL": f"{family}/1", "JOB": JOBS[family]}
             with serving(family, env) as (process, target), grpc.insecure_channel(target) as channel:
                 began = time.monotonic()
-                fuzzer = Fuzzer(channel, entities, last_day, seed=options.seed, names=names)
+                fuzzer = Fuzzer(channel, entities, last_day, seed=seed, names=names)
                 report = fuzzer.run(
                     calls, until=lambda began=began: time.monotonic() - began > 60 * options.minutes
                 )
-                alive = process.poll() is None
-            found[family] = {
-                "date": datetime.now(UTC).date().isoformat(),
-                "seed": options.seed,
-                "calls": report.calls,
-                "seconds": round(time.monotonic() - began),
-                "alive": alive,
-                "fault_count": len(report.faults),
-                "faults": [[method, word, data.hex()] for method, word, data in report.faults[:50]],
-                "methods": told(report),
-            }
-            print(
-                f"{family}: {report.calls:,} calls, {len(report.faults)} faults, {'alive' if alive else 'DEAD'}"
-            )
-            for method, counts in found[family]["methods"].items():
-                print(f"  {method.rpartition('.')[2]:28s}", counts)
-            for method, word, _ in report.faults[:10]:
-                print("  FAULT", method, word[:200])
-    RESULTS.parent.mkdir(exist_ok=True)
-    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(
-        json.dumps({**{k: v for k, v in before.items() if k in FAMILIES}, **found}, indent=1) + "\n"
-    )
-    return 0 if all(one["alive"] and not one["fault_count"] for one in found.values()) else 1
+                seconds, alive = time.monotonic() - began, process.poll() is None
+            sums[family] = add(before, report, seed=seed, seconds=seconds, alive=alive)
+            # After each service, so that a run that is ended early has not been for nothing.
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(sums, indent=1) + "\n")
+            show(family, sums[family])
+    return 0 if all(sums[one]["alive"] and not sums[one]["fault_count"] for one in families) else 1
 
 
 if __name__ == "__main__":

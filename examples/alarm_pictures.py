@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from adsml_anomaly.histories import series
+from adsml_anomaly.models.assessment import Options, Subject
 from adsml_anomaly.models.channels import Days
-from adsml_anomaly.models.detection import Options, Subject, assess
+from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.fitting import fit_entity, learn_pool
 from adsml_anomaly.models.results import DayAssessment, Threshold
 from adsml_common.domain.changes import ChangeEvent, ChangeType

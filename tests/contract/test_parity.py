@@ -16,9 +16,18 @@ from adsml.anomaly.v1 import anomaly_service_pb2 as anomaly
 from adsml.classifier.v1 import classifier_service_pb2 as classifier
 from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting
 from adsml.impact.v1 import impact_service_pb2 as impact
-from adsml_client import day, message, word
+from adsml.registry.v1 import registry_service_pb2 as registry_pb
+from adsml.training.v1 import training_service_pb2 as training_pb
+from adsml_client import ModelRegistryClient, TrainingClient, connect, day, message, word
+from adsml_common.cli.family import installed
+from adsml_common.registry.artifacts import ArtifactStore
+from adsml_common.registry.registry import ModelRegistry
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.registry_service import ModelRegistryService
+from adsml_common.serving.training_service import TrainingService
+from adsml_common.training.runs import TrainingRuns
 from google.protobuf.message import Message
-from support.parity import CLIENTS, CONFIG, LAST, World, differences, inlined, plain, without
+from support.parity import CLIENTS, CONFIG, JOBS, LAST, World, differences, inlined, plain, without
 
 AS_OF = {"as_of_date": LAST}
 """A day that is named: unset, stored rows leave out the days that still fill up, inline rows do not."""
@@ -308,3 +317,100 @@ def test_doctor_parses_real_models_of_every_family(world: World) -> None:
     assert {*models.values()} == {"loads"}
     kinds = {name.split()[1].split("/")[0] for name in models}
     assert kinds >= {"classifier", "prophet", "ensemble", "anomaly"}
+
+
+FAMILIES = ("classifier", "forecasting", "anomaly")
+
+
+def registry_and_runs(world: World, family: str) -> tuple[ModelRegistryService, TrainingService]:
+    """The two services that each family's process has, here on the store."""
+    world.service(family)
+    registry = ModelRegistry(
+        world.database, ArtifactStore(str(world.folder / "artifacts"), cache_dir=world.folder)
+    )
+    prefixes = installed()[family].model_prefixes
+    return (
+        ModelRegistryService(registry, family=family, prefixes=prefixes),
+        TrainingService(TrainingRuns(world.database), family=family, jobs=JOBS[family], launcher=None),
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_models_by_service_client_and_command(world: World, family: str) -> None:
+    """What is there, what it is, and what happened to it: the command tells what the service tells."""
+    service, _ = registry_and_runs(world, family)
+    context = CallContext()
+    asked = {
+        "list_models": message(registry_pb.ListModelsRequest, family=family, page_size=1000),
+        "list_model_events": message(registry_pb.ListModelEventsRequest, family=family, page_size=1000),
+    }
+    here = {
+        "list_models": plain(service.ListModels(asked["list_models"], context)),
+        "list_model_events": plain(service.ListModelEvents(asked["list_model_events"], context)),
+    }
+    name = here["list_models"]["models"][0]["ref"]["name"]
+    asked["get_model"] = message(registry_pb.GetModelRequest, family=family, name=name)
+    here["get_model"] = plain(service.GetModel(asked["get_model"], context))
+    with connect(world.target(family), deadline_seconds=60) as connection:
+        client = ModelRegistryClient(connection)
+        for method, request in asked.items():
+            assert differences(here[method], plain(getattr(client, method)(request))) == [], method
+    prefixes = installed()[family].model_prefixes
+    listed = [
+        one
+        for prefix in prefixes
+        for one in json.loads(
+            world.adsml("models", "list", "--prefix", f"{prefix}/", "--limit", "10000", "--json")
+        )["models"]
+    ]
+    shown = json.loads(world.adsml("models", "show", name, "--json"))
+
+    def by_name(models: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return sorted(models, key=lambda one: (one["ref"]["name"], one["ref"]["version"]))
+
+    assert differences(by_name(here["list_models"]["models"]), by_name(listed)) == []
+    assert differences(here["get_model"]["model"], shown["model"]) == []
+    of_name = [one for one in here["list_model_events"]["events"] if one["name"] == name]
+    assert differences(of_name, shown["events"]) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_runs_by_service_client_and_command(world: World, family: str) -> None:
+    _, service = registry_and_runs(world, family)
+    context = CallContext()
+    request = message(training_pb.ListTrainingRunsRequest, family=family)
+    here = plain(service.ListTrainingRuns(request, context))
+    of_run = message(training_pb.GetTrainingRunRequest, family=family, run_id=here["runs"][0]["run_id"])
+    run = plain(service.GetTrainingRun(of_run, context))
+    with connect(world.target(family), deadline_seconds=60) as connection:
+        client = TrainingClient(connection)
+        assert differences(here, plain(client.list_training_runs(request))) == []
+        assert differences(run, plain(client.get_training_run(of_run))) == []
+    shown = json.loads(world.adsml("runs", "show", of_run.run_id, "--json"))
+    assert shown["run"]["status"] == run["run"]["state"].removeprefix("TRAINING_RUN_STATE_")
+    counts = {name: int(count) for name, count in run["run"]["counts"].items() if int(count)}
+    assert len(shown["items"]) == counts.pop("total")
+    assert {name: shown["run"]["counts"][name] for name in counts} == counts
+    listed = [
+        one["run_id"]
+        for job in JOBS[family]
+        for one in json.loads(world.adsml("runs", "list", "--job", job, "--json"))["runs"]
+    ]
+    assert sorted(listed) == sorted(one["run_id"] for one in here["runs"])
+
+
+@pytest.mark.parametrize(
+    ("family", "judgement"),
+    [("classifier", {"tier": "low"}), ("anomaly", {"judgement": "false_alarm"})],
+)
+def test_feedback_by_service_and_client(world: World, family: str, judgement: dict[str, str]) -> None:
+    """Said here and said again by the client: the second finds the first, and nothing is written twice."""
+    kind = {"classifier": classifier, "anomaly": anomaly}[family].RecordFeedbackRequest
+    fields = {"feedback": {"entity": world.ref("adset"), "date": LAST, "person": "ada"}, **judgement}
+    request = message(kind, **fields)
+    here = world.in_process(f"{family}.RecordFeedback", request)
+    there = world.by_client(f"{family}.RecordFeedback", request)
+    assert here["receipt"]["changed"]
+    assert not there["receipt"].get("changed")
+    assert there["receipt"]["record_time"] == here["receipt"]["record_time"]
+    assert differences(here.get("threshold_after"), there.get("threshold_after")) == []

@@ -62,10 +62,14 @@ def test_it_says_which_days_it_looked_at_and_what_happened_by_cause(
     outage(environment, account, days=2)
     last = OUT + timedelta(days=1)
     assert run(monkeypatch, "anomalies", "--config-id", "1") == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert f"14 days from {last - timedelta(days=13)} to {last}" in said
-    assert "entities assessed" in said
-    assert f"the account's last loaded day is {last}" in said, "it is long ago, and that is said"
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    said = " ".join(" ".join(lines).split())
+    assert said.startswith(f"Account 1, from {last - timedelta(days=13)} to {last}: ")
+    assert "a day at stake" in said
+    assert f"since {OUT}, still open" in said
+    assert "entities looked at" in said
+    assert f"The account's data end on {last}, " in said, "it is long ago, and that is said"
     assert run(monkeypatch, "anomalies", "--config-id", "1", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     [stopped] = [one for one in told["incidents"] if one["kind"] == "INCIDENT_KIND_NO_DELIVERY"]
@@ -91,7 +95,7 @@ def test_nothing_out_of_line_is_said(
     )
     assert run(monkeypatch, *arguments) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert f"account 1, 1 days from {LAST_DAY} to {LAST_DAY}: nothing out of line" in said
+    assert f"Account 1: nothing out of line on {LAST_DAY}." in said
 
 
 def test_some_entities_day_by_day(
@@ -104,15 +108,21 @@ def test_some_entities_day_by_day(
     campaign = account.daily[account.daily["entity_type"] == "campaign"]["entity_id"].iloc[0]
     words = ("anomalies", "--config-id", "1", "--entity-type", "campaign", "--entity-id", campaign)
     assert run(monkeypatch, *words) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "account 1: days out of line" in said
-    assert "critical" in said
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == f"Campaign {campaign}: 1 day out of line."
+    assert lines[1].startswith(f"  {OUT}  critical  No spend; usual is ")
+    assert f"Judged by its own model (anomaly/1/campaign/{campaign}, version 1)." in " ".join(
+        " ".join(lines).split()
+    )
     assert run(monkeypatch, *words, "--json") == 0
     [result] = json.loads(capsys.readouterr().out)["results"]
     assert result["report"]["answered_by"]["model"]["name"] == f"anomaly/1/campaign/{campaign}"
     assert result["report"]["days"][0]["summary"].startswith("No spend; usual is")
     assert run(monkeypatch, *words, "--entity-id", "no-such") == 0
-    assert "campaign no-such of account 1 is not stored" in " ".join(capsys.readouterr().out.split())
+    assert "Campaign no-such was not judged: campaign no-such of account 1 is not stored" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_the_scan_keeps_incidents_and_says_how_many(
@@ -135,7 +145,12 @@ def test_the_scan_keeps_incidents_and_says_how_many(
     assert run(monkeypatch, *words) == 0
     [item] = json.loads(capsys.readouterr().out)["items"]
     assert (item["key"], item["status"]) == ("1", "TRAINED")
-    assert "open incident(s) as of" in item["reason"]
+    assert f" as of {OUT}" in item["reason"]
     assert run(monkeypatch, *words) == 0
     [again] = json.loads(capsys.readouterr().out)["items"]
     assert again["attempts"] == 1, "the same request again does nothing twice"
+    assert run(monkeypatch, *words[:-3]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(one.startswith("  account 1: ") and one.endswith(" a day at stake") for one in lines)
+    assert lines[-1] == "What they are: adsml anomalies --config-id 1"

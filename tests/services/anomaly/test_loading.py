@@ -15,8 +15,8 @@ from adsml_anomaly.assessor import Assessment, Assessor
 from adsml_anomaly.decoding import Asked
 from adsml_anomaly.histories import series
 from adsml_anomaly.model_names import entity_model
+from adsml_anomaly.models.assessment import Options
 from adsml_anomaly.models.channels import Days
-from adsml_anomaly.models.detection import Options
 from adsml_anomaly.models.series_model import SeriesModel
 from adsml_anomaly.resolver import ScorerResolver
 from adsml_anomaly.settings import AnomalySettings

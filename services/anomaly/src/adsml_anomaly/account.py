@@ -1,13 +1,12 @@
 """What a question about one account's entities rests on, read in a few queries whatever their number."""
 
-import threading
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from adsml_common.database import Database
-from adsml_common.domain.calendar import named_days
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.completion import CompletionCurve
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
@@ -20,9 +19,9 @@ from adsml_common.store.metrics import MetricStore
 
 from adsml_anomaly.histories import Histories
 from adsml_anomaly.model_names import FAMILY
+from adsml_anomaly.models.assessment import LOOK_BACK_DAYS
 from adsml_anomaly.models.changes import RELATED_DAYS
 from adsml_anomaly.models.channels import Days
-from adsml_anomaly.models.detection import LOOK_BACK_DAYS
 from adsml_anomaly.models.results import Threshold
 from adsml_anomaly.models.thresholds import DayJudgement, Judgement, moved
 from adsml_anomaly.resolver import Profiles
@@ -34,58 +33,23 @@ _FEW: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """The days that a question is about.
-
-    Attributes
-    ----------
-    first, as_of
-        The first and the last assessed one.
-    """
-
-    first: date
-    as_of: date
-
-
-@dataclass(slots=True)
 class AccountContext:
-    """An account's entities with what is known of them.
-
-    Attributes
-    ----------
-    config_id
-        Which.
-    last_day
-        Its last day with a row: the clock. None: it has none.
-    period
-        The assessed days.
-    entities
-        Those asked for, and their parents.
-    series
-        Of those with rows in the period's history; each runs to the last assessed day.
-    changes, judgements
-        By entity.
-    currency
-        ISO 4217; empty where unknown.
-    curve
-        How complete its young days are; None where nothing was restated, or too little.
-    profiles
-        Models of its levels, as looked up.
-    """
+    """An account's entities with what is known of them."""
 
     config_id: int
-    last_day: date | None
-    period: Period
-    entities: dict[EntityRef, Entity]
-    series: dict[EntityRef, Days]
-    changes: dict[EntityRef, list[ChangeEvent]]
-    judgements: dict[EntityRef, list[DayJudgement]]
-    currency: str
+    last_day: date | None  # Its last day with a row: the clock. None: it has none.
+    # The first and the last assessed day
+    first: date
+    as_of: date
+    entities: Mapping[EntityRef, Entity]  # Those asked for, and their parents
+    # Of those with rows in the history of the assessed days; each runs to the last one
+    series: Mapping[EntityRef, Days]
+    changes: Mapping[EntityRef, Sequence[ChangeEvent]]
+    judgements: Mapping[EntityRef, Sequence[DayJudgement]]
+    currency: str  # ISO 4217; empty where unknown
+    # How complete its young days are; None where nothing was restated, or too little
     curve: CompletionCurve | None
-    profiles: Profiles = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.profiles = Profiles(self.config_id)
+    profiles: Profiles  # Models of its levels, as looked up
 
     def threshold(self, ref: EntityRef) -> Threshold:
         """An entity's threshold as people's judgements have it."""
@@ -99,8 +63,8 @@ class AccountContext:
         """Its own changes and its parents': a campaign's budget is spent by its ad sets."""
         if not self.changes:
             return []
-        own = self.changes.get(ref, []) if ref not in self.entities else []
-        return [*own, *(event for one in self._upward(ref) for event in self.changes.get(one.ref, ()))]
+        refs = [one.ref for one in self._upward(ref)] or [ref]
+        return [event for one in refs for event in self.changes.get(one, ())]
 
     def parent(self, ref: EntityRef) -> EntityRef | None:
         """The entity one level above; None where there is none or it is not known."""
@@ -119,45 +83,17 @@ class AccountContext:
 
 
 class AccountReader:
-    """Reads accounts; threads share it.
-
-    Parameters
-    ----------
-    database
-        The store.
-    settings
-        How much history is read and kept, and the calendar's and lag's defaults.
-    """
+    """Reads accounts; threads share it."""
 
     def __init__(self, database: Database, settings: AnomalySettings) -> None:
-        self._metrics = MetricStore(database)
-        self._entities = EntityStore(database)
+        self.metrics = MetricStore(database)
+        self.entities = EntityStore(database)
         self._changes = ChangeStore(database)
         self._feedback = FeedbackStore(database)
         self._accounts = AccountStore(database)
-        self._histories = Histories(self._metrics, capacity=settings.histories_in_memory)
-        self._history = timedelta(days=settings.history_days)
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._curves = CompletionCurves(self._metrics)
-
-    def last_date(self, config_id: int) -> date | None:
-        """The account's last day with a row."""
-        return self._metrics.last_date(config_id)
-
-    def find(self, ref: EntityRef) -> Entity:
-        """A stored entity.
-
-        Raises
-        ------
-        NotFound
-            There is none.
-        """
-        return self._entities.get(ref)
-
-    def refs(self, config_id: int, level: EntityType | None) -> list[EntityRef]:
-        """Every stored entity of an account, or of one level."""
-        return [one.ref for one in self._entities.list(config_id, entity_type=level)]
+        self._histories = Histories(self.metrics, capacity=settings.histories_in_memory)
+        self._curves = CompletionCurves(self.metrics)
+        self.history: Final = timedelta(days=settings.history_days)
 
     def read(
         self,
@@ -168,51 +104,52 @@ class AccountReader:
         as_of: date | None,
         sent: Mapping[EntityRef, Days] | None = None,
     ) -> AccountContext:
-        """What is known of entities of one account.
+        """What is known of entities of one account; rows that were sent along are used in place of the stored ones.
 
-        Parameters
-        ----------
-        config_id, refs
-            Which.
-        first, as_of
-            As asked for; None: the last day alone, the account's last day.
-        sent
-            Rows sent along by entity: used in place of the stored ones.
+        `first` and `as_of` are as asked for; None: the last day alone, the account's last day.
         """
-        last = self._metrics.last_date(config_id)
+        last = self.metrics.last_date(config_id)
         clock = last if sent is None else max((days.last_day for days in sent.values()), default=last)
         until = as_of or clock or datetime.now(UTC).date()
-        period = Period(min(first or until, until), until)
-        start = period.first - self._history - timedelta(days=LOOK_BACK_DAYS)
-        everything = len(refs) > _FEW
-        ids = None if everything else sorted({ref.entity_id for ref in refs})
+        first = min(first or until, until)
+        start = first - self.history - timedelta(days=LOOK_BACK_DAYS)
+        ids = None if len(refs) > _FEW else sorted({ref.entity_id for ref in refs})
         levels = {ref.entity_type for ref in refs}
         level = next(iter(levels)) if len(levels) == 1 else None
-        entities = {one.ref: one for one in self._entities.list(config_id, entity_type=level, entity_ids=ids)}
+        entities = {one.ref: one for one in self.entities.list(config_id, entity_type=level, entity_ids=ids)}
         self._add_parents(config_id, entities)
-        series: dict[EntityRef, Days] = {}
+        series: Mapping[EntityRef, Days] = {}
         if sent is not None:
             series = {ref: days.until(max(days.index(until), 0)) for ref, days in sent.items()}
         elif last is not None:
-            read = self._histories.of(
+            series = self._histories.of(
                 config_id, entity_type=level, entity_ids=ids, start=start, last_day=last
             )
-            series = {ref: self._reaching(days, until) for ref, days in read.items()}
-        changes: dict[EntityRef, list[ChangeEvent]] = {}
+            if until > last:
+                # With absent days up to the last assessed one.
+                series = {ref: days.until(days.index(until)) for ref, days in series.items()}
+        changes: defaultdict[EntityRef, list[ChangeEvent]] = defaultdict(list)
         for event in self._changes.list(config_id, start=start - timedelta(days=RELATED_DAYS)):
-            changes.setdefault(event.entity, []).append(event)
-        judgements = self.judgements(config_id, ids)
-        currency = self.currency(config_id)
-        curve = self._curves.of(config_id) if sent is None else None
+            changes[event.entity].append(event)
         return AccountContext(
-            config_id, clock, period, entities, series, changes, judgements, currency, curve
+            config_id,
+            clock,
+            first,
+            until,
+            entities,
+            series,
+            changes,
+            self.judgements(config_id, ids),
+            self.currency(config_id),
+            self._curves.of(config_id) if sent is None else None,
+            profiles={},
         )
 
     def judgements(self, config_id: int, ids: Collection[str] | None) -> dict[EntityRef, list[DayJudgement]]:
         """People's latest judgements of alarms, by entity."""
-        out: dict[EntityRef, list[DayJudgement]] = {}
+        out: defaultdict[EntityRef, list[DayJudgement]] = defaultdict(list)
         for one in self._feedback.latest(FAMILY, config_id, entity_ids=ids):
-            out.setdefault(one.entity, []).append(DayJudgement(one.date, Judgement(one.label)))
+            out[one.entity].append(DayJudgement(one.date, Judgement(one.label)))
         return out
 
     def currency(self, config_id: int) -> str:
@@ -221,27 +158,17 @@ class AccountReader:
 
     def highest_level(self, config_id: int) -> EntityType | None:
         """The highest level with rows."""
-        return next((one for one in EntityType if self._metrics.data_version(config_id, one) != "0"), None)
+        return next((one for one in EntityType if self.metrics.data_version(config_id, one) != "0"), None)
 
     def active_refs(self, config_id: int, level: EntityType, *, since: date, until: date) -> list[EntityRef]:
         """Entities of a level that spent something in a period."""
-        rows = self._metrics.each(config_id, entity_type=level, start=since, end=until)
+        rows = self.metrics.each(config_id, entity_type=level, start=since, end=until)
         return [ref for ref, _, values in rows if values[:, 0].any()]
 
     def last_row(self, ref: EntityRef) -> date | None:
         """An entity's last day with a row, however long ago."""
-        rows = self._metrics.daily(ref.config_id, entity_type=ref.entity_type, entity_ids=[ref.entity_id])
+        rows = self.metrics.daily(ref.config_id, entity_type=ref.entity_type, entity_ids=[ref.entity_id])
         return None if rows.empty else rows["date"].max().date()
-
-    def holidays(self, country: str, period: Period) -> dict[date, str]:
-        """Named days of a country from the period's history on.
-
-        Raises
-        ------
-        InvalidInput
-            There is no calendar for it.
-        """
-        return named_days(country, period.first - self._history, period.as_of) if country else {}
 
     def _add_parents(self, config_id: int, entities: dict[EntityRef, Entity]) -> None:
         for level in (EntityType.ADSET, EntityType.CAMPAIGN):
@@ -251,12 +178,6 @@ class AccountReader:
                 - {ref.entity_id for ref in entities if ref.entity_type is level}
             )
             if missing:
-                more = self._entities.list(
-                    config_id, entity_type=level, entity_ids=missing if len(missing) <= _FEW else None
-                )
+                ids = missing if len(missing) <= _FEW else None
+                more = self.entities.list(config_id, entity_type=level, entity_ids=ids)
                 entities.update({one.ref: one for one in more})
-
-    @staticmethod
-    def _reaching(days: Days, until: date) -> Days:
-        """With absent days up to the last assessed one, where that lies behind the rows."""
-        return days.until(days.index(until)) if until > days.last_day else days

@@ -11,15 +11,15 @@ from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.bundle import Bundle
 from adsml_common.registry.models import ModelVersion
 
+from adsml_anomaly.models.arrays import ByteArray, FloatArray, IndexArray
 from adsml_anomaly.models.channels import BASE, CHANNELS
 from adsml_anomaly.models.evidence import COMPONENTS
-from adsml_anomaly.models.forest import ByteArray, Forest, IndexArray
+from adsml_anomaly.models.forest import Forest
 from adsml_anomaly.models.local_level import Dynamics
 from adsml_anomaly.models.series_model import SeriesModel
 from adsml_anomaly.models.survival import LOG_P, Survival
@@ -42,17 +42,9 @@ _PLACES: Final = {
 }
 _MOST_NODES: Final = 10_000_000
 
-FloatArray = npt.NDArray[np.float64]
-
 
 def parse(version: ModelVersion, bundle: Bundle) -> SeriesModel:
-    """What a registered version's bundle holds.
-
-    Raises
-    ------
-    ArtifactCorrupt
-        As `from_files`.
-    """
+    """What a registered version's bundle holds; raises as `from_files`."""
     return from_files(bundle.files)
 
 
@@ -64,7 +56,7 @@ def to_files(model: SeriesModel) -> dict[str, bytes]:
         "weekdays": model.dynamics.weekdays,
         "unit_price": np.array([model.dynamics.unit_price]),
         "moments": model.moments,
-        "curves": np.stack([curve.scores for curve in model.curves]),
+        "curves": model.grids,
         "combined": model.combined.scores,
     }
     facts: dict[str, Any] = {"format": FORMAT, "features": list(FEATURES), "forest": None}
@@ -113,15 +105,16 @@ def from_files(files: Mapping[str, bytes]) -> SeriesModel:
     if raw.size != _LENGTH or not np.isfinite(raw).all():
         raise ArtifactCorrupt("its numbers are not as many as the format has, or not finite")
     parts = {name: raw[a:b].reshape(size) for name, (a, b, size) in _PLACES.items()}
-    if (parts["phi"] <= 0).any() or (parts["kappa"] <= 0).any() or parts["unit_price"][0] <= 0:
+    # Phi and kappa come first, the curves last.
+    if raw[: 2 * _C].min() <= 0 or parts["unit_price"][0] <= 0:
         raise ArtifactCorrupt("a variance or price is not above 0")
-    if not _rises(parts["curves"]) or not _rises(parts["combined"][None, :]):
+    if not _rises(raw[-(COMPONENTS + 1) * _P :].reshape(-1, _P)):
         raise ArtifactCorrupt("a curve of p-values falls")
     return SeriesModel(
         Dynamics(parts["phi"], parts["kappa"], parts["weekdays"], float(parts["unit_price"][0])),
         parts["moments"],
         None if shape is None else _forest(shape, files),
-        tuple(Survival(scores) for scores in parts["curves"]),
+        parts["curves"],
         Survival(parts["combined"]),
     )
 
@@ -140,19 +133,17 @@ def _forest(shape: Mapping[str, Any], files: Mapping[str, bytes]) -> Forest:
     feature = np.frombuffer(data, "i1", nodes, 4 * trees).astype(np.int8)
     threshold = np.frombuffer(data, "<f4", nodes, 4 * trees + nodes).astype(np.float32)
     right = np.frombuffer(data, "<i4", nodes, 4 * trees + 5 * nodes).astype(np.int32)
-    _check_trees(starts, feature, right, features)
+    # What would lead the scorer out of its arrays or in circles: it checks nothing itself.
+    if fault := _FAULTS[_fault_of(starts, feature, right, features)]:
+        raise ArtifactCorrupt(fault)
     return Forest(starts, feature, threshold, right, subsample, features)
 
 
-def _check_trees(starts: IndexArray, feature: ByteArray, right: IndexArray, features: int) -> None:
-    """Refuse what would lead the scorer out of its arrays or in circles: it checks nothing itself."""
-    fault = _fault_of(starts, feature, right, features)
-    if fault == _ORDER:
-        raise ArtifactCorrupt("its forest's trees do not lie one behind the other")
-    if fault == _SHAPE:
-        raise ArtifactCorrupt("its forest's nodes do not make trees")
-
-
+_FAULTS: Final = (
+    "",
+    "its forest's trees do not lie one behind the other",
+    "its forest's nodes do not make trees",
+)
 _ORDER, _SHAPE = 1, 2
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from adsml_common.collecting import collector_paused
 from adsml_common.domain.calendar import AVAILABLE as CALENDAR_AVAILABLE
+from adsml_common.domain.calendar import named_days
 from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import AdsmlError, InsufficientHistory, InvalidInput, NotFound, Unavailable
@@ -15,13 +16,14 @@ from adsml_common.domain.errors import AdsmlError, InsufficientHistory, InvalidI
 from adsml_anomaly.account import AccountContext, AccountReader
 from adsml_anomaly.decoding import Asked
 from adsml_anomaly.models import grouping
+from adsml_anomaly.models.assessment import HISTORY_NEEDED, Options, Subject
 from adsml_anomaly.models.channels import COLUMNS, Days
 from adsml_anomaly.models.completeness import Completeness, of_days
-from adsml_anomaly.models.detection import HISTORY_NEEDED, Options, Subject, assess
+from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.incidents import incident_id
 from adsml_anomaly.models.results import Delivery, Incident, Kind, Report, Scope, Threshold
 from adsml_anomaly.models.thresholds import DEFAULT_FALSE_ALARMS, moved
-from adsml_anomaly.resolver import Profiles, Provenance, Scorer, ScorerResolver
+from adsml_anomaly.resolver import Provenance, Scorer, ScorerResolver
 from adsml_anomaly.settings import AnomalySettings
 
 MOST_DAYS_AHEAD: Final = 400
@@ -41,17 +43,7 @@ Outcome = Assessment | AdsmlError
 
 
 class Assessor:
-    """Assesses series with what the account's reader and the resolver find; threads share it.
-
-    Parameters
-    ----------
-    reader
-        Reads accounts.
-    resolver
-        Finds models.
-    settings
-        Defaults of what a request leaves open.
-    """
+    """Assesses series with what the account's reader and the resolver find; threads share it."""
 
     def __init__(self, reader: AccountReader, resolver: ScorerResolver, settings: AnomalySettings) -> None:
         self.reader = reader
@@ -68,46 +60,31 @@ class Assessor:
             )
             options, degradations = self._options(context, asked)
             if context.last_day is not None:
-                _check_ahead(context.last_day, context.period.as_of)
+                _check_ahead(context.last_day, context.as_of)
             self._resolver.prefetch(ref for ref in refs if ref in context.series)
-            outcomes = {ref: self._stored(ref, context, options, asked, degradations) for ref in refs}
-        return context, outcomes
+            return context, {ref: self._stored(ref, context, options, asked, degradations) for ref in refs}
 
     def inline(
         self, ref: EntityRef, days: Days, asked: Asked, *, what: str
     ) -> tuple[AccountContext | None, Assessment]:
-        """Assess a series sent along.
+        """Assess a series sent along; `what` is where it stands in the request, for errors as of `SeriesAssessment`.
 
-        Parameters
-        ----------
-        ref
-            Its level and name; account 0 where none was named. A named one is assessed by the models, judgements and
-            changes that its stored rows would be.
-        days
-            Its rows.
-        what
-            Where it stands in the request, for errors.
-
-        Raises
-        ------
-        InsufficientHistory, InvalidInput
-            As `detection.assess`.
+        Where `ref` names an entity of an account (not account 0), it is assessed by the models, judgements and changes
+        that its stored rows would be.
         """
-        options = asked.options
-        as_of = options.last_date or days.last_day
+        options, clock = asked.options, days.last_day
+        as_of = options.last_date or clock
         first = options.first_date or as_of
-        _check_ahead(days.last_day, as_of)
-        clock = days.last_day
+        _check_ahead(clock, as_of)
         if as_of > clock:
             days = days.until(days.index(as_of))
         context, degradations = self._of_inline(ref, days, options.first_date, as_of)
         if context is not None:
             options, more = self._options(context, asked)
             degradations = (*degradations, *more)
-        if context is None and asked.named_days and not asked.calendar_off:
+        elif asked.named_days and not asked.calendar_off:
             options = replace(options, named_days=asked.named_days)
         scorer = self._for_inline(ref, days, first, context)
-        lag = asked.lag_days or 0
         subject = Subject(
             name=str(ref) if ref.entity_id else what,
             days=days,
@@ -115,38 +92,18 @@ class Assessor:
             threshold=context.threshold(ref) if context is not None else Threshold(DEFAULT_FALSE_ALARMS),
             changes=context.changes_of(ref) if context is not None else (),
             completeness=of_days(
-                len(days.rows), youngest_age=(clock - days.last_day).days, curve=None, filling_days=lag
+                len(days.rows),
+                youngest_age=(clock - days.last_day).days,
+                curve=None,
+                filling_days=asked.lag_days or 0,
             ),
         )
-        by = scorer.provenance
-        by = replace(by, degradations=(*by.degradations, *degradations))
-        return context, Assessment(assess(subject, options), by)
+        return context, _assessed(subject, options, scorer.provenance, degradations)
 
     def threshold(self, ref: EntityRef) -> Threshold:
         """An entity's threshold as people's judgements have it now."""
         judgements = self.reader.judgements(ref.config_id, [ref.entity_id]).get(ref, [])
         return moved(judgements, today=datetime.now(UTC).date())
-
-    def account(self, context: AccountContext, asked: Asked) -> list[Incident]:
-        """Incidents of the account as a whole: of the sums over its highest level with rows."""
-        total = _summed(context)
-        if total is None or int(total.delivered.sum()) < HISTORY_NEEDED:
-            return []
-        options, _ = self._options(context, asked)
-        name = f"account {context.config_id}"
-        try:
-            scorer = self._resolver.profile(None, total, context.profiles)
-            subject = Subject(
-                name=name,
-                days=total,
-                model=scorer.model,
-                threshold=Threshold(DEFAULT_FALSE_ALARMS),
-                completeness=self._completeness(context, total, asked),
-            )
-            incidents = assess(subject, replace(options, anomalous_only=True)).incidents
-        except AdsmlError:
-            return []
-        return [replace(one, title=name) for one in incidents]
 
     def grouped(
         self, context: AccountContext, outcomes: Mapping[EntityRef, Outcome], asked: Asked
@@ -164,9 +121,9 @@ class Assessor:
             if isinstance(outcome, Assessment)
         ]
         everything = self._covers_account(context, outcomes)
-        account = self.account(context, asked) if everything else []
+        account = self._account(context, asked) if everything else []
         out = grouping.group(nodes, account, config_id=context.config_id, whole=everything)
-        out = self._with_load(context, out) if everything else out
+        out = _with_load(context, out) if everything else out
         least = self._settings.min_stake_per_day if asked.min_stake is None else asked.min_stake
         return [one for one in out if one.stake_per_day >= least]
 
@@ -196,10 +153,7 @@ class Assessor:
                 switched_off=context.switched_off(ref),
                 completeness=self._completeness(context, days, asked),
             )
-            by = scorer.provenance
-            if degradations:
-                by = replace(by, degradations=(*by.degradations, *degradations))
-            return Assessment(assess(subject, options), by)
+            return _assessed(subject, options, scorer.provenance, degradations)
         except AdsmlError as error:
             return error
 
@@ -208,41 +162,54 @@ class Assessor:
         last = self.reader.last_row(ref)
         if last is None:
             raise InsufficientHistory(str(ref), had=0, needed=HISTORY_NEEDED)
-        delivery = Delivery(last, last, (context.period.as_of - last).days, stopped=True)
+        delivery = Delivery(last, last, (context.as_of - last).days, stopped=True)
         report = Report((), (), context.threshold(ref), delivery)
-        return Assessment(
-            report, Provenance(None, pooled=False, method=STOPPED_METHOD, reason="it has stopped")
-        )
+        return Assessment(report, Provenance(None, False, STOPPED_METHOD, "it has stopped"))
+
+    def _account(self, context: AccountContext, asked: Asked) -> list[Incident]:
+        """Incidents of the account as a whole: of the sums over its highest level with rows."""
+        total = _summed(context)
+        if total is None or int(total.delivered.sum()) < HISTORY_NEEDED:
+            return []
+        options, _ = self._options(context, asked)
+        name = f"account {context.config_id}"
+        try:
+            scorer = self._resolver.profile(context.config_id, None, total, context.profiles)
+            subject = Subject(
+                name=name,
+                days=total,
+                model=scorer.model,
+                threshold=Threshold(DEFAULT_FALSE_ALARMS),
+                completeness=self._completeness(context, total, asked),
+            )
+            incidents = assess(subject, replace(options, anomalous_only=True)).incidents
+        except AdsmlError:
+            return []
+        return [replace(one, title=name) for one in incidents]
 
     def _options(self, context: AccountContext, asked: Asked) -> tuple[Options, tuple[Degradation, ...]]:
-        """The detection's options with the period and the calendar filled in."""
-        period = context.period
-        options = replace(asked.options, first_date=period.first, last_date=period.as_of)
+        """The detection's options with the days and the calendar filled in."""
+        options = replace(asked.options, first_date=context.first, last_date=context.as_of)
         if asked.calendar_off:
             return options, ()
         country = self._settings.country_code if asked.country is None else asked.country
-        degradations: tuple[Degradation, ...] = ()
-        holidays: dict[date, str] = {}
         if country and not CALENDAR_AVAILABLE:
             detail = "the holidays package is not installed: days were compared without a calendar"
-            degradations = (Degradation(Dependency.CALENDAR, DegradationReason.NOT_CONFIGURED, detail),)
-        elif country:
-            holidays = self.reader.holidays(country, period)
-        named = {**holidays, **asked.named_days}
-        return (replace(options, named_days=named) if named else options), degradations
+            missing = Degradation(Dependency.CALENDAR, DegradationReason.NOT_CONFIGURED, detail)
+            return replace(options, named_days=asked.named_days), (missing,)
+        since = context.first - self.reader.history
+        holidays = named_days(country, since, context.as_of) if country else {}
+        return replace(options, named_days={**holidays, **asked.named_days}), ()
 
     def _completeness(self, context: AccountContext, days: Days, asked: Asked) -> Completeness | None:
         """How complete a stored series' days are: as learnt from restated rows, else by what was asked for or set."""
-        lag = asked.lag_days
+        lag, curve = asked.lag_days, context.curve
         if lag == 0 or context.last_day is None:
             return None
-        curve = context.curve
-        if curve is not None and lag is not None:
-            curve = curve.youngest(lag)
         return of_days(
             len(days.rows),
             youngest_age=(context.last_day - days.last_day).days,
-            curve=curve,
+            curve=curve if curve is None or lag is None else curve.youngest(lag),
             filling_days=self._settings.attribution_lag_days if lag is None else lag,
         )
 
@@ -261,74 +228,62 @@ class Assessor:
     def _for_inline(self, ref: EntityRef, days: Days, first: date, context: AccountContext | None) -> Scorer:
         if ref.config_id <= 0:
             return self._resolver.from_history(ref, days, first, ())
-        profiles = context.profiles if context is not None else Profiles(ref.config_id)
+        profiles = context.profiles if context is not None else {}
         try:
             if ref.entity_id:
                 return self._resolver.scorer(ref, days, profiles)
-            return self._resolver.profile(ref.entity_type, days, profiles)
+            return self._resolver.profile(ref.config_id, ref.entity_type, days, profiles)
         except (InsufficientHistory, Unavailable) as error:
-            reason = (
-                DegradationReason.UNAVAILABLE
-                if isinstance(error, Unavailable)
-                else DegradationReason.NO_MODEL
-            )
+            down = isinstance(error, Unavailable)
+            reason = DegradationReason.UNAVAILABLE if down else DegradationReason.NO_MODEL
             skipped = (Degradation(Dependency.MODEL, reason, error.message, str(ref)),)
             return self._resolver.from_history(ref, days, first, skipped)
 
     def _covers_account(self, context: AccountContext, outcomes: Mapping[EntityRef, Outcome]) -> bool:
         """Whether the assessed entities include all that delivered lately right below the account."""
-        levels = {ref.entity_type for ref in outcomes}
-        top = next((level for level in EntityType if level in levels), None)
-        if top is None:
+        top = next((level for level in EntityType if any(ref.entity_type is level for ref in outcomes)), None)
+        if top is None or top is not self.reader.highest_level(context.config_id):
             return False
-        highest = self.reader.highest_level(context.config_id)
-        if top is not highest:
-            return False
-        return all(
-            ref in outcomes
-            for ref in self.reader.active_refs(
-                context.config_id,
-                top,
-                since=context.period.first - timedelta(days=7),
-                until=context.period.as_of,
-            )
-        )
-
-    @staticmethod
-    def _with_load(context: AccountContext, incidents: list[Incident]) -> list[Incident]:
-        """Where no row at all came since the account's last day, that is one incident of the load."""
-        last, as_of = context.last_day, context.period.as_of
-        if last is None or as_of <= last:
-            return incidents
-        began = last + timedelta(days=1)
-        absent = [
-            one
-            for one in incidents
-            if one.kind in (Kind.ABSENT_DATA, Kind.NO_DELIVERY)
-            and one.is_open
-            and _as_date(one.first) >= began
-        ]
-        if not absent:
-            return incidents
-        worst = grouping.ranked(absent)[0]
-        leaves = {leaf.incident_id: leaf for one in absent for leaf in (one.children or (one,))}
-        load = replace(
-            worst,
-            incident_id=incident_id(f"load of account {context.config_id}", began),
-            first=began,
-            kind=Kind.ABSENT_DATA,
-            scope=Scope.LOAD,
-            entity=None,
-            title=f"account {context.config_id}",
-            stake_per_day=max(sum(one.stake_per_day for one in absent), worst.stake_per_day),
-            summary=f"Open since {began}: no rows of any entity since {last}: nothing was loaded, or nothing delivered",
-            children=tuple(leaves.values()),
-        )
-        return grouping.ranked([load, *(one for one in incidents if one not in absent)])
+        since = context.first - timedelta(days=7)
+        active = self.reader.active_refs(context.config_id, top, since=since, until=context.as_of)
+        return all(ref in outcomes for ref in active)
 
 
-def _as_date(one: date) -> date:
-    return date(one.year, one.month, one.day)
+def _assessed(
+    subject: Subject, options: Options, by: Provenance, degradations: tuple[Degradation, ...]
+) -> Assessment:
+    report = assess(subject, options)
+    return Assessment(report, replace(by, degradations=(*by.degradations, *degradations)))
+
+
+def _with_load(context: AccountContext, incidents: list[Incident]) -> list[Incident]:
+    """Where no row at all came since the account's last day, that is one incident of the load."""
+    last = context.last_day
+    if last is None or context.as_of <= last:
+        return incidents
+    began = last + timedelta(days=1)
+    absent = [
+        one
+        for one in incidents
+        if one.kind in (Kind.ABSENT_DATA, Kind.NO_DELIVERY) and one.is_open and one.first >= began
+    ]
+    if not absent:
+        return incidents
+    worst = grouping.ranked(absent)[0]
+    leaves = {leaf.incident_id: leaf for one in absent for leaf in (one.children or (one,))}
+    load = replace(
+        worst,
+        incident_id=incident_id(f"load of account {context.config_id}", began),
+        first=began,
+        kind=Kind.ABSENT_DATA,
+        scope=Scope.LOAD,
+        entity=None,
+        title=f"account {context.config_id}",
+        stake_per_day=max(sum(one.stake_per_day for one in absent), worst.stake_per_day),
+        summary=f"Open since {began}: no rows of any entity since {last}: nothing was loaded, or nothing delivered",
+        children=tuple(leaves.values()),
+    )
+    return grouping.ranked([load, *(one for one in incidents if one not in absent)])
 
 
 def _check_ahead(last_row: date, as_of: date) -> None:
@@ -341,11 +296,11 @@ def _check_ahead(last_row: date, as_of: date) -> None:
 
 def _summed(context: AccountContext) -> Days | None:
     """The account's days: sums over its highest level with rows; reach does not add up, and is unknown."""
-    for level in EntityType:
-        parts = [days for ref, days in context.series.items() if ref.entity_type is level]
-        if parts:
-            break
-    else:
+    by_level = (
+        [days for ref, days in context.series.items() if ref.entity_type is one] for one in EntityType
+    )
+    parts = next((several for several in by_level if several), None)
+    if parts is None:
         return None
     first, last = min(days.first_day for days in parts), max(days.last_day for days in parts)
     rows = np.zeros(((last - first).days + 1, len(COLUMNS)))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from adsml_common.cli.ask import Door, ask, to_dict
@@ -15,7 +15,7 @@ from adsml_common.cli.options import (
     EntityIdsOption,
     day_option,
 )
-from adsml_common.cli.output import JsonOption, console, print_json, table
+from adsml_common.cli.output import JsonOption, print_json, table
 from adsml_common.cli.remote import Remote, with_server
 from adsml_common.cli.training import (
     ConfigOption,
@@ -39,6 +39,22 @@ if TYPE_CHECKING:
     from adsml_report.content import Section
     from adsml_report.context import ReportContext
 
+FalseAlarmsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--false-alarms", min=0.01, max=10,
+        help="False alarms to put up with, per entity and 30 days.  [default: 1, moved by feedback]",
+    ),
+]  # fmt: skip
+ContaminationOption = Annotated[
+    float | None, typer.Option("--contamination", min=0.0003, max=0.33, help="The same as a share of days.")
+]
+
+
+def _check_rate(false_alarms: float | None, contamination: float | None) -> None:
+    if false_alarms is not None and contamination is not None:
+        raise InvalidInput.at("--contamination", "says the same as --false-alarms; give one of them")
+
 
 def _serve() -> int:
     from adsml_common.serving.threads import pin_threads  # noqa: PLC0415
@@ -52,12 +68,8 @@ def _serve() -> int:
 def train_detectors(
     config_id: ConfigOption = "all",
     entity_type: Annotated[EntityType | None, typer.Option(help="Only entities of this level.")] = None,
-    false_alarms: Annotated[
-        float | None, typer.Option(min=0.01, max=10, help="Per entity and 30 days.  [default: 1]")
-    ] = None,
-    contamination: Annotated[
-        float | None, typer.Option(min=0.0003, max=0.33, help="The same as a share of days.")
-    ] = None,
+    false_alarms: FalseAlarmsOption = None,
+    contamination: ContaminationOption = None,
     request_id: RequestOption = None,
     shard_index: ShardIndexOption = 0,
     shard_count: ShardCountOption = 1,
@@ -74,8 +86,7 @@ def train_detectors(
     from adsml_anomaly.models.thresholds import DEFAULT_FALSE_ALARMS, of_contamination  # noqa: PLC0415
     from adsml_anomaly.training.items import JOB, items_of  # noqa: PLC0415
 
-    if false_alarms is not None and contamination is not None:
-        raise InvalidInput.at("--contamination", "says the same as --false-alarms; give one of them")
+    _check_rate(false_alarms, contamination)
     rate = of_contamination(contamination) if contamination is not None else false_alarms
     rate = DEFAULT_FALSE_ALARMS if rate is None else rate
     train(
@@ -120,27 +131,26 @@ def evaluate_anomaly(
     if json_output:
         print_json(scores)
         return
+    from adsml_anomaly.display import say  # noqa: PLC0415
+
+    fixed = scores["fixed_threshold"]
+    say(
+        f"NAB score {scores['nab_standard']:.1f} over {len(scores['per_file'])} files, where silence is 0 and a "
+        f"perfect detector 100: at the best one threshold, {scores['threshold']:.2f}; "
+        f"{fixed['nab_standard']:.1f} at {fixed['threshold']}, set beforehand."
+    )
+    columns = ("file", "score", "windows hit", "false")
     rows = [
         (name, f"{one['standard']:.1f}", f"{one['hit']} of {one['windows']}", one["false_detections"])
         for name, one in scores["per_file"].items()
     ]
-    rows.append(("all", f"{scores['nab_standard']:.1f}", "", ""))
-    table(
-        f"NAB, standard profile, one threshold ({scores['threshold']:.2f})",
-        ("file", "score", "windows hit", "false"),
-        rows,
-        right=("score", "windows hit", "false"),
-    )
-    fixed = scores["fixed_threshold"]
-    console.print(
-        f"at a threshold of {fixed['threshold']} set beforehand: {fixed['nab_standard']:.1f}", highlight=False
-    )
+    table("NAB, standard profile", columns, rows, right=columns[1:])
     for name in scores["not_found"]:
-        console.print(f"no data for {name}", highlight=False, markup=False)
+        say(f"No data for {name}.")
     for name, reason in scores["skipped"].items():
-        console.print(f"{name} was not scored: {reason}", highlight=False, markup=False)
+        say(f"{name} was not scored: {reason}.")
     for name in scores["unlabelled"]:
-        console.print(f"{name} has no windows and was not scored", highlight=False, markup=False)
+        say(f"{name} has no windows and was not scored.")
 
 
 def scan_anomalies(
@@ -165,22 +175,40 @@ def scan_anomalies(
     from adsml_anomaly.scanning.scan import JOB, items_of, scanner  # noqa: PLC0415
 
     as_of = as_of_date.date() if as_of_date else None
-    train(
-        Job(
-            JOB,
-            items_of,
-            partial(scanner, as_of=as_of),
-            preload=("adsml_anomaly.scanning.scan",),
-            options={"as_of_date": as_of.isoformat()} if as_of else None,
-        ),
-        config_id=config_id,
-        request_id=request_id,
-        shard_index=shard_index,
-        shard_count=shard_count,
-        workers=workers,
-        item_seconds=item_seconds,
-        json_output=json_output,
-    )
+    try:
+        train(
+            Job(
+                JOB,
+                items_of,
+                partial(scanner, as_of=as_of),
+                preload=("adsml_anomaly.scanning.scan",),
+                options={"as_of_date": as_of.isoformat()} if as_of else None,
+            ),
+            config_id=config_id,
+            request_id=request_id,
+            shard_index=shard_index,
+            shard_count=shard_count,
+            workers=workers,
+            item_seconds=item_seconds,
+            json_output=json_output,
+        )
+    except SystemExit:
+        if not json_output:
+            _show_open(None if config_id == "all" else int(config_id))
+        raise
+
+
+def _show_open(config_id: int | None) -> None:
+    from adsml_common.cli.context import open_database, settings  # noqa: PLC0415
+    from adsml_common.store.accounts import AccountStore  # noqa: PLC0415
+
+    from adsml_anomaly.display import show_open  # noqa: PLC0415
+    from adsml_anomaly.incident_store import IncidentStore  # noqa: PLC0415
+
+    with open_database(settings()) as database:
+        currency = AccountStore(database).currency
+        accounts = IncidentStore(database).open_by_account(config_id)
+        show_open([(one, n, stake, currency(one) or "") for one, n, stake in accounts])
 
 
 def _open() -> "OpenService":
@@ -206,16 +234,18 @@ def anomalies(
         datetime | None, day_option("--first-date", "First day.  [default: 13 days before the last]")
     ] = None,
     as_of_date: AsOfDateOption = None,
-    false_alarms: Annotated[
-        float | None,
-        typer.Option(min=0.01, max=10, help="Per entity and 30 days.  [default: each one's own]"),
-    ] = None,
-    contamination: Annotated[
-        float | None, typer.Option(min=0.0003, max=0.33, help="The same as a share of days.")
-    ] = None,
+    false_alarms: FalseAlarmsOption = None,
+    contamination: ContaminationOption = None,
     min_stake: Annotated[
         float | None,
         typer.Option(min=0, help="Leave out incidents with less money at stake per day.", show_default=False),
+    ] = None,
+    country: Annotated[
+        str | None,
+        typer.Option(
+            help="Country whose holidays count, such as DE.  [default: the service's setting]",
+            show_default=False,
+        ),
     ] = None,
     every_day: Annotated[
         bool, typer.Option("--every-day", help="Also days without an alarm; with --entity-id.")
@@ -224,35 +254,44 @@ def anomalies(
     *,
     remote: Remote | None = None,
 ) -> None:
-    """What happened in an account in the last 14 days, one line a cause; with --entity-id, day by day.
+    """What happened in an account in the last 14 days, by cause; with --entity-id, day by day.
 
     Example: adsml anomalies --config-id 1
     """
     from adsml.anomaly.v1 import anomaly_service_pb2 as pb  # noqa: PLC0415
+    from adsml.common.v1 import entity_pb2  # noqa: PLC0415
+    from adsml_common.serving.messages import ENTITY_TYPE, day_message  # noqa: PLC0415
 
     from adsml_anomaly import display  # noqa: PLC0415
 
-    if false_alarms is not None and contamination is not None:
-        raise InvalidInput.at("--contamination", "says the same as --false-alarms; give one of them")
-    options = pb.DetectionOptions()
-    for name, value in (
-        ("false_alarms_per_month", false_alarms), ("contamination", contamination), ("min_stake_per_day", min_stake),
-    ):  # fmt: skip
-        if value is not None:
-            setattr(options, name, value)
-    display.set_day(options.first_date, first_date)
-    display.set_day(options.as_of_date, as_of_date)
-    request: pb.BatchDetectAnomaliesRequest | pb.DetectAccountAnomaliesRequest
+    _check_rate(false_alarms, contamination)
+    level = entity_type or (DEFAULT_ENTITY_TYPE if entity_id else None)
+    number: Any = 0 if level is None else ENTITY_TYPE.to_wire(level)
+    options = pb.DetectionOptions(
+        min_stake_per_day=min_stake,
+        first_date=None if first_date is None else day_message(first_date.date()),
+        as_of_date=None if as_of_date is None else day_message(as_of_date.date()),
+        anomalous_only=bool(entity_id) and not every_day,
+    )
+    if country is not None:
+        options.calendar.country_code = country.upper()
+    if false_alarms is not None:
+        options.false_alarms_per_month = false_alarms
+    if contamination is not None:
+        options.contamination = contamination
     if entity_id:
-        level = entity_type or DEFAULT_ENTITY_TYPE
-        request = display.batch_request(config_id, level, entity_id, options, every_day=every_day)
+        refs = [
+            entity_pb2.EntityRef(config_id=config_id, entity_type=number, entity_id=one) for one in entity_id
+        ]
+        subjects = [pb.DetectionSubject(entity=ref) for ref in refs]
+        request: Any = pb.BatchDetectAnomaliesRequest(subjects=subjects, options=options)
     else:
-        request = display.account_request(config_id, entity_type, options)
+        request = pb.DetectAccountAnomaliesRequest(config_id=config_id, entity_type=number, options=options)
     response = ask(DOOR, request, remote=remote)
     if json_output:
         print_json(to_dict(response))
     elif entity_id:
-        display.show_days(config_id, response)
+        display.show_days(response)
     else:
         display.show_account(config_id, response)
 

@@ -5,7 +5,6 @@ from datetime import date
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml.common.v1 import change_pb2, entity_pb2
 from adsml_common.domain.changes import ChangeEvent
@@ -21,11 +20,10 @@ from adsml_common.serving.messages import (
     series_frame,
 )
 
+from adsml_anomaly.models.arrays import FloatArray
+from adsml_anomaly.models.assessment import Options
 from adsml_anomaly.models.channels import COLUMNS, Days, calendar_of
-from adsml_anomaly.models.detection import Options
 from adsml_anomaly.models.thresholds import Judgement, of_contamination
-
-FloatArray = npt.NDArray[np.float64]
 
 JUDGEMENT: EnumCodec[Judgement] = EnumCodec(Judgement, pb.AlarmJudgement, "ALARM_JUDGEMENT_")
 _MOST_NAMED: Final = 50
@@ -33,38 +31,19 @@ _MOST_NAMED: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The options of a request beside what the detection itself takes.
+    """The options of a request beside what the detection itself takes."""
 
-    Attributes
-    ----------
-    options
-        For the detection; days that are named are added once the calendar is known.
-    lag_days
-        Days that are still filling up; None: what is known of the account.
-    country, named_days, calendar_off
-        The calendar asked for; None as country: the setting.
-    min_stake
-        None: the setting.
-    """
-
-    options: Options
-    lag_days: int | None = None
+    options: Options  # For the detection; days that are named are added once the calendar is known
+    lag_days: int | None = None  # Days that are still filling up; None: what is known of the account
+    # The calendar asked for; None as country: the setting
     country: str | None = None
     named_days: dict[date, str] = field(default_factory=dict)
     calendar_off: bool = False
-    min_stake: float | None = None
+    min_stake: float | None = None  # None: the setting
 
 
 def options(message: pb.DetectionOptions, ref: EntityRef | None = None) -> Asked:
-    """The options of a request that was validated; unset ones at their defaults.
-
-    Parameters
-    ----------
-    message
-        As sent.
-    ref
-        What a single series is called, which is what its changes are of.
-    """
+    """The options of a validated request; its changes are of `ref`, what a single series is called."""
     of = ref or EntityRef(1, EntityType.CAMPAIGN, "")
     detection = Options(
         first_date=optional_day(message, "first_date", "options.first_date"),
@@ -115,33 +94,17 @@ def _change(message: change_pb2.ChangeEvent, ref: EntityRef, path: str) -> Chang
     return ChangeEvent(ref, kind, day(message.date, f"{path}.date"), detail)
 
 
-def inline_ref(series: entity_pb2.InlineSeries) -> EntityRef:
-    """Level and name of a series sent along; account 0 where none was named."""
+def inline_series(series: entity_pb2.InlineSeries, path: str) -> tuple[EntityRef, Days]:
+    """A series sent along with its level and name, account 0 where none was named; errors name every wrong row."""
     level = ENTITY_TYPE.find(series.entity_type) or EntityType.CAMPAIGN
-    return EntityRef(series.config_id, level, series.entity_id)
-
-
-def inline_days(series: entity_pb2.InlineSeries, path: str) -> Days:
-    """The rows of a series sent along.
-
-    Raises
-    ------
-    InvalidInput
-        With every row that can't be used.
-    """
     frame = series_frame(series, path)
     values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
-    return calendar_of(frame["date"].to_numpy(dtype="datetime64[D]"), values)
+    days = calendar_of(frame["date"].to_numpy(dtype="datetime64[D]"), values)
+    return EntityRef(series.config_id, level, series.entity_id), days
 
 
 def points(message: pb.PointSeries, path: str) -> tuple[FloatArray, FloatArray]:
-    """Times (seconds since 1970) and values of a series of points, in order of time.
-
-    Raises
-    ------
-    InvalidInput
-        Every point without a time or with a value that is not finite, two at one time, out of order.
-    """
+    """Times (seconds since 1970) and values of a series of points; errors name every wrong one."""
     wrong = Violations()
     n = len(message.points)
     seconds, values = np.empty(n), np.full(n, np.nan)
@@ -158,11 +121,8 @@ def points(message: pb.PointSeries, path: str) -> tuple[FloatArray, FloatArray]:
                 wrong.add(f"{path}.points[{i}].value", f"is {one.value}; expected a finite number")
     wrong.raise_if_any()
     for i in np.flatnonzero(np.diff(seconds) <= 0)[:_MOST_NAMED]:
-        what = (
-            "is the time of the point before it"
-            if seconds[i + 1] == seconds[i]
-            else "is before the last one's"
-        )
+        same = seconds[i + 1] == seconds[i]
+        what = "is the time of the point before it" if same else "is before the last one's"
         wrong.add(f"{path}.points[{i + 1}].time", f"{what}; expected rising times")
     wrong.raise_if_any()
     if not np.isfinite(values).any():
@@ -176,10 +136,9 @@ def subject_ref(subject: pb.DetectionSubject) -> entity_pb2.EntityRef:
         case "entity":
             return subject.entity
         case "inline":
+            one = subject.inline
             return entity_pb2.EntityRef(
-                config_id=subject.inline.config_id,
-                entity_type=subject.inline.entity_type,
-                entity_id=subject.inline.entity_id,
+                config_id=one.config_id, entity_type=one.entity_type, entity_id=one.entity_id
             )
         case _:
             return entity_pb2.EntityRef(entity_id=subject.points.name)

@@ -1,135 +1,168 @@
-"""What `adsml anomalies` asks and shows."""
+"""What `adsml anomalies` says to a person: a sentence, then one paragraph for each cause or entity."""
 
+import textwrap
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Any, Final
+from typing import Final
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
-from adsml_common.cli.output import console, table
-from adsml_common.domain.entities import EntityRef, EntityType
-from adsml_common.serving.messages import ENTITY_TYPE, day_message, entity_ref_message
+from adsml.common.v1 import answer_pb2, entity_pb2
+from adsml_common.cli.output import console
 from google.type import date_pb2
 
-_MOST_ERRORS: Final = 10
-_STATES: Final = {
-    pb.INCIDENT_STATE_OPEN: "open",
-    pb.INCIDENT_STATE_RESOLVED: "resolved",
-    pb.INCIDENT_STATE_NEW_NORMAL: "new normal",
+_WIDTH: Final = 80
+_SHOWN: Final = 10
+_LEVELS: Final = {
+    entity_pb2.ENTITY_TYPE_CAMPAIGN: "campaign",
+    entity_pb2.ENTITY_TYPE_ADSET: "ad set",
+    entity_pb2.ENTITY_TYPE_AD: "ad",
 }
-
-
-def set_day(message: date_pb2.Date, value: datetime | None) -> None:
-    """A day option's value into a request, where it was given."""
-    if value is not None:
-        message.CopyFrom(day_message(value.date()))
-
-
-def batch_request(
-    config_id: int,
-    level: EntityType,
-    ids: Sequence[str],
-    options: pb.DetectionOptions,
-    *,
-    every_day: bool,
-) -> pb.BatchDetectAnomaliesRequest:
-    """The question about some entities, day by day: of the last day where no first one was given."""
-    request = pb.BatchDetectAnomaliesRequest(options=options)
-    request.options.anomalous_only = not every_day
-    for one in ids:
-        request.subjects.add().entity.CopyFrom(entity_ref_message(EntityRef(config_id, level, one)))
-    return request
-
-
-def account_request(
-    config_id: int, level: EntityType | None, options: pb.DetectionOptions
-) -> pb.DetectAccountAnomaliesRequest:
-    """The question about an account."""
-    request = pb.DetectAccountAnomaliesRequest(config_id=config_id, options=options)
-    if level is not None:
-        request.entity_type = ENTITY_TYPE.to_wire(level)  # type: ignore[assignment]  # an enum's number
-    return request
+_GOOD_NEWS: Final = (
+    pb.INCIDENT_KIND_LEADS_SURGE, pb.INCIDENT_KIND_ENGAGEMENT_RISE, pb.INCIDENT_KIND_COST_FALL,
+)  # fmt: skip
 
 
 def show_account(config_id: int, response: pb.DetectAccountAnomaliesResponse) -> None:
     """Incidents by cause, and what was looked at."""
     first, last = _day(response.first_date), _day(response.as_of_date)
-    days = (last - first).days + 1
-    looked = f"account {config_id}, {days} days from {first} to {last}"
-    money = f" {response.currency_code}" if response.currency_code else ""
-    if response.incidents:
-        rows = [
-            (
-                _STATES.get(one.state, ""),
-                _severity(one.severity),
-                str(_day(one.first_date)),
-                f"{one.money_at_stake_per_day:,.0f}{money}" if one.money_at_stake_per_day else "",
-                one.title + (f" (+{len(one.children)})" if one.children else ""),
-                one.summary.partition(": ")[2] or one.summary,
-            )
-            for one in response.incidents
-        ]
-        open_ = sum(one.state == pb.INCIDENT_STATE_OPEN for one in response.incidents)
-        table(
-            f"{looked}: {len(rows)} incident(s), {open_} open",
-            ("state", "severity", "since", "at stake a day", "where", "what"),
-            rows,
-            right=("at stake a day",),
-        )
+    currency = f" {response.currency_code}" if response.currency_code else ""
+    span = f"from {first} to {last}" if first < last else f"on {last}"
+    incidents = response.incidents
+    going_on = [one for one in incidents if one.state == pb.INCIDENT_STATE_OPEN]
+    if not incidents:
+        say(f"Account {config_id}: nothing out of line {span}.")
     else:
-        _say(f"{looked}: nothing out of line")
-    parts = [f"{response.assessed_count} entities assessed"]
-    if response.stopped_count:
-        parts.append(f"{response.stopped_count} of them stopped before")
-    if response.skipped_count:
-        parts.append(f"{response.skipped_count} with too little history")
-    _say("; ".join(parts))
+        stake = sum(one.money_at_stake_per_day for one in going_on)
+        money = f" with {stake:,.0f}{currency} a day at stake" if stake else ""
+        now = f"{_counted(len(going_on), 'open incident')}{money}" if going_on else "nothing is open"
+        over = f", {len(incidents) - len(going_on)} over" if len(incidents) > len(going_on) else ""
+        say(f"Account {config_id}, {span}: {now}{over}.")
     behind = (datetime.now(UTC).date() - _day(response.account_last_date)).days
     if behind > 1:
-        _say(f"the account's last loaded day is {_day(response.account_last_date)}, {behind} days ago")
+        say(f"The account's data end on {_day(response.account_last_date)}, {behind} days ago.")
     for warning in response.warnings:
-        _say(warning.message)
+        say(_sentence(warning.message))
+    # Of what was hardly out of line and is over, a line each will do.
+    minor = [one for one in incidents if one not in going_on and one.severity <= pb.SEVERITY_LOW]
+    shown = [one for one in incidents if one not in minor]
+    for number, one in enumerate(shown[:_SHOWN], 1):
+        say("")
+        _show_incident(number, one, currency)
+    if minor:
+        say("\nOver, and hardly out of line:")
+    for one in minor[:_SHOWN]:
+        say(f"  {_when(one)}  {_title(one)}: {_what(one)}", " " * 14)
+    if hidden := len(shown[_SHOWN:]) + len(minor[_SHOWN:]):
+        say(f"\n{_counted(hidden, 'incident')} more with less at stake: --json lists all.")
+    parts = [f"{_counted(response.assessed_count, 'entity')} looked at"]
+    if response.stopped_count:
+        parts.append(f"{response.stopped_count} of them had stopped before")
+    if response.skipped_count:
+        parts.append(f"{response.skipped_count} more have too few days to be judged")
+    say("\n" + "; ".join(parts) + ".")
 
 
-def show_days(config_id: int, response: pb.BatchDetectAnomaliesResponse) -> None:
-    """Days out of line of some entities."""
-    rows: list[tuple[Any, ...]] = []
-    failed: list[str] = []
-    for result in response.results:
-        entity = result.entity.entity_id
+def _show_incident(number: int, one: pb.Incident, currency: str) -> None:
+    level = _LEVELS.get(one.entity.entity_type, "")
+    if below := len(one.children):
+        level = f"{level} and {below} below" if level else _counted(below, "entity")
+    if one.kind == pb.INCIDENT_KIND_DRIFT:
+        standing = ", slowly"
+    elif one.state == pb.INCIDENT_STATE_OPEN:
+        standing = "" if one.first_date == one.last_date else ", still open"
+    else:
+        standing = ", over" if one.state == pb.INCIDENT_STATE_RESOLVED else ", the new normal by now"
+    worth = "good news" if one.kind in _GOOD_NEWS else _word(one.severity)
+    if one.money_at_stake_per_day:
+        worth += f", {one.money_at_stake_per_day:,.0f}{currency} a day at stake"
+    say(f"{number:>2}. {_title(one)}" + (f" ({level})" if level else ""), "    ")
+    say(f"    {_when(one)}{standing}: {worth}", "    ")
+    say(f"    {_what(one)}", "    ")
+
+
+def _title(one: pb.Incident) -> str:
+    named = {pb.INCIDENT_SCOPE_ACCOUNT: "The whole account", pb.INCIDENT_SCOPE_LOAD: "The account's load"}
+    return named.get(one.scope, one.title)
+
+
+def _when(one: pb.Incident) -> str:
+    first, last = _day(one.first_date), _day(one.last_date)
+    if one.state == pb.INCIDENT_STATE_OPEN and one.kind != pb.INCIDENT_KIND_DRIFT:
+        return f"since {first}" if first < last else f"new on {first}"
+    return f"{first} to {last}" if first < last else f"{first}"
+
+
+def _what(one: pb.Incident) -> str:
+    return _sentence(one.summary.partition(": ")[2] or one.summary)
+
+
+def show_open(accounts: Sequence[tuple[int, int, float, str]]) -> None:
+    """Accounts with open incidents: how many, money at stake per day, its currency."""
+    if not accounts:
+        say("Nothing is open.")
+        return
+    total = sum(n for _, n, _, _ in accounts)
+    say(f"{_counted(total, 'open incident')} in {_counted(len(accounts), 'account')}:")
+    for config_id, n, stake, currency in accounts[:_SHOWN]:
+        money = f", with {stake:,.0f}{' ' + currency if currency else ''} a day at stake" if stake else ""
+        say(f"  account {config_id}: {n} open{money}")
+    if len(accounts) > _SHOWN:
+        say(f"  and {_counted(len(accounts) - _SHOWN, 'account')} more with less at stake")
+    say(f"What they are: adsml anomalies --config-id {accounts[0][0]}")
+
+
+def show_days(response: pb.BatchDetectAnomaliesResponse) -> None:
+    """Days of some entities, an entity after the other."""
+    for number, result in enumerate(response.results):
+        if number:
+            say("")
+        entity = result.entity
+        name = f"{_LEVELS.get(entity.entity_type, 'series').capitalize()} {entity.entity_id}"
         if result.WhichOneof("result") == "error":
-            failed.append(f"{entity}: {result.error.message}")
+            say(f"{name} was not judged: {result.error.message}", "  ")
             continue
         report = result.report
-        by = report.answered_by
-        name = f"{by.model.name} v{by.model.version}" if by.HasField("model") else by.method
-        rows += [
-            (entity, str(_day(one.date)), _severity(one.severity), one.summary or one.exclusion_reason, name)
-            for one in report.days
-        ]
-        rows += [
-            (entity, str(_day(one.last_date)), _severity(one.severity), one.summary, name)
+        strange = [one for one in report.days if one.anomalous]
+        # What goes on without a strange day among those asked for: a drift, or a fault that is over.
+        beside = [
+            one
             for one in report.incidents
             if one.kind == pb.INCIDENT_KIND_DRIFT or (one.state != pb.INCIDENT_STATE_OPEN and not report.days)
         ]
+        found = _counted(len(strange), "day") + " out of line" if strange else "nothing out of line"
+        say(f"{name}: {found}.", "  ")
+        for day in report.days:
+            words = _sentence(day.summary or day.exclusion_reason or "as expected")
+            say(f"  {_day(day.date)}  {_word(day.severity):8}  {words}", " " * 24)
+        for one in beside:
+            say(f"  {_day(one.last_date)}  {_word(one.severity):8}  {_sentence(one.summary)}", " " * 24)
+        by = report.answered_by
+        source = f"{by.model.name}, version {by.model.version}" if by.HasField("model") else by.method
+        own = by.source == answer_pb2.ANSWER_SOURCE_MODEL
+        say(f"  Judged by {'its own model' if own else 'what is usual here'} ({source}).", "  ")
         for warning in report.warnings:
-            _say(f"{entity}: {warning.message}")
-    if rows:
-        table(f"account {config_id}: days out of line", ("id", "day", "severity", "what", "judged by"), rows)
-    elif len(failed) < len(response.results):
-        _say(f"account {config_id}: nothing out of line")
-    for text in failed[:_MOST_ERRORS]:
-        _say(text)
-    if len(failed) > _MOST_ERRORS:
-        _say(f"and {len(failed) - _MOST_ERRORS} more without an answer; see --json")
+            say(f"  {_sentence(warning.message)}", "  ")
 
 
-def _say(text: str) -> None:
-    console.print(text, highlight=False, markup=False)
+def say(text: str, indent: str = "") -> None:
+    """In lines of 80 columns, those after the first with an indent."""
+    for line in text.split("\n"):
+        wrapped = textwrap.wrap(line, _WIDTH, subsequent_indent=indent, break_on_hyphens=False) or [""]
+        console.print("\n".join(wrapped), highlight=False, markup=False, soft_wrap=True)
 
 
-def _severity(number: "pb.Severity.ValueType") -> str:
-    name = pb.Severity.Name(number).removeprefix("SEVERITY_").lower()
-    return "" if name == "none" else name
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
+def _counted(n: int, noun: str) -> str:
+    plural = noun[:-1] + "ies" if noun.endswith("y") and not noun.endswith("ay") else noun + "s"
+    return f"{n:,} {noun if n == 1 else plural}"
+
+
+def _word(severity: "pb.Severity.ValueType") -> str:
+    name = pb.Severity.Name(severity).removeprefix("SEVERITY_").lower()
+    return "-" if name == "none" else name
 
 
 def _day(message: date_pb2.Date) -> date:

@@ -1,10 +1,12 @@
 """Reports and incidents as the contract's messages."""
 
+from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Final
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml.common.v1 import answer_pb2, change_pb2, entity_pb2, metrics_pb2, warning_pb2
+from adsml.common.v1.warning_pb2 import Warning  # noqa: A004  # the contract's word
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.serving.messages import (
     CHANGE_TYPE,
@@ -60,7 +62,7 @@ def report(
         threshold=threshold(one.threshold),
         answered_by=_answered_by(by),
         degradations=[degradation_message(each) for each in by.degradations],
-        warnings=_warnings(one, account_last),
+        warnings=_warnings(one),
         currency_code=currency,
     )
     if one.delivery is not None:
@@ -68,46 +70,37 @@ def report(
     return out
 
 
-def warning(kind: "warning_pb2.WarningType.ValueType", message: str) -> warning_pb2.Warning:
-    """One thing to be careful about."""
-    return warning_pb2.Warning(type=kind, message=message)
-
-
-def stale(last: date | None, as_of: date) -> list[warning_pb2.Warning]:
+def stale(last: date | None, as_of: date) -> list[Warning]:
     """That an account's rows end before the day that was asked about."""
     if last is None or as_of <= last:
         return []
+    days = (as_of - last).days
+    missing = f"{days} days up to {as_of} are" if days > 1 else f"{as_of} is"
     text = (
-        f"the account has no rows since {last}: {(as_of - last).days} day(s) up to {as_of} are missing, so that "
-        "either nothing was loaded or nothing was delivered"
+        f"the account has no rows since {last}: {missing} missing, so that either nothing was loaded or nothing was "
+        "delivered"
     )
-    return [warning(warning_pb2.WARNING_TYPE_STALE_DATA, text)]
+    return [Warning(type=warning_pb2.WARNING_TYPE_STALE_DATA, message=text)]
 
 
-def _warnings(one: Report, account_last: date | None) -> list[warning_pb2.Warning]:
-    out: list[warning_pb2.Warning] = []
+def _warnings(one: Report) -> Iterator[Warning]:
     if one.without_reach:
-        out.append(
-            warning(warning_pb2.WARNING_TYPE_MISSING_FIGURE, "reach is missing: frequency was not looked at")
-        )
+        text = "reach is missing: frequency was not looked at"
+        yield Warning(type=warning_pb2.WARNING_TYPE_MISSING_FIGURE, message=text)
     if one.learning_points:
         text = f"the first {one.learning_points} points are for learning and have no p-value"
-        out.append(warning(warning_pb2.WARNING_TYPE_SHORT_HISTORY, text))
+        yield Warning(type=warning_pb2.WARNING_TYPE_SHORT_HISTORY, message=text)
     if one.incomplete_since is not None:
         text = (
             f"days from {one.incomplete_since} on are still filling up: they are judged by what is usually in at "
             "their age, or, where that is not known, for what is too much already"
         )
-        out.append(warning(warning_pb2.WARNING_TYPE_INCOMPLETE_DAYS, text))
+        yield Warning(type=warning_pb2.WARNING_TYPE_INCOMPLETE_DAYS, message=text)
     delivery = one.delivery
     if delivery is not None and delivery.stopped:
-        when = (
-            "never delivered"
-            if delivery.last_delivery is None
-            else (f"stopped {delivery.idle_days} days ago: it delivered last on {delivery.last_delivery}")
-        )
-        out.append(warning(warning_pb2.WARNING_TYPE_STOPPED, when))
-    return out
+        text = f"stopped {delivery.idle_days} days ago: it delivered last on {delivery.last_delivery}"
+        text = text if delivery.last_delivery is not None else "never delivered"
+        yield Warning(type=warning_pb2.WARNING_TYPE_STOPPED, message=text)
 
 
 def _freshness(one: Delivery, account_last: date | None) -> answer_pb2.DataFreshness:
@@ -150,7 +143,7 @@ def _day(one: DayAssessment) -> pb.DayAssessment:
         direction=DIRECTION.to_wire(one.direction),  # type: ignore[arg-type]
         metrics=[_metric(metric) for metric in one.metrics],
         rule_alarms=[_rule(alarm) for alarm in one.rule_alarms],
-        related_changes=[change(event) for event in one.related_changes],
+        related_changes=[_change(event) for event in one.related_changes],
         excluded=one.excluded,
         exclusion_reason=one.exclusion_reason,
         incident_id=one.incident_id,
@@ -194,8 +187,7 @@ def _rule(one: RuleAlarm) -> pb.RuleAlarm:
     )
 
 
-def change(event: ChangeEvent) -> change_pb2.ChangeEvent:
-    """A change in the contract's words."""
+def _change(event: ChangeEvent) -> change_pb2.ChangeEvent:
     before, after = event.detail.get("budget_before"), event.detail.get("budget_after")
     text = event.detail.get("description", "")
     return change_pb2.ChangeEvent(

@@ -10,7 +10,7 @@ from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef
 from adsml_common.schema import insert_into
-from adsml_common.serving.messages import entity_ref
+from adsml_common.serving.messages import day, entity_ref, instant_message
 from adsml_common.store.tables import incident_scans
 from adsml_common.store.tables import incidents as table
 from google.protobuf import json_format
@@ -18,6 +18,7 @@ from google.type import date_pb2
 from sqlalchemy.engine import Connection, Row
 
 from adsml_anomaly import encoding
+from adsml_anomaly.decoding import JUDGEMENT
 from adsml_anomaly.models.incidents import NO_DELIVERY
 from adsml_anomaly.models.results import IncidentState, Scope
 from adsml_anomaly.models.thresholds import Judgement
@@ -30,35 +31,28 @@ _SLACK: Final = timedelta(days=2)
 
 @dataclass(frozen=True, slots=True)
 class StoredIncident:
-    """An incident and its record.
-
-    Attributes
-    ----------
-    config_id
-        The account.
-    incident
-        As of the last scan.
-    created_at, updated_at
-        When a scan first saw it, and last changed it.
-    judgement, person
-        What a person said of it, and who; None: nobody did.
-    alert_labels
-        Of the alert that stands for it at the receiver; None: there is none.
-    """
+    """An incident and its record."""
 
     config_id: int
-    incident: pb.Incident
-    created_at: datetime
-    updated_at: datetime
-    judgement: Judgement | None
-    person: str | None
+    message: pb.StoredIncident  # As of the last scan, with a person's judgement
+    person: str | None  # Who judged; None: nobody
+    # Of the alert that stands for it at the receiver; None: there is none
     alert_labels: dict[str, str] | None
+
+    @property
+    def incident(self) -> pb.Incident:
+        """As of the last scan."""
+        return self.message.incident
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self.incident.state == pb.INCIDENT_STATE_OPEN
 
     @property
     def alerts(self) -> bool:
         """Whether an alert is to stand for it: open, and not said to be a false one."""
-        open_ = self.incident.state == pb.INCIDENT_STATE_OPEN
-        return open_ and self.judgement is not Judgement.FALSE_ALARM
+        return self.is_open and self.message.acknowledgement != pb.ALARM_JUDGEMENT_FALSE_ALARM
 
 
 class IncidentStore:
@@ -70,18 +64,9 @@ class IncidentStore:
     def page(
         self, config_id: int, *, state: IncidentState | None, since: date | None, after: int, size: int
     ) -> list[StoredIncident]:
-        """Incidents of an account, open ones first, then by money at stake.
+        """Incidents of an account, open ones first, then by money at stake: `size` of them behind the first `after`.
 
-        Parameters
-        ----------
-        config_id
-            Which.
-        state
-            Only these; None: any.
-        since
-            Only those that were open on this day or later.
-        after, size
-            How many to pass over, and how many to give.
+        Only those in a state, and those that were open on the day `since` or later, where these are given.
         """
         open_first = sa.case((table.c.state == IncidentState.OPEN.value, 0), else_=1)
         query = (
@@ -108,31 +93,34 @@ class IncidentStore:
             stored = [_stored(row) for row in connection.execute(query.order_by(table.c.incident_key))]
         return [one for one in stored if one.alerts or one.alert_labels is not None]
 
+    def open_by_account(self, config_id: int | None = None) -> list[tuple[int, int, float]]:
+        """Accounts with open incidents: how many, and the money at stake per day; the most money first."""
+        n, stake = sa.func.count(), sa.func.sum(table.c.stake)
+        query = (
+            sa.select(table.c.config_id, n, stake)
+            .where(table.c.state == IncidentState.OPEN.value)
+            .group_by(table.c.config_id)
+            .order_by(stake.desc(), table.c.config_id)
+        )
+        if config_id is not None:
+            query = query.where(table.c.config_id == config_id)
+        with self._database.read() as connection:
+            return [tuple(row) for row in connection.execute(query)]
+
     def scan_date(self, config_id: int) -> date | None:
         """The last day of an account that was scanned."""
+        query = sa.select(incident_scans.c.scan_date).where(incident_scans.c.config_id == config_id)
         with self._database.read() as connection:
-            return connection.execute(
-                sa.select(incident_scans.c.scan_date).where(incident_scans.c.config_id == config_id)
-            ).scalar()
+            return connection.execute(query).scalar()
 
     def update(
         self, config_id: int, found: Sequence[pb.Incident], *, scan_date: date, first_date: date, at: datetime
     ) -> None:
-        """Take in what a scan found: all of it or nothing, and the same again changes nothing.
+        """Take in what a scan of the days from `first_date` to `scan_date` found: all of it or nothing.
 
-        An incident that is known goes on under its id, also where it has spread from an entity to its campaign or
-        the account, or has shrunk back. What was open and was not found any more is resolved.
-
-        Parameters
-        ----------
-        config_id
-            The account.
-        found
-            By cause.
-        scan_date, first_date
-            The last and the first assessed day.
-        at
-            Now.
+        The same again changes nothing. An incident that is known goes on under its id, also where it has spread from
+        an entity to its campaign or the account, or has shrunk back. What was open and was not found any more is
+        resolved.
         """
         with self._database.write() as connection:
             self._database.lock(connection, f"incidents {config_id}")
@@ -140,33 +128,20 @@ class IncidentStore:
                 table.c.config_id == config_id,
                 sa.or_(table.c.state == IncidentState.OPEN.value, table.c.last_date >= first_date - _SLACK),
             )
-            known = [_stored(row) for row in connection.execute(query.order_by(table.c.incident_key))]
-            matched: set[str] = set()
+            known = {
+                row.incident_id: _stored(row)
+                for row in connection.execute(query.order_by(table.c.incident_key))
+            }
             for incident in found:
-                same = [
-                    one
-                    for one in known
-                    if one.incident.incident_id not in matched and _same(one.incident, incident)
-                ]
-                same.sort(key=lambda one: one.incident.incident_id != incident.incident_id)
-                entry = pb.Incident()
-                entry.CopyFrom(incident)
-                if same:
-                    entry.incident_id = same[0].incident.incident_id
-                    if same[0].incident.state == pb.INCIDENT_STATE_OPEN and _day(
-                        same[0].incident.first_date
-                    ) < _day(entry.first_date):
-                        entry.first_date.CopyFrom(same[0].incident.first_date)
-                    matched.update(one.incident.incident_id for one in same)
-                    _write(connection, config_id, entry, at, before=same[0].incident)
-                    for merged in same[1:]:
-                        _resolve(connection, config_id, merged, at, f"part of {entry.incident_id} by now")
-                else:
-                    matched.add(entry.incident_id)
-                    _write(connection, config_id, entry, at, before=None)
-            for one in known:
-                if one.incident.incident_id not in matched and one.incident.state == pb.INCIDENT_STATE_OPEN:
-                    _resolve(connection, config_id, one, at, "no longer out of line")
+                same = sorted(
+                    (one for one in known.values() if _same(one.incident, incident)),
+                    key=lambda one: one.incident.incident_id != incident.incident_id,
+                )
+                for one in same:
+                    del known[one.incident.incident_id]
+                _take_in(connection, config_id, incident, same, at)
+            for one in known.values():
+                _resolve(connection, config_id, one, at, "no longer out of line")
             connection.execute(
                 insert_into(connection, incident_scans)
                 .values(config_id=config_id, scan_date=scan_date, scanned_at=at)
@@ -186,8 +161,8 @@ class IncidentStore:
 
     def acknowledge(
         self, ref: EntityRef, day: date, judgement: Judgement, *, person: str, at: datetime
-    ) -> bool:
-        """Note a judgement of an entity's day with the incident that the day belongs to; whether there is one.
+    ) -> None:
+        """Note a judgement of an entity's day with the incident that the day belongs to, if there is one.
 
         A false alarm of one entity says nothing of an incident that hits others, too.
         """
@@ -196,19 +171,15 @@ class IncidentStore:
         )
         with self._database.write() as connection:
             for row in connection.execute(query).all():
-                stored = _stored(row)
-                own = (
-                    stored.incident.HasField("entity") and entity_ref(stored.incident.entity, "entity") == ref
-                )
-                whole = own or (judgement is not Judgement.FALSE_ALARM and ref in _refs(stored.incident))
-                if whole:
+                incident = _stored(row).incident
+                own = incident.HasField("entity") and entity_ref(incident.entity, "entity") == ref
+                if own or (judgement is not Judgement.FALSE_ALARM and ref in _refs(incident)):
                     connection.execute(
                         table.update()
                         .where(table.c.incident_key == row.incident_key)
                         .values(judgement=judgement.value, person=person, judged_at=at)
                     )
-                    return True
-        return False
+                    return
 
     def alerted(
         self, config_id: int, labels: Iterable[tuple[str, dict[str, str] | None]], *, at: datetime
@@ -224,38 +195,49 @@ class IncidentStore:
 
 
 def _stored(row: Row[Any]) -> StoredIncident:
-    return StoredIncident(
-        row.config_id,
-        json_format.ParseDict(row.payload, pb.Incident(), ignore_unknown_fields=True),
-        row.created_at,
-        row.updated_at,
-        Judgement(row.judgement) if row.judgement is not None else None,
-        row.person,
-        row.alert_labels,
+    message = pb.StoredIncident(
+        incident=json_format.ParseDict(row.payload, pb.Incident(), ignore_unknown_fields=True),
+        create_time=instant_message(row.created_at),
+        update_time=instant_message(row.updated_at),
     )
+    if row.judgement is not None:
+        message.acknowledgement = JUDGEMENT.to_wire(Judgement(row.judgement))  # type: ignore[assignment]
+    return StoredIncident(row.config_id, message, row.person, row.alert_labels)
+
+
+def _take_in(
+    connection: Connection,
+    config_id: int,
+    incident: pb.Incident,
+    same: Sequence[StoredIncident],
+    at: datetime,
+) -> None:
+    """Write an incident over the first of those that it goes on from; the others are part of it by now."""
+    entry = pb.Incident()
+    entry.CopyFrom(incident)
+    if same:
+        before = same[0].incident
+        entry.incident_id = before.incident_id
+        if same[0].is_open and _day(before.first_date) < _day(entry.first_date):
+            entry.first_date.CopyFrom(before.first_date)
+    _write(connection, config_id, entry, at, before=same[0].incident if same else None)
+    for merged in same[1:]:
+        _resolve(connection, config_id, merged, at, f"part of {entry.incident_id} by now")
 
 
 def _write(
     connection: Connection, config_id: int, entry: pb.Incident, at: datetime, *, before: pb.Incident | None
 ) -> None:
-    if before is not None and before == entry:
+    if before == entry:
         return
-    state = encoding.STATE.from_wire(entry.state, "state")
     values = {
-        "state": state.value,
+        "state": encoding.STATE.from_wire(entry.state, "state").value,
         "first_date": _day(entry.first_date),
         "last_date": _day(entry.last_date),
         "stake": entry.money_at_stake_per_day,
         "payload": json_format.MessageToDict(entry, preserving_proto_field_name=True),
         "updated_at": at,
     }
-    if before is not None:
-        connection.execute(
-            table.update()
-            .where(table.c.config_id == config_id, table.c.incident_id == before.incident_id)
-            .values(**values)
-        )
-        return
     insert = insert_into(connection, table).values(
         config_id=config_id, incident_id=entry.incident_id, created_at=at, **values
     )
@@ -267,7 +249,7 @@ def _write(
 def _resolve(
     connection: Connection, config_id: int, stored: StoredIncident, at: datetime, words: str
 ) -> None:
-    if stored.incident.state != pb.INCIDENT_STATE_OPEN:
+    if not stored.is_open:
         return
     entry = pb.Incident()
     entry.CopyFrom(stored.incident)
@@ -300,4 +282,4 @@ def _refs(incident: pb.Incident) -> set[EntityRef]:
 
 
 def _day(message: date_pb2.Date) -> date:
-    return date(message.year, message.month, message.day)
+    return day(message, "date")

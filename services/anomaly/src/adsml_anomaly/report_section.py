@@ -224,42 +224,31 @@ def _stake(context: ReportContext, incident: pb.Incident) -> str:
 def _chart(context: ReportContext, incident: pb.Incident, metric: str, report: pb.AnomalyReport) -> Chart:
     """The metric as it was, as it was to be expected, and the days of the incident or of alarms of this metric."""
     number = metrics_pb2.Metric.Value(f"METRIC_{metric.upper()}")
-    by_day = {
-        calendar_day(one.date, "date"): (one, each)
-        for one in report.days
-        for each in one.metrics
-        if each.metric == number
-    }
-    days = [calendar_day(one.date, "date") for one in report.days]
-    first = days[0]
-    span = [first + timedelta(days=step) for step in range((days[-1] - first).days + 1)]
-    each_day = [by_day[at][1] if at in by_day else None for at in span]
+    # Every day from the first to the last is assessed; a metric that is not among them is all unset.
+    each_day = [
+        next((one for one in day.metrics if one.metric == number), pb.MetricAssessment())
+        for day in report.days
+    ]
 
     def values(field: Literal["observed", "expected"]) -> list[float | None]:
-        return [
-            float(getattr(one, field)) if one is not None and one.HasField(field) else None
-            for one in each_day
-        ]
+        return [float(getattr(one, field)) if one.HasField(field) else None for one in each_day]
 
-    def ends(field: str) -> list[float | None]:
-        return [
-            float(getattr(one.expected_range, field))
-            if one is not None and one.HasField("expected_range")
-            else None
-            for one in each_day
-        ]
+    def ends(field: Literal["lower", "upper"]) -> list[float | None]:
+        ranges = [one.expected_range if one.HasField("expected_range") else None for one in each_day]
+        return [None if one is None else float(getattr(one, field)) for one in ranges]
 
     began, ended = _first(incident), calendar_day(incident.last_date, "last_date")
+    dates = [calendar_day(one.date, "date") for one in report.days]
     marks = tuple(
-        Mark(at, one.observed if one.HasField("observed") else 0.0, assessed.summary)
-        for at, (assessed, one) in by_day.items()
-        if assessed.anomalous and (began <= at <= ended or assessed.main_metric == number)
+        Mark(at, one.observed, day.summary)
+        for at, day, one in zip(dates, report.days, each_day, strict=True)
+        if day.anomalous and (began <= at <= ended or day.main_metric == number)
     )
     label = METRIC_LABELS.get(metric, metric)
     return Chart(
         label.capitalize(),
         unit(metric, context.currency),
-        first,
+        dates[0],
         (Line(label, values("observed")), Line("expected", values("expected"), Look.EXPECTED)),
         (Band("expected range at the threshold", ends("lower"), ends("upper")),),
         marks,

@@ -2,9 +2,9 @@
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from adsml_common.database import Database
 from adsml_common.domain.degradation import Degradation
@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from adsml_anomaly.histories import series
 from adsml_anomaly.model_names import account_model, entity_model, level_model
 from adsml_anomaly.models.channels import Days
-from adsml_anomaly.models.fitting import DAYS_NEEDED, AccountPool, fit_entity, learn_pool
+from adsml_anomaly.models.fitting import DAYS_NEEDED, POOL_DAYS_NEEDED, AccountPool, fit_entity, learn_pool
 from adsml_anomaly.models.series_model import SeriesModel
 
 POOLED_METHOD: Final = "robust_z_account_profile"
@@ -31,25 +31,14 @@ _POOL_SAMPLE: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What answered.
+    """What answered."""
 
-    Attributes
-    ----------
-    version
-        The registered model; None for a method.
-    pooled
-        Whether it is a profile of level or account, not the entity's own.
-    method, reason
-        The method, where there is no version; why not the first choice.
-    degradations
-        What the answer had to do without.
-    """
-
-    version: ModelVersion | None
-    pooled: bool
+    version: ModelVersion | None  # The registered model; None for a method
+    pooled: bool  # Whether it is a profile of level or account, not the entity's own
+    # The method, where there is no version; why not the first choice
     method: str = ""
     reason: str = ""
-    degradations: tuple[Degradation, ...] = ()
+    degradations: tuple[Degradation, ...] = ()  # What the answer had to do without
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +49,12 @@ class Scorer:
     provenance: Provenance
 
 
-@dataclass(slots=True)
-class Profiles:
-    """Profiles of one account as one request has looked them up: the same for all its entities."""
-
-    config_id: int
-    by_level: dict[EntityType | None, Scorer | AdsmlError] = field(default_factory=dict)
+Profiles: TypeAlias = dict[EntityType | None, Scorer | AdsmlError]
+"""Profiles of an account's levels (None: the account's) as one request has looked them up."""
 
 
 class ScorerResolver:
-    """Finds models; threads share it.
-
-    Parameters
-    ----------
-    database
-        Where an account's rows are, should a profile have to be learned.
-    models
-        The registry's loader.
-    history_days
-        Days that such a profile is learned from.
-    """
+    """Finds models; threads share it. A profile that is not registered is learned from `history_days` of rows."""
 
     def __init__(self, database: Database, models: ModelLoader[SeriesModel], *, history_days: int) -> None:
         self._metrics = MetricStore(database)
@@ -96,43 +71,27 @@ class ScorerResolver:
     def scorer(self, ref: EntityRef, days: Days, profiles: Profiles) -> Scorer:
         """What assesses an entity of an account: its own model, else a profile.
 
-        Raises
-        ------
-        InsufficientHistory
-            There is no model, and the account has too few rows for a profile.
+        An InsufficientHistory where there is no model, and the account has too few rows for a profile.
         """
         own = self._resolver.resolve([entity_model(ref)])
         if own.loaded is not None:
-            loaded = own.loaded
-            return Scorer(
-                loaded.model, Provenance(loaded.version, pooled=False, degradations=own.degradations)
-            )
-        profile = self.profile(ref.entity_type, days, profiles)
+            by = Provenance(own.loaded.version, pooled=False, degradations=own.degradations)
+            return Scorer(own.loaded.model, by)
+        profile = self.profile(ref.config_id, ref.entity_type, days, profiles)
         by = profile.provenance
         why = "; ".join(one.detail for one in own.degradations)
-        return Scorer(
-            profile.model,
-            Provenance(
-                by.version, pooled=True, method=POOLED_METHOD,
-                reason=f"{why}; {by.reason}" if by.reason else why,
-                degradations=(*own.degradations, *by.degradations),
-            ),
-        )  # fmt: skip
+        reason = f"{why}; {by.reason}" if by.reason else why
+        degradations = (*own.degradations, *by.degradations)
+        return Scorer(profile.model, Provenance(by.version, True, POOLED_METHOD, reason, degradations))
 
-    def profile(self, level: EntityType | None, days: Days, profiles: Profiles) -> Scorer:
-        """The profile of a level, or of the account (None), as it applies to a series.
-
-        Raises
-        ------
-        InsufficientHistory
-            As of `scorer`.
-        """
-        if level not in profiles.by_level:
+    def profile(self, config_id: int, level: EntityType | None, days: Days, profiles: Profiles) -> Scorer:
+        """The profile of a level, or of the account (None), as it applies to a series; raises as `scorer`."""
+        if level not in profiles:
             try:
-                profiles.by_level[level] = self._profile(profiles.config_id, level)
+                profiles[level] = self._profile(config_id, level)
             except AdsmlError as error:
-                profiles.by_level[level] = error
-        found = profiles.by_level[level]
+                profiles[level] = error
+        found = profiles[level]
         if isinstance(found, AdsmlError):
             raise found
         return Scorer(found.model.for_series(days), found.provenance)
@@ -150,28 +109,19 @@ class ScorerResolver:
         else:
             model = pool.of(ref.entity_type).pooled.for_series(history)
         reason = "no registered model applies: learned from the rows sent"
-        return Scorer(
-            model, Provenance(None, pooled=False, method=OWN_METHOD, reason=reason, degradations=degradations)
-        )
+        return Scorer(model, Provenance(None, False, OWN_METHOD, reason, degradations))
 
     def _profile(self, config_id: int, level: EntityType | None) -> Scorer:
         """A registered profile, or one learned now from the account's rows."""
-        names = (
-            [account_model(config_id)]
-            if level is None
-            else [level_model(config_id, level), account_model(config_id)]
-        )
-        resolved = self._resolver.resolve(names, expected=False)
+        names = [] if level is None else [level_model(config_id, level)]
+        resolved = self._resolver.resolve([*names, account_model(config_id)], expected=False)
         if (loaded := resolved.loaded) is not None:
-            by = Provenance(
-                loaded.version, pooled=True, method=POOLED_METHOD, degradations=resolved.degradations
-            )
+            by = Provenance(loaded.version, True, POOLED_METHOD, degradations=resolved.degradations)
             return Scorer(loaded.model, by)
         pool = self._learned(config_id)
         model = (pool.account if level is None else pool.of(level)).pooled
         reason = "no profile is registered: learned from the account's rows"
-        by = Provenance(None, True, POOLED_METHOD, reason, resolved.degradations)
-        return Scorer(model, by)
+        return Scorer(model, Provenance(None, True, POOLED_METHOD, reason, resolved.degradations))
 
     def _learned(self, config_id: int) -> AccountPool:
         version = self._metrics.data_version(config_id)
@@ -181,7 +131,7 @@ class ScorerResolver:
             return known[1]
         last = self._metrics.last_date(config_id)
         if last is None:
-            raise InsufficientHistory(f"account {config_id}", had=0, needed=14)
+            raise InsufficientHistory(f"account {config_id}", had=0, needed=POOL_DAYS_NEEDED)
         rows = self._metrics.daily(config_id, start=last - self._history)
         pool = learn_pool(series(rows, config_id), sample=_POOL_SAMPLE)
         with self._lock:

@@ -29,13 +29,7 @@ Opened: TypeAlias = family_server.Opened[AnomalyService, SeriesModel]
 
 
 def open_service(settings: AnomalySettings) -> Opened:
-    """Open stores and registry and put the service on them.
-
-    Raises
-    ------
-    SettingsError
-        Naming the setting that can't work.
-    """
+    """Open stores and registry and put the service on them; a SettingsError names the setting that can't work."""
     stores = Stores.open(settings)
     database = stores.database
     models = ModelLoader(
@@ -45,28 +39,16 @@ def open_service(settings: AnomalySettings) -> Opened:
         capacity=settings.models_in_memory,
         vetted=True,
     )
-    assessor = Assessor(
-        AccountReader(database, settings),
-        ScorerResolver(database, models, history_days=settings.history_days),
-        settings,
+    resolver = ScorerResolver(database, models, history_days=settings.history_days)
+    assessor = Assessor(AccountReader(database, settings), resolver, settings)
+    feedback = FeedbackRecorder(FeedbackStore(database), FAMILY)
+    return Opened(
+        AnomalyService(assessor, feedback, IncidentStore(database), stores.page_tokens), stores, models
     )
-    service = AnomalyService(
-        assessor,
-        FeedbackRecorder(FeedbackStore(database), FAMILY),
-        IncidentStore(database),
-        stores.page_tokens,
-    )
-    return Opened(service, stores, models)
 
 
 def build(settings: AnomalySettings) -> ServerBuilder:
-    """The server, ready to run.
-
-    Raises
-    ------
-    SettingsError
-        Naming the setting that can't work.
-    """
+    """The server, ready to run; raises as `open_service`."""
     opened = open_service(settings)
     builder = ServerBuilder(settings)
     builder.add(anomaly_grpc.add_AnomalyServiceServicer_to_server, opened.service, SERVICE)

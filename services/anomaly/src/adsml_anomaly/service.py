@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml_common.domain.entities import EntityRef
@@ -19,7 +19,6 @@ from adsml_common.serving.messages import (
     day_message,
     entity_ref,
     entity_ref_message,
-    instant_message,
     optional_day,
 )
 from adsml_common.serving.validation import entry_violations
@@ -27,31 +26,20 @@ from adsml_common.serving.validation import entry_violations
 from adsml_anomaly import decoding, encoding
 from adsml_anomaly.account import AccountContext
 from adsml_anomaly.assessor import Assessment, Assessor, Outcome
-from adsml_anomaly.incident_store import IncidentStore, StoredIncident
+from adsml_anomaly.incident_store import IncidentStore
 from adsml_anomaly.models.point_detection import assess_points
-from adsml_anomaly.models.results import Incident, Threshold
+from adsml_anomaly.models.results import DayAssessment, Incident, Threshold
 from adsml_anomaly.models.thresholds import DEFAULT_FALSE_ALARMS, Judgement
 from adsml_anomaly.resolver import Provenance
 
 ACCOUNT_DAYS: Final = 14
 """Days that an account is looked at where the request says no first one."""
 _POINTS_METHOD: Final = "robust_seasonal_smoothing"
+T = TypeVar("T", DayAssessment, Incident)
 
 
 class AnomalyService:
-    """Answers by entities' own models, by profiles of their level or account, or by the rows sent.
-
-    Parameters
-    ----------
-    assessor
-        Assesses series.
-    feedback
-        Where judgements go.
-    incidents
-        What the nightly scan keeps.
-    tokens
-        Seals page tokens.
-    """
+    """Answers by entities' own models, by profiles of their level or account, or by the rows sent."""
 
     def __init__(
         self,
@@ -86,25 +74,24 @@ class AnomalyService:
         self, request: pb.BatchDetectAnomaliesRequest, context: CallContext
     ) -> pb.BatchDetectAnomaliesResponse:
         """Assess many series: one pass per account, one result per series, and what happened by cause."""
-        results: list[pb.BatchDetectAnomaliesResult | None] = [None] * len(request.subjects)
-        accounts: defaultdict[int, list[int]] = defaultdict(list)
+        results: dict[int, pb.BatchDetectAnomaliesResult] = {}
+        accounts: defaultdict[int, dict[int, EntityRef]] = defaultdict(dict)
         wrong = entry_violations(request.subjects, "subjects")
-        for index, subject in enumerate(request.subjects):
-            if index in wrong:
-                results[index] = _failed(subject, InvalidInput(wrong[index]))
+        for i, subject in enumerate(request.subjects):
+            if i in wrong:
+                results[i] = _result(subject, InvalidInput(wrong[i]))
             elif subject.WhichOneof("source") == "entity":
-                accounts[subject.entity.config_id].append(index)
+                ref = entity_ref(subject.entity, f"subjects[{i}].entity")
+                accounts[ref.config_id][i] = ref
             else:
                 context.check_cancelled()
                 try:
-                    report = self._sent(subject, request.options, f"subjects[{index}]")
-                    results[index] = pb.BatchDetectAnomaliesResult(entity=report.entity, report=report)
+                    results[i] = _result(subject, self._sent(subject, request.options, f"subjects[{i}]"))
                 except AdsmlError as error:
-                    results[index] = _failed(subject, error)
+                    results[i] = _result(subject, error)
         incidents: list[Incident] = []
-        for config_id, indices in accounts.items():
+        for config_id, refs in accounts.items():
             context.check_cancelled()
-            refs = {i: entity_ref(request.subjects[i].entity, f"subjects[{i}].entity") for i in indices}
             asked = decoding.options(request.options)
             try:
                 account, outcomes = self._assessor.stored(
@@ -112,22 +99,16 @@ class AnomalyService:
                 )
                 grouped = self._assessor.grouped(account, outcomes, asked)
             except AdsmlError as error:
-                for i in indices:
-                    results[i] = _failed(request.subjects[i], error)
+                results |= {i: _result(request.subjects[i], error) for i in refs}
                 continue
             incidents += grouped
             named = _under_causes(outcomes, grouped)
             for i, ref in refs.items():
                 subject, outcome = request.subjects[i], named[ref]
-                results[i] = (
-                    _failed(subject, outcome)
-                    if isinstance(outcome, AdsmlError)
-                    else pb.BatchDetectAnomaliesResult(
-                        entity=subject.entity, report=_report(outcome, subject, account)
-                    )
-                )
+                told = outcome if isinstance(outcome, AdsmlError) else _report(outcome, subject, account)
+                results[i] = _result(subject, told)
         return pb.BatchDetectAnomaliesResponse(
-            results=[one for one in results if one is not None],
+            results=[results[i] for i in range(len(request.subjects))],
             incidents=[encoding.incident(one) for one in incidents],
         )
 
@@ -136,9 +117,9 @@ class AnomalyService:
     ) -> pb.DetectAccountAnomaliesResponse:
         """What happened in an account, by cause."""
         context.check_cancelled()
-        config_id = request.config_id
+        config_id, reader = request.config_id, self._assessor.reader
         asked = decoding.options(request.options)
-        last = self._assessor.reader.last_date(config_id)
+        last = reader.metrics.last_date(config_id)
         if last is None:
             raise NotFound(f"account {config_id} has no daily rows; import some first")
         as_of = asked.options.last_date or last
@@ -146,7 +127,8 @@ class AnomalyService:
         asked = replace(
             asked, options=replace(asked.options, first_date=first, last_date=as_of, anomalous_only=True)
         )
-        refs = self._assessor.reader.refs(config_id, ENTITY_TYPE.find(request.entity_type))
+        level = ENTITY_TYPE.find(request.entity_type)
+        refs = [one.ref for one in reader.entities.list(config_id, entity_type=level)]
         account, outcomes = self._assessor.stored(config_id, refs, asked)
         context.check_cancelled()
         grouped = self._assessor.grouped(account, outcomes, asked)
@@ -166,8 +148,7 @@ class AnomalyService:
         if request.include_reports:
             for ref, outcome in _under_causes(outcomes, grouped).items():
                 if isinstance(outcome, Assessment) and outcome.report.incidents:
-                    subject = pb.DetectionSubject()
-                    subject.entity.CopyFrom(entity_ref_message(ref))
+                    subject = pb.DetectionSubject(entity=entity_ref_message(ref))
                     out.reports.append(_report(outcome, subject, account))
         return out
 
@@ -178,13 +159,16 @@ class AnomalyService:
         size = paging.page_size(request)
         position = self._tokens.open(request, context)
         after = int(position[0]) if position is not None else 0
-        state = encoding.STATE.find(request.state)
-        since = optional_day(request, "since_date", "since_date")
-        found = self._incidents.page(request.config_id, state=state, since=since, after=after, size=size + 1)
-        page = found[:size]
+        found = self._incidents.page(
+            request.config_id,
+            state=encoding.STATE.find(request.state),
+            since=optional_day(request, "since_date", "since_date"),
+            after=after,
+            size=size + 1,
+        )
         scan_date = self._incidents.scan_date(request.config_id)
         return pb.ListIncidentsResponse(
-            incidents=[_stored_incident(one) for one in page],
+            incidents=[one.message for one in found[:size]],
             next_page_token=self._tokens.seal(request, [after + size], context) if len(found) > size else "",
             scan_date=day_message(scan_date) if scan_date is not None else None,
             currency_code=self._assessor.reader.currency(request.config_id),
@@ -220,92 +204,76 @@ class AnomalyService:
         self, subject: pb.DetectionSubject, options: pb.DetectionOptions, path: str
     ) -> pb.AnomalyReport:
         if subject.WhichOneof("source") == "points":
-            return self._points(subject, options, f"{path}.points")
+            return _points(subject, options, f"{path}.points")
         path = f"{path}.inline"
-        ref = decoding.inline_ref(subject.inline)
-        days = decoding.inline_days(subject.inline, path)
+        ref, days = decoding.inline_series(subject.inline, path)
         account, assessment = self._assessor.inline(ref, days, decoding.options(options, ref), what=path)
         return _report(assessment, subject, account)
 
-    @staticmethod
-    def _points(subject: pb.DetectionSubject, options: pb.DetectionOptions, path: str) -> pb.AnomalyReport:
-        if options.metrics:
-            raise InvalidInput.at("options.metrics", "must be empty for points: they are one measure")
-        if options.HasField("first_date") or options.HasField("as_of_date"):
-            raise InvalidInput.at("options.first_date", "is for daily rows; every point is assessed")
-        points = subject.points
-        seconds, values = decoding.points(points, path)
-        rate = decoding.sensitivity(options)
-        report = assess_points(
-            points.name,
-            seconds,
-            values,
-            season_length=points.season_length if points.HasField("season_length") else None,
-            threshold=Threshold(DEFAULT_FALSE_ALARMS if rate is None else rate),
-            anomalous_only=options.anomalous_only,
-        )
-        by = Provenance(
-            None, pooled=False, method=_POINTS_METHOD, reason="points are judged by the points before them"
-        )
-        return encoding.report(report, by, decoding.subject_ref(subject))
+
+def _points(subject: pb.DetectionSubject, options: pb.DetectionOptions, path: str) -> pb.AnomalyReport:
+    if options.metrics:
+        raise InvalidInput.at("options.metrics", "must be empty for points: they are one measure")
+    if options.HasField("first_date") or options.HasField("as_of_date"):
+        raise InvalidInput.at("options.first_date", "is for daily rows; every point is assessed")
+    points = subject.points
+    seconds, values = decoding.points(points, path)
+    rate = decoding.sensitivity(options)
+    report = assess_points(
+        points.name,
+        seconds,
+        values,
+        season_length=points.season_length if points.HasField("season_length") else None,
+        threshold=Threshold(DEFAULT_FALSE_ALARMS if rate is None else rate),
+        anomalous_only=options.anomalous_only,
+    )
+    by = Provenance(None, False, _POINTS_METHOD, "points are judged by the points before them")
+    return encoding.report(report, by, decoding.subject_ref(subject))
 
 
 def _report(
     outcome: Assessment, subject: pb.DetectionSubject, account: AccountContext | None
 ) -> pb.AnomalyReport:
-    last = account.last_day if account is not None else None
+    entity = decoding.subject_ref(subject)
+    if account is None:
+        return encoding.report(outcome.report, outcome.provenance, entity)
     out = encoding.report(
         outcome.report,
         outcome.provenance,
-        decoding.subject_ref(subject),
-        account_last=last,
-        currency=account.currency if account is not None else "",
+        entity,
+        account_last=account.last_day,
+        currency=account.currency,
     )
-    if account is not None:
-        out.warnings.extend(encoding.stale(last, account.period.as_of))
+    out.warnings.extend(encoding.stale(account.last_day, account.as_of))
     return out
 
 
-def _failed(subject: pb.DetectionSubject, error: AdsmlError) -> pb.BatchDetectAnomaliesResult:
-    return pb.BatchDetectAnomaliesResult(entity=decoding.subject_ref(subject), error=status_of(error))
+def _result(
+    subject: pb.DetectionSubject, told: pb.AnomalyReport | AdsmlError
+) -> pb.BatchDetectAnomaliesResult:
+    entity = decoding.subject_ref(subject)
+    if isinstance(told, AdsmlError):
+        return pb.BatchDetectAnomaliesResult(entity=entity, error=status_of(told))
+    return pb.BatchDetectAnomaliesResult(entity=entity, report=told)
 
 
 def _under_causes(
     outcomes: Mapping[EntityRef, Outcome], grouped: Sequence[Incident]
-) -> dict[EntityRef, Outcome]:
+) -> Mapping[EntityRef, Outcome]:
     """Outcomes whose incidents and days carry the id of their cause."""
     causes = {leaf.incident_id: one.incident_id for one in grouped for leaf in one.children}
-    if not causes:
-        return dict(outcomes)
-    out: dict[EntityRef, Outcome] = {}
+    out = dict(outcomes)
+
+    def under(several: tuple[T, ...]) -> tuple[T, ...]:
+        return tuple(
+            replace(one, incident_id=causes.get(one.incident_id, one.incident_id)) for one in several
+        )
+
     for ref, outcome in outcomes.items():
         if isinstance(outcome, Assessment) and any(
             one.incident_id in causes for one in outcome.report.incidents
         ):
             report = outcome.report
-            report = replace(
-                report,
-                days=tuple(
-                    replace(one, incident_id=causes.get(one.incident_id, one.incident_id))
-                    for one in report.days
-                ),
-                incidents=tuple(
-                    replace(one, incident_id=causes.get(one.incident_id, one.incident_id))
-                    for one in report.incidents
-                ),
-            )
+            report = replace(report, days=under(report.days), incidents=under(report.incidents))
             out[ref] = replace(outcome, report=report)
-        else:
-            out[ref] = outcome
-    return out
-
-
-def _stored_incident(one: StoredIncident) -> pb.StoredIncident:
-    out = pb.StoredIncident(
-        incident=one.incident,
-        create_time=instant_message(one.created_at),
-        update_time=instant_message(one.updated_at),
-    )
-    if one.judgement is not None:
-        out.acknowledgement = decoding.JUDGEMENT.to_wire(one.judgement)  # type: ignore[assignment]
     return out

@@ -7,8 +7,9 @@ from adsml_common.domain.entities import EntityRef, EntityType
 
 from adsml_anomaly.artifacts import from_files, to_files
 from adsml_anomaly.models import points
+from adsml_anomaly.models.assessment import Subject
 from adsml_anomaly.models.channels import Days
-from adsml_anomaly.models.detection import Options, Subject, assess
+from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.fitting import fit_entity, learn_pool
 from adsml_anomaly.models.results import Threshold
 
@@ -22,8 +23,8 @@ def warm() -> None:
     pool = learn_pool({ref: days})
     model = fit_entity(days, pool, ref.entity_type, what=str(ref)).model
     model = from_files(to_files(model))
-    assess(Subject(name="warm", days=days, model=model, threshold=Threshold(1.0)), Options())
+    assess(Subject(name="warm", days=days, model=model, threshold=Threshold(1.0)))
     season = points.Season(7)
     score = points.judge(rows[:, 0], np.arange(40), season).score
-    points.alarms(score, season)
+    points.alarms(score, season.short)
     points.calibrate(score, np.isfinite(score), season, p_value=1 / 30)

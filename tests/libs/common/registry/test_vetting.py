@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from adsml_common.domain.degradation import DegradationReason
-from adsml_common.domain.errors import ArtifactCorrupt
+from adsml_common.domain.errors import ArtifactCorrupt, Unavailable
 from adsml_common.registry import vetting
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
@@ -120,3 +120,45 @@ def test_a_child_without_work_is_ended(
     child = vetter._child
     eventually(lambda: child.poll() is not None)
     checked(vetter, registry, activated(registry, 7), parsers.value)
+
+
+def test_many_are_vetted_on_the_way_and_a_poisoned_one_stops_no_other(registry: ModelRegistry) -> None:
+    names = [f"classifier/{number}" for number in range(1, 101)]
+    for number, name in enumerate(names, start=1):
+        activated(registry, 7 if number == 70 else number + 100, name=name)
+    loader = ModelLoader(registry, parsers.crash_on_7, poll_seconds=60, capacity=200, vetted=True)
+    loader.prefetch(names)
+    assert {one.model for one in loader.in_memory()} == {number + 100 for number in range(1, 101)} - {170}
+    with pytest.raises(ArtifactCorrupt, match=r"classifier/70 version 1 ends the process .*SIGSEGV"):
+        loader.get("classifier/70")
+    registry.close()
+
+
+def test_what_was_vetted_ahead_is_not_vetted_again(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"classifier/{number}" for number in range(1, 6)]
+    for name in names:
+        activated(registry, 1, name=name)
+    loader = ModelLoader(registry, parsers.value, poll_seconds=60, capacity=200, vetted=True)
+    asked = []
+    monkeypatch.setattr(ModelVetter, "_ask", lambda *given: asked.append(given))
+    loader.prefetch(names)
+    assert (len(loader.in_memory()), asked) == (5, [])
+    registry.close()
+
+
+def test_an_artifact_store_that_is_away_is_told_of_each_model(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    activated(registry, 1)
+
+    def away(*_: object, **__: object) -> bytes:
+        raise Unavailable("the artifact store is unavailable")
+
+    monkeypatch.setattr(ArtifactStore, "fetch", away)
+    loader = ModelLoader(registry, parsers.value, poll_seconds=60, capacity=3, vetted=True)
+    loader.prefetch([NAME])
+    with pytest.raises(Unavailable):
+        loader.get(NAME)
+    registry.close()

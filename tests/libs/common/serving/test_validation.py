@@ -219,3 +219,12 @@ def test_bounds_of_a_field_can_be_read(probe):
     bounds = contract_rules.number_bounds(contract_rules.rules(fields["config_id"]))
     assert (bounds.low, bounds.high, bounds.above) == (0, None, True)
     assert contract_rules.number_bounds(contract_rules.rules(fields["name"])) == contract_rules.Bounds()
+
+
+def test_the_seed_of_a_bootstrap_is_not_negative() -> None:
+    """It once came to numpy, and ended as INTERNAL."""
+    from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting_pb
+
+    request = forecasting_pb.BacktestRequest(bootstrap_samples=50, seed=-1)
+    told = {one.path: one.description for one in validation.violations(request)}
+    assert told["seed"] == "is -1; expected a whole number, 0 or more"

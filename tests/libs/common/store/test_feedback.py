@@ -26,7 +26,7 @@ def store(database: Database) -> FeedbackStore:
 
 
 def test_what_goes_in_comes_out(store: FeedbackStore) -> None:
-    assert store.record(WORD) is True
+    assert store.record(WORD) == (True, None)
     assert store.latest("classifier", 1) == [WORD]
     assert store.latest("anomaly", 1) == []
     assert store.latest("classifier", 2) == []
@@ -34,21 +34,21 @@ def test_what_goes_in_comes_out(store: FeedbackStore) -> None:
 
 def test_a_retry_is_harmless(store: FeedbackStore) -> None:
     store.record(WORD)
-    assert store.record(replace(WORD, recorded_at=datetime.now(UTC))) is False
+    assert store.record(replace(WORD, recorded_at=datetime.now(UTC))) == (False, WORD)
     assert store.history("classifier", 1) == [WORD]
 
 
 def test_the_last_word_counts_and_the_others_are_kept(store: FeedbackStore) -> None:
     words = [WORD, replace(WORD, person="bob", label="moderate"), replace(WORD, label="high_performer")]
-    assert [store.record(word) for word in words] == [True, True, True]
+    assert [store.record(word) for word in words] == [(True, None), (True, None), (True, words[0])]
     assert store.latest("classifier", 1) == [words[2]]
     assert store.history("classifier", 1) == words
 
 
 def test_going_back_to_a_former_word_is_a_new_word(store: FeedbackStore) -> None:
-    assert store.record(WORD)
-    assert store.record(replace(WORD, label="moderate"))
-    assert store.record(WORD)
+    assert store.record(WORD)[0]
+    assert store.record(replace(WORD, label="moderate"))[0]
+    assert store.record(WORD)[0]
     assert len(store.history("classifier", 1)) == 3
 
 
@@ -76,5 +76,5 @@ def test_an_empty_word_is_refused(store: FeedbackStore, name: str) -> None:
 
 def test_the_same_word_from_many_threads_is_one(store: FeedbackStore) -> None:
     with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(store.record, [WORD] * 16)) == 1
+        assert sum(new for new, _ in pool.map(store.record, [WORD] * 16)) == 1
     assert len(store.history("classifier", 1)) == 1

@@ -5,8 +5,9 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from adsml_anomaly.models.assessment import Options, Subject
 from adsml_anomaly.models.channels import Days
-from adsml_anomaly.models.detection import Options, Subject, assess
+from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.fitting import AccountPool, fit_entity
 from adsml_anomaly.models.results import Direction, Gate, IncidentState, Rule, Severity, Threshold
 from adsml_anomaly.models.series_model import SeriesModel

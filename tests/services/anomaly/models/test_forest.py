@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from adsml_anomaly.evaluation import sklearn_forest
 from adsml_anomaly.models import forest_growth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
+from support import sklearn_forest
 
 
 @pytest.mark.parametrize(("rows", "features", "subsample"), [(2, 1, 2), (60, 10, 32), (500, 4, 256)])

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from adsml_anomaly.models.assessment import Options, Subject
 from adsml_anomaly.models.channels import Days
 from adsml_anomaly.models.completeness import of_days
-from adsml_anomaly.models.detection import Options, Subject, assess
+from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.fitting import AccountPool, fit_entity
 from adsml_anomaly.models.local_level import SETTLE_DAYS
 from adsml_anomaly.models.results import Incident, IncidentState, Kind, Report, Rule, Severity, Threshold

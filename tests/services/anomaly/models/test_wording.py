@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from adsml_anomaly.models.wording import against_range
+from adsml_anomaly.models.results import Direction, Gate, MetricAssessment
+from adsml_anomaly.models.wording import against_range, sentence
 from adsml_common.domain.metrics import Metric
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,3 +42,20 @@ def test_what_lies_outside_is_printed_outside(
     said = against_range(metric, observed, lower, upper)
     seen, low, high = (float(one.replace(",", "")) for one in re.findall(r"-?\d[\d,]*\.?\d*", said))
     assert not low <= seen <= high, said
+
+
+def test_metrics_that_part_from_each_other_are_named_with_their_figures() -> None:
+    def metric(
+        metric: Metric, observed: float, expected: float, z: float, gate: Gate = Gate.NONE
+    ) -> MetricAssessment:
+        return MetricAssessment(metric, observed, expected, None, None, 0.97, z, Direction.NONE, 0.2, gate)
+
+    every = [
+        metric(Metric.SPEND, 101.0, 100.0, 0.1),
+        metric(Metric.LEADS, 3.0, 8.0, -1.9),
+        metric(Metric.CLICKS, 260.0, 210.0, 1.5),
+        metric(Metric.CPL, 34.0, 12.0, 4.0, Gate.FEW_LEADS),
+    ]
+    said = sentence(every, every[0], (), ())
+    assert said == "Metrics out of step with each other: leads 3 (usual 8) with clicks 260 (usual 210)"
+    assert sentence(every[3:], every[3], (), ()) == "Metrics out of step with each other"

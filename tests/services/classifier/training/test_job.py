@@ -137,7 +137,7 @@ def test_feedback_against_the_rule_changes_the_next_model(
         ref = EntityRef(1, EntityType(kind), name)
         for back in range(0, 56, 7):
             told = Feedback(FAMILY, ref, LAST_DAY - timedelta(days=back), "ada", Tier.HIGH_PERFORMER.value)
-            assert FeedbackStore(stored).record(told)
+            assert FeedbackStore(stored).record(told)[0]
     train(stored, registry, "after")
     version = registry.get(account_model(1), 1)
     assert version.training_metrics["samples_by_person"] > 6 * 8

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
@@ -158,8 +158,7 @@ class ModelLoader(Generic[T]):
         except Unavailable:
             return
         with collector_paused():
-            for name, entry in wanted.items():
-                self._load_now(name, entry, active.get(name))
+            self._load_all(wanted, active)
 
     def refresh(self) -> None:
         """Ask which versions are active for everything in memory, and load what is new.
@@ -178,8 +177,7 @@ class ModelLoader(Generic[T]):
             for name, entry in known.items():
                 self._store(name, self._stale(entry, error))
             return
-        for name, entry in known.items():
-            self._load_now(name, entry, active.get(name))
+        self._load_all(known, active)
 
     def start(self) -> None:
         """Refresh in the background from now on, every `poll_seconds`."""
@@ -221,6 +219,17 @@ class ModelLoader(Generic[T]):
         if isinstance(entry.error, Unavailable):
             return age >= min(self._poll_seconds, _RETRY_SECONDS)
         return age >= self._poll_seconds
+
+    def _load_all(self, known: Mapping[str, _Entry[T] | None], active: Mapping[str, ModelVersion]) -> None:
+        if self._vetted:
+            have = {
+                one.loaded.version.sha256
+                for one in known.values()
+                if one is not None and one.loaded is not None
+            }
+            self._registry.vet_ahead((one for one in active.values() if one.sha256 not in have), self._parse)
+        for name, entry in known.items():
+            self._load_now(name, entry, active.get(name))
 
     def _load_now(self, name: str, entry: _Entry[T] | None, active: ModelVersion | None) -> None:
         """Load one, unless another thread is at it."""

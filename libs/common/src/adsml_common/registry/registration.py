@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import sys
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -18,9 +19,20 @@ from adsml_common.registry.bundle import Bundle, pack
 from adsml_common.registry.models import Candidate, ModelEventType, ModelStatus, ModelVersion, jsonable
 from adsml_common.registry.signatures import Signatures
 from adsml_common.registry.tables import ml_trained_models as models
-from adsml_common.registry.versions import code_version, library_versions
+from adsml_common.version import UNKNOWN, version
 
 _ATTEMPTS: Final = 50
+# Import name and distribution of what can shape a model.
+_LIBRARIES: Final = {
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "xgboost": "xgboost",
+    "prophet": "prophet",
+    "statsforecast": "statsforecast",
+    "numba": "numba",
+}
 
 
 def register(
@@ -36,7 +48,7 @@ def register(
         model_type=candidate.model_type,
         files=candidate.files,
         feature_columns=candidate.feature_columns,
-        library_versions=library_versions(),
+        library_versions=_library_versions(),
     )
     data = pack(bundle, sign=partial(signatures.sign, candidate.name))
     sha256 = hashlib.sha256(data).hexdigest()
@@ -46,11 +58,11 @@ def register(
     row = _row(candidate, bundle) | {"artifact_uri": key, "sha256": sha256, "size_bytes": len(data)}
     artifacts.put(key, data)
     with database.write() as connection:
-        version = _insert(connection, row)
-    if version.artifact_uri != key:
+        made = _insert(connection, row)
+    if made.artifact_uri != key:
         # The same run was registered elsewhere meanwhile.
         artifacts.delete(key)
-    return version
+    return made
 
 
 def _insert(connection: Connection, row: dict[str, Any]) -> ModelVersion:
@@ -59,10 +71,10 @@ def _insert(connection: Connection, row: dict[str, Any]) -> ModelVersion:
         last = connection.execute(
             sa.select(sa.func.max(models.c.version)).where(models.c.name == name)
         ).scalar()
-        version = (last or 0) + 1
+        number = (last or 0) + 1
         try:
             with connection.begin_nested():
-                connection.execute(models.insert().values(version=version, **row))
+                connection.execute(models.insert().values(version=number, **row))
         except IntegrityError:
             # Somebody took the number, or this run's model is in already.
             if run_id is not None:
@@ -70,7 +82,7 @@ def _insert(connection: Connection, row: dict[str, Any]) -> ModelVersion:
                 if made is not None:
                     return made
             continue
-        registered = queries.get_version(connection, name, version)
+        registered = queries.get_version(connection, name, number)
         queries.note_event(
             connection,
             registered,
@@ -96,9 +108,18 @@ def _row(candidate: Candidate, bundle: Bundle) -> dict[str, Any]:
         "samples_count": candidate.samples_count,
         "window_start": candidate.window_start,
         "window_end": candidate.window_end,
-        "code_version": code_version(),
+        "code_version": version(),
         "library_versions": dict(bundle.manifest.library_versions),
         "run_id": candidate.run_id,
         "status": ModelStatus.READY.value,
         "created_at": datetime.now(UTC),
     }
+
+
+def _library_versions() -> dict[str, str]:
+    """Versions of Python and of those model libraries that this process has imported."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for module, distribution in _LIBRARIES.items():
+        if module in sys.modules and (known := version(distribution)) != UNKNOWN:
+            found[distribution] = known
+    return found

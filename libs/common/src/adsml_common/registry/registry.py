@@ -1,6 +1,6 @@
 """The model registry: which versions there are, which one serves, and who decided so."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -241,6 +241,13 @@ class ModelRegistry:
         """
         return self._checked(version, self._artifacts.get(version.artifact_uri, sha256=version.sha256), parse)
 
+    def vet_ahead(self, versions: Iterable[ModelVersion], parse: Parse) -> None:
+        """Let models that will be read with `parse` soon be parsed in its process meanwhile."""
+        get = self._artifacts.get
+        self._vetter.ahead(
+            parse, [(one, partial(get, one.artifact_uri, sha256=one.sha256)) for one in versions]
+        )
+
     def iterate(
         self, *, name_prefix: str | None = None, status: ModelStatus | None = None
     ) -> Iterator[ModelVersion]:
@@ -250,40 +257,16 @@ class ModelRegistry:
     # -- keeping order ---------------------------------------------------------------------------------------
 
     def sweep_orphans(self, *, older_than: timedelta = SWEEP_AGE) -> list[str]:
-        """Remove files that no version names.
+        """Remove files that no version names; the keys of those that were.
 
-        Parameters
-        ----------
-        older_than
-            Leave younger files alone: they may belong to a registration on its way. Far longer than any
-            registration takes: a day unless said otherwise.
-
-        Returns
-        -------
-        list of str
-            Keys of the removed files.
-
-        Raises
-        ------
-        Unavailable
-            Database or artifact store do not answer.
+        Younger files are left alone: they may belong to a registration on its way, which takes far less than a day.
         """
         return upkeep.sweep_orphans(self._database, self._artifacts, older_than=older_than)
 
     def verify(self, parse_of: Callable[[ModelVersion], Parse | None] = _no_parse) -> upkeep.VerifyReport:
-        """Load every version from the store and look for files without a version.
+        """Load every version from the store, but those found unusable, and look for files without a version.
 
-        Versions found unusable before are left out.
-
-        Parameters
-        ----------
-        parse_of
-            Gives what parses a version, where that is known; it does so in a process of its own.
-
-        Raises
-        ------
-        Unavailable
-            Database or artifact store do not answer.
+        `parse_of` gives what parses a version, where that is known; it does so in a process of its own.
         """
 
         def load(version: ModelVersion) -> None:

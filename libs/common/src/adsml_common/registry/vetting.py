@@ -14,23 +14,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
 from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt
 from adsml_common.registry.bundle import Bundle, most_bytes, unpack
 from adsml_common.registry.disk_cache import DiskCache
 from adsml_common.registry.last_known import version_from_json, version_to_json
 from adsml_common.registry.models import ModelVersion
-from adsml_common.registry.versions import code_version
+from adsml_common.version import version as code_version
 
 MEMORY_BYTES: Final = 1 << 30
 """What parsing one model may take beside what the child's libraries have."""
 _SECONDS: Final = 60.0
 _IDLE_SECONDS: Final = 30.0
-_NOTED_BYTES: Final = 1 << 24
+_WINDOW: Final = 64
+_NOTED_BYTES: Final = 1 << 20
 _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR", "NUMBA_CACHE_DIR")
 
 _log = logging.getLogger(__name__)
@@ -52,15 +54,23 @@ class ModelVetter:
         # Until when the child may work at a model, or do nothing.
         self._due = 0.0
         self._working = False
+        self._closed = False
+        # What is on its way, by key.
+        self._coming: dict[str, threading.Event] = {}
+        # What has passed and was not asked for since.
+        self._seen: set[str] = set()
 
     def check(self, parse: Parse, version: ModelVersion, data: bytes) -> None:
         """Raise `ArtifactCorrupt` for a bundle that can't be parsed within limits, or ends the process that does.
 
         `parse` is a function of a module, found by its name in the child; `data` was checked against its checksum.
         """
-        function = f"{parse.__module__}:{parse.__qualname__}"
-        key = f"{version.sha256} {code_version()} {function}"
-        if self._passed.get(key) is not None:
+        function = _name_of(parse)
+        key = _key(function, version)
+        if (coming := self._coming.get(key)) is not None:
+            coming.wait()
+        if key in self._seen or self._passed.get(key) is not None:
+            self._seen.discard(key)
             return
         with self._lock:
             fault = self._ask(function, version, data, most_bytes(parse))
@@ -68,23 +78,37 @@ class ModelVetter:
             raise ArtifactCorrupt(f"{version} {fault}")
         self._passed.put(key, b"passed")
 
+    def ahead(self, parse: Parse, wanted: Iterable[tuple[ModelVersion, Callable[[], bytes]]]) -> None:
+        """Vet models that will be checked soon, many on their way to the child at once; `check` waits where it must.
+
+        Each comes with what gives its bundle. Only what passes is noted: what does not is told by `check`.
+        """
+        function = _name_of(parse)
+        todo = {}
+        for version, fetch in wanted:
+            key = _key(function, version)
+            if self._passed.get(key) is not None:
+                self._seen.add(key)
+            elif key not in self._coming:
+                todo[key] = (key, version, fetch)
+        if todo:
+            self._coming.update((key, threading.Event()) for key in todo)
+            work = partial(self._vet_ahead, function, most_bytes(parse), list(todo.values()))
+            threading.Thread(target=work, name="vetting-ahead", daemon=True).start()
+
     def close(self) -> None:
+        self._closed = True
         with self._lock:
             self._end()
 
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _ask(self, function: str, version: ModelVersion, data: bytes, max_bytes: int) -> str | None:
-        self._due, self._working = time.monotonic() + self._seconds, True
-        child = self._child
-        if child is None or child.poll() is not None:
-            child = self._start()
-        assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
-        head = {"function": function, "version": version_to_json(version), "size": len(data)}
+        child, sink, source = self._begin()
         try:
-            child.stdin.write(json.dumps({**head, "max_bytes": max_bytes}).encode() + b"\n" + data)
-            child.stdin.flush()
-            line = child.stdout.readline()
+            _send(sink, function, version, data, max_bytes)
+            sink.flush()
+            line = source.readline()
         except OSError:
             line = b""
         overdue = time.monotonic() >= self._due
@@ -96,6 +120,50 @@ class ModelVetter:
             return f"ends the process that parses it ({_end_of(child)})"
         fault: str | None = json.loads(line)["fault"]
         return fault
+
+    def _begin(self) -> "tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]":
+        """A child that is alive and has time for a model, and the pipes to and from it."""
+        self._due, self._working = time.monotonic() + self._seconds, True
+        child = self._child
+        if child is None or child.poll() is not None:
+            child = self._start()
+        assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
+        return child, child.stdin, child.stdout
+
+    def _vet_ahead(
+        self, function: str, max_bytes: int, todo: list[tuple[str, ModelVersion, Callable[[], bytes]]]
+    ) -> None:
+        for start in range(0, len(todo), _WINDOW):
+            window = todo[start : start + _WINDOW]
+            try:
+                if not self._closed:
+                    with self._lock:
+                        self._vet_window(function, max_bytes, window)
+            except (OSError, ValueError, AdsmlError) as error:
+                _log.debug("models are vetted one by one: %s", error)
+            finally:
+                for key, _, _ in window:
+                    self._coming.pop(key).set()
+
+    def _vet_window(
+        self, function: str, max_bytes: int, window: list[tuple[str, ModelVersion, Callable[[], bytes]]]
+    ) -> None:
+        _, sink, source = self._begin()
+        try:
+            for _, version, fetch in window:
+                _send(sink, function, version, fetch(), max_bytes)
+            sink.flush()
+            for key, _, _ in window:
+                self._due = time.monotonic() + self._seconds
+                if json.loads(source.readline())["fault"] is None:
+                    self._passed.put(key, b"passed")
+                    self._seen.add(key)
+        except BaseException:
+            # Answers that nobody has read would be taken for the next one's.
+            self._end()
+            raise
+        finally:
+            self._due, self._working = time.monotonic() + _IDLE_SECONDS, False
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> None:
         """End a child that works at one model for too long, or has had nothing to do for a while."""
@@ -140,6 +208,24 @@ class ModelVetter:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+
+
+def _name_of(parse: Parse) -> str:
+    return f"{parse.__module__}:{parse.__qualname__}"
+
+
+def _key(function: str, version: ModelVersion) -> str:
+    return f"{version.sha256} {code_version()} {function}"
+
+
+def _send(sink: IO[bytes], function: str, version: ModelVersion, data: bytes, max_bytes: int) -> None:
+    head = {
+        "function": function,
+        "version": version_to_json(version),
+        "size": len(data),
+        "max_bytes": max_bytes,
+    }
+    sink.write(json.dumps(head).encode() + b"\n" + data)
 
 
 def _end_of(child: "subprocess.Popen[bytes]") -> str:

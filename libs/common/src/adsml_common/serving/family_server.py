@@ -1,5 +1,6 @@
 """What the families' servers have in common: the stores they stand on, and what they serve beside their own."""
 
+import contextlib
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -128,8 +129,10 @@ def _add_training(builder: ServerBuilder, stores: Stores, jobs: Sequence[str]) -
         watch.start()
 
     def end() -> None:
-        REGISTRY.unregister(watch)
-        watch.close()
+        # A server whose start failed is drained too, and this may not have begun.
+        with contextlib.suppress(KeyError):
+            REGISTRY.unregister(watch)
+            watch.close()
 
     builder.on_ready(begin).on_drain(end)
 

@@ -64,23 +64,10 @@ class FeedbackRecorder:
             label=label,
             note=message.note or None,
         )
-        before = self._last_of_person(judgement)
-        changed = self._store.record(judgement)
-        counts = self._last_of_person(judgement) or judgement
+        changed, before = self._store.record(judgement)
+        counts = before if before is not None and not changed else judgement
         receipt = feedback_pb2.FeedbackReceipt(
             record_time=instant_message(counts.recorded_at), changed=changed
         )
         replaced = before.label if changed and before is not None else None
         return RecordedFeedback(judgement.entity, receipt, replaced)
-
-    def _last_of_person(self, judgement: Feedback) -> Feedback | None:
-        entity, judged_day = judgement.entity, judgement.date
-        history = self._store.history(
-            self._family,
-            entity.config_id,
-            entity_type=entity.entity_type,
-            entity_ids=[entity.entity_id],
-            start=judged_day,
-            end=judged_day,
-        )
-        return next((one for one in reversed(history) if one.person == judgement.person), None)

@@ -51,8 +51,8 @@ class ServerSpec:
     stats: Callable[[], LoaderStats] | None = None
 
     @property
-    def name(self) -> str:
-        """A short name: ``classifier`` for ``adsml.classifier.v1.ClassifierService``."""
+    def family(self) -> str:
+        """The family served: ``classifier`` for ``adsml.classifier.v1.ClassifierService``, added first."""
         return next(iter(self.methods)).split(".")[1]
 
 
@@ -83,7 +83,7 @@ class ServerRuntime:
             board=self.board,
             authorizer=authorizer,
             rates=RateLimit(settings.rate_per_second),
-            tracing=OpenTelemetry(service_name=f"adsml-{spec.name}") if settings.traces else Tracing(),
+            tracing=OpenTelemetry(service_name=f"adsml-{spec.family}") if settings.traces else Tracing(),
             max_message_bytes=settings.max_message_bytes,
             reserve_seconds=settings.deadline_reserve_seconds,
         )
@@ -122,7 +122,7 @@ class ServerRuntime:
         if self._collector is not None:
             REGISTRY.register(self._collector)
         self.pool.start()
-        watch_pool(f"{self.spec.name}/{self.pool.name}", self.pool)
+        watch_pool(f"{self.spec.family}/{self.pool.name}", self.pool)
         await self._server.start()
         if self._probed is not None:
             await self._probed.start()

@@ -24,12 +24,12 @@ __all__ = ["Server", "ServerBuilder", "UnsafeServer"]
 _log = logging.getLogger(__name__)
 
 
-class ServerBuilder:
+class ServerBuilder(ServerSpec):
     """Collects what a server is made of; `run` or `start` makes it."""
 
     def __init__(self, settings: ServingSettings) -> None:
+        super().__init__()
         self.settings = settings
-        self._spec = ServerSpec()
 
     def add(
         self,
@@ -45,37 +45,26 @@ class ServerBuilder:
         answer a second way (`micro_batcher`). Raises `UnsafeServer` where the service is unknown, registered already,
         or not implemented in full.
         """
-        if service_name in self._spec.methods:
+        if service_name in self.methods:
             raise UnsafeServer(f"{service_name} is registered twice")
-        self._spec.methods[service_name] = methods_of(
-            add_to_server, servicer, service_name, fast_path=fast_path
-        )
+        self.methods[service_name] = methods_of(add_to_server, servicer, service_name, fast_path=fast_path)
         return self
-
-    @property
-    def services(self) -> tuple[str, ...]:
-        return tuple(self._spec.methods)
-
-    @property
-    def family(self) -> str:
-        """The family served: ``classifier`` for ``adsml.classifier.v1.ClassifierService``, added first."""
-        return self._spec.name
 
     def on_ready(self, warm: Callable[[], None]) -> Self:
         """Call `warm` before the server says SERVING: load models, run each once. In order; may take long."""
-        self._spec.warm.append(warm)
+        self.warm.append(warm)
         return self
 
     def on_drain(self, close: Callable[[], None]) -> Self:
         """Call `close` once the last call is answered. In reverse order: what was opened first goes last."""
-        self._spec.close.append(close)
+        self.close.append(close)
         return self
 
     def readiness(self, name: str, check: Callable[[], None]) -> Self:
         """Make readiness depend on `check`, which raises where `name` is not usable."""
-        if name in self._spec.checks:
+        if name in self.checks:
             raise UnsafeServer(f"there are two readiness checks named {name!r}")
-        self._spec.checks[name] = check
+        self.checks[name] = check
         return self
 
     def models(
@@ -84,7 +73,7 @@ class ServerBuilder:
         stats: Callable[[], LoaderStats] | None = None,
     ) -> Self:
         """Show version and age of the models that `loaded` returns among the metrics, and their cache's counts."""
-        self._spec.loaded, self._spec.stats = loaded, stats
+        self.loaded, self.stats = loaded, stats
         return self
 
     def run(self) -> int:
@@ -127,7 +116,7 @@ class ServerBuilder:
     @contextlib.asynccontextmanager
     async def serving(self, stop: asyncio.Event) -> AsyncIterator[ServerRuntime]:
         """The server, from its first breath to its last; `stop` cuts a long warming short."""
-        runtime = ServerRuntime(self.settings, self._spec)
+        runtime = ServerRuntime(self.settings, self)
         try:
             await runtime.start()
             warming: asyncio.Future[Any] = in_daemon_thread(self._warm, name="warm")
@@ -137,22 +126,22 @@ class ServerBuilder:
             if warming.done():
                 await warming
                 runtime.board.set_warm()
-                _log.info("serving %s at %s", ", ".join(self._spec.methods), runtime.address)
+                _log.info("serving %s at %s", ", ".join(self.methods), runtime.address)
             yield runtime
         finally:
             await runtime.drain()
-            for close in reversed(self._spec.close):
+            for close in reversed(self.close):
                 try:
                     await in_daemon_thread(close, name="close")
                 except Exception:
                     _log.exception("could not close cleanly")
 
     def _warm(self) -> None:
-        for warm in self._spec.warm:
+        for warm in self.warm:
             warm()
 
     def _check(self) -> None:
-        if not self._spec.methods:
+        if not self.methods:
             raise UnsafeServer("nothing is registered; a server without services is a mistake")
         settings = self.settings
         if not (settings.tls or settings.loopback or settings.insecure):

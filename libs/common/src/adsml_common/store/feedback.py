@@ -1,7 +1,7 @@
 """What people say of an answer: a tier of theirs, a true or a false alarm."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -37,10 +37,11 @@ class FeedbackStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, feedback: Feedback) -> bool:
-        """Append a judgement; False where this person's last word on entity and day is the same already.
+    def record(self, feedback: Feedback) -> tuple[bool, Feedback | None]:
+        """Append a judgement; whether it was new, and this person's last word on entity and day before it.
 
-        Raises `NotFound` for an unknown entity, `InvalidInput` for an empty family, person or label.
+        Nothing is written where that is the same already. Raises `NotFound` for an unknown entity, `InvalidInput`
+        for an empty family, person or label.
         """
         found = Violations()
         for name in ("family", "person", "label"):
@@ -51,7 +52,7 @@ class FeedbackStore:
             key = key_of(connection, feedback.entity)
             self._database.lock(connection, f"feedback {key}")
             last = connection.execute(
-                sa.select(table.c.label, table.c.note)
+                sa.select(table.c.label, table.c.note, table.c.recorded_at)
                 .where(
                     table.c.entity_key == key,
                     table.c.family == feedback.family,
@@ -61,8 +62,9 @@ class FeedbackStore:
                 .order_by(table.c.feedback_key.desc())
                 .limit(1)
             ).one_or_none()
-            if last is not None and tuple(last) == (feedback.label, feedback.note):
-                return False
+            before = None if last is None else replace(feedback, **last._asdict())
+            if before is not None and (before.label, before.note) == (feedback.label, feedback.note):
+                return False, before
             connection.execute(
                 table.insert().values(
                     family=feedback.family,
@@ -74,7 +76,7 @@ class FeedbackStore:
                     recorded_at=feedback.recorded_at,
                 )
             )
-            return True
+            return True, before
 
     def latest(
         self, family: str, config_id: int, *, entity_ids: Collection[str] | None = None

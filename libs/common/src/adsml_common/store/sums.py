@@ -14,7 +14,15 @@ from sqlalchemy.engine import Connection
 
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import REQUIRED
-from adsml_common.store.staging import SAME_KEY, STAGED, STAGED_KINDS, SUMS_SOURCE, TOUCHED, touch
+from adsml_common.store.staging import (
+    SAME_KEY,
+    STAGED,
+    STAGED_KINDS,
+    SUMS_SOURCE,
+    TOUCHED,
+    spans_table,
+    touch,
+)
 from adsml_common.store.tables import daily_metrics, entities
 
 _DECIMALS: Final = 6
@@ -22,14 +30,7 @@ _DECIMALS: Final = 6
 _TOLERANCE: Final = {"spend": 0.02}
 """Money is rounded to cents in every row that is added up."""
 
-_PARENTS: Final = sa.Table(
-    "touched_parents",
-    sa.MetaData(),
-    sa.Column("entity_key", sa.BigInteger, primary_key=True),
-    sa.Column("first", sa.Date, nullable=False),
-    sa.Column("last", sa.Date, nullable=False),
-    prefixes=["TEMPORARY"],
-)
+_PARENTS: Final = spans_table("touched_parents")
 
 
 @dataclass(frozen=True, slots=True)

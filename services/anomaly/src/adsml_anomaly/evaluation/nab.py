@@ -26,8 +26,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from adsml_anomaly.models.arrays import FloatArray, IntArray
 
 HIT_WEIGHT: Final = 1.0
 MISS_WEIGHT: Final = 1.0
@@ -41,46 +40,24 @@ _OUTSIDE: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Points of one file, ready for any threshold.
+    """Points of one file, shape (n,) each, ready for any threshold."""
 
-    Attributes
-    ----------
-    anomaly_scores
-        Shape (n,): the detector's, larger is stranger.
-    worth
-        Shape (n,): what a detection at this row adds if it counts.
-    window
-        Shape (n,): number of the row's window, -1 outside of any, -2 in the probation.
-    windows
-        How many windows can be hit: those with a row behind the probation.
-    """
-
-    anomaly_scores: FloatArray
-    worth: FloatArray
-    window: IntArray
-    windows: int
+    anomaly_scores: FloatArray  # The detector's, larger is stranger
+    worth: FloatArray  # What a detection at this row adds if it counts
+    window: IntArray  # Number of the row's window, -1 outside of any, -2 in the probation
+    windows: int  # How many windows can be hit: those with a row behind the probation
 
 
 @dataclass(frozen=True, slots=True)
 class FileScore:
-    """One file at one threshold.
-
-    Attributes
-    ----------
-    raw
-        Sum of hits, misses and false detections.
-    standard
-        0 for a silent detector, 100 for a perfect one; NaN where a file has no window.
-    windows, hit
-        Windows that count, and those with a detection.
-    detections, false_detections
-        Rows detected behind the probation, and those of them outside every window.
-    """
+    """One file at one threshold."""
 
     raw: float
-    standard: float
+    standard: float  # 0 for a silent detector, 100 for a perfect one; NaN where a file has no window
+    # Windows that count, and those with a detection
     windows: int
     hit: int
+    # Rows detected behind the probation, and those of them outside every window
     detections: int
     false_detections: int
 
@@ -107,17 +84,8 @@ def probation_rows(rows: int) -> int:
 def prepare(anomaly_scores: npt.ArrayLike, windows: Sequence[tuple[int, int]]) -> Scored:
     """Give every row its window and its worth.
 
-    Parameters
-    ----------
-    anomaly_scores
-        Shape (n,), one per row; larger is stranger, none may be NaN.
-    windows
-        First and last row of each labelled window, both inclusive, in order and apart from each other.
-
-    Raises
-    ------
-    ValueError
-        If a score is NaN, or windows overlap, are out of order or leave the file.
+    `anomaly_scores`, shape (n,), are larger for what is stranger; windows are first and last row, both inclusive. A
+    ValueError if a score is NaN, or windows overlap, are out of order or leave the file.
     """
     scores = np.asarray(anomaly_scores, dtype=np.float64)
     if np.isnan(scores).any():

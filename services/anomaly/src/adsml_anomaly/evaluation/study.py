@@ -12,8 +12,7 @@ from adsml_common.domain.errors import InsufficientHistory, InvalidInput, NotFou
 
 from adsml_anomaly.evaluation import nab
 from adsml_anomaly.models import points
-
-FloatArray = npt.NDArray[np.float64]
+from adsml_anomaly.models.arrays import FloatArray
 
 FIXED_THRESHOLD: Final = 3.5
 """Score above which a point is an alarm without tuning: mean absolute z of the three speeds."""
@@ -22,13 +21,8 @@ FIXED_THRESHOLD: Final = 3.5
 def evaluate(data: Path, windows: Path) -> dict[str, Any]:
     """Score the point detector on every file that has windows.
 
-    Parameters
-    ----------
-    data
-        Directory of CSV files with columns ``timestamp, value``; files may lie in sub-directories.
-    windows
-        NAB's windows: a JSON object ``{FILE: [[first, last], ...]}``. A file is found by its path below `data`, or
-        else by its name.
+    `data` is a directory of CSV files with columns ``timestamp, value``, also in sub-directories; `windows` NAB's
+    ``{FILE: [[first, last], ...]}``, where a file is found by its path below `data`, or else by its name.
 
     Returns
     -------
@@ -37,13 +31,6 @@ def evaluate(data: Path, windows: Path) -> dict[str, Any]:
         ``threshold``; ``fixed_threshold`` {threshold, nab_standard}: the same at a threshold set beforehand;
         ``per_file`` {FILE: ...}; ``not_found``: labelled files without data; ``skipped`` {FILE: reason}: those
         with too little in them to be scored; ``unlabelled``: CSV files below `data` that the windows do not name.
-
-    Raises
-    ------
-    NotFound
-        If no labelled file is there.
-    InvalidInput
-        If a file or the windows can't be read; says which and where.
     """
     labelled = _windows(windows)
     prepared: dict[str, nab.Scored] = {}
@@ -82,18 +69,13 @@ def detector_scores(times: npt.NDArray[np.datetime64], values: FloatArray) -> Fl
     """The detector's alarm score of each row; only rows before it are used."""
     position, step = points.positions(times.astype("datetime64[ms]").astype(np.int64) / 1000.0)
     season = points.season_of(step)
-    return points.alarms(points.judge(values, position, season).score, season)
+    return points.alarms(points.judge(values, position, season).score, season.short)
 
 
 def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], FloatArray]:
     """Times and values of one CSV file, in order of time; a value may be missing.
 
-    Raises
-    ------
-    InsufficientHistory
-        Fewer than two rows, or all at one time.
-    InvalidInput
-        Without the two columns, or with a value or time that can't be read; names file and line.
+    An InvalidInput names file and line; an InsufficientHistory where all rows are at one time, or fewer than two.
     """
     try:
         frame = pd.read_csv(path, dtype=str)

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.metrics import Metric
 
+from adsml_anomaly.models.arrays import BoolArray, FloatArray
 from adsml_anomaly.models.channels import BASE, CHANNELS
 from adsml_anomaly.models.stabilise import ANSCOMBE, difference
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 # Which of spend, impressions, clicks and leads move by the same factor.
 HYPOTHESES: Final[dict[Metric, tuple[tuple[bool, ...], ...]]] = {
@@ -48,19 +45,7 @@ _IMPRESSIONS: Final = CHANNELS.index(Metric.IMPRESSIONS)
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day of one entity, as filtered; shape (channels,) each.
-
-    Attributes
-    ----------
-    z
-        Innovations of counts; NaN counts as ordinary.
-    count, mean
-        What came, and what was expected.
-    phi
-        Unevenness by channel.
-    stretch
-        Predictive standard deviation over that of a day with known level.
-    """
+    """One day of one entity, as filtered by `local_level`; shape (channels,) each, NaN of z counts as ordinary."""
 
     z: FloatArray
     count: FloatArray
@@ -69,22 +54,10 @@ class Day:
     stretch: FloatArray
 
 
-def shares(day: Day, precision: FloatArray, *, usable: BoolArray | None = None) -> FloatArray:
-    """Each channel's share in a day's strangeness.
+def shares(day: Day, precision: FloatArray, *, usable: BoolArray) -> FloatArray:
+    """Each channel's share in a day's strangeness, shape (channels,), of sum 1.
 
-    Parameters
-    ----------
-    day
-        The day.
-    precision
-        Shape (4, 4): inverse of the counts' second moments.
-    usable
-        Shape (channels,): metrics asked for; the others get no share.
-
-    Returns
-    -------
-    array of shape (channels,)
-        Between 0 and 1, of sum 1.
+    `precision`, shape (4, 4), is the inverse of the counts' second moments; what is not `usable` gets no share.
     """
     z = np.nan_to_num(day.z)
     pull = precision @ z[:BASE]
@@ -97,8 +70,7 @@ def shares(day: Day, precision: FloatArray, *, usable: BoolArray | None = None) 
         ratios[c] = _SECOND.get(metric, 1.0) * max(
             _ratio(_direction(day, moved), pull, precision) for moved in HYPOTHESES[metric]
         )
-    if usable is not None:
-        ratios[~usable] = -np.inf
+    ratios[~usable] = -np.inf
     weights = np.exp((ratios - ratios.max()) / 2.0)
     return np.asarray(weights / weights.sum())
 

@@ -1,9 +1,9 @@
 """What is watched: four counts, and six ratios as counts against an exposure.
 
 A ratio's noise lies in its numerator's count, so every channel is a count ``y`` seen against an exposure ``x``:
-CTR is clicks against impressions, CPL is leads against spend (and rises when leads fall, hence `sign` -1). Plain
-metrics have exposure 1. Spend is no count; it is measured in units of what an impression usually costs the
-entity, which gives it the same noise at small delivery as the impressions it buys.
+CTR is clicks against impressions, CPL is leads against spend (and rises when leads fall, hence `SIGN` -1). Spend is
+no count; it is measured in units of what an impression usually costs the entity, which gives it the same noise at
+small delivery as the impressions it buys.
 """
 
 from dataclasses import dataclass, replace
@@ -15,16 +15,12 @@ import numpy.typing as npt
 from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import STORED, Metric
 
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int64]
+from adsml_anomaly.models.arrays import BoolArray, FloatArray
 
 CHANNELS: Final[tuple[Metric, ...]] = tuple(Metric)
 """The order of every array's channel axis: counts first, then ratios."""
-
 BASE: Final = 4
 """The first so many channels are the counts; the rest are ratios of them (and of reach)."""
-
 COLUMNS: Final[tuple[str, ...]] = STORED
 _SPEND, _IMPRESSIONS, _CLICKS, _LEADS, _REACH = range(5)
 _EPOCH: Final = date(1970, 1, 1).toordinal()
@@ -40,21 +36,12 @@ SIGN: Final = np.array([1, 1, 1, 1, -1, 1, -1, -1, 1, 1])
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """One entity's daily rows on an unbroken calendar.
-
-    Attributes
-    ----------
-    first_day
-        Calendar day of row 0.
-    rows
-        Shape (T, 5), columns as `COLUMNS`; 0 on a day without delivery, reach NaN where unknown.
-    present
-        Shape (T,): days for which a row came; None: all.
-    """
+    """One entity's daily rows on an unbroken calendar."""
 
     first_day: date
+    # Shape (T, 5), columns as `COLUMNS`; 0 on a day without delivery, reach NaN where unknown
     rows: FloatArray
-    present: BoolArray | None = None
+    present: BoolArray | None = None  # Shape (T,): days for which a row came; None: all
 
     @property
     def delivered(self) -> BoolArray:
@@ -88,16 +75,9 @@ class Days:
 def calendar_of(
     days: npt.NDArray[np.datetime64], values: FloatArray, *, last_day: date | None = None
 ) -> Days:
-    """Daily rows of one entity on an unbroken calendar; a day without a row is one without delivery.
+    """Rows of shape (n, 5) of n days, in any order, on an unbroken calendar: an absent day is one without delivery.
 
-    Parameters
-    ----------
-    days
-        Shape (n,): at least one, each once, in any order.
-    values
-        Shape (n, 5), columns as `COLUMNS`.
-    last_day
-        Fill up to here, where rows end before (an entity that stopped while its account went on).
+    It is filled up to `last_day`, where rows end before (an entity that stopped while its account went on).
     """
     at = days.astype("datetime64[D]").astype(np.int64)
     first, end = int(at.min()), int(at.max())
@@ -114,28 +94,15 @@ def unit_price(rows: FloatArray) -> float:
     return spend / impressions if spend > 0 and impressions > 0 else np.nan
 
 
-def knows_reach(days: Days) -> bool:
-    """Whether reach is known on at least 4 of 5 days with delivery, so that frequency can be looked at."""
-    return _reach_is_known(days.rows)
-
-
 @compiled
-def _reach_is_known(rows: FloatArray) -> bool:
+def days_delivered(rows: FloatArray) -> tuple[int, int]:
+    """Days with spend or impressions, and those of them with a known reach; rows of shape (T, 5)."""
     delivered = known = 0
     for t in range(rows.shape[0]):
         if rows[t, _SPEND] > 0.0 or rows[t, _IMPRESSIONS] > 0.0:
             delivered += 1
             known += rows[t, _REACH] > 0.0
-    return delivered > 0 and known >= 0.8 * delivered
-
-
-@compiled
-def days_delivered(rows: FloatArray) -> int:
-    """Days with spend or impressions, of rows of shape (T, 5)."""
-    n = 0
-    for t in range(rows.shape[0]):
-        n += rows[t, _SPEND] > 0.0 or rows[t, _IMPRESSIONS] > 0.0
-    return n
+    return delivered, known
 
 
 def metric_values(rows: FloatArray) -> FloatArray:

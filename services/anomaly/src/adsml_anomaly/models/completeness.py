@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.completion import CompletionCurve
 
+from adsml_anomaly.models.arrays import BoolArray, FloatArray
 from adsml_anomaly.models.channels import CHANNELS, EXPOSURE, NUMERATOR
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 _LEADS: Final = 3
 _REACH: Final = 4
@@ -26,21 +23,17 @@ LEAST_SHARE: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """Of the days of one series.
+    """Of the days of one series."""
 
-    Attributes
-    ----------
-    factor
-        Shape (channels, T): share of its expectation that a count has so far.
-    slack
-        Same shape: variance of the logarithm of that share.
-    filling
-        Shape (T,): days of which nobody knows how much is in.
-    """
+    factor: FloatArray  # Shape (channels, T): share of its expectation that a count has so far
+    slack: FloatArray  # Same shape: variance of the logarithm of that share
+    filling: BoolArray  # Shape (T,): days of which nobody knows how much is in
 
-    factor: FloatArray
-    slack: FloatArray
-    filling: BoolArray
+    @classmethod
+    def whole(cls, T: int) -> "Completeness":
+        """Of T complete days."""
+        shape = (len(CHANNELS), T)
+        return cls(np.ones(shape), np.zeros(shape), np.zeros(T, dtype=np.bool_))
 
     @property
     def incomplete(self) -> BoolArray:
@@ -61,44 +54,33 @@ class Completeness:
 def of_days(
     T: int, *, youngest_age: int, curve: CompletionCurve | None, filling_days: int = 0
 ) -> Completeness | None:
-    """Completeness of T consecutive days; None where all are complete.
+    """Completeness of T consecutive days by the account's curve, without one of `filling_days`; None: all are complete.
 
-    Parameters
-    ----------
-    T
-        Days.
-    youngest_age
-        Days from the last of them to the last loaded day of the account; below 0 for days behind that one, of which
-        nothing is on its way.
-    curve
-        The account's, where it is known.
-    filling_days
-        Without a curve: ages below this are still filling.
+    `youngest_age` is in days from the last of them to the last loaded day of the account; below 0 for days behind that
+    one, of which nothing is on its way.
     """
     ages = youngest_age + np.arange(T)[::-1]
-    if curve is None:
-        filling = (ages >= 0) & (ages < filling_days)
-        if not filling.any():
-            return None
-        return Completeness(np.ones((len(CHANNELS), T)), np.zeros((len(CHANNELS), T)), filling)
-    young = (ages >= 0) & (ages < len(curve))
+    young = (ages >= 0) & (ages < (filling_days if curve is None else len(curve)))
     if not young.any():
         return None
+    out = Completeness.whole(T)
+    if curve is None:
+        out.filling[:] = young
+        return out
     at = np.where(young, ages, len(curve))
     delivery, leads = np.array([*curve.delivery, 1.0])[at], np.array([*curve.leads, 1.0])[at]
     delivery_spread = np.array([*curve.delivery_spread, 0.0])[at]
     leads_spread = np.array([*curve.leads_spread, 0.0])[at]
-    filling = np.minimum(delivery, leads) < LEAST_SHARE
+    out.filling[:] = np.minimum(delivery, leads) < LEAST_SHARE
     delivery, leads = np.maximum(delivery, LEAST_SHARE), np.maximum(leads, LEAST_SHARE)
-    factor, slack = np.ones((len(CHANNELS), T)), np.zeros((len(CHANNELS), T))
     for c in range(len(CHANNELS)):
         against = EXPOSURE[c] >= 0
         if NUMERATOR[c] == _LEADS:
-            factor[c] = leads / delivery if against else leads
-            slack[c] = leads_spread**2 + (delivery_spread**2 if against else 0.0)
+            out.factor[c] = leads / delivery if against else leads
+            out.slack[c] = leads_spread**2 + (delivery_spread**2 if against else 0.0)
         elif not against:
-            factor[c], slack[c] = delivery, delivery_spread**2
+            out.factor[c], out.slack[c] = delivery, delivery_spread**2
         elif EXPOSURE[c] == _REACH:
             # People are reached once and shown more later: by how much frequency falls short is not known.
-            slack[c] = np.log(delivery) ** 2
-    return Completeness(factor, slack, filling)
+            out.slack[c] = np.log(delivery) ** 2
+    return out

@@ -13,16 +13,13 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import Metric
 
+from adsml_anomaly.models.arrays import FloatArray
 from adsml_anomaly.models.channels import CHANNELS, EXPOSURE, NUMERATOR, SCALE, SIGN, Days
 from adsml_anomaly.models.local_level import Dynamics
 from adsml_anomaly.models.stabilise import ANSCOMBE
-
-FloatArray = npt.NDArray[np.float64]
 
 WINDOW_DAYS: Final = 14
 APART_DAYS: Final = 30
@@ -37,17 +34,7 @@ _WATCHED: Final = (Metric.CPL, Metric.CONVERSION_RATE, Metric.CTR, Metric.CPC, M
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A ratio that drifted.
-
-    Attributes
-    ----------
-    metric
-        Which.
-    before, now
-        In its unit, over the two windows.
-    z
-        The change in standard deviations of chance and unevenness, signed as the metric.
-    """
+    """A ratio over the two windows, in its unit, and its change in standard deviations of chance and unevenness."""
 
     metric: Metric
     before: float

@@ -10,15 +10,12 @@ day can be scored by parameters that never saw it.
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 
+from adsml_anomaly.models.arrays import FloatArray, IntArray
 from adsml_anomaly.models.channels import CHANNELS, Days
-from adsml_anomaly.models.local_level import WARM_UP_DAYS, counts, run
+from adsml_anomaly.models.local_level import counts, run
 from adsml_anomaly.models.stabilise import ANSCOMBE
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 PHI_GRID: Final = np.geomspace(1e-5, 1.0, 11)
 """From an unevenness of 0.3% to one of 100%."""
@@ -50,13 +47,11 @@ def likelihoods(
     phis: FloatArray,
     kappa: float,
     fold: IntArray,
-    out: FloatArray,
-) -> None:
-    """Log-likelihood by phi and block into `out`, shape (phis, folds)."""
-    T = y.size
+) -> FloatArray:
+    """Log-likelihood by phi and block, shape (phis, folds)."""
+    T, out = y.size, np.zeros((phis.size, FOLDS))
     z, mean, stretch = np.empty(T), np.empty(T), np.empty(T)
     none, slack, shifted = np.zeros(T, dtype=np.bool_), np.zeros(T), np.empty(T, dtype=np.int64)
-    out[:] = 0.0
     for i in range(phis.size):
         run(y, x, slack, weekday, profile, phis[i], kappa, none, none, False, z, mean, stretch, shifted)
         for t in range(T):
@@ -65,20 +60,13 @@ def likelihoods(
             total = (phis[i] + 1.0 / (mean[t] + ANSCOMBE)) * stretch[t] ** 2
             loss = (_T_DEGREES + 1.0) * np.log1p(z[t] ** 2 / (_T_DEGREES * _T_CONSISTENT))
             out[i, fold[t]] -= 0.5 * (loss + np.log(total))
+    return out
 
 
 def best_phi(by_phi: FloatArray) -> FloatArray:
-    """Most likely phi with all blocks, then without each block.
+    """Most likely phi with all blocks, then without each block, shape (1 + folds,), from `likelihoods` on `PHI_GRID`.
 
-    Parameters
-    ----------
-    by_phi
-        Shape (phis, folds): log-likelihoods on `PHI_GRID`.
-
-    Returns
-    -------
-    array of shape (1 + folds,)
-        Between grid points by the parabola through the best and its neighbours (in log phi).
+    Between grid points by the parabola through the best and its neighbours (in log phi).
     """
     total = by_phi.sum(axis=1, keepdims=True)
     columns = np.concatenate([total, total - by_phi], axis=1)
@@ -100,17 +88,12 @@ def shrink_phi(own: FloatArray, pooled: FloatArray, days: float) -> FloatArray:
 
 
 def weekday_effects(days: Days, unit: float, fold: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Weekday deviations of one entity from its own 7-day average.
+    """Weekday deviations of one entity from its own 7-day average, and their variances by chance.
 
-    Returns
-    -------
-    effects
-        Shape (1 + folds, channels, 7): mean deviation in logs by weekday, Monday first, with all days and
-        without each block; 0 where there is none.
-    variances
-        Same shape: of those means by chance; infinite where there is no day.
+    Shape (1 + folds, channels, 7) each: mean deviation in logs by weekday, Monday first, with all days and without each
+    block; where there is no day, 0 with an infinite variance.
     """
-    y, x = counts(days, unit)
+    y, x = counts(days.rows, unit)
     T = y.shape[1]
     seen = x > 0
     logs = np.where(seen, np.log((y + ANSCOMBE) / np.where(seen, x, 1.0)), 0.0)
@@ -135,10 +118,7 @@ def weekday_effects(days: Days, unit: float, fold: IntArray) -> tuple[FloatArray
 
 
 def pool_weekdays(effects: FloatArray, variances: FloatArray) -> FloatArray:
-    """An account's profile from its entities': shape (entities, ...) each, to shape (...).
-
-    Entities count by precision; few days are drawn towards a flat profile.
-    """
+    """An account's profile from its entities', shape (entities, ...) each; few days are drawn towards a flat one."""
     # An entity's true profile differs from its account's by WEEKDAY_SD: no entity counts for more than that.
     weights = 1.0 / (variances + WEEKDAY_SD**2)
     total = weights.sum(axis=0)
@@ -155,8 +135,3 @@ def shrink_weekdays(effects: FloatArray, variances: FloatArray, pooled: FloatArr
 def centred(profile: FloatArray) -> FloatArray:
     """With mean 0 over the week."""
     return np.asarray(profile - profile.mean(axis=-1, keepdims=True))
-
-
-def enough_for_innovations(days: Days) -> bool:
-    """Whether any innovation can come of these days."""
-    return int(days.delivered.sum()) > WARM_UP_DAYS

@@ -11,15 +11,11 @@ calibrated itself afterwards (`survival`).
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import Metric
 
+from adsml_anomaly.models.arrays import BoolArray, FloatArray
 from adsml_anomaly.models.channels import BASE, CHANNELS
-from adsml_anomaly.models.survival import Survival
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 METRIC_WEIGHTS: Final[dict[Metric, float]] = {
     Metric.SPEND: 0.10,
@@ -42,31 +38,14 @@ COMPONENTS: Final = len(CHANNELS) + 2
 WEIGHTS: Final = np.array([*(METRIC_WEIGHTS[m] for m in CHANNELS), DISTANCE_WEIGHT, FOREST_WEIGHT])
 
 
-def components(
-    z: FloatArray, distance: FloatArray, forest: FloatArray | None, gated: BoolArray
-) -> FloatArray:
+@compiled
+def components(z: FloatArray, distance: FloatArray, forest: FloatArray, gated: BoolArray) -> FloatArray:
     """Component scores, shape (T, components): absolute z by channel, distance, forest.
 
-    Parameters
-    ----------
-    z
-        Shape (T, channels).
-    distance, forest
-        Shape (T,); no forest leaves its component NaN.
-    gated
-        Shape (T, channels): metrics with too little volume to be believed; they become NaN.
+    `z` and `gated` are of shape (T, channels), the others (T,); metrics that are gated become NaN.
     """
-    out = np.empty((len(z), COMPONENTS))
-    fill_components(z, distance, np.full(len(z), np.nan) if forest is None else forest, gated, out)
-    return out
-
-
-@compiled
-def fill_components(
-    z: FloatArray, distance: FloatArray, forest: FloatArray, gated: BoolArray, out: FloatArray
-) -> None:
-    """As `components`, into an array that is there already; without a forest its scores are NaN."""
     channels = z.shape[1]
+    out = np.empty((z.shape[0], COMPONENTS))
     for t in range(z.shape[0]):
         # A day on which no count can be judged can't be judged at all.
         blind = True
@@ -76,46 +55,27 @@ def fill_components(
             out[t, c] = np.nan if blind or gated[t, c] else abs(z[t, c])
         out[t, DISTANCE] = np.nan if blind else distance[t]
         out[t, FOREST] = np.nan if blind else forest[t]
-
-
-def component_log_p(scores: FloatArray, curves: list[Survival]) -> FloatArray:
-    """Log10 p of every component score, shape (T, components); NaN where the score is."""
-    out = np.empty(scores.shape)
-    for k, curve in enumerate(curves):
-        curve.log_p_into(scores[:, k], out[:, k])
     return out
 
 
-def combine(log_p: FloatArray, *, chosen: BoolArray | None = None) -> FloatArray:
-    """Evidence, shape (T,); NaN where no component is known.
-
-    Parameters
-    ----------
-    log_p
-        Shape (T, components).
-    chosen
-        Shape (components,): components to look at; the weights of the others are shared out among them.
-    """
+def log_weights(chosen: BoolArray | None = None) -> FloatArray:
+    """Logarithms of the weights, shape (components,); those of others than the chosen are shared out among them."""
     weights = WEIGHTS if chosen is None else np.where(chosen, WEIGHTS, 0.0)
-    out = np.empty(len(log_p))
-    fill_evidence(log_p, _logs(weights), out)
-    return out
-
-
-def _logs(weights: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore"):
         return np.asarray(np.log10(weights / weights.sum()))
 
 
-LOG_WEIGHTS: Final = _logs(WEIGHTS)
+LOG_WEIGHTS: Final = log_weights()
 
 
 @compiled
-def fill_evidence(log_p: FloatArray, log_weights: FloatArray, out: FloatArray) -> None:
-    """As `combine`, into an array that is there already."""
+def combine(log_p: FloatArray, weights: FloatArray) -> FloatArray:
+    """Evidence, shape (T,), of log10 p of shape (T, components), by `log_weights`; NaN where no component is known."""
+    out = np.empty(log_p.shape[0])
     for t in range(log_p.shape[0]):
         best = -np.inf
         for k in range(log_p.shape[1]):
             if not np.isnan(log_p[t, k]):
-                best = max(best, log_weights[k] - log_p[t, k])
+                best = max(best, weights[k] - log_p[t, k])
         out[t] = best if np.isfinite(best) else np.nan
+    return out

@@ -10,19 +10,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InsufficientHistory
 
 from adsml_anomaly.models import covariance, dynamics_fit, evidence, forest_growth, gates, survival
+from adsml_anomaly.models.arrays import FloatArray, IntArray
 from adsml_anomaly.models.channels import BASE, CHANNELS, Days, unit_price
 from adsml_anomaly.models.dynamics_fit import FOLDS, KAPPA_GRID, PHI_GRID
-from adsml_anomaly.models.local_level import Dynamics, Innovations, counts, innovations
-from adsml_anomaly.models.series_model import SeriesModel, component_scores
+from adsml_anomaly.models.local_level import Dynamics, counts, innovations
+from adsml_anomaly.models.series_model import SeriesModel
 from adsml_anomaly.models.survival import Survival
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 DAYS_NEEDED: Final = 28
 """Days with delivery before an entity has a model of its own."""
@@ -35,33 +32,18 @@ _GROSS_Z: Final = 7.0
 
 @dataclass(frozen=True, slots=True)
 class LevelPool:
-    """What the entities of one level (or of a whole account) have in common.
+    """What the entities of one level (or of a whole account) have in common."""
 
-    Attributes
-    ----------
-    phi
-        Shape (1 + folds, channels): pooled with all days, then without each block.
-    kappa
-        Shape (channels,).
-    weekdays
-        Shape (1 + folds, channels, 7).
-    moments
-        Shape (4, 4).
-    curves, combined
-        P-values for entities with a model of their own.
-    pooled
-        The model for entities without.
-    entities, samples
-        How many entities it was learned from, and their held-out days.
-    """
-
+    # Shape (1 + folds, channels) and (1 + folds, channels, 7): with all days, then without each block
     phi: FloatArray
     kappa: FloatArray
     weekdays: FloatArray
     moments: FloatArray
+    # P-values for entities with a model of their own
     curves: tuple[Survival, ...]
     combined: Survival
-    pooled: SeriesModel
+    pooled: SeriesModel  # The model for entities without
+    # How many entities it was learned from, and their held-out days
     entities: int
     samples: int
 
@@ -78,12 +60,6 @@ class AccountPool:
         """A level's pool; the account's where the level has too few entities."""
         return self.levels.get(level, self.account)
 
-    def blocks(self, days: Days) -> IntArray:
-        """Block of each of an entity's days."""
-        T = len(self.calendar.rows)
-        at = np.clip(self.calendar.index(days.first_day) + np.arange(len(days.rows)), 0, max(T - 1, 0))
-        return np.asarray(dynamics_fit.folds(T)[at])
-
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
@@ -94,21 +70,23 @@ class _Prepared:
     effect_variances: FloatArray
 
 
-def _prepare(days: Days, blocks: IntArray) -> _Prepared:
+def _prepare(days: Days, calendar: Days) -> _Prepared:
+    T = len(calendar.rows)
+    at = np.clip(calendar.index(days.first_day) + np.arange(len(days.rows)), 0, max(T - 1, 0))
+    blocks = dynamics_fit.folds(T)[at]
     unit = unit_price(days.rows)
     unit = unit if np.isfinite(unit) else 1.0
     return _Prepared(days, unit, blocks, *dynamics_fit.weekday_effects(days, unit, blocks))
 
 
-def _phi_likelihoods(item: _Prepared, weekdays: FloatArray, kappa: FloatArray) -> FloatArray:
-    """Log-likelihoods, shape (channels, phis, folds)."""
-    y, x = counts(item.days, item.unit)
-    out = np.empty((len(CHANNELS), PHI_GRID.size, FOLDS))
-    for c in range(len(CHANNELS)):
-        dynamics_fit.likelihoods(
-            y[c], x[c], item.days.first_day.weekday(), weekdays[c], PHI_GRID, kappa[c], item.blocks, out[c]
-        )
-    return out
+def _phi_likelihoods(item: _Prepared, weekdays: FloatArray, kappa: FloatArray) -> list[FloatArray]:
+    """Log-likelihoods of each channel, shape (phis, folds)."""
+    y, x = counts(item.days.rows, item.unit)
+    weekday = item.days.first_day.weekday()
+    return [
+        dynamics_fit.likelihoods(y[c], x[c], weekday, weekdays[c], PHI_GRID, kappa[c], item.blocks)
+        for c in range(len(CHANNELS))
+    ]
 
 
 def _choose_kappa(items: Sequence[_Prepared], weekdays: FloatArray) -> FloatArray:
@@ -117,7 +95,7 @@ def _choose_kappa(items: Sequence[_Prepared], weekdays: FloatArray) -> FloatArra
     for k, value in enumerate(KAPPA_GRID):
         kappa = np.full(len(CHANNELS), value)
         for item in items:
-            totals[k] += _phi_likelihoods(item, weekdays, kappa).sum(axis=2).max(axis=1)
+            totals[k] += np.stack(_phi_likelihoods(item, weekdays, kappa)).sum(axis=2).max(axis=1)
     return np.asarray(KAPPA_GRID[totals.argmax(axis=0)])
 
 
@@ -137,20 +115,22 @@ def _held_out(
 ) -> FloatArray:
     """Component scores of every day by parameters that never saw its block, shape (T, components)."""
     out = np.full((len(item.days.rows), evidence.COMPONENTS), np.nan)
-    counted = counts(item.days, item.unit)
+    counted = counts(item.days.rows, item.unit)
     for f in range(FOLDS):
         inside = item.blocks == f
         if not inside.any():
             continue
         found = innovations(item.days, dynamics[1 + f], counted=counted)
-        learn = found.z[~inside]
+        learn, z = found.z[~inside], found.z[inside]
         learn = learn[~np.isnan(learn[:, :BASE]).all(axis=1)]
-        moments, trees = pooled_moments, None
+        moments, strange = pooled_moments, np.full(len(z), np.nan)
         if forest:
             moments = covariance.moments(learn[:, :BASE], pooled=pooled_moments)
-            trees = forest_growth.grow(np.nan_to_num(learn), seed=seed + f) if len(learn) >= 2 else None
-        gated = gates.gated(item.days.rows, found.mean)
-        out[inside] = component_scores(found, gated, inside, moments=moments, forest=trees)[inside]
+            if len(learn) >= 2:
+                strange = forest_growth.grow(np.nan_to_num(learn), seed=seed + f).score(np.nan_to_num(z))
+        distance = covariance.distances(z[:, :BASE], covariance.precision(moments))
+        few = gates.gated(item.days.rows, found.mean)[inside]
+        out[inside] = evidence.components(z, distance, strange, few)
     gross = np.nan_to_num(out[:, : len(CHANNELS)]).max(axis=1) > _GROSS_Z
     out[gross] = np.nan
     return out
@@ -161,15 +141,24 @@ def _references() -> tuple[Survival, ...]:
     return (*(z for _ in CHANNELS), survival.reference_distance(BASE), survival.reference_forest())
 
 
-def _learn_curves(
-    held_out: Sequence[FloatArray], parents: Sequence[Survival], days: float
-) -> tuple[Survival, ...]:
-    rows = np.concatenate(held_out)
-    return tuple(survival.learn(rows[:, k], parent, parent_days=days) for k, parent in enumerate(parents))
-
-
 def _evidence(held_out: FloatArray, curves: Sequence[Survival]) -> FloatArray:
-    return evidence.combine(evidence.component_log_p(held_out, list(curves)))
+    log_p = np.stack([curve.log_p(held_out[:, k]) for k, curve in enumerate(curves)], axis=1)
+    return evidence.combine(log_p, evidence.LOG_WEIGHTS)
+
+
+def _learn_curves(
+    held_out: Sequence[FloatArray], parents: tuple[Sequence[Survival], Survival] | None
+) -> tuple[tuple[Survival, ...], Survival]:
+    """P-values of the components and of the evidence, drawn to the parent's or to reference forms."""
+    rows = np.concatenate(held_out)
+    days = survival.ACCOUNT_DAYS if parents is None else survival.LEVEL_DAYS
+    above, above_combined = parents or (_references(), survival.reference_combined())
+    curves = tuple(survival.learn(rows[:, k], parent, parent_days=days) for k, parent in enumerate(above))
+    return curves, survival.learn(_evidence(rows, curves), above_combined, parent_days=days)
+
+
+def _grids(curves: Sequence[Survival]) -> FloatArray:
+    return np.stack([curve.scores for curve in curves])
 
 
 def _learn_level(
@@ -188,46 +177,29 @@ def _learn_level(
     held = [
         _held_out(item, d, moments, forest=True, seed=seed) for item, d in zip(items, dynamics, strict=True)
     ]
-    curves = _learn_curves(held, _references() if parent is None else parent.curves, _parent_days(parent))
-    combined = survival.learn(
-        np.concatenate([_evidence(h, curves) for h in held]),
-        survival.reference_combined() if parent is None else parent.combined,
-        parent_days=_parent_days(parent),
-    )
+    curves, combined = _learn_curves(held, None if parent is None else (parent.curves, parent.combined))
     # The same for entities without a model of their own: nothing of theirs but what an impression costs them.
     plain = [
         _held_out(item, _dynamics(item, phi, kappa, weekdays), moments, forest=False, seed=seed)
         for item in items
     ]
-    plain_curves = _learn_curves(
-        plain, _references() if parent is None else parent.pooled.curves, _parent_days(parent)
+    above = (
+        None if parent is None else ([Survival(one) for one in parent.pooled.grids], parent.pooled.combined)
     )
-    plain_combined = survival.learn(
-        np.concatenate([_evidence(h, plain_curves) for h in plain]),
-        survival.reference_combined() if parent is None else parent.pooled.combined,
-        parent_days=_parent_days(parent),
-    )
+    plain_curves, plain_combined = _learn_curves(plain, above)
     price = float(np.median([item.unit for item in items]))
     pooled = SeriesModel(
-        Dynamics(phi[0], kappa, weekdays[0], price), moments, None, plain_curves, plain_combined
+        Dynamics(phi[0], kappa, weekdays[0], price), moments, None, _grids(plain_curves), plain_combined
     )
     samples = int(sum(np.isfinite(h[:, evidence.DISTANCE]).sum() for h in held))
     return LevelPool(phi, kappa, weekdays, moments, curves, combined, pooled, len(items), samples)
 
 
-def _parent_days(parent: LevelPool | None) -> float:
-    return survival.ACCOUNT_DAYS if parent is None else survival.LEVEL_DAYS
-
-
 def learn_pool(series: Mapping[EntityRef, Days], *, seed: int = 0, sample: int = _SAMPLE) -> AccountPool:
     """What an account's entities have in common.
 
-    Learned from at most `sample` entities per level, drawn by `seed`, so that it costs the same at any size.
-
-    Raises
-    ------
-    InsufficientHistory
-        If no entity has 14 days with delivery.
+    Learned from at most `sample` entities per level, drawn by `seed`, so that it costs the same at any size. An
+    InsufficientHistory if no entity has 14 days with delivery.
     """
     usable = {ref: days for ref, days in sorted(series.items()) if days.delivered.sum() >= POOL_DAYS_NEEDED}
     if not usable:
@@ -236,14 +208,13 @@ def learn_pool(series: Mapping[EntityRef, Days], *, seed: int = 0, sample: int =
     first = min(days.first_day for days in usable.values())
     last = max(days.last_day for days in usable.values())
     calendar = Days(first, np.empty(((last - first).days + 1, 0)))
-    empty = AccountPool(calendar, None, {})  # type: ignore[arg-type]  # only its calendar is used here
     rng = np.random.default_rng(seed)
     by_level: dict[EntityType, list[_Prepared]] = {}
     for level in EntityType:
         refs = [ref for ref in usable if ref.entity_type is level]
         if len(refs) > sample:
             refs = [refs[i] for i in sorted(rng.choice(len(refs), sample, replace=False))]
-        items = [_prepare(usable[ref], empty.blocks(usable[ref])) for ref in refs]
+        items = [_prepare(usable[ref], calendar) for ref in refs]
         # A random order, so that the first few stand for all.
         by_level[level] = [items[i] for i in rng.permutation(len(items))]
     everyone = [item for items in by_level.values() for item in items]
@@ -260,19 +231,7 @@ def learn_pool(series: Mapping[EntityRef, Days], *, seed: int = 0, sample: int =
 
 @dataclass(frozen=True, slots=True)
 class FittedEntity:
-    """An entity's model with what training measured.
-
-    Attributes
-    ----------
-    model
-        The model.
-    days
-        Days with delivery it was learned from.
-    held_out_days
-        Held-out days that could be scored.
-    held_out_alarms_per_month
-        Alarms per 30 held-out days at the default of one false alarm per month.
-    """
+    """An entity's model, its days with delivery, its held-out days, and its alarms per 30 of those at one a month."""
 
     model: SeriesModel
     days: int
@@ -281,43 +240,24 @@ class FittedEntity:
 
 
 def fit_entity(days: Days, pool: AccountPool, level: EntityType, *, what: str, seed: int = 0) -> FittedEntity:
-    """An entity's own model.
-
-    Parameters
-    ----------
-    days
-        Its history.
-    pool
-        Its account's.
-    level
-        Its level.
-    what
-        Who it is, for the error.
-    seed
-        Of its forest.
-
-    Raises
-    ------
-    InsufficientHistory
-        With fewer than 28 days with delivery.
-    """
+    """An entity's own model; an InsufficientHistory of `what` with fewer than 28 days with delivery."""
     had = int(days.delivered.sum())
     if had < DAYS_NEEDED:
         raise InsufficientHistory(what, had=had, needed=DAYS_NEEDED)
     shared = pool.of(level)
-    item = _prepare(days, pool.blocks(days))
+    item = _prepare(days, pool.calendar)
     profile = dynamics_fit.shrink_weekdays(item.effects, item.effect_variances, shared.weekdays)
     phi = dynamics_fit.shrink_phi(_own_phi(item, profile[0], shared.kappa), shared.phi, float(had))
     dynamics = _dynamics(item, phi, shared.kappa, profile)
     held = _evidence(_held_out(item, dynamics, shared.moments, forest=True, seed=seed), shared.curves)
     combined = survival.learn(held, shared.combined, parent_days=survival.ENTITY_DAYS)
-    found: Innovations = innovations(days, dynamics[0])
-    z = found.z[~np.isnan(found.z[:, :BASE]).all(axis=1)]
+    z = innovations(days, dynamics[0]).z
+    z = z[~np.isnan(z[:, :BASE]).all(axis=1)]
     model = SeriesModel(
         dynamics[0],
         covariance.moments(z[:, :BASE], pooled=shared.moments),
         forest_growth.grow(np.nan_to_num(z), seed=seed),
-        shared.curves,
+        _grids(shared.curves),
         combined,
     )
     known = held[~np.isnan(held)]

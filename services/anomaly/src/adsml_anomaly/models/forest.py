@@ -5,7 +5,7 @@ would still need to be told apart; ``score = 2 ** (-mean path / c(subsample))``:
 a *larger* score is stranger; about 0.5 is ordinary.
 
 Source: F. T. Liu, K. M. Ting, Z.-H. Zhou, "Isolation forest", ICDM 2008, equations 1 and 2. Scikit-learn's
-`IsolationForest` is the reference: on its trees (`sklearn_forest.from_sklearn`) the scores agree to 1e-9.
+`IsolationForest` is the reference: on its trees the scores agree to 1e-9.
 """
 
 import math
@@ -16,10 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from adsml_common.compiled import compiled
 
-FloatArray = npt.NDArray[np.float64]
-SingleArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.int8]
-IndexArray = npt.NDArray[np.int32]
+from adsml_anomaly.models.arrays import ByteArray, FloatArray, IndexArray, SingleArray
 
 LEAF: Final = -1
 _EULER: Final = 0.5772156649015329
@@ -27,53 +24,23 @@ _EULER: Final = 0.5772156649015329
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Trees one behind the other; nodes of a tree in preorder, so that a node's left child is the next node.
+    """Trees one behind the other; nodes of a tree in preorder, so that a node's left child is the next node."""
 
-    Attributes
-    ----------
-    starts
-        Shape (trees,): each tree's root among the nodes.
-    feature
-        Shape (nodes,): what is split on; `LEAF` (-1) in a leaf.
-    threshold
-        Shape (nodes,): a point goes left when its value is at most this; 0 in a leaf. Single precision loses
-        nothing, since values are compared in single precision.
-    right
-        Shape (nodes,): the right child; in a leaf the number of training points in it.
-    subsample
-        Training points per tree.
-    features
-        Length of a point.
-    """
-
-    starts: IndexArray
-    feature: ByteArray
+    starts: IndexArray  # Shape (trees,): each tree's root among the nodes
+    feature: ByteArray  # Shape (nodes,): what is split on; `LEAF` (-1) in a leaf
+    # Shape (nodes,): a point goes left when its value is at most this; 0 in a leaf. Single precision
+    # loses nothing, since values are compared in single precision.
     threshold: SingleArray
-    right: IndexArray
-    subsample: int
-    features: int
+    right: IndexArray  # Shape (nodes,): the right child; in a leaf the number of training points in it
+    subsample: int  # Training points per tree
+    features: int  # Length of a point
 
     def score(self, points: npt.ArrayLike) -> FloatArray:
-        """Anomaly scores, between 0 and 1, larger is stranger.
-
-        Parameters
-        ----------
-        points
-            Shape (n, features), finite.
-
-        Raises
-        ------
-        ValueError
-            If the shape is another.
-        """
+        """Anomaly scores, between 0 and 1, of finite points, shape (n, features); a ValueError for another shape."""
         X = np.ascontiguousarray(points, dtype=np.float32)
         if X.ndim != 2 or X.shape[1] != self.features:
             raise ValueError(f"points have shape {X.shape}; expected (n, {self.features})")
-        out = np.empty(len(X))
-        fill_scores(
-            X, self.starts, self.feature, self.threshold, self.right, mean_path_length(self.subsample), out
-        )
-        return out
+        return scores(X, self.starts, self.feature, self.threshold, self.right, self.subsample)
 
 
 @compiled
@@ -87,16 +54,16 @@ def mean_path_length(n: int) -> float:
 
 
 @compiled
-def fill_scores(
+def scores(
     X: SingleArray,
     starts: IndexArray,
     feature: ByteArray,
     threshold: SingleArray,
     right: IndexArray,
-    norm: float,
-    out: FloatArray,
-) -> None:
-    """As `Forest.score`, from its parts and into an array that is there already."""
+    subsample: int,
+) -> FloatArray:
+    """As `Forest.score`, from its parts."""
+    out, norm = np.empty(X.shape[0]), mean_path_length(subsample)
     for i in range(X.shape[0]):
         total = 0.0
         for tree in range(starts.size):
@@ -107,3 +74,4 @@ def fill_scores(
             total += depth + mean_path_length(right[node])
         # A forest over single points has no depth to compare with: nothing in it is strange.
         out[i] = 2.0 ** (-total / (starts.size * norm)) if norm > 0.0 else 0.5
+    return out

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from adsml_common.compiled import compiled
 
-from adsml_anomaly.models.forest import LEAF, ByteArray, Forest, IndexArray, SingleArray
+from adsml_anomaly.models.arrays import ByteArray, IndexArray, SingleArray
+from adsml_anomaly.models.forest import LEAF, Forest
 
 TREES: Final = 50
 SUBSAMPLE: Final = 32
@@ -25,21 +26,9 @@ _MIX_2: Final = np.uint64(0x94D049BB133111EB)
 
 
 def grow(points: npt.ArrayLike, *, seed: int, trees: int = TREES, subsample: int = SUBSAMPLE) -> Forest:
-    """A forest over training points.
+    """A forest over finite points, shape (n, features): n at least 2, up to 127 features; else a ValueError.
 
-    Parameters
-    ----------
-    points
-        Shape (n, features): finite, n at least 2, up to 127 features.
-    seed
-        0 or more; the same points and seed give the same forest.
-    trees, subsample
-        Trees, and points per tree (at most n are taken).
-
-    Raises
-    ------
-    ValueError
-        If the shape does not allow a forest, or a value is not finite.
+    The same points and seed (0 or more) give the same forest; of `subsample` points per tree at most n are taken.
     """
     X = np.ascontiguousarray(points, dtype=np.float32)
     if X.ndim != 2 or len(X) < 2 or not 1 <= X.shape[1] <= 127:

@@ -3,15 +3,12 @@
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import Metric
 
+from adsml_anomaly.models.arrays import BoolArray, FloatArray
 from adsml_anomaly.models.channels import CHANNELS
 from adsml_anomaly.models.results import Gate
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 LEADS_NEEDED: Final = 10.0
 IMPRESSIONS_NEEDED: Final = 1000.0
@@ -21,24 +18,10 @@ _CPL, _CTR, _CPC, _CPM, _CVR = (
 )
 
 
-def gated(rows: FloatArray, mean: FloatArray) -> BoolArray:
-    """Which metrics have too little volume to be believed, shape (T, channels).
-
-    Parameters
-    ----------
-    rows
-        Shape (T, 5): daily rows.
-    mean
-        Shape (T, channels): expected counts; for CPL the leads that the day's spend usually buys.
-    """
-    out = np.zeros(mean.shape, dtype=np.bool_)
-    fill_gated(rows, mean, out)
-    return out
-
-
 @compiled
-def fill_gated(rows: FloatArray, mean: FloatArray, out: BoolArray) -> None:
-    """As `gated`, into an array of False that is there already."""
+def gated(rows: FloatArray, mean: FloatArray) -> BoolArray:
+    """Which metrics have too little volume to be believed, shape (T, channels), by rows and expected counts."""
+    out = np.zeros(mean.shape, dtype=np.bool_)
     for t in range(rows.shape[0]):
         impressions, clicks, leads = rows[t, 1], rows[t, 2], rows[t, 3]
         # CPL is believed on enough leads, or on spend that usually buys so many; a NaN expectation is neither.
@@ -46,6 +29,7 @@ def fill_gated(rows: FloatArray, mean: FloatArray, out: BoolArray) -> None:
         out[t, _CTR] = out[t, _CPM] = impressions < IMPRESSIONS_NEEDED
         out[t, _CPC] = not (clicks >= CLICKS_NEEDED or mean[t, _CPC] >= CLICKS_NEEDED)
         out[t, _CVR] = clicks < CLICKS_NEEDED
+    return out
 
 
 def gate_of(metric: Metric) -> Gate:

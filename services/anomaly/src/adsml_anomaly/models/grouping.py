@@ -33,19 +33,7 @@ _PLURALS: Final = {EntityType.CAMPAIGN: "campaigns", EntityType.ADSET: "ad sets"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An entity of the account.
-
-    Attributes
-    ----------
-    ref, parent
-        None as parent: right below the account.
-    name
-        Empty where unknown.
-    usual_spend
-        Mean spend of a day with delivery before the assessed ones.
-    incidents
-        Its own.
-    """
+    """An entity with its incidents; None as parent: right below the account. `usual_spend` as in `results.Report`."""
 
     ref: EntityRef
     parent: EntityRef | None
@@ -68,22 +56,11 @@ def group(
     *,
     config_id: int,
     whole: bool = True,
-    usual_spend: float | None = None,
 ) -> list[Incident]:
     """Incidents by cause: open ones first, then by money at stake, then by severity.
 
-    Parameters
-    ----------
-    nodes
-        The entities that were assessed, of any levels.
-    account
-        Incidents of the account as a whole, of its summed rows.
-    config_id
-        The account.
-    whole
-        Whether the nodes right below the account are all that deliver: else nothing is said of the account.
-    usual_spend
-        Of the account; None: the sum over the nodes right below it.
+    `account` are the incidents of the account's summed rows, `whole` whether the nodes right below the account are all
+    that deliver: else nothing is said of the account.
     """
     by_ref = {node.ref: node for node in nodes}
     children: defaultdict[EntityRef | None, list[Node]] = defaultdict(list)
@@ -95,7 +72,7 @@ def group(
     for node in top:
         causes += _of_subtree(node, children)
     if whole:
-        total = sum(node.usual_spend for node in tops) if usual_spend is None else usual_spend
+        total = sum(node.usual_spend for node in tops)
         causes = _merged(None, account, causes, tops, total, title=f"account {config_id}")
     else:
         causes += [_Cause(replace(one, scope=Scope.ACCOUNT), None) for one in account]
@@ -119,13 +96,12 @@ def ranked(incidents: Iterable[Incident]) -> list[Incident]:
 def _of_subtree(node: Node, children: Mapping[EntityRef | None, Sequence[Node]]) -> list[_Cause]:
     below = children.get(node.ref, ())
     causes = [cause for child in below for cause in _of_subtree(child, children)]
-    own = [
-        replace(one, entity=node.ref, title=node.name or str(node.ref.entity_id)) for one in node.incidents
-    ]
+    title = node.name or node.ref.entity_id
+    own = [replace(one, entity=node.ref, title=title) for one in node.incidents]
     if not below:
         return [_Cause(one, node.ref) for one in own]
     total = max(node.usual_spend, sum(child.usual_spend for child in below))
-    return _merged(node.ref, own, causes, below, total, title=node.name or str(node.ref.entity_id))
+    return _merged(node.ref, own, causes, below, total, title=title)
 
 
 def _merged(
@@ -181,22 +157,14 @@ def _one_cause(a: Incident, b: Incident) -> bool:
         Direction.UP in (a.direction, b.direction) and a.direction is not b.direction
     ):
         return False
-    apart = abs(_day(a.first) - _day(b.first))
     if a.kind in NO_DELIVERY and b.kind in NO_DELIVERY:
-        return apart <= _SAME_START
-    return _day(a.first) <= _day(b.last) + _SLACK and _day(b.first) <= _day(a.last) + _SLACK
-
-
-def _day(one: date) -> date:
-    return date(one.year, one.month, one.day)
+        return abs(a.first - b.first) <= _SAME_START
+    return a.first <= b.last + _SLACK and b.first <= a.last + _SLACK
 
 
 def _leaves(incident: Incident) -> tuple[Incident, ...]:
-    return (
-        (replace(incident, children=()), *incident.children)
-        if incident.entity is not None
-        else incident.children
-    )
+    own = () if incident.entity is None else (replace(incident, children=()),)
+    return (*own, *incident.children)
 
 
 def _parent(
@@ -222,8 +190,9 @@ def _parent(
         return replace(own, scope=scope, entity=ref, title=title, summary=summary, children=leaves)
     worst = max(leaves, key=lambda one: (one.severity, one.stake_per_day))
     first, last = min(leaf.first for leaf in leaves), max(leaf.last for leaf in leaves)
-    state = _state_of(leaves)
-    stake = sum(cause.incident.stake_per_day for cause in causes)
+    states = {leaf.state for leaf in leaves}
+    # As the first of open, new normal, resolved that any of them is in.
+    state = min(states, key=(IncidentState.OPEN, IncidentState.NEW_NORMAL, IncidentState.RESOLVED).index)
     said = worst.summary.partition(": ")[2] or worst.summary
     return replace(
         worst,
@@ -233,20 +202,12 @@ def _parent(
         state=state,
         severity=max(leaf.severity for leaf in leaves),
         summary=f"{span_in_words(first, last, state)}: {hit} of {active} {level}, among them {worst.title}: {said}",
-        stake_per_day=stake,
+        stake_per_day=sum(cause.incident.stake_per_day for cause in causes),
         scope=scope,
         entity=ref,
         title=title,
         children=leaves,
     )
-
-
-def _state_of(incidents: Sequence[Incident]) -> IncidentState:
-    states = {one.state for one in incidents}
-    for state in (IncidentState.OPEN, IncidentState.NEW_NORMAL):
-        if state in states:
-            return state
-    return IncidentState.RESOLVED
 
 
 def parts_of(name: str) -> set[str]:
@@ -265,24 +226,19 @@ def _by_name_part(incidents: list[Incident], nodes: Sequence[Node]) -> list[Inci
         begun: defaultdict[tuple[Kind, date], list[Incident]] = defaultdict(list)
         for one in incidents:
             if one.entity in parts:
-                begun[family(one.kind), _day(one.first)].append(one)
+                begun[family(one.kind), one.first].append(one)
         for (kind, day), several in sorted(begun.items(), key=lambda item: (item[0][1], item[0][0])):
             near = [*several, *begun.get((kind, day + timedelta(days=1)), ())]
             same = [one for one in near if one.incident_id in out and _one_cause(near[0], one)]
-            hit = {one.entity for one in same if one.entity is not None}
-            part = _evident(hit, parts, with_part)
-            grouped = [
-                one
-                for one in same
-                if part is not None and one.entity is not None and part in parts[one.entity]
-            ]
-            campaigns = {_campaign(one.entity, by_ref) for one in grouped if one.entity is not None}
-            if part is None or len(campaigns) < 2:
+            part = _evident({one.entity for one in same if one.entity is not None}, parts, with_part)
+            if part is None:
                 continue
-            causes = [_Cause(one, one.entity) for one in grouped]
-            whole = _parent(None, causes, None, len(grouped), with_part[part], everyone, f"“{part}”")
-            for one in grouped:
-                del out[one.incident_id]
+            causes = [_Cause(one, one.entity) for one in same if one.entity and part in parts[one.entity]]
+            if len({_campaign(cause.node, by_ref) for cause in causes if cause.node}) < 2:
+                continue
+            whole = _parent(None, causes, None, len(causes), with_part[part], everyone, f"“{part}”")
+            for cause in causes:
+                del out[cause.incident.incident_id]
             out[whole.incident_id] = replace(whole, scope=Scope.NAME_PATTERN)
     return list(out.values())
 

@@ -1,7 +1,6 @@
 """From days to incidents of one series: what is one incident, and how it stands."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from hashlib import blake2b
 from typing import Final
@@ -67,50 +66,25 @@ def family(kind: Kind) -> Kind:
     return Kind.NO_DELIVERY if kind in _DOWN else kind
 
 
-def runs(anomalous: Sequence[bool]) -> list[tuple[int, int]]:
-    """First and last position of each unbroken run of True, both inclusive.
-
-    Examples
-    --------
-    >>> runs([True, True, False, True])
-    [(0, 1), (3, 3)]
-    """
-    out: list[tuple[int, int]] = []
-    for i, flag in enumerate(anomalous):
-        if not flag:
-            continue
-        if out and out[-1][1] == i - 1:
-            out[-1] = (out[-1][0], i)
-        else:
-            out.append((i, i))
-    return out
-
-
-def grouped(days: Sequence[DayAssessment | None]) -> list[list[int]]:
-    """Positions of the anomalous days of each incident, in order.
+def grouped(days: Mapping[int, DayAssessment]) -> list[list[int]]:
+    """Rows of the anomalous days of each incident, of days by row, in order.
 
     Days on end are one incident, except that no delivery at all begins one of its own; the same fault with at most
     `QUIET_DAYS` ordinary days between goes on. What happens while a fault of several days lasts belongs to that.
-
-    Parameters
-    ----------
-    days
-        One a day; None or not anomalous: ordinary.
     """
     out: list[list[int]] = []
-    for t, day in enumerate(days):
-        if day is None or not day.anomalous:
+    for t, day in days.items():
+        if not day.anomalous:
             continue
         if out:
-            before = days[out[-1][-1]]
-            assert before is not None  # noqa: S101  # it is in a group
-            gap = t - out[-1][-1] - 1
-            begins = day.kind in NO_DELIVERY and before.kind not in _DOWN
-            if (gap == 0 and not begins) or (gap <= QUIET_DAYS and kin(before.kind, day.kind)):
+            last = out[-1][-1]
+            before, gap = days[last].kind, t - last - 1
+            begins = day.kind in NO_DELIVERY and before not in _DOWN
+            if (gap == 0 and not begins) or (gap <= QUIET_DAYS and kin(before, day.kind)):
                 out[-1].append(t)
                 continue
         began, earlier = _began(day), [t]
-        while began is not None and out and _date(days[out[-1][0]]) >= began:
+        while began is not None and out and (days[out[-1][0]].date or began) >= began:
             earlier = [*out.pop(), *earlier]
         out.append(earlier)
     return out
@@ -121,33 +95,13 @@ def _began(day: DayAssessment) -> date | None:
     return min((one.since for one in day.rule_alarms if one.since is not None), default=None)
 
 
-def _date(day: DayAssessment | None) -> date:
-    assert day is not None  # noqa: S101  # it is in a group
-    assert day.date is not None  # noqa: S101  # and no point
-    return day.date
-
-
 def incident_id(entity: str, first: object) -> str:
     """A short id, the same for the same entity and first day."""
     return "an-" + blake2b(f"{entity}|{first}".encode(), digest_size=8).hexdigest()
 
 
-def incident_of(
-    name: str, days: Sequence[DayAssessment], *, state: IncidentState, since_words: str = ""
-) -> Incident:
-    """One incident of an entity.
-
-    Parameters
-    ----------
-    name
-        Of the entity.
-    days
-        Its anomalous days, in order.
-    state
-        As of the last assessed day.
-    since_words
-        What is to be added to the summary, e.g. on the new level.
-    """
+def incident_of(days: Sequence[DayAssessment], *, state: IncidentState, note: str = "") -> Incident:
+    """One incident of its anomalous days, in order, with what is to be added to its summary."""
     worst = max(days, key=lambda day: (day.severity, -(day.p_value if day.p_value is not None else 0.0)))
     # What was worst last is what a reader finds today.
     shown = max(days, key=lambda day: (day.severity, day.kind is worst.kind, day.date or date.min))
@@ -170,7 +124,7 @@ def incident_of(
         main_metric=worst.main_metric,
         rule=Rule.LEVEL_SHIFT if rule is None and state is IncidentState.NEW_NORMAL else rule,
         summary=f"{span_in_words(first, last, state)}: {shown.summary.replace(f' since {first}', '', 1)}"
-        + (f"; {since_words}" if since_words else ""),
+        + (f"; {note}" if note else ""),
         stake_per_day=sum(day.stake for day in late) / len(late),
     )
 
@@ -181,9 +135,3 @@ def span_in_words(first: date | datetime, last: date | datetime, state: Incident
     if state is IncidentState.OPEN:
         return f"New on {first:{form}}" if first == last else f"Open since {first:{form}}"
     return f"{first:{form}}" if first == last else f"{first:{form}} to {last:{form}}"
-
-
-def with_ids(days: Sequence[DayAssessment], name: str) -> list[DayAssessment]:
-    """The days of one incident with its id."""
-    one = incident_id(name, days[0].date or days[0].time)
-    return [replace(day, incident_id=one) for day in days]

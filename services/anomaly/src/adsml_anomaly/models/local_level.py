@@ -27,14 +27,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 
-from adsml_anomaly.models.channels import CHANNELS, EXPOSURE, NUMERATOR, Days, IntArray
+from adsml_anomaly.models.arrays import BoolArray, FloatArray, IntArray
+from adsml_anomaly.models.channels import EXPOSURE, NUMERATOR, Days
 from adsml_anomaly.models.stabilise import ANSCOMBE, difference
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 CLIP: Final = 3.0
 SHIFT_DAYS: Final = 3
@@ -52,46 +49,23 @@ WARM_UP_DAYS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class Dynamics:
-    """How a series moves, by channel.
+    """How a series moves, by channel."""
 
-    Attributes
-    ----------
-    phi
-        Shape (channels,): variance in logs from day to day beside chance.
-    kappa
-        Shape (channels,): variance of the level's steps, in units of `phi`.
-    weekdays
-        Shape (channels, 7): profile in logs, Monday first, mean 0.
-    unit_price
-        Spend that counts as 1, in the account's currency: the usual price of an impression.
-    """
-
-    phi: FloatArray
-    kappa: FloatArray
-    weekdays: FloatArray
-    unit_price: float
+    phi: FloatArray  # Shape (channels,): variance in logs from day to day beside chance
+    kappa: FloatArray  # Shape (channels,): variance of the level's steps, in units of `phi`
+    weekdays: FloatArray  # Shape (channels, 7): profile in logs, Monday first, mean 0
+    unit_price: float  # Spend that counts as 1: the usual price of an impression
 
 
 @dataclass(frozen=True, slots=True)
 class Innovations:
-    """What was expected and what came, shape (T, channels) each; NaN where nothing can be said.
+    """What was expected and what came, shape (T, channels) each; NaN where nothing can be said."""
 
-    Attributes
-    ----------
-    z
-        Standardised innovation of the count, so that a cost per something has the opposite sign.
-    mean
-        Expected count (spend in units of the usual price of an impression).
-    stretch
-        Predictive standard deviation over that of a day with known level: at least 1.
-    shifted
-        Row on which the level that was last taken over began; -1 where none was, or it went back. All -1 unless
-        days were held against old levels.
-    """
-
+    # Standardised innovation of the count, so that a cost per something has the opposite sign
     z: FloatArray
-    mean: FloatArray
-    stretch: FloatArray
+    mean: FloatArray  # Expected count (spend in units of the usual price of an impression)
+    stretch: FloatArray  # Predictive standard deviation over that of a day with known level: at least 1
+    # Row on which the level that was last taken over began; -1 where none was, or it went back
     shifted: IntArray
 
 
@@ -105,51 +79,31 @@ def innovations(
 ) -> Innovations:
     """Filter all channels of one entity.
 
-    Parameters
-    ----------
-    days
-        T days.
-    dynamics
-        How the series moves.
-    barred
-        Shape (T,): days that must not move the level.
-    changed
-        Shape (T,): days on which a known change came into force.
-    counted
-        What `counts` gave, for who filters the same days often.
+    On days that are `barred` the level must not move; on days `changed` a known change came into force; `counted` is
+    what `counts` gave, for who filters the same days often.
     """
-    T = len(days.rows)
-    y, x = counts(days, dynamics.unit_price) if counted is None else counted
-    none = np.zeros(T, dtype=np.bool_)
-    z, mean, stretch = (np.empty((len(CHANNELS), T)) for _ in range(3))
-    shifted = np.empty((len(CHANNELS), T), dtype=np.int64)
-    run_all(
+    y, x = counts(days.rows, dynamics.unit_price) if counted is None else counted
+    none = np.zeros(len(days.rows), dtype=np.bool_)
+    z, mean, stretch, shifted = run_all(
         y, x, np.zeros_like(y), days.first_day.weekday(), dynamics.weekdays, dynamics.phi, dynamics.kappa,
-        none if barred is None else barred, none if changed is None else changed, False, z, mean, stretch, shifted,
+        none if barred is None else barred, none if changed is None else changed, False,
     )  # fmt: skip
     return Innovations(z.T, mean.T, stretch.T, shifted.T)
 
 
-def counts(days: Days, unit: float) -> tuple[FloatArray, FloatArray]:
-    """Counts and exposures, shape (channels, T) each; exposure 0 where the channel is blind that day."""
-    y, x = np.empty((len(CHANNELS), len(days.rows))), np.empty((len(CHANNELS), len(days.rows)))
-    fill_counts(days.rows, unit if unit > 0 else 1.0, NUMERATOR, EXPOSURE, y, x)
-    return y, x
-
-
 @compiled
-def fill_counts(
-    rows: FloatArray, unit: float, numerator: IntArray, exposure: IntArray, y: FloatArray, x: FloatArray
-) -> None:
-    """As `counts`, into arrays that are there already."""
+def counts(rows: FloatArray, unit: float) -> tuple[FloatArray, FloatArray]:
+    """Counts and exposures, shape (channels, T) each; exposure 0 where the channel is blind that day."""
+    y, x = np.empty((NUMERATOR.size, rows.shape[0])), np.empty((NUMERATOR.size, rows.shape[0]))
     for t in range(rows.shape[0]):
         delivered = rows[t, 0] > 0.0 or rows[t, 1] > 0.0
         for c in range(y.shape[0]):
-            count = rows[t, numerator[c]]
-            seen = rows[t, exposure[c]] if exposure[c] >= 0 else 1.0
+            count = rows[t, NUMERATOR[c]]
+            seen = rows[t, EXPOSURE[c]] if EXPOSURE[c] >= 0 else 1.0
             y[c, t] = 0.0 if np.isnan(count) else count
             x[c, t] = 0.0 if np.isnan(seen) or not delivered else seen
-        y[0, t] /= unit
+        y[0, t] /= unit if unit > 0.0 else 1.0
+    return y, x
 
 
 @compiled
@@ -164,17 +118,16 @@ def run_all(
     barred: BoolArray,
     changed: BoolArray,
     hold: bool,
-    z: FloatArray,
-    mean: FloatArray,
-    stretch: FloatArray,
-    shifted: IntArray,
-) -> None:
-    """As `run`, for each channel."""
+) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
+    """As `run`, for each channel: z, mean, stretch and shifted, shape (channels, T) each."""
+    z, mean, stretch = np.empty(y.shape), np.empty(y.shape), np.empty(y.shape)
+    shifted = np.empty(y.shape, dtype=np.int64)
     for c in range(y.shape[0]):
         run(
             y[c], x[c], slack[c], weekday, profiles[c], phi[c], kappa[c], barred, changed, hold,
             z[c], mean[c], stretch[c], shifted[c],
         )  # fmt: skip
+    return z, mean, stretch, shifted
 
 
 @compiled

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from adsml_anomaly.models import incidents, points
+from adsml_anomaly.models.arrays import FloatArray
 from adsml_anomaly.models.results import (
     DayAssessment,
     Direction,
@@ -17,8 +17,6 @@ from adsml_anomaly.models.results import (
     Severity,
     Threshold,
 )
-
-FloatArray = npt.NDArray[np.float64]
 
 _MEDIUM_Z: Final = 5.0
 _HIGH_Z: Final = 8.0
@@ -33,54 +31,43 @@ def assess_points(
     threshold: Threshold,
     anomalous_only: bool,
 ) -> Report:
-    """Judge every point by the points before it.
+    """Judge every point (seconds since 1970, rising, and values, NaN where not known) by the points before it.
 
-    Parameters
-    ----------
-    name
-        Of the measure.
-    seconds
-        Shape (n,): times since 1970 in seconds, rising.
-    values
-        Shape (n,): NaN where not known.
-    season_length
-        Steps in a season; None: found from the spacing.
-    threshold
-        Its rate is per 30 steps.
-    anomalous_only
-        Return only the points that are anomalous.
+    `season_length` is in steps (None: found from the spacing), the threshold's rate per 30 steps.
     """
     position, step = points.positions(seconds)
     season = points.season_of(step, season_length)
     scores = points.judge(values, position, season)
     known = np.isfinite(scores.z)
-    calibrated = points.calibrate(scores.score, known, season, p_value=threshold.p_value)
-    p, limits = calibrated.p, calibrated.limits
+    p, limits = points.calibrate(scores.score, known, season, p_value=threshold.p_value)
     flags = np.nan_to_num(p, nan=1.0) <= threshold.p_value + 1e-12
     times = [datetime.fromtimestamp(s, UTC) for s in seconds]
     ids: dict[int, str] = {}
     groups: list[range] = []
-    for a, b in incidents.runs(flags.tolist()):
-        groups.append(range(a, b + 1))
-        ids.update(dict.fromkeys(groups[-1], incidents.incident_id(name, times[a].isoformat())))
-    assessed: dict[int, DayAssessment] = {}
-    for t in range(values.size):
-        if flags[t] or not anomalous_only:
-            assessed[t] = _point(times[t], values[t], scores, t, p[t], limits[t], threshold, ids.get(t, ""))
+    for t in np.flatnonzero(flags).tolist():
+        if groups and groups[-1].stop == t:
+            groups[-1] = range(groups[-1].start, t + 1)
+        else:
+            groups.append(range(t, t + 1))
+        ids[t] = incidents.incident_id(name, times[groups[-1].start].isoformat())
+    assessed = {
+        t: _point(times[t], values[t], scores, t, p[t], limits[t], threshold, ids.get(t, ""))
+        for t in range(values.size)
+        if flags[t] or not anomalous_only
+    }
     last = values.size - 1
     return Report(
         days=tuple(assessed.values()),
         incidents=tuple(
-            incidents.incident_of(name, [assessed[t] for t in rows], state=_state(rows, last))
+            incidents.incident_of(
+                [assessed[t] for t in rows],
+                state=IncidentState.RESOLVED if rows[-1] < last else IncidentState.OPEN,
+            )
             for rows in groups
         ),
         threshold=threshold,
         learning_points=season.learning,
     )
-
-
-def _state(rows: range, last: int) -> IncidentState:
-    return IncidentState.RESOLVED if rows[-1] < last else IncidentState.OPEN
 
 
 def _point(
@@ -96,11 +83,10 @@ def _point(
     known = bool(np.isfinite(scores.z[t]))
     anomalous = bool(incident)
     side = Direction.UP if scores.z[t] > 0 else Direction.DOWN
-    observed = float(value) if np.isfinite(value) else None
     bounded = known and np.isfinite(limit)
     one = MetricAssessment(
         metric=None,
-        observed=observed,
+        observed=float(value) if np.isfinite(value) else None,
         expected=float(scores.expected[t]) if np.isfinite(scores.expected[t]) else None,
         lower=scores.value_at(t, -limit) if bounded else None,
         upper=scores.value_at(t, limit) if bounded else None,

@@ -22,9 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from adsml_common.compiled import compiled
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
+from adsml_anomaly.models.arrays import BoolArray, FloatArray, IntArray
 
 LEVEL_GAINS: Final = (0.003, 0.03, 0.3)
 DAY_GAIN: Final = 0.1
@@ -44,9 +42,8 @@ LEAST_MEMORY: Final = 300.0
 ENOUGH: Final = 200
 TAIL_SHARE: Final = 0.02
 ITSELF: Final = 0.5
-"""What a point counts for among those at least as strange as itself: half, as in a mid-p value (H. O. Lancaster,
-"Significance tests in discrete distributions", JASA 1961). Counted whole, as in a conformal p-value that is valid at
-every sample size, it cost a third of the alarms asked for where few points came before."""
+"""What a point counts for among those at least as strange as itself: half, as in a mid-p value (H. O. Lancaster, JASA
+1961). Counted whole, it cost a third of the alarms asked for where few points came before."""
 TAIL_PRIOR: Final = 5.0
 TAIL_EXCESS: Final = 0.2
 """Mean excess over the edge of the tail, in edges, before any is known, and for how many that stands; of a normal
@@ -63,10 +60,7 @@ _NORMAL_MAD: Final = 1.2533
 
 @dataclass(frozen=True, slots=True)
 class Season:
-    """Steps in the short season and, where there is one, in the long (else 0).
-
-    An hourly series has 24 and 168, a daily one 7 and 0, one without season 1 and 0.
-    """
+    """Steps in the short season and the long: 24 and 168 of an hourly series, 7 and 0 of a daily one, else 1 and 0."""
 
     short: int
     long: int = 0
@@ -79,27 +73,15 @@ class Season:
 
 @dataclass(frozen=True, slots=True)
 class PointScores:
-    """One series, judged; shape (n,) each.
+    """One series, judged; shape (n,) each."""
 
-    Attributes
-    ----------
-    z
-        Signed mean of the three speeds' z; NaN where unknown.
-    score
-        Mean of their absolute z; 0 where unknown.
-    expected
-        By the middle speed, in the values' unit.
-    spread
-        Standard deviation about it on the transformed scale.
-    scale
-        Of the transform: ``u = arcsinh(value / scale)``.
-    """
-
+    # Signed mean of the three speeds' z, NaN where unknown; mean of their absolute z, 0 where unknown
     z: FloatArray
     score: FloatArray
+    # By the middle speed, in the values' unit; standard deviation about it on the transformed scale
     expected: FloatArray
     spread: FloatArray
-    scale: float
+    scale: float  # Of the transform: ``u = arcsinh(value / scale)``
 
     def value_at(self, at: int, deviations: float) -> float:
         """The value so many standard deviations from the expected one."""
@@ -108,10 +90,9 @@ class PointScores:
 
 
 def positions(seconds: npt.ArrayLike) -> tuple[IntArray, float]:
-    """Number of each point on the series' own grid, and the grid's step in seconds.
+    """Number of each point on the series' own grid (gaps leave numbers out), and the grid's step in seconds.
 
-    Gaps leave numbers out, so that a time of day stays one. The step is the median distance of the first
-    points that are apart.
+    The step is the median distance of the first points that are apart.
     """
     at = np.asarray(seconds, dtype=np.float64)
     apart = np.diff(at[:200])
@@ -125,12 +106,8 @@ def positions(seconds: npt.ArrayLike) -> tuple[IntArray, float]:
 def season_of(step: float, season_length: int | None = None) -> Season:
     """The season of a series with so many seconds per step.
 
-    Parameters
-    ----------
-    step
-        Seconds.
-    season_length
-        As a caller gave it, in steps; None: a week for daily values, day and week for shorter steps, else none.
+    `season_length` is as a caller gave it, in steps; None: a week for daily values, day and week for shorter steps,
+    else none.
     """
     per_day = round(_DAY_SECONDS / step)
     if season_length is not None:
@@ -143,17 +120,7 @@ def season_of(step: float, season_length: int | None = None) -> Season:
 
 
 def judge(values: npt.ArrayLike, position: IntArray, season: Season) -> PointScores:
-    """Judge every point by the points before it.
-
-    Parameters
-    ----------
-    values
-        Shape (n,), in order of time; NaN is not known.
-    position
-        Shape (n,): from `positions`.
-    season
-        From `season_of`.
-    """
+    """Judge every value (shape (n,), in order of time; NaN is not known) by those before it."""
     v = np.asarray(values, dtype=np.float64)
     start = np.abs(v[: season.learning])
     start = start[np.isfinite(start) & (start > 0)]
@@ -228,25 +195,12 @@ def _smooth(
         seen += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Calibrated:
-    """Shape (n,) each; NaN while learning and where the score is not known.
+def calibrate(
+    score: FloatArray, known: BoolArray, season: Season, *, p_value: float
+) -> tuple[FloatArray, FloatArray]:
+    """P-value of each point, and the score that it would have needed for `p_value`; NaN while learning or unknown.
 
-    Attributes
-    ----------
-    p
-        P-value of each point.
-    limits
-        The score that it would have needed for the asked p-value.
-    """
-
-    p: FloatArray
-    limits: FloatArray
-
-
-def calibrate(score: FloatArray, known: BoolArray, season: Season, *, p_value: float) -> Calibrated:
-    """Conformal p-value of each point against the known points before it, recent ones counting more.
-
+    Conformal, against the known points before it, recent ones counting more:
     ``(1/2 + weight of earlier scores at least as large) / (1 + weight of earlier scores)``, where a weight halves
     in 14 seasons (at least `LEAST_MEMORY` points): scores drift, and with equal weights there were 1.4 alarms for
     each one asked for. What the first long season scored, without a profile of the week, is dropped once
@@ -260,7 +214,7 @@ def calibrate(score: FloatArray, known: BoolArray, season: Season, *, p_value: f
     _calibrate(
         score, known, rank.astype(np.int64), p_value, season.learning, season.long, 1.0 / half_life, p, limits
     )
-    return Calibrated(p, limits)
+    return p, limits
 
 
 @compiled
@@ -349,15 +303,10 @@ def _first_beyond(tree: FloatArray, target: float) -> int:
     return min(at, tree.size - 2)
 
 
-def alarms(score: FloatArray, season: Season) -> FloatArray:
-    """The score where it is news, else 0: what is below what the last alarm has faded to is not."""
-    return _news(score, 0.5 ** (1.0 / (QUIET_SEASONS * season.short)))
-
-
 @compiled
-def _news(score: FloatArray, keep: float) -> FloatArray:
-    out = np.zeros_like(score)
-    bar = 0.0
+def alarms(score: FloatArray, season: int) -> FloatArray:
+    """The score where it is news, else 0: what is below what the last alarm has faded to in a short season is not."""
+    out, keep, bar = np.zeros_like(score), 0.5 ** (1.0 / (QUIET_SEASONS * season)), 0.0
     for t in range(score.size):
         bar *= keep
         if score[t] > bar:

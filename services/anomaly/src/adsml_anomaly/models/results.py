@@ -1,7 +1,7 @@
 """What is said of a series: its days, its alarms, its incidents."""
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from enum import IntEnum, StrEnum
 
@@ -75,7 +75,6 @@ class IncidentState(StrEnum):
 
     OPEN = "open"
     RESOLVED = "resolved"
-    """Back where it was."""
     NEW_NORMAL = "new_normal"
     """It stayed, and is taken for the normal level by now (or for stopped)."""
 
@@ -103,56 +102,25 @@ class RuleAlarm:
 
 @dataclass(frozen=True, slots=True)
 class MetricAssessment:
-    """One metric of one day; None is unknown. Units as in `adsml_common.domain.metrics`.
-
-    Attributes
-    ----------
-    metric
-        None for a point of an unnamed measure.
-    observed, expected, lower, upper
-        What came, what was expected, and in which range at the level of the applied threshold (`upper` may be
-        infinite).
-    level
-        Nominal probability of that range.
-    robust_z
-        Signed as the metric: a CPL above its expectation is positive.
-    direction
-        To which side of the range.
-    attribution
-        Share in the day's strangeness.
-    gate
-        Why it was not allowed to alarm.
-    """
+    """One metric of one day; None is unknown (as metric: of a point). Units as in `domain.metrics`."""
 
     metric: Metric | None
     observed: float | None
     expected: float | None
+    # The range at the level of the applied threshold, of nominal probability `level`; `upper` may be
+    # infinite
     lower: float | None
     upper: float | None
     level: float
-    robust_z: float | None
-    direction: Direction
-    attribution: float
+    robust_z: float | None  # Signed as the metric: a CPL above its expectation is positive
+    direction: Direction  # To which side of the range
+    attribution: float  # Share in the day's strangeness
     gate: Gate = Gate.NONE
 
 
 @dataclass(frozen=True, slots=True)
 class DayAssessment:
-    """One day, or one point (`time` instead of `date`).
-
-    Attributes
-    ----------
-    main_metric
-        The one that the summary names; None when nothing is out of line.
-    kind
-        What it would be an incident of; None when it is not anomalous, and for points.
-    stake
-        Money at stake, in the account's currency; see `stake`.
-    filling
-        It is still filling up, and nobody knows by how much.
-    completion
-        Share of its leads that is in; None: all.
-    """
+    """One day, or one point (`time` instead of `date`)."""
 
     date: date | None
     time: datetime | None
@@ -170,48 +138,36 @@ class DayAssessment:
     exclusion_reason: str = ""
     incident_id: str = ""
     summary: str = ""
+    # What the summary names, and what it would be an incident of; None when nothing is out of line
     main_metric: Metric | None = None
     kind: Kind | None = None
-    stake: float = 0.0
-    filling: bool = False
-    completion: float | None = None
+    stake: float = 0.0  # Money at stake, in the account's currency; see `stake`
+    filling: bool = False  # It is still filling up, and nobody knows by how much
+    completion: float | None = None  # Share of its leads that is in; None: all
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Days or points out of line that have one cause.
-
-    Attributes
-    ----------
-    first, last
-        The first and the last day out of line.
-    state
-        As of the last assessed day.
-    rule
-        The one that raised it; None: the scores alone.
-    stake_per_day
-        Mean money at stake of its days, at most the last seven.
-    scope, entity, title
-        What it is about: the entity, or the top of a subtree (None: the account, or several campaigns), and its
-        name for a person.
-    children
-        Incidents of single entities that this one explains, by money at stake.
-    """
+    """Days or points out of line that have one cause."""
 
     incident_id: str
-    first: date | datetime
-    last: date | datetime
+    # The first and the last day out of line; instants of points
+    first: date
+    last: date
     state: IncidentState
     kind: Kind
     severity: Severity
     direction: Direction
     main_metric: Metric | None
     summary: str
-    rule: Rule | None = None
-    stake_per_day: float = 0.0
+    rule: Rule | None = None  # The one that raised it; None: the scores alone
+    stake_per_day: float = 0.0  # Mean money at stake of its days, at most the last seven
     scope: Scope = Scope.ENTITY
+    # The entity, or the top of a subtree (None: the account, or several campaigns), and its name for a
+    # person
     entity: EntityRef | None = None
     title: str = ""
+    # Incidents of single entities that this one explains, by money at stake
     children: tuple["Incident", ...] = ()
 
     @property
@@ -235,16 +191,9 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """When a series delivered last, as of the last assessed day.
+    """When a series delivered last (None: never), and for how many days it did not up to the last assessed one.
 
-    Attributes
-    ----------
-    last_row, last_delivery
-        None: never.
-    idle_days
-        Days without delivery up to the last assessed day.
-    stopped
-        It does not deliver any more: switched off, or idle for two weeks.
+    It has stopped when it was switched off or idle for two weeks.
     """
 
     last_row: date | None
@@ -255,23 +204,13 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a series' days and incidents are.
-
-    Attributes
-    ----------
-    incomplete_since
-        The first day that is not complete; None: all are.
-    without_reach
-        Frequency was not looked at.
-    usual_spend
-        Mean spend of a day with delivery, of the last 28 before the assessed ones.
-    """
+    """What a series' days and incidents are."""
 
     days: tuple[DayAssessment, ...]
     incidents: tuple[Incident, ...]
     threshold: Threshold
     delivery: Delivery | None = None
-    incomplete_since: date | None = None
-    without_reach: bool = False
-    usual_spend: float = 0.0
-    learning_points: int = field(default=0)
+    incomplete_since: date | None = None  # The first day that is not complete; None: all are
+    without_reach: bool = False  # Frequency was not looked at
+    usual_spend: float = 0.0  # Mean spend of a day with delivery, of the last 28 before the assessed ones
+    learning_points: int = 0  # So many points at the start have no p-value

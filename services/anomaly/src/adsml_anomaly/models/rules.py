@@ -10,19 +10,16 @@ import math
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import Metric
 
-from adsml_anomaly.models.channels import CHANNELS, Days, IntArray
+from adsml_anomaly.models.arrays import BoolArray, FloatArray, IntArray
+from adsml_anomaly.models.channels import CHANNELS, Days
 from adsml_anomaly.models.completeness import Completeness
 from adsml_anomaly.models.local_level import COLLAPSE_SHARE
 from adsml_anomaly.models.results import Rule, RuleAlarm, Severity
 from adsml_anomaly.models.series_model import Scores
 from adsml_anomaly.models.stabilise import ANSCOMBE
-
-FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
 
 ACTIVE_DAYS: Final = 6
 """Of the 7 days before it stopped, days with delivery that make an entity one that delivers daily."""
@@ -45,12 +42,9 @@ _CLICKS_SHARE: Final = 0.3
 _SPEND, _IMPRESSIONS, _CLICKS, _CPL, _CTR, _CVR = (
     CHANNELS.index(m)
     for m in (
-        Metric.SPEND, Metric.IMPRESSIONS, Metric.CLICKS, Metric.CPL, Metric.CTR,
-        Metric.CONVERSION_RATE,
+        Metric.SPEND, Metric.IMPRESSIONS, Metric.CLICKS, Metric.CPL, Metric.CTR, Metric.CONVERSION_RATE,
     )
 )  # fmt: skip
-
-
 _ORDER: Final = (
     Rule.ZERO_SPEND, Rule.DELIVERY_COLLAPSE, Rule.SPEND_SPIKE, Rule.CPL_SPIKE, Rule.CTR_DROP, Rule.LEADS_STOPPED,
 )  # fmt: skip
@@ -69,29 +63,14 @@ def rule_alarms(
 ) -> dict[int, tuple[RuleAlarm, ...]]:
     """Alarms by row, for rows from `start` on.
 
-    Parameters
-    ----------
-    days, scores
-        The series and its scores.
-    phi
-        Shape (channels,): unevenness.
-    unit_price
-        Spend in one unit of the spend channel.
-    start
-        First row to look at.
-    paused
-        Rows on which the entity is known to have been switched off: there, no spend is no alarm.
-    completeness
-        Of the days; None: complete.
+    `phi`, shape (channels,), is the unevenness, `unit_price` the spend in one unit of the spend channel; on `paused`
+    rows no spend is no alarm; without `completeness` all days are complete.
     """
     innovations = scores.innovations
-    T = len(days.rows)
-    usual, since = np.zeros((T, len(_ORDER))), np.full((T, len(_ORDER)), -1, dtype=np.int64)
-    filling = np.zeros(T, dtype=np.bool_) if completeness is None else completeness.filling
-    leads_in = np.ones(T) if completeness is None else completeness.factor[_CVR]
-    _fire(
+    complete = Completeness.whole(len(days.rows)) if completeness is None else completeness
+    usual, since = _fire(
         days.rows, days.first_day.weekday(), innovations.z, innovations.mean, innovations.stretch, scores.gated,
-        float(phi[_CVR]), unit_price, filling, leads_in, start, usual, since,
+        float(phi[_CVR]), unit_price, complete.filling, complete.factor[_CVR], start,
     )  # fmt: skip
     out: dict[int, tuple[RuleAlarm, ...]] = {}
     for t, k in zip(*np.nonzero(usual[start:]), strict=True):
@@ -115,10 +94,10 @@ def _fire(  # one branch a rule
     filling: BoolArray,
     leads_in: FloatArray,
     start: int,
-    usual: FloatArray,
-    since: IntArray,
-) -> None:
-    """Per rule in `_ORDER`: what was to be expected where it fires, above 0, and since which row; else as it was."""
+) -> tuple[FloatArray, IntArray]:
+    """Shape (T, rules): what was to be expected where a rule of `_ORDER` fires, above 0, and since which row."""
+    usual = np.zeros((rows.shape[0], _STOPPED + 1))
+    since = np.full(usual.shape, -1, dtype=np.int64)
     for t in range(start, rows.shape[0]):
         spend, impressions, clicks, leads = rows[t, 0], rows[t, 1], rows[t, 2], rows[t, 3]
         if spend <= 0.0 and not filling[t]:
@@ -151,6 +130,7 @@ def _fire(  # one branch a rule
             usual[t, _STOPPED], since[t, _STOPPED] = _missing_leads(
                 t, rows, mean, stretch, phi_conversion, leads_in
             )
+    return usual, since
 
 
 @compiled

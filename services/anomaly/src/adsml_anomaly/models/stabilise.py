@@ -5,8 +5,8 @@ A count with mean ``mu`` and variance ``mu + phi mu^2`` (Poisson chance times a 
 
     g(y) = 2 arcsinh(sqrt(phi (y + 3/8))) / sqrt(phi)
 
-a variance of about 1, whatever its mean. At small counts ``g`` is Anscombe's square root, at large ones a
-logarithm in units of ``sqrt(phi)``: residuals of one leads a day and of a million impressions are alike.
+a variance of about 1, whatever its mean: Anscombe's square root at small counts, a logarithm in units of
+``sqrt(phi)`` at large ones.
 
 Source: F. J. Anscombe, "The transformation of Poisson, binomial and negative-binomial data", Biometrika 35
 (1948), section 4; 3/8 is his constant for the Poisson case, to which the others tend at small ``phi``.

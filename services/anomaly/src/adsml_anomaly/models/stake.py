@@ -1,13 +1,11 @@
 """Money at stake on a day: what an incident costs while it lasts, to rank incidents by."""
 
 import numpy as np
-import numpy.typing as npt
 from adsml_common.domain.metrics import Metric
 
+from adsml_anomaly.models.arrays import FloatArray
 from adsml_anomaly.models.channels import CHANNELS, NUMERATOR
 from adsml_anomaly.models.results import Kind
-
-FloatArray = npt.NDArray[np.float64]
 
 _SPEND, _CPL = CHANNELS.index(Metric.SPEND), CHANNELS.index(Metric.CPL)
 _WEEK = 7
@@ -21,36 +19,25 @@ def of_day(
     Spend that does not happen, or happens beyond the plan, is at stake as such; of lost leads and of a ratio that is
     off, that part of the day's spend which buys nothing or too little. Good news put nothing at stake.
 
-    Parameters
-    ----------
-    kind, main
-        Of the day.
-    rows
-        Shape (t + 1, 5): up to the day.
-    expected
-        Shape (channels,): expected counts; NaN where unknown.
-    unit_price
-        Spend in one unit of the spend channel.
+    `rows`, shape (t + 1, 5), end with the day; `expected`, shape (channels,), are its expected counts, NaN where
+    unknown; `unit_price` is the spend in one unit of the spend channel.
     """
-    spend, leads = float(rows[-1, 0]), float(rows[-1, 3])
-    usual = float(expected[_SPEND]) * unit_price
+    spend = float(rows[-1, 0])
     if kind in (Kind.ABSENT_DATA, Kind.NO_DELIVERY):
         before = rows[:-1, 0]
         before = before[before > 0][-_WEEK:]
         return float(np.median(before)) if before.size else 0.0
-    if kind is Kind.DELIVERY_DROP:
-        return max(usual - spend, 0.0) if np.isfinite(usual) else 0.0
-    if kind is Kind.DELIVERY_SURGE:
-        return max(spend - usual, 0.0) if np.isfinite(usual) else 0.0
+    if kind in (Kind.DELIVERY_DROP, Kind.DELIVERY_SURGE):
+        usual = float(expected[_SPEND]) * unit_price
+        off = usual - spend if kind is Kind.DELIVERY_DROP else spend - usual
+        return max(off, 0.0) if np.isfinite(usual) else 0.0
     if kind in (Kind.LEADS_SURGE, Kind.ENGAGEMENT_RISE, Kind.COST_FALL):
         return 0.0
-    if kind is Kind.LEADS_LOST:
-        due = float(expected[_CPL])
-        return spend * min(max(1.0 - leads / due, 0.0), 1.0) if np.isfinite(due) and due > 0 else 0.0
-    if main is None:
+    c = _CPL if kind is Kind.LEADS_LOST else None if main is None else CHANNELS.index(main)
+    if c is None:
         return 0.0
-    c = CHANNELS.index(main)
     due, seen = float(expected[c]), float(rows[-1, NUMERATOR[c]])
-    if c == _SPEND:
-        seen /= unit_price
-    return spend * min(abs(1.0 - seen / due), 1.0) if np.isfinite(due) and due > 0 else 0.0
+    if not np.isfinite(due) or due <= 0:
+        return 0.0
+    short = 1.0 - (seen / unit_price if c == _SPEND else seen) / due
+    return spend * min(max(short, 0.0) if kind is Kind.LEADS_LOST else abs(short), 1.0)

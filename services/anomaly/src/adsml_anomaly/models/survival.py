@@ -18,9 +18,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from adsml_common.compiled import compiled
-from scipy import special  # scipy.stats takes seconds to import, and is the same functions
 
-FloatArray = npt.NDArray[np.float64]
+from adsml_anomaly.models.arrays import FloatArray
 
 LOG_P: Final = -np.arange(0.0, 4.01, 0.125)
 """The grid in log10 of p on which a curve is kept: 1 down to 0.0001."""
@@ -35,29 +34,14 @@ _TAIL_POOL: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Survival:
-    """The curve of one score.
-
-    Attributes
-    ----------
-    scores
-        Shape (33,), rising: the score that a share of ``10 ** LOG_P`` of ordinary days reaches.
-    """
+    """The curve of one score: what a share of ``10 ** LOG_P`` of ordinary days reaches, shape (33,), rising."""
 
     scores: FloatArray
 
     def log_p(self, score: npt.ArrayLike) -> FloatArray:
-        """Log10 of the share of ordinary days at least as strange, same shape; NaN for NaN.
-
-        Between grid points, and beyond the last by the slope of the last decade, log p is linear in the score.
-        """
+        """Log10 of the share of ordinary days at least as strange, same shape; NaN for NaN."""
         s = np.asarray(score, dtype=np.float64)
-        out = np.empty(s.size)
-        self.log_p_into(s.ravel(), out)
-        return out.reshape(s.shape)
-
-    def log_p_into(self, score: FloatArray, out: FloatArray) -> None:
-        """As `log_p`, for one dimension and into an array that is there already."""
-        fill_log_p(score, self.scores, LOG_P, out)
+        return log_p_of(s.ravel(), self.scores).reshape(s.shape)
 
     def score(self, log_p: float) -> float:
         """The score at which log10 p is reached; inverse of `log_p`."""
@@ -67,51 +51,38 @@ class Survival:
 
 
 @compiled
-def fill_log_p(score: FloatArray, grid: FloatArray, log_p: FloatArray, out: FloatArray) -> None:
-    """As `Survival.log_p_into`, from its parts."""
-    n = grid.size
+def log_p_of(score: FloatArray, grid: FloatArray) -> FloatArray:
+    """As `Survival.log_p`, shape (n,): linear between grid points, and beyond them by the slope of the last decade."""
+    n, out = grid.size, np.empty(score.size)
     slope = -1.0 / max(grid[n - 1] - grid[n - 9], 1e-9)
     for i in range(score.size):
         s = score[i]
         if np.isnan(s):
             out[i] = np.nan
         elif s <= grid[0]:
-            out[i] = log_p[0]
+            out[i] = LOG_P[0]
         elif s >= grid[n - 1]:
-            out[i] = max(log_p[n - 1] + slope * (s - grid[n - 1]), LEAST_LOG_P)
+            out[i] = max(LOG_P[n - 1] + slope * (s - grid[n - 1]), LEAST_LOG_P)
         else:
             k = np.searchsorted(grid, s, side="right") - 1
             step = grid[k + 1] - grid[k]
             share = (s - grid[k]) / step if step > 0.0 else 0.0
-            out[i] = log_p[k] + share * (log_p[k + 1] - log_p[k])
+            out[i] = LOG_P[k] + share * (LOG_P[k + 1] - LOG_P[k])
+    return out
 
 
 def learn(own: npt.ArrayLike, parent: Survival, *, parent_days: float) -> Survival:
-    """The curve of held-out scores, drawn to a parent's.
-
-    Parameters
-    ----------
-    own
-        Shape (n,): held-out scores; NaN are left out, none at all gives the parent.
-    parent
-        The curve of the wider circle.
-    parent_days
-        For how many days it stands.
-    """
+    """The curve of held-out scores (NaN are left out), drawn to a parent's that stands for so many days."""
     scores = np.asarray(own, dtype=np.float64).ravel()
     scores = np.sort(scores[~np.isnan(scores)])
     if not scores.size:
         return parent
     at = np.unique(np.concatenate([scores, np.nextafter(scores, np.inf), parent.scores]))
-    own, p_parent = _own_share(scores, parent, at), 10.0 ** parent.log_p(at)
-    p = (scores.size * own + parent_days * p_parent) / (scores.size + parent_days)
     # Follow the tail until the grid's end.
     beyond = at[-1] + np.arange(1, 200) * (parent.scores[-1] - parent.scores[-9]) / 8.0
-    p_beyond = (
-        scores.size * _own_share(scores, parent, beyond) + parent_days * 10.0 ** parent.log_p(beyond)
-    ) / (scores.size + parent_days)
-    log_p = np.log10(np.concatenate([p, p_beyond]))
-    return Survival(_rising(np.interp(-LOG_P, -log_p, np.concatenate([at, beyond]))))
+    at = np.concatenate([at, beyond])
+    share = scores.size * _own_share(scores, parent, at) + parent_days * 10.0 ** parent.log_p(at)
+    return Survival(_rising(np.interp(-LOG_P, -np.log10(share / (scores.size + parent_days)), at)))
 
 
 def _own_share(scores: FloatArray, parent: Survival, at: FloatArray) -> FloatArray:
@@ -137,11 +108,15 @@ def _rising(grid: FloatArray) -> FloatArray:
 
 def reference_z() -> Survival:
     """Of an absolute robust z: Student's t with 8 degrees of freedom, two-sided."""
+    from scipy import special  # noqa: PLC0415 - half a second, and needed to learn only
+
     return Survival(_rising(np.asarray(-special.stdtrit(8.0, 10.0**LOG_P / 2.0), dtype=np.float64)))
 
 
 def reference_distance(dimensions: int) -> Survival:
     """Of a Mahalanobis distance over so many metrics: root of F(dimensions, 40) times dimensions."""
+    from scipy import special  # noqa: PLC0415
+
     # The upper tail of F(a, b) is the lower one of F(b, a), turned over.
     squared = dimensions / np.asarray(special.fdtri(40.0, dimensions, np.minimum(10.0**LOG_P, 1.0 - 1e-12)))
     return Survival(_rising(np.sqrt(np.maximum(squared, 0.0))))

@@ -1,6 +1,6 @@
 """How eager an entity's alarms are, and how people's judgements move that."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -41,13 +41,12 @@ def of_contamination(share: float) -> float:
     return 30.0 * share
 
 
-def moved(judgements: Iterable[DayJudgement], *, today: date) -> Threshold:
+def moved(judged: Sequence[DayJudgement], *, today: date) -> Threshold:
     """The default threshold, moved by judgements.
 
     A false alarm divides the rate by the square root of 2, a missed one multiplies by it, a true one confirms it;
     a judgement fades by half in 90 days, so that one bad month does not silence an entity for ever.
     """
-    judged = list(judgements)
     steps = sum(
         _STEPS[one.judgement] * 0.5 ** (max((today - one.day).days, 0) / HALF_LIFE_DAYS) for one in judged
     )

@@ -8,7 +8,7 @@ from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.metrics import Metric
 
 from adsml_anomaly.models import changes
-from adsml_anomaly.models.results import Direction, MetricAssessment, RuleAlarm
+from adsml_anomaly.models.results import Direction, Gate, MetricAssessment, RuleAlarm
 
 _MONEY: Final = frozenset({Metric.SPEND, Metric.CPL, Metric.CPC, Metric.CPM})
 _PERCENT: Final = frozenset({Metric.CTR, Metric.CONVERSION_RATE})
@@ -63,38 +63,23 @@ def sentence(
     alarms: Sequence[RuleAlarm],
     related: Sequence[ChangeEvent],
 ) -> str:
-    """A day out of line.
-
-    Parameters
-    ----------
-    metrics
-        All, the most to blame first.
-    main
-        The one that is named, where no rule is.
-    alarms
-        Rules that alarmed, the worst first.
-    related
-        Changes shortly before.
-    """
+    """A day out of line: by its rules, the worst first, else by its main metric, else by what parts most."""
     if alarms:
         text = "; ".join(alarm.message for alarm in alarms)
     elif main is not None and main.direction is not Direction.NONE:
         text = _phrase(main)
     else:
-        strangest = sorted(
-            (
-                one
-                for one in metrics
-                if one.robust_z is not None and one.observed is not None and not one.gate
-            ),
-            key=lambda one: -abs(one.robust_z or 0.0),
-        )[:2]
+        known = [
+            one
+            for one in metrics
+            if one.robust_z is not None and one.observed is not None and one.gate is Gate.NONE
+        ]
         figures = " with ".join(
             f"{name(one.metric)} {amount(one.metric, one.observed or 0.0)}"
             + (f" (usual {amount(one.metric, one.expected)})" if one.expected is not None else "")
-            for one in strangest
+            for one in sorted(known, key=lambda one: -abs(one.robust_z or 0.0))[:2]
         )
-        text = f"metrics out of step with each other: {figures}"
+        text = "metrics out of step with each other" + (f": {figures}" if figures else "")
     if related:
         text += f"; {changes.in_words(related[-1])}"
     return text[0].upper() + text[1:]

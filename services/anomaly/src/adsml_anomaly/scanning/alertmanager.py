@@ -29,38 +29,24 @@ _OVERLAP: Final = 1.25
 
 
 class Alertmanager:
-    """One Alertmanager.
-
-    Parameters
-    ----------
-    url
-        Its address, ``http://alertmanager:9093``; a path in front of ``/api/v2`` is kept.
-    token
-        Bearer token; empty: none.
-    """
+    """One Alertmanager at an address like ``http://alertmanager:9093``; a path in front of ``/api/v2`` is kept."""
 
     def __init__(self, url: str, *, token: str = "") -> None:
         self._url = url.rstrip("/") + "/api/v2/alerts"
-        self._token = token
+        self._headers = {"Content-Type": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
 
     def post(self, alerts: Sequence[dict[str, Any]]) -> None:
         """Hand alerts over; the same again is harmless.
 
-        Raises
-        ------
-        Unavailable
-            It does not answer, or not now.
-        FailedPrecondition
-            It refuses the alerts or our token.
+        Unavailable where it does not answer, FailedPrecondition where it refuses the alerts or our token.
         """
         for start in range(0, len(alerts), _PER_REQUEST):
             self._send(json.dumps(list(alerts[start : start + _PER_REQUEST])).encode())
 
     def _send(self, body: bytes) -> None:
-        headers = {"Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        request = urllib.request.Request(self._url, body, headers, method="POST")  # noqa: S310  # checked by the setting
+        request = urllib.request.Request(self._url, body, self._headers, method="POST")  # noqa: S310  # checked by the setting
         try:
             with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
                 return
@@ -93,12 +79,7 @@ def labels_of(stored: StoredIncident) -> dict[str, str]:
 
 
 def alert_of(
-    stored: StoredIncident,
-    *,
-    now: datetime,
-    interval: timedelta,
-    currency: str,
-    report_url: str,
+    stored: StoredIncident, *, now: datetime, interval: timedelta, currency: str, report_url: str
 ) -> dict[str, Any]:
     """The alert of an open incident."""
     incident = stored.incident
@@ -110,7 +91,7 @@ def alert_of(
         named = [child.title or child.entity.entity_id for child in incident.children[:_CHILDREN]]
         more = len(incident.children) - len(named)
         annotations["affected"] = ", ".join(named) + (f" and {more} more" if more > 0 else "")
-    if stored.judgement is not None and stored.person:
+    if stored.message.HasField("acknowledgement") and stored.person:
         annotations["acknowledged_by"] = stored.person
     first = incident.first_date
     out = {

@@ -39,21 +39,7 @@ def scanner(context: TrainingContext, *, as_of: date | None = None) -> "AccountS
 
 
 class AccountScanner:
-    """Scans one account after the other.
-
-    Parameters
-    ----------
-    database
-        The store.
-    service
-        Answers what happened.
-    settings
-        Where alerts go, and when data are due.
-    as_of
-        The last day to look at; None: the last that should be loaded.
-    now
-        The present moment, in UTC.
-    """
+    """Scans one account after the other up to the day `as_of`; None: the last that should be loaded by `now`."""
 
     def __init__(
         self,
@@ -72,24 +58,12 @@ class AccountScanner:
         self._as_of = as_of
         self._now = now
         token = settings.alertmanager_token
-        self._alertmanager = (
-            Alertmanager(
-                settings.alertmanager_url, token=token.get_secret_value() if token is not None else ""
-            )
-            if settings.alertmanager_url
-            else None
+        self._alertmanager = Alertmanager(
+            settings.alertmanager_url, token=token.get_secret_value() if token is not None else ""
         )
 
     def __call__(self, item: Item) -> ItemResult:
-        """Scan an account, keep what was found, and hand over what is to be alerted.
-
-        Raises
-        ------
-        Unavailable
-            Database or Alertmanager do not answer; another try goes on where this one ended.
-        FailedPrecondition
-            Alertmanager refuses what it gets.
-        """
+        """Scan an account, keep what was found, and hand over what is to be alerted; another try goes on from there."""
         config_id = item.config_id
         last = self._metrics.last_date(config_id)
         if last is None:
@@ -106,11 +80,13 @@ class AccountScanner:
         alerts = self.hand_over(config_id, currency=answer.currency_code)
         n = sum(one.state == pb.INCIDENT_STATE_OPEN for one in answer.incidents)
         metrics = {"incidents_open": n, "incidents": len(answer.incidents), "alerts": alerts}
-        return ItemResult(ItemStatus.TRAINED, f"{n} open incident(s) as of {as_of}", metrics=metrics)
+        return ItemResult(
+            ItemStatus.TRAINED, f"{n} open incident{'' if n == 1 else 's'} as of {as_of}", metrics=metrics
+        )
 
     def hand_over(self, config_id: int, *, currency: str) -> int:
         """Give Alertmanager the account's open incidents, and the end of those that are over; how many alerts."""
-        if self._alertmanager is None:
+        if not self._settings.alertmanager_url:
             return 0
         now, interval = self._now(), timedelta(hours=self._settings.scan_interval_hours)
         alerts, standing = [], list[tuple[str, dict[str, str] | None]]()
@@ -120,15 +96,8 @@ class AccountScanner:
             if stored.alert_labels is not None and stored.alert_labels != labels:
                 alerts.append(ended(stored.alert_labels, now=now))
             if labels is not None:
-                alerts.append(
-                    alert_of(
-                        stored,
-                        now=now,
-                        interval=interval,
-                        currency=currency,
-                        report_url=self._settings.report_url,
-                    )
-                )
+                url = self._settings.report_url
+                alerts.append(alert_of(stored, now=now, interval=interval, currency=currency, report_url=url))
             standing.append((stored.incident.incident_id, labels))
         if alerts:
             self._alertmanager.post(alerts)

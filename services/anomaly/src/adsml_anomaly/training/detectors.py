@@ -1,4 +1,4 @@
-"""The training job of the anomaly detectors: store -> domain -> registry, one model at a time."""
+"""The training job of the anomaly detectors: store -> models -> registry, one model at a time."""
 
 import threading
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 from adsml_common.database import Database
-from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.errors import InsufficientHistory, NotFound
-from adsml_common.registry.models import Candidate, ModelVersion
+from adsml_common.registry.models import Candidate
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item, ItemResult, ItemStatus
@@ -18,13 +18,7 @@ from adsml_anomaly.artifacts import FEATURES, MODEL_TYPE, POOLED_TYPE, to_files
 from adsml_anomaly.histories import series
 from adsml_anomaly.model_names import account_model, entity_model, level_model
 from adsml_anomaly.models.channels import Days
-from adsml_anomaly.models.fitting import (
-    AccountPool,
-    FittedEntity,
-    LevelPool,
-    fit_entity,
-    learn_pool,
-)
+from adsml_anomaly.models.fitting import POOL_DAYS_NEEDED, AccountPool, fit_entity, learn_pool
 from adsml_anomaly.models.forest_growth import SUBSAMPLE, TREES
 from adsml_anomaly.models.series_model import SeriesModel
 
@@ -45,18 +39,8 @@ class DetectorTrainer:
     """Trains and registers the models of one account after the other on shared connections.
 
     An account's rows are read, and what its entities have in common is learned, when its first item comes.
-
-    Parameters
-    ----------
-    database, registry
-        Open ones.
-    run_id
-        The run that models are registered under.
-    false_alarms
-        Alarms per entity and 30 days that the models are meant for; kept with their parameters. (A request may
-        ask for another rate: p-values hold for all.)
-    seed
-        Of forests and samples.
+    `false_alarms`, per entity and 30 days, is what the models are meant for, kept with their parameters: p-values hold
+    for all rates that a request may ask for. `seed` is of forests and samples.
     """
 
     def __init__(
@@ -87,51 +71,37 @@ class DetectorTrainer:
         if days is None:
             raise InsufficientHistory(str(ref), had=0, needed=1)
         fitted = fit_entity(days, account.pool, ref.entity_type, what=str(ref), seed=self._seed)
-        return self._register(
-            entity_model(ref),
-            MODEL_TYPE,
-            fitted.model,
-            days,
-            samples=fitted.held_out_days,
-            ref=ref,
-            fitted=fitted,
-        )
+        alarms = fitted.held_out_alarms_per_month
+        metrics = {
+            "held_out_days": fitted.held_out_days,
+            "days": fitted.days,
+            "held_out_alarms_per_month": round(alarms, 3),
+        }
+        return self._register(item, entity_model(ref), MODEL_TYPE, fitted.model, days, metrics, alarms=alarms)
 
     def _pooled(self, item: Item, account: _Account) -> ItemResult:
-        if item.entity_type is None:
-            name, pool = account_model(item.config_id), account.pool.account
-        else:
-            found = account.pool.levels.get(item.entity_type)
-            if found is None:
-                raise InsufficientHistory(
-                    f"{item.entity_type} level of account {item.config_id}", had=0, needed=14
-                )
-            name, pool = level_model(item.config_id, item.entity_type), found
-        return self._register(
-            name, POOLED_TYPE, pool.pooled, account.pool.calendar, samples=pool.samples, level=item.entity_type,
-            config_id=item.config_id, pool=pool,
-        )  # fmt: skip
+        name, pool = account_model(item.config_id), account.pool.account
+        if item.entity_type is not None:
+            if item.entity_type not in account.pool.levels:
+                what = f"{item.entity_type} level of account {item.config_id}"
+                raise InsufficientHistory(what, had=0, needed=POOL_DAYS_NEEDED)
+            name = level_model(item.config_id, item.entity_type)
+            pool = account.pool.levels[item.entity_type]
+        metrics = {"held_out_days": pool.samples, "entities": pool.entities}
+        return self._register(item, name, POOLED_TYPE, pool.pooled, account.pool.calendar, metrics)
 
     def _register(
         self,
+        item: Item,
         name: str,
         model_type: str,
         model: SeriesModel,
         days: Days,
+        metrics: dict[str, Any],
         *,
-        samples: int,
-        ref: EntityRef | None = None,
-        level: EntityType | None = None,
-        config_id: int = 0,
-        fitted: FittedEntity | None = None,
-        pool: LevelPool | None = None,
+        alarms: float = 0.0,
     ) -> ItemResult:
-        metrics: dict[str, Any] = {"held_out_days": samples}
-        if fitted is not None:
-            metrics["days"] = fitted.days
-            metrics["held_out_alarms_per_month"] = round(fitted.held_out_alarms_per_month, 3)
-        if pool is not None:
-            metrics["entities"] = pool.entities
+        """Register, and activate unless on held-out days it would have cried wolf."""
         parameters: dict[str, Any] = {
             "false_alarms_per_month": self._false_alarms,
             "contamination": self._false_alarms / 30.0,
@@ -145,27 +115,20 @@ class DetectorTrainer:
             Candidate(
                 name=name,
                 model_type=model_type,
-                config_id=ref.config_id if ref is not None else config_id,
-                entity_type=ref.entity_type if ref is not None else level,
-                entity_id=ref.entity_id if ref is not None else None,
+                config_id=item.config_id,
+                entity_type=item.entity_type,
+                entity_id=item.entity_id,
                 files=to_files(model),
                 parameters=parameters,
                 feature_columns=FEATURES,
                 training_metrics=metrics,
-                samples_count=samples,
+                samples_count=metrics["held_out_days"],
                 window_start=days.first_day,
                 window_end=days.last_day,
                 run_id=self._run_id,
             )
         )
-        return self._admit(name, version, fitted, metrics)
-
-    def _admit(
-        self, name: str, version: ModelVersion, fitted: FittedEntity | None, metrics: dict[str, Any]
-    ) -> ItemResult:
-        """Activate, unless on held-out days it would have cried wolf."""
         actor = f"training run {self._run_id}"
-        alarms = fitted.held_out_alarms_per_month if fitted is not None else 0.0
         if alarms > MOST_HELD_OUT_ALARMS:
             reason = f"{alarms:.1f} alarms a month on held-out days; the level's profile serves instead"
             self._registry.reject(name, version.version, actor=actor, reason=reason)

@@ -18,17 +18,7 @@ hundred of them, so that this many are worth it, and another shard may have the 
 def items_of(
     database: Database, config_ids: Sequence[int], *, entity_type: EntityType | None = None
 ) -> list[Item]:
-    """What a run covers: each account's pooled models, and one item per entity.
-
-    Parameters
-    ----------
-    database
-        Open.
-    config_ids
-        The accounts.
-    entity_type
-        Entities of this level only.
-    """
+    """What a run covers: each account's pooled models, and one item per entity, of one level where that is given."""
     store, out = EntityStore(database), list[Item]()
     levels = [entity_type] if entity_type is not None else list(EntityType)
     for config_id in config_ids:

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
 from adsml_anomaly.models.forest import LEAF, Forest
 
 if TYPE_CHECKING:
