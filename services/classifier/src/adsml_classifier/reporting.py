@@ -134,7 +134,8 @@ def _finding(context: ReportContext, verb: str, answers: Sequence[_Answer]) -> I
     ref, one = expected[0]
     saved = _saved(one) or 0.0
     sure = f" ({_sure(one)} sure)" if _sure(one) else ", as last week"
-    text = f"{words(tier_of(one).value)} for the next 7 days{sure}. Last week {context.money(one.metrics.spend)} brought "
+    spent = context.money(one.metrics.spend)
+    text = f"{words(tier_of(one).value)} for the next 7 days{sure}. Last week {spent} brought "
     average = f"the account's average of {context.money(one.metrics.account_cpl)}"
     if one.metrics.HasField("cpl"):
         more = "more" if saved > 0 else "less"
