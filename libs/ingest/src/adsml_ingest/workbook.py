@@ -16,15 +16,10 @@ _ROWS: Final = 1 << 14
 
 
 def open_workbook(file: SourceFile, *, is_export: Callable[[Sequence[str]], bool]) -> Sheet:
-    """The table of a workbook: the one sheet with rows, or the first that looks like an export.
+    """The table of a workbook: the one sheet with rows, or the one that looks like an export.
 
     Ids that the spreadsheet keeps as numbers lost what is beyond their fifteenth digit, and are refused where
-    they are read.
-
-    Raises
-    ------
-    Refusal
-        If it is damaged, or holds no table.
+    they are read. Raises `Refusal` if it is damaged, or holds no or several tables.
     """
     try:
         with CalamineWorkbook.from_path(str(file.real)) as workbook:
@@ -57,7 +52,7 @@ def open_workbook(file: SourceFile, *, is_export: Callable[[Sequence[str]], bool
                 yield _batch(chunk, fields)
             advance(file.real.stat().st_size)
 
-    return Sheet(path=file.path, names=names, read=read, place="row")
+    return Sheet(file, names, read, place="row")
 
 
 def _header(sheet: CalamineSheet) -> tuple[int, tuple[str, ...]]:

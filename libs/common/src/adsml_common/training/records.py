@@ -144,49 +144,33 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something to train: an account, a level of it, or one entity.
-
-    Attributes
-    ----------
-    key
-        Unique within the run and the same at every resumption, e.g. ``"1/campaign/23/leads"``.
-    payload
-        What else the trainer needs; must survive pickling where a process pool is used.
-    group
-        Items of one group share what is costly to read or to learn, such as an account's rows: they belong to
-        one shard, and go to one process as long as there is other work for the others. Without one, an item
-        stands for itself.
-    """
+    """Something to train: an account, a level of it, or one entity."""
 
     key: str
+    """Unique within the run and the same at every resumption, e.g. ``"1/campaign/23/leads"``."""
     config_id: int
     entity_type: EntityType | None = None
     entity_id: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
+    """What else the trainer needs; must survive pickling where a process pool is used."""
     group: str = ""
+    """Items of one group share what is costly to read or to learn, such as an account's rows: they belong to one
+    shard, and go to one process as long as there is other work for the others. Without one, an item is by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What came of an item.
-
-    Attributes
-    ----------
-    reason
-        Why it was skipped or failed; for a trained one, what its gate said.
-    model
-        What was registered; active if it was put to use.
-    metrics
-        What training measured, small enough to list.
-    bad_data
-        Of a failure: whether it lies in the data, so that another try can't help.
-    """
+    """What came of an item."""
 
     status: ItemStatus
     reason: str = ""
+    """Why it was skipped or failed; for a trained one, what its gate said."""
     model: ModelVersion | None = None
+    """What was registered; active if it was put to use."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What training measured, small enough to list."""
     bad_data: bool = False
+    """Of a failure: whether it lies in the data, so that another try can't help."""
 
     def __post_init__(self) -> None:
         if self.status in (ItemStatus.PENDING, ItemStatus.RUNNING):

@@ -5,7 +5,6 @@ A table is streamed into a CSV file: from there on it is read as the export of t
 
 import csv
 import json
-from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,17 +24,17 @@ _ENVELOPE: Final = "_airbyte_data"
 def fetch(account: AccountSource, first: date, last: date, spool: Path) -> Fetched:
     """The rows of the account's tables from first to last.
 
-    Raises
-    ------
-    SourceUnavailable
-        If a table is not there, or the database does not answer.
+    Raises `SourceUnavailable` if a table is not there, or the database does not answer.
     """
     if not account.tables:
         raise SourceUnavailable(
             'a database needs its tables: tables = ["schema.table", ...], the daily one first'
         )
     try:
-        engine = sa.create_engine(_url(account.source))
+        url = sa.make_url(account.source)
+        engine = sa.create_engine(
+            url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+        )
         try:
             with engine.connect() as connection:
                 if connection.dialect.name == "postgresql":
@@ -55,11 +54,6 @@ def fetch(account: AccountSource, first: date, last: date, spool: Path) -> Fetch
         said = str(getattr(error, "orig", None) or error).splitlines()[0][:300]
         raise SourceUnavailable(f"{account.shown} can't be read: {said}") from None
     return Fetched(files)
-
-
-def _url(url: str) -> sa.URL:
-    parsed = sa.make_url(url)
-    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
 
 
 def _reflect(connection: Connection, name: str) -> sa.Table:
@@ -85,7 +79,7 @@ def _spool(
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow([column.name for column in columns])
-        writer.writerows(_texts(streamed.execute(query)))
+        writer.writerows([_text(cell) for cell in row] for row in streamed.execute(query))
     return path
 
 
@@ -99,11 +93,6 @@ def _day_of(table: sa.Table) -> sa.ColumnElement[Any] | None:
             column = table.c[name]
             return column if isinstance(column.type, sa.Date) else sa.cast(column, sa.Date)
     return None
-
-
-def _texts(rows: Any) -> Iterator[list[str]]:
-    for row in rows:
-        yield [_text(cell) for cell in row]
 
 
 def _text(cell: Any) -> str:
