@@ -10,19 +10,18 @@ from adsml_ingest.check import RowCheck
 from adsml_ingest.refs import Refs, link, note_bad_ids, read_refs
 from adsml_ingest.rows import keep_account
 from adsml_ingest.staging import LEAD_PART, LEAD_TOTAL, Rows, empty_rows
-from adsml_ingest.state import ImportState, ReadFile
+from adsml_ingest.state import ImportState, ReadFile, TableReader
 from adsml_ingest.tree import BAD, BLANK, HAS_BUDGET
 
 _DAY = 86_400.0
 _FACTS = ("name", "currency", "time_zone")
 
 
-class ActionReader:
+class ActionReader(TableReader):
     """Reads the batches of an actions table into staged leads."""
 
     def __init__(self, file: ReadFile, table: Table, number: int, state: ImportState) -> None:
-        self._file, self.table, self._number, self._state = file, table, number, state
-        self._known_days: dict[object, int] = {}
+        super().__init__(file, table, number, state)
         self._types: set[str] = set()
         table.conclude = self._conclude
 
@@ -71,11 +70,8 @@ class ActionReader:
         return rows
 
 
-class AccountReader:
+class AccountReader(TableReader):
     """Reads the history of ad accounts, for their currency and time zone: the last updated version counts."""
-
-    def __init__(self, file: ReadFile, table: Table, number: int, state: ImportState) -> None:
-        self._file, self.table, self._state = file, table, state
 
     def read(self, batch: Batch) -> Rows:
         """Nothing to stage; the state learns what the accounts are."""
@@ -93,19 +89,15 @@ class AccountReader:
         return empty_rows(0)
 
 
-class HistoryReader:
+class HistoryReader(TableReader):
     """Reads the history of entities of one level: of several versions of one the last updated counts."""
-
-    def __init__(self, file: ReadFile, table: Table, number: int, state: ImportState) -> None:
-        self._file, self.table, self._state = file, table, state
-        self._level = table.level or 0
 
     def read(self, batch: Batch) -> Rows:
         """Nothing to stage; the tree learns names, parents and status."""
         check = RowCheck(self.table, batch)
         self._file.other_accounts += keep_account(check, self._state)
         self._file.rows += check.size
-        cells, tree, level = batch.cells, self._state.tree, self._level
+        cells, tree, level = batch.cells, self._state.tree, self.table.level or 0
         fields = {level: "id", **{above: f"{LEVELS[above]}_id" for above in range(level)}}
         codes = [np.full(batch.size, BLANK, dtype=np.int32) for _ in LEVELS]
         for at, field in fields.items():
@@ -135,7 +127,7 @@ class HistoryReader:
             if field in cells:
                 tree.describe(own, when, field, [cells[field][row] for row in chosen.tolist()])
         budgets = [cells[name] for name in ("daily_budget", "lifetime_budget") if name in cells]
-        if self._level == 0 and budgets:
+        if not self.table.level and budgets:
             amounts = [numerals.parse(budget)[0] for budget in budgets]
             set_here = np.any([amount > 0 for amount in amounts], axis=0)
             tree.describe(own, when, HAS_BUDGET, set_here[chosen].tolist())

@@ -47,7 +47,7 @@ def is_total(name: str) -> bool:
     return normal(name) in _words("total") | _words("all")
 
 
-def is_sum(name: str) -> bool:
+def is_sum_of(name: str) -> bool:
     """Whether a cell is called as a pivot's sums are: Total, Grand Total, Brand Total."""
     text = name.strip()
     return any(is_total(one) for one in (text, text.rpartition(" ")[2], text.partition(" ")[0]))

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from adsml_ingest import days
 from adsml_ingest.batch import Batch
-from adsml_ingest.headers import is_sum
+from adsml_ingest.headers import is_sum_of
 from adsml_ingest.options import DateOrder
 from adsml_ingest.sheet import Sheet
 from adsml_ingest.source import Advance, ignore
@@ -100,7 +100,7 @@ class _Carrier:
         """A row with what is carried on to it; as it is if nothing is."""
         first = next((index for index, cell in enumerate(cells) if cell is not None), len(cells))
         is_split = 0 < first < len(cells) and self._units[first - 1] == self._units[first]
-        if None in cells[first:] or first == len(cells) or is_split or is_sum(str(cells[first])):
+        if None in cells[first:] or first == len(cells) or is_split or is_sum_of(str(cells[first])):
             self._above = None  # a sum of others, or no pivot
             return cells
         above = self._above

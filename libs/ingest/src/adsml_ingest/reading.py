@@ -21,11 +21,11 @@ from adsml_ingest.rows import RowReader
 from adsml_ingest.sheet import Sheet
 from adsml_ingest.source import SourceFile, ignore
 from adsml_ingest.staging import READ, SETTLED, Rows
-from adsml_ingest.state import ImportState, ReadFile
+from adsml_ingest.state import ImportState, ReadFile, TableReader
 from adsml_ingest.totals import judge_unnamed
 from adsml_ingest.tree import lost_digits
 
-_READERS: Final[Mapping[Kind, type[RowReader | ActionReader | HistoryReader | AccountReader]]] = {
+_READERS: Final[Mapping[Kind, type[TableReader]]] = {
     Kind.DAILY: RowReader,
     Kind.ACTIONS: ActionReader,
     Kind.HISTORY: HistoryReader,

@@ -10,7 +10,7 @@ from adsml_ingest.batch import LEVELS
 from adsml_ingest.breakdowns import is_null
 from adsml_ingest.check import RowCheck
 from adsml_ingest.distinct import Column, look_up
-from adsml_ingest.headers import is_table_total, is_total
+from adsml_ingest.headers import is_sum_of, is_table_total, is_total
 from adsml_ingest.tree import BAD, BLANK, Codes, Tree, clean_id
 
 _TYPES: Final = {"campaign": 0, "adset": 1, "ad": 2}
@@ -98,14 +98,15 @@ def _note_lost_ids(check: RowCheck, level: str, codes: Codes) -> None:
     """Note as faults the rows that name an entity but lack its id."""
     if f"{level}_name" not in check.batch.cells:
         return
-    names = check.batch.cells[f"{level}_name"]
+    names, days, blanks = check.batch.cells[f"{level}_name"], check.batch.cells["date"], check.table.blanks
     for row in check.where(codes == BLANK):
-        name = names[row]
-        if not is_null(name) and str(name).strip() not in check.table.blanks and not is_total(str(name)):
-            what = f"is empty beside the {level} name '{name}'"
+        name, day = str(names[row]).strip(), days[row]
+        is_sum = is_total(name) or is_table_total(name)
+        is_sum = is_sum or (is_sum_of(name) and (day is None or str(day).strip() in blanks))
+        if not is_sum and not is_null(names[row]) and name not in blanks:
+            what = f"is empty beside the {level} name '{names[row]}'"
             cure = "fill in the id, or export again with the column of ids kept as text"
-            if not is_table_total(str(name)):
-                check.fault(row, f"{level}_id", "blank_id", what, cure)
+            check.fault(row, f"{level}_id", "blank_id", what, cure)
 
 
 def _tidy(check: RowCheck, tree: Tree) -> Refs:

@@ -8,26 +8,24 @@ import numpy.typing as npt
 import pandas as pd
 
 from adsml_ingest import days, headers, numerals, stamps
-from adsml_ingest.batch import LEVELS, METRICS, Batch, Table
+from adsml_ingest.batch import LEVELS, METRICS, Batch
 from adsml_ingest.check import Mask, RowCheck
 from adsml_ingest.distinct import factorize, look_up
 from adsml_ingest.numerals import FloatArray
 from adsml_ingest.refs import Refs, link, read_refs
 from adsml_ingest.staging import Rows, empty_rows
-from adsml_ingest.state import ImportState, ReadFile, UnnamedRow
+from adsml_ingest.state import ImportState, TableReader, UnnamedRow
 from adsml_ingest.tree import BLANK
 
 _DAILY_CURE: Final = "export it by day: time_increment=1 in the API, Breakdown > By time > Day in Ads Manager"
 _STAMP_CURE: Final = "write the time of the sync in ISO 8601, such as 2026-10-08T03:00:00Z"
 
 
-class RowReader:
+class RowReader(TableReader):
     """Reads the batches of one table of daily rows into staged rows."""
 
-    def __init__(self, file: ReadFile, table: Table, number: int, state: ImportState) -> None:
-        self._file, self.table, self._number, self._state = file, table, number, state
-        self._known_days: dict[Any, int] = {}
-        self._free: Mask = np.empty(0, dtype=np.bool_)  # rows whose spend is blank
+    _free: Mask
+    """Rows of the batch whose spend is blank."""
 
     def read(self, batch: Batch) -> Rows:
         """The good rows of a batch; bad ones are reported, and written to the file of rejected rows."""
@@ -120,7 +118,7 @@ class RowReader:
         unnamed = blank & single & check.good
         for row in check.where(check.good & ~single):
             text = "" if cells["date"][row] is None else str(cells["date"][row]).strip()
-            called = names is not None and headers.is_sum(str(names[row]))
+            called = names is not None and headers.is_sum_of(str(names[row]))
             totals[row] = blank[row] or headers.is_every(text) or called
             unnamed[row] = not totals[row] and text in self.table.blanks
         if names is not None:

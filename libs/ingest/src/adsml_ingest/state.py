@@ -1,10 +1,12 @@
 """What one import knows while it reads: its files, the entities met, what was found wrong, and counts."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from adsml_ingest.batch import Table
+from adsml_ingest.batch import Batch, Table
 from adsml_ingest.breakdowns import SEPARATOR, CutLeads
 from adsml_ingest.detect import Export
 from adsml_ingest.options import ImportOptions
@@ -109,3 +111,15 @@ class ImportState:
             columns = tuple(table.labels.get(name, name) for name in cut.split(SEPARATOR))
             self.cuts.append(Cut(columns, table.leads_of_cut(cut)))
         return number
+
+
+class TableReader(ABC):
+    """Reads the batches of one table into staged rows, each with the number of its file."""
+
+    def __init__(self, file: ReadFile, table: Table, number: int, state: ImportState) -> None:
+        self._file, self.table, self._number, self._state = file, table, number, state
+        self._known_days: dict[Any, int] = {}
+
+    @abstractmethod
+    def read(self, batch: Batch) -> Rows:
+        """The good rows of a batch; bad ones are reported, and written to the file of rejected rows."""
