@@ -360,6 +360,54 @@ def cached() -> dict[str, float]:
     return {"first_ms": round(1000 * (time.perf_counter() - began), 2)}
 
 
+def first_batch() -> dict[str, Any]:
+    """A server of its own: seconds until SERVING, and of the first batches after it, four entities and twenty."""
+    import grpc
+    from adsml.forecasting.v1 import forecasting_service_pb2 as pb
+    from adsml.forecasting.v1 import forecasting_service_pb2_grpc as pb_grpc
+    from adsml_common.database import Database
+    from adsml_common.store.metrics import MetricStore
+    from adsml_forecasting.server import build
+    from adsml_forecasting.settings import ForecastingSettings
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    out: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        url = f"sqlite:///{scratch}/adsml.db"
+        database = Database.open(url)
+        database.migrate()
+        daily = next(iter(small_accounts(1, last_day=date(2026, 3, 31), seed=5, days=120))).daily
+        campaign = daily[daily["entity_type"] == "campaign"]
+        campaign = campaign[campaign["entity_id"] == campaign["entity_id"].iloc[0]]
+        copies = [campaign.assign(entity_id=str(one)) for one in range(20)]
+        MetricStore(database).upsert_daily(1, pd.concat(copies, ignore_index=True), source="bench")
+        database.close()
+        settings = ForecastingSettings(
+            database_url=url,
+            artifact_url=f"{scratch}/models",
+            cache_dir=Path(scratch) / "cache",
+            port=0,
+            drain_wait_seconds=0,
+        )
+        began = time.perf_counter()
+        with build(settings).start() as server, grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            while health.Check(health_pb2.HealthCheckRequest(), timeout=60, wait_for_ready=True).status != 1:
+                time.sleep(0.05)
+            out["seconds_to_serving"] = round(time.perf_counter() - began, 2)
+            stub = pb_grpc.ForecastingServiceStub(channel)
+            for name, count in (("first_4", 4), ("next_20", 20)):
+                request = pb.BatchForecastRequest()
+                for one in range(count):
+                    entity = {"config_id": 1, "entity_type": "ENTITY_TYPE_CAMPAIGN", "entity_id": str(one)}
+                    request.items.add(subject={"entity": entity}, metric="METRIC_LEADS")
+                began = time.perf_counter()
+                answered = stub.BatchForecast(request, timeout=120).results
+                out[f"{name}_seconds"] = round(time.perf_counter() - began, 2)
+                out[f"{name}_answered"] = sum(one.HasField("forecast") for one in answered)
+    return out
+
+
 LEADS_A_DAY = (0.05, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
@@ -559,7 +607,7 @@ def kept(name: str, found: dict[str, Any]) -> None:
     RESULTS.write_text(json.dumps(report, indent=2) + "\n")
 
 
-PARTS = ("cached", "totals", "plan", "throughput", "transfer", "cpl", "accuracy")
+PARTS = ("cached", "first_batch", "totals", "plan", "throughput", "transfer", "cpl", "accuracy")
 """Cheapest first."""
 
 
@@ -585,6 +633,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     alone: dict[str, Callable[[], dict[str, Any]]] = {
         "cached": cached,
+        "first_batch": first_batch,
         "throughput": lambda: throughput(asked.throughput_series, 120),
         "totals": lambda: totals(asked.poisson_weeks),
         "plan": lambda: plan(asked.planned_series),

@@ -9,6 +9,7 @@ and writes nothing.
 
 import argparse
 import ast
+import fcntl
 import hashlib
 import json
 import subprocess
@@ -55,10 +56,10 @@ TF_PEER = ROOT / ".tools" / "tfcausalimpact"
 TF_PEER_PACKAGES = ("tfcausalimpact==0.0.19", "tf-keras")
 FAST = (OURS, "did", DID_SHORT, NAIVE)
 SLOW = ("synthetic_control", "sdid")
-ANALYSES = 20
-"""Ad sets that every peer is asked about."""
+ANALYSES = {"pysyncon": 20, "tfcausalimpact": 8}
+"""Ad sets that a peer is asked about; tfcausalimpact takes minutes for each."""
 Method = Callable[[panels.FloatArray, panels.FloatArray | None, Design], Comparison | None]
-HORIZON, BASELINE = 7, 56
+HORIZON, BASELINE, SHARES = 7, 56, 5
 console = Console()
 
 
@@ -149,12 +150,24 @@ STUDIES = tuple(
 )
 
 
-def honest(name: str, methods: tuple[str, ...], *, cells: int, most: int) -> dict[str, dict[str, float]]:
-    """False positives at nominal .05 and power at +1 standard deviation, on one kind of panel; by method."""
+def honest(
+    name: str, methods: tuple[str, ...], share: int, *, cells: int, most: int
+) -> dict[str, dict[str, float]]:
+    """False positives at nominal .05 and power at +1 standard deviation, by method; on a share of one study's cells."""
     data, asked = studies(cells)[name]
     thinned = [asked[k] for k in np.linspace(0, len(asked) - 1, min(len(asked), most)).astype(int)]
-    found = run_study(data, thinned, horizon=HORIZON, methods=methods)
+    found = run_study(data, thinned[share::SHARES], horizon=HORIZON, methods=methods)
     return {method: asdict(rate) for method, rate in found.items()}
+
+
+def together(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Rates of several shares of a study, as one."""
+    count = sum(row["analyses"] for row in rows)
+    rates = {
+        key: sum(row[key] * row["analyses"] for row in rows) / count
+        for key in ("false_positive_rate", "power_1sd")
+    }
+    return rates | {"analyses": count}
 
 
 def ratios(first: int, accounts: int) -> dict[str, dict[str, list[float]]]:
@@ -283,9 +296,11 @@ def parts(*, quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
     cells, slow_cells = (80, 16) if quick else (1000, 200)
     yield "reproduced", reproduce
     for name in STUDIES:
-        study = partial(honest, name, cells=cells)
-        yield f"honest/{name}/fast", partial(study, FAST, most=cells)
-        yield f"honest/{name}/slow", partial(study, SLOW, most=slow_cells)
+        for share in range(SHARES):
+            fast = partial(honest, name, FAST, share, cells=cells, most=cells)
+            yield f"honest/{name}/fast {share}", fast
+            slow = partial(honest, name, SLOW, share, cells=cells, most=slow_cells)
+            yield f"honest/{name}/slow {share}", slow
     for first in range(0, 10 if quick else 150, 50):
         yield f"ratios/{first}", partial(ratios, first, 10 if quick else 50)
     accounts = 8 if quick else 99
@@ -297,11 +312,10 @@ def parts(*, quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
             task = partial(changes.summaries, range(first, first + 6), placebo=kind == "placebo")
             yield f"pooled/{kind}/{first}", task
     yield "like_changes", partial(changes.like_changes, accounts)
-    number = 2 if quick else ANALYSES
-    yield "peers/own", partial(own, number)
-    for peer_name in ("pysyncon", "tfcausalimpact"):
-        for k in range(number):
-            yield f"peers/{peer_name}/{k}", partial(peer, peer_name, k)
+    yield "peers/own", partial(own, max(ANALYSES.values()))
+    for name, number in ANALYSES.items():
+        for k in range(2 if quick else number):
+            yield f"peers/{name}/{k}", partial(peer, name, k)
     yield "speed", speed
 
 
@@ -316,9 +330,14 @@ def assemble(values: dict[str, Any]) -> dict[str, Any]:
     def rate(p_values: list[float]) -> float:
         return float((np.array(p_values) < changes.ALPHA).mean())
 
-    honest_rates: dict[str, Any] = {}
+    shares: dict[str, dict[str, list[dict[str, float]]]] = {}
     for name, by_method in below("honest/"):
-        honest_rates.setdefault(name.rpartition("/")[0], {}).update(by_method)
+        for method, row in by_method.items():
+            shares.setdefault(name.rpartition("/")[0], {}).setdefault(method, []).append(row)
+    honest_rates = {
+        name: {method: together(rows) for method, rows in by_method.items()}
+        for name, by_method in shares.items()
+    }
     p_values: dict[str, dict[str, list[float]]] = {}
     for _, by_name in below("ratios/"):
         for name, by_method in by_name.items():
@@ -402,22 +421,34 @@ def code_version() -> str:
     return out.hexdigest()[:16]
 
 
+def keep(parts_done: dict[str, Any]) -> None:
+    """Add to what is kept; another run at the same time may do so too."""
+    with PARTS.with_suffix(".lock.tmp").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        every = json.loads(PARTS.read_text()) if PARTS.exists() else {}
+        new = PARTS.with_suffix(".new.tmp")
+        new.write_text(json.dumps(every | parts_done))
+        new.replace(PARTS)
+
+
 def main() -> None:
     """Do the parts that are not done yet; with all of them done, write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer cells: a first impression")
     parser.add_argument("--minutes", type=float, default=np.inf, help="begin no part after so many minutes")
-    parser.add_argument("--only", default="", help="only parts whose names begin so, such as honest/nn5")
+    parser.add_argument("--only", default="", help="only parts whose names begin so: honest/nn5,power/")
     parser.add_argument("--fresh", action="store_true", help="forget what is done")
     arguments = parser.parse_args()
     version = code_version()
+    if arguments.fresh:
+        PARTS.unlink(missing_ok=True)
     kept: dict[str, Any] = {}
-    if PARTS.exists() and not (arguments.fresh or arguments.quick):
+    if PARTS.exists() and not arguments.quick:
         kept = {name: one for name, one in json.loads(PARTS.read_text()).items() if one["code"] == version}
     begun = time.monotonic()
     every = dict(parts(quick=arguments.quick))
     for name, task in every.items():
-        if name in kept or not name.startswith(arguments.only):
+        if name in kept or not name.startswith(tuple(arguments.only.split(","))):
             continue
         if time.monotonic() - begun > 60 * arguments.minutes:
             break
@@ -432,9 +463,7 @@ def main() -> None:
         }
         console.print(f"{name}: {seconds} s", highlight=False)
         if not arguments.quick:
-            partial_file = PARTS.with_suffix(".new.tmp")
-            partial_file.write_text(json.dumps(kept))
-            partial_file.replace(PARTS)
+            keep({name: kept[name]})
     left = [name for name in every if name not in kept]
     if left:
         console.print(

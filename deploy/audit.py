@@ -3,7 +3,7 @@
     git clone --depth 1 https://github.com/pypa/advisory-database    # where there is a line
     python deploy/audit.py advisory-database                         # anywhere; exit status 1 where something is found
 
-With a line pip-audit asks for today's, as the release workflow does (.github/workflows/images.yaml).
+With a line pip-audit asks for today's, as the release workflow does (.github/workflows/release.yaml).
 The database is a folder of OSV files (https://ossf.github.io/osv-schema), ``vulns/PACKAGE/ID.yaml``.
 """
 

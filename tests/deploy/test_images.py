@@ -30,6 +30,21 @@ def test_production_names_images_by_digest() -> None:
             assert re.search(r"@sha256:[0-9a-f]{64}$", container["image"]), name
 
 
+def test_what_an_image_copies_is_let_through() -> None:
+    """.dockerignore names what a build sees: nothing else can be copied."""
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    seen = {line.removeprefix("!").rstrip("/") for line in ignored if line.startswith("!")}
+    copied = [
+        source
+        for words in re.findall(
+            r"^COPY (?!--from)(.+)$", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE
+        )
+        for source in words.split()[:-1]
+    ]
+    assert len(copied) > 5
+    assert [source for source in copied if source not in seen] == []
+
+
 def test_what_an_image_compiles_can_be_loaded() -> None:
     found = {entry.name: entry.load() for entry in entry_points(group="adsml.kernels")}
     assert {"forecasting", "anomaly", "impact"} <= set(found)

@@ -40,7 +40,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     # Their gates may have turned candidates away: one is made active by hand.
     for family in ("prophet/", "classifier/"):
         trained = json.loads(adsml(env, "models", "list", "--prefix", family, "--json").stdout)["models"]
-        adsml(env, "models", "activate", trained[0]["name"], "1")
+        adsml(env, "models", "activate", trained[0]["ref"]["name"], "1")
     return env
 
 

@@ -79,8 +79,8 @@ def test_another_accounts_change_is_refused(tmp_path: Path) -> None:
     [
         ("entity_type,entity_id\n", "has no column change_type, date"),
         ('{"changes": 3}', "has no list of changes"),
-        ("[3]", "is no object"),
-        ("{nonsense", "is not JSON"),
+        ("[3]", "is not an object"),
+        ("{nonsense", "is not valid JSON"),
     ],
 )
 def test_what_is_no_change_log_says_what_was_expected(tmp_path: Path, text: str, said: str) -> None:
@@ -91,3 +91,33 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     [(place, text)] = faults(tmp_path / "none.csv")
     assert place.endswith("none.csv")
     assert "does not exist" in text
+
+
+ACTIVITY = {"event_type": "update_ad_creative", "event_time": "2026-06-15T10:00:00+0000", "object_id": "9"}
+
+
+def test_activities_come_as_pages_or_line_by_line(tmp_path: Path) -> None:
+    later = {**ACTIVITY, "event_time": 1781690400}  # 2026-06-17 10:00 UTC, as a number
+    text = "".join(json.dumps(one) + "\n" for one in (later, ACTIVITY))
+    log = read_changes(
+        written(tmp_path, text, "log.jsonl"), account=KnownAccount(1, time_zone="Europe/Berlin")
+    )
+    assert [(event.date, event.entity.entity_id) for event in log.events] == [
+        (date(2026, 6, 15), "9"), (date(2026, 6, 17), "9"),
+    ]  # fmt: skip
+    page = {"data": [ACTIVITY], "paging": {"next": "https://graph.facebook.com/..."}}
+    [(_, said)] = faults(written(tmp_path, json.dumps(page), "page.json"))
+    assert "names a next one (paging.next)" in said
+
+
+def test_a_history_whose_time_is_not_known_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = "Activity,Activity details,Item changed,Date and time\nAd paused,,V (ID: 1234567),yesterday\n"
+    [(place, said)] = faults(written(tmp_path, text))
+    assert place == "changes.csv: line 2"
+    assert "'yesterday' is no time that is known" in said
+
+
+def test_levels_and_kinds_may_be_written_as_people_do(tmp_path: Path) -> None:
+    path = written(tmp_path, HEADER + "Ad set,7,Budget change,2026-06-15,50,80,\n")
+    [event] = read_changes(path, account=KnownAccount(1)).events
+    assert (event.entity.entity_type, event.change_type) == (EntityType.ADSET, ChangeType.BUDGET_CHANGE)

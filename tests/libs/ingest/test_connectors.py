@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from adsml_common.domain.errors import InvalidInput
+from adsml_common.store.accounts import AccountStore
 from adsml_ingest import Clicks, ImportOptions, OnError, import_files, read_frame
+from adsml_ingest.importer import scratch_store
 from support.exports import as_json, insights_rows, make_account, write_csv
 
 ROW = insights_rows(make_account())[0]
@@ -216,14 +218,35 @@ def test_of_two_versions_of_an_entity_the_last_updated_counts(tmp_path: Path) ->
 def test_tables_that_are_not_needed_are_passed_over(tmp_path: Path) -> None:
     _fivetran(tmp_path, [_action("lead", 3)])
     write_csv(tmp_path / "basic_ad_action_values.csv", ACTIONS, [_action("lead", 46_787.82)])
-    write_csv(
-        tmp_path / "account_history.csv",
-        ["id", "name", "currency", "_fivetran_synced"],
-        [["1", "A", "EUR", ""]],
-    )
     summary = import_files([tmp_path], config_id=1, store=None)
     assert [file.notes for file in summary.files if "holds nothing that is needed" in str(file.notes)] != []
     assert read_frame(tmp_path)[0]["leads"].tolist() == [3.0]
+
+
+def test_the_history_of_accounts_tells_currency_and_time_zone(tmp_path: Path) -> None:
+    _fivetran(tmp_path, [_action("lead", 3)])
+    header = ["id", "name", "currency", "timezone_name", "updated_time", "_fivetran_synced"]
+    rows = [
+        ["1", "A", "SEK", "Europe/Stockholm", "2026-02-01", "2026-03-01"],
+        ["1", "A", "EUR", "Europe/Helsinki", "2026-02-02", "2026-03-01"],
+    ]
+    write_csv(tmp_path / "account_history.csv", header, rows)
+    with scratch_store() as (store, _):
+        import_files([tmp_path], config_id=1, store=store)
+        [account] = [one.account for one in AccountStore(store._database).list()]
+        assert (account.account_id, account.currency_code, account.time_zone) == (
+            "1",
+            "EUR",
+            "Europe/Helsinki",
+        )
+        write_csv(
+            tmp_path / "account_history.csv",
+            header,
+            [["1", "A", "USD", "America/New_York", "2026-03-02", ""]],
+        )
+        with pytest.raises(InvalidInput) as refused:
+            import_files([tmp_path], config_id=1, store=store)
+    assert {one.path for one in refused.value.violations} == {"currency", "time_zone"}
 
 
 def test_histories_alone_give_the_tree(tmp_path: Path) -> None:

@@ -186,18 +186,14 @@ def test_many_chunks_are_one_transaction(
     path = tidy_csv(tmp_path / "a.csv", ACCOUNT.summed(), ACCOUNT.parent)
     steps: list[tuple[str, int, int]] = []
 
-    class Steps:
-        def reading(self, done: int, total: int) -> None:
-            steps.append(("reading", done, total))
-
-        def loading(self, done: int, total: int) -> None:
-            steps.append(("loading", done, total))
-            # What is on its way is not there for anyone else.
-            assert MetricStore(other).config_ids() == []
+    def progress(step: str, done: int, total: int) -> None:
+        steps.append((step, done, total))
+        # What is on its way is not there for anyone else.
+        assert MetricStore(other).config_ids() == []
 
     other = Database.open(store._database.engine.url.render_as_string(hide_password=False))
     try:
-        import_files([path], config_id=1, store=store, progress=Steps())
+        import_files([path], config_id=1, store=store, progress=progress)
     finally:
         other.close()
     assert_frame_equal(store.daily(1), ACCOUNT.summed())
@@ -215,13 +211,12 @@ from adsml_common.store.metrics import MetricStore
 
 importer.CHUNK_ROWS = 5
 
-class Stop:
-    def reading(self, done, total): pass
-    def loading(self, done, total):
+def stop(step, done, total):
+    if step == "loading":
         print("loading", done, flush=True)
         sys.stdin.read()  # wait to be killed in the middle of the transaction
 
-import_files([sys.argv[2]], config_id=1, store=MetricStore(Database.open(sys.argv[1])), progress=Stop())
+import_files([sys.argv[2]], config_id=1, store=MetricStore(Database.open(sys.argv[1])), progress=stop)
 """
 
 

@@ -94,14 +94,67 @@ KINDS = {
         ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\nB,2025-02-03,3,90,2,1\nYhteensä,2025-02-03,11,590,11,3\n"},),
         spend={"campaign A": 8, "campaign B": 3},
     ),
-    "a pivot names a group once": Kind(
+    "one blank name is rather lost than a pivot's": Kind(
         ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\n,2025-02-04,7,400,8,1\n"},),
         refused="line 3: Campaign name '' names nothing, and the row is not the total",
+    ),
+    "a pivot names a group once": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\n,2025-02-04,7,400,8,1\nB,2025-02-03,3,90,2,1\n"
+          ",2025-02-04,2,80,2,0\nTotal,,20,1070,21,4\n"},),
+        spend={"campaign A": 15, "campaign B": 5}, leads={"campaign A": 3, "campaign B": 1},
+    ),
+    "with sums under each group, in a spreadsheet's German": Kind(
+        ({"r.csv": "Kampagnenname;Anzeigengruppenname;Tag;Ausgegebener Betrag (EUR);Impressionen;Klicks (alle);Leads\n"
+          "A;FI;03.02.2025;8,50;500;9;2\n;;04.02.2025;7,00;400;8;1\n;SE;03.02.2025;1,25;50;1;0\n"
+          "A Ergebnis;;;16,75;950;18;3\nB;FI;03.02.2025;3,00;1.090;2;1\nB Ergebnis;;;3,00;1.090;2;1\n"
+          "Gesamtergebnis;;;19,75;2.040;20;4\n"},),
+        spend={"adset A / FI": 15.5, "adset A / SE": 1.25, "adset B / FI": 3, "campaign A": 16.75},
+    ),
+    "a pivot by day prints the day once": Kind(
+        ({"r.csv": "Day,Campaign name,Amount spent (EUR),Impressions,Clicks (all),Leads\n2025-02-03,A,8,500,9,2\n"
+          ",B,3,90,2,1\n2025-02-04,A,7,400,8,1\n,B,2,80,2,0\n"},),
+        spend={"campaign A": 15, "campaign B": 5},
+    ),
+    "the days' totals after a pivot belong to no group": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\n,2025-02-04,7,400,8,1\n,2025-02-05,6,300,7,1\nB,2025-02-04,3,90,2,1\n"
+          ",2025-02-03,8,500,9,2\n,2025-02-04,10,490,10,2\n,2025-02-05,6,300,7,1\n"},),
+        spend={"campaign A": 21, "campaign B": 3},
+    ),
+    "days that go back and forth are no pivot's": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-04,8,500,9,2\n,2025-02-03,7,400,8,1\n,2025-02-05,6,300,7,1\n"},),
+        refused="line 3: Campaign name '' names nothing",
+    ),
+    "names that repeat are no pivot's": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\n,2025-02-04,7,400,8,1\n,2025-02-05,6,30,7,1\nB,2025-02-03,3,90,2,1\n"
+          "B,2025-02-04,3,90,2,1\n"},),
+        refused="line 3: Campaign name '' names nothing",
+    ),
+    "a row without a day is a total of its entity's days, or a fault": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\nA,2025-02-04,7,400,8,1\nA,,3,90,2,1\n"},),
+        refused="line 4: Day is empty, and the row is not the total of the days",
+    ),
+    "or of more days than are in the file, which is said": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\nA,,20,1500,30,4\n"},),
+        spend={"campaign A": 8}, warns="line 3: Day is empty, and the row sums up more than the days that are in the file",
+    ),
+    "and a total may have a name in any language": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\nB,2025-02-03,3,90,2,1\nA,,8,500,9,2\n2 kampanjan tulokset,,11,590,11,3\n"},),
+        spend={"campaign A": 8, "campaign B": 3},
     ),
     # 2: breakdowns
     "a total beside a breakdown in one file": Kind(
         ({"x.jsonl": lines(row(impressions="1000", clicks="18"), row(spend=5, age="18-24"), row(spend=3, leads=0, age="25-34"))},),
         spend={"ad 31": 8}, leads={"ad 31": 2},
+    ),
+    "a total beside its parts is no other entity's": Kind(
+        ({"r.csv": "Campaign name,Age,Day,Amount spent (EUR),Impressions,Clicks (all),Leads\n"
+          "A,18-24,2025-02-03,5,300,6,1\nA,25-34,2025-02-03,3,200,3,1\nA,All,2025-02-03,8,500,9,2\n"},),
+        spend={"campaign A": 8}, leads={"campaign A": 2},
+    ),
+    "hours without actions lack no field": Kind(
+        ({"x.jsonl": lines(*(row(leads=None, hourly_stats_aggregated_by_audience_time_zone=f"0{hour}:00:00 - 0{hour}:59:59")
+                             for hour in (1, 2)))},),
+        refused="broken down by hourly_stats_aggregated_by_audience_time_zone, under which the leads are not told",
     ),
     "two breakdowns of one day": Kind(
         ({"x.jsonl": lines(
@@ -252,6 +305,65 @@ KINDS = {
         ({"r.csv": REPORT.replace("Leads", "Meta leads,Website leads") + "A,2025-02-03,8,500,9,2,3\n"},),
         leads={"campaign A": 5}, options=ImportOptions(leads_columns=("Meta leads", "Website leads")),
     ),
+    "a file that says less than what is stored may be older": Kind(
+        ({"n.jsonl": lines(row(spend=9, leads=6))}, {"o.jsonl": lines(row(spend=8, leads=4))}),
+        leads={"ad 31": 4}, warns="1 daily rows now have fewer impressions or leads than were stored",
+    ),
+    "Stitch says when it batched": Kind(
+        ({"x.jsonl": lines(row(spend=9, leads=6, _sdc_batched_at="2025-02-05T03:00:00Z"),
+                           row(spend=8, leads=4, _sdc_batched_at="2025-02-04T03:00:00Z"))},),
+        spend={"ad 31": 9},
+    ),
+    "dlt numbers its loads by time": Kind(
+        ({"x.jsonl": lines(row(spend=8, leads=4, _dlt_load_id="1738638000.12"),
+                           row(spend=9, leads=6, _dlt_load_id="1738724400.5"))},),
+        spend={"ad 31": 9},
+    ),
+    "wanted actions that only conversions hold": Kind(
+        ({"x.jsonl": lines(row(actions=[{"action_type": "link_click", "value": "3"}],
+                               conversions=[{"action_type": "submit_application_total", "value": "5"}]))},),
+        leads={"ad 31": 5}, options=ImportOptions(lead_actions=("submit_application_total",)),
+    ),
+    "amounts in Arabic digits": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-03,١٬٢٣٤٫٥,٥٠٠,٩,٢\n"},), spend={"campaign A": 1234.5}
+    ),
+    "amounts with their currency behind them": Kind(
+        ({"r.csv": REPORT.replace(",", ";") + "A;2025-02-03;1 234,50 kr;500;9;2\nB;2025-02-03;SEK 3,50;90;2;1\n"},),
+        spend={"campaign A": 1234.5, "campaign B": 3.5},
+    ),
+    "a credit as accountants write it": Kind(
+        ({"r.csv": f"{REPORT}A,2025-02-03,8.00,500,9,2\nA,2025-02-04,(1.50),0,0,0\n"},),
+        spend={"campaign A": 6.5}, options=ImportOptions(allow_negative=True),
+    ),
+    "an open workbook's lock in an archive": Kind(
+        ({"e.zip": zipped({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\n", "~$r.xlsx": b"\x05me"})},), spend={"campaign A": 8}
+    ),
+    "an archive within gzip": Kind(
+        ({"e.tar.gz": gzip.compress(b"x" + b"\0" * 256 + b"ustar" + b"\0" * 300)},), refused="is a tar archive; unpack it"
+    ),
+    "a data set whose days are in its folders' names": Kind(
+        ({"date=2025-02-03/part-0": TIDY.replace("date,", "") + "ad,31,21,8,500,9,2\n",
+          "date=2025-02-04/part-0": TIDY.replace("date,", "") + "ad,31,21,3,90,2,1\n"},),
+        spend={"ad 31": 11},
+    ),
+    "a warehouse's days without hyphens": Kind(
+        ({"r.csv": f"{REPORT}A,20250203,8,500,9,2\n"},), spend={"campaign A": 8}
+    ),
+    "a spreadsheet's numbers of days": Kind(
+        ({"r.csv": f"{REPORT}A,45691,8,500,9,2\n"},), refused="Day '45691' is not a date; a spreadsheet's number of a day"
+    ),
+    "ids as Ads Manager exports them for editing": Kind(
+        ({"r.csv": f"{ADS}cg:11,c:21,a:31,V,2025-02-03,8,500,9,2\n"},), spend={"ad 31": 8}
+    ),
+    "spend is blank where there were impressions": Kind(
+        ({"x.jsonl": lines(row(spend=8), {**row("32"), "spend": None})},),
+        spend={"ad 32": 0}, warns="spend is blank beside 500 impressions; loaded as 0",
+    ),
+    "a tool's JSON by its profile": Kind(
+        ({"w.json": json.dumps({"data": [{"date": "2025-02-03", "campaign_id": "11", "spend": 8, "impressions": 500,
+                                          "clicks": 9, "actions_lead": 2}]})},),
+        spend={"campaign 11": 8}, leads={"campaign 11": 2}, options=ImportOptions(profile=profiles.load("windsor")),
+    ),
     # 11: other tools
     "a Singer tap's messages": Kind(
         ({"t.jsonl": lines({"type": "SCHEMA", "stream": "x"}, {"type": "RECORD", "stream": "x", "record": row()})},),
@@ -262,6 +374,20 @@ KINDS = {
           "11,21,31,2025-02-03,2025-02-03,500,9,8,k\n",
           "i__actions.csv": "action_type,value,_dlt_parent_id\nlead,2,k\nlink_click,7,k\n"},),
         leads={"ad 31": 2},
+    ),
+    "dlt's other child tables are no counts": Kind(
+        ({"i.csv": "campaign_id,adset_id,ad_id,date_start,date_stop,impressions,clicks,spend,_dlt_id\n"
+          "11,21,31,2025-02-03,2025-02-03,500,9,8,k\n",
+          "i__action_values.csv": "action_type,value,_dlt_parent_id\nlead,90.5,k\n",
+          "i__cost_per_action_type.csv": "action_type,value,_dlt_parent_id\nlead,4,k\n",
+          "i__actions.csv": "action_type,value,_dlt_parent_id\nlead,2,k\n"},),
+        leads={"ad 31": 2},
+    ),
+    "and are not taken for them": Kind(
+        ({"i.csv": "campaign_id,adset_id,ad_id,date_start,date_stop,impressions,clicks,spend,_dlt_id\n"
+          "11,21,31,2025-02-03,2025-02-03,500,9,8,k\n",
+          "i__action_values.csv": "action_type,value,_dlt_parent_id\nlead,90.5,k\n"},),
+        refused="has clicks but no actions in any row",
     ),
     "insights nested in their ads": Kind(
         ({"x.json": json.dumps({"data": [{"id": "31", "insights": {"data": [row()]}}]})},), spend={"ad 31": 8}
@@ -307,7 +433,7 @@ def test_kind(kind: str, tmp_path: Path) -> None:
 
 
 def _write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(exist_ok=True, parents=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 

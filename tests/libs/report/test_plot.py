@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from adsml_report.content import Band, Chart, Line, Look, Mark, Reliability
 from adsml_report.plot import HEIGHT, WIDTH, amount, draw, draw_reliability, legend, picture, readings, ticks
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 FIRST = date(2026, 8, 1)
@@ -31,6 +31,7 @@ def paths(drawn: str, kind: str) -> list[str]:
     return [one.attrib["d"] for one in root.iter("path") if kind in one.attrib["class"].split()]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # says how busy the machine is
 @example([5e-324])
 @example([-1e20])
 @given(st.lists(VALUES, max_size=60))

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +85,7 @@ def message(
             provenance.scorer, snapshot, rows, contributions=True, most_reasons=most_reasons
         )
     else:
-        scores = scoring.by_last_week(snapshot, rows, with_step=by_rule, most_reasons=most_reasons)
+        scores = scoring.by_last_week(snapshot, rows, np.array([by_rule]), most_reasons=most_reasons)
     key = list(snapshot.rows)[row]
     since = int(snapshot.since_delivery[row])
     assert since != NEVER
@@ -94,7 +96,7 @@ def message(
         as_of_date=day_message(snapshot.as_of),
         answered_by=provenance.by_rule if by_rule else provenance.by,
         degradations=[degradation_message(DEGRADATION)],
-        warnings=cautions.of_row(snapshot, key, row, around, by_rule=by_rule),
+        warnings=cautions.of_row(snapshot, row, key, around, by_rule=by_rule),
         freshness=answer_pb2.DataFreshness(
             account_last_date=day_message(LAST_DAY),
             last_row_date=day_message(snapshot.as_of - timedelta(days=int(snapshot.since_row[row]))),
@@ -147,11 +149,12 @@ def test_bytes_say_what_the_messages_say(
 ) -> None:
     snapshot = AccountSnapshot.of(panel_of(account), LAST_DAY)
     off = {list(snapshot.rows)[5]: "PAUSED"}
-    around = Surroundings(LAST_DAY, LAST_DAY + timedelta(days=9), lambda key: off.get(key, ""), "EUR")
+    account_days: Any = SimpleNamespace(off=lambda key, as_of: off.get(key, ""), currency_code="EUR")
+    around = Surroundings(LAST_DAY, LAST_DAY + timedelta(days=9), account_days)
     names = list(snapshot.rows)
 
-    def entity(row: int) -> entity_pb2.EntityRef:
-        return entity_pb2.EntityRef(config_id=1, entity_type=NUMBERS[names[row][0]], entity_id=names[row][1])
+    def entity(level: str, name: str) -> entity_pb2.EntityRef:
+        return entity_pb2.EntityRef(config_id=1, entity_type=NUMBERS[level], entity_id=name)
 
     def response(results: Sequence[bytes]) -> pb.BatchClassifyResponse:
         return pb.BatchClassifyResponse.FromString(b"".join(results))
@@ -163,16 +166,16 @@ def test_bytes_say_what_the_messages_say(
         builder = ResponseBuilder(
             snapshot,
             provenance,
+            around,
+            entity,
             contributions=counts[0],
             reasons=counts[1],
-            surroundings=around,
-            entity=entity,
         )
         answers = AccountAnswers(snapshot, builder, cached=cached)
         # From scratch, and from what was kept.
         for _ in range(2):
             made = response(answers.results(rows))
-            assert [one.entity for one in made.results] == [entity(row) for row in rows]
+            assert [one.entity for one in made.results] == [entity(*names[row]) for row in rows]
             assert [one.classification for one in made.results] == expected
         # One by itself is written in another way.
         for place in (0, 7):

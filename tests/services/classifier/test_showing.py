@@ -66,7 +66,7 @@ def test_it_says_the_day_the_money_in_each_tier_and_the_ten_that_spent_most(
 @pytest.mark.usefixtures("environment", "stored")
 def test_without_a_model_it_names_what_answered() -> None:
     shown = " ".join(classify().split())
-    assert "By last week's tier: model classifier/1: none is registered and active" in shown
+    assert "By last week's tier: the account has no model yet" in shown
 
 
 @pytest.mark.usefixtures("environment", "trained")

@@ -26,7 +26,7 @@ _FIRST_BACKOFF: Final = "0.1s"
 # Failures in a row after which retrying stops for everybody on the connection: a service that is down is not helped by
 # fourfold load. Ten successes give one back.
 _BUDGET: Final = 100
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 _SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "passthrough:", "xds:")
 
 # Not safe to send twice without `expected_active_version`: the second goes back one version further.
@@ -198,7 +198,6 @@ def connect(
     insecure: bool = False,
     attempts: int = 4,
     health_checks: bool = False,
-    max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Connection:
     """Connect to a service, lazily: the first call finds out whether it is there.
 
@@ -217,13 +216,11 @@ def connect(
     insecure
         Speak plain text to another machine.
     attempts
-        Tries per call where a service is UNAVAILABLE, the first included; 1 for no retries, at most 5. Nothing else
-        is retried.
+        Tries per call where a service is UNAVAILABLE, or goes in the midst of it, the first included; 1 for no
+        retries, at most 5.
     health_checks
         Watch each server's health and leave out those that say NOT_SERVING. Needs a server that lets itself be
         watched; without it a server that starts or drains refuses the call, which is retried at another.
-    max_message_bytes
-        Longest response.
 
     Raises
     ------
@@ -234,15 +231,7 @@ def connect(
     OSError
         A file can't be read.
     """
-    channel = _channel(
-        grpc,
-        target,
-        tls=tls,
-        insecure=insecure,
-        attempts=attempts,
-        health_checks=health_checks,
-        max_message_bytes=max_message_bytes,
-    )
+    channel = _channel(grpc, target, tls, insecure, attempts, health_checks)
     return Connection(channel, token=token, deadline_seconds=deadline_seconds, wait_for_ready=wait_for_ready)
 
 
@@ -264,12 +253,10 @@ def connect_async(
 def _channel(
     api: Any,
     target: str,
-    *,
     tls: Tls | None = None,
     insecure: bool = False,
     attempts: int = 4,
     health_checks: bool = False,
-    max_message_bytes: int = MAX_MESSAGE_BYTES,
 ) -> Any:
     """A channel of ``grpc`` or ``grpc.aio``, its options checked."""
     if not target:
@@ -288,7 +275,7 @@ def _channel(
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 5_000),
         ("grpc.dns_min_time_between_resolutions_ms", 2_000),
-        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", _MAX_RESPONSE_BYTES),
     ]
     address = target if target.startswith(_SCHEMES) else f"dns:///{target}"
     if tls is None:

@@ -5,8 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError
-from adsml_ingest.progress import Progress, Silent
+from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError, Progress
 from adsml_ingest.summary import FileSummary, ImportSummary
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ __all__ = [
     "ImportSummary",
     "OnError",
     "Progress",
-    "Silent",
     "import_files",
     "read_frame",
 ]

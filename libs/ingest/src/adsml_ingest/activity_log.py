@@ -7,8 +7,9 @@ Budgets are in the currency's smallest unit there.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from adsml_common.domain.changes import ChangeEvent, ChangeType
@@ -48,52 +49,29 @@ _WRITTEN: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class KnownAccount:
+    """What the store knows of the account that a log is about."""
+
+    config_id: int
+    entities: Sequence[Entity] = ()  # none of an account that was never loaded
+    currency_code: str | None = None
+    time_zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Activity:
-    """One activity.
+    """One activity."""
 
-    Attributes
-    ----------
-    kind
-        As the API calls it.
-    moment
-        When; without a zone if it is the account's own time.
-    object_id, object_name
-        What was changed; one may be empty.
-    values
-        State before and after, as far as it is told.
-    description
-        In words.
-    """
-
-    kind: str
-    moment: datetime
-    object_id: str
+    kind: str  # as the API calls it
+    moment: datetime  # without a zone if it is the account's own time
+    object_id: str  # what was changed; this or the name may be empty
     object_name: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)  # state before and after, as far as it is told
     description: str = ""
 
 
-def activities_of(body: Any) -> list[Mapping[str, Any]] | None:
-    """The activities of an API document: a page, a list of pages, or of activities; None if it holds none."""
-    if isinstance(body, dict) and isinstance(body.get("data"), list):
-        body = body["data"]
-    if not isinstance(body, list) or not body:
-        return None
-    if all(isinstance(page, dict) and isinstance(page.get("data"), list) for page in body):
-        body = [row for page in body for row in page["data"]]
-    if body and all(isinstance(row, dict) and "event_type" in row for row in body):
-        return list(body)
-    return None
-
-
 def of_api(row: Mapping[str, Any]) -> Activity:
-    """One activity of the API.
-
-    Raises
-    ------
-    ValueError
-        If its time can't be told, or its detail is broken.
-    """
+    """One activity of the API; raises `ValueError` if its time can't be told, or its detail is broken."""
     moment = moment_of(row.get("event_time"))
     if moment is None:
         raise ValueError(f"event_time {row.get('event_time')!r} is no time; expected ISO 8601")
@@ -123,13 +101,7 @@ def is_history(names: Sequence[str]) -> bool:
 
 
 def of_history(row: Mapping[str, Any]) -> Activity:
-    """One row of the history that Ads Manager exports.
-
-    Raises
-    ------
-    ValueError
-        If its time can't be told.
-    """
+    """One row of the history that Ads Manager exports; raises `ValueError` if its time can't be told."""
     cells = {normal(str(name)): str(cell or "").strip() for name, cell in row.items()}
 
     def cell(*names: str) -> str:
@@ -170,27 +142,21 @@ def of_history(row: Mapping[str, Any]) -> Activity:
 def moment_of(cell: Any) -> datetime | None:
     """A cell as a moment, if it has a time of day: in its zone, or without one."""
     text = "" if cell is None else str(cell).strip()
+    if text.isdigit() and (seconds := stamps.moment(text)) is not None:  # Unix time
+        return datetime.fromtimestamp(seconds, UTC)
     found = stamps.written(text)
     if found is not None:
         return found
     for form in _WRITTEN:
-        try:
+        with suppress(ValueError):
             return datetime.strptime(text, form)  # noqa: DTZ007  # the account's own time
-        except ValueError:
-            continue
     return None
 
 
 def change_of(
-    activity: Activity, config_id: int, entities: Sequence[Entity], currency: str | None
+    activity: Activity, account: KnownAccount
 ) -> tuple[EntityRef, ChangeType, dict[str, float | str]] | None:
-    """The change that an activity made; None if it made none that models use.
-
-    Raises
-    ------
-    ValueError
-        If what it was made to can't be told.
-    """
+    """The change that an activity made, None if none that models use; raises `ValueError` if it is unclear of what."""
     known = _KINDS.get(activity.kind)
     if known is None:
         return None
@@ -203,28 +169,20 @@ def change_of(
             return None
         change = ChangeType.REACTIVATE if on else ChangeType.PAUSE
     elif change is ChangeType.BUDGET_CHANGE and not activity.values.get("lifetime"):
-        code = activity.values.get("currency") or currency
+        code = activity.values.get("currency") or account.currency_code
         unit = 1.0 if activity.values.get("money") or code in _WHOLE_UNITS else 100.0
         for name, value in (("budget_before", before), ("budget_after", after)):
             amount = _amount(value)
             if amount is not None and amount >= 0:
                 detail[name] = amount / unit
-    return EntityRef(config_id, level, _entity_id(activity, level, entities)), change, detail
+    return EntityRef(account.config_id, level, _entity_id(activity, level, account.entities)), change, detail
 
 
 def join(events: list[ChangeEvent], event: ChangeEvent) -> bool:
-    """Add an event; a second one of a kind, entity and day goes on where the first ended.
-
-    Returns
-    -------
-    Whether there was another one that says something else.
-    """
+    """Add an event; one of the same kind, entity and day that says something else is merged with it: True."""
+    key = (event.entity, event.change_type, event.date)
     for index, earlier in enumerate(events):
-        if (earlier.entity, earlier.change_type, earlier.date) != (
-            event.entity,
-            event.change_type,
-            event.date,
-        ):
+        if (earlier.entity, earlier.change_type, earlier.date) != key:
             continue
         if earlier.detail == event.detail:
             return False
@@ -248,14 +206,11 @@ def _amount(value: Any) -> float | None:
 def _entity_id(activity: Activity, level: EntityType, entities: Sequence[Entity]) -> str:
     if activity.object_id:
         return activity.object_id
-    named = [
-        one.ref.entity_id
-        for one in entities
-        if one.ref.entity_type is level and one.name == activity.object_name
-    ]
+    name = activity.object_name
+    named = [one.ref.entity_id for one in entities if one.ref.entity_type is level and one.name == name]
     if len(named) != 1:
         raise ValueError(
-            f"names the {level} '{activity.object_name}' without its id, and the account has {len(named)} of that "
+            f"names the {level} '{name}' without its id, and the account has {len(named)} of that "
             "name; add the column of ids, or import the account's rows first"
         )
     return named[0]

@@ -9,19 +9,20 @@ from typing import Final, Literal
 
 import numpy as np
 
-from adsml_ingest import breakdowns, headers, numerals
+from adsml_ingest import headers, numerals, pivots, profiles
 from adsml_ingest.batch import LEVELS, Batch, Table
 from adsml_ingest.breakdowns import SEPARATOR, CutLeads
 from adsml_ingest.days import OrderEvidence
 from adsml_ingest.headers import HeaderMap
 from adsml_ingest.numerals import DecimalEvidence
 from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions
-from adsml_ingest.problems import Problem, Refusal
+from adsml_ingest.problems import Refusal
 from adsml_ingest.sheet import Cells, Sheet
 from adsml_ingest.source import Advance
 
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
 _CLICKS: Final = {Clicks.ALL: "clicks_all", Clicks.LINK: "clicks_link"}
+_CLICKS_CURE: Final = "add the column Clicks (all) or Link clicks to the report"
 _LEAD_WORDS: Final = (
     "lead", "prospect", "cliente potencial", "clientes potenciales", "cadastro", "contatt", "kontakt", "лид",
     "potansiyel", "リード", "潜在", "线索", "潛在", "khách hàng tiềm năng", "العملاء المحتمل",
@@ -45,37 +46,29 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
     found = headers.recognise(sheet.names, _mapped(sheet, options))
     if found is None:
         what = "has no headers of Ads Manager (amount spent, and a name or id of a campaign, ad set or ad)"
-        raise Refusal(
-            Problem(
-                str(sheet.path), "missing_column", what, "say which column is which: --column spend=Header",
-                line=sheet.header_line,
-            )
-        )  # fmt: skip
+        raise sheet.refusal("missing_column", what, "say which column is which: --column spend=Header")
     notes: list[str] = []
-    fields = _entity_fields(found)
-    level = max(
-        index for index, name in enumerate(LEVELS) if f"{name}_id" in fields or f"{name}_name" in fields
-    )
+    fields = found.positions(f"{level}_{part}" for level in LEVELS for part in ("id", "name", "status"))
+    lowest = max(at for at, name in enumerate(LEVELS) if f"{name}_id" in fields or f"{name}_name" in fields)
     named = [
-        f"{name}s" for name in LEVELS[: level + 1] if f"{name}_name" in fields and f"{name}_id" not in fields
+        f"{name}s" for name in LEVELS[: lowest + 1] if f"{name}_name" in fields and f"{name}_id" not in fields
     ]
     if named:
         notes.append(
             f"no ids of {' and '.join(named)}: their names are used as ids, so a new name is a new entity"
         )
     leads: dict[str, int] = {}
+    clicks: list[tuple[dict[str, int], Literal["all", "link"] | None]] = []
+    positions = {kind: found.first(name) for kind, name in _CLICKS.items()}
     Refusal.all_of(
         lambda: fields.update(_date_fields(sheet, found)),
         lambda: fields.update(spend=_needed(sheet, found, "spend")),
         lambda: fields.update(impressions=_needed(sheet, found, "impressions")),
-        lambda: _add_clicks(sheet, found, fields, options, notes),
+        lambda: clicks.append(sheet.clicks(positions, options, notes, _CLICKS_CURE)),
         lambda: leads.update(_lead_fields(sheet, found, options, notes)),
     )
-    fields |= {
-        field: at
-        for field in ("reach", "account", "account_name", "objective", "currency")
-        if (at := found.first(field)) is not None
-    }
+    [(clicked, click_kind)] = clicks
+    fields |= clicked | found.positions(("reach", "account", "account_name", "objective", "currency"))
     parts = {
         sheet.names[position]: (kind, position)
         for kind in headers.BREAKDOWNS
@@ -91,30 +84,24 @@ def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
         notes.append("numbers have decimal commas")
     if order is not None:
         notes.append(f"dates are written {_SAID[order]}")
+    groups = {at: field.partition("_")[0] for field, at in fields.items() if field.endswith(("_id", "_name"))}
+    groups = {at: unit for at, unit in groups.items() if unit in LEVELS}
+    groups |= {at: pivots.DAY for field, at in fields.items() if field in ("date", "date_stop")}
+    sheet, carried = pivots.carry_on(
+        sheet, groups | {at: name for name, (_, at) in parts.items()}, _is_blank, order
+    )
+    if carried:
+        notes.append(f"a pivot, which prints names or days once a group: carried on to {carried:,} rows")
     reader = _Reader(fields, leads, parts, decimal)
     labels = {field: sheet.names[position] for field, position in {**leads, **fields}.items()}
     labels["leads"] = ", ".join(sheet.names[at] for field, at in leads.items() if field != "indicator")
-    table = Table(
-        file=str(sheet.path),
-        format=Format.ADS_MANAGER,
-        labels=labels,
-        batches=lambda advance: reader.batches(sheet, advance),
-        by_name=bool(named),
-        level=level,
-        blank_is_zero=ZERO,
-        blanks=numerals.PLACEHOLDERS,
-        decimal=decimal,
-        date_order=order,
-        totals=True,
-        leads_of_cut=reader.leads_of_cut,
-        place=sheet.place,
-        header=sheet.header,
-        delimiter=sheet.delimiter,
+    table = sheet.table(
+        Format.ADS_MANAGER, options, fields, labels=labels, by_name=bool(named), level=lowest, blank_is_zero=ZERO,
+        batches=lambda advance: reader.batches(sheet, advance), blanks=numerals.PLACEHOLDERS, decimal=decimal,
+        date_order=order, totals=True, leads_of_cut=reader.leads_of_cut, notes=notes,
         currency=headers.currency_of(sheet.names[fields["spend"]]),
-        click_kind=_click_kind(found, fields),
-        notes=notes,
-        whole=sheet.read_all,
-    )
+        click_kind=click_kind,
+    )  # fmt: skip
     table.conclude = lambda: reader.conclude(table)
     return table
 
@@ -131,11 +118,6 @@ def _mapped(sheet: Sheet, options: ImportOptions) -> dict[str, int]:
         elif options.is_explicit(field):
             raise sheet.missing(f"{field} called '{column}'", "check --column")
     return mapped
-
-
-def _entity_fields(found: HeaderMap) -> dict[str, int]:
-    names = [f"{level}_{part}" for level in LEVELS for part in ("id", "name", "status")]
-    return {name: at for name in names if (at := found.first(name)) is not None}
 
 
 def _needed(sheet: Sheet, found: HeaderMap, field: str) -> int:
@@ -155,30 +137,6 @@ def _date_fields(sheet: Sheet, found: HeaderMap) -> dict[str, int]:
         cure = "export it by day: Breakdown > By time > Day adds the column Day"
         raise sheet.missing("the day", cure)
     return {"date": starts, "date_stop": ends}
-
-
-def _add_clicks(
-    sheet: Sheet, found: HeaderMap, fields: dict[str, int], options: ImportOptions, notes: list[str]
-) -> None:
-    wanted = [_CLICKS[options.clicks]] if options.clicks else [_CLICKS[Clicks.ALL], _CLICKS[Clicks.LINK]]
-    for name in wanted:
-        position = found.first(name)
-        if position is not None:
-            fields["clicks"] = position
-            if name == _CLICKS[Clicks.LINK]:
-                notes.append(f"clicks are link clicks ({sheet.names[position]})")
-            return
-    if "clicks" not in options.assume_zero:
-        cure = "add the column Clicks (all) or Link clicks to the report, or pass --assume-zero clicks"
-        raise sheet.missing("clicks", cure)
-    notes.append("no column of clicks: taken as 0, as asked")
-
-
-def _click_kind(found: HeaderMap, fields: dict[str, int]) -> Literal["all", "link"] | None:
-    position = fields.get("clicks")
-    if position is None:
-        return None
-    return "link" if position == found.first("clicks_link") else "all"
 
 
 def _lead_fields(sheet: Sheet, found: HeaderMap, options: ImportOptions, notes: list[str]) -> dict[str, int]:
@@ -203,23 +161,15 @@ def _lead_fields(sheet: Sheet, found: HeaderMap, options: ImportOptions, notes: 
             "add the column Leads to the report, name the ones that hold them with --leads-column, "
             "or pass --assume-zero leads"
         )
+        if (profile := profiles.matching(sheet.names)) is not None:
+            cure = f"it looks like an export of {profile.title}: pass --profile {profile.name}; or {cure}"
         raise sheet.missing("leads", cure)
     notes.append("no column of leads: taken as 0, as asked")
     return {}
 
 
 class _Reader:
-    """Turns the columns of a report into fields of the import.
-
-    Parameters
-    ----------
-    fields, leads
-        Field to column position; those that leads are made of.
-    parts
-        Breakdown column to its kind and position.
-    decimal
-        How numbers are written.
-    """
+    """Turns columns into fields of the import; `parts` are breakdown columns, each with its kind and position."""
 
     def __init__(
         self, fields: dict[str, int], leads: dict[str, int], parts: dict[str, tuple[str, int]], decimal: str
@@ -229,17 +179,10 @@ class _Reader:
         self._any_lead = not leads
 
     def batches(self, sheet: Sheet, advance: Advance) -> Iterator[Batch]:
-        parts = {f"part{index}": at for index, (_, at) in enumerate(self._parts.values())}
-        for batch in sheet.read({**self._fields, **self._leads, **parts}, advance):
-            if parts:
-                rows = list(zip(*(batch.cells.pop(part) for part in parts), strict=True))
-                cells = [tuple("" if self._is_none(cell) else cell for cell in row) for row in rows]
-                batch.cells["cut"], batch.cells["cell"] = breakdowns.cuts_of(self._parts, cells)
+        parts = {name: position for name, (_, position) in self._parts.items()}
+        for batch in sheet.read_parted({**self._fields, **self._leads}, parts, _is_none, advance):
             self._count_leads(batch.cells)
             yield batch
-
-    def _is_none(self, cell: object) -> bool:
-        return isinstance(cell, str) and (cell.strip() in numerals.PLACEHOLDERS or headers.is_every(cell))
 
     def _count_leads(self, cells: Cells) -> None:
         if "indicator" in self._leads:
@@ -271,8 +214,7 @@ class _Reader:
 
     def leads_of_cut(self, cut: str) -> CutLeads:
         """What a breakdown says of leads."""
-        kinds = [_CUT_LEADS.get(self._parts[name][0], CutLeads.TOLD) for name in cut.split(SEPARATOR)]
-        return max(kinds)
+        return max(_CUT_LEADS.get(self._parts[name][0], CutLeads.TOLD) for name in cut.split(SEPARATOR))
 
     def conclude(self, table: Table) -> None:
         """Say that there were no leads, and what there was instead."""
@@ -281,6 +223,14 @@ class _Reader:
         shown = sorted(one for one in self._indicators if one not in numerals.PLACEHOLDERS)
         results = f"; its results are {', '.join(shown[:8])}" if shown else ""
         table.warn("no_leads", f"has no lead in any row: leads are 0{results}")
+
+
+def _is_blank(cell: object) -> bool:
+    return cell is None or (isinstance(cell, str) and cell.strip() in numerals.PLACEHOLDERS)
+
+
+def _is_none(cell: object) -> bool:
+    return isinstance(cell, str) and (cell.strip() in numerals.PLACEHOLDERS or headers.is_every(cell))
 
 
 def _styles(
@@ -304,6 +254,6 @@ def _styles(
         if found.language == "English" or dates.orders:
             what = f"holds dates such as {dates.example} that can be read two ways"
             cure = "pass --date-order dmy (day/month/year) or mdy (month/day/year)"
-            raise sheet.unclear("unclear_dates", fields["date"], what, cure)
+            raise sheet.refusal("unclear_dates", what, cure, fields["date"])
         order = DateOrder.DMY
     return decimal, order

@@ -30,14 +30,7 @@ def is_airbyte(row: dict[str, Any]) -> bool:
 def unwrap(row: dict[str, Any]) -> dict[str, Any] | None:
     """The row within a message or envelope, with the time at which it was fetched.
 
-    Returns
-    -------
-    The row; None for a message that is no record.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing in the envelope.
+    None for a message that is no record. Raises `ValueError` if there is nothing in the envelope.
     """
     if "type" in row and "record" in row:
         return _record(row)
@@ -73,12 +66,10 @@ def open_airbyte_json(source: TextSource, options: ImportOptions, *, pages: Page
 
 def open_airbyte_sheet(sheet: Sheet, options: ImportOptions) -> Table:
     """The table behind a flattened table of Airbyte's, or a raw one with an envelope column."""
-    position = sheet.position(ENVELOPE)
-    if position is None or sheet.position("date_start") is not None:
+    if sheet.position(ENVELOPE) is None or sheet.position("date_start") is not None:
         return open_flat(sheet, options, kind=Format.AIRBYTE)
-    columns = {ENVELOPE: position}
-    columns |= {name: at for name in STAMPS if (at := sheet.position(name)) is not None}
-    reader = InsightsReader(str(sheet.path), options)
+    columns = sheet.positions({name: name for name in (ENVELOPE, *STAMPS)})
+    reader = InsightsReader(sheet.file, options)
 
     def batches(advance: Advance) -> Iterator[Batch]:
         for batch in sheet.read(columns, advance):

@@ -1,36 +1,25 @@
 """What a config is bound to at its first load, and later loads held against it."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from adsml_common.domain.errors import Violations
 from adsml_common.store.accounts import FIELDS, Account
 from adsml_common.store.metrics import AccountLoad
 
-from adsml_ingest.options import Clicks, ImportOptions
+from adsml_ingest.options import Clicks
 from adsml_ingest.problems import Problem
-
-if TYPE_CHECKING:
-    from adsml_ingest.reading import Reading
+from adsml_ingest.state import ImportState
 
 
-def bind(load: AccountLoad, reading: "Reading", options: ImportOptions, beside: Account) -> None:
+def bind(load: AccountLoad, state: ImportState, beside: Account) -> None:
     """Refuse what can't belong to the account that is stored, and note what is new of it.
 
-    Parameters
-    ----------
-    beside
-        What the source says of the account itself.
-
-    Raises
-    ------
-    InvalidInput
-        If the files are of another account, in another currency or time zone, or name entities otherwise than
-        what is stored.
+    `beside` is what the source says of the account itself. Raises `InvalidInput` if the files are of another account,
+    in another currency or time zone, or name entities otherwise than what is stored.
     """
-    stored, told = load.account, describe(reading, options)
+    stored, options = load.account, state.options
     known = {name: value for name in FIELDS if (value := getattr(beside, name)) is not None}
-    told = replace(told, **known)
+    told = replace(_described(state), **known)
     found = Violations()
 
     def differs(mine: str | None, theirs: str | None) -> bool:
@@ -69,32 +58,27 @@ def bind(load: AccountLoad, reading: "Reading", options: ImportOptions, beside: 
         )
     found.raise_if_any()
     if differs(told.click_kind, stored.click_kind):
-        _note_clicks(reading, told, stored, options)
+        kinds = {"all": "all clicks", "link": "link clicks"}
+        mine, theirs = kinds[told.click_kind or "all"], kinds[stored.click_kind or "all"]
+        what = f"clicks are {mine}, and those stored so far are {theirs}: CTR will jump where the two mix"
+        wanted = "add the column Clicks (all)" if stored.click_kind == "all" else "pass --clicks link"
+        state.warnings.add(Problem("", "mixed_clicks", what, wanted if options.clicks is None else ""))
         told = replace(told, click_kind=None)
     load.bind(told)
 
 
-def _note_clicks(reading: "Reading", told: Account, stored: Account, options: ImportOptions) -> None:
-    kinds = {"all": "all clicks", "link": "link clicks"}
-    mine, theirs = kinds[told.click_kind or "all"], kinds[stored.click_kind or "all"]
-    what = f"clicks are {mine}, and those stored so far are {theirs}: CTR will jump where the two mix"
-    wanted = "add the column Clicks (all)" if stored.click_kind == "all" else "pass --clicks link"
-    cure = wanted if options.clicks is None else ""
-    reading.findings.warnings.add(Problem("", "mixed_clicks", what, cure))
-
-
-def describe(reading: "Reading", options: ImportOptions) -> Account:
+def _described(state: ImportState) -> Account:
     """What the files say of their account."""
-    found = reading.findings
-    kinds = {file.table.click_kind for file in reading.files if file.table is not None and not file.dropped}
+    kinds = {file.table.click_kind for file in state.files if file.table is not None and not file.dropped}
     kinds.discard(None)
-    account = options.account_id.strip().removeprefix("act_") if options.account_id else None
-    currency = next(iter(found.currencies), None)
+    asked = state.options.account_id
+    account = asked.strip().removeprefix("act_") if asked else None
+    currency = next(iter(state.currencies), None)
     return Account(
-        account_id=account or next(iter(found.accounts), None),
-        account_name=next(iter(found.account_names), None),
+        account_id=account or next(iter(state.accounts), None),
+        account_name=next(iter(state.account_names), None),
         currency_code=currency if currency and len(currency) == 3 else None,
-        time_zone=next(iter(found.time_zones), None),
-        id_kind="name" if "name" in found.id_kinds else "id" if found.id_kinds else None,
+        time_zone=next(iter(state.time_zones), None),
+        id_kind="name" if "name" in state.id_kinds else "id" if state.id_kinds else None,
         click_kind="link" if kinds == {Clicks.LINK.value} else "all" if kinds else None,
     )

@@ -65,19 +65,7 @@ NULLS: Final = frozenset({"", "null", "NULL", "None", "none", "nan", "NaN", "NAN
 
 
 def cuts_of(columns: Iterable[str], parts: "list[tuple[object, ...]]") -> tuple[list[str], list[str]]:
-    """Of each row, the columns that part its day, and its part.
-
-    Parameters
-    ----------
-    columns
-        Names of the breakdown columns.
-    parts
-        The row's cells in them.
-
-    Returns
-    -------
-    Joined names of the columns that are not null, and their joined cells, by row.
-    """
+    """Of each row the breakdown columns that are not null, joined, and its cells in them (`parts`), joined."""
     names = tuple(columns)
     known: dict[tuple[object, ...], tuple[str, str]] = {}
     cuts: list[str] = []

@@ -1,26 +1,20 @@
 """Keeps book of what is wrong with the rows of one batch."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from adsml_ingest.batch import Batch, Fault, Table
-from adsml_ingest.counts import FileCounts, Findings
-from adsml_ingest.problems import Problem
-from adsml_ingest.rejects import Rejects
+from adsml_ingest.problems import BadCell, Problem
+from adsml_ingest.state import ImportState, ReadFile
 
 Mask = npt.NDArray[np.bool_]
 
 
 class RowCheck:
-    """What is known of the rows of a batch so far.
-
-    Attributes
-    ----------
-    alive
-        shape (rows,); rows that are rows at all, and are wanted.
-    """
+    """What is known of the rows of a batch so far; `alive` are those that are rows at all, and wanted."""
 
     def __init__(self, table: Table, batch: Batch) -> None:
         self.table, self.batch = table, batch
@@ -35,6 +29,11 @@ class RowCheck:
         good = self.alive.copy()
         good[list(self._faults)] = False
         return good
+
+    @property
+    def size(self) -> int:
+        """How many rows are wanted."""
+        return int(np.count_nonzero(self.alive))
 
     def leave_out(self, rows: Mask) -> int:
         """Take rows out of account, whatever is wrong with them; how many."""
@@ -56,29 +55,35 @@ class RowCheck:
         shown = None if value is None or value == "" else str(value)
         self._faults.setdefault(row, []).append(Fault(row, field, shown, kind, what, cure))
 
-    def problem(self, fault: Fault) -> Problem:
-        """A fault with its place in the file."""
-        return Problem(
-            file=self.table.file,
-            kind=fault.kind,
-            what=fault.what,
-            cure=fault.cure,
-            line=int(self.batch.lines[fault.row]),
-            column=None if fault.field is None else self.table.labels.get(fault.field, fault.field),
-            value=fault.value,
-            place=self.table.place,
-        )
+    def explain(self, field: str, rows: Mask, parse: Callable[[Any], object]) -> None:
+        """Note as faults the cells of some rows, by what is raised for them."""
+        for row in self.where(rows):
+            try:
+                parse(self.batch.cells[field][row])
+            except BadCell as error:
+                self.fault(row, field, error.kind, error.what, error.cure)
 
-    def report(self, counts: FileCounts, findings: Findings, rejects: Rejects) -> None:
+    def problem(
+        self, row: int, field: str | None, kind: str, what: str, cure: str, value: str | None
+    ) -> Problem:
+        """Something wrong with a row, with its place in the file."""
+        column = None if field is None else self.table.labels.get(field, field)
+        line, place = int(self.batch.lines[row]), self.table.place
+        return Problem(self.table.file, kind, what, cure, line, column, value, place)
+
+    def report(self, file: ReadFile, state: ImportState) -> None:
         """Hand over every fault of the rows that are wanted."""
         for row in sorted(self._faults):
             if not self.alive[row]:
                 continue
-            counts.rejected += 1
-            problems = [self.problem(fault) for fault in self._faults[row]]
+            file.rejected += 1
+            problems = [
+                self.problem(row, one.field, one.kind, one.what, one.cure, one.value)
+                for one in self._faults[row]
+            ]
             # A row that could not be cut into cells is nonsense in every cell: say so once.
-            whole = [problem for problem in problems if problem.column is None]
-            findings.problems.extend(whole or problems)
-            reason = "; ".join(problem.text for problem in whole or problems)
+            problems = [one for one in problems if one.column is None] or problems
+            state.problems.add(*problems)
+            reason = "; ".join(problem.text for problem in problems)
             place = f"{self.table.place} {int(self.batch.lines[row])}"
-            rejects.write(self.table, self.batch.raw(row), f"{place}: {reason}")
+            state.rejects.write(self.table, self.batch.raw(row), f"{place}: {reason}")

@@ -5,7 +5,7 @@ entity and day, the file is read once more, and a column that tells them apart i
 """
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,9 +14,7 @@ from adsml_ingest.batch import LEVELS, METRICS, Batch, Table
 from adsml_ingest.problems import Problem
 from adsml_ingest.resolve import Resolved
 from adsml_ingest.source import ignore
-
-if TYPE_CHECKING:
-    from adsml_ingest.reading import Reading
+from adsml_ingest.state import ImportState
 
 _LOOKED_AT: Final = 20_000
 """Pairs of rows of a file. If none of so many differs by a column, none does."""
@@ -26,8 +24,8 @@ Pair = tuple[Any, Any]
 class ClashReport:
     """Gathers pairs of rows part by part, and says of each file what tells them apart."""
 
-    def __init__(self, reading: "Reading") -> None:
-        self._reading = reading
+    def __init__(self, state: ImportState) -> None:
+        self._state = state
         self._conflicts: list[Pair] = []
         self._copies: dict[int, list[Pair]] = {}
 
@@ -41,26 +39,25 @@ class ClashReport:
 
     def conclude(self) -> None:
         """Report every conflict, and copies that are none."""
-        own = [pair for pair in self._conflicts if int(pair[0]["file"]) == int(pair[1]["file"])]
         columns: dict[tuple[int, int], str] = {}
+        own = [pair for pair in self._conflicts if pair[0]["file"] == pair[1]["file"]]
         for number in {*(int(one["file"]) for one, _ in own), *self._copies}:
-            pairs = [pair for pair in own if int(pair[0]["file"]) == number][:_LOOKED_AT]
-            pairs += self._copies.get(number, [])
-            columns |= self._parting_columns(number, pairs)
+            pairs = [pair for pair in own if pair[0]["file"] == number][:_LOOKED_AT]
+            columns |= self._parting_columns(number, [*pairs, *self._copies.get(number, [])])
+
+        def column_of(later: Any) -> str:
+            return columns.get((int(later["file"]), int(later["line"])), "")
+
         for earlier, later in self._conflicts:
-            column = columns.get((int(later["file"]), int(later["line"])), "")
-            self._reading.findings.problems.add(self._problem(earlier, later, column))
-        for pairs in self._copies.values():
-            for earlier, later in pairs:
-                column = columns.get((int(later["file"]), int(later["line"])), "")
-                if column:
-                    self._reading.duplicates -= 1
-                    self._reading.conflicts += 1
-                    self._reading.findings.problems.add(self._problem(earlier, later, column))
+            self._state.problems.add(self._problem(earlier, later, column_of(later)))
+        for earlier, later in (pair for pairs in self._copies.values() for pair in pairs):
+            if column_of(later):
+                self._state.counts.update(duplicates=-1, conflicts=1)
+                self._state.problems.add(self._problem(earlier, later, column_of(later)))
 
     def _parting_columns(self, number: int, pairs: list[Pair]) -> dict[tuple[int, int], str]:
         """By file and line of the later row of a pair, the unused column that tells it from the earlier."""
-        table = self._reading.files[number].table
+        table = self._state.files[number].table
         if table is None or not pairs:
             return {}
         rows = _rows_at(table, {int(row["line"]) for pair in pairs for row in pair})
@@ -88,7 +85,7 @@ class ClashReport:
         ]
         if len(found) <= 2:
             return found
-        entity = self._reading.tree.id_of(int(later["entity"]))
+        entity = self._state.tree.id_of(int(later["entity"]))
         day = days.to_date(int(later["day"])).isoformat()
 
         def fits(row: dict[str, Any]) -> bool:
@@ -98,25 +95,22 @@ class ClashReport:
         return [one for one in found if fits(one)]
 
     def _problem(self, earlier: Any, later: Any, column: str) -> Problem:
-        reading = self._reading
-        one, other = reading.files[int(earlier["file"])], reading.files[int(later["file"])]
+        state, code = self._state, int(later["entity"])
+        one, other = state.files[int(earlier["file"])], state.files[int(later["file"])]
         table = other.table
         place = table.place if table else "line"
-        code = int(later["entity"])
-        entity_id = reading.tree.id_of(code)
-        who = f"{LEVELS[reading.tree.levels[code]]} {entity_id}"
+        entity_id, level = state.tree.id_of(code), LEVELS[state.tree.levels[code]]
+        who = f"{level} {entity_id}"
         where = f"{one.table.place if one.table else 'line'} {int(earlier['line'])}"
         where += f" of {one.path}" if one is not other else ""
         day = days.to_date(int(later["day"]))
-        cuts = [reading.findings.cuts[int(row["cut"])] for row in (earlier, later)]
+        cuts = [state.cuts[int(row["cut"])] for row in (earlier, later)]
         if column:
             what = f"{who} on {day} has several rows, told apart by the column '{column}', which is not used"
             cure = f"remove the breakdown '{column}' from the report, or sum over it before"
         elif table is not None and table.by_name and one is other:
             what = f"{who} on {day} is in {where} too: two entities of one name, or the same twice"
-            cure = (
-                f"add the column of {LEVELS[reading.tree.levels[code]]} ids (Ad ID, Ad set ID, Campaign ID)"
-            )
+            cure = f"add the column of {level} ids (Ad ID, Ad set ID, Campaign ID)"
         else:
             what = f"{who} on {day} has {_difference(earlier, later)} in {where}"
             cure = "keep one row per entity and day"

@@ -1,7 +1,8 @@
 """`adsml import`: exports into the store."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -9,10 +10,11 @@ from adsml_common.cli.context import open_database, settings
 from adsml_common.cli.output import JsonOption, console, errors, print_json, table
 from adsml_common.domain.errors import InvalidInput
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from adsml_ingest import profiles
-from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError
+from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError, Progress
 from adsml_ingest.summary import ImportSummary
 
 
@@ -20,29 +22,17 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(help="Exports, or directories of exports.")],
     config_id: Annotated[int, typer.Option(min=1, help="The ad account that they belong to.")],
     format_: Annotated[
-        Format | None, typer.Option("--format", help="Kind of export; found out if not given.")
+        Format | None, typer.Option("--format", help="Kind of export, if not found out.")
     ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="If a row is bad: load nothing (stop), or all others (skip).")
     ] = OnError.STOP,
-    rejects: Annotated[
-        Path, typer.Option(help="Directory for the files of rejected rows, with --on-error skip.")
-    ] = Path(),
-    decimal: Annotated[
-        str | None, typer.Option(help="Decimal sign of the numbers, '.' or ','; allows thousands separators.")
-    ] = None,
-    date_order: Annotated[
-        DateOrder | None, typer.Option(help="Order of dates that are not written YYYY-MM-DD.")
-    ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Of text files, e.g. cp1252; UTF-8 or by byte-order mark if not given.")
-    ] = None,
-    account_id: Annotated[
-        str | None, typer.Option(help="Load only rows of this ad account, as the platform names it.")
-    ] = None,
-    clicks: Annotated[
-        Clicks | None, typer.Option(help="Which clicks to load; all where the export has them.")
-    ] = None,
+    rejects: Annotated[Path, typer.Option(help="Directory for bad rows, with --on-error skip.")] = Path(),
+    decimal: Annotated[str | None, typer.Option(help="Decimal sign, '.' or ','; allows thousands.")] = None,
+    date_order: Annotated[DateOrder | None, typer.Option(help="Of dates other than YYYY-MM-DD.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text, e.g. cp1252; else found out.")] = None,
+    account_id: Annotated[str | None, typer.Option(help="Load only rows of this ad account.")] = None,
+    clicks: Annotated[Clicks | None, typer.Option(help="Clicks to load; else all, if there.")] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,11 +45,9 @@ def import_(
             help="Which column is which in a tool's tables: a name (windsor, ...), or a file of yours."
         ),
     ] = None,
-    leads_column: Annotated[
-        list[str] | None, typer.Option(help="Column that counts leads; those of several are added up.")
-    ] = None,
+    leads_column: Annotated[list[str] | None, typer.Option(help="Counts leads; repeated: added up.")] = None,
     lead_action: Annotated[
-        list[str] | None, typer.Option(help="Action type that counts as a lead; may be repeated.")
+        list[str] | None, typer.Option(help="Action type that is a lead; repeatable.")
     ] = None,
     assume_zero: Annotated[
         list[str] | None,
@@ -106,7 +94,7 @@ def import_(
         account_id=account_id,
         clicks=clicks,
         leads_columns=tuple(leads_column or ()),
-        columns=_pairs(column or []),
+        columns=tuple(map(_pair, column or ())),
         profile=profiles.load(profile) if profile else None,
         allow_negative=allow_negative,
         older_file=older_file,
@@ -116,137 +104,105 @@ def import_(
         sum_levels=sums,
         rejects=rejects if on_error is OnError.SKIP else None,
     )
-    with Bars(shown=not json_output) as bars:
+    with _bars(shown=not json_output) as progress:
         if check_only:
-            summary = import_files(paths, config_id=config_id, store=None, options=options, progress=bars)
+            summary = import_files(paths, config_id=config_id, store=None, options=options, progress=progress)
         else:
             with open_database(settings(), create=True) as database:
                 store = MetricStore(database)
                 summary = import_files(
-                    paths, config_id=config_id, store=store, options=options, progress=bars
+                    paths, config_id=config_id, store=store, options=options, progress=progress
                 )
     if json_output:
         print_json(summary.to_dict())
     else:
-        show(summary, config_id=config_id, loaded=not check_only)
+        show(summary, config_id=config_id, is_loaded=not check_only)
 
 
-def _pairs(columns: list[str]) -> tuple[tuple[str, str], ...]:
-    """``field=Header`` options as pairs.
-
-    Raises
-    ------
-    InvalidInput
-        Naming one that is no pair.
-    """
-    pairs: list[tuple[str, str]] = []
-    for text in columns:
-        field, sign, header = text.partition("=")
-        if not sign or not header.strip():
-            raise InvalidInput.at("column", f"'{text}' is no pair; expected field=Header, such as spend=Cost")
-        pairs.append((field.strip(), header.strip()))
-    return tuple(pairs)
+def _pair(text: str) -> tuple[str, str]:
+    field, _, header = text.partition("=")
+    if not header.strip():
+        raise InvalidInput.at("column", f"'{text}' is no pair; expected field=Header, such as spend=Cost")
+    return field.strip(), header.strip()
 
 
-class Bars:
+@contextmanager
+def _bars(*, shown: bool) -> Iterator[Progress]:
     """One bar for the bytes read, one for the rows loaded, on standard error."""
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    tasks: dict[str, TaskID] = {}
+    with Bars(*columns, console=errors, transient=True, disable=not (shown and errors.is_terminal)) as bars:
 
-    def __init__(self, *, shown: bool) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=errors,
-            transient=True,
-            disable=not shown,
+        def progress(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bars.add_task(step, total=total)
+            bars.update(tasks[step], completed=done)
+
+        yield progress
+
+
+def show(summary: ImportSummary, *, config_id: int, is_loaded: bool) -> None:
+    """The summary for people: what was done, in a sentence, then the figures and what to know of them."""
+    rows, counts = sum(summary.rows.values()), summary.loaded
+    days = f" of {summary.first_day} to {summary.last_day}" if summary.first_day else ""
+    if is_loaded:
+        done = (
+            f"Loaded {counts.changed:,} daily rows into account {config_id} ({counts.inserted:,} new, "
+            f"{counts.updated:,} changed); {counts.unchanged:,} were there already."
         )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "Bars":
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def reading(self, done: int, total: int) -> None:
-        """Bytes read, of how many."""
-        self._show("reading", done, total)
-
-    def loading(self, done: int, total: int) -> None:
-        """Daily rows handed to the database, of how many."""
-        self._show("loading", done, total)
-
-    def _show(self, name: str, done: int, total: int) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total)
-        self._progress.update(self._tasks[name], completed=done)
-
-
-def show(summary: ImportSummary, *, config_id: int, loaded: bool) -> None:
-    """The summary for people."""
+    else:
+        done = f"Checked, nothing loaded: {rows:,} daily rows{days} could be loaded into account {config_id}."
+    if summary.rows_rejected:
+        done += f" {summary.rows_rejected:,} bad rows were left out."
+    console.print(f"[bold]{done}[/]", highlight=False)
+    if rows:
+        table(
+            f"Account {config_id}, daily rows{days}",
+            ["level", "how many", "daily rows", "of them sums"],
+            [
+                [
+                    f"{level}s".replace("adset", "ad set"),
+                    f"{count:,}",
+                    f"{summary.rows[level]:,}",
+                    f"{summary.built[level]:,}",
+                ]
+                for level, count in summary.entity_counts.items()
+                if count or summary.rows[level]
+            ],
+            right=["how many", "daily rows", "of them sums"],
+        )
     table(
-        "Read",
-        ["file", "kind", "rows", "rejected", "left out"],
+        "Files",
+        ["file", "kind", "rows", "bad", "left out"],
         [
             [
-                file.path,
-                " ".join(filter(None, [file.format or "?", file.table])),
-                f"{file.rows:,}",
+                file.path, " ".join(filter(None, [file.format or "not read", file.table])), f"{file.rows:,}",
                 f"{file.rejected:,}",
-                _left_out(file.totals, file.other_accounts),
+                ", ".join(_amounts([(file.totals, "totals"), (file.other_accounts, "of other accounts")])),
             ]
             for file in summary.files
         ],
-        right=["rows", "rejected"],
-    )
-    days = f"{summary.first_day} to {summary.last_day}" if summary.first_day else "no daily rows"
-    table(
-        f"Account {config_id}, {days}",
-        ["level", "entities", "daily rows", "of them sums"],
-        [
-            [level, f"{count:,}", f"{summary.rows[level]:,}", f"{summary.built[level]:,}"]
-            for level, count in summary.entity_counts.items()
-        ],
-        right=["entities", "daily rows", "of them sums"],
-    )
-    for note in (*summary.notes, *_collapsed(summary)):
-        console.print(f"[dim]note:[/] {escape(note)}", soft_wrap=True, highlight=False)
-    for file in summary.files:
-        for note in file.notes:
-            console.print(f"[dim]{escape(file.path)}:[/] {escape(note)}", soft_wrap=True, highlight=False)
-    for kind, said in (("warning", summary.warnings), ("rejected", summary.problems)):
-        for text in said:
-            console.print(f"[yellow]{kind}:[/] {escape(text)}", soft_wrap=True, highlight=False)
-    for path in summary.reject_files:
-        console.print(f"rejected rows are in {escape(str(path))}", soft_wrap=True, highlight=False)
-    if loaded:
-        counts, entities = summary.loaded, summary.entities
-        console.print(
-            f"loaded {counts.changed:,} daily rows ({counts.inserted:,} new, {counts.updated:,} changed), "
-            f"{counts.unchanged:,} were there already; {entities.inserted:,} new entities; "
-            f"{summary.seconds:.1f} s",
-            soft_wrap=True,
-            highlight=False,
-        )
-    else:
-        console.print(f"checked, nothing loaded; {summary.seconds:.1f} s", highlight=False)
-
-
-def _left_out(totals: int, other_accounts: int) -> str:
-    told = [(totals, "totals"), (other_accounts, "of other accounts")]
-    return ", ".join(f"{number:,} {what}" for number, what in told if number)
-
-
-def _collapsed(summary: ImportSummary) -> list[str]:
-    told = [
+        right=["rows", "bad"],
+    )  # fmt: skip
+    settled = (
         (summary.duplicates, "rows said the same as another one"),
         (summary.superseded, "rows were fetched again later: the later ones count"),
         (summary.summed, "rows of a breakdown were summed"),
         (summary.conflicts, "rows contradicted another one"),
         (summary.untold, "daily rows whose leads no file tells: those stored stay, else 0"),
-    ]
-    return [f"{number:,} {what}" for number, what in told if number]
+    )
+    _print("Note", "dim", [*summary.notes, *_amounts(settled)])
+    for file in summary.files:
+        _print(Path(file.path).name, "dim", file.notes)
+    _print("Warning", "yellow", summary.warnings)
+    _print("Rejected", "yellow", summary.problems)
+    _print("Rejected rows are in", "dim", map(str, summary.reject_files))
+
+
+def _print(title: str, style: str, texts: Iterable[str]) -> None:
+    for text in texts:
+        console.print(f"[{style}]{escape(title)}:[/] {escape(text)}", highlight=False)
+
+
+def _amounts(amounts: Iterable[tuple[int, str]]) -> list[str]:
+    return [f"{number:,} {what}" for number, what in amounts if number]

@@ -52,13 +52,13 @@ def import_changes(
     if json_output:
         print_json({"read": len(log.events), "changes": counts, "warnings": log.warnings})
         return
-    for warning in log.warnings:
-        console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
-    console.print(
-        f"read {len(log.events)} changes: {counts.inserted} new, {counts.updated} changed, "
-        f"{counts.unchanged} there already",
-        highlight=False,
+    done = (
+        f"Read {len(log.events):,} changes of account {config_id}: {counts.inserted:,} new, {counts.updated:,} "
+        f"changed, {counts.unchanged:,} were there already."
     )
+    console.print(f"[bold]{done}[/]", highlight=False)
+    for warning in log.warnings:
+        console.print(f"[yellow]Warning:[/] {escape(warning)}", highlight=False)
 
 
 @app.command("list")

@@ -1,7 +1,7 @@
 """Calendar days as exports write them."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from adsml_ingest.distinct import factorize
+from adsml_ingest.distinct import Column, look_up
 from adsml_ingest.options import DateOrder
+from adsml_ingest.problems import BadCell
 
 IntArray = npt.NDArray[np.int32]
 
@@ -24,28 +25,18 @@ _ISO: Final = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s?(?:Z|UTC|[+-]\d{2}:?\d{2})?)?",
     re.ASCII,
 )
+_COMPACT: Final = re.compile(r"(20\d{2})(\d{2})(\d{2})", re.ASCII)
+_SERIAL: Final = re.compile(r"4\d{4}(?:\.\d+)?", re.ASCII)
 _PARTS: Final = re.compile(r"(\d{1,4})[/.\-](\d{1,2})[/.\-](\d{1,4})", re.ASCII)
 _POSITIONS: Final = {DateOrder.DMY: (2, 1, 0), DateOrder.MDY: (2, 0, 1), DateOrder.YMD: (0, 1, 2)}
 
 
-class NotADay(ValueError):
-    """A cell that is no day.
-
-    Attributes
-    ----------
-    kind, what, cure
-        As in `problems.Problem`.
-    """
-
-    def __init__(self, kind: str, what: str, cure: str) -> None:
-        super().__init__(what)
-        self.kind, self.what, self.cure = kind, what, cure
+class NotADay(BadCell):
+    """A cell that is no day."""
 
 
-def parse(
-    cells: Sequence[Any] | npt.NDArray[Any], order: DateOrder | None, known: dict[Any, int]
-) -> IntArray:
-    """Days since 1970-01-01.
+def parse(cells: Column, order: DateOrder | None, known: dict[Any, int]) -> IntArray:
+    """Days since 1970-01-01; `BAD` where the cell is no day (`day` says why).
 
     Parameters
     ----------
@@ -55,37 +46,25 @@ def parse(
         Of dates that are not ISO; None: only ISO dates are days.
     known
         Cells seen before, with their days; grows.
-
-    Returns
-    -------
-    array of shape (cells,)
-        `BAD` where the cell is no day; `day` says why.
     """
     if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
         whole = cells.astype("datetime64[D]")
-        days = whole.astype(np.int64)
         bad = np.isnat(cells) | (whole != cells)
-        return np.where(bad, BAD, days).astype(np.int32)
-    codes, distinct = factorize(cells)
-    found = np.full(len(distinct) + 1, BAD, dtype=np.int32)
-    for index, cell in enumerate(distinct):
+        return np.where(bad, BAD, whole.astype(np.int64)).astype(np.int32)
+
+    def day_of(cell: Any) -> int:
         if cell not in known:
             try:
                 known[cell] = day(cell, order)
             except NotADay:
                 known[cell] = int(BAD)
-        found[index] = known[cell]
-    return found[codes]
+        return known[cell]
+
+    return look_up(cells, day_of, nothing=BAD, dtype=np.int32)
 
 
 def day(cell: Any, order: DateOrder | None) -> int:
-    """One cell as days since 1970-01-01.
-
-    Raises
-    ------
-    NotADay
-        With the reason and the cure.
-    """
+    """One cell as days since 1970-01-01; raises `NotADay` with the reason and the cure."""
     if isinstance(cell, datetime):
         cell = cell.isoformat()
     if isinstance(cell, date):
@@ -99,9 +78,15 @@ def day(cell: Any, order: DateOrder | None) -> int:
             cure = "cut it to the day of the account's time zone, as YYYY-MM-DD"
             raise NotADay("not_a_day", "is a time, not a day", cure)
         return _ordinal(int(iso[1]), int(iso[2]), int(iso[3]))
+    compact = _COMPACT.fullmatch(text)
+    if compact:
+        return _ordinal(int(compact[1]), int(compact[2]), int(compact[3]))
     parts = _PARTS.fullmatch(text)
     if parts is None:
-        raise NotADay("not_a_date", "is not a date", "expected YYYY-MM-DD")
+        cure = "expected YYYY-MM-DD"
+        if _SERIAL.fullmatch(text):
+            cure = "a spreadsheet's number of a day, it seems: format the column as YYYY-MM-DD, and save it again"
+        raise NotADay("not_a_date", "is not a date", cure)
     if order is None:
         cure = "pass --date-order dmy if this is day/month/year, mdy if it is month/day/year"
         raise NotADay("not_iso_date", "is not written as YYYY-MM-DD", cure)
@@ -130,32 +115,18 @@ def from_date(value: date) -> int:
     return value.toordinal() - _EPOCH
 
 
-def needs_order(cell: str) -> bool:
-    """Whether a cell is a date that is not ISO."""
-    text = cell.strip()
-    return _PARTS.fullmatch(text) is not None and _ISO.fullmatch(text) is None
-
-
 @dataclass(slots=True)
 class OrderEvidence:
-    """What the dates of a file give away of their order.
+    """What the dates of a file give away of their order."""
 
-    Attributes
-    ----------
-    orders
-        Orders that some date can only be read in.
-    example
-        A date that needs one; empty where all are ISO.
-    """
-
-    orders: set[DateOrder] = field(default_factory=set)
-    example: str = ""
+    orders: set[DateOrder] = field(default_factory=set)  # that some date can only be read in
+    example: str = ""  # a date that needs one; empty where all are ISO
 
     def add(self, cells: Iterable[str]) -> None:
         """Look at some dates."""
         for cell in cells:
             parts = _PARTS.fullmatch(cell.strip())
-            if parts is None or not needs_order(cell):
+            if parts is None or _ISO.fullmatch(cell.strip()):
                 continue
             self.example = self.example or cell.strip()
             first, second = int(parts[1]), int(parts[2])

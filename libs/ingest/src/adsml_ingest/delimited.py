@@ -14,7 +14,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.source import Advance, SourceFile, TextSource, ignore
 
 DELIMITERS: Final = (",", ";", "\t", "|")
@@ -24,18 +23,10 @@ MAX_RECORD: Final = 1 << 20
 
 @dataclass(slots=True)
 class Records:
-    """Whole records of one block.
+    """Whole records of one block."""
 
-    Attributes
-    ----------
-    rows
-        Cells of each record; a blank line is a record without cells.
-    lines
-        shape (rows,); 1-based line of the file at which each record starts.
-    """
-
-    rows: list[list[str]]
-    lines: npt.NDArray[np.int64]
+    rows: list[list[str]]  # cells of each; a blank line is a record without cells
+    lines: npt.NDArray[np.int64]  # shape (rows,); line of the file, from 1, at which each starts
     _texts: list[str]
     _first: int
 
@@ -48,24 +39,12 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """First record of a delimited file.
+    """First record of a delimited file."""
 
-    Attributes
-    ----------
-    names
-        Its cells, stripped.
-    delimiter
-        What parts them.
-    line
-        Line at which it starts; records start on the line after it.
-    lines_after
-        Number of lines up to its end.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # stripped
     delimiter: str
-    line: int
-    lines_after: int
+    line: int  # at which it starts
+    lines_after: int  # number of lines up to its end
 
 
 def read_header(source: TextSource, delimiter: str | None = None) -> Header:
@@ -84,15 +63,12 @@ def read_header(source: TextSource, delimiter: str | None = None) -> Header:
     while start < len(texts) and not texts[start].strip():
         start += 1
     if start == len(texts):
-        raise Refusal(
-            Problem(str(source.path), "empty_file", "holds nothing but blank lines", "export it again")
-        )
+        raise source.file.refusal("empty_file", "holds nothing but blank lines", "export it again")
     told = texts[start].strip().lower()
     if told.startswith("sep=") and len(told) == 5:
         delimiter, start = texts[start].strip()[4], start + 1
-    candidates = [delimiter] if delimiter else DELIMITERS
     best: tuple[list[str], str, int] = ([], ",", start)
-    for candidate in candidates:
+    for candidate in [delimiter] if delimiter else DELIMITERS:
         reader = csv.reader(texts[start:], delimiter=candidate)
         try:
             cells = next(reader, [])
@@ -106,22 +82,13 @@ def read_header(source: TextSource, delimiter: str | None = None) -> Header:
 
 
 def refuse_twins(file: SourceFile, names: Sequence[str], line: int) -> None:
-    """Refuse a table of which two columns have one name.
-
-    Raises
-    ------
-    Refusal
-        Naming both.
-    """
+    """Refuse a table of which two columns have one name."""
     seen: dict[str, int] = {}
     for position, name in enumerate(names, start=1):
         key = name.casefold()
         if name and key in seen:
-            what = f"is the name of columns {seen[key]} and {position}"
-            cure = "rename or remove one of them"
-            raise Refusal(
-                Problem(str(file.path), "duplicate_column", what, cure, line=line, column=f"'{name}'")
-            )
+            what, cure = f"is the name of columns {seen[key]} and {position}", "rename or remove one of them"
+            raise file.refusal("duplicate_column", what, cure, line=line, column=f"'{name}'")
         seen.setdefault(key, position)
 
 
@@ -139,14 +106,12 @@ def read_records(source: TextSource, header: Header, advance: Advance = ignore) 
     while not done:
         block = next(blocks, None)
         done = block is None
-        text = carry + (block or "")
+        text, rest = carry + (block or ""), ""
         if not done:
             cut = text.rfind("\n") + 1
             if not cut:  # lone carriage returns; the last one may be half of a pair
                 cut = text.rfind("\r", 0, len(text) - 1) + 1
             text, rest = text[:cut], text[cut:]
-        else:
-            rest = ""
         texts = list(io.StringIO(text, newline=""))
         if skip:
             dropped = min(skip, len(texts))
@@ -157,28 +122,20 @@ def read_records(source: TextSource, header: Header, advance: Advance = ignore) 
             if done or len(tail) > MAX_RECORD:
                 if records.rows:
                     yield records
-                raise _unclosed(source, first + open_at)
+                what = "opens a quote that is never closed; nothing from here on can be read"
+                cure = "close it, or double a quote that is meant"
+                raise source.file.refusal("unclosed_quote", what, cure, line=first + open_at)
             texts, rest = texts[:open_at], tail + rest
         if len(rest) > 2 * MAX_RECORD:
             if records.rows:
                 yield records
             what = "is longer than 2 MiB, so this is no table of daily rows"
-            raise Refusal(
-                Problem(str(source.path), "endless_line", what, "export it again", line=first + len(texts))
-            )
+            line = first + len(texts)
+            raise source.file.refusal("endless_line", what, "export it again", line=line)
         if records.rows:
             yield records
         first += len(texts)
         carry = rest
-
-
-def _unclosed(source: TextSource, line: int) -> Refusal:
-    what = "opens a quote that is never closed; nothing from here on can be read"
-    return Refusal(
-        Problem(
-            str(source.path), "unclosed_quote", what, "close it, or double a quote that is meant", line=line
-        )
-    )
 
 
 def _parse(texts: list[str], delimiter: str, first: int) -> tuple[Records, int | None]:

@@ -15,8 +15,8 @@ from adsml_ingest.delimited import DELIMITERS
 from adsml_ingest.insights import open_flat, open_json
 from adsml_ingest.jsonstream import Pages, read_objects
 from adsml_ingest.options import Format, ImportOptions
-from adsml_ingest.problems import Problem, Refusal
-from adsml_ingest.sheet import Sheet, key, open_delimited
+from adsml_ingest.problems import Refusal
+from adsml_ingest.sheet import Sheet, key, open_delimited, with_partitions
 from adsml_ingest.source import SourceFile, TextSource, sniff
 from adsml_ingest.tidy import is_tidy, open_tidy
 
@@ -40,24 +40,12 @@ _SHEETS: Final = {
 
 @dataclass(slots=True)
 class Export:
-    """A file whose kind is known.
-
-    Attributes
-    ----------
-    source
-        The file.
-    format
-        Its kind.
-    inside
-        Its table, or its text if it is JSON.
-    pages
-        What its JSON pages say of others.
-    """
+    """A file whose kind is known."""
 
     source: SourceFile
     format: Format
-    inside: Sheet | TextSource
-    pages: Pages = field(default_factory=Pages)
+    inside: Sheet | TextSource  # its text if it is JSON
+    pages: Pages = field(default_factory=Pages)  # what its JSON pages say of others
 
     @property
     def fivetran_table(self) -> str | None:
@@ -73,53 +61,36 @@ class Export:
         return {"_dlt_parent_id", "action_type", "value"} <= names
 
 
-@dataclass(frozen=True, slots=True)
-class Relatives:
-    """What other files of an import hold for one.
-
-    Attributes
-    ----------
-    fivetran_actions
-        Whether an actions table of Fivetran's is among them.
-    actions_of
-        Leads by key of a row, out of a child table; None without one.
-    """
-
-    fivetran_actions: bool = False
-    actions_of: Mapping[str, float] | None = None
-
-
 def detect(file: SourceFile, options: ImportOptions) -> Export:
     """The kind of a file: as the caller says, or by its content; its name matters only to Fivetran's tables.
 
-    Raises
-    ------
-    Refusal
-        If it can't be read or is none of the kinds known.
+    Raises `Refusal` if it can't be read or is none of the kinds known.
     """
     head = file.head(4)
-    if head in (PARQUET_MAGIC, ZIP_MAGIC):
-        sheet = _open_parquet(file) if head == PARQUET_MAGIC else _open_workbook(file)
+    # Slow to import, and seldom needed:
+    if head == PARQUET_MAGIC:
+        from adsml_ingest.parquet import open_parquet  # noqa: PLC0415
+
+        sheet = with_partitions(open_parquet(file))
+        return Export(file, _need_kind(sheet, options, None), sheet)
+    if head == ZIP_MAGIC:
+        from adsml_ingest.workbook import open_workbook  # noqa: PLC0415
+
+        sheet = open_workbook(file, is_export=lambda names: headers.recognise(names) is not None)
         return Export(file, _need_kind(sheet, options, None), sheet)
     source = sniff(file, options.encoding)
     if next(source.blocks(), "").lstrip()[:1] in ("{", "["):
         return Export(file, options.format or _json_kind(source), source)
-    sheet = open_delimited(source)
+    sheet = with_partitions(open_delimited(source))
     return Export(file, _need_kind(sheet, options, source), sheet)
 
 
-def open_export(export: Export, options: ImportOptions, relatives: Relatives) -> Table:
-    """The table of a file.
+def open_export(
+    export: Export, options: ImportOptions, *, with_actions: bool, actions_of: Mapping[str, float] | None
+) -> Table:
+    """The table of a file; raises `Refusal` if it lacks what its kind needs.
 
-    Parameters
-    ----------
-    relatives
-        What other files of the import hold for this one.
-
-    Raises
-    ------
-    Refusal
-        If it lacks what its kind needs.
+    Other files of the import may hold a table of Fivetran's actions, or leads by key of a row, out of a child table.
     """
     if isinstance(export.inside, TextSource):
         if export.format not in _JSON:
@@ -127,27 +98,15 @@ def open_export(export: Export, options: ImportOptions, relatives: Relatives) ->
             raise export.source.refusal("wrong_format", what, cure)
         return _JSON[export.format](export.inside, options, pages=export.pages)
     if export.format is Format.FIVETRAN:
-        return fivetran.open_fivetran(export.inside, options, with_actions=relatives.fivetran_actions)
+        return fivetran.open_fivetran(export.inside, options, with_actions=with_actions)
     if export.format is Format.INSIGHTS:
-        return open_flat(export.inside, options, actions_of=relatives.actions_of)
+        return open_flat(export.inside, options, actions_of=actions_of)
     return _SHEETS[export.format](export.inside, options)
 
 
 def _json_kind(source: TextSource) -> Format:
     first = next((row.value for row in read_objects(source) if row.value is not None), None)
     return Format.AIRBYTE if first is not None and is_airbyte(first) else Format.INSIGHTS
-
-
-def _open_parquet(file: SourceFile) -> Sheet:
-    from adsml_ingest.parquet import open_parquet  # noqa: PLC0415  # slow to import, and seldom needed
-
-    return open_parquet(file)
-
-
-def _open_workbook(file: SourceFile) -> Sheet:
-    from adsml_ingest.workbook import open_workbook  # noqa: PLC0415
-
-    return open_workbook(file, is_export=lambda names: headers.recognise(names) is not None)
 
 
 def _need_kind(sheet: Sheet, options: ImportOptions, source: TextSource | None) -> Format:
@@ -196,4 +155,4 @@ def _unknown(sheet: Sheet, below: int | None) -> Refusal:
             f"it looks like an export of {profile.title}: pass --profile {profile.name}, or map its columns with "
             "--column field=Header"
         )
-    return Refusal(Problem(str(sheet.path), "unknown_format", what, cure, line=sheet.header_line))
+    return sheet.refusal("unknown_format", what, cure)

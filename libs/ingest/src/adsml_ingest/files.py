@@ -11,7 +11,7 @@ from typing import Final
 
 from adsml_common.domain.errors import FailedPrecondition
 
-from adsml_ingest.problems import Problem, Refusal
+from adsml_ingest.problems import Refusal
 from adsml_ingest.source import SourceFile
 
 _GZIP: Final = b"\x1f\x8b"
@@ -19,9 +19,9 @@ _ZIP: Final = b"PK\x03\x04"
 _WORKBOOK: Final = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 _NO_EXPORTS: Final = frozenset(
     {
-        ".bat", ".css", ".doc", ".docx", ".gif", ".htm", ".html", ".ipynb", ".jpeg", ".jpg", ".js", ".log", ".md",
-        ".pdf", ".png", ".ppt", ".pptx", ".py", ".r", ".rst", ".rtf", ".sh", ".sql", ".svg", ".toml", ".xml",
-        ".yaml", ".yml",
+        ".bat", ".css", ".db", ".doc", ".docx", ".gif", ".htm", ".html", ".ini", ".ipynb", ".jpeg", ".jpg", ".js",
+        ".log", ".md", ".pdf", ".png", ".ppt", ".pptx", ".py", ".r", ".rst", ".rtf", ".sh", ".sql", ".svg", ".toml",
+        ".xml", ".yaml", ".yml",
     }
 )  # fmt: skip
 """Suffixes of files that lie in a folder beside exports and are none."""
@@ -31,27 +31,14 @@ _REJECTED: Final = (".rejected.csv", ".rejected.jsonl")
 
 @dataclass(slots=True)
 class FileList:
-    """The files of an import.
-
-    Attributes
-    ----------
-    files
-        In the order of the paths; those of a folder by name.
-    skipped
-        Files that are not read, each with the reason.
-    """
+    """The files of an import, in the order of the paths, those of a folder by name."""
 
     files: list[SourceFile] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)  # files that are not read, each with the reason
 
 
 def list_files(paths: Sequence[Path | SourceFile], scratch: Path) -> FileList:
-    """Every file behind some paths; sub-folders too.
-
-    Parameters
-    ----------
-    scratch
-        An empty directory, for what is unpacked.
+    """Every file behind some paths, sub-folders too; archives are unpacked below `scratch`.
 
     Raises
     ------
@@ -60,51 +47,47 @@ def list_files(paths: Sequence[Path | SourceFile], scratch: Path) -> FileList:
     """
     listed = FileList()
     for path in paths:
-        if isinstance(path, SourceFile):
-            _add(path, listed, scratch)
-        elif _is_folder(path):
-            _add_folder(path, listed, scratch)
+        file = path if isinstance(path, SourceFile) else SourceFile(path, path)
+        try:
+            is_folder = file is not path and file.path.is_dir()
+            inside = sorted(one for one in file.path.rglob("*") if one.is_file()) if is_folder else []
+        except OSError as error:
+            raise file.unreadable(error) from None
+        if is_folder:
+            _add_folder(file, inside, listed, scratch)
         else:
-            _add(SourceFile(path, path), listed, scratch)
+            _add(file, listed, scratch)
     listed.files = list(dict.fromkeys(listed.files))
     return listed
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError as error:
-        raise SourceFile(path, path).unreadable(error) from None
-
-
-def _add_folder(folder: Path, listed: FileList, scratch: Path) -> None:
-    try:
-        inside = sorted(path for path in folder.rglob("*") if path.is_file())
-    except OSError as error:
-        raise SourceFile(folder, folder).unreadable(error) from None
+def _add_folder(folder: SourceFile, inside: list[Path], listed: FileList, scratch: Path) -> None:
     wanted = 0
     for path in inside:
-        parts = path.relative_to(folder).parts
-        if any(part.startswith((".", "_")) for part in parts) and not _is_export(path, parts):
-            if path.suffix.lower() in _EXPORTS:
+        parts = path.relative_to(folder.path).parts
+        suffix = path.suffix.lower()
+        is_hidden = any(one.startswith(".") for one in parts) or any(one[0] == "_" for one in parts[:-1])
+        if is_hidden or (parts[-1].startswith("_") and suffix not in _EXPORTS):
+            if suffix in _EXPORTS:
                 listed.skipped.append(f"{path}: hidden, or in a hidden folder")
             continue  # markers: of an operating system, of a warehouse's unload
         if path.name.endswith(_REJECTED):
             listed.skipped.append(f"{path}: rows that an earlier import rejected")
-        elif path.suffix.lower() in _NO_EXPORTS:
-            listed.skipped.append(f"{path}: {path.suffix} files are no exports")
+        elif reason := _no_export(path):
+            listed.skipped.append(f"{path}: {reason}")
         else:
             wanted += 1
             _add(SourceFile(path, path), listed, scratch)
     if not wanted:
         what = "is a directory without exports" + (f" ({len(inside)} other files)" if inside else "")
-        raise Refusal(Problem(str(folder), "no_file", what, "check the path"))
+        raise folder.refusal("no_file", what, "check the path")
 
 
-def _is_export(path: Path, parts: Sequence[str]) -> bool:
-    """Whether a name that begins with an underscore is nevertheless an export's."""
-    hidden = any(part.startswith(".") for part in parts) or any(part.startswith("_") for part in parts[:-1])
-    return not hidden and path.suffix.lower() in _EXPORTS
+def _no_export(path: Path) -> str:
+    """Why a file beside exports is none; empty if it may be one."""
+    if path.name.startswith("~$"):
+        return "the lock of a workbook that was open"
+    return f"{path.suffix} files are no exports" if path.suffix.lower() in _NO_EXPORTS else ""
 
 
 def _add(file: SourceFile, listed: FileList, scratch: Path) -> None:
@@ -149,17 +132,16 @@ def _unzip(file: SourceFile, listed: FileList, scratch: Path) -> None:
                 if member.is_dir() or any(part.startswith((".", "_")) for part in name.parts):
                     continue
                 shown = file.path / name.name
-                if name.suffix.lower() in _NO_EXPORTS:
-                    listed.skipped.append(f"{shown}: {name.suffix} files are no exports")
+                if reason := _no_export(name):
+                    listed.skipped.append(f"{shown}: {reason}")
                     continue
                 target = _free(scratch)
                 with archive.open(member) as packed, target.open("wb") as plain:
                     shutil.copyfileobj(packed, plain, 1 << 20)
                 _add(SourceFile(shown, target, file.fetched_at), listed, scratch)
     except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise file.refusal(
-            "truncated", f"is a zip archive that can't be read ({error})", "unpack it"
-        ) from None
+        what = f"is a zip archive that can't be read ({error})"
+        raise file.refusal("truncated", what, "unpack it") from None
     except OSError as error:
         raise _no_room(scratch, error) from None
 

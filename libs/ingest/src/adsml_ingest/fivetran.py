@@ -4,32 +4,29 @@ Columns as in Fivetran's own dbt source package (fivetran/dbt_facebook_ads_sourc
 daily table knows ads only; their ad sets, campaigns and names come from the history tables beside it.
 """
 
-from collections.abc import Iterator
-from pathlib import PurePath
 from typing import Final
 
 from adsml_ingest import breakdowns
-from adsml_ingest.batch import Batch, Kind, Table
+from adsml_ingest.batch import Kind, Table
 from adsml_ingest.options import Clicks, Format, ImportOptions
-from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.sheet import Sheet
-from adsml_ingest.source import Advance
 
 BASIC: Final = "basic_ad"
 ACTIONS: Final = "basic_ad_actions"
 VALUES: Final = "basic_ad_action_values"
 HISTORIES: Final = {"campaign_history": 0, "ad_set_history": 1, "ad_history": 2}
-UNUSED: Final = ("creative_history", "account_history", VALUES)
+ACCOUNT: Final = "account_history"
+UNUSED: Final = ("creative_history", VALUES)
 """Tables of the connector that hold nothing for the store."""
 
-_TABLES: Final = (BASIC, *HISTORIES, *UNUSED)
+_TABLES: Final = (BASIC, *HISTORIES, ACCOUNT, *UNUSED)
 _CLICKS: Final = {Clicks.ALL: "clicks", Clicks.LINK: "inline_link_clicks"}
 
 
 def table_of(sheet: Sheet) -> str | None:
     """Which of Fivetran's tables a sheet is: by a column of Fivetran's own or its file name, and its columns."""
     names = {name.strip().casefold() for name in sheet.names}
-    stem = PurePath(sheet.path).name.casefold()
+    stem = sheet.file.path.name.casefold()
     if not (any(name.startswith("_fivetran_") for name in names) or any(table in stem for table in _TABLES)):
         return None
     if {"ad_id", "date", "action_type", "value"} <= names:
@@ -43,7 +40,7 @@ def table_of(sheet: Sheet) -> str | None:
 
 def _history_of(names: set[str], stem: str) -> str:
     if "account_id" not in names:
-        return "account_history"
+        return ACCOUNT
     if "ad_set_id" in names:
         return "ad_history"
     if "campaign_id" in names:
@@ -52,31 +49,20 @@ def _history_of(names: set[str], stem: str) -> str:
 
 
 def open_fivetran(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -> Table:
-    """The table behind one of Fivetran's tables.
+    """The table behind one of Fivetran's tables but those in `UNUSED`.
 
-    Parameters
-    ----------
-    sheet
-        Any of them but those in `UNUSED`.
-    options
-        What the caller wants.
-    with_actions
-        Whether the actions table is imported too.
-
-    Raises
-    ------
-    Refusal
-        If a column is missing, or leads can't be known without the actions table.
+    Raises `Refusal` if a column is missing, or leads can't be known: `with_actions` says whether the actions table is
+    imported too.
     """
     name = table_of(sheet)
     if name == BASIC:
         return _basic(sheet, options, with_actions=with_actions)
     if name == ACTIONS:
         return _actions(sheet, options)
-    if name in HISTORIES:
+    if name in (*HISTORIES, ACCOUNT):
         return _history(sheet, name)
     what = f"is none of Fivetran's tables {BASIC}, {ACTIONS}, {', '.join(HISTORIES)}"
-    raise Refusal(Problem(str(sheet.path), "unknown_table", what, "import those", line=sheet.header_line))
+    raise sheet.refusal("unknown_table", what, "import those")
 
 
 def _basic(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -> Table:
@@ -86,93 +72,61 @@ def _basic(sheet: Sheet, options: ImportOptions, *, with_actions: bool) -> Table
         "campaign_name": "campaign_name", "adset_name": "adset_name", "account": "account_id",
         "currency": "account_currency", "stamp": "_fivetran_synced",
     }  # fmt: skip
-    fields = {field: at for field, name in columns.items() if (at := sheet.position(name)) is not None}
+    fields = sheet.positions(columns)
     notes: list[str] = []
-    wanted = [_CLICKS[options.clicks]] if options.clicks else [_CLICKS[Clicks.ALL], _CLICKS[Clicks.LINK]]
-    clicks = next((name for name in wanted if sheet.position(name) is not None), None)
-    if clicks is not None:
-        fields["clicks"] = sheet.position(clicks) or 0
-        if clicks == _CLICKS[Clicks.LINK]:
-            notes.append("clicks are link clicks (inline_link_clicks)")
-    elif "clicks" in options.assume_zero:
-        notes.append("no column of clicks: taken as 0, as asked")
-    else:
-        raise sheet.missing(wanted[0], "sync that column as well, or pass --assume-zero clicks")
+    positions = {kind: sheet.position(name) for kind, name in _CLICKS.items()}
+    clicks, click_kind = sheet.clicks(positions, options, notes, "sync the column clicks as well")
+    fields |= clicks
     if not with_actions and "leads" not in options.assume_zero:
         what = f"has no leads: they are in the table {ACTIONS}"
         cure = "import both together (all files, or their directory), or pass --assume-zero leads"
-        raise Refusal(Problem(str(sheet.path), "missing_table", what, cure))
+        raise sheet.file.refusal("missing_table", what, cure)
     if not with_actions:
         notes.append(f"no table {ACTIONS}: leads are taken as 0, as asked")
-    parts = {name: at for name in breakdowns.FIELDS if (at := sheet.position(name)) is not None}
+    parts = sheet.positions({name: name for name in breakdowns.FIELDS})
     if parts:
         notes.append(f"broken down by {', '.join(parts)}: summed over them, unless a total stands beside it")
     table = _table(sheet, fields, BASIC, options, Kind.DAILY, notes, level=2)
     table.leads_of_cut = breakdowns.leads_of_fields
-    table.click_kind = None if clicks is None else "all" if clicks == _CLICKS[Clicks.ALL] else "link"
-    if parts:
-        table.batches = lambda advance: _parted(sheet, fields, parts, advance)
+    table.click_kind = click_kind
+    table.batches = lambda advance: sheet.read_parted(fields, parts, breakdowns.is_null, advance)
     return table
 
 
-def _parted(sheet: Sheet, fields: dict[str, int], parts: dict[str, int], advance: Advance) -> Iterator[Batch]:
-    for batch in sheet.read({**fields, **{f"part:{name}": at for name, at in parts.items()}}, advance):
-        rows = list(zip(*(batch.cells.pop(f"part:{name}") for name in parts), strict=True))
-        batch.cells["cut"], batch.cells["cell"] = breakdowns.cuts_of(parts, rows)
-        yield batch
-
-
 def _actions(sheet: Sheet, options: ImportOptions) -> Table:
-    if "actions" not in PurePath(sheet.path).name.casefold():
+    if "actions" not in sheet.file.path.name.casefold():
         what = f"could be {ACTIONS} (counts) or {VALUES} (money): they have the same columns"
-        cure = f"name the file {ACTIONS}{PurePath(sheet.path).suffix}, or leave it out"
-        raise Refusal(Problem(str(sheet.path), "unknown_table", what, cure))
+        cure = f"name the file {ACTIONS}{sheet.file.path.suffix}, or leave it out"
+        raise sheet.file.refusal("unknown_table", what, cure)
     columns = {
         "ad_id": "ad_id", "date": "date", "action_type": "action_type", "value": "value", "index": "index",
         "identity": "_fivetran_id", "stamp": "_fivetran_synced",
     }  # fmt: skip
-    fields = {field: at for field, name in columns.items() if (at := sheet.position(name)) is not None}
+    fields = sheet.positions(columns)
     return _table(sheet, fields, ACTIONS, options, Kind.ACTIONS, [], level=2)
 
 
 def _history(sheet: Sheet, name: str) -> Table:
+    if name == ACCOUNT:
+        columns = {
+            "id": "id", "name": "name", "currency": "currency", "time_zone": "timezone_name", "updated": "updated_time",
+            "stamp": "_fivetran_synced",
+        }  # fmt: skip
+        return _table(sheet, sheet.positions(columns), name, ImportOptions(), Kind.ACCOUNTS, [], level=0)
     columns = {
         "id": "id", "adset_id": "ad_set_id", "campaign_id": "campaign_id", "account": "account_id",
         "name": "name", "status": "status", "objective": "objective", "updated": "updated_time",
         "stamp": "_fivetran_synced", "daily_budget": "daily_budget", "lifetime_budget": "lifetime_budget",
     }  # fmt: skip
-    fields = {field: at for field, column in columns.items() if (at := sheet.position(column)) is not None}
+    fields = sheet.positions(columns)
     return _table(sheet, fields, name, ImportOptions(), Kind.HISTORY, [], level=HISTORIES[name])
 
 
 def _table(
-    sheet: Sheet,
-    fields: dict[str, int],
-    source: str,
-    options: ImportOptions,
-    kind: Kind,
-    notes: list[str],
-    *,
+    sheet: Sheet, fields: dict[str, int], source: str, options: ImportOptions, kind: Kind, notes: list[str], *,
     level: int,
-) -> Table:
-    def batches(advance: Advance) -> Iterator[Batch]:
-        return sheet.read(fields, advance)
-
-    return Table(
-        file=str(sheet.path),
-        format=Format.FIVETRAN,
-        labels={field: sheet.names[position] for field, position in fields.items()},
-        batches=batches,
-        kind=kind,
-        level=level,
-        blanks=breakdowns.NULLS,
+) -> Table:  # fmt: skip
+    return sheet.table(
+        Format.FIVETRAN, options, fields, kind=kind, level=level, blanks=breakdowns.NULLS, notes=notes, source=source,
         blank_is_zero=frozenset({"spend", "impressions", "clicks", "leads", "value"}),
-        decimal=options.decimal,
-        date_order=options.date_order,
-        place=sheet.place,
-        header=sheet.header,
-        delimiter=sheet.delimiter,
-        notes=notes,
-        whole=sheet.read_all,
-        source=source,
-    )
+    )  # fmt: skip

@@ -47,6 +47,12 @@ def is_total(name: str) -> bool:
     return normal(name) in _words("total") | _words("all")
 
 
+def is_sum_of(name: str) -> bool:
+    """Whether a cell is called as a pivot's sums are: Total, Grand Total, Brand Total."""
+    text = name.strip()
+    return any(is_total(one) for one in (text, text.rpartition(" ")[2], text.partition(" ")[0]))
+
+
 def is_every(cell: str) -> bool:
     """Whether a cell stands for all values: All."""
     return normal(cell) in _words("all")
@@ -88,32 +94,24 @@ def currency_of(header: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class HeaderMap:
-    """What the headers of a file mean.
+    """What the headers of a file mean."""
 
-    Attributes
-    ----------
-    language
-        In which most of them are written.
-    fields
-        Field to column positions; several only for breakdowns.
-    """
-
-    language: str
-    fields: Mapping[str, tuple[int, ...]]
+    language: str  # in which most of them are written
+    fields: Mapping[str, tuple[int, ...]]  # to column positions; several only for breakdowns
 
     def first(self, field: str) -> int | None:
         """Position of a field's column."""
-        positions = self.fields.get(field, ())
-        return positions[0] if positions else None
+        return next(iter(self.fields.get(field, ())), None)
+
+    def positions(self, fields: Iterable[str]) -> dict[str, int]:
+        """Position of the columns of some fields, of those that are there."""
+        return {field: at for field in fields if (at := self.first(field)) is not None}
 
 
 def recognise(headers: Iterable[str], mapping: Mapping[str, int] | None = None) -> HeaderMap | None:
     """The meaning of some headers; None if they are not those of Ads Manager.
 
-    Parameters
-    ----------
-    mapping
-        Field to column position, as the caller says; beats what the headers say.
+    `mapping`, from a field to its column position as the caller says, beats what the headers say.
     """
     compared = [normal(header) for header in headers]
     known = {language: _positions(compared, meanings) for language, meanings in languages().items()}

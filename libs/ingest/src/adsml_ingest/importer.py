@@ -24,13 +24,13 @@ from adsml_common.store.sums import SumReport
 from adsml_ingest import days
 from adsml_ingest.batch import LEVELS, METRICS
 from adsml_ingest.binding import bind
-from adsml_ingest.options import ImportOptions
+from adsml_ingest.options import ImportOptions, Progress
 from adsml_ingest.problems import Problem
-from adsml_ingest.progress import Progress, Silent
-from adsml_ingest.reading import SETTLED, Reading, read_all
+from adsml_ingest.reading import read_all
 from adsml_ingest.rejects import Rejects
 from adsml_ingest.source import SourceFile
-from adsml_ingest.staging import Rows, Staging
+from adsml_ingest.staging import SETTLED, Rows, Staging
+from adsml_ingest.state import ImportState
 from adsml_ingest.summary import FileSummary, ImportSummary
 
 CHUNK_ROWS: Final = 50_000
@@ -38,26 +38,24 @@ CHUNK_ROWS: Final = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What a source knows beside its daily rows.
-
-    Attributes
-    ----------
-    account
-        The account itself.
-    entities, changes
-        Its structure, and what was changed.
-    levels
-        Levels of which it holds all rows of the window, even if there is none.
-    complete
-        Whether what it lacks of the window does not exist. Else it may lag behind, and only the days from the first
-        to the last that it holds are replaced.
-    """
+    """What a source knows beside its daily rows, loaded in the same transaction."""
 
     account: Account = field(default_factory=Account)
     entities: Sequence[Entity] = ()
     changes: Sequence[ChangeEvent] = ()
-    levels: Sequence[EntityType] = ()
+    levels: Sequence[EntityType] = ()  # of which it holds all rows of the window, even if there is none
     complete: bool = False
+    """Whether what it lacks of the window does not exist. Else it may lag behind, and only the days from the first
+    to the last that it holds are replaced."""
+
+
+@dataclass(slots=True)
+class _Loaded:
+    """What the store says of a load."""
+
+    rows: UpsertCounts
+    entities: UpsertCounts
+    sums: SumReport
 
 
 def import_files(
@@ -69,27 +67,9 @@ def import_files(
     progress: Progress | None = None,
     beside: Beside | None = None,
 ) -> ImportSummary:
-    """Load exports into the store: all that is good in one transaction, or nothing.
+    """Load exports (files, and directories of files) into the store: all that is good at once, or nothing.
 
-    Parameters
-    ----------
-    paths
-        Files, and directories of files.
-    config_id
-        The ad account they belong to.
-    store
-        Where to; None: only read and check, by themselves.
-    options
-        How to read them.
-    progress
-        Told how far it is.
-    beside
-        What is loaded in the same transaction.
-
-    Returns
-    -------
-    ImportSummary
-        What was read, left out, rejected and loaded.
+    Without a store they are only read and checked, by themselves.
 
     Raises
     ------
@@ -101,22 +81,21 @@ def import_files(
         If the database does not answer; nothing was loaded.
     """
     began = time.monotonic()
-    options, progress = options or ImportOptions(), progress or Silent()
+    options, shown = options or ImportOptions(), progress or _silent
     with Staging() as staging, Rejects(options.rejects) as rejects:
-        reading = read_all([_path(path) for path in paths], staging, rejects, options, progress)
+        state = ImportState(options, staging, rejects)
+        read_all([path if isinstance(path, SourceFile) else Path(path) for path in paths], state, shown)
         if store is not None:
-            loaded, entities, sums = _load(
-                reading, staging, config_id, store, options, progress, beside or Beside()
-            )
+            loaded = _load(state, config_id, store, shown, beside or Beside())
         else:
             with scratch_store() as (scratch, _):
-                _, _, sums = _load(reading, staging, 1, scratch, options, Silent(), Beside())
-            loaded, entities = UpsertCounts(), UpsertCounts()
-        return _summary(reading, loaded, entities, sums, rejects, seconds=time.monotonic() - began)
+                loaded = _load(state, 1, scratch, _silent, Beside())
+            loaded.rows = loaded.entities = UpsertCounts()
+        return _summary(state, loaded, seconds=time.monotonic() - began)
 
 
-def _path(path: Path | str | SourceFile) -> Path | SourceFile:
-    return path if isinstance(path, SourceFile) else Path(path)
+def _silent(_: str, __: int, ___: int) -> None:
+    """Show nothing."""
 
 
 @contextmanager
@@ -134,14 +113,7 @@ def scratch_store() -> Iterator[tuple[MetricStore, EntityStore]]:
 def read_frame(
     paths: Path | str | Sequence[Path | str], *, options: ImportOptions | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read exports into memory, without a database.
-
-    Parameters
-    ----------
-    paths
-        One or several files or directories.
-    options
-        How to read them.
+    """Read exports into memory, without a database; raises as `import_files` does.
 
     Returns
     -------
@@ -150,11 +122,6 @@ def read_frame(
     entities : frame
         ``entity_type, entity_id, parent_id, name, status, objective, shares_budget``, campaigns first; None
         where unknown.
-
-    Raises
-    ------
-    InvalidInput
-        As `import_files` does.
     """
     some = [paths] if isinstance(paths, Path | str) else paths
     with scratch_store() as (metrics, tree):
@@ -165,77 +132,66 @@ def read_frame(
 
 
 def _load(
-    reading: Reading,
-    staging: Staging,
-    config_id: int,
-    store: MetricStore,
-    options: ImportOptions,
-    progress: Progress,
-    beside: Beside,
-) -> tuple[UpsertCounts, UpsertCounts, SumReport]:
-    total, done, loaded = reading.rows.total(), 0, UpsertCounts()
-    sources = _sources(reading)
+    state: ImportState, config_id: int, store: MetricStore, progress: Progress, beside: Beside
+) -> _Loaded:
+    total, done = state.rows.total(), 0
+    sources = _sources(state)
+    found = _Loaded(UpsertCounts(), UpsertCounts(), SumReport())
     with store.load(config_id, source=", ".join(dict.fromkeys(sources))) as load:
-        bind(load, reading, options, beside.account)
-        window = _window(reading, options, beside)
+        bind(load, state, beside.account)
+        window = _window(state, beside)
         if window is not None:
             load.replace_window(*window)
-        entities = load.entities([*reading.tree.entities(config_id), *beside.entities])
-        for rows in _chunks(staging, SETTLED):
-            loaded += _add(load, reading, rows, sources, options)
+        found.entities = load.entities([*state.tree.entities(config_id), *beside.entities])
+        for rows in _chunks(state.staging):
+            found.rows += _add(load, state, rows, sources)
             done += len(rows)
-            progress.loading(done, total)
+            progress("loading", done, total)
         load.changes(beside.changes)
         if window is not None:
-            loaded += load.delete_missing([LEVELS[level] for level in reading.rows] or beside.levels)
-        sums = SumReport()
-        if options.sum_levels:
-            counts, sums = load.build_sums()
-            loaded += counts
-    _warn(reading, loaded, sums)
-    return loaded, entities, sums
+            found.rows += load.delete_missing([LEVELS[level] for level in state.rows] or beside.levels)
+        if state.options.sum_levels:
+            counts, found.sums = load.build_sums()
+            found.rows += counts
+    _warn(state, found)
+    return found
 
 
-def _window(reading: Reading, options: ImportOptions, beside: Beside) -> tuple[date, date] | None:
-    """The days that are replaced.
-
-    Raises
-    ------
-    InvalidInput
-        If a source that may lag behind has none of the window.
-    """
-    if options.window is None or beside.complete:
-        return options.window
-    if reading.days is None:
-        first, last = options.window
-        raise InvalidInput.at("window", f"the source holds no row of {first} to {last}")
-    return days.to_date(reading.days[0]), days.to_date(reading.days[1])
+def _window(state: ImportState, beside: Beside) -> tuple[date, date] | None:
+    """The days that are replaced; raises `InvalidInput` if a source that may lag behind has none of them."""
+    window = state.options.window
+    if window is None or beside.complete:
+        return window
+    if state.days is None:
+        raise InvalidInput.at("window", f"the source holds no row of {window[0]} to {window[1]}")
+    return days.to_date(state.days[0]), days.to_date(state.days[1])
 
 
-def _add(
-    load: AccountLoad, reading: Reading, rows: Rows, sources: list[str], options: ImportOptions
-) -> UpsertCounts:
-    loaded = UpsertCounts()
+def _add(load: AccountLoad, state: ImportState, rows: Rows, sources: list[str]) -> UpsertCounts:
+    loaded, options = UpsertCounts(), state.options
     named = np.array(sources, dtype=object)[rows["file"]]
     for source in dict.fromkeys(named.tolist()):
         chosen = rows[named == source]
         loaded += load.add(
-            _frame(reading, chosen),
-            source=source,
-            fetched_at=chosen["stamp"],
-            older_file=options.older_file,
+            _frame(state, chosen), source=source, fetched_at=chosen["stamp"], older_file=options.older_file,
             corrections=options.allow_negative,
-        )
+        )  # fmt: skip
     return loaded
 
 
-def _warn(reading: Reading, loaded: UpsertCounts, sums: SumReport) -> None:
+def _warn(state: ImportState, found: _Loaded) -> None:
     """Say what the store showed."""
-    warnings = reading.findings.warnings
-    if loaded.older:
-        what = f"{loaded.older:,} rows are older than what is stored: the newer ones were left as they are"
-        warnings.add(Problem("", "older_rows", what, ""))
-    for one in sums.examples:
+    if found.rows.older:
+        what = (
+            f"{found.rows.older:,} rows are older than what is stored: the newer ones were left as they are"
+        )
+        state.warnings.add(Problem("", "older_rows", what, ""))
+    fallen = found.rows.fallen
+    if fallen and state.options.window is None:
+        what = f"{fallen:,} daily rows now have fewer impressions or leads than were stored, as an older file's would"
+        cure = "if it is older, import the newer one again, and load older files with --older-file"
+        state.warnings.add(Problem("", "fewer", what, cure))
+    for one in found.sums.examples:
         differing = [name for name in one.reported if abs(one.reported[name] - one.below[name]) > 1e-6]
         mine = ", ".join(f"{name} {one.reported[name]:g}" for name in differing)
         theirs = ", ".join(f"{name} {one.below[name]:g}" for name in differing)
@@ -243,24 +199,24 @@ def _warn(reading: Reading, loaded: UpsertCounts, sums: SumReport) -> None:
             f"the stored {one.entity_type} {one.entity_id} on {one.date} does not match what is below it: it has "
             f"{mine}, and its parts add up to {theirs}"
         )
-        if sums.contradictions > len(sums.examples):
-            what += f" ({sums.contradictions:,} such rows)"
+        if found.sums.contradictions > len(found.sums.examples):
+            what += f" ({found.sums.contradictions:,} such rows)"
         cure = f"import the report of {one.entity_type}s again as well, if it is the older"
-        warnings.add(Problem("", "contradiction", what, cure))
+        state.warnings.add(Problem("", "contradiction", what, cure))
 
 
-def _sources(reading: Reading) -> list[str]:
+def _sources(state: ImportState) -> list[str]:
     """Where each file's rows come from, for the store: their kind, and the file if there is but one."""
-    kinds = [str(file.table.format) if file.table else "" for file in reading.files]
+    kinds = [str(file.table.format) if file.table else "" for file in state.files]
     return [
         f"{kind}:{file.path.name}" if kinds.count(kind) == 1 else kind
-        for kind, file in zip(kinds, reading.files, strict=True)
+        for kind, file in zip(kinds, state.files, strict=True)
     ]
 
 
-def _chunks(staging: Staging, name: str) -> Iterator[Rows]:
+def _chunks(staging: Staging) -> Iterator[Rows]:
     held: list[Rows] = []
-    for rows in staging.parts(name):
+    for rows in staging.parts(SETTLED):
         held.append(rows)
         if sum(map(len, held)) >= CHUNK_ROWS:
             yield from _cut(np.concatenate(held))
@@ -274,90 +230,61 @@ def _cut(rows: Rows) -> Iterator[Rows]:
         yield rows[start : start + 2 * CHUNK_ROWS]
 
 
-def _frame(reading: Reading, rows: Rows) -> pd.DataFrame:
+def _frame(state: ImportState, rows: Rows) -> pd.DataFrame:
     """Staged rows as a daily frame."""
     types = np.array([str(level) for level in LEVELS], dtype=object)
     return pd.DataFrame(
         {
-            "entity_type": types[reading.tree.levels[rows["entity"]]],
-            "entity_id": reading.tree.ids[rows["entity"]],
+            "entity_type": types[state.tree.levels[rows["entity"]]],
+            "entity_id": state.tree.ids[rows["entity"]],
             "date": rows["day"].astype("datetime64[D]").astype("datetime64[ns]"),
             **{name: rows[name] for name in METRICS},
         }
     )
 
 
-def _sum_notes(sums: SumReport) -> list[str]:
-    notes = [
-        f"{number:,} daily rows of {level}s are sums of what is below them, reach left out"
-        for level, number in sums.rows.items()
-        if number
-    ]
-    notes += [
-        f"{number:,} {level}(s) with unknown parent are in no sum"
-        for level, number in sums.orphans.items()
-        if number and level is not EntityType.CAMPAIGN
-    ]
-    return notes
-
-
-def _summary(
-    reading: Reading,
-    loaded: UpsertCounts,
-    entities: UpsertCounts,
-    sums: SumReport,
-    rejects: Rejects,
-    *,
-    seconds: float,
-) -> ImportSummary:
-    counts: dict[EntityType, int] = dict.fromkeys(LEVELS, 0)
-    for entity in reading.tree.entities(1):
-        counts[entity.ref.entity_type] += 1
-    notes = _sum_notes(sums)
-    notes += [f"skipped {file}" for file in reading.skipped]
-    if reading.stray_actions:
-        notes.append(
-            f"{reading.stray_actions:,} lead actions ({reading.stray_leads:g} leads) have no row in basic_ad "
-            "for their ad and day: left out"
+def _notes(state: ImportState, sums: SumReport) -> Iterator[str]:
+    for level, number in sums.rows.items():
+        if number:
+            yield f"{number:,} daily rows of {level}s are sums of what is below them, reach left out"
+    for level, number in sums.orphans.items():
+        if number and level is not EntityType.CAMPAIGN:
+            yield f"{number:,} {level}(s) with unknown parent are in no sum"
+    yield from (f"skipped {file}" for file in state.skipped)
+    if number := state.counts["stray_actions"]:
+        yield (
+            f"{number:,} lead actions ({state.stray_leads:g} leads) have no row in basic_ad for their ad and day: "
+            "left out"
         )
-    currencies = list(reading.findings.currencies)
+
+
+def _summary(state: ImportState, loaded: _Loaded, *, seconds: float) -> ImportSummary:
+    counts: dict[EntityType, int] = dict.fromkeys(LEVELS, 0)
+    for entity in state.tree.entities(1):
+        counts[entity.ref.entity_type] += 1
+    built = {level: loaded.sums.rows.get(level, 0) for level in LEVELS}
+    first, last = [days.to_date(day) for day in state.days] if state.days else (None, None)
     return ImportSummary(
         files=tuple(
             FileSummary(
-                path=str(file.path),
-                format=file.export.format if file.export else None,
-                table=file.table.source if file.table else "",
-                rows=file.counts.rows,
-                rejected=file.counts.rejected,
-                totals=file.counts.totals,
-                other_accounts=file.counts.other_accounts,
-                refused=file.refused,
+                str(file.path), file.export.format if file.export else None, file.table.source if file.table else "",
+                file.rows, file.rejected, file.totals, file.other_accounts, file.refused,
                 notes=(*(file.table.notes if file.table else ()), *((file.unused,) if file.unused else ())),
             )
-            for file in reading.files
+            for file in state.files
         ),
-        loaded=loaded,
-        entities=entities,
-        rows={level: reading.rows[index] + sums.rows.get(level, 0) for index, level in enumerate(LEVELS)},
-        built={level: sums.rows.get(level, 0) for level in LEVELS},
+        loaded=loaded.rows,
+        entities=loaded.entities,
+        rows={level: state.rows[index] + built[level] for index, level in enumerate(LEVELS)},
+        built=built,
         entity_counts=counts,
-        duplicates=reading.duplicates,
-        superseded=reading.superseded,
-        summed=reading.summed,
-        conflicts=reading.conflicts,
-        untold=reading.untold,
-        first_day=days.to_date(reading.days[0]) if reading.days else None,
-        last_day=days.to_date(reading.days[1]) if reading.days else None,
-        currency=currencies[0] if currencies else None,
-        problems=tuple(
-            f"{violation.path}: {violation.description}"
-            for violation in reading.findings.problems.violations()
-        ),
-        warnings=tuple(
-            f"{violation.path}: {violation.description}"
-            for violation in reading.findings.warnings.violations()
-        ),
-        notes=tuple(notes),
-        reject_files=tuple(rejects.paths),
+        first_day=first,
+        last_day=last,
+        currency=next(iter(state.currencies), None),
+        problems=state.problems.texts(),
+        warnings=state.warnings.texts(),
+        notes=tuple(_notes(state, loaded.sums)),
+        reject_files=tuple(state.rejects.paths),
         seconds=seconds,
-    )
+        **{name: state.counts[name] for name in ("duplicates", "superseded", "summed", "conflicts", "untold")},
+    )  # fmt: skip

@@ -15,84 +15,65 @@ from itertools import islice
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
-from adsml_ingest import breakdowns, numerals
+from adsml_ingest import breakdowns, numerals, stamps
 from adsml_ingest.batch import Batch, Fault, Table
-from adsml_ingest.breakdowns import is_null
+from adsml_ingest.breakdowns import CutLeads, is_null
+from adsml_ingest.distinct import Column
 from adsml_ingest.jsonstream import JsonRow, Pages, read_objects
 from adsml_ingest.leads import BadActions, LeadCounter
 from adsml_ingest.numerals import FloatArray
 from adsml_ingest.options import Clicks, Format, ImportOptions
-from adsml_ingest.problems import Problem, Refusal
+from adsml_ingest.problems import Refusal
 from adsml_ingest.sheet import Cells, Sheet
-from adsml_ingest.source import Advance, TextSource
+from adsml_ingest.source import Advance, SourceFile, TextSource
 
-COLUMNS: Final[Mapping[str, str]] = {
-    "campaign_id": "campaign_id",
-    "adset_id": "adset_id",
-    "ad_id": "ad_id",
-    "campaign_name": "campaign_name",
-    "adset_name": "adset_name",
-    "ad_name": "ad_name",
-    "date": "date_start",
-    "date_stop": "date_stop",
-    "spend": "spend",
-    "impressions": "impressions",
-    "reach": "reach",
-    "account": "account_id",
-    "account_name": "account_name",
-    "objective": "objective",
-    "currency": "account_currency",
-    "time_zone": "account_timezone",
-}
+_SAME: Final = (
+    "campaign_id", "adset_id", "ad_id", "campaign_name", "adset_name", "ad_name", "date_stop", "spend", "impressions",
+    "reach", "account_name", "objective",
+)  # fmt: skip
+COLUMNS: Final[Mapping[str, str]] = {name: name for name in _SAME} | {
+    "date": "date_start", "account": "account_id", "currency": "account_currency", "time_zone": "account_timezone",
+}  # fmt: skip
 """Field of the import to field of the API."""
 IDS: Final = ("ad_id", "adset_id", "campaign_id")
 CLICKS: Final = {Clicks.ALL: "clicks", Clicks.LINK: "inline_link_clicks"}
-STAMPS: Final = ("_airbyte_extracted_at", "_airbyte_emitted_at", "_sdc_extracted_at", "_dlt_extracted_at")
+STAMPS: Final = (
+    "_airbyte_extracted_at", "_airbyte_emitted_at", "_sdc_extracted_at", "_sdc_batched_at", "_sdc_received_at",
+    "_dlt_extracted_at", "_dlt_load_id", "_fivetran_synced",
+)  # fmt: skip
+"""When a row was fetched, as connectors say it; the first that is there counts."""
+_LOAD: Final = "_dlt_load_id"
+"""dlt's own loads are numbered by the time, somebody else's may not be."""
 ZERO: Final = frozenset({"spend", "impressions", "clicks", "leads"})
 """The API leaves out what a row has none of."""
+_LISTS: Final = ("results", "conversions")
+"""Lists beside actions in which leads may stand."""
 KEY: Final = "_dlt_id"
 """Key of a row, under which a child table holds its actions."""
 _BATCH: Final = 1 << 14
 _SCALARS: Final = (str, int, float, type(None))
 _BREAKDOWNS: Final = frozenset(breakdowns.FIELDS)
 
-Column = Sequence[Any] | npt.NDArray[Any]
 Unwrap = Callable[[dict[str, Any]], dict[str, Any] | None]
 """The row within an envelope; None for a message that holds no row; ValueError for a broken envelope."""
 
 
 @dataclass(slots=True)
 class InsightsReader:
-    """Turns rows of the API into rows of the import, and knows at the end what the file held.
+    """Turns rows of the API into rows of the import, and knows at the end what the file held."""
 
-    Attributes
-    ----------
-    file
-        For messages.
-    options
-        What the caller wants.
-    actions_of
-        Leads by the rows' own keys, where a child table holds the actions.
-    columns
-        Field of the import to field of the file.
-    seen
-        Fields that some row has.
-    columns_read
-        Field of the import to what messages call it.
-    """
-
-    file: str
+    source: SourceFile
     options: ImportOptions
-    actions_of: Mapping[str, float] | None = None
-    columns: dict[str, str] = field(default_factory=lambda: dict(COLUMNS))
-    seen: set[str] = field(default_factory=set)
-    columns_read: dict[str, str] = field(default_factory=dict)
+    actions_of: Mapping[str, float] | None = None  # leads by the rows' own keys, out of a child table
+    columns: dict[str, str] = field(default_factory=lambda: dict(COLUMNS))  # field to column
+    seen: set[str] = field(default_factory=set)  # columns that some row has
+    labels: dict[str, str] = field(default_factory=dict)  # field to what messages call it
     leads: LeadCounter = field(init=False)
     _undated: int = 0
     _daily: int = 0
     _delivered: bool = False
+    _tells_leads: bool = False
     _clicked: bool = False
     _all_clicks: bool = False
     _only_link_clicks: bool = False
@@ -123,17 +104,7 @@ class InsightsReader:
         return self.batch(present, column, int(daily.sum()), batch)
 
     def batch(self, present: set[str], column: Callable[[str], Column], daily: int, batch: Batch) -> Batch:
-        """The cells of some rows, into their batch.
-
-        Parameters
-        ----------
-        present
-            Fields that these rows have.
-        column
-            The rows' cells in one of them.
-        daily
-            How many are daily rows at all.
-        """
+        """The cells of some rows, into their batch; `present` are their columns, `daily` how many are daily rows."""
         self._daily += daily
         self._undated += batch.size - daily
         cells: Cells = {
@@ -142,15 +113,19 @@ class InsightsReader:
         cells.setdefault("date", [None] * batch.size)
         cells["clicks"] = self._clicks(present, column, batch.size)
         cells["leads"] = self._leads(present, column, batch)
-        for name in STAMPS:
-            if name in present:
-                cells["stamp"] = column(name)
-                self.columns_read["stamp"] = name
-                break
+        stamp = next((name for name in STAMPS if name in present), None)
+        if stamp is not None:
+            told = column(stamp)
+            if stamp == _LOAD:
+                told = [cell if stamps.moment(cell) is not None else None for cell in told]
+            cells["stamp"], self.labels["stamp"] = told, stamp
         parts = sorted(_BREAKDOWNS.intersection(present))
         if parts:
             rows = list(zip(*(_plain(column(name)) for name in parts), strict=True))
             cells["cut"], cells["cell"] = breakdowns.cuts_of(parts, rows)
+        self._tells_leads = self._tells_leads or any(
+            breakdowns.leads_of_fields(cut) is CutLeads.TOLD for cut in set(cells.get("cut", ("",)))
+        )
         self._delivered = self._delivered or _any(cells.get("impressions"))
         batch.cells = cells
         return batch
@@ -193,21 +168,24 @@ class InsightsReader:
             counts += [self.actions_of.get(str(key), 0.0) for key in column(KEY)]
             self.leads.total += float(counts.sum())
             return counts
-        if "actions" in present:
-            for row, actions in enumerate(column("actions")):
-                if actions is None or actions != actions:  # noqa: PLR0124  # NaN of a frame
+        # Actions that the caller names may stand among the conversions alone.
+        sources = ("actions", "conversions") if self.options.lead_actions else ("actions",)
+        if present.intersection(sources):
+            lists = [column(name) if name in present else [None] * batch.size for name in sources]
+            for row, some in enumerate(zip(*lists, strict=True)):
+                if all(one is None or one != one for one in some):  # noqa: PLR0124  # NaN of a frame
                     continue
                 try:
-                    counts[row] = self.leads.count(actions)
+                    counts[row] = self.leads.count(*some)
                 except BadActions as error:
                     cure = "write actions as the API does: a JSON list (json.dumps)"
                     batch.faults.append(Fault(row, "leads", None, "bad_actions", str(error), cure))
-        for name in present.intersection(("results", "conversions")):
+        for name in present.intersection(_LISTS):
             for value in column(name):
-                self._look_at_results(value)
+                self._look_at_results(name, value)
         return counts
 
-    def _look_at_results(self, results: Any) -> None:
+    def _look_at_results(self, place: str, results: Any) -> None:
         """Leads that stand in other lists than actions: they are not counted, but not passed over either."""
         if isinstance(results, str) and "lead" in results:
             try:
@@ -227,20 +205,16 @@ class InsightsReader:
                 number = numerals.number(value.get("value")) if isinstance(value, dict) else None
                 if number:
                     self._result_leads += number
-                    self._result_types.add(name)
+                    self._result_types.add(f"{place}: {name}")
 
     def conclude(self, table: Table) -> None:
-        """Say what the file as a whole lacked.
-
-        Raises
-        ------
-        Refusal
-            If a needed field is in no row, or leads can't be known.
-        """
+        """Say what the file as a whole lacked; raises `Refusal` if it was a needed field, or leads can't be known."""
         if not self._daily:
             if self._undated:
                 what = "holds names and settings, no daily rows"
-                raise self._refuse("no_daily_rows", what, "leave it out, and import the insights themselves")
+                raise self.source.refusal(
+                    "no_daily_rows", what, "leave it out, and import the insights themselves"
+                )
             return
         self._need_fields()
         self._conclude_clicks(table)
@@ -250,18 +224,24 @@ class InsightsReader:
                 f"{self._undated:,} records without a day and metrics: names and settings, passed over"
             )
 
-    def _refuse(self, kind: str, what: str, cure: str) -> Refusal:
-        return Refusal(Problem(self.file, kind, what, cure))
-
     def _need_fields(self) -> None:
-        for name in ("date", "date_stop", "spend", "impressions"):
+        # Whose columns are named by the caller has one column for the day.
+        ends = (
+            ()
+            if "date" in self.options.mapping and "date_stop" not in self.options.mapping
+            else ("date_stop",)
+        )
+        for name in ("date", *ends, "spend", "impressions"):
             column = self.columns[name]
             if column not in self.seen:
                 what = f"has no {column} in any row"
-                raise self._refuse("missing_column", what, f"request the field {column} as well")
+                cure = f"request the field {column} as well, or say which column it is: --column {name}=Name"
+                raise self.source.refusal("missing_column", what, cure)
         if not self.seen.intersection(self.columns[name] for name in IDS):
             what = "has no campaign_id, adset_id or ad_id: these are totals of the account"
-            raise self._refuse("missing_column", what, "request level=ad (or adset, campaign) with its ids")
+            raise self.source.refusal(
+                "missing_column", what, "request level=ad (or adset, campaign) with its ids"
+            )
 
     def _conclude_clicks(self, table: Table) -> None:
         options, wanted = self.options, self._click_column
@@ -270,7 +250,9 @@ class InsightsReader:
                 f"has {CLICKS[Clicks.ALL]} in some rows and only {CLICKS[Clicks.LINK]} in others: "
                 "two kinds of clicks"
             )
-            raise self._refuse("mixed_clicks", what, "request clicks for all rows, or pass --clicks link")
+            raise self.source.refusal(
+                "mixed_clicks", what, "request clicks for all rows, or pass --clicks link"
+            )
         if self._all_clicks:
             table.click_kind = "link" if options.clicks is Clicks.LINK else "all"
         elif self._only_link_clicks:
@@ -278,19 +260,18 @@ class InsightsReader:
         elif wanted not in self.seen and CLICKS[Clicks.LINK] not in self.seen:
             if self._delivered and "clicks" not in options.assume_zero:
                 cure = f"request the field {wanted} as well, or pass --assume-zero clicks"
-                raise self._refuse("missing_column", f"has no {wanted} in any row", cure)
+                raise self.source.refusal("missing_column", f"has no {wanted} in any row", cure)
             table.notes.append("no row has clicks: taken as 0")
         if table.click_kind == "link":
             table.notes.append("clicks are link clicks (inline_link_clicks)")
 
     def _conclude_leads(self, table: Table) -> None:
         leads, options = self.leads, self.options
-        given = self.options.lead_columns or self.actions_of is not None
-        missing = [name for name in self.options.lead_columns if name not in self.seen]
+        missing = [name for name in options.lead_columns if name not in self.seen]
         if missing:
             what = f"has no column {', '.join(missing)}, named as that of the leads"
-            raise self._refuse("missing_column", what, f"it has {', '.join(sorted(self.seen))[:300]}")
-        if given or leads.total > 0:
+            raise self.source.refusal("missing_column", what, f"it has {', '.join(sorted(self.seen))[:300]}")
+        if options.lead_columns or self.actions_of is not None or leads.total > 0:
             if leads.absent:
                 what = f"has no action {', '.join(leads.absent)} in any row"
                 table.warn("absent_action", what, "check --lead-action")
@@ -302,26 +283,27 @@ class InsightsReader:
             return
         if leads.absent:
             what = f"has no action {', '.join(leads.absent)} in any row; it has {_list(leads.types)}"
-            raise self._refuse("absent_action", what, "check --lead-action")
+            raise self.source.refusal("absent_action", what, "check --lead-action")
         if self._result_leads:
-            what = (
-                f"counts {self._result_leads:g} leads in results or conversions ({_list(self._result_types)}) "
-                "and none in actions"
-            )
-            cure = "request the field actions with these leads, or name what counts with --lead-action"
-            raise self._refuse("leads_elsewhere", what, cure)
+            what = f"counts {self._result_leads:g} leads in {_list(self._result_types)} and none in actions"
+            cure = "request the field actions with these leads"
+            if any(name.startswith("conversions") for name in self._result_types):
+                cure += ", or name the conversion that counts with --lead-action"
+            raise self.source.refusal("leads_elsewhere", what, cure)
         if leads.passed_over:
             what = f"has actions that look like leads, none of a kind that is counted: {_list(leads.passed_over)}"
             cure = "name what counts as a lead: --lead-action TYPE, or pass --assume-zero leads"
-            raise self._refuse("other_leads", what, cure)
+            raise self.source.refusal("other_leads", what, cure)
         if "actions" not in self.seen:
+            if not self._tells_leads:
+                return  # refused row by row: a breakdown under which the API has no leads
             if self._clicked:
                 what = "has clicks but no actions in any row, so that leads are not known"
                 cure = (
                     "request the field actions as well, name the columns that count leads with --leads-column, "
                     "or pass --assume-zero leads"
                 )
-                raise self._refuse("missing_column", what, cure)
+                raise self.source.refusal("missing_column", what, cure)
             table.notes.append("no row has actions: leads are taken as 0")
             return
         present = f"; actions present: {_list(leads.types)}" if leads.types else ""
@@ -356,7 +338,7 @@ def open_json(
     pages: Pages | None = None,
 ) -> Table:
     """The table behind a JSON document of Insights rows."""
-    reader = InsightsReader(str(source.path), options)
+    reader = InsightsReader(source.file, options)
 
     def batches(advance: Advance) -> Iterator[Batch]:
         stream: Iterator[JsonRow] = read_objects(source, advance, pages)
@@ -430,19 +412,16 @@ def open_flat(
     actions_of: Mapping[str, float] | None = None,
 ) -> Table:
     """The table behind a sheet whose columns are fields of the API."""
-    reader = InsightsReader(str(sheet.path), options, actions_of)
+    reader = InsightsReader(sheet.file, options, actions_of)
     # Some warehouses write every column name in capitals.
     names = {name.strip().casefold(): position for position, name in enumerate(sheet.names)}
     wanted = {
         *reader.columns.values(), *CLICKS.values(), *STAMPS, *_BREAKDOWNS, *options.lead_columns, "actions", "results",
         "conversions", KEY, *options.mapping.values(),
     }  # fmt: skip
-    read = {
-        name: names[name.strip().casefold()] for name in sorted(wanted) if name.strip().casefold() in names
-    }
-    sheet.check_decimal(
-        {name: at for name, at in read.items() if name in ("spend", "impressions", "clicks")}, options
-    )
+    read = {name: names[known] for name in sorted(wanted) if (known := name.strip().casefold()) in names}
+    numbers = ("spend", "impressions", "clicks")
+    sheet.check_decimal({name: read[name] for name in numbers if name in read}, options)
 
     def batches(advance: Advance) -> Iterator[Batch]:
         for batch in sheet.read(read, advance):
@@ -461,21 +440,15 @@ def make_table(
 ) -> Table:
     """The table that a reader reads."""
     options = reader.options
-    reader.columns_read = {**reader.columns, "leads": "actions", "clicks": "clicks"}
-    table = Table(
-        file=reader.file,
-        format=kind,
-        labels=reader.columns_read,
-        batches=batches,
-        blank_is_zero=ZERO,
-        blanks=breakdowns.NULLS,
-        decimal=options.decimal,
-        date_order=options.date_order,
-        leads_of_cut=breakdowns.leads_of_fields,
-        place=sheet.place if sheet else "line",
-        header=sheet.header if sheet else None,
-        delimiter=sheet.delimiter if sheet else ",",
-        whole=sheet.read_all if sheet else None,
-    )
+    reader.labels = {**reader.columns, "leads": "actions", "clicks": "clicks"}
+    more: dict[str, Any] = {
+        "labels": reader.labels, "batches": batches, "blank_is_zero": ZERO, "blanks": breakdowns.NULLS,
+        "leads_of_cut": breakdowns.leads_of_fields,
+    }  # fmt: skip
+    if sheet is not None:
+        table = sheet.table(kind, options, {}, **more)
+    else:
+        file = str(reader.source.path)
+        table = Table(file, kind, decimal=options.decimal, date_order=options.date_order, **more)
     table.conclude = lambda: reader.conclude(table)
     return table

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from adsml_ingest.problems import Problem, Refusal
 from adsml_ingest.source import Advance, TextSource, ignore
 
 MAX_OBJECT: Final = 4 << 20
@@ -20,41 +19,21 @@ MAX_OBJECT: Final = 4 << 20
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _ENDLESS: Final = "holds a number of thousands of digits"
 _CUT: Final = "is cut off in the middle"
-_CURE_CUT: Final = "download or export it again"
+_DEEP: Final = "is nested too deeply to be an export"
 
 
 class JsonRow(NamedTuple):
-    """One object of the document.
+    """One object of the document."""
 
-    Attributes
-    ----------
-    line
-        1-based line at which it starts.
-    value
-        The object; None if it can't be read.
-    text
-        What is there instead of an object.
-    error
-        Why it can't be read.
-    """
-
-    line: int
-    value: dict[str, Any] | None
-    text: str = ""
+    line: int  # at which it starts, from 1
+    value: dict[str, Any] | None  # None if it can't be read
+    text: str = ""  # what is there instead
     error: str = ""
 
 
 @dataclass(slots=True)
 class Pages:
-    """The pages of a document, and whether one follows that is not in it.
-
-    Attributes
-    ----------
-    number
-        How many.
-    first_has_previous, last_has_next
-        What the first says of one before it, and the last of one after it.
-    """
+    """The pages of a document, and what the first says of one before it, the last of one after it."""
 
     number: int = 0
     first_has_previous: bool = False
@@ -90,19 +69,15 @@ def read_objects(
         else _Walker(source, advance, pages).documents()
     )
     for row in rows:
-        if row.value is not None and "insights" in row.value:
-            nested = row.value["insights"]
+        value = row.value
+        if value is not None and ("insights" in value or "error" in value):
+            nested, error = value.get("insights"), value.get("error")
             if _is_page(nested):
                 yield from _rows_of(nested, row.line, pages)
                 continue
-        if row.value is not None and "error" in row.value:
-            error = row.value["error"]
             if isinstance(error, dict) and "message" in error:
                 what = f"is an error answer of the API: {error['message']}"
-                raise Refusal(
-                    Problem(str(source.path), "api_error", what, "repeat the request", line=row.line),
-                    whole=True,
-                )
+                raise source.file.refusal("api_error", what, "repeat the request", line=row.line, whole=True)
         yield row
 
 
@@ -144,7 +119,7 @@ def _read_lines(source: TextSource, advance: Advance, pages: Pages) -> Iterator[
 def _bad_line(line: str, number: int, error: Exception) -> JsonRow:
     text = line.rstrip("\r\n")
     if isinstance(error, RecursionError):
-        return JsonRow(number, None, text, "is nested too deeply to be an export")
+        return JsonRow(number, None, text, _DEEP)
     if not isinstance(error, json.JSONDecodeError):
         return JsonRow(number, None, text, _ENDLESS)
     cut = error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated")
@@ -182,7 +157,7 @@ class _Walker:
 
     def __init__(self, source: TextSource, advance: Advance, pages: Pages) -> None:
         self._pages = pages
-        self._path = str(source.path)
+        self._file = source.file
         self._blocks = source.blocks(advance)
         self._decoder = json.JSONDecoder()
         self._text = ""
@@ -200,16 +175,13 @@ class _Walker:
             self._position = error.at
             line = self._line_here()
             if error.cut:
-                problem = Problem(self._path, "truncated", _CUT, _CURE_CUT, line=line)
-            else:
-                what = f"is not valid JSON: {error}"
-                problem = Problem(self._path, "bad_json", what, "export it again", line=line)
-            raise Refusal(problem) from None
+                cure = "download or export it again"
+                raise self._file.refusal("truncated", _CUT, cure, line=line) from None
+            what = f"is not valid JSON: {error}"
+            raise self._file.refusal("bad_json", what, "export it again", line=line) from None
         except RecursionError:
-            what = "is nested too deeply to be an export"
-            raise Refusal(
-                Problem(self._path, "bad_json", what, "export it again", line=self._line_here())
-            ) from None
+            line = self._line_here()
+            raise self._file.refusal("bad_json", _DEEP, "export it again", line=line) from None
 
     def _value(self) -> Iterator[JsonRow]:
         """The rows of the value at the position."""
@@ -237,7 +209,7 @@ class _Walker:
     def _list(self) -> Iterator[JsonRow]:
         self._take("[")
         if self._peek() == "]":
-            self._take("]")
+            self._position += 1
             return
         while True:
             yield from self._value()
@@ -248,7 +220,7 @@ class _Walker:
         """Rows of the list under ``data``; what is beside it is passed over."""
         self._take("{")
         if self._peek() == "}":
-            self._take("}")
+            self._position += 1
             return
         paging: Any = None
         is_page = False

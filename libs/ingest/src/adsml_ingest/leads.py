@@ -6,8 +6,16 @@
 import ast
 import json
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import numpy as np
+
+from adsml_ingest import numerals
+from adsml_ingest.options import ImportOptions
+from adsml_ingest.sheet import Sheet
+from adsml_ingest.source import ignore
 
 TOTAL: Final = "lead"
 PARTS: Final = ("onsite_conversion.lead_grouped", "offsite_conversion.fb_pixel_lead")
@@ -21,45 +29,26 @@ class BadActions(ValueError):
 
 @dataclass(slots=True)
 class LeadCounter:
-    """Counts the leads of rows, and what else was there.
+    """Counts the leads of rows, and what else was there."""
 
-    Attributes
-    ----------
-    wanted
-        Action types whose sum is asked for, in place of `TOTAL` or else the sum of `PARTS`.
-    types
-        All action types met.
-    total
-        Leads counted.
-    """
+    wanted: tuple[str, ...] = ()  # whose sum is asked for, in place of `TOTAL` or else the sum of `PARTS`
+    types: set[str] = field(default_factory=set)  # all action types met
+    total: float = 0.0  # leads counted
 
-    wanted: tuple[str, ...] = ()
-    types: set[str] = field(default_factory=set)
-    total: float = 0.0
+    def count(self, actions: Any, conversions: Any = None) -> float:
+        """Leads in one row's actions, and in those of its conversions that are no actions.
 
-    def count(self, actions: Any) -> float:
-        """Leads in one row's actions.
-
-        Parameters
-        ----------
-        actions
-            List of ``{"action_type": ..., "value": ...}``, the same as JSON text or as Python writes it, or None
-            for no actions at all.
-
-        Raises
-        ------
-        BadActions
-            If this is no such list, or a value that is needed is no number.
+        These are lists of ``{"action_type": ..., "value": ...}``, the same as JSON text or as Python writes it, or
+        None. Raises `BadActions` if they are no such list, or a value that is needed is no number.
         """
-        if isinstance(actions, str):
-            actions = _parsed(actions)
-        if actions is None:
-            return 0.0
-        if not isinstance(actions, list):
-            raise BadActions("is not a list of actions")
+        listed = _listed(actions)
+        if conversions is not None:
+            names = {str(action.get("action_type")) for action in listed if isinstance(action, dict)}
+            more = [one for one in _listed(conversions) if isinstance(one, dict)]
+            listed = [*listed, *(one for one in more if str(one.get("action_type")) not in names)]
         sums: dict[str, float] = {}
         needed, types = self.wanted or USUAL, self.types
-        for action in actions:
+        for action in listed:
             try:
                 name = action["action_type"]
                 types.add(name)
@@ -82,6 +71,16 @@ class LeadCounter:
         """Action types that look like leads and were not counted."""
         counted = self.wanted or USUAL
         return sorted(name for name in self.types if "lead" in name.casefold() and name not in counted)
+
+
+def _listed(actions: Any) -> list[Any]:
+    if isinstance(actions, str):
+        actions = _parsed(actions)
+    if actions is None or actions != actions:  # noqa: PLR0124  # NaN of a frame
+        return []
+    if not isinstance(actions, list):
+        raise BadActions("is not a list of actions")
+    return actions
 
 
 def _parsed(text: str) -> Any:
@@ -112,3 +111,26 @@ def _value(action: dict[str, Any], name: str) -> float:
         return number
     except (TypeError, ValueError, OverflowError):
         raise BadActions(f"has {name} with the value {value!r}, which is no number") from None
+
+
+def read_children(sheet: Sheet, options: ImportOptions) -> dict[str, float]:
+    """Leads by the key of their row, out of a child table, as dlt parts nested lists from theirs.
+
+    Raises `Refusal` if the table can't be read, or a value is no number.
+    """
+    fields = sheet.positions({name: name for name in ("_dlt_parent_id", "action_type", "value")})
+    sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    needed = options.lead_actions or USUAL
+    for batch in sheet.read(fields, ignore):
+        parents, kinds, cells = (batch.cells[field] for field in fields)
+        values, blank = numerals.parse(cells, decimal=options.decimal)
+        for row in [row for row, kind in enumerate(kinds) if kind in needed]:
+            if np.isnan(values[row]) and not blank[row]:
+                what, line = f"has {kinds[row]} with a value that is no number", int(batch.lines[row])
+                raise sheet.file.refusal("not_a_number", what, "export it again", line=line)
+            sums[str(parents[row])][kinds[row]] += 0.0 if blank[row] else float(values[row])
+    only_total = not options.lead_actions
+    return {
+        parent: some[TOTAL] if only_total and TOTAL in some else sum(some.values())
+        for parent, some in sums.items()
+    }

@@ -2,14 +2,15 @@
 
 import math
 import re
-from collections.abc import Collection, Iterable, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from adsml_ingest.distinct import factorize
+from adsml_ingest.distinct import Column, factorize
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -29,7 +30,14 @@ _COMMA: Final = re.compile(
 )
 """Decimal comma; thousands by point, space or apostrophe."""
 _AMBIGUOUS: Final = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}", re.ASCII)
-_CURRENCY: Final = re.compile(r"^\s*(?:[A-Z]{0,3}[$€£¥₹])\s*|\s*(?:[$€£¥₹])\s*$")
+_SIGN: Final = (
+    r"(?:[A-Z]{0,3}[$¢£¤¥֏؋৳฿₠-\u20cf﷼]|[A-Z]{3}|"
+    r"[kK]r\.?|zł|Kč|Ft|[Ll]ei|руб\.?|р\.|TL|Rp\.?|RM|Fr\.?|Rs\.?)"
+)
+"""How currencies are written beside an amount."""
+_CURRENCY: Final = re.compile(rf"^\s*{_SIGN}\s*(?=[\d(+.,-])|(?<=[\d)])\s*{_SIGN}\s*$")
+_BRACKETED: Final = re.compile(r"\(\s*([\d].*)\)")
+_DIGITS: Final = str.maketrans("٠١٢٣٤٥٦٧٨٩۰۱۲۳۴۵۶۷۸۹٫٬−", "01234567890123456789.,-")
 _NOT_FINITE: Final = re.compile(r"[+-]?(?:nan|inf|infinity|#n/a|#num!|#div/0!)", re.IGNORECASE)
 _STRIP_SEPARATORS: Final = {
     ".": str.maketrans("", "", "," + _SPACES),
@@ -38,14 +46,12 @@ _STRIP_SEPARATORS: Final = {
 
 
 def parse(
-    cells: Sequence[Any] | npt.NDArray[Any], *, decimal: str | None = None, blanks: Collection[str] = ("",)
+    cells: Column, *, decimal: str | None = None, blanks: Collection[str] = ("",)
 ) -> tuple[FloatArray, BoolArray]:
-    """Numbers from cells.
+    """Numbers from cells: text, numbers or None, or a numeric array.
 
     Parameters
     ----------
-    cells
-        Text, numbers or None; or a numeric array.
     decimal
         ``"."`` or ``","``: numbers may have thousands separators and that decimal sign. None: plain numbers.
     blanks
@@ -100,12 +106,24 @@ def _plain(cell: str, decimal: str | None) -> str | None:
     """A number as Python writes it, from one as people do; None if it is none."""
     text = cell.strip()
     if decimal is not None:
-        text = _CURRENCY.sub("", text)
+        text = amount(text)
         if (_POINT if decimal == "." else _COMMA).fullmatch(text):
             text = text.translate(_STRIP_SEPARATORS[decimal])
         elif decimal == "," and "." in text:
             return None
     return text if _PLAIN.fullmatch(text) else None
+
+
+def amount(text: str) -> str:
+    """An amount without its currency, in the digits and signs of ASCII; brackets, as accountants write, are a minus."""
+    text = text.strip()
+    if text.isascii() and text[:1].isdigit() and text[-1:].isdigit():
+        return text
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_DIGITS)
+    text = _CURRENCY.sub("", text.strip())
+    bracketed = _BRACKETED.fullmatch(text)
+    return f"-{bracketed[1].strip()}" if bracketed else text
 
 
 def explain(cell: Any, *, decimal: str | None = None) -> tuple[str, str, str]:
@@ -125,36 +143,22 @@ def explain(cell: Any, *, decimal: str | None = None) -> tuple[str, str, str]:
 
 @dataclass(slots=True)
 class DecimalEvidence:
-    """What the numbers of a file give away of its decimal sign.
+    """What the numbers of a file give away of its decimal sign."""
 
-    Attributes
-    ----------
-    point, comma
-        Whether some number can only be read with that sign.
-    unsure
-        Whether some number can be read two ways: ``1.250`` is one and a quarter, or twelve hundred and fifty.
-    """
-
-    point: bool = False
+    point: bool = False  # whether some number can only be read with that sign
     comma: bool = False
-    unsure: bool = False
+    unsure: bool = (
+        False  # some number can be read two ways: 1.250 is one and a quarter, or twelve hundred and fifty
+    )
 
     def add(self, money: Iterable[str], counts: Iterable[str]) -> None:
-        """Look at some numbers.
-
-        Parameters
-        ----------
-        money
-            Cells that may have decimals.
-        counts
-            Cells that are whole numbers, so that a separator in them parts thousands.
-        """
+        """Look at cells that may have decimals, and at whole numbers, where a separator parts thousands."""
         for cell in counts:
-            text = cell.strip()
+            text = amount(cell)
             if _AMBIGUOUS.fullmatch(text):
                 self.point, self.comma = self.point or "," in text, self.comma or "." in text
         for cell in money:
-            text = _CURRENCY.sub("", cell.strip())
+            text = amount(cell)
             if _AMBIGUOUS.fullmatch(text):
                 self.unsure = True
                 continue

@@ -1,5 +1,6 @@
 """How an export is to be read."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -8,6 +9,9 @@ from pathlib import Path
 from adsml_common.domain.errors import Violations
 
 from adsml_ingest.profiles import Profile, check_fields
+
+Progress = Callable[[str, int, int], None]
+"""Told of every step, ``reading`` (bytes) or ``loading`` (daily rows): how many are done, of how many."""
 
 
 class Format(StrEnum):
@@ -48,77 +52,31 @@ ZEROABLE = ("clicks", "leads")
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """Settings of one import; what is None is found out from the file.
-
-    Attributes
-    ----------
-    format
-        Kind of export of every file.
-    on_error
-        Load nothing if any row is bad (``stop``), or all rows but the bad ones (``skip``).
-    decimal
-        ``"."`` or ``","``. Setting it also allows thousands separators. None: found out for Ads Manager
-        files, plain numbers with a decimal point for all others.
-    date_order
-        For dates that are not ISO (``2026-12-31``).
-    encoding
-        Of text files; None: UTF-8, or what a byte-order mark says.
-    account_id
-        Keep rows of this ad account only, as the platform writes it (``act_`` in front is dropped).
-    clicks
-        None: all clicks where the export has them, else link clicks.
-    leads_columns
-        Columns whose sum is the leads.
-    columns
-        Pairs of a field and the column that holds it, whatever its header says.
-    profile
-        Which column is which in the tables of a tool; `columns` beat it.
-    lead_actions
-        Action types whose sum is the leads, in place of ``lead`` or its two parts.
-    assume_zero
-        Columns among `ZEROABLE` that are taken as 0 if the export lacks them.
-    sum_levels
-        Build levels that an export lacks as sums of the level below.
-    allow_negative
-        Load a negative spend, by which the platform corrects earlier days.
-    older_file
-        The files are older than what is stored: add days that are missing, replace none.
-    new_currency
-        The account's currency has changed, and the files are in the new one.
-    window
-        First and last day wanted, and all that the source has of them: rows of other days are left out, and
-        stored ones of these days that the files lack are deleted. None: all days, and what is stored stays.
-    rejects
-        Directory for the files of rejected rows; None: they are only counted.
-    today
-        Rows dated after the day that follows it are refused (accounts lie in zones up to 14 hours ahead of
-        UTC). None: the current day in UTC.
-
-    Raises
-    ------
-    InvalidInput
-        If a setting can never work.
-    """
+    """Settings of one import; what is None is found out from the file. Raises `InvalidInput` where none can work."""
 
     format: Format | None = None
     on_error: OnError = OnError.STOP
     decimal: str | None = None
-    date_order: DateOrder | None = None
-    encoding: str | None = None
-    account_id: str | None = None
-    clicks: Clicks | None = None
-    leads_columns: tuple[str, ...] = ()
-    columns: tuple[tuple[str, str], ...] = ()
-    profile: Profile | None = None
-    lead_actions: tuple[str, ...] = ()
-    assume_zero: frozenset[str] = frozenset()
-    sum_levels: bool = True
-    allow_negative: bool = False
-    older_file: bool = False
-    new_currency: bool = False
+    """``"."`` or ``","``; setting it also allows thousands separators. None: found out for Ads Manager files,
+    plain numbers with a decimal point for all others."""
+    date_order: DateOrder | None = None  # of dates that are not ISO
+    encoding: str | None = None  # None: UTF-8, or what a byte-order mark says
+    account_id: str | None = None  # only rows of this ad account, as the platform writes it (act_ is dropped)
+    clicks: Clicks | None = None  # None: all clicks where the export has them, else link clicks
+    leads_columns: tuple[str, ...] = ()  # whose sum is the leads
+    columns: tuple[tuple[str, str], ...] = ()  # pairs of a field and the column that holds it
+    profile: Profile | None = None  # `columns` beat it
+    lead_actions: tuple[str, ...] = ()  # whose sum is the leads, in place of lead or its two parts
+    assume_zero: frozenset[str] = frozenset()  # of `ZEROABLE`: taken as 0 if the export lacks them
+    sum_levels: bool = True  # build levels that an export lacks as sums of the level below
+    allow_negative: bool = False  # load a negative spend, by which the platform corrects earlier days
+    older_file: bool = False  # the files are older than what is stored: add missing days, replace none
+    new_currency: bool = False  # the account's currency has changed, and the files are in the new one
     window: tuple[date, date] | None = None
-    rejects: Path | None = None
-    today: date | None = None
+    """First and last day wanted, and all that the source has of them: rows of other days are left out, and stored
+    ones of these days that the files lack are deleted. None: all days, and what is stored stays."""
+    rejects: Path | None = None  # directory for the files of rejected rows; None: they are only counted
+    today: date | None = None  # None: in UTC. Accounts lie in zones up to 14 hours ahead: see `last_day`
 
     def __post_init__(self) -> None:
         found = Violations()

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +10,8 @@ import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from adsml_ingest.batch import Batch
-from adsml_ingest.problems import Problem, Refusal
+from adsml_ingest.distinct import Column
+from adsml_ingest.problems import Refusal
 from adsml_ingest.sheet import Cells, Sheet
 from adsml_ingest.source import Advance, SourceFile
 
@@ -19,19 +19,12 @@ _ROWS: Final = 1 << 15
 
 
 def open_parquet(source: SourceFile) -> Sheet:
-    """The table of a Parquet file.
-
-    Raises
-    ------
-    Refusal
-        If it is damaged.
-    """
-    path = source.path
+    """The table of a Parquet file; raises `Refusal` if it is damaged."""
     try:
         with pq.ParquetFile(source.real) as file:
             names = tuple(file.schema_arrow.names)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, error) from None
+        raise _damaged(source, error) from None
 
     def read(fields: Mapping[str, int], advance: Advance) -> Iterator[Batch]:
         columns = [names[position] for position in fields.values()]
@@ -47,14 +40,14 @@ def open_parquet(source: SourceFile) -> Sheet:
                 advance(size - told)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             # Arrow decodes text where it is asked for: damaged bytes show there, and as Python's own error.
-            raise _damaged(path, error) from None
+            raise _damaged(source, error) from None
 
-    return Sheet(path=path, names=names, read=read, place="row")
+    return Sheet(source, names, read, place="row")
 
 
-def _damaged(path: Path, error: Exception) -> Refusal:
+def _damaged(source: SourceFile, error: Exception) -> Refusal:
     what = f"is a damaged Parquet file ({str(error).splitlines()[0][:120]})"
-    return Refusal(Problem(str(path), "bad_parquet", what, "export it again"))
+    return source.refusal("bad_parquet", what, "export it again")
 
 
 def _batch(chunk: pa.RecordBatch, fields: Mapping[str, int], names: Sequence[str], *, first: int) -> Batch:
@@ -68,7 +61,7 @@ def _batch(chunk: pa.RecordBatch, fields: Mapping[str, int], names: Sequence[str
     return Batch(lines, cells, raw)
 
 
-def _cells(column: pa.Array) -> Sequence[Any] | npt.NDArray[Any]:
+def _cells(column: pa.Array) -> Column:
     """Typed where the type says what a cell is; else a list."""
     kind = column.type
     if pa.types.is_decimal(kind):

@@ -1,7 +1,7 @@
 """What is wrong with an export: where, what was expected, and what to do about it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from adsml_common.domain.errors import FieldViolation, InvalidInput
@@ -10,38 +10,26 @@ _SHOWN_PER_KIND = 5
 _SHOWN_VALUE = 60
 
 
+class BadCell(ValueError):
+    """A cell that can't be what its column holds; `kind`, `what` and `cure` are those of a `Problem`."""
+
+    def __init__(self, kind: str, what: str, cure: str) -> None:
+        super().__init__(what)
+        self.kind, self.what, self.cure = kind, what, cure
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong at one place.
+    """One thing wrong at one place, e.g. ``what`` "is not a number" with its ``cure``."""
 
-    Attributes
-    ----------
-    file
-        Path as the caller gave it; empty for all files together.
-    kind
-        Stable word for what is wrong, e.g. ``"not_a_number"``; problems of one kind are counted together.
-    what
-        What is wrong, e.g. ``"is not a number"``.
-    cure
-        What to do about it.
-    line
-        1-based line of the file at which the row starts (row number for Parquet); None for the whole file.
-    column
-        The column as the file calls it.
-    value
-        The cell as it was written.
-    place
-        What `line` counts: ``"line"`` or ``"row"``.
-    """
-
-    file: str
-    kind: str
+    file: str  # as the caller gave it; empty for all files together
+    kind: str  # stable word, such as "not_a_number": problems of one kind are counted together
     what: str
     cure: str
-    line: int | None = None
-    column: str | None = None
-    value: str | None = None
-    place: str = "line"
+    line: int | None = None  # at which the row starts, from 1; None for the whole file
+    column: str | None = None  # as the file calls it
+    value: str | None = None  # as written
+    place: str = "line"  # what `line` counts: lines, or rows of a file without lines
 
     @property
     def where(self) -> str:
@@ -58,20 +46,9 @@ class Problem:
         said = f"{subject} {self.what}".strip()
         return f"{said}; {self.cure}" if self.cure else said
 
-    def __str__(self) -> str:
-        return f"{self.where}: {self.text}" if self.file else self.text
-
 
 class Refusal(InvalidInput):
-    """A whole file that can't be read any further.
-
-    Attributes
-    ----------
-    problems
-        Why.
-    whole
-        Whether nothing of the file may be loaded, not even the rows read before.
-    """
+    """A file that can't be read any further; if `whole`, not even the rows read before may be loaded."""
 
     def __init__(self, *problems: Problem, whole: bool = False) -> None:
         self.problems, self.whole = problems, whole
@@ -79,13 +56,7 @@ class Refusal(InvalidInput):
 
     @classmethod
     def all_of(cls, *steps: Callable[[], object]) -> None:
-        """Take steps, and raise what all of them refuse at once.
-
-        Raises
-        ------
-        Refusal
-            With the problems of every step that raised one.
-        """
+        """Take every step, then raise what all of them refuse as one `Refusal`."""
         problems: list[Problem] = []
         for step in steps:
             try:
@@ -97,47 +68,37 @@ class Refusal(InvalidInput):
 
 
 class Problems:
-    """Counts problems by kind and keeps the first few of each, so that a million bad rows need no memory."""
+    """Counts problems by file, kind and column and keeps the first few: a million bad rows need no memory."""
 
     def __init__(self) -> None:
-        self.counts: Counter[tuple[str, str, str | None]] = Counter()
-        self.shown: dict[tuple[str, str, str | None], list[Problem]] = {}
+        self._counts: Counter[tuple[str, str, str | None]] = Counter()
+        self._shown: dict[tuple[str, str, str | None], list[Problem]] = {}
 
-    def add(self, problem: Problem) -> None:
-        """Count one, and keep it if it is among the first of its file, kind and column."""
-        key = (problem.file, problem.kind, problem.column)
-        self.counts[key] += 1
-        if self.counts[key] <= _SHOWN_PER_KIND:
-            self.shown.setdefault(key, []).append(problem)
-
-    def extend(self, problems: Iterable[Problem]) -> None:
-        """Add several."""
+    def add(self, *problems: Problem) -> None:
+        """Count some, and keep them if they are among the first of their kind."""
         for problem in problems:
-            self.add(problem)
+            key = (problem.file, problem.kind, problem.column)
+            self._counts[key] += 1
+            if self._counts[key] <= _SHOWN_PER_KIND:
+                self._shown.setdefault(key, []).append(problem)
 
     def __bool__(self) -> bool:
-        return bool(self.counts)
-
-    @property
-    def total(self) -> int:
-        """How many there were."""
-        return self.counts.total()
-
-    def first(self) -> list[Problem]:
-        """The kept ones, in the order in which their kinds first appeared."""
-        return [problem for kept in self.shown.values() for problem in kept]
+        return bool(self._counts)
 
     def violations(self) -> list[FieldViolation]:
         """The kept ones, and one line for those of each kind that were not kept."""
         found: list[FieldViolation] = []
-        for key, kept in self.shown.items():
+        for key, kept in self._shown.items():
             found += [FieldViolation(problem.where, problem.text) for problem in kept]
-            more = self.counts[key] - len(kept)
+            more = self._counts[key] - len(kept)
             if more:
-                found.append(
-                    FieldViolation(key[0], f"{more:,} more rows like {kept[-1].place} {kept[-1].line}")
-                )
+                last = f"{kept[-1].place} {kept[-1].line}"
+                found.append(FieldViolation(key[0], f"{more:,} more rows like {last}"))
         return found
+
+    def texts(self) -> tuple[str, ...]:
+        """As `violations`, each a line of text."""
+        return tuple(f"{one.path}: {one.description}".removeprefix(": ") for one in self.violations())
 
     def raise_if_any(self) -> None:
         """Raise `InvalidInput` if there are any."""

@@ -24,22 +24,12 @@ _NEEDED = ("date", "spend", "impressions")
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One tool's columns.
-
-    Attributes
-    ----------
-    name, title
-        As it is asked for, and for people.
-    leads
-        Columns whose sum is the leads.
-    columns
-        Pairs of a field and its column.
-    """
+    """One tool's columns."""
 
     name: str
     title: str
-    leads: tuple[str, ...]
-    columns: tuple[tuple[str, str], ...]
+    leads: tuple[str, ...]  # columns whose sum is the leads
+    columns: tuple[tuple[str, str], ...]  # pairs of a field and its column
 
 
 @cache
@@ -54,24 +44,16 @@ def shipped() -> tuple[Profile, ...]:
 
 
 def load(name: str) -> Profile:
-    """A shipped profile by its name, or one by the path of its file.
-
-    Raises
-    ------
-    InvalidInput
-        If there is none, or the file can't be read.
-    """
-    for profile in shipped():
-        if profile.name == name:
-            return profile
+    """A shipped profile by its name, or one by the path of its file; else raises `InvalidInput`."""
+    known = {profile.name: profile for profile in shipped()}
+    if name in known:
+        return known[name]
     path = Path(name)
-    known = ", ".join(profile.name for profile in shipped())
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInput.at(
-            "profile", f"'{name}' is none of {known}, and no file of one: {error}"
-        ) from None
+        what = f"'{name}' is none of {', '.join(known)}, and no file of one: {error}"
+        raise InvalidInput.at("profile", what) from None
     try:
         return _parsed(path.stem, text)
     except (ValueError, TypeError, AttributeError) as error:
@@ -87,13 +69,7 @@ def _parsed(name: str, text: str) -> Profile:
 
 
 def check_fields(fields: Iterable[str]) -> None:
-    """Refuse fields that no column can be mapped to.
-
-    Raises
-    ------
-    ValueError
-        Naming them.
-    """
+    """Raise a `ValueError` that names the fields that no column can be mapped to."""
     unknown = sorted(set(fields) - set(FIELDS))
     if unknown:
         raise ValueError(f"there is no field {', '.join(unknown)}; expected {', '.join(FIELDS)}")

@@ -1,8 +1,7 @@
 """Which entity each row is about, and to which others it belongs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +9,9 @@ import numpy.typing as npt
 from adsml_ingest.batch import LEVELS
 from adsml_ingest.breakdowns import is_null
 from adsml_ingest.check import RowCheck
-from adsml_ingest.distinct import factorize
-from adsml_ingest.headers import is_table_total, is_total
-from adsml_ingest.tree import BAD, BLANK, BadId, Codes, Tree, clean_id
+from adsml_ingest.distinct import Column, look_up
+from adsml_ingest.headers import is_sum_of, is_table_total, is_total
+from adsml_ingest.tree import BAD, BLANK, Codes, Tree, clean_id
 
 _TYPES: Final = {"campaign": 0, "adset": 1, "ad": 2}
 PIVOT_CURE: Final = (
@@ -23,18 +22,10 @@ _ID_CURE: Final = "export with the ids of campaigns, ad sets or ads"
 
 @dataclass(frozen=True, slots=True)
 class Refs:
-    """Entities of the rows of a batch.
+    """Entities of the rows of a batch, each of shape (rows,), `BLANK` where none is named."""
 
-    Attributes
-    ----------
-    own
-        shape (rows,); the entity that the row is about, `BLANK` if it names none.
-    by_level
-        shape (levels, rows); the campaign, ad set and ad that the row names.
-    """
-
-    own: Codes
-    by_level: tuple[Codes, Codes, Codes]
+    own: Codes  # the one that the row is about
+    by_level: tuple[Codes, Codes, Codes]  # the campaign, ad set and ad that it names
 
 
 def read_refs(check: RowCheck, tree: Tree) -> Refs:
@@ -71,7 +62,7 @@ def _wide(check: RowCheck, tree: Tree) -> Refs:
     """Levels side by side: the lowest that is named is what the row is about."""
     table, cells, size = check.table, check.batch.cells, check.batch.size
     by_level: list[Codes] = []
-    names: list[Sequence[Any] | npt.NDArray[Any]] = []
+    names: list[Column] = []
     naming: dict[int, str] = {}
     for level, name in enumerate(LEVELS):
         if f"{name}_name" in cells:
@@ -87,7 +78,7 @@ def _wide(check: RowCheck, tree: Tree) -> Refs:
         else:
             codes = np.full(size, BLANK, dtype=np.int32)
         by_level.append(codes)
-    campaign, adset, ad = (np.where(codes == BAD, BLANK, codes).astype(np.int32) for codes in by_level)
+    campaign, adset, ad = map(_or_blank, by_level)
     if table.level is None:
         own = np.where(ad >= 0, ad, np.where(adset >= 0, adset, campaign))
     else:
@@ -107,14 +98,15 @@ def _note_lost_ids(check: RowCheck, level: str, codes: Codes) -> None:
     """Note as faults the rows that name an entity but lack its id."""
     if f"{level}_name" not in check.batch.cells:
         return
-    names = check.batch.cells[f"{level}_name"]
+    names, days, blanks = check.batch.cells[f"{level}_name"], check.batch.cells["date"], check.table.blanks
     for row in check.where(codes == BLANK):
-        name = names[row]
-        if not is_null(name) and str(name).strip() not in check.table.blanks and not is_total(str(name)):
-            what = f"is empty beside the {level} name '{name}'"
+        name, day = str(names[row]).strip(), days[row]
+        is_sum = is_total(name) or is_table_total(name)
+        is_sum = is_sum or (is_sum_of(name) and (day is None or str(day).strip() in blanks))
+        if not is_sum and not is_null(names[row]) and name not in blanks:
+            what = f"is empty beside the {level} name '{names[row]}'"
             cure = "fill in the id, or export again with the column of ids kept as text"
-            if not is_table_total(str(name)):
-                check.fault(row, f"{level}_id", "blank_id", what, cure)
+            check.fault(row, f"{level}_id", "blank_id", what, cure)
 
 
 def _tidy(check: RowCheck, tree: Tree) -> Refs:
@@ -130,30 +122,31 @@ def _tidy(check: RowCheck, tree: Tree) -> Refs:
         codes = tree.codes(level, _take(cells["entity_id"], rows), digits=False, blanks=check.table.blanks)
         own[rows] = by_level[level][rows] = codes
         if level and "parent_id" in cells:
-            parents = tree.codes(
-                level - 1, _take(cells["parent_id"], rows), digits=False, blanks=check.table.blanks
-            )
+            above = _take(cells["parent_id"], rows)
+            parents = tree.codes(level - 1, above, digits=False, blanks=check.table.blanks)
             by_level[level - 1][rows] = parents
     note_bad_ids(check, "entity_id", own)
     if "parent_id" in cells:
         for level in (0, 1):
-            note_bad_ids(
-                check, "parent_id", np.where(levels == level + 1, by_level[level], BLANK).astype(np.int32)
-            )
+            note_bad_ids(check, "parent_id", np.where(levels == level + 1, by_level[level], np.int32(BLANK)))
     for row in check.where((own == BLANK) & (levels >= 0)):
         check.fault(row, "entity_id", "no_entity", "is empty", "every row needs the id of its entity")
-    campaign, adset, ad = (np.where(codes == BAD, BLANK, codes).astype(np.int32) for codes in by_level)
-    return Refs(np.where(own == BAD, BLANK, own).astype(np.int32), (campaign, adset, ad))
+    campaign, adset, ad = map(_or_blank, by_level)
+    return Refs(_or_blank(own), (campaign, adset, ad))
+
+
+def _or_blank(codes: Codes) -> Codes:
+    return np.where(codes == BAD, BLANK, codes).astype(np.int32)
 
 
 def _levels(check: RowCheck) -> npt.NDArray[np.int8]:
-    cells = check.batch.cells["entity_type"]
-    codes, distinct = factorize(cells)
-    found = np.full(len(distinct) + 1, -1, dtype=np.int8)
-    for index, cell in enumerate(distinct):
+    def level_of(cell: object) -> int:
         word = str(cell).strip().casefold().replace(" ", "").replace("_", "").replace("-", "")
-        found[index] = _TYPES.get(word, -1)
-    levels = found[codes]
+        return _TYPES.get(word, -1)
+
+    levels: npt.NDArray[np.int8] = look_up(
+        check.batch.cells["entity_type"], level_of, nothing=-1, dtype=np.int8
+    )
     for row in check.where(levels < 0):
         cure = f"expected {', '.join(LEVELS)}"
         check.fault(row, "entity_type", "bad_entity_type", "is no level of an account", cure)
@@ -162,16 +155,10 @@ def _levels(check: RowCheck) -> npt.NDArray[np.int8]:
 
 def note_bad_ids(check: RowCheck, field: str, codes: Codes) -> None:
     """Note as faults the cells that can't be ids."""
-    for row in check.where(codes == BAD):
-        try:
-            clean_id(check.batch.cells[field][row], digits=not check.table.tidy)
-        except BadId as error:
-            check.fault(row, field, error.kind, error.what, error.cure)
+    check.explain(field, codes == BAD, lambda cell: clean_id(cell, digits=not check.table.tidy))
 
 
-def _take(
-    cells: Sequence[Any] | npt.NDArray[Any], rows: npt.NDArray[np.intp]
-) -> Sequence[Any] | npt.NDArray[Any]:
+def _take(cells: Column, rows: npt.NDArray[np.intp]) -> Column:
     if isinstance(cells, np.ndarray):
         return cells[rows]
     return cells if len(rows) == len(cells) else [cells[row] for row in rows]

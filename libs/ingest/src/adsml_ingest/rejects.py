@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from adsml_common.domain.errors import FailedPrecondition
@@ -13,15 +12,10 @@ REASON = "reject_reason"
 
 
 class Rejects:
-    """Writes one file per imported file that has bad rows, at the first of them.
+    """Writes one file per imported file that has bad rows, at the first of them; nowhere without a directory.
 
     A delimited file's rejects keep its header and its lines, with the reason as one more column at the end;
     all others are JSON lines with the reason as one more member.
-
-    Parameters
-    ----------
-    directory
-        Where to; None: nowhere.
     """
 
     def __init__(self, directory: Path | None) -> None:
@@ -32,9 +26,7 @@ class Rejects:
     def __enter__(self) -> "Rejects":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for stream in self._streams.values():
             stream.close()
 
@@ -46,7 +38,8 @@ class Rejects:
         if stream is None:
             stream = self._streams[table.file] = self._open(table, self._directory)
         if table.header is not None:
-            stream.write(f"{row}{table.delimiter}{_quoted(reason)}\n")
+            quoted = reason.replace('"', '""')
+            stream.write(f'{row}{table.delimiter}"{quoted}"\n')
             return
         try:
             value = json.loads(row)
@@ -77,7 +70,3 @@ class Rejects:
         if table.header is not None:
             stream.write(f"{table.header}{table.delimiter}{REASON}\n")
         return stream
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'

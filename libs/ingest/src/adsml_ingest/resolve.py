@@ -4,6 +4,7 @@ A row fetched again later replaces the earlier one. Rows that say the same colla
 are summed, except reach, which counts people and can't be. Contradictions are refused, both lines named.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,46 +30,24 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(slots=True)
 class Resolved:
-    """What became of some staged rows.
+    """What became of some staged rows."""
 
-    Attributes
-    ----------
-    rows
-        One per entity and day, sorted by them; leads are NaN where no row tells them.
-    superseded
-        Number of rows that a later fetch replaced.
-    duplicates
-        Number of rows that said what another one said.
-    summed
-        Number of rows of breakdowns that went into sums.
-    conflicts
-        Pairs of staged rows, or sums, that contradict each other; nothing of their entity and day is in `rows`.
-    copies
-        Pairs of rows of one file that say the same.
-    rejected
-        All staged rows of those entities and days.
-    stray_actions, stray_leads
-        Number of actions without a daily row, and their leads.
-    """
-
-    rows: Rows
-    superseded: int
-    duplicates: int
-    summed: int
+    rows: Rows  # one per entity and day, sorted by them; leads are NaN where no row tells them
     conflicts: list[tuple[Any, Any]]
-    copies: list[tuple[Any, Any]]
-    rejected: Rows
-    stray_actions: int = 0
-    stray_leads: float = 0.0
+    """Pairs of staged rows, or sums, that contradict each other; nothing of their entity and day is in `rows`."""
+    copies: list[tuple[Any, Any]]  # pairs of rows of one file that say the same
+    rejected: Rows  # all staged rows of the entities and days of conflicts
+    counts: Counter[str]
+    """``superseded``: rows that a later fetch replaced; ``duplicates``: rows that said what another said; ``summed``:
+    rows of breakdowns that went into sums; ``conflicts``; ``stray_actions``: actions without a daily row."""
+    stray_leads: float = 0.0  # of the stray actions
 
 
 def resolve(staged: Rows, cut_leads: npt.NDArray[np.int8], *, by_name: Collection[int] = ()) -> Resolved:
-    """Settle the rows of some entities.
+    """Settle all rows of some entities, in any order.
 
     Parameters
     ----------
-    staged
-        All rows of each of these entities, in any order.
     cut_leads
         What each way to part a day says of leads, by its number: `breakdowns.CutLeads`.
     by_name
@@ -100,18 +79,20 @@ def resolve(staged: Rows, cut_leads: npt.NDArray[np.int8], *, by_name: Collectio
 
     wrong = np.unique(np.concatenate([day_keys(rows[clash]), day_keys(totals[differ])]))
     bad = np.isin(day_keys(unique), wrong)
+    conflicts = [(rows[first[index]], rows[index]) for index in clash]
+    conflicts += [(totals[above[index]], totals[index]) for index in differ]
+    same_said = int(np.count_nonzero(current & same & ~alone & ~twin))
     resolved = Resolved(
-        rows=unique[~bad],
-        superseded=int(np.count_nonzero(~current)) + stale,
-        duplicates=int(np.count_nonzero(current & same & ~alone & ~twin))
-        + len(totals)
-        - len(unique)
-        - len(differ),
-        summed=int(np.count_nonzero(daily["cut"] > 0)),
-        conflicts=[(rows[first[index]], rows[index]) for index in clash]
-        + [(totals[above[index]], totals[index]) for index in differ],
-        copies=[(rows[first[index]], rows[index]) for index in copies],
-        rejected=staged[np.isin(day_keys(staged), wrong)] if len(wrong) else empty_rows(0),
+        unique[~bad],
+        conflicts,
+        [(rows[first[index]], rows[index]) for index in copies],
+        staged[np.isin(day_keys(staged), wrong)] if len(wrong) else empty_rows(0),
+        Counter(
+            superseded=int(np.count_nonzero(~current)) + stale,
+            duplicates=same_said + len(totals) - len(unique) - len(differ),
+            summed=int(np.count_nonzero(daily["cut"] > 0)),
+            conflicts=len(conflicts),
+        ),
     )
     _add_leads(resolved, actions, wrong)
     return resolved
@@ -210,5 +191,5 @@ def _add_leads(found: Resolved, actions: Rows, wrong: Keys) -> None:
     found.rows["leads"][at[hit]] += leads[hit]
     stray = ~hit & ~np.isin(keys, wrong)
     sizes = np.diff(np.append(starts, len(actions)))
-    found.stray_actions = int(sizes[stray].sum())
+    found.counts["stray_actions"] = int(sizes[stray].sum())
     found.stray_leads = float(leads[stray].sum())

@@ -1,7 +1,6 @@
 """From cells as written to staged rows: every cell looked at, every bad one named."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -9,94 +8,43 @@ import numpy.typing as npt
 import pandas as pd
 
 from adsml_ingest import days, headers, numerals, stamps
-from adsml_ingest.batch import LEVELS, METRICS, Batch, Table
+from adsml_ingest.batch import LEVELS, METRICS, Batch
 from adsml_ingest.check import Mask, RowCheck
-from adsml_ingest.counts import FileCounts, Findings
-from adsml_ingest.distinct import factorize
+from adsml_ingest.distinct import factorize, look_up
 from adsml_ingest.numerals import FloatArray
-from adsml_ingest.options import ImportOptions
-from adsml_ingest.problems import Problem
 from adsml_ingest.refs import Refs, link, read_refs
-from adsml_ingest.rejects import Rejects
 from adsml_ingest.staging import Rows, empty_rows
-from adsml_ingest.tree import BLANK, Tree
+from adsml_ingest.state import ImportState, TableReader, UnnamedRow
+from adsml_ingest.tree import BLANK
 
 _DAILY_CURE: Final = "export it by day: time_increment=1 in the API, Breakdown > By time > Day in Ads Manager"
 _STAMP_CURE: Final = "write the time of the sync in ISO 8601, such as 2026-10-08T03:00:00Z"
 
 
-@dataclass(frozen=True, slots=True)
-class UnnamedRow:
-    """A row of one day that names no entity, or one called Total: a total if it is the sum of the others.
+class RowReader(TableReader):
+    """Reads the batches of one table of daily rows into staged rows."""
 
-    Attributes
-    ----------
-    parent
-        Code of the lowest entity above that it names; `BLANK` for none.
-    rows
-        The row as it would be staged.
-    raw
-        As in the file.
-    problem
-        What is wrong with it if it is no total.
-    """
-
-    parent: int
-    rows: Rows
-    raw: str
-    problem: Problem
-
-
-class RowReader:
-    """Reads the batches of one table of daily rows into staged rows.
-
-    Parameters
-    ----------
-    table
-        The opened file.
-    file
-        Its number, kept in each staged row.
-    tree, findings, rejects
-        Shared by all files of an import.
-    options
-        What the caller wants.
-    fetched_at
-        When the file was written, for rows that don't say when they were fetched.
-
-    Attributes
-    ----------
-    unnamed
-        Rows of which only the whole file shows whether they are totals.
-    """
-
-    def __init__(
-        self, table: Table, *, file: int, tree: Tree, findings: Findings, rejects: Rejects,
-        options: ImportOptions, fetched_at: float = 0.0,
-    ) -> None:  # fmt: skip
-        self.table = table
-        self.counts = FileCounts()
-        self._fetched_at = fetched_at
-        self.unnamed: list[UnnamedRow] = []
-        self._file = file
-        self._tree, self._findings, self._rejects, self._options = tree, findings, rejects, options
-        self._known_days: dict[Any, int] = {}
-        self._last_day = days.from_date(options.last_day)
+    _free: Mask
+    """Rows of the batch whose spend is blank."""
 
     def read(self, batch: Batch) -> Rows:
         """The good rows of a batch; bad ones are reported, and written to the file of rejected rows."""
-        check = RowCheck(self.table, batch)
-        self.counts.other_accounts += keep_account(check, self._options, self._findings)
-        refs = read_refs(check, self._tree)
+        check, state = RowCheck(self.table, batch), self._state
+        self._file.other_accounts += keep_account(check, state)
+        refs = read_refs(check, state.tree)
         when, unnamed = self._days(check, refs)
+        self._free = np.zeros(batch.size, dtype=np.bool_)
         metrics = {name: self._metric(check, name) for name in METRICS}
         fetched = self._stamps(check)
-        link(check, refs, self._tree)
-        self.counts.rows += int(np.count_nonzero(check.alive))
-        check.report(self.counts, self._findings, self._rejects)
+        link(check, refs, state.tree)
+        self._file.rows += check.size
+        check.report(self._file, state)
         good = check.good
         self._note_facts(check)
         self._warn(check, good, metrics)
-        self._hold_unnamed(check, refs, when, metrics, unnamed & good)
+        for row in np.flatnonzero(unnamed & good).tolist():
+            staged = self._staged(batch, refs, when, metrics, None, np.array([row]))
+            self._file.unnamed.append(self._unnamed(check, refs, row, staged))
         good &= ~unnamed
         self._describe(batch, refs, when, good)
         return self._staged(batch, refs, when, metrics, fetched, np.flatnonzero(good))
@@ -109,15 +57,14 @@ class RowReader:
         rows["entity"], rows["day"] = refs.own[chosen], when[chosen]
         for name, values in metrics.items():
             rows[name] = values[chosen]
-        rows["stamp"] = self._fetched_at if fetched is None else fetched[chosen]
+        rows["stamp"] = self._file.source.fetched_at if fetched is None else fetched[chosen]
         if "cut" in batch.cells:
-            codes, distinct = factorize(batch.cells["cut"])
-            numbers = np.array([self._findings.cut_number(self.table, str(one)) for one in distinct] or [0])
-            rows["cut"] = numbers[codes][chosen]
+            number = partial(self._state.cut_number, self.table)
+            rows["cut"] = look_up(batch.cells["cut"], number, nothing=0, dtype=np.int16)[chosen]
             joined = np.empty(batch.size, dtype=object)
             joined[:] = batch.cells["cell"]
             rows["cell"] = np.where(rows["cut"] > 0, pd.util.hash_array(joined)[chosen], 0)
-        rows["file"], rows["line"] = self._file, batch.lines[chosen]
+        rows["file"], rows["line"] = self._number, batch.lines[chosen]
         return rows
 
     def _days(self, check: RowCheck, refs: Refs) -> tuple[days.IntArray, Mask]:
@@ -130,33 +77,36 @@ class RowReader:
         unnamed = np.zeros(check.batch.size, dtype=np.bool_)
         if self.table.totals:
             totals, unnamed = self._totals(check, refs, when, until)
-            self.counts.totals += check.leave_out(totals)
-        note_bad_days(check, "date", when)
+            self._file.totals += check.leave_out(totals)
+        check.explain("date", (when == days.BAD) & ~unnamed, self._day_of)
         if until is not when:
-            note_bad_days(check, "date_stop", until)
+            check.explain("date_stop", (until == days.BAD) & ~unnamed, self._day_of)
             for row in check.where((when != days.BAD) & (until != days.BAD) & (when != until)):
                 what = f"to {days.to_date(int(until[row]))} is more than one day"
                 begun = days.to_date(int(when[row]))
                 check.fault(row, "date", "not_daily", what, _DAILY_CURE, value=begun)
-        if self._options.window is not None:
-            first, last = (days.from_date(one) for one in self._options.window)
-            self.counts.other_days += check.leave_out((when != days.BAD) & ((when < first) | (when > last)))
-        for row in check.where((when > self._last_day) & (until == when)):
-            what = (
-                f"lies in the future: the last day that can have begun anywhere is {self._options.last_day}"
-            )
+        options = self._state.options
+        if options.window is not None:
+            first, last = (days.from_date(one) for one in options.window)
+            self._file.other_days += check.leave_out((when != days.BAD) & ((when < first) | (when > last)))
+        for row in check.where((when > days.from_date(options.last_day)) & (until == when)):
+            what = f"lies in the future: the last day that can have begun anywhere is {options.last_day}"
             check.fault(row, "date", "future_date", what, "correct the date")
         for row in check.where((when != days.BAD) & (when < days.from_date(days.FIRST_DAY))):
             what = f"is before {days.FIRST_DAY}, when there were no such ads"
             check.fault(row, "date", "ancient_date", what, "correct the date")
         return when, unnamed
 
+    def _day_of(self, cell: Any) -> int:
+        return days.day(cell, self.table.date_order)
+
     def _totals(
         self, check: RowCheck, refs: Refs, when: days.IntArray, until: days.IntArray
     ) -> tuple[Mask, Mask]:
         """Rows that sum up others: those that say so, and those that may, naming a day but no entity.
 
-        A row is a total if it has no entity at any level and no single day, or an entity and no day at all.
+        A row is a total if it has no entity and no single day, or says so. One that names an entity and leaves the day
+        blank is one if it is the sum of the entity's days, which only the whole file shows.
         """
         cells = check.batch.cells
         level = LEVELS[self.table.level or 0]
@@ -167,10 +117,10 @@ class RowReader:
         totals = np.zeros(check.batch.size, dtype=np.bool_)
         unnamed = blank & single & check.good
         for row in check.where(check.good & ~single):
-            text = str(cells["date"][row]).strip()
-            no_day = text in self.table.blanks or headers.is_every(text)
-            called = names is not None and headers.is_total(str(names[row]))
-            totals[row] = blank[row] or no_day or called
+            text = "" if cells["date"][row] is None else str(cells["date"][row]).strip()
+            called = names is not None and headers.is_sum_of(str(names[row]))
+            totals[row] = blank[row] or headers.is_every(text) or called
+            unnamed[row] = not totals[row] and text in self.table.blanks
         if names is not None:
             _, distinct = factorize(names)
             if any(headers.is_total(str(one)) or headers.is_table_total(str(one)) for one in distinct):
@@ -182,26 +132,23 @@ class RowReader:
                         unnamed[row] = True
         return totals, unnamed & ~totals
 
-    def _hold_unnamed(
-        self, check: RowCheck, refs: Refs, when: days.IntArray, metrics: dict[str, FloatArray], rows: Mask
-    ) -> None:
-        level = LEVELS[self.table.level or 0]
-        field = f"{level}_name" if f"{level}_name" in check.batch.cells else f"{level}_id"
-        for row in np.flatnonzero(rows).tolist():
-            parent = next(
-                (int(codes[row]) for codes in refs.by_level[(self.table.level or 0) - 1 :: -1] if codes[row] >= 0),
-                BLANK,
-            ) if self.table.level else BLANK  # fmt: skip
-            staged = self._staged(check.batch, refs, when, metrics, None, np.array([row]))
-            problem = Problem(
-                self.table.file, "no_entity",
-                "names nothing, and the row is not the total of its day's other rows",
-                "repeat ids and names in every row: a pivot prints them once a group; export the raw table "
-                "instead, or remove a row that sums up others",
-                line=int(check.batch.lines[row]), column=self.table.labels.get(field, field),
-                value=str(check.batch.cells[field][row]), place=self.table.place,
-            )  # fmt: skip
-            self.unnamed.append(UnnamedRow(parent, staged, check.batch.raw(row), problem))
+    def _unnamed(self, check: RowCheck, refs: Refs, row: int, staged: Rows) -> UnnamedRow:
+        level = self.table.level or 0
+        if staged["day"][0] == days.BAD:
+            what = "is empty, and the row is not the total of the days of what it names"
+            cure = "repeat the day in every row: a pivot prints it once a group; or remove a row that sums up others"
+            problem = check.problem(row, "date", "no_date", what, cure, None)
+            return UnnamedRow(int(refs.own[row]), staged, check.batch.raw(row), problem)
+        above = [int(codes[row]) for codes in refs.by_level[:level][::-1] if codes[row] >= 0]
+        name = LEVELS[level]
+        field = f"{name}_name" if f"{name}_name" in check.batch.cells else f"{name}_id"
+        what = "names nothing, and the row is not the total of its day's other rows"
+        cure = (
+            "repeat ids and names in every row: a pivot prints them once a group; export the raw table instead, or "
+            "remove a row that sums up others"
+        )
+        problem = check.problem(row, field, "no_entity", what, cure, str(check.batch.cells[field][row]))
+        return UnnamedRow(above[0] if above else BLANK, staged, check.batch.raw(row), problem)
 
     def _metric(self, check: RowCheck, name: str) -> FloatArray:
         """A metric of each row; 0 where the export leaves out what there is none of."""
@@ -209,6 +156,8 @@ class RowReader:
         if cells is None:
             return np.full(check.batch.size, np.nan if name == "reach" else 0.0)
         values, blank = numerals.parse(cells, decimal=self.table.decimal, blanks=self.table.blanks)
+        if name == "spend":
+            self._free = blank
         wrong = np.isnan(values) & ~blank
         if name in self.table.blank_is_zero:
             values[blank] = 0.0
@@ -217,7 +166,7 @@ class RowReader:
                 check.fault(row, name, "empty", "is empty", "write 0 for a day without any")
         for row in check.where(wrong):
             check.fault(row, name, *numerals.explain(cells[row], decimal=self.table.decimal))
-        if name == "spend" and self._options.allow_negative:
+        if name == "spend" and self._state.options.allow_negative:
             return values
         cure = "expected 0 or more"
         if name == "spend":
@@ -243,23 +192,24 @@ class RowReader:
     def _warn(self, check: RowCheck, good: Mask, metrics: dict[str, FloatArray]) -> None:
         for row in check.where(good & (metrics["clicks"] > metrics["impressions"])):
             what = f"are more than the {metrics['impressions'][row]:g} impressions; loaded as they are"
-            self._findings.warn(
-                Problem(
-                    self.table.file, "clicks_above_impressions", what, "", line=int(check.batch.lines[row]),
-                    column=self.table.labels.get("clicks", "clicks"), value=f"{metrics['clicks'][row]:g}",
-                    place=self.table.place,
-                )
-            )  # fmt: skip
+            value = f"{metrics['clicks'][row]:g}"
+            self._state.warnings.add(
+                check.problem(row, "clicks", "clicks_above_impressions", what, "", value)
+            )
+
+        for row in check.where(good & self._free & (metrics["impressions"] > 0)):
+            what = f"is blank beside {metrics['impressions'][row]:g} impressions; loaded as 0"
+            self._state.warnings.add(check.problem(row, "spend", "blank_spend", what, "", None))
 
     def _note_facts(self, check: RowCheck) -> None:
         """Note what the file says of its account."""
-        findings, cells, table = self._findings, check.batch.cells, self.table
+        state, cells, table = self._state, check.batch.cells, self.table
         if table.currency is not None:
-            findings.currencies.setdefault(table.currency, table.file)
+            state.currencies.setdefault(table.currency, table.file)
         for field, into in (
-            ("currency", findings.currencies),
-            ("time_zone", findings.time_zones),
-            ("account_name", findings.account_names),
+            ("currency", state.currencies),
+            ("time_zone", state.time_zones),
+            ("account_name", state.account_names),
         ):
             if field not in cells:
                 continue
@@ -269,13 +219,13 @@ class RowReader:
                 if text not in table.blanks:
                     into.setdefault(text.upper() if field == "currency" else text, table.file)
         if not table.tidy:
-            findings.id_kinds.setdefault("name" if table.by_name else "id", table.file)
+            state.id_kinds.setdefault("name" if table.by_name else "id", table.file)
 
     def _describe(self, batch: Batch, refs: Refs, when: days.IntArray, good: Mask) -> None:
         """Note names, status and objective, as of the day of each row."""
         chosen = np.flatnonzero(good)
         for codes in refs.by_level:
-            self._tree.use(codes[chosen], when[chosen])
+            self._state.tree.use(codes[chosen], when[chosen])
         said: list[tuple[str, str, npt.NDArray[np.int32]]] = []
         if self.table.tidy:
             said += [(name, name, refs.own) for name in ("name", "status", "objective")]
@@ -286,19 +236,12 @@ class RowReader:
         for field, attribute, codes in said:
             if field in batch.cells:
                 cells = [batch.cells[field][row] for row in chosen.tolist()]
-                self._tree.describe(codes[chosen], when[chosen], attribute, cells, blanks=self.table.blanks)
+                self._state.tree.describe(
+                    codes[chosen], when[chosen], attribute, cells, blanks=self.table.blanks
+                )
 
 
-def note_bad_days(check: RowCheck, field: str, found: days.IntArray) -> None:
-    """Note as faults the cells that are no days."""
-    for row in check.where(found == days.BAD):
-        try:
-            days.day(check.batch.cells[field][row], check.table.date_order)
-        except days.NotADay as error:
-            check.fault(row, field, error.kind, error.what, error.cure)
-
-
-def keep_account(check: RowCheck, options: ImportOptions, findings: Findings) -> int:
+def keep_account(check: RowCheck, state: ImportState) -> int:
     """Leave out rows of accounts that were not asked for; how many. Accounts met are noted."""
     if "account" not in check.batch.cells:
         return 0
@@ -306,12 +249,9 @@ def keep_account(check: RowCheck, options: ImportOptions, findings: Findings) ->
     names = [str(cell).strip().removeprefix("act_").removesuffix(".0") for cell in distinct]
     for code, rows in zip(*np.unique(codes[check.alive], return_counts=True), strict=True):
         if code >= 0 and names[code] not in check.table.blanks:
-            findings.accounts[names[code]] += int(rows)
-    if options.account_id is None:
+            state.accounts[names[code]] += int(rows)
+    if state.options.account_id is None:
         return 0
-    wanted = options.account_id.strip().removeprefix("act_")
+    wanted = state.options.account_id.strip().removeprefix("act_")
     other = np.array([name not in check.table.blanks and name != wanted for name in names] + [False])
     return check.leave_out(other[codes])
-
-
-Cells = Sequence[Any] | npt.NDArray[Any]

@@ -1,65 +1,84 @@
-"""Tables with named columns, delimited or (see `parquet`) not, as one thing to the readers."""
+"""Tables with named columns, delimited or not (see `parquet`, `workbook`), as one thing to the readers."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from adsml_ingest.batch import Batch, Fault
+from adsml_ingest import breakdowns
+from adsml_ingest.batch import Batch, Fault, Table
 from adsml_ingest.delimited import Header, Records, read_header, read_records
-from adsml_ingest.distinct import factorize
+from adsml_ingest.distinct import Column, factorize
 from adsml_ingest.numerals import DecimalEvidence
-from adsml_ingest.options import ImportOptions
-from adsml_ingest.problems import Problem, Refusal
-from adsml_ingest.source import Advance, TextSource, ignore
+from adsml_ingest.options import Clicks, Format, ImportOptions
+from adsml_ingest.problems import Refusal
+from adsml_ingest.source import Advance, SourceFile, TextSource, ignore
 
-Cells = dict[str, Sequence[Any] | npt.NDArray[Any]]
+Cells = dict[str, Column]
+_PARTITION: Final = re.compile(r"(date_start|date_stop|date|date_day|day|account_id)=(.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A table of a file.
+    """A table of a file."""
 
-    Attributes
-    ----------
-    path
-        As the caller gave it.
-    names
-        Column names as written.
-    read
-        Rows of some columns (field to column position), batch by batch, from the start.
-    place
-        What the batches' `lines` count.
-    header
-        The header as written, or None for Parquet.
-    header_line
-        Where it is.
-    delimiter
-        What parts the cells of a delimited file.
-    """
-
-    path: Path
-    names: tuple[str, ...]
+    file: SourceFile
+    names: tuple[str, ...]  # of its columns, as written
     read: Callable[[Mapping[str, int], Advance], Iterator[Batch]]
-    place: str = "line"
-    header: str | None = None
+    """Rows of some columns (field to column position), batch by batch, from the start."""
+    place: str = "line"  # what the batches' `lines` count
+    header: str | None = None  # as written; None where there are no lines
     header_line: int | None = None
     delimiter: str = ","
 
     def position(self, *names: str) -> int | None:
         """Position of the first of some columns that is there, whatever its case, spaces and underscores."""
         keys = [key(name) for name in self.names]
-        for name in names:
-            if key(name) in keys:
-                return keys.index(key(name))
-        return None
+        return next((keys.index(key(name)) for name in names if key(name) in keys), None)
+
+    def positions(self, columns: Mapping[str, str]) -> dict[str, int]:
+        """Field to position, of those columns (field to name) that are there."""
+        return {field: at for field, name in columns.items() if (at := self.position(name)) is not None}
 
     def read_all(self, advance: Advance) -> Iterator[Batch]:
         """Rows with all their columns, under the names that the file gives them."""
         return self.read({name: position for position, name in enumerate(self.names) if name}, advance)
+
+    def read_parted(
+        self,
+        fields: Mapping[str, int],
+        parts: Mapping[str, int],
+        is_none: Callable[[Any], bool],
+        advance: Advance,
+    ) -> Iterator[Batch]:
+        """As `read`, with ``cut`` and ``cell`` by the columns that part a day."""
+        for batch in self.read({**fields, **{f"part:{name}": at for name, at in parts.items()}}, advance):
+            if parts:
+                rows = zip(*(batch.cells.pop(f"part:{name}") for name in parts), strict=True)
+                cells = [tuple("" if is_none(cell) else cell for cell in row) for row in rows]
+                batch.cells["cut"], batch.cells["cell"] = breakdowns.cuts_of(parts, cells)
+            yield batch
+
+    def clicks(
+        self, columns: Mapping[Clicks, int | None], options: ImportOptions, notes: list[str], cure: str
+    ) -> tuple[dict[str, int], Literal["all", "link"] | None]:
+        """The column of clicks, as the field ``clicks``, and of which kind; raises `Refusal` if one is needed.
+
+        `columns` are the positions of those that the table may have.
+        """
+        for kind in [options.clicks] if options.clicks else [Clicks.ALL, Clicks.LINK]:
+            position = columns[kind]
+            if position is not None:
+                if kind is Clicks.LINK:
+                    notes.append(f"clicks are link clicks ({self.names[position]})")
+                return {"clicks": position}, kind.value
+        if "clicks" not in options.assume_zero:
+            raise self.missing("clicks", f"{cure}, or pass --assume-zero clicks")
+        notes.append("no column of clicks: taken as 0, as asked")
+        return {}, None
 
     def texts(self, fields: Mapping[str, int]) -> Iterator[dict[str, list[str]]]:
         """The distinct cells of some columns that are text, batch by batch, as far as the file can be read."""
@@ -72,14 +91,21 @@ class Sheet:
         except Refusal:
             return  # said when its rows are read
 
-    def check_decimal(self, fields: Mapping[str, int], options: ImportOptions) -> None:
-        """Refuse a table with semicolons whose numbers have, or may have, decimal commas.
+    def table(self, format_: Format, options: ImportOptions, fields: Mapping[str, int], **more: Any) -> Table:
+        """The table of its rows; `fields` as in `read`, `more` are further attributes of the table."""
+        given: dict[str, Any] = {
+            "labels": {field: self.names[position] for field, position in fields.items()},
+            "batches": lambda advance: self.read(fields, advance),
+            "decimal": options.decimal,
+            "date_order": options.date_order,
+        } | more
+        return Table(
+            str(self.file.path), format_, place=self.place, header=self.header, delimiter=self.delimiter,
+            whole=self.read_all, **given,
+        )  # fmt: skip
 
-        Raises
-        ------
-        Refusal
-            Naming the column of the money.
-        """
+    def check_decimal(self, fields: Mapping[str, int], options: ImportOptions) -> None:
+        """Refuse a table with semicolons whose numbers have, or may have, decimal commas."""
         if self.delimiter != ";" or options.decimal is not None or "spend" not in fields:
             return
         evidence = DecimalEvidence()
@@ -93,18 +119,37 @@ class Sheet:
         what = "can be read two ways: 1.250 may be one and a quarter or twelve hundred and fifty"
         if comma:
             what = "has decimal commas, it seems"
-        return self.unclear("unclear_decimal", position, what, "pass --decimal , or --decimal .")
+        return self.refusal("unclear_decimal", what, "pass --decimal , or --decimal .", position)
 
-    def unclear(self, kind: str, position: int, what: str, cure: str) -> Refusal:
-        """That a column can't be read without the caller's word."""
-        return Refusal(
-            Problem(str(self.path), kind, what, cure, line=self.header_line, column=self.names[position])
-        )
+    def refusal(self, kind: str, what: str, cure: str, position: int | None = None) -> Refusal:
+        """That it, or one of its columns, can't be read."""
+        column = None if position is None else self.names[position]
+        return self.file.refusal(kind, what, cure, line=self.header_line, column=column)
 
     def missing(self, name: str, cure: str) -> Refusal:
         """That a column is needed and isn't there."""
         what = f"has no column for {name}; it has {', '.join(self.names)[:300] or 'none'}"
-        return Refusal(Problem(str(self.path), "missing_column", what, cure, line=self.header_line))
+        return self.refusal("missing_column", what, cure)
+
+
+def with_partitions(sheet: Sheet) -> Sheet:
+    """A sheet with the columns that only its path tells, as in ``date=2026-10-08/part-0.parquet``."""
+    matches = map(_PARTITION.fullmatch, sheet.file.path.parts)
+    found = {match[1]: match[2] for match in matches if match}
+    found = {name: value for name, value in found.items() if sheet.position(name) is None}
+    if "date_start" in found and sheet.position("date_stop") is None:
+        found["date_stop"] = found["date_start"]
+    if not found:
+        return sheet
+    width, values = len(sheet.names), list(found.values())
+
+    def read(fields: Mapping[str, int], advance: Advance) -> Iterator[Batch]:
+        for batch in sheet.read({field: at for field, at in fields.items() if at < width}, advance):
+            told = {field: [values[at - width]] * batch.size for field, at in fields.items() if at >= width}
+            batch.cells |= told
+            yield batch
+
+    return replace(sheet, names=(*sheet.names, *found), read=read)
 
 
 def key(name: str) -> str:
@@ -115,23 +160,17 @@ def key(name: str) -> str:
 def open_delimited(source: TextSource) -> Sheet:
     """The table of a delimited text file."""
     header = read_header(source)
+    sign = header.delimiter
 
     def read(fields: Mapping[str, int], advance: Advance) -> Iterator[Batch]:
         for records in read_records(source, header, advance):
             yield _batch(records, header, fields)
 
+    quoted = [f'"{name.replace(chr(34), chr(34) * 2)}"' if sign in name or '"' in name else name
+              for name in header.names]  # fmt: skip
     return Sheet(
-        path=source.path,
-        names=header.names,
-        read=read,
-        header=header.delimiter.join(_quoted(name, header.delimiter) for name in header.names),
-        header_line=header.line,
-        delimiter=header.delimiter,
+        source.file, header.names, read, header=sign.join(quoted), header_line=header.line, delimiter=sign
     )
-
-
-def _quoted(cell: str, delimiter: str) -> str:
-    return f'"{cell.replace(chr(34), chr(34) * 2)}"' if delimiter in cell or '"' in cell else cell
 
 
 def _batch(records: Records, header: Header, fields: Mapping[str, int]) -> Batch:

@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from adsml_ingest.problems import Problem, Refusal
 
@@ -12,15 +12,19 @@ BLOCK_BYTES: Final = 1 << 20
 Advance = Callable[[int], None]
 """Told of every number of bytes that were read."""
 
-_BOMS: Final[tuple[tuple[bytes, str], ...]] = (
+_BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_MAGIC: Final[tuple[tuple[bytes, str, str], ...]] = (
+_MAGIC: Final = (
     (b"\xd0\xcf\x11\xe0", "is an old Excel workbook", "save it as XLSX or CSV and import that"),
     (b"\x28\xb5\x2f\xfd", "is compressed", "unpack it with zstd -d and import that"),
     (b"SQLite format 3", "is a database", "export the table as CSV and import that"),
+    (b"7z\xbc\xaf", "is a 7z archive", "unpack it and import what is in it"),
+    (b"Rar!", "is a RAR archive", "unpack it and import what is in it"),
+    (b"BZh", "is compressed", "unpack it with bunzip2 and import that"),
+    (b"\xfd7zXZ", "is compressed", "unpack it with xz -d and import that"),
     (b"%PDF", "is a PDF", "export the report as CSV and import that"),
 )
 
@@ -31,26 +35,18 @@ def ignore(_: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file to import.
+    """A file to import."""
 
-    Attributes
-    ----------
-    path
-        What messages call it: as the caller gave it, or a member of an archive, or a URL.
-    real
-        Where its bytes lie.
-    fetched_at
-        When it was written, in seconds since 1970, for rows that don't say when they were fetched; 0 where that
-        tells nothing.
-    """
+    path: Path  # what messages call it: as the caller gave it, or a member of an archive, or a URL
+    real: Path  # where its bytes lie
+    fetched_at: float = 0.0  # when it was written, seconds since 1970, for rows that don't say; 0 if unknown
 
-    path: Path
-    real: Path
-    fetched_at: float = 0.0
-
-    def refusal(self, kind: str, what: str, cure: str, *, line: int | None = None) -> Refusal:
-        """That it can't be read."""
-        return Refusal(Problem(str(self.path), kind, what, cure, line=line))
+    def refusal(
+        self, kind: str, what: str, cure: str, *, line: int | None = None, column: str | None = None,
+        whole: bool = False,
+    ) -> Refusal:  # fmt: skip
+        """That it can't be read (any further)."""
+        return Refusal(Problem(str(self.path), kind, what, cure, line=line, column=column), whole=whole)
 
     def unreadable(self, error: OSError) -> Refusal:
         """That it can't be opened or read."""
@@ -60,13 +56,7 @@ class SourceFile:
         return self.refusal("unreadable", what, "check the path and its permissions")
 
     def head(self, size: int = 1 << 16) -> bytes:
-        """Its first bytes.
-
-        Raises
-        ------
-        Refusal
-            If it is missing or unreadable.
-        """
+        """Its first bytes; raises `Refusal` if it is missing or unreadable."""
         try:
             with self.real.open("rb") as stream:
                 return stream.read(size)
@@ -76,23 +66,10 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class TextSource:
-    """A text file to be read in blocks.
-
-    Attributes
-    ----------
-    file
-        Which.
-    encoding
-        Settled by `sniff`.
-    """
+    """A text file whose encoding `sniff` has settled."""
 
     file: SourceFile
     encoding: str
-
-    @property
-    def path(self) -> Path:
-        """What messages call it."""
-        return self.file.path
 
     def blocks(self, advance: Advance = ignore) -> Iterator[str]:
         """The text, about a mebibyte at a time, line ends as they are, without a byte-order mark.
@@ -104,56 +81,39 @@ class TextSource:
         """
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
         lines, first = 1, True
-        with self._open() as stream:
-            while True:
-                data = self._read(stream)
-                try:
+        try:
+            with self.file.real.open("rb") as stream:
+                while True:
+                    data = stream.read(BLOCK_BYTES)
                     text = decoder.decode(data, final=not data)
-                except UnicodeDecodeError as error:
-                    good = error.object[: error.start].decode(self.encoding, errors="ignore")
-                    raise self._undecodable(error, line=lines + good.count("\n")) from None
-                advance(len(data))
-                if first and text:
-                    text, first = text.removeprefix("\ufeff"), False
-                if text:
-                    lines += text.count("\n")
-                    yield text
-                if not data:
-                    return
-
-    def _open(self) -> IO[bytes]:
-        try:
-            return self.file.real.open("rb")
-        except OSError as error:
-            raise self.file.unreadable(error) from None
-
-    def _read(self, stream: IO[bytes]) -> bytes:
-        try:
-            return stream.read(BLOCK_BYTES)
+                    advance(len(data))
+                    if first and text:
+                        text, first = text.removeprefix("\ufeff"), False
+                    if text:
+                        lines += text.count("\n")
+                        yield text
+                    if not data:
+                        return
+        except UnicodeDecodeError as error:
+            good = error.object[: error.start].decode(self.encoding, errors="ignore")
+            raise self._undecodable(error, line=lines + good.count("\n")) from None
         except OSError as error:
             raise self.file.unreadable(error) from None
 
     def _undecodable(self, error: UnicodeDecodeError, *, line: int) -> Refusal:
         shown = error.object[error.start : error.start + 1].hex()
+        cure = "pass the right --encoding, or save the file as UTF-8"
         if self.encoding.lower() in ("utf-8", "utf8"):
             cure = (
-                "if it was saved by a spreadsheet on Windows, pass --encoding cp1252; else save it as UTF-8"
+                "if it was saved by a spreadsheet on Windows, pass --encoding cp1252 (elsewhere cp1250, cp1251, "
+                "shift_jis, gb18030, ...); else save it as UTF-8"
             )
-        else:
-            cure = "pass the right --encoding, or save the file as UTF-8"
         what = f"byte 0x{shown} is not {self.encoding.upper()}"
         return self.file.refusal("wrong_encoding", what, cure, line=line)
 
 
 def sniff(file: SourceFile, encoding: str | None = None) -> TextSource:
-    """Settle how a file's bytes become text.
-
-    Parameters
-    ----------
-    file
-        A regular file.
-    encoding
-        The caller's word, which beats everything but an empty or binary file.
+    """Settle how a file's bytes become text; the caller's `encoding` beats what the bytes say.
 
     Raises
     ------
@@ -166,6 +126,8 @@ def sniff(file: SourceFile, encoding: str | None = None) -> TextSource:
     for magic, what, cure in _MAGIC:
         if head.startswith(magic):
             raise file.refusal("not_text", what, cure)
+    if head[257:262] == b"ustar":
+        raise file.refusal("not_text", "is a tar archive", "unpack it and import what is in it")
     known = encoding or _encoding_of(head)
     if known is None:
         raise file.refusal("not_text", "is binary, not text", "import a CSV, JSON or Parquet file")
@@ -182,8 +144,7 @@ def _encoding_of(head: bytes) -> str | None:
         return None if control > len(head) // 100 else "utf-8"
     pairs = len(head) // 2
     # UTF-16 without a mark: for Latin letters every other byte is zero.
-    if pairs and head[1::2].count(0) > 0.7 * pairs and head[0::2].count(0) < 0.1 * pairs:
+    zeros = head[0::2].count(0), head[1::2].count(0)
+    if pairs and zeros[1] > 0.7 * pairs and zeros[0] < 0.1 * pairs:
         return "utf-16-le"
-    if pairs and head[0::2].count(0) > 0.7 * pairs and head[1::2].count(0) < 0.1 * pairs:
-        return "utf-16-be"
-    return None
+    return "utf-16-be" if pairs and zeros[0] > 0.7 * pairs and zeros[1] < 0.1 * pairs else None

@@ -7,7 +7,6 @@ sums are settled part by part. Rows are fixed-width records of numbers; entities
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
@@ -39,6 +38,9 @@ ROW: Final = np.dtype(
 ``stamp``: when it was fetched (seconds since 1970; 0 unknown). ``cut``: by what its entity's day is parted
 (0: not at all), ``cell``: which part it is. ``kind``: see below. ``file``, ``line``: where it is from.
 """
+READ: Final = "read"
+SETTLED: Final = "settled"
+"""Names of the parts: rows as read, and one per entity and day."""
 DAILY: Final = 0
 LEAD_TOTAL: Final = 1
 LEAD_PART: Final = 2
@@ -63,9 +65,7 @@ class Staging:
     def __enter__(self) -> "Staging":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._directory.cleanup()
 
     @property

@@ -1,16 +1,14 @@
 """Moments at which rows were fetched, as connectors and warehouses write them."""
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
-import numpy.typing as npt
 
 from adsml_ingest.breakdowns import is_null
-from adsml_ingest.distinct import factorize
+from adsml_ingest.distinct import Column, look_up
 from adsml_ingest.numerals import BoolArray, FloatArray
 
 _FORM: Final = re.compile(
@@ -21,37 +19,22 @@ _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
 
-def parse(cells: Sequence[Any] | npt.NDArray[Any]) -> tuple[FloatArray, BoolArray]:
-    """Moments as seconds since 1970.
+def parse(cells: Column) -> tuple[FloatArray, BoolArray]:
+    """Moments as seconds since 1970, 0 where there is nothing; and where there is something that is no moment.
 
-    Parameters
-    ----------
-    cells
-        Unix times in seconds, milli- or microseconds, ISO 8601 as PostgreSQL, Snowflake and BigQuery write it,
-        or datetime64.
-
-    Returns
-    -------
-    seconds : array of shape (cells,)
-        0 where there is nothing.
-    unknown : array of shape (cells,)
-        Where there is something else.
+    Cells are Unix times in seconds, milli- or microseconds, ISO 8601 as PostgreSQL, Snowflake and BigQuery write it,
+    or datetime64.
     """
     if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
         seconds = cells.astype("datetime64[us]").astype(np.int64) / 1e6
         return np.where(np.isnat(cells), 0.0, seconds), np.zeros(len(cells), dtype=np.bool_)
-    codes, distinct = factorize(cells)
-    values = np.zeros(len(distinct) + 1)
-    unknown = np.zeros(len(distinct) + 1, dtype=np.bool_)
-    for index, cell in enumerate(distinct):
-        if is_null(cell):
-            continue
-        value = moment(cell)
-        if value is None:
-            unknown[index] = True
-        else:
-            values[index] = value
-    return values[codes], unknown[codes]
+
+    def value_of(cell: Any) -> float:
+        value = 0.0 if is_null(cell) else moment(cell)
+        return np.nan if value is None else value
+
+    values = look_up(cells, value_of, nothing=0.0, dtype=np.float64)
+    return np.nan_to_num(values), np.isnan(values)
 
 
 def moment(cell: Any) -> float | None:

@@ -19,13 +19,7 @@ def is_tidy(sheet: Sheet) -> bool:
 
 
 def open_tidy(sheet: Sheet, options: ImportOptions) -> Table:
-    """The table behind a sheet with tidy columns.
-
-    Raises
-    ------
-    Refusal
-        If a column is missing.
-    """
+    """The table behind a sheet with tidy columns; raises `Refusal` if one is missing."""
     fields: dict[str, int] = {}
     notes: list[str] = []
     absent: list[Problem] = []
@@ -50,17 +44,4 @@ def open_tidy(sheet: Sheet, options: ImportOptions) -> Table:
     unused = [name for position, name in enumerate(sheet.names) if position not in used and name]
     if unused:
         notes.append(f"columns not used: {', '.join(unused)}")
-    return Table(
-        file=str(sheet.path),
-        format=Format.TIDY,
-        labels={field: sheet.names[position] for field, position in fields.items()},
-        batches=lambda advance: sheet.read(fields, advance),
-        tidy=True,
-        decimal=options.decimal,
-        date_order=options.date_order,
-        place=sheet.place,
-        header=sheet.header,
-        delimiter=sheet.delimiter,
-        notes=notes,
-        whole=sheet.read_all,
-    )
+    return sheet.table(Format.TIDY, options, fields, tidy=True, notes=notes)

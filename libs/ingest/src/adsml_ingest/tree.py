@@ -15,8 +15,9 @@ from adsml_common.domain.entities import Entity, EntityRef
 
 from adsml_ingest.batch import LEVELS
 from adsml_ingest.breakdowns import NULLS
-from adsml_ingest.distinct import factorize
+from adsml_ingest.distinct import Column, look_up
 from adsml_ingest.headers import is_every
+from adsml_ingest.problems import BadCell
 
 Codes = npt.NDArray[np.int32]
 
@@ -32,42 +33,28 @@ _EPOCH: Final = date(1970, 1, 1).toordinal()
 _EXACT: Final = 2**53
 _ROUNDED: Final = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+", re.ASCII)
 _FLOAT: Final = re.compile(r"(\d+)\.0", re.ASCII)
-_WRAPPED: Final = re.compile(r"""="([^"]*)"|'(.*)""", re.DOTALL)
+_WRAPPED: Final = re.compile(r"""="([^"]*)"|'(.*)|(?:cg|tp|[casx]):(\d+)""", re.DOTALL)
+"""How people keep a spreadsheet from rounding an id, and how Ads Manager's own export for editing does."""
 _KEPT_DIGITS: Final = 15
 """Of a number in a spreadsheet."""
 _PROOF: Final = 8
 """Zeros too many for chance: one in a hundred million."""
 _JOINT: Final = " / "
+_ENTITY: Final = np.dtype(
+    [("level", np.int8), ("parent", np.int32), ("root", np.int32), ("used", np.bool_), ("told", np.int32)]
+)
+"""What is known of one: level, parent, campaign of an ad without ad set, whether good rows name it, their last day."""
+_UNKNOWN: Final = np.array((0, BLANK, BLANK, False, NEVER), dtype=_ENTITY)
 
 
-class BadId(ValueError):
-    """A cell that can't be an id.
-
-    Attributes
-    ----------
-    kind, what, cure
-        As in `problems.Problem`.
-    """
-
-    def __init__(self, kind: str, what: str, cure: str) -> None:
-        super().__init__(what)
-        self.kind, self.what, self.cure = kind, what, cure
+class BadId(BadCell):
+    """A cell that can't be an id."""
 
 
 def clean_id(cell: Any, *, digits: bool) -> str:
-    """One cell as an id; empty if there is none.
+    """One cell as an id, empty if there is none; raises `BadId`.
 
-    Parameters
-    ----------
-    cell
-        Text or a number.
-    digits
-        Whether ids are the platform's, which are whole numbers.
-
-    Raises
-    ------
-    BadId
-        With the reason and the cure.
+    `digits` says that ids are the platform's, which are whole numbers.
     """
     if isinstance(cell, float):
         if not cell.is_integer() or abs(cell) >= _EXACT:
@@ -75,8 +62,8 @@ def clean_id(cell: Any, *, digits: bool) -> str:
         return str(int(cell))
     text = str(cell).strip()
     wrapped = _WRAPPED.fullmatch(text)
-    if wrapped:  # ="1202..." and '1202...: how people keep a spreadsheet from rounding an id
-        text = wrapped[1] or wrapped[2]
+    if wrapped:
+        text = next((part for part in wrapped.groups() if part), "")
     if _ROUNDED.fullmatch(text):
         raise _lost_digits()
     if digits and text:
@@ -84,9 +71,8 @@ def clean_id(cell: Any, *, digits: bool) -> str:
     if len(text) > MAX_ID:
         raise BadId("bad_id", f"has {len(text)} characters", f"ids have at most {MAX_ID}")
     if text and not text.isprintable():
-        raise BadId(
-            "bad_id", "holds a line break or another character that can't be printed", "correct the id"
-        )
+        what = "holds a line break or another character that can't be printed"
+        raise BadId("bad_id", what, "correct the id")
     return text
 
 
@@ -144,14 +130,7 @@ class Tree:
         self._codes: tuple[dict[str, int], ...] = ({}, {}, {})
         self._facts: dict[int, dict[str, tuple[float, Any]]] = {}
         self._ids: list[str] = []
-        self._levels = np.empty(0, dtype=np.int8)
-        self._parents = np.empty(0, dtype=np.int32)
-        self._roots = np.empty(0, dtype=np.int32)
-        self._used = np.empty(0, dtype=np.bool_)
-        self._told = np.empty(0, dtype=np.int32)
-
-    def __len__(self) -> int:
-        return len(self._ids)
+        self._known = np.empty(0, dtype=_ENTITY)
 
     def code(self, level: int, entity_id: str) -> int:
         """Number of an entity, given out at first sight."""
@@ -160,47 +139,34 @@ class Tree:
         if code is None:
             code = known[entity_id] = len(self._ids)
             self._ids.append(entity_id)
-            if code >= len(self._levels):
-                self._grow(2 * code + 1024)
-            self._levels[code] = level
+            if code >= len(self._known):
+                more = np.full(code + 1024, _UNKNOWN)
+                self._known = np.concatenate([self._known, more])
+            self._known["level"][code] = level
         return code
 
-    def _grow(self, size: int) -> None:
-        more = size - len(self._levels)
-        self._levels = np.concatenate([self._levels, np.zeros(more, dtype=np.int8)])
-        self._parents = np.concatenate([self._parents, np.full(more, BLANK, dtype=np.int32)])
-        self._roots = np.concatenate([self._roots, np.full(more, BLANK, dtype=np.int32)])
-        self._used = np.concatenate([self._used, np.zeros(more, dtype=np.bool_)])
-        self._told = np.concatenate([self._told, np.full(more, NEVER, dtype=np.int32)])
-
-    def codes(
-        self, level: int, cells: Sequence[Any] | npt.NDArray[Any], *, digits: bool, blanks: frozenset[str]
-    ) -> Codes:
+    def codes(self, level: int, cells: Column, *, digits: bool, blanks: frozenset[str]) -> Codes:
         """Numbers of the entities that cells name: `BLANK` for none, `BAD` for what `clean_id` refuses."""
-        codes, distinct = factorize(cells)
-        found = np.full(len(distinct) + 1, BLANK, dtype=np.int32)
-        for index, cell in enumerate(distinct):
+
+        def code_of(cell: Any) -> int:
             try:
                 entity_id = clean_id(cell, digits=digits)
             except BadId:
-                found[index] = BAD
-                continue
-            if entity_id and entity_id not in blanks:
-                found[index] = self.code(level, entity_id)
-        return found[codes]
+                return BAD
+            return self.code(level, entity_id) if entity_id and entity_id not in blanks else BLANK
 
-    def named(
-        self, level: int, names: Sequence[Sequence[Any] | npt.NDArray[Any]], *, blanks: frozenset[str]
-    ) -> Codes:
+        return look_up(cells, code_of, nothing=BLANK, dtype=np.int32)
+
+    def named(self, level: int, names: Sequence[Column], *, blanks: frozenset[str]) -> Codes:
         """Numbers of entities named by a path: the names of each level down to theirs."""
-        joined = ["\x1f".join(str(name).strip() for name in row) for row in zip(*names, strict=True)]
-        codes, distinct = factorize(joined)
-        found = np.full(len(distinct) + 1, BLANK, dtype=np.int32)
-        for index, cell in enumerate(distinct):
+
+        def code_of(cell: str) -> int:
             path = tuple(cell.split("\x1f"))
-            if path[-1] not in blanks and not is_every(path[-1]):
-                found[index] = self.code(level, name_id(path))
-        return found[codes]
+            is_blank = path[-1] in blanks or is_every(path[-1])
+            return BLANK if is_blank else self.code(level, name_id(path))
+
+        joined = ["\x1f".join(str(name).strip() for name in row) for row in zip(*names, strict=True)]
+        return look_up(joined, code_of, nothing=BLANK, dtype=np.int32)
 
     def link(self, children: Codes, parents: Codes) -> npt.NDArray[np.bool_]:
         """Note the parents of some entities; True where an entity is already known to have another one."""
@@ -208,26 +174,26 @@ class Tree:
         # The first row that names a parent settles it.
         first = np.unique(children[known], return_index=True)[1]
         rows = known[first]
-        rows = rows[self._parents[children[rows]] == BLANK]
-        self._parents[children[rows]] = parents[rows]
+        rows = rows[self._known["parent"][children[rows]] == BLANK]
+        self._known["parent"][children[rows]] = parents[rows]
         clash = np.zeros(len(children), dtype=np.bool_)
-        clash[known] = self._parents[children[known]] != parents[known]
+        clash[known] = self._known["parent"][children[known]] != parents[known]
         return clash
 
     def root(self, ads: Codes, campaigns: Codes) -> None:
         """Note the campaigns of ads whose ad set is not known."""
         known = (ads >= 0) & (campaigns >= 0)
-        self._roots[ads[known]] = campaigns[known]
+        self._known["root"][ads[known]] = campaigns[known]
 
     def use(self, codes: Codes, day: npt.NDArray[Any]) -> None:
         """Note that good rows, each of a day (since 1970), name these."""
         known = codes >= 0
-        self._used[codes[known]] = True
-        np.maximum.at(self._told, codes[known], day[known].astype(np.int32))
+        self._known["used"][codes[known]] = True
+        np.maximum.at(self._known["told"], codes[known], day[known].astype(np.int32))
 
     def forget(self, codes: list[int]) -> None:
         """Note that these are no entities after all."""
-        self._used[codes] = False
+        self._known["used"][codes] = False
 
     def describe(
         self,
@@ -238,16 +204,9 @@ class Tree:
         *,
         blanks: frozenset[str] = frozenset({""}),
     ) -> None:
-        """Note what rows say of entities; what is said last in time stands.
+        """Note what rows say of entities, an attribute of `Entity`; what is said last in time stands.
 
-        Parameters
-        ----------
-        codes, when
-            shape (rows,); who and of which day (or moment).
-        field
-            An attribute of `Entity`.
-        cells, blanks
-            What; None and these say nothing.
+        `codes`, `when` (day or moment) and `cells` are of shape (rows,); None and `blanks` say nothing.
         """
         said = np.fromiter((cell is not None and cell not in blanks for cell in cells), np.bool_, len(cells))
         rows = np.flatnonzero(said & (codes >= 0))
@@ -278,27 +237,27 @@ class Tree:
     @property
     def levels(self) -> npt.NDArray[np.int8]:
         """Level by number."""
-        return self._levels[: len(self._ids)]
+        return self._known["level"][: len(self._ids)]
 
     @property
     def parents(self) -> Codes:
         """Parent by number; `BLANK` where unknown."""
-        return self._parents[: len(self._ids)]
+        return self._known["parent"][: len(self._ids)]
 
     def entities(self, config_id: int) -> Iterator[Entity]:
         """The entities that good rows name, and their parents, campaigns first."""
-        used = self._used[: len(self._ids)].copy()
+        used = self._known["used"][: len(self._ids)].copy()
         for _ in LEVELS:
-            above = np.concatenate([self.parents[used], self._roots[: len(self._ids)][used]])
+            above = np.concatenate([self.parents[used], self._known["root"][: len(self._ids)][used]])
             used[above[above >= 0]] = True
         for code in np.flatnonzero(used)[np.argsort(self.levels[used], kind="stable")]:
             yield self._entity(config_id, int(code))
 
     def _entity(self, config_id: int, code: int) -> Entity:
-        parent = int(self._parents[code])
-        level = LEVELS[self._levels[code]]
-        campaign = int(self._roots[code]) if level is LEVELS[-1] and parent < 0 else BLANK
-        told = int(self._told[code])
+        parent = int(self._known["parent"][code])
+        level = LEVELS[self._known["level"][code]]
+        campaign = int(self._known["root"][code]) if level is LEVELS[-1] and parent < 0 else BLANK
+        told = int(self._known["told"][code])
         shared = self.fact(parent, HAS_BUDGET) if parent >= 0 and level.parent_type is LEVELS[0] else None
         return Entity(
             ref=EntityRef(config_id, level, self._ids[code]),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -13,31 +14,33 @@ from adsml_ingest.sheet import Cells, Sheet
 from adsml_ingest.source import Advance, SourceFile
 
 _ROWS: Final = 1 << 14
+_PREAMBLE: Final = 10
+"""Rows among which the header is."""
 
 
 def open_workbook(file: SourceFile, *, is_export: Callable[[Sequence[str]], bool]) -> Sheet:
-    """The table of a workbook: the one sheet with rows, or the first that looks like an export.
+    """The table of a workbook: the one sheet with rows, or the one that looks like an export.
 
     Ids that the spreadsheet keeps as numbers lost what is beyond their fifteenth digit, and are refused where
-    they are read.
-
-    Raises
-    ------
-    Refusal
-        If it is damaged, or holds no table.
+    they are read. Raises `Refusal` if it is damaged, or holds no or several tables.
     """
     try:
         with CalamineWorkbook.from_path(str(file.real)) as workbook:
             filled = [name for name in workbook.sheet_names if workbook.get_sheet_by_name(name).height > 0]
-            headers = {name: _header(workbook.get_sheet_by_name(name)) for name in filled}
+            tops = {name: _top(workbook.get_sheet_by_name(name)) for name in filled}
     except (CalamineError, OSError, ValueError, BaseExceptionGroup) as error:
         what = f"is a workbook that can't be read ({str(error)[:120]})"
         raise file.refusal("bad_workbook", what, "save it as CSV and import that") from None
-    tables = [name for name in filled if is_export(headers[name][1])]
-    if not filled or (len(tables) != 1 and len(filled) != 1):
+    # A header may stand below a title; a raw sheet without one goes before its formatted twin.
+    headers = {
+        name: next((row for row in top if is_export(row[1])), top[0]) for name, top in tops.items() if top
+    }
+    tables = [name for name, header in headers.items() if is_export(header[1])]
+    raw = [name for name in tables if headers[name] == tops[name][0]]
+    chosen = next((names[0] for names in (tables, raw, filled) if len(names) == 1), None)
+    if chosen is None or chosen not in headers:
         what = f"has {len(filled)} sheets with cells, {len(tables)} of them exports"
         raise file.refusal("many_sheets", what, "save the sheet of the export as a file of its own")
-    chosen = tables[0] if tables else filled[0]
     line, names = headers[chosen]
     refuse_twins(file, names, line)
 
@@ -57,16 +60,18 @@ def open_workbook(file: SourceFile, *, is_export: Callable[[Sequence[str]], bool
                 yield _batch(chunk, fields)
             advance(file.real.stat().st_size)
 
-    return Sheet(path=file.path, names=names, read=read, place="row")
+    return Sheet(file, names, read, place="row")
 
 
-def _header(sheet: CalamineSheet) -> tuple[int, tuple[str, ...]]:
-    """Row number and cells of the first row with cells."""
+def _top(sheet: CalamineSheet) -> list[tuple[int, tuple[str, ...]]]:
+    """Row numbers and cells of the first rows with cells."""
     first = (sheet.start or (0, 0))[0]
-    for number, row in enumerate(sheet.iter_rows(), start=first + 1):
-        if any(cell not in ("", None) for cell in row):
-            return number, tuple(str(cell).strip() for cell in row)
-    return 0, ()
+    rows = (
+        (number, tuple(str(cell).strip() for cell in row))
+        for number, row in enumerate(sheet.iter_rows(), start=first + 1)
+        if any(cell not in ("", None) for cell in row)
+    )
+    return list(islice(rows, _PREAMBLE))
 
 
 def _cell(cell: Any) -> Any:

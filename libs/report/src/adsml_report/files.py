@@ -1,6 +1,8 @@
 """Where pages go: a folder, or whatever fsspec reaches by URL."""
 
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import fsspec  # type: ignore[import-untyped]
@@ -44,9 +46,24 @@ class Folder:
         Unavailable
             The store does not take it.
         """
+        path, data = f"{self.root}/{name}", text.encode()
         try:
-            with self.files.transaction, self.files.open(f"{self.root}/{name}", "wb") as file:
-                file.write(text.encode())
-        except OSError as error:
-            raise Unavailable(f"{name} can't be written to {self.url}: {error}") from None
+            if isinstance(self.files, LocalFileSystem):
+                _replace(Path(path), data)
+            else:
+                self.files.pipe_file(path, data)
+        # Every file system behind fsspec brings exceptions of its own; all of them mean the same here.
+        except Exception as error:
+            raise Unavailable(f"{name} can't be written to {self.url or 'this folder'}: {error}") from error
         return f"{self.url}/{name}" if self.url else name
+
+
+def _replace(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tmp-", delete=False) as out:
+        try:
+            out.write(data)
+            out.flush()
+            Path(out.name).chmod(0o644)
+            Path(out.name).replace(path)
+        finally:
+            Path(out.name).unlink(missing_ok=True)

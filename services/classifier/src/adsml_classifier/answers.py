@@ -56,7 +56,7 @@ class AccountAnswers:
         level, as_of = LEVELS.get(ref.entity_type, ""), self.snapshot.as_of
         row = self.snapshot.rows.get((level, ref.entity_id))
         if row is None and not known:
-            return NotFound(f"there is no {level} {called} with daily rows in the days looked at")
+            return NotFound(f"{level} {called} is not known, or has no daily rows in the days looked at")
         if row is not None and self.snapshot.delivered[row]:
             return FailedPrecondition(
                 f"{level} {called} has no model and no account to compare with: send account_rows, or the config_id of "

@@ -1,12 +1,12 @@
 """What to be careful about with a tier: nothing to compare with, delivery that stopped, days that are not there."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
 from adsml.common.v1 import warning_pb2
 
+from adsml_classifier.accounts import AccountDays
 from adsml_classifier.models.facts import money
 from adsml_classifier.models.snapshot import AccountSnapshot
 
@@ -19,14 +19,13 @@ class Surroundings:
 
     last: date | None  # its last day with a row; None where it is not known
     wanted: date | None  # a day that was asked for and lies after it; else None
-    off: Callable[[tuple[str, str]], str]  # the status of an entity that is switched off; empty for others
-    currency_code: str = ""  # empty where it is not known
+    account: AccountDays | None  # where it is stored
 
 
 def of_row(
-    snapshot: AccountSnapshot, key: tuple[str, str], row: int, around: Surroundings, *, by_rule: bool
+    snapshot: AccountSnapshot, row: int, key: tuple[str, str], around: Surroundings, *, by_rule: bool
 ) -> list[warning_pb2.Warning]:
-    """The warnings about one entity, by level and id, and its row; `by_rule` says whether the rule answered."""
+    """The warnings about one entity, of this level and id; `by_rule` says whether the rule answered."""
     out: list[warning_pb2.Warning] = []
 
     def warn(kind: Any, text: str) -> None:
@@ -48,7 +47,7 @@ def of_row(
         else:
             text = f"the whole account has delivered nothing for {for_days}"
             warn(warning_pb2.WARNING_TYPE_NO_DELIVERY, text)
-    if status := around.off(key):
+    if around.account is not None and (status := around.account.off(key, snapshot.as_of)):
         text = f"it is switched off (status {status}): no delivery is expected"
         warn(warning_pb2.WARNING_TYPE_NO_DELIVERY, text)
     if around.wanted is not None:

@@ -55,9 +55,11 @@ def options(message: pb.ClassificationOptions) -> Options:
 
 def entity_of(subject: entity_pb2.Subject) -> entity_pb2.EntityRef:
     """The subject as the answer names it: as the caller wrote it, right or wrong."""
-    if subject.WhichOneof("source") == "entity":
-        return subject.entity
-    series = subject.inline
+    return subject.entity if subject.WhichOneof("source") == "entity" else entity_sent(subject.inline)
+
+
+def entity_sent(series: entity_pb2.InlineSeries) -> entity_pb2.EntityRef:
+    """The same of rows that came with a call."""
     return entity_pb2.EntityRef(
         config_id=series.config_id, entity_type=series.entity_type, entity_id=series.entity_id
     )

@@ -79,24 +79,26 @@ class Provenance:
 class ResponseBuilder:
     """Writes what is said of entities of one account as of one day.
 
-    At most so many `contributions` and `reasons` are told; `entity` gives a row's as the answer names it.
+    At most so many `contributions` and `reasons` are told; `entity` gives the one of a level and id
+    as the answer names it.
     """
 
     def __init__(
         self,
         snapshot: AccountSnapshot,
         provenance: Provenance,
+        surroundings: Surroundings,
+        entity: Callable[[str, str], entity_pb2.EntityRef],
         *,
         contributions: int,
         reasons: int,
-        surroundings: Surroundings,
-        entity: Callable[[int], entity_pb2.EntityRef],
     ) -> None:
         self._snapshot = snapshot
         self._provenance = provenance
         self._contributions = contributions
         self._reasons = reasons
         self._surroundings = surroundings
+        self._currency_code = "" if surroundings.account is None else surroundings.account.currency_code
         self._entity = entity
         self._keys = list(snapshot.rows)
         self._as_of = day_message(snapshot.as_of)
@@ -134,7 +136,7 @@ class ResponseBuilder:
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _named(self, row: int) -> bytes:
-        return pb.BatchClassifyResult(entity=self._entity(row)).SerializeToString()
+        return pb.BatchClassifyResult(entity=self._entity(*self._keys[row])).SerializeToString()
 
     def _frame(self, row: int, head: bytes) -> bytes:
         """A result without reasons: what goes around the head depends on the row alone, and is kept."""
@@ -148,9 +150,11 @@ class ResponseBuilder:
 
     def _calls(self, rows: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
         """What the answerer says of each row, and why; the latter empty where it is not asked for."""
-        placed = np.array(rows, dtype=np.int64)
-        provenance = self._provenance
-        if provenance.scorer is not None:
+        placed, provenance = np.array(rows, dtype=np.int64), self._provenance
+        if provenance.scorer is None:
+            by_rule = self._answered_by_rule(placed)
+            scores = scoring.by_last_week(self._snapshot, placed, by_rule, most_reasons=self._reasons)
+        else:
             scores = scoring.by_model(
                 provenance.scorer,
                 self._snapshot,
@@ -158,20 +162,7 @@ class ResponseBuilder:
                 contributions=self._contributions > 0,
                 most_reasons=self._reasons,
             )
-            return encode_scores(scores, provenance.confidence_factor), self._explanations(placed, scores)
-        heads, explanations = [b""] * len(rows), [b""] * len(rows)
-        by_rule = self._answered_by_rule(placed)
-        for with_step in (False, True):
-            places = np.flatnonzero(by_rule == with_step)
-            scores = scoring.by_last_week(
-                self._snapshot, placed[places], with_step=with_step, most_reasons=self._reasons
-            )
-            whys = self._explanations(placed[places], scores)
-            for place, head in zip(places.tolist(), encode_scores(scores, 1.0), strict=True):
-                heads[place] = head
-            for place, why in zip(places.tolist(), whys, strict=False):
-                explanations[place] = why
-        return heads, explanations
+        return encode_scores(scores, provenance.confidence_factor), self._explanations(placed, scores)
 
     def _answered_by_rule(self, rows: IntArray) -> BoolArray:
         return ~self._snapshot.full_week[rows] | self._provenance.rules_only
@@ -200,10 +191,11 @@ class ResponseBuilder:
         if details is None:
             snapshot = self._snapshot
             by_rule = self._provenance.scorer is None and bool(self._answered_by_rule(np.array([row]))[0])
+            key = self._keys[row][0], self._entity(*self._keys[row]).entity_id
             message = pb.Classification(
                 metrics=self._metrics(row),
                 freshness=self._freshness(row),
-                warnings=cautions.of_row(snapshot, self._keys[row], row, self._surroundings, by_rule=by_rule),
+                warnings=cautions.of_row(snapshot, row, key, self._surroundings, by_rule=by_rule),
             )
             if snapshot.comparable:
                 message.rule_tier = TIER_NUMBERS[int(snapshot.rule_tier[row])]
@@ -257,7 +249,7 @@ class ResponseBuilder:
             leads=sums["leads"],
             days_with_delivery=int(sums["delivery_days"]),
             days_with_leads=int(sums["lead_days"]),
-            currency_code=self._surroundings.currency_code,
+            currency_code=self._currency_code,
             **ratios,
         )
 

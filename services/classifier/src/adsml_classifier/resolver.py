@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from adsml.common.v1 import answer_pb2
-from adsml_common.domain.degradation import Degradation
+from adsml_common.domain.degradation import Degradation, DegradationReason
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import Unavailable
 from adsml_common.registry.loader import Loaded, ModelLoader
@@ -116,6 +116,8 @@ class ProvenanceResolver:
             reason = "no config_id, so no account's model"
         elif rejected := self._rejected(degradations[0].name):
             reason = f"the gate of {rejected.name} is shut ({_gates_word(rejected)})"
+        elif degradations[0].reason is DegradationReason.NO_MODEL:
+            reason = "the account has no model yet"
         else:
             reason = degradations[0].detail
         by_rule = answer_pb2.AnsweredBy(

@@ -292,21 +292,15 @@ class ClassifierService:
         key = (options, provenance.key)
         answers: AccountAnswers | None = snapshot.cache.get(key)
         if answers is None:
-            names = list(snapshot.rows)
             builder = ResponseBuilder(
                 snapshot,
                 provenance,
+                Surroundings(days.last, _after(options, as_of), days),
+                lambda level, name: entity_pb2.EntityRef(
+                    config_id=config_id, entity_type=NUMBERS[level], entity_id=name
+                ),
                 contributions=options.contributions,
                 reasons=options.reasons,
-                surroundings=Surroundings(
-                    last=days.last,
-                    wanted=_after(options, as_of),
-                    off=lambda name: days.off(name, as_of),
-                    currency_code=days.currency_code,
-                ),
-                entity=lambda row: entity_pb2.EntityRef(
-                    config_id=config_id, entity_type=NUMBERS[names[row][0]], entity_id=names[row][1]
-                ),
             )
             # A new entity is asked about by itself: the account's others need no answer by its global model.
             cached = self._cache and days.recent and provenance.by.source != answer_pb2.ANSWER_SOURCE_TRANSFER
@@ -325,31 +319,13 @@ class ClassifierService:
     ) -> AccountAnswers:
         """Answers for entities whose rows came with the call; their place among `series` is their id in the group."""
         snapshot = AccountSnapshot.of(group.panel, group.as_of)
-        account, names = group.account, list(snapshot.rows)
-
-        def entity(row: int) -> entity_pb2.EntityRef:
-            one = series[int(names[row][1])]
-            return entity_pb2.EntityRef(
-                config_id=one.config_id, entity_type=one.entity_type, entity_id=one.entity_id
-            )
-
-        def off(name: tuple[str, str]) -> str:
-            return (
-                "" if account is None else account.off((name[0], series[int(name[1])].entity_id), group.as_of)
-            )
-
         builder = ResponseBuilder(
             snapshot,
             replace(provenance, degradations=(*provenance.degradations, *group.degradations)),
+            Surroundings(group.last, _after(options, group.as_of), group.account),
+            lambda _, place: decoding.entity_sent(series[int(place)]),
             contributions=options.contributions,
             reasons=options.reasons,
-            surroundings=Surroundings(
-                last=group.last,
-                wanted=_after(options, group.as_of),
-                off=off,
-                currency_code="" if account is None else account.currency_code,
-            ),
-            entity=entity,
         )
         return AccountAnswers(snapshot, builder, cached=False)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from adsml.classifier.v1 import classifier_service_pb2 as pb
+from adsml.common.v1 import answer_pb2
 from adsml_common.cli.output import console, table
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.tiers import Tier
@@ -96,7 +97,11 @@ def _summary(config_id: int, level: EntityType, answered: Sequence[pb.Classifica
 
 def _entity(result: pb.BatchClassifyResult) -> None:
     one = result.classification
-    sure = f", {one.confidence:.0%} sure" if one.HasField("confidence") else ""
+    sure = (
+        f", {'over 99%' if one.confidence >= 0.995 else f'{one.confidence:.0%}'} sure"
+        if one.confidence
+        else ""
+    )
     cpl = f"CPL {money(one.metrics.cpl)}" if one.metrics.HasField("cpl") else "no leads"
     figures = f"{money(one.metrics.spend)} spent, {cpl}"
     name = f"{result.entity.entity_id}: {tier_of(one).value.replace('_', ' ')}{sure}"
@@ -116,11 +121,16 @@ def _without_answer(results: Sequence[pb.BatchClassifyResult]) -> None:
             absent[without_names(one)].append(one.entity.entity_id)
     for reason, ids in absent.items():
         more = f" and {len(ids) - _IDS} more" if len(ids) > _IDS else ""
-        _wrapped(f"{len(ids)} without an answer, {reason}: {', '.join(ids[:_IDS])}{more}")
-    said = {one.classification.answered_by.reason for one in results}
-    details = {one.detail for result in results for one in result.classification.degradations}
-    for detail in sorted(details - said):
-        _wrapped(f"note: {detail}")
+        _wrapped(f"No answer for {', '.join(ids[:_IDS])}{more}: {reason}")
+    # That there is no model is said with what answers in its place.
+    details = {
+        one.detail
+        for result in results
+        for one in result.classification.degradations
+        if one.reason != answer_pb2.DEGRADATION_REASON_NO_MODEL
+    }
+    for detail in sorted(details):
+        _wrapped(f"Note: {detail}")
 
 
 def _wrapped(text: str, *, indent: int = 0) -> None:

@@ -15,7 +15,7 @@ from adsml_common.cli.options import (
     contract_option,
     day_option,
 )
-from adsml_common.cli.output import JsonOption, console, print_json, table
+from adsml_common.cli.output import JsonOption, console, errors, print_json, table
 from adsml_common.cli.remote import Remote, with_server
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import Metric
@@ -128,13 +128,13 @@ def forecast(
         "metric": f"METRIC_{metric.name}",
         "options": options,
     }
-    response = ask(
-        DOOR,
+    request = (
         pb.ForecastEnsembleRequest(**question)
         if name == _ENSEMBLE
-        else pb.ForecastRequest(**question, method=pb.ForecastMethod.Value(f"FORECAST_METHOD_{name}")),
-        remote=remote,
+        else pb.ForecastRequest(**question, method=pb.ForecastMethod.Value(f"FORECAST_METHOD_{name}"))
     )
+    with errors.status(f"forecasting {metric.value}"):
+        response = ask(DOOR, request, remote=remote)
     if json_output:
         print_json(to_dict(response))
     else:
@@ -155,14 +155,14 @@ def _show(found: pb.Forecast, metric: Metric, entity: str) -> None:
         [*rows, ["all days", *_cells(found.total)]],
         right=right,
     )
-    method = pb.ForecastMethod.Name(found.method).removeprefix("FORECAST_METHOD_")
+    method = pb.ForecastMethod.Name(found.method).removeprefix("FORECAST_METHOD_").replace("_", " ").lower()
     model = found.answered_by.model
     by = f"{model.name} v{model.version}" if found.answered_by.HasField("model") else found.answered_by.reason
-    console.print(f"by {method}" + (f"; {by}" if by else ""))
+    console.print(f"Answered by: {method}" + (f"; {by}" if by else ""), highlight=False)
     for warning in found.warnings:
-        console.print(f"note: {warning.message}")
+        console.print(f"Note: {warning.message}", highlight=False)
     for degradation in found.degradations:
-        console.print(f"note: {degradation.detail}")
+        console.print(f"Without: {degradation.detail}", highlight=False)
 
 
 def _sentence(found: pb.Forecast, metric: Metric, entity: str) -> str:

@@ -25,6 +25,7 @@ from adsml_report.content import (
     Look,
     Moment,
     Note,
+    PerCampaign,
     Row,
     Section,
     Table,
@@ -62,7 +63,12 @@ def sections(context: ReportContext) -> Iterator[Section]:
     blocks: list[Block] = []
     findings: list[Finding] = []
     if answered and answered[0].ref is None:
-        blocks += _charts(context, answered[0], members=False)
+        campaigns = {
+            one.ref.entity_id: tuple(_charts(context, one, members=False))
+            for one in answered
+            if one.ref is not None and one.ref.entity_type is EntityType.CAMPAIGN
+        }
+        blocks.append(PerCampaign(tuple(_charts(context, answered[0], members=False)), campaigns))
         findings += _finding(context, answered[0])
     if answered:
         blocks.append(_table(context, answered))

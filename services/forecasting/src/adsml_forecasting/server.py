@@ -56,8 +56,8 @@ def open_service(
     loader: ModelLoader[registered.Model] = ModelLoader(
         stores.registry,
         registered.parse,
-        poll_seconds=settings.model_poll_seconds,
-        capacity=settings.model_capacity,
+        poll_seconds=settings.poll_seconds,
+        capacity=settings.models_in_memory,
         vetted=True,
     )
     files = (settings.peers_ca_file, settings.peers_cert_file, settings.peers_key_file)
@@ -81,7 +81,7 @@ def open_service(
         peers=peers,
         workers=workers,
         calendars=Calendars(
-            country=settings.country, countries=settings.countries, named_days=settings.named_days
+            country=settings.country_code, countries=settings.country_codes, named_days=settings.named_days
         ),
         accounts=AccountStore(stores.database),
         attribution_lag_days=settings.attribution_lag_days,

@@ -14,14 +14,14 @@ class ForecastingSettings(ServingSettings):
     ----------
     attribution_lag_days
         Trailing days of stored entities that are still filling up (attribution lag) and left out.
-    model_poll_seconds, model_capacity
+    poll_seconds, models_in_memory
         How often new model versions are looked for, and how many models stay in memory.
     cached_forecasts
         Forecasts kept, so that a repeated question on unchanged data costs no fit.
     batch_processes
         Processes for batches and backtests, some 400 MB each, started and warmed before the service says
         SERVING; -1: one per core; 0: none, a batch is worked on by its own thread.
-    country, countries
+    country_code, country_codes
         ISO 3166-1 alpha-2 code of the country whose holidays count for accounts whose time zone names none, and those
         of single accounts: ``{"12": "DE"}``. Empty: none but the days that trade is about everywhere.
     named_days
@@ -41,12 +41,12 @@ class ForecastingSettings(ServingSettings):
 
     port: int = Field(50052, ge=0, le=65535)
     attribution_lag_days: int = Field(0, ge=0, le=28)
-    model_poll_seconds: float = Field(10.0, gt=0, le=3600)
-    model_capacity: int = Field(20_000, ge=1)
+    poll_seconds: float = Field(10.0, gt=0, le=3600)
+    models_in_memory: int = Field(20_000, ge=1)
     cached_forecasts: int = Field(5_000, ge=0)
     batch_processes: int = Field(-1, ge=-1, le=256)
-    country: str = Field("", pattern="^([A-Z]{2})?$")
-    countries: dict[int, str] = Field(default_factory=dict)
+    country_code: str = Field("", pattern="^([A-Z]{2})?$")
+    country_codes: dict[int, str] = Field(default_factory=dict)
     named_days: dict[int, dict[str, list[date]]] = Field(default_factory=dict)
     anomaly_target: str = ""
     classifier_target: str = ""

@@ -1,9 +1,12 @@
 """The impact family's commands. Nothing heavy is imported before one of them runs."""
 
+import inspect
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 from adsml.common.v1 import change_pb2, entity_pb2
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from adsml_impact.server import OpenedService
 
 
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
 def _open() -> "OpenedService":
     from adsml_common.settings import load_settings  # noqa: PLC0415
 
@@ -67,34 +73,54 @@ ControlsOption = Annotated[
         "--control", help="Compare with these; may be repeated.  [default: chosen]", show_default=False
     ),
 ]
-EstimatorOption = Annotated[
-    Estimator | None, typer.Option(help="How to compare.  [default: chosen]", show_default=False)
-]
-PrimaryOption = Annotated[
-    Metric | None,
-    typer.Option(
-        "--primary-metric",
-        help="What the verdict rests on.  [default: by kind of change]",
-        show_default=False,
-    ),
-]
+_NUMBERS: Final = {
+    "before_days": (int, "Days before to compare."),
+    "after_days": (int, "Days after to compare."),
+    "washout_days": (int, "Days after the change to leave out."),
+    "baseline_days": (int, "Days before to fit on."),
+    "alpha": (float, "Chance of a false positive."),
+    "equivalence_margin": (float, "Effects below this share do not matter, such as 0.1."),
+    "attribution_lag_days": (int, "Trailing days left out because they still fill up."),
+}
+_BY_KIND: Final = "What the verdict rests on.  [default: by kind of change]"
+_OPTIONS: Final[dict[str, Any]] = {
+    "metrics": MetricsOption,
+    "primary_metric": Annotated[Metric | None, typer.Option(help=_BY_KIND, show_default=False)],
+    "estimator": Annotated[
+        Estimator | None, typer.Option(help="How to compare.  [default: chosen]", show_default=False)
+    ],
+    "as_of_date": AsOfDateOption,
+    **{
+        name: Annotated[kind | None, contract_option(pb.ImpactOptions, name, help_text=text)]
+        for name, (kind, text) in _NUMBERS.items()
+    },
+}
+"""The contract's options of an analysis, as command lines take them."""
 
 
-def _of_options(name: str, help_text: str) -> Any:
-    return contract_option(pb.ImpactOptions, name, help_text=help_text)
+def with_options(*names: str) -> Callable[[CommandT], CommandT]:
+    """Give a command some of the contract's options; it takes them as one argument, ``options: pb.ImpactOptions``."""
 
+    def decorate(command: CommandT) -> CommandT:
+        signature = inspect.signature(command, eval_str=True)
 
-BeforeOption = Annotated[int | None, _of_options("before_days", "Days before to compare.")]
-AfterOption = Annotated[int | None, _of_options("after_days", "Days after to compare.")]
-WashoutOption = Annotated[int | None, _of_options("washout_days", "Days after the change to leave out.")]
-BaselineOption = Annotated[int | None, _of_options("baseline_days", "Days before to fit on.")]
-AlphaOption = Annotated[float | None, _of_options("alpha", "Chance of a false positive.")]
-MarginOption = Annotated[
-    float | None, _of_options("equivalence_margin", "Effects below this share do not matter, such as 0.1.")
-]
-LagOption = Annotated[
-    int | None, _of_options("attribution_lag_days", "Trailing days left out because they still fill up.")
-]
+        @wraps(command)
+        def run(**given: Any) -> Any:
+            chosen = {name: given.pop(name) for name in names}
+            return command(**given, options=_options(**chosen))
+
+        kind = inspect.Parameter.KEYWORD_ONLY
+        added = [inspect.Parameter(name, kind, default=None, annotation=_OPTIONS[name]) for name in names]
+        parameters = [
+            new.replace(kind=kind)
+            for one in signature.parameters.values()
+            for new in (added if one.name == "options" else [one])
+        ]
+        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run  # type: ignore[return-value]
+
+    return decorate
 
 
 def _name(prefix: str, member: StrEnum | None) -> Any:
@@ -143,6 +169,10 @@ def _answer(request: Message, remote: Remote | None, *, what: str) -> Any:
 
 
 @with_server
+@with_options(
+    "before_days", "after_days", "washout_days", "baseline_days", "metrics", "primary_metric", "estimator", "alpha",
+    "equivalence_margin", "attribution_lag_days", "as_of_date",
+)  # fmt: skip
 def impact(
     config_id: ConfigIdOption,
     entity_id: EntityIdsOption,
@@ -156,17 +186,8 @@ def impact(
         typer.Option(help="Kind of change; needed with --date.  [default: as recorded]", show_default=False),
     ] = None,
     control: ControlsOption = None,
-    before_days: BeforeOption = None,
-    after_days: AfterOption = None,
-    washout_days: WashoutOption = None,
-    baseline_days: BaselineOption = None,
-    metric: MetricsOption = None,
-    primary_metric: PrimaryOption = None,
-    estimator: EstimatorOption = None,
-    alpha: AlphaOption = None,
-    equivalence_margin: MarginOption = None,
-    attribution_lag_days: LagOption = None,
-    as_of_date: AsOfDateOption = None,
+    *,
+    options: pb.ImpactOptions,
     plot: Annotated[Path | None, typer.Option(help="Draw the primary metric into this .svg file.")] = None,
     json_output: JsonOption = False,
     remote: Remote | None = None,
@@ -178,19 +199,7 @@ def impact(
     request = pb.AnalyzeImpactRequest(
         panel=_panel(config_id, entity_type, entity_id, control),
         change=_change(change_type, date),
-        options=_options(
-            metrics=metric,
-            primary_metric=primary_metric,
-            estimator=estimator,
-            as_of_date=as_of_date,
-            before_days=before_days,
-            after_days=after_days,
-            washout_days=washout_days,
-            baseline_days=baseline_days,
-            alpha=alpha,
-            equivalence_margin=equivalence_margin,
-            attribution_lag_days=attribution_lag_days,
-        ),
+        options=options,
     )
     if plot is not None and plot.suffix != ".svg":
         raise InvalidInput.at("plot", f"ends in {plot.suffix or 'nothing'!r}; expected .svg")
@@ -210,6 +219,9 @@ def impact(
 
 
 @with_server
+@with_options(
+    "after_days", "primary_metric", "estimator", "alpha", "equivalence_margin", "attribution_lag_days"
+)
 def changes(
     config_id: Annotated[
         list[int], typer.Option("--config-id", min=1, help="The ad account; may be repeated.")
@@ -229,12 +241,8 @@ def changes(
             show_default=False,
         ),
     ] = None,
-    after_days: AfterOption = None,
-    primary_metric: PrimaryOption = None,
-    estimator: EstimatorOption = None,
-    alpha: AlphaOption = None,
-    equivalence_margin: MarginOption = None,
-    attribution_lag_days: LagOption = None,
+    *,
+    options: pb.ImpactOptions,
     json_output: JsonOption = False,
     remote: Remote | None = None,
 ) -> None:
@@ -253,14 +261,7 @@ def changes(
             True: pb.BUDGET_DIRECTION_RAISE,
             False: pb.BUDGET_DIRECTION_CUT,
         }[raises],
-        options=_options(
-            primary_metric=primary_metric,
-            estimator=estimator,
-            after_days=after_days,
-            alpha=alpha,
-            equivalence_margin=equivalence_margin,
-            attribution_lag_days=attribution_lag_days,
-        ),
+        options=options,
     )
     response = _answer(request, remote, what="analysing each change")
     if json_output:
@@ -272,6 +273,9 @@ def changes(
 
 
 @with_server
+@with_options(
+    "after_days", "metrics", "primary_metric", "estimator", "alpha", "attribution_lag_days", "as_of_date"
+)
 def detectable(
     config_id: ConfigIdOption,
     entity_id: EntityIdsOption,
@@ -281,13 +285,8 @@ def detectable(
         datetime | None, day_option("--date", "First day of the change.  [default: the day after the data]")
     ] = None,
     control: ControlsOption = None,
-    after_days: AfterOption = None,
-    metric: MetricsOption = None,
-    primary_metric: PrimaryOption = None,
-    estimator: EstimatorOption = None,
-    alpha: AlphaOption = None,
-    attribution_lag_days: LagOption = None,
-    as_of_date: AsOfDateOption = None,
+    *,
+    options: pb.ImpactOptions,
     power: Annotated[
         float | None,
         contract_option(
@@ -313,15 +312,7 @@ def detectable(
     request = pb.EstimateDetectableEffectRequest(
         panel=_panel(config_id, entity_type, entity_id, control),
         change=_change(change_type, date),
-        options=_options(
-            metrics=metric,
-            primary_metric=primary_metric,
-            estimator=estimator,
-            as_of_date=as_of_date,
-            after_days=after_days,
-            alpha=alpha,
-            attribution_lag_days=attribution_lag_days,
-        ),
+        options=options,
         power=power,
         target_relative=target,
     )

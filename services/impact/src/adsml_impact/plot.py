@@ -1,6 +1,6 @@
 """Charts of one metric's effect: actual against counterfactual with its band, and the effect so far."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from operator import attrgetter
 
@@ -9,7 +9,7 @@ from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.errors import FailedPrecondition
 from adsml_common.serving.messages import METRIC
 from adsml_common.serving.messages import day as calendar_day
-from adsml_report.content import Band, Chart, Line, Look, Moment, Values
+from adsml_report.content import Band, Chart, Line, Look, Moment
 from adsml_report.plot import picture
 from adsml_report.wording import METRIC_LABELS, signed_percent, unit, words
 
@@ -24,33 +24,55 @@ def spanned(share: float, ends: metrics_pb2.Interval) -> str:
     return f"{signed_percent(share)} ({signed_percent(ends.lower)} to {signed_percent(ends.upper)})"
 
 
-def effect_charts(effect: pb.MetricEffect, change: date, *, currency: str) -> list[Chart]:
-    """Day by day: what was against what would have been, and the difference since the change."""
-    series = effect.series
-    metric = METRIC.from_wire(effect.metric, "metric")
-    first, label, of = calendar_day(series[0].date, "date"), label_of(effect), unit(metric.value, currency)
-    so_far = "the ratio of the sums" if metric.is_ratio else "summed"
+def effect_charts(report: pb.ImpactReport, growing: Sequence[pb.ImpactReport] = ()) -> list[Chart]:
+    """The primary metric: day by day what was against what would have been, and the effect so far.
 
-    moment = (Moment(change, "change"),)
+    `growing` answers the same question over windows of growing length, each with its own interval; without them the
+    effect so far has none.
+    """
+    effect = report.effects[0]
+    metric = METRIC.from_wire(effect.metric, "metric")
+    label, of = label_of(effect), unit(metric.value, report.currency_code)
+    first = calendar_day(effect.series[0].date, "date")
+    actual, expected, lower, upper = (
+        _daily(_by_day(effect.series, field), first)
+        for field in ("actual", "counterfactual", "interval.lower", "interval.upper")
+    )
+    change = calendar_day(report.windows.before_last_date, "before_last_date") + timedelta(days=1)
     level = Chart(
-        f"{label.capitalize()}: what was, and without the change",
+        f"{label.capitalize()} day by day",
         of,
         first,
-        (
-            Line("actual", _by_day(series, "actual")),
-            Line("without the change", _by_day(series, "counterfactual"), Look.EXPECTED),
-        ),
-        (Band("95% interval", _by_day(series, "interval.lower"), _by_day(series, "interval.upper")),),
-        moments=moment,
+        (Line("actual", actual), Line("without the change", expected, Look.EXPECTED)),
+        (Band("95% range without the change", lower, upper),),
+        moments=(Moment(change, "change"),),
     )
-    since = [one for one in series if one.HasField("cumulative_effect")] or series[-1:]
-    cumulative = Chart(
-        f"Effect on {label} since the change, {so_far}",
-        of.removesuffix(" per day"),
-        calendar_day(since[0].date, "date"),
-        (Line("effect since the change", _by_day(since, "cumulative_effect")),),
+    so_far = dict(filter(None, map(_so_far, growing)))
+    values = {at: value for at, (value, _, _) in so_far.items()} or _by_day(
+        effect.series, "cumulative_effect"
     )
-    return [level, cumulative]
+    if not values:
+        return [level]
+    bands: tuple[Band, ...] = ()
+    if so_far:
+        low, high = (_daily({at: one[end] for at, one in so_far.items()}, min(so_far)) for end in (1, 2))
+        bands = (Band("95% range", low, high),)
+    title = f"Effect on {label} since the change, {'ratio of the sums' if metric.is_ratio else 'summed'}"
+    line = Line("effect so far", _daily(values, min(values)))
+    return [level, Chart(title, of.removesuffix(" per day"), min(values), (line,), bands)]
+
+
+def _so_far(report: pb.ImpactReport) -> tuple[date, tuple[float, float, float]] | None:
+    """Effect and ends of its interval over the whole window: summed, where it isn't a ratio."""
+    effect, windows = report.effects[0], report.windows
+    if not effect.HasField("absolute"):
+        return None
+    first, last = (
+        calendar_day(one, "windows") for one in (windows.after_first_date, windows.after_last_date)
+    )
+    scale = 1 if METRIC.from_wire(effect.metric, "metric").is_ratio else (last - first).days + 1
+    ends = effect.absolute_interval
+    return last, (scale * effect.absolute, scale * ends.lower, scale * ends.upper)
 
 
 def draw_svg(report: pb.ImpactReport) -> str:
@@ -62,22 +84,24 @@ def draw_svg(report: pb.ImpactReport) -> str:
     kind = words(change_pb2.ChangeType.Name(report.change.change_type).removeprefix("CHANGE_TYPE_"))
     level = words(entity_pb2.EntityType.Name(report.treated[0].entity_type).removeprefix("ENTITY_TYPE_"))
     verdict = words(change_pb2.Verdict.Name(shown.verdict).removeprefix("VERDICT_")) if shown.verdict else ""
-    figures = f"{spanned(shown.relative, shown.relative_interval)}, p = {shown.p_value:.3f}: {verdict}"
-    change = calendar_day(report.windows.before_last_date, "before_last_date") + timedelta(days=1)
     return picture(
-        effect_charts(shown, change, currency=report.currency_code),
+        effect_charts(report),
         title=f"{label_of(shown).capitalize()}: {kind} of {level} {names}",
-        text=figures,
+        text=f"{spanned(shown.relative, shown.relative_interval)}, p = {shown.p_value:.3f}: {verdict}",
     )
 
 
-def _by_day(series: Sequence[pb.EffectDay], field: str) -> Values:
-    """One value per calendar day, None on days that the series leaves out or does not know."""
+def _by_day(series: Sequence[pb.EffectDay], field: str) -> dict[date, float]:
+    """Values by day, without days that the series does not know."""
     name = field.partition(".")[0]
-    values = {
+    return {
         calendar_day(one.date, "date"): float(attrgetter(field)(one))
         for one in series
         if one.HasField(name)  # type: ignore[arg-type]
     }
-    first, last = (calendar_day(one.date, "date") for one in (series[0], series[-1]))
+
+
+def _daily(values: Mapping[date, float], first: date) -> list[float | None]:
+    """One value per calendar day from `first` on, None on days that are left out."""
+    last = max(values, default=first)
     return [values.get(first + timedelta(days=step)) for step in range((last - first).days + 1)]

@@ -26,6 +26,9 @@ from adsml_impact.settings import ImpactSettings
 
 _KEY: Final = "changes"
 _LISTED: Final = 6
+_SHORTEST: Final = 3
+_LONGEST: Final = 14
+"""Days after the change, in the picture of the effect so far."""
 _TONE: Final = {"positive": Tone.GOOD, "negative": Tone.BAD}
 _VERDICTS: Final = {
     "positive": "worked",
@@ -57,10 +60,12 @@ def sections(context: ReportContext) -> Iterator[Section]:
             context.progress(f"analysing change {at + 1} of {len(shown)}")
             answers.append((event, _analyse(opened.service, event)))
         kinds = _kinds(opened.service, context, events)
+        context.progress("how effects grew")
+        growing = _growing(opened.service, shown)
     finally:
         opened.close()
     answers.sort(key=lambda one: -_weight(one[1]))
-    entries = [_entry(context, event, answer) for event, answer in answers]
+    entries = [_entry(context, event, answer, growing[_entry_key(event)]) for event, answer in answers]
     blocks: list[Block] = [_verdicts(answers)]
     if kinds:
         notes = tuple(Note(sentence(_pooled(*one))) for one in kinds.items())
@@ -85,15 +90,30 @@ def sections(context: ReportContext) -> Iterator[Section]:
     )
 
 
+def _panel(event: ChangeEvent) -> pb.Panel:
+    return pb.Panel(stored=pb.StoredPanel(treated=[entity_ref_message(event.entity)]))
+
+
 def _analyse(service: ImpactService, event: ChangeEvent) -> pb.ImpactReport | AdsmlError:
-    request = pb.AnalyzeImpactRequest(
-        panel=pb.Panel(stored=pb.StoredPanel(treated=[entity_ref_message(event.entity)])),
-        change=change_message(event),
-    )
+    request = pb.AnalyzeImpactRequest(panel=_panel(event), change=change_message(event))
     try:
         return service.AnalyzeImpact(request, CallContext()).report
     except AdsmlError as error:
         return error
+
+
+def _growing(service: ImpactService, events: Sequence[ChangeEvent]) -> Mapping[str, list[pb.ImpactReport]]:
+    """Each change over windows of growing length, as far as its days go."""
+    found: dict[str, list[pb.ImpactReport]] = {_entry_key(event): [] for event in events}
+    items = [pb.AnalyzeImpactItem(panel=_panel(event), change=change_message(event)) for event in events]
+    for days in range(_SHORTEST, _LONGEST + 1):
+        options = pb.ImpactOptions(after_days=days, omit_series=True)
+        request = pb.BatchAnalyzeImpactRequest(items=items, options=options)
+        results = service.BatchAnalyzeImpact(request, CallContext()).results
+        for event, result in zip(events, results, strict=True):
+            if result.WhichOneof("result") == "report":
+                found[_entry_key(event)].append(result.report)
+    return found
 
 
 def _kinds(
@@ -194,7 +214,12 @@ def _what(context: ReportContext, event: ChangeEvent) -> str:
     return f"{kind}{budgets}: {context.tree.label(event.entity)} ({LEVELS[event.entity.entity_type]})"
 
 
-def _entry(context: ReportContext, event: ChangeEvent, answer: pb.ImpactReport | AdsmlError) -> Entry:
+def _entry(
+    context: ReportContext,
+    event: ChangeEvent,
+    answer: pb.ImpactReport | AdsmlError,
+    growing: Sequence[pb.ImpactReport],
+) -> Entry:
     campaign = context.tree.campaign(event.entity)
     title, key = f"{short_day(event.date)}: {_what(context, event)}", _entry_key(event)
     if not isinstance(answer, pb.ImpactReport):
@@ -202,7 +227,7 @@ def _entry(context: ReportContext, event: ChangeEvent, answer: pb.ImpactReport |
     primary = answer.effects[0]
     blocks: list[Block] = [Note(answer.recommendation), _worth(context, answer)]
     if primary.series:
-        blocks += effect_charts(primary, event.date, currency=context.currency)
+        blocks += effect_charts(answer, growing)
     blocks.append(_effects(context, answer.effects))
     if answer.detectable_effect.power_curve:
         blocks.append(Entry("What could have been seen", "", (_power(answer.detectable_effect),)))

@@ -34,12 +34,16 @@ def test_a_person_is_told_what_was_done(run: CliRunner, database: Database, tmp_
     result = run.invoke(_app(), [str(path), "--config-id", "1"])
     assert result.exit_code == 0, result.output
     rows = len(MetricStore(database).daily(1))
-    assert f"loaded {rows} daily rows ({rows} new, 0 changed), 0 were there already" in result.output
-    assert "daily rows of campaigns are sums of what is below them, reach left out" in result.output
+    done = f"Loaded {rows} daily rows into account 1 ({rows} new, 0 changed); 0 were there already."
+    assert result.stdout.splitlines()[0] == done
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    said = " ".join(result.output.split())
+    assert "daily rows of campaigns are sums of what is below them, reach left out" in said
     assert "2026-03-01 to 2026-03-04" in result.output
     again = run.invoke(_app(), [str(path), "--config-id", "1"])
     ads = len(MetricStore(database).daily(1, entity_type=EntityType.AD))
-    assert f"loaded 0 daily rows (0 new, 0 changed), {ads} were there already" in again.output
+    assert again.stdout.startswith("Loaded 0 daily rows into account 1 (0 new, 0 changed)")
+    assert f"; {ads} were there already." in again.output
 
 
 def test_a_script_gets_one_object(run: CliRunner, tmp_path: Path) -> None:
@@ -62,7 +66,7 @@ def test_a_script_gets_one_object(run: CliRunner, tmp_path: Path) -> None:
 def test_a_trial_loads_nothing(run: CliRunner, database: Database, tmp_path: Path) -> None:
     path = as_json(tmp_path / "insights.json", insights_rows(ACCOUNT))
     result = run.invoke(_app(), [str(path), "--config-id", "1", "--check-only"])
-    assert "checked, nothing loaded" in result.output
+    assert result.stdout.startswith("Checked, nothing loaded: 54 daily rows of 2026-03-01 to 2026-03-04")
     assert MetricStore(database).config_ids() == []
 
 

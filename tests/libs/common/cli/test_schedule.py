@@ -90,3 +90,21 @@ def test_asked_to_stop_it_stops_what_runs(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(schedule.subprocess, "Popen", sleeper)
     assert run_entry(Entry.of("01:00 sync"), "20261129T0100", stop) == -15
+
+
+def test_as_a_command_it_says_what_comes_next_and_leaves_on_sigterm() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adsml_common.cli", "schedule", "01:00 sync"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        said = process.stderr.readline()
+        process.terminate()
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "next: sync at" in said
+    assert said.rstrip().endswith("01:00 UTC")
+    assert process.returncode == 0

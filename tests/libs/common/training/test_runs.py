@@ -237,12 +237,12 @@ class TestItems:
         assert list(runs.plan(lease, ITEMS).values()) == ["TRAINED", "PENDING", "PENDING", "PENDING"]
         assert runs.plan(lease, []) == {}
 
-    def test_very_many(self, runs: TrainingRuns, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("adsml_common.training.runs._CHUNK", 7)
+    def test_very_many(self, runs: TrainingRuns) -> None:
+        """More than a statement may have parameters."""
         run = _start(runs)
-        items = [Item(f"{i:03d}", 1) for i in range(50)]
-        assert len(runs.plan(_take(runs, run), items)) == 50
-        assert runs.get(run.run_id).counts == Counts(pending=50)
+        items = [Item(f"{i:05d}", 1) for i in range(12_000)]
+        assert len(runs.plan(_take(runs, run), items)) == 12_000
+        assert runs.get(run.run_id).counts == Counts(pending=12_000)
 
 
 class TestStatus:

@@ -85,6 +85,7 @@ def test_the_exit_status_says_whether_yesterday_is_there(tmp_path: Path) -> None
     (tmp_path / "in" / "x.jsonl").write_text("".join(text.splitlines(keepends=True)[1:]))
     late = _run(env, "-m", "adsml_common.cli", "sync")
     assert late.returncode == 1
-    assert f"it ends on {YESTERDAY - timedelta(days=1)}" in late.stderr
+    assert f"it ends on {YESTERDAY - timedelta(days=1)}" in " ".join(late.stderr.split())
+    assert late.stdout.splitlines()[0] == "0 of 1 account up to date, 1 not."
     listed = _run(env, "-m", "adsml_common.cli", "accounts", "--json")
     assert json.loads(listed.stdout)["accounts"][0]["account"]["account_id"] == "555"

@@ -4,6 +4,7 @@ import gzip
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -222,3 +223,30 @@ def test_the_window_is_the_accounts_own_days(database: Database, tmp_path: Path)
     sync(database, account)
     result = sync(database, account)[1]
     assert (result.fresh, result.through) == (True, YESTERDAY - timedelta(days=1))
+
+
+def test_a_warehouse_in_sqlite_whose_days_are_text(database: Database, tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'w.db'}")
+    days = [(YESTERDAY - timedelta(days=back)).isoformat() for back in (0, 1, 60)]
+    _run(
+        engine,
+        "CREATE TABLE insights (date_start text, date_stop text, ad_id text, spend real, impressions int, clicks int,"
+        " _dlt_id text, _dlt_load_id text)",
+        "CREATE TABLE insights__actions (action_type text, value real, _dlt_parent_id text)",
+        "CREATE TABLE insights__action_values (action_type text, value real, _dlt_parent_id text)",
+    )
+    rows = [{"day": day} for day in days]
+    with engine.begin() as connection:
+        for statement in (
+            "INSERT INTO insights VALUES (:day, :day, '1', 5, 50, 3, :day, '1')",
+            "INSERT INTO insights__actions VALUES ('lead', 2, :day)",
+            "INSERT INTO insights__action_values VALUES ('lead', 70, :day)",
+        ):
+            connection.execute(sa.text(statement), rows)
+    engine.dispose()
+    tables = ("insights", "insights__actions", "insights__action_values")
+    source = AccountSource(1, f"sqlite:///{tmp_path / 'w.db'}", look_back_days=7, tables=tables)
+    assert sync(database, source)[1].error == ""
+    assert MetricStore(database).daily(1, entity_type=EntityType.AD)["leads"].tolist() == [2.0, 2.0]
+    absent = replace(source, tables=("insights", "nothing"))
+    assert "has no table nothing" in sync(database, absent)[1].error

@@ -56,14 +56,14 @@ def test_without_days_of_its_own_siblings_say_the_level() -> None:
 
 def test_a_day_of_a_large_entity_weighs_more_than_one_of_a_small() -> None:
     siblings = [one.series for one in donors(4, 8, 16)]
-    large = shrinkage(siblings, mine=100, borrowed=8, season_length=7)
-    small = shrinkage(siblings, mine=0.5, borrowed=8, season_length=7)
+    large = shrinkage(siblings, mine=100, borrowed=8)
+    small = shrinkage(siblings, mine=0.5, borrowed=8)
     assert large < 0.2 * small
 
 
 def test_siblings_alike_are_believed_longer() -> None:
-    alike = shrinkage([one.series for one in donors(9, 10, 11)], mine=10, borrowed=10, season_length=7)
-    apart = shrinkage([one.series for one in donors(2, 10, 60)], mine=10, borrowed=10, season_length=7)
+    alike = shrinkage([one.series for one in donors(9, 10, 11)], mine=10, borrowed=10)
+    apart = shrinkage([one.series for one in donors(2, 10, 60)], mine=10, borrowed=10)
     assert alike > 3 * apart
 
 

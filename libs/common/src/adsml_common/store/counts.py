@@ -7,7 +7,8 @@ from dataclasses import astuple, dataclass
 class UpsertCounts:
     """Rows that were new, that changed, and that were there already, as they are.
 
-    `older` were not written because what is stored was fetched later; `deleted` are no longer held by the source.
+    `older` were not written because what is stored was fetched later; `deleted` are no longer held by the source;
+    `fallen` changed to less than was stored, and don't say when they were fetched.
     """
 
     inserted: int = 0
@@ -15,6 +16,7 @@ class UpsertCounts:
     unchanged: int = 0
     older: int = 0
     deleted: int = 0
+    fallen: int = 0
 
     @property
     def changed(self) -> int:

@@ -68,6 +68,14 @@ _SAME_VALUES: Final = sa.and_(
         for name in STORED
     )
 )
+_LESS: Final = sa.and_(
+    daily_metrics.c.source != SUMS_SOURCE,
+    sa.or_(
+        STAGED.c.impressions < daily_metrics.c.impressions,
+        sa.and_(STAGED.c.leads.is_not(None), STAGED.c.leads < daily_metrics.c.leads),
+    ),
+)
+"""What is staged says less than what is stored: days only grow, so it may be the older."""
 
 
 def prepare(connection: Connection) -> None:
@@ -147,7 +155,10 @@ def merge(
     unchanged = connection.execute(STAGED.delete().where(same.exists())).rowcount
     if unchanged == rows:
         return UpsertCounts(unchanged=unchanged)
-    _keep_restated(connection, SAME_KEY, daily_metrics.c.loaded_at != loaded_at)
+    fallen = 0
+    if _keep_restated(connection, SAME_KEY, daily_metrics.c.loaded_at != loaded_at) and not keep_others:
+        less = sa.select(sa.func.count()).where(SAME_KEY, STAGED.c.fetched_at == 0, _LESS)
+        fallen = connection.execute(less).scalar_one()
     stamp = {
         "source": sa.literal(source, sa.Text),
         "loaded_at": sa.literal(loaded_at, daily_metrics.c.loaded_at.type),
@@ -172,7 +183,7 @@ def merge(
                 [*STAGED_KINDS, *stamp], new.order_by(STAGED.c.entity_key, STAGED.c.date)
             )
         )
-    return UpsertCounts(inserted=inserted, updated=updated, unchanged=unchanged)
+    return UpsertCounts(inserted=inserted, updated=updated, unchanged=unchanged, fallen=fallen)
 
 
 def note_seen(connection: Connection) -> None:
@@ -216,11 +227,12 @@ def delete_staged(connection: Connection) -> None:
     connection.execute(daily_metrics.delete().where(staged.exists()))
 
 
-def _keep_restated(connection: Connection, *where: sa.ColumnElement[bool]) -> None:
+def _keep_restated(connection: Connection, *where: sa.ColumnElement[bool]) -> int:
+    """Keep the values of some stored rows as restated ones; of how many."""
     kept = ("entity_key", "date", "loaded_at", *STORED)
     replaced = sa.select(*(daily_metrics.c[name] for name in kept)).where(*where)
     insert = insert_into(connection, restated_metrics).from_select(kept, replaced)
-    connection.execute(insert.on_conflict_do_nothing())
+    return connection.execute(insert.on_conflict_do_nothing()).rowcount
 
 
 _SPANS: Final = (

@@ -65,24 +65,17 @@ class JobPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """A Job as the API shows it.
-
-    Attributes
-    ----------
-    run_id
-        The run that the launcher made it for; empty for a CronJob's own.
-    reason
-        The cluster's word on why it failed, such as ``DeadlineExceeded: Job was active longer than ...``.
-    failed_indexes
-        Those that are given up.
-    """
+    """A Job as the API shows it."""
 
     name: str
     uid: str
     phase: JobPhase
     run_id: str = ""
+    """The run that the launcher made it for; empty for a CronJob's own."""
     reason: str = ""
+    """The cluster's word on why it failed, such as ``DeadlineExceeded: Job was active longer than ...``."""
     failed_indexes: frozenset[int] = frozenset()
+    """Those that are given up."""
 
     @classmethod
     def of(cls, job: Mapping[str, Any]) -> "JobState":

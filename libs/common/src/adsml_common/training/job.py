@@ -41,25 +41,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds that rule a run.
-
-    Attributes
-    ----------
-    lease
-        How long a process may be silent before another takes over.
-    heartbeat
-        Between two signs of life; also how soon a cancellation is noticed.
-    patience
-        How long to wait for a database or store that is away.
-    grace
-        How long worker processes may go on with what they have begun once the run was asked to stop. One that
-        was cancelled, or lost to another process, stops at once.
-    """
+    """Seconds that rule a run."""
 
     lease: float = 30.0
+    """How long a process may be silent before another takes over."""
     heartbeat: float = 5.0
+    """Between two signs of life; also how soon a cancellation is noticed."""
     patience: float = 300.0
+    """How long to wait for a database or store that is away."""
     grace: float = 60.0
+    """How long workers may go on once the run was asked to stop; one that was cancelled or lost stops at once."""
 
 
 def run_job(

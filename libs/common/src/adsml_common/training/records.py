@@ -113,18 +113,12 @@ class TrainingRun:
 
     Attributes
     ----------
-    request_id
-        What it was asked for by; asking again with the same gives the same run.
     actor
         Which caller started it; empty where nobody was authenticated.
     launcher_ref, job_uid
         What its work is called where it is done, and in a cluster the uid of the Job that does it.
-    detail
-        A word for a person on how far it is.
     exit_status
         What its process should exit with, None before its end; of the shard that was asked for, or of all together.
-    created_at, started_at, finished_at, heartbeat_at
-        When it was accepted, the first worker began, the last one ended, and one last gave a sign of life.
     """
 
     run_id: str
@@ -150,49 +144,33 @@ class TrainingRun:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Something to train: an account, a level of it, or one entity.
-
-    Attributes
-    ----------
-    key
-        Unique within the run and the same at every resumption, e.g. ``"1/campaign/23/leads"``.
-    payload
-        What else the trainer needs; must survive pickling where a process pool is used.
-    group
-        Items of one group share what is costly to read or to learn, such as an account's rows: they belong to
-        one shard, and go to one process as long as there is other work for the others. Without one, an item
-        stands for itself.
-    """
+    """Something to train: an account, a level of it, or one entity."""
 
     key: str
+    """Unique within the run and the same at every resumption, e.g. ``"1/campaign/23/leads"``."""
     config_id: int
     entity_type: EntityType | None = None
     entity_id: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
+    """What else the trainer needs; must survive pickling where a process pool is used."""
     group: str = ""
+    """Items of one group share what is costly to read or to learn, such as an account's rows: they belong to one
+    shard, and go to one process as long as there is other work for the others. Without one, an item is by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """What came of an item.
-
-    Attributes
-    ----------
-    reason
-        Why it was skipped or failed; for a trained one, what its gate said.
-    model
-        What was registered; active if it was put to use.
-    metrics
-        What training measured, small enough to list.
-    bad_data
-        Of a failure: whether it lies in the data, so that another try can't help.
-    """
+    """What came of an item."""
 
     status: ItemStatus
     reason: str = ""
+    """Why it was skipped or failed; for a trained one, what its gate said."""
     model: ModelVersion | None = None
+    """What was registered; active if it was put to use."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    """What training measured, small enough to list."""
     bad_data: bool = False
+    """Of a failure: whether it lies in the data, so that another try can't help."""
 
     def __post_init__(self) -> None:
         if self.status in (ItemStatus.PENDING, ItemStatus.RUNNING):

@@ -6,7 +6,7 @@ What is called with the id of a run raises `NotFound` if there is none; with a l
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -34,8 +34,6 @@ from adsml_common.training.records import (
 from adsml_common.training.tables import ml_training_items as items_table
 from adsml_common.training.tables import ml_training_runs as runs_table
 from adsml_common.training.tables import ml_training_shards as shards_table
-
-_CHUNK: Final = 5000
 
 
 class TrainingRuns:
@@ -319,11 +317,8 @@ class TrainingRuns:
                 }
                 for item in planned
             ]
-            for start in range(0, len(rows), _CHUNK):
-                connection.execute(
-                    insert_into(connection, items_table).on_conflict_do_nothing(),
-                    rows[start : start + _CHUNK],
-                )
+            if rows:
+                connection.execute(insert_into(connection, items_table).on_conflict_do_nothing(), rows)
             found = connection.execute(
                 sa.select(items_table.c.item_key, items_table.c.status).where(
                     items_table.c.run_id == lease.run_id, items_table.c.shard_index == lease.shard_index

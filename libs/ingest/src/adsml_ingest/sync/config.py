@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,42 +17,20 @@ LOOK_BACK_DAYS: Final = 28
 """Meta restates the results of a day for as long as its longest attribution window, 28 days."""
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _KEYS: Final = frozenset({"config_id", "source", "look_back_days", "tables", "storage", "changes", "options"})
-_OPTIONS: Final = frozenset(
-    {
-        "format", "on_error", "decimal", "date_order", "encoding", "account_id", "clicks", "leads_columns",
-        "lead_actions", "assume_zero", "columns", "profile", "allow_negative",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class AccountSource:
-    """Where one account's rows come from.
-
-    Attributes
-    ----------
-    config_id
-        The account.
-    source
-        URL: ``s3://``, ``gs://`` or ``file://`` with globs, a database's, or ``meta://act_<id>``.
-    look_back_days
-        Days up to yesterday that are fetched and replaced.
-    tables
-        Of a database: ``schema.table``, the daily one first.
-    storage
-        Options of the object store, as fsspec takes them.
-    changes
-        Whether the change log comes along, where the source has one.
-    options
-        How to read what comes.
-    """
+    """Where one account's rows come from."""
 
     config_id: int
-    source: str
-    look_back_days: int = LOOK_BACK_DAYS
-    tables: tuple[str, ...] = ()
-    storage: Mapping[str, Any] = field(default_factory=dict)
-    changes: bool = True
+    source: str  # URL: s3://, gs:// or file:// with globs, a database's, or meta://act_<id>
+    look_back_days: int = LOOK_BACK_DAYS  # days up to yesterday that are fetched and replaced
+    tables: tuple[str, ...] = ()  # of a database: schema.table, the daily one first
+    storage: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # options of the object store, as fsspec takes them
+    changes: bool = True  # whether the change log comes along, where the source has one
     options: ImportOptions = field(default_factory=ImportOptions)
 
     @property
@@ -66,12 +44,8 @@ class AccountSource:
 def load_sources(path: Path | None, environment: Mapping[str, str] = os.environ) -> list[AccountSource]:
     """The accounts of a file, or of the variable ADSML_SYNC_SOURCES, which holds its text.
 
-    ``${NAME}`` stands for an environment variable, so that the file holds no secret.
-
-    Raises
-    ------
-    InvalidInput
-        Naming everything that is wrong.
+    ``${NAME}`` stands for an environment variable, so that the file holds no secret. Raises `InvalidInput` that names
+    everything that is wrong.
     """
     name = str(path) if path else "ADSML_SYNC_SOURCES"
     try:
@@ -134,34 +108,26 @@ def _account(entry: Mapping[str, Any]) -> AccountSource:
     if not isinstance(days, int) or not 1 <= days <= 1_100:
         raise ValueError("look_back_days is no whole number from 1 to 1100")
     return AccountSource(
-        config_id,
-        source,
-        days,
-        tuple(entry.get("tables", ())),
-        dict(entry.get("storage", {})),
-        bool(entry.get("changes", True)),
-        _options(entry.get("options", {})),
-    )
+        config_id, source, days, tuple(entry.get("tables", ())), dict(entry.get("storage", {})),
+        bool(entry.get("changes", True)), _options(entry.get("options", {})),
+    )  # fmt: skip
 
 
 def _options(values: Mapping[str, Any]) -> ImportOptions:
-    unknown = sorted(set(values) - _OPTIONS)
+    unknown = sorted(set(values) - _OPTIONS.keys())
     if unknown:
-        raise ValueError(
-            f"options.{', '.join(unknown)}: no such option; expected {', '.join(sorted(_OPTIONS))}"
-        )
-    given = dict(values)
-    kinds = {"format": Format, "on_error": OnError, "date_order": DateOrder, "clicks": Clicks}
-    for name, kind in kinds.items():
-        if name in given:
-            given[name] = kind(given[name])
-    for name in ("leads_columns", "lead_actions"):
-        if name in given:
-            given[name] = tuple(given[name])
-    if "assume_zero" in given:
-        given["assume_zero"] = frozenset(given["assume_zero"])
-    if "columns" in given:
-        given["columns"] = tuple(given["columns"].items())
-    if "profile" in given:
-        given["profile"] = profiles.load(given["profile"])
-    return ImportOptions(**given)
+        known = ", ".join(sorted(_OPTIONS))
+        raise ValueError(f"options.{', '.join(unknown)}: no such option; expected {known}")
+    return ImportOptions(**{name: _OPTIONS[name](value) for name, value in values.items()})
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+_OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "format": Format, "on_error": OnError, "decimal": _as_is, "date_order": DateOrder, "encoding": _as_is,
+    "account_id": _as_is, "clicks": Clicks, "leads_columns": tuple, "lead_actions": tuple, "assume_zero": frozenset,
+    "columns": lambda columns: tuple(columns.items()), "profile": profiles.load, "allow_negative": _as_is,
+}  # fmt: skip
+"""Options of the file, and how they become those of an import."""

@@ -1,10 +1,9 @@
 """What a source hands over."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Protocol
 
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import Entity
@@ -21,40 +20,19 @@ class SourceUnavailable(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a source holds of an account and a window.
+    """What a source holds of an account and a window."""
 
-    Attributes
-    ----------
-    files
-        Exports, spooled to disk.
-    complete
-        Whether what is not there does not exist: the platform's own answer. A file store may only lag behind.
-    account
-        What the source says of the account itself.
-    entities
-        Structure: names, status, parents, budgets.
-    changes
-        The account's change log.
-    notes
-        What the source said that the caller should know.
-    """
-
-    files: Sequence[SourceFile]
+    files: Sequence[SourceFile]  # exports, spooled to disk
     complete: bool = False
+    """Whether what is not there does not exist: the platform's own answer. A file store may only lag behind."""
     account: Account = field(default_factory=Account)
     entities: Sequence[Entity] = ()
     changes: Sequence[ChangeEvent] = ()
-    notes: Sequence[str] = ()
+    notes: Sequence[str] = ()  # what the source said that the caller should know
 
 
-class Source(Protocol):
-    """Reads an account's exports."""
+Source = Callable[[AccountSource, date, date, Path], Fetched]
+"""What an account's source holds of the days from first to last, both included, in files below a directory.
 
-    def __call__(self, account: AccountSource, first: date, last: date, spool: Path) -> Fetched:
-        """What the source holds of the days from first to last, both included, in files below `spool`.
-
-        Raises
-        ------
-        SourceUnavailable
-            Saying why, and what to do.
-        """
+Raises `SourceUnavailable`, which says why, and what to do.
+"""

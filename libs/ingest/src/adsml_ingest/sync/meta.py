@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
+from adsml_common.domain.errors import Violations
 from adsml_common.store.accounts import Account
 from facebook_business.adobjects.adaccount import AdAccount
 from facebook_business.adobjects.adreportrun import AdReportRun
@@ -24,9 +25,8 @@ from facebook_business.exceptions import FacebookError, FacebookRequestError
 from facebook_business.session import FacebookSession
 from requests import RequestException
 
-from adsml_ingest import activity_log
+from adsml_ingest.change_log import KnownAccount, read_activities
 from adsml_ingest.source import SourceFile
-from adsml_ingest.stamps import local_day
 from adsml_ingest.sync.config import AccountSource
 from adsml_ingest.sync.fetched import Fetched, SourceUnavailable
 
@@ -55,29 +55,15 @@ _FULL_PERCENT: Final = 95
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait for the API.
-
-    Attributes
-    ----------
-    sleep, clock
-        Waits, and tells the time in seconds.
-    attempts
-        Tries of one request.
-    first_s, longest_s
-        Pause after the first failed try, doubled with each, and the longest.
-    job_s
-        The longest that one job may take.
-    poll_s
-        Between two looks at a job.
-    """
+    """How long to wait for the API; times in seconds."""
 
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
-    attempts: int = 8
-    first_s: float = 5.0
-    longest_s: float = 900.0
-    job_s: float = 3_600.0
-    poll_s: float = 5.0
+    attempts: int = 8  # of one request
+    first_s: float = 5.0  # pause after the first failed try, doubled with each
+    longest_s: float = 900.0  # pause
+    job_s: float = 3_600.0  # the longest that one job may take
+    poll_s: float = 5.0  # between two looks at a job
 
 
 class _TooMuchData(Exception):
@@ -86,27 +72,17 @@ class _TooMuchData(Exception):
 
 @dataclass(slots=True)
 class MetaSource:
-    """Fetches one account after another with one token.
+    """Fetches one account after another with one token."""
 
-    Attributes
-    ----------
-    token, app_secret
-        Of a system user with ads_read on the accounts; the app's secret signs the calls, if given.
-    patience
-        How long to wait.
-    """
-
-    token: str
-    app_secret: str | None = None
+    token: str  # of a system user with ads_read on the accounts
+    app_secret: str | None = None  # signs the calls
     patience: Patience = field(default_factory=Patience)
 
     def __call__(self, account: AccountSource, first: date, last: date, spool: Path) -> Fetched:
         """All that the platform holds of an account's days from first to last.
 
-        Raises
-        ------
-        SourceUnavailable
-            If the token is no longer good, a permission is missing, or the API did not answer in time.
+        Raises `SourceUnavailable` if the token is no longer good, a permission is missing, or the API did not answer
+        in time.
         """
         parts = urlsplit(account.source)
         ad_account = "act_" + parts.netloc.removeprefix("act_")
@@ -178,13 +154,7 @@ class _AccountReader:
             yield {"account_currency": currency, **row} if currency else row
 
     def _job(self, first: date, last: date) -> Iterator[dict[str, Any]]:
-        """Rows of one asynchronous job.
-
-        Raises
-        ------
-        _TooMuchData
-            If it failed, or was skipped: the cure is fewer days.
-        """
+        """Rows of one asynchronous job; raises `_TooMuchData` if it failed, or was skipped: the cure is fewer days."""
         parameters = {
             "level": "ad",
             "time_increment": 1,
@@ -210,21 +180,16 @@ class _AccountReader:
     def structure(self, config_id: int) -> list[Entity]:
         """Campaigns, ad sets and ads with names, parents, status; who shares a budget."""
         today = date.today()  # noqa: DTZ011  # a day more or less of a fact's age says nothing
-        campaigns = self._edge(
-            lambda: self._account.get_campaigns(
-                fields=[*_STRUCTURE, "objective", "daily_budget", "lifetime_budget"], params={"limit": _PAGE}
-            )
-        )
+        account = self._account
+
+        def edge(get: Callable[..., Any], *fields: str) -> list[dict[str, Any]]:
+            return list(self._all(lambda: get(fields=[*_STRUCTURE, *fields], params={"limit": _PAGE})))
+
+        campaigns = edge(account.get_campaigns, "objective", "daily_budget", "lifetime_budget")
         shares = {
             one["id"]: bool(int(one.get("daily_budget") or 0) or int(one.get("lifetime_budget") or 0))
             for one in campaigns
         }
-        adsets = self._edge(
-            lambda: self._account.get_ad_sets(fields=[*_STRUCTURE, "campaign_id"], params={"limit": _PAGE})
-        )
-        ads = self._edge(
-            lambda: self._account.get_ads(fields=[*_STRUCTURE, "adset_id"], params={"limit": _PAGE})
-        )
 
         def entity(
             level: EntityType, one: Mapping[str, Any], parent: str | None, shared: bool | None
@@ -238,13 +203,13 @@ class _AccountReader:
             *(entity(EntityType.CAMPAIGN, one, None, None) for one in campaigns),
             *(
                 entity(EntityType.ADSET, one, one.get("campaign_id"), shares.get(one.get("campaign_id", "")))
-                for one in adsets
+                for one in edge(account.get_ad_sets, "campaign_id")
             ),
-            *(entity(EntityType.AD, one, one.get("adset_id"), None) for one in ads),
+            *(
+                entity(EntityType.AD, one, one.get("adset_id"), None)
+                for one in edge(account.get_ads, "adset_id")
+            ),
         ]
-
-    def _edge(self, request: Callable[[], Any]) -> list[dict[str, Any]]:
-        return list(self._all(request))
 
     def changes(
         self, config_id: int, first: date, last: date, entities: Sequence[Entity], about: Account
@@ -256,29 +221,19 @@ class _AccountReader:
             "limit": _PAGE,
         }
         try:
-            rows = self._edge(
-                lambda: self._account.get_activities(fields=list(_ACTIVITY_FIELDS), params=parameters)
-            )
+            fields = list(_ACTIVITY_FIELDS)
+            rows = list(self._all(lambda: self._account.get_activities(fields=fields, params=parameters)))
         except SourceUnavailable as error:
-            if not isinstance(error.__cause__, FacebookRequestError):
-                raise
-            if error.__cause__.api_error_code() not in _PERMISSION:
+            cause = error.__cause__
+            if not isinstance(cause, FacebookRequestError) or cause.api_error_code() not in _PERMISSION:
                 raise
             self.notes.append(f"the log of activities may not be read: {error.message}")
             return []
-        events: list[ChangeEvent] = []
-        for row in sorted(rows, key=lambda one: str(one.get("event_time"))):
-            try:
-                activity = activity_log.of_api(row)
-                change = activity_log.change_of(activity, config_id, entities, about.currency_code)
-            except ValueError as error:
-                self.notes.append(f"an activity could not be read: {error}")
-                continue
-            if change is not None:
-                entity, kind, detail = change
-                day = local_day(activity.moment, about.time_zone)
-                activity_log.join(events, ChangeEvent(entity, kind, day, detail))
-        return events
+        known = KnownAccount(config_id, entities, about.currency_code, about.time_zone)
+        faults = Violations()
+        log = read_activities([("", row) for row in rows], known, date.max, faults=faults)
+        self.notes += [f"an activity could not be read: {one.description}" for one in faults.found]
+        return log.events
 
     def _all(self, request: Callable[[], Any]) -> Iterator[dict[str, Any]]:
         """Every row of an edge, page by page."""
@@ -294,12 +249,7 @@ class _AccountReader:
     def _retried(self, request: Callable[[], Any]) -> Any:
         """The answer to a request, asked again while the API is busy or we have asked too much.
 
-        Raises
-        ------
-        SourceUnavailable
-            If it refuses for good, or patience is at its end.
-        _TooMuchData
-            If it says so.
+        Raises `SourceUnavailable` if it refuses for good, or patience is at its end; `_TooMuchData` if it says so.
         """
         patience = self._patience
         pause = patience.first_s
@@ -326,10 +276,8 @@ class _AccountReader:
     def _wait_for(self, error: FacebookRequestError, pause: float) -> float | None:
         """Seconds to wait before asking again; None if asking again is no use."""
         code, subcode = error.api_error_code(), error.api_error_subcode()
-        if (
-            subcode in _TOO_MUCH
-            or "reduce the amount of data" in str(error.api_error_message() or "").lower()
-        ):
+        said = str(error.api_error_message() or "").lower()
+        if subcode in _TOO_MUCH or "reduce the amount of data" in said:
             raise _TooMuchData from error
         if code in _LIMITS:
             return max(pause, _regain_s(error.http_headers()))
@@ -374,14 +322,8 @@ def _header(headers: Any, name: str) -> Any:
 def _usage(headers: Any) -> list[dict[str, Any]]:
     """What the API says of the use of each of its rate limits."""
     usage = _header(headers, "x-business-use-case-usage")
-    lists = usage.values() if isinstance(usage, dict) else ()
-    return [
-        entry
-        for entries in lists
-        if isinstance(entries, list)
-        for entry in entries
-        if isinstance(entry, dict)
-    ]
+    lists = [one for one in usage.values() if isinstance(one, list)] if isinstance(usage, dict) else []
+    return [entry for entries in lists for entry in entries if isinstance(entry, dict)]
 
 
 def _regain_s(headers: Any) -> float:

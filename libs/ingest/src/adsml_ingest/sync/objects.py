@@ -18,10 +18,7 @@ _MARKERS: Final = (".", "_")
 def fetch(account: AccountSource, first: date, last: date, spool: Path) -> Fetched:
     """The files below a prefix or behind a glob, but for partitions of other days.
 
-    Raises
-    ------
-    SourceUnavailable
-        If there is no file, or the store does not answer.
+    Raises `SourceUnavailable` if there is none, or the store does not answer.
     """
     try:
         system, root = fsspec.core.url_to_fs(account.source, **account.storage)

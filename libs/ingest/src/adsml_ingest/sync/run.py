@@ -1,11 +1,10 @@
 """Brings accounts up to date: each in one transaction, several at once, one bad account stopping no other."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -31,56 +30,26 @@ _META: Final = "meta"
 
 @dataclass(frozen=True, slots=True)
 class AccountResult:
-    """What became of one account.
-
-    Attributes
-    ----------
-    config_id, source
-        Which, and from where.
-    summary
-        What was loaded; None if nothing was, or it was done already.
-    through
-        The last day that is there.
-    fresh
-        Whether yesterday, in the account's time zone, is.
-    error
-        Why nothing was loaded.
-    skipped
-        Whether an earlier run had brought it already.
-    notes
-        What the source said.
-    """
+    """What became of one account."""
 
     config_id: int
     source: str
-    summary: ImportSummary | None = None
-    through: date | None = None
-    fresh: bool = False
+    summary: ImportSummary | None = None  # None if nothing was loaded, or it was done already
+    through: date | None = None  # the last day that is there
+    fresh: bool = False  # whether yesterday, in the account's time zone, is
     error: str = ""
-    skipped: bool = False
+    skipped: bool = False  # an earlier run had brought it already
     notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Syncer:
-    """Syncs accounts into a database.
-
-    Attributes
-    ----------
-    database
-        Where to.
-    sources
-        Scheme of a URL to what reads it; the usual ones if empty.
-    now
-        The moment, in UTC.
-    force
-        Sync accounts again that were brought since the window's end.
-    """
+    """Syncs accounts into a database."""
 
     database: Database
-    sources: Mapping[str, Source]
+    sources: Mapping[str, Source]  # scheme of a URL to what reads it; the usual ones if it is not here
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    force: bool = False
+    force: bool = False  # sync accounts again that were brought since the window's end
     _lock: Lock = field(default_factory=Lock)
 
     @property
@@ -114,13 +83,10 @@ class Syncer:
             message = error.message
         except Exception as error:  # one bad account must not stop the others
             message = f"{type(error).__name__}: {str(error)[:300]}"
-        with_error = AccountResult(account.config_id, account.shown, error=message)
-        try:
-            with self._writer:
-                syncs.end(account.config_id, at=self.now(), error=message)
-        except AdsmlError:
-            return with_error  # the database is gone too: said already
-        return with_error
+        # Where the database is gone too, that was said already.
+        with suppress(AdsmlError), self._writer:
+            syncs.end(account.config_id, at=self.now(), error=message)
+        return AccountResult(account.config_id, account.shown, error=message)
 
     def _window(self, account: AccountSource) -> tuple[date, date]:
         """The look-back window, up to yesterday in the account's time zone."""
@@ -133,18 +99,12 @@ class Syncer:
         return last - timedelta(days=account.look_back_days - 1), last
 
     def _bring(self, account: AccountSource, first: date, last: date) -> AccountResult:
-        with _spool() as spool:
-            fetched = self._source(account)(account, first, last, spool)
-            summary, through = self._load(account, fetched, first, last)
-        fresh = fetched.complete or (through is not None and through >= last)
-        return AccountResult(
-            account.config_id,
-            account.shown,
-            summary,
-            last if fetched.complete else through,
-            fresh,
-            notes=fetched.notes,
-        )
+        with tempfile.TemporaryDirectory(prefix="adsml-sync-", ignore_cleanup_errors=True) as spool:
+            fetched = self._source(account)(account, first, last, Path(spool))
+            summary = self._load(account, fetched, first, last)
+        through = last if fetched.complete else summary.last_day
+        fresh = through is not None and through >= last
+        return AccountResult(account.config_id, account.shown, summary, through, fresh, notes=fetched.notes)
 
     def _source(self, account: AccountSource) -> Source:
         scheme = account.source.partition("://")[0].partition("+")[0]
@@ -153,11 +113,10 @@ class Syncer:
             raise FailedPrecondition(f"nothing reads {scheme}:// URLs; see docs/sync.md")
         return source
 
-    def _load(
-        self, account: AccountSource, fetched: Fetched, first: date, last: date
-    ) -> tuple[ImportSummary, date | None]:
+    def _load(self, account: AccountSource, fetched: Fetched, first: date, last: date) -> ImportSummary:
         store = MetricStore(self.database)
-        if fetched.complete and not fetched.files and _has_rows(store, account.config_id, first, last):
+        stored = store.daily(account.config_id, start=first, end=last) if not fetched.files else None
+        if fetched.complete and stored is not None and not stored.empty:
             raise SourceUnavailable(
                 f"{account.shown} has no row of {first} to {last}, where rows are stored: nothing was deleted; "
                 "check the token's rights"
@@ -167,32 +126,15 @@ class Syncer:
         )
         options = replace(account.options, window=(first, last))
         with self._writer:
-            summary = import_files(
+            return import_files(
                 list(fetched.files), config_id=account.config_id, store=store, options=options, beside=beside
             )
-        return summary, summary.last_day
-
-
-def _has_rows(store: MetricStore, config_id: int, first: date, last: date) -> bool:
-    return not store.daily(config_id, start=first, end=last).empty
-
-
-@contextmanager
-def _spool() -> Iterator[Path]:
-    directory = Path(tempfile.mkdtemp(prefix="adsml-sync-"))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def usual_source(scheme: str) -> Source | None:
     """What reads URLs of a scheme; its library is loaded now, since most installations need few.
 
-    Raises
-    ------
-    FailedPrecondition
-        If the library is not installed, or there is no token.
+    Raises `FailedPrecondition` if it is not installed, or there is no token.
     """
     try:
         if scheme == _META:

@@ -5,7 +5,6 @@ A table is streamed into a CSV file: from there on it is read as the export of t
 
 import csv
 import json
-from collections.abc import Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -25,17 +24,17 @@ _ENVELOPE: Final = "_airbyte_data"
 def fetch(account: AccountSource, first: date, last: date, spool: Path) -> Fetched:
     """The rows of the account's tables from first to last.
 
-    Raises
-    ------
-    SourceUnavailable
-        If a table is not there, or the database does not answer.
+    Raises `SourceUnavailable` if a table is not there, or the database does not answer.
     """
     if not account.tables:
         raise SourceUnavailable(
             'a database needs its tables: tables = ["schema.table", ...], the daily one first'
         )
     try:
-        engine = sa.create_engine(_url(account.source))
+        url = sa.make_url(account.source)
+        engine = sa.create_engine(
+            url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+        )
         try:
             with engine.connect() as connection:
                 if connection.dialect.name == "postgresql":
@@ -57,53 +56,41 @@ def fetch(account: AccountSource, first: date, last: date, spool: Path) -> Fetch
     return Fetched(files)
 
 
-def _url(url: str) -> sa.URL:
-    parsed = sa.make_url(url)
-    return parsed.set(drivername="postgresql+psycopg") if parsed.drivername == "postgresql" else parsed
-
-
 def _reflect(connection: Connection, name: str) -> sa.Table:
     schema, _, table = name.rpartition(".")
-    return sa.Table(table, sa.MetaData(), schema=schema or None, autoload_with=connection)
+    try:
+        return sa.Table(table, sa.MetaData(), schema=schema or None, autoload_with=connection)
+    except sa.exc.NoSuchTableError:
+        raise SourceUnavailable(f"the database has no table {name}; check tables and the rights") from None
 
 
 def _spool(
     connection: Connection, table: sa.Table, daily: sa.Table, first: date, last: date, path: Path
 ) -> Path:
     """Stream the wanted rows of a table into a CSV file."""
-    columns = list(table.columns)
-    query = sa.select(*columns)
-    day = _day_of(table)
-    if day is not None:
-        query = query.where(day.between(first, last))
-    elif "_dlt_parent_id" in table.columns and "_dlt_id" in daily.columns and table is not daily:
-        parent = _day_of(daily)
-        query = query.join(daily, daily.c["_dlt_id"] == table.c["_dlt_parent_id"])
-        if parent is not None:
-            query = query.where(parent.between(first, last))
+    query, of_days = sa.select(*table.columns), table
+    is_child = "_dlt_parent_id" in table.columns and "_dlt_id" in daily.columns and table is not daily
+    if is_child and _day_of(table) is None:
+        query, of_days = query.join(daily, daily.c["_dlt_id"] == table.c["_dlt_parent_id"]), daily
+    day = _day_of(of_days)
+    if day is not None and connection.dialect.name == "sqlite":  # days are text there
+        query = query.where(sa.func.date(day).between(first.isoformat(), last.isoformat()))
+    elif day is not None:
+        query = query.where(sa.cast(day, sa.Date).between(first, last))
     streamed = connection.execution_options(stream_results=True, yield_per=_ROWS)
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow([column.name for column in columns])
-        writer.writerows(_texts(streamed.execute(query)))
+        writer.writerow([column.name for column in table.columns])
+        writer.writerows([_text(cell) for cell in row] for row in streamed.execute(query))
     return path
 
 
 def _day_of(table: sa.Table) -> sa.ColumnElement[Any] | None:
-    """The column of the day, as a day."""
+    """The column of the day."""
     if _ENVELOPE in table.columns and "date_start" not in table.columns:
-        column = table.c[_ENVELOPE]
-        return sa.cast(sa.cast(column, sa.JSON)["date_start"].as_string(), sa.Date)
-    for name in _DAYS:
-        if name in table.columns:
-            column = table.c[name]
-            return column if isinstance(column.type, sa.Date) else sa.cast(column, sa.Date)
-    return None
-
-
-def _texts(rows: Any) -> Iterator[list[str]]:
-    for row in rows:
-        yield [_text(cell) for cell in row]
+        day: sa.ColumnElement[Any] = sa.cast(table.c[_ENVELOPE], sa.JSON)["date_start"].as_string()
+        return day
+    return next((table.c[name] for name in _DAYS if name in table.columns), None)
 
 
 def _text(cell: Any) -> str:

@@ -76,7 +76,7 @@ def compute(panel: Panel, days: IntArray) -> npt.NDArray[np.float32]:
         rows = np.arange(start, min(start + block, len(panel)))
         part = panel.take(rows)
         sums = _Sums(part, panel.take(np.maximum(part.parent, 0)), days)
-        for group in (_efficiency, _tiers, _evidence, _drivers, _changes, _steadiness):
+        for group in (_efficiency, _tiers, _plain, _volatility):
             for name, column in group(part, days, sums).items():
                 values[_POSITION[name], rows[0] : rows[-1] + 1] = column
     return values
@@ -196,7 +196,7 @@ def _tiers(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
     }
 
 
-def _evidence(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
+def _plain(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
     every_day = np.arange(len(panel.days))
     last_lead = np.maximum.accumulate(np.where(panel.leads > 0, every_day, -LOOKBACK_DAYS), axis=1)
     return {
@@ -207,41 +207,26 @@ def _evidence(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
         "lead_days_28": sums.of("lead_days", 28),
         "delivery_days_7": sums.of("delivery_days", 7),
         "days_since_lead": np.minimum(days - last_lead[:, days], LOOKBACK_DAYS).astype(np.float64),
-    }
-
-
-def _drivers(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
-    return {
         "relative_ctr_7": sums.relative("clicks", "impressions", 7),
         "relative_conversion_rate_7": sums.relative("leads", "clicks", 7),
         "frequency_7": sums.ratio("reach_known", "reach", 7),
-    }
-
-
-def _changes(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
-    return {
         "change_cpl": sums.change("spend", "leads"),
         "change_ctr": sums.change("clicks", "impressions"),
         "change_conversion_rate": sums.change("leads", "clicks"),
         "change_spend": sums.change("spend"),
         "change_leads": sums.change("leads"),
         "change_spend_3_of_7": divide(sums.of("spend", 3), sums.of("spend", 7), scale=7 / 3),
-    }
-
-
-def _steadiness(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
-    back = days - np.arange(len(panel.days))[:, None]
-    week = ((back >= 0) & (back < _WEEK)).astype(np.float64)
-
-    def volatility(name: str) -> FloatArray:
-        """Standard deviation of the last 7 days over their mean."""
-        daily: FloatArray = getattr(panel, name)
-        mean = sums.of(name, _WEEK) / _WEEK
-        variance = np.square(daily) @ week / _WEEK - np.square(mean)
-        return divide(np.sqrt(np.maximum(variance, 0.0)), mean)
-
-    return {
-        "volatility_spend_7": volatility("spend"),
-        "volatility_leads_7": volatility("leads"),
         "consistency_14": sums.ratio("lead_days", "delivery_days", 14),
     }
+
+
+def _volatility(panel: Panel, days: IntArray, sums: _Sums) -> _Columns:
+    """Standard deviation of the last 7 days over their mean."""
+    back = days - np.arange(len(panel.days))[:, None]
+    week = ((back >= 0) & (back < _WEEK)).astype(np.float64)
+    out = {}
+    for name in ("spend", "leads"):
+        mean = sums.of(name, _WEEK) / _WEEK
+        variance = np.square(getattr(panel, name)) @ week / _WEEK - np.square(mean)
+        out[f"volatility_{name}_7"] = divide(np.sqrt(np.maximum(variance, 0.0)), mean)
+    return out

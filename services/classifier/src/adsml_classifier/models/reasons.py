@@ -45,12 +45,12 @@ def of_model(
 
 
 def of_week(
-    evidence: Evidence, rows: IntArray, tier: IntArray, *, step: IntArray | None, most: int
+    evidence: Evidence, rows: IntArray, tier: IntArray, *, step: IntArray, most: int
 ) -> list[tuple[Reason, ...]]:
     """Reasons of last week's tier, or of the rule, by what the table of tiers looks at; as of `of_model`.
 
-    `step` is the rule's step for the trend, shape (answers,): where it moved the tier it is among the reasons. None:
-    last week's tier, which has none.
+    `step` is the rule's for the trend, 0 for last week's tier, shape (answers,): where it moved the tier it is among
+    the reasons.
     """
     weights = np.zeros(len(FACTS))
     for name, weight in _OF_THE_WEEK.items():
@@ -66,11 +66,9 @@ def of_week(
     strength[rare, days] = weights[days]
     for place in np.flatnonzero(rare).tolist():
         notes[place][days] = f"; a high performer has them on {rule.HIGH_LEAD_DAYS}"
-    if step is not None:
-        moved = step != 0
-        strength[moved, trend] = _STEP_WEIGHT
-        for place in np.flatnonzero(moved).tolist():
-            notes[place][trend] = ": one tier lower" if step[place] > 0 else ": one tier higher"
+    strength[step != 0, trend] = _STEP_WEIGHT
+    for place in np.flatnonzero(step).tolist():
+        notes[place][trend] = ": one tier lower" if step[place] > 0 else ": one tier higher"
     return _chosen(evidence, rows, tier, strength, most=most, by_model=False, notes=notes)
 
 

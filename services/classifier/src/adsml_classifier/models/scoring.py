@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 
 from adsml_classifier.models import reasons
-from adsml_classifier.models.panel import FloatArray, IntArray
+from adsml_classifier.models.panel import BoolArray, FloatArray, IntArray
 from adsml_classifier.models.reasons import Reason
 from adsml_classifier.models.snapshot import AccountSnapshot
 from adsml_classifier.models.tier_model import TierModel
@@ -40,10 +40,10 @@ def by_model(
 
 
 def by_last_week(
-    snapshot: AccountSnapshot, rows: IntArray, *, with_step: bool, most_reasons: int
+    snapshot: AccountSnapshot, rows: IntArray, by_rule: BoolArray, *, most_reasons: int
 ) -> TierCalls:
-    """Last week's tier again; `with_step`: the rule, which moves it by the step for the trend."""
-    tier = (snapshot.rule_tier if with_step else snapshot.persistence)[rows]
-    step = snapshot.step[rows] if with_step else None
+    """Last week's tier again, or the rule, which moves it by the step for the trend."""
+    tier = np.where(by_rule, snapshot.rule_tier[rows], snapshot.persistence[rows])
+    step = np.where(by_rule, snapshot.step[rows], 0)
     why = reasons.of_week(snapshot.evidence, rows, tier, step=step, most=most_reasons) if most_reasons else []
     return TierCalls(tier, None, None, why)

@@ -58,7 +58,6 @@ def answer(task: ForecastTask) -> Answer:
             column,
             as_of=task.as_of,
             horizon=task.spec.horizon,
-            season_length=task.spec.season_length,
             around=task.around,
         )
         for column in parts_of(task.metric)

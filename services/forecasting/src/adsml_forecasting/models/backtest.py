@@ -35,7 +35,6 @@ class BacktestSpec:
     step: int | None = None
     minimum_days: int = 30
     level: float = 0.9
-    season_length: int = 7
     members: tuple[Method, ...] = ()
     combiner: Combiner | None = None
     bootstrap_samples: int = 1000
@@ -99,7 +98,6 @@ def backtest(
             [Task(one[part], cut) for one, cut in zip(columns, rows, strict=True)],
             methods=needed,
             horizon=plan.horizon,
-            season_length=plan.season_length,
             pool=pool,
             progress=tell,
         )
@@ -200,7 +198,7 @@ def _ensemble(
     for group in sorted({back for _, back, _ in flat}):
         weights[group] = Weights.equal(plan.combiner or Combiner.MEDIAN, members)
         others = [[o for back, o in enumerate(reversed(one)) if back != group][::-1] for one in found]
-        errors = scaled([one for one in others if one], members=members, season_length=plan.season_length)
+        errors = scaled([one for one in others if one], members=members)
         learns = plan.combiner in (None, Combiner.STACKED) and len(errors.members) > 0
         if learns and np.isfinite(errors.actual).any():
             candidate, _ = choose(errors)
@@ -218,7 +216,7 @@ def _bounded(
     """With the intervals that the other cutoffs' residuals give."""
     origins = [o for _, _, o in flat]
     index = np.array([series for series, _, _ in flat], np.int64)
-    found = as_forecasts(origins, points, season_length=plan.season_length, series=index)
+    found = as_forecasts(origins, points, series=index)
     scale = np.array([interval_scale(o.history.values) for o in origins])
     back = np.array([group for _, group, _ in flat])
     residuals = (found.actual - found.point) / scale[:, None]

@@ -61,7 +61,9 @@ class Errors:
     spreads: tuple[TotalSpread, ...] = ()
 
 
-def scaled(origins: Sequence[Sequence[Origin]], *, members: Sequence[Method], season_length: int) -> Errors:
+def scaled(
+    origins: Sequence[Sequence[Origin]], *, members: Sequence[Method], season_length: int = 7
+) -> Errors:
     """Origins by series as arrays; origins that no member could forecast are left out."""
     flat = [(back, origin) for one in origins for back, origin in enumerate(reversed(one))]
     flat = [(back, origin) for back, origin in flat if any(m in origin.forecasts for m in members)]
@@ -276,7 +278,7 @@ def calibrate(
     origins: Sequence[Sequence[Origin]],
     *,
     members: Sequence[Method],
-    season_length: int,
+    season_length: int = 7,
     level: float,
     weights: Weights | None = None,
     pooled: PooledRegression | None = None,

@@ -29,7 +29,7 @@ _MOST: Final = 0.04
 _OF_NORMAL: Final = 1.4826
 
 
-def outlying_days(values: Vector, *, season_length: int, explained: Days | None = None) -> Days:
+def outlying_days(values: Vector, *, season_length: int = 7, explained: Days | None = None) -> Days:
     """Which days stand alone, far above or below all days around them; of values not negative, NaN where missing.
 
     Runs of more than two days are a level of their own (see `steps`), and so are the last two days together.

@@ -28,7 +28,7 @@ _HALF_LIFE: Final = 14.0
 _LEAST_RECENT: Final = 0.25
 
 
-def residual_scale(history: Vector, *, season_length: int) -> float:
+def residual_scale(history: Vector, *, season_length: int = 7) -> float:
     """What errors are measured in to compare them between series: mean absolute seasonal difference of half a year.
 
     Where that is 0 or unknown: the mean absolute value, else 1. In the unit of the series; above 0.

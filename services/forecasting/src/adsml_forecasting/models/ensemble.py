@@ -35,7 +35,7 @@ def forecast_ensemble(
     series: DailySeries,
     horizon: int,
     *,
-    season_length: int,
+    season_length: int = 7,
     members: Sequence[Method] = CLASSIC,
     combiner: Combiner = Combiner.INVERSE_MAPE,
     weights: Weights | None = None,
@@ -97,7 +97,7 @@ def _classic_weights(
     return inverse_mape(series.values[rows:], found)
 
 
-def fall_back(series: DailySeries, horizon: int, *, season_length: int) -> tuple[Method, Vector]:
+def fall_back(series: DailySeries, horizon: int, *, season_length: int = 7) -> tuple[Method, Vector]:
     """The first fallback that can forecast the series: every series with a known day has one."""
     for method in FALLBACKS:
         try:

@@ -100,7 +100,6 @@ def level(
     *,
     spend: Vector | None,
     elasticity: Elasticity,
-    season_length: int,
     counts: bool,
 ) -> Levelled:
     """Bring days before each change to the level after it.
@@ -128,7 +127,7 @@ def level(
     money = values if spend is None else spend
     for change, end in zip(inside, ends, strict=False):
         at = change.day - series.first_day
-        ratio = _recorded(values, money, change, at, end, elasticity, season_length)
+        ratio = _recorded(values, money, change, at, end, elasticity)
         if isinstance(ratio, str):
             ignored.append((change, ratio))
         else:
@@ -138,7 +137,6 @@ def level(
         values,
         spend=spend,
         elasticity=elasticity,
-        season_length=season_length,
         counts=counts,
         recorded=[one.day - series.first_day for one in applied],
     )
@@ -150,7 +148,7 @@ def level(
 
 
 def _recorded(
-    values: Vector, money: Vector, change: Change, at: int, end: int, elasticity: Elasticity, season: int
+    values: Vector, money: Vector, change: Change, at: int, end: int, elasticity: Elasticity
 ) -> float | str:
     """What to multiply the days before a change by, or why it is not used; the next one is at `end`."""
     if change.verdict in (Verdict.NEUTRAL, Verdict.INCONCLUSIVE):
@@ -158,10 +156,10 @@ def _recorded(
     after = _whole_weeks(values[at : min(at + _WINDOW, end)])
     before = _whole_weeks(values[max(at - _WINDOW, 0) : at][::-1])
     days = int(np.isfinite(after).sum())
-    if np.isfinite(before).sum() < season:
+    if np.isfinite(before).sum() < 7:
         return "less than a week of history lies before it"
     if days < _LEAST_DAYS:
-        ratio = _by_spend(money, at, change, elasticity, season) if end == len(values) else None
+        ratio = _by_spend(money, at, change, elasticity) if end == len(values) else None
         return f"it has {days} days after it and needs {_LEAST_DAYS}" if ratio is None else ratio
     new, old = float(np.nanmean(after)), float(np.nanmean(before))
     if not (new > 0 and old > 0):
@@ -174,7 +172,7 @@ def unrecorded(
     *,
     spend: Vector | None,
     elasticity: Elasticity,
-    season_length: int,
+    season_length: int = 7,
     counts: bool,
     recorded: Sequence[int] = (),
 ) -> tuple[int, float, float] | None:
@@ -196,9 +194,9 @@ def unrecorded(
     return step.at, float(np.exp(step.lasting * change)), step.lasting
 
 
-def _by_spend(money: Vector, at: int, change: Change, elasticity: Elasticity, season: int) -> float | None:
+def _by_spend(money: Vector, at: int, change: Change, elasticity: Elasticity) -> float | None:
     """What a budget change of the last days does, where spend has followed it."""
-    step = step_at(money, at, season_length=season, counts=False)
+    step = step_at(money, at, counts=False)
     if change.change_type is not ChangeType.BUDGET_CHANGE or step is None:
         return None
     size = float(np.log(step.ratio))

@@ -43,7 +43,7 @@ def forecast_origin(
     *,
     methods: Sequence[Method],
     horizon: int,
-    season_length: int,
+    season_length: int = 7,
     options: MethodOptions = USUAL,
     tidy: bool = False,
 ) -> Origin:
@@ -84,7 +84,7 @@ class Task:
     tidy: bool = False
 
 
-def _work(task: Task, methods: Sequence[Method], horizon: int, season_length: int) -> list[Origin]:
+def _work(task: Task, methods: Sequence[Method], horizon: int, season_length: int = 7) -> list[Origin]:
     return [
         forecast_origin(
             task.series,
@@ -134,7 +134,7 @@ def forecast_origins(
     *,
     methods: Sequence[Method],
     horizon: int,
-    season_length: int,
+    season_length: int = 7,
     pool: ProcessPoolExecutor | None = None,
     progress: Progress | None = None,
 ) -> list[list[Origin]]:
@@ -160,7 +160,11 @@ def forecast_origins(
 
 
 def join_pooled(
-    origins: Sequence[Sequence[Origin]], series: Sequence[DailySeries], *, horizon: int, season_length: int
+    origins: Sequence[Sequence[Origin]],
+    series: Sequence[DailySeries],
+    *,
+    horizon: int,
+    season_length: int = 7,
 ) -> list[list[Origin]]:
     """The same origins with `POOLED_REGRESSION`, learnt from `series` (theirs, or more of their kind)."""
     began = time.perf_counter()
@@ -187,7 +191,7 @@ def as_forecasts(
     origins: Sequence[Origin],
     points: Sequence[Vector],
     *,
-    season_length: int,
+    season_length: int = 7,
     series: npt.NDArray[np.int64] | None = None,
 ) -> Forecasts:
     """One method's forecasts at origins, without intervals; each of a series of its own unless `series` says more."""

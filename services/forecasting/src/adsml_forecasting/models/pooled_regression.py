@@ -126,7 +126,7 @@ class PooledRegression:
 
 
 def learn(
-    series: Sequence[DailySeries], *, cutoffs: Sequence[int], horizon: int, season_length: int
+    series: Sequence[DailySeries], *, cutoffs: Sequence[int], horizon: int, season_length: int = 7
 ) -> dict[int, PooledRegression]:
     """One regression for each cutoff (last day that may be known, since 1970-01-01), from the days up to it alone.
 

@@ -63,7 +63,6 @@ class ForecastSpec:
     level: float = 0.9
     members: tuple[Method, ...] = ()
     combiner: Combiner | None = None
-    season_length: int = 7
     backend: Backend = Backend.KERNEL
 
 
@@ -156,7 +155,7 @@ def _lent(prepared: Prepared, spec: ForecastSpec) -> tuple[DailySeries, Vector]:
     """A short history without its weekdays, which are lent, and the factors that put them back."""
     series = prepared.series
     nothing = np.ones(spec.horizon)
-    if len(series) >= _SHORT_DAYS or spec.season_length != len(_USUAL_PROFILE) or not series.nonnegative:
+    if len(series) >= _SHORT_DAYS or not series.nonnegative:
         return series, nothing
     factors = np.array(prepared.profile or _USUAL_PROFILE)
     # 1970-01-01 was a Thursday.
@@ -194,7 +193,6 @@ def _ensemble(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -
         found = forecast_ensemble(
             series,
             spec.horizon,
-            season_length=spec.season_length,
             members=members if weights is None else tuple(m for m in members if m in weights.kept),
             combiner=combiner,
             weights=own.weights if own is not None and combiner is Combiner.STACKED else weights,
@@ -236,7 +234,7 @@ def _single(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -> 
         raise InsufficientHistory(name, had=len(series), needed=MINIMUM_DAYS[method])
     options = learned.options(spec.backend)
     try:
-        point = forecast(method, series, spec.horizon, season_length=spec.season_length, options=options)
+        point = forecast(method, series, spec.horizon, options=options)
     except MethodFailed as error:
         return _fallen_back(series, spec, str(error))
     own = _calibrated(series, spec, (method,), Weights.equal(Combiner.MEAN, [method]), learned)
@@ -248,7 +246,7 @@ def _single(series: DailySeries, spec: ForecastSpec, learned: LearnedModels) -> 
 
 
 def _fallen_back(series: DailySeries, spec: ForecastSpec, why: str) -> _Point:
-    method, point = fall_back(series, spec.horizon, season_length=spec.season_length)
+    method, point = fall_back(series, spec.horizon)
     own = _calibrated(series, spec, (method,), Weights.equal(Combiner.MEAN, [method]), NOTHING)
     return _Point(point, method, Source.FALLBACK, f"{why}; {method} answered", own)
 
@@ -267,24 +265,21 @@ def _calibrated(
             rows,
             methods=members,
             horizon=spec.horizon,
-            season_length=spec.season_length,
             options=learned.options(),
         )
         for rows in newest_rows(len(series), horizon=spec.horizon, count=_ORIGINS)
     ]
-    return calibrate(
-        [origins], members=members, season_length=spec.season_length, level=spec.level, weights=weights
-    )
+    return calibrate([origins], members=members, level=spec.level, weights=weights)
 
 
-def _naive_residuals(series: DailySeries, *, horizon: int, season_length: int) -> ResidualQuantiles | None:
+def _naive_residuals(series: DailySeries, *, horizon: int) -> ResidualQuantiles | None:
     """Absolute scaled differences of days one season apart (consecutive ones in a short series), for want of better.
 
     None with fewer than six days: nothing can be said of so short a series.
     """
     if len(series) < _LEAST_FOR_INTERVALS:
         return None
-    lag = season_length if len(series) >= 2 * season_length else 1
+    lag = 7 if len(series) >= 14 else 1
     difference = series.values[lag:] - series.values[:-lag]
     difference = difference[np.isfinite(difference)]
     if len(difference) < _LEAST_FOR_INTERVALS - 1:
@@ -307,7 +302,7 @@ def _finished(prepared: Prepared, spec: ForecastSpec, given: _Point, profile: Ve
         if abs(calibration.level - spec.level) < 1e-9:
             coverage, samples = calibration.coverage, calibration.coverage_samples
     else:
-        quantiles = _naive_residuals(series, horizon=gap + spec.horizon, season_length=spec.season_length)
+        quantiles = _naive_residuals(series, horizon=gap + spec.horizon)
         how = "naive_differences"
     base = given.values * profile
     point = _ahead(base[gap:], prepared)

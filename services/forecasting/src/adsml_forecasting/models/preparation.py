@@ -40,16 +40,15 @@ _NEVER_BY_CHANCE: Final = 5.0
 """Leading zeros at which so many were to be expected are no chance: the entity had not started."""
 
 
-def tidied(series: DailySeries, *, season_length: int) -> DailySeries:
+def tidied(series: DailySeries, *, season_length: int = 7) -> DailySeries:
     """A series of which nothing else is known, without days far out and at its newest level."""
     values = series.values
     if not series.nonnegative:
         return series
     values = np.where(outlying_days(values, season_length=season_length), np.nan, values)
     counts = bool((values[np.isfinite(values)] % 1 == 0).all())
-    step = unrecorded(
-        values, spend=None, elasticity=spend_response.PRIOR, season_length=season_length, counts=counts
-    )
+    prior = spend_response.PRIOR
+    step = unrecorded(values, spend=None, elasticity=prior, season_length=season_length, counts=counts)
     if step is not None:
         at, ratio, _ = step
         values[:at] *= ratio
@@ -62,7 +61,6 @@ def prepare(
     *,
     as_of: int,
     horizon: int,
-    season_length: int = 7,
     around: Surroundings = ALONE,
     levelled: bool = True,
 ) -> Prepared:
@@ -87,14 +85,14 @@ def prepare(
         values, off = raw.copy(), np.zeros(n, dtype=bool)
     _mark(masked, first, off & ~after, MaskReason.PAUSED)
     values = _unflagged(values, first, around.flagged, masked)
-    values, calendar = _cleaned(values, history, around, masked, as_of, horizon, season_length)
+    values, calendar = _cleaned(values, history, around, masked, as_of, horizon)
     series = DailySeries(first, values, True, history.name).trimmed()
     factors, used = events.event_factors(
         series, calendar, around.effects.get(column, {}), first=as_of + 1, horizon=horizon
     )
     series = series.without(_named_days(series, calendar, around, column, masked))
     money = np.where(off, np.nan, history.column("spend"))
-    money = np.where(outlying_days(money, season_length=season_length), np.nan, money)
+    money = np.where(outlying_days(money), np.nan, money)
     money = money[series.first_day - first :][: len(series)]
     has_money = column != "spend" and bool((np.nan_to_num(money) > 0).any())
     own = spend_response.estimate(money, series.values) if has_money else None
@@ -110,7 +108,6 @@ def prepare(
             [one for one in around.changes if one.day <= as_of],
             spend=money if has_money else None,
             elasticity=elasticity,
-            season_length=season_length,
             counts=column in _COUNTS,
         )
     notes += [
@@ -252,14 +249,13 @@ def _cleaned(
     masked: dict[int, MaskReason],
     as_of: int,
     horizon: int,
-    season_length: int,
 ) -> tuple[Vector, events.Calendar]:
     """Without days far out, and the calendar with days that came back a year later."""
     first = history.first_day
     days = first + np.arange(len(values))
     # A change's own days begin a level.
     explained = np.isin(days, [one.day + offset for one in around.changes for offset in (0, 1)])
-    out = outlying_days(values, season_length=season_length, explained=explained)
+    out = outlying_days(values, explained=explained)
     named = {day for days in around.calendar.values() for day in days}
     calendar = dict(around.calendar)
     series = DailySeries(first, np.where(out, np.nan, values), True, history.name)

@@ -18,7 +18,7 @@ Matrix = npt.NDArray[np.float64]
 NAMES: Final = ("wmape", "smape", "mase", "rmsse", "mape", "pinball", "coverage")
 
 
-def mase_scale(history: Vector, *, season_length: int) -> float:
+def mase_scale(history: Vector, *, season_length: int = 7) -> float:
     """Mean absolute difference of days a season apart; NaN without such a pair or where all are alike."""
     return _scale(history, lag=season_length, squared=False)
 

@@ -107,7 +107,7 @@ class DailySeries:
                 values[day - self.first_day] = np.nan
         return replace(self, values=values).trimmed()
 
-    def filled(self, *, season_length: int) -> Vector:
+    def filled(self, *, season_length: int = 7) -> Vector:
         """Values with each missing one estimated, for methods that can't do with gaps.
 
         A missing day becomes the mean of the known days one and two seasons before and after it; where there

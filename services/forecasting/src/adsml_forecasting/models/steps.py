@@ -40,7 +40,7 @@ class Step:
         return self.days / (self.days + 1.0)
 
 
-def find_step(values: Vector, *, season_length: int, counts: bool) -> Step | None:
+def find_step(values: Vector, *, season_length: int = 7, counts: bool) -> Step | None:
     """The likeliest step within the last four weeks, None where there is none beyond doubt.
 
     `values` are not negative, NaN where missing. `counts`: a day is a count, which varies by its square root at
@@ -84,7 +84,7 @@ def _profile(before: Vector, season: int) -> Vector:
     return out
 
 
-def step_at(values: Vector, at: int, *, season_length: int, counts: bool) -> Step | None:
+def step_at(values: Vector, at: int, *, season_length: int = 7, counts: bool) -> Step | None:
     """The change of level at a day that is given, None where one side is empty or 0."""
     start = max(at - _BEFORE, 0)
     start += (at - start) % season_length if at - start >= 2 * season_length else 0

@@ -115,7 +115,7 @@ def _between(levels: Sequence[float]) -> float:
     return max(float(np.var(np.log(known))) if len(known) > 2 else _USUAL_SPREAD, _LEAST_SPREAD)
 
 
-def shrinkage(donors: Sequence[DailySeries], *, mine: float, borrowed: float, season_length: int) -> float:
+def shrinkage(donors: Sequence[DailySeries], *, mine: float, borrowed: float) -> float:
     """How many days of its own weigh as much as what siblings tell: the k of n / (n + k).
 
     Empirical Bayes (Efron & Morris 1975): k is the variance of one day relative to the level over the variance
@@ -125,7 +125,7 @@ def shrinkage(donors: Sequence[DailySeries], *, mine: float, borrowed: float, se
     """
     levels = [_recent_level(one) for one in donors]
     noise = [
-        (_SIGMA_OF_SEASONAL_DIFFERENCE * residual_scale(one.values, season_length=season_length)) ** 2 / level
+        (_SIGMA_OF_SEASONAL_DIFFERENCE * residual_scale(one.values)) ** 2 / level
         for one, level in zip(donors, levels, strict=True)
         if level > 0
     ]
@@ -234,9 +234,7 @@ def forecast_column(task: TransferTask, *, tier: Tier | None, spec: ForecastSpec
     if own is not None:
         share = _relative_to(own, lender)
         mine = share * level if np.isfinite(share) else _recent_level(own)
-    shrinkage_days = shrinkage(
-        [one.series for one in chosen], mine=mine, borrowed=borrowed, season_length=spec.season_length
-    )
+    shrinkage_days = shrinkage([one.series for one in chosen], mine=mine, borrowed=borrowed)
     weight = days / (days + shrinkage_days)
     if not np.isfinite(borrowed):
         # A parent alone: nothing says how large a share of it a newcomer takes but its own days.
@@ -246,7 +244,7 @@ def forecast_column(task: TransferTask, *, tier: Tier | None, spec: ForecastSpec
     blended = weight * mine + (1 - weight) * borrowed
     point = blended * shape
     factor = 1.0 + _UNCERTAIN_DAYS / (days + _UNCERTAIN_DAYS)
-    lower, upper = _bounds(base, point, chosen, blended, level, factor, spec)
+    lower, upper = _bounds(base, point, chosen, blended, level, factor)
     total = float(point.sum())
     total_lower = total_upper = float("nan")
     if np.isfinite(lower).all():
@@ -304,7 +302,6 @@ def _bounds(
     level: float,
     lender_level: float,
     factor: float,
-    spec: ForecastSpec,
 ) -> tuple[Vector, Vector]:
     """Half widths of the lender's intervals at the entity's size: a small entity is noisier than its parent.
 
@@ -314,7 +311,7 @@ def _bounds(
     relative_size = max(level / lender_level, 1e-9) if lender_level > 0 else 1.0
     spread = relative_size**0.5
     ratios = [
-        residual_scale(one.series.values, season_length=spec.season_length) / _recent_level(one.series)
+        residual_scale(one.series.values) / _recent_level(one.series)
         for one in donors
         if _recent_level(one.series) > 0
     ]

@@ -10,7 +10,7 @@ _WEEKS: Final = 8
 _PRIOR_WEEKS: Final = 1.0
 
 
-def weekday_profile(values: Vector, *, season_length: int, multiplicative: bool) -> Vector:
+def weekday_profile(values: Vector, *, season_length: int = 7, multiplicative: bool) -> Vector:
     """Factor (or addend) of each day of the season, shape (season_length,); entry 0 is the day after the last value.
 
     From the last eight whole seasons of values without gaps; each day's mean against the mean of all, shrunk

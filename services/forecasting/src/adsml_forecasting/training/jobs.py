@@ -31,7 +31,6 @@ from adsml_forecasting.models.scores import measure
 from adsml_forecasting.models.series import DailySeries, Vector
 
 HORIZON: Final = 7
-SEASON: Final = 7
 HELD_OUT_WEEKS: Final = 2
 """The newest weeks, on which a candidate is compared and which its training has not seen."""
 LEAST_DAYS: Final = 30 + 7 * (HELD_OUT_WEEKS + 2)
@@ -97,7 +96,7 @@ def train_prophet(
 
     def error(method: Method, combination: Combination = DEFAULTS) -> float | None:
         task = Task(series, rows, MethodOptions(combination), tidy=True)
-        found = forecast_origins([task], methods=[method], horizon=HORIZON, season_length=SEASON)
+        found = forecast_origins([task], methods=[method], horizon=HORIZON)
         return _method_error(found[0], method)
 
     tuned, default = error(Method.PROPHET, result.combination), error(Method.PROPHET)
@@ -138,16 +137,14 @@ def train_ensemble(
     series = _long_enough(_series_of(store, item), item)
     tasks = [Task(one, newest_rows(len(one), horizon=HORIZON, count=ORIGINS), tidy=True) for one in series]
     alone = tuple(method for method in MEMBERS if method is not Method.POOLED_REGRESSION)
-    found = forecast_origins(
-        [task for task in tasks if task.rows], methods=alone, horizon=HORIZON, season_length=SEASON
-    )
+    found = forecast_origins([task for task in tasks if task.rows], methods=alone, horizon=HORIZON)
     # One entity's regression still learns from all of its level.
     kind = series if item.entity_id is None else _series_of(store, replace(item, entity_id=None))
-    found = join_pooled(found, kind, horizon=HORIZON, season_length=SEASON)
+    found = join_pooled(found, kind, horizon=HORIZON)
     newest_day = max(one.last_day for one in kind)
-    pooled = learn(kind, cutoffs=[newest_day], horizon=HORIZON, season_length=SEASON).get(newest_day)
-    before = calibrate([one[:-1] for one in found], members=MEMBERS, season_length=SEASON, level=LEVEL)
-    final = calibrate(found, members=MEMBERS, season_length=SEASON, level=LEVEL, pooled=pooled)
+    pooled = learn(kind, cutoffs=[newest_day], horizon=HORIZON).get(newest_day)
+    before = calibrate([one[:-1] for one in found], members=MEMBERS, level=LEVEL)
+    final = calibrate(found, members=MEMBERS, level=LEVEL, pooled=pooled)
     if before is None or final is None:
         raise InsufficientHistory(item.key, had=min(len(one) for one in series), needed=LEAST_DAYS)
     newest = [one[-1] for one in found]
@@ -170,7 +167,7 @@ def train_ensemble(
         "combiner": final.weights.combiner.value,
         "weights": {method.value: weight for method, weight in final.weights.weights.items()},
         "horizon": HORIZON,
-        "season_length": SEASON,
+        "season_length": final.season_length,
         "origins": final.origins,
     }
     files = registered.ensemble_files(final)
@@ -281,4 +278,4 @@ def _incumbent_error(
 def _wmape(found: Sequence[Origin], points: Sequence[Vector]) -> float | None:
     if not found:
         return None
-    return measure(as_forecasts(found, points, season_length=SEASON), level=LEVEL).wmape.value
+    return measure(as_forecasts(found, points), level=LEVEL).wmape.value

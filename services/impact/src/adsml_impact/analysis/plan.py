@@ -58,11 +58,6 @@ ACCOUNT_METRICS: Final[tuple[Metric, ...]] = (Metric.CPL, Metric.LEADS, Metric.S
 _LOWER_IS_BETTER: Final = frozenset({Metric.CPL, Metric.CPC, Metric.CPM, Metric.FREQUENCY})
 
 
-def is_account_level(change: ChangeType) -> bool:
-    """Whether the treated's own figures say nothing because the change switches them off or on."""
-    return change in (ChangeType.PAUSE, ChangeType.REACTIVATE)
-
-
 def is_neutral(metric: Metric) -> bool:
     """Whether a metric is neither good nor bad by itself: to spend is what was meant to be done."""
     return metric is Metric.SPEND
@@ -92,7 +87,8 @@ def lower_is_better(metric: Metric) -> bool:
 def make_plan(change: ChangeType, *, metrics: tuple[Metric, ...] = (), primary: Metric | None = None) -> Plan:
     """The plan for a change; without `metrics` the usual ones, without `primary` by change type."""
     chosen = primary or PRIMARY[change]
-    account = is_account_level(change)
+    # A pause or reactivation switches the treated's own figures off or on: they say nothing.
+    account = change in (ChangeType.PAUSE, ChangeType.REACTIVATE)
     # The account's verdict weighs leads, CPL and spend together, so it always has all three.
     usual = ACCOUNT_METRICS if account else DEFAULT_METRICS
     wanted = (*metrics, *(usual if account or not metrics else ()))

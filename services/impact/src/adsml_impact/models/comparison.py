@@ -26,6 +26,11 @@ LONGEST_LAG: Final = 27
 """Days over which a gap is taken to remember itself when sizes are carried over to other windows."""
 _STILL: Final = 1e-9
 """Gaps below this do not move: every entity repeats itself day by day."""
+_FIXED: Final = {
+    Estimator.DIFFERENCE_IN_DIFFERENCES: (UNIFORM, -2),
+    Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES: (RIDGE, -1),
+}
+"""Donor weights and window before the change of estimators that leave no choice: the whole baseline, time weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +77,10 @@ def _mixture(
     """The weights an estimator stands for; learned where it leaves a choice. Last window: time weights."""
     F = all_gaps.pre.shape[-1]
     windows = np.zeros((KINDS, F))
-    if estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
-        windows[:, -1] = 1.0
-        return Mixture(kinds=np.eye(KINDS)[RIDGE], windows=windows)
-    if estimator is Estimator.DIFFERENCE_IN_DIFFERENCES:
-        windows[:, -2] = 1.0
-        return Mixture(kinds=np.eye(KINDS)[UNIFORM], windows=windows)
+    if estimator in _FIXED:
+        kind, window = _FIXED[estimator]
+        windows[:, window] = 1.0
+        return Mixture(kinds=np.eye(KINDS)[kind], windows=windows)
     past = all_gaps.valid[:-1]
     s = scale[:-1][past]
     learned = learn_mixture(
@@ -92,13 +95,7 @@ def _mixture(
 
 
 def _kinds(estimator: Estimator) -> tuple[int, ...]:
-    match estimator:
-        case Estimator.DIFFERENCE_IN_DIFFERENCES:
-            return (UNIFORM,)
-        case Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
-            return (RIDGE,)
-        case _:
-            return (UNIFORM, RIDGE, SIMPLEX)
+    return (_FIXED[estimator][0],) if estimator in _FIXED else (UNIFORM, RIDGE, SIMPLEX)
 
 
 def variance_of_means(gap: FloatArray, longest: int) -> FloatArray:
