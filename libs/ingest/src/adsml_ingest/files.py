@@ -40,10 +40,7 @@ class FileList:
 def list_files(paths: Sequence[Path | SourceFile], scratch: Path) -> FileList:
     """Every file behind some paths, sub-folders too; archives are unpacked below `scratch`.
 
-    Raises
-    ------
-    Refusal
-        If a folder holds no file, or an archive is damaged.
+    Raises `Refusal` if a folder holds no file, or an archive is damaged.
     """
     listed = FileList()
     for path in paths:

@@ -56,11 +56,8 @@ def read_objects(
     Rows that are nested in the objects that they are about (``ads?fields=insights``) come one by one. A bad line of
     a JSON-lines file is yielded with its error, and reading goes on after it.
 
-    Raises
-    ------
-    Refusal
-        If the document is cut off or malformed, with the line; everything before it was yielded. If it is an
-        error answer of the API.
+    Raises `Refusal` if the document is cut off or malformed, with the line; everything before it was yielded. If
+    it is an error answer of the API.
     """
     pages = pages if pages is not None else Pages()
     rows = (
