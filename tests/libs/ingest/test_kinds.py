@@ -389,6 +389,15 @@ KINDS = {
           "i__action_values.csv": "action_type,value,_dlt_parent_id\nlead,90.5,k\n"},),
         refused="has clicks but no actions in any row",
     ),
+    "the answers to a batch of calls": Kind(
+        ({"b.json": json.dumps([{"code": 200, "body": page(row())}, {"code": 200, "body": page(row("32", spend=3))}])},),
+        spend={"ad 31": 8, "ad 32": 3},
+    ),
+    "one of them an error": Kind(
+        ({"b.json": json.dumps([{"code": 200, "body": page(row())},
+                                {"code": 400, "body": json.dumps({"error": {"message": "(#17) limit reached"}})}])},),
+        refused="is an error answer of the API: (#17) limit reached",
+    ),
     "insights nested in their ads": Kind(
         ({"x.json": json.dumps({"data": [{"id": "31", "insights": {"data": [row()]}}]})},), spend={"ad 31": 8}
     ),
