@@ -338,6 +338,10 @@ KINDS = {
     "an open workbook's lock in an archive": Kind(
         ({"e.zip": zipped({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\n", "~$r.xlsx": b"\x05me"})},), spend={"campaign A": 8}
     ),
+    "a download that did not end": Kind(
+        ({"e.zip": zipped({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\n", "s.csv.crdownload": f"{REPORT}A,2025-02-03,8,50"})},),
+        spend={"campaign A": 8},
+    ),
     "an archive within gzip": Kind(
         ({"e.tar.gz": gzip.compress(b"x" + b"\0" * 256 + b"ustar" + b"\0" * 300)},), refused="is a tar archive; unpack it"
     ),
