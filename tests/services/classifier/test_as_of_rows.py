@@ -83,5 +83,4 @@ def test_mornings_with_late_leads_are_answered_like_the_complete_days(
         assert then.keys() == now.keys()
         assert {one.as_of_date.day for one in then.values()} == {(day - timedelta(days=lag)).day}
         same += [then[name].tier == now[name].tier for name in then]
-    print("agreement", lag, sum(same) / len(same))
     assert sum(same) / len(same) >= least

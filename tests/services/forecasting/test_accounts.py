@@ -2,9 +2,9 @@
 
 import pytest
 from adsml.common.v1 import calendar_pb2
+from adsml_common.domain.calendar import country_of
 from adsml_common.domain.errors import InvalidInput
 from adsml_forecasting.accounts import Calendars
-from adsml_forecasting.models.calendar import country_of
 
 YEAR = {"first_day": 20_454, "last_day": 20_818}  # 2026
 UNITY, BASTILLE, REPUBLIC = "German Unity Day", "National Day", "Republic Day"

@@ -47,6 +47,7 @@ class AccountContext:
     changes: Mapping[EntityRef, Sequence[ChangeEvent]]
     judgements: Mapping[EntityRef, Sequence[DayJudgement]]
     currency: str  # ISO 4217; empty where unknown
+    time_zone: str | None
     # How complete its young days are; None where nothing was restated, or too little
     curve: CompletionCurve | None
     profiles: Profiles  # Models of its levels, as looked up
@@ -131,6 +132,7 @@ class AccountReader:
         changes: defaultdict[EntityRef, list[ChangeEvent]] = defaultdict(list)
         for event in self._changes.list(config_id, start=start - timedelta(days=RELATED_DAYS)):
             changes[event.entity].append(event)
+        account = self._accounts.get(config_id)
         return AccountContext(
             config_id,
             clock,
@@ -140,7 +142,8 @@ class AccountReader:
             series,
             changes,
             self.judgements(config_id, ids),
-            self.currency(config_id),
+            account.currency_code or "",
+            account.time_zone,
             self._curves.of(config_id) if sent is None else None,
             profiles={},
         )

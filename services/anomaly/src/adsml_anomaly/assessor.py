@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from adsml_common.collecting import collector_paused
 from adsml_common.domain.calendar import AVAILABLE as CALENDAR_AVAILABLE
-from adsml_common.domain.calendar import named_days
+from adsml_common.domain.calendar import country_of, named_days
 from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import AdsmlError, InsufficientHistory, InvalidInput, NotFound, Unavailable
@@ -192,13 +192,19 @@ class Assessor:
         options = replace(asked.options, first_date=context.first, last_date=context.as_of)
         if asked.calendar_off:
             return options, ()
-        country = self._settings.country_code if asked.country is None else asked.country
+        by_zone = country_of(context.time_zone) if CALENDAR_AVAILABLE else ""
+        country = asked.country or by_zone or self._settings.country_code
         if country and not CALENDAR_AVAILABLE:
             detail = "the holidays package is not installed: days were compared without a calendar"
             missing = Degradation(Dependency.CALENDAR, DegradationReason.NOT_CONFIGURED, detail)
             return replace(options, named_days=asked.named_days), (missing,)
         since = context.first - self.reader.history
-        holidays = named_days(country, since, context.as_of) if country else {}
+        try:
+            holidays = named_days(country, since, context.as_of) if country else {}
+        except InvalidInput:
+            if country != by_zone:
+                raise
+            holidays = {}  # a country whose holidays are not known, and nobody named it
         return replace(options, named_days={**holidays, **asked.named_days}), ()
 
     def _completeness(self, context: AccountContext, days: Days, asked: Asked) -> Completeness | None:

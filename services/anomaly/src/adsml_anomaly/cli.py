@@ -15,15 +15,18 @@ from adsml_common.cli.options import (
     EntityIdsOption,
     day_option,
 )
-from adsml_common.cli.output import JsonOption, print_json, table
+from adsml_common.cli.output import JsonOption, errors, print_json, table
 from adsml_common.cli.remote import Remote, with_server
 from adsml_common.cli.training import (
     ConfigOption,
     ItemSecondsOption,
+    Job,
     RequestOption,
     ShardCountOption,
     ShardIndexOption,
     WorkersOption,
+    train,
+    training_command,
 )
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
@@ -65,46 +68,29 @@ def _serve() -> int:
     return main()
 
 
+@training_command(item_seconds=600.0)
 def train_detectors(
-    config_id: ConfigOption = "all",
     entity_type: Annotated[EntityType | None, typer.Option(help="Only entities of this level.")] = None,
     false_alarms: FalseAlarmsOption = None,
     contamination: ContaminationOption = None,
-    request_id: RequestOption = None,
-    shard_index: ShardIndexOption = 0,
-    shard_count: ShardCountOption = 1,
-    workers: WorkersOption = None,
-    item_seconds: ItemSecondsOption = 600.0,
-    json_output: JsonOption = False,
-) -> None:
+) -> Job:
     """Train and register a detector for every entity with 28 days of delivery, and profiles for the rest.
 
     Example: adsml train anomaly-detectors --config-id 1
     """
-    from adsml_common.cli.training import Job, train  # noqa: PLC0415
-
     from adsml_anomaly.models.thresholds import DEFAULT_FALSE_ALARMS, of_contamination  # noqa: PLC0415
     from adsml_anomaly.training.items import JOB, items_of  # noqa: PLC0415
 
     _check_rate(false_alarms, contamination)
     rate = of_contamination(contamination) if contamination is not None else false_alarms
     rate = DEFAULT_FALSE_ALARMS if rate is None else rate
-    train(
-        Job(
-            JOB,
-            partial(items_of, entity_type=entity_type),
-            partial(_trainer, false_alarms=rate),
-            preload=("adsml_anomaly.training.detectors",),
-            entity_type=entity_type,
-            options={"false_alarms": rate},
-        ),
-        config_id=config_id,
-        request_id=request_id,
-        shard_index=shard_index,
-        shard_count=shard_count,
-        workers=workers,
-        item_seconds=item_seconds,
-        json_output=json_output,
+    return Job(
+        JOB,
+        partial(items_of, entity_type=entity_type),
+        partial(_trainer, false_alarms=rate),
+        preload=("adsml_anomaly.training.detectors",),
+        entity_type=entity_type,
+        options={"false_alarms": rate},
     )
 
 
@@ -127,7 +113,8 @@ def evaluate_anomaly(
     """
     from adsml_anomaly.evaluation.study import evaluate  # noqa: PLC0415
 
-    scores = evaluate(data, windows)
+    with errors.status("scoring"):
+        scores = evaluate(data, windows)
     if json_output:
         print_json(scores)
         return
@@ -170,8 +157,6 @@ def scan_anomalies(
 
     Example: adsml scan-anomalies --config-id all
     """
-    from adsml_common.cli.training import Job, train  # noqa: PLC0415
-
     from adsml_anomaly.scanning.scan import JOB, items_of, scanner  # noqa: PLC0415
 
     as_of = as_of_date.date() if as_of_date else None
@@ -287,7 +272,8 @@ def anomalies(
         request: Any = pb.BatchDetectAnomaliesRequest(subjects=subjects, options=options)
     else:
         request = pb.DetectAccountAnomaliesRequest(config_id=config_id, entity_type=number, options=options)
-    response = ask(DOOR, request, remote=remote)
+    with errors.status(f"looking at account {config_id}"):
+        response = ask(DOOR, request, remote=remote)
     if json_output:
         print_json(to_dict(response))
     elif entity_id:

@@ -21,7 +21,8 @@ class AnomalySettings(ServingSettings):
     attribution_lag_days
         Trailing days of stored entities that are still filling up, where nothing was learnt from restated rows.
     country_code
-        Country whose public holidays and trading days are unlike others, as ISO 3166-1 alpha-2; empty: none.
+        Country whose public holidays and trading days are unlike others, as ISO 3166-1 alpha-2, for accounts whose
+        time zone names none; empty: none.
     min_stake_per_day
         Incidents with less money at stake per day, in the account's currency, are not raised.
     alertmanager_url

@@ -16,14 +16,7 @@ from adsml_common.cli.options import (
 )
 from adsml_common.cli.output import JsonOption, print_json
 from adsml_common.cli.remote import Remote, with_server
-from adsml_common.cli.training import (
-    ConfigOption,
-    ItemSecondsOption,
-    RequestOption,
-    ShardCountOption,
-    ShardIndexOption,
-    WorkersOption,
-)
+from adsml_common.cli.training import Job, training_command
 from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.registry.bundle import MAX_BYTES, unpacks_to
@@ -63,8 +56,8 @@ def _serve() -> int:
     return main()
 
 
+@training_command(item_seconds=1800.0)
 def train_classifiers(
-    config_id: ConfigOption = "all",
     same_window: Annotated[
         bool,
         typer.Option(
@@ -76,19 +69,11 @@ def train_classifiers(
         int, typer.Option(min=0, max=28, help="Trailing days whose leads are still coming in.")
     ] = 0,
     min_samples: Annotated[int, typer.Option(min=1, help="Fewest samples to learn from.")] = 30,
-    request_id: RequestOption = None,
-    shard_index: ShardIndexOption = 0,
-    shard_count: ShardCountOption = 1,
-    workers: WorkersOption = None,
-    item_seconds: ItemSecondsOption = 1800.0,
-    json_output: JsonOption = False,
-) -> None:
+) -> Job:
     """Train and register the classifiers of one account or all.
 
     Example: adsml train classifiers --config-id 1
     """
-    from adsml_common.cli.training import Job, train  # noqa: PLC0415
-
     from adsml_classifier.models.labels import LabelMode  # noqa: PLC0415
     from adsml_classifier.naming import JOB  # noqa: PLC0415
     from adsml_classifier.training.job import items_of  # noqa: PLC0415
@@ -99,25 +84,16 @@ def train_classifiers(
         sampling=SampleSettings(mode=mode, attribution_lag_days=attribution_lag_days),
         fit=FitSettings(min_samples=min_samples),
     )
-    train(
-        Job(
-            JOB,
-            lambda _, accounts: items_of(accounts),
-            partial(_trainer, recipe=recipe),
-            preload=("adsml_classifier.training.job",),
-            options={
-                "same_window": same_window,
-                "attribution_lag_days": attribution_lag_days,
-                "min_samples": min_samples,
-            },
-        ),
-        config_id=config_id,
-        request_id=request_id,
-        shard_index=shard_index,
-        shard_count=shard_count,
-        workers=workers,
-        item_seconds=item_seconds,
-        json_output=json_output,
+    return Job(
+        JOB,
+        lambda _, accounts: items_of(accounts),
+        partial(_trainer, recipe=recipe),
+        preload=("adsml_classifier.training.job",),
+        options={
+            "same_window": same_window,
+            "attribution_lag_days": attribution_lag_days,
+            "min_samples": min_samples,
+        },
     )
 
 

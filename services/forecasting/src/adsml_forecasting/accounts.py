@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 from adsml.common.v1 import calendar_pb2
+from adsml_common.domain.calendar import country_of
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.domain.metrics import STORED
@@ -96,7 +97,7 @@ class Calendars:
         if asked.disabled:
             return {}
         years = day_of(first_day).year, day_of(last_day).year
-        by_zone = calendars.country_of(time_zone)
+        by_zone = country_of(time_zone)
         code = asked.country_code or self._countries.get(config_id) or by_zone or self._country
         sent = [
             (one.name, day_number(day(one.date, f"options.calendar.named_days[{at}].date")))

@@ -1,24 +1,14 @@
 """`adsml train prophet` and `adsml train ensemble-weights`."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from adsml_common.cli.training import (
-    ConfigOption,
-    ItemSecondsOption,
-    JsonOption,
-    RequestOption,
-    ShardCountOption,
-    ShardIndexOption,
-    WorkersOption,
-)
+from adsml_common.cli.training import Job, training_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adsml_common.cli.training import Job
     from adsml_common.database import Database
     from adsml_common.domain.entities import EntityType
     from adsml_common.domain.metrics import Metric
@@ -34,52 +24,33 @@ _DropOption = Annotated[
 ]
 
 
-def _command(name: str, family: str, *, item_seconds: float, text: str) -> Callable[..., None]:
-    def command(
-        config_id: ConfigOption = "all",
-        entity_type: _TypesOption = "campaign,adset",
-        metric: _MetricsOption = "spend,leads",
-        attribution_lag_days: _DropOption = 0,
-        request_id: RequestOption = None,
-        shard_index: ShardIndexOption = 0,
-        shard_count: ShardCountOption = 1,
-        workers: WorkersOption = None,
-        item_seconds: ItemSecondsOption = item_seconds,
-        json_output: JsonOption = False,
-    ) -> None:
-        from adsml_common.cli.training import train  # noqa: PLC0415
+@training_command(item_seconds=900.0)
+def train_prophet(
+    entity_type: _TypesOption = "campaign,adset",
+    metric: _MetricsOption = "spend,leads",
+    attribution_lag_days: _DropOption = 0,
+) -> Job:
+    """Tune Prophet for every entity and metric; parameters serve where they beat the defaults.
 
-        train(
-            _job(name, family, entity_type, metric, attribution_lag_days),
-            config_id=config_id,
-            request_id=request_id,
-            shard_index=shard_index,
-            shard_count=shard_count,
-            workers=workers,
-            item_seconds=item_seconds,
-            json_output=json_output,
-        )
-
-    command.__doc__ = f"{text}\n\nExample: adsml train {name} --config-id 1"
-    return command
+    Example: adsml train prophet --config-id 1
+    """
+    return _job("prophet", "prophet", entity_type, metric, attribution_lag_days)
 
 
-train_prophet = _command(
-    "prophet",
-    "prophet",
-    item_seconds=900.0,
-    text="Tune Prophet for every entity and metric; parameters serve where they beat the defaults.",
-)
-train_ensemble_weights = _command(
-    "ensemble-weights",
-    "ensemble",
-    item_seconds=1800.0,
-    text="Learn members, weights and intervals of the ensemble by rolling origins, per level and campaign.",
-)
+@training_command(item_seconds=1800.0)
+def train_ensemble_weights(
+    entity_type: _TypesOption = "campaign,adset",
+    metric: _MetricsOption = "spend,leads",
+    attribution_lag_days: _DropOption = 0,
+) -> Job:
+    """Learn members, weights and intervals of the ensemble by rolling origins, per level and campaign.
+
+    Example: adsml train ensemble-weights --config-id 1
+    """
+    return _job("ensemble-weights", "ensemble", entity_type, metric, attribution_lag_days)
 
 
-def _job(name: str, family: str, entity_type: str, metric: str, attribution_lag_days: int) -> "Job":
-    from adsml_common.cli.training import Job  # noqa: PLC0415
+def _job(name: str, family: str, entity_type: str, metric: str, attribution_lag_days: int) -> Job:
     from adsml_common.domain.entities import EntityType  # noqa: PLC0415
     from adsml_common.domain.metrics import Metric  # noqa: PLC0415
 

@@ -1,5 +1,7 @@
 """Options that mean the same in every command: one spelling, one default, one help text."""
 
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -38,6 +40,22 @@ AsOfDateOption = Annotated[
 def day_option(name: str, help_text: str) -> Any:
     """An option that takes a day, ``2026-05-31``; annotate with ``datetime``."""
     return typer.Option(name, formats=["%Y-%m-%d"], help=help_text, show_default=False)
+
+
+def sign(
+    run: Callable[..., Any],
+    own: Iterable[inspect.Parameter],
+    added: Mapping[str, tuple[Any, Any]],
+) -> None:
+    """Give a function of any keywords the signature that Typer reads: its own parameters, then those added."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters = [one.replace(kind=kind) for one in own]
+    parameters += [
+        inspect.Parameter(name, kind, default=default, annotation=annotation)
+        for name, (annotation, default) in added.items()
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
 
 
 def contract_option(message: type[Message], field: str, *names: str, help_text: str) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
+from adsml_common.cli.options import sign
 from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -136,12 +137,7 @@ def with_server(command: CommandT) -> CommandT:
     signature = inspect.signature(command, eval_str=True)
     if "remote" not in signature.parameters:
         raise TypeError(f"{command.__name__} has no parameter `remote`")
-    kind = inspect.Parameter.KEYWORD_ONLY
-    own = [one.replace(kind=kind) for one in signature.parameters.values() if one.name != "remote"]
-    added = [
-        inspect.Parameter(name, kind, default=_DEFAULTS.get(name), annotation=option)
-        for name, option in _OPTIONS.items()
-    ]
+    own = [one for one in signature.parameters.values() if one.name != "remote"]
 
     @wraps(command)
     def run(**given: Any) -> Any:
@@ -149,6 +145,5 @@ def with_server(command: CommandT) -> CommandT:
         options = dict(zip(list(_OPTIONS)[1:], others, strict=True))
         return command(**given, remote=None if target is None else Remote(target, **options))
 
-    run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in (*own, *added)}
+    sign(run, own, {name: (option, _DEFAULTS.get(name)) for name, option in _OPTIONS.items()})
     return run  # type: ignore[return-value]

@@ -1,17 +1,19 @@
 """What every ``adsml train ...`` command does around its family's own training."""
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from adsml_common.cli.context import open_database, settings
+from adsml_common.cli.options import sign
 from adsml_common.cli.output import JsonOption, console, errors, print_json
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
@@ -25,11 +27,6 @@ if TYPE_CHECKING:
     from adsml_common.training.records import Item, TrainingRun
     from adsml_common.training.runs import TrainingRuns
     from adsml_common.training.scope import Scope
-
-__all__ = [
-    "ConfigOption", "ItemSecondsOption", "Job", "JsonOption", "RequestOption", "ShardCountOption",
-    "ShardIndexOption", "WorkersOption", "train",
-]  # fmt: skip
 
 _ALL = "all"
 _JOB_NAME = "ADSML_TRAIN_JOB_NAME"
@@ -87,6 +84,35 @@ class Job:
     preload: Iterable[str] = ()
     entity_type: EntityType | None = None
     options: Mapping[str, Any] | None = None
+
+
+def training_command(*, item_seconds: float) -> Callable[[Callable[..., Job]], Callable[..., None]]:
+    """Make a command of a function that gives the job by its own options; the options of every run are added.
+
+    `item_seconds` is how long one item may take where nobody says.
+    """
+
+    def decorate(make: Callable[..., Job]) -> Callable[..., None]:
+        own = inspect.signature(make, eval_str=True).parameters
+
+        @wraps(make)
+        def run(**given: Any) -> None:
+            job = make(**{name: given.pop(name) for name in own})
+            train(job, **given)
+
+        added = {
+            "config_id": (ConfigOption, _ALL),
+            "request_id": (RequestOption, None),
+            "shard_index": (ShardIndexOption, 0),
+            "shard_count": (ShardCountOption, 1),
+            "workers": (WorkersOption, None),
+            "item_seconds": (ItemSecondsOption, item_seconds),
+            "json_output": (JsonOption, False),
+        }
+        sign(run, own.values(), added)
+        return run
+
+    return decorate
 
 
 def train(

@@ -3,7 +3,8 @@
 import importlib.util
 from collections.abc import Mapping
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from typing import Final
 
 from adsml_common.domain.errors import InvalidInput
@@ -21,6 +22,19 @@ def named_days(country: str, first: date, last: date) -> dict[date, str]:
     for year in range(first.year, last.year + 1):
         out.update(_year(country, year))
     return {day: name for day, name in sorted(out.items()) if first <= day <= last}
+
+
+@cache
+def _countries() -> dict[str, str]:
+    """Country by time zone: the IANA database's table of the zone that each place keeps."""
+    text = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
+    rows = (line.split("\t") for line in text.splitlines() if line and not line.startswith("#"))
+    return {row[2]: row[0] for row in rows}
+
+
+def country_of(time_zone: str | None) -> str:
+    """ISO 3166-1 alpha-2 code of the country that a time zone is named after; empty where it is after none."""
+    return _countries().get(time_zone or "", "")
 
 
 @lru_cache(maxsize=512)

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date
-from functools import cache, lru_cache
-from importlib.resources import files
+from functools import lru_cache
 from typing import Final
 
 import holidays
@@ -48,19 +47,6 @@ def trading_days(first_year: int, last_year: int) -> Calendar:
         for year in range(first_year, last_year + 1)
         for name, at in _TRADING
     )
-
-
-@cache
-def _countries() -> dict[str, str]:
-    """Country by time zone: the IANA database's table of the zone that each place keeps."""
-    text = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
-    rows = (line.split("\t") for line in text.splitlines() if line and not line.startswith("#"))
-    return {row[2]: row[0] for row in rows}
-
-
-def country_of(time_zone: str | None) -> str:
-    """ISO 3166-1 alpha-2 code of the country that a time zone is named after; empty where it is after none."""
-    return _countries().get(time_zone or "", "")
 
 
 @lru_cache(maxsize=256)
