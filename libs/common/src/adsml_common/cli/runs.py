@@ -3,7 +3,7 @@
 The record has every process that is kept as a run, scan-anomalies too; a service has those of its family's training.
 """
 
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,7 +47,9 @@ def _facts(run: "TrainingRun | pb.TrainingRun") -> tuple[str, str, datetime]:
 
 def _as_asked(run: Any) -> Any:
     """With the request id that its caller chose, as a service gives it."""
-    return replace(run, request_id=run.callers_request_id) if is_dataclass(run) else run
+    from adsml.training.v1 import training_service_pb2 as pb  # noqa: PLC0415
+
+    return run if isinstance(run, pb.TrainingRun) else replace(run, request_id=run.callers_request_id)
 
 
 @app.command("list")
