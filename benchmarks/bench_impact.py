@@ -135,9 +135,9 @@ def studies(cells: int) -> dict[str, tuple[list[panels.FloatArray], list[Cell]]]
         "simulated accounts": (accounts, pick(accounts, stride=3, most=cells)),
         "autocorrelated": (wandering, pick(wandering, stride=3, most=cells)),
         "market-wide shock": (shocked, shocks[:cells]),
-        "geolift, after the worst week": (geolift, worst(geolift)),
+        "geolift pre-test, after the worst week": (geolift, worst(geolift)),
         "nn5, after the worst week": (stretches, worst(stretches)),
-        "simulated, after the worst week": (accounts, worst(accounts)),
+        "simulated accounts, after the worst week": (accounts, worst(accounts)),
         "autocorrelated, after the worst week": (wandering, worst(wandering)),
     }
 
