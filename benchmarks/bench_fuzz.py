@@ -40,7 +40,8 @@ from support.fuzzing import Fuzzer, Report  # noqa: E402 - needs the path above
 ADSML = [sys.executable, "-m", "adsml_common.cli"]
 MEMORY = 4 << 30
 FAMILIES = ("classifier", "forecasting", "anomaly", "impact")
-TRAIN = ("classifiers", "anomaly-detectors")
+TRAIN = ("classifiers", "anomaly-detectors", "ensemble-weights")
+PREFIXES = {"forecasting": "ensemble"}
 JOBS = {
     "classifier": "TRAINING_JOB_CLASSIFIERS",
     "forecasting": "TRAINING_JOB_ENSEMBLE_WEIGHTS",
@@ -77,13 +78,23 @@ def prepare(folder: Path) -> tuple[dict[str, str], list[tuple[str, str]], date]:
         command(env, "simulate", account, "--preset", "demo", "--format", "csv", "--seed", "3")
         command(env, "import", f"{account}/daily.csv", "--config-id", "1")
         command(env, "changes", "import", f"{account}/changes.csv", "--config-id", "1")
-        for job in TRAIN:
+        # Twice, so that there is a version to go back to.
+        for job in TRAIN * 2:
             command(env, "train", job, "--config-id", "1")
         prepared.touch()
     with (folder / "account" / "daily.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     entities = {(row["entity_type"].upper(), row["entity_id"]) for row in rows}
     return env, sorted(entities), max(date.fromisoformat(row["date"]) for row in rows)
+
+
+def model_of(env: dict[str, str], family: str) -> str:
+    """A model of a family that has a second version; any name where there is none."""
+    listed = command(env, "models", "list", "--prefix", f"{PREFIXES.get(family, family)}/", "--json")
+    versions = {
+        one["ref"]["name"]: int(one["ref"]["version"]) for one in reversed(json.loads(listed)["models"])
+    }
+    return max(versions, key=lambda name: versions[name], default=f"{family}/1")
 
 
 @contextmanager
@@ -201,7 +212,11 @@ def main() -> int:
         for family in families:
             before = sums.get(family, {})
             seed = options.seed or 1 + max((one["seed"] for one in before.get("portions", [])), default=0)
-            names = {"FAMILY": f"FAMILY_{family.upper()}", "MODEL": f"{family}/1", "JOB": JOBS[family]}
+            names = {
+                "FAMILY": f"FAMILY_{family.upper()}",
+                "MODEL": model_of(env, family),
+                "JOB": JOBS[family],
+            }
             with serving(family, env) as (process, target), grpc.insecure_channel(target) as channel:
                 began = time.monotonic()
                 fuzzer = Fuzzer(channel, entities, last_day, seed=seed, names=names)

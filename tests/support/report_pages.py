@@ -97,7 +97,7 @@ def page_of(count: int, *, name: str = "Ad set", old: bool = False) -> str:
                 Detailed(
                     tree.label(one.ref),
                     (f"CPL of {tree.label(one.ref)} is 38% below the account's; leads on 7 of 7 days",),
-                    link=f"entry-{one.ref.entity_id}",
+                    link=f"entry-{one.ref.entity_id}%",
                 ),
                 Chip("high performer", Tone.GOOD), "81%", f"EUR {12 + at / 10:.2f}", "166", "EUR 2,117",
             ),
@@ -109,7 +109,7 @@ def page_of(count: int, *, name: str = "Ad set", old: bool = False) -> str:
         Entry(
             tree.label(one.ref), "next 7 days: leads 140 (120 to 161)",
             (chart(tree.label(one.ref), seed), chart("Cost per lead", seed + 1), Note("Median of four.")),
-            Chip("moderate", Tone.FAIR), tree.campaign(one.ref), f"entry-{one.ref.entity_id}",
+            Chip("moderate", Tone.FAIR), tree.campaign(one.ref), f"entry-{one.ref.entity_id}%",
         )
         for seed, one in enumerate(adsets)
     )  # fmt: skip
@@ -128,7 +128,7 @@ def page_of(count: int, *, name: str = "Ad set", old: bool = False) -> str:
             "tiers", "What to raise", "How each is expected to do.", (table,), rank=20,
             findings=tuple(
                 Finding(f"Raise {tree.label(one.ref)}:", f"it brings leads at EUR {at}.", Tone.GOOD, 10.0 * at,
-                        f"entry-{one.ref.entity_id}", tree.campaign(one.ref))
+                        f"entry-{one.ref.entity_id}%", tree.campaign(one.ref))
                 for at, one in enumerate(adsets[:9])
             ),
         ),

@@ -338,6 +338,10 @@ KINDS = {
     "an open workbook's lock in an archive": Kind(
         ({"e.zip": zipped({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\n", "~$r.xlsx": b"\x05me"})},), spend={"campaign A": 8}
     ),
+    "a download that did not end": Kind(
+        ({"e.zip": zipped({"r.csv": f"{REPORT}A,2025-02-03,8,500,9,2\n", "s.csv.crdownload": f"{REPORT}A,2025-02-03,8,50"})},),
+        spend={"campaign A": 8},
+    ),
     "an archive within gzip": Kind(
         ({"e.tar.gz": gzip.compress(b"x" + b"\0" * 256 + b"ustar" + b"\0" * 300)},), refused="is a tar archive; unpack it"
     ),
@@ -388,6 +392,15 @@ KINDS = {
           "11,21,31,2025-02-03,2025-02-03,500,9,8,k\n",
           "i__action_values.csv": "action_type,value,_dlt_parent_id\nlead,90.5,k\n"},),
         refused="has clicks but no actions in any row",
+    ),
+    "the answers to a batch of calls": Kind(
+        ({"b.json": json.dumps([{"code": 200, "body": page(row())}, {"code": 200, "body": page(row("32", spend=3))}])},),
+        spend={"ad 31": 8, "ad 32": 3},
+    ),
+    "one of them an error": Kind(
+        ({"b.json": json.dumps([{"code": 200, "body": page(row())},
+                                {"code": 400, "body": json.dumps({"error": {"message": "(#17) limit reached"}})}])},),
+        refused="is an error answer of the API: (#17) limit reached",
     ),
     "insights nested in their ads": Kind(
         ({"x.json": json.dumps({"data": [{"id": "31", "insights": {"data": [row()]}}]})},), spend={"ad 31": 8}

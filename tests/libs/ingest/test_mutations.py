@@ -6,6 +6,7 @@ import json
 import random
 import resource
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,8 @@ def blank_day(table: Table, chance: random.Random) -> None:
 
 def local_numbers(table: Table, chance: random.Random) -> None:
     for one in table[1:]:
-        one[7] = f"{float(one[7]):,.2f}".translate(str.maketrans(",.", ".,"))
+        with suppress(ValueError):  # another mutation was here before
+            one[7] = f"{float(one[7]):,.2f}".translate(str.maketrans(",.", ".,"))
 
 
 def junk_number(table: Table, chance: random.Random) -> None:

@@ -130,9 +130,9 @@ def test_a_sentence_leads_to_its_picture_and_opens_it(page: Page, small: Path) -
     page.open(small, width=1280)
     page.run("document.querySelector('.findings a').click()")
     page.frames()
-    assert page.run("document.getElementById('entry-a8').open")
+    assert page.run("document.getElementById('entry-a8%').open")
     assert page.run(
-        "Math.abs(document.getElementById('entry-a8').getBoundingClientRect().top) < window.innerHeight"
+        "Math.abs(document.getElementById('entry-a8%').getBoundingClientRect().top) < window.innerHeight"
     )
 
 

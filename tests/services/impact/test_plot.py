@@ -11,7 +11,7 @@ from adsml_impact.analysis.change import analyse
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.decoding import PanelEntities
 from adsml_impact.encoding import report_message
-from adsml_impact.plot import draw_svg
+from adsml_impact.plot import draw_svg, effect_charts
 from support.impact import ask, known, make_account
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -64,3 +64,15 @@ def test_without_series_there_is_nothing_to_draw() -> None:
     report = _report(ask(options=Options(with_series=False)), known(make_account()))
     with pytest.raises(FailedPrecondition, match="no series"):
         draw_svg(report)
+
+
+def test_the_effect_so_far_has_the_interval_of_its_own_window() -> None:
+    """A cost per lead is a ratio: over a window it is not summed. The window of 4 days was not asked about."""
+    account = make_account()
+    account.leads[0, 77:] *= 2
+    report = _report(ask(), known(account))
+    growing = [_report(ask(options=Options(after_days=days)), known(account)) for days in (3, 5)]
+    _, so_far = effect_charts(report, growing)
+    first, last = (one.effects[0] for one in growing)
+    assert so_far.lines[0].values == [first.absolute, None, last.absolute]
+    assert so_far.bands[0].upper == [first.absolute_interval.upper, None, last.absolute_interval.upper]

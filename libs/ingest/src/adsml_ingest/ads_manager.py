@@ -38,10 +38,8 @@ _SAID: Final = {
 def open_ads_manager(sheet: Sheet, options: ImportOptions) -> Table:
     """The table behind a report of Ads Manager, or one whose columns the caller maps.
 
-    Raises
-    ------
-    Refusal
-        If a column is missing, or neither the file nor the caller says how to read its numbers or dates.
+    Raises `Refusal` if a column is missing, or neither the file nor the caller says how to read its numbers or
+    dates.
     """
     found = headers.recognise(sheet.names, _mapped(sheet, options))
     if found is None:

@@ -60,10 +60,7 @@ class ChangeLog:
 def read_changes(path: Path, *, account: KnownAccount, options: ImportOptions | None = None) -> ChangeLog:
     """The changes of a file.
 
-    Raises
-    ------
-    InvalidInput
-        Naming every place that is wrong: a line of the table, an index of the JSON.
+    Raises `InvalidInput` naming every place that is wrong: a line of the table, an index of the JSON.
     """
     options = options or ImportOptions()
     with TemporaryDirectory(prefix="adsml-changes-") as scratch:
@@ -160,10 +157,7 @@ def read_activities(
 ) -> ChangeLog:  # fmt: skip
     """Changes out of Meta's log of activities, each with its place; oldest first.
 
-    Raises
-    ------
-    InvalidInput
-        Naming what can't be read, unless the caller takes `faults`.
+    Raises `InvalidInput` naming what can't be read, unless the caller takes `faults`.
     """
     faulty, log, other = Violations() if faults is None else faults, ChangeLog(), Counter[str]()
     read: list[tuple[float, str, ChangeEvent]] = []

@@ -52,10 +52,7 @@ def read_header(source: TextSource, delimiter: str | None = None) -> Header:
 
     The delimiter is the candidate that cuts the header into most cells.
 
-    Raises
-    ------
-    Refusal
-        If the file holds nothing but blank lines, or two columns have one name.
+    Raises `Refusal` if the file holds nothing but blank lines, or two columns have one name.
     """
     text = next(source.blocks(), "")
     texts = list(io.StringIO(text, newline=""))
@@ -95,10 +92,8 @@ def refuse_twins(file: SourceFile, names: Sequence[str], line: int) -> None:
 def read_records(source: TextSource, header: Header, advance: Advance = ignore) -> Iterator[Records]:
     """The records after the header, block by block.
 
-    Raises
-    ------
-    Refusal
-        At a quote that is never closed, with the line at which it opens; all records before it were yielded.
+    Raises `Refusal` at a quote that is never closed, with the line at which it opens; all records before it were
+    yielded.
     """
     carry, first, skip = "", 1, header.lines_after
     blocks = source.blocks(advance)

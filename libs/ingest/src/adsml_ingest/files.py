@@ -25,6 +25,7 @@ _NO_EXPORTS: Final = frozenset(
     }
 )  # fmt: skip
 """Suffixes of files that lie in a folder beside exports and are none."""
+_UNFINISHED: Final = (".crdownload", ".download", ".part", ".partial", ".tmp")
 _EXPORTS: Final = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".xlsx", ".gz", ".zip")
 _REJECTED: Final = (".rejected.csv", ".rejected.jsonl")
 
@@ -40,10 +41,7 @@ class FileList:
 def list_files(paths: Sequence[Path | SourceFile], scratch: Path) -> FileList:
     """Every file behind some paths, sub-folders too; archives are unpacked below `scratch`.
 
-    Raises
-    ------
-    Refusal
-        If a folder holds no file, or an archive is damaged.
+    Raises `Refusal` if a folder holds no file, or an archive is damaged.
     """
     listed = FileList()
     for path in paths:
@@ -87,6 +85,8 @@ def _no_export(path: Path) -> str:
     """Why a file beside exports is none; empty if it may be one."""
     if path.name.startswith("~$"):
         return "the lock of a workbook that was open"
+    if path.suffix.lower() in _UNFINISHED:
+        return "a download that did not end"
     return f"{path.suffix} files are no exports" if path.suffix.lower() in _NO_EXPORTS else ""
 
 

@@ -71,14 +71,10 @@ def import_files(
 
     Without a store they are only read and checked, by themselves.
 
-    Raises
-    ------
-    InvalidInput
-        Naming file, line, column, value and cure of the first bad rows of each kind: always if
-        `ImportOptions.on_error` is ``stop`` and any row is bad; if it is ``skip``, when no row is good. If the
-        rows can't belong to the account that the config is bound to. Nothing was loaded then.
-    Unavailable
-        If the database does not answer; nothing was loaded.
+    Raises `InvalidInput` naming file, line, column, value and cure of the first bad rows of each kind: always if
+    `ImportOptions.on_error` is ``stop`` and any row is bad; if it is ``skip``, when no row is good. If the rows can't
+    belong to the account that the config is bound to. Raises `Unavailable` if the database does not answer. Nothing was
+    loaded then.
     """
     began = time.monotonic()
     options, shown = options or ImportOptions(), progress or _silent

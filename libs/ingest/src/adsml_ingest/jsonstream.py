@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -56,11 +57,8 @@ def read_objects(
     Rows that are nested in the objects that they are about (``ads?fields=insights``) come one by one. A bad line of
     a JSON-lines file is yielded with its error, and reading goes on after it.
 
-    Raises
-    ------
-    Refusal
-        If the document is cut off or malformed, with the line; everything before it was yielded. If it is an
-        error answer of the API.
+    Raises `Refusal` if the document is cut off or malformed, with the line; everything before it was yielded. If
+    it is an error answer of the API.
     """
     pages = pages if pages is not None else Pages()
     rows = (
@@ -70,15 +68,29 @@ def read_objects(
     )
     for row in rows:
         value = row.value
-        if value is not None and ("insights" in value or "error" in value):
-            nested, error = value.get("insights"), value.get("error")
-            if _is_page(nested):
-                yield from _rows_of(nested, row.line, pages)
-                continue
-            if isinstance(error, dict) and "message" in error:
-                what = f"is an error answer of the API: {error['message']}"
-                raise source.file.refusal("api_error", what, "repeat the request", line=row.line, whole=True)
-        yield row
+        if value is None or not ("insights" in value or "error" in value or "body" in value):
+            yield row
+            continue
+        value = _answer(value)
+        nested, error = value.get("insights"), value.get("error")
+        if _is_page(nested):
+            yield from _rows_of(nested, row.line, pages)
+        elif isinstance(error, dict) and "message" in error:
+            what = f"is an error answer of the API: {error['message']}"
+            raise source.file.refusal("api_error", what, "repeat the request", line=row.line, whole=True)
+        elif value is not row.value:
+            yield from _rows_of(value, row.line, pages)
+        else:
+            yield row
+
+
+def _answer(value: dict[str, Any]) -> dict[str, Any]:
+    """What is in the body of one answer to a batch of calls; anything else as it is."""
+    if "code" in value and isinstance(value.get("body"), str):
+        with suppress(ValueError, RecursionError):
+            inner = json.loads(value["body"])
+            return inner if isinstance(inner, dict) else value
+    return value
 
 
 def _is_lines(source: TextSource) -> bool:

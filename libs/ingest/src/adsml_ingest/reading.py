@@ -36,11 +36,8 @@ _READERS: Final[Mapping[Kind, type[TableReader]]] = {
 def read_all(paths: Sequence[Path | SourceFile], state: ImportState, progress: Progress) -> None:
     """Read, check and settle some files: daily rows are staged under `SETTLED`, nothing is loaded yet.
 
-    Raises
-    ------
-    InvalidInput
-        If anything is wrong and `ImportOptions.on_error` is ``stop``, if nothing is left to load, or if what was
-        read can't belong to one account.
+    Raises `InvalidInput` if anything is wrong and `ImportOptions.on_error` is ``stop``, if nothing is left to
+    load, or if what was read can't belong to one account.
     """
     listed = list_files(paths, state.staging.scratch)
     state.files, state.skipped = [ReadFile(file) for file in listed.files], listed.skipped

@@ -74,10 +74,8 @@ class TextSource:
     def blocks(self, advance: Advance = ignore) -> Iterator[str]:
         """The text, about a mebibyte at a time, line ends as they are, without a byte-order mark.
 
-        Raises
-        ------
-        Refusal
-            At the first byte that can't be decoded, with its line; everything before it was yielded.
+        Raises `Refusal` at the first byte that can't be decoded, with its line; everything before it was
+        yielded.
         """
         decoder = codecs.getincrementaldecoder(self.encoding)("strict")
         lines, first = 1, True
@@ -115,10 +113,7 @@ class TextSource:
 def sniff(file: SourceFile, encoding: str | None = None) -> TextSource:
     """Settle how a file's bytes become text; the caller's `encoding` beats what the bytes say.
 
-    Raises
-    ------
-    Refusal
-        If the file is missing, unreadable, empty or no text at all.
+    Raises `Refusal` if the file is missing, unreadable, empty or no text at all.
     """
     head = file.head()
     if not head:

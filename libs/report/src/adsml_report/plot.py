@@ -24,6 +24,8 @@ _RIGHT: Final = 8
 _TOP: Final = 24
 _BOTTOM: Final = 24
 _SIDE: Final = 240
+_WIDE: Final = 760
+_MOST_LETTERS: Final = 115
 _LEAST_SPAN: Final = 1e-300
 _OUTLYING: Final = 4.0
 """What is so many times the 95th percentile is drawn at the edge, with its value, and flattens nothing else."""
@@ -36,9 +38,10 @@ class _Scale:
     days: int
     low: float
     high: float
+    width: int
 
     @classmethod
-    def of(cls, chart: Chart) -> "_Scale":
+    def of(cls, chart: Chart, *, width: int = WIDTH) -> "_Scale":
         """A chart's, so that its lines fill it."""
         ends = _known(*(values for band in chart.bands for values in (band.lower, band.upper)))
         known = sorted(_known(*(line.values for line in chart.lines), [mark.value for mark in chart.marks]))
@@ -51,10 +54,10 @@ class _Scale:
         low, high = max(min([low, *ends]), low - room), min(max([high, *ends]), high + room)
         # What is too little to divide by is drawn as flat.
         high = high + 0.05 * (high - low) if high - low > _LEAST_SPAN else low + max(1.0, 0.1 * abs(low))
-        return cls(chart.days, low, high)
+        return cls(chart.days, low, high, width)
 
     def x(self, at: float) -> float:
-        return _LEFT + (WIDTH - _LEFT - _RIGHT) * at / max(self.days - 1, 1)
+        return _LEFT + (self.width - _LEFT - _RIGHT) * at / max(self.days - 1, 1)
 
     def y(self, value: float) -> float:
         inside = min(max(value, self.low), self.high)
@@ -131,32 +134,34 @@ def picture(figures: Sequence[Chart | Reliability], *, title: str, text: str = "
     css = files("adsml_report").joinpath("templates/plot.css").read_text(encoding="utf-8")
     colours = dict(re.findall(r"--(\w+):([^;}]+)", css.partition("\n")[0]))
     rules = re.sub(r"var\(--(\w+)\)", lambda found: colours[found[1]], css.partition("\n")[2])
-    parts, top = [_text(8, 20, title, "t"), _text(8, 38, text)], 46
+    shown = text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}\N{HORIZONTAL ELLIPSIS}"
+    parts, top = [_text(8, 20, title, "t"), _text(8, 38, shown)], 46
     for figure in figures:
-        chart = isinstance(figure, Chart)
-        inner = _parts(figure, _Scale.of(figure)) if isinstance(figure, Chart) else _reliability(figure)
-        height = HEIGHT if chart else _TOP + _SIDE + 38
-        parts.append(
-            Markup('<svg y="{}" width="{}" height="{}">{}</svg>').format(
-                top, WIDTH, height, Markup("").join(inner)
-            )
-        )
-        top += height
         if isinstance(figure, Chart):
-            parts.append(
-                Markup('<g transform="translate(0 {})">{}</g>').format(top, Markup("").join(_keys(figure)))
-            )
-            top += 16 * len(legend(figure)) + 8
+            inner, keys, height = _parts(figure, _Scale.of(figure, width=_WIDE)), _keys(figure), HEIGHT
+            if figure.title != title:
+                parts.append(_text(8, top + 14, figure.title))
+                top += 16
+        else:
+            inner, keys, height = _reliability(figure), iter(()), _TOP + _SIDE + 38
+        parts += [_moved(top, inner), _moved(top + height, keys)]
+        top += height + (16 * len(legend(figure)) + 8 if isinstance(figure, Chart) else 0)
     return Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{2}" height="{3}" role="img" '
-        'aria-label="{4}"><style>{5}</style><rect class="p" width="100%" height="100%"/>{6}</svg>\n'
-    ).format(WIDTH, top, 2 * WIDTH, 2 * top, title, Markup(rules), Markup("\n").join(parts))  # noqa: S704  # our own
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" '
+        'aria-label="{2}"><style>{3}</style><rect class="p" width="100%" height="100%"/>{4}</svg>\n'
+    ).format(_WIDE, top, title, Markup(rules), Markup("\n").join(parts))  # noqa: S704  # our own
+
+
+def _moved(top: float, parts: Iterable[Markup]) -> Markup:
+    return Markup('<g transform="translate(0 {})">{}</g>').format(top, Markup("").join(parts))
 
 
 def _keys(chart: Chart) -> Iterator[Markup]:
     for at, (look, name) in enumerate(legend(chart)):
         y = 16 * at + 8
-        if look == "m" or look.startswith("b "):
+        if look == "m":
+            yield Markup('<path class="m" d="M{} {}l5.5 10h-11z"/>').format(_LEFT + 8, y - 5)
+        elif look.startswith("b "):
             yield Markup('<path class="{}" d="M{} {}h16v-8h-16z"/>').format(look, _LEFT, y + 4)
         else:
             yield Markup('<path class="l {}" d="M{} {}h16"/>').format(look, _LEFT, y)
@@ -219,7 +224,7 @@ def _outlying(scale: _Scale, values: Values) -> Iterator[Markup]:
     """The highest value of each run that leaves the picture."""
     for run in _stretches(value is not None and scale.high < value < math.inf for value in values):
         at = max(run, key=lambda one: values[one] or 0.0)
-        anchor = "end" if scale.x(at) > WIDTH - 60 else "start"
+        anchor = "end" if scale.x(at) > scale.width - 60 else "start"
         shift = -5 if anchor == "end" else 5
         yield _text(
             scale.x(at) + shift, _TOP + 9, f"\N{UPWARDS ARROW}{amount(values[at] or 0.0)}", anchor=anchor
@@ -246,7 +251,7 @@ def _mark(chart: Chart, scale: _Scale, mark: Mark) -> Markup:
 
 def _moment(chart: Chart, scale: _Scale, moment: Moment) -> Markup:
     x = scale.x(_at(chart, moment) - 0.5)
-    end = x > WIDTH - 90
+    end = x > scale.width - 90
     line = Markup('<path class="n" d="M{:.1f} {}V{}"/>').format(x, _TOP, HEIGHT - _BOTTOM)
     return line + _text(x + (-4 if end else 4), _TOP + 10, moment.text, anchor="end" if end else "")
 
@@ -254,12 +259,12 @@ def _moment(chart: Chart, scale: _Scale, moment: Moment) -> Markup:
 def _axes(chart: Chart, scale: _Scale) -> Iterator[Markup]:
     for value in ticks(scale.low, scale.high):
         y = scale.y(value)
-        yield Markup('<path class="g" d="M{} {:.1f}H{}"/>').format(_LEFT, y, WIDTH - _RIGHT)
+        yield Markup('<path class="g" d="M{} {:.1f}H{}"/>').format(_LEFT, y, scale.width - _RIGHT)
         yield _text(_LEFT - 5, y + 4, amount(value), anchor="end")
     step = max(1, math.ceil(chart.days / 5))
     step = step if step < 7 else 7 * math.ceil(step / 7)
     for at in range(0, chart.days, step):
-        anchor = "" if at == 0 else "end" if scale.x(at) > WIDTH - 24 else "middle"
+        anchor = "" if at == 0 else "end" if scale.x(at) > scale.width - 24 else "middle"
         yield _text(scale.x(at), HEIGHT - 7, short_day(chart.first_day + timedelta(days=at)), anchor=anchor)
     yield _text(4, 13, chart.unit)
 

@@ -15,7 +15,7 @@ from adsml_common.cli.options import (
     EntityIdsOption,
     day_option,
 )
-from adsml_common.cli.output import JsonOption, print_json, table
+from adsml_common.cli.output import JsonOption, errors, print_json, table
 from adsml_common.cli.remote import Remote, with_server
 from adsml_common.cli.training import (
     ConfigOption,
@@ -113,7 +113,8 @@ def evaluate_anomaly(
     """
     from adsml_anomaly.evaluation.study import evaluate  # noqa: PLC0415
 
-    scores = evaluate(data, windows)
+    with errors.status("scoring"):
+        scores = evaluate(data, windows)
     if json_output:
         print_json(scores)
         return
@@ -271,7 +272,8 @@ def anomalies(
         request: Any = pb.BatchDetectAnomaliesRequest(subjects=subjects, options=options)
     else:
         request = pb.DetectAccountAnomaliesRequest(config_id=config_id, entity_type=number, options=options)
-    response = ask(DOOR, request, remote=remote)
+    with errors.status(f"looking at account {config_id}"):
+        response = ask(DOOR, request, remote=remote)
     if json_output:
         print_json(to_dict(response))
     elif entity_id:

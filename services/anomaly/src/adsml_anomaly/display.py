@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
-from adsml.common.v1 import answer_pb2, entity_pb2
+from adsml.common.v1 import answer_pb2, entity_pb2, warning_pb2
 from adsml_common.cli.output import console
 from google.type import date_pb2
 
@@ -129,7 +129,9 @@ def show_days(response: pb.BatchDetectAnomaliesResponse) -> None:
             for one in report.incidents
             if one.kind == pb.INCIDENT_KIND_DRIFT or (one.state != pb.INCIDENT_STATE_OPEN and not report.days)
         ]
-        found = _counted(len(strange), "day") + " out of line" if strange else "nothing out of line"
+        stopped = [one for one in report.warnings if one.type == warning_pb2.WARNING_TYPE_STOPPED]
+        found = stopped[0].message if stopped else "nothing out of line"
+        found = f"{_counted(len(strange), 'day')} out of line" if strange else found
         say(f"{name}: {found}.", "  ")
         for day in report.days:
             words = _sentence(day.summary or day.exclusion_reason or "as expected")
@@ -141,7 +143,8 @@ def show_days(response: pb.BatchDetectAnomaliesResponse) -> None:
         own = by.source == answer_pb2.ANSWER_SOURCE_MODEL
         say(f"  Judged by {'its own model' if own else 'what is usual here'} ({source}).", "  ")
         for warning in report.warnings:
-            say(f"  {_sentence(warning.message)}", "  ")
+            if strange or warning not in stopped:
+                say(f"  {_sentence(warning.message)}", "  ")
 
 
 def say(text: str, indent: str = "") -> None:

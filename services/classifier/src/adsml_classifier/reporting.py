@@ -53,22 +53,22 @@ def sections(context: ReportContext) -> Iterator[Section]:
         for kind, refs in grouped(context.tree.refs()).items():
             results[kind] = [one for request in batches(refs, options) for one in send(request).results]
     answers = {kind: _answered(those) for kind, those in results.items()}
-    blocks: list[Block] = []
-    findings: list[Finding] = []
-    level = EntityType.ADSET if answers.get(EntityType.ADSET) else EntityType.CAMPAIGN
-    sides = answers.get(level, [])
-    good = _by_money(sides, (Tier.HIGH_PERFORMER,))
-    bad = _by_money(sides, (Tier.LOW, Tier.UNDERPERFORMER))
-    if sides:
-        name = LEVELS[level]
-        pair = (
-            _table(context, f"{name.capitalize()}s that could get more", good[:_MOST]),
-            _table(context, f"{name.capitalize()}s that should get less", bad[:_MOST]),
-        )
-        blocks += [one for one in pair if one.rows]
-        findings = [*_finding(context, "Raise", good), *_finding(context, "Cut", bad)]
+    campaigns, level = answers.get(EntityType.CAMPAIGN, []), EntityType.ADSET
+    sides = answers.get(level) or []
+    blocks: list[Block] = [_table(context, "Campaigns, those that spent most first", campaigns[:_MOST])]
+    if not sides:
+        sides, level, blocks = campaigns, EntityType.CAMPAIGN, []
+    good = _by_money(sides, (Tier.HIGH_PERFORMER,), 1)
+    bad = _by_money(sides, (Tier.LOW, Tier.UNDERPERFORMER), -1)
+    name = LEVELS[level].capitalize()
+    blocks += [
+        _table(context, f"{name}s that could get more", good[:_MOST]),
+        _table(context, f"{name}s that should get less", bad[:_MOST]),
+    ]
+    blocks = [one for one in blocks if isinstance(one, Table) and one.rows]
+    findings = [*_finding(context, "Raise", good), *_finding(context, "Cut", bad)]
     for kind, those in answers.items():
-        if those:
+        if those and not (kind is EntityType.CAMPAIGN and len(those) <= _MOST and level is not kind):
             tiers = Counter(tier_of(one) for _, one in those)
             told = ", ".join(f"{tiers[tier]} {words(tier.value)}" for tier in Tier if tiers[tier])
             table = _table(context, f"{LEVELS[kind].capitalize()}s, those that spent most first", those)
@@ -105,10 +105,10 @@ def _saved(one: pb.Classification) -> float | None:
     return one.metrics.leads * one.metrics.account_cpl - one.metrics.spend
 
 
-def _by_money(answers: Sequence[_Answer], tiers: Sequence[Tier]) -> list[_Answer]:
-    """Those of some tiers that spend, by the money saved or lost against the account's average."""
-    found = [one for one in answers if tier_of(one[1]) in tiers and one[1].metrics.spend > 0]
-    return sorted(found, key=lambda one: -abs(_saved(one[1]) or 0.0))
+def _by_money(answers: Sequence[_Answer], tiers: Sequence[Tier], sign: int) -> list[_Answer]:
+    """Those of some tiers whose leads cost less (1) or more (-1) than at average, by how much money that is."""
+    found = [one for one in answers if tier_of(one[1]) in tiers and sign * (_saved(one[1]) or 0.0) > 0]
+    return sorted(found, key=lambda one: -sign * (_saved(one[1]) or 0.0))
 
 
 def _stalled(context: ReportContext, ref: EntityRef) -> bool:
@@ -127,21 +127,24 @@ def _finding(context: ReportContext, verb: str, answers: Sequence[_Answer]) -> I
     expected = [
         (ref, one)
         for ref, one in answers
-        if (raising or tier_of(one) is Tier.UNDERPERFORMER)
-        and (_saved(one) or 0.0) * (1 if raising else -1) > 0
-        and not (raising and _stalled(context, ref))
+        if (raising or tier_of(one) is Tier.UNDERPERFORMER) and not (raising and _stalled(context, ref))
     ]
     if not expected:
         return
     ref, one = expected[0]
     saved = _saved(one) or 0.0
     sure = f" ({_sure(one)} sure)" if _sure(one) else ", as last week"
-    leads = f"leads at {context.money(one.metrics.cpl)}" if one.metrics.HasField("cpl") else "no lead"
-    text = (
-        f"{words(tier_of(one).value)} for the next 7 days{sure}. Last week {context.money(one.metrics.spend)} brought "
-        f"{leads}; at the account's average of {context.money(one.metrics.account_cpl)} they would have cost "
-        f"{context.money(abs(saved))} {'more' if saved > 0 else 'less'}."
-    )
+    spent = context.money(one.metrics.spend)
+    text = f"{words(tier_of(one).value)} for the next 7 days{sure}. Last week {spent} brought "
+    average = f"the account's average of {context.money(one.metrics.account_cpl)}"
+    if one.metrics.HasField("cpl"):
+        more = "more" if saved > 0 else "less"
+        text += (
+            f"leads at {context.money(one.metrics.cpl)}; at {average} they would have cost "
+            f"{context.money(abs(saved))} {more}."
+        )
+    else:
+        text += f"no lead, against {average}."
     if len(expected) > 1:
         money = sum(each.metrics.spend for _, each in expected[1:])
         text += f" {len(expected) - 1} more like it, with {context.money(money)} a week."

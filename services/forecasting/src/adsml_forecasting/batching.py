@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Final
@@ -96,7 +97,7 @@ def _here(
         if until is not None and began + longest > until:
             return
         context.check_cancelled()
-        yield key, _outcome(lambda task=task: answer(task))  # type: ignore[misc]
+        yield key, _outcome(partial(answer, task))
         longest = max(longest, monotonic() - began)
 
 

@@ -57,8 +57,10 @@ class _Week:
 
 def sections(context: ReportContext) -> Iterator[Section]:
     """Leads and cost per lead of the next week, with intervals, and how last week's forecast did."""
+    settings = load_settings(ForecastingSettings)
+    as_of = context.last_day - timedelta(days=settings.attribution_lag_days)
     ordered = context.by_spend(EntityType.CAMPAIGN) + context.by_spend(EntityType.ADSET)
-    weeks = _forecast(context, [None, *ordered[: context.most]])
+    weeks = _forecast(context, settings, [None, *ordered[: context.most]], as_of)
     answered = [one for one in weeks if one.ahead]
     blocks: list[Block] = []
     findings: list[Finding] = []
@@ -69,13 +71,13 @@ def sections(context: ReportContext) -> Iterator[Section]:
             if one.ref is not None and one.ref.entity_type is EntityType.CAMPAIGN
         }
         blocks.append(PerCampaign(tuple(_charts(context, answered[0], members=False)), campaigns))
-        findings += _finding(context, answered[0])
+        findings += _finding(context, answered[0], as_of)
     if answered:
-        blocks.append(_table(context, answered))
+        blocks.append(_table(context, answered, as_of))
         entries = tuple(_entry(context, one) for one in answered if one.ref is not None)
         blocks.append(Entry("Each by day", f"{len(entries)} campaigns and ad sets", entries))
     failures = tuple(Note(f"{_name(context, one.ref)}: {one.why}") for one in weeks if one.why)
-    start = context.last_day + timedelta(days=1)
+    start = as_of + timedelta(days=1)
     yield Section(
         _KEY,
         "Next week",
@@ -92,35 +94,31 @@ def _name(context: ReportContext, ref: EntityRef | None) -> str:
     return "The account" if ref is None else f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})"
 
 
-def _forecast(context: ReportContext, refs: Sequence[EntityRef | None]) -> list[_Week]:
-    """The week after the last day, and as of a week earlier the one up to it."""
-    settings = load_settings(ForecastingSettings)
+def _forecast(
+    context: ReportContext, settings: ForecastingSettings, refs: Sequence[EntityRef | None], as_of: date
+) -> list[_Week]:
+    """The week after a day, and as of a week earlier the one up to it."""
     weeks = [_Week(ref) for ref in refs]
     opened = open_service(settings, stores=Stores(context.database, context.registry))
     try:
-        for back in (0, _HORIZON):
-            context.progress(
-                f"forecasting {len(refs)} entities, as of {back} days ago" if back else "forecasting"
-            )
-            as_of = context.last_day - timedelta(days=back)
-            options = pb.ForecastOptions(horizon_days=_HORIZON)
-            if back or settings.attribution_lag_days == 0:
-                options.as_of_date.CopyFrom(day_message(as_of))
-            else:
-                options.attribution_lag_days = settings.attribution_lag_days
-            request = pb.BatchForecastRequest(options=options, include_member_values=not back)
-            for one in weeks:
-                subject = _account(context, as_of) if one.ref is None else _stored(one.ref)
-                for metric in _METRICS:
-                    request.items.add(subject=subject, metric=METRIC.to_wire(metric))
-            results = iter(opened.service.BatchForecast(request, CallContext()).results)
-            for one in weeks:
-                for metric in _METRICS:
-                    result = next(results)
-                    if result.WhichOneof("result") == "forecast":
-                        (one.earlier if back else one.ahead)[metric] = result.forecast
-                    elif not back:
-                        one.why = f"no forecast of {METRIC_LABELS[metric]}: {result.error.message}"
+        for told, last in (
+            ("next week", as_of),
+            ("last week, for comparison", as_of - timedelta(days=_HORIZON)),
+        ):
+            context.progress(f"forecasting {told}")
+            ahead = last == as_of
+            options = pb.ForecastOptions(horizon_days=_HORIZON, as_of_date=day_message(last))
+            request = pb.BatchForecastRequest(options=options, include_member_values=ahead)
+            asked = [(one, metric) for one in weeks for metric in _METRICS]
+            for one, metric in asked:
+                subject = _account(context, last) if one.ref is None else _stored(one.ref)
+                request.items.add(subject=subject, metric=METRIC.to_wire(metric))
+            results = opened.service.BatchForecast(request, CallContext()).results
+            for (one, metric), result in zip(asked, results, strict=True):
+                if result.WhichOneof("result") == "forecast":
+                    (one.ahead if ahead else one.earlier)[metric] = result.forecast
+                elif ahead:
+                    one.why = f"no forecast of {METRIC_LABELS[metric]}: {result.error.message}"
     finally:
         # The database is the report's.
         opened.models.close()
@@ -151,9 +149,7 @@ def _account(context: ReportContext, last: date) -> entity_pb2.Subject:
 
 def _shown(context: ReportContext, metric: Metric, one: pb.Forecast | None) -> str:
     cell = _cell(context, metric, one)
-    return (
-        f"{cell.text} ({cell.details[0]})" if cell is not None and cell.details else cell.text if cell else ""
-    )
+    return "" if cell is None else cell.text + "".join(f" ({each})" for each in cell.details)
 
 
 def _cell(context: ReportContext, metric: Metric, one: pb.Forecast | None) -> Detailed | None:
@@ -172,18 +168,18 @@ def _plain(amount: str) -> str:
     return amount.rpartition(" ")[2]
 
 
-def _last_week(context: ReportContext, ref: EntityRef | None) -> dict[Metric, float | None]:
-    week = context.history(ref).iloc[-_HORIZON:].sum()
+def _last_week(context: ReportContext, ref: EntityRef | None, as_of: date) -> dict[Metric, float | None]:
+    week = context.history(ref).loc[: pd.Timestamp(as_of)].iloc[-_HORIZON:].sum()
     leads = float(week["leads"])
     return {Metric.LEADS: leads, Metric.CPL: float(week["spend"]) / leads if leads else None}
 
 
-def _finding(context: ReportContext, account: _Week) -> Iterator[Finding]:
+def _finding(context: ReportContext, account: _Week, as_of: date) -> Iterator[Finding]:
     """What next week brings against last week, and whether last week's forecast held."""
     leads = account.ahead.get(Metric.LEADS)
     if leads is None or not leads.total.HasField("value"):
         return
-    was = _last_week(context, None)
+    was = _last_week(context, None, as_of)
     before = was[Metric.LEADS] or 0.0
     text = f"{_shown(context, Metric.LEADS, leads)}, against {count(before)} last week"
     cpl = _shown(context, Metric.CPL, account.ahead.get(Metric.CPL))
@@ -202,10 +198,10 @@ def _finding(context: ReportContext, account: _Week) -> Iterator[Finding]:
     yield Finding("Next week should bring leads:", f"{text}.", tone, None, _KEY)
 
 
-def _table(context: ReportContext, weeks: Sequence[_Week]) -> Table:
+def _table(context: ReportContext, weeks: Sequence[_Week], as_of: date) -> Table:
     rows = []
     for one in weeks:
-        was = _last_week(context, one.ref)
+        was = _last_week(context, one.ref, as_of)
         rows.append(
             Row(
                 (

@@ -10,7 +10,7 @@ from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.domain.metrics import Metric
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.messages import CHANGE_TYPE, METRIC, entity_ref_message
+from adsml_common.serving.messages import CHANGE_TYPE, METRIC, entity_ref, entity_ref_message
 from adsml_common.settings import load_settings
 from adsml_common.store.changes import ChangeStore
 from adsml_report.content import Block, Chip, Entry, Finding, Note, Row, Section, Table, Tone
@@ -231,9 +231,12 @@ def _entry(
     blocks.append(_effects(context, answer.effects))
     if answer.detectable_effect.power_curve:
         blocks.append(Entry("What could have been seen", "", (_power(answer.detectable_effect),)))
-    blocks += [Note(one.message, caution=True) for one in answer.warnings]
+    blocks += [Note(sentence(one.message), caution=True) for one in answer.warnings]
     if answer.controls:
-        names = ", ".join(f"{one.entity.entity_id} {percent(one.weight)}" for one in answer.controls[:6])
+        names = ", ".join(
+            f"{context.tree.label(entity_ref(one.entity, 'entity'))} {percent(one.weight)}"
+            for one in answer.controls[:6]
+        )
         blocks.append(Note(f"Compared with {len(answer.controls)} others: {names}.{_sensitivity(answer)}"))
     return Entry(title, _effect_line(primary), tuple(blocks), _chip(_verdict(answer.verdict)), campaign, key)
 

@@ -12,7 +12,7 @@ from adsml_common.serving import registry_service, training_service
 from adsml_common.serving.registry_service import ModelRegistryService
 from adsml_common.serving.server import Server, ServerBuilder
 from adsml_common.serving.training_service import TrainingService
-from adsml_common.training.records import Item, ItemResult, ItemStatus, ShardStatus
+from adsml_common.training.records import OF_CALLER, Item, ItemResult, ItemStatus, LaunchKind, ShardStatus
 from adsml_common.training.runs import TrainingRuns
 from support.serving import settings
 
@@ -106,3 +106,16 @@ def test_another_familys_server_says_whose_it_is(server: Server, adsml: Adsml) -
     ran = adsml("runs", "list", "--server", server.target, "--family", "impact")
     assert ran.status == 42
     assert "this process serves CLASSIFIER" in ran.said
+
+
+def test_a_run_has_the_request_id_of_its_caller_here_too(adsml: Adsml, database: Database) -> None:
+    """The record tells callers apart who chose the same id; nobody is to see how."""
+    started = TrainingRuns(database).start(
+        "classifiers",
+        request_id=f"0123456789abcdef{OF_CALLER}nightly",
+        parameters={},
+        launch_kind=LaunchKind.CALLER,
+    )
+    assert adsml("runs", "show", started.run_id, "--json").json()["run"]["request_id"] == "nightly"
+    [listed] = adsml("runs", "list", "--json").json()["runs"]
+    assert listed["request_id"] == "nightly"

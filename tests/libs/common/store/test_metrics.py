@@ -448,6 +448,7 @@ def test_upserts_are_as_a_dictionary_is_updated(
             inserted=len(step.keys() - model.keys()),
             updated=sum(key in model and model[key] != value for key, value in step.items()),
             unchanged=sum(key in model and model[key] == value for key, value in step.items()),
+            fallen=sum(key in model and value < model[key] for key, value in step.items()),
         )
         model |= step
     found = store.daily(config_id)

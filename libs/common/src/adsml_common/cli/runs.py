@@ -3,6 +3,7 @@
 The record has every process that is kept as a run, scan-anomalies too; a service has those of its family's training.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,6 +45,13 @@ def _facts(run: "TrainingRun | pb.TrainingRun") -> tuple[str, str, datetime]:
     return job, state, run.create_time.ToDatetime()
 
 
+def _as_asked(run: Any) -> Any:
+    """With the request id that its caller chose, as a service gives it."""
+    from adsml.training.v1 import training_service_pb2 as pb  # noqa: PLC0415
+
+    return run if isinstance(run, pb.TrainingRun) else replace(run, request_id=run.callers_request_id)
+
+
 @app.command("list")
 @with_server
 def list_(
@@ -74,7 +82,7 @@ def list_(
         with asking(_DOOR, remote=remote) as send:
             runs = list(islice(pages(send, request, "runs"), limit))
     if json_output:
-        print_json({"runs": runs})
+        print_json({"runs": [_as_asked(run) for run in runs]})
         return
     for run in runs:
         what, status, accepted = _facts(run)
@@ -109,7 +117,7 @@ def show(
         with open_database(settings()) as database:
             runs = TrainingRuns(database)
             run, items = runs.get(run_id), runs.items(run_id)
-        whole: object = {"run": run, "items": items}
+        whole: object = {"run": _as_asked(run), "items": items}
         rows = [_item_row(item) for item in items]
         launched = run.launch_kind.lower(), run.launcher.lower()
     else:
@@ -169,7 +177,7 @@ def cancel(
         request = pb.CancelTrainingRunRequest(family=number, run_id=run_id, reason=reason)
         run = ask(_DOOR, request, remote=remote).run
     if json_output:
-        print_json({"run": run})
+        print_json({"run": _as_asked(run)})
     else:
         job, status, _ = _facts(run)
         console.print(f"{job}: run {run.run_id} is {status}", highlight=False)

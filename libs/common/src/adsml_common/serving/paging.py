@@ -96,38 +96,25 @@ class PageTokens:
         to_json: Callable[[P], list[Any]],
         of_json: Callable[[list[Any]], P],
     ) -> tuple[list[T], str]:
-        """The page that is asked for, of entries that may be shown, and the token of the next; ``""`` at the end."""
-        at = self.open(request, context)
+        """The page that is asked for, of entries that may be shown, and the token of the next; ``""`` at the end.
+
+        `fetch` gives the next `SCAN` entries after a position, fewer at the end. What the caller may not see is passed
+        over, for a bounded while: then the page is short, and goes on.
+        """
+        at, size = self.open(request, context), page_size(request)
         start = None if at is None else of_json(at)
-        found, last = page(fetch, start, position=position, size=page_size(request), shows=shows)
-        return found, "" if last is None else self.seal(request, to_json(last), context)
-
-
-def page(
-    fetch: Callable[[P | None], list[T]],
-    start: P | None,
-    *,
-    position: Callable[[T], P],
-    size: int,
-    shows: Callable[[T], bool],
-) -> tuple[list[T], P | None]:
-    """Up to `size` entries that may be shown, and where to go on; None at the end.
-
-    `fetch` gives the next `SCAN` entries after a position, fewer at the end. What the caller may not see is passed
-    over, for a bounded while: then the page is short, and goes on.
-    """
-    found: list[T] = []
-    for _ in range(_MOST_SCANS):
-        entries = fetch(start)
-        for entry in entries:
-            if shows(entry):
-                if len(found) == size:
-                    return found, position(found[-1])
-                found.append(entry)
-        if len(entries) < SCAN:
-            return found, None
-        start = position(entries[-1])
-    return found, start
+        found: list[T] = []
+        for _ in range(_MOST_SCANS):
+            entries = fetch(start)
+            for entry in entries:
+                if shows(entry):
+                    if len(found) == size:
+                        return found, self.seal(request, to_json(position(found[-1])), context)
+                    found.append(entry)
+            if len(entries) < SCAN:
+                return found, ""
+            start = position(entries[-1])
+        return found, self.seal(request, to_json(position(entries[-1])), context)
 
 
 def _bound_to(request: Message, context: CallContext) -> bytes:

@@ -20,6 +20,7 @@ from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, FamilyCheck, i
 from adsml_common.serving.paging import PageTokens
 from adsml_common.training.launchers import Launcher
 from adsml_common.training.records import (
+    OF_CALLER,
     ItemStatus,
     LauncherKind,
     LaunchKind,
@@ -45,8 +46,6 @@ JOBS: Final[dict[int, str]] = {
 _NUMBERS: Final = {name: number for number, name in JOBS.items()}
 
 _FAILED_ITEMS: Final = 100
-_OF_CALLER: Final = "~"
-"""No caller's request id has one."""
 _DIGITS: Final = 16
 _LONGEST: Final = 128
 
@@ -191,7 +190,7 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
     scope = Scope.of(run.parameters)
     out = pb.TrainingRun(
         run_id=run.run_id,
-        request_id=run.request_id.rpartition(_OF_CALLER)[2] if run.launch_kind is LaunchKind.CALLER else "",
+        request_id=run.callers_request_id if run.launch_kind is LaunchKind.CALLER else "",
         job=_NUMBERS[run.job],  # type: ignore[arg-type]  # an enum's number
         state=STATE.to_wire(run.status),  # type: ignore[arg-type]  # likewise
         scope=pb.TrainingScope(
@@ -247,7 +246,7 @@ def _of_caller(request_id: str, context: CallContext) -> str:
     if not (identity := context.caller.identity):
         return request_id
     digest = hashlib.sha256(f"{identity}\0{request_id}".encode()).hexdigest()
-    return f"{digest[:_DIGITS]}{_OF_CALLER}{request_id}"[:_LONGEST]
+    return f"{digest[:_DIGITS]}{OF_CALLER}{request_id}"[:_LONGEST]
 
 
 def _scope(message: pb.TrainingScope, context: CallContext) -> Scope:

@@ -6,7 +6,7 @@ account's campaigns (or whatever its highest level with rows is).
 """
 
 import threading
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
@@ -47,16 +47,15 @@ class CompletionCurves:
             return known[1]
         last, curve = self._metrics.last_date(config_id), None
         if last is not None:
-            curve = learn_curve(self._versions(config_id, last - timedelta(days=_LEARNED_FROM_DAYS)))
+            start = last - timedelta(days=_LEARNED_FROM_DAYS)
+            levels = (
+                self._metrics.versions(config_id, entity_type=level, start=start) for level in EntityType
+            )
+            # Of the highest level whose rows were restated.
+            curve = learn_curve(next((one for one in levels if not one.empty), pd.DataFrame()))
         with self._lock:
             self._known[config_id] = (version, curve)
         return curve
-
-    def _versions(self, config_id: int, start: date) -> pd.DataFrame:
-        for level in EntityType:
-            if not self._metrics.restated(config_id, entity_type=level, start=start).empty:
-                return self._metrics.versions(config_id, entity_type=level, start=start)
-        return pd.DataFrame()
 
 
 def learn_curve(versions: pd.DataFrame) -> CompletionCurve | None:

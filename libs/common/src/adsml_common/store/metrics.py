@@ -356,8 +356,10 @@ class MetricStore:
         return out.astype({"date": "datetime64[ns]", **dict.fromkeys(STORED, np.float64)})
 
     def versions(self, config_id: int, *, entity_type: EntityType, start: date) -> pd.DataFrame:
-        """Every version of the rows of one level: those restated and those stored, as `restated` gives them."""
+        """Every version of one level's rows, restated and stored, as of `restated`; none where none was restated."""
         replaced = self.restated(config_id, entity_type=entity_type, start=start)
+        if replaced.empty:
+            return replaced
         columns = (*entities.c["entity_type", "entity_id"], *daily_metrics.c[("date", *STORED, "loaded_at")])
         query = (
             sa.select(*columns)

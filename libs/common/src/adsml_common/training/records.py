@@ -107,6 +107,10 @@ class Counts:
         return self.trained + self.skipped
 
 
+OF_CALLER: Final = "~"
+"""Between the mark of a caller and its request id; no caller's request id has one."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRun:
     """One run of a training job.
@@ -140,6 +144,15 @@ class TrainingRun:
     started_at: datetime | None
     finished_at: datetime | None
     heartbeat_at: datetime | None
+
+    @property
+    def callers_request_id(self) -> str:
+        """The request id as its caller chose it: two callers may choose the same."""
+        return (
+            self.request_id.rpartition(OF_CALLER)[2]
+            if self.launch_kind is LaunchKind.CALLER
+            else self.request_id
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,15 +79,17 @@
   }
 
   // A link opens what it leads to.
-  const follow = () => {
-    let one = location.hash && byId(decodeURIComponent(location.hash.slice(1)));
-    if (!one) return;
+  const follow = (name) => {
+    const one = byId(name);
     for (let at = one; at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
-    one.scrollIntoView();
+    if (one) one.scrollIntoView();
   };
-  addEventListener("hashchange", follow);
-  document.addEventListener("click", (event) => { if (event.target.closest("a[href^='#']")) setTimeout(follow); });
-  follow();
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    if (link) setTimeout(() => follow(link.getAttribute("href").slice(1)));
+  });
+  const linked = [...document.querySelectorAll("a[href^='#']")].find((one) => one.hash === location.hash);
+  if (linked && location.hash) follow(linked.getAttribute("href").slice(1));
 
   // The filters: what belongs to other campaigns goes, tiles and charts become the campaign's.
   const all = [...document.querySelectorAll("main [data-c], main section > details, tbody tr")];
@@ -102,7 +104,8 @@
   const rescope = (wanted) => {
     for (const [scope, own] of scopes) {
       const theirs = [...scope.parentNode.querySelectorAll("template")].find((one) => one.dataset.scope === wanted);
-      scope.replaceChildren(...(theirs ? theirs.content.cloneNode(true).childNodes : own));
+      const none = Object.assign(document.createElement("p"), { className: "note", textContent: "Nothing to show of this campaign." });
+      scope.replaceChildren(...(!wanted ? own : theirs ? theirs.content.cloneNode(true).childNodes : [none]));
       watch(scope);
     }
   };
