@@ -135,9 +135,9 @@ def studies(cells: int) -> dict[str, tuple[list[panels.FloatArray], list[Cell]]]
         "simulated accounts": (accounts, pick(accounts, stride=3, most=cells)),
         "autocorrelated": (wandering, pick(wandering, stride=3, most=cells)),
         "market-wide shock": (shocked, shocks[:cells]),
-        "geolift, after the worst week": (geolift, worst(geolift)),
+        "geolift pre-test, after the worst week": (geolift, worst(geolift)),
         "nn5, after the worst week": (stretches, worst(stretches)),
-        "simulated, after the worst week": (accounts, worst(accounts)),
+        "simulated accounts, after the worst week": (accounts, worst(accounts)),
         "autocorrelated, after the worst week": (wandering, worst(wandering)),
     }
 
@@ -386,9 +386,11 @@ def show(results: dict[str, Any]) -> None:
         ("SummarizeChanges on simulated truth", {"pooled": results["pooled"]}),
         ("One analysis, 40 controls, all placebos", {"speed": results["speed"]}),
     ):
-        columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+        [first, *others] = rows.values()
+        upright = rows if others else {name: {"": value} for name, value in first.items()}
+        columns = list(dict.fromkeys(key for row in upright.values() for key in row))
         table = Table("", *columns, title=title)
-        for name, row in rows.items():
+        for name, row in upright.items():
             table.add_row(name, *(_text(row.get(key)) for key in columns))
         console.print(table)
     for key in ("false_positive_rate", "power_1sd"):
