@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from check import compile_image
+from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2 as d
 
 HERE = Path(__file__).resolve().parent
@@ -16,7 +17,8 @@ TARGET = HERE.parent / "docs" / "contracts.md"
 ORDER = ("classifier", "forecasting", "anomaly", "impact", "registry", "training", "common")
 HEAD = """# Contracts
 
-Generated from `protos/` by `make reference`; do not edit. What binds beside the fields: every response names what
+Generated from `protos/` by `make reference`; do not edit. The routes over HTTP are [the gateway's](operations.md); [openapi.json](openapi.json) has them for
+tools. What binds beside the fields: every response names what
 answered and what it had to do without; bad input is `INVALID_ARGUMENT` with every violation at once; a field marked
 *optional* is unset where it is missing, and 0 is a value.
 """
@@ -73,12 +75,17 @@ def _type(field: d.FieldDescriptorProto) -> str:
 def _service(at: int, service: d.ServiceDescriptorProto, notes: Comments, package: str) -> Iterator[str]:
     yield f"### {service.name}\n"
     yield f"`{package}.{service.name}`. {notes.get((SERVICE, at), '')}\n"
-    yield "| method | request | response | |\n|---|---|---|---|"
+    yield "| method | request | response | over HTTP | |\n|---|---|---|---|---|"
     for index, method in enumerate(service.method):
         asked, answered = (_link(one) for one in (method.input_type, method.output_type))
         stream = "stream of " if method.server_streaming else ""
         note = _cell(notes.get((SERVICE, at, METHOD, index), ""))
-        yield f"| `{method.name}` | {asked} | {stream}{answered} | {note} |"
+        rule = method.options.Extensions[annotations_pb2.http]
+        routes = ", ".join(
+            f"`{one.WhichOneof('pattern').upper()} {getattr(one, one.WhichOneof('pattern'))}`"
+            for one in (rule, *rule.additional_bindings)
+        )
+        yield f"| `{method.name}` | {asked} | {stream}{answered} | {routes} | {note} |"
     yield ""
 
 
