@@ -17,7 +17,7 @@ TARGET = HERE.parent / "docs" / "contracts.md"
 ORDER = ("classifier", "forecasting", "anomaly", "impact", "registry", "training", "common")
 HEAD = """# Contracts
 
-Generated from `protos/` by `make reference`; do not edit. Routes over HTTP are the gateway's ([operations](operations.md));
+Generated from `protos/` by `make reference`; do not edit. Routes over HTTP are the gateway's;
 [openapi.json](openapi.json) has them for tools. What binds beside the fields: every response names what
 answered and what it had to do without; bad input is `INVALID_ARGUMENT` with every violation at once; a field marked
 *optional* is unset where it is missing, and 0 is a value.
