@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from adsml_common.store.accounts import AccountStatus, AccountStore
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
-from adsml_report.content import Section
 from adsml_report.wording import money
 
 SUMS: Final = ["spend", "impressions", "clicks", "leads"]
@@ -128,10 +127,6 @@ class ReportContext:
             rows = daily[daily["entity_type"] == highest]
         days = pd.date_range(self.first_day, self.last_day, freq="D")
         return rows.groupby("date")[SUMS].sum().reindex(days, fill_value=0.0)
-
-
-Reporter: TypeAlias = "Callable[[ReportContext], Iterable[Section]]"
-"""What a family offers: its sections about an account."""
 
 
 def open_context(

@@ -76,6 +76,8 @@ def train_detectors(
 ) -> Job:
     """Train and register a detector for every entity with 28 days of delivery, and profiles for the rest.
 
+    The rate of false alarms is noted with the models, whose p-values hold for any: who asks sets the threshold.
+
     Example: adsml train anomaly-detectors --config-id 1
     """
     from adsml_anomaly.models.thresholds import DEFAULT_FALSE_ALARMS, of_contamination  # noqa: PLC0415

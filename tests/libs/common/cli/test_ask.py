@@ -8,7 +8,7 @@ import pytest
 import typer
 from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting_pb2
 from adsml.registry.v1 import registry_service_pb2 as pb
-from adsml_common.cli.ask import Door, ask, ask_stream, asking, to_dict
+from adsml_common.cli.ask import Door, ask, asking, to_dict
 from adsml_common.cli.options import contract_option
 from adsml_common.cli.remote import Remote, with_server
 from adsml_common.domain.errors import (
@@ -135,8 +135,8 @@ def test_a_stream_comes_piece_by_piece_both_ways():
     with builder({"Backtest": backtest}).start() as server:
         for remote in (None, Remote(server.target)):
             seen = []
-            with pytest.raises(NotFound, match="gone"):
-                seen.extend(ask_stream(here, request, remote=remote))
+            with pytest.raises(NotFound, match="gone"), asking(here, remote=remote) as send:
+                seen.extend(send(request))
             assert [one.progress.done for one in seen] == [1, 2]
 
 

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from adsml_common.domain.errors import InsufficientHistory, InvalidInput
 from adsml_forecasting.models.ema import ema, moving_average
-from adsml_forecasting.models.method import MINIMUM_DAYS, SINGLE, Method
+from adsml_forecasting.models.method import MINIMUM_DAYS, Method
 from adsml_forecasting.models.methods import MethodFailed, forecast
 from adsml_forecasting.models.naive import seasonal_naive
 from adsml_forecasting.models.series import DailySeries
 from support.forecasting import WEEK, series, weekly
 
+SINGLE = [m for m in MINIMUM_DAYS if m is not Method.POOLED_REGRESSION]
 FAST = [m for m in SINGLE if m is not Method.AUTO_ARIMA]
 SEASONAL = [Method.PROPHET, Method.EMA, Method.LINEAR, Method.SEASONAL_NAIVE, Method.AUTO_ETS]
 

@@ -66,12 +66,6 @@ def ask(door: Door, request: Message, *, remote: Remote | None = None) -> Any:
         return send(request)
 
 
-def ask_stream(door: Door, request: Message, *, remote: Remote | None = None) -> Iterator[Any]:
-    """The responses of a streaming method, as they come; otherwise as `ask`."""
-    with asking(door, remote=remote) as send:
-        yield from send(request)
-
-
 @contextlib.contextmanager
 def asking(door: Door, *, remote: Remote | None = None) -> Iterator[Callable[[Message], Any]]:
     """Several questions to one service, opened or connected to once.

@@ -43,9 +43,6 @@ MINIMUM_DAYS: Final[dict[Method, int]] = {
 }
 """Least days from the first known one to the last, as promised in the contract."""
 
-SINGLE: Final[tuple[Method, ...]] = tuple(m for m in MINIMUM_DAYS if m is not Method.POOLED_REGRESSION)
-"""Every method that forecasts a series from nothing but the series."""
-
 CLASSIC: Final[tuple[Method, ...]] = (Method.PROPHET, Method.EMA, Method.LINEAR)
 """The members of the asked-for ensemble."""
 
