@@ -2,8 +2,11 @@
 
 import contextlib
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +162,34 @@ class Refused:
                 packed.Unpack(out)
                 return out
         raise AssertionError(f"no {kind.__name__} in {self.status}")
+
+
+@contextlib.contextmanager
+def load_on(
+    target: str, *, callers: int, options: Sequence[tuple[str, object]] = ()
+) -> Iterator[Counter[str]]:
+    """Callers that list models without a pause, each over a channel of its own; how their calls ended, so far."""
+    codes: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def call() -> None:
+        with grpc.insecure_channel(target, options) as channel:
+            stub = registry_grpc.ModelRegistryServiceStub(channel)
+            while not stop.is_set():
+                try:
+                    stub.ListModels(registry_pb2.ListModelsRequest(family=1), timeout=SECONDS)
+                    codes["OK"] += 1
+                except grpc.RpcError as error:
+                    codes[error.code().name] += 1
+
+    with ThreadPoolExecutor(callers) as threads:
+        running = [threads.submit(call) for _ in range(callers)]
+        try:
+            yield codes
+        finally:
+            stop.set()
+        for one in running:
+            one.result(60)
 
 
 def refusal(call: Callable[[], object]) -> Refused:

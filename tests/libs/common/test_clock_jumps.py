@@ -3,22 +3,17 @@
 import os
 import subprocess
 import sys
-import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import pytest
-from adsml.registry.v1 import registry_service_pb2 as pb
-from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.database import Database
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.training.records import ItemStatus, RunStatus
 from adsml_common.training.runs import TrainingRuns
 from support.clocks import JumpingClock
 from support.processes import server_process
-from support.serving import SECONDS, eventually, free_port
+from support.serving import eventually, free_port, load_on
 
 JUMPS = ("+2d", "-1d", "+0")
 COUNT = 60
@@ -32,31 +27,13 @@ def clock(tmp_path: Path) -> JumpingClock:
 
 
 def test_a_server_answers_on_and_drains(clock: JumpingClock) -> None:
-    codes: Counter[str] = Counter()
-    stop = threading.Event()
-
-    def load(target: str) -> None:
-        with grpc.insecure_channel(target) as channel:
-            stub = registry_grpc.ModelRegistryServiceStub(channel)
-            while not stop.is_set():
-                try:
-                    stub.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
-                    codes["OK"] += 1
-                except grpc.RpcError as error:
-                    codes[error.code().name] += 1
-
     environment = {"ADSML_TEST_WORK_SECONDS": "0.001", "ADSML_RATE_PER_SECOND": "100000", **clock.environment}
-    with server_process(free_port(), **environment) as server, ThreadPoolExecutor(2) as callers:
-        done = [callers.submit(load, server.target) for _ in range(2)]
-        try:
+    with server_process(free_port(), **environment) as server:
+        with load_on(server.target, callers=2) as codes:
             for jump in JUMPS:
                 clock.jump(jump)
                 before = codes["OK"]
                 eventually(lambda before=before: codes["OK"] > before + 50, within=60)
-        finally:
-            stop.set()
-        for one in done:
-            one.result(60)
         clock.jump("-1d")
         server.terminate()
         assert server.wait() == 0

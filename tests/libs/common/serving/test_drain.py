@@ -3,9 +3,6 @@
 import contextlib
 import json
 import socket
-import threading
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -15,7 +12,7 @@ from adsml_common.serving.settings import ServingSettings
 from adsml_common.settings import SettingsError, load_settings
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.processes import server_process
-from support.serving import SECONDS, builder, eventually, free_port
+from support.serving import SECONDS, builder, eventually, free_port, load_on
 
 
 def test_sigterm_takes_health_down_finishes_what_runs_closes_and_exits_with_0(tmp_path):
@@ -79,36 +76,21 @@ def test_a_plain_client_that_watches_health_loses_no_call_and_another_sees_only_
     Where nobody watches, gRPC's core ends calls that come in while it tells of its end with CANCELLED
     (https://github.com/grpc/grpc/issues/41785): callers in other languages have to try those again, too.
     """
-    codes = Counter()
-    stop = threading.Event()
     config = json.dumps(HEALTH_WATCHED if watches else {"loadBalancingConfig": [{"round_robin": {}}]})
-
-    def load(target):
-        options = [("grpc.enable_retries", 0), ("grpc.service_config", config)]
-        with grpc.insecure_channel(target, [*options, ("grpc.use_local_subchannel_pool", 1)]) as channel:
-            stub = registry_grpc.ModelRegistryServiceStub(channel)
-            while not stop.is_set():
-                try:
-                    stub.ListModels(pb.ListModelsRequest(family=1), timeout=SECONDS)
-                    codes["OK"] += 1
-                except grpc.RpcError as error:
-                    codes[error.code().name] += 1
-
+    options = [
+        ("grpc.enable_retries", 0),
+        ("grpc.service_config", config),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
     with contextlib.ExitStack() as stack:
         wait = {"ADSML_DRAIN_WAIT_SECONDS": "1", "ADSML_TEST_WORK_SECONDS": "0.001"}
         old, new = (stack.enter_context(server_process(free_port(), **wait)) for _ in range(2))
-        callers = stack.enter_context(ThreadPoolExecutor(4))
-        done = [callers.submit(load, f"ipv4:{old.target},{new.target}") for _ in range(4)]
-        try:
+        with load_on(f"ipv4:{old.target},{new.target}", callers=4, options=options) as codes:
             eventually(lambda: codes["OK"] > 40, within=60)
             old.terminate()
             assert old.wait() == 0
             after = codes["OK"]
             eventually(lambda: codes["OK"] > after + 40, within=60)
-        finally:
-            stop.set()
-        for one in done:
-            one.result(60)
     assert codes.keys() <= ({"OK"} if watches else {"OK", "CANCELLED", "UNAVAILABLE"})
 
 
