@@ -3,7 +3,6 @@
 import sys
 from typing import Final, TypeAlias
 
-from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
 from adsml_common.registry.bundle import MAX_BYTES, Bundle, unpacks_to
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelVersion
@@ -67,7 +66,6 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
     opened = open_service(settings)
     builder = ServerBuilder(settings)
     builder.add(
-        classifier_grpc.add_ClassifierServiceServicer_to_server,
         opened.service,
         SERVICE,
         fast_path={
