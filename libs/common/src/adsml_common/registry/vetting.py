@@ -211,7 +211,11 @@ class ModelVetter:
 
 
 def _name_of(parse: Parse) -> str:
-    return f"{parse.__module__}:{parse.__qualname__}"
+    module = parse.__module__
+    # A module started by `python -m` is called something else in the child.
+    if module == "__main__" and (spec := sys.modules[module].__spec__) is not None:
+        module = spec.name
+    return f"{module}:{parse.__qualname__}"
 
 
 def _key(function: str, version: ModelVersion) -> str:
