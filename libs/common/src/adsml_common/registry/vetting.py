@@ -102,7 +102,7 @@ class ModelVetter:
         if child is None or child.poll() is not None:
             child = self._start()
         assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
-        head = {"function": f"{parse.__module__}:{parse.__qualname__}", "max_bytes": most_bytes(parse)}
+        head = {"function": _name_of(parse), "max_bytes": most_bytes(parse)}
         faults: list[str | None] = []
         sent = 0
         try:
@@ -186,8 +186,16 @@ class ModelVetter:
             child.wait()
 
 
+def _name_of(parse: Parse) -> str:
+    module = parse.__module__
+    # A module started by `python -m` is called something else in the child.
+    if module == "__main__" and (spec := sys.modules[module].__spec__) is not None:
+        module = spec.name
+    return f"{module}:{parse.__qualname__}"
+
+
 def _key(parse: Parse, version: ModelVersion) -> str:
-    return f"{version.sha256} {code_version()} {parse.__module__}:{parse.__qualname__}"
+    return f"{version.sha256} {code_version()} {_name_of(parse)}"
 
 
 def _end_of(child: "subprocess.Popen[bytes]") -> str:
