@@ -158,10 +158,10 @@ def main() -> None:
         "bytes_per_daily_row": round(stored["bytes"] / stored["rows"]),
         "jobs": jobs,
     }
-    figures = list(jobs[asked.only[-1]])
+    figures = list(dict.fromkeys(figure for costs in jobs.values() for figure in costs))
     table = Table("job", *figures, title="one item")
     for job, costs in jobs.items():
-        table.add_row(job, *(str(costs[figure]) for figure in figures))
+        table.add_row(job, *(str(costs.get(figure, "")) for figure in figures))
     Console().print(table)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")

@@ -10,6 +10,7 @@ from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import Violations
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.messages import (
     CHANGE_TYPE,
     ENTITY_TYPE,
@@ -56,14 +57,16 @@ class PanelEntities:
 
 def options(message: pb.ImpactOptions, *, attribution_lag_days: int, equivalence_margin: float) -> Options:
     """Options of a validated request; the arguments hold where it does not say."""
-    numbers = ("before_days", "after_days", "baseline_days", "alpha", "equivalence_margin", "max_placebos")
+    numbers = ("before_days", "after_days", "baseline_days", "equivalence_margin")
     given: dict[str, Any] = {name: getattr(message, name) for name in numbers if message.HasField(name)}  # type: ignore[arg-type]
     as_of = optional_day(message, "as_of_date", "options.as_of_date")
     if message.HasField("attribution_lag_days"):
         attribution_lag_days = message.attribution_lag_days
     return Options(
         **{"equivalence_margin": equivalence_margin} | given,
-        washout_days=message.washout_days,
+        washout_days=number(message, "washout_days"),
+        alpha=number(message, "alpha"),
+        max_placebos=number(message, "max_placebos"),
         metrics=tuple(
             METRIC.from_wire(metric, f"options.metrics[{k}]") for k, metric in enumerate(message.metrics)
         ),

@@ -20,6 +20,7 @@ from adsml_common.domain.errors import (
     Unavailable,
 )
 from adsml_common.serving.context import CallContext
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.messages import (
     CHANGE_TYPE,
@@ -107,7 +108,7 @@ class ImpactService:
         report = estimate_detectable(
             decoding.query(entities, request.change, chosen, "change"),
             data,
-            power=request.power if request.HasField("power") else 0.8,
+            power=number(request, "power"),
             target=request.target_relative or None,
             checkpoint=context.check_cancelled,
         )
