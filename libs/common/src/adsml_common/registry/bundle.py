@@ -119,7 +119,8 @@ def pack(bundle: Bundle, *, sign: Callable[[bytes], bytes | None] | None = None)
         raise ValueError("the manifest lists files that are not there")
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        manifest = _manifest_bytes(bundle.manifest)
+        facts = {name: getattr(bundle.manifest, name) for name in Manifest.__slots__}
+        manifest = json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False).encode()
         _write(archive, MANIFEST, manifest)
         if sign is not None and (signature := sign(manifest)) is not None:
             _write(archive, SIGNATURE, signature)
@@ -231,11 +232,6 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"expected text, not {type(value).__name__}")
     return value
-
-
-def _manifest_bytes(manifest: Manifest) -> bytes:
-    raw = {name: getattr(manifest, name) for name in Manifest.__slots__}
-    return json.dumps(raw, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 
 def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
