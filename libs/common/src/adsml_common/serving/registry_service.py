@@ -142,19 +142,24 @@ class ModelRegistryService:
     def _shows(self, name: str, context: CallContext) -> bool:
         if self._prefixes is None:
             return True
-        prefix, account = _parts(name)
-        return prefix in self._prefixes and account is not None and context.caller.permits(account)
+        account = self._account(name)
+        return account is not None and context.caller.permits(account)
 
     def _check(self, request: Any, context: CallContext) -> None:
         """Refuse a model of another family or account, whether or not it exists."""
         self._check_family(request.family)
-        if self._prefixes is None:
-            return
-        name = request.name
-        prefix, account = _parts(name)
-        if prefix not in self._prefixes or account is None:
-            raise NotFound(f"this service has no model {name}")
-        context.check_config(account)
+        if self._prefixes is not None:
+            account = self._account(request.name)
+            if account is None:
+                raise NotFound(f"this service has no model {request.name}")
+            context.check_config(account)
+
+    def _account(self, name: str) -> int | None:
+        """Whose model a name is; None where it is another family's."""
+        prefix, _, rest = name.partition("/")
+        account = rest.partition("/")[0]
+        ours = prefix in (self._prefixes or ()) and account.isascii() and account.isdigit()
+        return int(account) if ours else None
 
     def _event(self, version: ModelVersion, kind: ModelEventType) -> pb.ModelEvent:
         for event in self._registry.events(version.name, limit=paging.SCAN):
@@ -209,9 +214,3 @@ def _gate(version: ModelVersion) -> tuple[pb.GateDecision.ValueType, str]:
 
 def _actor(context: CallContext) -> str:
     return context.caller.identity or f"anonymous ({context.peer})"
-
-
-def _parts(name: str) -> tuple[str, int | None]:
-    prefix, _, rest = name.partition("/")
-    account = rest.partition("/")[0]
-    return prefix, int(account) if account.isascii() and account.isdigit() else None
