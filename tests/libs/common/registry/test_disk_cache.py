@@ -31,9 +31,10 @@ def test_nothing_is_made_before_something_is_kept(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b"no database at all" * 100, b""])
 def test_a_damaged_file_is_begun_anew(path: Path, damage: bytes) -> None:
-    DiskCache(path).put("a", b"1")
-    path.write_bytes(damage)
     kept = DiskCache(path)
+    kept.put("a", b"1")
+    kept._forget()
+    path.write_bytes(damage)
     assert kept.get("a") is None
     assert kept.put("a", b"2")
     assert DiskCache(path).get("a") == b"2"

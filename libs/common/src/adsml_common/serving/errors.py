@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections.abc import Iterator
 from typing import Any, Final
 
 import grpc
@@ -61,10 +62,7 @@ def status_of(error: BaseException) -> status_pb2.Status:
 
 
 def error_of(error: grpc.RpcError, *, target: str) -> errors.AdsmlError:
-    """The domain's error that a call of one of our services (`target`) ended with: the inverse of `status_of`.
-
-    Of the class that its code stands for; its `reason` may be that of a subclass.
-    """
+    """The domain's error that a call of one of our services (`target`) ended with: the inverse of `status_of`."""
     metadata: dict[str, Any] = dict(error.trailing_metadata() or ())  # type: ignore[arg-type]
     raw, code, message = metadata.get("grpc-status-details-bin"), error.code(), error.details() or ""
     if not isinstance(raw, bytes):
@@ -72,13 +70,14 @@ def error_of(error: grpc.RpcError, *, target: str) -> errors.AdsmlError:
         text = f"{target}: {message}" if message else f"{target} answered {code.name}"
         expired = code is grpc.StatusCode.DEADLINE_EXCEEDED
         return errors.DeadlineExceeded(text) if expired else errors.Unavailable(text)
-    status = status_pb2.Status.FromString(raw)
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()
-    for detail in status.details:
+    for detail in status_pb2.Status.FromString(raw).details:
         for one in (info, bad, retry):
             detail.Unpack(one)
-    kind = next((kind for kind, number in _CODES.items() if number == status.code), errors.AdsmlError)
+    kind = next(
+        (one for one in _all_kinds(errors.AdsmlError) if one.reason == info.reason), errors.AdsmlError
+    )
     made = kind.__new__(kind)
     errors.AdsmlError.__init__(made, message, metadata=dict(info.metadata))
     made.reason = info.reason
@@ -90,6 +89,12 @@ def error_of(error: grpc.RpcError, *, target: str) -> errors.AdsmlError:
     if isinstance(made, errors.Overloaded):
         made.retry_after_seconds = retry.retry_delay.ToTimedelta().total_seconds()
     return made
+
+
+def _all_kinds(kind: type[errors.AdsmlError]) -> Iterator[type[errors.AdsmlError]]:
+    yield kind
+    for one in kind.__subclasses__():
+        yield from _all_kinds(one)
 
 
 def unimplemented(path: str) -> status_pb2.Status:
