@@ -142,7 +142,9 @@ def _test_effect(
     past = all_gaps.valid.copy()
     past[-1] = False
 
-    scale = _not_zero(all_gaps.scale, all_gaps.valid)
+    # A floor, so that a unit that never moved does not outweigh all others.
+    moving = all_gaps.scale[all_gaps.valid & (all_gaps.scale > 0)]
+    scale = np.maximum(all_gaps.scale, 0.1 * float(np.median(moving)))
     for _ in range(2):  # sizes decide how placebos are weighed when weights are learned, and those the sizes
         by_date = _weights(all_gaps, scale, estimator=estimator, independent=learned_from)
         effects = np.concatenate([mixture.effects(all_gaps, dates) for mixture, dates in by_date])
@@ -151,7 +153,7 @@ def _test_effect(
 
     without = np.concatenate([one.effects_without(all_gaps, dates) for one, dates in by_date])
     sizes, studentised = studentise(effects, without, scale, all_gaps.valid if design.observed else past)
-    placebos = Placebos(sizes, studentised, chosen.origins, design)
+    placebos = Placebos(studentised, chosen.origins, design)
     size = float(sizes[-1, 0])
     L = int(chosen.lengths[-1])
     omega = np.einsum("k,kij->ij", mixture.kinds, all_gaps.omega[-1])
@@ -189,13 +191,6 @@ def _test_effect(
         baseline=L,
         size_for=size_for,
     )
-
-
-def _not_zero(scale: FloatArray, valid: BoolArray) -> FloatArray:
-    """Scales with a floor, so that a unit that never moved does not outweigh all others."""
-    positive = scale[valid & (scale > 0)]
-    floor = 0.1 * float(np.median(positive)) if positive.size else 1.0
-    return np.maximum(scale, floor)
 
 
 def _weights(

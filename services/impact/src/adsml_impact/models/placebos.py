@@ -29,8 +29,7 @@ _PRIOR: Final = 8.0
 class Placebos:
     """Effects of nothing, and in the last row and first column the effect of the change."""
 
-    sizes: FloatArray  # (O, N): what each effect is divided by
-    studentised: FloatArray  # (O, N): the quotient; NaN where there is no effect
+    studentised: FloatArray  # (O, N): effects over their sizes; NaN where there is none
     origins: IntArray  # (O,) day indices of the dates; the last is the change's
     design: Design
 
