@@ -72,7 +72,7 @@ def test_placebo_dates_end_before_the_change_and_have_their_baseline(
     assert (change - placebos <= LOOKBACK + washout + horizon).all()
     assert (lengths <= baseline).all()
     assert ((lengths < 14) | (lengths % 7 == 0)).all()
-    assert found.placebos * units <= max(most, units)
+    assert placebos.size * units <= max(most, units)
 
 
 def test_ads_and_shared_ad_sets_have_their_budget_above() -> None:

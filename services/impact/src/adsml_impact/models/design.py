@@ -65,11 +65,6 @@ class Dates:
     origins: IntArray  # (O,) day indices, rising
     lengths: IntArray  # (O,) days of baseline before each
 
-    @property
-    def placebos(self) -> int:
-        """Number of placebo dates."""
-        return self.origins.size - 1
-
 
 def whole_weeks(days: int, *, weekly: bool = True) -> int:
     """The most days of a baseline that are whole weeks; all of them where there are fewer than two weeks."""

@@ -130,7 +130,10 @@ def _gaps(  # noqa: PLR0912, PLR0915
         G = np.zeros((N, N))
         for i in range(N):
             for j in range(i + 1):
-                G[i, j] = G[j, i] = (x[i, :L] * x[j, :L]).sum()
+                s = 0.0
+                for d in range(L):
+                    s += x[i, d] * x[j, d]
+                G[i, j] = G[j, i] = s
         # sigma_hat of synthetic DiD: spread of the donors' first differences.
         rows = x[1:, :L][valid[o, 1:]]
         steps = rows[:, 1:] - rows[:, :-1]
@@ -157,7 +160,8 @@ def _gaps(  # noqa: PLR0912, PLR0915
                 gap = x[i].copy()
                 for j in range(N):
                     if w[j] > 0.0:
-                        gap -= w[j] * x[j]
+                        for d in range(gap.size):
+                            gap[d] -= w[j] * x[j, d]
                 pre[o, k, i] = gap[L : L + F + 1]
                 post[o, k, i] = gap[L + F + 1]
                 daily[o, k, i] = gap[L + F + 2 :]

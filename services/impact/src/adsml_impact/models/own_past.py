@@ -79,7 +79,7 @@ def compare_with_own_past(
     predicted, tau, r, profile = _forecast(numerator, denominator, design, t, L, observed=design.observed)
     if predicted is None or (design.observed and not np.isfinite(tau)):
         return None
-    z = np.full(chosen.placebos, np.nan)
+    z = np.full(chosen.origins.size - 1, np.nan)
     for k, (date, length) in enumerate(zip(chosen.origins[:-1], chosen.lengths[:-1], strict=True)):
         earlier, effect, _, _ = _forecast(
             numerator, denominator, design, int(date), int(length), observed=True

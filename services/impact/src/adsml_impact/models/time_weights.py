@@ -23,7 +23,10 @@ def fit_time_weights(r: FloatArray, change: FloatArray, donors: BoolArray, w: Fl
     for j in np.flatnonzero(donors):
         x = r[j, :L] - mean / n
         c += x * (change[j] - target)
-        G += np.outer(x, x)
+        for d in range(L):
+            for e in range(d + 1):
+                G[d, e] += x[d] * x[e]
     for d in range(L):
+        G[:d, d] = G[d, :d]
         G[d, d] *= 1.0 + 1e-9
     minimise_on_simplex(G, c, np.ones(L, np.bool_), w)
