@@ -52,7 +52,7 @@ class TokenAuthorizer(Authorizer):
         if self.certificates is not None:
             from adsml_common.serving.tls import identities  # noqa: PLC0415 - slow to load
 
-            chain = context.auth_context().get("x509_pem_cert", ())
+            chain = [*context.auth_context().get("x509_pem_cert", ())]
             for name in identities(chain[0]) if chain else ():
                 if name in self.certificates:
                     return self.certificates[name]
