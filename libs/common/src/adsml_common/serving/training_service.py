@@ -121,13 +121,8 @@ class TrainingService:
         self, request: pb.GetTrainingRunRequest, context: CallContext
     ) -> pb.GetTrainingRunResponse:
         run = self._run(request, context)
-<<<<<<< HEAD
         most = number(request, "max_failed_items")
-        failed = self._runs.items(run.run_id, status=ItemStatus.FAILED, limit=most) if most else []
-=======
-        most = request.max_failed_items if request.HasField("max_failed_items") else _FAILED_ITEMS
         failed = self.runs.items(run.run_id, status=ItemStatus.FAILED, limit=most) if most else []
->>>>>>> main
         return pb.GetTrainingRunResponse(
             run=run_message(run), failed_items=[item_message(one) for one in failed]
         )
