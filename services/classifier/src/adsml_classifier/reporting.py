@@ -25,8 +25,7 @@ from adsml_report.content import (
 from adsml_report.context import ReportContext, grouped
 from adsml_report.wording import LEVELS, count, day, percent, sentence, words
 
-from adsml_classifier.cli import DOOR
-from adsml_classifier.requests import batches
+from adsml_classifier.cli import DOOR, ask_all
 from adsml_classifier.showing import answered_by, tier_of, without_names
 
 _KEY: Final = "tiers"
@@ -51,7 +50,7 @@ def sections(context: ReportContext) -> Iterator[Section]:
     results: dict[EntityType, list[pb.BatchClassifyResult]] = {}
     with asking(DOOR) as send:
         for kind, refs in grouped(context.tree.refs()).items():
-            results[kind] = [one for request in batches(refs, options) for one in send(request).results]
+            results[kind] = ask_all(send, refs, options)
     answers = {kind: _answered(those) for kind, those in results.items()}
     campaigns, level = answers.get(EntityType.CAMPAIGN, []), EntityType.ADSET
     sides = answers.get(level) or []

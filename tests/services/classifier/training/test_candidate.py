@@ -90,4 +90,4 @@ def test_figures_are_those_of_all_weeks_together(samples: sampling.Samples, pane
     right = sum(one.assessment.model.accuracy * len(one.split.holdout) for one in origins)
     assert together.model.accuracy == pytest.approx(right / together.model.samples)
     assert together.first == origins[0].assessment.first
-    assert np.sum(together.confusion) == together.model.samples
+    assert np.sum(together.details["confusion"]["truth_by_prediction"]) == together.model.samples
