@@ -6,7 +6,7 @@ at its start, as retraining takes them, and the answers are judged together.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -104,12 +104,7 @@ def learn(
     fitted = origins[-1].fitted
     model = fitted.model
     if final:
-        model = replace(
-            model,
-            booster=fitting.refit(samples, fitted.shape, fitted.rounds, recipe.fit),
-            absent=samples.absent,
-            linear=fitting.fit_linear(samples, recipe.fit),
-        )
+        model = fitting.assemble(samples, fitted.shape, fitted.rounds, model.calibration, recipe.fit)
     answers = origins[0].answers.join([one.answers for one in origins[1:]])
     return TrainedCandidate(model, origins, answers, assess(answers, panel), samples)
 

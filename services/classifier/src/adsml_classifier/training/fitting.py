@@ -6,7 +6,7 @@ asks for nearly the same stretches again a week later, so what was learnt on one
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -185,11 +185,19 @@ def fit(samples: Samples, settings: FitSettings, folds: Folds | None = None) -> 
         choice = calibration.choose(unseen)
         label = np.concatenate([truth for _, truth in unseen])
         validated = scores.of_probabilities(label, choice.calibration(np.concatenate([z for z, _ in unseen])))
-    booster = refit(samples, shape, rounds, settings)
-    # The margins of two parts are averaged, then calibrated: so much of the line makes so much of the answer.
-    line = fit_linear(samples, settings).raised(2.0 / choice.calibration.scale * rarity(samples, settings))
-    model = TierModel(booster, choice.calibration, line, absent)
+    model = assemble(samples, shape, rounds, choice.calibration, settings)
     return FittedModel(model, shape, rounds, choice, validated, notes)
+
+
+def assemble(
+    samples: Samples, shape: Shape, rounds: int, chosen: calibration.Calibration, settings: FitSettings
+) -> TierModel:
+    """A model of a known shape and number of trees and a known calibration, with rare tiers raised."""
+    line = fit_linear(samples, settings)
+    # The margins of two parts are averaged, then calibrated: so much of the line makes so much of the answer.
+    raised = line.offset + 2.0 / chosen.scale * rarity(samples, settings)
+    trees = refit(samples, shape, rounds, settings)
+    return TierModel(trees, chosen, replace(line, offset=raised), samples.absent)
 
 
 def rarity(samples: Samples, settings: FitSettings) -> FloatArray:
