@@ -80,7 +80,7 @@ def to_files(stored: StoredModel) -> dict[str, bytes]:
         "twin_until": stored.twin_until.isoformat(),
         "label_mode": stored.mode.value,
         "trained_on": [level.value for level in stored.trained_on],
-        "levels": {name: statistics.as_dict() for name, statistics in stored.levels.items()},
+        "levels": {name: one.as_dict() for name, one in stored.levels.items()},
     }
     return {
         _MODEL: bytes(model.booster.save_raw("ubj")),
