@@ -26,7 +26,7 @@ from adsml_classifier import cautions
 from adsml_classifier.cautions import Surroundings
 from adsml_classifier.decoding import Options
 from adsml_classifier.models import features, rule
-from adsml_classifier.models.panel import BoolArray, FloatArray, IntArray
+from adsml_classifier.models.panel import FloatArray, IntArray
 from adsml_classifier.models.rule import TIERS
 from adsml_classifier.models.snapshot import (
     NEVER,
@@ -104,7 +104,8 @@ class ResponseBuilder:
         self._as_of = day_message(snapshot.as_of)
         self._first = day_message(snapshot.as_of - timedelta(days=rule.DAYS - 1))
         self._last = None if surroundings.last is None else day_message(surroundings.last)
-        self._days: dict[int, date_pb2.Date] = {}
+        # Rows that the rule answers; none where a model does.
+        self._ruled = (~snapshot.full_week | provenance.rules_only) & (provenance.scorer is None)
         self.degradations = [degradation_message(one) for one in provenance.degradations]
         """What each answer has to do without."""
         self.by_model = provenance.scorer is not None
@@ -153,8 +154,7 @@ class ResponseBuilder:
         """What the answerer says of each row, and why; the latter empty where it is not asked for."""
         placed, provenance, options = np.array(rows, dtype=np.int64), self._provenance, self._options
         if provenance.scorer is None:
-            by_rule = self._answered_by_rule(placed)
-            scores = by_last_week(self._snapshot, placed, by_rule, most_reasons=options.reasons)
+            scores = by_last_week(self._snapshot, placed, self._ruled[placed], most_reasons=options.reasons)
         else:
             scores = by_model(
                 provenance.scorer,
@@ -164,9 +164,6 @@ class ResponseBuilder:
                 most_reasons=options.reasons,
             )
         return encode_scores(scores, provenance.confidence_factor), self._explanations(placed, scores)
-
-    def _answered_by_rule(self, rows: IntArray) -> BoolArray:
-        return ~self._snapshot.full_week[rows] | self._provenance.rules_only
 
     def _explanations(self, rows: IntArray, scores: TierCalls) -> list[bytes]:
         if not self.explains:
@@ -191,7 +188,7 @@ class ResponseBuilder:
         details = self._details.get(row)
         if details is None:
             snapshot = self._snapshot
-            by_rule = self._provenance.scorer is None and bool(self._answered_by_rule(np.array([row]))[0])
+            by_rule = bool(self._ruled[row])
             key = self._keys[row][0], self._entity(*self._keys[row]).entity_id
             message = pb.Classification(
                 metrics=self._metrics(row),
@@ -222,9 +219,7 @@ class ResponseBuilder:
 
     def _day(self, since: int) -> date_pb2.Date | None:
         """The day so many days before; None where it never was."""
-        if since not in self._days and since != NEVER:
-            self._days[since] = day_message(self._snapshot.as_of - timedelta(days=since))
-        return self._days.get(since)
+        return None if since == NEVER else day_message(self._snapshot.as_of - timedelta(days=since))
 
     def _metrics(self, row: int) -> metrics_pb2.MetricsSnapshot:
         account, around = self._snapshot.evidence.account, self._surroundings
