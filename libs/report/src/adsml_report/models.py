@@ -69,12 +69,10 @@ def models(context: ReportContext) -> tuple[Block, ...]:
         oldest = _age_chip(max(map(_age, those)))
         kinds.append(Row((kind, f"{len(those):,}", oldest, f"{min(samples):,} to {max(samples):,}")))
     columns = ("model", "trained", "age", "samples", "measured on days it had not seen")
+    of_kind = ("kind", "models", "oldest", "samples")
     tables = (
         Table("Models of the account and its levels", columns, tuple(rows), frozenset({"samples"})),
-        Table(
-            "Models of single entities", ("kind", "models", "oldest", "samples"), tuple(kinds),
-            frozenset({"models", "samples"}),
-        ),
-    )  # fmt: skip
+        Table("Models of single entities", of_kind, tuple(kinds), frozenset({"models", "samples"})),
+    )
     reliabilities = (_reliability(one) for one in active)
     return (*(one for one in tables if one.rows), *(one for one in reliabilities if one is not None))

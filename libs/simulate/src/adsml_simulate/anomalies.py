@@ -37,8 +37,10 @@ SPIKE_SIGMAS: Final = 10.0
 BREAK_SIGMAS: Final = 3.0
 _COLUMNS: Final = {"spend": "cents", "impressions": "impressions", "clicks": "clicks", "leads": "leads"}
 _LONGEST: Final = {
-    AnomalyKind.DELIVERY_COLLAPSE: 2, AnomalyKind.ZERO_SPEND: 2, AnomalyKind.TRACKING_OUTAGE: 3
-}  # fmt: skip
+    AnomalyKind.DELIVERY_COLLAPSE: 2,
+    AnomalyKind.ZERO_SPEND: 2,
+    AnomalyKind.TRACKING_OUTAGE: 3,
+}
 """Days; the others last one."""
 _LEAST_LEADS: Final = {AnomalyKind.CORRELATION_BREAK: 10.0, AnomalyKind.TRACKING_OUTAGE: 3.0}
 """Mean leads per day below which such a fault is no more than an ordinary day."""

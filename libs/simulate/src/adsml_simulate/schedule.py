@@ -60,10 +60,9 @@ def draw_changes(
             if (level, position) in used or not days.size:
                 continue
             day = settings.first_day + timedelta(days=int(rng.choice(days)))
-            changes = _change(rng, wanted, deck, PlannedChange(
-                entity_type=level, entity_id=tree.ids(level)[position], change_type=change_type, date=day,
-                placebo=wanted.placebo,
-            ))  # fmt: skip
+            entity_id = tree.ids(level)[position]
+            first = PlannedChange(entity_type=level, entity_id=entity_id, change_type=change_type, date=day)
+            changes = _change(rng, wanted, deck, replace(first, placebo=wanted.placebo))
             used.add((level, position))
             busy += [settings.index(change.date) for change in changes]
             made += changes

@@ -67,15 +67,12 @@ def latent(tree: Tree, run: Delivery, first_day: date) -> pd.DataFrame:
     lasting = spend * run.lasting
     account_spend = _trailing(spend.sum(axis=0, keepdims=True))
     account_cpl = divide(account_spend, _trailing(lasting.sum(axis=0, keepdims=True)))
+    shown = counts.impressions.astype(np.float64)
+    learning = spend * run.learning[tree.adset_of_ad]
+    by_ad = (spend, shown, clicks, leads, lasting, shown * run.fatigue, learning)
     columns: dict[EntityType, dict[str, npt.NDArray[np.generic]]] = {}
     for level in LEVELS:
-        spent, shown, clicked, led, lasted, fatigue, learning = (
-            sum_up(tree, values, level)
-            for values in (
-                spend, counts.impressions.astype(np.float64), clicks, leads, lasting,
-                counts.impressions * run.fatigue, spend * run.learning[tree.adset_of_ad],
-            )
-        )  # fmt: skip
+        spent, shown, clicked, led, lasted, fatigue, learning = (sum_up(tree, one, level) for one in by_ad)
         columns[level] = {
             "expected_clicks": clicked,
             "expected_leads": led,
@@ -155,9 +152,10 @@ def effects(
         with_, without = (of(metric, side, [0, 1, 4, 5]) for side in (0, 1))
         frame = pd.DataFrame(keys, columns=["change", "scope", "days"]).assign(metric=metric.value)
         relative = np.divide(with_ - without, without, out=np.full_like(without, np.nan), where=without != 0)
-        figures = {
-            "expected_with": with_, "expected_without": without, "absolute": with_ - without, "relative": relative,
-            "realised_with": of(metric, 0, [0, 1, 2, 3]), "realised_without": of(metric, 1, [0, 1, 2, 3]),
-        }  # fmt: skip
-        parts.append(frame.assign(**figures))
+        frame = frame.assign(expected_with=with_, expected_without=without, absolute=with_ - without)
+        realised = {
+            f"realised_{name}": of(metric, side, [0, 1, 2, 3])
+            for side, name in enumerate(("with", "without"))
+        }
+        parts.append(frame.assign(relative=relative, **realised))
     return pd.concat(parts).sort_values(["change", "scope", "days"], kind="stable", ignore_index=True)
