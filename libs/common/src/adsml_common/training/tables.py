@@ -1,12 +1,19 @@
 """Tables of training runs: what was asked for, its shards and items, and the leases that keep runs apart."""
 
+from enum import StrEnum
+
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, UniqueConstraint
 
-from adsml_common.schema import METADATA, Instant, Json, key_text, one_of
+from adsml_common.schema import METADATA, Instant, Json, key_text
 from adsml_common.training.records import ItemStatus, LaunchKind, RunStatus, ShardStatus
 
 _EMPTY = sa.text("''")
+
+
+def _one_of(values: type[StrEnum], column: str = "status") -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
+
 
 ml_training_runs = Table(
     "ml_training_runs",
@@ -30,8 +37,8 @@ ml_training_runs = Table(
     Column("finished_at", Instant),
     UniqueConstraint("job", "request_id"),
     CheckConstraint("shard_count > 0", name="shard_count"),
-    one_of("status", RunStatus),
-    one_of("launch_kind", LaunchKind),
+    _one_of(RunStatus),
+    _one_of(LaunchKind, "launch_kind"),
     Index(None, "created_at"),
     Index(None, "status"),
 )
@@ -49,7 +56,7 @@ ml_training_shards = Table(
     Column("heartbeat_at", Instant),
     Column("finished_at", Instant),
     CheckConstraint("shard_index >= 0", name="shard_index"),
-    one_of("status", ShardStatus),
+    _one_of(ShardStatus),
     sqlite_with_rowid=False,
 )
 
@@ -72,7 +79,7 @@ ml_training_items = Table(
     Column("metrics", Json, nullable=False),
     Column("attempts", sa.Integer, nullable=False, server_default="0"),
     Column("updated_at", Instant, nullable=False),
-    one_of("status", ItemStatus),
+    _one_of(ItemStatus),
     sqlite_with_rowid=False,
 )
 
