@@ -20,6 +20,7 @@ from adsml_common.domain.errors import (
     Unavailable,
 )
 from adsml_common.serving.context import CallContext
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.messages import CHANGE_TYPE, ENTITY_TYPE, entity_ref, optional_day
 from adsml_common.serving.validation import entry_violations
@@ -104,7 +105,7 @@ class ImpactService:
         return estimate_detectable(
             query,
             data,
-            power=request.power if request.HasField("power") else 0.8,
+            power=number(request, "power"),
             target=request.target_relative or None,
             checkpoint=context.check_cancelled,
         )
