@@ -23,7 +23,7 @@ def fill(message: MessageT, values: object) -> MessageT:
     """The message, with fields set from a dataclass's of the same names; None and NaN leave them unset."""
     for name in message.DESCRIPTOR.fields_by_name:
         value = getattr(values, name, None)
-        if or_none(value) is None:
+        if value is None or or_none(value) is None:
             continue
         if is_dataclass(value):
             part = getattr(message, name)
