@@ -19,6 +19,7 @@ class Preset(StrEnum):
 
     DEMO = "demo"
     CLEAN = "clean"
+    LARGE = "large"
 
 
 class Destination(StrEnum):
@@ -34,7 +35,7 @@ def simulate(
         Path | None, typer.Argument(help="New folder for the export.", show_default=False)
     ] = None,
     preset: Annotated[
-        Preset, typer.Option(help="demo: a lively account; clean: nothing happens.")
+        Preset, typer.Option(help="demo: a lively account; clean: nothing happens; large: thousands.")
     ] = Preset.DEMO,
     destination: Annotated[
         Destination,
@@ -43,6 +44,7 @@ def simulate(
     config_id: Annotated[int, typer.Option(help="The ad account's id.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same account.", min=0)] = 1,
     days: Annotated[int, typer.Option(help="Length in days.", min=35, max=2000)] = 120,
+    entities: Annotated[int, typer.Option(help="Size of the large account.", min=40)] = 10_000,
     last_day: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Last day.  [default: yesterday]", show_default=False),
@@ -66,9 +68,10 @@ def simulate(
         raise InvalidInput.at("out", "is not used with --format store; leave it out, or pass --truth")
     if truth and out is None:
         raise InvalidInput.at("out", "is missing; --truth needs a folder to write to")
-    make = presets.demo if preset is Preset.DEMO else presets.clean
     last = last_day.date() if last_day else presets.yesterday()
-    account = simulate_account(make(last_day=last, config_id=config_id, days=days), seed=seed)
+    size = {"entities": entities} if preset is Preset.LARGE else {}
+    chosen = getattr(presets, preset.value)(last_day=last, config_id=config_id, days=days, **size)
+    account = simulate_account(chosen, seed=seed)
     if preset is Preset.DEMO:
         account = presets.with_clear_changes(account)
     if anomalies > 0:
