@@ -33,7 +33,7 @@ def finish(process: ForkServerProcess, *, seconds: float = 120) -> int:
 def _ensure_server() -> None:
     # Python 3.11's server is not told where our modules are before it imports them.
     before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [before, str(Path(__file__).parents[1])]))
     try:
         forkserver.ensure_running()
     finally:
