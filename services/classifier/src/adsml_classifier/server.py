@@ -3,7 +3,6 @@
 import sys
 from typing import Final, TypeAlias
 
-from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.serving import family_server
 from adsml_common.serving.family_server import Stores, add_family, add_models
@@ -57,7 +56,6 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
     opened = open_service(settings)
     builder = ServerBuilder(settings)
     builder.add(
-        classifier_grpc.add_ClassifierServiceServicer_to_server,
         opened.service,
         SERVICE,
         fast_path={
