@@ -86,6 +86,15 @@ def test_what_a_stranger_sends_takes_no_memory(path, size, compression):
         assert peak(process) - before < 100
 
 
+def test_a_message_that_was_refused_is_not_kept():
+    with server_process(**LOCKED) as (process, target):
+        before = resident(process)
+        for _ in range(30):
+            refused = send(target, f"/{REGISTRY}/ListModels", bytes(15 * MEBIBYTE), metadata=token("ada"))
+            assert refused.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert peak(process) - before < 100
+
+
 def test_what_a_caller_packs_is_not_unpacked():
     with running(builder(**LOCKED)) as service:
         packed = send(

@@ -14,7 +14,14 @@ from adsml_common.domain.errors import AdsmlError, NotFound
 from adsml_common.serving.errors import status_of, unimplemented
 from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.pool import in_daemon_thread
-from adsml_common.serving.transport import Handler, ServicerContext, parse, read_message, refuse
+from adsml_common.serving.transport import (
+    Handler,
+    ServicerContext,
+    drop_traceback,
+    parse,
+    read_message,
+    refuse,
+)
 from adsml_common.version import version
 
 SERVICE: Final = "grpc.health.v1.Health"
@@ -105,9 +112,9 @@ class HealthService:
     def handlers(self) -> dict[str, Handler]:
         return {
             # As methods that take a stream: of those gRPC reads no message before it is asked to.
-            "Check": grpc.stream_unary_rpc_method_handler(self._check),
-            "List": grpc.stream_unary_rpc_method_handler(self._list),
-            "Watch": grpc.stream_stream_rpc_method_handler(self._watch),
+            "Check": grpc.stream_unary_rpc_method_handler(drop_traceback(self._check)),
+            "List": grpc.stream_unary_rpc_method_handler(drop_traceback(self._list)),
+            "Watch": grpc.stream_stream_rpc_method_handler(drop_traceback(self._watch)),
         }
 
     async def _name(self, context: ServicerContext) -> str:

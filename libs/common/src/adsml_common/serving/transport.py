@@ -1,6 +1,7 @@
 """Small things that everything on the event loop shares: parsing, refusing."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
@@ -17,6 +18,7 @@ _STATUS_DETAILS: Final = "grpc-status-details-bin"
 ServicerContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 MessageT = TypeVar("MessageT", bound=Message)
+T = TypeVar("T")
 
 
 def parse(kind: type[MessageT], raw: bytes) -> MessageT:
@@ -55,6 +57,25 @@ async def refuse(context: ServicerContext, status: status_pb2.Status, *, request
     if request_id:
         metadata.append((REQUEST_ID, request_id))
     await context.abort(CODES[status.code], status.message, tuple(metadata))
+
+
+def drop_traceback(
+    handle: Callable[[Any, ServicerContext], Awaitable[T]],
+) -> Callable[[Any, ServicerContext], Awaitable[T]]:
+    """A handler whose refusals keep nothing alive.
+
+    gRPC keeps the exception of a refused call in a circle with the call. With its traceback the message would stay as
+    well, until the collector comes by: strangers' 32 messages of 15 MiB were half a gigabyte.
+    """
+
+    async def outer(request: Any, context: ServicerContext) -> T:
+        try:
+            return await handle(request, context)
+        except grpc.aio.AbortError as aborted:
+            aborted.__context__ = None
+            raise aborted.with_traceback(None)  # noqa: B904 - the same one
+
+    return outer
 
 
 def text_metadata(context: ServicerContext) -> dict[str, str]:
