@@ -29,9 +29,15 @@ def clock(tmp_path: Path) -> JumpingClock:
 
 
 def test_a_server_answers_on_and_drains(clock: JumpingClock) -> None:
-    environment = {"ADSML_TEST_WORK_SECONDS": "0.001", "ADSML_RATE_PER_SECOND": "100000", **clock.environment}
+    # One thread for many callers: at each jump some calls wait for it.
+    environment = {
+        "ADSML_TEST_WORK_SECONDS": "0.01",
+        "ADSML_WORKERS": "1",
+        "ADSML_RATE_PER_SECOND": "100000",
+        **clock.environment,
+    }
     with server_process(free_port(), **environment) as server:
-        with load_on(server.target, callers=2) as codes:
+        with load_on(server.target, callers=8) as codes:
             for jump in JUMPS:
                 clock.jump(jump)
                 before = codes["OK"]
