@@ -140,6 +140,12 @@ def serving(family: str, env: dict[str, str]) -> Iterator[tuple[subprocess.Popen
         process.wait()
 
 
+def kept() -> dict[str, Any]:
+    """What all runs so far have added up to, by service."""
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return {name: one for name, one in found.items() if "portions" in one}
+
+
 def add(
     family: str, before: dict[str, Any], report: Report, *, seed: int, seconds: float, alive: bool
 ) -> dict[str, Any]:
@@ -225,12 +231,7 @@ def main() -> int:
     options = parser.parse_args()
     families = options.family or list(FAMILIES)
     calls = (options.calls or (2_000 if options.quick else 100_000)) // len(families)
-    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    sums = {
-        name: one
-        for name, one in earlier.items()
-        if "portions" in one and not (options.anew and name in families)
-    }
+    sums = {name: one for name, one in kept().items() if not (options.anew and name in families)}
     with contextlib.ExitStack() as stack:
         made = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adsml-fuzz-")))
         env, entities, last_day = prepare(made)
@@ -252,7 +253,7 @@ def main() -> int:
             sums[family] = add(family, before, report, seed=seed, seconds=seconds, alive=alive)
             # After each service, so that a run that is ended early has not been for nothing.
             RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(sums, indent=1) + "\n")
+            RESULTS.write_text(json.dumps(kept() | {family: sums[family]}, indent=1) + "\n")
             show(family, sums[family])
     unanswered = [
         f"{family}: of the likely calls of {method} {_share(counts):.0%} were answered"
