@@ -501,7 +501,7 @@ GUARDS = (
     Guard(
         "7 a schema that left this code behind",
         f"{COMMON}/database.py",
-        (("fits = oldest is None or oldest in known", "fits = True"),),
+        (("SchemaStatus.AHEAD if oldest in known else SchemaStatus.TOO_NEW", "SchemaStatus.AHEAD"),),
         f"{TESTS}/test_migrations.py::test_a_schema_that_has_left_this_code_behind_is_refused_by_name[sqlite]",
         "TOO_NEW",
     ),
