@@ -505,24 +505,6 @@ GUARDS = (
         f"{TESTS}/test_migrations.py::test_a_schema_that_has_left_this_code_behind_is_refused_by_name[sqlite]",
         "TOO_NEW",
     ),
-    *(
-        Guard(
-            f"7 a migration that {what} what the last release's code works with",
-            f"{COMMON}/migrations/__init__.py",
-            (
-                (
-                    '    command.upgrade(config, "head")\n',
-                    f'    command.upgrade(config, "head")\n    connection.exec_driver_sql("ALTER TABLE {change}")\n',
-                ),
-            ),
-            f"{TESTS}/test_migrations.py::test_the_code_of_one_release_back_works_with_this_schema[postgresql]",
-            "assert",
-        )
-        for what, change in (
-            ("takes away", "ml_trained_models DROP COLUMN samples_count"),
-            ("demands more than", "accounts ADD COLUMN owner TEXT NOT NULL"),
-        )
-    ),
     Guard(
         "8 U+2028 and U+202E in logs",
         f"{SERVING}/logs.py",

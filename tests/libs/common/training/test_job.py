@@ -299,18 +299,6 @@ def test_a_store_that_stays_away_is_worth_another_try(work: Callable[..., Traini
     assert (run.exit_status, run.counts) == (1, Counts(trained=4, failed=1))
 
 
-<<<<<<< HEAD
-def test_asked_to_stop_it_does_not_wait_for_a_store(work: Callable[..., TrainingRun]) -> None:
-    stop = threading.Event()
-
-    def train(item: Item) -> ItemResult:
-        stop.set()
-        raise Unavailable("the artifact store is unavailable")
-
-    run = work(train, stop=stop, pace=Pace(patience=3600))
-    assert (run.exit_status, run.counts) == (1, Counts(pending=5))
-
-
 @pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 def test_a_full_store_is_named_and_goes_on_once_there_is_room(
     work: Callable[..., TrainingRun],
@@ -337,8 +325,6 @@ def test_a_full_store_is_named_and_goes_on_once_there_is_room(
     assert (run.exit_status, run.counts) == (0, Counts(trained=5))
 
 
-=======
->>>>>>> main
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 def test_the_database_away_in_the_middle(database_url: str) -> None:
     """Longer than the lease lasts: nobody took it, so the run goes on."""
