@@ -17,7 +17,7 @@ from adsml_common.serving.pool import in_daemon_thread
 from adsml_common.serving.transport import (
     Handler,
     ServicerContext,
-    drop_traceback,
+    clear_refusals,
     parse,
     read_message,
     refuse,
@@ -112,9 +112,9 @@ class HealthService:
     def handlers(self) -> dict[str, Handler]:
         return {
             # As methods that take a stream: of those gRPC reads no message before it is asked to.
-            "Check": grpc.stream_unary_rpc_method_handler(drop_traceback(self._check)),
-            "List": grpc.stream_unary_rpc_method_handler(drop_traceback(self._list)),
-            "Watch": grpc.stream_stream_rpc_method_handler(drop_traceback(self._watch)),
+            "Check": grpc.stream_unary_rpc_method_handler(clear_refusals(self._check)),
+            "List": grpc.stream_unary_rpc_method_handler(clear_refusals(self._list)),
+            "Watch": grpc.stream_stream_rpc_method_handler(clear_refusals(self._watch)),
         }
 
     async def _name(self, context: ServicerContext) -> str:
