@@ -83,9 +83,8 @@ class _Baseline:
     """The account that series are compared with: stored, sent along, or unknown."""
 
     last: date | None
-    stored: bool = False
-    rows: pd.DataFrame | None = None
-    reason: str = ""  # why nothing is known of it
+    rows: pd.DataFrame | None = None  # None: stored, or unknown
+    missing: str = ""  # why nothing is known of it
 
 
 def group_inline(
@@ -98,9 +97,8 @@ def group_inline(
     database does not answer.
     """
     read = daily_rows(series)
-    errors: dict[int, AdsmlError] = {
-        place: InvalidInput(wrong) for place, wrong in read.violations(lambda i: f"{paths[i]}.rows").items()
-    }
+    violations = read.violations(lambda i: f"{paths[i]}.rows")
+    errors: dict[int, AdsmlError] = {place: InvalidInput(wrong) for place, wrong in violations.items()}
     good = ~np.isin(read.series, list(errors))
     levels = [
         ENTITY_TYPE.from_wire(one.entity_type, f"{path}.entity_type")
@@ -144,23 +142,23 @@ def _group(
     baseline: _Baseline,
     accounts: AccountData,
 ) -> InlineGroup:
-    config_id = series[places[0]].config_id
+    config_id, start = series[places[0]].config_id, as_of - _BACK
     if len(places) < len(series):
         frame = frame[frame["entity_id"].isin([str(place) for place in places])]
-    panel = Panel.of(frame, start=as_of - _BACK, end=as_of)
+    panel = Panel.of(frame, start=start, end=as_of)
     degradations: tuple[Degradation, ...] = ()
     account, against, own = None, None, None
-    if baseline.stored:
+    if baseline.missing:
+        text = (
+            f"{baseline.missing}: features relative to the account are missing and the rule can't be applied"
+        )
+        degradations = (Degradation(Dependency.ACCOUNT_BASELINE, DegradationReason.NO_DATA, text),)
+    elif baseline.rows is not None:
+        against = Panel.of(baseline.rows, start=start, end=as_of)
+    else:
         account = accounts.days(config_id, as_of=as_of)
         against = account.panel
         own = against.rows_of([(level, series[int(place)].entity_id) for level, place in panel.keys])
-    elif baseline.rows is not None:
-        against = Panel.of(baseline.rows, start=as_of - _BACK, end=as_of)
-    else:
-        text = (
-            f"{baseline.reason}: features relative to the account are missing and the rule can't be applied"
-        )
-        degradations = (Degradation(Dependency.ACCOUNT_BASELINE, DegradationReason.NO_DATA, text),)
     panel = panel.compared_with(against, own)
     return InlineGroup(tuple(places), config_id, panel, as_of, baseline.last, account, degradations)
 
@@ -168,10 +166,10 @@ def _group(
 def _baseline(series: entity_pb2.InlineSeries, path: str, accounts: AccountData) -> _Baseline:
     if series.account_rows:
         rows = series_frame(series, path, account=True)
-        return _Baseline(rows["date"].max().date(), rows=rows)
+        return _Baseline(rows["date"].max().date(), rows)
     if not series.HasField("config_id"):
-        return _Baseline(None, reason="account_rows and config_id are both unset")
+        return _Baseline(None, missing="account_rows and config_id are both unset")
     try:
-        return _Baseline(accounts.recent(series.config_id).last, stored=True)
+        return _Baseline(accounts.recent(series.config_id).last)
     except NotFound as error:
-        return _Baseline(None, reason=error.message)
+        return _Baseline(None, missing=error.message)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xgboost
-from adsml_classifier import artifacts, boosters
+from adsml_classifier import artifacts
+from adsml_classifier.models import boosters
 
 FEATURES, CLASSES = 5, 4
 
