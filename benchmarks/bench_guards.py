@@ -319,7 +319,7 @@ GUARDS = (
     Guard(
         "4 a negative seed",
         "protos/adsml/forecasting/v1/forecasting_service.proto",
-        (("optional int64 seed = 12 [(buf.validate.field).int64.gte = 0];", "optional int64 seed = 12;"),),
+        (("seed = 12 [\n    (buf.validate.field).int64.gte = 0,\n", "seed = 12 [\n"),),
         f"{TESTS}/serving/test_validation.py::test_the_seed_of_a_bootstrap_is_not_negative",
         "KeyError",
     ),
@@ -448,7 +448,7 @@ GUARDS = (
     Guard(
         "6 a queue that is first come, first served",
         f"{SERVING}/pool.py",
-        (("best is None or share.virtual < best.virtual", "best is None"),),
+        (("min(ready, key=lambda share: share.virtual)", "ready[0]"),),
         f"{TESTS}/serving/test_pool.py::test_a_caller_with_one_call_does_not_stand_behind_anothers_hundred",
         "assert 100 <= 1|<= 1",
     ),
@@ -503,6 +503,24 @@ GUARDS = (
         (("SchemaStatus.AHEAD if oldest in known else SchemaStatus.TOO_NEW", "SchemaStatus.AHEAD"),),
         f"{TESTS}/test_migrations.py::test_a_schema_that_has_left_this_code_behind_is_refused_by_name[sqlite]",
         "TOO_NEW",
+    ),
+    *(
+        Guard(
+            f"7 a migration that {what} what the last release's code works with",
+            f"{COMMON}/migrations/__init__.py",
+            (
+                (
+                    '    command.upgrade(config, "head")\n',
+                    f'    command.upgrade(config, "head")\n    connection.exec_driver_sql("ALTER TABLE {change}")\n',
+                ),
+            ),
+            f"{TESTS}/test_migrations.py::test_the_code_of_one_release_back_works_with_this_schema[postgresql]",
+            "assert",
+        )
+        for what, change in (
+            ("takes away", "ml_trained_models DROP COLUMN samples_count"),
+            ("demands more than", "accounts ADD COLUMN owner TEXT NOT NULL"),
+        )
     ),
     Guard(
         "8 U+2028 and U+202E in logs",
