@@ -1,7 +1,7 @@
 # ruff: noqa: E501 - what is put in place of a line stands in one
 """Every attack and fault that the threat model names, with its guard taken out: its test must fail.
 
-    python benchmarks/bench_guards.py [--only WORD]
+    python benchmarks/bench_guards.py [--only WORD] [--part 2/5] [--left]
 
 A test that passes with and without what it is about says nothing. Each guard below is a few lines of the tree and what
 stands there without it. The tree is copied; the tests pass there; then one guard after the other is taken out, its test
@@ -25,6 +25,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "guards.json"
@@ -777,10 +778,13 @@ def main() -> int:
     )
     parser.add_argument("--only", default="", help="guards whose attack or test holds this word")
     parser.add_argument("--part", default="1/1", help="2/5: the second fifth of them")
+    parser.add_argument("--left", action="store_true", help="those whose test was not seen to fail yet")
     options = parser.parse_args()
-    chosen = [one for one in GUARDS if options.only in f"{one.attack} {one.test}"]
+    seen = {attack for attack, one in results().items() if one["fails"]} if options.left else set()
+    chosen = [one for one in GUARDS if options.only in f"{one.attack} {one.test}" and one.attack not in seen]
     part, parts = map(int, options.part.split("/"))
     chosen = chosen[len(chosen) * (part - 1) // parts : len(chosen) * part // parts]
+    shown = 0
     with tempfile.TemporaryDirectory(prefix="adsml-guards-") as folder:
         tree = copied(Path(folder) / "tree")
         begin = run(tree, list(dict.fromkeys(one.test for one in chosen)), seconds=SECONDS * len(chosen))
@@ -801,9 +805,15 @@ def main() -> int:
     return 1 if faults else 0
 
 
+def results() -> dict[str, dict[str, Any]]:
+    """What was found so far, by attack."""
+    found: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text())["guards"] if RESULTS.exists() else {}
+    return found
+
+
 def keep(guard: Guard, end: str, right: bool) -> int:
     """Add one to the results, beside those of other runs; how many fail as they should by now."""
-    known = json.loads(RESULTS.read_text())["guards"] if RESULTS.exists() else {}
+    known = results()
     known[guard.attack] = {"guard": guard.file, "test": guard.test, "without it": end, "fails": right}
     now = {one.attack: known[one.attack] for one in GUARDS if one.attack in known}
     commit = subprocess.run(
