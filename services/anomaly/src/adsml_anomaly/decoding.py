@@ -1,7 +1,6 @@
 """Requests as the domain takes them."""
 
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -29,15 +28,12 @@ JUDGEMENT: EnumCodec[Judgement] = EnumCodec(Judgement, pb.AlarmJudgement, "ALARM
 _MOST_NAMED: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The options of a request beside what the detection itself takes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Options):
+    """The options of a request; those of the calendar are added to `named_days` once the account is known."""
 
-    options: Options  # For the detection; days that are named are added once the calendar is known
     lag_days: int | None = None  # Days that are still filling up; None: what is known of the account
-    # The calendar asked for; None as country: the setting
-    country: str | None = None
-    named_days: dict[date, str] = field(default_factory=dict)
+    country: str | None = None  # Whose calendar counts; None: the account's, else the setting's
     calendar_off: bool = False
     min_stake: float | None = None  # None: the setting
 
@@ -45,7 +41,12 @@ class Asked:
 def options(message: pb.DetectionOptions, ref: EntityRef | None = None) -> Asked:
     """The options of a validated request; its changes are of `ref`, what a single series is called."""
     of = ref or EntityRef(1, EntityType.CAMPAIGN, "")
-    detection = Options(
+    calendar = message.calendar
+    named_days = {
+        day(one.date, f"options.calendar.named_days[{i}].date"): one.name
+        for i, one in enumerate(calendar.named_days)
+    }
+    return Asked(
         first_date=optional_day(message, "first_date", "options.first_date"),
         last_date=optional_day(message, "as_of_date", "options.as_of_date"),
         false_alarms_per_month=sensitivity(message),
@@ -56,16 +57,9 @@ def options(message: pb.DetectionOptions, ref: EntityRef | None = None) -> Asked
         changes=tuple(_change(one, of, f"options.changes[{i}]") for i, one in enumerate(message.changes)),
         exclude_explained_by_change=message.exclude_explained_by_change,
         anomalous_only=message.anomalous_only,
-    )
-    calendar = message.calendar
-    return Asked(
-        detection,
         lag_days=message.attribution_lag_days if message.HasField("attribution_lag_days") else None,
         country=calendar.country_code or None,
-        named_days={
-            day(one.date, f"options.calendar.named_days[{i}].date"): one.name
-            for i, one in enumerate(calendar.named_days)
-        },
+        named_days={} if calendar.disabled else named_days,
         calendar_off=calendar.disabled,
         min_stake=message.min_stake_per_day if message.HasField("min_stake_per_day") else None,
     )
@@ -83,21 +77,19 @@ def sensitivity(message: pb.DetectionOptions) -> float | None:
 
 
 def _change(message: change_pb2.ChangeEvent, ref: EntityRef, path: str) -> ChangeEvent:
-    detail: dict[str, float | str] = {}
+    detail: dict[str, float | str] = {"description": message.description} if message.description else {}
     if message.HasField("value_before"):
         detail["budget_before"] = message.value_before
     if message.HasField("value_after"):
         detail["budget_after"] = message.value_after
-    if message.description:
-        detail["description"] = message.description
     kind = CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type")
     return ChangeEvent(ref, kind, day(message.date, f"{path}.date"), detail)
 
 
 def inline_series(series: entity_pb2.InlineSeries, path: str) -> tuple[EntityRef, Days]:
     """A series sent along with its level and name, account 0 where none was named; errors name every wrong row."""
-    level = ENTITY_TYPE.find(series.entity_type) or EntityType.CAMPAIGN
     frame = series_frame(series, path)
+    level = ENTITY_TYPE.from_wire(series.entity_type, f"{path}.entity_type")
     values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
     days = calendar_of(frame["date"].to_numpy(dtype="datetime64[D]"), values)
     return EntityRef(series.config_id, level, series.entity_id), days

@@ -66,8 +66,3 @@ def test_best_threshold_is_no_worse_than_any() -> None:
         for t in np.unique(np.concatenate([f.anomaly_scores for f in files.values()]))
     ]
     assert best == pytest.approx(max([0.0, *every]))
-
-
-def test_refuses_windows_that_overlap() -> None:
-    with pytest.raises(ValueError, match="order"):
-        nab.prepare(np.zeros(10), [(2, 5), (5, 7)])

@@ -38,7 +38,8 @@ def evaluate(data: Path, windows: Path) -> dict[str, Any]:
     skipped: dict[str, str] = {}
     used: set[Path] = set()
     for name, spans in labelled.items():
-        path = _find(data, name)
+        direct = data / name
+        path = direct if direct.is_file() else min(data.rglob(direct.name), default=None)
         if path is None:
             missing.append(name)
             continue
@@ -89,14 +90,11 @@ def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], FloatArray]:
     times = pd.to_datetime(frame["timestamp"], errors="coerce", format="ISO8601")
     values = pd.to_numeric(frame["value"], errors="coerce")
     for column, parsed in (("timestamp", times), ("value", values)):
-        bad = np.flatnonzero(parsed.isna() & frame[column].notna())
-        if bad.size:
-            raise InvalidInput.at(
-                f"{path}:{bad[0] + 2}", f"{column} {frame[column].iloc[bad[0]]!r} can't be read"
-            )
-    if times.isna().any():
-        line = int(np.flatnonzero(times.isna())[0]) + 2
-        raise InvalidInput.at(f"{path}:{line}", "has no timestamp")
+        if (bad := np.flatnonzero(parsed.isna() & frame[column].notna())).size:
+            text = f"{column} {frame[column].iloc[bad[0]]!r} can't be read"
+            raise InvalidInput.at(f"{path}:{bad[0] + 2}", text)
+    if (bad := np.flatnonzero(times.isna())).size:
+        raise InvalidInput.at(f"{path}:{bad[0] + 2}", "has no timestamp")
     if times.nunique() < 2:
         raise InsufficientHistory(str(path), had=1, needed=2, unit="points")
     order = times.argsort(kind="stable").to_numpy()
@@ -117,13 +115,6 @@ def _windows(path: Path) -> dict[str, list[tuple[pd.Timestamp, pd.Timestamp]]]:
         raise InvalidInput.at(
             str(path), f'is not NAB\'s windows JSON, {{"FILE": [["first", "last"]]}}: {error}'
         ) from None
-
-
-def _find(data: Path, name: str) -> Path | None:
-    direct = data / name
-    if direct.is_file():
-        return direct
-    return next(iter(sorted(data.rglob(Path(name).name))), None)
 
 
 def _rows(

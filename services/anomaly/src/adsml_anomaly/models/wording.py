@@ -40,9 +40,7 @@ def against_range(metric: Metric | None, observed: float, lower: float, upper: f
     The ends of the range are rounded inward, and digits are added until what lies outside is printed outside and
     what lies inside is printed inside.
     """
-    digits = _digits(metric)
-    for more in range(_MORE_DIGITS):
-        digits = _digits(metric) + more
+    for digits in range(_digits(metric), _digits(metric) + _MORE_DIGITS):
         step = 10.0**digits
         low, high = math.ceil(lower * step - 1e-9) / step, upper
         if math.isfinite(upper):
@@ -51,23 +49,25 @@ def against_range(metric: Metric | None, observed: float, lower: float, upper: f
         inside = lower <= observed <= upper
         if low <= high and (low <= seen <= high) == inside:
             break
-    text = f"{name(metric)} {amount(metric, seen, digits)}, expected "
-    if not math.isfinite(high):
-        return text + f"{amount(metric, low, digits)} or more"
-    return text + f"{amount(metric, low, digits)} to {amount(metric, high, digits)}"
+    end = f"to {amount(metric, high, digits)}" if math.isfinite(high) else "or more"
+    return f"{name(metric)} {amount(metric, seen, digits)}, expected {amount(metric, low, digits)} {end}"
 
 
 def sentence(
     metrics: Sequence[MetricAssessment],
-    main: MetricAssessment | None,
+    main: MetricAssessment,
     alarms: Sequence[RuleAlarm],
     related: Sequence[ChangeEvent],
 ) -> str:
     """A day out of line: by its rules, the worst first, else by its main metric, else by what parts most."""
     if alarms:
         text = "; ".join(alarm.message for alarm in alarms)
-    elif main is not None and main.direction is not Direction.NONE:
-        text = _phrase(main)
+    elif main.direction is not Direction.NONE:
+        text = f"{name(main.metric)} missing"
+        if main.observed is not None:
+            text = f"{name(main.metric)} {amount(main.metric, main.observed)}"
+            if main.lower is not None and main.upper is not None:
+                text = against_range(main.metric, main.observed, main.lower, main.upper)
     else:
         known = [
             one
@@ -83,11 +83,3 @@ def sentence(
     if related:
         text += f"; {changes.in_words(related[-1])}"
     return text[0].upper() + text[1:]
-
-
-def _phrase(one: MetricAssessment) -> str:
-    if one.observed is None:
-        return f"{name(one.metric)} missing"
-    if one.lower is None or one.upper is None:
-        return f"{name(one.metric)} {amount(one.metric, one.observed)}"
-    return against_range(one.metric, one.observed, one.lower, one.upper)
