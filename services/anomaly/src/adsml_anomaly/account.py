@@ -23,7 +23,7 @@ from adsml_anomaly.models.assessment import LOOK_BACK_DAYS
 from adsml_anomaly.models.changes import RELATED_DAYS
 from adsml_anomaly.models.channels import Days
 from adsml_anomaly.models.results import Threshold
-from adsml_anomaly.models.thresholds import DayJudgement, Judgement, moved
+from adsml_anomaly.models.thresholds import Judgement, moved
 from adsml_anomaly.resolver import Profiles
 from adsml_anomaly.settings import AnomalySettings
 
@@ -45,7 +45,7 @@ class AccountContext:
     # Of those with rows in the history of the assessed days; each runs to the last one
     series: Mapping[EntityRef, Days]
     changes: Mapping[EntityRef, Sequence[ChangeEvent]]
-    judgements: Mapping[EntityRef, Sequence[DayJudgement]]
+    judgements: Mapping[EntityRef, Sequence[tuple[date, Judgement]]]
     account: Account
     # How complete its young days are; None where nothing was restated, or too little
     curve: CompletionCurve | None
@@ -142,11 +142,13 @@ class AccountReader:
             config_id, clock, first, until, entities, series, changes, judgements, account, curve
         )
 
-    def judgements(self, config_id: int, ids: Collection[str] | None) -> dict[EntityRef, list[DayJudgement]]:
+    def judgements(
+        self, config_id: int, ids: Collection[str] | None
+    ) -> dict[EntityRef, list[tuple[date, Judgement]]]:
         """People's latest judgements of alarms, by entity."""
-        out: defaultdict[EntityRef, list[DayJudgement]] = defaultdict(list)
+        out: defaultdict[EntityRef, list[tuple[date, Judgement]]] = defaultdict(list)
         for one in self._feedback.latest(FAMILY, config_id, entity_ids=ids):
-            out[one.entity].append(DayJudgement(one.date, Judgement(one.label)))
+            out[one.entity].append((one.date, Judgement(one.label)))
         return out
 
     def _add_parents(self, config_id: int, entities: dict[EntityRef, Entity]) -> None:

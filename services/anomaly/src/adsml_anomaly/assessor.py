@@ -14,6 +14,7 @@ from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import AdsmlError, InsufficientHistory, InvalidInput, NotFound, Unavailable
 
 from adsml_anomaly.account import AccountContext, AccountReader
+from adsml_anomaly.artifacts import entity_model
 from adsml_anomaly.decoding import Asked
 from adsml_anomaly.models import grouping
 from adsml_anomaly.models.assessment import HISTORY_NEEDED, Subject
@@ -59,7 +60,7 @@ class Assessor:
             options, degradations = self._options(context, asked)
             if context.last_day is not None:
                 _check_ahead(context.last_day, context.as_of)
-            self.resolver.prefetch(ref for ref in refs if ref in context.series)
+            self.resolver.models.prefetch(entity_model(ref) for ref in refs if ref in context.series)
             return context, {ref: self._stored(ref, context, options, degradations) for ref in refs}
 
     def inline(

@@ -67,13 +67,9 @@ def options(message: pb.DetectionOptions, ref: EntityRef | None = None) -> Asked
 
 def sensitivity(message: pb.DetectionOptions) -> float | None:
     """False alarms per month as asked for, in either of the two ways; None where not."""
-    match message.WhichOneof("sensitivity"):
-        case "false_alarms_per_month":
-            return message.false_alarms_per_month
-        case "contamination":
-            return of_contamination(message.contamination)
-        case _:
-            return None
+    if message.HasField("contamination"):
+        return of_contamination(message.contamination)
+    return message.false_alarms_per_month if message.HasField("false_alarms_per_month") else None
 
 
 def _change(message: change_pb2.ChangeEvent, ref: EntityRef, path: str) -> ChangeEvent:

@@ -19,11 +19,16 @@ from adsml_anomaly.resolver import Provenance
 
 RULE = messages.EnumCodec(results.Rule, pb.AlarmRule, "ALARM_RULE_")
 DIRECTION = messages.EnumCodec(results.Direction, pb.Direction, "DIRECTION_")
-GATE = messages.EnumCodec(results.Gate, pb.AlarmGate, "ALARM_GATE_")
 STATE = messages.EnumCodec(results.IncidentState, pb.IncidentState, "INCIDENT_STATE_")
 SCOPE = messages.EnumCodec(results.Scope, pb.IncidentScope, "INCIDENT_SCOPE_")
 KIND = messages.EnumCodec(results.Kind, pb.IncidentKind, "INCIDENT_KIND_")
 _SEVERITY: Final = {one: pb.Severity.Value(f"SEVERITY_{one.name}") for one in results.Severity}
+_GATES: Final[dict[Metric | None, Any]] = {
+    Metric.CPL: pb.ALARM_GATE_FEW_LEADS,
+    Metric.CTR: pb.ALARM_GATE_FEW_IMPRESSIONS,
+    Metric.CPM: pb.ALARM_GATE_FEW_IMPRESSIONS,
+}
+"""What a gated metric has too little of; others of clicks."""
 MessageT = TypeVar("MessageT")
 _SHARED: Final[dict[Any, tuple[str, ...]]] = {}
 """Names of the fields that a kind of message shares with a kind of record."""
@@ -80,24 +85,22 @@ def stale(last: date | None, as_of: date) -> list[Warning]:
 
 
 def _warnings(one: results.Report) -> Iterator[Warning]:
+    said: dict[Any, str] = {}
     if one.without_reach:
-        text = "reach is missing: frequency was not looked at"
-        yield Warning(type=warning_pb2.WARNING_TYPE_MISSING_FIGURE, message=text)
-    if one.learning_points:
-        text = f"the first {one.learning_points} points are for learning and have no p-value"
-        yield Warning(type=warning_pb2.WARNING_TYPE_SHORT_HISTORY, message=text)
+        said[warning_pb2.WARNING_TYPE_MISSING_FIGURE] = "reach is missing: frequency was not looked at"
+    if n := one.learning_points:
+        text = f"the first {n} points are for learning and have no p-value"
+        said[warning_pb2.WARNING_TYPE_SHORT_HISTORY] = text
     if one.incomplete_since is not None:
-        text = (
+        said[warning_pb2.WARNING_TYPE_INCOMPLETE_DAYS] = (
             f"days from {one.incomplete_since} on are still filling up: they are judged by what is usually in at "
             "their age, or, where that is not known, for what is too much already"
         )
-        yield Warning(type=warning_pb2.WARNING_TYPE_INCOMPLETE_DAYS, message=text)
-    delivery = one.delivery
-    if delivery is not None and delivery.stopped:
-        text = "never delivered"
-        if (last := delivery.last_delivery_date) is not None:
-            text = f"stopped {delivery.days_without_delivery} days ago: it delivered last on {last}"
-        yield Warning(type=warning_pb2.WARNING_TYPE_STOPPED, message=text)
+    if one.delivery is not None and one.delivery.stopped:
+        idle, last = one.delivery.days_without_delivery, one.delivery.last_delivery_date
+        text = "never delivered" if last is None else f"stopped {idle} days ago: it delivered last on {last}"
+        said[warning_pb2.WARNING_TYPE_STOPPED] = text
+    return (Warning(type=kind, message=text) for kind, text in said.items())
 
 
 def _answered_by(by: Provenance) -> answer_pb2.AnsweredBy:
@@ -119,9 +122,9 @@ def _day(one: results.DayAssessment) -> pb.DayAssessment:
 
 def _metric(one: results.MetricAssessment) -> pb.MetricAssessment:
     known = one.lower is not None and one.upper is not None
-    return message(
-        pb.MetricAssessment, one, expected_range=message(metrics_pb2.Interval, one) if known else None
-    )
+    span = message(metrics_pb2.Interval, one) if known else None
+    gate = _GATES.get(one.metric, pb.ALARM_GATE_FEW_CLICKS) if one.gated else pb.ALARM_GATE_NONE
+    return message(pb.MetricAssessment, one, expected_range=span, gate=gate)
 
 
 def _change(event: ChangeEvent) -> change_pb2.ChangeEvent:
@@ -146,7 +149,6 @@ def _incident(one: results.Incident) -> pb.Incident:
 _CONVERTERS: Final[dict[type, Callable[[Any], Any]]] = {
     results.Rule: RULE.to_wire,
     results.Direction: DIRECTION.to_wire,
-    results.Gate: GATE.to_wire,
     results.IncidentState: STATE.to_wire,
     results.Scope: SCOPE.to_wire,
     results.Kind: KIND.to_wire,

@@ -1,6 +1,6 @@
 """The anomaly family's part of `adsml report`: incidents by cause, each on its series with the expected range."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import Final, Literal
 
@@ -17,7 +17,7 @@ from adsml_report.wording import LEVELS, METRIC_LABELS, day, sentence, short_day
 
 from adsml_anomaly.display import GOOD_NEWS, what
 from adsml_anomaly.server import open_service
-from adsml_anomaly.service import ACCOUNT_DAYS, AnomalyService
+from adsml_anomaly.service import ACCOUNT_DAYS
 from adsml_anomaly.settings import AnomalySettings
 
 _KEY: Final = "alarms"
@@ -56,8 +56,12 @@ def sections(context: ReportContext) -> Iterator[content.Section]:
             config_id=context.config_id, options=_days(first, context.last_day)
         )
         answer = opened.service.DetectAccountAnomalies(request, CallContext())
-        drawn = [ref for one in answer.incidents[: context.most] if (ref := _drawn(one)) is not None]
-        reports = _reports(opened.service, dict.fromkeys(drawn), _days(since, context.last_day))
+        # Every day of those that are drawn, as far as they could be judged.
+        drawn = {ref: None for one in answer.incidents[: context.most] if (ref := _drawn(one)) is not None}
+        every = pb.BatchDetectAnomaliesRequest(options=_days(since, context.last_day))
+        every.subjects.extend(pb.DetectionSubject(entity=entity_ref_message(ref)) for ref in drawn)
+        results = opened.service.BatchDetectAnomalies(every, CallContext()).results if drawn else []
+        reports = {ref: one.report for ref, one in zip(drawn, results, strict=True) if one.HasField("report")}
     finally:
         opened.close()
     entries = [_entry(context, incident, reports) for incident in answer.incidents]
@@ -95,18 +99,6 @@ def _drawn(incident: pb.Incident) -> EntityRef | None:
     if incident.HasField("entity"):
         return entity_ref(incident.entity, "entity")
     return entity_ref(incident.children[0].entity, "entity") if incident.children else None
-
-
-def _reports(
-    service: AnomalyService, refs: Collection[EntityRef], options: pb.DetectionOptions
-) -> dict[EntityRef, pb.AnomalyReport]:
-    """Every day of those that could be judged."""
-    if not refs:
-        return {}
-    subjects = [pb.DetectionSubject(entity=entity_ref_message(ref)) for ref in refs]
-    request = pb.BatchDetectAnomaliesRequest(subjects=subjects, options=options)
-    results = service.BatchDetectAnomalies(request, CallContext()).results
-    return {ref: one.report for ref, one in zip(refs, results, strict=True) if one.HasField("report")}
 
 
 def _findings(

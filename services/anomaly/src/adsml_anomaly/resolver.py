@@ -1,7 +1,6 @@
 """Which model assesses a series: the entity's own, its level's or account's profile, or one learned on the spot."""
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final, TypeAlias
@@ -58,15 +57,11 @@ class ScorerResolver:
 
     def __init__(self, database: Database, models: ModelLoader[SeriesModel], *, history_days: int) -> None:
         self._metrics = MetricStore(database)
-        self._models = models
+        self.models = models
         self._resolver = ModelResolver(models, instead="a profile assesses the series")
         self._history = timedelta(days=history_days)
         self._lock = threading.Lock()
-        self._pools: LRUCache[int, tuple[str, AccountPool]] = LRUCache(_POOLS_IN_MEMORY)
-
-    def prefetch(self, refs: Iterable[EntityRef]) -> None:
-        """Load the models of many entities at once."""
-        self._models.prefetch(entity_model(ref) for ref in refs)
+        self._pools: LRUCache[tuple[int, str], AccountPool] = LRUCache(_POOLS_IN_MEMORY)
 
     def scorer(self, ref: EntityRef, days: Days, profiles: Profiles) -> Scorer:
         """What assesses an entity of an account: its own model, else a profile.
@@ -136,17 +131,15 @@ class ScorerResolver:
         return Scorer(model, Provenance(None, True, POOLED_METHOD, why, resolved.degradations))
 
     def _learned(self, config_id: int) -> AccountPool:
-        version = self._metrics.data_version(config_id)
+        key = (config_id, self._metrics.data_version(config_id))
         with self._lock:
-            known = self._pools.get(config_id)
-        if known is not None and known[0] == version:
-            return known[1]
-        last = self._metrics.last_date(config_id)
-        if last is None:
-            raise InsufficientHistory(f"account {config_id}", had=0, needed=POOL_DAYS_NEEDED)
-        pool = learn_pool(
-            stored_series(self._metrics, config_id, start=last - self._history), sample=_POOL_SAMPLE
-        )
-        with self._lock:
-            self._pools[config_id] = (version, pool)
+            pool = self._pools.get(key)
+        if pool is None:
+            last = self._metrics.last_date(config_id)
+            if last is None:
+                raise InsufficientHistory(f"account {config_id}", had=0, needed=POOL_DAYS_NEEDED)
+            rows = stored_series(self._metrics, config_id, start=last - self._history)
+            pool = learn_pool(rows, sample=_POOL_SAMPLE)
+            with self._lock:
+                self._pools[key] = pool
         return pool

@@ -93,22 +93,43 @@ class AccountScanner:
         address, token = self.settings.alertmanager_url, self.settings.alertmanager_token
         if not address:
             return 0
-        now, interval = self.now(), timedelta(hours=self.settings.scan_interval_hours)
-        alerts, standing = [], list[tuple[str, dict[str, str] | None]]()
+        now, alerts, standing = self.now(), [], list[tuple[str, dict[str, str] | None]]()
         for stored in IncidentStore(self.database).alerting(config_id):
             labels = labels_of(stored) if stored.alerts else None
             # Other labels are another alert: the one before has ended.
             if stored.alert_labels is not None and stored.alert_labels != labels:
-                alerts.append(ended(stored.alert_labels, now=now))
+                alerts.append({"labels": stored.alert_labels, "annotations": {}, "endsAt": _iso(now)})
             if labels is not None:
-                url = self.settings.report_url
-                alerts.append(alert_of(stored, now=now, interval=interval, currency=currency, report_url=url))
+                alerts.append(self._alert(stored, now, currency))
             standing.append((stored.incident.incident_id, labels))
         if alerts:
             post_alerts(address, alerts, token=token.get_secret_value() if token is not None else "")
             # Only now: should we end before, the next scan hands the same over again.
             IncidentStore(self.database).alerted(config_id, standing, at=now)
         return len(alerts)
+
+    def _alert(self, stored: StoredIncident, now: datetime, currency: str) -> dict[str, Any]:
+        """The alert of an open incident."""
+        incident = stored.incident
+        annotations = {"summary": f"{incident.title}: {incident.summary}", "title": incident.title}
+        if incident.HasField("money_at_stake_per_day"):
+            annotations["at_stake_per_day"] = f"{incident.money_at_stake_per_day:,.2f} {currency}".strip()
+        if incident.children:
+            named = [child.title or child.entity.entity_id for child in incident.children[:_CHILDREN]]
+            more = len(incident.children) - len(named)
+            annotations["affected"] = ", ".join(named) + (f" and {more} more" if more > 0 else "")
+        if stored.message.HasField("acknowledgement") and stored.person:
+            annotations["acknowledged_by"] = stored.person
+        first = day(incident.first_date, "first_date")
+        out = {
+            "labels": labels_of(stored),
+            "annotations": annotations,
+            "startsAt": f"{first}T00:00:00Z",
+            "endsAt": _iso(now + _OVERLAP * timedelta(hours=self.settings.scan_interval_hours)),
+        }
+        if url := self.settings.report_url:
+            out["generatorURL"] = url.replace("{config_id}", str(stored.config_id))
+        return out
 
     def _due(self, config_id: int) -> date:
         """The last day that should be loaded by now, by the account's clock."""
@@ -157,37 +178,6 @@ def labels_of(stored: StoredIncident) -> dict[str, str]:
         entity = entity_ref(incident.entity, "entity")
         labels |= {"entity_type": entity.entity_type.value, "entity_id": entity.entity_id}
     return labels
-
-
-def alert_of(
-    stored: StoredIncident, *, now: datetime, interval: timedelta, currency: str, report_url: str
-) -> dict[str, Any]:
-    """The alert of an open incident."""
-    incident = stored.incident
-    annotations = {"summary": f"{incident.title}: {incident.summary}", "title": incident.title}
-    if incident.HasField("money_at_stake_per_day"):
-        annotations["at_stake_per_day"] = f"{incident.money_at_stake_per_day:,.2f} {currency}".strip()
-    if incident.children:
-        named = [child.title or child.entity.entity_id for child in incident.children[:_CHILDREN]]
-        more = len(incident.children) - len(named)
-        annotations["affected"] = ", ".join(named) + (f" and {more} more" if more > 0 else "")
-    if stored.message.HasField("acknowledgement") and stored.person:
-        annotations["acknowledged_by"] = stored.person
-    first = day(incident.first_date, "first_date")
-    out = {
-        "labels": labels_of(stored),
-        "annotations": annotations,
-        "startsAt": f"{first}T00:00:00Z",
-        "endsAt": _iso(now + interval * _OVERLAP),
-    }
-    if report_url:
-        out["generatorURL"] = report_url.replace("{config_id}", str(stored.config_id))
-    return out
-
-
-def ended(labels: dict[str, str], *, now: datetime) -> dict[str, Any]:
-    """The end of an alert that was handed over under these labels."""
-    return {"labels": labels, "annotations": {}, "endsAt": _iso(now)}
 
 
 def _iso(at: datetime) -> str:

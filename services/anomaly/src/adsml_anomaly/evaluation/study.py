@@ -49,7 +49,10 @@ def evaluate(data: Path, windows: Path) -> dict[str, Any]:
         except InsufficientHistory as error:
             skipped[name] = error.message
             continue
-        prepared[name] = nab.prepare(detector_scores(times, values), _rows(name, times, spans))
+        position, step = points.positions(times.astype("datetime64[ms]").astype(np.int64) / 1000.0)
+        season = points.season_of(step)
+        scores = points.alarms(points.judge(values, position, season).score, season.short)
+        prepared[name] = nab.prepare(scores, _rows(name, times, spans))
     if not prepared:
         why = "; ".join(skipped.values()) or f"none of them is below {data}"
         raise NotFound(f"none of the {len(labelled)} files in {windows.name} can be scored: {why}")
@@ -64,13 +67,6 @@ def evaluate(data: Path, windows: Path) -> dict[str, Any]:
         "skipped": skipped,
         "unlabelled": sorted(str(one.relative_to(data)) for one in {*data.rglob("*.csv")} - used),
     }
-
-
-def detector_scores(times: npt.NDArray[np.datetime64], values: FloatArray) -> FloatArray:
-    """The detector's alarm score of each row; only rows before it are used."""
-    position, step = points.positions(times.astype("datetime64[ms]").astype(np.int64) / 1000.0)
-    season = points.season_of(step)
-    return points.alarms(points.judge(values, position, season).score, season.short)
 
 
 def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], FloatArray]:

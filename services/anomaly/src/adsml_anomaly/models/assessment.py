@@ -19,7 +19,6 @@ from adsml_anomaly.models.local_level import WARM_UP_DAYS, counts
 from adsml_anomaly.models.results import (
     DayAssessment,
     Direction,
-    Gate,
     MetricAssessment,
     Rule,
     RuleAlarm,
@@ -43,12 +42,6 @@ _RULE_SIDES: Final = {
     Rule.CTR_DROP: Direction.DOWN,
 }
 """To which side of its range a rule's metric lies."""
-_GATES: Final = {
-    channels.CPL: Gate.FEW_LEADS,
-    channels.CTR: Gate.FEW_IMPRESSIONS,
-    channels.CPM: Gate.FEW_IMPRESSIONS,
-}
-"""What a gated metric has too little of; others of clicks."""
 _DOWN_RULES: Final = (Rule.ZERO_SPEND, Rule.ABSENT_DATA, Rule.DELIVERY_COLLAPSE, Rule.LEADS_STOPPED)
 
 
@@ -131,7 +124,7 @@ class SeriesAssessment:
             barred=self._marked({*options.excluded_dates, *options.named_days}, days=1),
             # A change is in force for part of its first day, so that the level moves on both.
             changed=self._marked([event.date for event in self._events], days=2),
-            completeness=self.complete,
+            complete=self.complete,
         )
         self._log_p = self.scores.combined
         if options.metrics:
@@ -145,7 +138,7 @@ class SeriesAssessment:
             model.dynamics,
             start=self.start,
             paused=self.paused,
-            completeness=self.complete,
+            complete=self.complete,
         )
         self._alarms = {
             t: tuple(sorted(wanted, key=lambda one: -one.severity))
@@ -182,7 +175,6 @@ class SeriesAssessment:
         main = _main(metrics, leading)
         reason = self._exclusion(t, metrics[0], alarms) if raised else ""
         z, parts = np.abs(innovations.z[t][self._usable]), self.scores.components[t]
-        related = changes.related(self.days.day(t), self._events) if raised else ()
         quiet = DayAssessment(
             date=self.days.day(t),
             p_value=figure(10.0 ** self._log_p[t]),
@@ -191,7 +183,7 @@ class SeriesAssessment:
             mahalanobis=figure(parts[evidence.DISTANCE]),
             metrics=metrics,
             rule_alarms=alarms,
-            related_changes=related,
+            related_changes=changes.related(self.days.day(t), self._events) if raised else (),
             excluded=bool(reason),
             exclusion_reason=reason,
             still_filling=bool(self.complete.filling[t]),
@@ -205,7 +197,7 @@ class SeriesAssessment:
             anomalous=True,
             severity=max([by_scores, *(one.severity for one in alarms)]),
             direction=_side(metrics, main, leading),
-            summary=wording.sentence(metrics, main, leading, related),
+            summary=wording.sentence(quiet, main, leading),
             main_metric=main.metric,
             kind=kind,
             stake=incidents.stake_of(
@@ -226,10 +218,8 @@ class SeriesAssessment:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _marked(self, dates: Collection[date], *, days: int) -> BoolArray | None:
-        """Which rows are one of so many days from one of these dates on; None where there are no dates."""
-        if not dates:
-            return None
+    def _marked(self, dates: Collection[date], *, days: int) -> BoolArray:
+        """Which rows are one of so many days from one of these dates on."""
         out = np.zeros(len(self.days.rows), dtype=np.bool_)
         for one in dates:
             at = self.days.index(one)
@@ -262,13 +252,13 @@ class SeriesAssessment:
     def _metric(self, t: int, c: int, share: float, alarms: Sequence[RuleAlarm]) -> MetricAssessment:
         innovations, metric, model = self.scores.innovations, channels.CHANNELS[c], self.subject.model
         observed, z, mean = figure(self._figures[2][t, c]), innovations.z[t, c], innovations.mean[t, c]
-        gate = _GATES.get(c, Gate.FEW_CLICKS) if self.scores.gated[t, c] else Gate.NONE
+        gated = bool(self.scores.gated[t, c])
         log_p = self._component_limit(c)
         unknown = MetricAssessment(
-            metric, observed, None, None, None, 1.0 - 10.0**log_p, None, Direction.NONE, share, gate
+            metric, observed, None, None, None, 1.0 - 10.0**log_p, None, Direction.NONE, share, gated
         )
         if not np.isfinite(z):
-            return unknown if self.days.delivered[t] else replace(unknown, gate=Gate.NONE)
+            return unknown if self.days.delivered[t] else replace(unknown, gated=False)
         signed = float(channels.SIGN[c] * z)
         limit = Survival(model.curves[c]).score(log_p)
         phi, stretch = model.dynamics.phi[c], innovations.stretch[t, c]
@@ -304,7 +294,7 @@ def _main(metrics: Sequence[MetricAssessment], alarms: Sequence[RuleAlarm]) -> M
     if alarms:
         metric = alarms[0].metric
         return next((one for one in metrics if one.metric is metric), replace(metrics[0], metric=metric))
-    out = (one for one in metrics if one.direction is not Direction.NONE and one.gate is Gate.NONE)
+    out = (one for one in metrics if one.direction is not Direction.NONE and not one.gated)
     return next(out, metrics[0])
 
 

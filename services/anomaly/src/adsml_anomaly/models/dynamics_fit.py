@@ -33,11 +33,6 @@ E[(v + 1) z^2 / (v c + z^2)] = 1 for standard normal z."""
 _MOST_RATIO: Final = 1.0
 
 
-def folds(T: int) -> IntArray:
-    """Block of each day, shape (T,): `FOLDS` blocks of equal length."""
-    return np.asarray(np.arange(T) * FOLDS // max(T, 1), dtype=np.int64)
-
-
 @compiled
 def likelihoods(
     y: FloatArray, x: FloatArray, weekday: int, profiles: FloatArray, kappa: FloatArray, fold: IntArray
@@ -121,12 +116,6 @@ def pool_weekdays(effects: FloatArray, variances: FloatArray) -> FloatArray:
     total = weights.sum(axis=0)
     mean = (weights * effects).sum(axis=0) / np.maximum(total, 1e-300)
     return centred(mean * total / (total + ACCOUNT_WEEKDAY_SD**-2))
-
-
-def shrink_weekdays(effects: FloatArray, variances: FloatArray, pooled: FloatArray) -> FloatArray:
-    """An entity's profile, drawn to its account's the more the less it is known (empirical Bayes)."""
-    keep = WEEKDAY_SD**2 / (WEEKDAY_SD**2 + variances)
-    return centred(pooled + keep * (effects - pooled))
 
 
 def centred(profile: FloatArray) -> FloatArray:

@@ -16,7 +16,7 @@ from adsml_common.domain.errors import InsufficientHistory
 from adsml_anomaly.models import covariance, dynamics_fit, evidence, forest, survival
 from adsml_anomaly.models.arrays import FloatArray, IntArray
 from adsml_anomaly.models.channels import BASE, CHANNELS, Days, unit_price
-from adsml_anomaly.models.dynamics_fit import FOLDS, KAPPA_GRID
+from adsml_anomaly.models.dynamics_fit import FOLDS, KAPPA_GRID, WEEKDAY_SD
 from adsml_anomaly.models.local_level import Dynamics, Innovations, counts, innovations
 from adsml_anomaly.models.series_model import SeriesModel
 from adsml_anomaly.models.survival import Survival
@@ -76,7 +76,7 @@ class _Prepared:
     def of(cls, days: Days, calendar: Days) -> "_Prepared":
         T = len(calendar.rows)
         at = np.clip(calendar.index(days.first_day) + np.arange(len(days.rows)), 0, max(T - 1, 0))
-        blocks = dynamics_fit.folds(T)[at]
+        blocks = at * FOLDS // max(T, 1)
         unit = unit_price(days.rows)
         unit = unit if np.isfinite(unit) else 1.0
         counted = counts(days.rows, unit)
@@ -92,8 +92,9 @@ class _Prepared:
         return np.stack([dynamics_fit.best_phi(one) for one in self.likelihoods(weekdays, kappa)], axis=1)
 
     def profile(self, pooled: FloatArray) -> FloatArray:
-        """Its weekdays, drawn to its account's, shape (1 + folds, channels, 7)."""
-        return dynamics_fit.shrink_weekdays(self.effects, self.effect_variances, pooled)
+        """Its weekdays, drawn to its account's the more the less they are known (empirical Bayes)."""
+        keep = WEEKDAY_SD**2 / (WEEKDAY_SD**2 + self.effect_variances)
+        return dynamics_fit.centred(pooled + keep * (self.effects - pooled))
 
     def dynamics(self, phi: FloatArray, kappa: FloatArray, weekdays: FloatArray) -> list[Dynamics]:
         """With all days, then without each block."""

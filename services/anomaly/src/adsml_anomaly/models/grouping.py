@@ -62,8 +62,7 @@ def group(
     tops = [node for node in top if node.parent is None] or top
     causes = [cause for node in top for cause in _of_subtree(node, children)]
     if whole:
-        total = sum(node.usual_spend for node in tops)
-        causes = _merged(None, account, causes, tops, total, title=f"account {config_id}")
+        causes = _merged(None, account, causes, tops, f"account {config_id}")
     else:
         causes += [replace(one, scope=Scope.ACCOUNT) for one in account]
     return ranked(_by_name_part(causes, nodes))
@@ -89,22 +88,17 @@ def _of_subtree(node: Node, children: Mapping[EntityRef | None, Sequence[Node]])
     own = [replace(one, entity=node.ref, title=title) for one in node.incidents]
     if not below:
         return own
-    total = max(node.usual_spend, sum(child.usual_spend for child in below))
-    return _merged(node.ref, own, causes, below, total, title=title)
+    return _merged(node, own, causes, below, title)
 
 
 def _merged(
-    ref: EntityRef | None,
-    own: Sequence[Incident],
-    causes: Sequence[Incident],
-    below: Sequence[Node],
-    total: float,
-    *,
-    title: str,
+    node: Node | None, own: Sequence[Incident], causes: Sequence[Incident], below: Sequence[Node], title: str
 ) -> list[Incident]:
     """Causes of a node (None: the account), of its own incidents and those from below."""
-    spend = {node.ref: node.usual_spend for node in below}
-    active = sum(node.usual_spend > 0 for node in below)
+    ref = None if node is None else node.ref
+    spend = {child.ref: child.usual_spend for child in below}
+    total = max(0.0 if node is None else node.usual_spend, sum(spend.values()))
+    active = sum(usual > 0 for usual in spend.values())
     left: defaultdict[Kind, list[Incident]] = defaultdict(list)
     for cause in causes:
         left[family(cause.kind)].append(cause)
@@ -114,7 +108,7 @@ def _merged(
         """What of below is of one cause with an incident, which children it hits, and their share of the money."""
         same = [one for one in left[family(incident.kind)] if _one_cause(incident, one)]
         hit = {one.entity for one in same if one.entity is not None and one.entity in spend}
-        return same, hit, sum(spend[node] for node in hit) / total if total > 0 else 0.0
+        return same, hit, sum(spend[one] for one in hit) / total if total > 0 else 0.0
 
     def take(incident: Incident | None, same: list[Incident], hit: int, kind: Kind) -> None:
         taken = {id(one) for one in same}

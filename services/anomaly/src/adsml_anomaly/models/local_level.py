@@ -70,24 +70,14 @@ class Innovations:
 
 
 def innovations(
-    days: Days,
-    dynamics: Dynamics,
-    *,
-    barred: BoolArray | None = None,
-    changed: BoolArray | None = None,
-    counted: tuple[FloatArray, FloatArray] | None = None,
+    days: Days, dynamics: Dynamics, *, counted: tuple[FloatArray, FloatArray] | None = None
 ) -> Innovations:
-    """Filter all channels of one entity.
-
-    On days that are `barred` the level must not move; on days `changed` a known change came into force; `counted` is
-    what `counts` gave, for who filters the same days often.
-    """
+    """Filter all channels of one entity; `counted` is what `counts` gave, for who filters the same days often."""
     y, x = counts(days.rows, dynamics.unit_price) if counted is None else counted
-    none = np.zeros(len(days.rows), dtype=np.bool_)
+    none, weekday = np.zeros(len(days.rows), dtype=np.bool_), days.first_day.weekday()
     z, mean, stretch, shifted = run(
-        y, x, np.zeros_like(y), days.first_day.weekday(), dynamics.weekdays, dynamics.phi, dynamics.kappa,
-        none if barred is None else barred, none if changed is None else changed, False,
-    )  # fmt: skip
+        y, x, np.zeros_like(y), weekday, dynamics.weekdays, dynamics.phi, dynamics.kappa, none, none, False
+    )
     return Innovations(z.T, mean.T, stretch.T, shifted.T)
 
 
@@ -122,7 +112,8 @@ def run(  # noqa: PLR0912, PLR0915  # one recursion: a branch per thing that can
     """Filter each channel: z, mean, stretch and shifted, shape (channels, T) each.
 
     `weekday` is day 0's, Monday 0; `slack` is variance in logs that a day has beside the usual (it is not complete
-    yet); `hold`: measure days at a new level against the old one until it has settled.
+    yet). On days that are `barred` the level must not move; on days `changed` a known change came into force; `hold`:
+    measure days at a new level against the old one until it has settled.
     """
     z, mean, stretch = np.full(y.shape, np.nan), np.full(y.shape, np.nan), np.full(y.shape, np.nan)
     shifted = np.empty(y.shape, dtype=np.int64)

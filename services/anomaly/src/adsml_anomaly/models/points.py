@@ -211,13 +211,7 @@ def calibrate(
 
 @compiled
 def _calibrate(
-    score: FloatArray,
-    known: BoolArray,
-    rank: IntArray,
-    p_value: float,
-    learning: int,
-    long: int,
-    rate: float,
+    score: FloatArray, known: BoolArray, rank: IntArray, p_value: float, learning: int, long: int, rate: float
 ) -> tuple[FloatArray, FloatArray]:
     # A Fenwick tree over ranks, the strangest first: its prefix sums are weights of scores at least as large.
     # Weights grow instead of fading, so that no sum has to be touched again.

@@ -31,15 +31,6 @@ class Direction(StrEnum):
     MIXED = "mixed"
 
 
-class Gate(StrEnum):
-    """Why a metric was not allowed to alarm."""
-
-    NONE = "none"
-    FEW_LEADS = "few_leads"
-    FEW_IMPRESSIONS = "few_impressions"
-    FEW_CLICKS = "few_clicks"
-
-
 class Rule(StrEnum):
     """Fixed rules beside the scores."""
 
@@ -116,7 +107,7 @@ class MetricAssessment:
     robust_z: float | None  # Signed as the metric: a CPL above its expectation is positive
     direction: Direction  # To which side of the range
     attribution: float  # Share in the day's strangeness
-    gate: Gate = Gate.NONE
+    gated: bool = False  # Too little volume to alarm
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,19 +46,13 @@ _ZERO, _FALL, _SPIKE, _COST, _DROP, _STOPPED = range(len(_ORDER))
 
 
 def rule_alarms(
-    days: Days,
-    scores: Scores,
-    dynamics: Dynamics,
-    *,
-    start: int,
-    paused: BoolArray,
-    completeness: Completeness,
+    days: Days, scores: Scores, dynamics: Dynamics, *, start: int, paused: BoolArray, complete: Completeness
 ) -> dict[int, tuple[RuleAlarm, ...]]:
     """Alarms by row, for rows from `start` on; on `paused` rows no spend is no alarm."""
-    innovations, phi, leads_in = scores.innovations, dynamics.phi[CONVERSION], completeness.factor[CONVERSION]
+    innovations, phi, leads_in = scores.innovations, dynamics.phi[CONVERSION], complete.factor[CONVERSION]
     usual, since = _fire(
         days.rows, innovations.z, innovations.mean, innovations.stretch, scores.gated,
-        float(phi), dynamics.unit_price, completeness.filling, leads_in, start,
+        float(phi), dynamics.unit_price, complete.filling, leads_in, start,
     )  # fmt: skip
     out: dict[int, tuple[RuleAlarm, ...]] = {}
     for t, k in zip(*np.nonzero(usual[start:]), strict=True):

@@ -57,24 +57,19 @@ def score(
     model: SeriesModel,
     days: Days,
     *,
-    start: int = 0,
-    barred: BoolArray | None = None,
-    changed: BoolArray | None = None,
-    completeness: Completeness | None = None,
+    start: int,
+    barred: BoolArray,
+    changed: BoolArray,
+    complete: Completeness,
 ) -> Scores:
     """Score T days from row `start` on, by an entity's own model or a pooled one by `for_series`.
 
     The rows before serve as history. `barred` and `changed`, shape (T,), are days that must not teach and days of known
-    changes (see `local_level`); without `completeness` all days are complete.
+    changes (see `local_level`).
     """
-    dynamics, forest = model.dynamics, model.forest
-    T = len(days.rows)
-    none = np.zeros(T, dtype=np.bool_)
-    complete = Completeness.whole(T) if completeness is None else completeness
-    trees = _NO_TREES if forest is None else forest.trees
+    dynamics, trees = model.dynamics, _NO_TREES if model.forest is None else model.forest.trees
     z, mean, stretch, shifted, few, parts, log_p, combined = _score(
-        days.rows, days.first_day.weekday(), dynamics.unit_price, start,
-        none if barred is None else barred, none if changed is None else changed,
+        days.rows, days.first_day.weekday(), dynamics.unit_price, start, barred, changed,
         complete.factor, complete.slack, complete.filling,
         dynamics.weekdays, dynamics.phi, dynamics.kappa, model.precision, trees, model.curves,
     )  # fmt: skip

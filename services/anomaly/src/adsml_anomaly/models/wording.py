@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.metrics import Metric
 
 from adsml_anomaly.models import changes
-from adsml_anomaly.models.results import Direction, Gate, MetricAssessment, RuleAlarm
+from adsml_anomaly.models.results import DayAssessment, Direction, MetricAssessment, RuleAlarm
 
 _MONEY: Final = frozenset({Metric.SPEND, Metric.CPL, Metric.CPC, Metric.CPM})
 _PERCENT: Final = frozenset({Metric.CTR, Metric.CONVERSION_RATE})
@@ -53,12 +52,7 @@ def against_range(metric: Metric | None, observed: float, lower: float, upper: f
     return f"{name(metric)} {amount(metric, seen, digits)}, expected {amount(metric, low, digits)} {end}"
 
 
-def sentence(
-    metrics: Sequence[MetricAssessment],
-    main: MetricAssessment,
-    alarms: Sequence[RuleAlarm],
-    related: Sequence[ChangeEvent],
-) -> str:
+def sentence(day: DayAssessment, main: MetricAssessment, alarms: Sequence[RuleAlarm]) -> str:
     """A day out of line: by its rules, the worst first, else by its main metric, else by what parts most."""
     if alarms:
         text = "; ".join(alarm.message for alarm in alarms)
@@ -71,8 +65,8 @@ def sentence(
     else:
         known = [
             one
-            for one in metrics
-            if one.robust_z is not None and one.observed is not None and one.gate is Gate.NONE
+            for one in day.metrics
+            if one.robust_z is not None and one.observed is not None and not one.gated
         ]
         figures = " with ".join(
             f"{name(one.metric)} {amount(one.metric, one.observed or 0.0)}"
@@ -80,6 +74,6 @@ def sentence(
             for one in sorted(known, key=lambda one: -abs(one.robust_z or 0.0))[:2]
         )
         text = "metrics out of step with each other" + (f": {figures}" if figures else "")
-    if related:
-        text += f"; {changes.in_words(related[-1])}"
+    if day.related_changes:
+        text += f"; {changes.in_words(day.related_changes[-1])}"
     return text[0].upper() + text[1:]
