@@ -109,10 +109,9 @@ def nab_part() -> dict[str, Any]:
         "nab_fixed_threshold": found["fixed_threshold"]["nab_standard"],
     }
     for name, files in baselines.items():
-        best = nab.score_corpus(files, nab.best_threshold(files))
-        out[f"nab_{name}"] = best.standard
+        out[f"nab_{name}"], best = nab.score_corpus(files, nab.best_threshold(files))
         out[f"nab_{name}_ad_exchange"] = _exchange(
-            {file: {"raw": one.raw, "windows": one.windows} for file, one in best.files.items()}
+            {file: {"raw": one.raw, "windows": one.windows} for file, one in best.items()}
         )
     return out
 

@@ -23,7 +23,7 @@ from adsml_anomaly.models.assessment import LOOK_BACK_DAYS
 from adsml_anomaly.models.changes import RELATED_DAYS
 from adsml_anomaly.models.channels import Days
 from adsml_anomaly.models.results import Threshold
-from adsml_anomaly.models.thresholds import Judgement, moved
+from adsml_anomaly.models.thresholds import USUAL, Judgement, moved
 from adsml_anomaly.resolver import Profiles
 from adsml_anomaly.settings import AnomalySettings
 
@@ -45,20 +45,11 @@ class AccountContext:
     # Of those with rows in the history of the assessed days; each runs to the last one
     series: Mapping[EntityRef, Days]
     changes: Mapping[EntityRef, Sequence[ChangeEvent]]
-    judgements: Mapping[EntityRef, Sequence[tuple[date, Judgement]]]
-    account: Account
+    thresholds: Mapping[EntityRef, Threshold]  # As people's judgements have moved them; of any entity
+    details: Account
     # How complete its young days are; None where nothing was restated, or too little
     curve: CompletionCurve | None
     profiles: Profiles = field(default_factory=dict)  # Models of its levels, as looked up
-
-    @property
-    def currency(self) -> str:
-        """ISO 4217; empty where unknown."""
-        return self.account.currency_code or ""
-
-    def threshold(self, ref: EntityRef) -> Threshold:
-        """An entity's threshold as people's judgements have it."""
-        return moved(self.judgements.get(ref, ()), today=datetime.now(UTC).date())
 
     def switched_off(self, ref: EntityRef) -> bool:
         """Whether it, or what it belongs to, is known not to run now."""
@@ -136,20 +127,20 @@ class AccountReader:
         changes: defaultdict[EntityRef, list[ChangeEvent]] = defaultdict(list)
         for event in self._changes.list(config_id, start=start - timedelta(days=RELATED_DAYS)):
             changes[event.entity].append(event)
-        judgements, account = self.judgements(config_id, ids), self.accounts.get(config_id)
+        thresholds, account = self.thresholds(config_id, ids), self.accounts.get(config_id)
         curve = self._curves.of(config_id) if sent is None else None
         return AccountContext(
-            config_id, clock, first, until, entities, series, changes, judgements, account, curve
+            config_id, clock, first, until, entities, series, changes, thresholds, account, curve
         )
 
-    def judgements(
-        self, config_id: int, ids: Collection[str] | None
-    ) -> dict[EntityRef, list[tuple[date, Judgement]]]:
-        """People's latest judgements of alarms, by entity."""
-        out: defaultdict[EntityRef, list[tuple[date, Judgement]]] = defaultdict(list)
+    def thresholds(self, config_id: int, ids: Collection[str] | None) -> dict[EntityRef, Threshold]:
+        """Each entity's threshold (of any), as people's judgements have moved it by now."""
+        judged: defaultdict[EntityRef, list[tuple[date, Judgement]]] = defaultdict(list)
         for one in self._feedback.latest(FAMILY, config_id, entity_ids=ids):
-            out[one.entity].append((one.date, Judgement(one.label)))
-        return out
+            judged[one.entity].append((one.date, Judgement(one.label)))
+        today = datetime.now(UTC).date()
+        known = {ref: moved(several, today=today) for ref, several in judged.items()}
+        return defaultdict(lambda: USUAL, known)
 
     def _add_parents(self, config_id: int, entities: dict[EntityRef, Entity]) -> None:
         for level in (EntityType.ADSET, EntityType.CAMPAIGN):

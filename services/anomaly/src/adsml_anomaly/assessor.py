@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
@@ -22,14 +22,13 @@ from adsml_anomaly.models.channels import COLUMNS, Days
 from adsml_anomaly.models.completeness import Completeness, of_days
 from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.incidents import incident_id
-from adsml_anomaly.models.results import Delivery, Incident, Kind, Report, Scope, Threshold
-from adsml_anomaly.models.thresholds import DEFAULT_FALSE_ALARMS, moved
+from adsml_anomaly.models.results import Delivery, Incident, IncidentState, Kind, Report, Scope
+from adsml_anomaly.models.thresholds import USUAL
 from adsml_anomaly.resolver import Provenance, ScorerResolver
 from adsml_anomaly.settings import AnomalySettings
 
 MOST_DAYS_AHEAD: Final = 400
 """How far behind the last row a question may look."""
-STOPPED_METHOD: Final = "last_delivery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +95,11 @@ class Assessor:
             name=str(ref) if ref.entity_id else what,
             days=days,
             model=scorer.model,
-            threshold=context.threshold(ref) if context is not None else Threshold(DEFAULT_FALSE_ALARMS),
+            threshold=context.thresholds[ref] if context is not None else USUAL,
             changes=context.changes_of(ref) if context is not None else (),
             completeness=young,
         )
-        return context, _assessed(subject, asked, scorer.provenance, degradations)
-
-    def threshold(self, ref: EntityRef) -> Threshold:
-        """An entity's threshold as people's judgements have it now."""
-        judgements = self.reader.judgements(ref.config_id, [ref.entity_id]).get(ref, [])
-        return moved(judgements, today=datetime.now(UTC).date())
+        return context, Assessment(assess(subject, asked), scorer.provenance.without(degradations))
 
     def grouped(
         self, context: AccountContext, outcomes: Mapping[EntityRef, Outcome], asked: Asked
@@ -140,12 +134,12 @@ class Assessor:
                 name=str(ref),
                 days=days,
                 model=scorer.model,
-                threshold=context.threshold(ref),
+                threshold=context.thresholds[ref],
                 changes=context.changes_of(ref),
                 switched_off=context.switched_off(ref),
                 completeness=self._completeness(context, days, asked),
             )
-            return _assessed(subject, asked, scorer.provenance, degradations)
+            return Assessment(assess(subject, asked), scorer.provenance.without(degradations))
         except AdsmlError as error:
             return error
 
@@ -158,8 +152,8 @@ class Assessor:
             raise InsufficientHistory(str(ref), had=0, needed=HISTORY_NEEDED)
         last = rows["date"].max().date()
         delivery = Delivery(last, last, (context.as_of - last).days, stopped=True)
-        report = Report((), (), context.threshold(ref), delivery)
-        return Assessment(report, Provenance(None, False, STOPPED_METHOD, "it has stopped"))
+        report = Report((), (), context.thresholds[ref], delivery)
+        return Assessment(report, Provenance(None, False, "last_delivery", "it has stopped"))
 
     def _account(self, context: AccountContext, asked: Asked) -> list[Incident]:
         """Incidents of the account as a whole: of the sums over its highest level with rows."""
@@ -173,7 +167,7 @@ class Assessor:
                 name=name,
                 days=total,
                 model=self.resolver.profile(context.config_id, None, total, context.profiles).model,
-                threshold=Threshold(DEFAULT_FALSE_ALARMS),
+                threshold=USUAL,
                 completeness=self._completeness(context, total, asked),
             )
             incidents = assess(subject, replace(options, anomalous_only=True)).incidents
@@ -186,7 +180,7 @@ class Assessor:
         options = replace(asked, first_date=context.first, last_date=context.as_of)
         if asked.calendar_off:
             return options, ()
-        by_zone = country_of(context.account.time_zone) if CALENDAR_AVAILABLE else ""
+        by_zone = country_of(context.details.time_zone) if CALENDAR_AVAILABLE else ""
         country = asked.country or by_zone or self.settings.country_code
         if not country:
             return options, ()
@@ -226,13 +220,6 @@ class Assessor:
         return all(ref in outcomes for ref, _, values in rows if values[:, 0].any())
 
 
-def _assessed(
-    subject: Subject, options: Asked, by: Provenance, degradations: tuple[Degradation, ...]
-) -> Assessment:
-    report = assess(subject, options)
-    return Assessment(report, replace(by, degradations=(*by.degradations, *degradations)))
-
-
 def _with_load(context: AccountContext, incidents: list[Incident]) -> list[Incident]:
     """Where no row at all came since the account's last day, that is one incident of the load."""
     last = context.last_day
@@ -242,7 +229,9 @@ def _with_load(context: AccountContext, incidents: list[Incident]) -> list[Incid
     absent = [
         one
         for one in incidents
-        if one.kind in (Kind.ABSENT_DATA, Kind.NO_DELIVERY) and one.is_open and one.first >= began
+        if one.kind in (Kind.ABSENT_DATA, Kind.NO_DELIVERY)
+        and one.state is IncidentState.OPEN
+        and one.first >= began
     ]
     if not absent:
         return incidents

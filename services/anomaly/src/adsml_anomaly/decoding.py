@@ -9,22 +9,16 @@ from adsml.common.v1 import change_pb2, entity_pb2
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput, Violations
-from adsml_common.serving.messages import (
-    CHANGE_TYPE,
-    ENTITY_TYPE,
-    METRIC,
-    EnumCodec,
-    day,
-    optional_day,
-    series_frame,
-)
+from adsml_common.serving import messages
 
 from adsml_anomaly.models.arrays import FloatArray
 from adsml_anomaly.models.assessment import Options
 from adsml_anomaly.models.channels import COLUMNS, Days, calendar_of
 from adsml_anomaly.models.thresholds import Judgement, of_contamination
 
-JUDGEMENT: EnumCodec[Judgement] = EnumCodec(Judgement, pb.AlarmJudgement, "ALARM_JUDGEMENT_")
+JUDGEMENT: messages.EnumCodec[Judgement] = messages.EnumCodec(
+    Judgement, pb.AlarmJudgement, "ALARM_JUDGEMENT_"
+)
 _MOST_NAMED: Final = 50
 
 
@@ -43,16 +37,18 @@ def options(message: pb.DetectionOptions, ref: EntityRef | None = None) -> Asked
     of = ref or EntityRef(1, EntityType.CAMPAIGN, "")
     calendar = message.calendar
     named_days = {
-        day(one.date, f"options.calendar.named_days[{i}].date"): one.name
+        messages.day(one.date, f"options.calendar.named_days[{i}].date"): one.name
         for i, one in enumerate(calendar.named_days)
     }
     return Asked(
-        first_date=optional_day(message, "first_date", "options.first_date"),
-        last_date=optional_day(message, "as_of_date", "options.as_of_date"),
+        first_date=messages.optional_day(message, "first_date", "options.first_date"),
+        last_date=messages.optional_day(message, "as_of_date", "options.as_of_date"),
         false_alarms_per_month=sensitivity(message),
-        metrics=tuple(METRIC.from_wire(m, f"options.metrics[{i}]") for i, m in enumerate(message.metrics)),
+        metrics=tuple(
+            messages.METRIC.from_wire(m, f"options.metrics[{i}]") for i, m in enumerate(message.metrics)
+        ),
         excluded_dates=frozenset(
-            day(one, f"options.excluded_dates[{i}]") for i, one in enumerate(message.excluded_dates)
+            messages.day(one, f"options.excluded_dates[{i}]") for i, one in enumerate(message.excluded_dates)
         ),
         changes=tuple(_change(one, of, f"options.changes[{i}]") for i, one in enumerate(message.changes)),
         exclude_explained_by_change=message.exclude_explained_by_change,
@@ -78,14 +74,14 @@ def _change(message: change_pb2.ChangeEvent, ref: EntityRef, path: str) -> Chang
         detail["budget_before"] = message.value_before
     if message.HasField("value_after"):
         detail["budget_after"] = message.value_after
-    kind = CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type")
-    return ChangeEvent(ref, kind, day(message.date, f"{path}.date"), detail)
+    kind = messages.CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type")
+    return ChangeEvent(ref, kind, messages.day(message.date, f"{path}.date"), detail)
 
 
 def inline_series(series: entity_pb2.InlineSeries, path: str) -> tuple[EntityRef, Days]:
     """A series sent along with its level and name, account 0 where none was named; errors name every wrong row."""
-    frame = series_frame(series, path)
-    level = ENTITY_TYPE.from_wire(series.entity_type, f"{path}.entity_type")
+    frame = messages.series_frame(series, path)
+    level = messages.ENTITY_TYPE.from_wire(series.entity_type, f"{path}.entity_type")
     values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
     days = calendar_of(frame["date"].to_numpy(dtype="datetime64[D]"), values)
     return EntityRef(series.config_id, level, series.entity_id), days
@@ -120,13 +116,9 @@ def points(message: pb.PointSeries, path: str) -> tuple[FloatArray, FloatArray]:
 
 def subject_ref(subject: pb.DetectionSubject) -> entity_pb2.EntityRef:
     """The series as the answer names it: as the caller wrote it, right or wrong."""
-    match subject.WhichOneof("source"):
-        case "entity":
-            return subject.entity
-        case "inline":
-            one = subject.inline
-            return entity_pb2.EntityRef(
-                config_id=one.config_id, entity_type=one.entity_type, entity_id=one.entity_id
-            )
-        case _:
-            return entity_pb2.EntityRef(entity_id=subject.points.name)
+    if subject.HasField("entity"):
+        return subject.entity
+    if subject.HasField("points"):
+        return entity_pb2.EntityRef(entity_id=subject.points.name)
+    one = subject.inline
+    return entity_pb2.EntityRef(config_id=one.config_id, entity_type=one.entity_type, entity_id=one.entity_id)

@@ -56,19 +56,17 @@ def report(
 ) -> pb.AnomalyReport:
     """A report, of a stored account's series with how old the account's rows are."""
     last = None if account is None else account.last_day
-    out = message(
+    fresh = one.delivery and message(answer_pb2.DataFreshness, one.delivery, account_last_date=value(last))
+    return message(
         pb.AnomalyReport,
         one,
         entity=entity,
         answered_by=_answered_by(by),
         degradations=value(by.degradations),
         warnings=[*_warnings(one), *(stale(last, account.as_of) if account is not None else ())],
-        currency_code="" if account is None else account.currency,
+        freshness=fresh,
+        currency_code=None if account is None else account.details.currency_code,
     )
-    if one.delivery is not None:
-        freshness = message(answer_pb2.DataFreshness, one.delivery, account_last_date=value(last))
-        out.freshness.CopyFrom(freshness)
-    return out
 
 
 def stale(last: date | None, as_of: date) -> list[Warning]:
@@ -104,15 +102,13 @@ def _warnings(one: results.Report) -> Iterator[Warning]:
 
 
 def _answered_by(by: Provenance) -> answer_pb2.AnsweredBy:
-    source = answer_pb2.ANSWER_SOURCE_METHOD if by.version is None else answer_pb2.ANSWER_SOURCE_MODEL
-    out = message(answer_pb2.AnsweredBy, by, source=answer_pb2.ANSWER_SOURCE_POOLED if by.pooled else source)
-    if by.version is not None:
-        out.model.CopyFrom(
-            messages.model_ref_message(
-                by.version.name, version=by.version.version, trained=by.version.created_at
-            )
-        )
-    return out
+    known, source = by.version, answer_pb2.ANSWER_SOURCE_POOLED
+    model: answer_pb2.ModelRef | None = None
+    if not by.pooled:
+        source = answer_pb2.ANSWER_SOURCE_METHOD if known is None else answer_pb2.ANSWER_SOURCE_MODEL
+    if known is not None:
+        model = messages.model_ref_message(known.name, version=known.version, trained=known.created_at)
+    return message(answer_pb2.AnsweredBy, by, source=source, model=model)
 
 
 def _day(one: results.DayAssessment) -> pb.DayAssessment:

@@ -19,16 +19,12 @@ _Stamp: TypeAlias = tuple[int, date, date]
 """The rows' revision, the first day read and the last one filled up to."""
 
 
-def series(frame: pd.DataFrame, config_id: int, *, last_day: date | None = None) -> dict[EntityRef, Days]:
-    """The series of a daily frame (`adsml_common.domain.daily`).
-
-    With `last_day`, the account's last one, every series is filled up to there.
-    """
+def series(frame: pd.DataFrame, config_id: int) -> dict[EntityRef, Days]:
+    """The series of a daily frame (`adsml_common.domain.daily`)."""
     return {
         EntityRef(config_id, EntityType(str(level)), str(entity_id)): calendar_of(
             rows["date"].to_numpy(dtype="datetime64[D]"),
             rows[list(COLUMNS)].to_numpy(dtype=np.float64),
-            last_day=last_day,
         )
         for (level, entity_id), rows in frame.groupby(["entity_type", "entity_id"], sort=False, observed=True)
     }

@@ -22,7 +22,6 @@ from adsml_anomaly.models.fitting import DAYS_NEEDED, POOL_DAYS_NEEDED, AccountP
 from adsml_anomaly.models.series_model import SeriesModel
 
 POOLED_METHOD: Final = "robust_z_account_profile"
-OWN_METHOD: Final = "own_history"
 _POOLS_IN_MEMORY: Final = 8
 _POOL_SAMPLE: Final = 20
 """Entities per level of a profile worked out while a caller waits."""
@@ -38,6 +37,10 @@ class Provenance:
     method: str = ""
     reason: str = ""
     degradations: tuple[Degradation, ...] = ()  # What the answer had to do without
+
+    def without(self, more: tuple[Degradation, ...]) -> "Provenance":
+        """With more that the answer had to do without."""
+        return replace(self, degradations=(*self.degradations, *more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,7 @@ class ScorerResolver:
                 profiles[level] = self._profile(config_id, level)
             except AdsmlError as error:
                 profiles[level] = error
-        found = profiles[level]
-        if isinstance(found, AdsmlError):
+        if isinstance(found := profiles[level], AdsmlError):
             raise found
         return replace(found, model=found.model.for_series(days))
 
@@ -114,7 +116,7 @@ class ScorerResolver:
         else:
             model = pool.of(ref.entity_type).pooled.for_series(history)
         why = "no registered model applies: learned from the rows sent"
-        return Scorer(model, Provenance(None, False, OWN_METHOD, why, skipped))
+        return Scorer(model, Provenance(None, False, "own_history", why, skipped))
 
     # -- inside ----------------------------------------------------------------------------------------------
 

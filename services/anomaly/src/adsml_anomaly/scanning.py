@@ -37,7 +37,6 @@ from adsml_anomaly.settings import AnomalySettings
 JOB: Final = "scan-anomalies"
 FORGOTTEN_DAYS: Final = 60
 """An account without a row for longer is not used any more."""
-NAME: Final = "AdsmlIncident"
 _PER_REQUEST: Final = 200
 _CHILDREN: Final = 10
 _SECONDS: Final = 15.0
@@ -167,7 +166,7 @@ def labels_of(stored: StoredIncident) -> dict[str, str]:
     """What an incident's alert is known by, and routed by."""
     incident = stored.incident
     labels = {
-        "alertname": NAME,
+        "alertname": "AdsmlIncident",
         "config_id": str(stored.config_id),
         "incident_id": incident.incident_id,
         "kind": encoding.KIND.from_wire(incident.kind, "kind").value,

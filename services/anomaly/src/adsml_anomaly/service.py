@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from adsml_anomaly.assessor import Assessment, Assessor
 from adsml_anomaly.incident_store import IncidentStore
 from adsml_anomaly.models.points import assess_points
 from adsml_anomaly.models.results import Incident, Threshold
-from adsml_anomaly.models.thresholds import DEFAULT_FALSE_ALARMS, Judgement
+from adsml_anomaly.models.thresholds import USUAL, Judgement
 from adsml_anomaly.resolver import Provenance
 
 ACCOUNT_DAYS: Final = 14
@@ -127,7 +128,7 @@ class AnomalyService:
             skipped_count=len(outcomes) - len(assessed),
             stopped_count=sum(one is not None and one.stopped for one in deliveries),
             warnings=encoding.stale(last, as_of),
-            currency_code=account.currency,
+            currency_code=account.details.currency_code or "",
         )
         if request.include_reports:
             causes = _causes(grouped)
@@ -164,7 +165,8 @@ class AnomalyService:
         """Store a person's judgement; the entity's threshold moves with it, and its open incident is acknowledged."""
         ref = messages.entity_ref(request.feedback.entity, "feedback.entity")
         judgement = decoding.JUDGEMENT.from_wire(request.judgement, "judgement")
-        before = self.assessor.threshold(ref)
+        thresholds = partial(self.assessor.reader.thresholds, ref.config_id, [ref.entity_id])
+        before = thresholds()[ref]
         recorded = self.feedback.record(request.feedback, judgement.value, context)
         self.incidents.acknowledge(
             ref,
@@ -178,7 +180,7 @@ class AnomalyService:
             receipt=recorded.receipt,
             replaced_judgement=None if replaced is None else decoding.JUDGEMENT.to_wire(Judgement(replaced)),  # type: ignore[arg-type]  # an enum's number
             threshold_before=encoding.value(before),
-            threshold_after=encoding.value(self.assessor.threshold(ref)),
+            threshold_after=encoding.value(thresholds()[ref]),
         )
 
     # -- inside ----------------------------------------------------------------------------------------------
@@ -207,7 +209,7 @@ def _points(subject: pb.DetectionSubject, options: pb.DetectionOptions, path: st
         seconds,
         values,
         season_length=points.season_length if points.HasField("season_length") else None,
-        threshold=Threshold(DEFAULT_FALSE_ALARMS if rate is None else rate),
+        threshold=USUAL if rate is None else Threshold(rate),
         anomalous_only=options.anomalous_only,
     )
     return encoding.report(report, _BY_POINTS, decoding.subject_ref(subject))

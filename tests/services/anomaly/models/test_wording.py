@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
-from adsml_anomaly.models.results import DayAssessment, Direction, MetricAssessment
+from adsml_anomaly.models.results import DayAssessment, MetricAssessment
 from adsml_anomaly.models.wording import against_range, sentence
 from adsml_common.domain.metrics import Metric
 from hypothesis import given
@@ -50,7 +50,7 @@ def test_metrics_that_part_from_each_other_are_named_with_their_figures() -> Non
     def metric(
         metric: Metric, observed: float, expected: float, z: float, gated: bool = False
     ) -> MetricAssessment:
-        return MetricAssessment(metric, observed, expected, None, None, 0.97, z, Direction.NONE, 0.2, gated)
+        return MetricAssessment(metric, observed, 0.97, 0.2, gated, expected, robust_z=z)
 
     every = [
         metric(Metric.SPEND, 101.0, 100.0, 0.1),

@@ -63,15 +63,6 @@ class FileScore:
     false_detections: int
 
 
-@dataclass(frozen=True, slots=True)
-class CorpusScore:
-    """All files at one threshold; `standard` as in `FileScore`, over the sum of the files."""
-
-    threshold: float
-    standard: float
-    files: dict[str, FileScore]
-
-
 def position_value(y: float) -> float:
     """``sigma(y)``: 0.987 at -1, 0 at 0, -0.987 at 1, and -1 from 3 on."""
     return -1.0 if y >= _FAR_BEHIND else 2.0 / (1.0 + math.exp(5.0 * y)) - 1.0
@@ -135,11 +126,11 @@ def scaled(raw: float, windows: int) -> float:
     return 100.0 * (raw + MISS_WEIGHT * windows) / ((HIT_WEIGHT + MISS_WEIGHT) * windows)
 
 
-def score_corpus(files: Mapping[str, Scored], threshold: float) -> CorpusScore:
-    """All files at one threshold."""
+def score_corpus(files: Mapping[str, Scored], threshold: float) -> tuple[float, dict[str, FileScore]]:
+    """All files at one threshold: `standard` as in `FileScore`, over the sum of the files, and each file."""
     found = {name: score_file(prepared, threshold) for name, prepared in files.items()}
     raw = math.fsum(score.raw for score in found.values())
-    return CorpusScore(threshold, scaled(raw, sum(score.windows for score in found.values())), found)
+    return scaled(raw, sum(score.windows for score in found.values())), found
 
 
 def best_threshold(files: Mapping[str, Scored]) -> float:

@@ -56,13 +56,14 @@ def evaluate(data: Path, windows: Path) -> dict[str, Any]:
     if not prepared:
         why = "; ".join(skipped.values()) or f"none of them is below {data}"
         raise NotFound(f"none of the {len(labelled)} files in {windows.name} can be scored: {why}")
-    found = nab.score_corpus(prepared, nab.best_threshold(prepared))
-    fixed = nab.score_corpus(prepared, FIXED_THRESHOLD)
+    best = nab.best_threshold(prepared)
+    standard, files = nab.score_corpus(prepared, best)
+    fixed, _ = nab.score_corpus(prepared, FIXED_THRESHOLD)
     return {
-        "nab_standard": found.standard,
-        "threshold": found.threshold,
-        "fixed_threshold": {"threshold": FIXED_THRESHOLD, "nab_standard": fixed.standard},
-        "per_file": {name: asdict(score) for name, score in found.files.items()},
+        "nab_standard": standard,
+        "threshold": best,
+        "fixed_threshold": {"threshold": FIXED_THRESHOLD, "nab_standard": fixed},
+        "per_file": {name: asdict(score) for name, score in files.items()},
         "not_found": missing,
         "skipped": skipped,
         "unlabelled": sorted(str(one.relative_to(data)) for one in {*data.rglob("*.csv")} - used),

@@ -254,9 +254,7 @@ class SeriesAssessment:
         observed, z, mean = figure(self._figures[2][t, c]), innovations.z[t, c], innovations.mean[t, c]
         gated = bool(self.scores.gated[t, c])
         log_p = self._component_limit(c)
-        unknown = MetricAssessment(
-            metric, observed, None, None, None, 1.0 - 10.0**log_p, None, Direction.NONE, share, gated
-        )
+        unknown = MetricAssessment(metric, observed, 1.0 - 10.0**log_p, share, gated)
         if not np.isfinite(z):
             return unknown if self.days.delivered[t] else replace(unknown, gated=False)
         signed = float(channels.SIGN[c] * z)

@@ -21,17 +21,25 @@ def assess(subject: Subject, options: Options | None = None) -> results.Report:
     series = SeriesAssessment(subject, options or Options())
     first, last, only = series.first, series.last, series.options.anomalous_only
     raised = series.raised()
-    drift = _drift(series)
     # Most days are ordinary: what began before the assessed days matters where it may be open still.
     may_be_open = series.complete.filling[last] or not series.days.rows[last, 0] > 0
     if only and not may_be_open and not (raised and raised[-1] >= first):
         raised = []
     wanted = sorted({*raised, *(() if only else range(first, last + 1))})
     days = {t: series.day(t, raised=t in raised) for t in wanted}
+    # Incidents that reach into the assessed days; their days get the ids.
+    found = []
+    for rows in incidents.grouped(days):
+        state, note = _state(series, rows, days[rows[-1]])
+        if rows[-1] >= first or state is results.IncidentState.OPEN:
+            one = incidents.incident_id(subject.name, days[rows[0]].date)
+            days.update({t: replace(days[t], incident_id=one) for t in rows})
+            found.append(incidents.incident_of([days[t] for t in rows], state=state, note=note))
+    if (drift := _drift(series)) is not None:
+        found.append(drift)
     young = np.flatnonzero(series.complete.incomplete)
     spend = series.days.rows[max(first - USUAL_DAYS, 0) : first, 0]
     spend = spend[spend > 0]
-    found = [*_incidents(series, days), *([] if drift is None else [drift])]
     return results.Report(
         days=tuple(day for t, day in days.items() if t >= first),
         incidents=tuple(found),
@@ -41,19 +49,6 @@ def assess(subject: Subject, options: Options | None = None) -> results.Report:
         without_reach=series.without_reach,
         usual_spend=float(spend.mean()) if spend.size else 0.0,
     )
-
-
-def _incidents(series: SeriesAssessment, days: dict[int, results.DayAssessment]) -> list[results.Incident]:
-    """Incidents that reach into the assessed days; their days get the ids."""
-    out = []
-    for rows in incidents.grouped(days):
-        state, note = _state(series, rows, days[rows[-1]])
-        if rows[-1] < series.first and state is not results.IncidentState.OPEN:
-            continue
-        one = incidents.incident_id(series.subject.name, days[rows[0]].date)
-        days.update({t: replace(days[t], incident_id=one) for t in rows})
-        out.append(incidents.incident_of([days[t] for t in rows], state=state, note=note))
-    return out
 
 
 def _state(
@@ -98,7 +93,8 @@ def _drift(series: SeriesAssessment) -> results.Incident | None:
     drift = drift_of(series.days, series.subject.model.dynamics, last=last)
     if drift is None:
         return None
-    direction, share = results.Direction.UP if drift.change > 0 else results.Direction.DOWN, abs(drift.change)
+    change = drift.now / drift.before - 1.0
+    direction, share = results.Direction.UP if change > 0 else results.Direction.DOWN, abs(change)
     worse = (direction is results.Direction.UP) == (SIGN[CHANNELS.index(drift.metric)] < 0)
     spend = series.days.rows[max(last - WINDOW_DAYS + 1, 0) : last + 1, 0].mean()
     first = series.days.day(max(last - 29, 0))

@@ -41,11 +41,6 @@ class Drift:
     now: float
     z: float
 
-    @property
-    def change(self) -> float:
-        """Relative, e.g. -0.36."""
-        return self.now / self.before - 1.0
-
 
 def drift_of(days: Days, dynamics: Dynamics, *, last: int) -> Drift | None:
     """The ratio that drifted most up to row `last`; None where none did."""

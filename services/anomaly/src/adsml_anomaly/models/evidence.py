@@ -19,7 +19,6 @@ from adsml_anomaly.models.channels import BASE, CHANNELS, CONVERSION, CPC, CPL, 
 LEADS_NEEDED: Final = 10.0
 IMPRESSIONS_NEEDED: Final = 1000.0
 CLICKS_NEEDED: Final = 50.0
-
 DISTANCE: Final = len(CHANNELS)
 FOREST: Final = len(CHANNELS) + 1
 COMPONENTS: Final = len(CHANNELS) + 2
@@ -61,14 +60,14 @@ def components(z: FloatArray, distance: FloatArray, forest: FloatArray, gated: B
     return out
 
 
-def log_weights(chosen: BoolArray | None = None) -> FloatArray:
+def log_weights(chosen: BoolArray) -> FloatArray:
     """Logarithms of the weights, shape (components,); those of others than the chosen are shared out among them."""
-    weights = WEIGHTS if chosen is None else np.where(chosen, WEIGHTS, 0.0)
+    weights = np.where(chosen, WEIGHTS, 0.0)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log10(weights / weights.sum()))
 
 
-LOG_WEIGHTS: Final = log_weights()
+LOG_WEIGHTS: Final = log_weights(np.ones(COMPONENTS, dtype=np.bool_))
 
 
 @compiled

@@ -108,11 +108,7 @@ def _random(state: npt.NDArray[np.uint64]) -> float:
 
 @compiled
 def _grow(
-    X: SingleArray,
-    trees: int,
-    psi: int,
-    depth: int,
-    seed: np.uint64,
+    X: SingleArray, trees: int, psi: int, depth: int, seed: np.uint64
 ) -> tuple[IndexArray, ByteArray, SingleArray, IndexArray]:
     """Starts, features, thresholds and right children; see `Forest`."""
     n, p = X.shape

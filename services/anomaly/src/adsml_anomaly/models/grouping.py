@@ -15,7 +15,7 @@ from typing import Final
 
 from adsml_common.domain.entities import EntityRef, EntityType
 
-from adsml_anomaly.models.incidents import NO_DELIVERY, family, incident_id, kin, span_in_words
+from adsml_anomaly.models.incidents import NO_DELIVERY, family, incident_id, span_in_words
 from adsml_anomaly.models.results import Direction, Incident, IncidentState, Kind, Scope
 
 MOST: Final = 0.8
@@ -43,11 +43,7 @@ class Node:
 
 
 def group(
-    nodes: Sequence[Node],
-    account: Sequence[Incident] = (),
-    *,
-    config_id: int,
-    whole: bool = True,
+    nodes: Sequence[Node], account: Sequence[Incident] = (), *, config_id: int, whole: bool = True
 ) -> list[Incident]:
     """Incidents by cause: open ones first, then by money at stake, then by severity.
 
@@ -72,7 +68,12 @@ def ranked(incidents: Iterable[Incident]) -> list[Incident]:
     """Open ones first, then by money at stake per day, then by severity, the newest first."""
     return sorted(
         incidents,
-        key=lambda one: (not one.is_open, *_worst(one)[:2], -one.first.toordinal(), one.incident_id),
+        key=lambda one: (
+            one.state is not IncidentState.OPEN,
+            *_worst(one)[:2],
+            -one.first.toordinal(),
+            one.incident_id,
+        ),
     )
 
 
@@ -134,9 +135,8 @@ def _merged(
 
 
 def _one_cause(a: Incident, b: Incident) -> bool:
-    if not kin(a.kind, b.kind) or (
-        Direction.UP in (a.direction, b.direction) and a.direction is not b.direction
-    ):
+    opposite = Direction.UP in (a.direction, b.direction) and a.direction is not b.direction
+    if opposite or family(a.kind) is not family(b.kind):
         return False
     if a.kind in NO_DELIVERY and b.kind in NO_DELIVERY:
         return abs(a.first - b.first) <= _SAME_START

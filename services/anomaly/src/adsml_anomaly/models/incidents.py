@@ -50,11 +50,6 @@ def kind_of(main: results.MetricAssessment, alarms: Sequence[results.RuleAlarm])
     return above if main.robust_z > 0 else below
 
 
-def kin(a: results.Kind | None, b: results.Kind | None) -> bool:
-    """Whether two kinds may be one fault at different days or levels."""
-    return a is not None and b is not None and family(a) is family(b)
-
-
 def family(kind: results.Kind) -> results.Kind:
     """One kind for all that may be one fault with it."""
     return results.Kind.NO_DELIVERY if kind in _DOWN else kind
@@ -74,7 +69,7 @@ def grouped(days: Mapping[int, results.DayAssessment]) -> list[list[int]]:
             last = out[-1][-1]
             before, gap = days[last].kind, t - last - 1
             begins = day.kind in NO_DELIVERY and before not in _DOWN
-            if (gap == 0 and not begins) or (gap <= QUIET_DAYS and kin(before, day.kind)):
+            if (gap == 0 and not begins) or (gap <= QUIET_DAYS and family(before) is family(day.kind)):
                 out[-1].append(t)
                 continue
         began, earlier = _began(day), [t]
@@ -113,7 +108,7 @@ def incident_of(
         first=first,
         last=last,
         state=state,
-        kind=worst.kind or results.Kind.OTHER,
+        kind=worst.kind,
         severity=worst.severity,
         direction=sides.pop() if len(sides) == 1 else results.Direction.MIXED,
         main_metric=worst.main_metric,

@@ -115,12 +115,10 @@ def season_of(step: float, season_length: int | None = None) -> Season:
     else none.
     """
     per_day = round(_DAY_SECONDS / step)
-    if season_length is not None:
-        if per_day > 1 and season_length == 7 * per_day:
-            return Season(per_day, season_length)
-        return Season(season_length)
-    if per_day > 1:
+    if per_day > 1 and season_length in (None, 7 * per_day):
         return Season(per_day, 7 * per_day)
+    if season_length is not None:
+        return Season(season_length)
     return Season(7) if 0.9 * _DAY_SECONDS <= step <= 1.1 * _DAY_SECONDS else Season(1)
 
 
@@ -334,7 +332,6 @@ def assess_points(
             upper=scores.value_at(t, limits[t]) if bounded else None,
             level=1.0 - threshold.p_value,
             robust_z=results.figure(scores.z[t]),
-            direction=results.Direction.NONE,
             attribution=1.0,
         )
         score = float(scores.score[t])

@@ -98,16 +98,15 @@ class MetricAssessment:
 
     metric: Metric | None
     observed: float | None
-    expected: float | None
-    # The range at the level of the applied threshold, of nominal probability `level`; `upper` may be
-    # infinite
-    lower: float | None
-    upper: float | None
-    level: float
-    robust_z: float | None  # Signed as the metric: a CPL above its expectation is positive
-    direction: Direction  # To which side of the range
+    level: float  # Nominal probability of the range
     attribution: float  # Share in the day's strangeness
     gated: bool = False  # Too little volume to alarm
+    expected: float | None = None
+    # The range at the level of the applied threshold; `upper` may be infinite
+    lower: float | None = None
+    upper: float | None = None
+    robust_z: float | None = None  # Signed as the metric: a CPL above its expectation is positive
+    direction: Direction = Direction.NONE  # To which side of the range
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +128,9 @@ class DayAssessment:
     exclusion_reason: str = ""
     incident_id: str = ""
     summary: str = ""
-    # What the summary names, and what it would be an incident of; None when nothing is out of line
+    # What the summary names (None when nothing is out of line), and what it would be an incident of
     main_metric: Metric | None = None
-    kind: Kind | None = None
+    kind: Kind = Kind.OTHER
     stake: float = 0.0  # Money at stake, in the account's currency; see `incidents.stake_of`
     still_filling: bool = False  # Nobody knows by how much
     expected_completion: float | None = None  # Share of its leads that is in; None: all
@@ -160,11 +159,6 @@ class Incident:
     title: str = ""
     # Incidents of single entities that this one explains, by money at stake
     children: tuple["Incident", ...] = ()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it goes on."""
-        return self.state is IncidentState.OPEN
 
 
 @dataclass(frozen=True, slots=True)

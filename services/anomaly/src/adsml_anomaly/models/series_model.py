@@ -1,6 +1,7 @@
 """What is known of one series after training: enough to judge its days."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -20,7 +21,7 @@ _NO_TREES: Final[Trees] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SeriesModel:
     """A trained model: an entity's own, or the pooled one of a level or an account."""
 
@@ -29,12 +30,11 @@ class SeriesModel:
     forest: Forest | None  # Over all channels' innovations; None in a pooled model
     # Shape (components + 1, 33): curves (`survival`) of p-values of the components and, last, of the evidence
     curves: FloatArray
-    # Shape (4, 4): inverse of the moments, by `covariance.precision`
-    precision: FloatArray = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        # Worked out once for a model, not once for every day that it judges.
-        object.__setattr__(self, "precision", precision(self.moments))
+    @cached_property
+    def precision(self) -> FloatArray:
+        """Shape (4, 4): inverse of the moments."""
+        return precision(self.moments)
 
     def for_series(self, days: Days) -> "SeriesModel":
         """A pooled model as it applies to one entity: with what an impression costs that entity."""

@@ -9,6 +9,7 @@ from adsml_anomaly.models.results import Threshold
 
 DEFAULT_FALSE_ALARMS: Final = 1.0
 """Per entity and 30 days."""
+USUAL: Final = Threshold(DEFAULT_FALSE_ALARMS)
 MOST_FALSE_ALARMS: Final = 10.0
 HALF_LIFE_DAYS: Final = 90.0
 MOST_STEPS: Final = 3.0
