@@ -14,6 +14,7 @@ from typing import Any, Final
 import grpc
 import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
+from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
 from adsml.common.v1 import entity_pb2, metrics_pb2
 from adsml_classifier.naming import JOB, account_model
 from adsml_classifier.training.job import AccountTrainer, items_of
@@ -24,9 +25,7 @@ from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import Candidate
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.messages import ENTITY_TYPE
-from adsml_common.training.job import run_job
 from adsml_common.training.records import run_id_of
-from adsml_common.training.runs import TrainingRuns
 from adsml_simulate import SimulatedAccount, presets, simulate_account
 from adsml_simulate.storing import write_to_store
 from google.type import date_pb2
@@ -118,7 +117,8 @@ def prepare(folder: Path, *, entities: int = 1_600) -> Prepared:
 def train_classifiers(database: Database, registry: ModelRegistry, *, config_id: int) -> None:
     """Train and activate an account's classifiers in seconds, without a choice among many."""
     trainer = AccountTrainer(database, registry, run_id=run_id_of(JOB, "bench"), recipe=_QUICK)
-    run_job(JOB, items_of([config_id]), trainer, runs=TrainingRuns(database), request_id="bench")
+    for item in items_of([config_id]):
+        trainer(item)
 
 
 @contextlib.contextmanager
@@ -154,6 +154,16 @@ def wait_until_serving(target: str, running: "subprocess.Popen[bytes]", log: Pat
             if running.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{target} is not serving; see {log}:\n{log.read_text()[-3000:]}")
             time.sleep(0.1)
+
+
+def require_model(target: str, request: bytes) -> None:
+    """Raise `RuntimeError` unless a registered model answers for every subject of a batch: a rule is less work."""
+    with grpc.insecure_channel(target) as channel:
+        asked = pb.BatchClassifyRequest.FromString(request)
+        answer = classifier_grpc.ClassifierServiceStub(channel).BatchClassify(asked)
+    for one in answer.results:
+        if not one.classification.answered_by.HasField("model"):
+            raise RuntimeError(f"{target} answers without a model: {one}")
 
 
 def processor_seconds(pid: int) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
 import pytest
+import sqlalchemy as sa
 from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityRef, EntityType
@@ -118,8 +119,14 @@ def test_twice_is_the_same_and_what_is_restated_or_gone_follows(
     assert leads.to_dict() == {
         ("ad", "1"): 5, ("ad", "2"): 2, ("ad", "3"): 2, ("adset", "20"): 7, ("adset", "21"): 2, ("campaign", "10"): 9,
     }  # fmt: skip
-    restated = store.restated(1, entity_type=EntityType.AD)
-    assert restated[["entity_id", "leads"]].to_numpy().tolist() == [["1", 2.0], ["3", 2.0]]
+    with database.read() as connection:
+        restated = connection.execute(
+            sa.text(
+                "SELECT entity_id, leads FROM restated_metrics JOIN entities USING (entity_key) "
+                "WHERE entity_type = 'ad' ORDER BY entity_id"
+            )
+        ).all()
+    assert [tuple(row) for row in restated] == [("1", 2.0), ("3", 2.0)]
 
 
 def test_what_was_brought_up_to_yesterday_is_not_asked_again(
