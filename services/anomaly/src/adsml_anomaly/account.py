@@ -114,16 +114,14 @@ class AccountReader:
         level = next(iter(levels)) if len(levels) == 1 else None
         entities = {one.ref: one for one in self.entities.list(config_id, entity_type=level, entity_ids=ids)}
         self._add_parents(config_id, entities)
-        series: Mapping[EntityRef, Days] = {}
-        if sent is not None:
-            series = {ref: days.until(max(days.index(until), 0)) for ref, days in sent.items()}
-        elif last is not None:
+        series: Mapping[EntityRef, Days] = {} if sent is None else sent
+        if sent is None and last is not None:
             series = self._histories.of(
                 config_id, entity_type=level, entity_ids=ids, start=start, last_day=last
             )
-            if until > last:
-                # With absent days up to the last assessed one.
-                series = {ref: days.until(days.index(until)) for ref, days in series.items()}
+        if sent is not None or (last is not None and until > last):
+            # Up to the last assessed day, with absent ones where rows end before.
+            series = {ref: days.until(max(days.index(until), 0)) for ref, days in series.items()}
         changes: defaultdict[EntityRef, list[ChangeEvent]] = defaultdict(list)
         for event in self._changes.list(config_id, start=start - timedelta(days=RELATED_DAYS)):
             changes[event.entity].append(event)

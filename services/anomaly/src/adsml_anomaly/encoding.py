@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
+from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
@@ -30,23 +31,25 @@ _GATES: Final[dict[Metric | None, Any]] = {
 }
 """What a gated metric has too little of; others of clicks."""
 MessageT = TypeVar("MessageT")
-_SHARED: Final[dict[Any, tuple[str, ...]]] = {}
-"""Names of the fields that a kind of message shares with a kind of record."""
+_SHARED: Final[dict[Any, tuple[tuple[str, ...], Callable[[Any], Any]]]] = {}
+"""Names of the fields that a kind of message shares with a kind of record, and what gets their values."""
 
 
 def message(kind: Callable[..., MessageT], record: Any, **beside: Any) -> MessageT:
     """A message with those of its fields that a record has, converted, and with what is given beside or instead."""
     pair: Any = (kind, type(record))
-    if pair not in _SHARED:
-        names = pair[0].DESCRIPTOR.fields_by_name
-        _SHARED[pair] = tuple(name for name in names if hasattr(record, name))
-    return kind(**{name: value(getattr(record, name)) for name in _SHARED[pair]} | beside)
+    if (shared := _SHARED.get(pair)) is None:
+        names = tuple(name for name in pair[0].DESCRIPTOR.fields_by_name if hasattr(record, name))
+        shared = _SHARED[pair] = names, attrgetter(*names)
+    for name, one in zip(shared[0], shared[1](record), strict=True):
+        if name not in beside and one is not None:
+            convert = _CONVERTERS.get(type(one))
+            beside[name] = one if convert is None else convert(one)
+    return kind(**beside)
 
 
 def value(one: Any) -> Any:
     """What a field holds, as messages have it; None stays unset."""
-    if isinstance(one, tuple | list):
-        return [value(each) for each in one]
     convert = _CONVERTERS.get(type(one))
     return one if convert is None else convert(one)
 
@@ -117,10 +120,11 @@ def _day(one: results.DayAssessment) -> pb.DayAssessment:
 
 
 def _metric(one: results.MetricAssessment) -> pb.MetricAssessment:
-    known = one.lower is not None and one.upper is not None
-    span = message(metrics_pb2.Interval, one) if known else None
     gate = _GATES.get(one.metric, pb.ALARM_GATE_FEW_CLICKS) if one.gated else pb.ALARM_GATE_NONE
-    return message(pb.MetricAssessment, one, expected_range=span, gate=gate)
+    out = message(pb.MetricAssessment, one, gate=gate)
+    if one.lower is not None and one.upper is not None:
+        out.expected_range.CopyFrom(metrics_pb2.Interval(lower=one.lower, upper=one.upper, level=one.level))
+    return out
 
 
 def _change(event: ChangeEvent) -> change_pb2.ChangeEvent:
@@ -159,6 +163,8 @@ _CONVERTERS: Final[dict[type, Callable[[Any], Any]]] = {
     results.MetricAssessment: _metric,
     results.RuleAlarm: lambda alarm: message(pb.RuleAlarm, alarm),
     ChangeEvent: _change,
+    tuple: lambda several: [value(one) for one in several],
+    list: lambda several: [value(one) for one in several],
     results.Incident: _incident,
     results.Threshold: lambda threshold: message(pb.AppliedThreshold, threshold),
 }

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Collection
 from datetime import date
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -15,8 +15,6 @@ from adsml_anomaly.models.channels import COLUMNS, Days, calendar_of
 
 _FEW: Final = 2_000
 """More changed entities than this are read as the whole level or account."""
-_Stamp: TypeAlias = tuple[int, date, date]
-"""The rows' revision, the first day read and the last one filled up to."""
 
 
 def series(frame: pd.DataFrame, config_id: int) -> dict[EntityRef, Days]:
@@ -44,7 +42,7 @@ class Histories:
     def __init__(self, metrics: MetricStore, *, capacity: int) -> None:
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._entries: LRUCache[EntityRef, tuple[_Stamp, Days | None]] = LRUCache(capacity)
+        self._entries: LRUCache[EntityRef, tuple[tuple[int, date, date], Days | None]] = LRUCache(capacity)
 
     def of(
         self,
