@@ -258,6 +258,14 @@ def test_days_behind_the_last_loaded_one_are_not_on_their_way(healthy: Subject) 
     assert np.flatnonzero(ahead.filling).tolist() == [5, 6]
 
 
+def test_days_cut_off_compile_nothing_anew() -> None:
+    """Kernels are compiled for arrays in one piece; of others each request's first would wait for them."""
+    cut = of_days(10, youngest_age=0, curve=CURVE).until(6)
+    assert cut.factor.shape == (10, 7)
+    assert cut.factor.flags.c_contiguous
+    assert cut.slack.flags.c_contiguous
+
+
 def test_a_holiday_teaches_nothing_and_alarms_for_outages_alone(healthy: Subject) -> None:
     def festive(rows: np.ndarray) -> None:
         rows[0, LEADS] = np.round(rows[0, LEADS] * 2.5)
