@@ -9,9 +9,8 @@ from adsml_common.database import Database
 from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import AdsmlError, InsufficientHistory, Unavailable
-from adsml_common.registry.loader import ModelLoader
+from adsml_common.registry.loader import ModelLoader, ModelResolver
 from adsml_common.registry.models import ModelVersion, model_name
-from adsml_common.registry.resolver import ModelResolver
 from adsml_common.store.metrics import MetricStore
 from cachetools import LRUCache
 

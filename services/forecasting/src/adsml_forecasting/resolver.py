@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
-from adsml_common.registry.loader import ModelLoader
+from adsml_common.registry.loader import ModelLoader, ModelResolver
 from adsml_common.registry.models import ModelVersion
-from adsml_common.registry.resolver import ModelResolver
 
 from adsml_forecasting import registered
 from adsml_forecasting.models.calibration import Calibration

@@ -183,3 +183,13 @@ if __name__ == "__main__":
         [sys.executable, "-m", "started"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "started:parse"
+
+
+def test_a_file_of_the_folder_it_is_started_in_is_no_library_of_the_child(
+    vetter, registry: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `python -m` looks in the current folder first: a stray numpy.py there refused every model.
+    (tmp_path / "numpy.py").write_text("raise SystemExit(3)")
+    (tmp_path / "json.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    checked(vetter, registry, activated(registry, 7), parsers.value)
