@@ -12,6 +12,7 @@ from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2
 from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.errors import AdsmlError, InvalidInput, NotFound
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.messages import ENTITY_TYPE, optional_day, series_frame
 from adsml_common.serving.rows import daily_rows
 
@@ -19,8 +20,6 @@ from adsml_classifier.accounts import AccountData, AccountDays
 from adsml_classifier.models.features import LOOKBACK_DAYS
 from adsml_classifier.models.panel import Panel
 
-_CONTRIBUTIONS: Final = 5
-_REASONS: Final = 3
 _BACK: Final = timedelta(days=LOOKBACK_DAYS - 1)
 
 
@@ -43,13 +42,12 @@ class Options:
 
 def options(message: pb.ClassificationOptions) -> Options:
     """The options of a request that was checked; unset ones at their defaults."""
-    has = message.HasField
     return Options(
         as_of=optional_day(message, "as_of_date", "options.as_of_date"),
-        contributions=message.max_contributions if has("max_contributions") else _CONTRIBUTIONS,
-        reasons=message.max_reasons if has("max_reasons") else _REASONS,
+        contributions=number(message, "max_contributions"),
+        reasons=number(message, "max_reasons"),
         rules_only=message.rules_only,
-        lag_days=message.attribution_lag_days if has("attribution_lag_days") else None,
+        lag_days=number(message, "attribution_lag_days"),
     )
 
 

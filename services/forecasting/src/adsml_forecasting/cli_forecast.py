@@ -55,7 +55,7 @@ def forecast(
     method: Annotated[str, typer.Option(help=f"One of {', '.join(_METHODS)}.")] = _ENSEMBLE,
     horizon_days: Annotated[
         int | None,
-        contract_option(pb.ForecastOptions, "horizon_days", help_text="Days to forecast.  [default: 7]"),
+        contract_option(pb.ForecastOptions, "horizon_days", help_text="Days to forecast."),
     ] = None,
     as_of_date: AsOfDateOption = None,
     attribution_lag_days: Annotated[
@@ -68,9 +68,7 @@ def forecast(
     ] = None,
     interval_level: Annotated[
         float | None,
-        contract_option(
-            pb.ForecastOptions, "interval_level", help_text="Probability of the ranges.  [default: 0.9]"
-        ),
+        contract_option(pb.ForecastOptions, "interval_level", help_text="Probability of the ranges."),
     ] = None,
     budget: Annotated[
         float | None, typer.Option(min=0, help="Budget planned for every day of the horizon.")

@@ -10,6 +10,7 @@ from adsml.forecasting.v1 import forecasting_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import STORED
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.messages import CHANGE_TYPE, ENTITY_TYPE, EnumCodec, day, optional_day
 
 from adsml_forecasting.models.backtest import DEFAULT_METHODS, BacktestSpec
@@ -26,8 +27,6 @@ COMBINER: Final[EnumCodec[Combiner]] = EnumCodec(Combiner, pb.Combiner, "COMBINE
 MODE: Final[EnumCodec[RatioMode]] = EnumCodec(RatioMode, pb.RatioMode, "RATIO_MODE_")
 _BACKEND: Final[EnumCodec[Backend]] = EnumCodec(Backend, pb.ProphetBackend, "PROPHET_BACKEND_")
 _EPOCH: Final = date(1970, 1, 1)
-_HORIZON: Final = 7
-_LEVEL: Final = 0.9
 
 
 def day_number(value: date) -> int:
@@ -42,7 +41,10 @@ def day_of(number: int) -> date:
 
 def options(message: pb.ForecastOptions) -> pb.ForecastOptions:
     """What was asked, and the contract's defaults where nothing was."""
-    out = pb.ForecastOptions(horizon_days=_HORIZON, interval_level=_LEVEL)
+    defaults = pb.ForecastOptions()
+    out = pb.ForecastOptions(
+        horizon_days=number(defaults, "horizon_days"), interval_level=number(defaults, "interval_level")
+    )
     out.peers.mask_anomalies = out.peers.use_change_events = out.peers.use_tiers = True
     out.MergeFrom(message)
     return out
@@ -107,15 +109,15 @@ def backtest_spec(request: pb.BacktestRequest) -> BacktestSpec:
     methods = tuple(METHOD.from_wire(one, f"methods[{at}]") for at, one in enumerate(request.methods))
     return BacktestSpec(
         methods=methods or DEFAULT_METHODS,
-        horizon=request.horizon_days if request.HasField("horizon_days") else _HORIZON,
-        cutoffs=request.cutoffs if request.HasField("cutoffs") else 4,
-        step=int(request.step_days) if request.HasField("step_days") else None,
-        minimum_days=request.min_history_days if request.HasField("min_history_days") else 30,
-        level=request.interval_level if request.HasField("interval_level") else _LEVEL,
+        horizon=number(request, "horizon_days"),
+        cutoffs=number(request, "cutoffs"),
+        step=number(request, "step_days"),
+        minimum_days=number(request, "min_history_days"),
+        level=number(request, "interval_level"),
         members=_members(request.ensemble),
         combiner=COMBINER.find(request.ensemble.combiner),
-        bootstrap_samples=request.bootstrap_samples if request.HasField("bootstrap_samples") else 1000,
-        seed=request.seed if request.HasField("seed") else 0,
+        bootstrap_samples=number(request, "bootstrap_samples"),
+        seed=number(request, "seed"),
     )
 
 

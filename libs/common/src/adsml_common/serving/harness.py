@@ -46,6 +46,7 @@ from adsml_common.serving.transport import (
     REQUEST_ID,
     Handler,
     ServicerContext,
+    clear_refusals,
     parse,
     read_message,
     refuse,
@@ -109,7 +110,7 @@ class Harness:
             owner, reserved = "", 0
             try:
                 self._admit(method, call, context)
-                owner = call.caller.identity or call.peer.rpartition(":")[0]
+                owner = call.owner
                 await self._memory.reserve(owner, largest)
                 reserved = largest
                 raw = await read_message(context, largest, seconds=_MESSAGE_SECONDS)
@@ -145,8 +146,8 @@ class Harness:
 
         # As methods that take a stream: of those gRPC reads no message before it is asked to.
         if method.streaming:
-            return grpc.stream_stream_rpc_method_handler(handle)
-        return grpc.stream_unary_rpc_method_handler(handle)
+            return grpc.stream_stream_rpc_method_handler(clear_refusals(handle))
+        return grpc.stream_unary_rpc_method_handler(clear_refusals(handle))
 
     def _open(self, method: Method, context: ServicerContext) -> CallContext:
         metadata = text_metadata(context)
