@@ -1,5 +1,6 @@
 """A model that brings down what parses it brings down a child, is named and skipped."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ TESTS = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def _found_by_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
     monkeypatch.setenv("ADSML_DATABASE_PASSWORD", "hunter2")
 
 

@@ -309,6 +309,7 @@ class WorkerPool:
                 self._execute(job)
             self._ended(job, self._clock() - started)
             self._finished(job)
+            del job  # or its caller's message stays until there is other work
 
     def _execute(self, job: _Job) -> None:
         try:
