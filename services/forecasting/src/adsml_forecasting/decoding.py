@@ -1,25 +1,24 @@
 """From the forecasting contract's messages to arrays and the domain; days are since 1970-01-01."""
 
 from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-from adsml.common.v1 import change_pb2, entity_pb2
+from adsml.common.v1 import entity_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
-from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import STORED
-from adsml_common.serving.messages import CHANGE_TYPE, ENTITY_TYPE, EnumCodec, day, optional_day
+from adsml_common.serving.messages import CHANGE_TYPE, EnumCodec, day, optional_day
 
 from adsml_forecasting.models.backtest import DEFAULT_METHODS, BacktestSpec
-from adsml_forecasting.models.combining import Combiner
-from adsml_forecasting.models.history import EntityHistory
+from adsml_forecasting.models.calibration import Combiner
 from adsml_forecasting.models.level_shifts import Change
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.prediction import ForecastSpec
 from adsml_forecasting.models.prophet.settings import Backend
 from adsml_forecasting.models.ratios import RatioMode
+from adsml_forecasting.models.series import EntityHistory
 
 METHOD: Final[EnumCodec[Method]] = EnumCodec(Method, pb.ForecastMethod, "FORECAST_METHOD_")
 COMBINER: Final[EnumCodec[Combiner]] = EnumCodec(Combiner, pb.Combiner, "COMBINER_")
@@ -28,6 +27,9 @@ _BACKEND: Final[EnumCodec[Backend]] = EnumCodec(Backend, pb.ProphetBackend, "PRO
 _EPOCH: Final = date(1970, 1, 1)
 _HORIZON: Final = 7
 _LEVEL: Final = 0.9
+_NUMBERS: Final = (
+    "horizon_days", "cutoffs", "step_days", "min_history_days", "interval_level", "bootstrap_samples", "seed",
+)  # fmt: skip
 
 
 def day_number(value: date) -> int:
@@ -64,16 +66,15 @@ def plan(asked: pb.ForecastOptions) -> dict[int, float]:
 
 def changes(asked: pb.ForecastOptions) -> list[Change]:
     """Those that came with a request."""
-    return [_change(one, f"options.changes[{at}]") for at, one in enumerate(asked.changes)]
-
-
-def _change(message: change_pb2.ChangeEvent, path: str) -> Change:
-    return Change(
-        day_number(day(message.date, f"{path}.date")),
-        CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type"),
-        message.value_before if message.HasField("value_before") else None,
-        message.value_after if message.HasField("value_after") else None,
-    )
+    return [
+        Change(
+            day_number(day(one.date, f"options.changes[{at}].date")),
+            CHANGE_TYPE.from_wire(one.change_type, f"options.changes[{at}].change_type"),
+            one.value_before if one.HasField("value_before") else None,
+            one.value_after if one.HasField("value_after") else None,
+        )
+        for at, one in enumerate(asked.changes)
+    ]
 
 
 def stored_change(event: ChangeEvent) -> Change:
@@ -105,17 +106,12 @@ def spec(asked: pb.ForecastOptions, method: Method, ensemble: pb.EnsembleOptions
 def backtest_spec(request: pb.BacktestRequest) -> BacktestSpec:
     """What to compare, and where to cut."""
     methods = tuple(METHOD.from_wire(one, f"methods[{at}]") for at, one in enumerate(request.methods))
+    given: dict[str, Any] = {name: getattr(request, name) for name in _NUMBERS if request.HasField(name)}
     return BacktestSpec(
         methods=methods or DEFAULT_METHODS,
-        horizon=request.horizon_days if request.HasField("horizon_days") else _HORIZON,
-        cutoffs=request.cutoffs if request.HasField("cutoffs") else 4,
-        step=int(request.step_days) if request.HasField("step_days") else None,
-        minimum_days=request.min_history_days if request.HasField("min_history_days") else 30,
-        level=request.interval_level if request.HasField("interval_level") else _LEVEL,
         members=_members(request.ensemble),
         combiner=COMBINER.find(request.ensemble.combiner),
-        bootstrap_samples=request.bootstrap_samples if request.HasField("bootstrap_samples") else 1000,
-        seed=request.seed if request.HasField("seed") else 0,
+        **given,
     )
 
 
@@ -128,12 +124,6 @@ def subject_entity(subject: entity_pb2.Subject) -> entity_pb2.EntityRef:
         entity_type=subject.inline.entity_type,
         entity_id=subject.inline.entity_id,
     )
-
-
-def label(entity: entity_pb2.EntityRef) -> str:
-    """What to call an entity in a message."""
-    kind = (ENTITY_TYPE.find(entity.entity_type) or EntityType.CAMPAIGN).value
-    return f"{kind} {entity.entity_id}" if entity.entity_id else "the series"
 
 
 def history(frame: pd.DataFrame, *, name: str, until: int | None) -> EntityHistory:
