@@ -25,7 +25,7 @@ import serving_load
 from adsml_common.cli.output import plain, table
 from bench_serving import METHOD
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving_account import inline_batch, memory_mb, prepare, process
+from serving_account import inline_batch, memory_mb, prepare, process, require_model
 
 RESULTS = Path(__file__).parent / "results" / "overload.json"
 PORT = 53_200
@@ -134,6 +134,7 @@ def main() -> None:
         command = [sys.executable, "-m", "adsml_classifier.server"]
         with process(command, env, PORT, folder / "log") as pid:
             target = f"127.0.0.1:{PORT}"
+            require_model(target, Path(files[0]).read_bytes())
             found = overload(target, pid, files, seconds=asked.seconds, factor=asked.factor)
     table("overload", ("", ""), [(name, str(value)) for name, value in found.items()], right=("",))
     RESULTS.parent.mkdir(exist_ok=True)

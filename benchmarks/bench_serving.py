@@ -37,7 +37,15 @@ import numpy as np
 import serving_load
 import serving_peer
 from adsml_common.cli.output import plain, table
-from serving_account import Prepared, inline_batch, prepare, process, processor_seconds, stored_batch
+from serving_account import (
+    Prepared,
+    inline_batch,
+    prepare,
+    process,
+    processor_seconds,
+    require_model,
+    stored_batch,
+)
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "serving.json"
@@ -221,6 +229,8 @@ def main() -> None:
                 )
                 for form in ("typed", "raw")
             ]  # fmt: skip
+        for one in contenders[:3]:
+            require_model(f"127.0.0.1:{one.port}", Path(one.payloads(asked.batches[0])[0]).read_bytes())
         time.sleep(3)
         # The first call of all reads the account, and so is no one's usual call.
         for one in contenders:

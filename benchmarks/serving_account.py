@@ -14,6 +14,7 @@ from typing import Any, Final
 import grpc
 import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
+from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
 from adsml.common.v1 import entity_pb2, metrics_pb2
 from adsml_classifier.naming import JOB, account_model
 from adsml_classifier.training.job import AccountTrainer, items_of
@@ -154,6 +155,16 @@ def wait_until_serving(target: str, running: "subprocess.Popen[bytes]", log: Pat
             if running.poll() is not None or time.monotonic() > until:
                 raise RuntimeError(f"{target} is not serving; see {log}:\n{log.read_text()[-3000:]}")
             time.sleep(0.1)
+
+
+def require_model(target: str, request: bytes) -> None:
+    """Raise `RuntimeError` unless a registered model answers for every subject of a batch: a rule is less work."""
+    with grpc.insecure_channel(target) as channel:
+        asked = pb.BatchClassifyRequest.FromString(request)
+        answer = classifier_grpc.ClassifierServiceStub(channel).BatchClassify(asked)
+    for one in answer.results:
+        if not one.classification.answered_by.HasField("model"):
+            raise RuntimeError(f"{target} answers without a model: {one}")
 
 
 def processor_seconds(pid: int) -> float:

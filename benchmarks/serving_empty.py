@@ -13,7 +13,6 @@ import sys
 import grpc
 import grpc.aio
 from adsml.classifier.v1 import classifier_service_pb2 as pb
-from adsml.classifier.v1 import classifier_service_pb2_grpc as pb_grpc
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
@@ -73,7 +72,7 @@ def main() -> int:
         asyncio.run(bare(port))
         return 0
     builder = ServerBuilder(ServingSettings(port=port, drain_wait_seconds=0, log_level="WARNING"))
-    builder.add(pb_grpc.add_ClassifierServiceServicer_to_server, Empty(), SERVICE)
+    builder.add(Empty(), SERVICE)
     return builder.run()
 
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 from prometheus_client import REGISTRY
 from support.manifests import KUBERNETES, ROOT, of_kind
@@ -12,7 +13,7 @@ MONITORING = KUBERNETES / "components" / "monitoring"
 
 
 def exported() -> set[str]:
-    from adsml_common.serving.exposition import ModelCollector
+    from adsml_common.serving.telemetry import ModelCollector
     from adsml_common.store.freshness import AccountWatch
     from adsml_common.training.metrics import RunWatch
 
@@ -20,7 +21,7 @@ def exported() -> set[str]:
         importlib.import_module(module)
     families = [
         *REGISTRY.collect(),
-        *ModelCollector(list).collect(),
+        *ModelCollector(SimpleNamespace(in_memory=list, stats=dict)).collect(),  # type: ignore[arg-type]  # likewise
         *RunWatch(None, ()).collect(),  # type: ignore[arg-type]  # not read
         *AccountWatch(None).collect(),  # type: ignore[arg-type]  # likewise
     ]

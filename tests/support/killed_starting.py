@@ -5,7 +5,6 @@ import signal
 import sys
 from pathlib import Path
 
-from adsml.training.v1 import training_service_pb2_grpc as training_grpc
 from adsml_common.database import Database
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
@@ -26,5 +25,5 @@ if __name__ == "__main__":
     launcher = KilledLauncher(runs, log_dir=Path(sys.argv[2]))
     service = TrainingService(runs, family="classifier", jobs=["classifiers"], launcher=launcher)
     builder = ServerBuilder(ServingSettings(port=int(sys.argv[1])))
-    builder.add(training_grpc.add_TrainingServiceServicer_to_server, service, SERVICE)
+    builder.add(service, SERVICE)
     raise SystemExit(builder.run())

@@ -11,7 +11,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from adsml.registry.v1 import registry_service_pb2 as pb
-from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
 from adsml_common.settings import load_settings
@@ -29,7 +28,6 @@ def list_models(request, context):
 def main() -> int:
     closed = os.environ.get("ADSML_TEST_CLOSED")
     builder = ServerBuilder(load_settings(ServingSettings)).add(
-        registry_grpc.add_ModelRegistryServiceServicer_to_server,
         registry_service({"ListModels": list_models}),
         REGISTRY,
     )

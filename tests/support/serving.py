@@ -96,12 +96,10 @@ def builder(methods: Mapping[str, Method] | None = None, **given: Any) -> Server
     names = {name for name in methods if name in {"Forecast", "Backtest", "BatchForecast"}}
     built = ServerBuilder(settings(**given))
     built.add(
-        registry_grpc.add_ModelRegistryServiceServicer_to_server,
         registry_service({name: one for name, one in methods.items() if name not in names}),
         REGISTRY,
     )
     built.add(
-        forecasting_grpc.add_ForecastingServiceServicer_to_server,
         forecasting_servicer({name: methods[name] for name in names}),
         FORECASTING,
     )

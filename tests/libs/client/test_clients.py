@@ -92,6 +92,20 @@ def test_long_batches_are_split():
     assert len(response.degradations) == 1
 
 
+def test_what_a_long_batch_says_of_all_its_entries_is_kept_of_every_part():
+    def detect(request):
+        response = anomaly.BatchDetectAnomaliesResponse(results=[{}] * len(request.subjects))
+        response.incidents.add(incident_id=request.subjects[0].entity.entity_id)
+        response.incidents.add(incident_id="of every part")
+        return response
+
+    channel = FakeChannel({"BatchDetectAnomalies": detect})
+    subjects = [entity_ref(1, "ad", str(one)) for one in range(1_500)]
+    response = AnomalyClient(Connection(channel)).batch_detect_anomalies(subjects=subjects)
+    assert len(response.results) == 1_500
+    assert [one.incident_id for one in response.incidents] == ["0", "of every part", "1000"]
+
+
 def test_pages_are_asked_for_as_they_are_read():
     pages = {"": "second", "second": "third", "third": ""}
 

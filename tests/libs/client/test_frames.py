@@ -225,6 +225,12 @@ def test_every_response_is_a_frame_with_or_without_rows(kind):
     assert not any(isinstance(value, metrics_pb2.Interval) for value in frame.to_numpy().ravel())
 
 
+def test_an_accounts_incidents_are_the_rows():
+    incidents = [anomaly.Incident(incident_id="a", title="no leads"), anomaly.Incident(incident_id="b")]
+    frame = to_frame(anomaly.DetectAccountAnomaliesResponse(incidents=incidents, assessed_count=9))
+    assert frame["incident_id"].tolist() == ["a", "b"]
+
+
 def test_tiers_of_a_batch():
     response = classifier.BatchClassifyResponse()
     response.results.add(entity=entity_ref(1, "ad", "1")).classification.tier = tier_pb2.TIER_MODERATE

@@ -247,7 +247,7 @@ class _Anomaly(anomaly_grpc.AnomalyServiceServicer):
 def anomaly_service() -> Iterator[tuple[_Anomaly, str]]:
     servicer = _Anomaly()
     builder = ServerBuilder(ServingSettings(port=0, drain_wait_seconds=0)).add(
-        anomaly_grpc.add_AnomalyServiceServicer_to_server, servicer, "adsml.anomaly.v1.AnomalyService"
+        servicer, "adsml.anomaly.v1.AnomalyService"
     )
     with builder.start() as server:
         yield servicer, f"127.0.0.1:{server.port}"

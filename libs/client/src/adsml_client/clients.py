@@ -7,28 +7,24 @@ contract's response message::
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast, get_args, get_type_hints
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as anomaly
-from adsml.anomaly.v1 import anomaly_service_pb2_grpc as anomaly_grpc
+from adsml.anomaly.v1.anomaly_service_pb2_grpc import AnomalyServiceStub
 from adsml.classifier.v1 import classifier_service_pb2 as classifier
-from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
+from adsml.classifier.v1.classifier_service_pb2_grpc import ClassifierServiceStub
 from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting
-from adsml.forecasting.v1 import forecasting_service_pb2_grpc as forecasting_grpc
+from adsml.forecasting.v1.forecasting_service_pb2_grpc import ForecastingServiceStub
 from adsml.impact.v1 import impact_service_pb2 as impact
-from adsml.impact.v1 import impact_service_pb2_grpc as impact_grpc
+from adsml.impact.v1.impact_service_pb2_grpc import ImpactServiceStub
 from adsml.registry.v1 import registry_service_pb2 as registry
-from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
+from adsml.registry.v1.registry_service_pb2_grpc import ModelRegistryServiceStub
 from adsml.training.v1 import training_service_pb2 as training
-from adsml.training.v1 import training_service_pb2_grpc as training_grpc
+from adsml.training.v1.training_service_pb2_grpc import TrainingServiceStub
 from google.protobuf.message import Message
 
 from adsml_client.connection import Connection, Metadata
 from adsml_client.messages import message
-
-if TYPE_CHECKING:
-    from grpc import UnaryStreamMultiCallable as _UnaryStream
-    from grpc import UnaryUnaryMultiCallable as _UnaryUnary
 
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
@@ -36,29 +32,26 @@ ResponseT = TypeVar("ResponseT", bound=Message)
 MAX_BATCH: Final = 1_000
 """Entries that the services take at once; longer batches are sent in parts."""
 
+_SECONDS: Final = {
+    "batch_forecast": 120.0, "backtest": 1_800.0, "batch_detect_anomalies": 60.0,
+    "detect_account_anomalies": 60.0, "analyze_impact": 60.0, "batch_analyze_impact": 600.0,
+    "summarize_changes": 600.0, "estimate_detectable_effect": 60.0,
+}  # fmt: skip
+"""Deadlines of methods that may take longer than the connection's usual one."""
+
 
 class _Method(Generic[RequestT, ResponseT]):
-    """A method with its usual deadline (None: the connection's) and, of a batch, the field with its entries."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        stub_method: "_UnaryUnary[RequestT, ResponseT] | _UnaryStream[RequestT, ResponseT]",
-        request_type: type[RequestT],
-        *,
-        seconds: float | None = None,
-        entries: str = "",
-    ) -> None:
+    def __init__(self, connection: Connection, stub: Any, name: str, request_type: type[RequestT]) -> None:
         self._connection = connection
-        self._stub_method: Any = stub_method
-        self.request_type = request_type
-        self._seconds = seconds
-        self._entries = entries
+        self._stub_method = getattr(stub, name.title().replace("_", ""))
+        self._request_type = request_type
+        self._seconds = _SECONDS.get(name)
+        self._is_batch = name.startswith("batch_")
 
     def _request(self, request: RequestT | None, fields: dict[str, Any]) -> RequestT:
         if request is not None and fields:
             raise TypeError("give the request or its fields, not both")
-        return message(self.request_type, **fields) if request is None else request
+        return message(self._request_type, **fields) if request is None else request
 
 
 class Method(_Method[RequestT, ResponseT]):
@@ -77,14 +70,16 @@ class Method(_Method[RequestT, ResponseT]):
 
         A batch of more than 1,000 entries has its time for each 1,000.
         """
-        first, *rest = _parts(self._request(request, fields), self._entries)
+        sent = self._request(request, fields)
+        first, *rest = _parts(sent) if self._is_batch else [sent]
         seconds = self._seconds if timeout is None else timeout
         response: Any = self._connection.call(self._stub_method, first, timeout=seconds, metadata=metadata)
         for part in rest:
             more: Any = self._connection.call(self._stub_method, part, timeout=seconds, metadata=metadata)
-            response.results.extend(more.results)
-            known = response.degradations
-            known.extend([one for one in more.degradations if one not in known])
+            for field, values in more.ListFields():
+                if field.is_repeated:
+                    known = getattr(response, field.name)
+                    known.extend([one for one in values if field.name == "results" or one not in known])
         return cast(ResponseT, response)
 
     def pages(
@@ -97,7 +92,7 @@ class Method(_Method[RequestT, ResponseT]):
         **fields: Any,
     ) -> Iterator[ResponseT]:
         """Call a method that lists once for each page, as they are read; as of a call."""
-        following: Any = self.request_type()
+        following: Any = self._request_type()
         following.CopyFrom(self._request(request, fields))
         while True:
             page: Any = self(following, timeout=timeout, metadata=metadata)
@@ -125,9 +120,10 @@ class StreamMethod(_Method[RequestT, ResponseT]):
         return self._connection.stream(self._stub_method, sent, timeout=seconds, metadata=metadata)
 
 
-def _parts(request: RequestT, entries: str) -> list[RequestT]:
-    """The request in parts that the service takes."""
-    every = getattr(request, entries) if entries else ()
+def _parts(request: RequestT) -> list[RequestT]:
+    """A batch in parts that the service takes."""
+    [entries] = (one.name for one in request.DESCRIPTOR.fields if one.is_repeated)
+    every = getattr(request, entries)
     if len(every) <= MAX_BATCH:
         return [request]
     rest = type(request)()
@@ -142,90 +138,82 @@ def _parts(request: RequestT, entries: str) -> list[RequestT]:
     return parts
 
 
-class ClassifierClient:
+class _Client:
+    """The methods of the contract that a client's attributes name, with their messages."""
+
+    _stub: ClassVar[Any]
+
+    def __init__(self, connection: Connection) -> None:
+        stub = self._stub(connection.channel)
+        for name, kind in get_type_hints(type(self)).items():
+            if name != "_stub":
+                setattr(self, name, kind(connection, stub, name, get_args(kind)[0]))
+
+
+class ClassifierClient(_Client):
     """Tiers of entities over the next 7 days."""
 
-    def __init__(self, connection: Connection) -> None:
-        to, stub = connection, classifier_grpc.ClassifierServiceStub(connection.channel)
-        self.classify = Method(to, stub.Classify, classifier.ClassifyRequest)
-        self.batch_classify = Method(
-            to, stub.BatchClassify, classifier.BatchClassifyRequest, entries="subjects"
-        )
-        self.classify_new_entity = Method(to, stub.ClassifyNewEntity, classifier.ClassifyNewEntityRequest)
-        self.record_feedback = Method(to, stub.RecordFeedback, classifier.RecordFeedbackRequest)
+    _stub = ClassifierServiceStub
+    classify: Method[classifier.ClassifyRequest, classifier.ClassifyResponse]
+    batch_classify: Method[classifier.BatchClassifyRequest, classifier.BatchClassifyResponse]
+    classify_new_entity: Method[classifier.ClassifyNewEntityRequest, classifier.ClassifyNewEntityResponse]
+    record_feedback: Method[classifier.RecordFeedbackRequest, classifier.RecordFeedbackResponse]
 
 
-class ForecastingClient:
+class ForecastingClient(_Client):
     """Daily metrics of the coming days."""
 
-    def __init__(self, connection: Connection) -> None:
-        to, stub = connection, forecasting_grpc.ForecastingServiceStub(connection.channel)
-        self.forecast = Method(to, stub.Forecast, forecasting.ForecastRequest)
-        self.forecast_ensemble = Method(to, stub.ForecastEnsemble, forecasting.ForecastEnsembleRequest)
-        self.forecast_new_entity = Method(to, stub.ForecastNewEntity, forecasting.ForecastNewEntityRequest)
-        self.batch_forecast = Method(
-            to, stub.BatchForecast, forecasting.BatchForecastRequest, seconds=120.0, entries="items"
-        )
-        self.backtest = StreamMethod(to, stub.Backtest, forecasting.BacktestRequest, seconds=1_800.0)
+    _stub = ForecastingServiceStub
+    forecast: Method[forecasting.ForecastRequest, forecasting.ForecastResponse]
+    forecast_ensemble: Method[forecasting.ForecastEnsembleRequest, forecasting.ForecastEnsembleResponse]
+    forecast_new_entity: Method[forecasting.ForecastNewEntityRequest, forecasting.ForecastNewEntityResponse]
+    batch_forecast: Method[forecasting.BatchForecastRequest, forecasting.BatchForecastResponse]
+    backtest: StreamMethod[forecasting.BacktestRequest, forecasting.BacktestResponse]
 
 
-class AnomalyClient:
+class AnomalyClient(_Client):
     """Days that are out of line, and incidents."""
 
-    def __init__(self, connection: Connection) -> None:
-        to, stub = connection, anomaly_grpc.AnomalyServiceStub(connection.channel)
-        self.detect_anomalies = Method(to, stub.DetectAnomalies, anomaly.DetectAnomaliesRequest)
-        self.batch_detect_anomalies = Method(
-            to,
-            stub.BatchDetectAnomalies,
-            anomaly.BatchDetectAnomaliesRequest,
-            seconds=60.0,
-            entries="subjects",
-        )
-        self.detect_account_anomalies = Method(
-            to, stub.DetectAccountAnomalies, anomaly.DetectAccountAnomaliesRequest, seconds=60.0
-        )
-        self.list_incidents = Method(to, stub.ListIncidents, anomaly.ListIncidentsRequest)
-        self.record_feedback = Method(to, stub.RecordFeedback, anomaly.RecordFeedbackRequest)
+    _stub = AnomalyServiceStub
+    detect_anomalies: Method[anomaly.DetectAnomaliesRequest, anomaly.DetectAnomaliesResponse]
+    batch_detect_anomalies: Method[anomaly.BatchDetectAnomaliesRequest, anomaly.BatchDetectAnomaliesResponse]
+    detect_account_anomalies: Method[
+        anomaly.DetectAccountAnomaliesRequest, anomaly.DetectAccountAnomaliesResponse
+    ]
+    list_incidents: Method[anomaly.ListIncidentsRequest, anomaly.ListIncidentsResponse]
+    record_feedback: Method[anomaly.RecordFeedbackRequest, anomaly.RecordFeedbackResponse]
 
 
-class ImpactClient:
+class ImpactClient(_Client):
     """What changes did, or could show."""
 
-    def __init__(self, connection: Connection) -> None:
-        to, stub = connection, impact_grpc.ImpactServiceStub(connection.channel)
-        self.analyze_impact = Method(to, stub.AnalyzeImpact, impact.AnalyzeImpactRequest, seconds=60.0)
-        self.batch_analyze_impact = Method(
-            to, stub.BatchAnalyzeImpact, impact.BatchAnalyzeImpactRequest, seconds=600.0, entries="items"
-        )
-        self.summarize_changes = Method(
-            to, stub.SummarizeChanges, impact.SummarizeChangesRequest, seconds=600.0
-        )
-        self.estimate_detectable_effect = Method(
-            to, stub.EstimateDetectableEffect, impact.EstimateDetectableEffectRequest, seconds=60.0
-        )
+    _stub = ImpactServiceStub
+    analyze_impact: Method[impact.AnalyzeImpactRequest, impact.AnalyzeImpactResponse]
+    batch_analyze_impact: Method[impact.BatchAnalyzeImpactRequest, impact.BatchAnalyzeImpactResponse]
+    summarize_changes: Method[impact.SummarizeChangesRequest, impact.SummarizeChangesResponse]
+    estimate_detectable_effect: Method[
+        impact.EstimateDetectableEffectRequest, impact.EstimateDetectableEffectResponse
+    ]
 
 
-class ModelRegistryClient:
+class ModelRegistryClient(_Client):
     """The models of one service, and the way back; every request names its family."""
 
-    def __init__(self, connection: Connection) -> None:
-        to, stub = connection, registry_grpc.ModelRegistryServiceStub(connection.channel)
-        self.list_models = Method(to, stub.ListModels, registry.ListModelsRequest)
-        self.get_model = Method(to, stub.GetModel, registry.GetModelRequest)
-        self.activate_model_version = Method(
-            to, stub.ActivateModelVersion, registry.ActivateModelVersionRequest
-        )
-        self.rollback_model = Method(to, stub.RollbackModel, registry.RollbackModelRequest)
-        self.list_model_events = Method(to, stub.ListModelEvents, registry.ListModelEventsRequest)
+    _stub = ModelRegistryServiceStub
+    list_models: Method[registry.ListModelsRequest, registry.ListModelsResponse]
+    get_model: Method[registry.GetModelRequest, registry.GetModelResponse]
+    activate_model_version: Method[
+        registry.ActivateModelVersionRequest, registry.ActivateModelVersionResponse
+    ]
+    rollback_model: Method[registry.RollbackModelRequest, registry.RollbackModelResponse]
+    list_model_events: Method[registry.ListModelEventsRequest, registry.ListModelEventsResponse]
 
 
-class TrainingClient:
+class TrainingClient(_Client):
     """Training runs of one service; every request names its family."""
 
-    def __init__(self, connection: Connection) -> None:
-        to, stub = connection, training_grpc.TrainingServiceStub(connection.channel)
-        self.start_training = Method(to, stub.StartTraining, training.StartTrainingRequest)
-        self.get_training_run = Method(to, stub.GetTrainingRun, training.GetTrainingRunRequest)
-        self.list_training_runs = Method(to, stub.ListTrainingRuns, training.ListTrainingRunsRequest)
-        self.cancel_training_run = Method(to, stub.CancelTrainingRun, training.CancelTrainingRunRequest)
+    _stub = TrainingServiceStub
+    start_training: Method[training.StartTrainingRequest, training.StartTrainingResponse]
+    get_training_run: Method[training.GetTrainingRunRequest, training.GetTrainingRunResponse]
+    list_training_runs: Method[training.ListTrainingRunsRequest, training.ListTrainingRunsResponse]
+    cancel_training_run: Method[training.CancelTrainingRunRequest, training.CancelTrainingRunResponse]

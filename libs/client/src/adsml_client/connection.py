@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias, TypeVar
@@ -13,7 +13,12 @@ import grpc
 import grpc.aio
 
 from adsml_client.errors import REQUEST_ID, ConfigurationError, UnsafeConnection, error_of
-from adsml_client.spans import client_span
+
+try:
+    from opentelemetry import propagate, trace
+except ImportError:  # the extra `otel` is not installed: callers' own metadata go as they are
+    propagate = None  # type: ignore[assignment]
+    trace = None  # type: ignore[assignment]
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -76,21 +81,15 @@ def service_config(attempts: int, *, health_checks: bool) -> dict[str, Any]:
     return config | ({"healthCheckConfig": {"serviceName": ""}} if health_checks else {})
 
 
+@dataclass(repr=False, eq=False)
 class _Caller:
     """What the blocking and the asynchronous connection share."""
 
-    def __init__(
-        self,
-        channel: Any,
-        *,
-        token: Token | None = None,
-        deadline_seconds: float = 10.0,
-        wait_for_ready: bool = False,
-    ) -> None:
-        self.channel = channel
-        self.deadline_seconds = deadline_seconds
-        self._token = token
-        self._wait_for_ready = wait_for_ready
+    channel: Any
+    _: KW_ONLY
+    token: Token | None = None
+    deadline_seconds: float = 10.0
+    wait_for_ready: bool = False
 
     @contextmanager
     def _calling(self, method: Any, timeout: float | None, metadata: Metadata) -> Iterator[dict[str, Any]]:
@@ -98,15 +97,15 @@ class _Caller:
         own = {key.lower(): value for key, value in metadata}
         request_id = own.get(REQUEST_ID) or uuid.uuid4().hex
         sent = [pair for pair in metadata if pair[0].lower() != REQUEST_ID] + [(REQUEST_ID, request_id)]
-        if self._token is not None and "authorization" not in own:
-            token = self._token if isinstance(self._token, str) else self._token()
+        if self.token is not None and "authorization" not in own:
+            token = self.token if isinstance(self.token, str) else self.token()
             sent.append(("authorization", f"Bearer {token}"))
-        with client_span(method, sent) as sent:
+        with _client_span(method, sent) as sent:
             try:
                 yield {
                     "timeout": self.deadline_seconds if timeout is None else timeout,
                     "metadata": tuple(sent),
-                    "wait_for_ready": self._wait_for_ready,
+                    "wait_for_ready": self.wait_for_ready,
                 }
             except grpc.RpcError as error:
                 raise error_of(error, request_id=request_id) from None
@@ -287,10 +286,8 @@ def _channel(
 
 def _is_local(target: str) -> bool:
     scheme = next((one for one in _SCHEMES if target.startswith(one)), "")
-    if scheme.startswith("unix"):
-        return True
-    rest = target.removeprefix(scheme).rpartition("/")[2]
-    return all(_is_loopback(one.rpartition(":")[0]) for one in rest.split(","))
+    addresses = target.removeprefix(scheme).rpartition("/")[2].split(",")
+    return scheme.startswith("unix") or all(_is_loopback(one.rpartition(":")[0]) for one in addresses)
 
 
 def _is_loopback(host: str) -> bool:
@@ -298,3 +295,24 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+@contextmanager
+def _client_span(method: Any, metadata: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """A span around a call, and the metadata that carry it to the service.
+
+    Without OpenTelemetry, or where nothing records, the metadata are as given.
+    """
+    if trace is None:
+        yield list(metadata)
+        return
+    path = getattr(method, "_method", b"")
+    name = (path.decode() if isinstance(path, bytes) else str(path)).lstrip("/")
+    service, _, method_name = name.rpartition("/")
+    tracer = trace.get_tracer("adsml")
+    attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method_name}
+    with tracer.start_as_current_span(name, kind=trace.SpanKind.CLIENT, attributes=attributes):
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        others = [pair for pair in metadata if pair[0].lower() not in carrier]
+        yield [*others, *carrier.items()]

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,23 +21,13 @@ _FIGURES: Final = ("spend", "impressions", "clicks", "leads", "reach")
 _NAMED: Final = 20
 """Mistakes of a frame that are named; more are counted."""
 
-_ROWS: Final = {
-    "BatchClassifyResponse": "results", "BatchClassifyResult": "classification",
-    "ClassifyResponse": "classification", "ClassifyNewEntityResponse": "classification",
-    "BatchForecastResponse": "results", "BatchForecastResult": "forecast", "ForecastResponse": "forecast",
-    "ForecastEnsembleResponse": "forecast", "ForecastNewEntityResponse": "forecast", "Forecast": "days",
-    "BacktestResponse": "report", "BacktestReport": "methods",
-    "BatchDetectAnomaliesResponse": "results", "BatchDetectAnomaliesResult": "report",
-    "DetectAnomaliesResponse": "report", "AnomalyReport": "days", "ListIncidentsResponse": "incidents",
-    "BatchAnalyzeImpactResponse": "results", "BatchAnalyzeImpactResult": "report",
-    "AnalyzeImpactResponse": "report", "ImpactReport": "effects", "SummarizeChangesResponse": "changes",
-    "EstimateDetectableEffectResponse": "effects",
-    "ListModelsResponse": "models", "GetModelResponse": "model", "ActivateModelVersionResponse": "model",
-    "RollbackModelResponse": "model", "ListModelEventsResponse": "events",
-    "StartTrainingResponse": "run", "GetTrainingRunResponse": "run", "ListTrainingRunsResponse": "runs",
-    "CancelTrainingRunResponse": "run",
-}  # fmt: skip
-"""Where a message's rows are; others are a row themselves."""
+_HOLDERS: Final = re.compile(r".+(Response|Result|Report)|Forecast")
+"""The names of messages that hold rows; others are a row themselves."""
+_ROWS: Final = (
+    "results", "classification", "forecast", "report", "days", "incidents", "effects", "methods", "changes",
+    "models", "model", "events", "runs", "run",
+)  # fmt: skip
+"""The fields that rows are in: the first of them that a message has."""
 _KEYS: Final = ("entity", "treated", "metric", "method", "transfer")
 """What rows keep of the messages around them."""
 _TEXTS: Final = ("message", "text", "detail", "entity_id")
@@ -169,7 +160,8 @@ def to_frame(response: Message | Sequence[Message]) -> "pd.DataFrame":
 
 def _records(kind: Any, message: Any, around: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The rows of a message; of None, one row that has the columns."""
-    name = _ROWS.get(kind.name)
+    named = (one for one in _ROWS if one in kind.fields_by_name)
+    name = next(named, None) if _HOLDERS.fullmatch(kind.name) else None
     if name is None:
         yield around | dict(_cells(kind, message, ""))
         return

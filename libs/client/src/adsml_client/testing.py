@@ -11,16 +11,14 @@
     assert channel.requests("Classify")[0].subject.entity.entity_id == "7"
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2, status_pb2
 
-from adsml_client.errors import DETAILS, CallError, InvalidArgument, Overloaded
-
-_DOMAIN: Final = "adsml.internal"
+from adsml_client.errors import REQUEST_ID, CallError
 
 
 class FakeChannel:
@@ -53,7 +51,7 @@ class FakeChannel:
 
         def call(request: Any, *, metadata: Any = None, **options: Any) -> Any:
             responses = self._answer(method, request, metadata)
-            return _Responses(response_deserializer(one.SerializeToString()) for one in responses)
+            return _Responses((response_deserializer(one.SerializeToString()) for one in responses), metadata)
 
         return call
 
@@ -61,64 +59,37 @@ class FakeChannel:
         """Nothing is open."""
 
     def _answer(self, path: str, request: Any, metadata: Any) -> Any:
-        copy = type(request)()
-        copy.CopyFrom(request)
-        self.calls.append((path, copy, dict(metadata or ())))
+        sent = type(request)()
+        sent.CopyFrom(request)
+        self.calls.append((path, sent, dict(metadata or ())))
         handler = self._handlers.get(path) or self._handlers.get(path.rpartition("/")[2])
-        if handler is None:
-            raise _Failure(CallError(grpc.StatusCode.UNIMPLEMENTED, f"there is no handler for {path}"))
         try:
-            return handler(copy)
+            if handler is None:
+                raise CallError(grpc.StatusCode.UNIMPLEMENTED, f"there is no handler for {path}")
+            return handler(sent)
         except CallError as error:
-            raise _Failure(error) from error
+            raise _arrived(error, metadata) from error
 
 
 class _Responses:
     """A stream's responses; a `CallError` while they are made fails the call."""
 
-    def __init__(self, responses: Iterator[Any]) -> None:
+    def __init__(self, responses: Iterator[Any], metadata: Any) -> None:
         self._responses = responses
+        self._metadata = metadata
 
     def __iter__(self) -> Iterator[Any]:
         try:
             yield from self._responses
         except CallError as error:
-            raise _Failure(error) from error
+            raise _arrived(error, self._metadata) from error
 
     def cancel(self) -> None:
         """Nothing is under way."""
 
 
-class _Failure(grpc.RpcError):
-    """A call that failed, as `grpc.Call` shows it."""
-
-    def __init__(self, error: CallError) -> None:
-        super().__init__(str(error))
-        self._error = error
-
-    def code(self) -> grpc.StatusCode:
-        return self._error.code
-
-    def details(self) -> str:
-        return self._error.message
-
-    def trailing_metadata(self) -> Any:
-        return ((DETAILS, _status(self._error).SerializeToString()),)
-
-
-def _status(error: CallError) -> status_pb2.Status:
-    """The status that a service of ours would send."""
-    details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=_DOMAIN, metadata=error.metadata)
-    ]
-    if isinstance(error, InvalidArgument):
-        fields = [{"field": one.path, "description": one.description} for one in error.violations]
-        details.append(error_details_pb2.BadRequest(field_violations=fields))
-    if isinstance(error, Overloaded) and error.retry_after_seconds is not None:
-        retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.FromNanoseconds(round(error.retry_after_seconds * 1e9))
-        details.append(retry)
-    status = status_pb2.Status(code=error.code.value[0], message=error.message)
-    for one in details:
-        status.details.add().Pack(one)
-    return status
+def _arrived(error: CallError, metadata: Any) -> CallError:
+    """The error as it comes from a service: with the id of the call."""
+    out = copy.copy(error)
+    out.request_id = dict(metadata or ()).get(REQUEST_ID, error.request_id)
+    return out

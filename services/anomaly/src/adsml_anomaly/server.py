@@ -3,7 +3,6 @@
 import sys
 from typing import Final, TypeAlias
 
-from adsml.anomaly.v1 import anomaly_service_pb2_grpc as anomaly_grpc
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.serving import family_server
 from adsml_common.serving.family_server import Stores, add_family, add_models
@@ -51,7 +50,7 @@ def build(settings: AnomalySettings) -> ServerBuilder:
     """The server, ready to run; raises as `open_service`."""
     opened = open_service(settings)
     builder = ServerBuilder(settings)
-    builder.add(anomaly_grpc.add_AnomalyServiceServicer_to_server, opened.service, SERVICE)
+    builder.add(opened.service, SERVICE)
     add_family(builder, opened.stores, families=(FAMILY,), jobs=(JOB,))
     return add_models(builder.on_ready(warmup.warm), opened.stores, opened.models, preload=(FAMILY,))
 

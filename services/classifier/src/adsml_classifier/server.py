@@ -3,10 +3,7 @@
 import sys
 from typing import Final, TypeAlias
 
-from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
-from adsml_common.registry.bundle import MAX_BYTES, Bundle, unpacks_to
 from adsml_common.registry.loader import ModelLoader
-from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import family_server
 from adsml_common.serving.family_server import Stores, add_family, add_models
 from adsml_common.serving.feedback import FeedbackRecorder
@@ -15,7 +12,7 @@ from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
 
 from adsml_classifier.accounts import AccountData
-from adsml_classifier.artifacts import StoredModel, from_files
+from adsml_classifier.artifacts import StoredModel, parse_warmed
 from adsml_classifier.naming import FAMILY, JOB
 from adsml_classifier.resolver import ProvenanceResolver
 from adsml_classifier.service import ClassifierService
@@ -25,20 +22,12 @@ SERVICE: Final = "adsml.classifier.v1.ClassifierService"
 OpenService: TypeAlias = family_server.Opened[ClassifierService, StoredModel]
 
 
-@unpacks_to(MAX_BYTES)
-def _warmed(version: ModelVersion, bundle: Bundle) -> StoredModel:
-    """A model that has answered once, so that the first caller after a swap waits for nothing."""
-    stored = from_files(bundle.files)
-    stored.model.warm()
-    return stored
-
-
 def open_service(settings: ClassifierSettings) -> OpenService:
     """Open stores and registry and put the service on them; `SettingsError` names a setting that can't work."""
     stores = Stores.open(settings)
     models = ModelLoader(
         stores.registry,
-        _warmed,
+        parse_warmed,
         poll_seconds=settings.poll_seconds,
         capacity=settings.models_in_memory,
         vetted=True,
@@ -67,7 +56,6 @@ def build(settings: ClassifierSettings) -> ServerBuilder:
     opened = open_service(settings)
     builder = ServerBuilder(settings)
     builder.add(
-        classifier_grpc.add_ClassifierServiceServicer_to_server,
         opened.service,
         SERVICE,
         fast_path={

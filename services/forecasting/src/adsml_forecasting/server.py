@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from adsml.forecasting.v1 import forecasting_service_pb2_grpc as grpc_pb
 from adsml_client import Tls, connect
 from adsml_common.domain.degradation import Dependency
 from adsml_common.registry.loader import ModelLoader
@@ -67,7 +66,7 @@ def build(settings: ForecastingSettings, *, warm_up: Callable[[], None] = warm) 
     workers = Workers(max(settings.batch_processes, 0)) if settings.batch_processes else None
     opened = open_service(settings, workers=workers)
     builder = ServerBuilder(settings)
-    builder.add(grpc_pb.add_ForecastingServiceServicer_to_server, opened.service, SERVICE)
+    builder.add(opened.service, SERVICE)
     add_family(builder, opened.stores, families=registered.FAMILIES, jobs=JOBS)
     builder.on_ready(warm_up)
     builder.on_drain(opened.peers.close)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from adsml.impact.v1 import impact_service_pb2_grpc as impact_grpc
 from adsml_common.database import Database
 from adsml_common.serving.family_server import Stores, add_family
 from adsml_common.serving.server import ServerBuilder
@@ -62,7 +61,7 @@ def build(settings: ImpactSettings) -> ServerBuilder:
     """The server, ready to run."""
     opened = open_service(settings)
     builder = ServerBuilder(settings)
-    builder.add(impact_grpc.add_ImpactServiceServicer_to_server, opened.service, SERVICE)
+    builder.add(opened.service, SERVICE)
     # Nothing is trained here. Like every family this one says so when asked, instead of not knowing the question.
     return add_family(builder, opened.stores, families=(FAMILY,)).on_ready(warm)
 

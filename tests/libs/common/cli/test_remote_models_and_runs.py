@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
-from adsml.training.v1 import training_service_pb2_grpc as training_grpc
 from adsml_common.database import Database
 from adsml_common.registry.models import Candidate
 from adsml_common.registry.registry import ModelRegistry
@@ -47,12 +45,10 @@ def server(
     runs.done(lease, "1", ItemResult(ItemStatus.FAILED, "singular matrix"), seconds=1.0)
     runs.finish(lease, ShardStatus.FAILED, exit_status=1, detail="1 of 1 items failed")
     built = ServerBuilder(settings()).add(
-        registry_grpc.add_ModelRegistryServiceServicer_to_server,
         ModelRegistryService(registry, family="classifier", prefixes=["classifier"]),
         registry_service.SERVICE,
     )
     built.add(
-        training_grpc.add_TrainingServiceServicer_to_server,
         TrainingService(runs, family="classifier", jobs=["classifiers"], launcher=None),
         training_service.SERVICE,
     )

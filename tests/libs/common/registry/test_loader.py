@@ -77,7 +77,7 @@ def test_from_memory_without_a_look_at_any_store(
     for _ in range(5):
         assert _given(loader.get(NAME)) == (7, 1, [])
     assert asked == []
-    assert loader.stats().hits == 5
+    assert loader.stats()["hits"] == 5
 
 
 def test_no_such_model_is_none_and_remembered_for_a_while(
@@ -129,7 +129,7 @@ def test_a_new_version_is_swapped_in_at_the_next_poll(
     assert _given(loader.get(NAME)) == (7, 1, [])
     clock.now += POLL
     assert _given(loader.get(NAME)) == (8, 2, [])
-    assert loader.stats().swaps == 1
+    assert loader.stats()["swaps"] == 1
 
 
 def test_refresh_swaps_and_a_rollback_is_followed(registry: ModelRegistry, loader: ModelLoader[int]) -> None:
@@ -197,7 +197,7 @@ def test_the_one_unused_for_longest_makes_room(registry: ModelRegistry, loader: 
     for name in (*names[:3], names[0], names[3]):
         loader.get(name)
     assert [loaded.version.name for loaded in loader.in_memory()] == [names[2], names[0], names[3]]
-    assert loader.stats().evictions == 1
+    assert loader.stats()["evictions"] == 1
     assert _given(loader.get(names[1]))[0] == 1
 
 
@@ -223,7 +223,7 @@ def test_a_flipped_byte_is_refused_and_the_previous_version_serves(
     assert (told.dependency, told.name) == (Dependency.MODEL, f"{NAME} version 2")
     assert "does not match its checksum" in told.detail
     assert f"{NAME} version 1 was used instead" in told.detail
-    assert loader.stats().fallbacks == 1
+    assert loader.stats()["fallbacks"] == 1
 
 
 def test_a_damaged_model_keeps_no_service_from_starting(

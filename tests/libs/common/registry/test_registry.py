@@ -301,7 +301,7 @@ def test_list_and_iterate_by_page(registry: ModelRegistry, monkeypatch: pytest.M
         registry.register(candidate(i, name="anomaly/1/ad/1"))
     pages = [registry.list(limit=3)]
     while pages[-1]:
-        pages.append(registry.list(limit=3, before=pages[-1][-1]))
+        pages.append(registry.list(limit=3, before=(pages[-1][-1].name, pages[-1][-1].version)))
     assert [len(page) for page in pages] == [3, 3, 2, 0]
     assert sum(pages, []) == registry.list()  # noqa: RUF017
     assert [str(found) for found in registry.iterate()] == [

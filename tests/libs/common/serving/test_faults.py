@@ -32,7 +32,6 @@ def dialect() -> str:
 @contextlib.contextmanager
 def serving(registry: ModelRegistry):
     built = ServerBuilder(settings()).add(
-        registry_grpc.add_ModelRegistryServiceServicer_to_server,
         ModelRegistryService(registry, family="classifier", prefixes=["classifier"]),
         REGISTRY,
     )

@@ -1,7 +1,7 @@
 """Files that are read again when they change."""
 
 import pytest
-from adsml_common.serving.files import WatchedFiles
+from adsml_common.serving.tls import WatchedFiles
 
 
 def number(contents):

@@ -13,7 +13,7 @@ SERVING, NOT_SERVING = "SERVING", "NOT_SERVING"
 
 
 def test_hysteresis_rises_at_once_the_first_time_and_takes_two_later():
-    state = Hysteresis(falls_after=3, rises_after=2)
+    state = Hysteresis()
     seen = [state.observe(ok) for ok in (False, True, False, False, True, False, False, False, True, True)]
     assert seen == [False, True, True, True, True, True, True, False, False, True]
 
@@ -34,17 +34,17 @@ def test_hysteresis_never_changes_on_a_single_observation_once_it_was_up(observe
 
 def test_a_board_starts_not_serving_and_liveness_depends_on_nothing():
     board = HealthBoard(("a.S",))
-    board.add_check("database")
+    board.ready = False
     expected = {"": False, "a.S": False, READINESS: False, LIVENESS: True}
     assert board.statuses() == expected
-    board.set_warm()
+    board.change(warm=True)
     assert board.statuses() == {**expected, "": True, "a.S": True}
-    board.set_check("database", up=True)
+    board.change(ready=True)
     assert all(board.statuses().values())
-    board.set_check("database", up=False)
+    board.change(ready=False)
     assert board.statuses() == {**expected, "": True, "a.S": True}
-    board.set_check("database", up=True)
-    board.set_draining()
+    board.change(ready=True)
+    board.change(draining=True)
     assert board.statuses() == expected
 
 

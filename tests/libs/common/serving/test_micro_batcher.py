@@ -8,7 +8,6 @@ from typing import Any
 import grpc
 import pytest
 from adsml.registry.v1 import registry_service_pb2 as pb
-from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from adsml_common.domain.errors import InvalidInput
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.micro_batcher import TURN_BYTES, WAITING_BYTES, FastPath, MicroBatcher
@@ -18,7 +17,6 @@ from support.serving import REGISTRY, SECONDS, refusal, registry_service, runnin
 
 def served(fast_path: FastPath, **methods: Any) -> ServerBuilder:
     return ServerBuilder(settings()).add(
-        registry_grpc.add_ModelRegistryServiceServicer_to_server,
         registry_service(methods),
         REGISTRY,
         fast_path={"GetModel": fast_path},
@@ -92,7 +90,6 @@ def test_an_answer_of_the_wrong_type_is_a_defect_and_leaks_nothing() -> None:
 def test_only_unary_methods_that_there_are_can_be_answered_at_once(name: str) -> None:
     with pytest.raises(UnsafeServer, match=f"no unary method {name}"):
         ServerBuilder(settings()).add(
-            registry_grpc.add_ModelRegistryServiceServicer_to_server,
             registry_service({}),
             REGISTRY,
             fast_path={name: lambda calls: []},

@@ -50,7 +50,6 @@ def filled(registry):
 @contextlib.contextmanager
 def stub(registry) -> Iterator[registry_grpc.ModelRegistryServiceStub]:
     built = ServerBuilder(settings()).add(
-        registry_grpc.add_ModelRegistryServiceServicer_to_server,
         ModelRegistryService(registry, family="classifier", prefixes=["classifier"]),
         REGISTRY,
     )

@@ -10,6 +10,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from sys import executable
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -17,10 +18,10 @@ from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as forecasting_pb2
 from adsml.registry.v1 import registry_service_pb2 as pb
 from adsml_common.domain.errors import NotFound
-from adsml_common.registry.loader import LoaderStats
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.logs import CallFilter, JsonFormatter, current_call
 from adsml_common.serving.serialized import SerializedResponse
+from adsml_common.serving.telemetry import ModelCollector
 from google.type import date_pb2
 from support.serving import FORECASTING, REGISTRY, SECONDS, builder, eventually, refusal, running
 
@@ -34,6 +35,11 @@ class Loaded:
     created_at: dt.datetime
 
 
+def models_in_memory(versions, stats=None):
+    loaded = [SimpleNamespace(version=one) for one in versions]
+    return ModelCollector(SimpleNamespace(in_memory=lambda: loaded, stats=lambda: stats or {}))
+
+
 def read(port):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=SECONDS) as answer:
         lines = answer.read().decode().splitlines()
@@ -45,7 +51,7 @@ def test_prometheus_reads_rate_errors_duration_queue_and_models():
         raise NotFound("no")
 
     models = [Loaded("classifier/1/adset", 7, dt.datetime.now(dt.UTC) - dt.timedelta(hours=2))]
-    built = builder({"GetModel": get_model}, metrics_port=0).models(lambda: models)
+    built = builder({"GetModel": get_model}, metrics_port=0).metrics(models_in_memory(models))
     labels = f'method="GetModel",service="{REGISTRY}"'
     with running(built) as service:
         port = service.server.runtime.metrics_port
@@ -103,7 +109,11 @@ def test_prometheus_reads_shedding_degradations_and_the_cache():
         metrics_port=0,
         workers=1,
         queue_size=1,
-    ).models(list, lambda: LoaderStats(hits=5, loads=3, swaps=2, evictions=1, failures=4, fallbacks=6))
+    ).metrics(
+        models_in_memory(
+            [], {"hits": 5, "loads": 3, "swaps": 2, "evictions": 1, "failures": 4, "fallbacks": 6}
+        )
+    )
     series = entity_pb2.InlineSeries(
         entity_type=1,
         rows=[
@@ -187,7 +197,7 @@ def test_spans_are_children_of_the_callers_and_travel_on():
     tracing = OpenTelemetry(provider)
     method = Method(
         REGISTRY, "ListModels", lambda r, c: None, pb.ListModelsRequest, pb.ListModelsResponse, False, "adsml.read",
-        FieldCollector(pb.ListModelsResponse, lambda field: False),
+        FieldCollector(pb.ListModelsResponse.DESCRIPTOR, lambda field: False),
     )  # fmt: skip
     call = CallContext(
         method.path, request_id="abc", metadata={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}

@@ -67,9 +67,7 @@ def service(runs, launcher, **options):
 
 @contextlib.contextmanager
 def serving(runs, launcher, **options):
-    built = ServerBuilder(settings()).add(
-        training_grpc.add_TrainingServiceServicer_to_server, service(runs, launcher, **options), SERVICE
-    )
+    built = ServerBuilder(settings()).add(service(runs, launcher, **options), SERVICE)
     with built.start() as server, grpc.insecure_channel(server.target) as channel:
         yield training_grpc.TrainingServiceStub(channel)
 

@@ -245,7 +245,7 @@ def _given(job: Job, config_id: str, request_id: str | None, shard_index: int, s
 @contextmanager
 def exposed(port: int | None) -> Iterator[None]:
     """Metrics at a port of every address, since Prometheus is on another machine; without a port, nowhere."""
-    from adsml_common.serving.exposition import Exposition  # noqa: PLC0415
+    from adsml_common.serving.telemetry import Exposition  # noqa: PLC0415
 
     if port is None:
         yield

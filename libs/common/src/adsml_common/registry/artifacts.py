@@ -25,6 +25,16 @@ _KEY: Final = re.compile(r"[A-Za-z0-9%~_=+@,.-]+(/[A-Za-z0-9%~_=+@,.-]+)*")
 _TEMPORARY: Final = ".tmp-"
 _LASTING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
 """Failures of a file system that no retry mends."""
+_S3: Final[dict[str, Any]] = {
+    # What another process wrote must be seen.
+    "use_listings_cache": False,
+    "skip_instance_cache": True,
+    "config_kwargs": {
+        "connect_timeout": 5,
+        "read_timeout": 30,
+        "retries": {"max_attempts": 4, "mode": "standard"},
+    },
+}
 _LOG = logging.getLogger(__name__)
 
 
@@ -50,7 +60,7 @@ class ArtifactStore:
         self.cache_dir = cache_dir
         self._cache = DiskCache(cache_dir / "artifacts.db", max_bytes=cache_bytes)
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(url, **_options(url))
+            self._fs, self._root = fsspec.core.url_to_fs(url, **(_S3 if url.startswith("s3:") else {}))
         except (ImportError, ValueError) as error:
             cure = (
                 "install adsml-common[s3]"
@@ -144,41 +154,22 @@ class ArtifactStore:
             yield
         except AdsmlError:
             raise
-        except OSError as error:
-            if error.errno not in _LASTING:
-                raise self._unavailable(what, error) from error
-            # Not worth a retry: nobody will have made room in some seconds.
-            words = os.strerror(error.errno)
-            raise FailedPrecondition(
-                f"the artifact store can't be written ({words}): can't {what}; make room, or mend its rights"
-            ) from error
         # Every file system behind fsspec brings exceptions of its own; all of them mean the same here.
         except Exception as error:
-            raise self._unavailable(what, error) from error
-
-    def _unavailable(self, what: str, error: Exception) -> Unavailable:
-        _LOG.warning("artifact store %s, %s: %s: %s", self.url, what, type(error).__name__, error)
-        return Unavailable(f"the artifact store is unavailable: can't {what} ({_words(error)})")
+            number = error.errno if isinstance(error, OSError) else None
+            words = type(error).__name__ if number is None else os.strerror(number)
+            if number in _LASTING:
+                # Not worth a retry: nobody will have made room in some seconds.
+                raise FailedPrecondition(
+                    f"the artifact store can't be written ({words}): can't {what}; make room, or mend its rights"
+                ) from error
+            _LOG.warning("artifact store %s, %s: %s: %s", self.url, what, type(error).__name__, error)
+            raise Unavailable(f"the artifact store is unavailable: can't {what} ({words})") from error
 
 
 def is_temporary(key: str) -> bool:
     """Whether a key is of a file that is being written, or that a crash left half written."""
     return key.rpartition("/")[2].startswith(_TEMPORARY)
-
-
-def _options(url: str) -> dict[str, Any]:
-    if url.startswith("s3:"):
-        return {
-            # What another process wrote must be seen.
-            "use_listings_cache": False,
-            "skip_instance_cache": True,
-            "config_kwargs": {
-                "connect_timeout": 5,
-                "read_timeout": 30,
-                "retries": {"max_attempts": 4, "mode": "standard"},
-            },
-        }
-    return {}
 
 
 def _write_local(path: Path, data: bytes) -> None:
@@ -228,9 +219,3 @@ def _modified(info: dict[str, Any]) -> datetime:
             return datetime.fromtimestamp(value, UTC)
     # A file system that does not tell: as if it were new, so that nothing of it is swept.
     return datetime.now(UTC)
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None:
-        return os.strerror(error.errno)
-    return type(error).__name__

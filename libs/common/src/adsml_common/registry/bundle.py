@@ -234,13 +234,7 @@ def _text(value: object) -> str:
 
 
 def _manifest_bytes(manifest: Manifest) -> bytes:
-    raw = {
-        "format_version": manifest.format_version,
-        "model_type": manifest.model_type,
-        "feature_columns": list(manifest.feature_columns),
-        "library_versions": dict(manifest.library_versions),
-        "files": dict(manifest.files),
-    }
+    raw = {name: getattr(manifest, name) for name in Manifest.__slots__}
     return json.dumps(raw, indent=1, sort_keys=True, ensure_ascii=False).encode()
 
 

@@ -19,6 +19,11 @@ _WAIT_SECONDS: Final = 1.0
 _FILLED: Final = 0.9
 _USED_SECONDS: Final = 3600
 """How exactly the last use of a key is known: noting each one would make every read a write."""
+_DROP_OLDEST: Final = """
+    DELETE FROM cache WHERE key IN (
+        SELECT key FROM (SELECT key, sum(length(value)) OVER (ORDER BY used DESC, rowid DESC) AS newer FROM cache)
+        WHERE newer > ?
+    )"""
 _LOG = logging.getLogger(__name__)
 
 
@@ -39,7 +44,6 @@ class DiskCache:
         self._failing = False
 
     def get(self, key: str) -> bytes | None:
-
         def read(connection: sqlite3.Connection) -> bytes | None:
             row = connection.execute("SELECT value, used FROM cache WHERE key = ?", (key,)).fetchone()
             if row is None:
@@ -54,17 +58,15 @@ class DiskCache:
 
     def put(self, key: str, value: bytes) -> bool:
         """Keep something in place of what is there; whether it was kept."""
-
-        def write(connection: sqlite3.Connection) -> bool:
-            connection.execute("INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", (key, time.time(), value))
-            return True
-
         if self._max_bytes is not None and len(value) > self._max_bytes:
             return False
-        stored = bool(self._try(write))
-        if stored and self._max_bytes is not None:
+        row = (key, time.time(), value)
+        done = self._try(
+            lambda connection: connection.execute("INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", row)
+        )
+        if done is not None and self._max_bytes is not None:
             self._trim(len(value), self._max_bytes)
-        return stored
+        return done is not None
 
     def remove(self, key: str) -> None:
         self._try(
@@ -86,14 +88,9 @@ class DiskCache:
         most = int(_FILLED * max_bytes)
 
         def shrink(connection: sqlite3.Connection) -> int:
-            rows = connection.execute("SELECT key, length(value) FROM cache ORDER BY used, rowid").fetchall()
-            size = sum(int(length) for _, length in rows)
-            for key, length in rows:
-                if size <= most:
-                    break
-                connection.execute("DELETE FROM cache WHERE key = ?", (key,))
-                size -= int(length)
-            return size
+            connection.execute(_DROP_OLDEST, (most,))
+            [size] = connection.execute("SELECT coalesce(sum(length(value)), 0) FROM cache").fetchone()
+            return int(size)
 
         self._size = self._try(shrink) or 0
 
@@ -137,11 +134,9 @@ class DiskCache:
         # What a loss of power takes is made again; waiting for the disk would cost more than the models are worth.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = WAL")
-        present = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'cache'").fetchone()
-        if not present[0]:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, used REAL NOT NULL, value BLOB NOT NULL)"
-            )
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS cache (key TEXT PRIMARY KEY, used REAL NOT NULL, value BLOB NOT NULL)"
+        )
         return connection
 
     def _forget(self) -> None:

@@ -4,9 +4,12 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
+
+from cachetools import LRUCache
 
 from adsml_common.collecting import collector_paused
 from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
@@ -16,6 +19,9 @@ from adsml_common.registry.models import ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 
 T = TypeVar("T")
+EVENTS: Final = ("hits", "loads", "swaps", "evictions", "failures", "fallbacks")
+"""What is counted: answers from memory; versions loaded, of them in place of another (swaps); models dropped for room;
+loads that ended in an error, and with an earlier version because the active one is broken."""
 _FALLBACKS: Final = 3
 _MISSES: Final = 10_000
 _RETRY_SECONDS: Final = 5.0
@@ -34,23 +40,6 @@ class Loaded(Generic[T]):
     model: T
     version: ModelVersion
     degradations: tuple[Degradation, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LoaderStats:
-    """Counts since the start, for metrics.
-
-    `models` in memory now; `hits` in memory; versions loaded, of them in place of another (`swaps`); models dropped
-    for room; loads that ended in an error, and with an earlier version because the active one is broken.
-    """
-
-    models: int = 0
-    hits: int = 0
-    loads: int = 0
-    swaps: int = 0
-    evictions: int = 0
-    failures: int = 0
-    fallbacks: int = 0
 
 
 @dataclass(slots=True)
@@ -96,7 +85,7 @@ class ModelLoader(Generic[T]):
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
         # Names without a model, apart, so that asking for many of them pushes no model out.
-        self._misses: OrderedDict[str, _Entry[T]] = OrderedDict()
+        self._misses: LRUCache[str, _Entry[T]] = LRUCache(_MISSES)
         self._loading: dict[str, threading.Event] = {}
         self._counts: Counter[str] = Counter()
         self._stop = threading.Event()
@@ -118,19 +107,14 @@ class ModelLoader(Generic[T]):
                     return self._answer(entry)
                 others = self._loading.get(name)
                 if others is None:
-                    mine = self._loading[name] = threading.Event()
+                    self._loading[name] = threading.Event()
                 elif entry is not None and entry.loaded is not None:
                     # Somebody looks for news already; what is there is good meanwhile.
                     return self._answer(entry)
-            if others is not None:
-                others.wait()
-                continue
-            try:
-                return self._answer(self._renew(name, entry))
-            finally:
-                with self._lock:
-                    del self._loading[name]
-                mine.set()
+            if others is None:
+                with self._finishing(name):
+                    return self._answer(self._renew(name, entry))
+            others.wait()
 
     def peek(self, name: str) -> Loaded[T] | None:
         """What `get` would give without asking anybody; None also where it would ask, or raise."""
@@ -150,15 +134,8 @@ class ModelLoader(Generic[T]):
                 for name in dict.fromkeys(names)
                 if (entry := self._entries.get(name) or self._misses.get(name)) is None or self._due(entry)
             }
-        if not wanted:
-            return
-        try:
-            with collector_paused():
-                active = self._registry.active_of(wanted)
-        except Unavailable:
-            return
         with collector_paused():
-            self._load_all(wanted, active)
+            self._renew_all(wanted)
 
     def refresh(self) -> None:
         """Ask which versions are active for everything in memory, and load what is new.
@@ -169,15 +146,7 @@ class ModelLoader(Generic[T]):
             known = dict(self._entries)
             # That a name has no model, or can't be loaded, is forgotten: the next call asks again.
             self._misses.clear()
-        if not known:
-            return
-        try:
-            active = self._registry.active_of(known)
-        except Unavailable as error:
-            for name, entry in known.items():
-                self._store(name, self._stale(entry, error))
-            return
-        self._load_all(known, active)
+        self._renew_all(known)
 
     def start(self) -> None:
         """Refresh in the background from now on, every `poll_seconds`."""
@@ -192,9 +161,10 @@ class ModelLoader(Generic[T]):
             self._thread.join()
             self._thread = None
 
-    def stats(self) -> LoaderStats:
+    def stats(self) -> dict[str, int]:
+        """Counts since the start, for metrics, of every one of `EVENTS`."""
         with self._lock:
-            return LoaderStats(models=len(self._entries), **self._counts)
+            return {event: self._counts[event] for event in EVENTS}
 
     def in_memory(self) -> list[Loaded[T]]:
         """Everything that is loaded, the one unused for longest first."""
@@ -220,29 +190,35 @@ class ModelLoader(Generic[T]):
             return age >= min(self._poll_seconds, _RETRY_SECONDS)
         return age >= self._poll_seconds
 
-    def _load_all(self, known: Mapping[str, _Entry[T] | None], active: Mapping[str, ModelVersion]) -> None:
-        if self._vetted:
-            have = {
-                one.loaded.version.sha256
-                for one in known.values()
-                if one is not None and one.loaded is not None
-            }
-            self._registry.vet_ahead((one for one in active.values() if one.sha256 not in have), self._parse)
-        for name, entry in known.items():
-            self._load_now(name, entry, active.get(name))
-
-    def _load_now(self, name: str, entry: _Entry[T] | None, active: ModelVersion | None) -> None:
-        """Load one, unless another thread is at it."""
-        with self._lock:
-            if name in self._loading:
-                return
-            mine = self._loading[name] = threading.Event()
+    @contextmanager
+    def _finishing(self, name: str) -> Iterator[None]:
+        """Load a name that is noted as being loaded; whoever waits for it goes on afterwards."""
         try:
-            self._store(name, self._load(name, entry, active))
+            yield
         finally:
             with self._lock:
-                del self._loading[name]
-            mine.set()
+                self._loading.pop(name).set()
+
+    def _renew_all(self, known: Mapping[str, _Entry[T] | None]) -> None:
+        if not known:
+            return
+        try:
+            active = self._registry.active_of(known)
+        except Unavailable as error:
+            for name, entry in known.items():
+                if entry is not None and entry.loaded is not None:
+                    self._store(name, self._stale(entry, error))
+            return
+        if self._vetted:
+            have = {one.loaded.version.sha256 for one in known.values() if one and one.loaded}
+            self._registry.vet_ahead((one for one in active.values() if one.sha256 not in have), self._parse)
+        for name, entry in known.items():
+            with self._lock:
+                if name in self._loading:  # another thread is at it
+                    continue
+                self._loading[name] = threading.Event()
+            with self._finishing(name):
+                self._store(name, self._load(name, entry, active.get(name)))
 
     @staticmethod
     def _answer(entry: _Entry[T]) -> Loaded[T] | None:
@@ -270,8 +246,6 @@ class ModelLoader(Generic[T]):
             self._misses.pop(name, None)
             if entry.loaded is None:
                 self._misses[name] = entry
-                while len(self._misses) > _MISSES:
-                    self._misses.popitem(last=False)
                 return
             self._entries[name] = entry
             while len(self._entries) > self.capacity:
@@ -295,15 +269,11 @@ class ModelLoader(Generic[T]):
         # Started while the database is away: what was active when this machine last heard of it is better
         # than nothing, if its files are still in the disk cache or the artifact store answers.
         known = self._registry.last_known.get(name)
-        if known is None:
-            self._count(failures=1)
-            return _Entry(None, error, self._clock())
         try:
-            model = self._read(known)
+            loaded = None if known is None else Loaded(self._read(known), known)
         except (ArtifactCorrupt, Unavailable):
-            self._count(failures=1)
-            return _Entry(None, error, self._clock())
-        return self._stale(_Entry(Loaded(model, known), None, self._clock()), error)
+            loaded = None
+        return self._stale(_Entry(loaded, None, self._clock()), error)
 
     def _load(self, name: str, entry: _Entry[T] | None, active: ModelVersion | None) -> _Entry[T]:
         if active is None:
@@ -314,62 +284,53 @@ class ModelLoader(Generic[T]):
             return _Entry(Loaded(present.model, active), None, self._clock())
         try:
             loaded = Loaded(self._read(active), active)
-        except ArtifactCorrupt as error:
+        except (ArtifactCorrupt, Unavailable) as error:
             self._count(failures=1)
-            _LOG.error("%s", error.message)
-            return self._fall_back(name, present, active, error)
-        except Unavailable as error:
-            self._count(failures=1)
-            if present is None:
-                return _Entry(None, error, self._clock())
-            told = Degradation(
-                Dependency.MODEL,
-                DegradationReason.UNAVAILABLE,
-                f"it can't be fetched ({error.message}); {present.version} from memory was used",
-                name=str(active),
-            )
-            return _Entry(Loaded(present.model, present.version, (told,)), error, self._clock())
+            return self._instead(name, present, active, error)
         self._count(swaps=1 if present is not None else 0)
         self._registry.last_known.remember(active)
         return _Entry(loaded, None, self._clock())
 
-    def _fall_back(
-        self, name: str, present: Loaded[T] | None, active: ModelVersion, error: ArtifactCorrupt
+    def _instead(
+        self, name: str, present: Loaded[T] | None, active: ModelVersion, error: ArtifactCorrupt | Unavailable
     ) -> _Entry[T]:
-        try:
-            found = self._earlier(name, present)
-        except Unavailable as gone:
-            if present is None:
-                return _Entry(None, gone, self._clock())
-            found = None
-        # What is in memory comes last: it may be the one that was rolled back from.
-        found = found or present
+        """What serves for an active version that can't be loaded: an earlier one, or what is in memory."""
+        found, lasting = present, error
+        corrupt = isinstance(error, ArtifactCorrupt)
+        if corrupt:
+            try:
+                # What is in memory comes last: it may be the one that was rolled back from.
+                found = self._earlier(name, present) or present
+            except Unavailable as gone:
+                lasting = gone
         if found is None:
-            return _Entry(None, error, self._clock())
-        self._count(fallbacks=1)
-        told = Degradation(
-            Dependency.MODEL,
-            DegradationReason.CORRUPT,
-            f"{error.message}; {found.version} was used instead",
-            name=str(active),
-        )
-        return _Entry(Loaded(found.model, found.version, (told,)), None, self._clock())
+            return _Entry(None, lasting, self._clock())
+        reason, text = DegradationReason.CORRUPT, f"{error.message}; {found.version} was used instead"
+        if corrupt:
+            self._count(fallbacks=1)
+        else:
+            reason = DegradationReason.UNAVAILABLE
+            text = f"it can't be fetched ({error.message}); {found.version} from memory was used"
+        told = Degradation(Dependency.MODEL, reason, text, name=str(active))
+        loaded = Loaded(found.model, found.version, (told,))
+        return _Entry(loaded, None if corrupt else error, self._clock())
 
     def _earlier(self, name: str, present: Loaded[T] | None) -> Loaded[T] | None:
         for version in self._registry.earlier(name, limit=_FALLBACKS):
             if present is not None and present.version.sha256 == version.sha256:
                 return present
-            try:
+            with suppress(ArtifactCorrupt):
                 return Loaded(self._read(version), version)
-            except ArtifactCorrupt as error:
-                _LOG.error("%s", error.message)
         return None
 
     def _read(self, version: ModelVersion) -> T:
-        bundle = self._registry.read(version, parse=self._parse if self._vetted else None)
         try:
+            bundle = self._registry.read(version, parse=self._parse if self._vetted else None)
             model = self._parse(version, bundle)
-        except (ArtifactCorrupt, Unavailable):
+        except Unavailable:
+            raise
+        except ArtifactCorrupt as error:
+            _LOG.error("%s", error.message)
             raise
         # Whatever a library raises on bytes it can't make sense of means the same here.
         except Exception as error:

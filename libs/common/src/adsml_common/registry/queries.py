@@ -1,100 +1,55 @@
 """Rows of the registry's tables, read and written within a caller's transaction."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
 
-from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import NotFound
-from adsml_common.registry.models import ModelEvent, ModelEventType, ModelStatus, ModelVersion
+from adsml_common.domain.errors import NotFound, Unavailable
+from adsml_common.registry.models import ModelEventType, ModelStatus, ModelVersion
 from adsml_common.registry.tables import ml_model_events as events
 from adsml_common.registry.tables import ml_trained_models as models
 
 PAGE: Final = 500
+_ATTEMPTS: Final = 50
 
 
-def select_models() -> sa.Select[Any]:
-    return sa.select(*(models.c[name] for name in ModelVersion.__slots__))
+def select_models(**wanted: Any) -> sa.Select[Any]:
+    """Versions whose columns have these values; None for any."""
+    # The value of an enum: what a driver makes of a member is its own affair.
+    known = {name: getattr(value, "value", value) for name, value in wanted.items() if value is not None}
+    query = sa.select(*(models.c[name] for name in ModelVersion.__slots__))
+    return query.where(*(models.c[name] == value for name, value in known.items()))
 
 
-def select_events() -> sa.Select[Any]:
-    named = [events.c.event_key.label("key")]
-    return sa.select(*named, *(events.c[name] for name in ModelEvent.__slots__ if name != "key"))
+def versions(connection: Connection, query: sa.Select[Any]) -> list[ModelVersion]:
+    return [_version_of(row) for row in connection.execute(query)]
 
 
-def starts_with(column: sa.Column[str], prefix: str) -> sa.ColumnElement[bool]:
+def find_version(connection: Connection, **wanted: Any) -> ModelVersion | None:
+    """The one version with these values, None without one."""
+    return next(iter(versions(connection, select_models(**wanted))), None)
+
+
+def get_version(connection: Connection, name: str, version: int) -> ModelVersion:
+    found = find_version(connection, name=name, version=version)
+    if found is None:
+        raise NotFound(f"there is no version {version} of model {name}")
+    return found
+
+
+def active_version(connection: Connection, name: str) -> ModelVersion | None:
+    return find_version(connection, name=name, status=ModelStatus.ACTIVE)
+
+
+def starts_with(column: sa.Column[str], prefix: str | None) -> sa.ColumnElement[bool]:
     """Whether a name starts with a prefix: as a range, so that an index on names is of use."""
     if not prefix:
         return sa.true()
     return sa.and_(column >= prefix, column < prefix[:-1] + chr(ord(prefix[-1]) + 1))
-
-
-def version_of(row: sa.Row[Any]) -> ModelVersion:
-    values = row._asdict()
-    values["entity_type"] = EntityType(row.entity_type) if row.entity_type else None
-    values["feature_columns"] = tuple(row.feature_columns)
-    values["status"] = ModelStatus(row.status)
-    return ModelVersion(**values)
-
-
-def event_of(row: sa.Row[Any]) -> ModelEvent:
-    return ModelEvent(**{**row._asdict(), "event": ModelEventType(row.event)})
-
-
-def get_version(connection: Connection, name: str, version: int) -> ModelVersion:
-    row = connection.execute(
-        select_models().where(models.c.name == name, models.c.version == version)
-    ).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no version {version} of model {name}")
-    return version_of(row)
-
-
-def active_version(connection: Connection, name: str) -> ModelVersion | None:
-    row = connection.execute(
-        select_models().where(models.c.name == name, models.c.status == ModelStatus.ACTIVE.value)
-    ).one_or_none()
-    return version_of(row) if row is not None else None
-
-
-def version_of_run(connection: Connection, run_id: str, name: str) -> ModelVersion | None:
-    row = connection.execute(
-        select_models().where(models.c.run_id == run_id, models.c.name == name)
-    ).one_or_none()
-    return version_of(row) if row is not None else None
-
-
-def key_of(version: ModelVersion) -> sa.ScalarSelect[Any]:
-    return (
-        sa.select(models.c.model_key)
-        .where(models.c.name == version.name, models.c.version == version.version)
-        .scalar_subquery()
-    )
-
-
-def every_version(
-    database: Database, *, name_prefix: str | None = None, status: ModelStatus | None = None
-) -> Iterator[ModelVersion]:
-    """Versions in the order of names, then versions, a page at a time."""
-    query = select_models().order_by(models.c.name, models.c.version).limit(PAGE)
-    if name_prefix is not None:
-        query = query.where(starts_with(models.c.name, name_prefix))
-    if status is not None:
-        query = query.where(models.c.status == status.value)
-    after: tuple[str, int] = ("", 0)
-    while True:
-        with database.read() as connection:
-            rows = connection.execute(
-                query.where(sa.tuple_(models.c.name, models.c.version) > sa.tuple_(*after))
-            ).all()
-        if not rows:
-            return
-        yield from (version_of(row) for row in rows)
-        after = (rows[-1].name, rows[-1].version)
 
 
 def earlier_versions(connection: Connection, name: str) -> list[ModelVersion]:
@@ -120,28 +75,54 @@ def earlier_versions(connection: Connection, name: str) -> list[ModelVersion]:
     if not way:
         return []
     before = [version for version in dict.fromkeys(reversed(way)) if version != way[-1]]
-    query = select_models().where(models.c.name == name, models.c.version.in_(before))
-    found = {row.version: version_of(row) for row in connection.execute(query)}
+    query = select_models(name=name).where(models.c.version.in_(before))
+    found = {one.version: one for one in versions(connection, query)}
     return [found[version] for version in before if found[version].status is not ModelStatus.FAILED]
 
 
+def insert_version(connection: Connection, row: dict[str, Any]) -> ModelVersion:
+    """Register a row under the next version of its name, or find what its run registered meanwhile."""
+    name, run_id = row["name"], row["run_id"]
+    for _ in range(_ATTEMPTS):
+        last = connection.execute(
+            sa.select(sa.func.max(models.c.version)).where(models.c.name == name)
+        ).scalar()
+        number = (last or 0) + 1
+        try:
+            with connection.begin_nested():
+                connection.execute(models.insert().values(version=number, **row))
+        except IntegrityError:
+            # Somebody took the number, or this run's model is in already.
+            if run_id is not None:
+                made = find_version(connection, run_id=run_id, name=name)
+                if made is not None:
+                    return made
+            continue
+        registered = get_version(connection, name, number)
+        reason = f"run {run_id}" if run_id else "registered without a run"
+        change(connection, registered, ModelEventType.REGISTERED, "training", reason)
+        return registered
+    raise Unavailable(f"{_ATTEMPTS} others registered {name} at the same time; try again")
+
+
 def update_version(connection: Connection, version: ModelVersion, **values: Any) -> None:
-    connection.execute(
-        models.update()
-        .where(models.c.name == version.name, models.c.version == version.version)
-        .values(**values)
-    )
+    row = models.c.name == version.name, models.c.version == version.version
+    connection.execute(models.update().where(*row).values(**values))
 
 
-def note_event(
+def change(
     connection: Connection,
     version: ModelVersion,
     event: ModelEventType,
-    *,
     actor: str,
     reason: str,
+    *,
     previous: int | None = None,
+    **values: Any,
 ) -> None:
+    """Give a version new values, with the event that tells of it."""
+    if values:
+        update_version(connection, version, **values)
     connection.execute(
         events.insert().values(
             name=version.name,
@@ -153,3 +134,11 @@ def note_event(
             created_at=datetime.now(UTC),
         )
     )
+
+
+def _version_of(row: sa.Row[Any]) -> ModelVersion:
+    values = row._asdict()
+    values["entity_type"] = EntityType(row.entity_type) if row.entity_type else None
+    values["feature_columns"] = tuple(row.feature_columns)
+    values["status"] = ModelStatus(row.status)
+    return ModelVersion(**values)

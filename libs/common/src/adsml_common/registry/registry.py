@@ -1,23 +1,23 @@
 """The model registry: which versions there are, which one serves, and who decided so."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from datetime import timedelta
+import hashlib
+import secrets
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from adsml_common.database import Database
-from adsml_common.domain.entities import EntityType
-from adsml_common.domain.errors import (
-    ArtifactCorrupt,
-    FailedPrecondition,
-    NotFound,
-    Violations,
-)
-from adsml_common.registry import queries, registration, upkeep
-from adsml_common.registry.artifacts import ArtifactStore
-from adsml_common.registry.bundle import Bundle, most_bytes, unpack
+from adsml_common.domain.errors import ArtifactCorrupt, FailedPrecondition, NotFound, Violations
+from adsml_common.registry import queries
+from adsml_common.registry.artifacts import ArtifactStore, is_temporary
+from adsml_common.registry.bundle import Bundle, most_bytes, pack, unpack
 from adsml_common.registry.last_known import LastKnown
 from adsml_common.registry.models import (
     Candidate,
@@ -25,6 +25,7 @@ from adsml_common.registry.models import (
     ModelEventType,
     ModelStatus,
     ModelVersion,
+    jsonable,
 )
 from adsml_common.registry.signatures import Signatures
 from adsml_common.registry.tables import ml_model_events as events
@@ -32,12 +33,40 @@ from adsml_common.registry.tables import ml_trained_models as models
 from adsml_common.registry.vetting import ModelVetter, Parse
 from adsml_common.settings import Settings
 from adsml_common.store.keys import among
+from adsml_common.version import UNKNOWN
+from adsml_common.version import version as code_version
 
 SWEEP_AGE: Final = timedelta(days=1)
+# Import name and distribution of what can shape a model.
+_LIBRARIES: Final = {
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "xgboost": "xgboost",
+    "prophet": "prophet",
+    "statsforecast": "statsforecast",
+    "numba": "numba",
+}
 
 
-def _no_parse(version: ModelVersion) -> Parse | None:
-    return None
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What `verify` found: versions whose artifact is missing, or damaged, unsigned or not to be parsed, with reasons.
+
+    `orphaned` are keys of files in the store that no version names.
+    """
+
+    checked: int
+    missing: tuple[ModelVersion, ...]
+    corrupt: tuple[ModelVersion, ...]
+    orphaned: tuple[str, ...]
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every version can be loaded; orphans harm nobody."""
+        return not self.missing and not self.corrupt
 
 
 class ModelRegistry:
@@ -50,17 +79,12 @@ class ModelRegistry:
     """
 
     def __init__(
-        self,
-        database: Database,
-        artifacts: ArtifactStore,
-        *,
-        signatures: Signatures | None = None,
-        vetter: ModelVetter | None = None,
+        self, database: Database, artifacts: ArtifactStore, *, signatures: Signatures | None = None
     ) -> None:
         self._database = database
         self._artifacts = artifacts
         self._signatures = signatures or Signatures()
-        self._vetter = vetter or ModelVetter(artifacts.cache_dir)
+        self._vetter = ModelVetter(artifacts.cache_dir)
         self.last_known = LastKnown(artifacts.cache_dir / "active.db")
 
     @classmethod
@@ -80,7 +104,46 @@ class ModelRegistry:
         Idempotent by run: the same run registering the same name again gets the version it made before. Raises
         `InvalidInput` where the candidate can't be registered as it is.
         """
-        return registration.register(self._database, self._artifacts, candidate, signatures=self._signatures)
+        candidate.check()
+        if candidate.run_id is not None:
+            with self._database.read() as connection:
+                made = queries.find_version(connection, run_id=candidate.run_id, name=candidate.name)
+            if made is not None:
+                return made
+        libraries = _library_versions()
+        bundle = Bundle.of(
+            model_type=candidate.model_type,
+            files=candidate.files,
+            feature_columns=candidate.feature_columns,
+            library_versions=libraries,
+        )
+        data = pack(bundle, sign=partial(self._signatures.sign, candidate.name))
+        sha256 = hashlib.sha256(data).hexdigest()
+        # A key of its own for every attempt: whatever a crash leaves is never written to again, and the sweep
+        # never removes what a later attempt counts on.
+        key = f"{candidate.name}/{sha256[:16]}-{secrets.token_hex(6)}.zip"
+        facts = {name: getattr(candidate, name) for name in Candidate.__slots__ if name != "files"}
+        row = facts | {
+            "entity_type": candidate.entity_type.value if candidate.entity_type else None,
+            "artifact_uri": key,
+            "sha256": sha256,
+            "size_bytes": len(data),
+            "format_version": bundle.manifest.format_version,
+            "parameters": jsonable(candidate.parameters),
+            "feature_columns": list(candidate.feature_columns),
+            "training_metrics": jsonable(candidate.training_metrics),
+            "code_version": code_version(),
+            "library_versions": libraries,
+            "status": ModelStatus.READY.value,
+            "created_at": datetime.now(UTC),
+        }
+        self._artifacts.put(key, data)
+        with self._database.write() as connection:
+            made = queries.insert_version(connection, row)
+        if made.artifact_uri != key:
+            # The same run was registered elsewhere meanwhile.
+            self._artifacts.delete(key)
+        return made
 
     def activate(self, name: str, version: int, *, actor: str, reason: str) -> ModelVersion:
         """Make a version the one that serves; the one that did is archived. Idempotent.
@@ -90,9 +153,8 @@ class ModelRegistry:
         """
         _check_words(actor, reason)
         self._check_artifact(self.get(name, version))
-        with self._database.write() as connection:
-            self._lock(connection, name)
-            return self._switch(connection, name, version, ModelEventType.ACTIVATED, actor, reason)
+        with self._locked(name, version, actor, reason) as (connection, wanted):
+            return self._switch(connection, wanted, ModelEventType.ACTIVATED, actor, reason)
 
     def rollback(
         self,
@@ -125,62 +187,38 @@ class ModelRegistry:
             wanted = "earlier version" if version is None else f"version {version} that was active before"
             raise FailedPrecondition(f"{name} has no {wanted} to go back to")
         self._check_artifact(earlier[0])
-        with self._database.write() as connection:
-            self._lock(connection, name)
+        with self._locked(name, earlier[0].version, actor, reason) as (connection, target):
             again = queries.active_version(connection, name)
             if again is None or again.version != present.version:
                 raise FailedPrecondition(f"another version of {name} was activated meanwhile; look again")
-            return self._switch(
-                connection, name, earlier[0].version, ModelEventType.ROLLED_BACK, actor, reason
-            )
+            return self._switch(connection, target, ModelEventType.ROLLED_BACK, actor, reason)
 
     def reject(self, name: str, version: int, *, actor: str, reason: str) -> None:
         """Note why a candidate did not pass its gate; it stays READY. Idempotent."""
-        _check_words(actor, reason)
-        with self._database.write() as connection:
-            self._lock(connection, name)
-            found = queries.get_version(connection, name, version)
+        gate = {"decision": "rejected", "reason": reason}
+        with self._locked(name, version, actor, reason) as (connection, found):
             if found.status is ModelStatus.ACTIVE:
                 raise FailedPrecondition(f"{found} is active; roll it back or activate another instead")
-            gate = {"decision": "rejected", "reason": reason}
-            if found.training_metrics.get("gate") == gate:
-                return
-            queries.update_version(
-                connection, found, training_metrics={**found.training_metrics, "gate": gate}
-            )
-            queries.note_event(connection, found, ModelEventType.REJECTED, actor=actor, reason=reason)
+            if found.training_metrics.get("gate") != gate:
+                metrics = {**found.training_metrics, "gate": gate}
+                event = ModelEventType.REJECTED
+                queries.change(connection, found, event, actor, reason, training_metrics=metrics)
 
     def retire(self, name: str, version: int, *, actor: str, reason: str) -> None:
-        """End a version's service with none in its place; it can be activated again. Idempotent.
-
-        Raises
-        ------
-        NotFound
-            No such version.
-        Unavailable
-            The database does not answer.
-        """
-        _check_words(actor, reason)
-        with self._database.write() as connection:
-            self._lock(connection, name)
-            retired = queries.get_version(connection, name, version)
-            if retired.status is ModelStatus.ACTIVE:
-                queries.update_version(connection, retired, status=ModelStatus.ARCHIVED.value)
-                queries.note_event(
-                    connection, retired, ModelEventType.RETIRED, actor=actor, reason=reason, previous=version
-                )
+        """End a version's service with none in its place; it can be activated again. Idempotent."""
+        with self._locked(name, version, actor, reason) as (connection, found):
+            if found.status is ModelStatus.ACTIVE:
+                event, status = ModelEventType.RETIRED, ModelStatus.ARCHIVED.value
+                queries.change(connection, found, event, actor, reason, previous=version, status=status)
 
     def fail(self, name: str, version: int, *, actor: str, reason: str) -> None:
         """Mark a version as unusable, so that nobody activates or falls back to it. Idempotent."""
-        _check_words(actor, reason)
-        with self._database.write() as connection:
-            self._lock(connection, name)
-            found = queries.get_version(connection, name, version)
+        with self._locked(name, version, actor, reason) as (connection, found):
             if found.status is ModelStatus.ACTIVE:
                 raise FailedPrecondition(f"{found} is active; roll it back or activate another first")
             if found.status is not ModelStatus.FAILED:
-                queries.update_version(connection, found, status=ModelStatus.FAILED.value)
-                queries.note_event(connection, found, ModelEventType.FAILED, actor=actor, reason=reason)
+                event, status = ModelEventType.FAILED, ModelStatus.FAILED.value
+                queries.change(connection, found, event, actor, reason, status=status)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -199,11 +237,9 @@ class ModelRegistry:
     def active_of(self, names: Collection[str]) -> dict[str, ModelVersion]:
         """The versions that serve, of many names in one query; names without one are absent."""
         with self._database.read() as connection:
-            query = queries.select_models().where(
-                models.c.status == ModelStatus.ACTIVE.value,
-                among(connection, models.c.name, names),
-            )
-            return {row.name: queries.version_of(row) for row in connection.execute(query)}
+            query = queries.select_models(status=ModelStatus.ACTIVE)
+            query = query.where(among(connection, models.c.name, names))
+            return {one.name: one for one in queries.versions(connection, query)}
 
     def get(self, name: str, version: int) -> ModelVersion:
         with self._database.read() as connection:
@@ -223,15 +259,19 @@ class ModelRegistry:
         before: int | None = None,
     ) -> list[ModelEvent]:
         """What happened, latest first; `before` is the key of the last event of the page before."""
-        query = queries.select_events().order_by(events.c.event_key.desc()).limit(limit)
+        columns = (
+            events.c.event_key.label("key"),
+            *(events.c[name] for name in ModelEvent.__slots__ if name != "key"),
+        )
+        query = sa.select(*columns).order_by(events.c.event_key.desc()).limit(limit)
+        query = query.where(queries.starts_with(events.c.name, name_prefix))
         if name is not None:
             query = query.where(events.c.name == name)
-        if name_prefix is not None:
-            query = query.where(queries.starts_with(events.c.name, name_prefix))
         if before is not None:
             query = query.where(events.c.event_key < before)
         with self._database.read() as connection:
-            return [queries.event_of(row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        return [ModelEvent(**{**row._asdict(), "event": ModelEventType(row.event)}) for row in rows]
 
     def read(self, version: ModelVersion, *, parse: Parse | None = None) -> Bundle:
         """A version's files, checked against the checksum in its row and, where keys are trusted, its signature.
@@ -239,20 +279,25 @@ class ModelRegistry:
         `parse`, a function of a module, parses the bundle first in a process of its own. Raises `ArtifactCorrupt`
         where it is missing, damaged, not signed, of a format this version can't read, or not to be parsed.
         """
-        return self._checked(version, self._artifacts.get(version.artifact_uri, sha256=version.sha256), parse)
+        return self._checked(version, self._get(version), parse)
 
     def vet_ahead(self, versions: Iterable[ModelVersion], parse: Parse) -> None:
         """Let models that will be read with `parse` soon be parsed in its process meanwhile."""
-        get = self._artifacts.get
-        self._vetter.ahead(
-            parse, [(one, partial(get, one.artifact_uri, sha256=one.sha256)) for one in versions]
-        )
+        self._vetter.ahead(parse, versions, self._get)
 
     def iterate(
         self, *, name_prefix: str | None = None, status: ModelStatus | None = None
     ) -> Iterator[ModelVersion]:
         """Every version in the order of names, then versions, a page at a time."""
-        return queries.every_version(self._database, name_prefix=name_prefix, status=status)
+        query = queries.select_models(status=status).order_by(models.c.name, models.c.version)
+        query = query.where(queries.starts_with(models.c.name, name_prefix)).limit(queries.PAGE)
+        after: tuple[str, int] | None = ("", 0)
+        while after is not None:
+            further = sa.tuple_(models.c.name, models.c.version) > sa.tuple_(*after)
+            with self._database.read() as connection:
+                page = queries.versions(connection, query.where(further))
+            yield from page
+            after = (page[-1].name, page[-1].version) if page else None
 
     # -- keeping order ---------------------------------------------------------------------------------------
 
@@ -261,86 +306,103 @@ class ModelRegistry:
 
         Younger files are left alone: they may belong to a registration on its way, which takes far less than a day.
         """
-        return upkeep.sweep_orphans(self._database, self._artifacts, older_than=older_than)
+        if older_than < timedelta(0):
+            raise ValueError("older_than can't be negative")
+        horizon = datetime.now(UTC) - older_than
+        old = [one.key for one in self._artifacts.entries() if one.modified <= horizon]
+        removed = [*self._orphans(old)]
+        for key in removed:
+            self._artifacts.delete(key)
+        return removed
 
-    def verify(self, parse_of: Callable[[ModelVersion], Parse | None] = _no_parse) -> upkeep.VerifyReport:
+    def verify(self, parse_of: Callable[[ModelVersion], Parse | None] = lambda _: None) -> VerifyReport:
         """Load every version from the store, but those found unusable, and look for files without a version.
 
         `parse_of` gives what parses a version, where that is known; it does so in a process of its own.
         """
-
-        def load(version: ModelVersion) -> None:
-            data = self._artifacts.fetch(version.artifact_uri, sha256=version.sha256)
-            self._checked(version, data, parse_of(version))
-
-        return upkeep.verify(self._database, self._artifacts, load)
+        # First the files: one that is registered meanwhile is in the rows read later, and no orphan.
+        stored = {one.key for one in self._artifacts.entries()}
+        orphaned = tuple(key for key in self._orphans(sorted(stored)) if not is_temporary(key))
+        missing: list[ModelVersion] = []
+        corrupt: list[ModelVersion] = []
+        reasons: dict[str, str] = {}
+        checked = 0
+        for version in self.iterate():
+            if version.status is ModelStatus.FAILED:
+                continue
+            checked += 1
+            try:
+                self._load(version, parse_of(version))
+            except ArtifactCorrupt as error:
+                reasons[str(version)] = error.message
+                (corrupt if version.artifact_uri in stored else missing).append(version)
+        return VerifyReport(checked, tuple(missing), tuple(corrupt), orphaned, reasons)
 
     # The last public one: below it, "list" in this class is this method.
     def list(
         self,
         *,
-        name: str | None = None,
         name_prefix: str | None = None,
-        model_type: str | None = None,
-        config_id: int | None = None,
-        entity_type: EntityType | None = None,
-        entity_id: str | None = None,
-        status: ModelStatus | None = None,
-        run_id: str | None = None,
         limit: int = 100,
-        before: ModelVersion | None = None,
+        before: tuple[str, int] | None = None,
+        **wanted: Any,
     ) -> list[ModelVersion]:
-        """Versions for which all that is given holds, the one registered last first.
+        """Versions whose attributes are as `wanted` (None for any), the one registered last first.
 
-        `before` is the last one of the page before.
+        `before` is name and version of the last one of the page before.
         """
-        wanted = {
-            "name": name,
-            "model_type": model_type,
-            "config_id": config_id,
-            "entity_type": entity_type.value if entity_type else None,
-            "entity_id": entity_id,
-            "status": status.value if status else None,
-            "run_id": run_id,
-        }
-        query = queries.select_models().order_by(models.c.model_key.desc()).limit(limit)
-        query = query.where(*(models.c[key] == value for key, value in wanted.items() if value is not None))
-        if name_prefix is not None:
-            query = query.where(queries.starts_with(models.c.name, name_prefix))
+        query = queries.select_models(**wanted).order_by(models.c.model_key.desc()).limit(limit)
+        query = query.where(queries.starts_with(models.c.name, name_prefix))
         if before is not None:
-            query = query.where(models.c.model_key < queries.key_of(before))
+            last = sa.select(models.c.model_key).where(
+                models.c.name == before[0], models.c.version == before[1]
+            )
+            query = query.where(models.c.model_key < last.scalar_subquery())
         with self._database.read() as connection:
-            return [queries.version_of(row) for row in connection.execute(query)]
+            return queries.versions(connection, query)
 
     # -- inside ----------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _locked(
+        self, name: str, version: int, actor: str, reason: str
+    ) -> Iterator[tuple[Connection, ModelVersion]]:
+        """A transaction that alone changes a name, and the version as it is by now."""
+        _check_words(actor, reason)
+        with self._database.write() as connection:
+            self._database.lock(connection, f"model {name}")
+            yield connection, queries.get_version(connection, name, version)
+
     def _switch(
-        self,
-        connection: Connection,
-        name: str,
-        version: int,
-        event: ModelEventType,
-        actor: str,
-        reason: str,
+        self, connection: Connection, wanted: ModelVersion, event: ModelEventType, actor: str, reason: str
     ) -> ModelVersion:
-        wanted = queries.get_version(connection, name, version)
         if wanted.status is ModelStatus.ACTIVE:
             return wanted
         if wanted.status is ModelStatus.FAILED:
             raise FailedPrecondition(f"{wanted} was found unusable; train or activate another")
-        present = queries.active_version(connection, name)
+        present = queries.active_version(connection, wanted.name)
+        previous = None if present is None else present.version
         if present is not None:
             queries.update_version(connection, present, status=ModelStatus.ARCHIVED.value)
-        queries.update_version(connection, wanted, status=ModelStatus.ACTIVE.value)
-        queries.note_event(
-            connection,
-            wanted,
-            event,
-            actor=actor,
-            reason=reason,
-            previous=present.version if present else None,
-        )
-        return queries.get_version(connection, name, version)
+        active = ModelStatus.ACTIVE.value
+        queries.change(connection, wanted, event, actor, reason, previous=previous, status=active)
+        return queries.get_version(connection, wanted.name, wanted.version)
+
+    def _orphans(self, keys: Sequence[str]) -> Iterator[str]:
+        """Those of the keys in the artifact store that no version names."""
+        for start in range(0, len(keys), queries.PAGE):
+            some = keys[start : start + queries.PAGE]
+            with self._database.read() as connection:
+                query = sa.select(models.c.artifact_uri).where(among(connection, models.c.artifact_uri, some))
+                named = set(connection.execute(query).scalars())
+            yield from (key for key in some if key not in named)
+
+    def _get(self, version: ModelVersion) -> bytes:
+        return self._artifacts.get(version.artifact_uri, sha256=version.sha256)
+
+    def _load(self, version: ModelVersion, parse: Parse | None = None) -> None:
+        data = self._artifacts.fetch(version.artifact_uri, sha256=version.sha256)
+        self._checked(version, data, parse)
 
     def _checked(self, version: ModelVersion, data: bytes, parse: Parse | None) -> Bundle:
         try:
@@ -357,12 +419,9 @@ class ModelRegistry:
 
     def _check_artifact(self, version: ModelVersion) -> None:
         try:
-            self._checked(version, self._artifacts.fetch(version.artifact_uri, sha256=version.sha256), None)
+            self._load(version)
         except ArtifactCorrupt as error:
             raise ArtifactCorrupt(f"{version} can't be activated: {error.message}") from None
-
-    def _lock(self, connection: Connection, name: str) -> None:
-        self._database.lock(connection, f"model {name}")
 
 
 def _check_words(actor: str, reason: str) -> None:
@@ -371,3 +430,12 @@ def _check_words(actor: str, reason: str) -> None:
         if not value.strip():
             found.add(name, "is empty; the record says who did it and why")
     found.raise_if_any()
+
+
+def _library_versions() -> dict[str, str]:
+    """Versions of Python and of those model libraries that this process has imported."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for module, distribution in _LIBRARIES.items():
+        if module in sys.modules and (known := code_version(distribution)) != UNKNOWN:
+            found[distribution] = known
+    return found

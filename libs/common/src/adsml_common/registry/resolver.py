@@ -1,7 +1,7 @@
 """Which registered model answers: the nearest of several names, and what has to be said where one is missing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Generic, TypeVar
 
 from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
@@ -19,15 +19,16 @@ class ResolvedModel(Generic[T]):
     degradations: tuple[Degradation, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class ModelResolver(Generic[T]):
     """Resolves names to models; threads share it. Without a loader there is no registry, and nothing is said.
 
     `instead` says what answers where no model does, as the end of a sentence: ``"the rule was used instead"``.
     """
 
-    def __init__(self, loader: ModelLoader[T] | None, *, instead: str) -> None:
-        self._loader = loader
-        self._instead = instead
+    loader: ModelLoader[T] | None
+    _: KW_ONLY
+    instead: str
 
     def resolve(self, names: Sequence[str], *, expected: bool = True) -> ResolvedModel[T]:
         """The first of these names, nearest first, that has a usable model.
@@ -35,12 +36,12 @@ class ModelResolver(Generic[T]):
         A model that is registered and can't be used is told of always; that none is registered where one is
         `expected`.
         """
-        if self._loader is None or not names:
+        if self.loader is None or not names:
             return ResolvedModel(None)
         notes: list[Degradation] = []
         for name in names:
             try:
-                loaded = self._loader.get(name)
+                loaded = self.loader.get(name)
             except ArtifactCorrupt as error:
                 notes.append(self._note(name, DegradationReason.CORRUPT, error.message))
                 continue
@@ -55,4 +56,4 @@ class ModelResolver(Generic[T]):
         return ResolvedModel(None, tuple(notes))
 
     def _note(self, name: str, reason: DegradationReason, detail: str) -> Degradation:
-        return Degradation(Dependency.MODEL, reason, f"model {name}: {detail}; {self._instead}", name=name)
+        return Degradation(Dependency.MODEL, reason, f"model {name}: {detail}; {self.instead}", name=name)

@@ -5,6 +5,7 @@ it parsed is parsed here; what passed once is noted on the local disk and not lo
 models, one after the other, and is started anew where one has ended it.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -14,20 +15,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from adsml_common.domain.errors import AdsmlError, ArtifactCorrupt
 from adsml_common.registry.bundle import Bundle, most_bytes, unpack
 from adsml_common.registry.disk_cache import DiskCache
-from adsml_common.registry.last_known import version_from_json, version_to_json
+from adsml_common.registry.last_known import VERSION_JSON
 from adsml_common.registry.models import ModelVersion
 from adsml_common.version import version as code_version
 
-MEMORY_BYTES: Final = 1 << 30
+_MEMORY_BYTES: Final = 1 << 30
 """What parsing one model may take beside what the child's libraries have."""
 _SECONDS: Final = 60.0
 _IDLE_SECONDS: Final = 30.0
@@ -38,16 +39,14 @@ _ENVIRONMENT: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR"
 _log = logging.getLogger(__name__)
 
 Parse = Callable[[ModelVersion, Bundle], object]
+Fetch = Callable[[ModelVersion], bytes]
 
 
 class ModelVetter:
     """Vets models; threads share it. It is noted in `cache_dir` what passed."""
 
-    def __init__(
-        self, cache_dir: Path, *, memory_bytes: int = MEMORY_BYTES, seconds: float = _SECONDS
-    ) -> None:
+    def __init__(self, cache_dir: Path, *, seconds: float = _SECONDS) -> None:
         self._passed = DiskCache(cache_dir / "vetted.db", max_bytes=_NOTED_BYTES)
-        self._memory_bytes = memory_bytes
         self._seconds = seconds
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
@@ -57,43 +56,36 @@ class ModelVetter:
         self._closed = False
         # What is on its way, by key.
         self._coming: dict[str, threading.Event] = {}
-        # What has passed and was not asked for since.
-        self._seen: set[str] = set()
 
     def check(self, parse: Parse, version: ModelVersion, data: bytes) -> None:
         """Raise `ArtifactCorrupt` for a bundle that can't be parsed within limits, or ends the process that does.
 
         `parse` is a function of a module, found by its name in the child; `data` was checked against its checksum.
         """
-        function = _name_of(parse)
-        key = _key(function, version)
+        key = _key(parse, version)
         if (coming := self._coming.get(key)) is not None:
             coming.wait()
-        if key in self._seen or self._passed.get(key) is not None:
-            self._seen.discard(key)
+        if self._passed.get(key) is not None:
             return
         with self._lock:
-            fault = self._ask(function, version, data, most_bytes(parse))
+            [fault] = self._ask(parse, [(version, data)])
         if fault is not None:
             raise ArtifactCorrupt(f"{version} {fault}")
         self._passed.put(key, b"passed")
 
-    def ahead(self, parse: Parse, wanted: Iterable[tuple[ModelVersion, Callable[[], bytes]]]) -> None:
+    def ahead(self, parse: Parse, versions: Iterable[ModelVersion], fetch: Fetch) -> None:
         """Vet models that will be checked soon, many on their way to the child at once; `check` waits where it must.
 
-        Each comes with what gives its bundle. Only what passes is noted: what does not is told by `check`.
+        `fetch` gives a version's bundle. Only what passes is noted: what does not is told by `check`.
         """
-        function = _name_of(parse)
-        todo = {}
-        for version, fetch in wanted:
-            key = _key(function, version)
-            if self._passed.get(key) is not None:
-                self._seen.add(key)
-            elif key not in self._coming:
-                todo[key] = (key, version, fetch)
+        todo: dict[str, ModelVersion] = {}
+        for version in versions:
+            key = _key(parse, version)
+            if key not in self._coming and self._passed.get(key) is None:
+                todo[key] = version
         if todo:
             self._coming.update((key, threading.Event()) for key in todo)
-            work = partial(self._vet_ahead, function, most_bytes(parse), list(todo.values()))
+            work = partial(self._vet_ahead, parse, todo, fetch)
             threading.Thread(target=work, name="vetting-ahead", daemon=True).start()
 
     def close(self) -> None:
@@ -103,67 +95,53 @@ class ModelVetter:
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _ask(self, function: str, version: ModelVersion, data: bytes, max_bytes: int) -> str | None:
-        child, sink, source = self._begin()
-        try:
-            _send(sink, function, version, data, max_bytes)
-            sink.flush()
-            line = source.readline()
-        except OSError:
-            line = b""
-        overdue = time.monotonic() >= self._due
-        self._due, self._working = time.monotonic() + _IDLE_SECONDS, False
-        if not line:
-            self._end()
-            if overdue:
-                return f"takes longer than {self._seconds:.0f} s to parse"
-            return f"ends the process that parses it ({_end_of(child)})"
-        fault: str | None = json.loads(line)["fault"]
-        return fault
-
-    def _begin(self) -> "tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]":
-        """A child that is alive and has time for a model, and the pipes to and from it."""
+    def _ask(self, parse: Parse, bundles: Iterable[tuple[ModelVersion, bytes]]) -> list[str | None]:
+        """The fault of each, None where it was parsed; none after the one that ended the child."""
         self._due, self._working = time.monotonic() + self._seconds, True
         child = self._child
         if child is None or child.poll() is not None:
             child = self._start()
         assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
-        return child, child.stdin, child.stdout
-
-    def _vet_ahead(
-        self, function: str, max_bytes: int, todo: list[tuple[str, ModelVersion, Callable[[], bytes]]]
-    ) -> None:
-        for start in range(0, len(todo), _WINDOW):
-            window = todo[start : start + _WINDOW]
-            try:
-                if not self._closed:
-                    with self._lock:
-                        self._vet_window(function, max_bytes, window)
-            except (OSError, ValueError, AdsmlError) as error:
-                _log.debug("models are vetted one by one: %s", error)
-            finally:
-                for key, _, _ in window:
-                    self._coming.pop(key).set()
-
-    def _vet_window(
-        self, function: str, max_bytes: int, window: list[tuple[str, ModelVersion, Callable[[], bytes]]]
-    ) -> None:
-        _, sink, source = self._begin()
+        head = {"function": _name_of(parse), "max_bytes": most_bytes(parse)}
+        faults: list[str | None] = []
+        sent = 0
         try:
-            for _, version, fetch in window:
-                _send(sink, function, version, fetch(), max_bytes)
-            sink.flush()
-            for key, _, _ in window:
+            for version, data in bundles:
+                sent += 1
+                about = head | {"version": VERSION_JSON.dump_python(version, mode="json"), "size": len(data)}
+                child.stdin.write(json.dumps(about).encode() + b"\n" + data)
+            child.stdin.flush()
+            for _ in range(sent):
                 self._due = time.monotonic() + self._seconds
-                if json.loads(source.readline())["fault"] is None:
-                    self._passed.put(key, b"passed")
-                    self._seen.add(key)
+                faults.append(json.loads(child.stdout.readline())["fault"])
+        except (OSError, ValueError):
+            overdue = time.monotonic() >= self._due
+            self._end()
+            slow = f"takes longer than {self._seconds:.0f} s to parse"
+            faults.append(slow if overdue else f"ends the process that parses it ({_end_of(child)})")
         except BaseException:
             # Answers that nobody has read would be taken for the next one's.
             self._end()
             raise
         finally:
             self._due, self._working = time.monotonic() + _IDLE_SECONDS, False
+        return faults
+
+    def _vet_ahead(self, parse: Parse, todo: Mapping[str, ModelVersion], fetch: Fetch) -> None:
+        keys = list(todo)
+        for start in range(0, len(keys), _WINDOW):
+            window = keys[start : start + _WINDOW]
+            try:
+                with self._lock:
+                    bundles = ((todo[key], fetch(todo[key])) for key in window)
+                    faults = [] if self._closed else self._ask(parse, bundles)
+                for key in (key for key, fault in zip(window, faults, strict=False) if fault is None):
+                    self._passed.put(key, b"passed")
+            except (OSError, AdsmlError) as error:
+                _log.debug("models are vetted one by one: %s", error)
+            finally:
+                for key in window:
+                    self._coming.pop(key).set()
 
     def _watch(self, child: "subprocess.Popen[bytes]") -> None:
         """End a child that works at one model for too long, or has had nothing to do for a while."""
@@ -183,7 +161,7 @@ class ModelVetter:
     def _start(self) -> "subprocess.Popen[bytes]":
         kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         self._child = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", __name__, str(self._memory_bytes)],
+            [sys.executable, "-m", __name__],
             env={**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -199,10 +177,8 @@ class ModelVetter:
             return
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
-                try:
+                with contextlib.suppress(OSError):  # what is left in it can't be flushed
                     pipe.close()
-                except OSError:
-                    _log.debug("the pipe of an ended child could not be flushed")
         try:
             child.wait(_IDLE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -211,21 +187,15 @@ class ModelVetter:
 
 
 def _name_of(parse: Parse) -> str:
-    return f"{parse.__module__}:{parse.__qualname__}"
+    module = parse.__module__
+    # A module started by `python -m` is called something else in the child.
+    if module == "__main__" and (spec := sys.modules[module].__spec__) is not None:
+        module = spec.name
+    return f"{module}:{parse.__qualname__}"
 
 
-def _key(function: str, version: ModelVersion) -> str:
-    return f"{version.sha256} {code_version()} {function}"
-
-
-def _send(sink: IO[bytes], function: str, version: ModelVersion, data: bytes, max_bytes: int) -> None:
-    head = {
-        "function": function,
-        "version": version_to_json(version),
-        "size": len(data),
-        "max_bytes": max_bytes,
-    }
-    sink.write(json.dumps(head).encode() + b"\n" + data)
+def _key(parse: Parse, version: ModelVersion) -> str:
+    return f"{version.sha256} {code_version()} {_name_of(parse)}"
 
 
 def _end_of(child: "subprocess.Popen[bytes]") -> str:
@@ -233,7 +203,7 @@ def _end_of(child: "subprocess.Popen[bytes]") -> str:
     return signal.Signals(-status).name if status is not None and status < 0 else f"exit status {status}"
 
 
-def serve(source: BinaryIO, sink: BinaryIO, *, memory_bytes: int) -> None:
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """The child's loop: a line of JSON and a bundle in, a line of JSON out, until there is no more."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     functions: dict[str, Any] = {}
@@ -244,7 +214,7 @@ def serve(source: BinaryIO, sink: BinaryIO, *, memory_bytes: int) -> None:
         if function is None:
             module, _, name = head["function"].partition(":")
             function = functions[head["function"]] = getattr(import_module(module), name)
-            _limit(memory_bytes)
+            _limit()
         fault = _fault(function, head["version"], data, head["max_bytes"])
         sink.write(json.dumps({"fault": fault}).encode() + b"\n")
         sink.flush()
@@ -252,7 +222,7 @@ def serve(source: BinaryIO, sink: BinaryIO, *, memory_bytes: int) -> None:
 
 def _fault(parse: Parse, version: dict[str, Any], data: bytes, max_bytes: int) -> str | None:
     try:
-        parse(version_from_json(version), unpack(data, max_bytes=max_bytes))
+        parse(VERSION_JSON.validate_python(version), unpack(data, max_bytes=max_bytes))
     except AdsmlError as error:
         return f"can't be parsed: {error.message}"
     except MemoryError:
@@ -263,13 +233,13 @@ def _fault(parse: Parse, version: dict[str, Any], data: bytes, max_bytes: int) -
     return None
 
 
-def _limit(memory_bytes: int) -> None:
+def _limit() -> None:
     """Let memory grow by so much and no more; what the libraries have by now is theirs."""
     status = Path("/proc/self/status")
     if not status.exists():  # not Linux
         return
     kilobytes = int(status.read_text().split("VmData:")[1].split()[0])
-    limit = kilobytes * 1024 + memory_bytes
+    limit = kilobytes * 1024 + _MEMORY_BYTES
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
@@ -278,4 +248,4 @@ if __name__ == "__main__":
     # Nothing that a library prints may come between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(sys.stdin.buffer, answers, memory_bytes=int(sys.argv[1]))
+    serve(sys.stdin.buffer, answers)

@@ -1,6 +1,8 @@
 """Who may call what, and see which accounts."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -27,37 +29,31 @@ class Authorizer:
     def check_request(self, caller: Caller, request: Message) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
 class TokenAuthorizer(Authorizer):
     """Asks for a token, a client certificate, or either; None takes none of its kind.
 
     `certificates` says what callers may do by a name in their certificate (see `tls.identities`).
     """
 
-    def __init__(
-        self,
-        *,
-        tokens: "TokenVerifier | None",
-        certificates: Mapping[str, Caller] | None,
-    ) -> None:
-        self._tokens = tokens
-        self._certificates = certificates
-        self._finders: dict[str, FieldCollector] = {}
+    tokens: "TokenVerifier | None"
+    certificates: Mapping[str, Caller] | None
 
     def authenticate(self, call: CallContext, context: ServicerContext) -> Caller:
         """Who calls, by token where there is one, else by certificate."""
         given = call.metadata.get("authorization")
         if sum(key == "authorization" for key, _ in context.invocation_metadata() or ()) > 1:
             raise Unauthenticated("there are several authorization headers; send one")
-        if given is not None and self._tokens is not None:
+        if given is not None and self.tokens is not None:
             scheme, _, token = given.partition(" ")
             if scheme.lower() != "bearer" or not token:
                 raise Unauthenticated("expected 'authorization: Bearer <token>'")
-            return self._tokens.caller(token.strip())
-        if self._certificates is not None:
+            return self.tokens.caller(token.strip())
+        if self.certificates is not None:
             for name in _names(context.auth_context()):
-                if name in self._certificates:
-                    return self._certificates[name]
-            if self._tokens is None:
+                if name in self.certificates:
+                    return self.certificates[name]
+            if self.tokens is None:
                 raise Unauthenticated("the client's certificate is not known here")
         raise Unauthenticated("no credentials; send 'authorization: Bearer <token>'")
 
@@ -72,12 +68,9 @@ class TokenAuthorizer(Authorizer):
         """
         if caller.config_ids is None:
             return
-        name = request.DESCRIPTOR.full_name
-        finder = self._finders.get(name)
-        if finder is None:
-            finder = self._finders.setdefault(name, FieldCollector(type(request), _is_account))
         # An unset id is 0, and no account has a number below 1: that is for the validation to say.
-        foreign = {one for one in finder(request) if one > 0 and not caller.permits(one)}
+        named = _accounts_of(request.DESCRIPTOR)(request)
+        foreign = {one for one in named if one > 0 and not caller.permits(one)}
         if foreign:
             raise denied(foreign)
 
@@ -112,8 +105,14 @@ def authorizer_of(settings: ServingSettings) -> Authorizer:
     return TokenAuthorizer(tokens=tokens, certificates=certificates)
 
 
-def _is_account(field: FieldDescriptor) -> bool:
-    return field.name in {"config_id", "config_ids"} and field.cpp_type == FieldDescriptor.CPPTYPE_INT64
+@cache
+def _accounts_of(descriptor: Any) -> FieldCollector:
+    return FieldCollector(
+        descriptor,
+        lambda field: (
+            field.name in {"config_id", "config_ids"} and field.cpp_type == FieldDescriptor.CPPTYPE_INT64
+        ),
+    )
 
 
 def _names(auth_context: Mapping[str, Any]) -> tuple[str, ...]:

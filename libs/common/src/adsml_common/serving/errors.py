@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import grpc
-from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -71,11 +70,8 @@ def error_of(error: grpc.RpcError, *, target: str) -> errors.AdsmlError:
         text = f"{target}: {message}" if message else f"{target} answered {code.name}"
         expired = code is grpc.StatusCode.DEADLINE_EXCEEDED
         return errors.DeadlineExceeded(text) if expired else errors.Unavailable(text)
-    info, bad, retry = (
-        error_details_pb2.ErrorInfo(),
-        error_details_pb2.BadRequest(),
-        error_details_pb2.RetryInfo(),
-    )
+    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
     for detail in status_pb2.Status.FromString(raw).details:
         for one in (info, bad, retry):
             detail.Unpack(one)
@@ -135,12 +131,10 @@ def _bad_request(error: errors.InvalidInput) -> error_details_pb2.BadRequest:
 
 
 def _status(code: int, message: str, details: list[Message]) -> status_pb2.Status:
-    packed = []
+    out = status_pb2.Status(code=code, message=_clip(message, _MAX_MESSAGE))
     for detail in details:
-        holder = any_pb2.Any()
-        holder.Pack(detail)
-        packed.append(holder)
-    return status_pb2.Status(code=code, message=_clip(message, _MAX_MESSAGE), details=packed)
+        out.details.add().Pack(detail)
+    return out
 
 
 def _clip(text: str, limit: int) -> str:

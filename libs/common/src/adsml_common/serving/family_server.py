@@ -1,15 +1,10 @@
 """What the families' servers have in common: the stores they stand on, and what they serve beside their own."""
 
-import contextlib
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Generic, TypeVar
-
-from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
-from adsml.training.v1 import training_service_pb2_grpc as training_grpc
-from prometheus_client import REGISTRY
 
 from adsml_common.database import Database
 from adsml_common.registry.loader import ModelLoader
@@ -20,6 +15,7 @@ from adsml_common.serving.paging import PageTokens
 from adsml_common.serving.registry_service import ModelRegistryService
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.serving.settings import ServingSettings
+from adsml_common.serving.telemetry import ModelCollector
 from adsml_common.serving.training_service import TrainingService
 from adsml_common.training.launchers import ClusterLauncher, Launcher, LocalLauncher
 from adsml_common.training.metrics import RunWatch
@@ -71,13 +67,10 @@ def add_family(
     """
     builder.on_drain(stores.database.close).readiness("database", stores.database.ping)
     builder.on_ready(stores.database.require_schema)
-    builder.add(
-        registry_grpc.add_ModelRegistryServiceServicer_to_server,
-        ModelRegistryService(
-            stores.registry, family=builder.family, prefixes=families, page_tokens=stores.page_tokens
-        ),
-        registry_service.SERVICE,
+    service = ModelRegistryService(
+        stores.registry, family=builder.family, prefixes=families, page_tokens=stores.page_tokens
     )
+    builder.add(service, registry_service.SERVICE)
     _add_training(builder, stores, jobs)
     return builder
 
@@ -91,21 +84,18 @@ def add_models(
     """
 
     def load() -> None:
-        models.prefetch(islice(_active(stores.registry, preload), models.capacity))
+        active = (
+            stores.registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{one}/") for one in preload
+        )
+        models.prefetch(one.name for one in islice(chain.from_iterable(active), models.capacity))
         # All this stays: the collector need not look through it again and again while callers wait.
         gc.collect()
         gc.freeze()
 
+    builder.metrics(ModelCollector(models))
     if preload:
         builder.on_ready(load)
-    builder.on_ready(models.start).on_drain(models.close)
-    return builder.models(lambda: [one.version for one in models.in_memory()], models.stats)
-
-
-def _active(registry: ModelRegistry, families: Sequence[str]) -> Iterator[str]:
-    for family in families:
-        found = registry.iterate(status=ModelStatus.ACTIVE, name_prefix=f"{family}/")
-        yield from (one.name for one in found)
+    return builder.on_ready(models.start).on_drain(models.close)
 
 
 def _add_training(builder: ServerBuilder, stores: Stores, jobs: Sequence[str]) -> None:
@@ -119,22 +109,10 @@ def _add_training(builder: ServerBuilder, stores: Stores, jobs: Sequence[str]) -
         open_runs=builder.settings.launcher_open_runs,
         page_tokens=stores.page_tokens,
     )
-    builder.add(training_grpc.add_TrainingServiceServicer_to_server, service, training_service.SERVICE)
-    if not jobs:
-        return
-    watch = RunWatch(runs, jobs)
-
-    def begin() -> None:
-        REGISTRY.register(watch)
-        watch.start()
-
-    def end() -> None:
-        # A server whose start failed is drained too, and this may not have begun.
-        with contextlib.suppress(KeyError):
-            REGISTRY.unregister(watch)
-            watch.close()
-
-    builder.on_ready(begin).on_drain(end)
+    builder.add(service, training_service.SERVICE)
+    if jobs:
+        watch = RunWatch(runs, jobs)
+        builder.metrics(watch).on_ready(watch.start).on_drain(watch.close)
 
 
 def _launcher(settings: ServingSettings, runs: TrainingRuns) -> Launcher | None:

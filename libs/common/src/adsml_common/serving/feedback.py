@@ -25,19 +25,13 @@ class RecordedFeedback:
     replaced_label: str | None
 
 
+@dataclass(frozen=True, slots=True)
 class FeedbackRecorder:
     """Records judgements of one family's answers."""
 
-    def __init__(
-        self,
-        store: FeedbackStore,
-        family: str,
-        *,
-        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
-    ) -> None:
-        self._store = store
-        self._family = family
-        self._today = today
+    store: FeedbackStore
+    family: str
+    today: Callable[[], date] = lambda: datetime.now(UTC).date()
 
     def record(
         self, message: feedback_pb2.Feedback, label: str, context: CallContext, *, path: str = "feedback"
@@ -54,17 +48,17 @@ class FeedbackRecorder:
             )
         judged_day = day(message.date, f"{path}.date")
         # It may be tomorrow already where the account is.
-        if judged_day > self._today() + _TOMORROW:
+        if judged_day > self.today() + _TOMORROW:
             raise InvalidInput.at(f"{path}.date", f"is {judged_day}, which lies in the future")
         judgement = Feedback(
-            family=self._family,
+            family=self.family,
             entity=entity_ref(message.entity, f"{path}.entity"),
             date=judged_day,
             person=person,
             label=label,
             note=message.note or None,
         )
-        changed, before = self._store.record(judgement)
+        changed, before = self.store.record(judgement)
         counts = before if before is not None and not changed else judgement
         receipt = feedback_pb2.FeedbackReceipt(
             record_time=instant_message(counts.recorded_at), changed=changed

@@ -17,12 +17,8 @@ class FieldCollector:
     something.
     """
 
-    def __init__(self, kind: type[Message], wanted: Callable[[FieldDescriptor], bool]) -> None:
-        self._plan = _plan(kind().DESCRIPTOR, wanted, ())
-
-    def __bool__(self) -> bool:
-        """Whether there can be anything to find."""
-        return bool(self._plan)
+    def __init__(self, descriptor: Any, wanted: Callable[[FieldDescriptor], bool]) -> None:
+        self._plan = _plan(descriptor, wanted, ())
 
     def __call__(self, message: Message) -> list[Any]:
         """The values, in the order of the contract; unset ones of plain fields as their default."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 import grpc
@@ -28,6 +28,8 @@ SERVER_TIME: Final = "x-adsml-time"
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _SERVICE_UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+_FALLS_AFTER: Final = 3
+_RISES_AFTER: Final = 2
 _MAX_WATCHERS: Final = 1_000
 _MAX_PEER_WATCHERS: Final = 100
 """Of one address. A client that watches needs one stream for each connection."""
@@ -42,22 +44,16 @@ _log = logging.getLogger(__name__)
 class Hysteresis:
     """A state that takes several like observations to change; the first success of all brings it up at once."""
 
-    def __init__(self, *, falls_after: int = 3, rises_after: int = 2) -> None:
-        self.falls_after = falls_after
-        self.rises_after = rises_after
+    def __init__(self) -> None:
         self.up = False
         self._seen_up = False
         self._against = 0
 
     def observe(self, ok: bool) -> bool:
-        if ok == self.up:
-            self._against = 0
-            return self.up
-        self._against += 1
-        needed = self.falls_after if self.up else self.rises_after if self._seen_up else 1
-        if self._against >= needed:
+        self._against = 0 if ok == self.up else self._against + 1
+        if self._against >= (_FALLS_AFTER if self.up else _RISES_AFTER if self._seen_up else 1):
             self.up, self._against = ok, 0
-            self._seen_up = self._seen_up or ok
+            self._seen_up = True
         return self.up
 
 
@@ -65,53 +61,32 @@ class HealthBoard:
     """The statuses of a process. Used on the event loop only.
 
     ``liveness`` is SERVING from start to end: the event loop turns, and nothing of database or models. ``""`` and
-    every service's name are SERVING once warm, until the drain. ``readiness`` is that, and all checks passing.
+    every service's name are SERVING once warm, until the drain. ``readiness`` is that, and `ready`: what the process
+    depends on can be used.
     """
 
     def __init__(self, services: tuple[str, ...]) -> None:
         self._services = services
         self.warm = False
         self.draining = False
-        self._checks: dict[str, bool] = {}
-        self._changed = asyncio.Event()
+        self.ready = True
+        self.next_change = asyncio.Event()
+        """Is set at the next change; take it before looking at `statuses`, so that none is missed."""
 
-    def add_check(self, name: str) -> None:
-        """Expect a readiness check of this name; it counts as failing until `set_check` says otherwise."""
-        self._checks[name] = False
-
-    def set_check(self, name: str, up: bool) -> None:
-        if self._checks.get(name) != up:
-            _log.log(
-                logging.INFO if up else logging.WARNING, "readiness of %s: %s", name, "up" if up else "down"
-            )
-            self._checks[name] = up
-            self._notify()
-
-    def set_warm(self) -> None:
-        self.warm = True
-        self._notify()
-
-    def set_draining(self) -> None:
-        self.draining = True
-        self._notify()
+    def change(self, **states: bool) -> None:
+        """Change `warm`, `draining` or `ready`, and tell whoever waits for it."""
+        vars(self).update(states)
+        event, self.next_change = self.next_change, asyncio.Event()
+        event.set()
 
     def statuses(self) -> dict[str, bool]:
         serving = self.warm and not self.draining
         return {
             OVERALL: serving,
             **dict.fromkeys(self._services, serving),
-            READINESS: serving and all(self._checks.values()),
+            READINESS: serving and self.ready,
             LIVENESS: True,
         }
-
-    @property
-    def next_change(self) -> asyncio.Event:
-        """Is set at the next change; take it before looking at `statuses`, so that none is missed."""
-        return self._changed
-
-    def _notify(self) -> None:
-        event, self._changed = self._changed, asyncio.Event()
-        event.set()
 
 
 class HealthService:
@@ -201,43 +176,29 @@ def _response(serving: bool | None) -> health_pb2.HealthCheckResponse:
     return health_pb2.HealthCheckResponse(status=status)
 
 
-class ReadinessMonitor:
-    """Runs checks every `interval_seconds`, each in a thread of its own, and reports to the board.
+async def watch_readiness(
+    board: HealthBoard, name: str, check: Callable[[], None], *, interval_seconds: float
+) -> None:
+    """Run a check every `interval_seconds`, in a thread of its own, and tell the board.
 
     A check raises when its dependency is not usable; one that takes longer than the interval counts as failed.
     """
-
-    def __init__(
-        self, board: HealthBoard, checks: Mapping[str, Callable[[], None]], *, interval_seconds: float
-    ) -> None:
-        self._board = board
-        self._checks = dict(checks)
-        self._interval = interval_seconds
-        self._tasks: list[asyncio.Task[None]] = []
-        for name in self._checks:
-            board.add_check(name)
-
-    def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._watch(name)) for name in self._checks]
-
-    def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-
-    async def _watch(self, name: str) -> None:
-        state = Hysteresis()
-        running: asyncio.Future[None] | None = None
-        while True:
-            # One that hangs is not joined by a second: it counts as failed until it ends.
-            running = running or in_daemon_thread(self._checks[name], name=f"readiness-{name}")
-            await asyncio.wait({running}, timeout=self._interval)
-            ok = False
-            if running.done():
-                if (error := running.exception()) is None:
-                    ok = True
-                else:
-                    _log.warning("readiness check of %s failed: %s", name, error)
-                running = None
-            self._board.set_check(name, state.observe(ok))
-            if running is None:
-                await asyncio.sleep(self._interval)
+    state = Hysteresis()
+    running: asyncio.Future[None] | None = None
+    while True:
+        # One that hangs is not joined by a second: it counts as failed until it ends.
+        running = running or in_daemon_thread(check, name=f"readiness-{name}")
+        await asyncio.wait({running}, timeout=interval_seconds)
+        ok = False
+        if running.done():
+            if (error := running.exception()) is None:
+                ok = True
+            else:
+                _log.warning("readiness check of %s failed: %s", name, error)
+            running = None
+        if state.observe(ok) != board.ready:
+            board.change(ready=state.up)
+            level = logging.INFO if state.up else logging.WARNING
+            _log.log(level, "readiness of %s: %s", name, "up" if state.up else "down")
+        if running is None:
+            await asyncio.sleep(interval_seconds)

@@ -1,6 +1,5 @@
-"""The methods of a servicer, read off the generated registration function."""
+"""The methods of a servicer, as its contract describes them."""
 
-import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from google.protobuf.message import Message
 
 from adsml_common.serving.field_collector import FieldCollector
 from adsml_common.serving.micro_batcher import FastPath
-from adsml_common.serving.transport import Handler
 
 
 class UnsafeServer(ValueError):
@@ -47,19 +45,6 @@ def _is_degradation(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.full_name == "adsml.common.v1.Degradation"
 
 
-class _Recorder:
-    """Takes the place of a server in a generated ``add_...Servicer_to_server``."""
-
-    def __init__(self) -> None:
-        self.handlers: dict[str, Mapping[str, Handler]] = {}
-
-    def add_generic_rpc_handlers(self, handlers: object) -> None:
-        """Says the same again, in a form that can't be read."""
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        self.handlers[service] = handlers
-
-
 def _implements(servicer: object, method: str) -> bool:
     """Whether a servicer has a method of its own: the generated base class has one that refuses."""
     handler = getattr(servicer, method, None)
@@ -67,29 +52,18 @@ def _implements(servicer: object, method: str) -> bool:
 
 
 def methods_of(
-    add_to_server: Callable[[Any, Any], None],
-    servicer: object,
-    service_name: str,
-    *,
-    fast_path: Mapping[str, FastPath] | None = None,
+    servicer: object, service_name: str, *, fast_path: Mapping[str, FastPath] | None = None
 ) -> tuple[Method, ...]:
-    """The methods of a servicer, checked; `add_to_server` is the generated ``add_...Servicer_to_server``.
+    """The methods of a servicer, checked.
 
-    Raises `UnsafeServer` where the name is in no contract or another service's, a method is not implemented or a
-    coroutine, or a fast path is for no unary method of the service.
+    Raises `UnsafeServer` where the name is in no contract, a method is not implemented or a coroutine, or a fast path
+    is for no unary method of the service.
     """
     fast_path = fast_path or {}
     try:
         descriptor = descriptor_pool.Default().FindServiceByName(service_name)
     except KeyError:
         raise UnsafeServer(f"no contract describes a service {service_name!r}") from None
-    recorder = _Recorder()
-    with contextlib.suppress(AttributeError):  # a method is missing altogether: told below
-        add_to_server(servicer, recorder)
-    if recorder.handlers and service_name not in recorder.handlers:
-        raise UnsafeServer(
-            f"{add_to_server.__name__} registers {list(recorder.handlers)}, not {service_name}"
-        )
     missing = [method.name for method in descriptor.methods if not _implements(servicer, method.name)]
     if missing:
         raise UnsafeServer(
@@ -112,17 +86,16 @@ def methods_of(
             raise UnsafeServer(f"the contract of {method.full_name} names no required_scope")
         if method.client_streaming:
             raise UnsafeServer(f"{method.full_name} takes a stream of requests; none of ours does")
-        response = message_factory.GetMessageClass(method.output_type)
         found.append(
             Method(
                 service=service_name,
                 name=method.name,
                 handler=handler,
                 request=message_factory.GetMessageClass(method.input_type),
-                response=response,
+                response=message_factory.GetMessageClass(method.output_type),
                 streaming=method.server_streaming,
                 scope=scope,
-                degradations=FieldCollector(response, _is_degradation),
+                degradations=FieldCollector(method.output_type, _is_degradation),
                 fast_path=fast_path.get(method.name),
             )
         )

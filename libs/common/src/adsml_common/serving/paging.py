@@ -31,7 +31,6 @@ SCAN: Final = 500
 """How many entries are looked at at once."""
 
 T = TypeVar("T")
-P = TypeVar("P")
 
 
 def page_size(request: Any) -> int:
@@ -89,32 +88,29 @@ class PageTokens:
         self,
         request: Any,
         context: CallContext,
-        fetch: Callable[[P | None], list[T]],
+        fetch: Callable[[list[Any] | None], list[T]],
         *,
-        position: Callable[[T], P],
+        position: Callable[[T], list[Any]],
         shows: Callable[[T], bool],
-        to_json: Callable[[P], list[Any]],
-        of_json: Callable[[list[Any]], P],
     ) -> tuple[list[T], str]:
         """The page that is asked for, of entries that may be shown, and the token of the next; ``""`` at the end.
 
-        `fetch` gives the next `SCAN` entries after a position, fewer at the end. What the caller may not see is passed
-        over, for a bounded while: then the page is short, and goes on.
+        `fetch` gives the next `SCAN` entries after a position (what JSON can hold), fewer at the end. What the caller
+        may not see is passed over, for a bounded while: then the page is short, and goes on.
         """
         at, size = self.open(request, context), page_size(request)
-        start = None if at is None else of_json(at)
         found: list[T] = []
         for _ in range(_MOST_SCANS):
-            entries = fetch(start)
+            entries = fetch(at)
             for entry in entries:
                 if shows(entry):
                     if len(found) == size:
-                        return found, self.seal(request, to_json(position(found[-1])), context)
+                        return found, self.seal(request, position(found[-1]), context)
                     found.append(entry)
             if len(entries) < SCAN:
                 return found, ""
-            start = position(entries[-1])
-        return found, self.seal(request, to_json(position(entries[-1])), context)
+            at = position(entries[-1])
+        return found, self.seal(request, at or [], context)
 
 
 def _bound_to(request: Message, context: CallContext) -> bytes:

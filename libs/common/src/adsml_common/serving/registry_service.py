@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from adsml.registry.v1 import registry_service_pb2 as pb
 
-from adsml_common.domain.errors import InvalidInput, NotFound
+from adsml_common.domain.errors import NotFound
 from adsml_common.registry.models import ModelEvent, ModelEventType, ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving import paging
@@ -23,6 +23,11 @@ from adsml_common.serving.paging import PageTokens
 SERVICE: Final = "adsml.registry.v1.ModelRegistryService"
 STATUS: EnumCodec[ModelStatus] = EnumCodec(ModelStatus, pb.ModelStatus, "MODEL_STATUS_")
 EVENT_TYPE: EnumCodec[ModelEventType] = EnumCodec(ModelEventType, pb.ModelEventType, "MODEL_EVENT_TYPE_")
+
+_FACTS: Final = (
+    "model_type", "config_id", "entity_id", "sha256", "size_bytes", "samples_count", "code_version", "run_id",
+)  # fmt: skip
+_DETAILS: Final = ("parameters", "feature_columns", "training_metrics", "library_versions")
 
 
 class ModelRegistryService:
@@ -47,28 +52,23 @@ class ModelRegistryService:
     def ListModels(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsResponse:
         """Versions, newest first, without their parameters and metrics."""
         self._check_family(request.family)
-
-        def fetch(last: ModelVersion | None) -> list[ModelVersion]:
-            return self._registry.list(
+        level, status = ENTITY_TYPE.find(request.entity_type), STATUS.find(request.status)
+        found, token = self._page_tokens.listing(
+            request,
+            context,
+            lambda at: self._registry.list(
                 name=request.name or None,
                 name_prefix=self._prefix(),
                 model_type=request.model_type or None,
                 config_id=request.config_id if request.HasField("config_id") else None,
-                entity_type=ENTITY_TYPE.find(request.entity_type),
+                entity_type=level,
                 entity_id=request.entity_id or None,
-                status=STATUS.find(request.status),
+                status=status,
                 limit=paging.SCAN,
-                before=last,
-            )
-
-        found, token = self._page_tokens.listing(
-            request,
-            context,
-            fetch,
-            position=lambda one: one,
+                before=None if at is None else (at[0], at[1]),
+            ),
+            position=lambda one: [one.name, one.version],
             shows=lambda one: self._shows(one.name, context),
-            to_json=lambda one: [one.name, one.version],
-            of_json=lambda at: self._version(*at),
         )
         return pb.ListModelsResponse(
             models=[model_message(one, full=False) for one in found], next_page_token=token
@@ -121,19 +121,17 @@ class ModelRegistryService:
         if request.name:
             self._check(request, context)
 
-        def fetch(last: int | None) -> list[ModelEvent]:
-            return self._registry.events(
-                request.name or None, name_prefix=self._prefix(), limit=paging.SCAN, before=last
-            )
-
         found, token = self._page_tokens.listing(
             request,
             context,
-            fetch,
-            position=lambda one: one.key,
+            lambda at: self._registry.events(
+                request.name or None,
+                name_prefix=self._prefix(),
+                limit=paging.SCAN,
+                before=None if at is None else at[0],
+            ),
+            position=lambda one: [one.key],
             shows=lambda one: self._shows(one.name, context),
-            to_json=lambda key: [key],
-            of_json=lambda at: int(at[0]),
         )
         return pb.ListModelEventsResponse(events=[event_message(one) for one in found], next_page_token=token)
 
@@ -158,12 +156,6 @@ class ModelRegistryService:
             raise NotFound(f"this service has no model {name}")
         context.check_config(account)
 
-    def _version(self, name: str, version: int) -> ModelVersion:
-        try:
-            return self._registry.get(name, version)
-        except NotFound:
-            raise InvalidInput.at("page_token", "names a version that is gone; begin again") from None
-
     def _event(self, version: ModelVersion, kind: ModelEventType) -> pb.ModelEvent:
         for event in self._registry.events(version.name, limit=paging.SCAN):
             if event.version == version.version and event.event is kind:
@@ -173,35 +165,21 @@ class ModelRegistryService:
 
 def model_message(version: ModelVersion, *, full: bool = True) -> pb.Model:
     """The protobuf message for a version; `full` with its parameters, features, metrics and libraries."""
+    facts: dict[str, Any] = {name: getattr(version, name) for name in (*_FACTS, *(_DETAILS if full else ()))}
     decision, reason = _gate(version)
-    out = pb.Model(
+    first, last = version.window_start, version.window_end
+    return pb.Model(
+        **facts,
         ref=model_ref_message(version.name, version=version.version, trained=version.created_at),
-        model_type=version.model_type,
         status=STATUS.to_wire(version.status),  # type: ignore[arg-type]  # an enum's number
-        config_id=version.config_id,
-        entity_id=version.entity_id or "",
-        sha256=version.sha256,
-        size_bytes=version.size_bytes,
+        entity_type=ENTITY_TYPE.to_wire(version.entity_type) if version.entity_type else None,  # type: ignore[arg-type]
         format=f"adsml-bundle/{version.format_version}",
-        samples_count=version.samples_count,
-        code_version=version.code_version,
-        run_id=version.run_id or "",
+        training_first_date=None if first is None else day_message(first),
+        training_last_date=None if last is None else day_message(last),
         gate_decision=decision,
         gate_reason=reason,
         create_time=instant_message(version.created_at),
     )
-    if version.entity_type is not None:
-        out.entity_type = ENTITY_TYPE.to_wire(version.entity_type)  # type: ignore[assignment]  # likewise
-    if version.window_start is not None:
-        out.training_first_date.CopyFrom(day_message(version.window_start))
-    if version.window_end is not None:
-        out.training_last_date.CopyFrom(day_message(version.window_end))
-    if full:
-        out.parameters.update(version.parameters)
-        out.feature_columns.extend(version.feature_columns)
-        out.training_metrics.update(version.training_metrics)
-        out.library_versions.update(version.library_versions)
-    return out
 
 
 def event_message(event: ModelEvent) -> pb.ModelEvent:

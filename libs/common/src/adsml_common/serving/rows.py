@@ -6,9 +6,9 @@ all rows look at their next tag together. Rows that don't come out even (unknown
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -72,45 +72,33 @@ class DailyRows:
         `needed` may be unset in all of a series' rows.
         """
         found: dict[int, list[FieldViolation]] = {}
-
-        def report(wrong: BoolArray, name: str, what: str | Callable[[int], str]) -> None:
+        for wrong, name, text, values in self._faults(needed):
             for at in np.flatnonzero(wrong):
-                of_series = found.setdefault(int(self.series[at]), [])
+                series = int(self.series[at])
+                of_series = found.setdefault(series, [])
                 if len(of_series) < _MAX_VIOLATIONS:
-                    place = f"{path(int(self.series[at]))}[{self.row[at]}].{name}"
-                    of_series.append(FieldViolation(place, what if isinstance(what, str) else what(int(at))))
+                    place = f"{path(series)}[{self.row[at]}].{name}"
+                    of_series.append(FieldViolation(place, text.format(values[at])))
+        return found
 
-        no_day = np.isnat(self.date)
-        report(~self.has_date, "date", "is missing; expected year, month and day")
-        report(
-            no_day & self.has_date, "date", f"is not a day of the calendar from {FIRST_YEAR} to {LAST_YEAR}"
-        )
-        if duplicates := self._duplicates():
-            report(
-                np.isin(np.arange(self.date.size), duplicates),
-                "date",
-                lambda at: f"is {self.date[at]}, like an earlier row; send one row per day",
-            )
+    def _faults(self, needed: Collection[str]) -> Iterator[tuple[BoolArray, str, str, npt.NDArray[Any]]]:
+        """Which rows have a fault, in what field, in words with a place for the value, and the values."""
+        date = self.date
+        yield ~self.has_date, "date", "is missing; expected year, month and day", date
+        calendar = f"is not a day of the calendar from {FIRST_YEAR} to {LAST_YEAR}"
+        yield np.isnat(date) & self.has_date, "date", calendar, date
+        yield self._repeated(), "date", "is {}, like an earlier row; send one row per day", date
         for name, values in zip(STORED, self.values, strict=True):
             unset = np.isnan(values)
             if name in REQUIRED:
-                everywhere = self._in_every_row(unset)
-                report(
-                    unset & ~everywhere,
-                    name,
-                    "is not set, but is in other rows; send 0 for a day without any",
-                )
+                everywhere = (np.bincount(self.series, weights=~unset) == 0)[self.series]
+                text = "is not set, but is in other rows; send 0 for a day without any"
+                yield unset & ~everywhere, name, text, values
                 if name in needed:
-                    report(
-                        everywhere & (self.row == 0), name, "is not set in any row; this question needs it"
-                    )
-            report(~unset & ~np.isfinite(values), name, "is not a finite number")
-            report(
-                np.isfinite(values) & (values < 0),
-                name,
-                lambda at, values=values: f"is {values[at]:.15g}; expected 0 or more",  # type: ignore[misc]
-            )
-        return found
+                    text = "is not set in any row; this question needs it"
+                    yield everywhere & (self.row == 0), name, text, values
+            yield np.isinf(values), name, "is not a finite number", values
+            yield np.isfinite(values) & (values < 0), name, "is {:.15g}; expected 0 or more", values
 
     def frame(self, entities: Sequence[tuple[EntityType, str]]) -> pd.DataFrame:
         """The rows as a daily frame; check `violations` first. Series of the same entity flow together."""
@@ -137,16 +125,13 @@ class DailyRows:
             self.series[rows], self.row[rows], self.date[rows], self.has_date[rows], self.values[:, rows]
         )
 
-    def _in_every_row(self, condition: BoolArray) -> BoolArray:
-        exceptions = np.bincount(self.series, weights=~condition)
-        every: BoolArray = exceptions[self.series] == 0
-        return every
-
-    def _duplicates(self) -> list[int]:
+    def _repeated(self) -> BoolArray:
+        """Rows whose day is that of an earlier one of their series."""
         order = np.lexsort((self.row, self.date, self.series))
         day, series = self.date[order], self.series[order]
-        same = (day[1:] == day[:-1]) & (series[1:] == series[:-1])
-        return [int(at) for at in order[1:][same]]
+        repeated = np.zeros(order.size, dtype=bool)
+        repeated[order[1:]] = (day[1:] == day[:-1]) & (series[1:] == series[:-1])
+        return repeated
 
 
 def daily_rows(parents: Sequence[Message], field: str = "rows") -> DailyRows:
@@ -168,33 +153,30 @@ _Read = tuple[IntArray, IntArray, IntArray, BoolArray, FloatArray]
 
 def _one_by_one(rows: Iterable[metrics_pb2.DailyMetrics]) -> _Read:
     nan = float("nan")
-    days: list[tuple[int, int, int, bool]] = []
-    values: list[tuple[float, ...]] = []
-    for one in rows:
-        day = one.date
-        days.append((day.year, day.month, day.day, one.HasField("date")))
-        values.append(
+    table = np.array(
+        [
             (
+                (day := one.date).year,
+                day.month,
+                day.day,
+                one.HasField("date"),
+                # NaN is what an unset figure is.
                 _number(one.spend) if one.HasField("spend") else nan,
                 one.impressions if one.HasField("impressions") else nan,
                 one.clicks if one.HasField("clicks") else nan,
                 _number(one.leads) if one.HasField("leads") else nan,
                 one.reach if one.HasField("reach") else nan,
             )
-        )
-    parts = np.array(days, dtype=np.int64).reshape(-1, 4).T
-    # NaN is what an unset figure is.
-    return parts[0], parts[1], parts[2], parts[3].astype(bool), np.array(values).reshape(-1, len(STORED)).T
+            for one in rows
+        ],
+        dtype=np.float64,
+    ).reshape(-1, 9)
+    year, month, day_of_month, has_date = table[:, :4].astype(np.int64).T
+    return year, month, day_of_month, has_date.astype(bool), table[:, 4:].T
 
 
 def _number(value: float) -> float:
     return math.inf if math.isnan(value) else value
-
-
-def _never_nan(values: FloatArray | IntArray) -> FloatArray:
-    numbers: FloatArray = values.astype(np.float64)
-    numbers[np.isnan(numbers)] = np.inf
-    return numbers
 
 
 def _columnar(parents: Sequence[Message], number: int, total: int) -> _Read | None:
@@ -218,20 +200,20 @@ def _columnar(parents: Sequence[Message], number: int, total: int) -> _Read | No
     values = np.full((len(STORED), total), np.nan)
     for column, (_, tag) in zip(values, _VALUE_TAGS, strict=True):
         present = reader.take(tag)
-        read = reader.double(present) if tag & 7 == _FIXED64 else reader.varint(present)
-        column[present] = _never_nan(read[present])
+        read = (reader.double(present) if tag & 7 == _FIXED64 else reader.varint(present)).astype(np.float64)
+        column[present] = np.where(np.isnan(read), np.inf, read)[present]
     if not (inner.finished and reader.finished):
         return None
     return parts[0], parts[1], parts[2], has_date, values
 
 
+@dataclass(slots=True, eq=False)
 class _Reader:
     """Reads the next thing of many messages at once."""
 
-    def __init__(self, data: npt.NDArray[np.uint8], at: IntArray, ends: IntArray) -> None:
-        self.data = data
-        self.at = at
-        self.ends = ends
+    data: npt.NDArray[np.uint8]
+    at: IntArray
+    ends: IntArray
 
     @property
     def finished(self) -> bool:
@@ -276,18 +258,12 @@ def _bodies(data: bytes, number: int) -> tuple[list[int], list[int]]:
         kind = tag & 7
         at += 1
         if kind == _LENGTH:
-            length = data[at]
+            length, shift = data[at] & 0x7F, 7
+            while data[at] >= 0x80:
+                at += 1
+                length |= (data[at] & 0x7F) << shift
+                shift += 7
             at += 1
-            if length >= 0x80:
-                length &= 0x7F
-                shift = 7
-                while True:
-                    byte = data[at]
-                    at += 1
-                    length |= (byte & 0x7F) << shift
-                    if byte < 0x80:
-                        break
-                    shift += 7
             if tag == wanted:
                 starts.append(at)
                 ends.append(at + length)

@@ -3,25 +3,21 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import grpc.aio
-from prometheus_client import REGISTRY
 
-from adsml_common.registry.loader import LoaderStats
-from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import health, reflection
 from adsml_common.serving.access import authorizer_of
-from adsml_common.serving.exposition import Exposition, ModelCollector
 from adsml_common.serving.harness import Harness, refuse_unknown
 from adsml_common.serving.limits import RateLimit, StreamLimit
 from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.methods import Method
 from adsml_common.serving.pool import WorkerPool, in_daemon_thread
 from adsml_common.serving.settings import ServingSettings
-from adsml_common.serving.telemetry import watch_pool
+from adsml_common.serving.telemetry import Exposition, watch_pool
 from adsml_common.serving.tracing import OpenTelemetry, Tracing
 
 _log = logging.getLogger(__name__)
@@ -39,16 +35,15 @@ _POOL_SECONDS: Final = 5.0
 class ServerSpec:
     """What a server is made of.
 
-    `methods` by service, `warm` and `close` called before the first and after the last call, `checks` by name of what
-    readiness depends on, `loaded` and `stats` of models for the metrics.
+    `methods` by service, `warm` and `close` called before the first and after the last call, `check` of what readiness
+    depends on and its name.
     """
 
+    settings: ServingSettings
     methods: dict[str, tuple[Method, ...]] = field(default_factory=dict)
     warm: list[Callable[[], None]] = field(default_factory=list)
     close: list[Callable[[], None]] = field(default_factory=list)
-    checks: dict[str, Callable[[], None]] = field(default_factory=dict)
-    loaded: Callable[[], Iterable[ModelVersion]] | None = None
-    stats: Callable[[], LoaderStats] | None = None
+    check: tuple[str, Callable[[], None]] | None = None
 
     @property
     def family(self) -> str:
@@ -59,9 +54,9 @@ class ServerSpec:
 class ServerRuntime:
     """The running pieces of one server; on one event loop."""
 
-    def __init__(self, settings: ServingSettings, spec: ServerSpec) -> None:
-        self.settings = settings
+    def __init__(self, spec: ServerSpec) -> None:
         self.spec = spec
+        self.settings = settings = spec.settings
         self.port = 0
         self.metrics_port: int | None = None
         self.health_port: int | None = None
@@ -73,9 +68,7 @@ class ServerRuntime:
             wait_seconds=settings.queue_seconds,
         )
         authorizer = authorizer_of(settings)
-        self._monitor = health.ReadinessMonitor(
-            self.board, spec.checks, interval_seconds=settings.readiness_seconds
-        )
+        self._readiness: asyncio.Task[None] | None = None
         harness = Harness(
             pool=self.pool,
             memory=MemoryBudget(settings.request_memory_bytes, wait_seconds=settings.queue_seconds),
@@ -106,7 +99,6 @@ class ServerRuntime:
             )
             self._probed.add_registered_method_handlers(health.SERVICE, health_handlers)
         self._exposition: Exposition | None = None
-        self._collector = None if spec.loaded is None else ModelCollector(spec.loaded, spec.stats)
 
     @property
     def address(self) -> str:
@@ -119,43 +111,38 @@ class ServerRuntime:
         if self.settings.metrics_port is not None:
             self._exposition = Exposition(host=self.settings.metrics_host, port=self.settings.metrics_port)
             self.metrics_port = self._exposition.port
-        if self._collector is not None:
-            REGISTRY.register(self._collector)
         self.pool.start()
         watch_pool(f"{self.spec.family}/{self.pool.name}", self.pool)
         await self._server.start()
         if self._probed is not None:
             await self._probed.start()
-        self._monitor.start()
+        if self.spec.check is not None:
+            self.board.ready = False
+            watch = health.watch_readiness(
+                self.board, *self.spec.check, interval_seconds=self.settings.readiness_seconds
+            )
+            self._readiness = asyncio.create_task(watch)
 
     def _bind(self) -> None:
-        settings = self.settings
-        self.port = settings.port
-        try:
-            if settings.tls_cert_file is None or settings.tls_key_file is None:
-                self.port = self._server.add_insecure_port(self.address)
-            else:
-                from adsml_common.serving.tls import server_credentials  # noqa: PLC0415 - slow to load
+        settings, credentials = self.settings, None
+        if settings.tls_cert_file is not None and settings.tls_key_file is not None:
+            from adsml_common.serving.tls import server_credentials  # noqa: PLC0415 - slow to load
 
-                credentials = server_credentials(
-                    cert_file=settings.tls_cert_file,
-                    key_file=settings.tls_key_file,
-                    client_ca_file=settings.tls_client_ca_file,
-                )
-                self.port = self._server.add_secure_port(self.address, credentials)
-        except RuntimeError:
-            raise OSError(f"can't listen on {self.address}: taken, or not this machine's") from None
+            credentials = server_credentials(
+                cert_file=settings.tls_cert_file,
+                key_file=settings.tls_key_file,
+                client_ca_file=settings.tls_client_ca_file,
+            )
+        self.port = settings.port
+        self.port = _listen(self._server, self.address, credentials)
         if self._probed is not None:
-            probes = f"{settings.health_host}:{settings.health_port}"
-            try:
-                self.health_port = self._probed.add_insecure_port(probes)
-            except RuntimeError:
-                raise OSError(f"can't listen on {probes}: taken, or not this machine's") from None
+            self.health_port = _listen(self._probed, f"{settings.health_host}:{settings.health_port}")
 
     async def drain(self) -> None:
         """Health down, a wait for balancers to see it, no new calls, the last answers, the threads."""
-        self.board.set_draining()
-        self._monitor.stop()
+        self.board.change(draining=True)
+        if self._readiness is not None:
+            self._readiness.cancel()
         if self.board.warm:
             _log.info("draining")
             await asyncio.sleep(self.settings.drain_wait_seconds)
@@ -168,10 +155,17 @@ class ServerRuntime:
         close = functools.partial(self.pool.close, timeout=_POOL_SECONDS)
         if not await in_daemon_thread(close, name="close"):
             _log.warning("threads of pool %s were still at work and were left behind", self.pool.name)
-        if self._collector is not None:
-            REGISTRY.unregister(self._collector)
         if self._exposition is not None:
             await in_daemon_thread(self._exposition.close, name="close")
+
+
+def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None) -> int:
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError:
+        raise OSError(f"can't listen on {address}: taken, or not this machine's") from None
 
 
 def channel_options(settings: ServingSettings) -> list[tuple[str, int]]:

@@ -5,19 +5,19 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, Self
 
 import uvloop
+from prometheus_client import REGISTRY
+from prometheus_client.registry import Collector
 
-from adsml_common.registry.loader import LoaderStats
-from adsml_common.registry.models import ModelVersion
 from adsml_common.serving import logs
 from adsml_common.serving.methods import UnsafeServer, methods_of
 from adsml_common.serving.micro_batcher import FastPath
 from adsml_common.serving.pool import in_daemon_thread
 from adsml_common.serving.runtime import ServerRuntime, ServerSpec
-from adsml_common.serving.settings import ServingSettings
 
 __all__ = ["Server", "ServerBuilder", "UnsafeServer"]
 
@@ -27,13 +27,8 @@ _log = logging.getLogger(__name__)
 class ServerBuilder(ServerSpec):
     """Collects what a server is made of; `run` or `start` makes it."""
 
-    def __init__(self, settings: ServingSettings) -> None:
-        super().__init__()
-        self.settings = settings
-
     def add(
         self,
-        add_to_server: Callable[[Any, Any], None],
         servicer: object,
         service_name: str,
         *,
@@ -47,7 +42,7 @@ class ServerBuilder(ServerSpec):
         """
         if service_name in self.methods:
             raise UnsafeServer(f"{service_name} is registered twice")
-        self.methods[service_name] = methods_of(add_to_server, servicer, service_name, fast_path=fast_path)
+        self.methods[service_name] = methods_of(servicer, service_name, fast_path=fast_path)
         return self
 
     def on_ready(self, warm: Callable[[], None]) -> Self:
@@ -62,19 +57,20 @@ class ServerBuilder(ServerSpec):
 
     def readiness(self, name: str, check: Callable[[], None]) -> Self:
         """Make readiness depend on `check`, which raises where `name` is not usable."""
-        if name in self.checks:
-            raise UnsafeServer(f"there are two readiness checks named {name!r}")
-        self.checks[name] = check
+        if self.check is not None:
+            raise UnsafeServer("there are two readiness checks")
+        self.check = name, check
         return self
 
-    def models(
-        self,
-        loaded: Callable[[], Iterable[ModelVersion]],
-        stats: Callable[[], LoaderStats] | None = None,
-    ) -> Self:
-        """Show version and age of the models that `loaded` returns among the metrics, and their cache's counts."""
-        self.loaded, self.stats = loaded, stats
-        return self
+    def metrics(self, collector: Collector) -> Self:
+        """Show what a collector knows among the metrics while the server runs."""
+
+        def end() -> None:
+            # A server whose start failed is drained too, and this may not have begun.
+            with contextlib.suppress(KeyError):
+                REGISTRY.unregister(collector)
+
+        return self.on_ready(lambda: REGISTRY.register(collector)).on_drain(end)
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT, drain, and return the process' exit status.
@@ -116,7 +112,7 @@ class ServerBuilder(ServerSpec):
     @contextlib.asynccontextmanager
     async def serving(self, stop: asyncio.Event) -> AsyncIterator[ServerRuntime]:
         """The server, from its first breath to its last; `stop` cuts a long warming short."""
-        runtime = ServerRuntime(self.settings, self)
+        runtime = ServerRuntime(self)
         try:
             await runtime.start()
             warming: asyncio.Future[Any] = in_daemon_thread(self._warm, name="warm")
@@ -125,7 +121,7 @@ class ServerBuilder(ServerSpec):
             stopping.cancel()
             if warming.done():
                 await warming
-                runtime.board.set_warm()
+                runtime.board.change(warm=True)
                 _log.info("serving %s at %s", ", ".join(self.methods), runtime.address)
             yield runtime
         finally:
@@ -154,18 +150,13 @@ class ServerBuilder(ServerSpec):
 class Server:
     """A server in a thread of this process; a context manager that stops it. `runtime` has its pieces."""
 
-    runtime: ServerRuntime
-
     def __init__(self, builder: ServerBuilder) -> None:
-        self._builder = builder
-        self._ready = threading.Event()
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=lambda: uvloop.run(self._main()), name="server", daemon=True)
+        ready: Future[ServerRuntime] = Future()
+        self._thread = threading.Thread(
+            target=lambda: uvloop.run(self._main(builder, ready)), name="server", daemon=True
+        )
         self._thread.start()
-        self._ready.wait()
-        if self._error is not None:
-            self._thread.join()
-            raise self._error
+        self.runtime = ready.result()
 
     @property
     def port(self) -> int:
@@ -187,16 +178,15 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    async def _main(self) -> None:
+    async def _main(self, builder: ServerBuilder, ready: "Future[ServerRuntime]") -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         try:
-            async with self._builder.serving(self._stop) as self.runtime:
-                self._ready.set()
+            async with builder.serving(self._stop) as runtime:
+                ready.set_result(runtime)
                 await self._stop.wait()
         except Exception as error:
-            if self._ready.is_set():
+            if ready.done():
                 _log.exception("the server ended badly")
-            self._error = error
-        finally:
-            self._ready.set()
+            else:
+                ready.set_exception(error)

@@ -1,16 +1,24 @@
-"""What is counted: rate, errors and duration of every method, queues, shedding, degradations."""
+"""What is counted: rate, errors and duration of every method, queues, shedding, degradations, models.
 
-from collections.abc import Iterable
-from typing import Final
+Prometheus reads it over plain HTTP.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import grpc
 from adsml.common.v1 import answer_pb2
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from adsml_common.registry.loader import ModelLoader
 from adsml_common.serving.pool import WorkerPool
 
 _LABELS: Final = ("service", "method")
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+_MAX_NAMED: Final = 1_000
 
 STARTED: Final = Counter("adsml_rpc_started", "Calls that came in", _LABELS)
 HANDLED: Final = Counter("adsml_rpc_handled", "Calls that ended, by status code", (*_LABELS, "code"))
@@ -61,3 +69,45 @@ class MethodMeter:
 def watch_pool(name: str, pool: WorkerPool) -> None:
     QUEUE_WAITING.labels(name).set_function(lambda: pool.waiting)
     QUEUE_BUSY.labels(name).set_function(lambda: pool.busy)
+
+
+class ModelCollector(Collector):
+    """Version and age of the models that answer now, looked up when Prometheus asks.
+
+    Of more than 1,000 the oldest are named; all are counted.
+    """
+
+    def __init__(self, models: "ModelLoader[Any]") -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        models = sorted((one.version for one in self._models.in_memory()), key=lambda one: one.created_at)
+        count = GaugeMetricFamily("adsml_models_loaded", "Models in memory")
+        count.add_metric((), len(models))
+        version = GaugeMetricFamily("adsml_model_version", "Version that answers", labels=("name",))
+        age = GaugeMetricFamily("adsml_model_age_seconds", "Seconds since it was trained", labels=("name",))
+        now = datetime.now(UTC)
+        for model in models[:_MAX_NAMED]:
+            version.add_metric((model.name,), model.version)
+            age.add_metric((model.name,), (now - model.created_at).total_seconds())
+        events = CounterMetricFamily("adsml_model_cache", "What the cache of models did", labels=("event",))
+        for event, number in self._models.stats().items():
+            events.add_metric((event,), number)
+        yield from (count, version, age, events)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing beforehand: asking for the models now would load them."""
+        yield from ()
+
+
+class Exposition:
+    """Serves every metric of this process at ``http://host:port/metrics``."""
+
+    def __init__(self, *, host: str, port: int) -> None:
+        self._server, self._thread = start_http_server(port, addr=host, registry=REGISTRY)
+        self.port = self._server.server_port
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -9,20 +9,20 @@ import hashlib
 import json
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import jwt
+from cachetools import LRUCache
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from adsml_common.domain.errors import Unauthenticated
 from adsml_common.serving.context import Caller
-from adsml_common.serving.files import WatchedFiles
+from adsml_common.serving.tls import WatchedFiles
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class TokenVerifier:
         self._jwks = None if jwks_file is None else WatchedFiles([jwks_file], _key_set)
         if not (self._fixed or self._public or self._jwks):
             raise ValueError("tokens need a secret, a public key file or a key set file")
-        self._known: OrderedDict[bytes, tuple[Caller, float, tuple[int, int]]] = OrderedDict()
+        self._known: LRUCache[bytes, tuple[Caller, float, tuple[int, int]]] = LRUCache(_REMEMBERED)
 
     def caller(self, token: str) -> Caller:
         """Who calls.
@@ -96,8 +96,6 @@ class TokenVerifier:
         claims = self._verified(token, public, jwks)
         caller = _caller(claims)
         self._known[digest] = (caller, _instant(claims, "exp") + self._leeway, versions)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
         return caller
 
     def _verified(self, token: str, public: _Key | None, jwks: Mapping[str, _Key]) -> dict[str, Any]:

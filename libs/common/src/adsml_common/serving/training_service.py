@@ -45,6 +45,7 @@ JOBS: Final[dict[int, str]] = {
 """The contract's jobs by the names that commands and records have for them: ``"ensemble-weights"``."""
 _NUMBERS: Final = {name: number for number, name in JOBS.items()}
 
+_FACTS: Final = ("run_id", "shard_count", "launcher_ref", "detail", "actor")
 _FAILED_ITEMS: Final = 100
 _DIGITS: Final = 16
 _LONGEST: Final = 128
@@ -136,16 +137,18 @@ class TrainingService:
     ) -> pb.ListTrainingRunsResponse:
         self._check_family(request.family)
         jobs = self._jobs if not request.job else (self._job(request.job),)
+        status = STATE.find(request.state)
         found, token = self._page_tokens.listing(
             request,
             context,
-            lambda before: self._runs.list(
-                jobs=jobs, status=STATE.find(request.state), limit=paging.SCAN, before=before
+            lambda at: self._runs.list(
+                jobs=jobs,
+                status=status,
+                limit=paging.SCAN,
+                before=None if at is None else self._runs.get(at[0]),
             ),
-            position=lambda run: run,
+            position=lambda run: [run.run_id],
             shows=lambda run: self._shows(run, context),
-            to_json=lambda run: [run.run_id],
-            of_json=lambda at: self._at(at[0]),
         )
         return pb.ListTrainingRunsResponse(runs=[run_message(one) for one in found], next_page_token=token)
 
@@ -171,12 +174,6 @@ class TrainingService:
             raise NotFound(f"there is no training run {request.run_id}")
         return run
 
-    def _at(self, run_id: str) -> TrainingRun:
-        try:
-            return self._runs.get(run_id)
-        except NotFound:
-            raise InvalidInput.at("page_token", "names a run that is gone; begin again") from None
-
     @staticmethod
     def _shows(run: TrainingRun, context: CallContext) -> bool:
         """A caller sees runs of its accounts; one that covers them all is for those who may see all."""
@@ -188,8 +185,19 @@ class TrainingService:
 
 def run_message(run: TrainingRun) -> pb.TrainingRun:
     scope = Scope.of(run.parameters)
-    out = pb.TrainingRun(
-        run_id=run.run_id,
+    facts: dict[str, Any] = {name: getattr(run, name) for name in _FACTS}
+    counts: dict[str, int] = {
+        name: getattr(run.counts, name) for name in pb.TrainingCounts.DESCRIPTOR.fields_by_name
+    }
+    instants = {
+        "create_time": run.created_at,
+        "start_time": run.started_at,
+        "end_time": run.finished_at,
+        "heartbeat_time": run.heartbeat_at,
+    }
+    facts |= {name: instant_message(instant) for name, instant in instants.items() if instant is not None}
+    return pb.TrainingRun(
+        **facts,
         request_id=run.callers_request_id if run.launch_kind is LaunchKind.CALLER else "",
         job=_NUMBERS[run.job],  # type: ignore[arg-type]  # an enum's number
         state=STATE.to_wire(run.status),  # type: ignore[arg-type]  # likewise
@@ -198,29 +206,10 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
             entity_type=ENTITY_TYPE.to_wire(scope.entity_type) if scope.entity_type else 0,  # type: ignore[arg-type]
             entity_ids=scope.entity_ids,
         ),
-        shard_count=run.shard_count,
         launcher=LAUNCHER.to_wire(run.launcher),  # type: ignore[arg-type]  # likewise
         launch_kind=LAUNCH_KIND.to_wire(run.launch_kind),  # type: ignore[arg-type]  # likewise
-        launcher_ref=run.launcher_ref,
-        counts=pb.TrainingCounts(
-            total=run.counts.total,
-            trained=run.counts.trained,
-            skipped=run.counts.skipped,
-            failed=run.counts.failed,
-            running=run.counts.running,
-        ),
-        detail=run.detail,
-        actor=run.actor,
-        create_time=instant_message(run.created_at),
+        counts=pb.TrainingCounts(**counts),
     )
-    for field, instant in (
-        ("start_time", run.started_at),
-        ("end_time", run.finished_at),
-        ("heartbeat_time", run.heartbeat_at),
-    ):
-        if instant is not None:
-            getattr(out, field).CopyFrom(instant_message(instant))
-    return out
 
 
 def item_message(item: TrainingItem) -> pb.TrainingItem:

@@ -33,8 +33,9 @@ _validator = protovalidate.Validator()
 Descriptor: TypeAlias = Any
 """A message type's; protobuf has two classes of it, in Python and in C."""
 
-_Visit: TypeAlias = Callable[[Any, str, list[FieldViolation]], None]
-"""Looks at a message whose dotted path is given (with a dot at its end, or empty)."""
+_Plan: TypeAlias = tuple[tuple[str, int | None, Any], ...]
+"""What is looked at in a message beside its rules: a field, how many entries it may have (None: no list), and the plan
+of what is in it (None: it must be a day of the calendar)."""
 
 
 def check(message: Message) -> None:
@@ -47,8 +48,7 @@ def violations(message: Message, path: str = "") -> list[FieldViolation]:
     """Everything that is wrong with a message (the first 200); `path` is that of a batch's entry, ``subjects[3]``."""
     prefix = f"{path}." if path else ""
     wrong: list[FieldViolation] = []
-    for visit in _invariants(message.DESCRIPTOR):
-        visit(message, prefix, wrong)
+    _walk(_plan(message.DESCRIPTOR), message, prefix, wrong)
     if wrong:
         message = _without_long_lists(message)
     try:
@@ -74,13 +74,12 @@ def entry_violations(entries: Sequence[Message], path: str) -> dict[int, list[Fi
     """What is wrong with the entries of a batch at `path`, by their place; those in order are absent."""
     if not entries:
         return {}
-    visits = _invariants(entries[0].DESCRIPTOR)
+    plan = _plan(entries[0].DESCRIPTOR)
     collect = _validator.collect_violations
     wrong: dict[int, list[FieldViolation]] = {}
     suspects: list[FieldViolation] = []
     for index, entry in enumerate(entries):
-        for visit in visits:
-            visit(entry, "", suspects)
+        _walk(plan, entry, "", suspects)
         # Told in full only where there is something to tell: most entries are in order, and there may be many.
         if suspects or _fails(collect, entry):
             wrong[index] = violations(entry, f"{path}[{index}]")
@@ -90,7 +89,7 @@ def entry_violations(entries: Sequence[Message], path: str) -> dict[int, list[Fi
 
 def require_rules(descriptor: Descriptor) -> None:
     """Compile what is checked of a message now, not at the first request; raises where a rule doesn't fit its field."""
-    _invariants(descriptor)
+    _plan(descriptor)
     _validator.collect_violations(message_factory.GetMessageClass(descriptor)(), fail_fast=True)
 
 
@@ -159,57 +158,45 @@ def _shown(field: FieldDescriptor, value: Any, *, entry: bool, rule: str) -> str
 
 
 @cache
-def _invariants(descriptor: Descriptor) -> tuple[_Visit, ...]:
-    """What holds of every message of a type beside its rules; compiled once. Types do not hold themselves."""
-    visits: list[_Visit] = []
+def _plan(descriptor: Descriptor) -> _Plan:
+    """The plan of a type of message; compiled once. Types do not hold themselves."""
+    plan: list[tuple[str, int | None, _Plan | None]] = []
     for field in descriptor.fields:
         kind = field.message_type
-        inner: tuple[_Visit, ...] = ()
+        inner: _Plan | None = ()
         if kind is not None and kind.full_name == _DATE:
-            inner = (_calendar_day,)
-        elif _of_ours(field) and not (field.is_repeated and contract_rules.entries_apart(field)):
-            inner = _invariants(kind)
-        if field.is_repeated and (inner or contract_rules.most_items(field) is not None):
-            visits.append(_list_visit(field, inner))
-        elif inner and not field.is_repeated:
-            visits.append(_field_visit(field.name, inner))
-    return tuple(visits)
+            inner = None
+        elif kind is not None and kind.full_name.startswith("adsml."):
+            apart = field.is_repeated and contract_rules.entries_apart(field)
+            inner = () if apart else _plan(kind)
+        most = (contract_rules.most_items(field) or sys.maxsize) if field.is_repeated else None
+        if inner != () or (most is not None and most < sys.maxsize):
+            plan.append((field.name, most, inner))
+    return tuple(plan)
 
 
-def _of_ours(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.full_name.startswith("adsml.")
-
-
-def _field_visit(name: str, inner: tuple[_Visit, ...]) -> _Visit:
-    def visit(message: Any, path: str, wrong: list[FieldViolation]) -> None:
-        if message.HasField(name):
-            value = getattr(message, name)
-            for one in inner:
-                one(value, f"{path}{name}.", wrong)
-
-    return visit
-
-
-def _list_visit(field: FieldDescriptor, inner: tuple[_Visit, ...]) -> _Visit:
-    name = field.name
-    most = contract_rules.most_items(field) or sys.maxsize
-
-    def visit(message: Any, path: str, wrong: list[FieldViolation]) -> None:
+def _walk(plan: _Plan, message: Any, path: str, wrong: list[FieldViolation]) -> None:
+    """Note what is wrong in a message whose dotted path is given (with a dot at its end, or empty)."""
+    for name, most, inner in plan:
+        if most is None:
+            if message.HasField(name):
+                _look(inner, getattr(message, name), f"{path}{name}", wrong)
+            continue
         entries = getattr(message, name)
         if len(entries) > most:
-            expected = contract_rules.expectation(field)
+            expected = contract_rules.expectation(message.DESCRIPTOR.fields_by_name[name])
             wrong.append(FieldViolation(path + name, f"has {len(entries)} entries; expected {expected}"))
-        elif inner:
+        elif inner != ():
             for index, entry in enumerate(entries):
-                for one in inner:
-                    one(entry, f"{path}{name}[{index}].", wrong)
+                _look(inner, entry, f"{path}{name}[{index}]", wrong)
                 if len(wrong) >= MAX_VIOLATIONS:
                     return
 
-    return visit
 
-
-def _calendar_day(value: Any, path: str, wrong: list[FieldViolation]) -> None:
+def _look(inner: _Plan | None, value: Any, path: str, wrong: list[FieldViolation]) -> None:
+    if inner is not None:
+        _walk(inner, value, f"{path}.", wrong)
+        return
     try:
         year = date(value.year, value.month, value.day).year
     except (ValueError, OverflowError):
@@ -217,40 +204,37 @@ def _calendar_day(value: Any, path: str, wrong: list[FieldViolation]) -> None:
     if not FIRST_YEAR <= year <= LAST_YEAR:
         shown = f"is {value.year}-{value.month:02d}-{value.day:02d}"
         expected = f"expected a day of the calendar from {FIRST_YEAR} to {LAST_YEAR}"
-        wrong.append(FieldViolation(path.removesuffix("."), f"{shown}; {expected}"))
+        wrong.append(FieldViolation(path, f"{shown}; {expected}"))
+
+
+def _lists(plan: _Plan, message: Any, path: str) -> Iterator[tuple[Any, str, str, int]]:
+    """The lists that are looked at, in a message and those in it: the message, the list's name and path, its limit."""
+    for name, most, inner in plan:
+        value = getattr(message, name)
+        if most is not None:
+            yield message, name, f"{path}{name}", most
+            for index, entry in enumerate(value if inner else ()):
+                yield from _lists(inner or (), entry, f"{path}{name}[{index}].")
+        elif inner and message.HasField(name):
+            yield from _lists(inner, value, f"{path}{name}.")
 
 
 def _without_long_lists(message: Message) -> Message:
     """A copy without the lists that are too long: what stands in them is not worth a look."""
     copy = type(message)()
     copy.CopyFrom(message)
-    for holder, _ in _holders(copy, ""):
-        for field in holder.DESCRIPTOR.fields:
-            most = contract_rules.most_items(field) if field.is_repeated else None
-            if most is not None and len(getattr(holder, field.name)) > most:
-                holder.ClearField(field.name)
+    for holder, name, _, most in _lists(_plan(message.DESCRIPTOR), copy, ""):
+        if len(getattr(holder, name)) > most:
+            holder.ClearField(name)
     return copy
 
 
 def _row_violations(message: Message, prefix: str) -> Iterator[FieldViolation]:
-    for holder, path in _holders(message, prefix):
-        for field in holder.DESCRIPTOR.fields:
-            if field.message_type is not None and field.message_type.full_name == _ROW and field.is_repeated:
-                yield from _violations_of_rows(holder, field.name, path)
+    for holder, name, path, _ in _lists(_plan(message.DESCRIPTOR), message, prefix):
+        kind = holder.DESCRIPTOR.fields_by_name[name].message_type
+        if kind is not None and kind.full_name == _ROW:
+            yield from _violations_of_rows(holder, name, path)
 
 
 def _violations_of_rows(holder: Message, name: str, path: str) -> Sequence[FieldViolation]:
-    return daily_rows([holder], name).violations(lambda _: f"{path}{name}", needed=()).get(0, ())
-
-
-def _holders(message: Any, path: str) -> Iterator[tuple[Any, str]]:
-    """The message and all of ours in it that are checked with it, with their paths, but no single rows."""
-    yield message, path
-    for field, value in message.ListFields():
-        if not _of_ours(field) or field.message_type.full_name == _ROW:
-            continue
-        if not field.is_repeated:
-            yield from _holders(value, f"{path}{field.name}.")
-        elif not contract_rules.entries_apart(field):
-            for index, entry in enumerate(value):
-                yield from _holders(entry, f"{path}{field.name}[{index}].")
+    return daily_rows([holder], name).violations(lambda _: path, needed=()).get(0, ())

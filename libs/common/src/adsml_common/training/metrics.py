@@ -37,7 +37,8 @@ class RunWatch(Collector):
     def close(self) -> None:
         """Stop reading."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def read(self) -> None:
         """Read once."""
