@@ -206,7 +206,7 @@ def hot_queries(database: Database, heard: Heard, folder: Path, ids: list[str]) 
     name = names[7]
     calls: dict[str, Callable[[], object]] = {
         "has this account changed": lambda: days.data_version(1),
-        "has this entity changed": lambda: days.data_version(1, LEVEL, ids[3]),
+        "has this entity changed": lambda: days.revisions(1, entity_type=LEVEL, entity_ids=[ids[3]]),
         "an account's last day": lambda: days.last_date(1),
         "an account's entities": lambda: entities.frame(1),
         "one entity, 60 days": lambda: days.daily(

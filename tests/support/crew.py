@@ -97,7 +97,7 @@ def wait_for(path: Path) -> None:
 def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     folder = sys.argv[1]
-    with Workers(partial(make, folder=folder, hangs=(0,)), count=1) as workers:
+    with Workers(partial(make, folder=folder, hangs=(0,)), count=1, item_seconds=SECONDS) as workers:
         workers.begin(Item("1/ad/0", 1, payload={"value": 0}), patience_seconds=0)
         while workers.busy:
             workers.wait(1.0)

@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+_STARTING = threading.Lock()
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["support.crashing", "support.jobs", "support.racing"])
 
@@ -32,12 +34,14 @@ def finish(process: ForkServerProcess, *, seconds: float = 120) -> int:
 
 def _ensure_server() -> None:
     # Python 3.11's server is not told where our modules are before it imports them.
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
-    try:
-        forkserver.ensure_running()
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+    # One at a time: the environment is every thread's.
+    with _STARTING:
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+        try:
+            forkserver.ensure_running()
+        finally:
+            if before is None:
+                del os.environ["PYTHONPATH"]
+            else:
+                os.environ["PYTHONPATH"] = before

@@ -1,23 +1,52 @@
 """Training jobs that run in processes of their own."""
 
 import sys
+import time
 from pathlib import Path
 
 from adsml_common.database import Database
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import model_name
 from adsml_common.registry.registry import ModelRegistry
+from adsml_common.training.attempt import TrainOne, attempt
 from adsml_common.training.job import Pace, run_job
 from adsml_common.training.progress import LogProgress
 from adsml_common.training.records import Item, ItemResult, ItemStatus, run_id_of
 from adsml_common.training.runs import TrainingRuns
 from adsml_common.training.signals import stop_on_signals
+from adsml_common.training.workers import Workers
 
 from support.models import candidate
 
 JOB = "numbers"
 # Short, so that a successor need not wait long for a dead one's lease.
 PACE = Pace(lease=2.0, heartbeat=0.2, patience=60.0)
+
+
+class InProcess(Workers):
+    """Trains in this process, one item after the other: for tests of what a run does, whoever trains."""
+
+    def __init__(self, train_one: TrainOne) -> None:
+        # Starts no processes, so it needs nothing of what starts them.
+        self._train_one = train_one
+        self._idle = []
+        self._at_work = {}
+        self._begun: list[tuple[Item, float]] = []
+
+    @property
+    def free(self) -> bool:
+        return not self._begun
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._begun)
+
+    def begin(self, item: Item, *, patience_seconds: float) -> None:
+        self._begun.append((item, patience_seconds))
+
+    def wait(self, timeout: float) -> list[tuple[Item, ItemResult]]:
+        item, patience = self._begun.pop()
+        return [(item, attempt(self._train_one, item, patience_seconds=patience, pause=time.sleep))]
 
 
 def items(count: int) -> list[Item]:
@@ -46,7 +75,7 @@ def train_shard(url: str, folder: str, count: int, index: int, shards: int) -> N
     run = run_job(
         JOB,
         items(count),
-        train,
+        InProcess(train),
         runs=TrainingRuns(database),
         request_id="r1",
         shard_index=index,
@@ -93,7 +122,7 @@ def train_numbers(
         run = run_job(
             JOB,
             items(count),
-            train,
+            InProcess(train),
             runs=TrainingRuns(database),
             request_id=request_id,
             stop=stop,

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -9,12 +10,22 @@ from adsml_common import migrations
 from adsml_common.database import Database, SchemaStatus
 from adsml_common.domain.errors import FailedPrecondition
 from adsml_common.migrations import METADATA, partitions
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+SCHEMAS = Path(__file__).with_name("schemas")
 
-def test_migrated_schema_is_the_models(database: Database) -> None:
+
+@pytest.mark.parametrize("release", ["", "0005"])
+def test_migrated_schema_is_the_models(empty_database_url: str, release: str) -> None:
+    """Of an empty database, and of one that a former release made (see schemas/write.py)."""
+    database = Database.open(empty_database_url)
+    if release:
+        with database.write() as connection:
+            for statement in (SCHEMAS / f"{release}_{database.dialect}.sql").read_text().split(";\n")[:-1]:
+                connection.exec_driver_sql(statement)
+    database.migrate()
+    assert database.schema_state().status is SchemaStatus.CURRENT
     with database.read() as connection:
         context = MigrationContext.configure(
             connection,
@@ -28,10 +39,7 @@ def test_migrated_schema_is_the_models(database: Database) -> None:
             },
         )
         assert compare_metadata(context, METADATA) == []
-
-
-def test_constraints_that_alembic_does_not_compare_are_there(database: Database) -> None:
-    with database.read() as connection:
+        # What Alembic does not compare.
         found = sa.inspect(connection)
         for table in METADATA.sorted_tables:
             wanted = {c.name for c in table.constraints if isinstance(c, sa.CheckConstraint)}
@@ -40,6 +48,7 @@ def test_constraints_that_alembic_does_not_compare_are_there(database: Database)
             options = f"{database.dialect}_where"
             indexes = found.get_indexes(table.name)
             assert {i["name"] for i in indexes if options in i.get("dialect_options", {})} == partial
+    database.close()
 
 
 def test_schema_state_before_and_after(empty_database_url: str) -> None:
@@ -77,6 +86,17 @@ def test_a_schema_that_has_left_this_code_behind_is_refused_by_name(database: Da
     assert database.schema_state().status is SchemaStatus.TOO_NEW
     for refused in (database.require_schema, database.migrate):
         with pytest.raises(FailedPrecondition, match="from_the_future.* of revision 9999 or newer"):
+            refused()
+
+
+def test_a_schema_that_no_release_made_is_refused_by_name(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0004'"))
+        connection.execute(sa.text("DROP TABLE schema_notes"))
+    for refused in (database.require_schema, database.migrate):
+        with pytest.raises(
+            FailedPrecondition, match="revision 0004, which .* deploy the version that migrated it$"
+        ):
             refused()
 
 
@@ -164,31 +184,3 @@ class TestMonths:
         assert "daily_metrics_2099_01" in made
         assert "daily_metrics_2099_02" not in made
         assert self.partition_of(database, date(2099, 2, 4)) == "daily_metrics_other"
-
-    def test_rows_of_before_are_kept(self, empty_database_url: str) -> None:
-        database = Database.open(empty_database_url)
-        with database.write() as connection:
-            step(connection, "0004")
-            connection.execute(
-                sa.text("INSERT INTO entities (config_id, entity_type, entity_id) VALUES (1, 'ad', 'a')")
-            )
-            connection.execute(
-                sa.text(
-                    "INSERT INTO daily_metrics SELECT entity_key, DATE '2001-01-01' + 100 * day, day, 1, 1, 1, NULL, "
-                    "'t', now() FROM entities, generate_series(0, 120) AS day"
-                )
-            )
-        database.migrate()
-        with database.read() as connection:
-            query = sa.text("SELECT count(*), sum(spend), count(DISTINCT tableoid) FROM daily_metrics")
-            count, spend, places = connection.execute(query).one()
-        assert (count, spend) == (121, sum(range(121)))
-        assert places > 5
-        database.close()
-
-
-def step(connection: sa.Connection, revision: str) -> None:
-    """Migrate to a revision and no further."""
-    config = migrations._config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, revision)

@@ -4,9 +4,10 @@ from datetime import date
 
 import numpy as np
 import pytest
-from adsml_ingest import days, leads, numerals
+from adsml_ingest import dates, leads, numerals
 from adsml_ingest.options import DateOrder
-from adsml_ingest.tree import MAX_ID, BadId, clean_id, name_id
+from adsml_ingest.problems import BadCell
+from adsml_ingest.tree import MAX_ID, clean_id, name_id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,12 +72,12 @@ def test_the_decimal_sign_that_cells_give_away(
 def test_days_in_every_order(day: date) -> None:
     number = (day - date(1970, 1, 1)).days
     for text in (day.isoformat(), f"{day}T00:00:00", f"{day} 00:00:00+0000", f"{day}T00:00:00.000Z"):
-        assert days.day(text, None) == number
-    assert days.day(day.strftime("%d/%m/%Y"), DateOrder.DMY) == number
-    assert days.day(day.strftime("%m-%d-%Y"), DateOrder.MDY) == number
-    assert days.day(day.strftime("%Y.%m.%d"), DateOrder.YMD) == number
-    assert days.day(day, None) == number
-    assert days.to_date(number) == day
+        assert dates.day(text, None) == number
+    assert dates.day(day.strftime("%d/%m/%Y"), DateOrder.DMY) == number
+    assert dates.day(day.strftime("%m-%d-%Y"), DateOrder.MDY) == number
+    assert dates.day(day.strftime("%Y.%m.%d"), DateOrder.YMD) == number
+    assert dates.day(day, None) == number
+    assert dates.to_date(number) == day
 
 
 @pytest.mark.parametrize(
@@ -88,15 +89,15 @@ def test_days_in_every_order(day: date) -> None:
     ],
 )  # fmt: skip
 def test_the_order_that_dates_give_away(cells: list[str], order: DateOrder | None) -> None:
-    evidence = days.OrderEvidence()
+    evidence = dates.OrderEvidence()
     evidence.add(cells)
     assert evidence.order == order
 
 
 @pytest.mark.parametrize("text", ["01/02/26", "2026-13-01", "yesterday", "31/02/2026", "2026-01-02T10:00:00"])
 def test_what_is_no_day(text: str) -> None:
-    with pytest.raises(days.NotADay):
-        days.day(text, DateOrder.DMY)
+    with pytest.raises(BadCell):
+        dates.day(text, DateOrder.DMY)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_ids(cell: object, cleaned: str) -> None:
 
 @pytest.mark.parametrize("cell", ["1.2E+17", 1.2033e17, 1.5, "120330000000000001.0", "x" * 65, "a\nb"])
 def test_ids_that_can_not_be(cell: object) -> None:
-    with pytest.raises(BadId):
+    with pytest.raises(BadCell):
         clean_id(cell, digits=True)
 
 

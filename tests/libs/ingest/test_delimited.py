@@ -5,10 +5,10 @@ import io
 from pathlib import Path
 
 import pytest
-from adsml_ingest import delimited, source
-from adsml_ingest.delimited import Header, read_header, read_records
+from adsml_ingest import files, sheet
+from adsml_ingest.files import SourceFile, sniff
 from adsml_ingest.problems import Refusal
-from adsml_ingest.source import SourceFile, sniff
+from adsml_ingest.sheet import Header, read_header, read_records
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +49,7 @@ def test_records_are_what_was_written(
         writer.writerow(row)
     path = tmp_path / "any.csv"
     path.write_bytes(text.getvalue().encode())
-    monkeypatch.setattr(source, "BLOCK_BYTES", block)
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
     _, found, lines, raws = _read(path)
     assert found == rows
     assert lines == starts
@@ -62,7 +62,7 @@ def test_quotes_inside_unquoted_cells_are_meant(
 ) -> None:
     path = tmp_path / "inches.csv"
     path.write_text('name,size\n12" screen,1\n"a ""quoted"" name",2\n7" tablet,3\n')
-    monkeypatch.setattr(source, "BLOCK_BYTES", block)
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
     _, rows, lines, _ = _read(path)
     assert rows == [['12" screen', "1"], ['a "quoted" name', "2"], ['7" tablet', "3"]]
     assert lines == [2, 3, 4]
@@ -74,8 +74,8 @@ def test_a_quote_that_is_never_closed_is_found_where_it_opens(
 ) -> None:
     path = tmp_path / "open.csv"
     path.write_text('x,y\n1,2\n3,"4\n' + "5,6\n" * 50)
-    monkeypatch.setattr(source, "BLOCK_BYTES", 16)
-    monkeypatch.setattr(delimited, "MAX_RECORD", limit)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(sheet, "MAX_RECORD", limit)
     rows: list[list[str]] = []
     text = sniff(SourceFile(path, path))
     blocks = read_records(text, read_header(text))
@@ -94,8 +94,8 @@ def test_a_cell_beyond_the_limit_of_the_parser_is_an_open_quote(tmp_path: Path) 
 def test_a_file_without_line_ends_is_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "one.csv"
     path.write_text("x,y\n" + "1," * 400)
-    monkeypatch.setattr(source, "BLOCK_BYTES", 64)
-    monkeypatch.setattr(delimited, "MAX_RECORD", 100)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(sheet, "MAX_RECORD", 100)
     with pytest.raises(Refusal, match="line 2: is longer than"):
         _read(path)
 

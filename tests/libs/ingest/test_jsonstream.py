@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adsml_ingest import source
+from adsml_ingest import files
+from adsml_ingest.files import SourceFile, sniff
 from adsml_ingest.jsonstream import read_objects
 from adsml_ingest.problems import Refusal
-from adsml_ingest.source import SourceFile, sniff
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +45,7 @@ def test_objects_are_what_was_written(
     text = json.dumps(value, indent=indent)
     path = tmp_path / "any.json"
     path.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(source, "BLOCK_BYTES", block)
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
     found = _read(path)
     assert [value for _, value in found] == rows
     lines = text.split("\n")
@@ -61,7 +61,7 @@ def test_a_page_longer_than_memory_allows_is_read_row_by_row(
     rows = [{"ad_id": str(index), "name": "x" * 50} for index in range(2_000)]
     path = tmp_path / "long.json"
     path.write_text(json.dumps({"data": rows}))
-    monkeypatch.setattr(source, "BLOCK_BYTES", 256)
+    monkeypatch.setattr(files, "BLOCK_BYTES", 256)
     monkeypatch.setattr("adsml_ingest.jsonstream.MAX_OBJECT", 1_000)
     assert [value for _, value in _read(path)] == rows
 
@@ -82,7 +82,7 @@ def test_a_cut_is_found_after_what_is_whole(
 ) -> None:
     path = tmp_path / "cut.json"
     path.write_text(text)
-    monkeypatch.setattr(source, "BLOCK_BYTES", block)
+    monkeypatch.setattr(files, "BLOCK_BYTES", block)
     found = []
     with pytest.raises(Refusal, match=f"line {line}: is cut off in the middle"):
         found.extend(read_objects(sniff(SourceFile(path, path))))

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from adsml_common.domain.errors import InvalidInput
-from adsml_ingest import Clicks, ImportOptions, ImportSummary, import_files, profiles
+from adsml_ingest import Clicks, ImportOptions, ImportSummary, import_files
 from adsml_ingest.importer import scratch_store
+from adsml_ingest.options import load_profile
 
 REPORT = "Campaign name,Day,Amount spent (EUR),Impressions,Clicks (all),Leads\n"
 ADS = "Campaign ID,Ad set ID,Ad ID,Ad name,Day,Amount spent (EUR),Impressions,Clicks (all),Leads\n"
@@ -299,7 +300,7 @@ KINDS = {
     ),
     "a tool's table by its profile": Kind(
         ({"w.csv": "date,campaign_id,ad_id,spend,impressions,clicks,actions_lead\n2025-02-03,11,31,8,500,9,2\n"},),
-        leads={"ad 31": 2, "campaign 11": 2}, options=ImportOptions(profile=profiles.load("windsor")),
+        leads={"ad 31": 2, "campaign 11": 2}, options=ImportOptions(profile=load_profile("windsor")),
     ),
     "leads in two columns": Kind(
         ({"r.csv": REPORT.replace("Leads", "Meta leads,Website leads") + "A,2025-02-03,8,500,9,2,3\n"},),
@@ -366,7 +367,7 @@ KINDS = {
     "a tool's JSON by its profile": Kind(
         ({"w.json": json.dumps({"data": [{"date": "2025-02-03", "campaign_id": "11", "spend": 8, "impressions": 500,
                                           "clicks": 9, "actions_lead": 2}]})},),
-        spend={"campaign 11": 8}, leads={"campaign 11": 2}, options=ImportOptions(profile=profiles.load("windsor")),
+        spend={"campaign 11": 8}, leads={"campaign 11": 2}, options=ImportOptions(profile=load_profile("windsor")),
     ),
     # 11: other tools
     "a Singer tap's messages": Kind(

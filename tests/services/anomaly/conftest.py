@@ -19,6 +19,7 @@ from adsml_common.training.records import TrainingRun, run_id_of
 from adsml_common.training.runs import TrainingRuns
 from adsml_simulate import AccountSettings, SimulatedAccount, simulate_account
 from adsml_simulate.storing import write_to_store
+from support.jobs import InProcess
 
 LAST_DAY = date(2026, 3, 31)
 
@@ -48,7 +49,9 @@ def pool(histories: dict[EntityRef, Days]) -> AccountPool:
 def train(database: Database, registry: ModelRegistry, request_id: str) -> TrainingRun:
     """Train the detectors of the stored account."""
     trainer = DetectorTrainer(database, registry, run_id=run_id_of(JOB, request_id))
-    return run_job(JOB, items_of(database, [1]), trainer, runs=TrainingRuns(database), request_id=request_id)
+    return run_job(
+        JOB, items_of(database, [1]), InProcess(trainer), runs=TrainingRuns(database), request_id=request_id
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from adsml_common.training.records import TrainingRun, run_id_of
 from adsml_common.training.runs import TrainingRuns
 from adsml_simulate import AccountSettings, SimulatedAccount, simulate_account
 from adsml_simulate.storing import write_to_store
+from support.jobs import InProcess
 
 LAST_DAY = date(2026, 3, 31)
 QUICK = Recipe(fit=FitSettings(shapes=(Shape(2, 20.0),), max_rounds=20, folds=2), weeks=2)
@@ -41,7 +42,7 @@ def train(
 ) -> TrainingRun:
     """Train the classifiers of every stored account."""
     trainer = AccountTrainer(database, registry, run_id=run_id_of(JOB, request_id), recipe=recipe)
-    return run_job(JOB, items_of([1]), trainer, runs=TrainingRuns(database), request_id=request_id)
+    return run_job(JOB, items_of([1]), InProcess(trainer), runs=TrainingRuns(database), request_id=request_id)
 
 
 @pytest.fixture

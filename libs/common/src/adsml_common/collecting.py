@@ -12,11 +12,10 @@ def collector_paused() -> Iterator[None]:
     For work that makes hundreds of thousands of objects and keeps them: each search looks through all there are, and
     finds nothing.
     """
-    if not gc.isenabled():
-        yield
-        return
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()

@@ -89,17 +89,16 @@ class _MayBeReadOnly:
         return _stamp(Path(cast("Any", self)._py_file))
 
 
-class _GivenDirectory(_MayBeReadOnly, caching.UserProvidedCacheLocator): ...
-
-
-class _BesideTheSource(_MayBeReadOnly, caching.InTreeCacheLocator): ...
-
-
-class _OfTheUser(_MayBeReadOnly, caching.UserWideCacheLocator): ...
-
-
 class _CacheImplementation(caching.CompileResultCacheImpl):
-    _locator_classes = [_GivenDirectory, _BesideTheSource, _OfTheUser]  # noqa: RUF012  # numba's attribute
+    # The folder that was given, the one beside the source, the user's.
+    _locator_classes = [  # noqa: RUF012  # numba's attribute
+        type(one.__name__, (_MayBeReadOnly, one), {})  # type: ignore[misc]
+        for one in (
+            caching.UserProvidedCacheLocator,
+            caching.InTreeCacheLocator,
+            caching.UserWideCacheLocator,
+        )
+    ]
 
 
 class _Cache(caching.FunctionCache):

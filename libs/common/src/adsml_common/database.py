@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -47,7 +47,7 @@ class SchemaState:
 
     ``AHEAD`` means migrated by a newer version, with which this one goes on working: migrations add first and take
     away a release later. ``TOO_NEW``: older than `oldest_code`, the oldest revision whose code can work with the
-    schema.
+    schema, or no release's at all.
     """
 
     current: str | None
@@ -90,6 +90,11 @@ class Database:
         """A connection for reading; what is written through it is rolled back."""
         with _plain_errors(), self.engine.connect() as connection:
             yield connection
+
+    def rows(self, query: sa.Executable) -> Sequence[sa.Row[Any]]:
+        """What one query gives."""
+        with self.read() as connection:
+            return connection.execute(query).all()
 
     @contextmanager
     def write(self, *, bulk: bool = False) -> Iterator[Connection]:
@@ -153,10 +158,8 @@ class Database:
         found = "has no schema yet" if state.current is None else f"has schema revision {state.current}"
         cure = f"this version needs {state.head}: run `adsml migrate`"
         if state.status is SchemaStatus.TOO_NEW:
-            cure = (
-                f"which this version (of {state.head}) is too old for: deploy the version that migrated it, or one "
-                f"of revision {state.oldest_code} or newer"
-            )
+            newer = f", or one of revision {state.oldest_code} or newer" if state.oldest_code else ""
+            cure = f"which this version (of {state.head}) can't work with: deploy the version that migrated it{newer}"
         return FailedPrecondition(
             f"the database {self.shown} {found}, {cure}",
             metadata={"schema_current": state.current or "", "schema_needed": state.head},
@@ -183,17 +186,17 @@ def _schema_state(connection: Connection) -> SchemaState:
         query = sa.select(SCHEMA_NOTES.c.value).where(SCHEMA_NOTES.c.name == OLDEST_CODE)
         oldest = connection.execute(query).scalar()
     # Code that knows the revision is of it or of a newer one.
-    fits = oldest is None or oldest in known
-    return SchemaState(current, head, SchemaStatus.AHEAD if fits else SchemaStatus.TOO_NEW, oldest)
+    status = SchemaStatus.AHEAD if oldest in known else SchemaStatus.TOO_NEW
+    return SchemaState(current, head, status, oldest)
 
 
 def _parse(url: str) -> URL:
+    expected = "expected sqlite:///path or postgresql://user:password@host/name"
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise SettingsError(
-            f"ADSML_DATABASE_URL={masked_url(url)}: is not a database URL; expected sqlite:///path or "
-            "postgresql://user:password@host/name"
+            f"ADSML_DATABASE_URL={masked_url(url)}: is not a database URL; {expected}"
         ) from None
     kind = parsed.drivername.partition("+")[0]
     if kind == "sqlite":
@@ -205,10 +208,7 @@ def _parse(url: str) -> URL:
         return parsed.set(drivername="sqlite")
     if kind in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
-    raise SettingsError(
-        f"ADSML_DATABASE_URL={masked_url(url)}: {kind} is not supported; expected sqlite:///path or "
-        "postgresql://user:password@host/name"
-    )
+    raise SettingsError(f"ADSML_DATABASE_URL={masked_url(url)}: {kind} is not supported; {expected}")
 
 
 def _sqlite_engine(url: URL, pool_size: int) -> Engine:
@@ -219,15 +219,7 @@ def _sqlite_engine(url: URL, pool_size: int) -> Engine:
         raise SettingsError(
             f"ADSML_DATABASE_URL={url}: its folder {folder} can't be made: {error.strerror}"
         ) from None
-    engine = sa.create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        pool_timeout=POOL_SECONDS,
-        connect_args={"timeout": LOCK_SECONDS},
-        json_serializer=dumps,
-        hide_parameters=True,
-    )
+    engine = _engine(url, pool_size, connect_args={"timeout": LOCK_SECONDS})
 
     @event.listens_for(engine, "connect")
     def _connected(connection: sqlite3.Connection, _record: object) -> None:
@@ -246,7 +238,6 @@ def _sqlite_engine(url: URL, pool_size: int) -> Engine:
         writes = connection.get_execution_options().get(_WRITE, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
-    _listen(engine)
     return engine
 
 
@@ -266,11 +257,9 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
 
 
 def _postgresql_engine(url: URL, pool_size: int) -> Engine:
-    engine = sa.create_engine(
+    engine = _engine(
         url,
-        pool_size=pool_size,
-        max_overflow=pool_size,
-        pool_timeout=POOL_SECONDS,
+        pool_size,
         pool_pre_ping=True,
         pool_recycle=1800,
         connect_args={
@@ -281,8 +270,6 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
             "keepalives_interval": 5,
             "keepalives_count": 3,
         },
-        json_serializer=dumps,
-        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")
@@ -303,14 +290,25 @@ def _postgresql_engine(url: URL, pool_size: int) -> Engine:
             record.dbapi_connection = proxy.dbapi_connection = None
             raise DisconnectionError("this connection belongs to another process")
 
-    _listen(engine)
     return engine
 
 
-def _listen(engine: Engine) -> None:
+def _engine(url: URL, pool_size: int, **more: Any) -> Engine:
+    engine = sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=POOL_SECONDS,
+        json_serializer=dumps,
+        hide_parameters=True,
+        **more,
+    )
+
     @event.listens_for(engine, "handle_error", retval=True)
     def _translate(context: ExceptionContext) -> BaseException | None:
         return None if context.is_pre_ping else translated(context.original_exception)
+
+    return engine
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """What every table shares: one MetaData, constraint names that migrations can rely on, portable types."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Integer, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, DateTime, Integer, MetaData, String, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -53,6 +55,10 @@ BigKey = BigInteger().with_variant(Integer(), "sqlite")
 """A generated 64-bit key; SQLite generates keys only for the type it calls INTEGER, which is 64 bits too."""
 
 
+def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
+
+
 def key_text(length: int) -> String:
     """Text that is compared byte by byte on both databases, so that both sort as Python does."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
@@ -61,6 +67,14 @@ def key_text(length: int) -> String:
 def insert_into(connection: Connection, table: Table) -> "postgresql.Insert | sqlite.Insert":
     """An INSERT that knows ON CONFLICT, in the connection's dialect."""
     return (postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert)(table)
+
+
+def upsert(connection: Connection, table: Table, *rows: Mapping[str, Any]) -> None:
+    """Insert rows of the same columns; where a row of its primary key is there, that one takes its values."""
+    insert = insert_into(connection, table)
+    keys = table.primary_key.columns
+    values = {name: insert.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(insert.on_conflict_do_update(index_elements=list(keys), set_=values), list(rows))
 
 
 def dumps(value: object) -> str:

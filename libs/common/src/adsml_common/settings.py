@@ -127,18 +127,13 @@ def masked_url(url: str) -> str:
 
 
 def _shown(name: str, value: object) -> str:
-    if isinstance(value, SecretStr | SecretBytes) or (
-        value and _SECRET_NAME.search(name) and not _is_path(value)
-    ):
+    # A file that holds a key is not a secret itself, and its name is what one wants to see.
+    hides = value and _SECRET_NAME.search(name) and not isinstance(value, Path)
+    if hides or isinstance(value, SecretStr | SecretBytes):
         return MASK
     if isinstance(value, str) and "://" in value:
         return masked_url(value)
     return str(value)
-
-
-def _is_path(value: object) -> bool:
-    # A file that holds a key is not a secret itself, and its name is what one wants to see.
-    return isinstance(value, Path)
 
 
 def _told(detail: ErrorDetails, names: Mapping[str, str]) -> str:

@@ -1,12 +1,18 @@
 """Readers of ads exports, and the import.
 
-``import_files`` loads exports into the store, ``read_frame`` reads them into memory. See docs/import.md.
+``import_files`` loads exports into the store, ``read_frame`` reads them into memory: see docs/import.md. The way of a
+row is `files`, then `sheet`, `workbook`, `parquet` or `jsonstream` (from paths to columns or objects, each with its
+line); `detect` and `ads_manager` (by `headers`), `insights` or `connectors` (what they mean, as a `batch.Table`);
+`reading` (tables into `staging` by the readers in `rows`, entities into `tree`), `resolve` (one row per entity and
+day), `importer` (all of it into the store). Cells are read by `numerals`, `dates` and `leads`; what is wrong is a
+`problems.Problem`, what is known so far is in `state`.
+
+`change_log` and `activity_log` read what was changed, `sync` fetches exports every night, `cli` holds the commands.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError, Progress
-from adsml_ingest.summary import FileSummary, ImportSummary
+from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, ImportSummary, OnError
 
 if TYPE_CHECKING:
     from adsml_ingest.importer import import_files, read_frame
@@ -14,12 +20,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Clicks",
     "DateOrder",
-    "FileSummary",
     "Format",
     "ImportOptions",
     "ImportSummary",
     "OnError",
-    "Progress",
     "import_files",
     "read_frame",
 ]

@@ -15,7 +15,7 @@ from typing import Any, Final
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
 
-from adsml_ingest import numerals, stamps
+from adsml_ingest import dates, numerals
 from adsml_ingest.headers import normal
 
 _KINDS: Final[Mapping[str, tuple[EntityType, ChangeType]]] = {
@@ -34,12 +34,10 @@ _KINDS: Final[Mapping[str, tuple[EntityType, ChangeType]]] = {
 }
 _WHOLE_UNITS: Final = frozenset(["CLP", "COP", "CRC", "HUF", "ISK", "IDR", "JPY", "KRW", "PYG", "TWD", "VND"])
 """Currencies whose amounts Meta writes in whole units; all others in hundredths."""
-_HISTORY: Final = (
-    {"activity"},
-    {"activity details", "details"},
-    {"item changed", "object", "item"},
-    {"date and time", "date"},
-)
+_ACTIVITY: Final = ("activity",)
+_DETAILS: Final = ("activity details", "details")
+_ITEM: Final = ("item changed", "object", "item")
+_WHEN: Final = ("date and time", "date")
 _AMOUNT: Final = r"[^\d]{0,4}([\d.,' \u00a0\u202f]*\d)"
 _FROM_TO: Final = re.compile(rf"from{_AMOUNT}.*? to{_AMOUNT}", re.IGNORECASE)
 _WRITTEN: Final = (
@@ -97,7 +95,7 @@ def of_api(row: Mapping[str, Any]) -> Activity:
 def is_history(names: Sequence[str]) -> bool:
     """Whether columns are those of the history that Ads Manager exports."""
     present = {normal(name) for name in names}
-    return all(present & wanted for wanted in _HISTORY)
+    return all(present.intersection(wanted) for wanted in (_ACTIVITY, _DETAILS, _ITEM, _WHEN))
 
 
 def of_history(row: Mapping[str, Any]) -> Activity:
@@ -107,12 +105,10 @@ def of_history(row: Mapping[str, Any]) -> Activity:
     def cell(*names: str) -> str:
         return next((cells[name] for name in names if cells.get(name)), "")
 
-    text, details = cell("activity"), cell("activity details", "details")
-    moment = moment_of(cell("date and time", "date"))
+    text, details, when = cell(*_ACTIVITY), cell(*_DETAILS), cell(*_WHEN)
+    moment = moment_of(when)
     if moment is None:
-        raise ValueError(
-            f"date and time {cell('date and time', 'date')!r} is no time that is known; write it as ISO 8601"
-        )
+        raise ValueError(f"date and time {when!r} is no time that is known; write it as ISO 8601")
     words = text.casefold()
     level = "campaign" if "campaign" in words else "ad_set" if "ad set" in words else "ad"
     kind, values = words.replace(" ", "_"), {}
@@ -122,18 +118,16 @@ def of_history(row: Mapping[str, Any]) -> Activity:
         if amounts:
             values = {"old_value": amounts[1], "new_value": amounts[2], "money": True}
         values["lifetime"] = "lifetime" in details.casefold()
-    elif any(
-        word in words for word in ("paused", "activated", "status", "turned on", "turned off", "deactivated")
-    ):
+    elif re.search("paused|activated|status|turned on|turned off", words):
         kind = f"update_{level}_run_status"
         state = f"{words} {details.casefold().rsplit(' to ', 1)[-1] if ' to ' in details.casefold() else ''}"
         on = re.search(r"(?<!de)(?<!in)activ(?:e|ated)|turned on", state) is not None
         values = {"new_value": "ACTIVE" if on else "PAUSED"}
     elif "creative" in words:
         kind = "update_ad_creative"
-    elif any(word in words for word in ("target", "audience")):
+    elif re.search("target|audience", words):
         kind = "update_ad_set_target_spec" if level != "ad" else "update_ad_targets_spec"
-    item = cell("item changed", "object", "item")
+    item = cell(*_ITEM)
     named = re.fullmatch(r"(.*?)\s*\((?:ID:?\s*)?(\d{5,})\)", item)
     object_id = cell("object id", "item id", "id") or (named[2] if named else item if item.isdigit() else "")
     return Activity(kind, moment, object_id, named[1] if named else item, values, f"{text} {details}".strip())
@@ -142,9 +136,9 @@ def of_history(row: Mapping[str, Any]) -> Activity:
 def moment_of(cell: Any) -> datetime | None:
     """A cell as a moment, if it has a time of day: in its zone, or without one."""
     text = "" if cell is None else str(cell).strip()
-    if text.isdigit() and (seconds := stamps.moment(text)) is not None:  # Unix time
+    if text.isdigit() and (seconds := dates.moment(text)) is not None:  # Unix time
         return datetime.fromtimestamp(seconds, UTC)
-    found = stamps.written(text)
+    found = dates.written(text)
     if found is not None:
         return found
     for form in _WRITTEN:
@@ -153,9 +147,7 @@ def moment_of(cell: Any) -> datetime | None:
     return None
 
 
-def change_of(
-    activity: Activity, account: KnownAccount
-) -> tuple[EntityRef, ChangeType, dict[str, float | str]] | None:
+def change_of(activity: Activity, account: KnownAccount) -> ChangeEvent | None:
     """The change that an activity made, None if none that models use; raises `ValueError` if it is unclear of what."""
     known = _KINDS.get(activity.kind)
     if known is None:
@@ -164,10 +156,10 @@ def change_of(
     detail: dict[str, float | str] = {"description": activity.description} if activity.description else {}
     before, after = activity.values.get("old_value"), activity.values.get("new_value")
     if change is ChangeType.PAUSE:
-        on = str(after).strip().casefold() in ("active", "1")
-        if str(before).strip().casefold() == str(after).strip().casefold():
+        was, now = (str(value).strip().casefold() for value in (before, after))
+        if was == now:
             return None
-        change = ChangeType.REACTIVATE if on else ChangeType.PAUSE
+        change = ChangeType.REACTIVATE if now in ("active", "1") else ChangeType.PAUSE
     elif change is ChangeType.BUDGET_CHANGE and not activity.values.get("lifetime"):
         code = activity.values.get("currency") or account.currency_code
         unit = 1.0 if activity.values.get("money") or code in _WHOLE_UNITS else 100.0
@@ -175,32 +167,16 @@ def change_of(
             amount = _amount(value)
             if amount is not None and amount >= 0:
                 detail[name] = amount / unit
-    return EntityRef(account.config_id, level, _entity_id(activity, level, account.entities)), change, detail
-
-
-def join(events: list[ChangeEvent], event: ChangeEvent) -> bool:
-    """Add an event; one of the same kind, entity and day that says something else is merged with it: True."""
-    key = (event.entity, event.change_type, event.date)
-    for index, earlier in enumerate(events):
-        if (earlier.entity, earlier.change_type, earlier.date) != key:
-            continue
-        if earlier.detail == event.detail:
-            return False
-        merged = {**earlier.detail, **event.detail}
-        if "budget_before" in earlier.detail:
-            merged["budget_before"] = earlier.detail["budget_before"]
-        events[index] = ChangeEvent(event.entity, event.change_type, event.date, merged)
-        return True
-    events.append(event)
-    return False
+    entity = EntityRef(account.config_id, level, _entity_id(activity, level, account.entities))
+    return ChangeEvent(entity, change, dates.local_day(activity.moment, account.time_zone), detail)
 
 
 def _amount(value: Any) -> float | None:
+    decimal = "."
     if isinstance(value, str) and "," in value and "." not in value:
         whole, _, cents = value.rpartition(",")
         decimal = "," if len(cents) != 3 or not whole else "."
-        return numerals.number(value, decimal=decimal)
-    return numerals.number(value, decimal=".") if isinstance(value, str) else numerals.number(value)
+    return numerals.number(value, decimal=decimal)
 
 
 def _entity_id(activity: Activity, level: EntityType, entities: Sequence[Entity]) -> str:

@@ -12,26 +12,25 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput, Violations
 
-from adsml_ingest import activity_log, days, numerals
+from adsml_ingest import activity_log, dates, numerals
 from adsml_ingest.activity_log import Activity, KnownAccount
-from adsml_ingest.days import NotADay, OrderEvidence
-from adsml_ingest.detect import ZIP_MAGIC
-from adsml_ingest.files import list_files
+from adsml_ingest.dates import local_day
+from adsml_ingest.detect import open_inside
+from adsml_ingest.files import SourceFile, TextSource, list_files
 from adsml_ingest.jsonstream import Pages, read_objects
-from adsml_ingest.numerals import DecimalEvidence
 from adsml_ingest.options import ImportOptions
-from adsml_ingest.sheet import Sheet, key, open_delimited
-from adsml_ingest.source import SourceFile, TextSource, ignore, sniff
-from adsml_ingest.stamps import local_day
-from adsml_ingest.tree import BadId, clean_id
+from adsml_ingest.problems import BadCell
+from adsml_ingest.sheet import Sheet, key
+from adsml_ingest.tree import clean_id
 
 __all__ = ["ChangeLog", "KnownAccount", "read_activities", "read_changes"]
 
@@ -39,6 +38,8 @@ _REQUIRED: Final = ("entity_type", "entity_id", "change_type", "date")
 _AMOUNTS: Final = ("budget_before", "budget_after")
 _OPTIONAL: Final = (*_AMOUNTS, "description", "detail", "config_id")
 _MOST_FAULTS: Final = 50
+T = TypeVar("T")
+E = TypeVar("E", EntityType, ChangeType)
 
 
 @dataclass(slots=True)
@@ -50,7 +51,16 @@ class ChangeLog:
 
     def add(self, place: str, event: ChangeEvent) -> None:
         """Add a change; a second one of a kind, entity and day goes on where the first ended, with a warning."""
-        if activity_log.join(self.events, event):
+        key = (event.entity, event.change_type, event.date)
+        known = ((one.entity, one.change_type, one.date) == key for one in self.events)
+        at = next((index for index, same in enumerate(known) if same), None)
+        if at is None:
+            self.events.append(event)
+        elif (earlier := self.events[at].detail) != event.detail:
+            merged = {**earlier, **event.detail}
+            if "budget_before" in earlier:
+                merged["budget_before"] = earlier["budget_before"]
+            self.events[at] = replace(event, detail=merged)
             self.warnings.append(
                 f"{place}: a second {event.change_type} of {event.entity} on {event.date}: the two are one change, "
                 "from the first state to the last"
@@ -73,14 +83,10 @@ def read_changes(path: Path, *, account: KnownAccount, options: ImportOptions | 
 
 
 def _read(file: SourceFile, account: KnownAccount, options: ImportOptions) -> ChangeLog:
-    if file.head(4) == ZIP_MAGIC:
-        from adsml_ingest.workbook import open_workbook  # noqa: PLC0415  # slow to import, and seldom needed
-
-        return _read_table(open_workbook(file, is_export=_is_log), account, options)
-    source = sniff(file, options.encoding)
-    if next(source.blocks(), "").lstrip()[:1] in ("{", "["):
-        return _read_json(source, account, options)
-    return _read_table(open_delimited(source), account, options)
+    inside = open_inside(file, options, is_export=_is_log)
+    if isinstance(inside, TextSource):
+        return _read_json(inside, account, options)
+    return _read_table(inside, account, options)
 
 
 def _is_log(names: Sequence[str]) -> bool:
@@ -95,10 +101,9 @@ def _read_json(source: TextSource, account: KnownAccount, options: ImportOptions
             raise InvalidInput.at(f"{name}: line {one.line}", one.error)
         rows.append((f"{name}: data[{len(rows)}]", one.value))
     if pages.last_has_next:
+        what = "ends with a page that names a next one (paging.next)"
         cure = "fetch the following pages too, and put them into one file"
-        raise source.file.refusal(
-            "unfinished_pages", "ends with a page that names a next one (paging.next)", cure
-        )
+        raise source.file.refusal("unfinished_pages", what, cure)
     if rows and all("event_type" in row for _, row in rows):
         return read_activities(rows, account, options.last_day)
     changes = rows[0][1].get("changes") if len(rows) == 1 else None
@@ -107,11 +112,11 @@ def _read_json(source: TextSource, account: KnownAccount, options: ImportOptions
         if changes and not any(_REQUIRED[0] in row for row in changes):
             what = 'has no list of changes; expected {"changes": [...]}, [...] or Meta\'s activities'
             raise InvalidInput.at(str(source.file.path), what)
-    for index, row in enumerate(changes):
+    placed = [(f"{name}: changes[{index}]", row) for index, row in enumerate(changes)]
+    for place, row in placed:
         if not isinstance(row, dict):
-            raise InvalidInput.at(f"{name}: changes[{index}]", "is no object")
-    places = [(f"{name}: changes[{index}]", row) for index, row in enumerate(changes)]
-    return _RowReader(account, options).read(places)
+            raise InvalidInput.at(place, "is no object")
+    return _RowReader(account, options).read(placed)
 
 
 def _read_table(sheet: Sheet, account: KnownAccount, options: ImportOptions) -> ChangeLog:
@@ -119,31 +124,27 @@ def _read_table(sheet: Sheet, account: KnownAccount, options: ImportOptions) -> 
         every = {name: position for position, name in enumerate(sheet.names) if name}
         rows = _rows(sheet, every)
         return read_activities(rows, account, options.last_day, parse=activity_log.of_history)
-    positions = sheet.positions({name: name for name in (*_REQUIRED, *_OPTIONAL)})
+    positions = sheet.positions(*_REQUIRED, *_OPTIONAL)
     missing = [one for one in _REQUIRED if one not in positions]
     if missing:
         cure = f"expected {', '.join(_REQUIRED)}, or Meta's activity history"
         what = f"has no column {', '.join(missing)}; it has {', '.join(sheet.names)[:200]}; {cure}"
         raise InvalidInput.at(f"{sheet.file.path.name}: line {sheet.header_line}", what)
-    numbers, dates = DecimalEvidence(), OrderEvidence()
     amounts = [one for one in _AMOUNTS if one in positions]
-    for cells in sheet.texts({one: positions[one] for one in ("date", *amounts)}):
-        numbers.add([cell for one in amounts for cell in cells[one]], [])
-        dates.add(cells["date"])
-    options = replace(
-        options, decimal=options.decimal or numbers.decimal, date_order=options.date_order or dates.order
-    )
-    if options.decimal is None and amounts:
+    numbers, dates = sheet.evidence(positions, amounts)
+    decimal, order = options.decimal or numbers.decimal, options.date_order or dates.order
+    options = replace(options, decimal=decimal, date_order=order)
+    if decimal is None and amounts:
         raise sheet.unclear_decimal(positions[amounts[0]], comma=numbers.comma)
     return _RowReader(account, options).read(_rows(sheet, positions))
 
 
 def _rows(sheet: Sheet, positions: Mapping[str, int]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a table, each with its place."""
-    for batch in sheet.read(positions, ignore):
+    for batch in sheet.read(positions):
         broken = {fault.row: fault for fault in batch.faults}
         for row in range(batch.size):
-            if batch.left_out is not None and batch.left_out[row]:
+            if batch.left_out[row]:
                 continue
             place = f"{sheet.file.path.name}: line {int(batch.lines[row])}"
             if row in broken:
@@ -170,13 +171,10 @@ def read_activities(
             continue
         if change is None:
             other[activity.kind] += 1
-            continue
-        entity, kind, detail = change
-        day = local_day(activity.moment, account.time_zone)
-        if day > last_day:
-            faulty.add(place, f"{day} lies in the future")
-            continue
-        read.append((activity.moment.timestamp(), place, ChangeEvent(entity, kind, day, detail)))
+        elif change.date > last_day:
+            faulty.add(place, f"{change.date} lies in the future")
+        else:
+            read.append((activity.moment.timestamp(), place, change))
     if faults is None:
         faulty.raise_if_any()
     for _, place, event in sorted(read, key=lambda one: one[0]):
@@ -200,9 +198,8 @@ class _RowReader:
     def read(self, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> ChangeLog:
         log = ChangeLog()
         for place, row in rows:
-            before = len(self.faults.found)
             event = self._event(place, row)
-            if event is not None and len(self.faults.found) == before:
+            if event is not None:
                 log.add(place, event)
             if len(self.faults.found) >= _MOST_FAULTS:
                 break
@@ -210,46 +207,46 @@ class _RowReader:
         return log
 
     def _event(self, place: str, row: Mapping[str, Any]) -> ChangeEvent | None:
-        def chosen(name: str, kind: type[EntityType] | type[ChangeType]) -> str | None:
-            shown = str(row.get(name) or "").strip()
-            known = {_bare(one.value): one.value for one in kind}
-            if _bare(shown) not in known:
-                expected = ", ".join(known.values())
-                self.faults.add(place, f"{name} {shown!r} is not known; expected {expected}")
-            return known.get(_bare(shown))
-
-        level, change = chosen("entity_type", EntityType), chosen("change_type", ChangeType)
-        cell, entity_id = row.get("entity_id"), ""
-        try:
-            entity_id = clean_id("" if cell is None else cell, digits=False)
-            if not entity_id:
-                self.faults.add(place, "entity_id is empty")
-        except BadId as error:
-            self.faults.add(place, f"entity_id {cell!r} {error.what}; {error.cure}")
+        words = {name: str(row.get(name) or "").strip() for name in ("entity_type", "change_type")}
+        level = self._parsed(place, "entity_type", words["entity_type"], partial(_word, EntityType))
+        change = self._parsed(place, "change_type", words["change_type"], partial(_word, ChangeType))
+        cell = "" if row.get("entity_id") is None else row["entity_id"]
+        entity_id = self._parsed(place, "entity_id", cell, partial(clean_id, digits=False))
+        if entity_id == "":
+            self.faults.add(place, "entity_id is empty")
         number, own = row.get("config_id"), self.account.config_id
         if number not in (None, "") and str(number) != str(own):
             self.faults.add(place, f"config_id is {number}, and the change is loaded into account {own}")
-        day = self._day(place, row.get("date"))
+        day = self._parsed(place, "date", row.get("date"), self._day)
         detail = self._detail(place, row)
         if level is None or change is None or day is None or not entity_id:
             return None
-        return ChangeEvent(EntityRef(own, EntityType(level), entity_id), ChangeType(change), day, detail)
+        return ChangeEvent(EntityRef(own, level, entity_id), change, day, detail)
 
-    def _day(self, place: str, cell: Any) -> date | None:
-        moment, last = activity_log.moment_of(cell), self.options.last_day
+    def _parsed(self, place: str, name: str, cell: Any, parse: Callable[[Any], T]) -> T | None:
         try:
-            if moment:
-                day = local_day(moment, self.account.time_zone)
-            else:
-                day = days.to_date(days.day(cell, self.options.date_order))
-        except NotADay as error:
-            self.faults.add(place, f"date {cell!r} {error.what}; {error.cure}")
+            return parse(cell)
+        except BadCell as error:
+            self.faults.add(place, f"{name} {cell!r} {error.what}; {error.cure}")
             return None
+
+    def _day(self, cell: Any) -> date:
+        moment, last = activity_log.moment_of(cell), self.options.last_day
+        if moment:
+            day = local_day(moment, self.account.time_zone)
+        else:
+            day = dates.to_date(dates.day(cell, self.options.date_order))
         if day > last:
-            self.faults.add(place, f"date {cell!r} lies in the future: it is after {last}; correct the date")
-        elif day < days.FIRST_DAY:
-            self.faults.add(place, f"date {cell!r} is before {days.FIRST_DAY}; correct the date")
+            raise BadCell("future_date", f"lies in the future: it is after {last}", "correct the date")
+        if day < dates.FIRST_DAY:
+            raise BadCell("ancient_date", f"is before {dates.FIRST_DAY}", "correct the date")
         return day
+
+    def _amount(self, cell: Any) -> float:
+        amount = numerals.number(cell, decimal=self.options.decimal)
+        if amount is None or amount < 0:
+            raise BadCell("not_a_number", "is not an amount", "expected a number such as 120.50")
+        return amount
 
     def _detail(self, place: str, row: Mapping[str, Any]) -> dict[str, float | str]:
         """What else is told of a change; amounts as numbers."""
@@ -269,19 +266,22 @@ class _RowReader:
         if str(row.get("description") or "").strip():
             detail["description"] = str(row["description"]).strip()
         for name in _AMOUNTS:
-            shown = row.get(name)
-            if shown in (None, ""):
-                continue
-            amount = numerals.number(shown, decimal=self.options.decimal)
-            if amount is None or amount < 0:
-                self.faults.add(place, f"{name} {shown!r} is not an amount; expected a number such as 120.50")
-            else:
-                detail[name] = amount
+            if row.get(name) not in (None, ""):
+                amount = self._parsed(place, name, row[name], self._amount)
+                detail |= {} if amount is None else {name: amount}
         return detail
 
 
-def _bare(word: str) -> str:
-    return "".join(filter(str.isalnum, word.casefold()))
+def _word(kind: type[E], text: str) -> E:
+    """The member of an enumeration that a text names, whatever its case, spaces and signs."""
+
+    def bare(word: str) -> str:
+        return "".join(filter(str.isalnum, word.casefold()))
+
+    found = next((one for one in kind if bare(one.value) == bare(text)), None)
+    if found is None:
+        raise BadCell("unknown_word", "is not known", f"expected {', '.join(kind)}")
+    return found
 
 
 def _check_entities(log: ChangeLog, account: KnownAccount) -> None:

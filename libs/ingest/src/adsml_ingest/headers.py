@@ -28,13 +28,10 @@ _WORDS: Final = ("total", "all", "results_of")
 
 
 @cache
-def languages() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
+def languages() -> Mapping[str, Mapping[str, Sequence[str]]]:
     """Language to field to headers."""
     text = files("adsml_ingest").joinpath("headers.toml").read_text(encoding="utf-8")
-    return {
-        language: {field: tuple(names) for field, names in fields.items()}
-        for language, fields in tomllib.loads(text).items()
-    }
+    return tomllib.loads(text)
 
 
 @cache
@@ -60,10 +57,8 @@ def is_every(cell: str) -> bool:
 
 def is_table_total(name: str) -> bool:
     """Whether a name is that of Ads Manager's total of a table: ``Results from 12 campaigns``."""
-    text = normal(name)
-    return any(
-        text.startswith(f"{words} ") and text[len(words) + 1].isdigit() for words in _words("results_of")
-    )
+    text, starts = normal(name), _words("results_of")
+    return any(text.startswith(f"{words} ") and text[len(words) + 1].isdigit() for words in starts)
 
 
 def normal(header: str) -> str:
@@ -77,11 +72,8 @@ def normal(header: str) -> str:
 
 
 def _is_currency(text: str) -> bool:
-    return (
-        _CODE.fullmatch(text) is not None
-        or text in _SYMBOLS
-        or any(unicodedata.category(character) == "Sc" for character in text)
-    )
+    is_sign = any(unicodedata.category(character) == "Sc" for character in text)
+    return is_sign or text in _SYMBOLS or _CODE.fullmatch(text) is not None
 
 
 def currency_of(header: str) -> str | None:
@@ -120,11 +112,8 @@ def recognise(headers: Iterable[str], mapping: Mapping[str, int] | None = None) 
     # Some headers stay English, or in the language of a saved report.
     for other in known.values():
         used = {position for positions in fields.values() for position in positions}
-        fields |= {
-            field: positions
-            for field, positions in other.items()
-            if field not in fields and not used.intersection(positions)
-        }
+        free = {field: positions for field, positions in other.items() if not used.intersection(positions)}
+        fields = free | fields
     if mapping:
         taken = set(mapping.values())
         fields = {
@@ -138,9 +127,7 @@ def recognise(headers: Iterable[str], mapping: Mapping[str, int] | None = None) 
     return HeaderMap(language, fields)
 
 
-def _positions(
-    compared: Sequence[str], meanings: Mapping[str, tuple[str, ...]]
-) -> dict[str, tuple[int, ...]]:
+def _positions(compared: Sequence[str], meanings: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for field, names in meanings.items():
         if field in _WORDS:

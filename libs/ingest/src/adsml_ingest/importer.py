@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -14,48 +14,107 @@ import pandas as pd
 from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import Entity, EntityType
-from adsml_common.domain.errors import InvalidInput
-from adsml_common.store.accounts import Account
+from adsml_common.domain.errors import InvalidInput, Violations
+from adsml_common.store.accounts import FIELDS, Account
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import AccountLoad, MetricStore
-from adsml_common.store.sums import SumReport
 
-from adsml_ingest import days
+from adsml_ingest import dates
 from adsml_ingest.batch import LEVELS, METRICS
-from adsml_ingest.binding import bind
-from adsml_ingest.options import ImportOptions, Progress
-from adsml_ingest.problems import Problem
+from adsml_ingest.files import SourceFile
+from adsml_ingest.options import Clicks, FileSummary, ImportOptions, ImportSummary, Progress
 from adsml_ingest.reading import read_all
-from adsml_ingest.rejects import Rejects
-from adsml_ingest.source import SourceFile
-from adsml_ingest.staging import SETTLED, Rows, Staging
-from adsml_ingest.state import ImportState
-from adsml_ingest.summary import FileSummary, ImportSummary
+from adsml_ingest.staging import SETTLED, Rows, Staging, empty_rows
+from adsml_ingest.state import ImportState, Rejects
 
-CHUNK_ROWS: Final = 50_000
+CHUNK_ROWS: Final = 64_000
+
+
+def bind(load: AccountLoad, state: ImportState, beside: Account) -> None:
+    """Refuse what can't belong to the account that is stored, and note what is new of it.
+
+    `beside` is what the source says of the account itself. Raises `InvalidInput` if the files are of another account,
+    in another currency or time zone, or name entities otherwise than what is stored.
+    """
+    stored, options = load.account, state.options
+    known = {name: value for name in FIELDS if (value := getattr(beside, name)) is not None}
+    told = replace(_described(state), **known)
+    found = Violations()
+    pairs = {name: {getattr(told, name), getattr(stored, name)} for name in FIELDS}
+    differing = {name for name, values in pairs.items() if None not in values and len(values) > 1}
+    if "account_id" in differing:
+        found.add(
+            "account",
+            f"the files are of ad account {told.account_id}, and this config holds account {stored.account_id}; "
+            "import each account into a config of its own, or pick one with --account-id",
+        )
+    elif told.account_id is None and "account_name" in differing:
+        found.add(
+            "account",
+            f"the files are of the ad account called '{told.account_name}', and this config holds "
+            f"'{stored.account_name}'; import each account into a config of its own",
+        )
+    if "currency_code" in differing and not options.new_currency:
+        found.add(
+            "currency",
+            f"the money is in {told.currency_code}, and this config's is in {stored.currency_code}; export it in "
+            "the account's currency, use another config, or pass --new-currency if the account's has changed",
+        )
+    if "time_zone" in differing:
+        found.add(
+            "time_zone",
+            f"the days are of {told.time_zone}, and this config's of {stored.time_zone}; use another config",
+        )
+    if "id_kind" in differing:
+        kinds = {"id": "the platform's ids", "name": "names, for want of ids"}
+        found.add(
+            "id_kind",
+            f"the files name entities by {kinds[told.id_kind or 'id']}, and this config's are stored by "
+            f"{kinds[stored.id_kind or 'id']}: the same entity would be there twice; add the columns of ids to "
+            "every report, and load what was loaded by name again, into another config",
+        )
+    found.raise_if_any()
+    if "click_kind" in differing:
+        kinds = {"all": "all clicks", "link": "link clicks"}
+        mine, theirs = kinds[told.click_kind or "all"], kinds[stored.click_kind or "all"]
+        what = f"clicks are {mine}, and those stored so far are {theirs}: CTR will jump where the two mix"
+        wanted = "add the column Clicks (all)" if stored.click_kind == "all" else "pass --clicks link"
+        state.warn("mixed_clicks", what, wanted if options.clicks is None else "")
+        told = replace(told, click_kind=None)
+    load.bind(told)
+
+
+def _described(state: ImportState) -> Account:
+    """What the files say of their account."""
+    kinds = {file.table.click_kind for file in state.files if file.table is not None and not file.dropped}
+    kinds.discard(None)
+    currency = next(iter(state.currencies), None)
+    return Account(
+        account_id=state.options.account_id or next(iter(state.accounts), None),
+        account_name=next(iter(state.account_names), None),
+        currency_code=currency if currency and len(currency) == 3 else None,
+        time_zone=next(iter(state.time_zones), None),
+        id_kind="name" if "name" in state.id_kinds else "id" if state.id_kinds else None,
+        click_kind="link" if kinds == {Clicks.LINK.value} else "all" if kinds else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """What a source knows beside its daily rows, loaded in the same transaction."""
+class Fetched:
+    """What a source holds of an account and a window."""
 
-    account: Account = field(default_factory=Account)
+    files: Sequence[SourceFile] = ()  # exports, spooled to disk
+    complete: bool = False
+    """Whether what is not there does not exist: the platform's own answer. A file store may only lag behind, and only
+    the days from the first to the last that it holds are replaced."""
+    account: Account = field(default_factory=Account)  # these three: loaded in the transaction of the rows
     entities: Sequence[Entity] = ()
     changes: Sequence[ChangeEvent] = ()
-    levels: Sequence[EntityType] = ()  # of which it holds all rows of the window, even if there is none
-    complete: bool = False
-    """Whether what it lacks of the window does not exist. Else it may lag behind, and only the days from the first
-    to the last that it holds are replaced."""
+    notes: Sequence[str] = ()  # what the source said that the caller should know
 
 
-@dataclass(slots=True)
-class _Loaded:
-    """What the store says of a load."""
-
-    rows: UpsertCounts
-    entities: UpsertCounts
-    sums: SumReport
+_NOTHING: Final = Fetched()
 
 
 def import_files(
@@ -65,7 +124,7 @@ def import_files(
     store: MetricStore | None,
     options: ImportOptions | None = None,
     progress: Progress | None = None,
-    beside: Beside | None = None,
+    beside: Fetched = _NOTHING,
 ) -> ImportSummary:
     """Load exports (files, and directories of files) into the store: all that is good at once, or nothing.
 
@@ -77,21 +136,17 @@ def import_files(
     loaded then.
     """
     began = time.monotonic()
-    options, shown = options or ImportOptions(), progress or _silent
+    options, shown = options or ImportOptions(), progress or (lambda *_: None)
     with Staging() as staging, Rejects(options.rejects) as rejects:
         state = ImportState(options, staging, rejects)
         read_all([path if isinstance(path, SourceFile) else Path(path) for path in paths], state, shown)
         if store is not None:
-            loaded = _load(state, config_id, store, shown, beside or Beside())
+            _load(state, config_id, store, shown, beside)
         else:
             with scratch_store() as (scratch, _):
-                loaded = _load(state, 1, scratch, _silent, Beside())
-            loaded.rows = loaded.entities = UpsertCounts()
-        return _summary(state, loaded, seconds=time.monotonic() - began)
-
-
-def _silent(_: str, __: int, ___: int) -> None:
-    """Show nothing."""
+                _load(state, 1, scratch, lambda *_: None, _NOTHING)
+            state.loaded = state.entities = UpsertCounts()
+        return _summary(state, seconds=time.monotonic() - began)
 
 
 @contextmanager
@@ -128,39 +183,37 @@ def read_frame(
 
 
 def _load(
-    state: ImportState, config_id: int, store: MetricStore, progress: Progress, beside: Beside
-) -> _Loaded:
+    state: ImportState, config_id: int, store: MetricStore, progress: Progress, beside: Fetched
+) -> None:
     total, done = state.rows.total(), 0
     sources = _sources(state)
-    found = _Loaded(UpsertCounts(), UpsertCounts(), SumReport())
     with store.load(config_id, source=", ".join(dict.fromkeys(sources))) as load:
         bind(load, state, beside.account)
-        window = _window(state, beside)
+        window = _window(state, complete=beside.complete)
         if window is not None:
             load.replace_window(*window)
-        found.entities = load.entities([*state.tree.entities(config_id), *beside.entities])
+        state.entities = load.entities([*state.tree.entities(config_id), *beside.entities])
         for rows in _chunks(state.staging):
-            found.rows += _add(load, state, rows, sources)
+            state.loaded += _add(load, state, rows, sources)
             done += len(rows)
             progress("loading", done, total)
         load.changes(beside.changes)
         if window is not None:
-            found.rows += load.delete_missing([LEVELS[level] for level in state.rows] or beside.levels)
+            state.loaded += load.delete_missing([LEVELS[level] for level in state.rows] or [EntityType.AD])
         if state.options.sum_levels:
-            counts, found.sums = load.build_sums()
-            found.rows += counts
-    _warn(state, found)
-    return found
+            counts, state.sums = load.build_sums()
+            state.loaded += counts
+    _warn(state)
 
 
-def _window(state: ImportState, beside: Beside) -> tuple[date, date] | None:
+def _window(state: ImportState, *, complete: bool) -> tuple[date, date] | None:
     """The days that are replaced; raises `InvalidInput` if a source that may lag behind has none of them."""
     window = state.options.window
-    if window is None or beside.complete:
+    if window is None or complete:
         return window
     if state.days is None:
         raise InvalidInput.at("window", f"the source holds no row of {window[0]} to {window[1]}")
-    return days.to_date(state.days[0]), days.to_date(state.days[1])
+    return dates.to_date(state.days[0]), dates.to_date(state.days[1])
 
 
 def _add(load: AccountLoad, state: ImportState, rows: Rows, sources: list[str]) -> UpsertCounts:
@@ -175,55 +228,46 @@ def _add(load: AccountLoad, state: ImportState, rows: Rows, sources: list[str]) 
     return loaded
 
 
-def _warn(state: ImportState, found: _Loaded) -> None:
+def _warn(state: ImportState) -> None:
     """Say what the store showed."""
-    if found.rows.older:
-        what = (
-            f"{found.rows.older:,} rows are older than what is stored: the newer ones were left as they are"
-        )
-        state.warnings.add(Problem("", "older_rows", what, ""))
-    fallen = found.rows.fallen
+    older, fallen, sums = state.loaded.older, state.loaded.fallen, state.sums
+    if older:
+        what = f"{older:,} rows are older than what is stored: the newer ones were left as they are"
+        state.warn("older_rows", what)
     if fallen and state.options.window is None:
         what = f"{fallen:,} daily rows now have fewer impressions or leads than were stored, as an older file's would"
         cure = "if it is older, import the newer one again, and load older files with --older-file"
-        state.warnings.add(Problem("", "fewer", what, cure))
-    for one in found.sums.examples:
+        state.warn("fewer", what, cure)
+    for one in sums.examples:
         differing = [name for name in one.reported if abs(one.reported[name] - one.below[name]) > 1e-6]
-        mine = ", ".join(f"{name} {one.reported[name]:g}" for name in differing)
-        theirs = ", ".join(f"{name} {one.below[name]:g}" for name in differing)
+        values = (one.reported, one.below)
+        mine, theirs = (", ".join(f"{name} {some[name]:g}" for name in differing) for some in values)
         what = (
             f"the stored {one.entity_type} {one.entity_id} on {one.date} does not match what is below it: it has "
             f"{mine}, and its parts add up to {theirs}"
         )
-        if found.sums.contradictions > len(found.sums.examples):
-            what += f" ({found.sums.contradictions:,} such rows)"
+        if sums.contradictions > len(sums.examples):
+            what += f" ({sums.contradictions:,} such rows)"
         cure = f"import the report of {one.entity_type}s again as well, if it is the older"
-        state.warnings.add(Problem("", "contradiction", what, cure))
+        state.warn("contradiction", what, cure)
 
 
 def _sources(state: ImportState) -> list[str]:
     """Where each file's rows come from, for the store: their kind, and the file if there is but one."""
-    kinds = [str(file.table.format) if file.table else "" for file in state.files]
-    return [
-        f"{kind}:{file.path.name}" if kinds.count(kind) == 1 else kind
-        for kind, file in zip(kinds, state.files, strict=True)
-    ]
+    kinds = [str(file.format) if file.table else "" for file in state.files]
+    named = zip(kinds, state.files, strict=True)
+    return [f"{kind}:{file.path.name}" if kinds.count(kind) == 1 else kind for kind, file in named]
 
 
 def _chunks(staging: Staging) -> Iterator[Rows]:
-    held: list[Rows] = []
+    held = empty_rows(0)
     for rows in staging.parts(SETTLED):
-        held.append(rows)
-        if sum(map(len, held)) >= CHUNK_ROWS:
-            yield from _cut(np.concatenate(held))
-            held = []
-    if held:
-        yield from _cut(np.concatenate(held))
-
-
-def _cut(rows: Rows) -> Iterator[Rows]:
-    for start in range(0, len(rows), 2 * CHUNK_ROWS):
-        yield rows[start : start + 2 * CHUNK_ROWS]
+        held = np.concatenate([held, rows])
+        while len(held) >= CHUNK_ROWS:
+            yield held[:CHUNK_ROWS]
+            held = held[CHUNK_ROWS:]
+    if len(held):
+        yield held
 
 
 def _frame(state: ImportState, rows: Rows) -> pd.DataFrame:
@@ -239,38 +283,36 @@ def _frame(state: ImportState, rows: Rows) -> pd.DataFrame:
     )
 
 
-def _notes(state: ImportState, sums: SumReport) -> Iterator[str]:
-    for level, number in sums.rows.items():
+def _notes(state: ImportState) -> Iterator[str]:
+    for level, number in state.sums.rows.items():
         if number:
             yield f"{number:,} daily rows of {level}s are sums of what is below them, reach left out"
-    for level, number in sums.orphans.items():
+    for level, number in state.sums.orphans.items():
         if number and level is not EntityType.CAMPAIGN:
             yield f"{number:,} {level}(s) with unknown parent are in no sum"
     yield from (f"skipped {file}" for file in state.skipped)
     if number := state.counts["stray_actions"]:
-        yield (
-            f"{number:,} lead actions ({state.stray_leads:g} leads) have no row in basic_ad for their ad and day: "
-            "left out"
-        )
+        actions = f"{number:,} lead actions ({state.stray_leads:g} leads)"
+        yield f"{actions} have no row in basic_ad for their ad and day: left out"
 
 
-def _summary(state: ImportState, loaded: _Loaded, *, seconds: float) -> ImportSummary:
+def _summary(state: ImportState, *, seconds: float) -> ImportSummary:
     counts: dict[EntityType, int] = dict.fromkeys(LEVELS, 0)
     for entity in state.tree.entities(1):
         counts[entity.ref.entity_type] += 1
-    built = {level: loaded.sums.rows.get(level, 0) for level in LEVELS}
-    first, last = [days.to_date(day) for day in state.days] if state.days else (None, None)
+    built = {level: state.sums.rows.get(level, 0) for level in LEVELS}
+    first, last = [dates.to_date(day) for day in state.days] if state.days else (None, None)
     return ImportSummary(
         files=tuple(
             FileSummary(
-                str(file.path), file.export.format if file.export else None, file.table.source if file.table else "",
+                str(file.path), file.format, file.table.source if file.table else "",
                 file.rows, file.rejected, file.totals, file.other_accounts, file.refused,
                 notes=(*(file.table.notes if file.table else ()), *((file.unused,) if file.unused else ())),
             )
             for file in state.files
         ),
-        loaded=loaded.rows,
-        entities=loaded.entities,
+        loaded=state.loaded,
+        entities=state.entities,
         rows={level: state.rows[index] + built[level] for index, level in enumerate(LEVELS)},
         built=built,
         entity_counts=counts,
@@ -279,8 +321,10 @@ def _summary(state: ImportState, loaded: _Loaded, *, seconds: float) -> ImportSu
         currency=next(iter(state.currencies), None),
         problems=state.problems.texts(),
         warnings=state.warnings.texts(),
-        notes=tuple(_notes(state, loaded.sums)),
+        notes=tuple(_notes(state)),
         reject_files=tuple(state.rejects.paths),
         seconds=seconds,
+        rows_read=sum(file.rows for file in state.files),
+        rows_rejected=sum(file.rejected for file in state.files),
         **{name: state.counts[name] for name in ("duplicates", "superseded", "summed", "conflicts", "untold")},
     )  # fmt: skip

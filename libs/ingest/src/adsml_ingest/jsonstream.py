@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from adsml_ingest.source import Advance, TextSource, ignore
+from adsml_ingest.files import TextSource
+from adsml_ingest.problems import Refusal
 
-MAX_OBJECT: Final = 4 << 20
-"""Characters. No row is longer, and a page that is longer is read row by row."""
+MAX_OBJECT: Final = 4 << 20  # characters; no row is longer, and a page that is longer is read row by row
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _ENDLESS: Final = "holds a number of thousands of digits"
 _CUT: Final = "is cut off in the middle"
@@ -49,9 +49,7 @@ class Pages:
         self.last_has_next = bool(known.get("next"))
 
 
-def read_objects(
-    source: TextSource, advance: Advance = ignore, pages: Pages | None = None
-) -> Iterator[JsonRow]:
+def read_objects(source: TextSource, pages: Pages | None = None) -> Iterator[JsonRow]:
     """Every object of the document that is no page.
 
     Rows that are nested in the objects that they are about (``ads?fields=insights``) come one by one. A bad line of
@@ -61,11 +59,7 @@ def read_objects(
     it is an error answer of the API.
     """
     pages = pages if pages is not None else Pages()
-    rows = (
-        _read_lines(source, advance, pages)
-        if _is_lines(source)
-        else _Walker(source, advance, pages).documents()
-    )
+    rows = _read_lines(source, pages) if _is_lines(source) else _Walker(source, pages).documents()
     for row in rows:
         value = row.value
         if value is None or not ("insights" in value or "error" in value or "body" in value):
@@ -95,37 +89,25 @@ def _answer(value: dict[str, Any]) -> dict[str, Any]:
 
 def _is_lines(source: TextSource) -> bool:
     """Whether the first line that is not blank is an object of its own."""
-    for line in io.StringIO(next(source.blocks(), "")):
-        if line.strip():
-            try:
-                return isinstance(json.loads(line), dict)
-            except (ValueError, RecursionError):
-                return False
-    return False
+    lines = io.StringIO(next(source.blocks(), ""))
+    try:
+        return isinstance(json.loads(next((line for line in lines if line.strip()), "")), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
-def _read_lines(source: TextSource, advance: Advance, pages: Pages) -> Iterator[JsonRow]:
-    carry, number = "", 0
-    blocks = source.blocks(advance)
-    done = False
-    while not done:
-        block = next(blocks, None)
-        done = block is None
-        text = carry + (block or "")
-        cut = len(text) if done else text.rfind("\n") + 1
-        text, carry = text[:cut], text[cut:]
-        for line in io.StringIO(text):
-            number += 1
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                if line.strip():
-                    yield _bad_line(line, number, error)
-                continue
-            if type(value) is dict and "data" not in value:
-                yield JsonRow(number, value)
-            else:
-                yield from _rows_of(value, number, pages)
+def _read_lines(source: TextSource, pages: Pages) -> Iterator[JsonRow]:
+    for number, line in enumerate(source.lines(), start=1):
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            if line.strip():
+                yield _bad_line(line, number, error)
+            continue
+        if type(value) is dict and "data" not in value:
+            yield JsonRow(number, value)
+        else:
+            yield from _rows_of(value, number, pages)
 
 
 def _bad_line(line: str, number: int, error: Exception) -> JsonRow:
@@ -156,21 +138,17 @@ def _is_page(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get("data"), list) and "date_start" not in value
 
 
-class _Malformed(Exception):
-    """The text is not JSON at some place of the buffer, or (`cut`) ends before the value does."""
-
-    def __init__(self, message: str, *, at: int, cut: bool) -> None:
-        super().__init__(message)
-        self.at, self.cut = at, cut
+class _Malformed(Refusal):
+    """The text is not JSON at some place, or ends before the value does."""
 
 
 class _Walker:
     """A position in the text that moves forward and pulls in more text as it goes."""
 
-    def __init__(self, source: TextSource, advance: Advance, pages: Pages) -> None:
+    def __init__(self, source: TextSource, pages: Pages) -> None:
         self._pages = pages
         self._file = source.file
-        self._blocks = source.blocks(advance)
+        self._blocks = source.blocks()
         self._decoder = json.JSONDecoder()
         self._text = ""
         self._position = 0
@@ -183,17 +161,17 @@ class _Walker:
         try:
             while self._peek():
                 yield from self._value()
-        except _Malformed as error:
-            self._position = error.at
-            line = self._line_here()
-            if error.cut:
-                cure = "download or export it again"
-                raise self._file.refusal("truncated", _CUT, cure, line=line) from None
-            what = f"is not valid JSON: {error}"
-            raise self._file.refusal("bad_json", what, "export it again", line=line) from None
         except RecursionError:
             line = self._line_here()
             raise self._file.refusal("bad_json", _DEEP, "export it again", line=line) from None
+
+    def _malformed(self, message: str, *, at: int, cut: bool) -> _Malformed:
+        """That the text is not JSON at some place of the buffer, or (`cut`) ends before the value does."""
+        line = self._line + self._text.count("\n", self._counted, at)
+        told = ("bad_json", f"is not valid JSON: {message}", "export it again")
+        if cut:
+            told = ("truncated", _CUT, "download or export it again")
+        return _Malformed(*self._file.refusal(*told, line=line).problems)
 
     def _value(self) -> Iterator[JsonRow]:
         """The rows of the value at the position."""
@@ -238,7 +216,7 @@ class _Walker:
         is_page = False
         while True:
             if self._peek() not in ('"', ""):
-                raise _Malformed("expected the name of a member", at=self._position, cut=False)
+                raise self._malformed("expected the name of a member", at=self._position, cut=False)
             name, _ = self._decode()
             self._take(":")
             if name == "data" and self._peek() == "[":
@@ -268,10 +246,10 @@ class _Walker:
                 final = error.pos < len(self._text) - 16 and not unterminated
                 if final or len(self._text) - self._position > MAX_OBJECT or not self._more():
                     cut = self._ended and (unterminated or not self._text[error.pos :].strip())
-                    raise _Malformed(error.msg, at=error.pos, cut=cut) from None
+                    raise self._malformed(error.msg, at=error.pos, cut=cut) from None
                 continue
             except ValueError:
-                raise _Malformed(_ENDLESS, at=self._position, cut=False) from None
+                raise self._malformed(_ENDLESS, at=self._position, cut=False) from None
             # A number at the end of the text at hand may go on in the next block.
             if end == len(self._text) and not isinstance(value, dict | list | str) and self._more():
                 continue
@@ -283,7 +261,7 @@ class _Walker:
         found = self._peek()
         if not found or found not in expected:
             wanted = " or ".join(f"'{character}'" for character in expected)
-            raise _Malformed(f"expected {wanted}", at=self._position, cut=not found)
+            raise self._malformed(f"expected {wanted}", at=self._position, cut=not found)
         self._position += 1
         return found
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from adsml_ingest.distinct import Column, factorize
+from adsml_ingest.batch import Column, factorize
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -147,9 +147,7 @@ class DecimalEvidence:
 
     point: bool = False  # whether some number can only be read with that sign
     comma: bool = False
-    unsure: bool = (
-        False  # some number can be read two ways: 1.250 is one and a quarter, or twelve hundred and fifty
-    )
+    unsure: bool = False  # some number can be read two ways: 1.250 is one and a quarter, or 1250
 
     def add(self, money: Iterable[str], counts: Iterable[str]) -> None:
         """Look at cells that may have decimals, and at whole numbers, where a separator parts thousands."""

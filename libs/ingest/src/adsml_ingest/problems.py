@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from adsml_common.domain.errors import FieldViolation, InvalidInput
 
@@ -55,16 +56,18 @@ class Refusal(InvalidInput):
         super().__init__([FieldViolation(problem.where, problem.text) for problem in problems])
 
     @classmethod
-    def all_of(cls, *steps: Callable[[], object]) -> None:
-        """Take every step, then raise what all of them refuse as one `Refusal`."""
+    def all_of(cls, *steps: Callable[[], Any]) -> list[Any]:
+        """What every step gives; raises what all of them refuse as one `Refusal`."""
         problems: list[Problem] = []
+        results: list[Any] = []
         for step in steps:
             try:
-                step()
+                results.append(step())
             except Refusal as refusal:
                 problems += refusal.problems
         if problems:
             raise cls(*problems)
+        return results
 
 
 class Problems:

@@ -1,31 +1,34 @@
 """One row per entity and day out of all the rows that an export holds for it.
 
-A row fetched again later replaces the earlier one. Rows that say the same collapse. The parts of a breakdown
-are summed, except reach, which counts people and can't be. Contradictions are refused, both lines named.
+A row fetched again later replaces the earlier one. Rows that say the same collapse. The parts of a breakdown are
+summed, except reach, which counts people and can't be. Contradictions are refused, both lines named.
 """
 
+import json
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from adsml_ingest.batch import METRICS
-from adsml_ingest.breakdowns import CutLeads
+from adsml_ingest import dates, numerals
+from adsml_ingest.batch import LEVELS, METRICS, Batch, CutLeads, Table
+from adsml_ingest.numerals import BoolArray
+from adsml_ingest.problems import Problem
 from adsml_ingest.staging import DAILY, LEAD_TOTAL, Rows, empty_rows, group_starts
+from adsml_ingest.state import ImportState
 
 SUMMED: Final = ("spend", "impressions", "clicks", "leads")
-_SYNC_GAP: Final = 900.0
-"""Seconds between rows of one entity and day that can't belong to one sync."""
+_SYNC_GAP: Final = 900.0  # seconds between rows of one entity and day that can't belong to one sync
 _TOLERANCE: Final = 0.01
 _ROUNDING: Final = 0.02
-_DECIMALS: Final = 6
-"""Sums are rounded to these, so that they don't depend on the order of what is added."""
+_DECIMALS: Final = 6  # sums are rounded to these, so that they don't depend on the order of what is added
 
 Keys = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
+LOOKED_AT: Final = 20_000  # pairs of rows of a file: if none of so many differs by a column, none does
+Pair = tuple[Any, Any]
 
 
 @dataclass(slots=True)
@@ -49,7 +52,7 @@ def resolve(staged: Rows, cut_leads: npt.NDArray[np.int8], *, by_name: Collectio
     Parameters
     ----------
     cut_leads
-        What each way to part a day says of leads, by its number: `breakdowns.CutLeads`.
+        What each way to part a day says of leads, by its number: `batch.CutLeads`.
     by_name
         Files that name entities by name only: two equal rows of one are two entities of one name, no copies.
     """
@@ -110,12 +113,10 @@ def _last_syncs(staged: Rows) -> tuple[Rows, int]:
     rows = staged[parts]
     order = np.lexsort((-rows["stamp"], rows["cut"], rows["day"], rows["entity"]))
     rows = rows[order]
-    starts = group_starts(rows["entity"], rows["day"], rows["cut"])
-    gap = np.zeros(len(rows), dtype=np.int64)
-    gap[1:] = (rows["stamp"][:-1] - rows["stamp"][1:]) > _SYNC_GAP
-    gap[starts] = 0
-    passed = np.cumsum(gap)
-    earlier = passed > np.repeat(passed[starts], np.diff(np.append(starts, len(rows))))
+    first = _first_of(rows, "entity", "day", "cut")
+    gap = np.diff(rows["stamp"], prepend=rows["stamp"][:1]) < -_SYNC_GAP
+    passed = np.cumsum(gap & (first != np.arange(len(rows))))
+    earlier = passed > passed[first]
     keep = np.ones(len(staged), dtype=np.bool_)
     keep[parts[order[earlier]]] = False
     return staged[keep], int(np.count_nonzero(earlier))
@@ -123,8 +124,7 @@ def _last_syncs(staged: Rows) -> tuple[Rows, int]:
 
 def day_keys(rows: Rows) -> Keys:
     """One number per entity and day."""
-    keys: Keys = (rows["entity"].astype(np.int64) << 32) | rows["day"].astype(np.int64)
-    return keys
+    return (rows["entity"].astype(np.int64) << 32) | rows["day"].astype(np.int64)
 
 
 def _first_of(rows: Rows, *keys: str) -> npt.NDArray[np.intp]:
@@ -133,7 +133,7 @@ def _first_of(rows: Rows, *keys: str) -> npt.NDArray[np.intp]:
     return np.repeat(starts, np.diff(np.append(starts, len(rows))))
 
 
-def _equal(rows: Rows, others: Rows) -> Mask:
+def _equal(rows: Rows, others: Rows) -> BoolArray:
     """Where two rows say the same; an unknown reach contradicts nothing."""
     same = np.ones(len(rows), dtype=np.bool_)
     for name in METRICS:
@@ -141,7 +141,7 @@ def _equal(rows: Rows, others: Rows) -> Mask:
     return same
 
 
-def _contradicts(rows: Rows, others: Rows, said: npt.NDArray[np.int8]) -> Mask:
+def _contradicts(rows: Rows, others: Rows, said: npt.NDArray[np.int8]) -> BoolArray:
     """Where the sums of a breakdown are not those of the total, or of another breakdown, beside it.
 
     Each part is rounded for itself, hence a tolerance. Leads that a breakdown can't tell contradict nothing,
@@ -149,12 +149,11 @@ def _contradicts(rows: Rows, others: Rows, said: npt.NDArray[np.int8]) -> Mask:
     """
     differ = np.zeros(len(rows), dtype=np.bool_)
     for name in SUMMED:
-        near = np.isclose(
-            rows[name], others[name], rtol=_TOLERANCE, atol=_ROUNDING if name == "spend" else 1e-6
-        )
+        slack = _ROUNDING if name == "spend" else 1e-6
+        near = np.isclose(rows[name], others[name], rtol=_TOLERANCE, atol=slack)
         differ |= ~near & ~np.isnan(rows[name]) & ~np.isnan(others[name])
     stale = (rows["stamp"] > 0) & (others["stamp"] - rows["stamp"] > _SYNC_GAP)
-    found: Mask = differ & ~stale & (said != CutLeads.PARTIAL)
+    found: BoolArray = differ & ~stale & (said != CutLeads.PARTIAL)
     return found
 
 
@@ -162,13 +161,11 @@ def _sum(rows: Rows, *keys: str) -> Rows:
     """Sums of sorted rows per group; single rows stay as they are."""
     starts = group_starts(*(rows[key] for key in keys))
     totals = rows[starts]
-    if not len(rows):
-        return totals
-    for name in SUMMED:
+    several = np.diff(np.append(starts, len(rows))) > 1
+    for name in SUMMED if len(rows) else ():
         sums = np.add.reduceat(rows[name], starts)
-        several = np.diff(np.append(starts, len(rows))) > 1
         totals[name] = np.where(several, np.round(sums, _DECIMALS), sums)
-    totals["reach"] = np.where(totals["cut"] > 0, np.nan, totals["reach"])
+    totals["reach"][totals["cut"] > 0] = np.nan
     return totals
 
 
@@ -184,12 +181,141 @@ def _add_leads(found: Resolved, actions: Rows, wrong: Keys) -> None:
     has_total = np.add.reduceat(is_total.astype(np.int64), starts) > 0
     leads = np.where(has_total, totals, parts)
     mine = day_keys(found.rows)
-    at = np.searchsorted(mine, keys)
-    hit = np.zeros(len(keys), dtype=np.bool_)
-    inside = at < len(mine)
-    hit[inside] = mine[at[inside]] == keys[inside]
-    found.rows["leads"][at[hit]] += leads[hit]
+    hit = np.isin(keys, mine)
+    found.rows["leads"][np.searchsorted(mine, keys[hit])] += leads[hit]
     stray = ~hit & ~np.isin(keys, wrong)
     sizes = np.diff(np.append(starts, len(actions)))
     found.counts["stray_actions"] = int(sizes[stray].sum())
     found.stray_leads = float(leads[stray].sum())
+
+
+def report_clashes(state: ImportState, conflicts: list[Pair], copies: Mapping[int, list[Pair]]) -> None:
+    """Report pairs of rows that contradict each other, and copies that are none: what tells them apart.
+
+    Columns that the import does not use are not read for a million good rows. Where two rows of one file (`copies`: by
+    its number) stand for one entity and day, it is read once more, and a column that tells them apart is named.
+    """
+    columns: dict[tuple[int, int], str] = {}
+    own = [pair for pair in conflicts if pair[0]["file"] == pair[1]["file"]]
+    for number in {*(int(one["file"]) for one, _ in own), *copies}:
+        pairs = [pair for pair in own if pair[0]["file"] == number][:LOOKED_AT]
+        columns |= _parting_columns(state, number, [*pairs, *copies.get(number, [])])
+
+    def column_of(later: Any) -> str:
+        return columns.get((int(later["file"]), int(later["line"])), "")
+
+    apart = [pair for pairs in copies.values() for pair in pairs if column_of(pair[1])]
+    state.counts.update(duplicates=-len(apart), conflicts=len(apart))
+    for earlier, later in (*conflicts, *apart):
+        state.problems.add(_problem(state, earlier, later, column_of(later)))
+
+
+def _parting_columns(state: ImportState, number: int, pairs: list[Pair]) -> dict[tuple[int, int], str]:
+    """By file and line of the later row of a pair, the unused column that tells it from the earlier."""
+    table = state.files[number].table
+    if table is None or not pairs:
+        return {}
+    rows = _rows_at(table, {int(row["line"]) for pair in pairs for row in pair})
+    used = {str(name).casefold() for name in table.labels.values()}
+    parting: dict[tuple[int, int], str] = {}
+    for earlier, later in pairs:
+        first, *others = _standing_for(state, rows, earlier, later) or [{}]
+        columns = (
+            name
+            for other in others
+            for name, value in other.items()
+            if _tells_apart(name, first.get(name), value) and name.casefold() not in used
+        )
+        column = next(columns, None)
+        if column is not None:
+            parting[number, int(later["line"])] = column
+    return parting
+
+
+def _standing_for(
+    state: ImportState, rows: dict[int, list[dict[str, Any]]], earlier: Any, later: Any
+) -> list[dict[str, Any]]:
+    """The rows of a pair; of all that begin on one line, as in JSON without line breaks, those of its entity."""
+    lines = sorted({int(earlier["line"]), int(later["line"])})
+    found = [one for line in lines for one in rows.get(line, [])]
+    if len(found) <= 2:
+        return found
+    entity = state.tree.id_of(int(later["entity"]))
+    day = dates.to_date(int(later["day"])).isoformat()
+
+    def fits(row: dict[str, Any]) -> bool:
+        texts = [str(value) for value in row.values()]
+        return entity in texts and any(text.startswith(day) for text in texts)
+
+    return [one for one in found if fits(one)]
+
+
+def _problem(state: ImportState, earlier: Any, later: Any, column: str) -> Problem:
+    code = int(later["entity"])
+    one, other = state.files[int(earlier["file"])], state.files[int(later["file"])]
+    entity_id, level = state.tree.id_of(code), LEVELS[state.tree.levels[code]]
+    where = f"{one.place} {int(earlier['line'])}" + (f" of {one.path}" if one is not other else "")
+    who = f"{level} {entity_id} on {dates.to_date(int(later['day']))}"
+    cuts = [state.cuts[int(row["cut"])] for row in (earlier, later)]
+    if column:
+        what = f"{who} has several rows, told apart by the column '{column}', which is not used"
+        cure = f"remove the breakdown '{column}' from the report, or sum over it before"
+    elif other.table is not None and other.table.by_name and one is other:
+        what = f"{who} is in {where} too: two entities of one name, or the same twice"
+        cure = f"add the column of {level} ids (Ad ID, Ad set ID, Campaign ID)"
+    else:
+        what = f"{who} has {_difference(earlier, later)} in {where}"
+        cure = "keep one row per entity and day"
+        if cuts[0] is not cuts[1]:
+            broken = next(cut.columns for cut in reversed(cuts) if cut.columns)
+            what += f", by {broken}"
+            cure = (
+                f"leave out the breakdown by {broken}, or export both again at one time: one of them is older"
+            )
+        elif entity_id.isdigit() and len(entity_id) > 15 and entity_id.endswith("000"):
+            cure = (
+                "the id looks rounded to 15 digits by a spreadsheet: export again, with the ids kept as text"
+            )
+        elif one is not other:
+            cure = "import them one after the other, the older first, or leave the older out"
+    return other.problem("conflict", what, cure, int(later["line"]))
+
+
+def _difference(earlier: Any, later: Any) -> str:
+    known = [name for name in METRICS if not np.isnan(earlier[name]) and not np.isnan(later[name])]
+    differing = [name for name in known if earlier[name] != later[name]]
+    mine, theirs = (", ".join(f"{name} {row[name]:g}" for name in differing) for row in (later, earlier))
+    return f"{mine} here and {theirs}"
+
+
+def _rows_at(table: Table, lines: set[int]) -> dict[int, list[dict[str, Any]]]:
+    """The rows that begin on some lines of a file, with all their columns."""
+    wanted = np.array(sorted(lines))
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for batch in (table.whole or table.batches)():
+        for row in np.flatnonzero(np.isin(batch.lines, wanted)).tolist():
+            whole = _whole(table, batch, row)
+            if whole is not None:
+                rows.setdefault(int(batch.lines[row]), []).append(whole)
+    return rows
+
+
+def _whole(table: Table, batch: Batch, row: int) -> dict[str, Any] | None:
+    """A row with all its columns; None if it can't be read."""
+    if table.whole is not None:
+        return {name: cells[row] for name, cells in batch.cells.items()}
+    try:
+        value = json.loads(batch.raw(row))
+    except (ValueError, RecursionError):
+        return None
+    inner = value.get("_airbyte_data", value) if isinstance(value, dict) else value
+    return inner if isinstance(inner, dict) else None
+
+
+def _tells_apart(name: str, one: Any, other: Any) -> bool:
+    """Whether two cells of an unused column name two things: keys of a load and derived numbers don't."""
+    if name.startswith("_") or isinstance(other, dict | list) or one is None or other is None:
+        return False
+    texts = {str(one).strip(), str(other).strip()}
+    words = any(numerals.number(text.rstrip("%"), decimal=".") is None for text in texts)
+    return len(texts) > 1 and (words or name.casefold().endswith(("_id", " id")))

@@ -13,25 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from adsml_common.domain.errors import FailedPrecondition
 
+from adsml_ingest.batch import METRICS
+
 PARTS: Final = 64
 _HELD: Final = 1 << 17
 """Rows kept in memory before they are written: few large writes instead of many small ones."""
 ROW: Final = np.dtype(
-    [
-        ("entity", np.int32),
-        ("day", np.int32),
-        ("spend", np.float64),
-        ("impressions", np.float64),
-        ("clicks", np.float64),
-        ("leads", np.float64),
-        ("reach", np.float64),
-        ("stamp", np.float64),
-        ("cell", np.uint64),
-        ("cut", np.int16),
-        ("kind", np.int8),
-        ("file", np.int32),
-        ("line", np.int64),
-    ]
+    [("entity", np.int32), ("day", np.int32)]
+    + [(name, np.float64) for name in (*METRICS, "stamp")]
+    + [("cell", np.uint64), ("cut", np.int16), ("kind", np.int8), ("file", np.int32), ("line", np.int64)]
 )
 """One staged row.
 
@@ -39,8 +29,7 @@ ROW: Final = np.dtype(
 (0: not at all), ``cell``: which part it is. ``kind``: see below. ``file``, ``line``: where it is from.
 """
 READ: Final = "read"
-SETTLED: Final = "settled"
-"""Names of the parts: rows as read, and one per entity and day."""
+SETTLED: Final = "settled"  # names of the parts: rows as read, and one per entity and day
 DAILY: Final = 0
 LEAD_TOTAL: Final = 1
 LEAD_PART: Final = 2
@@ -116,17 +105,12 @@ class Staging:
 
     def drop(self, name: str) -> None:
         """Delete the parts of a name."""
-        self._held.pop(name, None)
         for index in range(PARTS):
             self._path(name, index).unlink(missing_ok=True)
 
 
 def group_starts(*keys: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     """Where a new group begins in sorted keys, each of shape (rows,)."""
-    if not len(keys[0]):
-        return np.empty(0, dtype=np.intp)
-    new = np.zeros(len(keys[0]), dtype=np.bool_)
-    new[0] = True
-    for key in keys:
-        new[1:] |= key[1:] != key[:-1]
+    new = np.ones(len(keys[0]), dtype=np.bool_)
+    new[1:] = np.any([key[1:] != key[:-1] for key in keys], axis=0)
     return np.flatnonzero(new)

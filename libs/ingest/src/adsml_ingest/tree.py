@@ -6,40 +6,38 @@ Rows are staged under these numbers, so memory grows with the number of entities
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from adsml_common.domain.entities import Entity, EntityRef
 
-from adsml_ingest.batch import LEVELS
-from adsml_ingest.breakdowns import NULLS
-from adsml_ingest.distinct import Column, look_up
+from adsml_ingest.batch import LEVELS, Column, look_up
+from adsml_ingest.dates import to_date
 from adsml_ingest.headers import is_every
+from adsml_ingest.leads import NULLS
 from adsml_ingest.problems import BadCell
 
 Codes = npt.NDArray[np.int32]
 
-BLANK: Final = -1
-"""Code of a cell that names nothing."""
-BAD: Final = -2
-"""Code of a cell that can't be an id."""
+BLANK: Final = -1  # code of a cell that names nothing
+BAD: Final = -2  # code of a cell that can't be an id
 MAX_ID: Final = 64
 HAS_BUDGET: Final = "has_budget"
 """Fact of a campaign: whether the budget is set on it, and so shared by its ad sets."""
 NEVER: Final = np.iinfo(np.int32).min
-_EPOCH: Final = date(1970, 1, 1).toordinal()
 _EXACT: Final = 2**53
 _ROUNDED: Final = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d+", re.ASCII)
 _FLOAT: Final = re.compile(r"(\d+)\.0", re.ASCII)
 _WRAPPED: Final = re.compile(r"""="([^"]*)"|'(.*)|(?:cg|tp|[casx]):(\d+)""", re.DOTALL)
 """How people keep a spreadsheet from rounding an id, and how Ads Manager's own export for editing does."""
-_KEPT_DIGITS: Final = 15
-"""Of a number in a spreadsheet."""
-_PROOF: Final = 8
-"""Zeros too many for chance: one in a hundred million."""
+_KEPT_DIGITS: Final = 15  # of a number in a spreadsheet
+_PROOF: Final = 8  # zeros too many for chance: one in a hundred million
 _JOINT: Final = " / "
+_LOST_DIGITS: Final = (
+    "rounded_id", "is an id that lost its last digits, as spreadsheets and floating-point columns do to them",
+    "export again, keep the id as text, and don't save the file from a spreadsheet",
+)  # fmt: skip
 _ENTITY: Final = np.dtype(
     [("level", np.int8), ("parent", np.int32), ("root", np.int32), ("used", np.bool_), ("told", np.int32)]
 )
@@ -47,32 +45,28 @@ _ENTITY: Final = np.dtype(
 _UNKNOWN: Final = np.array((0, BLANK, BLANK, False, NEVER), dtype=_ENTITY)
 
 
-class BadId(BadCell):
-    """A cell that can't be an id."""
-
-
 def clean_id(cell: Any, *, digits: bool) -> str:
-    """One cell as an id, empty if there is none; raises `BadId`.
+    """One cell as an id, empty if there is none; raises `BadCell`.
 
     `digits` says that ids are the platform's, which are whole numbers.
     """
     if isinstance(cell, float):
         if not cell.is_integer() or abs(cell) >= _EXACT:
-            raise _lost_digits()
+            raise BadCell(*_LOST_DIGITS)
         return str(int(cell))
     text = str(cell).strip()
     wrapped = _WRAPPED.fullmatch(text)
     if wrapped:
         text = next((part for part in wrapped.groups() if part), "")
     if _ROUNDED.fullmatch(text):
-        raise _lost_digits()
+        raise BadCell(*_LOST_DIGITS)
     if digits and text:
         return _digits(text)
     if len(text) > MAX_ID:
-        raise BadId("bad_id", f"has {len(text)} characters", f"ids have at most {MAX_ID}")
+        raise BadCell("bad_id", f"has {len(text)} characters", f"ids have at most {MAX_ID}")
     if text and not text.isprintable():
         what = "holds a line break or another character that can't be printed"
-        raise BadId("bad_id", what, "correct the id")
+        raise BadCell("bad_id", what, "correct the id")
     return text
 
 
@@ -82,14 +76,14 @@ def _digits(text: str) -> str:
     whole = _FLOAT.fullmatch(text)
     if whole:
         if int(whole[1]) >= _EXACT:
-            raise _lost_digits()
+            raise BadCell(*_LOST_DIGITS)
         return whole[1]
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_ID):
         cure = (
             "ids of campaigns, ad sets and ads are whole numbers: export again with the ids kept as text (not "
             "saved from a spreadsheet), or mend the cell"
         )
-        raise BadId("bad_id", "is no id", cure)
+        raise BadCell("bad_id", "is no id", cure)
     return text
 
 
@@ -103,14 +97,6 @@ def lost_digits(ids: Iterable[str]) -> list[str]:
     if any(one[_KEPT_DIGITS:].strip("0") for one in long):
         return []
     return long if sum(len(one) - _KEPT_DIGITS for one in long) >= _PROOF else []
-
-
-def _lost_digits() -> BadId:
-    return BadId(
-        "rounded_id",
-        "is an id that lost its last digits, as spreadsheets and floating-point columns do to them",
-        "export again, keep the id as text, and don't save the file from a spreadsheet",
-    )
 
 
 def name_id(path: tuple[str, ...]) -> str:
@@ -151,7 +137,7 @@ class Tree:
         def code_of(cell: Any) -> int:
             try:
                 entity_id = clean_id(cell, digits=digits)
-            except BadId:
+            except BadCell:
                 return BAD
             return self.code(level, entity_id) if entity_id and entity_id not in blanks else BLANK
 
@@ -196,13 +182,7 @@ class Tree:
         self._known["used"][codes] = False
 
     def describe(
-        self,
-        codes: Codes,
-        when: npt.NDArray[Any],
-        field: str,
-        cells: Sequence[Any],
-        *,
-        blanks: frozenset[str] = frozenset({""}),
+        self, codes: Codes, when: npt.NDArray[Any], field: str, cells: Sequence[Any], blanks: frozenset[str]
     ) -> None:
         """Note what rows say of entities, an attribute of `Entity`; what is said last in time stands.
 
@@ -267,5 +247,5 @@ class Tree:
             objective=self.fact(code, "objective"),
             shares_budget=shared,
             campaign_id=self._ids[campaign] if campaign >= 0 else None,
-            facts_date=date.fromordinal(told + _EPOCH) if told != NEVER else None,
+            facts_date=to_date(told) if told != NEVER else None,
         )

@@ -9,13 +9,10 @@ import numpy as np
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
 
 from adsml_ingest.batch import Batch
-from adsml_ingest.delimited import refuse_twins
-from adsml_ingest.sheet import Cells, Sheet
-from adsml_ingest.source import Advance, SourceFile
+from adsml_ingest.files import PREAMBLE, SourceFile
+from adsml_ingest.sheet import Cells, Sheet, refuse_twins
 
 _ROWS: Final = 1 << 14
-_PREAMBLE: Final = 10
-"""Rows among which the header is."""
 
 
 def open_workbook(file: SourceFile, *, is_export: Callable[[Sequence[str]], bool]) -> Sheet:
@@ -44,34 +41,26 @@ def open_workbook(file: SourceFile, *, is_export: Callable[[Sequence[str]], bool
     line, names = headers[chosen]
     refuse_twins(file, names, line)
 
-    def read(fields: Mapping[str, int], advance: Advance) -> Iterator[Batch]:
+    def read(fields: Mapping[str, int]) -> Iterator[Batch]:
         with CalamineWorkbook.from_path(str(file.real)) as workbook:
-            sheet = workbook.get_sheet_by_name(chosen)
-            chunk: list[list[Any]] = []
-            first = (sheet.start or (0, 0))[0]
-            for number, row in enumerate(sheet.iter_rows(), start=first + 1):
-                if number <= line:
-                    continue
-                chunk.append([number, *(_cell(cell) for cell in row)])
-                if len(chunk) >= _ROWS:
-                    yield _batch(chunk, fields)
-                    chunk = []
-            if chunk:
+            rows = (row for row in _rows(workbook.get_sheet_by_name(chosen)) if row[0] > line)
+            while chunk := list(islice(rows, _ROWS)):
                 yield _batch(chunk, fields)
-            advance(file.real.stat().st_size)
 
     return Sheet(file, names, read, place="row")
 
 
 def _top(sheet: CalamineSheet) -> list[tuple[int, tuple[str, ...]]]:
     """Row numbers and cells of the first rows with cells."""
+    filled = (row for row in _rows(sheet) if any(cell not in ("", None) for cell in row[1:]))
+    return [(row[0], tuple(str(cell).strip() for cell in row[1:])) for row in islice(filled, PREAMBLE)]
+
+
+def _rows(sheet: CalamineSheet) -> Iterator[list[Any]]:
+    """The number of each row, and its cells."""
     first = (sheet.start or (0, 0))[0]
-    rows = (
-        (number, tuple(str(cell).strip() for cell in row))
-        for number, row in enumerate(sheet.iter_rows(), start=first + 1)
-        if any(cell not in ("", None) for cell in row)
-    )
-    return list(islice(rows, _PREAMBLE))
+    for number, row in enumerate(sheet.iter_rows(), start=first + 1):
+        yield [number, *map(_cell, row)]
 
 
 def _cell(cell: Any) -> Any:
@@ -84,11 +73,9 @@ def _cell(cell: Any) -> Any:
 
 def _batch(chunk: Sequence[Sequence[Any]], fields: Mapping[str, int]) -> Batch:
     lines = np.fromiter((row[0] for row in chunk), np.int64, len(chunk))
-    left_out = np.fromiter(
-        (not any(cell not in ("", None) for cell in row[1:]) for row in chunk), np.bool_, len(chunk)
-    )
+    left_out = np.array([not any(cell not in ("", None) for cell in row[1:]) for row in chunk], np.bool_)
     cells: Cells = {
         field: [row[position + 1] if position + 1 < len(row) else "" for row in chunk]
         for field, position in fields.items()
     }
-    return Batch(lines, cells, lambda row: str([str(cell) for cell in chunk[row][1:]]), [], left_out)
+    return Batch(lines, cells, lambda row: str([str(cell) for cell in chunk[row][1:]]), left_out)

@@ -42,7 +42,7 @@ def server(
     run = runs.start("classifiers", request_id="r1", parameters={})
     lease = runs.acquire(run, shard_index=0, holder="pod", seconds=60)
     runs.plan(lease, [Item("1", 1)])
-    runs.done(lease, "1", ItemResult(ItemStatus.FAILED, "singular matrix"), seconds=1.0)
+    runs.done(lease, "1", ItemResult(ItemStatus.FAILED, "singular matrix", seconds=1.0))
     runs.finish(lease, ShardStatus.FAILED, exit_status=1, detail="1 of 1 items failed")
     built = ServerBuilder(settings()).add(
         ModelRegistryService(registry, family="classifier", prefixes=["classifier"]),

@@ -59,7 +59,7 @@ def test_filters_and_order(store: FeedbackStore) -> None:
         store.record(word)
     assert store.latest("classifier", 1) == [other, WORD, later]
     assert store.latest("classifier", 1, entity_ids=["a"]) == [other]
-    assert store.history("classifier", 1, end=DAY) == [WORD, other]
+    assert store.history("classifier", 1) == [later, WORD, other]
 
 
 def test_an_unknown_entity_is_not_found(store: FeedbackStore) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import pandas as pd
 from adsml_common.database import Database
 from adsml_common.store.accounts import AccountStore
-from adsml_common.store.freshness import AccountWatch
+from adsml_common.store.freshness import account_gauges
 from adsml_common.store.metrics import MetricStore
 from adsml_common.store.syncs import SyncStore
 
@@ -25,9 +25,7 @@ def test_synced_accounts_tell_their_last_day_and_whether_the_sync_failed(databas
         syncs.end(config_id, at=NOW, error=error)
     assert syncs.is_done(1, "s3://x", date(2024, 10, 7))
     assert not syncs.is_done(3, "s3://x", date(2024, 10, 7))
-    watch = AccountWatch(AccountStore(database))
-    watch.read()
-    last, failed = watch.collect()
+    last, failed = account_gauges(AccountStore(database))
     # Account 2 comes by hand; of account 3 there is no row yet.
     assert [(one.labels["config_id"], one.value) for one in last.samples] == [
         ("1", datetime(2024, 10, 7, tzinfo=UTC).timestamp())

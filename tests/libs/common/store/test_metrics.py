@@ -119,7 +119,7 @@ def test_sums_never_replace_what_was_reported_and_say_where_it_contradicts_them(
 
 def test_a_window_is_replaced_and_sums_follow(store: MetricStore) -> None:
     _tree(store, _ads("2024-10-07", {"1": 4, "2": 3}), ad1="20", ad2="21")
-    before = store.data_version(1, EntityType.ADSET, "21")
+    before = store.revisions(1, entity_type=EntityType.ADSET, entity_ids=["21"])
     with store.load(1, source="sync") as load:
         load.replace_window(date(2024, 10, 7), date(2024, 10, 7))
         load.add(_ads("2024-10-07", {"1": 4}))
@@ -127,7 +127,7 @@ def test_a_window_is_replaced_and_sums_follow(store: MetricStore) -> None:
         load.build_sums()
     assert _leads(store, EntityType.AD) == {"1": 4}
     assert _leads(store, EntityType.ADSET) == {"20": 4}
-    assert store.data_version(1, EntityType.ADSET, "21") != before
+    assert store.revisions(1, entity_type=EntityType.ADSET, entity_ids=["21"]) != before
 
 
 def test_rows_fetched_earlier_do_not_replace_later_ones(store: MetricStore) -> None:
@@ -156,10 +156,11 @@ def test_leads_that_are_not_told_leave_what_is_stored(store: MetricStore) -> Non
 def test_restated_values_are_kept_with_their_time(store: MetricStore) -> None:
     for leads in (2.0, 5.0, 6.0):
         store.upsert_daily(1, _ads("2024-10-07", {"1": leads}), source="test")
-    restated = store.restated(1, entity_type=EntityType.AD)
-    assert restated["leads"].tolist() == [2.0, 5.0]
-    assert restated["loaded_at"].is_monotonic_increasing
-    assert store.restated(1, start=date(2024, 10, 8)).empty
+    versions = store.versions(1, entity_type=EntityType.AD, start=date(2024, 10, 7))
+    assert versions["leads"].tolist() == [2.0, 5.0, 6.0]
+    assert versions["loaded_at"].is_monotonic_increasing
+    assert store.versions(1, entity_type=EntityType.AD, start=date(2024, 10, 8)).empty
+    assert store.versions(1, entity_type=EntityType.ADSET, start=date(2024, 10, 7)).empty
 
 
 def test_a_correction_is_stored_and_read_as_no_spend(store: MetricStore, database: Database) -> None:
@@ -275,15 +276,15 @@ def test_data_version_changes_with_the_rows_it_covers_only(store: MetricStore) -
     store.upsert_daily(1, daily_frame(entity_type="ad", ids=("1", "2")), source="test")
     store.upsert_daily(1, daily_frame(entity_type="adset", ids=("1",)), source="test")
 
-    def versions() -> dict[str, str]:
+    def versions() -> dict[str, object]:
+        ads = store.revisions(1, entity_type=EntityType.AD)
         return {
             "account": store.data_version(1),
             "ads": store.data_version(1, EntityType.AD),
             "ad sets": store.data_version(1, EntityType.ADSET),
-            "ad 1": store.data_version(1, EntityType.AD, "1"),
-            "ad 2": store.data_version(1, EntityType.AD, "2"),
+            "ad 1": ads[EntityRef(1, EntityType.AD, "1")],
+            "ad 2": ads[EntityRef(1, EntityType.AD, "2")],
             "other account": store.data_version(2),
-            "unknown": store.data_version(1, EntityType.AD, "nobody"),
         }
 
     before = versions()
@@ -292,8 +293,6 @@ def test_data_version_changes_with_the_rows_it_covers_only(store: MetricStore) -
     store.upsert_daily(1, more, source="test")
     after = versions()
     assert {name for name in before if before[name] != after[name]} == {"account", "ads", "ad 1"}
-    with pytest.raises(InvalidInput, match="entity_type"):
-        store.data_version(1, entity_id="1")
 
 
 def test_entities_are_created(store: MetricStore, database: Database) -> None:

@@ -1,6 +1,6 @@
 """Who gets which item: groups stay together as long as there is other work for the others."""
 
-from adsml_common.training.item_queue import ItemQueue
+from adsml_common.training.job import ItemQueue
 from adsml_common.training.records import Item
 from hypothesis import given
 from hypothesis import strategies as st

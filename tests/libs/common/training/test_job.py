@@ -24,7 +24,6 @@ from adsml_common.domain.errors import (
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.models import model_name
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.training.attempt import Outcome
 from adsml_common.training.job import Pace, run_job
 from adsml_common.training.progress import BarProgress, LogProgress, Progress, progress_for
 from adsml_common.training.records import (
@@ -36,11 +35,11 @@ from adsml_common.training.records import (
     TrainingRun,
 )
 from adsml_common.training.runs import TrainingRuns
-from adsml_common.training.shards import shard_of
+from adsml_common.training.scope import shard_of
 from rich.console import Console
 from support import jobs
 from support.forked import finish, start
-from support.jobs import JOB, PACE, double, items
+from support.jobs import JOB, PACE, InProcess, double, items
 from support.models import candidate
 from support.proxy import Cable
 
@@ -54,8 +53,8 @@ class Watched(Progress):
         super().__init__()
         self._then = then
 
-    def advance(self, run: TrainingRun, item: Item, outcome: Outcome) -> None:
-        super().advance(run, item, outcome)
+    def advance(self, run: TrainingRun, item: Item, result: ItemResult) -> None:
+        super().advance(run, item, result)
         self._then(item)
 
 
@@ -70,7 +69,7 @@ def work(runs: TrainingRuns) -> Callable[..., TrainingRun]:
 
     def call(train_one: Callable[[Item], ItemResult], count: int = 5, **more: Any) -> TrainingRun:
         more = {"runs": runs, "request_id": "r1", "progress": Watched(), "pace": PACE} | more
-        return run_job(JOB, items(count), train_one, **more)
+        return run_job(JOB, items(count), InProcess(train_one), **more)
 
     return call
 
@@ -176,7 +175,9 @@ def test_a_request_for_something_else_is_refused(work: Callable[..., TrainingRun
 
 def test_two_items_of_one_key_are_refused(runs: TrainingRuns) -> None:
     with pytest.raises(ValueError, match="same key"):
-        run_job(JOB, [*items(1), *items(1)], double, runs=runs, request_id="r1", progress=Watched())
+        run_job(
+            JOB, [*items(1), *items(1)], InProcess(double), runs=runs, request_id="r1", progress=Watched()
+        )
 
 
 def test_asked_to_stop_it_finishes_what_is_in_work_and_keeps_it(work: Callable[..., TrainingRun]) -> None:
@@ -240,7 +241,7 @@ def test_a_group_is_one_shards_work(runs: TrainingRuns) -> None:
     grouped = [Item(f"{i % 5}/ad/{i}", i % 5, group=str(i % 5)) for i in range(40)]
     for index in range(3):
         run = run_job(
-            JOB, grouped, lambda _: TRAINED, runs=runs, request_id="r1", shard_index=index, shard_count=3,
+            JOB, grouped, InProcess(lambda _: TRAINED), runs=runs, request_id="r1", shard_index=index, shard_count=3,
             progress=Watched(), pace=PACE,
         )  # fmt: skip
     assert (run.status, run.counts) == (RunStatus.SUCCEEDED, Counts(trained=40))
@@ -264,7 +265,7 @@ def test_an_account_that_grows_during_a_run_does_not_move_between_shards(runs: T
             return TRAINED
 
         return run_job(
-            JOB, items, train, runs=runs, request_id="r1", shard_index=index, shard_count=2,
+            JOB, items, InProcess(train), runs=runs, request_id="r1", shard_index=index, shard_count=2,
             progress=Watched(), pace=PACE, stop=stop,
         )  # fmt: skip
 
@@ -297,17 +298,6 @@ def test_a_store_that_stays_away_is_worth_another_try(work: Callable[..., Traini
     assert (run.exit_status, run.counts) == (1, Counts(trained=4, failed=1))
 
 
-def test_asked_to_stop_it_does_not_wait_for_a_store(work: Callable[..., TrainingRun]) -> None:
-    stop = threading.Event()
-
-    def train(item: Item) -> ItemResult:
-        stop.set()
-        raise Unavailable("the artifact store is unavailable")
-
-    run = work(train, stop=stop, pace=Pace(patience=3600))
-    assert (run.exit_status, run.counts) == (1, Counts(pending=5))
-
-
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
 def test_the_database_away_in_the_middle(database_url: str) -> None:
     """Longer than the lease lasts: nobody took it, so the run goes on."""
@@ -325,7 +315,7 @@ def test_the_database_away_in_the_middle(database_url: str) -> None:
         run = run_job(
             JOB,
             items(6),
-            train,
+            InProcess(train),
             runs=TrainingRuns(database),
             request_id="r1",
             progress=Watched(),
@@ -349,7 +339,7 @@ def test_the_database_away_for_good(database_url: str) -> None:
             run_job(
                 JOB,
                 items(2),
-                train,
+                InProcess(train),
                 runs=TrainingRuns(database),
                 request_id="r1",
                 progress=Watched(),

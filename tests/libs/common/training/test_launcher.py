@@ -36,7 +36,7 @@ from adsml_common.training.runs import TrainingRuns
 from support import train_process
 from support.cluster import NAMESPACE, FakeCluster, fake_cluster
 from support.daily import daily_frame
-from support.jobs import PACE, double, items
+from support.jobs import PACE, InProcess, double, items
 from support.manifests import of_kind
 from support.serving import eventually
 
@@ -124,7 +124,7 @@ def by_cronjob(api: FakeCluster, name: str = "train-anomaly-detectors-29") -> di
 def work(runs: TrainingRuns, run: TrainingRun, shard: int, count: int = 9) -> TrainingRun:
     """What the pod of an index does."""
     return run_job(
-        JOB, items(count), double, runs=runs, request_id=run.request_id, parameters=run.parameters,
+        JOB, items(count), InProcess(double), runs=runs, request_id=run.request_id, parameters=run.parameters,
         shard_index=shard, shard_count=run.shard_count, progress=LogProgress(), pace=PACE,
     )  # fmt: skip
 
@@ -619,7 +619,7 @@ class TestEnds:
         stop = threading.Event()
         stop.set()
         left = run_job(
-            JOB, items(3), double, runs=runs, request_id=run.request_id, parameters=run.parameters,
+            JOB, items(3), InProcess(double), runs=runs, request_id=run.request_id, parameters=run.parameters,
             stop=stop, progress=LogProgress(), pace=PACE,
         )  # fmt: skip
         assert left.status is RunStatus.FAILED

@@ -1,17 +1,20 @@
 """What Prometheus is told of training."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from adsml_common.database import Database
 from adsml_common.domain.errors import InsufficientHistory
+from adsml_common.polled_gauges import PolledGauges
 from adsml_common.training.job import run_job
-from adsml_common.training.metrics import RunWatch
+from adsml_common.training.metrics import run_gauges
 from adsml_common.training.progress import LogProgress
 from adsml_common.training.records import Item, ItemResult, ItemStatus
 from adsml_common.training.runs import TrainingRuns
 from prometheus_client import REGISTRY
-from support.jobs import items
+from prometheus_client.core import GaugeMetricFamily
+from support.jobs import InProcess, items
 from support.proxy import Cable
 from support.serving import eventually
 
@@ -33,10 +36,10 @@ def train(item: Item) -> ItemResult:
     return ItemResult(ItemStatus.TRAINED)
 
 
-def told(watch: RunWatch) -> dict[tuple[str, ...], float]:
+def told(gauges: Iterable[GaugeMetricFamily]) -> dict[tuple[str, ...], float]:
     return {
         (sample.name.removeprefix("adsml_training_"), *sample.labels.values()): sample.value
-        for family in watch.collect()
+        for family in gauges
         for sample in family.samples
     }
 
@@ -45,7 +48,7 @@ def test_a_process_counts_its_items(database: Database) -> None:
     run_job(
         JOB,
         items(4),
-        train,
+        InProcess(train),
         runs=TrainingRuns(database),
         request_id="r1",
         progress=LogProgress(),
@@ -65,19 +68,20 @@ def test_a_process_counts_its_items(database: Database) -> None:
 def test_a_service_tells_how_its_jobs_runs_stand(database: Database) -> None:
     now = datetime(2026, 3, 1, 4, tzinfo=UTC)
     runs = TrainingRuns(database, clock=lambda: now)
-    watch = RunWatch(runs, [JOB, "never-ran"])
-    watch.read()
-    assert told(watch) == {("runs_active", JOB): 0, ("runs_active", "never-ran"): 0}
 
-    run_job(JOB, items(1), train, runs=runs, request_id="good", progress=LogProgress())
+    def stand() -> dict[tuple[str, ...], float]:
+        return told(run_gauges(runs, [JOB, "never-ran"]))
+
+    assert stand() == {("runs_active", JOB): 0, ("runs_active", "never-ran"): 0}
+
+    run_job(JOB, items(1), InProcess(train), runs=runs, request_id="good", progress=LogProgress())
     good = now.timestamp()
     now += timedelta(days=1)
-    run_job(JOB, items(4), train, runs=runs, request_id="bad", progress=LogProgress())
+    run_job(JOB, items(4), InProcess(train), runs=runs, request_id="bad", progress=LogProgress())
     now += timedelta(days=1)
     going = runs.start(JOB, request_id="going", parameters={})
     runs.acquire(going, shard_index=0, holder="pod", seconds=60)
-    watch.read()
-    assert {key: value for key, value in told(watch).items() if key[1] == JOB} == {
+    assert {key: value for key, value in stand().items() if key[1] == JOB} == {
         ("last_success_timestamp_seconds", JOB): good,
         ("last_run_failed", JOB): 1,
         ("last_run_items", JOB, "trained"): 2,
@@ -89,9 +93,8 @@ def test_a_service_tells_how_its_jobs_runs_stand(database: Database) -> None:
     # What somebody cancelled is neither.
     now += timedelta(minutes=5)
     runs.cancel(going.run_id)
-    watch.read()
-    assert told(watch)["last_run_failed", JOB] == 1
-    assert told(watch)["runs_active", JOB] == 0
+    assert stand()["last_run_failed", JOB] == 1
+    assert stand()["runs_active", JOB] == 0
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -100,11 +103,11 @@ def test_a_database_that_is_away_does_not_hold_up_the_other_metrics(database_url
         database = Database.open(cable.url)
         runs = TrainingRuns(database)
         runs.start(JOB, request_id="r1", parameters={})
-        watch = RunWatch(runs, [JOB], every_seconds=0.05)
-        watch.start()
-        eventually(lambda: told(watch).get(("runs_active", JOB)) == 1)
+        gauges = PolledGauges(lambda: run_gauges(runs, [JOB]), every_seconds=0.05)
+        gauges.start()
+        eventually(lambda: told(gauges.collect()).get(("runs_active", JOB)) == 1)
         cable.cut()
-        assert told(watch)["runs_active", JOB] == 1
+        assert told(gauges.collect())["runs_active", JOB] == 1
         cable.mend()
-        watch.close()
+        gauges.close()
         database.close()

@@ -1,7 +1,7 @@
 """Runs and leases: one run per request, one worker per shard, no word of a worker that lost it."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -92,7 +92,6 @@ class TestStart:
     @pytest.mark.parametrize(
         ("change", "place"),
         [
-            ({"job": ""}, "job"),
             ({"request_id": ""}, "request_id"),
             ({"request_id": "x" * 129}, "request_id"),
             ({"shard_index": 2, "shard_count": 2}, "shard_index"),
@@ -170,7 +169,7 @@ class TestLease:
             lambda: runs.renew(old, seconds=30),
             lambda: runs.plan(old, [Item("1/ad/9", 1)]),
             lambda: runs.begin(old, ITEMS[1].key),
-            lambda: runs.done(old, ITEMS[0].key, TRAINED, seconds=1),
+            lambda: runs.done(old, ITEMS[0].key, TRAINED),
             lambda: runs.requeue(old, [ITEMS[0].key]),
             lambda: runs.finish(old, ShardStatus.SUCCEEDED, exit_status=EXIT_DONE),
         ):
@@ -178,7 +177,7 @@ class TestLease:
                 call()
         assert runs.items(run.run_id) == before
         assert runs.get(run.run_id).status is RunStatus.RUNNING
-        runs.done(new, ITEMS[0].key, TRAINED, seconds=1)
+        runs.done(new, ITEMS[0].key, TRAINED)
 
     def test_one_that_ran_out_but_nobody_took_is_as_good_as_before(
         self, runs: TrainingRuns, clock: Clock
@@ -190,6 +189,18 @@ class TestLease:
         runs.renew(lease, seconds=30)
         with pytest.raises(AlreadyRunning):
             _take(runs, run, "b:1")
+
+    def test_no_shard_of_a_run_comes_back_to_life_beside_another_run(
+        self, runs: TrainingRuns, clock: Clock
+    ) -> None:
+        """Both pods of the first were cut off for longer than a lease; the second run has a single shard."""
+        first = _start(runs, shard_count=2)
+        slow = [_take(runs, first, shard_index=index) for index in range(2)]
+        clock.tick(30)
+        _take(runs, _start(runs, "r2"))
+        for lease in slow:
+            with pytest.raises(AlreadyRunning, match="was silent for too long"):
+                runs.renew(lease, seconds=30)
 
     def test_the_end_gives_it_back(self, runs: TrainingRuns) -> None:
         run = _start(runs)
@@ -219,7 +230,7 @@ class TestItems:
             ITEMS, (TRAINED, ItemResult(ItemStatus.SKIPPED, "3 of 14 days"), FAILED), strict=False
         ):
             runs.begin(lease, item.key)
-            runs.done(lease, item.key, result, seconds=1.5)
+            runs.done(lease, item.key, replace(result, seconds=1.5))
         runs.begin(lease, ITEMS[3].key)
         assert runs.get(run.run_id).counts == Counts(running=1, trained=1, skipped=1, failed=1)
         found = runs.items(run.run_id)
@@ -233,7 +244,7 @@ class TestItems:
         run = _start(runs)
         lease = _take(runs, run)
         runs.plan(lease, ITEMS[:2])
-        runs.done(lease, ITEMS[0].key, TRAINED, seconds=1)
+        runs.done(lease, ITEMS[0].key, TRAINED)
         assert list(runs.plan(lease, ITEMS).values()) == ["TRAINED", "PENDING", "PENDING", "PENDING"]
         assert runs.plan(lease, []) == {}
 
@@ -289,7 +300,7 @@ class TestStatus:
         assert (ended.status, ended.detail) == (RunStatus.FAILED, "4 of 4 items failed")
         lease = _take(runs, run)
         assert runs.get(run.run_id).status is RunStatus.RUNNING
-        runs.done(lease, ITEMS[0].key, TRAINED, seconds=1)
+        runs.done(lease, ITEMS[0].key, TRAINED)
         ended = runs.finish(lease, ShardStatus.FAILED, exit_status=EXIT_RETRY, detail="3 of 4 items failed")
         assert ended.status is RunStatus.PARTIAL
 

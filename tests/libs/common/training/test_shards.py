@@ -2,8 +2,7 @@
 
 from collections import Counter
 
-import pytest
-from adsml_common.training.shards import group_of, shard_of
+from adsml_common.training.scope import group_of, shard_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,11 +27,6 @@ def test_about_even() -> None:
     # 1,000 each with a standard deviation of sqrt(16000 * 1/16 * 15/16) = 31: five of them.
     assert all(abs(count - 1000) < 155 for count in counts.values())
     assert len(counts) == 16
-
-
-def test_no_shards_is_refused() -> None:
-    with pytest.raises(ValueError, match="shard_count is 0"):
-        shard_of("1", 0)
 
 
 def test_a_group_is_whole_until_it_is_too_large() -> None:

@@ -40,7 +40,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
 def work(runs: TrainingRuns, tmp_path: Path) -> Iterator[Callable[..., TrainingRun]]:
     """run_job in two processes that behave as `crew.Trainer` is told to."""
 
-    def call(count: int = 6, *, item_seconds: float | None = None, **told: Any) -> TrainingRun:
+    def call(count: int = 6, *, item_seconds: float = 60.0, **told: Any) -> TrainingRun:
         more = {name: told.pop(name) for name in ("stop", "pace", "progress") if name in told}
         make = partial(crew.make, folder=str(tmp_path), **told)
         with Workers(make, count=2, item_seconds=item_seconds) as workers:
@@ -191,12 +191,7 @@ def test_workers_die_with_the_run_s_process(tmp_path: Path) -> None:
 
 
 def test_more_items_than_processes_are_a_mistake() -> None:
-    with Workers(partial(crew.make, folder="nowhere"), count=1) as workers:
+    with Workers(partial(crew.make, folder="nowhere"), count=1, item_seconds=60.0) as workers:
         workers.begin(Item("1/ad/0", 1, payload={"value": 0, "hang": True}), patience_seconds=0)
         with pytest.raises(RuntimeError, match="every process has an item"):
             workers.begin(Item("1/ad/1", 1, payload={"value": 1}), patience_seconds=0)
-
-
-def test_no_processes_are_none() -> None:
-    with pytest.raises(ValueError, match="expected 1 or more"):
-        Workers(partial(crew.make, folder="nowhere"), count=0)

@@ -70,11 +70,11 @@ def test_a_prefix_of_partitions_gz_and_parquet(bucket: Any, database: Database, 
     bucket.put_object(Key="in/_SUCCESS", Body=b"x")
     account = AccountSource(1, f"s3://{bucket.name}/in")
     result = sync(database, account)[1]
-    assert (result.error, result.fresh, result.through) == ("", True, YESTERDAY)
+    assert (result.error, result.fresh, result.through) == (None, True, YESTERDAY)
     store = MetricStore(database)
     ads = store.daily(1, entity_type=EntityType.AD)
     assert ads[["entity_id", "leads"]].to_numpy().tolist() == [["1", 4.0], ["2", 4.0]]
-    assert sync(database, account)[1].summary.loaded.changed == 0
+    assert sync(database, account)[1].loaded.changed == 0
     globbed = AccountSource(2, f"s3://{bucket.name}/in/date=2024-10-0*/*.gz")
     assert sync(database, globbed)[2].through == YESTERDAY
     absent = AccountSource(3, f"s3://{bucket.name}/nowhere/")
@@ -99,7 +99,7 @@ def test_one_bad_account_stops_no_other_and_old_data_are_no_success(
     )
     assert "is of no kind that is known" in results[1].error
     assert "ends on 2024-10-05" in results[2].error
-    assert (results[3].error, results[3].fresh) == ("", True)
+    assert (results[3].error, results[3].fresh) == (None, True)
     assert "can't be read" in results[4].error
     kept = {one.config_id: one.sync_error for one in AccountStore(database).list()}
     assert kept[3] is None
@@ -123,7 +123,7 @@ def test_a_newer_file_of_a_day_wins_and_days_beyond_the_source_stay(
     from adsml_ingest import import_files
 
     import_files([tmp_path / "old.csv"], config_id=1, store=store)
-    assert sync(database, account)[1].error == ""
+    assert sync(database, account)[1].error is None
     ads = store.daily(1, entity_type=EntityType.AD)
     assert ads["leads"].tolist() == [1.0, 6.0, 1.0]  # before the source's first day nothing is deleted
 
@@ -162,10 +162,10 @@ def test_airbytes_table(warehouse: tuple[str, sa.Engine], database: Database) ->
         _run(engine, insert.format(day=day, at=at, spend=spend, leads=leads))
     account = AccountSource(1, url, tables=("airbyte.ads_insights",))
     result = sync(database, account)[1]
-    assert (result.error, result.fresh) == ("", True)
+    assert (result.error, result.fresh) == (None, True)
     ads = MetricStore(database).daily(1, entity_type=EntityType.AD)
     assert ads[["spend", "leads", "reach"]].to_numpy().tolist() == [[12.5, 6.0, 800.0], [1.0, 0.0, 800.0]]
-    assert sync(database, account)[1].summary.loaded.changed == 0
+    assert sync(database, account)[1].loaded.changed == 0
 
 
 def test_dlts_parent_and_child(warehouse: tuple[str, sa.Engine], database: Database) -> None:
@@ -183,7 +183,7 @@ def test_dlts_parent_and_child(warehouse: tuple[str, sa.Engine], database: Datab
     )
     tables = ("dlt.facebook_insights", "dlt.facebook_insights__actions")
     result = sync(database, AccountSource(1, url, tables=tables))[1]
-    assert result.error == ""
+    assert result.error is None
     ads = MetricStore(database).daily(1, entity_type=EntityType.AD)
     assert ads[["entity_id", "leads"]].to_numpy().tolist() == [["1", 4.0], ["2", 0.0]]
 
@@ -205,7 +205,7 @@ def test_fivetrans_tables(warehouse: tuple[str, sa.Engine], database: Database) 
     )
     tables = tuple(f"facebook_ads.{name}" for name in ("basic_ad", "basic_ad_actions", "ad_history"))
     result = sync(database, AccountSource(1, url, tables=tables))[1]
-    assert result.error == ""
+    assert result.error is None
     rows = MetricStore(database).daily(1)
     assert rows.set_index("entity_type")["leads"].to_dict() == {"ad": 4.0, "adset": 4.0, "campaign": 4.0}
     wrong = AccountSource(2, url, tables=("facebook_ads.none",), options=ImportOptions())
@@ -246,7 +246,7 @@ def test_a_warehouse_in_sqlite_whose_days_are_text(database: Database, tmp_path:
     engine.dispose()
     tables = ("insights", "insights__actions", "insights__action_values")
     source = AccountSource(1, f"sqlite:///{tmp_path / 'w.db'}", look_back_days=7, tables=tables)
-    assert sync(database, source)[1].error == ""
+    assert sync(database, source)[1].error is None
     assert MetricStore(database).daily(1, entity_type=EntityType.AD)["leads"].tolist() == [2.0, 2.0]
     absent = replace(source, tables=("insights", "nothing"))
     assert "has no table nothing" in sync(database, absent)[1].error

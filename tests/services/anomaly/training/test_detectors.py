@@ -1,5 +1,6 @@
 """Training the detectors: every trained model is in the registry, whenever the process is killed."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -22,6 +23,8 @@ from adsml_common.training.records import ItemStatus, RunStatus, run_id_of
 from adsml_common.training.runs import TrainingRuns
 from adsml_simulate import AccountSettings, SimulatedAccount, simulate_account
 from adsml_simulate.storing import write_to_store
+from support import jobs
+from support.jobs import InProcess
 
 # Imports once and forks for each try: starting Python anew would cost more than the work.
 _WORKER = """
@@ -36,6 +39,7 @@ from adsml_common.registry.registry import ModelRegistry
 from adsml_common.training.job import Pace, run_job
 from adsml_common.training.records import run_id_of
 from adsml_common.training.runs import TrainingRuns
+from support.jobs import InProcess
 
 url, folder = sys.argv[1:]
 
@@ -60,7 +64,8 @@ def work(point, number):
     if point == "row-without-activation":
         registry.register = dying(registry.register)
     run = run_job(
-        JOB, items_of(database, [1]), DetectorTrainer(database, registry, run_id=run_id_of(JOB, "nightly")),
+        JOB, items_of(database, [1]),
+        InProcess(DetectorTrainer(database, registry, run_id=run_id_of(JOB, "nightly"))),
         runs=TrainingRuns(database), request_id="nightly", pace=Pace(lease=1.0, heartbeat=0.2, patience=60.0),
     )
     return run.exit_status
@@ -88,6 +93,7 @@ def test_kill_9_wherever_it_hits_and_all_models_are_there_at_the_end(
 
     with subprocess.Popen(
         [sys.executable, "-c", _WORKER, url, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(Path(jobs.__file__).parents[1])},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as worker:  # fmt: skip
 
@@ -161,7 +167,7 @@ def test_entities_with_too_little_history_are_skipped_with_the_reason(
     )
     runs = TrainingRuns(database)
     trainer = DetectorTrainer(database, registry, run_id=run_id_of(JOB, "new"))
-    run = run_job(JOB, items_of(database, [1]), trainer, runs=runs, request_id="new")
+    run = run_job(JOB, items_of(database, [1]), InProcess(trainer), runs=runs, request_id="new")
     assert run.exit_status == 0
     found = {one.key: one for one in runs.items(run.run_id)}
     assert {key for key, one in found.items() if one.status is ItemStatus.TRAINED} == {

@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 class OpenService(Protocol):
-    """A service with what it stands on, as a family's ``open_service(settings)`` gives it."""
+    """A service with what it stands on, as a family's ``open_service(settings)`` gives it.
+
+    Methods of `service` are named as the contract's: ``(request, context) -> response``.
+    """
 
     @property
-    def service(self) -> Any:
-        """Its methods are named as the contract's: ``(request, context) -> response``."""
+    def service(self) -> Any: ...
 
     @property
-    def database(self) -> "Database":
-        """What it reads."""
+    def database(self) -> "Database": ...
 
-    def close(self) -> None:
-        """Close stores and models."""
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,8 @@ class Door:
         """The descriptor of the method that takes such a request: in our contracts each has a type of its own."""
         # Known to the pool once the module of the request is imported: they are of one file.
         service = request.DESCRIPTOR.file.services_by_name[self.service.rpartition(".")[2]]
-        for method in service.methods:
-            if method.input_type.full_name == request.DESCRIPTOR.full_name:
-                return method
-        raise TypeError(f"{self.service} has no method that takes a {request.DESCRIPTOR.full_name}")
+        taken = request.DESCRIPTOR.full_name
+        return next(one for one in service.methods if one.input_type.full_name == taken)
 
 
 def ask(door: Door, request: Message, *, remote: Remote | None = None) -> Any:
@@ -83,28 +81,19 @@ def asking(door: Door, *, remote: Remote | None = None) -> Iterator[Callable[[Me
         yield send
 
 
-@dataclass(frozen=True, slots=True)
-class OpenOnDatabase:
-    """A service that needs no more than a database, which is closed with it."""
-
-    service: Any
-    database: "Database"
-
-    def close(self) -> None:
-        """Close the database."""
-        self.database.close()
-
-
-def family_number(name: str | None, remote: Remote | None) -> int:
+def family_number(name: str | None, remote: Remote | None, *, model: str = "") -> int:
     """The number of a family for a request of registry or training; every server has those of one family.
 
-    Here one service has them all, and whatever the request has to name is good.
+    Without a name it is that of the `model` asked for, by the first word of the model's name. Here one service has
+    them all, and whatever the request has to name is good.
     """
     from adsml_common.cli import family  # noqa: PLC0415
 
     names = family.names()
     if name is None and remote is None:
         return 1
+    if name is None and (found := family.by_prefix().get(model.partition("/")[0])) is not None:
+        name = found.name
     if name not in names:
         given = "is not given" if name is None else f"is {name!r}"
         raise InvalidInput.at("--family", f"{given}; expected whose server it is: {', '.join(names)}")
@@ -138,25 +127,20 @@ def _opened(door: Door) -> Iterator[Callable[[Any, Message], Any]]:
     from adsml_common.serving.context import CallContext, Caller  # noqa: PLC0415
     from adsml_common.serving.serialized import SerializedResponse  # noqa: PLC0415
 
-    opened = door.open()
-
-    def answer(method: Any, request: Message) -> Any:
-        context = CallContext(
-            f"/{door.service}/{method.name}", request_id=secrets.token_hex(8), caller=Caller(_person())
-        )
-        response = getattr(opened.service, method.name)(request, context)
-        if method.server_streaming:
-            return map(_message, response)
-        return _message(response)
-
-    def _message(response: Any) -> Any:
+    def message(response: Any) -> Any:
         return response.message() if isinstance(response, SerializedResponse) else response
 
-    try:
+    with contextlib.closing(door.open()) as opened:
+
+        def answer(method: Any, request: Message) -> Any:
+            context = CallContext(
+                f"/{door.service}/{method.name}", request_id=secrets.token_hex(8), caller=Caller(_person())
+            )
+            response = getattr(opened.service, method.name)(request, context)
+            return map(message, response) if method.server_streaming else message(response)
+
         opened.database.require_schema()
         yield answer
-    finally:
-        opened.close()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ a server can still pin its threads before any of them is loaded.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,14 +37,11 @@ def open_database(config: "Settings", *, create: bool = False) -> "Iterator[Data
     """
     from adsml_common.database import Database  # noqa: PLC0415
 
-    database = Database.open(config.database_url)
-    try:
+    with closing(Database.open(config.database_url)) as database:
         if create and database.dialect == "sqlite" and not database.schema_state().usable:
             database.migrate()
         database.require_schema()
         yield database
-    finally:
-        database.close()
 
 
 def open_registry(config: "Settings", database: "Database") -> "ModelRegistry":

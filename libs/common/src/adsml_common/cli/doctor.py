@@ -4,11 +4,13 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from adsml_common.cli import family
-from adsml_common.cli.checks import Check, Health
 from adsml_common.cli.context import settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, print_json, table
@@ -23,6 +25,23 @@ if TYPE_CHECKING:
     from adsml_common.settings import Settings
 
 _LOADS: Final = "loads"
+
+
+class Health(StrEnum):
+    """Outcome of one check."""
+
+    OK = "ok"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What was checked, how it went, what was found and, where it failed, the cure."""
+
+    name: str
+    health: Health
+    detail: str
 
 
 def _attempt(name: str, cure: str, work: Callable[[], str]) -> Check:
@@ -110,7 +129,7 @@ def examine(config: "Settings") -> list[Check]:
         database = Database.open(config.database_url)
     except AdsmlError as error:
         return [*checks, Check("database reachable", Health.FAILED, error.message), artifacts]
-    try:
+    with closing(database):
         reachable = _attempt(
             "database reachable",
             "Check ADSML_DATABASE_URL and that the server is up",
@@ -121,10 +140,7 @@ def examine(config: "Settings") -> list[Check]:
             checks.append(_schema(database))
         checks.append(artifacts)
         if all(check.health is Health.OK for check in checks):
-            checks += _models(ModelRegistry.open(database, config))
-            checks.append(_freshness(database))
-    finally:
-        database.close()
+            checks += [*_models(ModelRegistry.open(database, config)), _freshness(database)]
     return checks
 
 

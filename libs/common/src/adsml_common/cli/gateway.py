@@ -37,7 +37,7 @@ def gateway_config(
 
     Example: adsml gateway-config --output gateway --backend classifier=127.0.0.1:50051 ...; envoy -c gateway/envoy.json
     """
-    from adsml_common.gateway import GatewaySpec, TlsFiles, descriptor_set, envoy_config  # noqa: PLC0415
+    from adsml_common.gateway import TlsFiles, descriptor_set, envoy_config  # noqa: PLC0415
 
     backends: dict[str, str] = {}
     for one in backend:
@@ -47,22 +47,18 @@ def gateway_config(
         backends[family] = target
     output.mkdir(parents=True, exist_ok=True)
     descriptors = output.resolve() / "contracts.binpb"
-    spec = GatewaySpec(
-        backends=backends,
+    config = envoy_config(
+        backends,
         host=host,
         port=port,
         metrics_port=metrics_port,
         descriptor_file=str(descriptors),
-        origins=tuple(origin or ()),
+        origins=origin or (),
         max_request_bytes=max_request_bytes,
         memory_bytes=memory_bytes,
         listener_tls=TlsFiles(cert_file, key_file, client_ca_file),
         backend_tls=TlsFiles(backend_cert_file, backend_key_file, backend_ca_file),
     )
-    try:
-        config = envoy_config(spec)
-    except ValueError as error:
-        raise InvalidInput.at("--backend", str(error)) from None
     descriptors.write_bytes(descriptor_set())
     (output / "envoy.json").write_text(json.dumps(config, indent=1) + "\n")
     console.print(f"wrote {output / 'envoy.json'} and {descriptors}", soft_wrap=True, highlight=False)

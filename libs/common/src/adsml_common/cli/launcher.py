@@ -1,6 +1,7 @@
 """`adsml launcher`: makes Jobs of the training runs that services accept."""
 
-import threading
+from contextlib import closing
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -43,9 +44,10 @@ def launcher(
     Example: adsml launcher --namespace adsml
     """  # fmt: skip
     from adsml_common.cli.training import exposed  # noqa: PLC0415
+    from adsml_common.polled_gauges import PolledGauges  # noqa: PLC0415
     from adsml_common.serving import logs  # noqa: PLC0415
     from adsml_common.store.accounts import AccountStore  # noqa: PLC0415
-    from adsml_common.store.freshness import watched_accounts  # noqa: PLC0415
+    from adsml_common.store.freshness import account_gauges  # noqa: PLC0415
     from adsml_common.training.cluster import Cluster  # noqa: PLC0415
     from adsml_common.training.launcher import JobLauncher  # noqa: PLC0415
     from adsml_common.training.runs import TrainingRuns  # noqa: PLC0415
@@ -53,13 +55,13 @@ def launcher(
 
     config = settings()
     logs.configure(form=config.log_format, level=config.log_level)
-    stop: threading.Event
     with (
         stop_on_signals() as stop,
         open_database(config) as database,
         exposed(metrics_port),
-        watched_accounts(AccountStore(database)),
+        closing(PolledGauges(partial(account_gauges, AccountStore(database)), every_seconds=300)) as gauges,
     ):
+        gauges.start()
         cluster = Cluster(namespace)
         JobLauncher(
             TrainingRuns(database), cluster, every_seconds=every_seconds, start_seconds=start_seconds

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,14 +36,11 @@ def migrate(
 
     if wait_seconds and not check:
         raise InvalidInput.at("--wait-seconds", "goes with --check")
-    database = Database.open(settings().database_url)
-    try:
+    with closing(Database.open(settings().database_url)) as database:
         before = _state(database, wait_seconds)
         if not check:
             database.migrate()
         after = database.schema_state()
-    finally:
-        database.close()
     if json_output:
         print_json(
             {"before": before.current, "after": after.current, "needed": after.head, "usable": after.usable}

@@ -2,13 +2,14 @@
 
 import sys
 from itertools import islice
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from adsml.registry.v1 import registry_service_pb2 as pb
 
 from adsml_common.cli import family
-from adsml_common.cli.ask import Door, OpenOnDatabase, ask, asking, family_number, pages
+from adsml_common.cli.ask import Door, ask, asking, family_number, pages
 from adsml_common.cli.context import open_database, open_registry, settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, plain, print_json, table
@@ -24,26 +25,18 @@ NameArgument = Annotated[str, typer.Argument(help="Name of the model, e.g. class
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the model's history.")]
 
 
-def _open() -> OpenOnDatabase:
+def _open() -> Any:
     from adsml_common.database import Database  # noqa: PLC0415
     from adsml_common.serving.registry_service import ModelRegistryService  # noqa: PLC0415
 
     config = settings()
     database = Database.open(config.database_url)
     registry = open_registry(config, database)
-    return OpenOnDatabase(ModelRegistryService(registry, family=None, prefixes=None), database)
+    service = ModelRegistryService(registry, family=None, prefixes=None)
+    return SimpleNamespace(service=service, database=database, close=database.close)
 
 
 _DOOR = Door("adsml.registry.v1.ModelRegistryService", _open)
-
-
-def _family(name: str, chosen: str | None, remote: Remote | None) -> int:
-    """The family that has a model, by the first word of its name unless somebody says so."""
-    if chosen is None and remote is not None:
-        prefix = name.partition("/")[0]
-        found = family.by_prefix().get(prefix)
-        chosen = found.name if found is not None else None
-    return family_number(chosen, remote)
 
 
 def _status(model: Any) -> str:
@@ -53,9 +46,7 @@ def _status(model: Any) -> str:
 def _short(value: Any) -> str:
     """A figure of a model's record for people: numbers to four digits, what is nested in one line."""
     match value:
-        case bool() | None:
-            return str(value)
-        case int() | float():
+        case int() | float() if not isinstance(value, bool):
             return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
         case dict():
             return ", ".join(f"{key} {_short(one)}" for key, one in value.items())
@@ -84,7 +75,7 @@ def list_(
 
     Example: adsml models list --status ACTIVE
     """
-    number: Any = _family(prefix, family_name, remote)
+    number: Any = family_number(family_name, remote, model=prefix)
     known: Any = None if status is None else pb.ModelStatus.Value(f"MODEL_STATUS_{status}")
     request = pb.ListModelsRequest(family=number, config_id=config_id, status=known, page_size=1_000)
     with asking(_DOOR, remote=remote) as send:
@@ -122,7 +113,7 @@ def show(
 
     Example: adsml models show classifier/1
     """
-    number: Any = _family(name, family_name, remote)
+    number: Any = family_number(family_name, remote, model=name)
     with asking(_DOOR, remote=remote) as send:
         model = send(pb.GetModelRequest(family=number, name=name, version=version)).model
         events = list(pages(send, pb.ListModelEventsRequest(family=number, name=name), "events"))
@@ -167,7 +158,7 @@ def activate(
 
     Example: adsml models activate classifier/1 2 --reason "better on the holdout"
     """
-    number: Any = _family(name, family_name, remote)
+    number: Any = family_number(family_name, remote, model=name)
     request = pb.ActivateModelVersionRequest(family=number, name=name, version=version, reason=reason)
     response = ask(_DOOR, request, remote=remote)
     if json_output:
@@ -189,7 +180,7 @@ def rollback(
 
     Example: adsml models rollback classifier/1 --reason "worse on new ad sets"
     """
-    number: Any = _family(name, family_name, remote)
+    number: Any = family_number(family_name, remote, model=name)
     request = pb.RollbackModelRequest(family=number, name=name, reason=reason)
     response = ask(_DOOR, request, remote=remote)
     if json_output:

@@ -4,10 +4,10 @@ import contextlib
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, get_type_hints
 
 import typer
 
@@ -19,33 +19,18 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 TOKEN_VARIABLE: Final = "ADSML_TOKEN"  # noqa: S105 - a variable's name
-_SECONDS: Final = 120.0
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
-_OPTIONS: Final = {
-    "server": Annotated[
-        str | None,
-        typer.Option(
-            "--server",
-            metavar="HOST:PORT",
-            help=f"Ask this running service instead of working here. A token is taken from {TOKEN_VARIABLE}.",
-            show_default=False,
-        ),
-    ],
-    "tls": Annotated[bool, typer.Option("--tls", help="The service speaks TLS.")],
-    "ca_file": Annotated[
-        Path | None,
-        typer.Option("--ca-file", help="PEM: who issued the service's certificate. Implies --tls."),
-    ],
-    "cert_file": Annotated[
-        Path | None, typer.Option("--cert-file", help="PEM: our own certificate, for mTLS.")
-    ],
-    "key_file": Annotated[Path | None, typer.Option("--key-file", help="PEM: its key.")],
-    "timeout": Annotated[
-        float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the service's answer.")
-    ],
-}
+_ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="HOST:PORT",
+        help=f"Ask this running service instead of working here. A token is taken from {TOKEN_VARIABLE}.",
+        show_default=False,
+    ),
+]
 FamilyOption = Annotated[
     str | None,
     typer.Option(
@@ -54,32 +39,26 @@ FamilyOption = Annotated[
         show_default=False,
     ),
 ]
-_DEFAULTS: Final = {"tls": False, "timeout": _SECONDS}
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """Where a service is (``HOST:PORT``) and how to speak to it.
-
-    Attributes
-    ----------
-    ca_file
-        PEM: who may have issued the server's certificate; None: the authorities that gRPC and Python bring.
-    cert_file, key_file
-        PEM: our own certificate and key, where the server asks for one.
-    token
-        Bearer token, where the server asks for one.
-    timeout
-        Seconds for one call.
-    """
+    """Where a service is, how to speak to it (each an option of a command), and who asks."""
 
     target: str
-    tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
+    tls: Annotated[bool, typer.Option("--tls", help="The service speaks TLS.")] = False
+    ca_file: Annotated[
+        Path | None,
+        typer.Option("--ca-file", help="PEM: who issued the service's certificate. Implies --tls."),
+    ] = None
+    cert_file: Annotated[
+        Path | None, typer.Option("--cert-file", help="PEM: our own certificate, for mTLS.")
+    ] = None
+    key_file: Annotated[Path | None, typer.Option("--key-file", help="PEM: its key.")] = None
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the service's answer.")
+    ] = 120.0
     token: str = field(default_factory=lambda: os.environ.get(TOKEN_VARIABLE, ""))
-    timeout: float = _SECONDS
 
     def __post_init__(self) -> None:
         if not self.target.rpartition(":")[2].isdecimal():
@@ -135,15 +114,14 @@ def with_server(command: CommandT) -> CommandT:
     The command takes them as one keyword argument, ``remote: Remote | None``: None without ``--server``.
     """
     signature = inspect.signature(command, eval_str=True)
-    if "remote" not in signature.parameters:
-        raise TypeError(f"{command.__name__} has no parameter `remote`")
     own = [one for one in signature.parameters.values() if one.name != "remote"]
+    hints = get_type_hints(Remote, include_extras=True)
+    options = {one.name: (hints[one.name], one.default) for one in fields(Remote)[1:-1]}
 
     @wraps(command)
-    def run(**given: Any) -> Any:
-        target, *others = (given.pop(name) for name in _OPTIONS)
-        options = dict(zip(list(_OPTIONS)[1:], others, strict=True))
-        return command(**given, remote=None if target is None else Remote(target, **options))
+    def run(server: str | None, **given: Any) -> Any:
+        how = {name: given.pop(name) for name in options}
+        return command(**given, remote=None if server is None else Remote(server, **how))
 
-    sign(run, own, {name: (option, _DEFAULTS.get(name)) for name, option in _OPTIONS.items()})
+    sign(run, own, {"server": (_ServerOption, None), **options})
     return run  # type: ignore[return-value]

@@ -5,6 +5,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from adsml.registry.v1 import registry_service_pb2_grpc as registry_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from adsml_common.cli.checks import Check, Health
+from adsml_common.cli.doctor import Check, Health
 from adsml_common.cli.remote import TOKEN_VARIABLE, Remote
 from adsml_common.serving.health import LIVENESS, OVERALL, READINESS, SERVER_TIME, SERVER_VERSION
 from adsml_common.version import version
@@ -30,21 +31,30 @@ def examine(remote: Remote) -> list[Check]:
     """Every check, in the order in which one needs the other."""
     checks = [_certificate(remote)] if remote.tls else []
     with remote.channel() as channel:
-        health, said = _health(channel, remote)
-        checks.append(health)
-        if health.health is Health.FAILED:
+        heard = _Heard()
+        checks.append(_health(channel, heard))
+        if checks[-1].health is Health.FAILED:
             return checks
         checks += [
-            _of(channel, remote, READINESS, "the log says which dependency is down"),
-            _of(channel, remote, LIVENESS, "restart it"),
-            _version(said),
-            _clock(said),
+            _of(channel, READINESS, "the log says which dependency is down"),
+            _of(channel, LIVENESS, "restart it"),
+            _version(heard),
+            _clock(heard),
         ]
         served = _reflection(channel, remote)
         checks.append(served)
         if served.health is Health.OK and _REGISTRY in served.detail:
             checks += [_models(channel, remote, family) for family in _families(served.detail)]
     return checks
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What came with the answer about health: when it came (seconds since 1970, `took` seconds), and what it said."""
+
+    began: float = 0.0
+    took: float = 0.0
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _certificate(remote: Remote) -> Check:
@@ -85,37 +95,31 @@ def _asked(name: str, cure: str, work: Callable[[], str]) -> Check:
         return Check(name, Health.FAILED, f"{told}. {cure}")
 
 
-def _health(channel: grpc.Channel, remote: Remote) -> tuple[Check, dict[str, str]]:
-    said: dict[str, str] = {}
-
+def _health(channel: grpc.Channel, heard: _Heard) -> Check:
     def look() -> str:
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        began = time.time()
+        heard.began = time.time()
         request = health_pb2.HealthCheckRequest(service=OVERALL)
         answer, call = stub.Check.with_call(request, timeout=_SECONDS, wait_for_ready=True)
-        took = time.time() - began
-        said.update({key: value for key, value in call.trailing_metadata() or () if isinstance(value, str)})
-        said["middle"] = str(began + took / 2)
-        said["took"] = str(took)
-        return f"{_word(answer.status)}, answered in {took * 1e3:.0f} ms"
+        heard.took = time.time() - heard.began
+        heard.said = dict(call.trailing_metadata() or ())
+        return f"{_word(answer.status)}, answered in {heard.took * 1e3:.0f} ms"
 
     cure = "Check address and port, that the service runs, and whether it speaks TLS (--tls)"
     check = _asked("health", cure, look)
     if check.health is Health.OK and not check.detail.startswith("SERVING"):
-        check = Check(check.name, Health.FAILED, f"{check.detail}. It is starting, or draining")
-        return check, said
-    return check, said
+        return replace(check, health=Health.FAILED, detail=f"{check.detail}. It is starting, or draining")
+    return check
 
 
-def _of(channel: grpc.Channel, remote: Remote, name: str, cure: str) -> Check:
+def _of(channel: grpc.Channel, name: str, cure: str) -> Check:
     def look() -> str:
-        request = health_pb2.HealthCheckRequest(service=name)
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        return _word(stub.Check(request, timeout=_SECONDS).status)
+        return _word(stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=_SECONDS).status)
 
     check = _asked(name, cure, look)
     if check.health is Health.OK and check.detail != "SERVING":
-        return Check(name, Health.FAILED, f"{check.detail}: {cure}")
+        return replace(check, health=Health.FAILED, detail=f"{check.detail}: {cure}")
     return check
 
 
@@ -123,24 +127,23 @@ def _word(status: int) -> str:
     return health_pb2.HealthCheckResponse.ServingStatus.Name(status)
 
 
-def _version(said: Mapping[str, str]) -> Check:
-    theirs, ours = said.get(SERVER_VERSION, "unknown"), version()
+def _version(heard: _Heard) -> Check:
+    theirs, ours = heard.said.get(SERVER_VERSION, "unknown"), version()
     if theirs == ours:
         return Check("version", Health.OK, theirs)
     return Check("version", Health.SKIPPED, f"the server's is {theirs}, this command's {ours}")
 
 
-def _clock(said: Mapping[str, str]) -> Check:
+def _clock(heard: _Heard) -> Check:
     try:
-        ahead = float(said[SERVER_TIME]) - float(said["middle"])
+        ahead = float(heard.said[SERVER_TIME]) - (heard.began + heard.took / 2)
     except (KeyError, ValueError):
         return Check("clock", Health.SKIPPED, "the server does not tell its time")
     detail = f"the server's is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
     # Half of the way there and back is all that is known of when the server looked at its clock.
-    if abs(ahead) > _CLOCKS_MAY_DIFFER + float(said["took"]) / 2:
-        return Check(
-            "clock", Health.FAILED, f"{detail}. Tokens may seem expired or not yet valid: set the clocks"
-        )
+    if abs(ahead) > _CLOCKS_MAY_DIFFER + heard.took / 2:
+        cure = "Tokens may seem expired or not yet valid: set the clocks"
+        return Check("clock", Health.FAILED, f"{detail}. {cure}")
     return Check("clock", Health.OK, detail)
 
 

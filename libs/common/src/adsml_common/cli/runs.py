@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from adsml.training.v1 import training_service_pb2 as pb
 from rich.markup import escape
 
 from adsml_common.cli.ask import Door, OpenService, ask, asking, family_number, pages
@@ -18,8 +19,6 @@ from adsml_common.cli.remote import FamilyOption, Remote, with_server
 from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from adsml.training.v1 import training_service_pb2 as pb
-
     from adsml_common.training.records import TrainingItem, TrainingRun
 
 app = typer.Typer(no_args_is_help=True, help="Training runs: list, show, cancel.")
@@ -36,8 +35,6 @@ _DOOR = Door("adsml.training.v1.TrainingService", _open)
 
 def _facts(run: "TrainingRun | pb.TrainingRun") -> tuple[str, str, datetime]:
     """Job, status and time of acceptance."""
-    from adsml.training.v1 import training_service_pb2 as pb  # noqa: PLC0415
-
     if not isinstance(run, pb.TrainingRun):
         return run.job, run.status.lower(), run.created_at
     job = pb.TrainingJob.Name(run.job).removeprefix("TRAINING_JOB_").lower().replace("_", "-")
@@ -47,8 +44,6 @@ def _facts(run: "TrainingRun | pb.TrainingRun") -> tuple[str, str, datetime]:
 
 def _as_asked(run: Any) -> Any:
     """With the request id that its caller chose, as a service gives it."""
-    from adsml.training.v1 import training_service_pb2 as pb  # noqa: PLC0415
-
     return run if isinstance(run, pb.TrainingRun) else replace(run, request_id=run.callers_request_id)
 
 
@@ -72,8 +67,6 @@ def list_(
         with open_database(settings()) as database:
             runs = TrainingRuns(database).list(jobs=None if job is None else [job], limit=limit)
     else:
-        from adsml.training.v1 import training_service_pb2 as pb  # noqa: PLC0415
-
         name = f"TRAINING_JOB_{(job or 'unspecified').upper().replace('-', '_')}"
         if name not in pb.TrainingJob.keys():  # noqa: SIM118 - a wrapper of an enum
             raise InvalidInput.at("--job", f"is {job!r}, which no service knows")
@@ -121,8 +114,6 @@ def show(
         rows = [_item_row(item) for item in items]
         launched = run.launch_kind.lower(), run.launcher.lower()
     else:
-        from adsml.training.v1 import training_service_pb2 as pb  # noqa: PLC0415
-
         number: Any = family_number(family_name, remote)
         request = pb.GetTrainingRunRequest(family=number, run_id=run_id, max_failed_items=1_000)
         response = ask(_DOOR, request, remote=remote)
@@ -171,8 +162,6 @@ def cancel(
         with open_database(settings()) as database:
             run = TrainingRuns(database).cancel(run_id, reason=reason)
     else:
-        from adsml.training.v1 import training_service_pb2 as pb  # noqa: PLC0415
-
         number: Any = family_number(family_name, remote)
         request = pb.CancelTrainingRunRequest(family=number, run_id=run_id, reason=reason)
         run = ask(_DOOR, request, remote=remote).run

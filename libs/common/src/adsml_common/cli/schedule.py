@@ -5,7 +5,6 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Final
@@ -80,9 +79,8 @@ def schedule(
 
 def run_entry(entry: Entry, moment: str, stop: threading.Event, *, pause_seconds: float = 60.0) -> int:
     """Run a command, again while another try may help; its last exit status."""
-    words: Sequence[str] = entry.words
-    if words[0] in _RESUMED:
-        words = (*words, "--request-id", f"schedule-{'-'.join(entry.words[:2]).strip('-')}-{moment}")
+    name = f"schedule-{'-'.join(entry.words[:2]).strip('-')}-{moment}"
+    words = (*entry.words, "--request-id", name) if entry.words[0] in _RESUMED else entry.words
     status = int(Exit.FAILED)
     for attempt in range(1, _TRIES + 1):
         began = datetime.now(UTC)

@@ -4,7 +4,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial, wraps
@@ -162,14 +162,16 @@ def train(
     # Asked to stop, what is in work is finished and kept; the same request goes on later.
     with stop_on_signals() as stop, open_database(config) as database, exposed(_metrics_port()):
         runs = TrainingRuns(database)
-        work = _recorded(runs, job) or _given(job, config_id, request_id, shard_index, shard_count)
-        stored = _stored(database, work.scope.config_ids)
-        make = partial(open_trainer, config, run_id_of(job.name, work.run["request_id"]), job.trainer)
+        scope, shards, request = _recorded(runs, job) or _given(
+            job, config_id, request_id, shard_index, shard_count
+        )
+        stored = _stored(database, scope.config_ids)
+        make = partial(open_trainer, config, run_id_of(job.name, request["request_id"]), job.trainer)
         progress = progress_for(errors)
         with Workers(make, count=count, item_seconds=item_seconds, preload=job.preload) as processes:
-            items = work.scope.covered(job.items(database, stored))
+            items = scope.covered(job.items(database, stored))
             ended = []
-            for shard in work.shards:
+            for shard in shards:
                 run = run_job(
                     job.name,
                     items,
@@ -178,7 +180,7 @@ def train(
                     shard_index=shard,
                     stop=stop,
                     progress=progress,
-                    **work.run,
+                    **request,
                 )
                 ended.append(run.exit_status or 0)
         items_done = runs.items(run.run_id) if json_output else ()
@@ -190,13 +192,8 @@ def train(
     sys.exit(next((status for status in (1, 42) if status in ended), 0))
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What this process is to do: shards of a run, which is told to `run_job` by what it was asked for."""
-
-    scope: "Scope"
-    shards: Sequence[int]
-    run: Mapping[str, Any]
+_Work = tuple["Scope", Sequence[int], Mapping[str, Any]]
+"""What this process is to do: what a run covers, shards of it, and the request as `run_job` takes it."""
 
 
 def _recorded(runs: "TrainingRuns", job: Job) -> _Work | None:
@@ -217,7 +214,7 @@ def _recorded(runs: "TrainingRuns", job: Job) -> _Work | None:
     # A pod has one; the process of a machine does them all.
     shards = range(run.shard_count) if index is None else (int(index),)
     asked = {name: getattr(run, name) for name in ("request_id", "parameters", "shard_count")}
-    return _Work(Scope.of(run.parameters), shards, asked)
+    return Scope.of(run.parameters), shards, asked
 
 
 def _given(job: Job, config_id: str, request_id: str | None, shard_index: int, shard_count: int) -> _Work:
@@ -239,7 +236,7 @@ def _given(job: Job, config_id: str, request_id: str | None, shard_index: int, s
         "launcher": LauncherKind.KUBERNETES if scheduled else LauncherKind.LOCAL,
         "launcher_ref": scheduled,
     }
-    return _Work(scope, (shard_index,), run)
+    return scope, (shard_index,), run
 
 
 @contextmanager
@@ -247,14 +244,10 @@ def exposed(port: int | None) -> Iterator[None]:
     """Metrics at a port of every address, since Prometheus is on another machine; without a port, nowhere."""
     from adsml_common.serving.telemetry import Exposition  # noqa: PLC0415
 
-    if port is None:
+    with ExitStack() as stack:
+        if port is not None:
+            stack.callback(Exposition(host="0.0.0.0", port=port).close)  # noqa: S104
         yield
-        return
-    exposition = Exposition(host="0.0.0.0", port=port)  # noqa: S104
-    try:
-        yield
-    finally:
-        exposition.close()
 
 
 def _metrics_port() -> int | None:

@@ -9,6 +9,7 @@ a row is a day without delivery.
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from adsml_common.domain.errors import Violations
@@ -41,9 +42,7 @@ def check(frame: pd.DataFrame, *, path: str = "rows") -> None:
     """
     found = Violations()
 
-    def report(
-        mask: "pd.Series[bool] | np.ndarray[tuple[int], np.dtype[np.bool_]]", name: str, what: str
-    ) -> None:
+    def report(mask: npt.ArrayLike, name: str, what: str) -> None:
         for row in np.flatnonzero(np.asarray(mask))[:_MAX_VIOLATIONS]:
             shown = frame[name].iloc[row] if name in frame.columns else None
             found.add(f"{path}[{row}].{name}", f"is {shown}; {what}")

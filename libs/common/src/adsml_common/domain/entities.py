@@ -14,14 +14,10 @@ class EntityType(StrEnum):
 
     @property
     def parent_type(self) -> "EntityType | None":
-        return _PARENT[self]
+        return _PARENT.get(self)
 
 
-_PARENT: dict[EntityType, EntityType | None] = {
-    EntityType.CAMPAIGN: None,
-    EntityType.ADSET: EntityType.CAMPAIGN,
-    EntityType.AD: EntityType.ADSET,
-}
+_PARENT = {EntityType.ADSET: EntityType.CAMPAIGN, EntityType.AD: EntityType.ADSET}
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,6 +4,7 @@ One interceptor maps each class to a gRPC status; the command line maps it to an
 escapes is a defect of ours and is reported without its text.
 """
 
+import copyreg
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,14 +30,7 @@ class AdsmlError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Constructors take keywords, which pickle does not keep: without this, an error on its way home from a
         # process pool breaks the pool.
-        return _revive, (type(self), self.args, self.__dict__)
-
-
-def _revive(kind: type[AdsmlError], args: tuple[object, ...], state: dict[str, object]) -> AdsmlError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class InvalidInput(AdsmlError):

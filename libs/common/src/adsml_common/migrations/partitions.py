@@ -21,6 +21,7 @@ def extend(connection: Connection, *, today: date) -> list[str]:
 
     A month that has rows in `OTHER` already is left there: to move them is not for a moment in which services write.
     """
+    connection.exec_driver_sql(f"CREATE TABLE IF NOT EXISTS {OTHER} PARTITION OF {TABLE} DEFAULT")
     have = set(
         connection.execute(
             sa.text(
@@ -32,7 +33,7 @@ def extend(connection: Connection, *, today: date) -> list[str]:
     made = []
     for first, after in months(today):
         name = f"{TABLE}_{first:%Y_%m}"
-        if name in have or (OTHER in have and _holds(connection, first, after)):
+        if name in have or _holds(connection, first, after):
             continue
         # Names and days of ours; a bound parameter is not for a definition.
         connection.exec_driver_sql(

@@ -7,6 +7,7 @@ from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from adsml_common.database import Database
+from adsml_common.polled_gauges import PolledGauges
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import ModelStatus
 from adsml_common.registry.registry import ModelRegistry
@@ -18,9 +19,10 @@ from adsml_common.serving.settings import ServingSettings
 from adsml_common.serving.telemetry import ModelCollector
 from adsml_common.serving.training_service import TrainingService
 from adsml_common.training.launchers import ClusterLauncher, Launcher, LocalLauncher
-from adsml_common.training.metrics import RunWatch
+from adsml_common.training.metrics import run_gauges
 from adsml_common.training.runs import TrainingRuns
 
+_RUNS_SECONDS = 30.0
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -111,8 +113,8 @@ def _add_training(builder: ServerBuilder, stores: Stores, jobs: Sequence[str]) -
     )
     builder.add(service, training_service.SERVICE)
     if jobs:
-        watch = RunWatch(runs, jobs)
-        builder.metrics(watch).on_ready(watch.start).on_drain(watch.close)
+        gauges = PolledGauges(lambda: run_gauges(runs, jobs), every_seconds=_RUNS_SECONDS)
+        builder.on_ready(gauges.start).on_drain(gauges.close)
 
 
 def _launcher(settings: ServingSettings, runs: TrainingRuns) -> Launcher | None:

@@ -64,17 +64,13 @@ def bind_account(connection: Connection, config_id: int, account: Account) -> No
     insert = insert_into(connection, accounts).values(
         config_id=config_id, **known, created_at=now, updated_at=now
     )
-    differs = sa.or_(
-        sa.false(), *(accounts.c[name].is_distinct_from(insert.excluded[name]) for name in known)
-    )
+    differs = (accounts.c[name].is_distinct_from(insert.excluded[name]) for name in known)
     connection.execute(
         insert.on_conflict_do_update(
             index_elements=[accounts.c.config_id],
             set_={name: insert.excluded[name] for name in (*known, "updated_at")},
-            where=differs,
+            where=sa.or_(sa.false(), *differs),
         )
-        if known
-        else insert.on_conflict_do_nothing()
     )
 
 
@@ -117,7 +113,6 @@ class AccountStore:
             .outerjoin(account_syncs, account_syncs.c.config_id == known.c.config_id)
             .order_by(known.c.config_id)
         )
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
+        rows = self._database.rows(query)
         after = 1 + len(FIELDS)
         return [AccountStatus(row[0], Account(*row[1:after]), *row[after:]) for row in rows]

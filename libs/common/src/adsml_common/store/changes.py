@@ -11,13 +11,14 @@ from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput
-from adsml_common.schema import insert_into
+from adsml_common.schema import upsert
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import lock_account
 from adsml_common.store.keys import check_account, id_fault, make_keys
 from adsml_common.store.tables import change_events, entities
 
 _CHUNK = 10_000
+_COLUMNS = ("entity_key", "date", "change_type", "detail", "recorded_at")
 
 
 def write_changes(connection: Connection, events: Iterable[ChangeEvent]) -> UpsertCounts:
@@ -42,9 +43,7 @@ def write_changes(connection: Connection, events: Iterable[ChangeEvent]) -> Upse
 
 def _merge(connection: Connection, chunk: list[ChangeEvent], keys: Mapping[str, int]) -> UpsertCounts:
     found = connection.execute(
-        sa.select(*change_events.c["entity_key", "date", "change_type", "detail"]).where(
-            change_events.c.entity_key.in_(sorted(keys.values()))
-        )
+        sa.select(*change_events.c[_COLUMNS[:4]]).where(change_events.c.entity_key.in_(sorted(keys.values())))
     )
     known = {(row.entity_key, row.date, row.change_type): row.detail for row in found}
     now = datetime.now(UTC)
@@ -55,19 +54,9 @@ def _merge(connection: Connection, chunk: list[ChangeEvent], keys: Mapping[str, 
         if key in known and known[key] == event.detail:
             continue
         updated += key in known
-        rows.append(
-            dict(zip(("entity_key", "date", "change_type"), key, strict=True))
-            | {"detail": event.detail, "recorded_at": now}
-        )
+        rows.append(dict(zip(_COLUMNS, (*key, event.detail, now), strict=True)))
     if rows:
-        insert = insert_into(connection, change_events)
-        connection.execute(
-            insert.on_conflict_do_update(
-                index_elements=[change_events.c[name] for name in ("entity_key", "date", "change_type")],
-                set_={name: insert.excluded[name] for name in ("detail", "recorded_at")},
-            ),
-            rows,
-        )
+        upsert(connection, change_events, *rows)
     return UpsertCounts(inserted=len(rows) - updated, updated=updated, unchanged=len(chunk) - len(rows))
 
 
@@ -105,10 +94,7 @@ class ChangeStore:
             .join_from(change_events, entities)
             .where(entities.c.config_id == config_id)
             .order_by(
-                change_events.c.date,
-                entities.c.entity_type,
-                entities.c.entity_id,
-                change_events.c.change_type,
+                change_events.c.date, *entities.c["entity_type", "entity_id"], change_events.c.change_type
             )
         )
         if entity is not None:
@@ -119,8 +105,7 @@ class ChangeStore:
             query = query.where(change_events.c.date >= start)
         if end is not None:
             query = query.where(change_events.c.date <= end)
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
+        rows = self._database.rows(query)
         return [
             ChangeEvent(
                 EntityRef(config_id, EntityType(row.entity_type), row.entity_id),

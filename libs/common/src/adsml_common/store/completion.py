@@ -28,6 +28,7 @@ _LEARNED_FROM_DAYS: Final = 120
 _ACCOUNTS_IN_MEMORY: Final = 256
 _COMPLETE: Final = 0.995
 _DELIVERY: Final = ("spend", "impressions", "clicks")
+_LEADS: Final = ("leads",)
 
 
 class CompletionCurves:
@@ -75,30 +76,25 @@ def learn_curve(versions: pd.DataFrame) -> CompletionCurve | None:
     final = final[final.index.get_level_values("date") <= last - pd.Timedelta(days=LONGEST_DAYS)]
     if final.empty:
         return None
-    shares: dict[str, list[float]] = {name: [] for name in ("delivery", "leads")}
-    spreads: dict[str, list[float]] = {name: [] for name in ("delivery", "leads")}
+    seen_by_age = []
     for age in range(LONGEST_DAYS):
         # What was known at this age: the last version loaded by then.
         seen = frame[frame["age"] <= age].groupby(["entity_id", "date"], sort=False).last()
-        both = seen.join(final, rsuffix="_final", how="inner")
-        for name, columns in (("delivery", _DELIVERY), ("leads", ("leads",))):
-            share, spread = _share(both, columns)
-            shares[name].append(share)
-            spreads[name].append(spread)
-    if np.isnan(shares["leads"][0]) and np.isnan(shares["delivery"][0]):
+        by_day = seen.join(final, rsuffix="_final", how="inner").groupby("date").sum(numeric_only=True)
+        seen_by_age.append(by_day)
+    delivery, leads = (
+        np.array([_share(by_day, columns) for by_day in seen_by_age]) for columns in (_DELIVERY, _LEADS)
+    )
+    if np.isnan(delivery[0, 0]) and np.isnan(leads[0, 0]):
         return None
-    return _curve(shares, spreads)
+    return _curve(delivery, leads)
 
 
-def _share(both: pd.DataFrame, columns: tuple[str, ...]) -> tuple[float, float]:
+def _share(by_day: pd.DataFrame, columns: tuple[str, ...]) -> tuple[float, float]:
     """Share of the final sums, and the spread of its logarithm over days; NaN where too few were seen."""
-    by_day = both.groupby("date").sum(numeric_only=True)
     ratios = []
     for column in columns:
-        now, then = (
-            by_day[column].to_numpy(dtype=np.float64),
-            by_day[f"{column}_final"].to_numpy(dtype=np.float64),
-        )
+        now, then = (by_day[name].to_numpy(dtype=np.float64) for name in (column, f"{column}_final"))
         use = then > 0
         if use.sum() < DAYS_NEEDED:
             continue
@@ -114,19 +110,12 @@ def _share(both: pd.DataFrame, columns: tuple[str, ...]) -> tuple[float, float]:
     return min(float(np.mean([one for one, _ in ratios])), 1.0), float(np.mean([two for _, two in ratios]))
 
 
-def _curve(shares: dict[str, list[float]], spreads: dict[str, list[float]]) -> CompletionCurve | None:
-    known: dict[str, FloatArray] = {}
-    for name, values in shares.items():
-        filled = pd.Series(values).bfill().fillna(1.0).to_numpy()
-        known[name] = np.maximum.accumulate(filled)
-    incomplete = np.flatnonzero((known["delivery"] < _COMPLETE) | (known["leads"] < _COMPLETE))
+def _curve(*parts: FloatArray) -> CompletionCurve | None:
+    """The curve by shares and spreads, shape (ages, 2), of delivery and of leads."""
+    shares = [np.maximum.accumulate(pd.Series(one[:, 0]).bfill().fillna(1.0).to_numpy()) for one in parts]
+    incomplete = np.flatnonzero((np.stack(shares) < _COMPLETE).any(axis=0))
     if not incomplete.size:
         return None
     n = int(incomplete[-1]) + 1
-    spread = {name: np.nan_to_num(np.array(values[:n])) for name, values in spreads.items()}
-    return CompletionCurve(
-        tuple(known["delivery"][:n].tolist()),
-        tuple(known["leads"][:n].tolist()),
-        tuple(spread["delivery"].tolist()),
-        tuple(spread["leads"].tolist()),
-    )
+    spreads = [np.nan_to_num(one[:n, 1]) for one in parts]
+    return CompletionCurve(*(tuple(one[:n].tolist()) for one in (*shares, *spreads)))

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable
 from datetime import date
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -14,7 +13,7 @@ from adsml_common.domain.entities import Entity, EntityRef, EntityType
 from adsml_common.domain.errors import NotFound, Violations
 from adsml_common.schema import insert_into
 from adsml_common.store.counts import UpsertCounts
-from adsml_common.store.keys import among, check_account, id_fault
+from adsml_common.store.keys import check_account, id_fault, named
 from adsml_common.store.tables import entities
 
 _KEYS: Final = ("config_id", "entity_type", "entity_id")
@@ -160,33 +159,21 @@ class EntityStore:
     ) -> list[Entity]:
         """Entities of an account, sorted by level and id; those that are unknown are absent."""
         with self._database.read() as connection:
-            query = _query(config_id, (*_KEYS[1:], *_FACTS))
-            if entity_type is not None:
-                query = query.where(entities.c.entity_type == entity_type.value)
+            wanted = named(connection, config_id, entity_type, entity_ids)
             if parent_id is not None:
-                query = query.where(entities.c.parent_id == parent_id)
-            if entity_ids is not None:
-                query = query.where(among(connection, entities.c.entity_id, entity_ids))
-            rows = connection.execute(query).all()
+                wanted &= entities.c.parent_id == parent_id
+            rows = connection.execute(_query((*_KEYS[1:], *_FACTS), wanted)).all()
         return [
             Entity(EntityRef(config_id, EntityType(row.entity_type), row.entity_id), *row[2:]) for row in rows
         ]
 
     def frame(self, config_id: int) -> pd.DataFrame:
         """Every entity of an account, sorted by level and id: `FRAME_COLUMNS`, None where unknown."""
-        with self._database.read() as connection:
-            rows = connection.execute(_query(config_id, FRAME_COLUMNS)).all()
-        out = pd.DataFrame(
-            {name: np.empty(len(rows), dtype=object) for name in FRAME_COLUMNS}, columns=list(FRAME_COLUMNS)
-        )
-        for name, values in zip(FRAME_COLUMNS, zip(*rows, strict=True), strict=bool(rows)):
-            out[name] = pd.Series(values, dtype=object)
-        return out
+        rows = self._database.rows(_query(FRAME_COLUMNS, entities.c.config_id == config_id))
+        return pd.DataFrame(list(map(tuple, rows)), columns=list(FRAME_COLUMNS), dtype=object)
 
 
-def _query(config_id: int, columns: Iterable[str]) -> sa.Select[Any]:
+def _query(columns: tuple[str, ...], wanted: sa.ColumnElement[bool]) -> sa.Select[Any]:
     return (
-        sa.select(*(entities.c[name] for name in columns))
-        .where(entities.c.config_id == config_id)
-        .order_by(entities.c.entity_type, entities.c.entity_id)
+        sa.select(*entities.c[columns]).where(wanted).order_by(entities.c.entity_type, entities.c.entity_id)
     )

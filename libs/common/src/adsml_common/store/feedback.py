@@ -3,14 +3,14 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import Violations
-from adsml_common.store.keys import among, key_of
+from adsml_common.store.keys import key_of, named
 from adsml_common.store.tables import entities
 from adsml_common.store.tables import feedback as table
 
@@ -29,6 +29,9 @@ class Feedback:
     label: str
     note: str | None = None
     recorded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+
+_SAID: Final = ("label", "note", "recorded_at")
 
 
 class FeedbackStore:
@@ -52,7 +55,7 @@ class FeedbackStore:
             key = key_of(connection, feedback.entity)
             self._database.lock(connection, f"feedback {key}")
             last = connection.execute(
-                sa.select(table.c.label, table.c.note, table.c.recorded_at)
+                sa.select(*table.c[_SAID])
                 .where(
                     table.c.entity_key == key,
                     table.c.family == feedback.family,
@@ -65,17 +68,8 @@ class FeedbackStore:
             before = None if last is None else replace(feedback, **last._asdict())
             if before is not None and (before.label, before.note) == (feedback.label, feedback.note):
                 return False, before
-            connection.execute(
-                table.insert().values(
-                    family=feedback.family,
-                    entity_key=key,
-                    date=feedback.date,
-                    person=feedback.person,
-                    label=feedback.label,
-                    note=feedback.note,
-                    recorded_at=feedback.recorded_at,
-                )
-            )
+            values = {name: getattr(feedback, name) for name in ("family", "date", "person", *_SAID)}
+            connection.execute(table.insert().values(entity_key=key, **values))
             return True, before
 
     def latest(
@@ -87,35 +81,18 @@ class FeedbackStore:
         return [last[key] for key in sorted(last)]
 
     def history(
-        self,
-        family: str,
-        config_id: int,
-        *,
-        entity_type: EntityType | None = None,
-        entity_ids: Collection[str] | None = None,
-        start: date | None = None,
-        end: date | None = None,
+        self, family: str, config_id: int, *, entity_ids: Collection[str] | None = None
     ) -> list[Feedback]:
-        """Every judgement, of days from `start` to `end` included, in the order in which they were recorded."""
+        """Every judgement, in the order in which they were recorded."""
         query: sa.Select[Any] = (
-            sa.select(
-                *entities.c["entity_type", "entity_id"],
-                *table.c["date", "person", "label", "note", "recorded_at"],
-            )
+            sa.select(*entities.c["entity_type", "entity_id"], *table.c[("date", "person", *_SAID)])
             .join_from(table, entities)
-            .where(entities.c.config_id == config_id, table.c.family == family)
+            .where(table.c.family == family)
             .order_by(table.c.feedback_key)
         )
-        if entity_type is not None:
-            query = query.where(entities.c.entity_type == entity_type.value)
-        if start is not None:
-            query = query.where(table.c.date >= start)
-        if end is not None:
-            query = query.where(table.c.date <= end)
         with self._database.read() as connection:
-            if entity_ids is not None:
-                query = query.where(among(connection, entities.c.entity_id, entity_ids))
-            rows = connection.execute(query).all()
+            wanted = named(connection, config_id, entity_ids=entity_ids)
+            rows = connection.execute(query.where(wanted)).all()
         return [
             Feedback(family, EntityRef(config_id, EntityType(row.entity_type), row.entity_id), *row[2:])
             for row in rows

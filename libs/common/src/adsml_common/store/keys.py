@@ -42,13 +42,26 @@ def id_fault(entity_id: object) -> str | None:
     return f"is {entity_id!r}; expected text of 1 to {ID_LENGTH} characters"
 
 
+def named(
+    connection: Connection,
+    config_id: int,
+    entity_type: EntityType | None = None,
+    entity_ids: Collection[str] | None = None,
+) -> ColumnElement[bool]:
+    """The entities of an account, or of one level, or those of these ids."""
+    condition = entities.c.config_id == config_id
+    if entity_type is not None:
+        condition &= entities.c.entity_type == entity_type.value
+    if entity_ids is not None:
+        condition &= among(connection, entities.c.entity_id, entity_ids)
+    return condition
+
+
 def keys_of(
     connection: Connection, config_id: int, entity_type: EntityType, ids: Collection[str]
 ) -> dict[str, int]:
     query = sa.select(entities.c.entity_id, entities.c.entity_key).where(
-        entities.c.config_id == config_id,
-        entities.c.entity_type == entity_type.value,
-        among(connection, entities.c.entity_id, ids),
+        named(connection, config_id, entity_type, ids)
     )
     return {row.entity_id: row.entity_key for row in connection.execute(query)}
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from adsml_common.store.accounts import Account, bind_account, read_account
 from adsml_common.store.changes import write_changes
 from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.entities import lock_account, write_entities
-from adsml_common.store.keys import among, check_account, id_fault, make_keys
+from adsml_common.store.keys import check_account, id_fault, make_keys, named
 from adsml_common.store.reading import read_rows
 from adsml_common.store.tables import account_levels, daily_metrics, entities, restated_metrics
 
@@ -81,10 +81,7 @@ class AccountLoad:
         return self._merge(len(frame) - older, source or self._source) + UpsertCounts(older=older)
 
     def _merge(self, rows: int, source: str) -> UpsertCounts:
-        built = source == staging.SUMS_SOURCE
-        counts = staging.merge(
-            self._connection, rows=rows, source=source, loaded_at=self._loaded_at, keep_others=built
-        )
+        counts = staging.merge(self._connection, rows=rows, source=source, loaded_at=self._loaded_at)
         if counts.changed:
             self._note_changes()
         return counts
@@ -120,16 +117,16 @@ class AccountLoad:
         for level, below in ((EntityType.ADSET, EntityType.AD), (EntityType.CAMPAIGN, EntityType.ADSET)):
             report.orphans[below] = sums.orphans(self._connection, below)
             staged, emptied = sums.stage_sums(self._connection, self._config_id, level)
-            if emptied:
-                revision = self._next_revision(level, *sums.span(emptied))
-                sums.mark(self._connection, emptied, revision)
-                counts += UpsertCounts(deleted=len(emptied))
             number, examples = sums.contradictions(self._connection, most=3)
             report.contradictions += number
             report.examples += examples
             report.rows[level] = staged - sums.reported(self._connection)
             if staged:
                 counts += self._merge(staged, staging.SUMS_SOURCE)
+            if emptied:
+                staging.stage_keys(self._connection, emptied)
+                self._note_changes()
+                counts += UpsertCounts(deleted=len(emptied))
         return counts, report
 
     @property
@@ -177,27 +174,27 @@ class AccountLoad:
         return keys
 
     def _next_revision(self, entity_type: str, first: date, last: date) -> int:
-        smaller, larger = staging.extremes(self._connection)
-        insert = insert_into(self._connection, account_levels)
+        insert = insert_into(self._connection, account_levels).values(
+            config_id=self._config_id,
+            entity_type=entity_type,
+            data_revision=1,
+            first_date=first,
+            last_date=last,
+        )
+        upsert = staging.widened(self._connection, insert, data_revision=account_levels.c.data_revision + 1)
         revision: int = self._connection.execute(
-            insert.values(
-                config_id=self._config_id,
-                entity_type=entity_type,
-                data_revision=1,
-                first_date=first,
-                last_date=last,
-            )
-            .on_conflict_do_update(
-                index_elements=[account_levels.c.config_id, account_levels.c.entity_type],
-                set_={
-                    "data_revision": account_levels.c.data_revision + 1,
-                    "first_date": smaller(account_levels.c.first_date, insert.excluded.first_date),
-                    "last_date": larger(account_levels.c.last_date, insert.excluded.last_date),
-                },
-            )
-            .returning(account_levels.c.data_revision)
+            upsert.returning(account_levels.c.data_revision)
         ).scalar_one()
         return revision
+
+
+class RowFilter(TypedDict, total=False):
+    """Which rows of an account: of a level, of entities, from day `start` to day `end` included; if not given, all."""
+
+    entity_type: EntityType | None
+    entity_ids: Collection[str] | None
+    start: date | None
+    end: date | None
 
 
 class MetricStore:
@@ -218,37 +215,20 @@ class MetricStore:
         with self._database.write(bulk=True) as connection:
             yield AccountLoad(self._database, connection, config_id, source)
 
-    def daily(
-        self,
-        config_id: int,
-        *,
-        entity_type: EntityType | None = None,
-        entity_ids: Collection[str] | None = None,
-        start: date | None = None,
-        end: date | None = None,
-    ) -> pd.DataFrame:
-        """The stored rows, from `start` to `end` included, as a daily frame sorted by level, id and day.
-
-        ``reach`` is NaN where unknown.
-        """
-        rows, owners = self._read(config_id, entity_type, entity_ids, start, end)
+    def daily(self, config_id: int, **wanted: Unpack[RowFilter]) -> pd.DataFrame:
+        """The stored rows as a daily frame, sorted by level, id and day; ``reach`` is NaN where unknown."""
+        rows, owners = self._read(config_id, **wanted)
         return _framed(rows, owners) if owners else daily.empty()
 
     def each(
-        self,
-        config_id: int,
-        *,
-        entity_type: EntityType | None = None,
-        entity_ids: Collection[str] | None = None,
-        start: date | None = None,
-        end: date | None = None,
+        self, config_id: int, **wanted: Unpack[RowFilter]
     ) -> Iterator[tuple[EntityRef, npt.NDArray[np.datetime64], npt.NDArray[np.float64]]]:
-        """The stored rows of one entity after the other, in no particular order; parameters as of `daily`.
+        """The stored rows of one entity after the other, in no particular order.
 
         Days of shape (n,) rise; values of shape (n, 5) are in the order of `STORED`. Many times cheaper than taking a
         frame apart.
         """
-        rows, owners = self._read(config_id, entity_type, entity_ids, start, end)
+        rows, owners = self._read(config_id, **wanted)
         if not owners:
             return
         refs = {
@@ -263,17 +243,17 @@ class MetricStore:
     def _read(
         self,
         config_id: int,
-        entity_type: EntityType | None,
-        entity_ids: Collection[str] | None,
-        start: date | None,
-        end: date | None,
+        *,
+        entity_type: EntityType | None = None,
+        entity_ids: Collection[str] | None = None,
+        start: date | None = None,
+        end: date | None = None,
     ) -> tuple[dict[str, npt.NDArray[Any]], Sequence[Any]]:
         """Rows as of `read_rows`, and keys, levels and ids of the entities that they may belong to."""
         with self._database.read() as connection:
-            wanted = _wanted(connection, config_id, entity_type, entity_ids)
             owners = connection.execute(
-                sa.select(entities.c.entity_key, entities.c.entity_type, entities.c.entity_id)
-                .where(wanted)
+                sa.select(*entities.c["entity_key", "entity_type", "entity_id"])
+                .where(named(connection, config_id, entity_type, entity_ids))
                 .order_by(entities.c.entity_type, entities.c.entity_id)
             ).all()
             if not owners:
@@ -292,112 +272,63 @@ class MetricStore:
         """A number for each entity that grows whenever one of its daily rows changes; 0 before the first."""
         with self._database.read() as connection:
             found = connection.execute(
-                sa.select(entities.c.entity_type, entities.c.entity_id, entities.c.data_revision).where(
-                    _wanted(connection, config_id, entity_type, entity_ids)
+                sa.select(*entities.c["entity_type", "entity_id", "data_revision"]).where(
+                    named(connection, config_id, entity_type, entity_ids)
                 )
             ).all()
         return {EntityRef(config_id, EntityType(level), one): revision or 0 for level, one, revision in found}
 
     def last_date(self, config_id: int) -> date | None:
         """The last day with a row, None for an account without any."""
-        with self._database.read() as connection:
-            return connection.execute(
-                sa.select(sa.func.max(account_levels.c.last_date)).where(
-                    account_levels.c.config_id == config_id
-                )
-            ).scalar()
-
-    def data_version(
-        self, config_id: int, entity_type: EntityType | None = None, entity_id: str | None = None
-    ) -> str:
-        """A word that changes whenever a daily row changes: of the account, of a level, or of one entity."""
-        if entity_id is not None and entity_type is None:
-            raise InvalidInput.at("entity_type", "is missing; an id is unique within its level only")
-        with self._database.read() as connection:
-            if entity_id is not None and entity_type is not None:
-                query = sa.select(entities.c.data_revision).where(
-                    entities.c.config_id == config_id,
-                    entities.c.entity_type == entity_type.value,
-                    entities.c.entity_id == entity_id,
-                )
-                return str(connection.execute(query).scalar() or 0)
-            levels = sa.select(account_levels.c.entity_type, account_levels.c.data_revision).where(
-                account_levels.c.config_id == config_id
-            )
-            if entity_type is not None:
-                levels = levels.where(account_levels.c.entity_type == entity_type.value)
-            found = connection.execute(levels.order_by(account_levels.c.entity_type)).all()
-            return ",".join(f"{row.entity_type}:{row.data_revision}" for row in found) or "0"
-
-    def restated(
-        self, config_id: int, *, entity_type: EntityType | None = None, start: date | None = None
-    ) -> pd.DataFrame:
-        """Values of daily rows before they were restated, sorted by entity, day and moment.
-
-        Each row is what was known from ``loaded_at`` (UTC) until the next row's, or until the stored row's.
-        """
-        keep = (
-            *entities.c["entity_type", "entity_id"],
-            *restated_metrics.c[("date", *STORED, "loaded_at")],
+        query = sa.select(sa.func.max(account_levels.c.last_date)).where(
+            account_levels.c.config_id == config_id
         )
+        last: date | None = self._database.rows(query)[0][0]
+        return last
+
+    def data_version(self, config_id: int, entity_type: EntityType | None = None) -> str:
+        """A word that changes whenever a daily row changes, of the account or of one level; "0" before the first."""
         query = (
-            sa.select(*keep)
-            .join_from(restated_metrics, entities)
-            .where(entities.c.config_id == config_id)
-            .order_by(*keep[:3], restated_metrics.c.loaded_at)
+            sa.select(account_levels.c.entity_type, account_levels.c.data_revision)
+            .where(account_levels.c.config_id == config_id)
+            .order_by(account_levels.c.entity_type)
         )
         if entity_type is not None:
-            query = query.where(entities.c.entity_type == entity_type.value)
-        if start is not None:
-            query = query.where(restated_metrics.c.date >= start)
-        with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        out = pd.DataFrame(rows, columns=[column.name for column in keep])
-        return out.astype({"date": "datetime64[ns]", **dict.fromkeys(STORED, np.float64)})
+            query = query.where(account_levels.c.entity_type == entity_type.value)
+        found = self._database.rows(query)
+        return ",".join(f"{row.entity_type}:{row.data_revision}" for row in found) or "0"
 
     def versions(self, config_id: int, *, entity_type: EntityType, start: date) -> pd.DataFrame:
-        """Every version of one level's rows, restated and stored, as of `restated`; none where none was restated."""
-        replaced = self.restated(config_id, entity_type=entity_type, start=start)
-        if replaced.empty:
-            return replaced
-        columns = (*entities.c["entity_type", "entity_id"], *daily_metrics.c[("date", *STORED, "loaded_at")])
-        query = (
-            sa.select(*columns)
-            .join_from(daily_metrics, entities)
-            .where(
-                entities.c.config_id == config_id,
-                entities.c.entity_type == entity_type.value,
-                daily_metrics.c.date >= start,
-            )
-        )
+        """Every version of one level's rows: values before they were restated, then the stored ones.
+
+        Each row is what was known from ``loaded_at`` (UTC) until the entity's next one of that day. Empty where no row
+        was restated.
+        """
+        frames: list[pd.DataFrame] = []
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        stored = pd.DataFrame(rows, columns=[column.name for column in columns])
-        stored = stored.astype({"date": "datetime64[ns]", **dict.fromkeys(STORED, np.float64)})
-        return pd.concat([one for one in (replaced, stored) if not one.empty], ignore_index=True)
+            for table in (restated_metrics, daily_metrics):
+                columns = (*entities.c["entity_type", "entity_id"], *table.c[("date", *STORED, "loaded_at")])
+                query = (
+                    sa.select(*columns)
+                    .join_from(table, entities)
+                    .where(
+                        entities.c.config_id == config_id,
+                        entities.c.entity_type == entity_type.value,
+                        table.c.date >= start,
+                    )
+                    .order_by(*columns[:3], table.c.loaded_at)
+                )
+                rows = connection.execute(query).all()
+                if not rows:
+                    break
+                frame = pd.DataFrame(rows, columns=[column.name for column in columns])
+                frames.append(frame.astype({"date": "datetime64[ns]", **dict.fromkeys(STORED, np.float64)}))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
     def config_ids(self) -> list[int]:
         """Accounts that have daily rows, in order."""
-        with self._database.read() as connection:
-            return list(
-                connection.execute(
-                    sa.select(account_levels.c.config_id).distinct().order_by(account_levels.c.config_id)
-                ).scalars()
-            )
-
-
-def _wanted(
-    connection: Connection,
-    config_id: int,
-    entity_type: EntityType | None,
-    entity_ids: Collection[str] | None,
-) -> sa.ColumnElement[bool]:
-    wanted = entities.c.config_id == config_id
-    if entity_type is not None:
-        wanted &= entities.c.entity_type == entity_type.value
-    if entity_ids is not None:
-        wanted &= among(connection, entities.c.entity_id, entity_ids)
-    return wanted
+        query = sa.select(account_levels.c.config_id).distinct().order_by(account_levels.c.config_id)
+        return [row.config_id for row in self._database.rows(query)]
 
 
 def _framed(rows: dict[str, npt.NDArray[Any]], owners: Sequence[Any]) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The fast way out for daily rows: columns, not Python objects per value."""
 
+import json
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -10,7 +11,6 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from adsml_common.domain.entities import EntityType
-from adsml_common.domain.metrics import STORED
 from adsml_common.store import pgcopy
 from adsml_common.store.staging import KINDS
 
@@ -32,46 +32,29 @@ def read_rows(
     Arrays of shape (rows,) for every name in `staging.KINDS`; NaN where ``reach`` is unknown. A day's spend may be
     negative in the store, when the platform corrects earlier days; here it is 0.
     """
-    if connection.dialect.name == "postgresql":
-        rows = _postgresql(connection, *_conditions("%(", ")s", config_id, keys, entity_type, start, end))
-    else:
-        rows = _sqlite(connection, *_conditions(":", "", config_id, keys, entity_type, start, end))
-    rows["spend"] = np.maximum(rows["spend"], 0.0)
-    return rows
-
-
-def _conditions(
-    before: str,
-    after: str,
-    config_id: int,
-    keys: Sequence[int] | None,
-    entity_type: EntityType | None,
-    start: date | None,
-    end: date | None,
-) -> tuple[str, dict[str, Any]]:
-    def mark(name: str) -> str:
-        return f"{before}{name}{after}"
-
+    postgresql = connection.dialect.name == "postgresql"
+    mark = "%({})s" if postgresql else ":{}"
     given: dict[str, Any] = {}
-    if keys is not None:
-        given["keys"] = list(keys)
-        if before == ":":
-            conditions = ["entity_key IN (SELECT value FROM json_each(:keys))"]
-        else:
-            conditions = ["entity_key = ANY(%(keys)s::bigint[])"]
-    else:
+    if keys is None:
         given["config_id"] = config_id
-        level = ""
+        owners = f"SELECT entity_key FROM entities WHERE config_id = {mark.format('config_id')}"  # noqa: S608
         if entity_type is not None:
             given["entity_type"] = entity_type.value
-            level = f" AND entity_type = {mark('entity_type')}"
-        owners = f"SELECT entity_key FROM entities WHERE config_id = {mark('config_id')}{level}"  # noqa: S608
+            owners += f" AND entity_type = {mark.format('entity_type')}"
         conditions = [f"entity_key IN ({owners})"]
+    elif postgresql:
+        given["keys"] = list(keys)
+        conditions = ["entity_key = ANY(%(keys)s::bigint[])"]
+    else:
+        given["keys"] = json.dumps(list(keys))
+        conditions = ["entity_key IN (SELECT value FROM json_each(:keys))"]
     for name, sign, day in (("first", ">=", start), ("last", "<=", end)):
         if day is not None:
             given[name] = day.isoformat()
-            conditions.append(f"date {sign} {mark(name)}" + ("::date" if before != ":" else ""))
-    return " AND ".join(conditions), given
+            conditions.append(f"date {sign} {mark.format(name)}" + ("::date" if postgresql else ""))
+    rows = (_postgresql if postgresql else _sqlite)(connection, " AND ".join(conditions), given)
+    rows["spend"] = np.maximum(rows["spend"], 0.0)
+    return rows
 
 
 def _postgresql(connection: Connection, where: str, given: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
@@ -88,25 +71,16 @@ def _postgresql(connection: Connection, where: str, given: dict[str, Any]) -> di
 
 
 def _sqlite(connection: Connection, where: str, given: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
-    if "keys" in given:
-        given["keys"] = f"[{','.join(map(str, given['keys']))}]"
     query = sa.text(
         f"SELECT {', '.join(KINDS)} FROM daily_metrics WHERE {where} ORDER BY entity_key, date"  # noqa: S608
     )
-    parts: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in KINDS}
+    types = {"entity_key": np.dtype(np.int64), "date": np.dtype("datetime64[D]")}
+    parts = {name: [np.empty(0, types.get(name, np.float64))] for name in KINDS}
     cursor = connection.execute(query, given).cursor
     if cursor is None:
         raise RuntimeError("a query gave no rows to read")
     while rows := cursor.fetchmany(_FETCH):
         for name, values in zip(KINDS, zip(*rows, strict=True), strict=True):
             # None becomes NaN.
-            parts[name].append(np.array(values, dtype=_TYPES.get(name, np.float64)))
-    empty = {name: np.empty(0, dtype=_TYPES.get(name, np.float64)) for name in KINDS}
-    return {name: np.concatenate(arrays) if arrays else empty[name] for name, arrays in parts.items()}
-
-
-_TYPES: dict[str, Any] = {
-    "entity_key": np.int64,
-    "date": "datetime64[D]",
-    **dict.fromkeys(STORED, np.float64),
-}
+            parts[name].append(np.array(values, parts[name][0].dtype))
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}

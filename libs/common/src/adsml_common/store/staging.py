@@ -4,7 +4,7 @@ The database compares what is staged with what it holds, so rows that are there 
 statements serve SQLite and PostgreSQL. Only the way into the temporary table differs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ def _temporary(name: str, *columns: sa.Column[Any]) -> sa.Table:
 
 def spans_table(name: str) -> sa.Table:
     """A temporary table of entities with a first and a last day."""
-    days = (sa.Column(day, sa.Date, nullable=False) for day in ("first", "last"))
+    days = (sa.Column(day, sa.Date, nullable=False) for day in ("first_date", "last_date"))
     return _temporary(name, sa.Column("entity_key", sa.BigInteger, primary_key=True), *days)
 
 
@@ -135,17 +135,16 @@ def drop_older(connection: Connection, *, whatever: bool) -> int:
     return connection.execute(STAGED.delete().where(stored.exists())).rowcount
 
 
-def merge(
-    connection: Connection, *, rows: int, source: str, loaded_at: datetime, keep_others: bool = False
-) -> UpsertCounts:
+def merge(connection: Connection, *, rows: int, source: str, loaded_at: datetime) -> UpsertCounts:
     """Write what is staged (`rows`) and differs from what is stored; what is the same leaves the temporary table.
 
     The caller holds the account's lock, so nobody else writes its rows between the statements. Values that are
-    replaced are kept in `restated_metrics`. `keep_others` treats what is stored under another source as the same.
+    replaced are kept in `restated_metrics`. Built sums leave what another source has reported as it is.
     """
-    settled = sa.or_(_SAME_VALUES, daily_metrics.c.source != source) if keep_others else _SAME_VALUES
+    built = source == SUMS_SOURCE
+    settled = sa.or_(_SAME_VALUES, daily_metrics.c.source != source) if built else _SAME_VALUES
     same = sa.select(sa.literal(1)).where(SAME_KEY, settled)
-    if not keep_others:
+    if not built:
         # Fetched again and still the same: an older file must not replace it from now on.
         connection.execute(
             daily_metrics.update()
@@ -156,7 +155,7 @@ def merge(
     if unchanged == rows:
         return UpsertCounts(unchanged=unchanged)
     fallen = 0
-    if _keep_restated(connection, SAME_KEY, daily_metrics.c.loaded_at != loaded_at) and not keep_others:
+    if _keep_restated(connection, SAME_KEY, daily_metrics.c.loaded_at != loaded_at) and not built:
         less = sa.select(sa.func.count()).where(SAME_KEY, STAGED.c.fetched_at == 0, _LESS)
         fallen = connection.execute(less).scalar_one()
     stamp = {
@@ -220,6 +219,13 @@ def stage_unseen(
     ).rowcount
 
 
+def stage_keys(connection: Connection, keys: Iterable[tuple[int, date]]) -> None:
+    """Stage entities and days alone, such as those of rows that were deleted."""
+    connection.execute(STAGED.delete())
+    rows = [{"entity_key": key, "date": day, "fetched_at": 0.0} for key, day in keys]
+    connection.execute(STAGED.insert(), rows)
+
+
 def delete_staged(connection: Connection) -> None:
     """Delete the stored rows that are staged, keeping their values as restated ones."""
     _keep_restated(connection, SAME_KEY)
@@ -238,8 +244,8 @@ def _keep_restated(connection: Connection, *where: sa.ColumnElement[bool]) -> in
 _SPANS: Final = (
     sa.select(
         STAGED.c.entity_key,
-        sa.func.min(STAGED.c.date).label("first"),
-        sa.func.max(STAGED.c.date).label("last"),
+        sa.func.min(STAGED.c.date).label("first_date"),
+        sa.func.max(STAGED.c.date).label("last_date"),
     )
     .where(sa.true())
     .group_by(STAGED.c.entity_key)
@@ -248,41 +254,27 @@ _SPANS: Final = (
 
 def note_touched(connection: Connection) -> None:
     """Note the entities and days that are staged: after `merge`, those that were written."""
-    connection.execute(_widen(connection, insert_into(connection, TOUCHED).from_select(_SPAN, _SPANS)))
+    insert = insert_into(connection, TOUCHED).from_select(["entity_key", "first_date", "last_date"], _SPANS)
+    connection.execute(widened(connection, insert))
 
 
-def touch(connection: Connection, spans: Mapping[int, tuple[date, date]]) -> None:
-    """Note entities, each with the first and last of its days that were written."""
-    rows = [dict(zip(_SPAN, (key, first, last), strict=True)) for key, (first, last) in spans.items()]
-    connection.execute(_widen(connection, insert_into(connection, TOUCHED)), rows)
-
-
-_SPAN: Final = ("entity_key", "first", "last")
-
-
-def extremes(connection: Connection) -> tuple[Any, Any]:
-    """The functions for the smaller and the larger of two values."""
-    if connection.dialect.name == "sqlite":
-        return sa.func.min, sa.func.max
-    return sa.func.least, sa.func.greatest
-
-
-def _widen(connection: Connection, insert: Any) -> Any:
-    smaller, larger = extremes(connection)
-    return insert.on_conflict_do_update(
-        index_elements=[TOUCHED.c.entity_key],
-        set_={
-            "first": smaller(TOUCHED.c.first, insert.excluded.first),
-            "last": larger(TOUCHED.c.last, insert.excluded.last),
-        },
-    )
+def widened(connection: Connection, insert: Any, **more: Any) -> Any:
+    """An insertion of first and last days that widens those of a row that is there, and sets `more` of it."""
+    on_sqlite = connection.dialect.name == "sqlite"
+    smaller, larger = (sa.func.min, sa.func.max) if on_sqlite else (sa.func.least, sa.func.greatest)
+    table, new = insert.table, insert.excluded
+    days = {
+        "first_date": smaller(table.c.first_date, new.first_date),
+        "last_date": larger(table.c.last_date, new.last_date),
+    }
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=days | more)
 
 
 def changed_levels(connection: Connection) -> Sequence[tuple[str, date, date]]:
     """Levels of what is staged, with its first and last day: after `merge`, of what was written."""
     spans = _SPANS.subquery()
     found = connection.execute(
-        sa.select(entities.c.entity_type, sa.func.min(spans.c.first), sa.func.max(spans.c.last))
+        sa.select(entities.c.entity_type, sa.func.min(spans.c.first_date), sa.func.max(spans.c.last_date))
         .join_from(spans, entities, entities.c.entity_key == spans.c.entity_key)
         .group_by(entities.c.entity_type)
         .order_by(entities.c.entity_type)

@@ -21,7 +21,6 @@ from adsml_common.store.staging import (
     SUMS_SOURCE,
     TOUCHED,
     spans_table,
-    touch,
 )
 from adsml_common.store.tables import daily_metrics, entities
 
@@ -70,20 +69,20 @@ def stage_sums(connection: Connection, config_id: int, level: EntityType) -> tup
     connection.execute(_PARENTS.delete())
     child, parent = entities.alias("child"), entities.alias("parent")
     through = (
-        sa.select(parent.c.entity_key, TOUCHED.c.first, TOUCHED.c.last)
+        sa.select(parent.c.entity_key, TOUCHED.c.first_date, TOUCHED.c.last_date)
         .join_from(TOUCHED, child, child.c.entity_key == TOUCHED.c.entity_key)
         .join(parent, _belongs(config_id, level, child, parent))
     )
-    own = sa.select(TOUCHED.c.entity_key, TOUCHED.c.first, TOUCHED.c.last).join_from(
+    own = sa.select(TOUCHED.c.entity_key, TOUCHED.c.first_date, TOUCHED.c.last_date).join_from(
         TOUCHED, parent, sa.and_(parent.c.entity_key == TOUCHED.c.entity_key, parent.c.entity_type == level)
     )
     every = sa.union_all(through, own).subquery()
     connection.execute(
         _PARENTS.insert().from_select(
-            ["entity_key", "first", "last"],
-            sa.select(every.c.entity_key, sa.func.min(every.c.first), sa.func.max(every.c.last)).group_by(
-                every.c.entity_key
-            ),
+            ["entity_key", "first_date", "last_date"],
+            sa.select(
+                every.c.entity_key, sa.func.min(every.c.first_date), sa.func.max(every.c.last_date)
+            ).group_by(every.c.entity_key),
         )
     )
     connection.execute(STAGED.delete())
@@ -101,7 +100,8 @@ def stage_sums(connection: Connection, config_id: int, level: EntityType) -> tup
         .join(
             daily_metrics,
             sa.and_(
-                day.entity_key == child.c.entity_key, day.date.between(_PARENTS.c.first, _PARENTS.c.last)
+                day.entity_key == child.c.entity_key,
+                day.date.between(_PARENTS.c.first_date, _PARENTS.c.last_date),
             ),
         )
         .group_by(parent.c.entity_key, day.date)
@@ -110,7 +110,7 @@ def stage_sums(connection: Connection, config_id: int, level: EntityType) -> tup
         STAGED.insert().from_select(list(STAGED_KINDS), sums), execution_options={"preserve_rowcount": True}
     ).rowcount
     inside = sa.select(sa.literal(1)).where(
-        _PARENTS.c.entity_key == day.entity_key, day.date.between(_PARENTS.c.first, _PARENTS.c.last)
+        _PARENTS.c.entity_key == day.entity_key, day.date.between(_PARENTS.c.first_date, _PARENTS.c.last_date)
     )
     staged = sa.select(sa.literal(1)).where(SAME_KEY)
     emptied = connection.execute(
@@ -119,25 +119,6 @@ def stage_sums(connection: Connection, config_id: int, level: EntityType) -> tup
         .returning(day.entity_key, day.date)
     ).all()
     return number, [(key, when) for key, when in emptied]
-
-
-def span(emptied: Emptied) -> tuple[date, date]:
-    return min(when for _, when in emptied), max(when for _, when in emptied)
-
-
-def mark(connection: Connection, emptied: Emptied, revision: int) -> None:
-    """Note on the entities of deleted sums that their rows changed, so that those above them follow."""
-    spans: dict[int, tuple[date, date]] = {}
-    for key, when in emptied:
-        first, last = spans.get(key, (when, when))
-        spans[key] = min(first, when), max(last, when)
-    connection.execute(
-        entities.update()
-        .where(entities.c.entity_key == sa.bindparam("key"))
-        .values(data_revision=sa.bindparam("revision")),
-        [{"key": key, "revision": revision} for key in spans],
-    )
-    touch(connection, spans)
 
 
 def reported(connection: Connection) -> int:
@@ -186,14 +167,9 @@ def contradictions(connection: Connection, *, most: int) -> tuple[int, list[Cont
         )
     )
     where = sa.and_(SAME_KEY, daily_metrics.c.source != SUMS_SOURCE, differ)
-    number = connection.execute(
-        sa.select(sa.func.count()).select_from(STAGED).join(daily_metrics, where)
-    ).scalar_one()
-    if not number:
-        return 0, []
     rows = connection.execute(
         sa.select(
-            entities.c.entity_type, entities.c.entity_id, STAGED.c.date,
+            sa.func.count().over(), entities.c.entity_type, entities.c.entity_id, STAGED.c.date,
             *(daily_metrics.c[name] for name in REQUIRED), *(STAGED.c[name] for name in REQUIRED),
         )
         .join_from(STAGED, daily_metrics, where)
@@ -201,27 +177,26 @@ def contradictions(connection: Connection, *, most: int) -> tuple[int, list[Cont
         .order_by(STAGED.c.date, entities.c.entity_id)
         .limit(most)
     ).all()  # fmt: skip
-    found: list[Contradiction] = []
-    for kind, entity_id, day, *values in rows:
-        size = len(REQUIRED)
-        found.append(
-            Contradiction(
-                EntityType(kind), entity_id, day,
-                dict(zip(REQUIRED, values[:size], strict=True)),
-                dict(zip(REQUIRED, values[size:], strict=True)),
-            )
-        )  # fmt: skip
-    return number, found
+    size = len(REQUIRED)
+    found = [
+        Contradiction(
+            EntityType(kind), entity_id, day,
+            dict(zip(REQUIRED, values[:size], strict=True)),
+            dict(zip(REQUIRED, values[size:], strict=True)),
+        )
+        for _, kind, entity_id, day, *values in rows
+    ]  # fmt: skip
+    return (rows[0][0] if rows else 0), found
 
 
 def orphans(connection: Connection, level: EntityType) -> int:
     """Touched entities of a level whose parent is not known."""
-    known: Sequence[sa.ColumnElement[bool]] = [entities.c.parent_id.is_(None)]
-    if level is EntityType.AD:
-        known = [*known, entities.c.campaign_id.is_(None)]
-    return connection.execute(
+    query = (
         sa.select(sa.func.count())
         .select_from(TOUCHED)
         .join(entities, entities.c.entity_key == TOUCHED.c.entity_key)
-        .where(entities.c.entity_type == level.value, *known)
-    ).scalar_one()
+        .where(entities.c.entity_type == level.value, entities.c.parent_id.is_(None))
+    )
+    if level is EntityType.AD:
+        query = query.where(entities.c.campaign_id.is_(None))
+    return connection.execute(query).scalar_one()

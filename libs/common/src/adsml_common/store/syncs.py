@@ -5,7 +5,7 @@ from datetime import date, datetime
 import sqlalchemy as sa
 
 from adsml_common.database import Database
-from adsml_common.schema import insert_into
+from adsml_common.schema import upsert
 from adsml_common.store.tables import account_syncs
 
 
@@ -17,17 +17,8 @@ class SyncStore:
 
     def begin(self, config_id: int, source: str, first: date, last: date, *, at: datetime) -> None:
         with self._database.write() as connection:
-            insert = insert_into(connection, account_syncs).values(
-                config_id=config_id, source=source, first_date=first, last_date=last, started_at=at,
-                finished_at=None, error=None,
-            )  # fmt: skip
-            names = ("source", "first_date", "last_date", "started_at", "finished_at", "error")
-            connection.execute(
-                insert.on_conflict_do_update(
-                    index_elements=[account_syncs.c.config_id],
-                    set_={name: insert.excluded[name] for name in names},
-                )
-            )
+            asked = {"config_id": config_id, "source": source, "first_date": first, "last_date": last}
+            upsert(connection, account_syncs, asked | {"started_at": at, "finished_at": None, "error": None})
 
     def end(self, config_id: int, *, at: datetime, error: str | None) -> None:
         with self._database.write() as connection:
@@ -39,14 +30,11 @@ class SyncStore:
 
     def is_done(self, config_id: int, source: str, last: date) -> bool:
         """Whether a sync from this source up to this day ended well."""
-        with self._database.read() as connection:
-            found = connection.execute(
-                sa.select(account_syncs.c.config_id).where(
-                    account_syncs.c.config_id == config_id,
-                    account_syncs.c.source == source,
-                    account_syncs.c.last_date >= last,
-                    account_syncs.c.finished_at.is_not(None),
-                    account_syncs.c.error.is_(None),
-                )
-            ).first()
-        return found is not None
+        query = sa.select(account_syncs.c.config_id).where(
+            account_syncs.c.config_id == config_id,
+            account_syncs.c.source == source,
+            account_syncs.c.last_date >= last,
+            account_syncs.c.finished_at.is_not(None),
+            account_syncs.c.error.is_(None),
+        )
+        return bool(self._database.rows(query))

@@ -12,13 +12,9 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Unique
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import REQUIRED, STORED
-from adsml_common.schema import METADATA, BigKey, Instant, Json, key_text
+from adsml_common.schema import METADATA, BigKey, Instant, Json, key_text, one_of
 
 ID_LENGTH: Final = 64
-
-
-def _one_of(column: str, values: "type[EntityType] | type[ChangeType]") -> str:
-    return f"{column} IN ({', '.join(repr(str(v)) for v in values)})"
 
 
 def _entity_key() -> Column[int]:
@@ -50,7 +46,7 @@ entities = Table(
     Column("data_revision", sa.BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("config_id", "entity_type", "entity_id"),
     CheckConstraint("config_id > 0", name="config_id"),
-    CheckConstraint(_one_of("entity_type", EntityType), name="entity_type"),
+    one_of("entity_type", EntityType),
     CheckConstraint("length(entity_id) > 0", name="entity_id"),
     # Children of a parent. Campaigns have none, hence partial.
     Index(
@@ -73,7 +69,7 @@ account_levels = Table(
     # First and last day with a row, so that nobody scans daily_metrics to learn them.
     Column("first_date", sa.Date),
     Column("last_date", sa.Date),
-    CheckConstraint(_one_of("entity_type", EntityType), name="entity_type"),
+    one_of("entity_type", EntityType),
     sqlite_with_rowid=False,
 )
 
@@ -90,6 +86,8 @@ daily_metrics = Table(
     Column("fetched_at", sa.Double, nullable=False, server_default="0"),
     # Clustered by its key: an entity's days lie side by side, and there is no second copy of the key.
     sqlite_with_rowid=False,
+    # See migrations/partitions.py.
+    postgresql_partition_by="RANGE (date)",
 )
 
 restated_metrics = Table(
@@ -144,7 +142,7 @@ change_events = Table(
     Column("change_type", key_text(32), primary_key=True),
     Column("detail", Json, nullable=False),
     Column("recorded_at", Instant, nullable=False),
-    CheckConstraint(_one_of("change_type", ChangeType), name="change_type"),
+    one_of("change_type", ChangeType),
     sqlite_with_rowid=False,
 )
 

@@ -3,7 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from dataclasses import replace
+from typing import Final
 
 from adsml_common.domain.errors import (
     FailedPrecondition,
@@ -16,26 +17,16 @@ from adsml_common.training.records import Item, ItemResult, ItemStatus
 
 _LOG = logging.getLogger(__name__)
 _REASON_LENGTH: Final = 500
+_FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 10.0
 
 TrainOne = Callable[[Item], ItemResult]
 
 
-class Outcome(NamedTuple):
-    """A result, and how long it took."""
-
-    result: ItemResult
-    seconds: float
-
-
 def attempt(
-    train_one: TrainOne, item: Item, *, patience_seconds: float, pause: Callable[[float], bool]
-) -> Outcome | None:
-    """Train an item, trying again for `patience_seconds` while a store or database is away.
-
-    `pause` waits some seconds and tells whether to go on. If it says not to, there is no outcome: the item is for the
-    next try.
-    """
+    train_one: TrainOne, item: Item, *, patience_seconds: float, pause: Callable[[float], None]
+) -> ItemResult:
+    """Train an item, trying again after pauses, for `patience_seconds`, while a store or database is away."""
     start = time.monotonic()
     waits = pauses(patience_seconds)
     while True:
@@ -43,13 +34,11 @@ def attempt(
             result = train_one(item)
         except Unavailable as error:
             seconds = next(waits, None)
-            if seconds is None:
-                result = _failed(error.message, bad_data=False)
-                break
-            _LOG.warning("%s: %s; trying again in %.1f s", item.key, error.message, seconds)
-            if not pause(seconds):
-                return None
-            continue
+            if seconds is not None:
+                _LOG.warning("%s: %s; trying again in %.1f s", item.key, error.message, seconds)
+                pause(seconds)
+                continue
+            result = _failed(error.message, bad_data=False)
         except InsufficientHistory as error:
             result = ItemResult(ItemStatus.SKIPPED, error.message)
         except (InvalidInput, FailedPrecondition, NotFound) as error:
@@ -58,8 +47,7 @@ def attempt(
         except Exception as error:
             _LOG.exception("training %s failed", item.key)
             result = _failed(f"{type(error).__name__}: {error}", bad_data=False)
-        break
-    return Outcome(result, time.monotonic() - start)
+        return replace(result, seconds=time.monotonic() - start)
 
 
 def _failed(reason: str, *, bad_data: bool) -> ItemResult:
@@ -68,9 +56,9 @@ def _failed(reason: str, *, bad_data: bool) -> ItemResult:
     return ItemResult(ItemStatus.FAILED, line or "failed without a word", bad_data=bad_data)
 
 
-def pauses(patience_seconds: float, *, first: float = 0.25) -> Iterator[float]:
+def pauses(patience_seconds: float) -> Iterator[float]:
     """Seconds between tries: doubling up to ten, `patience_seconds` in sum."""
-    pause = first
+    pause = _FIRST_PAUSE
     while patience_seconds > 0:
         pause = min(pause, patience_seconds)
         yield pause

@@ -16,15 +16,8 @@ CONTAINER: Final = "adsml"
 RUN_LABEL: Final = "adsml/run-id"
 REQUEST_ANNOTATION: Final = "adsml/request-id"
 _TIMEOUT: Final = (5.0, 30.0)
-_INVALID: Final = ("BadRequest", "Invalid")
-_WORDS: Final = {
-    400: "BadRequest",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "NotFound",
-    409: "Conflict",
-    422: "Invalid",
-}
+_WORDS: Final = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 422: "Invalid"}
+"""Of a status, whatever the answer's body says; others by that."""
 
 
 class JobRejected(AdsmlError):
@@ -116,12 +109,8 @@ def job_body(cronjob: Mapping[str, Any], run: TrainingRun) -> dict[str, Any]:
     """The Job of a run: a CronJob's own template (the API's JSON, whole), with the run's id and its number of shards.
 
     What a caller wrote goes into an annotation alone. Arguments and environment of a container are no place for
-    it: the kubelet replaces ``$(NAME)`` in them, by secrets too.
-
-    Raises
-    ------
-    RequestRefused
-        The template has no container of ours.
+    it: the kubelet replaces ``$(NAME)`` in them, by secrets too. `RequestRefused` where the template has no container
+    of ours.
     """
     template = copy.deepcopy(cronjob["spec"]["jobTemplate"])
     spec = template["spec"]
@@ -204,9 +193,8 @@ class Cluster:
 
     def jobs(self) -> dict[str, JobState]:
         """Every training Job by name, as of now: what is not there, is not there."""
-        answer = self._call("Jobs", self._batch.list_namespaced_job, label_selector=SELECTOR)
-        states = [JobState.of(one) for one in answer.get("items") or ()]
-        return {one.name: one for one in states}
+        found = self._list("Jobs", self._batch.list_namespaced_job, label_selector=SELECTOR)
+        return {one["metadata"]["name"]: JobState.of(one) for one in found}
 
     def create(self, body: Mapping[str, Any]) -> str | None:
         """Make a Job; its uid, or None if one of its name is there already. `JobRejected` if it is invalid."""
@@ -219,7 +207,7 @@ class Cluster:
         except RequestRefused as error:
             if error.word == "Conflict":
                 return None
-            if error.word in _INVALID:
+            if error.word in ("BadRequest", "Invalid"):
                 raise JobRejected(error.message) from error
             raise
         uid: str = made["metadata"]["uid"]
@@ -237,14 +225,15 @@ class Cluster:
     def pods(self, job_name: str) -> list[dict[str, Any]]:
         """The JSON of a Job's pods."""
         selector = f"batch.kubernetes.io/job-name={job_name}"
-        answer = self._call("Pods", self._core.list_namespaced_pod, label_selector=selector)
-        return list(answer.get("items") or ())
+        return self._list("Pods", self._core.list_namespaced_pod, label_selector=selector)
 
     def warnings(self, uid: str) -> list[dict[str, Any]]:
         """The JSON of the warnings that the cluster has on an object, of the last hour or so."""
         selector = f"involvedObject.uid={uid},type=Warning"
-        answer = self._call("Events", self._core.list_namespaced_event, field_selector=selector)
-        return list(answer.get("items") or ())
+        return self._list("Events", self._core.list_namespaced_event, field_selector=selector)
+
+    def _list(self, what: str, method: Any, **selector: str) -> list[dict[str, Any]]:
+        return self._call(what, method, **selector).get("items") or []
 
     def _call(self, what: str, method: Any, *arguments: Any, **options: Any) -> dict[str, Any]:
         """The API's JSON; what the client raises, in our own words."""

@@ -5,16 +5,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-from rich.console import Console
-
 from adsml_common.domain.errors import AlreadyRunning, FailedPrecondition, Unavailable
-from adsml_common.training.attempt import Outcome, TrainOne, attempt, pauses
-from adsml_common.training.item_queue import ItemQueue
-from adsml_common.training.progress import Progress, progress_for
+from adsml_common.training.attempt import pauses
+from adsml_common.training.progress import Progress
 from adsml_common.training.records import (
     EXIT_BAD_DATA,
     EXIT_DONE,
@@ -22,15 +20,12 @@ from adsml_common.training.records import (
     Item,
     ItemResult,
     ItemStatus,
-    LauncherKind,
-    LaunchKind,
     Lease,
     RunStatus,
     ShardStatus,
     TrainingRun,
 )
 from adsml_common.training.runs import TrainingRuns
-from adsml_common.training.shards import shard_of
 from adsml_common.training.workers import Workers
 
 _LOG = logging.getLogger(__name__)
@@ -56,19 +51,15 @@ class Pace:
 def run_job(
     job: str,
     items: Sequence[Item],
-    train_one: TrainOne | Workers,
+    workers: Workers,
     *,
     runs: TrainingRuns,
-    request_id: str,
-    parameters: Mapping[str, Any] | None = None,
     shard_index: int = 0,
     shard_count: int = 1,
-    launch_kind: LaunchKind = LaunchKind.COMMAND_LINE,
-    launcher: LauncherKind = LauncherKind.LOCAL,
-    launcher_ref: str = "",
     stop: threading.Event | None = None,
     progress: Progress | None = None,
     pace: Pace | None = None,
+    **request: Any,
 ) -> TrainingRun:
     """Train every item of a shard that is not done yet, record what came of each, and give the shard's exit status.
 
@@ -79,14 +70,15 @@ def run_job(
     ----------
     items
         Everything the run covers; those of other shards are left to their processes.
-    train_one
-        Trains one item and registers its model under the run's id, which is ``run_id_of(job, request_id)``:
-        a function, called here for one item after the other, or worker processes. What it raises is recorded:
-        too little history as skipped, bad data as failed for good, a store that is away is waited for,
-        anything else is failed and worth another try.
+    workers
+        Train items and register their models under the run's id, which is ``run_id_of(job, request_id)``. What they
+        raise is recorded: too little history as skipped, bad data as failed for good, a store that is away is
+        waited for, anything else is failed and worth another try.
     stop
-        Set it to end early: what is in work is finished and kept, and what worker processes don't finish
-        within `Pace.grace` is put back.
+        Set it to end early: what is in work is finished and kept, and what is not finished within `Pace.grace` is
+        put back.
+    request
+        What started the run, as `TrainingRuns.start` takes it.
 
     Raises
     ------
@@ -100,26 +92,11 @@ def run_job(
     Unavailable
         The database stayed away for longer than `Pace.patience`.
     """
-    worker = _ShardWorker(runs, train_one, stop or threading.Event(), pace or Pace())
-    run = worker.retry(
-        runs.start,
-        job,
-        request_id=request_id,
-        parameters=parameters or {},
-        shard_index=shard_index,
-        shard_count=shard_count,
-        launch_kind=launch_kind,
-        launcher=launcher,
-        launcher_ref=launcher_ref,
-    )
-    # What a former try has listed stays this shard's, even if accounts have grown meanwhile and groups with them.
-    listed = worker.retry(runs.listed, run.run_id, shard_index)
-    mine = [
-        item for item in items
-        if item.key in listed or shard_of(item.group or item.key, shard_count) == shard_index
-    ]  # fmt: skip
-    if len({item.key for item in mine}) != len(mine):
+    if len({item.key for item in items}) != len(items):
         raise ValueError("two items of a run have the same key")
+    worker = _ShardWorker(runs, workers, stop or threading.Event(), pace or Pace())
+    request = {"parameters": {}, "shard_index": shard_index, "shard_count": shard_count, **request}
+    run = worker.retry(runs.start, job, **request)
     if run.cancel_requested:
         raise FailedPrecondition(f"run {run.run_id} was cancelled; start a new one with a new request id")
     try:
@@ -129,46 +106,72 @@ def run_job(
             # It will not begin: to be seen as waiting would hold off the next one.
             worker.retry(runs.cancel, run.run_id, reason=error.message)
         raise
-    return worker.run_shard(run, lease, mine, progress or progress_for(Console(stderr=True)))
+    return worker.run_shard(run, lease, items, progress or Progress())
+
+
+class ItemQueue:
+    """Items that wait for a process, handed out by their groups, in the order given.
+
+    What the items of a group share is read or learned by every process that gets one of them. So a process
+    goes on with the group that it is at, then takes one that nobody has begun, and only when there is none
+    does it help with the one that has most left.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self._untouched: dict[str, deque[Item]] = {}
+        for item in items:
+            self._untouched.setdefault(item.group, deque()).append(item)
+        self._begun: dict[str, deque[Item]] = {}
+
+    def next(self, last: Item | None) -> Item | None:
+        """The item for a process that had `last` before, or is new; None if there is none left."""
+        group = last.group if last is not None and last.group in self._begun else self._another()
+        if group is None:
+            return None
+        left = self._begun[group]
+        item = left.popleft()
+        if not left:
+            del self._begun[group]
+        return item
+
+    def _another(self) -> str | None:
+        if self._untouched:
+            group = next(iter(self._untouched))
+            self._begun[group] = self._untouched.pop(group)
+            return group
+        return max(self._begun, key=lambda one: len(self._begun[one]), default=None)
 
 
 class _ShardWorker:
     """One process's work on one shard."""
 
-    def __init__(
-        self, runs: TrainingRuns, train_one: TrainOne | Workers, stop: threading.Event, pace: Pace
-    ) -> None:
+    def __init__(self, runs: TrainingRuns, workers: Workers, stop: threading.Event, pace: Pace) -> None:
         self._runs = runs
-        self._train_one = train_one
+        self._workers = workers
         self._stop = stop
         self._pace = pace
         self._lost: AlreadyRunning | None = None
         self._cancelled = False
 
     def run_shard(
-        self, run: TrainingRun, lease: Lease, mine: Sequence[Item], progress: Progress
+        self, run: TrainingRun, lease: Lease, items: Sequence[Item], progress: Progress
     ) -> TrainingRun:
-        """Work the items off under a lease."""
+        """Work the shard's items off under a lease."""
         ended = threading.Event()
         heart = threading.Thread(target=self._beat, args=(lease, ended), name="lease", daemon=True)
         heart.start()
         failures: list[ItemResult] = []
         try:
-            statuses = self.retry(self._runs.plan, lease, mine)
-            todo = [item for item in mine if item.key in statuses and not statuses[item.key].done]
+            statuses = self.retry(self._runs.plan, lease, items, shard_count=run.shard_count)
+            todo = [item for item in items if item.key in statuses and not statuses[item.key].done]
             left = len(todo)
             progress.start(run, total=len(statuses), before=len(statuses) - left)
-            outcomes = (
-                self._side_by_side(lease, todo, self._train_one)
-                if isinstance(self._train_one, Workers)
-                else self._one_by_one(lease, todo, self._train_one)
-            )
             try:
-                for item, outcome in outcomes:
-                    self.retry(self._runs.done, lease, item.key, outcome.result, seconds=outcome.seconds)
+                for item, result in self._results(lease, todo):
+                    self.retry(self._runs.done, lease, item.key, result)
                     left -= 1
-                    failures += [outcome.result] if outcome.result.status is ItemStatus.FAILED else []
-                    progress.advance(run, item, outcome)
+                    failures += [result] if result.status is ItemStatus.FAILED else []
+                    progress.advance(run, item, result)
             finally:
                 run = self._finish(lease, failures, left=left, total=len(statuses))
                 progress.finish(run)
@@ -197,7 +200,7 @@ class _ShardWorker:
                 if seen is None:
                     _LOG.info("%s; waiting whether it is alive", error.message)
                 seen = expires
-                if not self._pause(_GLANCE_SECONDS):
+                if self._stop.wait(_GLANCE_SECONDS):
                     raise
 
     def retry(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -210,13 +213,6 @@ class _ShardWorker:
                 # Even when asked to stop: what was trained must be recorded.
                 time.sleep(seconds)
         return call(*args, **kwargs)
-
-    def _pause(self, seconds: float) -> bool:
-        """Wait, and tell whether to go on."""
-        deadline = time.monotonic() + seconds
-        while not self._halted() and (left := deadline - time.monotonic()) > 0:
-            self._stop.wait(min(left, _GLANCE_SECONDS))
-        return not self._halted()
 
     def _halted(self) -> bool:
         return self._stop.is_set() or self._cancelled or self._lost is not None
@@ -231,23 +227,8 @@ class _ShardWorker:
             except Unavailable as error:
                 _LOG.warning("no sign of life could be given: %s", error.message)
 
-    def _one_by_one(
-        self, lease: Lease, todo: Sequence[Item], train_one: TrainOne
-    ) -> Iterator[tuple[Item, Outcome]]:
-        for item in todo:
-            if self._halted():
-                return
-            self.retry(self._runs.begin, lease, item.key)
-            outcome = attempt(train_one, item, patience_seconds=self._pace.patience, pause=self._pause)
-            if outcome is None:
-                self.retry(self._runs.requeue, lease, [item.key])
-                return
-            yield item, outcome
-
-    def _side_by_side(
-        self, lease: Lease, todo: Sequence[Item], workers: Workers
-    ) -> Iterator[tuple[Item, Outcome]]:
-        queue = ItemQueue(todo)
+    def _results(self, lease: Lease, todo: Sequence[Item]) -> Iterator[tuple[Item, ItemResult]]:
+        queue, workers = ItemQueue(todo), self._workers
         until: float | None = None
         try:
             while True:

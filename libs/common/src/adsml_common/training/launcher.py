@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from collections import Counter as Counts
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -66,7 +67,7 @@ class JobLauncher:
         self._every = every_seconds
         self._pods_seconds = pods_seconds
         self._start_seconds = start_seconds
-        self._seen: dict[str, _Seen] = {}
+        self._seen: defaultdict[str, _Seen] = defaultdict(_Seen)
 
     def run(self, stop: threading.Event) -> None:
         """Reconcile until told to stop."""
@@ -103,7 +104,7 @@ class JobLauncher:
             if self._waited_too_long(run, problems):
                 self._give_up(run, job, problems)
             blocked.update((run.job, reason) for reason in problems)
-        self._seen = {run.run_id: self._seen_of(run) for run in runs}
+        self._seen = defaultdict(_Seen, {run.run_id: self._seen[run.run_id] for run in runs})
         BLOCKED.clear()
         for labels, count in blocked.items():
             BLOCKED.labels(*labels).set(count)
@@ -162,13 +163,10 @@ class JobLauncher:
 
     def _inspect(self, run: TrainingRun, job: JobState) -> Mapping[str, str]:
         """What keeps pods of a Job from starting, or ended the last tries; looked at now and then."""
-        seen, now = self._seen_of(run), time.monotonic()
+        seen, now = self._seen[run.run_id], time.monotonic()
         if now - seen.inspected >= self._pods_seconds:
             seen.problems, seen.inspected = self._pod_problems(job), now
         return seen.problems
-
-    def _seen_of(self, run: TrainingRun) -> "_Seen":
-        return self._seen.setdefault(run.run_id, _Seen())
 
     def _pod_problems(self, job: JobState) -> dict[str, str]:
         if job.phase is JobPhase.SUSPENDED:
@@ -191,7 +189,7 @@ class JobLauncher:
             self._runs.note(run.run_id, detail)
 
     def _waited_too_long(self, run: TrainingRun, problems: Mapping[str, str]) -> bool:
-        seen, now = self._seen_of(run), time.monotonic()
+        seen, now = self._seen[run.run_id], time.monotonic()
         pending = run.status is RunStatus.PENDING and not run.cancel_requested
         if not (pending and problems) or _SUSPENDED in problems:
             seen.blocked_since = None

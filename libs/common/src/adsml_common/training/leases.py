@@ -6,28 +6,20 @@ every change of hands, so that a process which was only slow can't write over it
 "How to do distributed locking", 2016). What is called with a lease that was lost raises `AlreadyRunning`.
 """
 
-from datetime import datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from adsml_common.domain.errors import AlreadyRunning
-from adsml_common.schema import insert_into
+from adsml_common.schema import upsert
 from adsml_common.training.records import Lease
 from adsml_common.training.tables import ml_leases as leases
 
 
-def take(
-    connection: Connection,
-    *,
-    job: str,
-    run_id: str,
-    shard_index: int,
-    holder: str,
-    now: datetime,
-    seconds: float,
-) -> Lease:
-    """Take a lease within a transaction that holds the job's lock.
+def take(connection: Connection, wanted: Lease, *, now: datetime) -> Lease:
+    """Take a lease, whatever its token, within a transaction that holds the job's lock.
 
     Raises
     ------
@@ -35,12 +27,13 @@ def take(
         Another run of the job is going on, or another process works on this shard. ``metadata`` holds its
         ``run_id``, ``holder`` and ``expires_at``.
     """
-    held = connection.execute(sa.select(leases).where(leases.c.job == job)).all()
+    held = connection.execute(sa.select(leases).where(leases.c.job == wanted.job)).all()
     for row in held:
-        if row.expires_at > now and (row.run_id != run_id or row.shard_index == shard_index):
-            what = f"shard {row.shard_index} of this run" if row.run_id == run_id else "another run of it"
+        own = row.run_id == wanted.run_id
+        if row.expires_at > now and not (own and row.shard_index != wanted.shard_index):
+            what = f"shard {row.shard_index} of this run" if own else "another run of it"
             raise AlreadyRunning(
-                f"{job} is running already: {row.holder} has worked on {what} "
+                f"{wanted.job} is running already: {row.holder} has worked on {what} "
                 f"since {row.acquired_at:%Y-%m-%d %H:%M:%S} UTC (run {row.run_id})",
                 metadata={
                     "run_id": row.run_id,
@@ -48,20 +41,12 @@ def take(
                     "expires_at": row.expires_at.isoformat(),
                 },
             )
-    token = next((row.token for row in held if row.shard_index == shard_index), 0) + 1
-    lease = Lease(job, shard_index, run_id, holder, token, now + timedelta(seconds=seconds))
-    values = {
-        "run_id": run_id,
-        "holder": holder,
-        "token": token,
-        "acquired_at": now,
-        "expires_at": lease.expires_at,
-    }
-    connection.execute(
-        insert_into(connection, leases)
-        .values(job=job, shard_index=shard_index, **values)
-        .on_conflict_do_update(index_elements=[leases.c.job, leases.c.shard_index], set_=values)
-    )
+    # What of another run was only slow must not come back to life beside this one, whichever shard it has.
+    stale = sa.and_(leases.c.job == wanted.job, leases.c.run_id != wanted.run_id)
+    connection.execute(leases.update().where(stale).values(token=leases.c.token + 1))
+    token = next((row.token for row in held if row.shard_index == wanted.shard_index), 0) + 1
+    lease = replace(wanted, token=token)
+    upsert(connection, leases, asdict(lease) | {"acquired_at": now})
     return lease
 
 

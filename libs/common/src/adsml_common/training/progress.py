@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from adsml_common.registry.models import ModelStatus
-from adsml_common.training.attempt import Outcome
 from adsml_common.training.records import Item, ItemResult, ItemStatus, TrainingRun
 
 _LOG = logging.getLogger(__name__)
@@ -100,11 +99,11 @@ class Progress:
         self.tally.before += before
         LEFT.labels(run.job).set(self.tally.left)
 
-    def advance(self, run: TrainingRun, item: Item, outcome: Outcome) -> None:
+    def advance(self, run: TrainingRun, item: Item, result: ItemResult) -> None:
         """One more item has a result."""
-        self.tally.add(outcome.result)
-        ITEMS.labels(run.job, outcome.result.status.lower()).inc()
-        ITEM_SECONDS.labels(run.job).observe(outcome.seconds)
+        self.tally.add(result)
+        ITEMS.labels(run.job, result.status.lower()).inc()
+        ITEM_SECONDS.labels(run.job).observe(result.seconds)
         LEFT.labels(run.job).set(self.tally.left)
 
     def finish(self, run: TrainingRun) -> None:
@@ -112,7 +111,7 @@ class Progress:
 
 
 class BarProgress(Progress):
-    """One bar on a terminal."""
+    """One bar on a terminal; failures above it."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -128,22 +127,19 @@ class BarProgress(Progress):
         self._task = self._bar.add_task("", total=None, counts="", start=False)
 
     def start(self, run: TrainingRun, *, total: int, before: int) -> None:
-        """Show the bar."""
         super().start(run, total=total, before=before)
         done = self.tally.total - self.tally.left
         self._bar.update(self._task, description=run.job, total=self.tally.total, completed=done)
         self._bar.start_task(self._task)
         self._bar.start()
 
-    def advance(self, run: TrainingRun, item: Item, outcome: Outcome) -> None:
-        """Move the bar."""
-        super().advance(run, item, outcome)
-        if outcome.result.status is ItemStatus.FAILED:
-            self._bar.console.print(f"[red]{item.key}[/] failed: {outcome.result.reason}", highlight=False)
+    def advance(self, run: TrainingRun, item: Item, result: ItemResult) -> None:
+        super().advance(run, item, result)
+        if result.status is ItemStatus.FAILED:
+            self._bar.console.print(f"[red]{item.key}[/] failed: {result.reason}", highlight=False)
         self._bar.update(self._task, advance=1, counts=str(self.tally))
 
     def finish(self, run: TrainingRun) -> None:
-        """Take the bar away."""
         self._bar.stop()
 
 
@@ -154,26 +150,23 @@ class LogProgress(Progress):
         super().__init__()
         self._every = every_seconds
         self._clock = clock
-        self._last = clock()
+        self._last = 0.0
 
     def start(self, run: TrainingRun, *, total: int, before: int) -> None:
-        """Log what is to be done."""
         super().start(run, total=total, before=before)
         _LOG.info("%s: run %s: %d items, %d done before", run.job, run.run_id, total, before)
         self._last = self._clock()
 
-    def advance(self, run: TrainingRun, item: Item, outcome: Outcome) -> None:
-        """Log a failure, and now and then how far it is."""
-        super().advance(run, item, outcome)
-        if outcome.result.status is ItemStatus.FAILED:
-            _LOG.error("%s failed: %s", item.key, outcome.result.reason)
+    def advance(self, run: TrainingRun, item: Item, result: ItemResult) -> None:
+        super().advance(run, item, result)
+        if result.status is ItemStatus.FAILED:
+            _LOG.error("%s failed: %s", item.key, result.reason)
         now = self._clock()
         if now - self._last >= self._every:
             self._last = now
             _LOG.info("%d of %d: %s", self.tally.total - self.tally.left, self.tally.total, self.tally)
 
     def finish(self, run: TrainingRun) -> None:
-        """Log the outcome with its reasons."""
         for line in self.tally.reasons():
             _LOG.info("%s", line)
         _LOG.info("%s: run %s %s: %s", run.job, run.run_id, run.status.lower(), self.tally)

@@ -101,11 +101,6 @@ class Counts:
         """All items known so far."""
         return self.pending + self.running + self.trained + self.skipped + self.failed
 
-    @property
-    def done(self) -> int:
-        """Trained and skipped."""
-        return self.trained + self.skipped
-
 
 OF_CALLER: Final = "~"
 """Between the mark of a caller and its request id; no caller's request id has one."""
@@ -122,7 +117,7 @@ class TrainingRun:
     launcher_ref, job_uid
         What its work is called where it is done, and in a cluster the uid of the Job that does it.
     exit_status
-        What its process should exit with, None before its end; of the shard that was asked for, or of all together.
+        What its process should exit with, None before its end; of all shards together, or of the one just finished.
     """
 
     run_id: str
@@ -184,6 +179,8 @@ class ItemResult:
     """What training measured, small enough to list."""
     bad_data: bool = False
     """Of a failure: whether it lies in the data, so that another try can't help."""
+    seconds: float = 0.0
+    """How long it took; whoever calls a trainer measures that."""
 
     def __post_init__(self) -> None:
         if self.status in (ItemStatus.PENDING, ItemStatus.RUNNING):

@@ -14,9 +14,8 @@ from sqlalchemy.engine import Connection
 from adsml_common.database import Database
 from adsml_common.domain.errors import AlreadyExists, Violations
 from adsml_common.registry.models import jsonable
-from adsml_common.schema import insert_into
+from adsml_common.schema import insert_into, upsert
 from adsml_common.training import leases, queries
-from adsml_common.training.admission import check_limits
 from adsml_common.training.records import (
     EXIT_RETRY,
     Item,
@@ -31,9 +30,12 @@ from adsml_common.training.records import (
     TrainingRun,
     run_id_of,
 )
+from adsml_common.training.scope import shard_of
 from adsml_common.training.tables import ml_training_items as items_table
 from adsml_common.training.tables import ml_training_runs as runs_table
 from adsml_common.training.tables import ml_training_shards as shards_table
+
+_LAUNCHED = 1_000
 
 
 class TrainingRuns:
@@ -73,8 +75,8 @@ class TrainingRuns:
         InvalidInput
             An empty or too long name, or a shard that is none.
         """
-        _check(job, request_id, shard_index, shard_count)
-        content = {"parameters": jsonable(parameters), "shard_count": shard_count}
+        _check(request_id, shard_index, shard_count)
+        recorded = jsonable(parameters)
         run_id = run_id_of(job, request_id)
         with self._database.write() as connection:
             now = self._now(connection)
@@ -82,7 +84,7 @@ class TrainingRuns:
                 # Two requests at once must not both find that nothing is open.
                 self._database.lock(connection, "start a run")
                 if not queries.exists(connection, run_id):
-                    check_limits(connection, job=job, actor=actor, open_runs=open_runs, now=now)
+                    queries.check_limits(connection, job=job, actor=actor, open_runs=open_runs, now=now)
             connection.execute(
                 insert_into(connection, runs_table)
                 .values(
@@ -95,32 +97,28 @@ class TrainingRuns:
                     launcher_ref=launcher_ref,
                     status=RunStatus.PENDING.value,
                     created_at=now,
-                    **content,
+                    parameters=recorded,
+                    shard_count=shard_count,
                 )
                 .on_conflict_do_nothing()
             )
-            recorded = connection.execute(
-                sa.select(runs_table.c.parameters, runs_table.c.shard_count).where(
-                    runs_table.c.run_id == run_id
-                )
-            ).one()
-            if recorded.parameters != content["parameters"] or recorded.shard_count != shard_count:
-                raise AlreadyExists(
-                    f"request {request_id} has started another run of {job} (run {run_id}); "
-                    "use a new request id for a new run",
-                    metadata={"run_id": run_id},
-                )
             connection.execute(
                 insert_into(connection, shards_table)
                 .values(run_id=run_id, shard_index=shard_index, status=ShardStatus.PENDING.value)
                 .on_conflict_do_nothing()
             )
-            return queries.run_view(connection, run_id, shard_index=shard_index)
+            run = queries.run_view(connection, run_id)
+            if (run.parameters, run.shard_count) != (recorded, shard_count):
+                raise AlreadyExists(
+                    f"request {request_id} has started another run of {job} (run {run_id}); "
+                    "use a new request id for a new run",
+                    metadata={"run_id": run_id},
+                )
+            return run
 
-    def get(self, run_id: str, *, shard_index: int | None = None) -> TrainingRun:
-        """One run, with the exit status of one shard instead of that of all together."""
+    def get(self, run_id: str) -> TrainingRun:
         with self._database.read() as connection:
-            return queries.run_view(connection, run_id, shard_index=shard_index)
+            return queries.run_view(connection, run_id)
 
     def find(self, job: str, request_id: str) -> TrainingRun | None:
         """The run that a request has started, None if it has not."""
@@ -132,16 +130,11 @@ class TrainingRuns:
         self, run_id: str, *, status: ItemStatus | None = None, limit: int | None = None
     ) -> Sequence[TrainingItem]:
         """Items of a run in the order of their keys."""
-        query = (
-            queries.select_items()
-            .where(items_table.c.run_id == run_id)
-            .order_by(items_table.c.item_key)
-            .limit(limit)
-        )
+        columns = items_table.c
+        query = queries.SELECT_ITEMS.where(columns.run_id == run_id).order_by(columns.item_key).limit(limit)
         if status is not None:
-            query = query.where(items_table.c.status == status.value)
-        with self._database.read() as connection:
-            return [queries.item_of(row) for row in connection.execute(query)]
+            query = query.where(columns.status == status.value)
+        return [queries.item_of(row) for row in self._database.rows(query)]
 
     def cancel(self, run_id: str, *, reason: str = "") -> TrainingRun:
         """Ask a run to stop; its workers notice within seconds. A run that has ended stays as it is.
@@ -186,26 +179,24 @@ class TrainingRuns:
             query = sa.select(columns.shard_index, columns.status).where(columns.run_id == run_id)
             known = {row.shard_index: row.status for row in connection.execute(query)}
             going = {ShardStatus.PENDING.value, ShardStatus.RUNNING.value}
-            for index in range(run.shard_count):
-                if index in alive or known.get(index, ShardStatus.PENDING.value) not in going:
-                    continue
-                values = {
+            ended = [
+                {
+                    "run_id": run_id,
+                    "shard_index": index,
                     "status": ShardStatus.INTERRUPTED.value,
                     "exit_status": EXIT_RETRY,
                     "detail": (shards or {}).get(index, detail),
                     "finished_at": now,
                 }
-                connection.execute(
-                    insert_into(connection, shards_table)
-                    .values(run_id=run_id, shard_index=index, **values)
-                    .on_conflict_do_update(
-                        index_elements=[shards_table.c.run_id, shards_table.c.shard_index], set_=values
-                    )
-                )
+                for index in range(run.shard_count)
+                if index not in alive and known.get(index, ShardStatus.PENDING.value) in going
+            ]
+            if ended:
+                upsert(connection, shards_table, *ended)
             queries.settle(connection, run_id, now=now)
             return queries.run_view(connection, run_id)
 
-    def launched(self, *, limit: int = 1000) -> list[TrainingRun]:
+    def launched(self) -> list[TrainingRun]:
         """Runs in the cluster that are open, or ended badly and have a Job to be seen to; oldest first."""
         columns = runs_table.c
         open_ = [status.value for status in RunStatus if not status.ended]
@@ -219,7 +210,7 @@ class TrainingRuns:
                 sa.or_(columns.status.in_(open_), left_over),
             )
             .order_by(columns.created_at, columns.run_id)
-            .limit(limit)
+            .limit(_LAUNCHED)
         )
         with self._database.read() as connection:
             return queries.run_views(connection, connection.execute(query).all())
@@ -245,25 +236,13 @@ class TrainingRuns:
         )
 
     def acquire(self, run: TrainingRun, *, shard_index: int, holder: str, seconds: float) -> Lease:
-        """Take the right to work on a shard of a run.
-
-        Raises
-        ------
-        AlreadyRunning
-            As `leases.take`.
-        """
+        """Take the right to work on a shard of a run; raises `AlreadyRunning` as `leases.take`."""
         with self._database.write() as connection:
             self._database.lock(connection, f"lease {run.job}")
             now = self._now(connection)
-            lease = leases.take(
-                connection,
-                job=run.job,
-                run_id=run.run_id,
-                shard_index=shard_index,
-                holder=holder,
-                now=now,
-                seconds=seconds,
-            )
+            expires = now + timedelta(seconds=seconds)
+            lease = Lease(run.job, shard_index, run.run_id, holder, token=0, expires_at=expires)
+            lease = leases.take(connection, lease, now=now)
             self._database.lock(connection, f"run {run.run_id}")
             self._update_shard(
                 connection,
@@ -295,14 +274,19 @@ class TrainingRuns:
             ).scalar_one()
             return renewed, bool(cancelled)
 
-    def plan(self, lease: Lease, planned: Collection[Item]) -> dict[str, ItemStatus]:
-        """List what a shard is to do, and tell how far it is: what a former try has listed keeps its status.
+    def plan(self, lease: Lease, items: Collection[Item], *, shard_count: int = 1) -> dict[str, ItemStatus]:
+        """List those of a run's items that are a shard's, and tell how far each is.
 
-        Items that another shard has listed are left out.
+        What a former try has listed keeps its status, and stays this shard's, even if accounts have grown meanwhile
+        and groups with them. Items that another shard has listed are left out.
         """
+        listed = sa.select(items_table.c.item_key, items_table.c.status).where(
+            items_table.c.run_id == lease.run_id, items_table.c.shard_index == lease.shard_index
+        )
         with self._database.write(bulk=True) as connection:
             leases.guard(connection, lease)
             now = self._now(connection)
+            before = {row.item_key for row in connection.execute(listed)}
             rows: Sequence[dict[str, Any]] = [
                 {
                     "run_id": lease.run_id,
@@ -315,25 +299,14 @@ class TrainingRuns:
                     "metrics": {},
                     "updated_at": now,
                 }
-                for item in planned
+                for item in items
+                if item.key not in before
+                and shard_of(item.group or item.key, shard_count) == lease.shard_index
             ]
             if rows:
                 connection.execute(insert_into(connection, items_table).on_conflict_do_nothing(), rows)
-            found = connection.execute(
-                sa.select(items_table.c.item_key, items_table.c.status).where(
-                    items_table.c.run_id == lease.run_id, items_table.c.shard_index == lease.shard_index
-                )
-            )
-            known = {row.item_key: ItemStatus(row.status) for row in found}
-        return {item.key: known[item.key] for item in planned if item.key in known}
-
-    def listed(self, run_id: str, shard_index: int) -> set[str]:
-        """Keys of the items that former tries have listed for a shard."""
-        query = sa.select(items_table.c.item_key).where(
-            items_table.c.run_id == run_id, items_table.c.shard_index == shard_index
-        )
-        with self._database.read() as connection:
-            return set(connection.execute(query).scalars())
+            known = {row.item_key: ItemStatus(row.status) for row in connection.execute(listed)}
+        return {item.key: known[item.key] for item in items if item.key in known}
 
     def begin(self, lease: Lease, key: str) -> None:
         """Note that an item is being trained."""
@@ -341,7 +314,7 @@ class TrainingRuns:
             lease, key, status=ItemStatus.RUNNING.value, attempts=items_table.c.attempts + 1, reason=""
         )
 
-    def done(self, lease: Lease, key: str, result: ItemResult, *, seconds: float) -> None:
+    def done(self, lease: Lease, key: str, result: ItemResult) -> None:
         """Note what came of an item."""
         self._update_item(
             lease,
@@ -349,7 +322,7 @@ class TrainingRuns:
             status=result.status.value,
             reason=result.reason,
             bad_data=result.bad_data,
-            seconds=seconds,
+            seconds=result.seconds,
             model_name=result.model.name if result.model else None,
             model_version=result.model.version if result.model else None,
             metrics=jsonable(result.metrics),
@@ -361,7 +334,7 @@ class TrainingRuns:
             self._update_item(lease, key, status=ItemStatus.PENDING.value)
 
     def finish(self, lease: Lease, status: ShardStatus, *, exit_status: int, detail: str = "") -> TrainingRun:
-        """End the work on a shard and give its lease back."""
+        """End the work on a shard and give its lease back; the run, with the exit status of this shard."""
         with self._database.write() as connection:
             now = self._now(connection)
             leases.give_back(connection, lease, now=now)
@@ -376,7 +349,7 @@ class TrainingRuns:
                 finished_at=now,
             )
             queries.settle(connection, lease.run_id, now=now)
-            return queries.run_view(connection, lease.run_id, shard_index=lease.shard_index)
+            return replace(queries.run_view(connection, lease.run_id), exit_status=exit_status)
 
     def _now(self, connection: Connection) -> datetime:
         if self._clock is not None:
@@ -432,10 +405,8 @@ class TrainingRuns:
             return [*queries.run_views(connection, connection.execute(query).all())]
 
 
-def _check(job: str, request_id: str, shard_index: int, shard_count: int) -> None:
+def _check(request_id: str, shard_index: int, shard_count: int) -> None:
     violations = Violations()
-    if not 0 < len(job) <= 64:
-        violations.add("job", f"is {job!r}; expected 1 to 64 characters")
     if not 0 < len(request_id) <= 128 or "\0" in request_id:
         violations.add("request_id", "expected 1 to 128 characters")
     if not 0 <= shard_index < shard_count:

@@ -1,19 +1,12 @@
 """Tables of training runs: what was asked for, its shards and items, and the leases that keep runs apart."""
 
-from enum import StrEnum
-
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, UniqueConstraint
 
-from adsml_common.schema import METADATA, Instant, Json, key_text
+from adsml_common.schema import METADATA, Instant, Json, key_text, one_of
 from adsml_common.training.records import ItemStatus, LaunchKind, RunStatus, ShardStatus
 
 _EMPTY = sa.text("''")
-
-
-def _one_of(values: type[StrEnum], column: str = "status") -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
-
 
 ml_training_runs = Table(
     "ml_training_runs",
@@ -37,8 +30,8 @@ ml_training_runs = Table(
     Column("finished_at", Instant),
     UniqueConstraint("job", "request_id"),
     CheckConstraint("shard_count > 0", name="shard_count"),
-    _one_of(RunStatus),
-    _one_of(LaunchKind, "launch_kind"),
+    one_of("status", RunStatus),
+    one_of("launch_kind", LaunchKind),
     Index(None, "created_at"),
     Index(None, "status"),
 )
@@ -56,7 +49,7 @@ ml_training_shards = Table(
     Column("heartbeat_at", Instant),
     Column("finished_at", Instant),
     CheckConstraint("shard_index >= 0", name="shard_index"),
-    _one_of(ShardStatus),
+    one_of("status", ShardStatus),
     sqlite_with_rowid=False,
 )
 
@@ -79,7 +72,7 @@ ml_training_items = Table(
     Column("metrics", Json, nullable=False),
     Column("attempts", sa.Integer, nullable=False, server_default="0"),
     Column("updated_at", Instant, nullable=False),
-    _one_of(ItemStatus),
+    one_of("status", ItemStatus),
     sqlite_with_rowid=False,
 )
 

@@ -6,19 +6,18 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 from adsml_common.child_process import end_with_parent
-from adsml_common.training.attempt import Outcome, TrainOne, attempt
+from adsml_common.training.attempt import TrainOne, attempt
 from adsml_common.training.records import Item, ItemResult, ItemStatus
 
 _LOG = logging.getLogger(__name__)
-_METHOD: Final = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-
 _START_SECONDS: Final = 120.0
 """More than this a process does not take to start, however busy the machine."""
 
@@ -56,9 +55,9 @@ class Workers:
     A process that takes too long over an item, or dies of it, costs that item alone: another takes its place.
     If this process dies, they die with it. At most `count` are started, as there is work for them.
 
-    They are forked off a server without threads (or spawned where there is none), never off this process:
-    its connections and threads would be copied in whatever state they are in. The environment that they see,
-    thread counts of numeric libraries included, is that of the moment when the first of them is started.
+    They are forked off a server without threads, never off this process: its connections and threads would be
+    copied in whatever state they are in. The environment that they see, thread counts of numeric libraries
+    included, is that of the moment when the first of them is started.
 
     Parameters
     ----------
@@ -66,43 +65,33 @@ class Workers:
         Called once in each process, at its first item: opens what training needs and gives the function that
         trains one item. It must survive pickling: a module's own function, or a `functools.partial` of one.
     item_seconds
-        How long one item may take; None: for ever. A process' own start does not count, nor does waiting for a
-        store that is away.
+        How long one item may take. A process' own start does not count, nor does waiting for a store that is away.
     preload
-        Modules that every process needs, imported once for all of them where the system can.
+        Modules that every process needs, imported once for all of them.
     """
 
     def __init__(
-        self,
-        make: MakeTrainer,
-        *,
-        count: int,
-        item_seconds: float | None = None,
-        preload: Iterable[str] = (),
+        self, make: MakeTrainer, *, count: int, item_seconds: float, preload: Iterable[str] = ()
     ) -> None:
-        if count < 1:
-            raise ValueError(f"count is {count}; expected 1 or more")
         self._make = make
         self._count = count
         self._item_seconds = item_seconds
-        self._context: Any = multiprocessing.get_context(_METHOD)
-        if _METHOD == "forkserver":
-            self._context.set_forkserver_preload([__name__, *preload])
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([__name__, *preload])
         self._idle: list[_Worker] = []
-        self._at_work: dict[Connection, _Worker] = {}
+        self._at_work: dict[Any, _Worker] = {}
 
     def __enter__(self) -> Self:
-        if _METHOD == "forkserver":
-            from multiprocessing import forkserver  # noqa: PLC0415 - not on every system
-
-            # It imports what they need while this process looks up what there is to do.
-            forkserver.ensure_running()
+        # It imports what they need while this process looks up what there is to do.
+        forkserver.ensure_running()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        """End every process."""
+        self.abandon()
+        for worker in self._idle:
+            worker.end()
+        self._idle.clear()
 
     @property
     def free(self) -> bool:
@@ -132,25 +121,22 @@ class Workers:
                 # It died while it had nothing to do.
                 worker.end()
         worker.item, worker.began = item, time.monotonic()
-        worker.overdue = self._deadline(_START_SECONDS)
+        worker.overdue = worker.began + self._item_seconds + _START_SECONDS
         self._at_work[worker.connection] = worker
 
-    def wait(self, timeout: float) -> list[tuple[Item, Outcome]]:
+    def wait(self, timeout: float) -> list[tuple[Item, ItemResult]]:
         """What has come of items, as soon as any has ended; nothing if none has within `timeout` seconds."""
+        due = min(worker.overdue for worker in self._at_work.values()) - time.monotonic()
+        ended: list[tuple[Item, ItemResult]] = []
+        for ready in wait(list(self._at_work), max(0.0, min(timeout, due))):
+            result = self._received(self._at_work[ready])
+            if result is not None:
+                ended.append((self._at_work.pop(ready).item, result))
         now = time.monotonic()
-        due = [worker.overdue for worker in self._at_work.values() if worker.overdue is not None]
-        until = max(0.0, min([timeout, *(moment - now for moment in due)]))
-        ended: list[tuple[Item, Outcome]] = []
-        for ready in wait(list(self._at_work), until):
-            assert isinstance(ready, Connection)  # noqa: S101 - what was asked about
-            outcome = self._received(self._at_work[ready])
-            if outcome is not None:
-                ended.append((self._at_work.pop(ready).item_in_work, outcome))
-        now = time.monotonic()
-        for worker in [one for one in self._at_work.values() if one.overdue and one.overdue <= now]:
+        for worker in [one for one in self._at_work.values() if one.overdue <= now]:
             reason = f"took longer than {self._item_seconds:g} s and was killed"
             self._drop(worker)
-            ended.append((worker.item_in_work, worker.failed(reason)))
+            ended.append((worker.item, worker.failed(reason)))
         return ended
 
     def abandon(self) -> list[Item]:
@@ -158,17 +144,7 @@ class Workers:
         workers = list(self._at_work.values())
         for worker in workers:
             self._drop(worker)
-        return [worker.item_in_work for worker in workers]
-
-    def close(self) -> None:
-        """End every process."""
-        self.abandon()
-        for worker in self._idle:
-            worker.end()
-        self._idle.clear()
-
-    def _deadline(self, start_seconds: float = 0.0) -> float | None:
-        return None if self._item_seconds is None else time.monotonic() + self._item_seconds + start_seconds
+        return [worker.item for worker in workers]
 
     def _start(self) -> "_Worker":
         ours, theirs = self._context.Pipe()
@@ -177,19 +153,19 @@ class Workers:
         theirs.close()
         return _Worker(process, ours)
 
-    def _received(self, worker: "_Worker") -> Outcome | None:
-        """The outcome of a worker's item; None if it only said that it begins, or waits for a store."""
+    def _received(self, worker: "_Worker") -> ItemResult | None:
+        """The result of a worker's item; None if it only said that it begins, or waits for a store."""
         try:
-            message: Outcome | float = worker.connection.recv()
+            message: ItemResult | float = worker.connection.recv()
         except (EOFError, OSError):
             worker.end()
             return worker.failed(f"its worker process died ({_how(worker.process)})")
-        if isinstance(message, Outcome):
+        if isinstance(message, ItemResult):
             self._idle.append(worker)
             return message
         if message == _BEGINS:
-            worker.overdue = self._deadline()
-        elif worker.overdue is not None:
+            worker.overdue = time.monotonic() + self._item_seconds
+        else:
             worker.overdue += message
         return None
 
@@ -198,24 +174,18 @@ class Workers:
         worker.end()
 
 
+@dataclass(eq=False, slots=True)
 class _Worker:
-    """One process as its owner sees it."""
+    """One process as its owner sees it, and the item that it is at, or was at last."""
 
-    def __init__(self, process: BaseProcess, connection: Connection) -> None:
-        self.process = process
-        self.connection = connection
-        # What it is at, or was at last.
-        self.item: Item | None = None
-        self.began = 0.0
-        self.overdue: float | None = None
+    process: BaseProcess
+    connection: Connection
+    item: Item = field(init=False)
+    began: float = 0.0
+    overdue: float = 0.0
 
-    @property
-    def item_in_work(self) -> Item:
-        assert self.item is not None  # noqa: S101 - those at work have one
-        return self.item
-
-    def failed(self, reason: str) -> Outcome:
-        return Outcome(ItemResult(ItemStatus.FAILED, reason), time.monotonic() - self.began)
+    def failed(self, reason: str) -> ItemResult:
+        return ItemResult(ItemStatus.FAILED, reason, seconds=time.monotonic() - self.began)
 
     def end(self) -> None:
         self.process.kill()
@@ -232,7 +202,7 @@ def _how(process: BaseProcess) -> str:
 
 
 def _serve(connection: Connection, make: MakeTrainer) -> None:
-    """What a process does: item in, outcome out."""
+    """What a process does: item in, result out."""
     # Both come to every process of a terminal or container; the run's own process decides what they mean.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
@@ -246,19 +216,18 @@ def _serve(connection: Connection, make: MakeTrainer) -> None:
         connection.send(_BEGINS)
         return made[0](item)
 
-    def pause(seconds: float) -> bool:
+    def pause(seconds: float) -> None:
         connection.send(seconds)
         time.sleep(seconds)
-        return True
 
     while True:
         try:
             item, patience = connection.recv()
         except EOFError:
             return
-        outcome = attempt(train_one, item, patience_seconds=patience, pause=pause)
+        result = attempt(train_one, item, patience_seconds=patience, pause=pause)
         try:
-            connection.send(outcome)
+            connection.send(result)
         except (BrokenPipeError, ConnectionResetError):
             # Nobody leads any more; what was registered is found by the next try.
             return
@@ -266,4 +235,4 @@ def _serve(connection: Connection, make: MakeTrainer) -> None:
         except Exception as error:
             _LOG.exception("the result of %s can't be passed on", item.key)
             reason = f"its result can't be passed on: {type(error).__name__}: {error}"
-            connection.send(Outcome(ItemResult(ItemStatus.FAILED, reason), 0.0))
+            connection.send(ItemResult(ItemStatus.FAILED, reason))

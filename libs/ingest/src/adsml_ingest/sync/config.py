@@ -1,22 +1,30 @@
 """Which account comes from where: a small TOML file."""
 
+import json
 import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from adsml_common.domain.errors import InvalidInput, Violations
+from adsml_common.domain.errors import InvalidInput, Unavailable, Violations
 
-from adsml_ingest import profiles
-from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError
+from adsml_ingest.importer import Fetched
+from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnError, load_profile
 
 LOOK_BACK_DAYS: Final = 28
 """Meta restates the results of a day for as long as its longest attribution window, 28 days."""
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _KEYS: Final = frozenset({"config_id", "source", "look_back_days", "tables", "storage", "changes", "options"})
+_OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "format": Format, "on_error": OnError, "decimal": str, "date_order": DateOrder, "encoding": str,
+    "account_id": str, "clicks": Clicks, "leads_columns": tuple, "lead_actions": tuple, "assume_zero": frozenset,
+    "columns": lambda columns: tuple(columns.items()), "profile": load_profile, "allow_negative": bool,
+}  # fmt: skip
+"""Options of the file, and how they become those of an import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +35,7 @@ class AccountSource:
     source: str  # URL: s3://, gs:// or file:// with globs, a database's, or meta://act_<id>
     look_back_days: int = LOOK_BACK_DAYS  # days up to yesterday that are fetched and replaced
     tables: tuple[str, ...] = ()  # of a database: schema.table, the daily one first
-    storage: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # options of the object store, as fsspec takes them
+    storage: Mapping[str, Any] = field(default_factory=dict)  # fsspec's options of the object store
     changes: bool = True  # whether the change log comes along, where the source has one
     options: ImportOptions = field(default_factory=ImportOptions)
 
@@ -39,6 +45,17 @@ class AccountSource:
         scheme, sign, rest = self.source.partition("://")
         rest = rest.partition("?")[0]
         return f"{scheme}{sign}{rest.rpartition('@')[2]}"
+
+
+Source = Callable[[AccountSource, date, date, Path], Fetched]
+"""What an account's source holds of the days from first to last, both included, in files below a directory.
+
+Raises `SourceUnavailable`, which says why, and what to do.
+"""
+
+
+class SourceUnavailable(Unavailable):
+    """A source that can't be read: gone, refused, or out of patience."""
 
 
 def load_sources(path: Path | None, environment: Mapping[str, str] = os.environ) -> list[AccountSource]:
@@ -71,28 +88,21 @@ def load_sources(path: Path | None, environment: Mapping[str, str] = os.environ)
                 found.add(f"{where}.options.{violation.path}", violation.description)
     ids = [one.config_id for one in sources]
     for config_id in sorted({one for one in ids if ids.count(one) > 1}):
-        found.add(
-            name, f"config_id {config_id} is there {ids.count(config_id)} times; an account has one source"
-        )
+        times = ids.count(config_id)
+        found.add(name, f"config_id {config_id} is there {times} times; an account has one source")
     found.raise_if_any()
     return sources
 
 
-def _filled(value: Any, environment: Mapping[str, str]) -> Any:
-    """A value with its variables filled in."""
-    if isinstance(value, dict):
-        return {name: _filled(inner, environment) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_filled(inner, environment) for inner in value]
-    if not isinstance(value, str):
-        return value
+def _filled(entry: Any, environment: Mapping[str, str]) -> Any:
+    """An account's entry with its variables filled in."""
 
     def fill(match: re.Match[str]) -> str:
         if match[1] not in environment:
             raise ValueError(f"the environment variable {match[1]} is not set")
-        return environment[match[1]]
+        return json.dumps(environment[match[1]])[1:-1]
 
-    return _VARIABLE.sub(fill, value)
+    return json.loads(_VARIABLE.sub(fill, json.dumps(entry, default=str)))
 
 
 def _account(entry: Mapping[str, Any]) -> AccountSource:
@@ -119,15 +129,3 @@ def _options(values: Mapping[str, Any]) -> ImportOptions:
         known = ", ".join(sorted(_OPTIONS))
         raise ValueError(f"options.{', '.join(unknown)}: no such option; expected {known}")
     return ImportOptions(**{name: _OPTIONS[name](value) for name, value in values.items()})
-
-
-def _as_is(value: Any) -> Any:
-    return value
-
-
-_OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "format": Format, "on_error": OnError, "decimal": _as_is, "date_order": DateOrder, "encoding": _as_is,
-    "account_id": _as_is, "clicks": Clicks, "leads_columns": tuple, "lead_actions": tuple, "assume_zero": frozenset,
-    "columns": lambda columns: tuple(columns.items()), "profile": profiles.load, "allow_negative": _as_is,
-}  # fmt: skip
-"""Options of the file, and how they become those of an import."""

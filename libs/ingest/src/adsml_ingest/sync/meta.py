@@ -8,8 +8,10 @@ token, 10, 200 to 299 and 803: permission, 100 with subcode 1487534: too much da
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
@@ -24,11 +26,12 @@ from facebook_business.api import FacebookAdsApi
 from facebook_business.exceptions import FacebookError, FacebookRequestError
 from facebook_business.session import FacebookSession
 from requests import RequestException
+from requests.structures import CaseInsensitiveDict
 
 from adsml_ingest.change_log import KnownAccount, read_activities
-from adsml_ingest.source import SourceFile
-from adsml_ingest.sync.config import AccountSource
-from adsml_ingest.sync.fetched import Fetched, SourceUnavailable
+from adsml_ingest.files import SourceFile
+from adsml_ingest.importer import Fetched
+from adsml_ingest.sync.config import AccountSource, SourceUnavailable
 
 TOKEN_VARIABLE: Final = "ADSML_META_ACCESS_TOKEN"  # noqa: S105  # its name
 SECRET_VARIABLE: Final = "ADSML_META_APP_SECRET"  # noqa: S105
@@ -41,8 +44,8 @@ _ACTIVITY_FIELDS: Final = (
     "event_time", "event_type", "object_id", "object_name", "extra_data", "translated_event_type",
 )  # fmt: skip
 _STRUCTURE: Final = ("id", "name", "effective_status")
-_CHUNK_DAYS: Final = 7
-"""Days of one job: few enough for an account with tens of thousands of ads."""
+_BUDGETS: Final = ("daily_budget", "lifetime_budget")
+_CHUNK_DAYS: Final = 7  # days of one job: few enough for an account with tens of thousands of ads
 _PAGE: Final = 500
 _LIMITS: Final = frozenset({4, 17, 32, 613, *range(80000, 80015)})
 _TRANSIENT: Final = frozenset({1, 2, 341})
@@ -50,20 +53,12 @@ _TOO_MUCH: Final = frozenset({1487534, 99})
 _PERMISSION: Final = frozenset({10, 803, *range(200, 300)})
 _TOKEN: Final = frozenset({102, 190, 463, 467})
 _TIMEOUT_S: Final = 60.0
+_FIRST_S: Final = 5.0  # pause after the first failed try, doubled with each
+_LONGEST_S: Final = 900.0  # pause
+_JOB_S: Final = 3_600.0  # the longest that one job may take
+_POLL_S: Final = 5.0  # between two looks at a job
 _FULL_PERCENT: Final = 95
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for the API; times in seconds."""
-
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], float] = time.monotonic
-    attempts: int = 8  # of one request
-    first_s: float = 5.0  # pause after the first failed try, doubled with each
-    longest_s: float = 900.0  # pause
-    job_s: float = 3_600.0  # the longest that one job may take
-    poll_s: float = 5.0  # between two looks at a job
+_PERCENTS: Final = ("app_id_util_pct", "acc_id_util_pct", "call_count", "total_cputime", "total_time")
 
 
 class _TooMuchData(Exception):
@@ -76,7 +71,9 @@ class MetaSource:
 
     token: str  # of a system user with ads_read on the accounts
     app_secret: str | None = None  # signs the calls
-    patience: Patience = field(default_factory=Patience)
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    attempts: int = 8  # of one request
 
     def __call__(self, account: AccountSource, first: date, last: date, spool: Path) -> Fetched:
         """All that the platform holds of an account's days from first to last.
@@ -86,18 +83,16 @@ class MetaSource:
         """
         parts = urlsplit(account.source)
         ad_account = "act_" + parts.netloc.removeprefix("act_")
-        reader = _AccountReader(self._api(parse_qs(parts.query)), ad_account, self.patience)
+        reader = _AccountReader(self._api(parse_qs(parts.query)), ad_account, self)
         about = reader.about()
         path = spool / "insights.jsonl"
         with path.open("w", encoding="utf-8") as stream:
-            rows = 0
             for row in reader.insights(first, last, about.currency_code):
                 stream.write(json.dumps(row, ensure_ascii=False) + "\n")
-                rows += 1
         entities = reader.structure(account.config_id)
         changes = reader.changes(account.config_id, first, last, entities, about) if account.changes else []
         shown = Path(f"{account.shown}/insights.jsonl")
-        files = [SourceFile(shown, path)] if rows else []
+        files = [SourceFile(shown, path)] if path.stat().st_size else []
         return Fetched(files, True, about, entities, changes, reader.notes)
 
     def _api(self, query: Mapping[str, Sequence[str]]) -> FacebookAdsApi:
@@ -110,18 +105,17 @@ class MetaSource:
 class _AccountReader:
     """Reads one ad account."""
 
-    def __init__(self, api: FacebookAdsApi, ad_account: str, patience: Patience) -> None:
+    def __init__(self, api: FacebookAdsApi, ad_account: str, source: MetaSource) -> None:
         self._account = AdAccount(ad_account, api=api)
         self._api = api
         self._name = ad_account
-        self._patience = patience
+        self._source = source
         self.notes: list[str] = []
 
     def about(self) -> Account:
         """Currency, time zone and name."""
-        node = self._retried(
-            lambda: self._account.api_get(fields=["account_id", "name", "currency", "timezone_name"])
-        )
+        fields = ["account_id", "name", "currency", "timezone_name"]
+        node = self._retried(lambda: self._account.api_get(fields=fields))
         return Account(
             account_id=str(node.get("account_id") or self._name).removeprefix("act_"),
             account_name=node.get("name"),
@@ -132,11 +126,9 @@ class _AccountReader:
 
     def insights(self, first: date, last: date, currency: str | None) -> Iterator[dict[str, Any]]:
         """The daily rows of every ad, job by job."""
-        start = first
-        while start <= last:
-            end = min(start + timedelta(days=_CHUNK_DAYS - 1), last)
-            yield from self._days(start, end, currency)
-            start = end + timedelta(days=1)
+        for start in range(first.toordinal(), last.toordinal() + 1, _CHUNK_DAYS):
+            end = min(start + _CHUNK_DAYS - 1, last.toordinal())
+            yield from self._days(date.fromordinal(start), date.fromordinal(end), currency)
 
     def _days(self, first: date, last: date, currency: str | None) -> Iterator[dict[str, Any]]:
         try:
@@ -155,14 +147,10 @@ class _AccountReader:
 
     def _job(self, first: date, last: date) -> Iterator[dict[str, Any]]:
         """Rows of one asynchronous job; raises `_TooMuchData` if it failed, or was skipped: the cure is fewer days."""
-        parameters = {
-            "level": "ad",
-            "time_increment": 1,
-            "time_range": {"since": first.isoformat(), "until": last.isoformat()},
-            "limit": _PAGE,
-        }
+        span = {"since": first.isoformat(), "until": last.isoformat()}
+        parameters = {"level": "ad", "time_increment": 1, "time_range": span, "limit": _PAGE}
         run = self._retried(lambda: self._account.get_insights_async(fields=list(FIELDS), params=parameters))
-        deadline = self._patience.clock() + self._patience.job_s
+        deadline = self._source.clock() + _JOB_S
         while True:
             state = self._retried(lambda: AdReportRun(run["id"], api=self._api).api_get())
             status = state.get("async_status")
@@ -170,9 +158,9 @@ class _AccountReader:
                 break
             if status in ("Job Failed", "Job Skipped"):
                 raise _TooMuchData
-            if self._patience.clock() > deadline:
+            if self._source.clock() > deadline:
                 raise SourceUnavailable(f"{self._name}: the job of {first} to {last} did not end in time")
-            self._patience.sleep(self._patience.poll_s)
+            self._source.sleep(_POLL_S)
         yield from self._all(
             lambda: AdReportRun(run["id"], api=self._api).get_insights(params={"limit": _PAGE})
         )
@@ -180,49 +168,35 @@ class _AccountReader:
     def structure(self, config_id: int) -> list[Entity]:
         """Campaigns, ad sets and ads with names, parents, status; who shares a budget."""
         today = date.today()  # noqa: DTZ011  # a day more or less of a fact's age says nothing
-        account = self._account
-
-        def edge(get: Callable[..., Any], *fields: str) -> list[dict[str, Any]]:
-            return list(self._all(lambda: get(fields=[*_STRUCTURE, *fields], params={"limit": _PAGE})))
-
-        campaigns = edge(account.get_campaigns, "objective", "daily_budget", "lifetime_budget")
-        shares = {
-            one["id"]: bool(int(one.get("daily_budget") or 0) or int(one.get("lifetime_budget") or 0))
-            for one in campaigns
-        }
-
-        def entity(
-            level: EntityType, one: Mapping[str, Any], parent: str | None, shared: bool | None
-        ) -> Entity:
-            return Entity(
-                EntityRef(config_id, level, str(one["id"])), parent, one.get("name"), one.get("effective_status"),
-                one.get("objective"), shared, facts_date=today,
-            )  # fmt: skip
-
-        return [
-            *(entity(EntityType.CAMPAIGN, one, None, None) for one in campaigns),
-            *(
-                entity(EntityType.ADSET, one, one.get("campaign_id"), shares.get(one.get("campaign_id", "")))
-                for one in edge(account.get_ad_sets, "campaign_id")
-            ),
-            *(
-                entity(EntityType.AD, one, one.get("adset_id"), None)
-                for one in edge(account.get_ads, "adset_id")
-            ),
-        ]
+        found: list[Entity] = []
+        shares: dict[str, bool] = {}
+        for level, edge, parent, fields in (
+            (EntityType.CAMPAIGN, self._account.get_campaigns, "", ("objective", *_BUDGETS)),
+            (EntityType.ADSET, self._account.get_ad_sets, "campaign_id", ("campaign_id",)),
+            (EntityType.AD, self._account.get_ads, "adset_id", ("adset_id",)),
+        ):
+            request = partial(edge, fields=[*_STRUCTURE, *fields], params={"limit": _PAGE})
+            for one in self._all(request):
+                if level is EntityType.CAMPAIGN:
+                    shares[one["id"]] = any(int(one.get(name) or 0) for name in _BUDGETS)
+                shared = shares.get(one.get(parent, "")) if level is EntityType.ADSET else None
+                found.append(
+                    Entity(
+                        EntityRef(config_id, level, str(one["id"])), one.get(parent), one.get("name"),
+                        one.get("effective_status"), one.get("objective"), shared, facts_date=today,
+                    )
+                )  # fmt: skip
+        return found
 
     def changes(
         self, config_id: int, first: date, last: date, entities: Sequence[Entity], about: Account
     ) -> list[ChangeEvent]:
         """What was changed, as far as models use it."""
-        parameters = {
-            "since": first.isoformat(),
-            "until": (last + timedelta(days=1)).isoformat(),
-            "limit": _PAGE,
-        }
+        until = last + timedelta(days=1)
+        parameters = {"since": first.isoformat(), "until": until.isoformat(), "limit": _PAGE}
+        request = partial(self._account.get_activities, fields=list(_ACTIVITY_FIELDS), params=parameters)
         try:
-            fields = list(_ACTIVITY_FIELDS)
-            rows = list(self._all(lambda: self._account.get_activities(fields=fields, params=parameters)))
+            rows = list(self._all(request))
         except SourceUnavailable as error:
             cause = error.__cause__
             if not isinstance(cause, FacebookRequestError) or cause.api_error_code() not in _PERMISSION:
@@ -251,26 +225,25 @@ class _AccountReader:
 
         Raises `SourceUnavailable` if it refuses for good, or patience is at its end; `_TooMuchData` if it says so.
         """
-        patience = self._patience
-        pause = patience.first_s
-        for attempt in range(1, patience.attempts + 1):
+        attempts, pause = self._source.attempts, _FIRST_S
+        for attempt in range(1, attempts + 1):
             try:
                 answer = request()
             except FacebookRequestError as error:
                 wait = self._wait_for(error, pause)
-                if wait is None or attempt == patience.attempts:
+                if wait is None or attempt == attempts:
                     raise self._refusal(error) from error
             except (RequestException, FacebookError) as error:
                 wait = pause
-                if attempt == patience.attempts:
+                if attempt == attempts:
                     raise SourceUnavailable(
                         f"{self._name}: the API does not answer ({type(error).__name__})"
                     ) from None
             else:
                 self._yield_if_full(answer)
                 return answer
-            patience.sleep(min(wait, patience.longest_s))
-            pause = min(2 * pause, patience.longest_s)
+            self._source.sleep(min(wait, _LONGEST_S))
+            pause = min(2 * pause, _LONGEST_S)
         raise AssertionError("the last attempt returns or raises")
 
     def _wait_for(self, error: FacebookRequestError, pause: float) -> float | None:
@@ -280,7 +253,7 @@ class _AccountReader:
         if subcode in _TOO_MUCH or "reduce the amount of data" in said:
             raise _TooMuchData from error
         if code in _LIMITS:
-            return max(pause, _regain_s(error.http_headers()))
+            return max(pause, _regain_s(_usage(error.http_headers())))
         status = error.http_status() or 0
         if code in _TRANSIENT or error.api_transient_error() or status >= 500:
             return pause
@@ -300,44 +273,24 @@ class _AccountReader:
     def _yield_if_full(self, answer: Any) -> None:
         """Pause before the limit is reached, as the usage headers say."""
         headers = getattr(answer, "headers", None)
-        found = headers() if callable(headers) else headers
-        if not isinstance(found, Mapping):
-            return
-        if _usage_percent(found) >= _FULL_PERCENT:
-            self._patience.sleep(min(max(_regain_s(found), self._patience.first_s), self._patience.longest_s))
-
-
-def _header(headers: Any, name: str) -> Any:
-    try:
-        items = dict(headers or {}).items()
-    except (TypeError, ValueError):
-        return None
-    text = next((value for key, value in items if str(key).casefold() == name), None)
-    try:
-        return json.loads(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
+        usage = _usage(headers() if callable(headers) else headers)
+        percents = [float(entry.get(name) or 0) for entry in usage for name in _PERCENTS]
+        if max(percents, default=0.0) >= _FULL_PERCENT:
+            self._source.sleep(min(max(_regain_s(usage), _FIRST_S), _LONGEST_S))
 
 
 def _usage(headers: Any) -> list[dict[str, Any]]:
     """What the API says of the use of each of its rate limits."""
-    usage = _header(headers, "x-business-use-case-usage")
-    lists = [one for one in usage.values() if isinstance(one, list)] if isinstance(usage, dict) else []
-    return [entry for entries in lists for entry in entries if isinstance(entry, dict)]
+    entries: list[Any] = []
+    with suppress(ValueError, TypeError, AttributeError):  # headers that are none, or of an unknown form
+        known = CaseInsensitiveDict(headers)
+        entries.append(json.loads(known.get("x-fb-ads-insights-throttle", "{}")))
+        for some in json.loads(known.get("x-business-use-case-usage", "{}")).values():
+            entries += some
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
-def _regain_s(headers: Any) -> float:
+def _regain_s(usage: Sequence[Mapping[str, Any]]) -> float:
     """Seconds until the API says that it takes calls again; 0 where it does not say."""
-    minutes = [float(entry.get("estimated_time_to_regain_access") or 0) for entry in _usage(headers)]
+    minutes = (float(entry.get("estimated_time_to_regain_access") or 0) for entry in usage)
     return 60.0 * max(minutes, default=0.0)
-
-
-def _usage_percent(headers: Any) -> float:
-    """How much of the rate limit is used, by what the API says."""
-    percents = [0.0]
-    throttle = _header(headers, "x-fb-ads-insights-throttle")
-    if isinstance(throttle, dict):
-        percents += [float(throttle.get(name) or 0) for name in ("app_id_util_pct", "acc_id_util_pct")]
-    for entry in _usage(headers):
-        percents += [float(entry.get(name) or 0) for name in ("call_count", "total_cputime", "total_time")]
-    return max(percents)

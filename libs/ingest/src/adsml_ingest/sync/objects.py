@@ -1,15 +1,15 @@
 """Exports in an object store or a file system, through fsspec: prefixes, globs, partitions."""
 
 import re
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import fsspec  # type: ignore[import-untyped]  # it ships no types
 
-from adsml_ingest.source import SourceFile
-from adsml_ingest.sync.config import AccountSource
-from adsml_ingest.sync.fetched import Fetched, SourceUnavailable
+from adsml_ingest.files import SourceFile
+from adsml_ingest.importer import Fetched
+from adsml_ingest.sync.config import AccountSource, SourceUnavailable
 
 _PARTITION: Final = re.compile(r"(?:date|day|dt|ds|date_start|event_date)=(\d{4}-\d{2}-\d{2})")
 _MARKERS: Final = (".", "_")
@@ -23,49 +23,38 @@ def fetch(account: AccountSource, first: date, last: date, spool: Path) -> Fetch
     try:
         system, root = fsspec.core.url_to_fs(account.source, **account.storage)
         listed = _list(system, root)
-        wanted = [(path, info) for path, info in listed if _in_window(path, first, last)]
+        wanted = sorted(path for path in listed if _in_window(path, first, last))
         files = [
-            _download(system, path, info, account, spool / f"{index:05d}")
-            for index, (path, info) in enumerate(sorted(wanted, key=lambda one: (_modified(one[1]), one[0])))
+            _download(system, path, listed[path], account, spool / f"{index:05d}")
+            for index, path in enumerate(wanted)
         ]
     except SourceUnavailable:
         raise
     except Exception as error:  # a store raises what its library does
-        raise SourceUnavailable(
-            f"{account.shown} can't be read: {type(error).__name__}: {str(error)[:300]}"
-        ) from error
+        what = f"{type(error).__name__}: {str(error)[:300]}"
+        raise SourceUnavailable(f"{account.shown} can't be read: {what}") from error
     if not files:
         seen = f"; {len(listed)} files are of other days" if listed else ""
         raise SourceUnavailable(f"{account.shown} holds no file{seen}; check the prefix and the rights")
-    return Fetched(files)
+    return Fetched(sorted(files, key=lambda file: file.fetched_at))
 
 
-def _list(system: Any, root: str) -> list[tuple[str, dict[str, Any]]]:
+def _list(system: Any, root: str) -> dict[str, int]:
+    """Paths and sizes of the files below a prefix or behind a glob."""
     system.invalidate_cache()
+    above = re.split(r"[^/]*[*?\[]", root)[0]  # the first part that has a sign of a glob
     if any(sign in root for sign in "*?["):
         found = system.glob(root, detail=True)
     elif system.isfile(root):
         found = {root: system.info(root)}
     else:
         found = system.find(root, detail=True)
-    return [
-        (path, info)
+    return {
+        path: info["size"]
         for path, info in found.items()
-        if info.get("type") == "file"
-        and info.get("size")
-        and not any(part.startswith(_MARKERS) for part in PurePosixPath(path).relative_to(_base(root)).parts)
-    ]
-
-
-def _base(root: str) -> str:
-    """What is above the first part with a sign of a glob."""
-    parts: list[str] = []
-    for part in PurePosixPath(root).parts:
-        if any(sign in part for sign in "*?["):
-            break
-        parts.append(part)
-    base = PurePosixPath(*parts) if parts else PurePosixPath()
-    return str(base.parent if str(base) == root.rstrip("/") and PurePosixPath(root).suffix else base)
+        if info.get("type") == "file" and info.get("size")
+        if not any(part.startswith(_MARKERS) for part in PurePosixPath(path[len(above) :]).parts)
+    }
 
 
 def _in_window(path: str, first: date, last: date) -> bool:
@@ -79,26 +68,18 @@ def _in_window(path: str, first: date, last: date) -> bool:
         return True
 
 
-def _modified(info: dict[str, Any]) -> float:
-    for name in ("LastModified", "last_modified", "updated", "mtime", "created"):
-        value = info.get(name)
-        if isinstance(value, int | float):
-            return float(value)
-        if isinstance(value, datetime):
-            return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-        if isinstance(value, str):
-            try:
-                return datetime.fromisoformat(value).timestamp()
-            except ValueError:
-                continue
-    return 0.0
+def _modified(system: Any, path: str) -> float:
+    """When a file was written, seconds since 1970; 0 where the store does not say."""
+    try:
+        return float(system.modified(path).timestamp())
+    except (NotImplementedError, AttributeError):
+        return 0.0
 
 
-def _download(
-    system: Any, path: str, info: dict[str, Any], account: AccountSource, target: Path
-) -> SourceFile:
+def _download(system: Any, path: str, size: int, account: AccountSource, target: Path) -> SourceFile:
+    written = _modified(system, path)
     system.get_file(path, str(target))
-    if info["size"] != target.stat().st_size:
+    if size != target.stat().st_size:
         raise SourceUnavailable(f"{path} of {account.shown} changed while it was read; sync again")
     scheme = account.source.partition("://")[0]
-    return SourceFile(Path(f"{scheme}:/{'' if path.startswith('/') else '/'}{path}"), target, _modified(info))
+    return SourceFile(Path(f"{scheme}:/{'' if path.startswith('/') else '/'}{path}"), target, written)

@@ -10,19 +10,17 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from adsml_common.database import Database
-from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import AdsmlError, FailedPrecondition
 from adsml_common.store.accounts import AccountStore
+from adsml_common.store.counts import UpsertCounts
 from adsml_common.store.metrics import MetricStore
 from adsml_common.store.syncs import SyncStore
 
-from adsml_ingest.importer import Beside, import_files
-from adsml_ingest.summary import ImportSummary
-from adsml_ingest.sync.config import AccountSource
-from adsml_ingest.sync.fetched import Fetched, Source, SourceUnavailable
+from adsml_ingest.dates import local_day
+from adsml_ingest.importer import import_files
+from adsml_ingest.sync.config import AccountSource, Source, SourceUnavailable
 
 _OBJECTS: Final = ("s3", "gs", "gcs", "file", "memory", "abfs", "az", "hdfs", "http", "https")
 _META: Final = "meta"
@@ -34,12 +32,13 @@ class AccountResult:
 
     config_id: int
     source: str
-    summary: ImportSummary | None = None  # None if nothing was loaded, or it was done already
     through: date | None = None  # the last day that is there
     fresh: bool = False  # whether yesterday, in the account's time zone, is
-    error: str = ""
+    error: str | None = None
     skipped: bool = False  # an earlier run had brought it already
     notes: Sequence[str] = ()
+    loaded: UpsertCounts | None = None  # None if nothing was, or it was done already
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Syncer:
     """Syncs accounts into a database."""
 
     database: Database
-    sources: Mapping[str, Source]  # scheme of a URL to what reads it; the usual ones if it is not here
+    sources: Mapping[str, Source]  # scheme of a URL to what reads it; `usual_source` if it is not here
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     force: bool = False  # sync accounts again that were brought since the window's end
     _lock: Lock = field(default_factory=Lock)
@@ -73,11 +72,10 @@ class Syncer:
             with self._writer:
                 syncs.begin(account.config_id, account.shown, first, last, at=self.now())
             result = self._bring(account, first, last)
-            problem = (
-                "" if result.fresh else f"the source holds no row of {last}: it ends on {result.through}"
-            )
+            late = f"the source holds no row of {last}: it ends on {result.through}"
+            problem = None if result.fresh else late
             with self._writer:
-                syncs.end(account.config_id, at=self.now(), error=problem or None)
+                syncs.end(account.config_id, at=self.now(), error=problem)
             return replace(result, error=problem)
         except AdsmlError as error:
             message = error.message
@@ -91,47 +89,34 @@ class Syncer:
     def _window(self, account: AccountSource) -> tuple[date, date]:
         """The look-back window, up to yesterday in the account's time zone."""
         zone = AccountStore(self.database).get(account.config_id).time_zone
-        try:
-            today = self.now().astimezone(ZoneInfo(zone)).date() if zone else self.now().date()
-        except (ZoneInfoNotFoundError, ValueError):
-            today = self.now().date()
-        last = today - timedelta(days=1)
+        last = local_day(self.now(), zone) - timedelta(days=1)
         return last - timedelta(days=account.look_back_days - 1), last
 
     def _bring(self, account: AccountSource, first: date, last: date) -> AccountResult:
+        scheme, store = account.source.partition("://")[0].partition("+")[0], MetricStore(self.database)
+        source = self.sources.get(scheme) or usual_source(scheme)
         with tempfile.TemporaryDirectory(prefix="adsml-sync-", ignore_cleanup_errors=True) as spool:
-            fetched = self._source(account)(account, first, last, Path(spool))
-            summary = self._load(account, fetched, first, last)
+            fetched = source(account, first, last, Path(spool))
+            is_empty = fetched.complete and not fetched.files
+            if is_empty and not store.daily(account.config_id, start=first, end=last).empty:
+                raise SourceUnavailable(
+                    f"{account.shown} has no row of {first} to {last}, where rows are stored: nothing was deleted; "
+                    "check the token's rights"
+                )
+            options = replace(account.options, window=(first, last))
+            with self._writer:
+                summary = import_files(
+                    fetched.files, config_id=account.config_id, store=store, options=options, beside=fetched
+                )
         through = last if fetched.complete else summary.last_day
         fresh = through is not None and through >= last
-        return AccountResult(account.config_id, account.shown, summary, through, fresh, notes=fetched.notes)
-
-    def _source(self, account: AccountSource) -> Source:
-        scheme = account.source.partition("://")[0].partition("+")[0]
-        source = self.sources.get(scheme) or usual_source(scheme)
-        if source is None:
-            raise FailedPrecondition(f"nothing reads {scheme}:// URLs; see docs/sync.md")
-        return source
-
-    def _load(self, account: AccountSource, fetched: Fetched, first: date, last: date) -> ImportSummary:
-        store = MetricStore(self.database)
-        stored = store.daily(account.config_id, start=first, end=last) if not fetched.files else None
-        if fetched.complete and stored is not None and not stored.empty:
-            raise SourceUnavailable(
-                f"{account.shown} has no row of {first} to {last}, where rows are stored: nothing was deleted; "
-                "check the token's rights"
-            )
-        beside = Beside(
-            fetched.account, fetched.entities, fetched.changes, (EntityType.AD,), complete=fetched.complete
-        )
-        options = replace(account.options, window=(first, last))
-        with self._writer:
-            return import_files(
-                list(fetched.files), config_id=account.config_id, store=store, options=options, beside=beside
-            )
+        return AccountResult(
+            account.config_id, account.shown, through, fresh, notes=fetched.notes, loaded=summary.loaded,
+            warnings=summary.warnings,
+        )  # fmt: skip
 
 
-def usual_source(scheme: str) -> Source | None:
+def usual_source(scheme: str) -> Source:
     """What reads URLs of a scheme; its library is loaded now, since most installations need few.
 
     Raises `FailedPrecondition` if it is not installed, or there is no token.
@@ -149,9 +134,8 @@ def usual_source(scheme: str) -> Source | None:
 
             return objects.fetch
     except ModuleNotFoundError as error:
-        raise FailedPrecondition(
-            f"{scheme}:// needs the package {error.name}: install adsml-ingest[image]"
-        ) from None
+        what = f"{scheme}:// needs the package {error.name}: install adsml-ingest[image]"
+        raise FailedPrecondition(what) from None
     from adsml_ingest.sync import sql  # noqa: PLC0415
 
     return sql.fetch

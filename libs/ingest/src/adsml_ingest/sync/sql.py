@@ -5,20 +5,20 @@ A table is streamed into a CSV file: from there on it is read as the export of t
 
 import csv
 import json
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from adsml_ingest.source import SourceFile
-from adsml_ingest.sync.config import AccountSource
-from adsml_ingest.sync.fetched import Fetched, SourceUnavailable
+from adsml_ingest.connectors import ENVELOPE
+from adsml_ingest.files import SourceFile
+from adsml_ingest.importer import Fetched
+from adsml_ingest.sync.config import AccountSource, SourceUnavailable
 
 _DAYS: Final = ("date_start", "date", "date_day")
 _ROWS: Final = 5_000
-_ENVELOPE: Final = "_airbyte_data"
 
 
 def fetch(account: AccountSource, first: date, last: date, spool: Path) -> Fetched:
@@ -81,23 +81,14 @@ def _spool(
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow([column.name for column in table.columns])
-        writer.writerows([_text(cell) for cell in row] for row in streamed.execute(query))
+        for row in streamed.execute(query):
+            writer.writerow(json.dumps(cell) if isinstance(cell, dict | list) else cell for cell in row)
     return path
 
 
 def _day_of(table: sa.Table) -> sa.ColumnElement[Any] | None:
     """The column of the day."""
-    if _ENVELOPE in table.columns and "date_start" not in table.columns:
-        day: sa.ColumnElement[Any] = sa.cast(table.c[_ENVELOPE], sa.JSON)["date_start"].as_string()
+    if ENVELOPE in table.columns and "date_start" not in table.columns:
+        day: sa.ColumnElement[Any] = sa.cast(table.c[ENVELOPE], sa.JSON)["date_start"].as_string()
         return day
     return next((table.c[name] for name in _DAYS if name in table.columns), None)
-
-
-def _text(cell: Any) -> str:
-    if cell is None:
-        return ""
-    if isinstance(cell, dict | list):
-        return json.dumps(cell)
-    if isinstance(cell, datetime | date):
-        return cell.isoformat()
-    return str(cell)

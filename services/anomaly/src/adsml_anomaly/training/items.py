@@ -7,7 +7,7 @@ from adsml_common.database import Database
 from adsml_common.domain.entities import EntityType
 from adsml_common.store.entities import EntityStore
 from adsml_common.training.records import Item
-from adsml_common.training.shards import group_of
+from adsml_common.training.scope import group_of
 
 JOB: Final = "anomaly-detectors"
 GROUP: Final = 1000
