@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -157,7 +156,7 @@ def honest(
     data, asked = studies(cells)[name]
     thinned = [asked[k] for k in np.linspace(0, len(asked) - 1, min(len(asked), most)).astype(int)]
     found = run_study(data, thinned[share::SHARES], horizon=HORIZON, methods=methods)
-    return {method: asdict(rate) for method, rate in found.items()}
+    return {method: rate._asdict() for method, rate in found.items()}
 
 
 def together(rows: list[dict[str, float]]) -> dict[str, float]:

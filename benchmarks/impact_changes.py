@@ -8,13 +8,15 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.domain.metrics import Metric
+from adsml_common.serving.messages import day, entity_ref
 from adsml_impact.analysis.change import analyse
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
-from adsml_impact.analysis.summary import AnalysedChange, ChangesSummary, summarise
+from adsml_impact.analysis.summary import AnalysedChange, summarise
 from adsml_impact.analysis.tree import Relation, Tree
 from adsml_impact.models.comparison import Comparison, compare
 from adsml_impact.models.design import Design
@@ -157,7 +159,7 @@ def _account(seed: int, *, placebo: bool) -> SimulatedAccount:
     return simulate_account(settings, seed=seed)
 
 
-def _summaries(account: SimulatedAccount) -> Iterator[tuple[ChangesSummary, list[float]]]:
+def _summaries(account: SimulatedAccount) -> Iterator[tuple[pb.SummarizeChangesResponse, list[float]]]:
     """Each kind of change of an account pooled on CPL, with the true relative effects."""
     relations = {
         (one.ref.entity_type, one.ref.entity_id): Relation(one.parent_id, one.shares_budget)
@@ -185,15 +187,16 @@ def _summaries(account: SimulatedAccount) -> Iterator[tuple[ChangesSummary, list
                 options=Options(metrics=(Metric.CPL,), primary_metric=Metric.CPL, with_series=False),
             )
             try:
-                report = analyse(query, known)
+                analysis = analyse(query, known)
             except AdsmlError:
                 continue
-            if report.primary_metric is Metric.CPL:
-                analysed.append(AnalysedChange(event, report))
+            if analysis.metric is Metric.CPL:
+                analysed.append(AnalysedChange(event, analysis))
                 effects[event.entity, event.date] = float(true_of[number])
         if analysed:
             summary = summarise(analysed, (), change_type=kind, alpha=ALPHA, margin=0.2)
-            yield summary, [effects[one.event.entity, one.event.date] for one in summary.changes]
+            changes = [(entity_ref(one.entity, ""), day(one.change.date, "")) for one in summary.changes]
+            yield summary, [effects[one] for one in changes]
 
 
 def summaries(seeds: Iterable[int], *, placebo: bool) -> dict[str, list[float]]:
@@ -203,16 +206,16 @@ def summaries(seeds: Iterable[int], *, placebo: bool) -> dict[str, list[float]]:
     }
     for seed in seeds:
         for summary, truths in _summaries(_account((3000 if placebo else 4000) + seed, placebo=placebo)):
-            if summary.pooled is None:
+            if not summary.HasField("pooled"):
                 continue
             if placebo:
                 out["null"].append(summary.pooled.p_value)
                 continue
             for one, true in zip(summary.changes, truths, strict=True):
-                interval = one.effect.relative_interval
+                interval = one.interval
                 out["said"].append(one.probability_improved)
                 out["improved"].append(float(true < 0))
-                out["significant"].append(float(one.effect.p_value < ALPHA))
+                out["significant"].append(float(one.p_value < ALPHA))
                 out["covered"].append(float(interval.lower <= true <= interval.upper))
     return out
 

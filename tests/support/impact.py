@@ -7,11 +7,16 @@ from datetime import date, timedelta
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.daily import normalise
-from adsml_common.domain.entities import EntityType
+from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.domain.metrics import Metric
+from adsml_common.serving.messages import METRIC
+from adsml_impact.analysis.change import analyse
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
 from adsml_impact.analysis.tree import Key, Relation, Tree
+from adsml_impact.encoding import change_message
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -114,16 +119,33 @@ def ask(
     value_after: float | None = None,
 ) -> ImpactQuery:
     """A question about ad sets; `at` is the day's position from `FIRST`."""
+    day = None if at is None else FIRST + timedelta(days=at)
+    event = ChangeEvent(EntityRef(1, EntityType.ADSET, "000"), change_type, day or FIRST)
+    change = change_message(event)
+    if day is None:
+        change.ClearField("date")
+    if value_before is not None and value_after is not None:
+        change.value_before, change.value_after = value_before, value_after
     return ImpactQuery(
         treated=tuple(treated),
         entity_type=EntityType.ADSET,
         change_type=change_type,
-        day=None if at is None else FIRST + timedelta(days=at),
-        value_before=value_before,
-        value_after=value_after,
+        day=day,
+        change=change,
         controls=tuple(controls),
         options=options or Options(),
+        config_id=1,
     )
+
+
+def report_of(query: ImpactQuery, data: AccountData) -> pb.ImpactReport:
+    """The report on a change."""
+    return analyse(query, data).report
+
+
+def effect_of(report: pb.ImpactReport, metric: Metric) -> pb.MetricEffect:
+    """What a report says of one metric."""
+    return next(one for one in report.effects if one.metric == METRIC.to_wire(metric))
 
 
 def known(

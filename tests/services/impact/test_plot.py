@@ -3,30 +3,18 @@
 from xml.etree import ElementTree
 
 import pytest
-from adsml.common.v1 import change_pb2
-from adsml.impact.v1 import impact_service_pb2 as pb
-from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import FailedPrecondition
-from adsml_impact.analysis.change import analyse
-from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
-from adsml_impact.decoding import PanelEntities
-from adsml_impact.encoding import report_message
+from adsml_impact.analysis.query import Options
 from adsml_impact.plot import draw_svg, effect_charts
-from support.impact import ask, known, make_account
+from support.impact import ask, known, make_account, report_of
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def _report(query: ImpactQuery, data: AccountData) -> pb.ImpactReport:
-    entities = PanelEntities(1, EntityType.ADSET, query.treated, (), (), {})
-    change = change_pb2.ChangeEvent(change_type=change_pb2.CHANGE_TYPE_AUDIENCE_CHANGE)
-    return report_message(analyse(query, data), entities, change)
 
 
 def test_the_picture_is_well_formed_and_says_what_it_shows() -> None:
     account = make_account()
     account.leads[0, 77:] *= 2
-    report = _report(ask(options=Options(washout_days=2)), known(account))
+    report = report_of(ask(options=Options(washout_days=2)), known(account))
 
     root = ElementTree.fromstring(draw_svg(report))  # noqa: S314 - our own
 
@@ -43,7 +31,7 @@ def test_the_picture_is_well_formed_and_says_what_it_shows() -> None:
 def test_names_can_hold_no_markup() -> None:
     account = make_account()
     account.names = ("<script>alert(1)</script>", *account.names[1:])
-    report = _report(ask(treated=[account.names[0]]), known(account))
+    report = report_of(ask(treated=[account.names[0]]), known(account))
 
     drawn = draw_svg(report)
 
@@ -55,13 +43,13 @@ def test_days_without_a_ratio_break_the_line() -> None:
     account = make_account()
     account.leads[0, 50] = 0
     account.spend[0, 50] = 0
-    drawn = draw_svg(_report(ask(), known(account)))
+    drawn = draw_svg(report_of(ask(), known(account)))
     ElementTree.fromstring(drawn)  # noqa: S314
     assert "nan" not in drawn
 
 
 def test_without_series_there_is_nothing_to_draw() -> None:
-    report = _report(ask(options=Options(with_series=False)), known(make_account()))
+    report = report_of(ask(options=Options(with_series=False)), known(make_account()))
     with pytest.raises(FailedPrecondition, match="no series"):
         draw_svg(report)
 
@@ -70,8 +58,8 @@ def test_the_effect_so_far_has_the_interval_of_its_own_window() -> None:
     """A cost per lead is a ratio: over a window it is not summed. The window of 4 days was not asked about."""
     account = make_account()
     account.leads[0, 77:] *= 2
-    report = _report(ask(), known(account))
-    growing = [_report(ask(options=Options(after_days=days)), known(account)) for days in (3, 5)]
+    report = report_of(ask(), known(account))
+    growing = [report_of(ask(options=Options(after_days=days)), known(account)) for days in (3, 5)]
     _, so_far = effect_charts(report, growing)
     first, last = (one.effects[0] for one in growing)
     assert so_far.lines[0].values == [first.absolute, None, last.absolute]

@@ -89,7 +89,12 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     account = _lifted()
     MetricStore(database).upsert_daily(1, account.rows(), source="test")
     EntityStore(database).upsert(
-        Entity(EntityRef(1, EntityType.ADSET, name), parent_id=f"C{k // 4}", shares_budget=k in (10, 11))
+        Entity(
+            EntityRef(1, EntityType.ADSET, name),
+            parent_id=f"C{k // 4}",
+            shares_budget=k in (10, 11),
+            name="Lookalike" if name == "005" else None,
+        )
         for k, name in enumerate(account.names)
     )
     EntityStore(database).upsert([Entity(EntityRef(1, EntityType.ADSET, "empty"))])
@@ -149,6 +154,7 @@ def test_a_stored_change(stub: impact_grpc.ImpactServiceStub) -> None:
     assert report.false_positive_rate.analyses > 50
     assert 0 <= report.false_positive_rate.rate <= 0.2
     assert report.recommendation
+    assert any('"Lookalike" was changed itself' in warning.message for warning in report.warnings)
 
 
 def test_stored_and_inline_give_the_same_answer(stub: impact_grpc.ImpactServiceStub) -> None:
@@ -179,7 +185,7 @@ def test_the_window_is_read_by_one_query(database_url: str) -> None:
     sa.event.listen(
         database.engine, "before_cursor_execute", lambda *args: statements.append(str(args[2]).lower())
     )
-    data = StoredAccounts(database).read(1, EntityType.ADSET, named=("000",), since=FIRST)
+    data = StoredAccounts(database).read(1, EntityType.ADSET, since=FIRST)
     database.close()
 
     assert data.rows["entity_id"].nunique() == 12

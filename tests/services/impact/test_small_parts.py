@@ -8,9 +8,9 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
 from adsml_impact.analysis.series import from_daily
 from adsml_impact.analysis.tree import Relation, Tree
+from adsml_impact.analysis.verdict import holm
 from adsml_impact.models.comparison import compare
 from adsml_impact.models.design import LOOKBACK, Design, choose_dates
-from adsml_impact.models.holm import holm
 from adsml_impact.models.naive import naive_comparison
 from adsml_impact.models.power import LONGEST, detectable
 from adsml_impact.models.sizes import learn_sizes
@@ -72,7 +72,7 @@ def test_placebo_dates_end_before_the_change_and_have_their_baseline(
     assert (change - placebos <= LOOKBACK + washout + horizon).all()
     assert (lengths <= baseline).all()
     assert ((lengths < 14) | (lengths % 7 == 0)).all()
-    assert found.placebos * units <= max(most, units)
+    assert placebos.size * units <= max(most, units)
 
 
 def test_ads_and_shared_ad_sets_have_their_budget_above() -> None:
@@ -117,18 +117,14 @@ def test_mixture_learns_what_predicts() -> None:
     pre = np.stack([np.column_stack([recent, whole])] * 3)
     persistent = np.stack([0.7 * recent + 0.3 * whole + sd * rng.normal(size=M) for sd in (1.0, 0.2, 1.0)])
 
-    found = learn_mixture(
-        persistent, pre, independent=500.0, default_kind=0, usable=np.array([True, True, True])
-    )
+    found = learn_mixture(persistent, pre, independent=500.0)
 
     assert found.windows[1] == pytest.approx([0.7, 0.3], abs=0.03)
     assert found.kinds[1] > 0.85
 
 
 def test_mixture_without_history_is_the_default() -> None:
-    found = learn_mixture(
-        np.empty((3, 0)), np.empty((3, 0, 4)), independent=0.0, default_kind=1, usable=np.ones(3, dtype=bool)
-    )
+    found = learn_mixture(np.empty((3, 0)), np.empty((3, 0, 4)), independent=0.0)
     assert found.kinds == pytest.approx([0, 1, 0])
     assert found.windows[1] == pytest.approx([0, 0, 0, 1])
 

@@ -10,9 +10,8 @@ from adsml_common.database import Database
 from adsml_common.domain.degradation import Degradation
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import AdsmlError, InsufficientHistory
-from adsml_common.registry.loader import ModelLoader
+from adsml_common.registry.loader import ModelLoader, ModelResolver
 from adsml_common.registry.models import ModelVersion
-from adsml_common.registry.resolver import ModelResolver
 from adsml_common.store.metrics import MetricStore
 from cachetools import LRUCache
 

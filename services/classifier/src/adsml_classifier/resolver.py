@@ -8,10 +8,9 @@ from adsml.common.v1 import answer_pb2
 from adsml_common.domain.degradation import Degradation, DegradationReason
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import Unavailable
-from adsml_common.registry.loader import Loaded, ModelLoader
+from adsml_common.registry.loader import Loaded, ModelLoader, ModelResolver, ResolvedModel
 from adsml_common.registry.models import ModelVersion
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.registry.resolver import ModelResolver, ResolvedModel
 from adsml_common.serving.messages import model_ref_message
 
 from adsml_classifier.artifacts import StoredModel

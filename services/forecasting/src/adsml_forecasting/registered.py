@@ -9,9 +9,8 @@ from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.domain.metrics import Metric
 from adsml_common.registry.bundle import Bundle
-from adsml_common.registry.loader import ModelLoader
+from adsml_common.registry.loader import ModelLoader, ModelResolver
 from adsml_common.registry.models import ModelVersion, model_name
-from adsml_common.registry.resolver import ModelResolver
 
 from adsml_forecasting.models.calibration import Calibration
 from adsml_forecasting.models.prediction import NOTHING, LearnedModels

@@ -1,17 +1,18 @@
 """The impact family's commands. Nothing heavy is imported before one of them runs."""
 
 import inspect
+import re
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 from adsml.common.v1 import change_pb2, entity_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
-from adsml_common.cli.ask import Door, ask, to_dict
+from adsml_common.cli.ask import Door, ask
 from adsml_common.cli.family import Family
 from adsml_common.cli.options import (
     DEFAULT_ENTITY_TYPE,
@@ -21,6 +22,7 @@ from adsml_common.cli.options import (
     MetricsOption,
     contract_option,
     day_option,
+    sign,
 )
 from adsml_common.cli.output import JsonOption, console, errors, print_json
 from adsml_common.cli.remote import Remote, with_server
@@ -96,76 +98,68 @@ _OPTIONS: Final[dict[str, Any]] = {
     },
 }
 """The contract's options of an analysis, as command lines take them."""
+_effect_option = partial(contract_option, pb.EstimateDetectableEffectRequest)
 
 
 def with_options(*names: str) -> Callable[[CommandT], CommandT]:
     """Give a command some of the contract's options; it takes them as one argument, ``options: pb.ImpactOptions``."""
 
     def decorate(command: CommandT) -> CommandT:
-        signature = inspect.signature(command, eval_str=True)
-
         @wraps(command)
         def run(**given: Any) -> Any:
-            chosen = {name: given.pop(name) for name in names}
-            return command(**given, options=_options(**chosen))
+            chosen = {name: _wire(given.pop(name)) for name in names}
+            return command(**given, options=pb.ImpactOptions(**chosen))
 
         kind = inspect.Parameter.KEYWORD_ONLY
         added = [inspect.Parameter(name, kind, default=None, annotation=_OPTIONS[name]) for name in names]
-        parameters = [
-            new.replace(kind=kind)
-            for one in signature.parameters.values()
-            for new in (added if one.name == "options" else [one])
-        ]
-        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        sign(run, (new for one in own for new in (added if one.name == "options" else [one])), {})
         return run  # type: ignore[return-value]
 
     return decorate
 
 
-def _name(prefix: str, member: StrEnum | None) -> Any:
-    """The contract's name of a domain's enum member, which message constructors take."""
-    return None if member is None else f"{prefix}_{member.name}"
-
-
-def _options(**fields: Any) -> pb.ImpactOptions:
-    """The options that were given, in the contract's words."""
-
-    def on_the_wire(value: Any) -> Any:
-        if isinstance(value, list):
-            return [on_the_wire(one) for one in value]
-        if isinstance(value, Metric | Estimator):
-            return _name(type(value).__name__.upper(), value)
-        return _day(value) if isinstance(value, datetime) else value
-
-    return pb.ImpactOptions(**{name: on_the_wire(value) for name, value in fields.items()})
-
-
-def _day(value: datetime | None) -> date_pb2.Date | None:
-    return None if value is None else date_pb2.Date(year=value.year, month=value.month, day=value.day)
+def _wire(value: Any) -> Any:
+    """A value as message constructors take it: days, and members of the domain's enums by the contract's name."""
+    if isinstance(value, list):
+        return [_wire(one) for one in value]
+    if isinstance(value, StrEnum):
+        return re.sub("(?<=[a-z])(?=[A-Z])", "_", f"{type(value).__name__}_{value.name}").upper()
+    if isinstance(value, datetime):
+        return date_pb2.Date(year=value.year, month=value.month, day=value.day)
+    return value
 
 
 def _panel(
     config_id: int, entity_type: EntityType, treated: list[str], controls: list[str] | None
 ) -> pb.Panel:
-    def refs(names: list[str]) -> list[entity_pb2.EntityRef]:
-        level = _name("ENTITY_TYPE", entity_type)
-        return [
-            entity_pb2.EntityRef(config_id=config_id, entity_type=level, entity_id=name) for name in names
-        ]
-
-    return pb.Panel(stored=pb.StoredPanel(treated=refs(treated), controls=refs(controls or [])))
+    level = _wire(entity_type)
+    refs = [
+        [entity_pb2.EntityRef(config_id=config_id, entity_type=level, entity_id=name) for name in names]
+        for names in (treated, controls or [])
+    ]
+    return pb.Panel(stored=pb.StoredPanel(treated=refs[0], controls=refs[1]))
 
 
 def _change(change_type: ChangeType | None, day: datetime | None) -> change_pb2.ChangeEvent | None:
     if change_type is None and day is None:
         return None
-    return change_pb2.ChangeEvent(change_type=_name("CHANGE_TYPE", change_type), date=_day(day))
+    return change_pb2.ChangeEvent(change_type=_wire(change_type), date=_wire(day))
 
 
 def _answer(request: Message, remote: Remote | None, *, what: str) -> Any:
     with errors.status(what):
         return ask(DOOR, request, remote=remote)
+
+
+def _show(answer: Any, json_output: bool, shown: Callable[[Any], None]) -> None:
+    """Print an answer: as JSON, or by the module of tables."""
+    if json_output:
+        print_json(answer)
+        return
+    from adsml_impact import tables  # noqa: PLC0415
+
+    shown(tables)
 
 
 @with_server
@@ -208,13 +202,8 @@ def impact(
         from adsml_impact.plot import draw_svg  # noqa: PLC0415
 
         plot.write_text(draw_svg(response.report), encoding="utf-8")
-    if json_output:
-        print_json(to_dict(response))
-        return
-    from adsml_impact.tables import show_report  # noqa: PLC0415
-
-    show_report(response.report)
-    if plot is not None:
+    _show(response, json_output, lambda tables: tables.show_report(response.report))
+    if plot is not None and not json_output:
         console.print(f"drawn into {plot}", highlight=False)
 
 
@@ -250,26 +239,18 @@ def changes(
 
     Example: adsml summarize-changes --config-id 1 --change-type budget_change --raises
     """
+    direction: Any = {None: None, True: "BUDGET_DIRECTION_RAISE", False: "BUDGET_DIRECTION_CUT"}[raises]
     request = pb.SummarizeChangesRequest(
         config_ids=config_id,
-        change_type=_name("CHANGE_TYPE", change_type),
-        entity_type=_name("ENTITY_TYPE", entity_type),
-        first_date=_day(first_date),
-        last_date=_day(last_date),
-        budget_direction={
-            None: pb.BUDGET_DIRECTION_UNSPECIFIED,
-            True: pb.BUDGET_DIRECTION_RAISE,
-            False: pb.BUDGET_DIRECTION_CUT,
-        }[raises],
+        change_type=_wire(change_type),
+        entity_type=_wire(entity_type),
+        first_date=_wire(first_date),
+        last_date=_wire(last_date),
+        budget_direction=direction,
         options=options,
     )
     response = _answer(request, remote, what="analysing each change")
-    if json_output:
-        print_json(to_dict(response))
-        return
-    from adsml_impact.tables import show_summary  # noqa: PLC0415
-
-    show_summary(response, change_type)
+    _show(response, json_output, lambda tables: tables.show_summary(response, change_type))
 
 
 @with_server
@@ -288,18 +269,12 @@ def detectable(
     *,
     options: pb.ImpactOptions,
     power: Annotated[
-        float | None,
-        contract_option(
-            pb.EstimateDetectableEffectRequest, "power", help_text="Chance to see it, such as 0.8."
-        ),
+        float | None, _effect_option("power", help_text="Chance to see it, such as 0.8.")
     ] = None,
     target: Annotated[
         float | None,
-        contract_option(
-            pb.EstimateDetectableEffectRequest,
-            "target_relative",
-            "--target",
-            help_text="An effect to find the days for, such as -0.2.",
+        _effect_option(
+            "target_relative", "--target", help_text="An effect to find the days for, such as -0.2."
         ),
     ] = None,
     json_output: JsonOption = False,
@@ -317,12 +292,7 @@ def detectable(
         target_relative=target,
     )
     response = _answer(request, remote, what="measuring how much chance alone moves these days")
-    if json_output:
-        print_json(to_dict(response))
-        return
-    from adsml_impact.tables import show_detectable  # noqa: PLC0415
-
-    show_detectable(response, ", ".join(entity_id))
+    _show(response, json_output, lambda tables: tables.show_detectable(response, ", ".join(entity_id)))
 
 
 def evaluate_impact(
@@ -366,12 +336,7 @@ def evaluate_impact(
             placebo_study=placebo_study,
             progress=lambda done, every: status.update(f"placebo study: {done} of {every}"),
         )
-    if json_output:
-        print_json(result)
-        return
-    from adsml_impact.tables import show_evaluation  # noqa: PLC0415
-
-    show_evaluation(result)
+    _show(result, json_output, lambda tables: tables.show_evaluation(result))
 
 
 def _report(context: "ReportContext") -> "Iterable[Section]":

@@ -64,15 +64,12 @@ def effect_charts(report: pb.ImpactReport, growing: Sequence[pb.ImpactReport] = 
 
 def _so_far(report: pb.ImpactReport) -> tuple[date, tuple[float, float, float]] | None:
     """Effect and ends of its interval over the whole window: summed, where it isn't a ratio."""
-    effect, windows = report.effects[0], report.windows
+    effect, last = report.effects[0], calendar_day(report.windows.after_last_date, "after_last_date")
     if not effect.HasField("absolute"):
         return None
-    first, last = (
-        calendar_day(one, "windows") for one in (windows.after_first_date, windows.after_last_date)
-    )
-    scale = 1 if METRIC.from_wire(effect.metric, "metric").is_ratio else (last - first).days + 1
+    days = 1 if METRIC.from_wire(effect.metric, "metric").is_ratio else report.detectable_effect.after_days
     ends = effect.absolute_interval
-    return last, (scale * effect.absolute, scale * ends.lower, scale * ends.upper)
+    return last, (days * effect.absolute, days * ends.lower, days * ends.upper)
 
 
 def draw_svg(report: pb.ImpactReport) -> str:

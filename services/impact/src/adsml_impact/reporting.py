@@ -1,6 +1,6 @@
 """Impact's part of `adsml report`: every recorded change and whether it worked, and what each kind does."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeAlias
 
@@ -10,15 +10,14 @@ from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.domain.metrics import Metric
 from adsml_common.serving.context import CallContext
-from adsml_common.serving.messages import CHANGE_TYPE, METRIC, entity_ref, entity_ref_message
+from adsml_common.serving.messages import CHANGE_TYPE, METRIC, entity_ref
 from adsml_common.settings import load_settings
 from adsml_common.store.changes import ChangeStore
 from adsml_report.content import Block, Chip, Entry, Finding, Note, Row, Section, Table, Tone
 from adsml_report.context import ReportContext
 from adsml_report.wording import LEVELS, count, day, percent, sentence, short_day, signed_percent, words
 
-from adsml_impact.decoding import amounts
-from adsml_impact.encoding import change_message
+from adsml_impact.encoding import amounts, item
 from adsml_impact.plot import effect_charts, label_of, spanned
 from adsml_impact.server import open_service
 from adsml_impact.service import ImpactService
@@ -29,15 +28,15 @@ _LISTED: Final = 6
 _SHORTEST: Final = 3
 _LONGEST: Final = 14
 """Days after the change, in the picture of the effect so far."""
-_TONE: Final = {"positive": Tone.GOOD, "negative": Tone.BAD}
+_TONE: Final = {change_pb2.VERDICT_POSITIVE: Tone.GOOD, change_pb2.VERDICT_NEGATIVE: Tone.BAD}
 _VERDICTS: Final = {
-    "positive": "worked",
-    "negative": "hurt",
-    "neutral": "no difference",
-    "inconclusive": "can't tell",
+    change_pb2.VERDICT_POSITIVE: "worked",
+    change_pb2.VERDICT_NEGATIVE: "hurt",
+    change_pb2.VERDICT_NEUTRAL: "no difference",
+    change_pb2.VERDICT_INCONCLUSIVE: "can't tell",
 }
 _KINDS: Final = {ChangeType.REACTIVATE: "reactivation"}
-_Answers: TypeAlias = list[tuple[ChangeEvent, pb.ImpactReport | AdsmlError]]
+_Answers: TypeAlias = list[tuple[ChangeEvent, pb.BatchAnalyzeImpactResult]]
 
 
 def sections(context: ReportContext) -> Iterator[Section]:
@@ -53,20 +52,26 @@ def sections(context: ReportContext) -> Iterator[Section]:
         yield Section(_KEY, title, "", (empty,), rank=30)
         return
     shown = events[: context.most]
+    answers: _Answers = []
+    # Each change over windows of growing length, as far as its days go.
+    growing: defaultdict[str, list[pb.ImpactReport]] = defaultdict(list)
     opened = open_service(load_settings(ImpactSettings))
     try:
-        answers: _Answers = []
         for at, event in enumerate(shown):
             context.progress(f"analysing change {at + 1} of {len(shown)}")
-            answers.append((event, _analyse(opened.service, event)))
+            answers += _analyse(opened.service, [event], pb.ImpactOptions())
         kinds = _kinds(opened.service, context, events)
         context.progress("how effects grew")
-        growing = _growing(opened.service, shown)
+        for days in range(_SHORTEST, _LONGEST + 1):
+            options = pb.ImpactOptions(after_days=days, omit_series=True)
+            for event, result in _analyse(opened.service, shown, options):
+                if result.HasField("report"):
+                    growing[_entry_key(event)].append(result.report)
     finally:
         opened.close()
-    answers.sort(key=lambda one: -_weight(one[1]))
-    entries = [_entry(context, event, answer, growing[_entry_key(event)]) for event, answer in answers]
-    blocks: list[Block] = [_verdicts(answers)]
+    answers.sort(key=lambda one: -_weight(one[1].report))
+    entries = [_entry(context, event, result, growing[_entry_key(event)]) for event, result in answers]
+    blocks: list[Block] = [Note(f"Of the newest {len(answers)} changes: {_counts(answers)}")]
     if kinds:
         notes = tuple(Note(sentence(_pooled(*one))) for one in kinds.items())
         blocks.append(Entry("What each kind of change does here", f"{len(kinds)} kinds", notes))
@@ -90,30 +95,9 @@ def sections(context: ReportContext) -> Iterator[Section]:
     )
 
 
-def _panel(event: ChangeEvent) -> pb.Panel:
-    return pb.Panel(stored=pb.StoredPanel(treated=[entity_ref_message(event.entity)]))
-
-
-def _analyse(service: ImpactService, event: ChangeEvent) -> pb.ImpactReport | AdsmlError:
-    request = pb.AnalyzeImpactRequest(panel=_panel(event), change=change_message(event))
-    try:
-        return service.AnalyzeImpact(request, CallContext()).report
-    except AdsmlError as error:
-        return error
-
-
-def _growing(service: ImpactService, events: Sequence[ChangeEvent]) -> Mapping[str, list[pb.ImpactReport]]:
-    """Each change over windows of growing length, as far as its days go."""
-    found: dict[str, list[pb.ImpactReport]] = {_entry_key(event): [] for event in events}
-    items = [pb.AnalyzeImpactItem(panel=_panel(event), change=change_message(event)) for event in events]
-    for days in range(_SHORTEST, _LONGEST + 1):
-        options = pb.ImpactOptions(after_days=days, omit_series=True)
-        request = pb.BatchAnalyzeImpactRequest(items=items, options=options)
-        results = service.BatchAnalyzeImpact(request, CallContext()).results
-        for event, result in zip(events, results, strict=True):
-            if result.WhichOneof("result") == "report":
-                found[_entry_key(event)].append(result.report)
-    return found
+def _analyse(service: ImpactService, events: Sequence[ChangeEvent], options: pb.ImpactOptions) -> _Answers:
+    request = pb.BatchAnalyzeImpactRequest(items=map(item, events), options=options)
+    return list(zip(events, service.BatchAnalyzeImpact(request, CallContext()).results, strict=True))
 
 
 def _kinds(
@@ -144,39 +128,28 @@ def _pooled(kind: ChangeType, summary: pb.SummarizeChangesResponse) -> str:
     )
 
 
-def _verdict(number: int) -> str:
-    return change_pb2.Verdict.Name(number).removeprefix("VERDICT_").lower() if number else ""  # type: ignore[arg-type]
+def _chip(verdict: int) -> Chip:
+    return Chip(_VERDICTS.get(verdict, "not analysed"), _TONE.get(verdict, Tone.PLAIN))  # type: ignore[call-overload]  # an enum's number
 
 
-def _verdict_of(answer: pb.ImpactReport | AdsmlError) -> str:
-    return _verdict(answer.verdict) if isinstance(answer, pb.ImpactReport) else ""
-
-
-def _chip(verdict: str) -> Chip:
-    return Chip(_VERDICTS.get(verdict, "not analysed"), _TONE.get(verdict, Tone.PLAIN))
-
-
-def _weight(answer: pb.ImpactReport | AdsmlError) -> float:
+def _weight(report: pb.ImpactReport) -> float:
     """Money a week of what worked or hurt; nothing for the rest."""
-    if not isinstance(answer, pb.ImpactReport) or _verdict(answer.verdict) not in _TONE:
-        return -1.0
-    return abs(answer.weekly_gain.money)
+    return abs(report.weekly_gain.money) if report.verdict in _TONE else -1.0
 
 
 def _findings(
     context: ReportContext, answers: _Answers, kinds: Mapping[ChangeType, pb.SummarizeChangesResponse]
 ) -> Iterator[Finding]:
     """The change that worked best, and the one that hurt most; or that none can be told."""
-    told = 0
     for verdict, tone in _TONE.items():
-        event, answer = next((one for one in answers if _verdict_of(one[1]) == verdict), (None, None))
-        if event is None or not isinstance(answer, pb.ImpactReport):
+        found = [(event, one.report) for event, one in answers if one.report.verdict == verdict]
+        if not found:
             continue
-        told += 1
-        text, gain = _effect_line(answer.effects[0]), answer.weekly_gain
-        if any(one.type == warning_pb2.WARNING_TYPE_OTHER_CHANGES for one in answer.warnings):
+        event, report = found[0]
+        text, gain = _effect_line(report.effects[0]), report.weekly_gain
+        if any(one.type == warning_pb2.WARNING_TYPE_OTHER_CHANGES for one in report.warnings):
             text += ", together with other changes of these days"
-        if answer.HasField("weekly_gain"):
+        if report.HasField("weekly_gain"):
             worth = f", worth {context.money(abs(gain.money))}" if gain.HasField("money") else ""
             text += f": {count(abs(gain.leads))} leads a week {'more' if gain.leads > 0 else 'fewer'}{worth}"
         if event.change_type in kinds:
@@ -184,21 +157,17 @@ def _findings(
         yield Finding(
             f"The {words(event.change_type.value)} of {short_day(event.date)} in {context.tree.label(event.entity)} "
             f"{_VERDICTS[verdict]}:",
-            f"{text}.", tone, _weight(answer), _entry_key(event), context.tree.campaign(event.entity),
+            f"{text}.", tone, _weight(report), _entry_key(event), context.tree.campaign(event.entity),
         )  # fmt: skip
-    if not told:
+    if not any(one.report.verdict in _TONE for _, one in answers):
         yield Finding(
             "No change can be said to have worked or hurt:", _counts(answers), Tone.PLAIN, None, _KEY
         )
 
 
 def _counts(answers: _Answers) -> str:
-    by = Counter(_chip(_verdict_of(answer)).text for _, answer in answers)
+    by = Counter(_chip(one.report.verdict).text for _, one in answers)
     return sentence(", ".join(f"{number} {verdict}" for verdict, number in by.most_common()))
-
-
-def _verdicts(answers: _Answers) -> Note:
-    return Note(f"Of the newest {len(answers)} changes: {_counts(answers)}")
 
 
 def _entry_key(event: ChangeEvent) -> str:
@@ -217,13 +186,14 @@ def _what(context: ReportContext, event: ChangeEvent) -> str:
 def _entry(
     context: ReportContext,
     event: ChangeEvent,
-    answer: pb.ImpactReport | AdsmlError,
+    result: pb.BatchAnalyzeImpactResult,
     growing: Sequence[pb.ImpactReport],
 ) -> Entry:
     campaign = context.tree.campaign(event.entity)
     title, key = f"{short_day(event.date)}: {_what(context, event)}", _entry_key(event)
-    if not isinstance(answer, pb.ImpactReport):
-        return Entry(title, answer.message, (), _chip(""), campaign, key)
+    if result.HasField("error"):
+        return Entry(title, result.error.message, (), _chip(0), campaign, key)
+    answer = result.report
     primary = answer.effects[0]
     blocks: list[Block] = [Note(answer.recommendation), _worth(context, answer)]
     if primary.series:
@@ -237,8 +207,12 @@ def _entry(
             f"{context.tree.label(entity_ref(one.entity, 'entity'))} {percent(one.weight)}"
             for one in answer.controls[:6]
         )
-        blocks.append(Note(f"Compared with {len(answer.controls)} others: {names}.{_sensitivity(answer)}"))
-    return Entry(title, _effect_line(primary), tuple(blocks), _chip(_verdict(answer.verdict)), campaign, key)
+        text = f"Compared with {len(answer.controls)} others: {names}."
+        if answer.HasField("sensitivity"):
+            ends = answer.sensitivity.lowest_relative, answer.sensitivity.highest_relative
+            text += f" With any one of them left out: {' to '.join(map(signed_percent, ends))}."
+        blocks.append(Note(text))
+    return Entry(title, _effect_line(primary), tuple(blocks), _chip(answer.verdict), campaign, key)
 
 
 def _worth(context: ReportContext, answer: pb.ImpactReport) -> Note:
@@ -253,16 +227,6 @@ def _worth(context: ReportContext, answer: pb.ImpactReport) -> Note:
             f"Leads gained a week: {gain.leads:+.1f} ({ends.lower:+.1f} to {ends.upper:+.1f}){worth}."
         )
     return Note(" ".join(parts) or "What it is worth a week can't be said.")
-
-
-def _sensitivity(answer: pb.ImpactReport) -> str:
-    if not answer.HasField("sensitivity"):
-        return ""
-    one = answer.sensitivity
-    return (
-        f" With any one of them left out: {signed_percent(one.lowest_relative)} to "
-        f"{signed_percent(one.highest_relative)}."
-    )
 
 
 def _power(could: pb.DetectableEffect) -> Table:
@@ -292,23 +256,16 @@ def _shown(context: ReportContext, metric: Metric) -> Callable[[float], str]:
 def _effects(context: ReportContext, effects: Sequence[pb.MetricEffect]) -> Table:
     rows = []
     for one in effects:
-        metric = METRIC.from_wire(one.metric, "metric")
-        shown = _shown(context, metric)
-        label, verdict = label_of(one), _verdict(one.verdict)
-        rows.append(
-            Row(
-                (
-                    label + (" (account)" if one.scope == pb.EFFECT_SCOPE_ACCOUNT else ""),
-                    *(
-                        shown(getattr(one, field)) if one.HasField(field) else ""
-                        for field in ("before", "after", "counterfactual")
-                    ),
-                    _effect_line(one).removeprefix(f"{label} "),
-                    f"{one.adjusted_p_value:.3f}" if one.HasField("adjusted_p_value") else "",
-                    _chip(verdict) if verdict else None,
-                )
-            )
+        label, shown = label_of(one), _shown(context, METRIC.from_wire(one.metric, "metric"))
+        figures = (
+            shown(getattr(one, field)) if one.HasField(field) else ""
+            for field in ("before", "after", "counterfactual")
         )
+        whose = " (account)" if one.scope == pb.EFFECT_SCOPE_ACCOUNT else ""
+        effect = _effect_line(one).removeprefix(f"{label} ")
+        p = f"{one.adjusted_p_value:.3f}" if one.HasField("adjusted_p_value") else ""
+        verdict = _chip(one.verdict) if one.verdict else None
+        rows.append(Row((label + whose, *figures, effect, p, verdict)))
     numbers = ("before", "after", "without the change", "effect", "p")
     return Table(
         "Effect by metric, the first one decides (p adjusted for the number of metrics)",
@@ -320,11 +277,8 @@ def _effects(context: ReportContext, effects: Sequence[pb.MetricEffect]) -> Tabl
 
 def _behind(answers: _Answers) -> Iterator[Block]:
     """How often this very analysis finds an effect where nothing was changed."""
-    rates = [
-        one.false_positive_rate
-        for _, one in answers
-        if isinstance(one, pb.ImpactReport) and one.false_positive_rate.HasField("rate")
-    ]
+    measured = (one.report.false_positive_rate for _, one in answers)
+    rates = [one for one in measured if one.HasField("rate")]
     if rates:
         total = sum(one.analyses for one in rates)
         wrong = sum(one.rate * one.analyses for one in rates)

@@ -1,8 +1,7 @@
 """Wires the impact service: settings, store, servicer, server."""
 
 import sys
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from adsml_common.database import Database
@@ -29,17 +28,12 @@ def warm() -> None:
     compare_with_own_past(Y[:2], None, Design(change=63))
 
 
-@dataclass(frozen=True)
-class OpenedService:
+class OpenedService(NamedTuple):
     """The service and what it stands on."""
 
     service: ImpactService
     stores: Stores
-
-    @property
-    def database(self) -> Database:
-        """The stores'."""
-        return self.stores.database
+    database: Database
 
     def close(self) -> None:
         """Close the connections."""
@@ -54,7 +48,7 @@ def open_service(settings: ImpactSettings) -> OpenedService:
         attribution_lag_days=settings.attribution_lag_days,
         equivalence_margin=settings.equivalence_margin,
     )
-    return OpenedService(service, stores)
+    return OpenedService(service, stores, stores.database)
 
 
 def build(settings: ImpactSettings) -> ServerBuilder:

@@ -19,8 +19,5 @@ class ImpactSettings(ServingSettings):
     model_config = SettingsConfigDict(env_prefix="ADSML_IMPACT_")
 
     port: int = Field(50054, ge=0, le=65535)
-    # trailing days of stored entities that are left out because leads are still being reported, where a request does
-    # not say how many
     attribution_lag_days: int = Field(2, ge=0, le=28)
-    # relative effects within plus and minus this do not matter, where a request does not say otherwise
     equivalence_margin: float = Field(0.2, gt=0, le=0.5)

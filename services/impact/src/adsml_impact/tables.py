@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any, Final
 
-from adsml.common.v1 import change_pb2, metrics_pb2, warning_pb2
+from adsml.common.v1 import change_pb2, metrics_pb2
 from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.cli.output import console, table
 from adsml_common.domain.changes import ChangeType
@@ -16,17 +16,14 @@ from adsml_impact.analysis.plan import LABELS
 
 _SHORT: Final = {"cost per thousand impressions": "cost per 1,000", "click-through rate": "click rate"}
 _SAID: Final = {
-    change_pb2.VERDICT_POSITIVE: "It helped",
-    change_pb2.VERDICT_NEGATIVE: "It did harm",
-    change_pb2.VERDICT_NEUTRAL: "It made no difference that matters",
-    change_pb2.VERDICT_INCONCLUSIVE: "It can't be told yet",
-}
-_ONE_WORD: Final = {
-    change_pb2.VERDICT_POSITIVE: "better",
-    change_pb2.VERDICT_NEGATIVE: "worse",
-    change_pb2.VERDICT_NEUTRAL: "same",
-    change_pb2.VERDICT_INCONCLUSIVE: "unclear",
-}
+    change_pb2.VERDICT_POSITIVE: ("better", "It helped", "They help"),
+    change_pb2.VERDICT_NEGATIVE: ("worse", "It did harm", "They do harm"),
+    change_pb2.VERDICT_NEUTRAL: (
+        "same", "It made no difference that matters", "They make no difference that matters"
+    ),
+    change_pb2.VERDICT_INCONCLUSIVE: ("unclear", "It can't be told yet", "It can't be told yet"),
+}  # fmt: skip
+"""In a word, of one change, and of many."""
 
 
 def _label(number: int) -> str:
@@ -55,17 +52,9 @@ def _say(lines: Iterable[str]) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def _headline(verdict: int, text: str, *, many: bool = False) -> None:
-    name = change_pb2.Verdict.Name(verdict).removeprefix("VERDICT_")  # type: ignore[arg-type]  # an enum's number
-    said = _SAID[verdict]  # type: ignore[index]
-    if many:
-        said = said.replace("It helped", "They help").replace("It did harm", "They do harm")
-        said = said.replace("It made no difference", "They make no difference")
-    console.print(Text.assemble((f"{said} ({name}). ", "bold"), text))
-
-
-def _warn(warnings: Iterable[warning_pb2.Warning]) -> None:
-    _say(f"Careful: {one.message}." for one in warnings)
+def _headline(verdict: Any, text: str, *, many: bool = False) -> None:
+    name = change_pb2.Verdict.Name(verdict).removeprefix("VERDICT_")
+    console.print(Text.assemble((f"{_SAID[verdict][1 + many]} ({name}). ", "bold"), text))
 
 
 def show_report(report: pb.ImpactReport) -> None:
@@ -79,7 +68,7 @@ def show_report(report: pb.ImpactReport) -> None:
             _figure(one, "after"),
             _figure(one, "counterfactual"),
             _spread(one.relative, one.relative_interval) if one.HasField("relative") else "not known",
-            _ONE_WORD[one.verdict] if one.HasField("verdict") else "",
+            _SAID[one.verdict][0] if one.HasField("verdict") else "",
         )
         for one in report.effects
     ]
@@ -93,7 +82,7 @@ def show_report(report: pb.ImpactReport) -> None:
     if any(one.scope == pb.EFFECT_SCOPE_ACCOUNT for one in report.effects):
         _say(["* of the whole account"])
     _say(_lines(report))
-    _warn(report.warnings)
+    _say(f"Careful: {one.message}." for one in report.warnings)
 
 
 def _lines(report: pb.ImpactReport) -> Iterable[str]:
@@ -159,7 +148,7 @@ def show_summary(response: pb.SummarizeChangesResponse, kind: ChangeType) -> Non
         f"Left out: {one.entity.entity_id} on {_iso(one.change.date)}: {one.reason}."
         for one in response.skipped
     )
-    _warn(response.warnings)
+    _say(f"Careful: {one.message}." for one in response.warnings)
 
 
 def show_detectable(response: pb.EstimateDetectableEffectResponse, names: str) -> None:
@@ -181,27 +170,20 @@ def show_detectable(response: pb.EstimateDetectableEffectResponse, names: str) -
     if first.HasField("target_relative"):
         days = f"about {first.days_needed} days" if first.HasField("days_needed") else "more than 90 days"
         sentence += f" An effect of {first.target_relative:+.0%} needs {days}."
-    console.print(f"[bold]{sentence}[/]", highlight=False)
+    console.print(Text(sentence, "bold"))
     table(
         f"smallest effect that {first.after_days} days show {first.power:.0%} of the time",
         ("metric", "fall", "rise"),
         [(_label(one.metric), *_both(one)) for one in response.effects],
         right=("fall", "rise"),
     )
-    windows = sorted({one.after_days for one in first.power_curve})
-    chance = {(one.relative, one.after_days): one.power for one in first.power_curve}
-    columns = [f"{number} days" for number in windows]
-    table(
-        f"chance that an effect on {label} shows",
-        ("effect", *columns),
-        [
-            (f"{effect:+.0%}", *(f"{chance[effect, number]:.0%}" for number in windows))
-            for effect in sorted({one.relative for one in first.power_curve})
-        ],
-        right=("effect", *columns),
-    )
+    chance = {(one.relative, one.after_days): f"{one.power:.0%}" for one in first.power_curve}
+    effects, windows = (sorted(set(values)) for values in zip(*chance, strict=True))
+    columns = ("effect", *(f"{number} days" for number in windows))
+    rows = [(f"{one:+.0%}", *(chance[one, number] for number in windows)) for one in effects]
+    table(f"chance that an effect on {label} shows", columns, rows, right=columns)
     _say([f"From {response.placebos} analyses of days on which nothing was changed."])
-    _warn(response.warnings)
+    _say(f"Careful: {one.message}." for one in response.warnings)
 
 
 def _both(one: pb.DetectableEffect) -> Sequence[str]:

@@ -188,14 +188,6 @@ def test_a_name_that_could_not_be_read_is_not_packed(name: str) -> None:
         pack(Bundle.of(model_type="t", files={name: b""}))
 
 
-def test_a_manifest_of_other_files_is_not_packed() -> None:
-    right = Bundle.of(model_type="t", files=FILES)
-    with pytest.raises(ValueError, match="does not list"):
-        pack(Bundle(right.manifest, {**FILES, "model.json": b"other"}))
-    with pytest.raises(ValueError, match="not there"):
-        pack(Bundle(right.manifest, {"model.json": FILES["model.json"]}))
-
-
 def test_json_of_a_file_that_is_missing_or_none() -> None:
     bundle = Bundle.of(model_type="t", files={"a.json": b"{", "b.json": b"[1]"})
     assert bundle.json("b.json") == [1]

@@ -33,7 +33,7 @@ def test_nothing_is_made_before_something_is_kept(path: Path) -> None:
 def test_a_damaged_file_is_begun_anew(path: Path, damage: bytes) -> None:
     kept = DiskCache(path)
     kept.put("a", b"1")
-    kept.close()
+    kept._forget()
     path.write_bytes(damage)
     assert kept.get("a") is None
     assert kept.put("a", b"2")

@@ -3,9 +3,8 @@
 import pytest
 from adsml_common.domain.degradation import DegradationReason, Dependency
 from adsml_common.domain.errors import ArtifactCorrupt, Unavailable
-from adsml_common.registry.loader import Loaded
+from adsml_common.registry.loader import Loaded, ModelResolver
 from adsml_common.registry.registry import ModelRegistry
-from adsml_common.registry.resolver import ModelResolver
 from support.models import NAME, activated, value_of
 
 NAMES = ["family/1/adset/7", "family/1/adset", "family/1"]

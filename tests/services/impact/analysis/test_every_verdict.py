@@ -4,15 +4,16 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
+from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import Metric
-from adsml_impact.analysis.change import analyse
+from adsml_common.serving.messages import METRIC
 from adsml_impact.analysis.query import AccountData, ImpactQuery, Options
-from adsml_impact.analysis.report import ImpactReport
 from adsml_impact.analysis.tree import Relation, Tree
-from adsml_impact.analysis.verdict import Verdict
+from adsml_impact.analysis.verdict import VERDICT, Verdict
 from adsml_simulate import AccountSettings, PlannedChange, SimulatedAccount, simulate_account
+from support.impact import report_of
 
 LAST = date(2024, 6, 30)
 DAY = LAST - timedelta(days=13)
@@ -65,7 +66,7 @@ def _changed(settings: AccountSettings, kind: ChangeType, **effect: float) -> tu
     return simulate_account(replace(settings, changes=tuple(changes)), seed=SEED), name
 
 
-def _report(account: SimulatedAccount, name: str, kind: ChangeType) -> ImpactReport:
+def _report(account: SimulatedAccount, name: str, kind: ChangeType) -> pb.ImpactReport:
     daily = account.daily
     tree = {
         (one.ref.entity_type, one.ref.entity_id): Relation(one.parent_id, one.shares_budget)
@@ -80,7 +81,7 @@ def _report(account: SimulatedAccount, name: str, kind: ChangeType) -> ImpactRep
         day=DAY,
         options=Options(equivalence_margin=0.1),
     )
-    return analyse(query, data)
+    return report_of(query, data)
 
 
 def _truth(account: SimulatedAccount, kind: ChangeType, metric: Metric) -> float:
@@ -136,10 +137,9 @@ def test_changes_of_an_entity(
 
     report = _report(account, name, kind)
 
-    assert report.verdict is verdict
-    primary = report.primary.effect
-    assert primary is not None
-    truth = _truth(account, kind, report.primary_metric)
+    assert report.verdict == VERDICT.to_wire(verdict)
+    primary = report.effects[0]
+    truth = _truth(account, kind, METRIC.from_wire(report.primary_metric, ""))
     assert primary.relative_interval.lower <= truth <= primary.relative_interval.upper
     _check_story(report, verdict, truth)
 
@@ -165,17 +165,16 @@ def test_pause_and_reactivation(
 
     report = _report(account, name, kind)
 
-    assert report.verdict is verdict
-    assert report.primary.scope == "account"
-    assert report.manipulation_check is not None
+    assert report.verdict == VERDICT.to_wire(verdict)
+    assert report.effects[0].scope == pb.EFFECT_SCOPE_ACCOUNT
     assert report.manipulation_check.passed
     truth = _truth(account, kind, Metric.CPL)
     _check_story(report, verdict, truth)
 
 
-def _check_story(report: ImpactReport, verdict: Verdict, truth: float) -> None:
+def _check_story(report: pb.ImpactReport, verdict: Verdict, truth: float) -> None:
     """Verdict, truth and words agree."""
-    good_when_it_falls = report.primary_metric is Metric.CPL
+    good_when_it_falls = report.primary_metric == METRIC.to_wire(Metric.CPL)
     if verdict in (Verdict.POSITIVE, Verdict.NEGATIVE):
         assert (truth < 0) == (good_when_it_falls == (verdict is Verdict.POSITIVE))
         assert (" rose by " in report.recommendation.split(". ")[0]) == (truth > 0)
@@ -183,5 +182,5 @@ def _check_story(report: ImpactReport, verdict: Verdict, truth: float) -> None:
         assert abs(truth) < 0.1
     if verdict is Verdict.INCONCLUSIVE:
         assert "With 7 days after" in report.recommendation
-        assert report.detectable.target_relative is not None
+        assert report.detectable_effect.HasField("target_relative")
     assert report.recommendation.endswith(".")

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from adsml.common.v1 import change_pb2
+from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.metrics import Metric
 from adsml_impact.analysis.change import analyse
-from adsml_impact.analysis.plan import Scope
 from adsml_impact.analysis.query import AccountData
 from adsml_impact.analysis.verdict import Verdict, judge_account
 from adsml_impact.models.effect import Effect
-from support.impact import Account, ask, known, make_account
+from support.impact import Account, ask, effect_of, known, make_account, report_of
 
 PAUSE = ask(change_type=ChangeType.PAUSE)
 
@@ -34,22 +35,19 @@ def test_leads_that_fall_in_proportion_to_spend_are_no_verdict() -> None:
         account.spend[0] * account.leads[1:].sum(axis=0) / account.spend[1:].sum(axis=0)
     )
 
-    report = analyse(PAUSE, known(_paused(account)))
+    report = report_of(PAUSE, known(_paused(account)))
 
-    by_metric = {one.metric: one for one in report.metrics}
-    assert by_metric[Metric.SPEND].effect is not None
-    assert by_metric[Metric.SPEND].effect.relative < -0.05
-    assert by_metric[Metric.LEADS].effect is not None
-    assert by_metric[Metric.LEADS].effect.relative < -0.05
-    assert all(one.scope is Scope.ACCOUNT for one in report.metrics)
-    assert report.verdict is not Verdict.NEGATIVE
+    assert effect_of(report, Metric.SPEND).relative < -0.05
+    assert effect_of(report, Metric.LEADS).relative < -0.05
+    assert all(one.scope == pb.EFFECT_SCOPE_ACCOUNT for one in report.effects)
+    assert report.verdict != change_pb2.VERDICT_NEGATIVE
 
 
 def test_the_money_is_followed() -> None:
-    report = analyse(PAUSE, known(_paused(make_account(noise=0.01), to=3)))
+    report = report_of(PAUSE, known(_paused(make_account(noise=0.01), to=3)))
 
     first = report.budget_shifts[0]
-    assert first.entity_id == "003"
+    assert first.entity.entity_id == "003"
     assert first.share == pytest.approx(1, abs=0.05)
     assert first.cpl_after > 0
 
@@ -63,19 +61,17 @@ def test_a_reactivation_draws_its_money_from_somewhere() -> None:
     keep = np.ones((12, 90), dtype=bool)
     keep[0, :77] = False
 
-    report = analyse(ask(change_type=ChangeType.REACTIVATE), AccountData(rows=account.rows(keep=keep)))
+    report = report_of(ask(change_type=ChangeType.REACTIVATE), AccountData(rows=account.rows(keep=keep)))
 
-    assert report.manipulation_check is not None
     assert report.manipulation_check.passed
-    assert report.budget_shifts[0].entity_id == "004"
+    assert report.budget_shifts[0].entity.entity_id == "004"
     assert report.budget_shifts[0].spend_per_day < 0
     assert report.budget_shifts[0].share > 0
 
 
 def test_a_pause_that_did_not_happen_is_seen() -> None:
-    report = analyse(PAUSE, known(make_account()))
+    report = report_of(PAUSE, known(make_account()))
 
-    assert report.manipulation_check is not None
     assert not report.manipulation_check.passed
     assert "a pause would have brought it to 0" in report.manipulation_check.message
 
@@ -88,15 +84,14 @@ def test_the_accounts_own_rows_are_used_where_they_are_sent() -> None:
         .sum(min_count=1)
     )
     whole[["spend", "leads"]] *= 3
-    report = analyse(PAUSE, AccountData(rows=_paused(account).rows(), account=whole))
+    report = report_of(PAUSE, AccountData(rows=_paused(account).rows(), account=whole))
 
-    spend = next(one for one in report.metrics if one.metric is Metric.SPEND)
+    spend = effect_of(report, Metric.SPEND)
     assert spend.before == pytest.approx(3 * account.spend[:, 70:77].sum(axis=0).mean(), rel=1e-6)
 
 
 def test_leads_decide_where_the_price_can_not_be_told_and_the_money_was_spent_anyway() -> None:
-    effect = analyse(PAUSE, known(make_account())).primary.effect
-    assert effect is not None
+    effect = analyse(PAUSE, known(make_account())).effect
     kept, spent_less = replace(effect, relative=0.02), replace(effect, relative=-0.3)
 
     def judged(price: Verdict, spend: Effect, *, moved: bool = False) -> Verdict:

@@ -2,77 +2,77 @@
 
 import numpy as np
 import pytest
+from adsml.common.v1 import change_pb2
+from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.metrics import Metric
-from adsml_impact.analysis.change import analyse
+from adsml_common.serving.messages import METRIC, day
+from adsml_impact.analysis.change import Analysis, analyse
 from adsml_impact.analysis.query import Options
-from adsml_impact.analysis.report import ImpactReport, MetricReport
-from support.impact import ask, known, make_account
+from support.impact import ask, effect_of, known, make_account, report_of
 
 
 @pytest.fixture(scope="module")
-def report() -> ImpactReport:
+def analysis() -> Analysis:
     account = make_account()
     account.leads[0, 77:] = np.rint(account.leads[0, 77:] * 1.5)
     return analyse(ask(options=Options(washout_days=1)), known(account))
 
 
-def _of(report: ImpactReport, metric: Metric) -> MetricReport:
-    return next(one for one in report.metrics if one.metric is metric)
+@pytest.fixture(scope="module")
+def report(analysis: Analysis) -> pb.ImpactReport:
+    return analysis.report
 
 
-def test_windows(report: ImpactReport) -> None:
-    assert (report.windows.after_first_date - report.windows.before_last_date).days == 2
-    assert (report.windows.after_last_date - report.windows.after_first_date).days == 6
+def test_windows(report: pb.ImpactReport) -> None:
+    windows = report.windows
+    before, first, last = (
+        day(one, "") for one in (windows.before_last_date, windows.after_first_date, windows.after_last_date)
+    )
+    assert (first - before).days == 2
+    assert (last - first).days == 6
 
 
 @pytest.mark.parametrize("metric", [Metric.LEADS, Metric.CPL, Metric.CTR, Metric.SPEND])
-def test_effect_is_actual_less_counterfactual(report: ImpactReport, metric: Metric) -> None:
-    effect = _of(report, metric).effect
-    assert effect is not None
+def test_effect_is_actual_less_counterfactual(report: pb.ImpactReport, metric: Metric) -> None:
+    effect = effect_of(report, metric)
     assert effect.absolute == pytest.approx(effect.after - effect.counterfactual)
     assert effect.relative == pytest.approx(effect.absolute / effect.counterfactual)
 
 
 @pytest.mark.parametrize("metric", [Metric.LEADS, Metric.SPEND])
-def test_days_add_up_to_the_window(report: ImpactReport, metric: Metric) -> None:
-    effect = _of(report, metric).effect
-    assert effect is not None
+def test_days_add_up_to_the_window(report: pb.ImpactReport, metric: Metric) -> None:
+    effect = effect_of(report, metric)
     after = effect.series[-7:]
     assert np.mean([day.actual for day in after]) == pytest.approx(effect.after)
     assert np.mean([day.counterfactual for day in after]) == pytest.approx(effect.counterfactual)
-    assert after[-1].cumulative == pytest.approx(7 * effect.absolute)
-    assert np.isnan(effect.series[56].cumulative)  # the washout day
-    assert all(day.lower <= day.counterfactual <= day.upper for day in effect.series)
+    assert after[-1].cumulative_effect == pytest.approx(7 * effect.absolute)
+    assert not effect.series[56].HasField("cumulative_effect")  # the washout day
+    assert all(day.interval.lower <= day.counterfactual <= day.interval.upper for day in effect.series)
 
 
-def test_days_of_a_ratio_end_at_its_effect(report: ImpactReport) -> None:
-    effect = _of(report, Metric.CPL).effect
-    assert effect is not None
-    assert effect.series[-1].cumulative == pytest.approx(effect.absolute)
+def test_days_of_a_ratio_end_at_its_effect(report: pb.ImpactReport) -> None:
+    effect = effect_of(report, Metric.CPL)
+    assert effect.series[-1].cumulative_effect == pytest.approx(effect.absolute)
 
 
-def test_the_known_effect_is_found(report: ImpactReport) -> None:
-    leads, cpl = _of(report, Metric.LEADS).effect, _of(report, Metric.CPL).effect
-    assert leads is not None
-    assert cpl is not None
+def test_the_known_effect_is_found(report: pb.ImpactReport) -> None:
+    leads, cpl = effect_of(report, Metric.LEADS), effect_of(report, Metric.CPL)
     assert leads.relative_interval.lower < 0.5 < leads.relative_interval.upper
     assert cpl.relative_interval.lower < 1 / 1.5 - 1 < cpl.relative_interval.upper
-    assert report.verdict == "positive"
+    assert report.verdict == change_pb2.VERDICT_POSITIVE
 
 
-def test_primary_is_first_and_not_adjusted(report: ImpactReport) -> None:
-    assert report.metrics[0].metric is report.primary_metric is Metric.CPL
-    assert report.primary.effect is not None
-    assert report.primary.adjusted_p_value == report.primary.effect.p_value
-    for other in report.metrics[1:]:
-        if other.effect is not None:
-            assert other.adjusted_p_value >= other.effect.p_value
+def test_primary_is_first_and_not_adjusted(report: pb.ImpactReport) -> None:
+    primary, *others = report.effects
+    assert primary.metric == report.primary_metric == METRIC.to_wire(Metric.CPL)
+    assert primary.adjusted_p_value == primary.p_value
+    assert all(one.adjusted_p_value >= one.p_value for one in others if one.HasField("p_value"))
 
 
 def test_before_and_after_are_ratios_of_sums() -> None:
     account = make_account()
-    report = analyse(ask(), known(account))
-    cpl = _of(report, Metric.CPL)
+    report = report_of(ask(), known(account))
+    cpl = effect_of(report, Metric.CPL)
     assert cpl.before == pytest.approx(account.spend[0, 70:77].sum() / account.leads[0, 70:77].sum())
     assert cpl.after == pytest.approx(account.spend[0, 77:84].sum() / account.leads[0, 77:84].sum())
 
@@ -80,17 +80,15 @@ def test_before_and_after_are_ratios_of_sums() -> None:
 def test_several_treated_are_taken_together() -> None:
     account = make_account()
     account.leads[:3, 77:] = np.rint(account.leads[:3, 77:] * 1.5)
-    report = analyse(ask(treated=["000", "001", "002"]), known(account))
-    leads = _of(report, Metric.LEADS)
+    report = report_of(ask(treated=["000", "001", "002"]), known(account))
+    leads = effect_of(report, Metric.LEADS)
     assert leads.before == pytest.approx(account.leads[:3, 70:77].sum(axis=0).mean())
-    assert leads.effect is not None
-    assert leads.effect.relative_interval.lower < 0.5 < leads.effect.relative_interval.upper
-    assert {control.entity_id for control in report.controls} == {f"{k:03d}" for k in range(3, 12)}
+    assert leads.relative_interval.lower < 0.5 < leads.relative_interval.upper
+    assert {control.entity.entity_id for control in report.controls} == {f"{k:03d}" for k in range(3, 12)}
 
 
-def test_placebo_summary_describes_what_the_p_value_rests_on(report: ImpactReport) -> None:
-    effect = report.primary.effect
-    assert effect is not None
+def test_placebo_summary_describes_what_the_p_value_rests_on(analysis: Analysis) -> None:
+    effect = analysis.effect
     assert effect.placebos.entities == 11
     assert effect.placebos.dates > 0
     assert list(effect.placebos.quantiles) == sorted(effect.placebos.quantiles)

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 _WAIT_SECONDS: Final = 1.0
-_FILLED: Final = 0.9
+_SLACK: Final = 0.1
 _USED_SECONDS: Final = 3600
 """How exactly the last use of a key is known: noting each one would make every read a write."""
 _DROP_OLDEST: Final = """
@@ -38,7 +38,8 @@ class DiskCache:
     def __init__(self, path: Path, *, max_bytes: int | None = None) -> None:
         self._path = path
         self._max_bytes = max_bytes
-        self._size: int | None = None
+        # Since the oldest were last dropped: nobody knows what other processes have added before.
+        self._added = max_bytes or 0
         self._lock = threading.Lock()
         self._open: tuple[int, sqlite3.Connection] | None = None
         self._failing = False
@@ -65,7 +66,12 @@ class DiskCache:
             lambda connection: connection.execute("INSERT OR REPLACE INTO cache VALUES (?, ?, ?)", row)
         )
         if done is not None and self._max_bytes is not None:
-            self._trim(len(value), self._max_bytes)
+            self._added += len(value)
+            # A full cache is not looked through at every write.
+            if self._added > _SLACK * self._max_bytes:
+                most = (1.0 - _SLACK) * self._max_bytes
+                self._try(lambda connection: connection.execute(_DROP_OLDEST, (most,)))
+                self._added = 0
         return done is not None
 
     def remove(self, key: str) -> None:
@@ -73,26 +79,7 @@ class DiskCache:
             lambda connection: connection.execute("DELETE FROM cache WHERE key = ?", (key,)), make=False
         )
 
-    def close(self) -> None:
-        with self._lock:
-            self._forget()
-
     # -- inside ----------------------------------------------------------------------------------------------
-
-    def _trim(self, added: int, max_bytes: int) -> None:
-        if self._size is not None:
-            self._size += added
-            if self._size <= max_bytes:
-                return
-        # A little more than needed: a full cache is not looked through at every write.
-        most = int(_FILLED * max_bytes)
-
-        def shrink(connection: sqlite3.Connection) -> int:
-            connection.execute(_DROP_OLDEST, (most,))
-            [size] = connection.execute("SELECT coalesce(sum(length(value)), 0) FROM cache").fetchone()
-            return int(size)
-
-        self._size = self._try(shrink) or 0
 
     def _try(self, work: Callable[[sqlite3.Connection], T], *, make: bool = True) -> T | None:
         with self._lock:

@@ -1,12 +1,15 @@
-"""Models in memory: loaded once, swapped when a new version is activated, served on when stores are down."""
+"""Models in memory: loaded once, swapped when a new version is activated, served on when stores are down.
+
+And which of several answers: the nearest, with what has to be said where one is missing.
+"""
 
 import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from cachetools import LRUCache
@@ -50,6 +53,7 @@ class _Entry(Generic[T]):
     checked_at: float
 
 
+@dataclass(eq=False, repr=False)
 class ModelLoader(Generic[T]):
     """Gives models by name; threads share it.
 
@@ -64,24 +68,17 @@ class ModelLoader(Generic[T]):
     down.
     """
 
-    def __init__(
-        self,
-        registry: ModelRegistry,
-        parse: Callable[[ModelVersion, Bundle], T],
-        *,
-        poll_seconds: float,
-        capacity: int,
-        vetted: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        if capacity < 1 or poll_seconds <= 0:
+    registry: ModelRegistry
+    parse: Callable[[ModelVersion, Bundle], T]
+    _: KW_ONLY
+    poll_seconds: float
+    capacity: int
+    vetted: bool = False
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        if self.capacity < 1 or self.poll_seconds <= 0:
             raise ValueError("capacity must be at least 1 and poll_seconds above 0")
-        self._registry = registry
-        self._parse = parse
-        self._poll_seconds = poll_seconds
-        self.capacity = capacity
-        self._vetted = vetted
-        self._clock = clock
         self._lock = threading.Lock()
         self._entries: OrderedDict[str, _Entry[T]] = OrderedDict()
         # Names without a model, apart, so that asking for many of them pushes no model out.
@@ -174,7 +171,7 @@ class ModelLoader(Generic[T]):
     # -- inside ----------------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
-        while not self._stop.wait(self._poll_seconds):
+        while not self._stop.wait(self.poll_seconds):
             try:
                 self.refresh()
             except Exception:
@@ -182,13 +179,13 @@ class ModelLoader(Generic[T]):
                 _LOG.exception("refreshing models failed; what is in memory serves on")
 
     def _due(self, entry: _Entry[T]) -> bool:
-        age = self._clock() - entry.checked_at
+        age = self.clock() - entry.checked_at
         # With a thread that refreshes, no caller has to wait for a registry unless that thread is stuck.
         if entry.loaded is not None and self._thread is not None:
-            return age >= _STALE_POLLS * self._poll_seconds
+            return age >= _STALE_POLLS * self.poll_seconds
         if isinstance(entry.error, Unavailable):
-            return age >= min(self._poll_seconds, _RETRY_SECONDS)
-        return age >= self._poll_seconds
+            return age >= min(self.poll_seconds, _RETRY_SECONDS)
+        return age >= self.poll_seconds
 
     @contextmanager
     def _finishing(self, name: str) -> Iterator[None]:
@@ -203,15 +200,15 @@ class ModelLoader(Generic[T]):
         if not known:
             return
         try:
-            active = self._registry.active_of(known)
+            active = self.registry.active_of(known)
         except Unavailable as error:
             for name, entry in known.items():
                 if entry is not None and entry.loaded is not None:
                     self._store(name, self._stale(entry, error))
             return
-        if self._vetted:
+        if self.vetted:
             have = {one.loaded.version.sha256 for one in known.values() if one and one.loaded}
-            self._registry.vet_ahead((one for one in active.values() if one.sha256 not in have), self._parse)
+            self.registry.vet_ahead((one for one in active.values() if one.sha256 not in have), self.parse)
         for name, entry in known.items():
             with self._lock:
                 if name in self._loading:  # another thread is at it
@@ -229,7 +226,7 @@ class ModelLoader(Generic[T]):
 
     def _renew(self, name: str, entry: _Entry[T] | None) -> _Entry[T]:
         try:
-            active = self._registry.active(name)
+            active = self.registry.active(name)
         except Unavailable as error:
             if entry is None or entry.loaded is None:
                 renewed = self._last_known(name, error)
@@ -255,7 +252,7 @@ class ModelLoader(Generic[T]):
     def _stale(self, entry: _Entry[T], error: AdsmlError) -> _Entry[T]:
         self._count(failures=1)
         if entry.loaded is None:
-            return _Entry(None, error, self._clock())
+            return _Entry(None, error, self.clock())
         version = entry.loaded.version
         told = Degradation(
             Dependency.REGISTRY,
@@ -263,33 +260,33 @@ class ModelLoader(Generic[T]):
             f"the registry does not answer ({error.message}); {version}, last known to be active, was used",
         )
         kept = [one for one in entry.loaded.degradations if one.dependency != told.dependency]
-        return _Entry(replace(entry.loaded, degradations=(*kept, told)), error, self._clock())
+        return _Entry(replace(entry.loaded, degradations=(*kept, told)), error, self.clock())
 
     def _last_known(self, name: str, error: Unavailable) -> _Entry[T]:
         # Started while the database is away: what was active when this machine last heard of it is better
         # than nothing, if its files are still in the disk cache or the artifact store answers.
-        known = self._registry.last_known.get(name)
+        known = self.registry.last_known.get(name)
         try:
             loaded = None if known is None else Loaded(self._read(known), known)
         except (ArtifactCorrupt, Unavailable):
             loaded = None
-        return self._stale(_Entry(loaded, None, self._clock()), error)
+        return self._stale(_Entry(loaded, None, self.clock()), error)
 
     def _load(self, name: str, entry: _Entry[T] | None, active: ModelVersion | None) -> _Entry[T]:
         if active is None:
-            self._registry.last_known.forget(name)
-            return _Entry(None, None, self._clock())
+            self.registry.last_known.forget(name)
+            return _Entry(None, None, self.clock())
         present = entry.loaded if entry is not None else None
         if present is not None and present.version.sha256 == active.sha256:
-            return _Entry(Loaded(present.model, active), None, self._clock())
+            return _Entry(Loaded(present.model, active), None, self.clock())
         try:
             loaded = Loaded(self._read(active), active)
         except (ArtifactCorrupt, Unavailable) as error:
             self._count(failures=1)
             return self._instead(name, present, active, error)
         self._count(swaps=1 if present is not None else 0)
-        self._registry.last_known.remember(active)
-        return _Entry(loaded, None, self._clock())
+        self.registry.last_known.remember(active)
+        return _Entry(loaded, None, self.clock())
 
     def _instead(
         self, name: str, present: Loaded[T] | None, active: ModelVersion, error: ArtifactCorrupt | Unavailable
@@ -304,7 +301,7 @@ class ModelLoader(Generic[T]):
             except Unavailable as gone:
                 lasting = gone
         if found is None:
-            return _Entry(None, lasting, self._clock())
+            return _Entry(None, lasting, self.clock())
         reason, text = DegradationReason.CORRUPT, f"{error.message}; {found.version} was used instead"
         if corrupt:
             self._count(fallbacks=1)
@@ -313,10 +310,10 @@ class ModelLoader(Generic[T]):
             text = f"it can't be fetched ({error.message}); {found.version} from memory was used"
         told = Degradation(Dependency.MODEL, reason, text, name=str(active))
         loaded = Loaded(found.model, found.version, (told,))
-        return _Entry(loaded, None if corrupt else error, self._clock())
+        return _Entry(loaded, None if corrupt else error, self.clock())
 
     def _earlier(self, name: str, present: Loaded[T] | None) -> Loaded[T] | None:
-        for version in self._registry.earlier(name, limit=_FALLBACKS):
+        for version in self.registry.earlier(name, limit=_FALLBACKS):
             if present is not None and present.version.sha256 == version.sha256:
                 return present
             with suppress(ArtifactCorrupt):
@@ -325,8 +322,8 @@ class ModelLoader(Generic[T]):
 
     def _read(self, version: ModelVersion) -> T:
         try:
-            bundle = self._registry.read(version, parse=self._parse if self._vetted else None)
-            model = self._parse(version, bundle)
+            bundle = self.registry.read(version, parse=self.parse if self.vetted else None)
+            model = self.parse(version, bundle)
         except Unavailable:
             raise
         except ArtifactCorrupt as error:
@@ -342,3 +339,51 @@ class ModelLoader(Generic[T]):
     def _count(self, **by: int) -> None:
         with self._lock:
             self._counts.update(by)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel(Generic[T]):
+    """The model that answers, None where there is none, and what an answer with or without it has to say."""
+
+    loaded: Loaded[T] | None
+    degradations: tuple[Degradation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResolver(Generic[T]):
+    """Resolves names to models; threads share it. Without a loader there is no registry, and nothing is said.
+
+    `instead` says what answers where no model does, as the end of a sentence: ``"the rule was used instead"``.
+    """
+
+    loader: ModelLoader[T] | None
+    _: KW_ONLY
+    instead: str
+
+    def resolve(self, names: Sequence[str], *, expected: bool = True) -> ResolvedModel[T]:
+        """The first of these names, nearest first, that has a usable model.
+
+        A model that is registered and can't be used is told of always; that none is registered where one is
+        `expected`.
+        """
+        if self.loader is None or not names:
+            return ResolvedModel(None)
+        notes: list[Degradation] = []
+        for name in names:
+            try:
+                loaded = self.loader.get(name)
+            except ArtifactCorrupt as error:
+                notes.append(self._note(name, DegradationReason.CORRUPT, error.message))
+                continue
+            except Unavailable as error:
+                # The others are in the same registry.
+                notes.append(self._note(name, DegradationReason.UNAVAILABLE, error.message))
+                break
+            if loaded is not None:
+                return ResolvedModel(loaded, (*notes, *loaded.degradations))
+        if expected and not notes:
+            notes.append(self._note(names[0], DegradationReason.NO_MODEL, "none is registered and active"))
+        return ResolvedModel(None, tuple(notes))
+
+    def _note(self, name: str, reason: DegradationReason, detail: str) -> Degradation:
+        return Degradation(Dependency.MODEL, reason, f"model {name}: {detail}; {self.instead}", name=name)

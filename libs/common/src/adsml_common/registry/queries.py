@@ -26,7 +26,12 @@ def select_models(**wanted: Any) -> sa.Select[Any]:
 
 
 def versions(connection: Connection, query: sa.Select[Any]) -> list[ModelVersion]:
-    return [_version_of(row) for row in connection.execute(query)]
+    found = []
+    for row in connection.execute(query):
+        level = EntityType(row.entity_type) if row.entity_type else None
+        kinds = {"entity_type": level, "status": ModelStatus(row.status)}
+        found.append(ModelVersion(**row._asdict() | kinds | {"feature_columns": tuple(row.feature_columns)}))
+    return found
 
 
 def find_version(connection: Connection, **wanted: Any) -> ModelVersion | None:
@@ -134,11 +139,3 @@ def change(
             created_at=datetime.now(UTC),
         )
     )
-
-
-def _version_of(row: sa.Row[Any]) -> ModelVersion:
-    values = row._asdict()
-    values["entity_type"] = EntityType(row.entity_type) if row.entity_type else None
-    values["feature_columns"] = tuple(row.feature_columns)
-    values["status"] = ModelStatus(row.status)
-    return ModelVersion(**values)

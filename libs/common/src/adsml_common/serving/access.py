@@ -50,7 +50,10 @@ class TokenAuthorizer(Authorizer):
                 raise Unauthenticated("expected 'authorization: Bearer <token>'")
             return self.tokens.caller(token.strip())
         if self.certificates is not None:
-            for name in _names(context.auth_context()):
+            from adsml_common.serving.tls import identities  # noqa: PLC0415 - slow to load
+
+            chain = [*context.auth_context().get("x509_pem_cert", ())]
+            for name in identities(chain[0]) if chain else ():
                 if name in self.certificates:
                     return self.certificates[name]
             if self.tokens is None:
@@ -113,14 +116,3 @@ def _accounts_of(descriptor: Any) -> FieldCollector:
             field.name in {"config_id", "config_ids"} and field.cpp_type == FieldDescriptor.CPPTYPE_INT64
         ),
     )
-
-
-def _names(auth_context: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names in a client's certificate that may be an identity; see `identities`."""
-    chain = auth_context.get("x509_pem_cert", ())
-    if not chain:
-        return ()
-    # Slow to load, and only needed where clients show certificates.
-    from adsml_common.serving.tls import identities  # noqa: PLC0415
-
-    return identities(chain[0])

@@ -70,7 +70,9 @@ def expectation(field: FieldDescriptor, *, entry: bool = False) -> str:
     if field.is_repeated:
         of_field = of_field.repeated.items
     if field.enum_type is not None:
-        return f"one of {', '.join(allowed_names(field.enum_type, of_field))}"
+        refused = {0, *of_field.enum.not_in}
+        numbers = (value.number for value in field.enum_type.values if value.number not in refused)
+        return f"one of {', '.join(short_name(field.enum_type, number) for number in numbers)}"
     if field.message_type is not None:
         return "year, month and day" if field.message_type.full_name == _DATE else "a value"
     if field.type == FieldDescriptor.TYPE_STRING:
@@ -78,14 +80,8 @@ def expectation(field: FieldDescriptor, *, entry: bool = False) -> str:
     return _number(number_bounds(of_field), finite=field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE)
 
 
-def allowed_names(kind: EnumDescriptor, of_field: Any) -> list[str]:
-    """The names of an enum that a field takes, without the prefix they share."""
-    refused = {0, *of_field.enum.not_in}
-    return [short_name(kind, value.number) for value in kind.values if value.number not in refused]
-
-
 def short_name(kind: EnumDescriptor, number: int) -> str:
-    """``"CPL"`` for METRIC_CPL; the number where it has no name."""
+    """``"CPL"`` for METRIC_CPL, without the prefix that names share; the number where it has no name."""
     value = kind.values_by_number.get(number)
     prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
     return f"{number}, which has no name" if value is None else value.name.removeprefix(prefix)

@@ -5,6 +5,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
@@ -89,6 +90,7 @@ class HealthBoard:
         }
 
 
+@dataclass(eq=False, repr=False)
 class HealthService:
     """``grpc.health.v1.Health`` of a board; answers on the event loop, so a full pool can't fail a probe.
 
@@ -97,10 +99,9 @@ class HealthService:
     health checks: they go on calling it.
     """
 
-    def __init__(self, board: HealthBoard, memory: MemoryBudget) -> None:
-        self._board = board
-        self._memory = memory
-        self._watchers: Counter[str] = Counter()
+    board: HealthBoard
+    memory: MemoryBudget
+    watchers: Counter[str] = field(init=False, default_factory=Counter)
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -112,17 +113,17 @@ class HealthService:
 
     async def _name(self, context: ServicerContext) -> str:
         address = _address(context)
-        await self._memory.reserve(address, _READ_BYTES)
+        await self.memory.reserve(address, _READ_BYTES)
         try:
             raw = await read_message(context, _MAX_BYTES, seconds=_REQUEST_SECONDS)
         finally:
-            self._memory.release(address, _READ_BYTES)
+            self.memory.release(address, _READ_BYTES)
         return parse(health_pb2.HealthCheckRequest, raw).service
 
     async def _check(self, _: object, context: ServicerContext) -> bytes:
         try:
             name = await self._name(context)
-            serving = self._board.statuses().get(name)
+            serving = self.board.statuses().get(name)
             if serving is None:
                 raise NotFound("this server knows no such service; List has those it knows")
         except AdsmlError as error:
@@ -132,22 +133,22 @@ class HealthService:
 
     async def _list(self, _: object, context: ServicerContext) -> bytes:
         response = health_pb2.HealthListResponse()  # type: ignore[attr-defined]  # newer than the stubs
-        for name, serving in self._board.statuses().items():
+        for name, serving in self.board.statuses().items():
             response.statuses[name].CopyFrom(_response(serving))
         answer: bytes = response.SerializeToString()
         return answer
 
     async def _watch(self, _: object, context: ServicerContext) -> None:
         address = _address(context)
-        if self._watchers.total() >= _MAX_WATCHERS or self._watchers[address] >= _MAX_PEER_WATCHERS:
+        if self.watchers.total() >= _MAX_WATCHERS or self.watchers[address] >= _MAX_PEER_WATCHERS:
             await refuse(context, unimplemented(f"/{SERVICE}/Watch for so many at once"))
-        self._watchers[address] += 1
+        self.watchers[address] += 1
         try:
             await self._report(context)
         finally:
-            self._watchers[address] -= 1
-            if not self._watchers[address]:
-                del self._watchers[address]
+            self.watchers[address] -= 1
+            if not self.watchers[address]:
+                del self.watchers[address]
 
     async def _report(self, context: ServicerContext) -> None:
         try:
@@ -156,8 +157,8 @@ class HealthService:
             await refuse(context, status_of(error))
         last = None
         while True:
-            changed, last_one = self._board.next_change, self._board.draining
-            response = _response(self._board.statuses().get(name))
+            changed, last_one = self.board.next_change, self.board.draining
+            response = _response(self.board.statuses().get(name))
             if response != last:
                 await context.write(response.SerializeToString())
                 last = response

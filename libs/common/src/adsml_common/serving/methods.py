@@ -5,9 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adsml.common.v1 import options_pb2
+from adsml.common.v1 import answer_pb2, options_pb2
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from adsml_common.serving.field_collector import FieldCollector
@@ -41,10 +40,6 @@ class Method:
         return f"/{self.service}/{self.name}"
 
 
-def _is_degradation(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.full_name == "adsml.common.v1.Degradation"
-
-
 def _implements(servicer: object, method: str) -> bool:
     """Whether a servicer has a method of its own: the generated base class has one that refuses."""
     handler = getattr(servicer, method, None)
@@ -74,6 +69,7 @@ def methods_of(
         raise UnsafeServer(
             f"{service_name} has no unary method {', '.join(sorted(unknown))} to answer at once"
         )
+    degradation = answer_pb2.Degradation.DESCRIPTOR
     found = []
     for method in descriptor.methods:
         handler = getattr(servicer, method.name)
@@ -95,7 +91,9 @@ def methods_of(
                 response=message_factory.GetMessageClass(method.output_type),
                 streaming=method.server_streaming,
                 scope=scope,
-                degradations=FieldCollector(method.output_type, _is_degradation),
+                degradations=FieldCollector(
+                    method.output_type, lambda field: field.message_type is degradation
+                ),
                 fast_path=fast_path.get(method.name),
             )
         )

@@ -1,6 +1,7 @@
 """Shows and switches the models of one process' family."""
 
 from collections.abc import Collection
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
 from adsml.registry.v1 import registry_service_pb2 as pb
@@ -30,33 +31,30 @@ _FACTS: Final = (
 _DETAILS: Final = ("parameters", "feature_columns", "training_metrics", "library_versions")
 
 
+@dataclass(eq=False, repr=False)
 class ModelRegistryService:
     """The registry, as far as one family goes: models whose names' first parts are among `prefixes`.
 
     Without `family` and `prefixes` it has every model; without `page_tokens` those are good for this process only.
     """
 
-    def __init__(
-        self,
-        registry: ModelRegistry,
-        *,
-        family: str | None,
-        prefixes: Collection[str] | None,
-        page_tokens: PageTokens | None = None,
-    ) -> None:
-        self._registry = registry
-        self._check_family = FamilyCheck(family)
-        self._prefixes = None if prefixes is None else frozenset(prefixes)
-        self._page_tokens = page_tokens or PageTokens()
+    registry: ModelRegistry
+    _: KW_ONLY
+    family: str | None
+    prefixes: Collection[str] | None
+    page_tokens: PageTokens = field(default_factory=PageTokens)
+
+    def __post_init__(self) -> None:
+        self._check_family = FamilyCheck(self.family)
 
     def ListModels(self, request: pb.ListModelsRequest, context: CallContext) -> pb.ListModelsResponse:
         """Versions, newest first, without their parameters and metrics."""
         self._check_family(request.family)
         level, status = ENTITY_TYPE.find(request.entity_type), STATUS.find(request.status)
-        found, token = self._page_tokens.listing(
+        found, token = self.page_tokens.listing(
             request,
             context,
-            lambda at: self._registry.list(
+            lambda at: self.registry.list(
                 name=request.name or None,
                 name_prefix=self._prefix(),
                 model_type=request.model_type or None,
@@ -78,17 +76,17 @@ class ModelRegistryService:
         """One version in full: the active one where none is named."""
         self._check(request, context)
         if request.HasField("version"):
-            found = self._registry.get(request.name, request.version)
+            found = self.registry.get(request.name, request.version)
         else:
-            found = self._registry.require_active(request.name)
+            found = self.registry.require_active(request.name)
         return pb.GetModelResponse(model=model_message(found))
 
     def ActivateModelVersion(
         self, request: pb.ActivateModelVersionRequest, context: CallContext
     ) -> pb.ActivateModelVersionResponse:
         self._check(request, context)
-        before = self._registry.active(request.name)
-        version = self._registry.activate(
+        before = self.registry.active(request.name)
+        version = self.registry.activate(
             request.name, request.version, actor=_actor(context), reason=request.reason
         )
         response = pb.ActivateModelVersionResponse(model=model_message(version))
@@ -100,7 +98,7 @@ class ModelRegistryService:
         self, request: pb.RollbackModelRequest, context: CallContext
     ) -> pb.RollbackModelResponse:
         self._check(request, context)
-        version = self._registry.rollback(
+        version = self.registry.rollback(
             request.name,
             actor=_actor(context),
             reason=request.reason,
@@ -121,10 +119,10 @@ class ModelRegistryService:
         if request.name:
             self._check(request, context)
 
-        found, token = self._page_tokens.listing(
+        found, token = self.page_tokens.listing(
             request,
             context,
-            lambda at: self._registry.events(
+            lambda at: self.registry.events(
                 request.name or None,
                 name_prefix=self._prefix(),
                 limit=paging.SCAN,
@@ -137,27 +135,32 @@ class ModelRegistryService:
 
     def _prefix(self) -> str | None:
         """What the database can filter by: the one family there mostly is."""
-        return f"{next(iter(self._prefixes))}/" if self._prefixes and len(self._prefixes) == 1 else None
+        return f"{next(iter(self.prefixes))}/" if self.prefixes and len(self.prefixes) == 1 else None
 
     def _shows(self, name: str, context: CallContext) -> bool:
-        if self._prefixes is None:
+        if self.prefixes is None:
             return True
-        prefix, account = _parts(name)
-        return prefix in self._prefixes and account is not None and context.caller.permits(account)
+        account = self._account(name)
+        return account is not None and context.caller.permits(account)
 
     def _check(self, request: Any, context: CallContext) -> None:
         """Refuse a model of another family or account, whether or not it exists."""
         self._check_family(request.family)
-        if self._prefixes is None:
-            return
-        name = request.name
-        prefix, account = _parts(name)
-        if prefix not in self._prefixes or account is None:
-            raise NotFound(f"this service has no model {name}")
-        context.check_config(account)
+        if self.prefixes is not None:
+            account = self._account(request.name)
+            if account is None:
+                raise NotFound(f"this service has no model {request.name}")
+            context.check_config(account)
+
+    def _account(self, name: str) -> int | None:
+        """Whose model a name is; None where it is another family's."""
+        prefix, _, rest = name.partition("/")
+        account = rest.partition("/")[0]
+        ours = prefix in (self.prefixes or ()) and account.isascii() and account.isdigit()
+        return int(account) if ours else None
 
     def _event(self, version: ModelVersion, kind: ModelEventType) -> pb.ModelEvent:
-        for event in self._registry.events(version.name, limit=paging.SCAN):
+        for event in self.registry.events(version.name, limit=paging.SCAN):
             if event.version == version.version and event.event is kind:
                 return event_message(event)
         raise RuntimeError(f"{version} was switched without an entry in its history")
@@ -209,9 +212,3 @@ def _gate(version: ModelVersion) -> tuple[pb.GateDecision.ValueType, str]:
 
 def _actor(context: CallContext) -> str:
     return context.caller.identity or f"anonymous ({context.peer})"
-
-
-def _parts(name: str) -> tuple[str, int | None]:
-    prefix, _, rest = name.partition("/")
-    account = rest.partition("/")[0]
-    return prefix, int(account) if account.isascii() and account.isdigit() else None

@@ -3,14 +3,19 @@
 import asyncio
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 import grpc.aio
+from google.protobuf.message import Message
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from adsml_common.serving import health, reflection
-from adsml_common.serving.access import authorizer_of
+from adsml_common.domain.errors import AdsmlError
+from adsml_common.serving import health
+from adsml_common.serving.access import Authorizer, authorizer_of
+from adsml_common.serving.context import CallContext
+from adsml_common.serving.errors import status_of
 from adsml_common.serving.harness import Harness, refuse_unknown
 from adsml_common.serving.limits import RateLimit, StreamLimit
 from adsml_common.serving.memory_budget import MemoryBudget
@@ -19,6 +24,7 @@ from adsml_common.serving.pool import WorkerPool, in_daemon_thread
 from adsml_common.serving.settings import ServingSettings
 from adsml_common.serving.telemetry import Exposition, watch_pool
 from adsml_common.serving.tracing import OpenTelemetry, Tracing
+from adsml_common.serving.transport import Handler, ServicerContext, parse, refuse, text_metadata
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +32,7 @@ _log = logging.getLogger(__name__)
 _CORE_LIMIT_SPARE: Final = 256 * 1024
 # Bytes that gRPC takes of a call nobody has let in yet; more come once the message is asked for.
 _WINDOW_BYTES: Final = 64 * 1024
+_REFLECTION: Final = "grpc.reflection.v1alpha.ServerReflection"
 _HANDSHAKE_SECONDS: Final = 10.0
 _HEALTH_BYTES: Final = 128 * 1024 * 1024
 _POOL_SECONDS: Final = 5.0
@@ -89,7 +96,7 @@ class ServerRuntime:
         ).handlers()
         self._server.add_registered_method_handlers(health.SERVICE, health_handlers)
         self._server.add_registered_method_handlers(
-            reflection.SERVICE, reflection.reflection_handlers((*spec.methods, health.SERVICE), authorizer)
+            _REFLECTION, _reflection_handlers((*spec.methods, health.SERVICE), authorizer)
         )
         self._server.add_generic_rpc_handlers((refuse_unknown(),))
         self._probed: grpc.aio.Server | None = None
@@ -195,3 +202,27 @@ def channel_options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
+
+
+def _reflection_handlers(services: tuple[str, ...], authorizer: Authorizer) -> dict[str, Handler]:
+    """Tells callers that the authorizer knows which services there are, and their contracts."""
+    servicer = reflection.aio.ReflectionServicer((*services, _REFLECTION))
+
+    async def info(requests: AsyncIterator[bytes], context: ServicerContext) -> AsyncIterator[bytes]:
+        try:
+            authorizer.authenticate(CallContext(metadata=text_metadata(context)), context)
+            async for raw in requests:
+                request = parse(reflection_pb2.ServerReflectionRequest, raw)
+                responses: AsyncIterator[Message] = servicer.ServerReflectionInfo(_only(request), context)  # type: ignore[assignment]
+                async for response in responses:
+                    yield response.SerializeToString()
+        except AdsmlError as error:
+            await refuse(context, status_of(error))
+
+    return {"ServerReflectionInfo": grpc.stream_stream_rpc_method_handler(info)}
+
+
+async def _only(
+    request: reflection_pb2.ServerReflectionRequest,
+) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+    yield request

@@ -185,7 +185,7 @@ class Server:
             async with builder.serving(self._stop) as runtime:
                 ready.set_result(runtime)
                 await self._stop.wait()
-        except Exception as error:
+        except BaseException as error:
             if ready.done():
                 _log.exception("the server ended badly")
             else:

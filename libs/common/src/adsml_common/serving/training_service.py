@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Final
 
 from adsml.common.v1 import answer_pb2, entity_pb2
@@ -51,6 +52,7 @@ _DIGITS: Final = 16
 _LONGEST: Final = 128
 
 
+@dataclass(eq=False, repr=False)
 class TrainingService:
     """The runs of one family's `jobs`, such as ``"classifiers"``; runs of others are not found here.
 
@@ -58,27 +60,20 @@ class TrainingService:
     only.
     """
 
-    def __init__(
-        self,
-        runs: TrainingRuns,
-        *,
-        family: str,
-        jobs: Collection[str],
-        launcher: Launcher | None,
-        max_shards: int = 64,
-        open_runs: int = 4,
-        page_tokens: PageTokens | None = None,
-    ) -> None:
-        unknown = set(jobs) - set(_NUMBERS)
+    runs: TrainingRuns
+    _: KW_ONLY
+    family: str
+    jobs: Collection[str]
+    launcher: Launcher | None
+    max_shards: int = 64
+    open_runs: int = 4
+    page_tokens: PageTokens = field(default_factory=PageTokens)
+
+    def __post_init__(self) -> None:
+        unknown = set(self.jobs) - set(_NUMBERS)
         if unknown:
             raise ValueError(f"the contract has no job {', '.join(sorted(unknown))}")
-        self._runs = runs
-        self._check_family = FamilyCheck(family)
-        self._jobs = tuple(jobs)
-        self._launcher = launcher
-        self._max_shards = max_shards
-        self._open_runs = open_runs
-        self._page_tokens = page_tokens or PageTokens()
+        self._check_family = FamilyCheck(self.family)
 
     def StartTraining(
         self, request: pb.StartTrainingRequest, context: CallContext
@@ -86,25 +81,25 @@ class TrainingService:
         """Start a run, or find the one that this request started before."""
         self._check_family(request.family)
         job = self._job(request.job)
-        if self._launcher is None:
+        if self.launcher is None:
             raise FailedPrecondition("this server can't start trainings: it has no launcher")
-        shards = request.shard_count or self._launcher.default_shards
-        if shards > self._max_shards:
-            raise InvalidInput.at("shard_count", f"is {shards}; this server takes at most {self._max_shards}")
+        shards = request.shard_count or self.launcher.default_shards
+        if shards > self.max_shards:
+            raise InvalidInput.at("shard_count", f"is {shards}; this server takes at most {self.max_shards}")
         parameters = _scope(request.scope, context).parameters()
         request_id = _of_caller(request.request_id, context)
-        known = self._runs.find(job, request_id)
+        known = self.runs.find(job, request_id)
         try:
-            run = self._runs.start(
+            run = self.runs.start(
                 job,
                 request_id=request_id,
                 parameters=parameters,
                 shard_count=shards,
                 launch_kind=LaunchKind.CALLER,
                 actor=context.caller.identity or "",
-                launcher=self._launcher.kind,
-                launcher_ref=self._launcher.reference(job, request_id),
-                open_runs=self._open_runs,
+                launcher=self.launcher.kind,
+                launcher_ref=self.launcher.reference(job, request_id),
+                open_runs=self.open_runs,
             )
         except AlreadyExists as error:
             raise AlreadyExists(
@@ -113,13 +108,13 @@ class TrainingService:
             ) from None
         except AlreadyRunning as error:
             going_on = error.metadata.get("run_id")
-            if going_on is None or self._shows(self._runs.get(going_on), context):
+            if going_on is None or self._shows(self.runs.get(going_on), context):
                 raise
             # Another account's run keeps this one waiting; which one is not for this caller to know.
             raise AlreadyRunning(f"a run of {job} is going on; wait for it to end") from None
         if run.status is RunStatus.PENDING:
             # Also for a request that comes again: its first launch may have failed.
-            self._launcher.launch(run)
+            self.launcher.launch(run)
         return pb.StartTrainingResponse(run=run_message(run), already_started=known is not None)
 
     def GetTrainingRun(
@@ -127,7 +122,7 @@ class TrainingService:
     ) -> pb.GetTrainingRunResponse:
         run = self._run(request, context)
         most = request.max_failed_items if request.HasField("max_failed_items") else _FAILED_ITEMS
-        failed = self._runs.items(run.run_id, status=ItemStatus.FAILED, limit=most) if most else []
+        failed = self.runs.items(run.run_id, status=ItemStatus.FAILED, limit=most) if most else []
         return pb.GetTrainingRunResponse(
             run=run_message(run), failed_items=[item_message(one) for one in failed]
         )
@@ -136,16 +131,16 @@ class TrainingService:
         self, request: pb.ListTrainingRunsRequest, context: CallContext
     ) -> pb.ListTrainingRunsResponse:
         self._check_family(request.family)
-        jobs = self._jobs if not request.job else (self._job(request.job),)
+        jobs = tuple(self.jobs) if not request.job else (self._job(request.job),)
         status = STATE.find(request.state)
-        found, token = self._page_tokens.listing(
+        found, token = self.page_tokens.listing(
             request,
             context,
-            lambda at: self._runs.list(
+            lambda at: self.runs.list(
                 jobs=jobs,
                 status=status,
                 limit=paging.SCAN,
-                before=None if at is None else self._runs.get(at[0]),
+                before=None if at is None else self.runs.get(at[0]),
             ),
             position=lambda run: [run.run_id],
             shows=lambda run: self._shows(run, context),
@@ -157,20 +152,20 @@ class TrainingService:
     ) -> pb.CancelTrainingRunResponse:
         run = self._run(request, context)
         return pb.CancelTrainingRunResponse(
-            run=run_message(self._runs.cancel(run.run_id, reason=request.reason))
+            run=run_message(self.runs.cancel(run.run_id, reason=request.reason))
         )
 
     def _job(self, number: int) -> str:
         job = JOBS.get(number, "")
-        if job not in self._jobs:
-            trained = ", ".join(self._jobs) or "nothing"
+        if job not in self.jobs:
+            trained = ", ".join(self.jobs) or "nothing"
             raise InvalidInput.at("job", f"is another service's; this one trains {trained}")
         return job
 
     def _run(self, request: Any, context: CallContext) -> TrainingRun:
         self._check_family(request.family)
-        run = self._runs.get(request.run_id)
-        if run.job not in self._jobs or not self._shows(run, context):
+        run = self.runs.get(request.run_id)
+        if run.job not in self.jobs or not self._shows(run, context):
             raise NotFound(f"there is no training run {request.run_id}")
         return run
 

@@ -118,25 +118,18 @@ def _described(violation: protovalidate.Violation, descriptor: Descriptor, prefi
     if oneof is not None:
         choices = " or ".join(one.name for one in oneof.fields)
         return FieldViolation(path, f"is empty; set {choices}")
-    if field is None or "cel" in _rule_names(proto) or violation.rule_value is None:
+    rules = {one.field_name for one in (() if proto.rule is None else proto.rule.elements)}
+    if field is None or "cel" in rules or violation.rule_value is None:
         return FieldViolation(path, proto.message)
     if proto.rule_id == "required":
-        return FieldViolation(path, _unset(field))
+        if field.message_type is not None and field.message_type.full_name != _DATE:
+            return FieldViolation(path, "is not set; it is required")
+        return FieldViolation(path, f"is not set; expected {contract_rules.expectation(field)}")
     if proto.rule_id == "repeated.unique":
         return FieldViolation(path, "names one of its entries again; name each once")
     what = _shown(field, violation.field_value, entry=entry, rule=proto.rule_id)
     expected = contract_rules.expectation(field, entry=entry)
     return FieldViolation(path, f"{what}; expected {expected}")
-
-
-def _rule_names(proto: Any) -> set[str]:
-    return set() if proto.rule is None else {element.field_name for element in proto.rule.elements}
-
-
-def _unset(field: FieldDescriptor) -> str:
-    if field.message_type is not None and field.message_type.full_name != _DATE:
-        return "is not set; it is required"
-    return f"is not set; expected {contract_rules.expectation(field)}"
 
 
 def _shown(field: FieldDescriptor, value: Any, *, entry: bool, rule: str) -> str:

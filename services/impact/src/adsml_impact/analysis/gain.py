@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 
 import numpy as np
+from adsml.common.v1 import metrics_pb2
+from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.metrics import Metric
 
+from adsml_impact.analysis.metric_comparison import MetricResult
 from adsml_impact.analysis.plan import is_neutral, lower_is_better
-from adsml_impact.analysis.report import MetricReport, WeeklyGain
-from adsml_impact.models.effect import Effect, Interval
+from adsml_impact.encoding import known
+from adsml_impact.models.effect import Effect
 from adsml_impact.models.meta_analysis import probability_below
 
 _WEEK = 7
@@ -28,25 +31,30 @@ def probability_helped(metric: Metric, effect: Effect) -> float:
     return below if lower_is_better(metric) else 1.0 - below
 
 
-def weekly_gain(reports: Mapping[Metric, MetricReport]) -> WeeklyGain | None:
+def weekly_gain(results: Mapping[Metric, MetricResult]) -> pb.WeeklyGain | None:
     """Leads a week that the change brings at the spend after it, and what those would have cost without it.
 
     By cost per lead where it was compared: of L leads after, ``L (1 - exp(tau))`` would not have come for the
     same money. Else by leads.
     """
-    price, count = reports.get(Metric.CPL), reports.get(Metric.LEADS)
+    price, count = results.get(Metric.CPL), results.get(Metric.LEADS)
     if price is not None and price.effect is not None and count is not None:
-        comparison, after = price.effect.comparison, count.after
+        comparison, after = price.effect.comparison, count.message.after
         level = price.effect.relative_interval.level
         low, high = comparison.interval(1.0 - level)
 
         def gained(tau: float) -> float:
             return -_WEEK * after * float(np.expm1(min(tau, 50.0)))
 
-        leads, interval = gained(comparison.tau), Interval(gained(high), gained(low), level)
-        return WeeklyGain(leads, interval, leads * price.effect.counterfactual)
-    if count is None or count.effect is None:
+        leads, lower, upper = gained(comparison.tau), gained(high), gained(low)
+        money = leads * price.effect.counterfactual
+    elif count is not None and count.effect is not None:
+        interval, leads = count.effect.absolute_interval, _WEEK * count.effect.absolute
+        lower, upper, level = _WEEK * interval.lower, _WEEK * interval.upper, interval.level
+        money = (
+            leads * price.message.before if price is not None and price.message.HasField("before") else np.nan
+        )
+    else:
         return None
-    absolute, leads = count.effect.absolute_interval, _WEEK * count.effect.absolute
-    interval = Interval(_WEEK * absolute.lower, _WEEK * absolute.upper, absolute.level)
-    return WeeklyGain(leads, interval, leads * (price.before if price is not None else np.nan))
+    span = metrics_pb2.Interval(lower=lower, upper=upper, level=level)
+    return pb.WeeklyGain(leads=leads, leads_interval=span, money=known(money))

@@ -1,27 +1,25 @@
 """Which metric the verdict on a change rests on, whose it is, and which direction is good."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
+from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.metrics import RATIOS, Metric
-
-
-class Scope(StrEnum):
-    """Whose metric an effect is about."""
-
-    TREATED = "treated"
-    ACCOUNT = "account"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is looked at: the others beside the primary metric, listed first, are adjusted for their number (Holm)."""
 
-    primary: Metric  # the metric the verdict rests on; the others are adjusted for their number (Holm)
-    scope: Scope  # whose primary metric
-    metrics: tuple[Metric, ...]  # all metrics to report on that scope, the primary one first
+    primary: Metric  # the verdict rests on it
+    account: bool  # whether it is the whole account's, not the treated's
+    metrics: tuple[Metric, ...]  # all metrics to report on, the primary one first
+
+    @property
+    def scope(self) -> "pb.EffectScope.ValueType":
+        """Whose metrics, in the contract's word."""
+        return pb.EFFECT_SCOPE_ACCOUNT if self.account else pb.EFFECT_SCOPE_TREATED
 
 
 LABELS: Final[dict[Metric, str]] = {
@@ -37,23 +35,18 @@ LABELS: Final[dict[Metric, str]] = {
     Metric.FREQUENCY: "frequency",
 }
 
-PRIMARY: Final[dict[ChangeType, Metric]] = {
-    ChangeType.BUDGET_CHANGE: Metric.CPL,
-    ChangeType.CREATIVE_CHANGE: Metric.CTR,
-    ChangeType.AUDIENCE_CHANGE: Metric.CPL,
-    ChangeType.PAUSE: Metric.CPL,
-    ChangeType.REACTIVATE: Metric.CPL,
-}
+PRIMARY: Final = dict.fromkeys(ChangeType, Metric.CPL) | {ChangeType.CREATIVE_CHANGE: Metric.CTR}
 """A budget or audience must earn its leads at a price; a creative acts on who clicks; a pause or a
 reactivation is judged by what the whole account pays for a lead."""
 
-DEFAULT_METRICS: Final[tuple[Metric, ...]] = (
-    Metric.SPEND, Metric.IMPRESSIONS, Metric.CLICKS, Metric.LEADS, Metric.CPL, Metric.CTR, Metric.CPC,
-    Metric.CPM, Metric.CONVERSION_RATE, Metric.FREQUENCY,
-)  # fmt: skip
-
 ACCOUNT_METRICS: Final[tuple[Metric, ...]] = (Metric.CPL, Metric.LEADS, Metric.SPEND)
 """What a pause or reactivation is judged by."""
+
+COUNTS: Final = {
+    Metric.CPL: Metric.LEADS, Metric.CTR: Metric.CLICKS, Metric.CPC: Metric.CLICKS, Metric.CPM: Metric.IMPRESSIONS,
+    Metric.CONVERSION_RATE: Metric.LEADS,
+}  # fmt: skip
+"""The count a ratio rests on, by which it is judged where none of it came after the change."""
 
 _LOWER_IS_BETTER: Final = frozenset({Metric.CPL, Metric.CPC, Metric.CPM, Metric.FREQUENCY})
 
@@ -63,20 +56,15 @@ def is_neutral(metric: Metric) -> bool:
     return metric is Metric.SPEND
 
 
-def vanished_metric(metric: Metric) -> Metric | None:
-    """The count a ratio rests on, by which it is judged where none of it came after the change."""
+def columns_of(metric: Metric) -> tuple[str, ...]:
+    """The stored columns that a metric is made of."""
     ratio = RATIOS.get(metric)
-    if ratio is None or metric is Metric.FREQUENCY:
-        return None
-    counts = {Metric.CPL: Metric.LEADS, Metric.CONVERSION_RATE: Metric.LEADS, Metric.CPM: Metric.IMPRESSIONS}
-    return counts.get(metric, Metric.CLICKS)
+    return (metric.value,) if ratio is None else (ratio.numerator, ratio.denominator)
 
 
 def events_of(metric: Metric) -> tuple[str, ...]:
     """The stored counts a metric rests on; money has no minimum."""
-    ratio = RATIOS.get(metric)
-    parts = (metric.value,) if ratio is None else (ratio.numerator, ratio.denominator)
-    return tuple(part for part in parts if part not in ("spend", "reach"))
+    return tuple(part for part in columns_of(metric) if part not in ("spend", "reach"))
 
 
 def lower_is_better(metric: Metric) -> bool:
@@ -90,10 +78,10 @@ def make_plan(change: ChangeType, *, metrics: tuple[Metric, ...] = (), primary: 
     # A pause or reactivation switches the treated's own figures off or on: they say nothing.
     account = change in (ChangeType.PAUSE, ChangeType.REACTIVATE)
     # The account's verdict weighs leads, CPL and spend together, so it always has all three.
-    usual = ACCOUNT_METRICS if account else DEFAULT_METRICS
+    usual = ACCOUNT_METRICS if account else tuple(Metric)
     wanted = (*metrics, *(usual if account or not metrics else ()))
     return Plan(
         primary=chosen,
-        scope=Scope.ACCOUNT if account else Scope.TREATED,
+        account=account,
         metrics=tuple(dict.fromkeys((chosen, *wanted))),
     )

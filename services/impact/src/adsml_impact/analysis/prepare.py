@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
+from adsml.common.v1 import answer_pb2
+from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
-from adsml_common.domain.errors import (
-    FailedPrecondition,
-    InsufficientHistory,
-    Violations,
-)
+from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory, Violations
 from adsml_common.domain.metrics import Metric
+from adsml_common.serving.messages import day_message
 
 from adsml_impact.analysis.controls import Choice, choose_controls
-from adsml_impact.analysis.plan import Plan, Scope, make_plan
+from adsml_impact.analysis.plan import Plan, columns_of, make_plan
 from adsml_impact.analysis.query import (
     FEWEST_DAYS,
     USUAL_BASELINE,
@@ -21,7 +20,6 @@ from adsml_impact.analysis.query import (
     AccountData,
     ImpactQuery,
 )
-from adsml_impact.analysis.report import Freshness, Outlier, Windows
 from adsml_impact.analysis.series import Series, from_daily
 from adsml_impact.models.arrays import BoolArray
 from adsml_impact.models.design import LOOKBACK, Design
@@ -33,56 +31,68 @@ class AnalysisContext:
     """What is the same for every metric of one analysis."""
 
     query: ImpactQuery
+    data: AccountData
     plan: Plan
     design: Design
     series: Series  # all entities of the level around the change
-    treated: Series  # the treated together, as they were
-    treated_rows: tuple[int, ...]
+    treated: list[int]  # positions in it
     # what is compared, outliers replaced: the treated (or the account) in row 0, then the controls
     subject: Series
     choice: Choice
     changed: BoolArray  # (rows of `subject`, days): recorded changes
     # other changes of the treated, and of what is above and below them, inside the windows
-    overlapping: tuple[ChangeEvent, ...]
+    overlapping: list[ChangeEvent]
     outliers: dict[str, BoolArray]
-    freshness: Freshness  # how old the rows are
 
-    def outlier_days(self, metric: Metric) -> tuple[Outlier, ...]:
-        """Days that were replaced in what a metric is made of."""
-        from_metric = {"spend": Metric.SPEND, "impressions": Metric.IMPRESSIONS, "clicks": Metric.CLICKS}
-        out = []
-        for column in self.subject.columns(metric):
-            for row, day in zip(*np.nonzero(self.outliers.get(column, np.zeros((0, 0)))), strict=True):
-                name = None if row == 0 else self.subject.names[row]
-                out.append(Outlier(name, self.subject.day(int(day)), from_metric.get(column, Metric.LEADS)))
-        return tuple(out)
+    @property
+    def whose(self) -> str:
+        """Whose figures are compared, for a message."""
+        if self.plan.account:
+            return "the account"
+        names = self.query.treated
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        return f"{self.query.entity_type} {shown}"
 
+    def label(self, name: str) -> str:
+        """An entity of the treated's level as people know it."""
+        return self.data.tree.label(self.query.entity_type, name)
 
-def whose(context: AnalysisContext) -> str:
-    """Whose figures are compared, for a message."""
-    if context.plan.scope is Scope.ACCOUNT:
-        return "the account"
-    names = context.query.treated
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{context.query.entity_type} {shown}"
+    def outlier_days(self, metric: Metric) -> list[tuple[str | None, date, Metric]]:
+        """Days that were replaced in what a metric is made of: whose (None: the treated's), when, and of what."""
+        return [
+            (None if row == 0 else self.subject.names[row], self.subject.day(int(day)), Metric(column))
+            for column in columns_of(metric)
+            if column in self.outliers
+            for row, day in zip(*np.nonzero(self.outliers[column]), strict=True)
+        ]
 
+    def windows(self) -> pb.Windows:
+        """The days compared."""
+        design = self.design
+        before, change = design.before_window, design.change
+        ends = (design.base.start, before.start, change - 1, design.after.start, design.after.stop - 1)
+        days = (day_message(self.series.day(at)) for at in ends)
+        return pb.Windows(**dict(zip(pb.Windows.DESCRIPTOR.fields_by_name, days, strict=True)))
 
-def windows(context: AnalysisContext) -> Windows:
-    """The days compared."""
-    design, series = context.design, context.series
-    return Windows(
-        baseline_first_date=series.day(design.base.start),
-        before_first_date=series.day(design.change - design.before),
-        before_last_date=series.day(design.change - 1),
-        after_first_date=series.day(design.after.start),
-        after_last_date=series.day(design.after.stop - 1),
-    )
+    def freshness(self) -> answer_pb2.DataFreshness:
+        """How old the rows are."""
+        everything = self.data.series
+        rows = everything.rows(self.query.treated)
+        present = np.flatnonzero(everything.present[rows].any(axis=0))
+        shown = (everything.values["spend"][rows] + everything.values["impressions"][rows]).sum(axis=0) > 0
+        delivered = np.flatnonzero(shown)
+        idle = everything.days - 1 - int(delivered[-1]) if delivered.size else 0
+        return answer_pb2.DataFreshness(
+            account_last_date=day_message(everything.last),
+            last_row_date=day_message(everything.day(int(present[-1]))),
+            last_delivery_date=day_message(everything.day(int(delivered[-1]))) if delivered.size else None,
+            days_without_delivery=idle,
+            stopped=idle > 1,
+        )
 
 
 def _checked(query: ImpactQuery, *, today: date | None) -> None:
     violations = Violations()
-    if not query.treated:
-        violations.add("treated", "is empty; name the entities that were changed")
     for k, name in enumerate(query.treated):
         if name in query.treated[:k]:
             violations.add(f"treated[{k}]", f"{name} is given twice")
@@ -121,28 +131,26 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
         begin = f"the data up to the last day to look at (they begin on {everything.first})"
         raise InsufficientHistory(begin, had=0, needed=FEWEST_DAYS)
     rows = everything.rows(query.treated)
-    present = np.flatnonzero(everything.present[rows].any(axis=0))
     change = usable if query.day is None else everything.index(query.day)
     plan = make_plan(query.change_type, metrics=options.metrics, primary=options.primary_metric)
-    start = int(present[0]) if plan.scope is Scope.TREATED else 0
+    start = 0 if plan.account else int(np.flatnonzero(everything.present[rows].any(axis=0))[0])
+    horizon = options.after_days or USUAL_DAYS
     if planned:
         change = min(change, usable)
-        horizon = options.after_days or USUAL_DAYS
     else:
         _check_day(query, everything, change, start, usable)
-        horizon = min(options.after_days or USUAL_DAYS, usable - change - options.washout_days)
+        left = usable - change - options.washout_days
+        horizon = min(horizon, left)
         if horizon < FEWEST_DAYS:
             washed = f" and a washout of {options.washout_days}" if options.washout_days else ""
-            where = f"after the change on {everything.day(change)}{washed}"
-            raise _too_short(query, where, usable - change - options.washout_days)
+            raise _too_short(query, f"after the change on {everything.day(change)}{washed}", left)
     before = change - start
     if before < FEWEST_DAYS:
         raise _too_short(query, "before the change", before)
     baseline = options.baseline_days or USUAL_BASELINE
     # Days further back serve nothing: the earliest placebo date with its baseline.
     first = max(start, change - LOOKBACK - baseline - options.washout_days - horizon)
-    end = change if planned else change + options.washout_days + horizon
-    series = everything.cut(first, end)
+    series = everything.cut(first, change if planned else change + options.washout_days + horizon)
     design = Design(
         change=change - first,
         horizon=horizon,
@@ -154,29 +162,20 @@ def prepare(query: ImpactQuery, data: AccountData, *, planned: bool) -> Analysis
         most_placebos=options.max_placebos,
         observed=not planned,
     )
-    treated = series.stacked([rows], ["treated"])
     choice = Choice()
-    subject = treated
-    if plan.scope is Scope.ACCOUNT:
-        subject = _account_series(data, series)
-    elif options.estimator is not Estimator.STRUCTURAL:
+    if not plan.account and options.estimator is not Estimator.STRUCTURAL:
         choice = choose_controls(series, design, query, data.tree)
-        names = ["treated", *(series.names[i] for i in choice.rows)]
-        subject = series.stacked([rows, *([i] for i in choice.rows)], names)
+    if not plan.account:
+        subject = series.stacked([("treated", rows), *((series.names[i], [i]) for i in choice.rows)])
+    elif data.account is None:
+        subject = series.stacked([("account", list(range(len(series.names))))])
+    else:
+        subject = from_daily(data.account.assign(entity_id="account"), days=(series.first, series.last))
     subject, outliers = subject.without_outliers(design.change)
+    changed = _changed(query, data, subject)
+    overlapping = _overlapping(query, data, design, series)
     return AnalysisContext(
-        query=query,
-        plan=plan,
-        design=design,
-        series=series,
-        treated=treated,
-        treated_rows=tuple(rows),
-        subject=subject,
-        choice=choice,
-        changed=_changed(query, data, subject),
-        overlapping=_overlapping(query, data, design, series),
-        outliers=outliers,
-        freshness=_freshness(everything, rows),
+        query, data, plan, design, series, rows, subject, choice, changed, overlapping, outliers
     )
 
 
@@ -185,15 +184,17 @@ def _too_short(query: ImpactQuery, where: str, had: int) -> InsufficientHistory:
     return InsufficientHistory(what, had=max(had, 0), needed=FEWEST_DAYS)
 
 
-def _freshness(series: Series, rows: list[int]) -> Freshness:
-    present = np.flatnonzero(series.present[rows].any(axis=0))
-    shown = (series.values["spend"][rows] + series.values["impressions"][rows]).sum(axis=0) > 0
-    delivered = np.flatnonzero(shown)
-    return Freshness(
-        account_last_date=series.last,
-        last_row_date=series.day(int(present[-1])),
-        last_delivery_date=series.day(int(delivered[-1])) if delivered.size else None,
-    )
+def _check_day(query: ImpactQuery, everything: Series, change: int, start: int, usable: int) -> None:
+    day = everything.day(change)
+    last = everything.day(usable - 1)
+    if change < 0 or change > usable:
+        raise FailedPrecondition(
+            f"the change on {day} lies outside the data, which run from {everything.first} to {last}",
+            metadata={"first_date": str(everything.first), "last_date": str(last)},
+        )
+    if change <= start:
+        first = f"its first day with rows is {everything.day(start)}"
+        raise _too_short(query, f"before the change on {day} ({first})", 0)
 
 
 def _changed(query: ImpactQuery, data: AccountData, subject: Series) -> BoolArray:
@@ -207,54 +208,16 @@ def _changed(query: ImpactQuery, data: AccountData, subject: Series) -> BoolArra
     return out
 
 
-def _overlapping(
-    query: ImpactQuery, data: AccountData, design: Design, series: Series
-) -> tuple[ChangeEvent, ...]:
+def _overlapping(query: ImpactQuery, data: AccountData, design: Design, series: Series) -> list[ChangeEvent]:
     """Other changes of the treated, of what is above and of what is below them, inside the windows."""
     tree = data.tree
     own = {(query.entity_type, name) for name in query.treated}
     keys = {key for one in own for key in (*tree.lineage(one), *tree.descendants(one))}
     day = series.day(design.change)
-    first = day - timedelta(days=design.before)
-    last = series.day(design.after.stop - 1)
-    return tuple(
+    first, last = day - timedelta(days=design.before), series.day(design.after.stop - 1)
+    return [
         event
         for event in tree.changes(sorted(keys), first, last)
-        if not (
-            event.date == day
-            and event.change_type is query.change_type
-            and (event.entity.entity_type, event.entity.entity_id) in own
-        )
-    )
-
-
-def _check_day(query: ImpactQuery, everything: Series, change: int, start: int, usable: int) -> None:
-    day = everything.day(change)
-    last = everything.day(usable - 1)
-    if change < 0 or change >= usable + 1:
-        raise FailedPrecondition(
-            f"the change on {day} lies outside the data, which run from {everything.first} to {last}",
-            metadata={"first_date": str(everything.first), "last_date": str(last)},
-        )
-    if change <= start:
-        first = f"its first day with rows is {everything.day(start)}"
-        raise _too_short(query, f"before the change on {day} ({first})", 0)
-
-
-def _account_series(data: AccountData, series: Series) -> Series:
-    """The whole account by day, on the days of `series`."""
-    if data.account is None:
-        return series.stacked([list(range(len(series.names)))], ["account"])
-    frame = data.account.assign(entity_id="account")
-    days = frame["date"].to_numpy(dtype="datetime64[D]").astype(object)
-    inside = [series.first <= day <= series.last for day in days]
-    frame = frame[np.array(inside, dtype=np.bool_)]
-    out = series.stacked([[]], ["account"])
-    if frame.empty:
-        return out
-    account = from_daily(frame)
-    offset = series.index(account.first)
-    for name, values in account.values.items():
-        out.values[name][0, offset : offset + account.days] = values[0]
-    out.present[0, offset : offset + account.days] = account.present[0]
-    return out
+        if (event.date, event.change_type) != (day, query.change_type)
+        or (event.entity.entity_type, event.entity.entity_id) not in own
+    ]

@@ -1,14 +1,17 @@
 """The query, and the data it is asked of."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 
 import pandas as pd
+from adsml.common.v1 import change_pb2, entity_pb2
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.degradation import Degradation
-from adsml_common.domain.entities import EntityType
+from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.metrics import Metric
+from adsml_common.serving.messages import entity_ref_message
 
 from adsml_impact.analysis.series import Series, from_daily
 from adsml_impact.analysis.tree import Tree
@@ -52,12 +55,17 @@ class ImpactQuery:
     # after the data.
     change_type: ChangeType
     day: date | None
-    # the daily budget, where it was changed and is known
-    value_before: float | None = None
-    value_after: float | None = None
+    # the same as the answer repeats it; its amounts are the daily budget, where that was changed and is known
+    change: change_pb2.ChangeEvent = field(default_factory=change_pb2.ChangeEvent)
     controls: tuple[str, ...] = ()  # empty: chosen
     excluded_controls: tuple[str, ...] = ()  # never chosen
     options: Options = field(default_factory=Options)  # see `Options`
+    config_id: int = 0  # the account; 0: not known
+    refs: Mapping[str, entity_pb2.EntityRef] = field(default_factory=dict)  # of entities whose rows were sent
+
+    def ref(self, name: str) -> entity_pb2.EntityRef:
+        """What the caller knows an entity by."""
+        return self.refs.get(name) or entity_ref_message(EntityRef(self.config_id, self.entity_type, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +73,7 @@ class AccountData:
     """What is known of the account."""
 
     # Daily frame of the treated's level: the treated, and whoever they may be compared with
-    rows: pd.DataFrame
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)
     # Daily rows of the whole account, one a day (columns `date` and the stored ones). None: the sum over `rows`.
     account: pd.DataFrame | None = None
     account_known: bool = True  # whether `account`, or the sum over `rows`, is really the whole account

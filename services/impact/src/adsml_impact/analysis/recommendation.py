@@ -1,14 +1,13 @@
 """What to do, in plain words, for every type of change and verdict."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from adsml_common.domain.changes import ChangeEvent, ChangeType
+from adsml.impact.v1 import impact_service_pb2 as pb
+from adsml_common.domain.changes import ChangeType
 
-from adsml_impact.analysis.checks import describe_changes
-from adsml_impact.analysis.plan import LABELS, Scope, is_neutral
-from adsml_impact.analysis.report import MetricReport
+from adsml_impact.analysis.metric_comparison import MetricResult
+from adsml_impact.analysis.plan import LABELS, is_neutral
 from adsml_impact.analysis.verdict import Verdict
 from adsml_impact.models.effect import Effect
 from adsml_impact.models.power import LONGEST, Detectable, days_for, to_shift
@@ -57,9 +56,9 @@ def _percent(share: float) -> str:
     return f"{value:+.0f}%" if abs(value) >= 10 else f"{value:+.1f}%"
 
 
-def _finding(report: MetricReport, effect: Effect, *, margin: float, alpha: float) -> str:
-    whose = "the account's " if report.scope is Scope.ACCOUNT else ""
-    label = f"{whose}{LABELS[report.metric]}"
+def _finding(primary: MetricResult, effect: Effect, *, margin: float, alpha: float) -> str:
+    whose = "the account's " if primary.message.scope == pb.EFFECT_SCOPE_ACCOUNT else ""
+    label = f"{whose}{LABELS[primary.metric]}"
     interval = effect.relative_interval
     span = (
         f"{100 * interval.level:.0f}% interval {_percent(interval.lower)} to {_percent(interval.upper)}, "
@@ -77,18 +76,21 @@ def _finding(report: MetricReport, effect: Effect, *, margin: float, alpha: floa
 def recommend(
     change: ChangeType,
     verdict: Verdict,
-    primary: MetricReport,
+    primary: MetricResult,
+    effect: Effect,
     *,
-    beside: MetricReport | None,
+    beside: MetricResult | None,
     detectable: Detectable,
     margin: float,
     alpha: float,
-    overlapping: Sequence[ChangeEvent] = (),
+    overlapping: str = "",
 ) -> str:
     """What happened and what to do.
 
     Parameters
     ----------
+    effect
+        The primary metric's.
     beside
         A second metric worth telling of (leads beside CPL), where it is significant.
     detectable
@@ -96,25 +98,24 @@ def recommend(
     overlapping
         Other changes in the same days, which nothing tells apart from this one: then none of them is advised on.
     """
-    effect = primary.effect
-    assert effect is not None  # noqa: S101 - an answer without a primary effect is refused before
     sentences = [_finding(primary, effect, margin=margin, alpha=alpha)]
     sentences[0] = sentences[0][0].upper() + sentences[0][1:] + "."
-    if beside is not None and beside.effect is not None and beside.adjusted_p_value < alpha:
+    if beside is not None and beside.effect is not None and beside.p_value < alpha:
         moved = "rose" if beside.effect.comparison.tau > 0 else "fell"
         sentences.append(
             f"{LABELS[beside.metric].capitalize()} {moved} by {100 * abs(beside.effect.relative):.0f}% against what "
             "was to be expected."
         )
     if verdict is Verdict.INCONCLUSIVE:
+        ratio = primary.metric.is_ratio
         sentences += [
             _power_sentence(detectable),
-            _margin_sentence(primary, effect, margin=margin, alpha=alpha),
+            _margin_sentence(effect, ratio=ratio, margin=margin, alpha=alpha),
         ]
     if overlapping:
         sentences.append(
-            f"This is the effect of all changes of these days together: {describe_changes(overlapping)}. Do not "
-            f"credit the {change.replace('_', ' ')} with it."
+            f"This is the effect of all changes of these days together: {overlapping}. Do not credit the "
+            f"{change.replace('_', ' ')} with it."
         )
     elif not is_neutral(primary.metric):
         sentences.append(_ADVICE[change][verdict])
@@ -140,15 +141,12 @@ def _power_sentence(could: Detectable) -> str:
     return f"{text}; one of {wanted} needs about {could.days_needed} days."
 
 
-def _margin_sentence(primary: MetricReport, effect: Effect, *, margin: float, alpha: float) -> str:
+def _margin_sentence(effect: Effect, *, ratio: bool, margin: float, alpha: float) -> str:
     """When no effect that matters could be told from these data."""
     comparison = effect.comparison
-    goal = -to_shift(-margin, ratio=primary.metric.is_ratio) if margin < 1 else margin
-    days = days_for(
-        comparison,
-        min(goal, to_shift(margin, ratio=primary.metric.is_ratio)),
-        comparison.reference.critical(2 * alpha),
-    )
+    goal = -to_shift(-margin, ratio=ratio) if margin < 1 else margin
+    goal = min(goal, to_shift(margin, ratio=ratio))
+    days = days_for(comparison, goal, comparison.reference.critical(2 * alpha))
     within = f"that it moved by less than {100 * margin:g}%"
     if days is None:
         return f"No window of up to {LONGEST} days could show {within} here."

@@ -53,24 +53,17 @@ class Series:
 
     def cut(self, start: int, end: int) -> "Series":
         """The days from position `start` to before `end`."""
-        return Series(
-            names=self.names,
-            first=self.day(start),
-            values={name: array[:, start:end] for name, array in self.values.items()},
-            present=self.present[:, start:end],
-        )
+        values = {name: array[:, start:end] for name, array in self.values.items()}
+        return Series(self.names, self.day(start), values, self.present[:, start:end])
 
-    def stacked(self, groups: Sequence[Sequence[int]], names: Sequence[str]) -> "Series":
-        """One unit per group of units: their sums (reach too, which counts people once per unit and day)."""
-        return Series(
-            names=tuple(names),
-            first=self.first,
-            values={
-                name: np.stack([array[list(group)].sum(axis=0) for group in groups])
-                for name, array in self.values.items()
-            },
-            present=np.stack([self.present[list(group)].any(axis=0) for group in groups]),
-        )
+    def stacked(self, groups: Sequence[tuple[str, list[int]]]) -> "Series":
+        """One unit per name and group of units: their sums (reach too, which counts people once per unit and day)."""
+        values = {
+            name: np.stack([array[rows].sum(axis=0) for _, rows in groups])
+            for name, array in self.values.items()
+        }
+        present = np.stack([self.present[rows].any(axis=0) for _, rows in groups])
+        return Series(tuple(name for name, _ in groups), self.first, values, present)
 
     def completed(self, completion: Sequence[float]) -> "Series":
         """Leads of the last days scaled up to what they will be, by shares known by age (0: the last day)."""
@@ -93,11 +86,6 @@ class Series:
                 outliers[name] = far_out
         return replace(self, values=values), outliers
 
-    def columns(self, metric: Metric) -> tuple[str, ...]:
-        """The stored columns that a metric is made of."""
-        ratio = RATIOS.get(metric)
-        return (metric.value,) if ratio is None else (ratio.numerator, ratio.denominator)
-
     def parts(self, metric: Metric) -> tuple[FloatArray, FloatArray | None, float]:
         """Numerator (N, T), denominator (None for counts and money) and scale of a metric."""
         ratio = RATIOS.get(metric)
@@ -106,17 +94,22 @@ class Series:
         return self.values[ratio.numerator], self.values[ratio.denominator], ratio.scale
 
 
-def from_daily(frame: pd.DataFrame) -> Series:
-    """Matrices from a daily frame of one account and level, units by name; ValueError if there is no row."""
+def from_daily(frame: pd.DataFrame, *, days: tuple[date, date] | None = None) -> Series:
+    """Matrices from a daily frame of one account and level, units by name; ValueError if there is no row.
+
+    Over its own days, or from the first to the last of `days`.
+    """
     if frame.empty:
         raise ValueError("no rows")
     row, names = pd.factorize(frame["entity_id"], sort=True)
-    stamps = frame["date"].to_numpy(dtype="datetime64[D]").astype(np.int64)
-    first, last = int(stamps.min()), int(stamps.max())
-    day, shape = stamps - first, (len(names), last - first + 1)
+    stamps, epoch = frame["date"].to_numpy(dtype="datetime64[D]").astype(np.int64), date(1970, 1, 1)
+    first, last = days or (epoch + timedelta(days=int(end)) for end in (stamps.min(), stamps.max()))
+    day, shape = stamps - (first - epoch).days, (len(names), (last - first).days + 1)
+    inside = (day >= 0) & (day < shape[1])
+    at = row[inside], day[inside]
     values = {name: np.zeros(shape) for name in STORED}
     present = np.zeros(shape, dtype=np.bool_)
-    present[row, day] = True
+    present[at] = True
     for name in STORED:
-        values[name][row, day] = frame[name].to_numpy(dtype=np.float64)
-    return Series(tuple(names), date(1970, 1, 1) + timedelta(days=first), values, present)
+        values[name][at] = frame[name].to_numpy(dtype=np.float64)[inside]
+    return Series(tuple(names), first, values, present)

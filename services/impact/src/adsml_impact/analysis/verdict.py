@@ -1,9 +1,12 @@
 """From effects to a verdict."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import numpy as np
+from adsml.common.v1 import change_pb2
 from adsml_common.domain.metrics import Metric
+from adsml_common.serving.messages import EnumCodec
 
 from adsml_impact.analysis.plan import is_neutral, lower_is_better
 from adsml_impact.models.effect import Effect
@@ -16,6 +19,9 @@ class Verdict(StrEnum):
     NEGATIVE = "negative"
     NEUTRAL = "neutral"
     INCONCLUSIVE = "inconclusive"
+
+
+VERDICT: EnumCodec[Verdict] = EnumCodec(Verdict, change_pb2.Verdict, "VERDICT_")
 
 
 def judge(metric: Metric, effect: Effect, *, p_value: float, alpha: float, margin: float) -> Verdict | None:
@@ -55,3 +61,18 @@ def judge_account(
     if kept_spending and by_leads in (Verdict.POSITIVE, Verdict.NEGATIVE):
         return by_leads
     return Verdict.INCONCLUSIVE
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the order given: Holm (1979), Scandinavian Journal of Statistics 6:65-70.
+
+    Rejecting those below alpha keeps the chance of any false rejection at alpha, whatever the metrics' dependence.
+    NaN stays NaN and does not count.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    out = np.full(p.size, np.nan)
+    known = np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known], kind="stable")]
+    steps = p[order] * (order.size - np.arange(order.size))
+    out[order] = np.minimum(np.maximum.accumulate(steps), 1.0) if order.size else steps
+    return [float(value) for value in out]

@@ -1,15 +1,15 @@
 """Every estimator on one file: the body of ``adsml evaluate impact``."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adsml_impact.evaluation.long_panel import LongPanel, read_long_panel
+from adsml_impact.evaluation.long_panel import read_long_panel
 from adsml_impact.evaluation.study import OURS, cells_of, run_study
+from adsml_impact.models.arrays import FloatArray
 from adsml_impact.models.comparison import compare
 from adsml_impact.models.design import Design
 from adsml_impact.models.difference_in_differences import difference_in_differences
@@ -25,17 +25,13 @@ _MOST_CELLS = 400
 def evaluate_file(
     path: Path,
     *,
-    unit_column: str,
-    time_column: str,
-    outcome_column: str,
-    treated: tuple[str, ...],
-    start: str,
     demeaned: bool | None = None,
     alpha: float = 0.05,
     placebo_study: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    **columns: Any,
 ) -> dict[str, Any]:
-    """All estimators on a long table (see `read_long_panel`, which says what is raised), as one object for ``--json``.
+    """All estimators on a long table, as one object for ``--json``.
 
     Parameters
     ----------
@@ -45,6 +41,8 @@ def evaluate_file(
         form is reported beside it.
     progress
         Called with (done, all) during the placebo study.
+    **columns
+        What is where in the table, as of `read_long_panel`, which also says what is raised.
 
     Returns
     -------
@@ -52,33 +50,33 @@ def evaluate_file(
         ``methods`` (name -> ``att``, ``percent``, ``p_value``, ``interval``, ``incremental`` and more),
         ``weights`` of ``synthetic_control``, and what was compared. Infinite or missing figures are None.
     """
-    data = read_long_panel(
-        path,
-        unit_column=unit_column,
-        time_column=time_column,
-        outcome_column=outcome_column,
-        treated=treated,
-        start=start,
+    data = read_long_panel(path, **columns)
+    panel, level = data.panel, data.daily if demeaned is None else demeaned
+    design = Design(
+        change=panel.T_pre,
+        horizon=panel.T_post,
+        before=min(panel.T_post, panel.T_pre),
+        baseline=min(56, panel.T_pre) if data.daily else panel.T_pre,
+        alpha=alpha,
+        weekly=data.daily,
     )
-    panel = data.panel
-    level = data.daily if demeaned is None else demeaned
-    methods: dict[str, dict[str, Any]] = {
-        "did": _published(panel, difference_in_differences, alpha),
-        "synthetic_control": _published(panel, partial(synthetic_control, demeaned=level), alpha),
-        "synthetic_control_plain" if level else "synthetic_control_demeaned": _published(
-            panel, partial(synthetic_control, demeaned=not level), alpha
+    estimates: dict[str, Callable[[Panel], Estimate]] = {
+        "did": difference_in_differences,
+        "synthetic_control": partial(synthetic_control, demeaned=level),
+        f"synthetic_control_{'plain' if level else 'demeaned'}": partial(
+            synthetic_control, demeaned=not level
         ),
-        "sdid": _published(panel, synthetic_did, alpha),
+        "sdid": synthetic_did,
     }
-    ours = _ours(data, alpha)
+    methods = {name: _published(panel, estimate, alpha) for name, estimate in estimates.items()}
+    ours = _ours(panel, design)
     if ours is not None:
         methods[OURS] = ours
-    omega = synthetic_control(panel, demeaned=level).omega
     result: dict[str, Any] = {
         "methods": methods,
-        "weights": _weights(panel, omega),
+        "weights": _weights(panel, estimates["synthetic_control"](panel).omega),
         "synthetic_control_demeaned": level,
-        "treated": list(treated),
+        "treated": list(panel.units[: panel.N_tr]),
         "start": str(panel.times[panel.T_pre]),
         "units": panel.N_tr + panel.N_co,
         "controls": panel.N_co,
@@ -87,16 +85,14 @@ def evaluate_file(
         "dropped_units": list(data.dropped),
         "alpha": alpha,
     }
-    if placebo_study:
-        result |= _study(data, alpha, progress)
-    return result
+    return result | _study(panel, design, progress) if placebo_study else result
 
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _weights(panel: Panel, omega: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> dict[str, float]:
+def _weights(panel: Panel, omega: FloatArray) -> dict[str, float]:
     order = np.argsort(-omega, kind="stable")
     return {panel.units[panel.N_tr + i]: float(omega[i]) for i in order if omega[i] > 0}
 
@@ -115,25 +111,10 @@ def _published(panel: Panel, estimate: Callable[[Panel], Estimate], alpha: float
     }
 
 
-def _design(data: LongPanel, alpha: float) -> Design:
-    panel = data.panel
-    return Design(
-        change=panel.T_pre,
-        horizon=panel.T_post,
-        before=min(panel.T_post, panel.T_pre),
-        baseline=min(56, panel.T_pre) if data.daily else panel.T_pre,
-        alpha=alpha,
-        weekly=data.daily,
-    )
-
-
-def _ours(data: LongPanel, alpha: float) -> dict[str, Any] | None:
+def _ours(panel: Panel, design: Design) -> dict[str, Any] | None:
     """The estimator of the service; None where outcomes are negative or a level is 0."""
-    panel, design = data.panel, _design(data, alpha)
     Y = np.concatenate([panel.Y[: panel.N_tr].sum(axis=0, keepdims=True), panel.controls])
-    if (Y < 0).any():
-        return None
-    result = compare(Y, None, design)
+    result = None if (Y < 0).any() else compare(Y, None, design)
     if result is None:
         return None
     effect = measure(Y[0], None, scale=1.0, design=design, comparison=result, with_series=False)
@@ -150,22 +131,19 @@ def _ours(data: LongPanel, alpha: float) -> dict[str, Any] | None:
     }
 
 
-def _study(data: LongPanel, alpha: float, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
+def _study(panel: Panel, design: Design, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
     """A/A study on the controls, which nothing was done to, at the window lengths of the analysis itself."""
-    panel, design = data.panel, _design(data, alpha)
-    horizon, baseline = design.horizon, design.baseline
-    Y = panel.controls[(panel.controls >= 0).all(axis=1)]
-    cells = cells_of(
-        [Y], horizon=horizon, baseline=baseline, stride=max(1, horizon // 2), most=_MOST_CELLS, seed=0
-    )
+    horizon, baseline, alpha = design.horizon, design.baseline, design.alpha
+    Y, stride = panel.controls[(panel.controls >= 0).all(axis=1)], max(1, horizon // 2)
+    cells = cells_of([Y], horizon=horizon, baseline=baseline, stride=stride, most=_MOST_CELLS, seed=0)
     result = run_study(
-        [Y], cells, horizon=horizon, baseline=baseline, alpha=alpha, weekly=data.daily, progress=progress
+        [Y], cells, horizon=horizon, baseline=baseline, alpha=alpha, weekly=design.weekly, progress=progress
     )
     return {
         "false_positive_rate": result[OURS].false_positive_rate,
         "power_1sd": result[OURS].power_1sd,
         "placebo_study": {
-            name: {key: _number(value) for key, value in asdict(rate).items()} | {"analyses": rate.analyses}
+            name: {key: _number(value) for key, value in rate._asdict().items()} | {"analyses": rate.analyses}
             for name, rate in result.items()
         },
     }

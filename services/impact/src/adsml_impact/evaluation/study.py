@@ -6,9 +6,8 @@ to every day of its window, and the share is its power.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -34,8 +33,7 @@ DID_SHORT: Final = "did_7_7"
 """Difference in differences of the window before, as short as the one after."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """One unit at one date of one panel."""
 
     panel: int
@@ -43,16 +41,7 @@ class Cell:
     date: int
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """P-values that one method gave one cell: with nothing added, and with one standard deviation added."""
-
-    null: float
-    shifted: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(NamedTuple):
     """Shares of cells that came out significant, without and with one standard deviation added."""
 
     false_positive_rate: float
@@ -99,82 +88,42 @@ def worst_week_cells(
     return out
 
 
-def ask(
-    Y: FloatArray,
-    cell: Cell,
-    *,
-    horizon: int,
-    baseline: int,
-    alpha: float,
-    methods: Sequence[str],
-    weekly: bool = True,
-) -> dict[str, Outcome]:
-    """What methods (`OURS`, `NAIVE`, `DID_SHORT`, names of `METHODS`) say of one cell of a panel (N, T).
+def _p_values(
+    method: str, Y: FloatArray, cell: Cell, *, horizon: int, baseline: int, alpha: float, weekly: bool
+) -> tuple[float, float]:
+    """Of one cell of a panel (N, T): with nothing added, and with one standard deviation of the unit's days added.
 
-    Only days up to the end of its window are seen.
+    Only days up to the end of its window are seen. NaN where a method has no answer.
     """
     order = [cell.unit, *(i for i in range(Y.shape[0]) if i != cell.unit)]
-    seen = Y[order, : cell.date + horizon]
-    history = seen[0, max(0, cell.date - baseline) : cell.date]
-    shift = float(history.std(ddof=1))
-    out: dict[str, Outcome] = {}
-    for name in methods:
-        if name == OURS:
-            change = cell.date
-            design = Design(
-                change=change,
-                horizon=horizon,
-                before=min(horizon, change),
-                baseline=min(baseline, change),
-                alpha=alpha,
-                weekly=weekly,
-            )
-            out[name] = _ours(seen, design, shift)
-        elif name == NAIVE:
-            before, after = seen[0, cell.date - min(horizon, cell.date) : cell.date], seen[0, cell.date :]
-            out[name] = Outcome(_naive(before, after), _naive(before, after + shift))
-        else:
-            length = horizon if name == DID_SHORT else baseline
-            start = max(0, cell.date - length)
-            usable = seen[1:, start : cell.date].sum(axis=1) != 0
-            rows = np.concatenate([seen[:1, start:], seen[1:, start:][usable]])
-            panel = Panel(Y=rows, N_tr=1, T_pre=cell.date - start)
-            out[name] = _published(panel, METHODS["did" if name == DID_SHORT else name], shift)
-    return out
-
-
-def _ours(seen: FloatArray, design: Design, shift: float) -> Outcome:
-    out = compare(seen, None, design)
-    if out is None:
-        return Outcome(np.nan, np.nan)
-    by = shift / float(seen[0, design.change - out.baseline : design.change].mean())
-    # Nothing but tau depends on the treated's days after the change, so that nothing else moves with them.
-    return Outcome(out.p_value, out.reference.p_value((out.tau + by) / out.size))
+    change, seen = cell.date, Y[order, : cell.date + horizon]
+    short, long = min(horizon, change), min(baseline, change)
+    shift = float(seen[0, change - long : change].std(ddof=1))
+    if method == OURS:
+        design = Design(
+            change=change, horizon=horizon, before=short, baseline=long, alpha=alpha, weekly=weekly
+        )
+        out = compare(seen, None, design)
+        if out is None:
+            return np.nan, np.nan
+        by = shift / float(seen[0, change - out.baseline : change].mean())
+        # Nothing but tau depends on the treated's days after the change, so that nothing else moves with them.
+        return out.p_value, out.reference.p_value((out.tau + by) / out.size)
+    if method == NAIVE:
+        before, after = seen[0, change - short : change], seen[0, change:]
+        return _naive(before, after), _naive(before, after + shift)
+    start = change - (short if method == DID_SHORT else long)
+    usable = seen[1:, start:change].sum(axis=1) != 0
+    rows = np.concatenate([seen[:1, start:], seen[1:, start:][usable]])
+    panel = Panel(Y=rows, N_tr=1, T_pre=change - start)
+    test = placebo_test(panel, METHODS["did" if method == DID_SHORT else method])
+    return test.p_value, test.p_of((test.lower + test.upper) / 2 + shift)
 
 
 def _naive(before: FloatArray, after: FloatArray) -> float:
-    out = naive_comparison(
-        before, after, before_total=float(before.mean()), after_total=float(after.mean())
-    ).p_value
-    return 1.0 if out is None else out
-
-
-def _published(panel: Panel, estimate: Callable[[Panel], Estimate], shift: float) -> Outcome:
-    test = placebo_test(panel, estimate)
-    tau = (test.lower + test.upper) / 2
-    return Outcome(test.p_value, test.p_of(tau + shift))
-
-
-def rates(outcomes: Sequence[Outcome], *, alpha: float) -> Rates:
-    """Shares below alpha; cells without an answer are left out."""
-    null = np.array([outcome.null for outcome in outcomes])
-    shifted = np.array([outcome.shifted for outcome in outcomes])
-    known = np.isfinite(null)
-    if not known.any():
-        return Rates(np.nan, np.nan, 0)
-    return Rates(
-        float((null[known] < alpha).mean()), float((shifted[known] < alpha).mean()), int(known.sum())
-    )
+    totals = float(before.mean()), float(after.mean())
+    p = naive_comparison(before, after, before_total=totals[0], after_total=totals[1]).p_value
+    return 1.0 if p is None else p
 
 
 def run_study(
@@ -188,14 +137,27 @@ def run_study(
     weekly: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Rates]:
-    """Ask all methods about all cells; `progress` is called with (done, all)."""
-    answers: dict[str, list[Outcome]] = {name: [] for name in methods}
-    for done, cell in enumerate(cells):
-        Y = panels[cell.panel]
-        for name, outcome in ask(
-            Y, cell, horizon=horizon, baseline=baseline, alpha=alpha, methods=methods, weekly=weekly
-        ).items():
-            answers[name].append(outcome)
+    """Ask all methods (`OURS`, `NAIVE`, `DID_SHORT`, names of `METHODS`) about all cells.
+
+    `progress` is called with (done, all).
+    """
+    p = np.full((len(methods), len(cells), 2), np.nan)
+    for k, cell in enumerate(cells):
+        for m, method in enumerate(methods):
+            p[m, k] = _p_values(
+                method,
+                panels[cell.panel],
+                cell,
+                horizon=horizon,
+                baseline=baseline,
+                alpha=alpha,
+                weekly=weekly,
+            )
         if progress is not None:
-            progress(done + 1, len(cells))
-    return {name: rates(outcomes, alpha=alpha) for name, outcomes in answers.items()}
+            progress(k + 1, len(cells))
+    out = {}
+    for method, values in zip(methods, p, strict=True):
+        known = values[np.isfinite(values[:, 0])]  # cells without an answer are left out
+        shares = (known < alpha).mean(axis=0) if known.size else np.full(2, np.nan)
+        out[method] = Rates(float(shares[0]), float(shares[1]), len(known))
+    return out

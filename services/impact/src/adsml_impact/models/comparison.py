@@ -19,11 +19,11 @@ from adsml_impact.models.placebos import Placebos, independent_placebos, student
 from adsml_impact.models.reference import Reference
 from adsml_impact.models.regression import regress_on_placebos
 from adsml_impact.models.sizes import learn_sizes, mean_level
-from adsml_impact.models.time_weights import did_time_weights
 from adsml_impact.models.weighting import Mixture, learn_mixture
 
 LONGEST_LAG: Final = 27
 """Days over which a gap is taken to remember itself when sizes are carried over to other windows."""
+_LONGEST: Final = 400
 _STILL: Final = 1e-9
 """Gaps below this do not move: every entity repeats itself day by day."""
 _FIXED: Final = {
@@ -71,33 +71,6 @@ class Comparison:
         return self.tau - half, self.tau + half
 
 
-def _mixture(
-    all_gaps: Gaps, scale: FloatArray, *, usable: BoolArray, estimator: Estimator, independent: float
-) -> Mixture:
-    """The weights an estimator stands for; learned where it leaves a choice. Last window: time weights."""
-    F = all_gaps.pre.shape[-1]
-    windows = np.zeros((KINDS, F))
-    if estimator in _FIXED:
-        kind, window = _FIXED[estimator]
-        windows[:, window] = 1.0
-        return Mixture(kinds=np.eye(KINDS)[kind], windows=windows)
-    past = all_gaps.valid[:-1]
-    s = scale[:-1][past]
-    learned = learn_mixture(
-        np.moveaxis(all_gaps.post[:-1], 1, 0)[:, past] / s,
-        np.moveaxis(all_gaps.pre[:-1], 1, 0)[:, past][:, :, :-1] / s[:, None],
-        independent=independent,
-        default_kind=RIDGE,
-        usable=usable,
-    )
-    windows[:, :-1] = learned.windows
-    return Mixture(kinds=learned.kinds, windows=windows)
-
-
-def _kinds(estimator: Estimator) -> tuple[int, ...]:
-    return (_FIXED[estimator][0],) if estimator in _FIXED else (UNIFORM, RIDGE, SIMPLEX)
-
-
 def variance_of_means(gap: FloatArray, longest: int) -> FloatArray:
     """Variance of the mean of 1, 2, ... `longest` days of a series that remembers itself, (longest,).
 
@@ -111,16 +84,6 @@ def variance_of_means(gap: FloatArray, longest: int) -> FloatArray:
     k = np.arange(1, lags + 1)
     overlap = np.clip(1.0 - k[None, :] / H[:, None], 0.0, None)
     return np.asarray(np.maximum(gamma[0] + 2.0 * overlap @ gamma[1:], gamma[0]) / H)
-
-
-def _growth(gap: FloatArray, *, horizon: int, baseline: int) -> Callable[[int], float]:
-    variances = variance_of_means(gap, 400)
-
-    def growth(days: int) -> float:
-        level = variances[min(baseline, 400) - 1]
-        return float(np.sqrt((variances[days - 1] + level) / (variances[horizon - 1] + level)))
-
-    return growth
 
 
 def struck_out(changed: BoolArray, origins: IntArray, design: Design) -> BoolArray:
@@ -152,17 +115,14 @@ def compare(
     chosen = choose_dates(design, units=numerator.shape[0])
     L = int(chosen.lengths[-1])
     past = (3, design.before, 2 * design.before, 4 * design.before, L)
-    lambda_ = None
-    if estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES:
-        lambda_ = did_time_weights(numerator, denominator, chosen, design)
     all_gaps = gaps(
         numerator,
         denominator,
         chosen,
         design,
         windows=tuple(sorted({min(days, L) for days in past})),
-        kinds=_kinds(estimator),
-        lambda_=lambda_,
+        kinds=(_FIXED[estimator][0],) if estimator in _FIXED else (UNIFORM, RIDGE, SIMPLEX),
+        timed=estimator is Estimator.SYNTHETIC_DIFFERENCE_IN_DIFFERENCES,
     )
     if changed is not None:
         all_gaps.valid[struck_out(changed, chosen.origins, design)] = False
@@ -182,7 +142,9 @@ def _test_effect(
     past = all_gaps.valid.copy()
     past[-1] = False
 
-    scale = _not_zero(all_gaps.scale, all_gaps.valid)
+    # A floor, so that a unit that never moved does not outweigh all others.
+    moving = all_gaps.scale[all_gaps.valid & (all_gaps.scale > 0)]
+    scale = np.maximum(all_gaps.scale, 0.1 * float(np.median(moving)))
     for _ in range(2):  # sizes decide how placebos are weighed when weights are learned, and those the sizes
         by_date = _weights(all_gaps, scale, estimator=estimator, independent=learned_from)
         effects = np.concatenate([mixture.effects(all_gaps, dates) for mixture, dates in by_date])
@@ -191,7 +153,7 @@ def _test_effect(
 
     without = np.concatenate([one.effects_without(all_gaps, dates) for one, dates in by_date])
     sizes, studentised = studentise(effects, without, scale, all_gaps.valid if design.observed else past)
-    placebos = Placebos(sizes, studentised, chosen.origins, design)
+    placebos = Placebos(studentised, chosen.origins, design)
     size = float(sizes[-1, 0])
     L = int(chosen.lengths[-1])
     omega = np.einsum("k,kij->ij", mixture.kinds, all_gaps.omega[-1])
@@ -202,7 +164,13 @@ def _test_effect(
     counterfactual = deviation[0] - (gap[0] - level) + all_gaps.weekday[day]
     significant, analyses = placebos.measured_rate()
     usable = all_gaps.valid[-1]
-    growth = _growth(gap[usable, :L] / scale[-1, usable, None], horizon=design.horizon, baseline=L)
+    variances = variance_of_means(gap[usable, :L] / scale[-1, usable, None], _LONGEST)
+    level_variance = variances[min(L, _LONGEST) - 1]
+
+    def size_for(days: int) -> float:
+        own = variances[design.horizon - 1] + level_variance
+        return size * float(np.sqrt((variances[days - 1] + level_variance) / own))
+
     band = _daily_band(all_gaps, mixture, sizes, placebos, gap[0, :L], alpha=design.alpha)
     return Comparison(
         estimator=estimator,
@@ -221,27 +189,34 @@ def _test_effect(
         significant=significant,
         analyses=analyses,
         baseline=L,
-        size_for=lambda days: size * growth(days),
+        size_for=size_for,
     )
-
-
-def _not_zero(scale: FloatArray, valid: BoolArray) -> FloatArray:
-    """Scales with a floor, so that a unit that never moved does not outweigh all others."""
-    positive = scale[valid & (scale > 0)]
-    floor = 0.1 * float(np.median(positive)) if positive.size else 1.0
-    return np.maximum(scale, floor)
 
 
 def _weights(
     all_gaps: Gaps, scale: FloatArray, *, estimator: Estimator, independent: float
 ) -> list[tuple[Mixture, slice]]:
-    """The weights of an estimator, each with the dates they hold for; the change's own come last."""
-    usable = np.zeros(KINDS, dtype=np.bool_)
-    usable[list(_kinds(estimator))] = True
-    mixture = _mixture(all_gaps, scale, usable=usable, estimator=estimator, independent=independent)
-    if estimator is not Estimator.POOLED_PLACEBO:
-        return [(mixture, slice(None))]
-    return regress_on_placebos(all_gaps, mixture, scale, independent=independent)
+    """The weights an estimator stands for, learned where it leaves a choice, each with the dates they hold for.
+
+    The change's own come last.
+    """
+    windows = np.zeros((KINDS, all_gaps.pre.shape[-1]))
+    if estimator in _FIXED:
+        kind, window = _FIXED[estimator]
+        windows[:, window] = 1.0
+        return [(Mixture(kinds=np.eye(KINDS)[kind], windows=windows), slice(None))]
+    past = all_gaps.valid[:-1]
+    s = scale[:-1][past]
+    learned = learn_mixture(
+        np.moveaxis(all_gaps.post[:-1], 1, 0)[:, past] / s,
+        np.moveaxis(all_gaps.pre[:-1], 1, 0)[:, past][:, :, :-1] / s[:, None],
+        independent=independent,
+    )
+    windows[:, :-1] = learned.windows
+    mixture = Mixture(kinds=learned.kinds, windows=windows)
+    if estimator is Estimator.POOLED_PLACEBO:
+        return regress_on_placebos(all_gaps, mixture, scale, independent=independent)
+    return [(mixture, slice(None))]
 
 
 def _daily_band(

@@ -60,15 +60,10 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class Dates:
-    """Placebo dates and, last, the change's own (O,), as rising day indices, with the days of baseline before each."""
+    """Placebo dates and, last, the change's own."""
 
-    origins: IntArray  # (O,) day indices, rising; the last is the change's own
+    origins: IntArray  # (O,) day indices, rising
     lengths: IntArray  # (O,) days of baseline before each
-
-    @property
-    def placebos(self) -> int:
-        """Number of placebo dates."""
-        return self.origins.size - 1
 
 
 def whole_weeks(days: int, *, weekly: bool = True) -> int:

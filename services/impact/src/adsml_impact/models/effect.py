@@ -1,6 +1,5 @@
 """A comparison in the metric's own unit: effect, interval, counterfactual days, placebo summary, fit."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,21 +23,6 @@ class Interval:
     def within(self, margin: float) -> bool:
         """Whether it lies inside plus and minus a margin."""
         return self.lower > -margin and self.upper < margin
-
-
-@dataclass(frozen=True, slots=True)
-class EffectDay:
-    """One day: position from the first day of the baseline, actual, counterfactual, interval, effect so far.
-
-    NaN where a ratio has no denominator; `cumulative` is NaN before the change.
-    """
-
-    day: int
-    actual: float
-    counterfactual: float
-    lower: float
-    upper: float
-    cumulative: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +74,11 @@ class Effect:
     # see their classes
     placebos: PlaceboSummary
     fit: Fit
-    series: tuple[EffectDay, ...]
+    # (5, days): actual, counterfactual, lower and upper end of its interval, and effect so far, by day from the first
+    # of the baseline on. NaN where a ratio has no denominator; the effect so far is NaN before the change. Without
+    # days where they were not asked for.
+    daily: FloatArray
     comparison: Comparison = field(repr=False)  # the relative figures behind it
-    level: float  # baseline level in the metric's unit
     # lowest and highest relative effect with one control left out; None without controls
     leave_one_out: tuple[float, float] | None
 
@@ -111,25 +97,6 @@ def daily_values(numerator: FloatArray, denominator: FloatArray | None, *, scale
     return numerator.copy() if denominator is None else divide(numerator, denominator, scale=scale)
 
 
-def _converters(
-    *, after: float, level: float, ratio: bool
-) -> tuple[Callable[[float], float], Callable[[float], float]]:
-    """Effect -> absolute, and -> share of the counterfactual; both rise, so that intervals keep their meaning."""
-
-    def absolute(tau: float) -> float:
-        if ratio:
-            return after * -float(np.expm1(-tau)) if tau > -700 else -np.inf
-        return tau * level
-
-    def relative(tau: float) -> float:
-        if ratio:
-            return float(np.expm1(tau)) if tau < 700 else np.inf
-        without = after - tau * level
-        return tau * level / without if without > 0 else (np.inf if tau > 0 else np.nan)
-
-    return absolute, relative
-
-
 def measure(
     numerator: FloatArray,
     denominator: FloatArray | None,
@@ -146,8 +113,20 @@ def measure(
         window_value(numerator, denominator, scale=scale, days=days)
         for days in (design.before_window, design.after, base)
     )
+
+    # Effect -> absolute, and -> share of the counterfactual; both rise, so that intervals keep their meaning.
+    def absolute(tau: float) -> float:
+        if ratio:
+            return after * -float(np.expm1(-tau)) if tau > -700 else -np.inf
+        return tau * level
+
+    def relative(tau: float) -> float:
+        if ratio:
+            return float(np.expm1(tau)) if tau < 700 else np.inf
+        without = after - tau * level
+        return tau * level / without if without > 0 else (np.inf if tau > 0 else np.nan)
+
     tau = comparison.tau
-    absolute, relative = _converters(after=after, level=level, ratio=ratio)
     low, high = comparison.interval(design.alpha)
     low2, high2 = comparison.interval(2 * design.alpha)
     effect = absolute(tau)
@@ -157,9 +136,15 @@ def measure(
     top = numerator[base.start :]
     bottom = None if denominator is None else denominator[base.start :]
     window = slice(design.after.start - base.start, design.after.stop - base.start)
-    expected = _counterfactual_days(
-        comparison, bottom, level=level, after=after - effect, window=window if design.observed else None
-    )
+    if bottom is None:
+        expected = np.asarray(level * (1.0 + comparison.counterfactual))
+    else:
+        expected = level * np.exp(np.clip(comparison.counterfactual, -20.0, 20.0))
+        # Daily figures are linearised; the window's is a ratio of sums. One factor makes them agree.
+        mean = float(expected[window] @ bottom[window]) / float(bottom[window].sum())
+        expected[comparison.baseline :] *= (after - effect) / mean
+    without_one = comparison.leave_one_out[np.isfinite(comparison.leave_one_out)].tolist()
+    left_out = [share for share in map(relative, without_one) if np.isfinite(share)]
     return Effect(
         before=before,
         after=after,
@@ -180,36 +165,15 @@ def measure(
             quantiles=tuple(float(q) for q in np.quantile(drawn, QUANTILES)) if drawn.size else (),
         ),
         fit=_fit(top, bottom, expected, level=level, scale=scale, comparison=comparison),
-        series=_days(top, bottom, expected, comparison.band, level, scale, window.start)
+        daily=_daily(top, bottom, expected, comparison.band, level, scale, window.start)
         if with_series
-        else (),
+        else np.empty((5, 0)),
         comparison=comparison,
-        level=level,
-        leave_one_out=_leave_one_out(comparison, relative),
+        leave_one_out=(min(left_out), max(left_out)) if left_out else None,
     )
 
 
-def _leave_one_out(comparison: Comparison, relative: Callable[[float], float]) -> tuple[float, float] | None:
-    values = [relative(float(tau)) for tau in comparison.leave_one_out if np.isfinite(tau)]
-    values = [value for value in values if np.isfinite(value)]
-    return (min(values), max(values)) if values else None
-
-
-def _counterfactual_days(
-    comparison: Comparison, bottom: FloatArray | None, *, level: float, after: float, window: slice | None
-) -> FloatArray:
-    """The counterfactual by day from the baseline on, consistent with its level over the window after."""
-    if bottom is None:
-        return np.asarray(level * (1.0 + comparison.counterfactual))
-    days = level * np.exp(np.clip(comparison.counterfactual, -20.0, 20.0))
-    if window is not None:
-        # Daily figures are linearised; the window's is a ratio of sums. One factor makes them agree.
-        mean = float(days[window] @ bottom[window]) / float(bottom[window].sum())
-        days[comparison.baseline :] *= after / mean
-    return np.asarray(days)
-
-
-def _days(
+def _daily(
     top: FloatArray,
     bottom: FloatArray | None,
     expected: FloatArray,
@@ -217,26 +181,23 @@ def _days(
     level: float,
     scale: float,
     first: int,
-) -> tuple[EffectDay, ...]:
-    """All days from the baseline's start on; the change takes effect on the first of the window after."""
+) -> FloatArray:
+    """`Effect.daily`; the change takes effect on the day `first`."""
     actual = daily_values(top, bottom, scale=scale)
+    so_far = np.full(expected.size, np.nan)
     if bottom is None:
         lower, upper = np.maximum(expected - band * level, 0.0), expected + band * level
     else:
         factor = np.exp(np.minimum(band, 20.0))
         lower, upper = expected / factor, expected * factor
-    out: list[EffectDay] = []
-    for d in range(expected.size):
-        cumulative, since = np.nan, slice(first, d + 1)
-        if d >= first and bottom is None:
-            cumulative = float((actual[since] - expected[since]).sum())
-        elif d >= first and bottom is not None and (total := float(bottom[since].sum())) > 0:
+    for d in range(first, expected.size):
+        since = slice(first, d + 1)
+        if bottom is None:
+            so_far[d] = (actual[since] - expected[since]).sum()
+        elif (total := float(bottom[since].sum())) > 0:
             reached = scale * float(top[since].sum()) / total
-            cumulative = reached - float(expected[since] @ bottom[since]) / total
-        out.append(
-            EffectDay(d, float(actual[d]), float(expected[d]), float(lower[d]), float(upper[d]), cumulative)
-        )
-    return tuple(out)
+            so_far[d] = reached - float(expected[since] @ bottom[since]) / total
+    return np.stack([actual[: expected.size], expected, lower, upper, so_far])
 
 
 def _fit(

@@ -12,6 +12,7 @@ from adsml_impact.models.arrays import BoolArray, FloatArray, IntArray
 from adsml_impact.models.design import Dates, Design
 from adsml_impact.models.relative import as_parts, change_from_baseline, to_relative
 from adsml_impact.models.simplex import minimise_on_simplex
+from adsml_impact.models.time_weights import fit_time_weights
 
 UNIFORM: Final = 0
 RIDGE: Final = 1
@@ -28,7 +29,7 @@ class Gaps(NamedTuple):
 
     post: FloatArray  # (O, KINDS, N): mean gap over the window after the date, against the baseline's level
     # (O, KINDS, N, F + 1): mean gap over the last days before the date, by number of days; the last column is the gap
-    # weighted by the unit's `lambda_`
+    # by the unit's time weights
     pre: FloatArray
     daily: FloatArray  # (O, KINDS, N, H): gap on each day of the window after
     # (O, N): size that `post` has by chance, from how unsteady the gap was over the baseline
@@ -79,139 +80,97 @@ def _gaps(  # noqa: PLR0912, PLR0915
     observed: bool,
     windows: IntArray,
     kinds: BoolArray,
-    lambda_: FloatArray,
+    timed: bool,
     out: Gaps,
 ) -> None:
     (post, pre, daily, scale, valid, omega, own_post, own_pre, own_daily, own_weighted, relative, weekday) = (
         out
     )
-    N = A.shape[0]
-    F = windows.size
+    N, F = A.shape[0], windows.size
     W = np.zeros((KINDS, N, N))
-    level = np.zeros(N)
     profile = np.zeros((N, 7))
-    donors = np.zeros(N, np.bool_)
     for o in range(origins.size):
         t, L = origins[o], lengths[o]
         last = o == origins.size - 1
         seen = observed or not last
-        days = washout + H if seen else 0
-        r = np.zeros((N, L + days))
-        to_relative(A, B, t, L, days, weekly, r, level, valid[o], profile)
-        v = own_post[o]
+        r = np.zeros((N, L + (washout + H if seen else 0)))
+        to_relative(A, B, t, L, r.shape[1] - L, weekly, r, valid[o], profile)
+        # What a unit did, side by side: on the baseline's days, over the windows before and by time weights, after, and
+        # on each day after.
+        x = np.zeros((N, L + F + 2 + H))
         for i in range(N):
             if valid[o, i] and seen:
-                v[i] = change_from_baseline(A, B, i, t, L, t + washout, H, r, profile)
-                if np.isnan(v[i]):
+                own_post[o, i] = change_from_baseline(A, B, i, t, L, washout, H, r, profile)
+                own_daily[o, i] = r[i, L + washout :] - 1.0
+                if np.isnan(own_post[o, i]):
                     valid[o, i] = False
-                    v[i] = 0.0
-                for d in range(H):
-                    own_daily[o, i, d] = r[i, L + washout + d] - 1.0
+                    own_post[o, i] = 0.0
+            if valid[o, i]:
+                x[i, :L] = r[i, :L] - 1.0
+                for f in range(F):
+                    back = min(windows[f], L)
+                    own_pre[o, i, f] = (x[i, L - back : L] / back).sum()
+                x[i, L : L + F] = own_pre[o, i]
+                x[i, L + F + 1] = own_post[o, i]
+                x[i, L + F + 2 :] = own_daily[o, i]
+        time_weights = np.zeros(L)
+        for i in range(N if timed else 0):
+            lambda_ = np.full(L, 1.0 / L)
+            donors = valid[o].copy()
+            donors[0] = donors[i] = False
+            if observed and np.count_nonzero(donors) >= 2:
+                fit_time_weights(r, own_post[o], donors, time_weights)
+                lambda_[:] = time_weights
+            for j in range(N if valid[o, i] else 0):
+                own_weighted[o, i, j] = (lambda_ * x[j, :L]).sum()
         # A short baseline is fitted too well by many donors to tell how unsteady a gap is.
         scale_kind = RIDGE if kinds[RIDGE] and (L >= 28 or not kinds[UNIFORM]) else UNIFORM
         if not kinds[scale_kind]:
             scale_kind = SIMPLEX
-        n_donors = 0
-        for i in range(1, N):
-            n_donors += 1 if valid[o, i] else 0
-        for i in range(N):
-            for f in range(F):
-                back = min(windows[f], L)
-                for d in range(L - back, L):
-                    own_pre[o, i, f] += (r[i, d] - 1.0) / back if valid[o, i] else 0.0
-            if lambda_.size > 0 and valid[o, i]:
-                for j in range(N):
-                    if valid[o, j]:
-                        for d in range(L):
-                            own_weighted[o, i, j] += lambda_[o, i, d] * (r[j, d] - 1.0)
-
-        centred = np.zeros((N, L))
         G = np.zeros((N, N))
         for i in range(N):
-            if not valid[o, i]:
-                continue
-            for d in range(L):
-                centred[i, d] = r[i, d] - 1.0
             for j in range(i + 1):
                 s = 0.0
                 for d in range(L):
-                    s += centred[i, d] * centred[j, d]
-                G[i, j] = s
-                G[j, i] = s
+                    s += x[i, d] * x[j, d]
+                G[i, j] = G[j, i] = s
         # sigma_hat of synthetic DiD: spread of the donors' first differences.
-        total = 0.0
-        squares = 0.0
-        count = 0
-        for i in range(1, N):
-            if valid[o, i]:
-                for d in range(1, L):
-                    step = centred[i, d] - centred[i, d - 1]
-                    total += step
-                    squares += step * step
-                    count += 1
-        sigma2 = max(squares / count - (total / count) ** 2, 0.0) if count > 0 else 0.0
-        ridge = np.sqrt(H * 1.0) * sigma2 * L
-        Gr = np.zeros((N, N))
-        g = np.zeros(L)
-        for i in range(N):
-            for j in range(N):
-                Gr[i, j] = G[i, j]
-            Gr[i, i] += ridge
+        rows = x[1:, :L][valid[o, 1:]]
+        steps = rows[:, 1:] - rows[:, :-1]
+        sigma2 = 0.0
+        if steps.size > 0:
+            sigma2 = max((steps * steps).sum() / steps.size - (steps.sum() / steps.size) ** 2, 0.0)
+        Gr = G + np.sqrt(H * 1.0) * sigma2 * L * np.eye(N)
 
         for i in range(N):
+            donors = valid[o].copy()
+            donors[0] = donors[i] = False
+            valid[o, i] = valid[o, i] and donors.any()
             if not valid[o, i]:
                 continue
-            own = n_donors - (1 if i > 0 else 0)
-            if own < 1:
-                valid[o, i] = False
-                continue
-            for j in range(N):
-                donors[j] = j > 0 and j != i and valid[o, j]
+            x[:, L + F] = own_weighted[o, i]
             for k in range(KINDS):
                 if not kinds[k]:
                     continue
                 w = W[k, i]
                 if k == UNIFORM:
-                    for j in range(N):
-                        w[j] = 1.0 / own if donors[j] else 0.0
+                    w[:] = np.where(donors, 1.0 / np.count_nonzero(donors), 0.0)
                 else:
                     minimise_on_simplex(Gr if k == RIDGE else G, G[i], donors, w)
-                for d in range(L):
-                    g[d] = centred[i, d]
-                gap = v[i]
+                gap = x[i].copy()
                 for j in range(N):
                     if w[j] > 0.0:
-                        gap -= w[j] * v[j]
-                        for d in range(L):
-                            g[d] -= w[j] * centred[j, d]
-                post[o, k, i] = gap
-                for f in range(F):
-                    s = own_pre[o, i, f]
-                    for j in range(N):
-                        s -= w[j] * own_pre[o, j, f]
-                    pre[o, k, i, f] = s
-                if lambda_.size > 0:
-                    s = own_weighted[o, i, i]
-                    for j in range(N):
-                        s -= w[j] * own_weighted[o, i, j]
-                    pre[o, k, i, F] = s
-                if seen:
-                    for d in range(H):
-                        e = r[i, L + washout + d] - 1.0
-                        for j in range(N):
-                            if w[j] > 0.0:
-                                e -= w[j] * (r[j, L + washout + d] - 1.0)
-                        daily[o, k, i, d] = e
+                        for d in range(gap.size):
+                            gap[d] -= w[j] * x[j, d]
+                pre[o, k, i] = gap[L : L + F + 1]
+                post[o, k, i] = gap[L + F + 1]
+                daily[o, k, i] = gap[L + F + 2 :]
+                omega[o, k, i] = w
                 if k == scale_kind:
-                    scale[o, i] = _block_scale(g, L, H)
-                for j in range(N):
-                    omega[o, k, i, j] = w[j]
+                    scale[o, i] = _block_scale(gap, L, H)
         if last:
-            for p in range(7):
-                weekday[p] = profile[0, p]
-            for i in range(N):
-                for d in range(L + days):
-                    relative[i, d] = r[i, d]
+            weekday[:] = profile[0]
+            relative[:] = r
 
 
 def gaps(
@@ -222,7 +181,7 @@ def gaps(
     *,
     windows: tuple[int, ...],
     kinds: tuple[int, ...] = (UNIFORM, RIDGE, SIMPLEX),
-    lambda_: FloatArray | None = None,
+    timed: bool = False,
 ) -> Gaps:
     """Gaps of every unit at every date.
 
@@ -235,9 +194,9 @@ def gaps(
         (N, T) daily values, not negative; the denominator None for counts and money.
     windows
         Numbers of days before the date over which mean gaps are wanted.
-    lambda_
-        (O, N, longest baseline): weights of the baseline's days by unit, for the last column of `Gaps.pre`,
-        which is else 0.
+    timed
+        Whether the time weights of synthetic DiD are wanted: the last column of `Gaps.pre` is else 0. They are uniform
+        where fewer than two controls are left, or the days after are not there yet.
     """
     N, T = numerator.shape
     count, F, L, H = dates.origins.size, len(windows), int(dates.lengths[-1]), design.horizon
@@ -255,7 +214,7 @@ def gaps(
         own_post=np.zeros((count, N)),
         own_pre=np.zeros((count, N, F)),
         own_daily=np.zeros((count, N, H)),
-        own_weighted=np.zeros((count, N, N) if lambda_ is not None else (count, 1, 1)),
+        own_weighted=np.zeros((count, N, N)),
         relative=np.zeros((N, L + design.ahead)),
         weekday=np.zeros(7),
     )
@@ -269,7 +228,7 @@ def gaps(
         design.observed,
         np.array(windows, dtype=np.int64),
         wanted,
-        np.empty((0, 0, 0)) if lambda_ is None else lambda_,
+        timed,
         out,
     )
     return out

@@ -35,14 +35,13 @@ def naive_comparison(
     if x.size < 2 or y.size < 2:
         return NaiveComparison(relative, None, None, None)
     vx, vy = float(x.var(ddof=1)), float(y.var(ddof=1))
-    difference = float(y.mean() - x.mean())
-    pooled = ((x.size - 1) * vx + (y.size - 1) * vy) / (x.size + y.size - 2)
-    d = difference / np.sqrt(pooled) if pooled > 0 else None
     a, b = vx / x.size, vy / y.size
     if not a + b > 0:
         return NaiveComparison(relative, None, None, None)
+    difference = float(y.mean() - x.mean())
+    pooled = ((x.size - 1) * vx + (y.size - 1) * vy) / (x.size + y.size - 2)
     t = difference / np.sqrt(a + b)
     df = (a + b) ** 2 / (a**2 / (x.size - 1) + b**2 / (y.size - 1))
     return NaiveComparison(
-        relative, float(t), 2.0 * float(stdtr(df, -abs(t))), None if d is None else float(d)
+        relative, float(t), 2.0 * float(stdtr(df, -abs(t))), float(difference / np.sqrt(pooled))
     )

@@ -48,7 +48,8 @@ def replace_outliers(
     for part in (slice(None, change), slice(change, None)):
         if Y[:1, part].size:
             middle[:1, part] = running_median(Y[:1, part])
-    usual = np.median(np.where(delivered, Y, np.nan), axis=1) if delivered.all() else _median(Y, delivered)
+    usual, shown = np.zeros(Y.shape[0]), delivered.any(axis=1)
+    usual[shown] = np.nanmedian(np.where(delivered, Y, np.nan)[shown], axis=1)
     unit = np.where(counts, 1.0, 0.01 * usual + 1e-12)[:, None]
     apart = np.log((Y + unit) / (middle + unit))
     known = delivered & (middle > 0)
@@ -72,10 +73,3 @@ def replace_outliers(
     often = far.sum(axis=1) > max(_MOST_SHARE * Y.shape[1], 1)
     far[often] = False
     return np.where(far, expected, Y), far
-
-
-def _median(Y: FloatArray, delivered: BoolArray) -> FloatArray:
-    out = np.zeros(Y.shape[0])
-    some = delivered.any(axis=1)
-    out[some] = np.nanmedian(np.where(delivered[some], Y[some], np.nan), axis=1)
-    return out

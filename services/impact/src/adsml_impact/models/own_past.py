@@ -26,53 +26,40 @@ _UNKNOWN_CORRELATION: Final = 0.3
 """Of the errors of two entities on the same days, where a market-wide movement is in both."""
 
 
-def _reference(z: FloatArray, *, independent: float) -> Student:
-    """Student's t: the model's intervals widened by what placebo dates showed, and never narrowed."""
+def _reference(z: FloatArray, origins: IntArray, horizon: int) -> Student:
+    """Student's t: the model's intervals widened by what placebos on some dates showed, and never narrowed."""
+    independent = 1.0 + float(origins[-1] - origins[0]) / horizon if origins.size else 0.0
     mean_square = float(np.mean(z**2)) if z.size else 1.0
     df = _MODEL_WEIGHT + independent
     pooled = (_MODEL_WEIGHT + independent * mean_square) / df
     return Student(scale=max(1.0, float(np.sqrt(pooled))), df=df)
 
 
-def _independent(origins: IntArray, horizon: int) -> float:
-    return 1.0 + float(origins[-1] - origins[0]) / horizon if origins.size else 0.0
-
-
-class _Past:
-    """The series around a date, and its forecast."""
-
-    def __init__(
-        self,
-        numerator: FloatArray,
-        denominator: FloatArray | None,
-        design: Design,
-        t: int,
-        L: int,
-        *,
-        observed: bool,
-    ) -> None:
-        A, B = as_parts(numerator, denominator)
-        washout, H, N = design.washout, design.horizon, A.shape[0]
-        days = washout + H
-        self.r = np.zeros((N, L + (days if observed else 0)))
-        level, valid, self.profile = np.zeros(N), np.zeros(N, dtype=np.bool_), np.zeros((N, 7))
-        to_relative(A, B, t, L, self.r.shape[1] - L, design.weekly, self.r, level, valid, self.profile)
-        self.forecast: Forecast | None = None
-        self.tau = np.nan
-        y, X = self.r[0, :L], self.r[1:].T
-        if not valid.all() or y.std() <= 1e-9:
-            return
-        known = X.shape[1] > 0 and X.shape[0] >= L + days
-        self.forecast = forecast(
-            y,
-            horizon=H,
-            washout=washout,
-            X=X[:L] if known else None,
-            X_post=X[L : L + days] if known else None,
-        )
-        if observed:
-            moved = change_from_baseline(A, B, 0, t, L, t + washout, H, self.r, self.profile)
-            self.tau = moved - (self.forecast.window_mean - 1.0)
+def _forecast(
+    numerator: FloatArray, denominator: FloatArray | None, design: Design, t: int, L: int, *, observed: bool
+) -> tuple[Forecast | None, float, FloatArray, FloatArray]:
+    """The forecast from a date on (None without a level, or where nothing varies), the effect, series and weekdays."""
+    A, B = as_parts(numerator, denominator)
+    days, N = design.washout + design.horizon, A.shape[0]
+    r = np.zeros((N, L + (days if observed else 0)))
+    valid, profile = np.zeros(N, dtype=np.bool_), np.zeros((N, 7))
+    to_relative(A, B, t, L, r.shape[1] - L, design.weekly, r, valid, profile)
+    y, X = r[0, :L], r[1:].T
+    if not valid.all() or y.std() <= 1e-9:
+        return None, np.nan, r, profile
+    known = X.shape[1] > 0 and X.shape[0] >= L + days
+    predicted = forecast(
+        y,
+        horizon=design.horizon,
+        washout=design.washout,
+        X=X[:L] if known else None,
+        X_post=X[L : L + days] if known else None,
+    )
+    tau = np.nan
+    if observed:
+        moved = change_from_baseline(A, B, 0, t, L, design.washout, design.horizon, r, profile)
+        tau = moved - (predicted.window_mean - 1.0)
+    return predicted, tau, r, profile
 
 
 def compare_with_own_past(
@@ -89,29 +76,28 @@ def compare_with_own_past(
     """
     chosen = choose_dates(replace(design, most_placebos=min(_MOST_DATES, design.most_placebos)))
     t, L = design.change, int(chosen.lengths[-1])
-    past = _Past(numerator, denominator, design, t, L, observed=design.observed)
-    predicted = past.forecast
-    if predicted is None or (design.observed and not np.isfinite(past.tau)):
+    predicted, tau, r, profile = _forecast(numerator, denominator, design, t, L, observed=design.observed)
+    if predicted is None or (design.observed and not np.isfinite(tau)):
         return None
-    z = np.full(chosen.placebos, np.nan)
+    z = np.full(chosen.origins.size - 1, np.nan)
     for k, (date, length) in enumerate(zip(chosen.origins[:-1], chosen.lengths[:-1], strict=True)):
-        earlier = _Past(numerator, denominator, design, int(date), int(length), observed=True)
-        if earlier.forecast is not None:
-            z[k] = earlier.tau / earlier.forecast.window_sd
+        earlier, effect, _, _ = _forecast(
+            numerator, denominator, design, int(date), int(length), observed=True
+        )
+        if earlier is not None:
+            z[k] = effect / earlier.window_sd
     if changed is not None:
         z[struck_out(changed[:1], chosen.origins, design)[:-1, 0]] = np.nan
     usable_dates = np.isfinite(z)
-    reference = _reference(
-        z[usable_dates], independent=_independent(chosen.origins[:-1][usable_dates], design.horizon)
-    )
+    reference = _reference(z[usable_dates], chosen.origins[:-1][usable_dates], design.horizon)
     significant, analyses = _measured_rate(z, chosen, design)
     one_day = reference.critical(design.alpha)
     outlook = np.concatenate([predicted.fitted, predicted.mean[: design.ahead]])
     spread = np.concatenate([np.full(L, predicted.sd[0]), predicted.sd[: design.ahead]])
-    weekday = past.profile[0][(t - L + np.arange(outlook.size)) % 7]
+    weekday = profile[0][(t - L + np.arange(outlook.size)) % 7]
     return Comparison(
         estimator=Estimator.STRUCTURAL,
-        tau=float(past.tau),
+        tau=float(tau),
         size=predicted.window_sd,
         reference=reference,
         counterfactual=outlook - 1.0 + weekday,
@@ -126,7 +112,7 @@ def compare_with_own_past(
         significant=significant,
         analyses=analyses,
         baseline=L,
-        size_for=lambda days: forecast(past.r[0, :L], horizon=days, washout=design.washout).window_sd,
+        size_for=lambda days: forecast(r[0, :L], horizon=days, washout=design.washout).window_sd,
     )
 
 
@@ -138,7 +124,7 @@ def _measured_rate(z: FloatArray, chosen: Dates, design: Design) -> tuple[int, i
         known = np.flatnonzero(np.isfinite(z) & (chosen.origins[:-1] + span <= chosen.origins[o]))
         if known.size == 0:
             continue
-        reference = _reference(z[known], independent=_independent(chosen.origins[known], design.horizon))
+        reference = _reference(z[known], chosen.origins[known], design.horizon)
         analyses += 1
         significant += int(reference.p_value(float(z[o])) < design.alpha)
     return significant, analyses

@@ -19,7 +19,7 @@ class NormalTest:
 
     se: float  # standard error, in the outcome's unit; NaN with fewer than 3 placebos
     p_value: float  # of `tau = 0`
-    # interval of level `1 - alpha`: it excludes 0 exactly when `p_value < alpha`
+    # interval of level `1 - alpha`
     lower: float
     upper: float
 

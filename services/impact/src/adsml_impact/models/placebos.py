@@ -29,8 +29,7 @@ _PRIOR: Final = 8.0
 class Placebos:
     """Effects of nothing, and in the last row and first column the effect of the change."""
 
-    sizes: FloatArray  # (O, N): what each effect is divided by
-    studentised: FloatArray  # (O, N): the quotient; NaN where there is no effect
+    studentised: FloatArray  # (O, N): effects over their sizes; NaN where there is none
     origins: IntArray  # (O,) day indices of the dates; the last is the change's
     design: Design
 
@@ -83,27 +82,24 @@ class Placebos:
             earlier = self.studentised[:o][ended]
             earlier = earlier[np.isfinite(earlier)]
             known = np.concatenate([self.origins[:o][ended], self.origins[o : o + 1]])
-            independent = independent_placebos(known, horizon=horizon, controls=max(row.size - 1, 0))
+            others = max(row.size - 1, 0)
+            independent = independent_placebos(known, horizon=horizon, controls=others)
             if row.size + earlier.size < 4:
                 continue
             analyses += row.size
+            every = np.concatenate([earlier, row])
             if independent >= ENOUGH:
                 # Ranks against the whole date, itself among them, which the rank's own "1 +" stands for.
-                ranked = np.sort(np.abs(np.concatenate([earlier, row])))
-                above = ranked.size - np.searchsorted(ranked, np.abs(row), side="left")
-                significant += int((above / ranked.size < alpha).sum())
+                above = every.size - np.searchsorted(np.sort(np.abs(every)), np.abs(row), side="left")
+                significant += int((above / every.size < alpha).sum())
             elif row.size >= _MANY:
-                common = make_reference(
-                    np.concatenate([earlier, row]), independent=independent, controls=row.size - 1
-                )
+                common = make_reference(every, independent=independent, controls=others)
                 significant += int((np.abs(row) > common.critical(alpha)).sum())
             else:
                 for i in range(row.size):
-                    against = np.concatenate([earlier, np.delete(row, i)])
-                    against_reference = make_reference(
-                        against, independent=independent, controls=max(row.size - 1, 0)
-                    )
-                    significant += int(against_reference.p_value(float(row[i])) < alpha)
+                    against = np.delete(every, earlier.size + i)
+                    own = make_reference(against, independent=independent, controls=others)
+                    significant += int(own.p_value(float(row[i])) < alpha)
         return significant, analyses
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from adsml_impact.models.comparison import Comparison
+from adsml_impact.models.reference import Reference
 
 LONGEST: Final = 90
 """Days after the change beyond which nobody waits."""
@@ -44,9 +45,8 @@ class Detectable:
     power_curve: tuple[PowerPoint, ...]  # how power grows with effect and days
 
 
-def _standardised(comparison: Comparison, *, power: float, alpha: float) -> float:
+def _standardised(reference: Reference, *, power: float, alpha: float) -> float:
     """The shift of a studentised effect that is found with the given power; infinite where none is."""
-    reference = comparison.reference
     critical = reference.critical(alpha)
     if not np.isfinite(critical):
         return np.inf
@@ -100,7 +100,8 @@ def detectable(
     target
         An effect to find the days for, as a share of the level.
     """
-    factor = _standardised(comparison, power=power, alpha=alpha)
+    reference = comparison.reference
+    factor = _standardised(reference, power=power, alpha=alpha)
     shift = factor * comparison.size
     up = float(np.expm1(min(shift, 700.0))) if ratio else shift
     down = float(np.expm1(-shift)) if ratio else -shift
@@ -113,15 +114,9 @@ def detectable(
         after_days=horizon,
         days_needed=None if goal is None else days_for(comparison, goal, factor),
         target_relative=target,
-        power_curve=_curve(comparison, ratio=ratio, alpha=alpha),
+        power_curve=tuple(
+            PowerPoint(days, relative, reference.power(to_shift(relative, ratio=ratio) / size, alpha))
+            for days, size in ((days, comparison.size_for(days)) for days in CURVE_DAYS)
+            for relative in CURVE_EFFECTS
+        ),
     )
-
-
-def _curve(comparison: Comparison, *, ratio: bool, alpha: float) -> tuple[PowerPoint, ...]:
-    out = []
-    for days in CURVE_DAYS:
-        size = comparison.size_for(days)
-        for relative in CURVE_EFFECTS:
-            shift = to_shift(relative, ratio=ratio) / size
-            out.append(PowerPoint(days, relative, comparison.reference.power(shift, alpha)))
-    return tuple(out)

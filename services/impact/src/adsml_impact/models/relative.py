@@ -24,7 +24,7 @@ def as_parts(numerator: FloatArray, denominator: FloatArray | None) -> tuple[Flo
 
 
 @compiled
-def to_relative(  # noqa: PLR0912
+def to_relative(
     A: FloatArray,
     B: FloatArray,
     t: int,
@@ -32,7 +32,6 @@ def to_relative(  # noqa: PLR0912
     days: int,
     weekly: bool,
     r: FloatArray,
-    level: FloatArray,
     valid: BoolArray,
     profile: FloatArray,
 ) -> None:
@@ -40,51 +39,30 @@ def to_relative(  # noqa: PLR0912
 
     `r` is (N, L + days); `profile` (N, 7) is by day index modulo 7 and means 0 over a week.
     """
-    N = A.shape[0]
     ratio = B.size > 0
-    for i in range(N):
-        a = 0.0
-        b = 0.0 if ratio else float(L)
-        for d in range(t - L, t):
-            a += A[i, d]
-            if ratio:
-                b += B[i, d]
-        a /= L
-        b /= L
+    r[:] = 0.0
+    profile[:] = 0.0
+    for i in range(A.shape[0]):
+        a = A[i, t - L : t].sum() / L
+        b = B[i, t - L : t].sum() / L if ratio else 1.0
         valid[i] = a > 0.0 and b > 0.0
-        level[i] = a
-        for d in range(L + days):
-            if not valid[i]:
-                r[i, d] = 0.0
-            elif ratio:
-                r[i, d] = 1.0 + A[i, t - L + d] / a - B[i, t - L + d] / b
-            else:
-                r[i, d] = A[i, t - L + d] / a
-    for i in range(N):
-        for p in range(7):
-            profile[i, p] = 0.0
-    if not weekly or L < 14 or L % 7 != 0:
+        if valid[i] and ratio:
+            r[i] = 1.0 + A[i, t - L : t + days] / a - B[i, t - L : t + days] / b
+        elif valid[i]:
+            r[i] = A[i, t - L : t + days] / a
+    if not weekly or L < 14 or L % 7 != 0 or not valid.any():
         return
     weeks = L // 7
     pooled = np.zeros(7)
-    units = 0
-    for i in range(N):
-        if valid[i]:
-            units += 1
-            for d in range(L):
-                profile[i, (t - L + d) % 7] += (r[i, d] - 1.0) / weeks
-            for p in range(7):
-                pooled[p] += profile[i, p]
-    if units == 0:
-        return
-    for i in range(N):
-        if valid[i]:
-            for p in range(7):
-                profile[i, p] = (weeks * profile[i, p] + _PRIOR_WEEKS * pooled[p] / units) / (
-                    weeks + _PRIOR_WEEKS
-                )
-            for d in range(L + days):
-                r[i, d] -= profile[i, (t - L + d) % 7]
+    for k in np.flatnonzero(valid):
+        for p in range(7):
+            profile[k, (t - L + p) % 7] = ((r[k, p:L:7] - 1.0) / weeks).sum()
+        pooled += profile[k]
+    usual = _PRIOR_WEEKS * pooled / np.count_nonzero(valid)
+    position = (t - L + np.arange(L + days)) % 7
+    for k in np.flatnonzero(valid):
+        profile[k] = (weeks * profile[k] + usual) / (weeks + _PRIOR_WEEKS)
+        r[k] -= profile[k][position]
 
 
 @compiled
@@ -94,29 +72,20 @@ def change_from_baseline(
     i: int,
     t: int,
     L: int,
-    first: int,
+    washout: int,
     H: int,
     r: FloatArray,
     profile: FloatArray,
 ) -> float:
-    """A unit's change from its baseline to the H days from `first` on; NaN for a ratio without one."""
+    """A unit's change from its baseline to the H days after the washout; NaN for a ratio without one."""
     if B.size == 0:
-        total = 0.0
-        for d in range(H):
-            total += r[i, first - t + L + d] - 1.0
-        return total / H
-    a = 0.0
-    b = 0.0
-    seasonal = 0.0
-    for d in range(first, first + H):
-        a += A[i, d]
-        b += B[i, d]
-        seasonal += profile[i, d % 7]
+        return float((r[i, L + washout : L + washout + H] - 1.0).sum() / H)
+    first = t + washout
+    a, b = A[i, first : first + H].sum(), B[i, first : first + H].sum()
     if a <= 0.0 or b <= 0.0:
         return np.nan
-    base_a = 0.0
-    base_b = 0.0
-    for d in range(t - L, t):
-        base_a += A[i, d]
-        base_b += B[i, d]
-    return float(np.log(a / b) - np.log(base_a / base_b) - seasonal / H)
+    seasonal = 0.0
+    for d in range(first, first + H):
+        seasonal += profile[i, d % 7]
+    base = A[i, t - L : t].sum() / B[i, t - L : t].sum()
+    return float(np.log(a / b) - np.log(base) - seasonal / H)

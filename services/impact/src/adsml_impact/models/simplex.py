@@ -28,23 +28,18 @@ def minimise_on_simplex(G: FloatArray, c: FloatArray, allowed: BoolArray, w: Flo
     that were tried, or -1 if rounding kept it from the optimum after ``20 N + 50``.
     """
     N = c.size
-    trace = 0.0
-    for i in range(N):
-        trace += abs(G[i, i])
-    shift = max(trace / N, 1e-300)
+    shift = max(np.abs(np.diag(G)).sum() / N, 1e-300)
     support = np.empty(N, np.int64)
     factor = np.empty((N, N))
     x = np.empty(N)
     ones = np.empty(N)
 
     k = 0
-    total = 0.0
     for i in range(N):
         if not allowed[i] or w[i] <= 0.0:
             w[i] = 0.0
         else:
             support[k] = i
-            total += w[i]
             k += 1
     if k == 0:
         best = -1
@@ -54,9 +49,7 @@ def minimise_on_simplex(G: FloatArray, c: FloatArray, allowed: BoolArray, w: Flo
         support[0] = best
         w[best] = 1.0
         k = 1
-    else:
-        for m in range(k):
-            w[support[m]] /= total
+    w /= w.sum()
 
     entered = -1
     for step in range(20 * N + 50):
@@ -99,11 +92,7 @@ def minimise_on_simplex(G: FloatArray, c: FloatArray, allowed: BoolArray, w: Flo
             for m in range(leaves, k - 1):
                 support[m] = support[m + 1]
             k -= 1
-            total = 0.0
-            for m in range(k):
-                total += w[support[m]]
-            for m in range(k):
-                w[support[m]] /= total
+            w /= w[support[:k]].sum()
             continue
 
         for i in range(k - 1, -1, -1):
@@ -114,12 +103,7 @@ def minimise_on_simplex(G: FloatArray, c: FloatArray, allowed: BoolArray, w: Flo
                 b -= factor[m, i] * ones[m]
             x[i] = a / factor[i, i]
             ones[i] = b / factor[i, i]
-        sum_x = 0.0
-        sum_ones = 0.0
-        for m in range(k):
-            sum_x += x[m]
-            sum_ones += ones[m]
-        mu = (sum_x - 1.0) / sum_ones
+        mu = (x[:k].sum() - 1.0) / ones[:k].sum()
         length = 1.0
         for m in range(k):
             x[m] -= mu * ones[m]

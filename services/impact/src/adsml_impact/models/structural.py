@@ -10,29 +10,19 @@ integrated out on a grid, so that the posterior needs no sampling and no seed.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from adsml_common.compiled import compiled
 
 from adsml_impact.models.arrays import FloatArray
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Priors:
-    """Inverse gamma priors of the two variances, in units of the outcome's variance before the change."""
-
-    # guess of sigma_eta and its weight in observations
-    level_sd: float
-    level_df: float
-    # guess of sigma_eps^2 and its weight
-    noise_variance: float
-    noise_df: float
-
-
-CAUSAL_IMPACT: Final = Priors(level_sd=0.01, level_df=32.0, noise_variance=0.2, noise_df=50.0)
+Priors: TypeAlias = tuple[float, float, float, float]
+"""Inverse gamma priors of the two variances, in units of the outcome's variance before the change: a guess of sigma_eta
+and its weight in observations, a guess of sigma_eps^2 and its weight."""
+CAUSAL_IMPACT: Final[Priors] = (0.01, 32.0, 0.2, 50.0)
 """The defaults of the R packages CausalImpact and bsts (prior.level.sd 0.01, expected R^2 0.8)."""
-WEAK: Final = Priors(level_sd=0.1, level_df=1.0, noise_variance=0.5, noise_df=1.0)
+WEAK: Final[Priors] = (0.1, 1.0, 0.5, 1.0)
 """One observation's worth each: a daily series of its own, whose level does wander."""
 
 _LOG_NOISE: Final = (float(np.log(1e-4)), float(np.log(2.0)))
@@ -111,12 +101,11 @@ def _posterior(
     log_noise: FloatArray,
     log_level: FloatArray,
     prior: FloatArray,
-    fitted: FloatArray,
-    moments: FloatArray,
-) -> FloatArray:
-    """Mix the Gaussian predictions over the grid; returns the posterior weights of its nodes.
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mix the Gaussian predictions over the grid.
 
-    `moments` is filled with the mean (row 0) and variance (row 1) of every day and, last, of the window.
+    Returns the posterior weights of its nodes, the fit, and the mean (row 0) and variance (row 1) of every day and,
+    last, of the window.
     """
     T, k = X.shape
     days = X_post.shape[0]
@@ -146,11 +135,8 @@ def _posterior(
                 - 0.5 * prior[1] * (ll + prior[0] * prior[0] / level)
             )
             for h in range(days + 1):
-                for i in range(1, m):
-                    if h < days:
-                        Z[i] = X_post[h, i - 1]
-                    else:
-                        Z[i] = X_post[washout:, i - 1].mean()
+                for i in range(k):
+                    Z[i + 1] = X_post[h, i] if h < days else X_post[washout:, i].mean()
                 mean = 0.0
                 spread = noise + level * (h + 1) if h < days else noise / H + level * walk
                 for i in range(m):
@@ -163,13 +149,14 @@ def _posterior(
     weight -= weight.max()
     weight = np.exp(weight)
     weight /= weight.sum()
+    moments = np.empty((2, days + 1))
     for h in range(days + 1):
-        mean = (weight * means[:, h]).sum()
-        moments[0, h] = mean
-        moments[1, h] = (weight * (variances[:, h] + (means[:, h] - mean) ** 2)).sum()
+        moments[0, h] = (weight * means[:, h]).sum()
+        moments[1, h] = (weight * (variances[:, h] + (means[:, h] - moments[0, h]) ** 2)).sum()
+    fitted = np.empty(T)
     for t in range(T):
         fitted[t] = (weight * fits[:, t]).sum()
-    return weight.reshape(log_noise.size, log_level.size)
+    return weight.reshape(log_noise.size, log_level.size), fitted, moments
 
 
 def _narrowed(nodes: FloatArray, weight: FloatArray) -> tuple[float, float]:
@@ -195,27 +182,16 @@ def forecast(
     if not spread > 0:
         raise ValueError("a series that does not vary can't be forecast with an interval")
     days = washout + horizon
-    if X is None or X_post is None:
-        Xs, Xs_post = np.empty((y.size, 0)), np.empty((days, 0))
-    else:
+    Xs, Xs_post = np.empty((y.size, 0)), np.empty((days, 0))
+    if X is not None and X_post is not None:
         x_mean, x_sd = X.mean(axis=0), X.std(axis=0, ddof=1)
         x_sd[x_sd == 0] = 1.0
-        Xs, Xs_post = (X - x_mean) / x_sd, (X_post - x_mean) / x_sd
-    fitted, moments = np.empty(y.size), np.empty((2, days + 1))
-    prior = np.array([priors.level_sd, priors.level_df, priors.noise_variance, priors.noise_df])
+        Xs, Xs_post = (np.ascontiguousarray((part - x_mean) / x_sd) for part in (X, X_post))
     noise, level = _LOG_NOISE, _LOG_LEVEL
     for _ in range(6):  # long series: the posterior is narrow, so look closer until it fills the grid
         log_noise, log_level = np.linspace(*noise, _NODES), np.linspace(*level, _NODES)
-        weight = _posterior(
-            (y - centre) / spread,
-            np.ascontiguousarray(Xs),
-            np.ascontiguousarray(Xs_post),
-            washout,
-            log_noise,
-            log_level,
-            prior,
-            fitted,
-            moments,
+        weight, fitted, moments = _posterior(
+            (y - centre) / spread, Xs, Xs_post, washout, log_noise, log_level, np.array(priors)
         )
         before = (noise[1] - noise[0]) + (level[1] - level[0])
         noise, level = _narrowed(log_noise, weight.sum(axis=1)), _narrowed(log_level, weight.sum(axis=0))

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from adsml_impact.models.arrays import BoolArray, FloatArray
-from adsml_impact.models.gaps import Gaps
+from adsml_impact.models.arrays import FloatArray
+from adsml_impact.models.gaps import RIDGE, Gaps
 from adsml_impact.models.simplex import simplex_least_squares
 
 _PRIOR: Final = 3.0
@@ -20,11 +20,7 @@ _OUTLIER: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """A convex combination of donor weights and, for each, of windows before the change.
-
-    The share of a short window is how much of a deviation in the last days persists: none is a comparison
-    with the long baseline, all of it the plain before and after.
-    """
+    """A convex combination of donor weights and, for each, of windows before the change."""
 
     kinds: FloatArray  # (K,) shares of the kinds of donor weights, sum 1
     # (K, F + 1) shares of the windows before the date whose mean gap is the level compared with; sum 1 a row. The
@@ -73,9 +69,7 @@ def clip_outliers(y: FloatArray) -> FloatArray:
     return np.clip(y, -_OUTLIER * size, _OUTLIER * size) if size > 0 else y
 
 
-def learn_mixture(
-    post: FloatArray, pre: FloatArray, *, independent: float, default_kind: int, usable: BoolArray
-) -> Mixture:
+def learn_mixture(post: FloatArray, pre: FloatArray, *, independent: float) -> Mixture:
     """The mixture whose placebo effects are smallest in squares.
 
     Parameters
@@ -86,34 +80,26 @@ def learn_mixture(
         (K, M, F) studentised mean gaps over windows before, shortest window first, whole baseline last.
     independent
         How many independent placebos the M amount to: windows overlap.
-    default_kind, usable
-        The kind to fall back to; (K,) kinds that were computed.
     """
     K, M, F = pre.shape
-    share = min(1.0, independent / M) if M else 0.0
-    whole = np.eye(F)[-1]
+    kinds, whole = np.eye(K)[RIDGE], np.eye(F)[-1]
     windows = np.tile(whole, (K, 1))
+    if not M:
+        return Mixture(kinds=kinds, windows=windows)
+    share = min(1.0, independent / M)
     residuals = np.zeros((K, M))
-    for k in np.flatnonzero(usable):
-        if M:
-            y, X = post[k], pre[k]
-            for _ in range(3):
-                # Outliers are replaced by what is expected of them: Huber's regression by winsorising.
-                fitted = X @ windows[k]
-                target = fitted + clip_outliers(post[k] - fitted)
-                size = float((X**2).mean()) + 1e-12
-                A = np.vstack([np.sqrt(share) * X, np.sqrt(_PRIOR * size) * np.eye(F)])
-                b = np.concatenate([np.sqrt(share) * target, np.sqrt(_PRIOR * size) * whole])
-                windows[k] = simplex_least_squares(A, b)
-            residuals[k] = y - X @ windows[k]
-    kinds = np.zeros(K)
-    kinds[default_kind] = 1.0
-    candidates = np.flatnonzero(usable)
-    if M and candidates.size > 1:
-        R = np.stack([clip_outliers(residuals[k]) for k in candidates])
-        size = float((R**2).mean()) + 1e-12
-        fallback = kinds[candidates]
-        A = np.vstack([np.sqrt(share) * R.T, np.sqrt(_PRIOR * size) * np.eye(candidates.size)])
-        b = np.concatenate([np.zeros(M), np.sqrt(_PRIOR * size) * fallback])
-        kinds[candidates] = simplex_least_squares(A, b)
-    return Mixture(kinds=kinds, windows=windows)
+    for k in range(K):
+        for _ in range(3):
+            # Outliers are replaced by what is expected of them: Huber's regression by winsorising.
+            fitted = pre[k] @ windows[k]
+            windows[k] = _shares(pre[k], fitted + clip_outliers(post[k] - fitted), share, whole)
+        residuals[k] = post[k] - pre[k] @ windows[k]
+    R = np.stack([clip_outliers(one) for one in residuals])
+    return Mixture(kinds=_shares(R.T, np.zeros(M), share, kinds), windows=windows)
+
+
+def _shares(X: FloatArray, y: FloatArray, share: float, fallback: FloatArray) -> FloatArray:
+    """Least squares on the simplex, drawn to a fallback; `share`: weight of a row, in independent placebos."""
+    size = float((X**2).mean()) + 1e-12
+    A = np.vstack([np.sqrt(share) * X, np.sqrt(_PRIOR * size) * np.eye(fallback.size)])
+    return simplex_least_squares(A, np.concatenate([np.sqrt(share) * y, np.sqrt(_PRIOR * size) * fallback]))
