@@ -26,9 +26,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 from adsml_classifier.evaluation.report import evaluate_files, plot_of
-from adsml_classifier.models import features, rule, scores, scoring, transfer, worth
+from adsml_classifier.models import features, rule, scores, transfer, worth
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.snapshot import AccountSnapshot
+from adsml_classifier.models.snapshot import AccountSnapshot, by_model
 from adsml_classifier.models.tier_model import TierModel
 from adsml_classifier.training import assessment, fitting, gate, sampling
 from adsml_classifier.training.candidate import learn
@@ -326,7 +326,7 @@ def answers_per_second(panel: Panel, model: TierModel) -> dict[str, float]:
         for most in (3, 0):
 
             def ask(rows: np.ndarray = rows, most: int = most) -> None:
-                scoring.by_model(model, snapshot, rows, contributions=False, most_reasons=most)
+                by_model(model, snapshot, rows, contributions=False, most_reasons=most)
 
             seconds = best_of(3, ask, times=20 if count == 1 else 2)
             out[f"answers_per_second_of_{count}_{'with' if most else 'without'}_reasons"] = count / seconds

@@ -1,7 +1,9 @@
 """What one item of each training job costs: processor seconds, memory, bytes of its model.
 
 Each job trains a few items of one simulated account in a process of its own, in one thread, on SQLite. The first
-item, with the compiling and reading that it brings, is told apart. Writes benchmarks/results/training_costs.json.
+item, with the compiling and reading that it brings, is told apart. Before an account's first detector a process learns
+what its entities have in common: that is measured for accounts of several sizes. Writes
+benchmarks/results/training_costs.json.
 """
 
 import argparse
@@ -23,10 +25,12 @@ RESULTS = Path(__file__).parent / "results" / "training_costs.json"
 JOBS = {"anomaly-detectors": 60, "classifiers": 2, "prophet": 12, "ensemble-weights": 4}
 """How many items of each."""
 ENTITIES, DAYS = 200, 180
+SIZES = (50, 200, 1_000)
+"""Entities of the accounts whose first detector is timed."""
 
 
 def prepare(url: str) -> dict[str, int]:
-    """One account; bytes and rows of the database."""
+    """The accounts; bytes and rows of the database when it held the first."""
     from adsml_common.database import Database
     from adsml_simulate import presets, simulate_account
     from adsml_simulate.storing import write_to_store
@@ -36,8 +40,14 @@ def prepare(url: str) -> dict[str, int]:
     settings = presets.large(last_day=presets.yesterday(), config_id=1, days=DAYS, entities=ENTITIES)
     account = simulate_account(settings, seed=1)
     write_to_store(account, database)
+    stored = {"rows": len(account.daily), "bytes": Path(url.removeprefix("sqlite:///")).stat().st_size}
+    for config_id, entities in enumerate(SIZES, start=2):
+        settings = presets.large(
+            last_day=presets.yesterday(), config_id=config_id, days=DAYS, entities=entities
+        )
+        write_to_store(simulate_account(settings, seed=config_id), database)
     database.close()
-    return {"rows": len(account.daily), "bytes": Path(url.removeprefix("sqlite:///")).stat().st_size}
+    return stored
 
 
 def train(job: str, url: str, folder: Path) -> dict[str, Any]:
@@ -66,8 +76,19 @@ def train(job: str, url: str, folder: Path) -> dict[str, Any]:
             sizes.append(result.model.size_bytes)
         if len(tried) == JOBS[job]:
             break
+    learning: dict[int, float] = {}
+    if job == "anomaly-detectors":
+        for config_id, entities in enumerate(SIZES, start=2):
+            first, second = _job(job, database, registry, config_id=config_id)[0][:2]
+            seconds = []
+            for item in (first, second):
+                began = time.process_time()
+                train_one(item)
+                seconds.append(time.process_time() - began)
+            learning[entities] = round(seconds[0] - seconds[1], 2)
     database.close()
     return {
+        **({"learning_processor_seconds": learning} if learning else {}),
         "items": len(costs),
         "first_processor_seconds": round(costs[0], 2),
         "processor_seconds": round(median(costs[1:]), 3),
@@ -77,7 +98,7 @@ def train(job: str, url: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def _job(job: str, database: Any, registry: Any) -> tuple[Any, Any]:
+def _job(job: str, database: Any, registry: Any, *, config_id: int = 1) -> tuple[Any, Any]:
     """Items and trainer of a job."""
     from functools import partial
 
@@ -85,7 +106,7 @@ def _job(job: str, database: Any, registry: Any) -> tuple[Any, Any]:
         from adsml_anomaly.training.detectors import DetectorTrainer
         from adsml_anomaly.training.items import items_of
 
-        return items_of(database, [1]), DetectorTrainer(database, registry, run_id="costs")
+        return items_of(database, [config_id]), DetectorTrainer(database, registry, run_id="costs")
     if job == "classifiers":
         from adsml_classifier.training.job import AccountTrainer
         from adsml_classifier.training.job import items_of as accounts
@@ -137,9 +158,10 @@ def main() -> None:
         "bytes_per_daily_row": round(stored["bytes"] / stored["rows"]),
         "jobs": jobs,
     }
-    table = Table("job", *next(iter(jobs.values())), title="one item")
+    figures = list(dict.fromkeys(figure for costs in jobs.values() for figure in costs))
+    table = Table("job", *figures, title="one item")
     for job, costs in jobs.items():
-        table.add_row(job, *(str(value) for value in costs.values()))
+        table.add_row(job, *(str(costs.get(figure, "")) for figure in figures))
     Console().print(table)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")

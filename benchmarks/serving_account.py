@@ -16,7 +16,7 @@ import numpy as np
 from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.classifier.v1 import classifier_service_pb2_grpc as classifier_grpc
 from adsml.common.v1 import entity_pb2, metrics_pb2
-from adsml_classifier.naming import JOB, account_model
+from adsml_classifier.artifacts import JOB, account_model
 from adsml_classifier.training.job import AccountTrainer, items_of
 from adsml_classifier.training.recipe import FitSettings, Recipe, Shape
 from adsml_common.database import Database

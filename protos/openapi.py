@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import google.api.annotations_pb2 as http
+from adsml.common.v1 import options_pb2
 from buf.validate import validate_pb2 as rules
 from google.protobuf import descriptor_pb2 as d
 from reference import ENUM, FIELD, MESSAGE, METHOD, SERVICE, VALUE, comments, described
@@ -79,6 +80,11 @@ class Contracts:
         required = []
         for field, said in self.fields[name]:
             schema = _map(field, maps) or _field(field)
+            if field.options.HasExtension(options_pb2.default_number):
+                default = field.options.Extensions[options_pb2.default_number]
+                whole = int(default) if default.is_integer() else default
+                # 64-bit integers are strings in JSON.
+                schema["default"] = str(whole) if schema["type"] == "string" else whole
             properties[_camel(field.name)] = _described(schema, said)
             if field.options.Extensions[rules.field].required:
                 required.append(_camel(field.name))

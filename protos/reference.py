@@ -8,6 +8,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from adsml.common.v1 import options_pb2
+from adsml_common.serving import contract_rules
+from buf.validate import validate_pb2
 from check import compile_image
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2 as d
@@ -72,6 +75,17 @@ def _type(field: d.FieldDescriptorProto) -> str:
     return f"optional {name}" if field.proto3_optional else name
 
 
+def _numbers(field: d.FieldDescriptorProto) -> str:
+    """The numbers that a field takes, and the one that holds where it is not set."""
+    bounds = contract_rules.number_bounds(field.options.Extensions[validate_pb2.field])
+    parts = []
+    if bounds.low is not None or bounds.high is not None:
+        parts.append(contract_rules.number_text(bounds, finite=False).removeprefix("a whole number, "))
+    if field.options.HasExtension(options_pb2.default_number):
+        parts.append(f"default {field.options.Extensions[options_pb2.default_number]:g}")
+    return "".join(f", {part}" for part in parts)
+
+
 def _service(at: int, service: d.ServiceDescriptorProto, notes: Comments, package: str) -> Iterator[str]:
     yield f"### {service.name}\n"
     yield f"`{package}.{service.name}`. {notes.get((SERVICE, at), '')}\n"
@@ -102,7 +116,7 @@ def _message(at: int, message: d.DescriptorProto, notes: Comments, package: str)
             else ""
         )
         note = _cell(notes.get((MESSAGE, at, FIELD, index), ""))
-        yield f"| `{field.name}` | {_type(field)} | {one_of}{note} |"
+        yield f"| `{field.name}` | {_type(field)}{_numbers(field)} | {one_of}{note} |"
     yield ""
 
 

@@ -62,8 +62,8 @@ def weekday_residuals(values: pd.Series) -> pd.Series:
 @pytest.mark.parametrize("metric", VALUES)
 def test_spikes_are_ten_sigmas_of_one_metric_alone(metric: str) -> None:
     account = simulate_account(clean(last_day=date(2026, 6, 30)), seed=5)
-    faulty = inject_anomalies(account, [AnomalyKind.SPIKE], rate=1.0, seed=1, metrics=[metric])
-    targets = faulty.truth.anomalies.query("target")
+    faulty = inject_anomalies(account, [AnomalyKind.SPIKE], rate=3.0, seed=1)
+    targets = faulty.truth.anomalies.query(f"target and metric == '{metric}'")
     assert len(targets) > 10
     for _, label in targets.iterrows():
         own, hit = series_of(account, label), series_of(faulty, label)
@@ -75,18 +75,6 @@ def test_spikes_are_ten_sigmas_of_one_metric_alone(metric: str) -> None:
         assert sigmas == pytest.approx(10.0, abs=0.51 / residuals.std())
         others = [name for name in VALUES if name != metric]
         assert (own.loc[label["date"], others] == hit.loc[label["date"], others]).all()
-
-
-def test_spikes_on_the_log_scale(still: SimulatedAccount) -> None:
-    faulty = inject_anomalies(
-        still, [AnomalyKind.SPIKE], rate=1.0, seed=1, metrics=["spend"], sigmas=6.0, log_scale=True
-    )
-    for _, label in faulty.truth.anomalies.query("target").iterrows():
-        values = np.log1p(100 * series_of(still, label)["spend"])
-        residuals = weekday_residuals(values)
-        level = values[label["date"]] - residuals[label["date"]]
-        hit = np.log1p(100 * label["after"])
-        assert (hit - level) / residuals.std() == pytest.approx(6.0, abs=0.01)
 
 
 def test_a_broken_correlation_is_three_sigmas_off_the_regression_and_spend_stays() -> None:
@@ -158,9 +146,8 @@ def test_injection_is_deterministic_and_leaves_the_account_alone(still: Simulate
 
 def test_bad_requests_are_refused(still: SimulatedAccount) -> None:
     with pytest.raises(InvalidInput) as caught:
-        inject_anomalies(still, [], rate=0.0, seed=1, sigmas=-1.0, metrics=["cpl"], earliest_day=500)
-    paths = {v.path for v in caught.value.violations}
-    assert paths == {"kinds", "rate", "sigmas", "metrics", "earliest_day"}
+        inject_anomalies(still, [], rate=0.0, seed=1, earliest_day=500)
+    assert {v.path for v in caught.value.violations} == {"kinds", "rate", "earliest_day"}
     faulty = inject_anomalies(still, [AnomalyKind.SPIKE], rate=1.0, seed=9)
     with pytest.raises(FailedPrecondition, match="in one call"):
         inject_anomalies(faulty, [AnomalyKind.SPIKE], rate=1.0, seed=9)

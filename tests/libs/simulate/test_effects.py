@@ -22,7 +22,6 @@ from adsml_simulate import (
     inject_anomalies,
     simulate_account,
 )
-from adsml_simulate.schedule import weekly_cpl
 
 LAST_DAY = date(2026, 6, 30)
 DAY = LAST_DAY - timedelta(days=29)
@@ -77,34 +76,42 @@ def test_stated_truth_is_the_difference_to_the_account_without_the_change() -> N
     pd.testing.assert_frame_equal(
         base.daily[~after], changed.daily[changed.daily["date"] < pd.Timestamp(DAY)]
     )
-    told = changed.truth.counterfactuals
-    for scope, ids in (
-        ("entity", {entity_id}),
-        ("campaign", {campaign_of(base, entity_id)}),
-        ("account", set(base.tree.campaign_ids)),
+    for (scope, ids), days in itertools.product(
+        (
+            ("entity", {entity_id}),
+            ("campaign", {campaign_of(base, entity_id)}),
+            ("account", set(base.tree.campaign_ids)),
+        ),
+        (7, 14),
     ):
-        rows = told[told["scope"] == scope]
         for side, frame in (("without", base.daily), ("with", changed.daily)):
-            seen = frame[frame["entity_id"].isin(ids) & (frame["date"] >= pd.Timestamp(DAY))]
-            seen = seen.groupby("date")[["spend", "impressions", "clicks", "leads"]].sum()
-            for name in seen.columns:
-                np.testing.assert_allclose(rows[f"{side}_{name}"], seen[name], rtol=0, atol=1e-6)
+            window = frame["date"].between(pd.Timestamp(DAY), pd.Timestamp(DAY + timedelta(days=days - 1)))
+            seen = frame[frame["entity_id"].isin(ids) & window][
+                ["spend", "impressions", "clicks", "leads"]
+            ].sum()
+            for name, total in seen.items():
+                told = effect(changed, str(name), scope=scope, days=days)
+                assert told[f"realised_{side}"] == pytest.approx(total, rel=0, abs=1e-6)
 
 
-def test_effects_are_ratios_of_sums_of_the_counterfactuals() -> None:
+def test_effects_are_ratios_of_sums_over_the_window() -> None:
+    base = account()
+    entity_id = adset(base, shared=False)
     changed = apply_change(
-        base := account(),
-        change(adset(base, shared=False), ChangeType.AUDIENCE_CHANGE, cpm_lift=0.2, audience_ratio=1.5),
-    )
-    week = (
-        changed.truth.counterfactuals.query("scope == 'entity'").head(7).drop(columns=["scope", "date"]).sum()
+        base, change(entity_id, ChangeType.AUDIENCE_CHANGE, cpm_lift=0.2, audience_ratio=1.5)
     )
     told = effect(changed, "cpl")
-    assert told["expected_with"] == pytest.approx(week["with_spend"] / week["with_expected_leads"])
-    assert told["expected_without"] == pytest.approx(week["without_spend"] / week["without_expected_leads"])
+    sums = {}
+    for side, of in (("with", changed), ("without", base)):
+        rows = of.daily.assign(expected_leads=of.truth.entities["expected_leads"])
+        window = rows["date"].between(pd.Timestamp(DAY), pd.Timestamp(DAY + timedelta(days=6)))
+        sums[side] = rows[(rows["entity_id"] == entity_id) & window][
+            ["spend", "leads", "expected_leads"]
+        ].sum()
+        assert told[f"expected_{side}"] == pytest.approx(sums[side]["spend"] / sums[side]["expected_leads"])
+        assert told[f"realised_{side}"] == pytest.approx(sums[side]["spend"] / sums[side]["leads"])
     assert told["relative"] == pytest.approx(told["expected_with"] / told["expected_without"] - 1)
     assert told["absolute"] == pytest.approx(told["expected_with"] - told["expected_without"])
-    assert told["realised_with"] == pytest.approx(week["with_spend"] / week["with_leads"])
 
 
 def test_a_conversion_lift_is_that_lift() -> None:
@@ -214,32 +221,6 @@ def test_random_changes_are_quiet_on_both_sides_and_of_every_type() -> None:
     assert seen == set(ChangeType)
 
 
-def test_edits_follow_the_worst_week_when_asked() -> None:
-    wanted = RandomChanges(count=1, types=(ChangeType.AUDIENCE_CHANGE,), after_worst_week=True, lift_sd=0.0)
-    for seed in range(5):
-        made = simulate_account(replace(clean(last_day=LAST_DAY), random_changes=wanted), seed=seed)
-        (edit,) = made.planned
-        calm = simulate_account(clean(last_day=LAST_DAY), seed=seed).daily
-        own = calm[calm["entity_id"] == edit.entity_id]
-        cpl = weekly_cpl(own["spend"].to_numpy(), own["leads"].to_numpy())
-        allowed = cpl[13 : 120 - 14 - 1]
-        ends = (edit.date - made.settings.first_day).days - 1
-        assert cpl[ends] == pytest.approx(np.nanmax(allowed))
-        # So the naive comparison of the week before with the week after flatters an edit without effect.
-        week_after = (
-            own["spend"].iloc[ends + 1 : ends + 8].sum() / own["leads"].iloc[ends + 1 : ends + 8].sum()
-        )
-        assert week_after < cpl[ends]
-
-
-def test_weekly_cpl_counts_a_week_without_leads_as_half_a_lead() -> None:
-    spend, leads = np.full(8, 10.0), np.array([0, 0, 0, 0, 0, 0, 0, 4.0])
-    found = weekly_cpl(spend, leads)
-    assert np.isnan(found[:6]).all()
-    assert found[6] == 140.0
-    assert found[7] == 70 / 4
-
-
 def test_changes_come_before_anomalies() -> None:
     faulty = inject_anomalies(account(), [AnomalyKind.ZERO_SPEND], rate=2.0, seed=1)
     with pytest.raises(FailedPrecondition, match="apply changes first"):
@@ -254,14 +235,15 @@ def test_change_log_tells_facts_and_no_truth() -> None:
     assert event.date == DAY
     assert event.entity.entity_id == entity_id
     assert event.detail["budget_after"] == pytest.approx(1.5 * float(event.detail["budget_before"]))
-    planned = changed.planned_budgets.query(f"entity_id == '{entity_id}'").set_index("date")["budget"]
-    assert planned[pd.Timestamp(DAY - timedelta(days=1))] == event.detail["budget_before"]
-    assert planned[pd.Timestamp(DAY)] == event.detail["budget_after"]
-    assert planned.iloc[-1] == event.detail["budget_after"]
+    spent = changed.daily[changed.daily["entity_id"] == entity_id].set_index("date")["spend"]
+    # Pacing errs by 8% a day twice over.
+    before, after = spent[: pd.Timestamp(DAY - timedelta(days=1))].mean(), spent[pd.Timestamp(DAY) :].mean()
+    assert before == pytest.approx(float(event.detail["budget_before"]), rel=0.1)
+    assert after == pytest.approx(float(event.detail["budget_after"]), rel=0.1)
 
 
-def test_a_campaigns_counterfactual_is_that_of_the_whole_account() -> None:
-    # Effects run one campaign again instead of all: valid only if campaigns do not touch each other.
+def test_without_a_change_is_the_account_simulated_without_it() -> None:
+    # Against an account that is simulated anew from its settings, without the one change.
     made = simulate_account(
         AccountSettings(last_day=LAST_DAY, days=70, random_changes=RandomChanges(count=3)), seed=9
     )
@@ -270,13 +252,15 @@ def test_a_campaigns_counterfactual_is_that_of_the_whole_account() -> None:
         if planned.change_type is ChangeType.PAUSE:
             continue  # its reactivation alone would be refused
         without = simulate_account(replace(made.settings, changes=others, random_changes=None), seed=9).daily
-        campaigns = without[without["entity_type"] == "campaign"].groupby("date")["leads"].sum()
+        campaigns = without[without["entity_type"] == "campaign"]
         number = next(
             n
             for n, event in enumerate(made.changes)
             if (event.entity.entity_id, event.date) == (planned.entity_id, planned.date)
         )
-        told = made.truth.counterfactuals.query(f"change == {number} and scope == 'account'")
-        np.testing.assert_array_equal(
-            told["without_leads"], campaigns[campaigns.index >= pd.Timestamp(planned.date)]
-        )
+        told = made.truth.effects.query(f"change == {number} and scope == 'account' and metric == 'leads'")
+        assert list(told["days"]) == [7, 14]
+        for days, leads in zip(told["days"], told["realised_without"], strict=True):
+            end = planned.date + timedelta(days=days - 1)
+            window = campaigns["date"].between(pd.Timestamp(planned.date), pd.Timestamp(end))
+            assert leads == campaigns.loc[window, "leads"].sum()

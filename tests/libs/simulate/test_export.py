@@ -137,6 +137,5 @@ def test_truth_is_written_as_tables(lively: SimulatedAccount, tmp_path: Path) ->
     assert rows == {
         "entities": len(truth.entities),
         "effects": len(truth.effects),
-        "counterfactuals": len(truth.counterfactuals),
         "anomalies": 0,
     }

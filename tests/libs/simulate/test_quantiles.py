@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from adsml_simulate.quantiles import binomial_quantile
+from adsml_simulate.chance import binomial_quantile
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom

@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from adsml_classifier.naming import JOB
+from adsml_classifier.artifacts import JOB
 from adsml_classifier.settings import ClassifierSettings
 from adsml_classifier.training.job import AccountTrainer, items_of
 from adsml_classifier.training.recipe import FitSettings, Recipe, Shape

@@ -12,10 +12,11 @@ from adsml.common.v1 import answer_pb2, entity_pb2, metrics_pb2
 from adsml_classifier import cautions
 from adsml_classifier.answers import NUMBERS, AccountAnswers
 from adsml_classifier.cautions import Surroundings
+from adsml_classifier.decoding import Options
 from adsml_classifier.encoding import TIER_NUMBERS, Provenance, ResponseBuilder
-from adsml_classifier.models import features, scoring
+from adsml_classifier.models import features
 from adsml_classifier.models.rule import TIERS
-from adsml_classifier.models.snapshot import NEVER, AccountSnapshot
+from adsml_classifier.models.snapshot import NEVER, AccountSnapshot, by_last_week, by_model
 from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.serving.messages import day_message, degradation_message, model_ref_message
 from adsml_simulate import SimulatedAccount
@@ -81,11 +82,9 @@ def message(
     by_rule = provenance.scorer is None and (provenance.rules_only or not snapshot.full_week[row])
     rows = np.array([row])
     if provenance.scorer is not None:
-        scores = scoring.by_model(
-            provenance.scorer, snapshot, rows, contributions=True, most_reasons=most_reasons
-        )
+        scores = by_model(provenance.scorer, snapshot, rows, contributions=True, most_reasons=most_reasons)
     else:
-        scores = scoring.by_last_week(snapshot, rows, np.array([by_rule]), most_reasons=most_reasons)
+        scores = by_last_week(snapshot, rows, np.array([by_rule]), most_reasons=most_reasons)
     key = list(snapshot.rows)[row]
     since = int(snapshot.since_delivery[row])
     assert since != NEVER
@@ -163,14 +162,8 @@ def test_bytes_say_what_the_messages_say(
     assert len(rows) > 20
     expected = [message(snapshot, row, provenance, around, counts) for row in rows]
     for cached in (False, True):
-        builder = ResponseBuilder(
-            snapshot,
-            provenance,
-            around,
-            entity,
-            contributions=counts[0],
-            reasons=counts[1],
-        )
+        options = Options(None, counts[0], counts[1], rules_only=False, lag_days=None)
+        builder = ResponseBuilder(snapshot, provenance, around, entity, options)
         answers = AccountAnswers(snapshot, builder, cached=cached)
         # From scratch, and from what was kept.
         for _ in range(2):

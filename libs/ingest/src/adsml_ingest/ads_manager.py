@@ -67,9 +67,10 @@ def carry_on(
         for _, cells in rows(batch):
             some = some or (cells[0] is None and cells[-1] is not None)
             carrier.filled(cells)
-        if carrier.is_ruled_out or not (some or carrier.carried):
+        # All that is left out begins in the first column.
+        if carrier.repeats[0] or not (some or carrier.carried):
             return sheet, 0  # the usual table: not read to its end
-    if not carrier.is_evident:
+    if carrier.carried < _FEWEST or any(carrier.repeats[column] for column in carrier.blanks):
         return sheet, 0
 
     def read(wanted: Mapping[str, int]) -> Iterator[Batch]:
@@ -97,18 +98,8 @@ class _Carrier:
         self._above: tuple[Any, ...] | None = None
         self._seen: set[Any] = set()
         self._direction = 0
-        self._blanks, self._repeats = Counter[int](), Counter[int]()
+        self.blanks, self.repeats = Counter[int](), Counter[int]()  # columns: left out, and said again
         self.carried = 0
-
-    @property
-    def is_evident(self) -> bool:
-        """Whether enough is carried on, and no column does both: leave out and repeat."""
-        return self.carried >= _FEWEST and not any(self._repeats[column] for column in self._blanks)
-
-    @property
-    def is_ruled_out(self) -> bool:
-        """Whether the first column repeats what it said: all that is left out begins there."""
-        return self._repeats[0] > 0
 
     def filled(self, cells: tuple[Any, ...]) -> tuple[Any, ...]:
         """A row with what is carried on to it; as it is if nothing is."""
@@ -125,7 +116,7 @@ class _Carrier:
             whole = above[:first] + cells[first:]
             differing = (index for index, cell in enumerate(whole) if cell != above[index])
             same = next(differing, len(cells))
-            self._repeats.update(range(first, min(same, self._inner)))
+            self.repeats.update(range(first, min(same, self._inner)))
             if same >= self._inner and not self._goes_on(above, whole):
                 self._above = None
                 return cells
@@ -135,7 +126,7 @@ class _Carrier:
         self._seen.add(whole[self._inner :])
         if first:
             self.carried += 1
-            self._blanks.update(range(first))
+            self.blanks.update(range(first))
         return whole
 
     def _goes_on(self, above: tuple[Any, ...], cells: tuple[Any, ...]) -> bool:

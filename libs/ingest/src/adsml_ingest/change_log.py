@@ -25,7 +25,7 @@ from adsml_ingest import activity_log, dates, numerals
 from adsml_ingest.activity_log import Activity, KnownAccount
 from adsml_ingest.dates import local_day
 from adsml_ingest.detect import open_inside
-from adsml_ingest.files import SourceFile, TextSource, list_files
+from adsml_ingest.files import TextSource, list_files
 from adsml_ingest.jsonstream import Pages, read_objects
 from adsml_ingest.options import ImportOptions
 from adsml_ingest.problems import BadCell
@@ -77,16 +77,13 @@ def read_changes(path: Path, *, account: KnownAccount, options: ImportOptions | 
         files = list_files([path], Path(scratch) / "unpacked").files
         if len(files) != 1:
             raise InvalidInput.at(str(path), f"holds {len(files)} files; a change log is one")
-        log = _read(files[0], account, options)
+        inside = open_inside(files[0], options, is_export=_is_log)
+        if isinstance(inside, TextSource):
+            log = _read_json(inside, account, options)
+        else:
+            log = _read_table(inside, account, options)
     _check_entities(log, account)
     return log
-
-
-def _read(file: SourceFile, account: KnownAccount, options: ImportOptions) -> ChangeLog:
-    inside = open_inside(file, options, is_export=_is_log)
-    if isinstance(inside, TextSource):
-        return _read_json(inside, account, options)
-    return _read_table(inside, account, options)
 
 
 def _is_log(names: Sequence[str]) -> bool:

@@ -135,12 +135,8 @@ def fivetran_table_of(sheet: Sheet) -> str | None:
         return VALUES if "action_values" in stem else BASIC_AD_ACTIONS
     if {"ad_id", "date", "spend", "impressions"} <= names and "entity_type" not in names:
         return BASIC_AD
-    if "id" in names and {"updated_time", "_fivetran_synced"} & names:
-        return _history_of(names, stem)
-    return None
-
-
-def _history_of(names: set[str], stem: str) -> str:
+    if "id" not in names or not {"updated_time", "_fivetran_synced"} & names:
+        return None
     if "account_id" not in names:
         return ACCOUNT
     if "ad_set_id" in names:

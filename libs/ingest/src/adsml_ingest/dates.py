@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -181,10 +182,9 @@ def _instant(text: str) -> datetime | None:
         return None
     day, time, zone = form.groups()
     zone = {None: "", "UTC": "Z", "GMT": "Z"}.get(zone, zone)
-    try:
+    with suppress(ValueError):
         return datetime.fromisoformat(f"{day}T{time or '00:00'}{zone}")
-    except ValueError:
-        return None
+    return None
 
 
 def written(text: str) -> datetime | None:
@@ -195,9 +195,7 @@ def written(text: str) -> datetime | None:
 
 def local_day(moment: datetime, time_zone: str | None) -> date:
     """The day of a moment in an account's time zone; as it is written where that is not known."""
-    if moment.tzinfo is None or time_zone is None:
-        return moment.date()
-    try:
-        return moment.astimezone(ZoneInfo(time_zone)).date()
-    except (ZoneInfoNotFoundError, ValueError):
-        return moment.date()
+    if moment.tzinfo is not None and time_zone is not None:
+        with suppress(ZoneInfoNotFoundError, ValueError):
+            return moment.astimezone(ZoneInfo(time_zone)).date()
+    return moment.date()

@@ -60,11 +60,7 @@ def open_tidy(sheet: Sheet, options: ImportOptions) -> Table:
     return sheet.table(options, fields, tidy=True, notes=notes)
 
 
-_SHEETS: Final = {
-    Format.TIDY: open_tidy,
-    Format.ADS_MANAGER: open_ads_manager,
-    Format.AIRBYTE: open_airbyte_sheet,
-}
+_SHEETS: Final = {Format.TIDY: open_tidy, Format.AIRBYTE: open_airbyte_sheet}
 
 
 def detect(file: ReadFile, options: ImportOptions) -> None:
@@ -124,7 +120,7 @@ def open_table(
         return connectors.open_fivetran(inside, options, with_actions=with_actions)
     if kind is Format.INSIGHTS:
         return open_flat(inside, options, actions_of=actions_of)
-    return _SHEETS[kind](inside, options)
+    return _SHEETS.get(kind, open_ads_manager)(inside, options)
 
 
 def _kind_of(sheet: Sheet, options: ImportOptions) -> Format | None:

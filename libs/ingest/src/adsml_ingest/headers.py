@@ -66,14 +66,11 @@ def normal(header: str) -> str:
     text = unicodedata.normalize("NFKD", header.strip().replace("\u2019", "'").replace("`", "'"))
     text = "".join(character for character in text if not unicodedata.combining(character))
     found = _PARENTHESIS.search(text)
-    if found and _is_currency(found[1]):
+    if found and (
+        found[1] in _SYMBOLS or _CODE.fullmatch(found[1]) or "Sc" in map(unicodedata.category, found[1])
+    ):
         text = text[: found.start()]
     return " ".join(text.casefold().replace("ı", "i").split())
-
-
-def _is_currency(text: str) -> bool:
-    is_sign = any(unicodedata.category(character) == "Sc" for character in text)
-    return is_sign or text in _SYMBOLS or _CODE.fullmatch(text) is not None
 
 
 def currency_of(header: str) -> str | None:

@@ -31,75 +31,6 @@ from adsml_ingest.state import ImportState, Rejects
 CHUNK_ROWS: Final = 64_000
 
 
-def bind(load: AccountLoad, state: ImportState, beside: Account) -> None:
-    """Refuse what can't belong to the account that is stored, and note what is new of it.
-
-    `beside` is what the source says of the account itself. Raises `InvalidInput` if the files are of another account,
-    in another currency or time zone, or name entities otherwise than what is stored.
-    """
-    stored, options = load.account, state.options
-    known = {name: value for name in FIELDS if (value := getattr(beside, name)) is not None}
-    told = replace(_described(state), **known)
-    found = Violations()
-    pairs = {name: {getattr(told, name), getattr(stored, name)} for name in FIELDS}
-    differing = {name for name, values in pairs.items() if None not in values and len(values) > 1}
-    if "account_id" in differing:
-        found.add(
-            "account",
-            f"the files are of ad account {told.account_id}, and this config holds account {stored.account_id}; "
-            "import each account into a config of its own, or pick one with --account-id",
-        )
-    elif told.account_id is None and "account_name" in differing:
-        found.add(
-            "account",
-            f"the files are of the ad account called '{told.account_name}', and this config holds "
-            f"'{stored.account_name}'; import each account into a config of its own",
-        )
-    if "currency_code" in differing and not options.new_currency:
-        found.add(
-            "currency",
-            f"the money is in {told.currency_code}, and this config's is in {stored.currency_code}; export it in "
-            "the account's currency, use another config, or pass --new-currency if the account's has changed",
-        )
-    if "time_zone" in differing:
-        found.add(
-            "time_zone",
-            f"the days are of {told.time_zone}, and this config's of {stored.time_zone}; use another config",
-        )
-    if "id_kind" in differing:
-        kinds = {"id": "the platform's ids", "name": "names, for want of ids"}
-        found.add(
-            "id_kind",
-            f"the files name entities by {kinds[told.id_kind or 'id']}, and this config's are stored by "
-            f"{kinds[stored.id_kind or 'id']}: the same entity would be there twice; add the columns of ids to "
-            "every report, and load what was loaded by name again, into another config",
-        )
-    found.raise_if_any()
-    if "click_kind" in differing:
-        kinds = {"all": "all clicks", "link": "link clicks"}
-        mine, theirs = kinds[told.click_kind or "all"], kinds[stored.click_kind or "all"]
-        what = f"clicks are {mine}, and those stored so far are {theirs}: CTR will jump where the two mix"
-        wanted = "add the column Clicks (all)" if stored.click_kind == "all" else "pass --clicks link"
-        state.warn("mixed_clicks", what, wanted if options.clicks is None else "")
-        told = replace(told, click_kind=None)
-    load.bind(told)
-
-
-def _described(state: ImportState) -> Account:
-    """What the files say of their account."""
-    kinds = {file.table.click_kind for file in state.files if file.table is not None and not file.dropped}
-    kinds.discard(None)
-    currency = next(iter(state.currencies), None)
-    return Account(
-        account_id=state.options.account_id or next(iter(state.accounts), None),
-        account_name=next(iter(state.account_names), None),
-        currency_code=currency if currency and len(currency) == 3 else None,
-        time_zone=next(iter(state.time_zones), None),
-        id_kind="name" if "name" in state.id_kinds else "id" if state.id_kinds else None,
-        click_kind="link" if kinds == {Clicks.LINK.value} else "all" if kinds else None,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """What a source holds of an account and a window."""
@@ -186,9 +117,12 @@ def _load(
     state: ImportState, config_id: int, store: MetricStore, progress: Progress, beside: Fetched
 ) -> None:
     total, done = state.rows.total(), 0
-    sources = _sources(state)
+    # Where each file's rows come from: their kind, and the file if there is but one.
+    kinds = [str(file.format) if file.table else "" for file in state.files]
+    named = zip(kinds, state.files, strict=True)
+    sources = [f"{kind}:{file.path.name}" if kinds.count(kind) == 1 else kind for kind, file in named]
     with store.load(config_id, source=", ".join(dict.fromkeys(sources))) as load:
-        bind(load, state, beside.account)
+        _bind(load, state, beside.account)
         window = _window(state, complete=beside.complete)
         if window is not None:
             load.replace_window(*window)
@@ -204,6 +138,73 @@ def _load(
             counts, state.sums = load.build_sums()
             state.loaded += counts
     _warn(state)
+
+
+def _bind(load: AccountLoad, state: ImportState, beside: Account) -> None:
+    """Refuse what can't belong to the account that is stored, and note what is new of it.
+
+    `beside` is what the source says of the account itself. Raises `InvalidInput` if the files are of another account,
+    in another currency or time zone, or name entities otherwise than what is stored.
+    """
+    stored, options = load.account, state.options
+    known = {name: value for name in FIELDS if (value := getattr(beside, name)) is not None}
+    told = replace(_described(state), **known)
+    found = Violations()
+    pairs = {name: {getattr(told, name), getattr(stored, name)} for name in FIELDS}
+    differing = {name for name, values in pairs.items() if None not in values and len(values) > 1}
+    if "account_id" in differing:
+        found.add(
+            "account",
+            f"the files are of ad account {told.account_id}, and this config holds account {stored.account_id}; "
+            "import each account into a config of its own, or pick one with --account-id",
+        )
+    elif told.account_id is None and "account_name" in differing:
+        found.add(
+            "account",
+            f"the files are of the ad account called '{told.account_name}', and this config holds "
+            f"'{stored.account_name}'; import each account into a config of its own",
+        )
+    if "currency_code" in differing and not options.new_currency:
+        found.add(
+            "currency",
+            f"the money is in {told.currency_code}, and this config's is in {stored.currency_code}; export it in "
+            "the account's currency, use another config, or pass --new-currency if the account's has changed",
+        )
+    if "time_zone" in differing:
+        zones = f"the days are of {told.time_zone}, and this config's of {stored.time_zone}"
+        found.add("time_zone", f"{zones}; use another config")
+    if "id_kind" in differing:
+        kinds = {"id": "the platform's ids", "name": "names, for want of ids"}
+        found.add(
+            "id_kind",
+            f"the files name entities by {kinds[told.id_kind or 'id']}, and this config's are stored by "
+            f"{kinds[stored.id_kind or 'id']}: the same entity would be there twice; add the columns of ids to "
+            "every report, and load what was loaded by name again, into another config",
+        )
+    found.raise_if_any()
+    if "click_kind" in differing:
+        kinds = {"all": "all clicks", "link": "link clicks"}
+        mine, theirs = kinds[told.click_kind or "all"], kinds[stored.click_kind or "all"]
+        what = f"clicks are {mine}, and those stored so far are {theirs}: CTR will jump where the two mix"
+        wanted = "add the column Clicks (all)" if stored.click_kind == "all" else "pass --clicks link"
+        state.warn("mixed_clicks", what, wanted if options.clicks is None else "")
+        told = replace(told, click_kind=None)
+    load.bind(told)
+
+
+def _described(state: ImportState) -> Account:
+    """What the files say of their account."""
+    kinds = {file.table.click_kind for file in state.files if file.table is not None and not file.dropped}
+    kinds.discard(None)
+    currency = next(iter(state.currencies), None)
+    return Account(
+        account_id=state.options.account_id or next(iter(state.accounts), None),
+        account_name=next(iter(state.account_names), None),
+        currency_code=currency if currency and len(currency) == 3 else None,
+        time_zone=next(iter(state.time_zones), None),
+        id_kind="name" if "name" in state.id_kinds else "id" if state.id_kinds else None,
+        click_kind="link" if kinds == {Clicks.LINK.value} else "all" if kinds else None,
+    )
 
 
 def _window(state: ImportState, *, complete: bool) -> tuple[date, date] | None:
@@ -250,13 +251,6 @@ def _warn(state: ImportState) -> None:
             what += f" ({sums.contradictions:,} such rows)"
         cure = f"import the report of {one.entity_type}s again as well, if it is the older"
         state.warn("contradiction", what, cure)
-
-
-def _sources(state: ImportState) -> list[str]:
-    """Where each file's rows come from, for the store: their kind, and the file if there is but one."""
-    kinds = [str(file.format) if file.table else "" for file in state.files]
-    named = zip(kinds, state.files, strict=True)
-    return [f"{kind}:{file.path.name}" if kinds.count(kind) == 1 else kind for kind, file in named]
 
 
 def _chunks(staging: Staging) -> Iterator[Rows]:

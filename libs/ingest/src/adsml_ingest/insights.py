@@ -9,7 +9,7 @@ import gc
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -190,10 +190,8 @@ class InsightsReader:
     def _look_at_results(self, place: str, results: Any) -> None:
         """Leads that stand in other lists than actions: they are not counted, but not passed over either."""
         if isinstance(results, str) and "lead" in results:
-            try:
+            with suppress(ValueError, RecursionError):
                 results = json.loads(results)
-            except (ValueError, RecursionError):
-                return
         for result in results if isinstance(results, list) else ():
             known = result if isinstance(result, dict) else {}
             name = str(known.get("indicator") or known.get("action_type") or "")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,6 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from adsml_ingest.batch import Batch, Column
 from adsml_ingest.files import SourceFile
-from adsml_ingest.problems import Refusal
 from adsml_ingest.sheet import Cells, Sheet
 
 _ROWS: Final = 1 << 15
@@ -18,31 +18,30 @@ _ROWS: Final = 1 << 15
 
 def open_parquet(source: SourceFile) -> Sheet:
     """The table of a Parquet file; raises `Refusal` if it is damaged."""
-    try:
-        with pq.ParquetFile(source.real) as file:
-            names = tuple(file.schema_arrow.names)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise _damaged(source, error) from None
+    with _opened(source) as file:
+        names = tuple(file.schema_arrow.names)
 
     def read(fields: Mapping[str, int]) -> Iterator[Batch]:
         columns = [names[position] for position in fields.values()]
-        try:
-            with pq.ParquetFile(source.real) as file:
-                size, seen = source.real.stat().st_size, 0
-                for chunk in file.iter_batches(batch_size=_ROWS, columns=columns):
-                    yield _batch(chunk, fields, names, first=seen + 1)
-                    seen += chunk.num_rows
-                    source.done = size * seen // file.metadata.num_rows
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            # Arrow decodes text where it is asked for: damaged bytes show there, and as Python's own error.
-            raise _damaged(source, error) from None
+        with _opened(source) as file:
+            size, seen = source.real.stat().st_size, 0
+            for chunk in file.iter_batches(batch_size=_ROWS, columns=columns):
+                yield _batch(chunk, fields, names, first=seen + 1)
+                seen += chunk.num_rows
+                source.done = size * seen // file.metadata.num_rows
 
     return Sheet(source, names, read, place="row")
 
 
-def _damaged(source: SourceFile, error: Exception) -> Refusal:
-    what = f"is a damaged Parquet file ({str(error).splitlines()[0][:120]})"
-    return source.refusal("bad_parquet", what, "export it again")
+@contextmanager
+def _opened(source: SourceFile) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(source.real) as file:
+            yield file
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        # Arrow decodes text where it is asked for: damaged bytes show there, and as Python's own error.
+        what = f"is a damaged Parquet file ({str(error).splitlines()[0][:120]})"
+        raise source.refusal("bad_parquet", what, "export it again") from None
 
 
 def _batch(chunk: pa.RecordBatch, fields: Mapping[str, int], names: Sequence[str], *, first: int) -> Batch:

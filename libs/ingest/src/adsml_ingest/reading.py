@@ -28,98 +28,6 @@ Sums = dict[tuple[int, int, int], npt.NDArray[np.float64]]
 """Spend, impressions and number of rows, by entity (`BLANK`: all), day (`dates.BAD`: all) and cut."""
 
 
-def judge_unnamed(state: ImportState) -> None:
-    """Tell the totals among the rows that name nothing; all others are faults.
-
-    A report of one day ends with a row that names nothing, and so does every row but the first of a group in a
-    pivot. Only the sums of the other rows tell them apart. Where entities are known by name only, a total may have a
-    name in a language that nobody thought of.
-    """
-    for file in state.files:
-        by_name = file.table is not None and file.table.by_name
-        if not (file.unnamed or by_name):
-            continue
-        over_days = any(row.rows["day"][0] == dates.BAD for row in file.unnamed)
-        sums = _sums(state, file.number, over_days=over_days)
-        for row in file.unnamed:
-            more = _exceeds(row, sums, len(state.cuts))
-            if more is None:
-                state.reject(file, row.raw, row.problem)
-                continue
-            file.totals += 1
-            file.rows -= 1
-            if more:
-                what = "is empty, and the row sums up more than the days that are in the file: left out as a total"
-                state.warnings.add(replace(row.problem, kind="larger_total", what=what, cure=""))
-        if by_name:
-            _drop_named_totals(state, file, sums)
-
-
-def _drop_named_totals(state: ImportState, file: ReadFile, sums: Sums) -> None:
-    """Leave out a name whose every row is the sum of two or more other rows of its day."""
-    for part in state.staging.parts(READ):
-        rows = part[(part["file"] == file.number) & (part["cut"] == 0)]
-        for entity in np.unique(rows["entity"]).tolist():
-            own = rows[rows["entity"] == entity]
-            if (own["impressions"] > 0).all() and all(_is_half(row, sums) for row in own):
-                file.totals += len(own)
-                file.total_names.append(entity)
-                what = "is the sum of all other rows on each of its days: taken for a total, left out"
-                if file.table is not None:
-                    file.table.notes.append(f"'{state.tree.id_of(entity)}' {what}")
-
-
-def _is_half(row: Any, sums: Sums) -> bool:
-    total = sums.get((BLANK, int(row["day"]), 0))
-    if total is None or total[-1] <= 2:
-        return False
-    more = [abs(2 * float(row[name]) - total[index]) for index, name in enumerate(_TOLERANCE)]
-    return all(one <= slack for one, slack in zip(more, _TOLERANCE.values(), strict=True))
-
-
-def _exceeds(row: UnnamedRow, sums: Sums, cuts: int) -> float | None:
-    """By how much a row is more than the sum of the rows that it may sum up; None if it is none of theirs.
-
-    One without a day may sum up more days than the file holds.
-    """
-    values = row.rows[0]
-    day = int(values["day"])
-    # A total of a whole table may have a name in a language that nobody thought of.
-    above = (row.parent, BLANK) if day == dates.BAD else (row.parent,)
-    for below in (sums.get((one, day, cut)) for one in above for cut in range(cuts)):
-        if below is None:
-            continue
-        more = [float(values[name]) - below[index] for index, name in enumerate(_TOLERANCE)]
-        slack = [one + 0.001 * abs(below[index]) for index, one in enumerate(_TOLERANCE.values())]
-        if all(abs(one) <= most for one, most in zip(more, slack, strict=True)):
-            return 0.0
-        if day == dates.BAD and all(one >= -most for one, most in zip(more, slack, strict=True)):
-            return float(max(more))
-    return None
-
-
-def _sums(state: ImportState, number: int, *, over_days: bool) -> Sums:
-    """Sums of the rows of a file, of each way to part a day for itself; over all days too, if they are needed."""
-    found: list[pd.DataFrame] = []
-    for part in state.staging.parts(READ):
-        rows = part[part["file"] == number]
-        parents = state.tree.parents[rows["entity"]]
-        grand = np.where(parents >= 0, state.tree.parents[np.maximum(parents, 0)], BLANK)
-        frame = pd.DataFrame({name: rows[name] for name in ("entity", "day", "cut", *_TOLERANCE)})
-        daily = frame.assign(rows=1.0, parent=parents, grand=grand, every=BLANK)
-        keys = [(daily, "every"), (daily, "parent"), (daily, "grand")]
-        if over_days:
-            whole = daily.assign(day=dates.BAD)
-            keys += [(whole, above) for above in ("every", "entity", "parent", "grand")]
-        for some, above in keys:
-            known = some[some[above] >= 0] if above != "every" else some
-            found.append(known.groupby([above, "day", "cut"])[[*_TOLERANCE, "rows"]].sum())
-    if not found:
-        return {}
-    total = pd.concat(found).groupby(level=[0, 1, 2]).sum()
-    return dict(zip(total.index, total.to_numpy(), strict=True))
-
-
 def read_all(paths: Sequence[Path | SourceFile], state: ImportState, progress: Progress) -> None:
     """Read, check and settle some files: daily rows are staged under `SETTLED`, nothing is loaded yet.
 
@@ -135,7 +43,7 @@ def read_all(paths: Sequence[Path | SourceFile], state: ImportState, progress: P
     _note_account(state)
     _refuse_mixture(state)
     _refuse_lost_digits(state)
-    judge_unnamed(state)
+    _judge_unnamed(state)
     _settle(state)
     # Some files make others wrong if they lack rows: daily rows without their leads.
     crucial = any(
@@ -348,7 +256,11 @@ def _settle(state: ImportState) -> None:
         rows = rows[~np.isin(rows["entity"], totals)] if totals else rows
         found = resolve(rows, cut_leads, by_name=by_name)
         _note_untold(state, found.rows)
-        _count(state, found.rows)
+        levels, counts = np.unique(state.tree.levels[found.rows["entity"]], return_counts=True)
+        state.rows.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
+        if len(found.rows):
+            days = [*(state.days or ()), int(found.rows["day"].min()), int(found.rows["day"].max())]
+            state.days = min(days), max(days)
         state.staging.add(SETTLED, found.rows)
         conflicts += found.conflicts
         for pair in found.copies:
@@ -394,15 +306,6 @@ def _write_conflicts(state: ImportState, wrong: set[tuple[int, int]]) -> None:
                 state.rejects.write(file.path, file.sheet, batch.raw(int(row)), f"{place}: {reason}")
 
 
-def _count(state: ImportState, rows: Rows) -> None:
-    if len(rows):
-        levels, counts = np.unique(state.tree.levels[rows["entity"]], return_counts=True)
-        state.rows.update(dict(zip(levels.tolist(), counts.tolist(), strict=True)))
-        first, last = int(rows["day"].min()), int(rows["day"].max())
-        known = state.days or (first, last)
-        state.days = min(first, known[0]), max(last, known[1])
-
-
 def _refuse_nothing(state: ImportState) -> None:
     """Refuse an import of which nothing is left."""
     if not state.rows:
@@ -417,3 +320,95 @@ def _refuse_nothing(state: ImportState) -> None:
         what = "holds nothing to load"
         state.problems.add(*state.files[0].source.refusal("no_rows", what, "export it again").problems)
     state.problems.raise_if_any()
+
+
+def _judge_unnamed(state: ImportState) -> None:
+    """Tell the totals among the rows that name nothing; all others are faults.
+
+    A report of one day ends with a row that names nothing, and so does every row but the first of a group in a
+    pivot. Only the sums of the other rows tell them apart. Where entities are known by name only, a total may have a
+    name in a language that nobody thought of.
+    """
+    for file in state.files:
+        by_name = file.table is not None and file.table.by_name
+        if not (file.unnamed or by_name):
+            continue
+        over_days = any(row.rows["day"][0] == dates.BAD for row in file.unnamed)
+        sums = _sums(state, file.number, over_days=over_days)
+        for row in file.unnamed:
+            more = _exceeds(row, sums, len(state.cuts))
+            if more is None:
+                state.reject(file, row.raw, row.problem)
+                continue
+            file.totals += 1
+            file.rows -= 1
+            if more:
+                what = "is empty, and the row sums up more than the days that are in the file: left out as a total"
+                state.warnings.add(replace(row.problem, kind="larger_total", what=what, cure=""))
+        if by_name:
+            _drop_named_totals(state, file, sums)
+
+
+def _drop_named_totals(state: ImportState, file: ReadFile, sums: Sums) -> None:
+    """Leave out a name whose every row is the sum of two or more other rows of its day."""
+    for part in state.staging.parts(READ):
+        rows = part[(part["file"] == file.number) & (part["cut"] == 0)]
+        for entity in np.unique(rows["entity"]).tolist():
+            own = rows[rows["entity"] == entity]
+            if (own["impressions"] > 0).all() and all(_is_half(row, sums) for row in own):
+                file.totals += len(own)
+                file.total_names.append(entity)
+                what = "is the sum of all other rows on each of its days: taken for a total, left out"
+                if file.table is not None:
+                    file.table.notes.append(f"'{state.tree.id_of(entity)}' {what}")
+
+
+def _is_half(row: Any, sums: Sums) -> bool:
+    total = sums.get((BLANK, int(row["day"]), 0))
+    if total is None or total[-1] <= 2:
+        return False
+    more = [abs(2 * float(row[name]) - total[index]) for index, name in enumerate(_TOLERANCE)]
+    return all(one <= slack for one, slack in zip(more, _TOLERANCE.values(), strict=True))
+
+
+def _exceeds(row: UnnamedRow, sums: Sums, cuts: int) -> float | None:
+    """By how much a row is more than the sum of the rows that it may sum up; None if it is none of theirs.
+
+    One without a day may sum up more days than the file holds.
+    """
+    values = row.rows[0]
+    day = int(values["day"])
+    # A total of a whole table may have a name in a language that nobody thought of.
+    above = (row.parent, BLANK) if day == dates.BAD else (row.parent,)
+    for below in (sums.get((one, day, cut)) for one in above for cut in range(cuts)):
+        if below is None:
+            continue
+        more = [float(values[name]) - below[index] for index, name in enumerate(_TOLERANCE)]
+        slack = [one + 0.001 * abs(below[index]) for index, one in enumerate(_TOLERANCE.values())]
+        if all(abs(one) <= most for one, most in zip(more, slack, strict=True)):
+            return 0.0
+        if day == dates.BAD and all(one >= -most for one, most in zip(more, slack, strict=True)):
+            return float(max(more))
+    return None
+
+
+def _sums(state: ImportState, number: int, *, over_days: bool) -> Sums:
+    """Sums of the rows of a file, of each way to part a day for itself; over all days too, if they are needed."""
+    found: list[pd.DataFrame] = []
+    for part in state.staging.parts(READ):
+        rows = part[part["file"] == number]
+        parents = state.tree.parents[rows["entity"]]
+        grand = np.where(parents >= 0, state.tree.parents[np.maximum(parents, 0)], BLANK)
+        frame = pd.DataFrame({name: rows[name] for name in ("entity", "day", "cut", *_TOLERANCE)})
+        daily = frame.assign(rows=1.0, parent=parents, grand=grand, every=BLANK)
+        keys = [(daily, "every"), (daily, "parent"), (daily, "grand")]
+        if over_days:
+            whole = daily.assign(day=dates.BAD)
+            keys += [(whole, above) for above in ("every", "entity", "parent", "grand")]
+        for some, above in keys:
+            known = some[some[above] >= 0] if above != "every" else some
+            found.append(known.groupby([above, "day", "cut"])[[*_TOLERANCE, "rows"]].sum())
+    if not found:
+        return {}
+    total = pd.concat(found).groupby(level=[0, 1, 2]).sum()
+    return dict(zip(total.index, total.to_numpy(), strict=True))

@@ -7,6 +7,7 @@ summed, except reach, which counts people and can't be. Contradictions are refus
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,7 +64,9 @@ def resolve(staged: Rows, cut_leads: npt.NDArray[np.int8], *, by_name: Collectio
     rows = staged[np.lexsort((*within, *groups))]
     first = _first_of(rows, "entity", "day", "kind", "cut", "cell")
     current = rows["stamp"] == rows["stamp"][first]
-    same = _equal(rows, rows[first])
+    pairs = [(rows[name], rows[name][first]) for name in METRICS]
+    # An unknown reach contradicts nothing.
+    same = np.all([(one == other) | np.isnan(one) | np.isnan(other) for one, other in pairs], axis=0)
     alone = first == np.arange(len(rows))
     twin = ~alone & (rows["file"] == rows["file"][first]) & np.isin(rows["file"], list(by_name))
     clash = np.flatnonzero(current & (~same | twin))
@@ -131,14 +134,6 @@ def _first_of(rows: Rows, *keys: str) -> npt.NDArray[np.intp]:
     """For each sorted row, the index of the first row of its group."""
     starts = group_starts(*(rows[key] for key in keys))
     return np.repeat(starts, np.diff(np.append(starts, len(rows))))
-
-
-def _equal(rows: Rows, others: Rows) -> BoolArray:
-    """Where two rows say the same; an unknown reach contradicts nothing."""
-    same = np.ones(len(rows), dtype=np.bool_)
-    for name in METRICS:
-        same &= (rows[name] == others[name]) | np.isnan(rows[name]) | np.isnan(others[name])
-    return same
 
 
 def _contradicts(rows: Rows, others: Rows, said: npt.NDArray[np.int8]) -> BoolArray:
@@ -304,10 +299,9 @@ def _whole(table: Table, batch: Batch, row: int) -> dict[str, Any] | None:
     """A row with all its columns; None if it can't be read."""
     if table.whole is not None:
         return {name: cells[row] for name, cells in batch.cells.items()}
-    try:
+    value = None
+    with suppress(ValueError, RecursionError):
         value = json.loads(batch.raw(row))
-    except (ValueError, RecursionError):
-        return None
     inner = value.get("_airbyte_data", value) if isinstance(value, dict) else value
     return inner if isinstance(inner, dict) else None
 

@@ -191,7 +191,10 @@ class RowReader(BatchReader):
         unnamed = self._read_days()
         self._free = np.zeros(self.batch.size, dtype=np.bool_)
         self._metrics = {name: self._metric(name) for name in METRICS}
-        self._fetched = self._stamps()
+        self._fetched = None
+        if "stamp" in self.cells:
+            self._fetched, unknown = dates.parse_moments(self.cells["stamp"])
+            self.mark(unknown, "stamp", "bad_stamp", "is no time that can be told from another", _STAMP_CURE)
         link(self, self._refs)
         self.file.rows += self.size
         self.report()
@@ -305,14 +308,6 @@ class RowReader(BatchReader):
         elif not self.state.options.allow_negative:
             self.mark(values < 0, name, "negative", "is negative", _CREDIT_CURE)
         return values
-
-    def _stamps(self) -> FloatArray | None:
-        """When each row was fetched, where the file says."""
-        if "stamp" not in self.cells:
-            return None
-        fetched, unknown = dates.parse_moments(self.cells["stamp"])
-        self.mark(unknown, "stamp", "bad_stamp", "is no time that can be told from another", _STAMP_CURE)
-        return fetched
 
     def _warn(self, good: BoolArray) -> None:
         impressions, clicks = self._metrics["impressions"], self._metrics["clicks"]

@@ -65,10 +65,8 @@ def read_header(source: TextSource, delimiter: str | None = None) -> Header:
     """
     text = next(source.blocks(), "")
     texts = list(io.StringIO(text, newline=""))
-    start = 0
-    while start < len(texts) and not texts[start].strip():
-        start += 1
-    if start == len(texts):
+    start = next((index for index, line in enumerate(texts) if line.strip()), None)
+    if start is None:
         raise source.file.refusal("empty_file", "holds nothing but blank lines", "export it again")
     told = texts[start].strip().lower()
     if told.startswith("sep=") and len(told) == 5:

@@ -80,18 +80,15 @@ class Staging:
         part = rows["entity"] % PARTS
         order = np.argsort(part, kind="stable")
         ends = np.searchsorted(part[order], np.arange(PARTS + 1))
-        for index in range(PARTS):
-            chosen = order[ends[index] : ends[index + 1]]
-            if len(chosen):
-                self._append(self._path(name, index), rows[chosen])
-
-    def _append(self, path: Path, rows: Rows) -> None:
         try:
-            with path.open("ab") as stream:
-                stream.write(rows.tobytes())  # not tofile, which does not notice a full disk
+            for index in range(PARTS):
+                chosen = order[ends[index] : ends[index + 1]]
+                if len(chosen):
+                    with self._path(name, index).open("ab") as stream:
+                        stream.write(rows[chosen].tobytes())  # not tofile, which does not notice a full disk
         except OSError as error:
             raise FailedPrecondition(
-                f"can't write temporary files to {path.parent}: {error.strerror or error}; an import needs "
+                f"can't write temporary files to {self._directory.name}: {error.strerror or error}; an import needs "
                 f"about {ROW.itemsize} bytes a row there: set TMPDIR to a directory with room"
             ) from None
 

@@ -242,9 +242,7 @@ class Tree:
         return Entity(
             ref=EntityRef(config_id, level, self._ids[code]),
             parent_id=self._ids[parent] if parent >= 0 else None,
-            name=self.fact(code, "name"),
-            status=self.fact(code, "status"),
-            objective=self.fact(code, "objective"),
+            **{field: self.fact(code, field) for field in ("name", "status", "objective")},
             shares_budget=shared,
             campaign_id=self._ids[campaign] if campaign >= 0 else None,
             facts_date=to_date(told) if told != NEVER else None,

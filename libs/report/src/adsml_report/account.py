@@ -12,18 +12,7 @@ from adsml_common.domain.metrics import Metric, value
 from adsml_common.store.completion import CompletionCurves
 from adsml_common.store.metrics import MetricStore
 
-from adsml_report.content import (
-    Block,
-    Chart,
-    Figure,
-    Figures,
-    Line,
-    Note,
-    PerCampaign,
-    Row,
-    Section,
-    Table,
-)
+from adsml_report.content import Block, Chart, Figure, Figures, Line, Note, PerCampaign, Row, Section, Table
 from adsml_report.context import ReportContext, listed
 from adsml_report.wording import LEVELS, change, count, day, percent, short_day, unit
 
@@ -62,15 +51,10 @@ def data_state(context: ReportContext) -> DataState:
         ]
         if young:
             said.append(f"Leads still come in; so far: {', '.join(young[:4])}.")
-    rows = set(context.daily["date"].dt.date)
-    missing = [
-        context.first_day + timedelta(days=at)
-        for at in range((context.last_day - context.first_day).days)
-        if context.first_day + timedelta(days=at) not in rows
-    ]
-    gaps = [one for one in missing if rows and one > min(rows)]
-    if gaps:
-        said.append(f"Days without any row: {_days(gaps)}.")
+    days = pd.DatetimeIndex(context.daily["date"].unique())
+    gaps = pd.date_range(days.min(), context.last_day, freq="D").difference(days) if len(days) else days
+    if len(gaps):
+        said.append(f"Days without any row: {_days([one.date() for one in gaps])}.")
     elif not old:
         said.append("No day is missing.")
     return DataState(tuple(said), old or bool(context.account.sync_error))
@@ -125,32 +109,19 @@ def _course(context: ReportContext, ref: EntityRef | None = None) -> tuple[Block
 
 def data_quality(context: ReportContext) -> tuple[Block, ...]:
     """Gaps inside series, and impossible counts."""
-    blocks: list[Block] = []
+    tree, daily = context.tree, context.daily
     rows = tuple(
-        Row(
-            (context.tree.label(ref), LEVELS[ref.entity_type], str(len(missing)), _days(missing)),
-            context.tree.campaign(ref),
-        )
+        Row((tree.label(ref), LEVELS[ref.entity_type], str(len(missing)), _days(missing)), tree.campaign(ref))
         for ref, missing in _gaps(context)
     )
+    gaps: Block = Note("No entity has a gap between its first and its last day.")
     if rows:
-        blocks.append(
-            Table(
-                "Days without a row between an entity's first and last day (taken as days without delivery)",
-                ("entity", "level", "days", "which"),
-                rows,
-                frozenset({"days"}),
-            )
-        )
-    else:
-        blocks.append(Note("No entity has a gap between its first and its last day."))
-    daily = context.daily
+        caption = "Days without a row between an entity's first and last day (taken as days without delivery)"
+        gaps = Table(caption, ("entity", "level", "days", "which"), rows, frozenset({"days"}))
     silent = (daily["leads"] > 0) & (daily["spend"] == 0) & (daily["impressions"] == 0)
     odd = int(((daily["clicks"] > daily["impressions"]) | silent).sum())
-    if odd:
-        text = f"{odd} rows have more clicks than impressions, or leads without any delivery: look at the export."
-        blocks.append(Note(text, caution=True))
-    return tuple(blocks)
+    text = f"{odd} rows have more clicks than impressions, or leads without any delivery: look at the export."
+    return (gaps, Note(text, caution=True)) if odd else (gaps,)
 
 
 def _gaps(context: ReportContext) -> list[tuple[EntityRef, list[date]]]:
@@ -158,8 +129,7 @@ def _gaps(context: ReportContext) -> list[tuple[EntityRef, list[date]]]:
     found = []
     for (kind, name), rows in context.daily.groupby(["entity_type", "entity_id"], sort=True):
         days = pd.DatetimeIndex(rows["date"])
-        missing = pd.date_range(days[0], days[-1], freq="D").difference(days)
-        if len(missing):
+        if len(missing := pd.date_range(days[0], days[-1], freq="D").difference(days)):
             ref = EntityRef(context.config_id, EntityType(str(kind)), str(name))
             found.append((ref, [one.date() for one in missing]))
     return sorted(found, key=lambda one: -len(one[1]))[: 10 * context.most]

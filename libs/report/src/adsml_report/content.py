@@ -160,22 +160,14 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What opens on demand: a summary that says the answer, and more inside.
-
-    Attributes
-    ----------
-    key
-        Its anchor, of its own on the page; empty where nothing links to it.
-    campaign
-        As of `Row`.
-    """
+    """What opens on demand: a summary that says the answer, and more inside."""
 
     title: str
     summary: str
     blocks: "tuple[Block, ...]"
     chip: Chip | None = None
-    campaign: str | None = None
-    key: str = ""
+    campaign: str | None = None  # as of `Row`
+    key: str = ""  # its anchor, of its own on the page; empty where nothing links to it
     kind: ClassVar = "entry"
 
 
@@ -202,52 +194,26 @@ Block: TypeAlias = "Table | Chart | Reliability | Figures | Entry | Note | PerCa
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A sentence for the first screen.
+    """A sentence for the first screen."""
 
-    Attributes
-    ----------
-    head
-        What it is about, in a few words.
-    text
-        The rest of the sentence.
-    weekly
-        Money in it a week, by which sentences are ranked; None: it comes last.
-    link
-        `Entry.key` or `Section.key` of its picture.
-    campaign
-        As of `Row`.
-    """
-
-    head: str
-    text: str
+    head: str  # what it is about, in a few words
+    text: str  # the rest of the sentence
     tone: Tone
-    weekly: float | None
-    link: str
-    campaign: str | None = None
+    weekly: float | None  # money in it a week, by which sentences are ranked; None: it comes last
+    link: str  # `Entry.key` or `Section.key` of its picture
+    campaign: str | None = None  # as of `Row`
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page.
+    """A part of the page."""
 
-    Attributes
-    ----------
-    key
-        Its anchor: lower-case letters and hyphens.
-    intro
-        What the reader is looking at, in a sentence or two.
-    rank
-        Sections come by it, the lowest first.
-    findings
-        What of it belongs on the first screen, two or three sentences at most.
-    behind
-        What answered and how well it was measured; shown at the end of the page.
-    """
-
-    key: str
+    key: str  # its anchor: lower-case letters and hyphens
     title: str
-    intro: str
+    intro: str  # what the reader is looking at, in a sentence or two
     blocks: tuple[Block, ...] = ()
-    rank: int = 0
-    findings: tuple[Finding, ...] = ()
-    behind: tuple[Block, ...] = ()
+    rank: int = 0  # sections come by it, the lowest first
+    findings: tuple[
+        Finding, ...
+    ] = ()  # what of it belongs on the first screen, two or three sentences at most
+    behind: tuple[Block, ...] = ()  # what answered and how well it was measured; shown at the end of the page

@@ -58,37 +58,19 @@ class AccountTree:
 
 @dataclass(frozen=True, slots=True)
 class ReportContext:
-    """One account as of its last stored day.
-
-    Attributes
-    ----------
-    account
-        Its name, currency and last sync.
-    daily
-        Rows of its entities in the window, as in `adsml_common.domain.daily`.
-    first_day, last_day
-        Of the window that is reported on, both included.
-    today
-        When the report is made, by which data are old.
-    most
-        Most entities that get a picture of their own in a section; those that spent most come first.
-    database, registry
-        Open.
-    progress
-        Called with what is being worked on.
-    """
+    """One account as of its last stored day; database and registry are open."""
 
     config_id: int
-    account: AccountStatus
+    account: AccountStatus  # its name, currency and last sync
     tree: AccountTree
-    daily: pd.DataFrame
-    first_day: date
-    last_day: date
-    today: date
-    most: int
+    daily: pd.DataFrame  # rows of its entities in the window, as in `adsml_common.domain.daily`
+    first_day: date  # of the window that is reported on
+    last_day: date  # the same, included
+    today: date  # when the report is made, by which data are old
+    most: int  # entities that get a picture of their own in a section; those that spent most come first
     database: Database
     registry: ModelRegistry
-    progress: Callable[[str], None]
+    progress: Callable[[str], None]  # called with what is being worked on
 
     @property
     def name(self) -> str:
@@ -141,12 +123,7 @@ def open_context(
 ) -> ReportContext:
     """Read what every section needs, once: the last `days` days up to the last stored one.
 
-    Raises
-    ------
-    NotFound
-        The account has no daily rows.
-    Unavailable
-        The database does not answer.
+    `NotFound` where the account has no daily rows, `Unavailable` where the database does not answer.
     """
     account = next((one for one in AccountStore(database).list() if one.config_id == config_id), None)
     if account is None or account.last_date is None:

@@ -20,13 +20,7 @@ class Folder:
 
     @classmethod
     def open(cls, url: str, *, make: bool) -> "Folder":
-        """The folder; with `make` a missing one of a disk is made.
-
-        Raises
-        ------
-        InvalidInput
-            It is missing, or of an unknown kind.
-        """
+        """The folder; with `make` a missing one of a disk is made. `InvalidInput`: missing, or of an unknown kind."""
         try:
             files, root = fsspec.core.url_to_fs(url or ".")
         except (ImportError, ValueError) as error:
@@ -39,13 +33,7 @@ class Folder:
         return cls(url.rstrip("/"), files, root.rstrip("/"))
 
     def write(self, name: str, text: str) -> str:
-        """Write a page; its path or URL.
-
-        Raises
-        ------
-        Unavailable
-            The store does not take it.
-        """
+        """Write a page; its path or URL. `Unavailable` where the store does not take it."""
         path, data = f"{self.root}/{name}", text.encode()
         try:
             if isinstance(self.files, LocalFileSystem):

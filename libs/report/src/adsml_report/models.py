@@ -1,7 +1,7 @@
 """Models in use: which, how old, what their training measured, and how honest they are about being sure."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -38,79 +38,41 @@ def _age_chip(days: int) -> Chip:
     return Chip(f"{shown}, old", Tone.POOR) if days > _OLD_DAYS else Chip(shown, Tone.GOOD)
 
 
-def _kind(model: ModelVersion) -> str:
-    """Models of single entities, told together: family and level."""
-    return f"{model.name.split('/')[0]}: one per {model.entity_type or 'entity'}"
-
-
 def _reliability(model: ModelVersion) -> Reliability | None:
-    bins = _find(model.training_metrics, "reliability")
-    if not isinstance(bins, Sequence) or not bins:
-        return None
+    bins = model.training_metrics.get("reliability")
     try:
-        found = tuple((int(b["count"]), float(b["confidence"]), float(b["accuracy"])) for b in bins)
+        found = tuple((int(b["count"]), float(b["confidence"]), float(b["accuracy"])) for b in bins or ())
     except (KeyError, TypeError, ValueError):  # of another version, which measured something else
         return None
-    return Reliability(f"{model.name} version {model.version}: how sure, and how often right", found)
-
-
-def _find(metrics: Mapping[str, Any], key: str) -> Any:  # what a training measured may be anything
-    if key in metrics:
-        return metrics[key]
-    inner = (_find(value, key) for value in metrics.values() if isinstance(value, Mapping))
-    return next((one for one in inner if one is not None), None)
+    name = f"{model.name} version {model.version}: how sure, and how often right"
+    return Reliability(name, found) if found else None
 
 
 def models(context: ReportContext) -> tuple[Block, ...]:
     """The active models of the account: those of levels one by one, those of single entities by kind."""
     active = context.registry.list(config_id=context.config_id, status=ModelStatus.ACTIVE, limit=10_000)
     if not active:
-        return (
-            Note(
-                "No model is trained for this account yet: rules and defaults answered. Run: adsml train --help"
-            ),
-        )
+        why = "No model is trained for this account yet: rules and defaults answered. Run: adsml train --help"
+        return (Note(why),)
     single: defaultdict[str, list[ModelVersion]] = defaultdict(list)
     rows = []
     for model in sorted(active, key=lambda one: one.name):
         if model.entity_id is not None:
-            single[_kind(model)].append(model)
+            single[f"{model.name.split('/')[0]}: one per {model.entity_type or 'entity'}"].append(model)
             continue
-        rows.append(
-            Row(
-                (
-                    f"{model.name} v{model.version}",
-                    model.created_at.date(),
-                    _age_chip(_age(model)),
-                    f"{model.samples_count:,}",
-                    "; ".join(_scalars(model.training_metrics)[:_SHOWN]),
-                )
-            )
-        )
+        measured = "; ".join(_scalars(model.training_metrics)[:_SHOWN])
+        name, learnt_from = f"{model.name} v{model.version}", f"{model.samples_count:,}"
+        rows.append(Row((name, model.created_at.date(), _age_chip(_age(model)), learnt_from, measured)))
+    kinds = []
+    for kind, those in single.items():
+        samples = [one.samples_count for one in those]
+        oldest = _age_chip(max(map(_age, those)))
+        kinds.append(Row((kind, f"{len(those):,}", oldest, f"{min(samples):,} to {max(samples):,}")))
     columns = ("model", "trained", "age", "samples", "measured on days it had not seen")
-    blocks: list[Block] = []
-    if rows:
-        blocks.append(
-            Table("Models of the account and its levels", columns, tuple(rows), frozenset({"samples"}))
-        )
-    if single:
-        kinds = tuple(
-            Row(
-                (
-                    kind,
-                    f"{len(those):,}",
-                    _age_chip(max(map(_age, those))),
-                    f"{min(m.samples_count for m in those):,} to {max(m.samples_count for m in those):,}",
-                )
-            )
-            for kind, those in single.items()
-        )
-        blocks.append(
-            Table(
-                "Models of single entities",
-                ("kind", "models", "oldest", "samples"),
-                kinds,
-                frozenset({"models", "samples"}),
-            )
-        )
-    return (*blocks, *(one for one in map(_reliability, active) if one is not None))
+    of_kind = ("kind", "models", "oldest", "samples")
+    tables = (
+        Table("Models of the account and its levels", columns, tuple(rows), frozenset({"samples"})),
+        Table("Models of single entities", of_kind, tuple(kinds), frozenset({"models", "samples"})),
+    )
+    reliabilities = (_reliability(one) for one in active)
+    return (*(one for one in tables if one.rows), *(one for one in reliabilities if one is not None))

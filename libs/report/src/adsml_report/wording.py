@@ -60,34 +60,22 @@ def sentence(text: str) -> str:
 LEVELS = {EntityType.CAMPAIGN: "campaign", EntityType.ADSET: "ad set", EntityType.AD: "ad"}
 """As people write them."""
 
-METRIC_LABELS = {
-    "spend": "spend",
-    "impressions": "impressions",
-    "clicks": "clicks",
-    "leads": "leads",
-    "cpl": "cost per lead",
-    "ctr": "click-through rate",
-    "cpc": "cost per click",
-    "cpm": "cost per 1,000 impressions",
-    "conversion_rate": "conversion rate",
-    "frequency": "frequency",
+_METRICS = {
+    "spend": ("spend", "{} per day"),
+    "impressions": ("impressions", "impressions per day"),
+    "clicks": ("clicks", "clicks per day"),
+    "leads": ("leads", "leads per day"),
+    "cpl": ("cost per lead", "{} per lead"),
+    "ctr": ("click-through rate", "percent"),
+    "cpc": ("cost per click", "{} per click"),
+    "cpm": ("cost per 1,000 impressions", "{} per 1,000 impressions"),
+    "conversion_rate": ("conversion rate", "leads per 100 clicks"),
+    "frequency": ("frequency", "times per person"),
 }
+METRIC_LABELS = {name: label for name, (label, _) in _METRICS.items()}
 """By the metric's name in the contracts."""
-
-_UNITS = {
-    "spend": "{} per day",
-    "impressions": "impressions per day",
-    "clicks": "clicks per day",
-    "leads": "leads per day",
-    "cpl": "{} per lead",
-    "ctr": "percent",
-    "cpc": "{} per click",
-    "cpm": "{} per 1,000 impressions",
-    "conversion_rate": "leads per 100 clicks",
-    "frequency": "times per person",
-}
 
 
 def unit(metric: str, currency: str = "") -> str:
     """The unit of a metric's daily values."""
-    return _UNITS.get(metric, "").format(currency or "account currency")
+    return _METRICS[metric][1].format(currency or "account currency") if metric in _METRICS else ""

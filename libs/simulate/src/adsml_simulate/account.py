@@ -1,6 +1,6 @@
 """A whole simulated account: what an export would show, and the truth behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
@@ -12,20 +12,16 @@ from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
 from adsml_common.domain.errors import FailedPrecondition, InvalidInput
 
-from adsml_simulate import effects
-from adsml_simulate.delivery import Counts, Delivery, deliver
+from adsml_simulate.delivery import Counts, Delivery, deliver, seen
 from adsml_simulate.environment import Environment, draw
-from adsml_simulate.frames import daily, dates
-from adsml_simulate.lag import seen
-from adsml_simulate.latent import latent
+from adsml_simulate.frames import daily
 from adsml_simulate.plan import Plan, check_changes, compile_plan
 from adsml_simulate.schedule import draw_changes
 from adsml_simulate.settings import AccountSettings, PlannedChange
 from adsml_simulate.tree import Tree, grow
+from adsml_simulate.truth import effects, latent
 
 OBJECTIVE: Final = "OUTCOME_LEADS"
-PLANNED_DAYS_AHEAD: Final = 28
-"""Budgets are known this many days past the data."""
 ANOMALY_COLUMNS: Final = (
     "incident", "entity_type", "entity_id", "date", "kind",
     "metric", "target", "magnitude", "before", "after",
@@ -36,11 +32,10 @@ ANOMALY_COLUMNS: Final = (
 class Truth:
     """What no export shows."""
 
-    # one row per row of the daily frame, in its order: see `adsml_simulate.latent.latent`
+    # one row per row of the daily frame, in its order: see `adsml_simulate.truth.latent`
     entities: pd.DataFrame
-    # what each planned change did: see `adsml_simulate.effects.ChangeTruth`
+    # what each planned change did: see `adsml_simulate.truth.effects`
     effects: pd.DataFrame
-    counterfactuals: pd.DataFrame
     # one row per injected incident, entity whose numbers it changed, and day: see
     # `adsml_simulate.anomalies.inject_anomalies`. Empty where nothing was injected.
     anomalies: pd.DataFrame
@@ -70,20 +65,21 @@ class SimulatedAccount:
         """
         return daily(self.tree, self.counts, self.run.audience, self.settings.first_day)
 
-    def as_of(self, day: date) -> pd.DataFrame:
+    def as_of(self, day: date | None) -> pd.DataFrame:
         """The daily frame as an export at the end of a day shows it, without later days and leads reported later.
 
-        Raises
-        ------
-        InvalidInput
-            If the day is not one of the account's.
+        None: once all leads are in. `InvalidInput` if the day is not one of the account's.
         """
+        if day is None:
+            return self.daily
         return daily(self.tree, self.counts_as_of(day), self.run.audience, self.settings.first_day)
 
-    def counts_as_of(self, day: date) -> Counts:
+    def counts_as_of(self, day: date | None) -> Counts:
         """The counts behind `as_of`: nothing is delivered after the day."""
+        if day is None:
+            return self.counts
         at = self.settings.index(day, path="as_of")
-        return seen(self.tree, self.counts, lag=self.settings.lag, seed=self.seed, at=at)
+        return seen(self.counts, lag=self.settings.lag, seed=self.seed, at=at)
 
     @cached_property
     def entities(self) -> tuple[Entity, ...]:
@@ -161,58 +157,25 @@ class SimulatedAccount:
     def truth(self) -> Truth:
         """Worked out when first asked for; expected values are those of the account without anomalies."""
         numbers = {id(change): n for n, (_, change) in enumerate(self._events) if change is not None}
-        measured = effects.measure(
-            self.tree, self.settings, self.environment, self.run, self.planned,
-            [numbers[id(change)] for change in self.planned],
-        )  # fmt: skip
-        rows = latent(self.tree, self.run, self.settings.first_day)
-        return Truth(rows, measured.effects, measured.counterfactuals, self.anomalies)
-
-    @cached_property
-    def planned_budgets(self) -> pd.DataFrame:
-        """Budgets where they are set (ad sets, or campaigns that share theirs), also 28 days ahead.
-
-        Columns ``entity_type``, ``entity_id``, ``date``, ``budget`` (currency per day; 0 while not running).
-        """
-        tree, settings = self.tree, self.settings
-        days = dates(settings.first_day, settings.days + PLANNED_DAYS_AHEAD)
-        switched_on = np.logical_or.reduceat(self.plan.active, tree.adset_starts, axis=0)
-        campaign_on = np.logical_or.reduceat(switched_on, tree.campaign_starts, axis=0)
-        pool = np.add.reduceat(self.plan.adset_budget, tree.campaign_starts, axis=0) * campaign_on
-        own = self.plan.adset_budget * switched_on
-        parts = []
-        for level, budgets, where in (
-            (EntityType.ADSET, own, np.flatnonzero(~tree.shared[tree.campaign_of_adset])),
-            (EntityType.CAMPAIGN, pool, np.flatnonzero(tree.shared)),
-        ):
-            held = np.concatenate(
-                [budgets[where], np.repeat(budgets[where, -1:], PLANNED_DAYS_AHEAD, axis=1)], axis=1
-            )
-            columns = {
-                "entity_type": level.value,
-                "entity_id": np.repeat(np.array(tree.ids(level), dtype=object)[where], len(days)),
-                "date": np.tile(np.array(days, dtype="datetime64[ns]"), where.size),
-                "budget": np.round(held.ravel(), 2),
-            }
-            parts.append(pd.DataFrame(columns))
-        return pd.concat(parts, ignore_index=True)
+        positions = [numbers[id(change)] for change in self.planned]
+        return Truth(
+            latent(self.tree, self.run, self.settings.first_day),
+            effects(self.tree, self.settings, self.environment, self.run, self.planned, positions),
+            self.anomalies,
+        )
 
 
-def no_anomalies() -> pd.DataFrame:
-    """An empty table of anomaly labels."""
-    types = {"incident": "int64", "date": "datetime64[ns]", "target": "bool"} | dict.fromkeys(
-        ("magnitude", "before", "after"), "float64"
-    )
-    return pd.DataFrame({name: np.array([], dtype=types.get(name, "object")) for name in ANOMALY_COLUMNS})
+def anomaly_table(rows: Iterable[tuple[object, ...]] = ()) -> pd.DataFrame:
+    """A table of anomaly labels."""
+    types = {"incident": "int64", "date": "datetime64[ns]", "target": "bool"}
+    types |= dict.fromkeys(("magnitude", "before", "after"), "float64")
+    return pd.DataFrame(list(rows), columns=list(ANOMALY_COLUMNS)).astype(types)
 
 
 def simulate_account(settings: AccountSettings, *, seed: int) -> SimulatedAccount:
     """Simulate an account; the same settings and seed (0 or more) give the same account.
 
-    Raises
-    ------
-    InvalidInput, NotFound
-        If a planned change can't be made; says which and why.
+    `InvalidInput` or `NotFound` if a planned change can't be made; says which and why.
     """
     tree = grow(settings, seed)
     check_changes(tree, settings, settings.changes)
@@ -224,12 +187,8 @@ def simulate_account(settings: AccountSettings, *, seed: int) -> SimulatedAccoun
 def apply_change(account: SimulatedAccount, *changes: PlannedChange) -> SimulatedAccount:
     """The same account with further changes; nothing that happened before them moves.
 
-    Raises
-    ------
-    FailedPrecondition
-        If anomalies were injected already: inject them afterwards.
-    InvalidInput, NotFound
-        If a change can't be made.
+    `FailedPrecondition` if anomalies were injected already (inject them afterwards); `InvalidInput` or `NotFound` if a
+    change can't be made.
     """
     if len(account.anomalies):
         raise FailedPrecondition("this account has injected anomalies; apply changes first, then inject")
@@ -250,6 +209,5 @@ def _run(
     run = deliver(tree, settings, environment, plan)
     if not run.counts.delivered.any():
         raise InvalidInput.at("daily_budget", "buys no impression on any day; raise it or lower cpm")
-    return SimulatedAccount(
-        settings, seed, tuple(planned), tree, environment, plan, run, run.counts, no_anomalies()
-    )
+    parts = (tree, environment, plan, run, run.counts, anomaly_table())
+    return SimulatedAccount(settings, seed, tuple(planned), *parts)

@@ -1,6 +1,6 @@
 """Faults put into an account on purpose, with labels exactly where the numbers changed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -11,19 +11,19 @@ import pandas as pd
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import FailedPrecondition, Violations
 
-from adsml_simulate.account import ANOMALY_COLUMNS, SimulatedAccount, no_anomalies
-from adsml_simulate.arrays import BoolArray, FloatArray, IntArray
-from adsml_simulate.delivery import Counts, form_leads
-from adsml_simulate.frames import LEVELS, sum_up
+from adsml_simulate.account import SimulatedAccount, anomaly_table
+from adsml_simulate.chance import BoolArray, FloatArray, IntArray
+from adsml_simulate.delivery import Counts
+from adsml_simulate.frames import LEVELS, present, sum_up
 
 
 class AnomalyKind(StrEnum):
     """What goes wrong."""
 
     SPIKE = "spike"
-    """One stored metric is `sigmas` above what its weekday has; the others stay."""
+    """One stored metric is 10 sigmas above what its weekday has; the others stay."""
     CORRELATION_BREAK = "correlation_break"
-    """Leads part from spend by `break_sigmas`, up or down; spend stays."""
+    """Leads part from spend by 3 sigmas, up or down; spend stays."""
     DELIVERY_COLLAPSE = "delivery_collapse"
     """Everything falls to 3 to 10% for a day or two, though active."""
     ZERO_SPEND = "zero_spend"
@@ -33,7 +33,15 @@ class AnomalyKind(StrEnum):
 
 
 SPIKE_METRICS: Final = ("spend", "impressions", "clicks", "leads")
+SPIKE_SIGMAS: Final = 10.0
+BREAK_SIGMAS: Final = 3.0
 _COLUMNS: Final = {"spend": "cents", "impressions": "impressions", "clicks": "clicks", "leads": "leads"}
+_LONGEST: Final = {
+    AnomalyKind.DELIVERY_COLLAPSE: 2,
+    AnomalyKind.ZERO_SPEND: 2,
+    AnomalyKind.TRACKING_OUTAGE: 3,
+}
+"""Days; the others last one."""
 _LEAST_LEADS: Final = {AnomalyKind.CORRELATION_BREAK: 10.0, AnomalyKind.TRACKING_OUTAGE: 3.0}
 """Mean leads per day below which such a fault is no more than an ordinary day."""
 _GAP_DAYS: Final = 2
@@ -60,11 +68,7 @@ def inject_anomalies(
     rate: float,
     seed: int,
     entity_type: EntityType = EntityType.ADSET,
-    sigmas: float = 10.0,
-    break_sigmas: float = 3.0,
-    metrics: Sequence[str] = SPIKE_METRICS,
     earliest_day: int = 28,
-    log_scale: bool = False,
 ) -> SimulatedAccount:
     """The account with faults at one level; ads below and levels above are changed to match.
 
@@ -73,43 +77,24 @@ def inject_anomalies(
     log(1 + leads) around its regression on log(1 + spend), both weekday-adjusted). A day that can't bear the fault
     (too few clicks for so many leads) is passed over.
 
-    Parameters
-    ----------
-    kinds
-        Drawn with equal chance.
-    rate
-        Mean number of incidents per entity and 30 days, among entities that deliver on 80% of days and have
-        leads enough for the kind.
-    sigmas, break_sigmas
-        Sizes of spikes and correlation breaks (as nearly as whole numbers allow).
-    metrics
-        Which may spike.
-    earliest_day
-        Index of the first day that may be hit: what lies before stays clean for training.
-    log_scale
-        Spikes in standard deviations of log(1 + metric) rather than of the metric.
+    `kinds` are drawn with equal chance; `rate` is the mean number of incidents per entity and 30 days, among entities
+    that deliver on 80% of days and have leads enough for the kind; `earliest_day` the index of the first day that may
+    be hit: what lies before stays clean for training.
 
-    Returns
-    -------
-    account
-        Whose ``truth.anomalies`` has one row per incident, changed entity and day: ``incident`` (number), the entity,
-        ``date``, ``kind``, ``metric`` (that was hit: ``spend`` where all were, ``leads`` for breaks and outages),
-        ``target`` (whether this is the entity that was hit, rather than one above or below it), ``magnitude`` (of
-        the target: in sigmas for spikes and breaks, else after / before - 1), ``before``, ``after`` (of the metric).
+    The account's ``truth.anomalies`` has one row per incident, changed entity and day: ``incident`` (number), the
+    entity, ``date``, ``kind``, ``metric`` (that was hit: ``spend`` where all were, ``leads`` for breaks and outages),
+    ``target`` (whether this is the entity that was hit, rather than one above or below it), ``magnitude`` (of the
+    target: in sigmas for spikes and breaks, else after / before - 1), ``before``, ``after`` (of the metric).
 
-    Raises
-    ------
-    InvalidInput
-        A rate, size, metric or day out of range, or no kind.
-    FailedPrecondition
-        If the account has injected anomalies already, or no entity can bear any of the kinds.
+    `InvalidInput` for a rate or day out of range, or no kind; `FailedPrecondition` if the account has injected
+    anomalies already, or no entity can bear any of the kinds.
     """
-    _check(account, kinds, rate, {"sigmas": sigmas, "break_sigmas": break_sigmas}, metrics, earliest_day)
+    _check(account, kinds, rate, earliest_day)
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
     tree, counts, T = account.tree, account.counts, account.settings.days
     now = {name: getattr(counts, column).copy() for name, column in _COLUMNS.items()}
-    level_delivered = np.asarray(sum_up(tree, counts.delivered.astype(np.int64), entity_type)) > 0
-    level_leads = np.asarray(sum_up(tree, counts.leads, entity_type)).mean(axis=1)
+    level_delivered = present(tree, counts, entity_type)
+    level_leads = sum_up(tree, counts.leads, entity_type).mean(axis=1)
     steady = level_delivered.mean(axis=1) >= _STEADY_SHARE
     bearable = {kind: np.flatnonzero(steady & (level_leads >= _LEAST_LEADS.get(kind, 0.0))) for kind in kinds}
     hosts = np.unique(np.concatenate(list(bearable.values())))
@@ -120,46 +105,30 @@ def inject_anomalies(
         )
     busy = np.zeros((len(tree.campaign_ids), T), dtype=bool)
     incidents: list[_Incident] = []
-    for host in hosts:
-        ads = tree.below(entity_type, int(host))
+    for host in hosts.tolist():
         possible = [kind for kind in kinds if host in bearable[kind]]
         delivered = level_delivered[host]
-        campaign = tree.campaign_of(entity_type, int(host))
+        shape = _Shape(counts, now, tree.below(entity_type, host), delivered, rng)
+        campaign = tree.campaign_of(entity_type, host)
         for _ in range(rng.poisson(rate * (T - earliest_day) / _MONTH_DAYS)):
             kind = possible[int(rng.integers(len(possible)))]
-            metric = str(rng.choice(list(metrics))) if kind is AnomalyKind.SPIKE else _metric_of(kind)
-            length = 3 if kind is AnomalyKind.TRACKING_OUTAGE else 2
-            one_day = kind in (AnomalyKind.SPIKE, AnomalyKind.CORRELATION_BREAK)
-            span = 1 if one_day else int(rng.integers(1, length + 1))
+            metric = str(rng.choice(SPIKE_METRICS)) if kind is AnomalyKind.SPIKE else _metric_of(kind)
+            span = int(rng.integers(1, _LONGEST[kind] + 1)) if kind in _LONGEST else 1
             for _ in range(_MOST_TRIES):
                 t = int(rng.integers(earliest_day, T - span + 1))
                 around = slice(max(t - _GAP_DAYS, 0), t + span + _GAP_DAYS)
                 if busy[campaign, around].any() or not delivered[t : t + span].all():
                     continue
-                size = break_sigmas if kind is AnomalyKind.CORRELATION_BREAK else sigmas
-                shape = _Shape(counts, now, ads, delivered)
-                magnitude = shape.hit(kind, metric, t, span, size=size, log_scale=log_scale, rng=rng)
-                if magnitude:
+                if magnitude := shape.hit(kind, metric, t, span):
                     busy[campaign, t : t + span] = True
                     days = range(t, t + span)
-                    incidents.append(_Incident(kind, metric, entity_type, int(host), days, magnitude))
+                    incidents.append(_Incident(kind, metric, entity_type, host, days, magnitude))
                     break
-    changed = replace(
-        counts,
-        **{column: now[name] for name, column in _COLUMNS.items()},
-        form_leads=form_leads(tree, now["leads"]),
-    )
-    return replace(account, counts=changed, anomalies=_label(account, changed, incidents))
+    changed = replace(counts, **{column: now[name] for name, column in _COLUMNS.items()})
+    return replace(account, counts=changed, anomalies=anomaly_table(_labels(account, changed, incidents)))
 
 
-def _check(
-    account: SimulatedAccount,
-    kinds: Sequence[AnomalyKind],
-    rate: float,
-    sizes: Mapping[str, float],
-    metrics: Sequence[str],
-    earliest_day: int,
-) -> None:
+def _check(account: SimulatedAccount, kinds: Sequence[AnomalyKind], rate: float, earliest_day: int) -> None:
     if len(account.anomalies):
         raise FailedPrecondition("this account has injected anomalies; inject all kinds in one call")
     wrong = Violations()
@@ -167,11 +136,6 @@ def _check(
         wrong.add("kinds", f"expected at least one of {', '.join(AnomalyKind)}")
     if not 0 < rate <= 10:
         wrong.add("rate", f"is {rate}; expected above 0 and up to 10 incidents per entity and 30 days")
-    for name, size in sizes.items():
-        if not size > 0:
-            wrong.add(name, f"is {size}; expected above 0")
-    if not metrics or set(metrics) - set(SPIKE_METRICS):
-        wrong.add("metrics", f"are {', '.join(metrics)}; expected some of {', '.join(SPIKE_METRICS)}")
     if not 0 <= earliest_day < account.settings.days - 3:
         wrong.add("earliest_day", f"is {earliest_day}; expected 0 to {account.settings.days - 4}")
     wrong.raise_if_any()
@@ -189,36 +153,27 @@ class _Shape:
     now: dict[str, IntArray]  # the counts being changed, (A, T) each; `spend` in cents
     ads: IntArray
     delivered: BoolArray
+    rng: np.random.Generator
 
-    def hit(
-        self,
-        kind: AnomalyKind,
-        metric: str,
-        t: int,
-        span: int,
-        *,
-        size: float,
-        log_scale: bool,
-        rng: np.random.Generator,
-    ) -> tuple[float, ...]:
+    def hit(self, kind: AnomalyKind, metric: str, t: int, span: int) -> tuple[float, ...]:
         """Change days t to t + span; the magnitude of each, or none if the days can't bear it."""
         days = slice(t, t + span)
         before = self._total(self.now[metric])[days]
         match kind:
             case AnomalyKind.SPIKE:
-                return self._spike(metric, t, size, log_scale=log_scale)
+                return self._spike(metric, t)
             case AnomalyKind.CORRELATION_BREAK:
-                return self._break(t, size, rng)
+                return self._break(t)
             case AnomalyKind.TRACKING_OUTAGE:
                 if (before == 0).any():
                     return ()
                 self.now["leads"][self.ads, days] = 0
             case AnomalyKind.ZERO_SPEND | AnomalyKind.DELIVERY_COLLAPSE:
-                keep = 0.0 if kind is AnomalyKind.ZERO_SPEND else float(rng.uniform(0.03, 0.1))
+                keep = 0.0 if kind is AnomalyKind.ZERO_SPEND else float(self.rng.uniform(0.03, 0.1))
                 for values in self.now.values():
                     values[self.ads, days] = np.floor(keep * values[self.ads, days]).astype(np.int64)
         after = self._total(self.now[metric])[days]
-        return tuple(float(x) for x in after / before - 1)
+        return tuple((after / before - 1).tolist())
 
     def _total(self, values: IntArray) -> FloatArray:
         return np.asarray(values[self.ads].sum(axis=0, dtype=np.float64))
@@ -235,19 +190,16 @@ class _Shape:
     def _clean(self, metric: str) -> FloatArray:
         return self._total(getattr(self.counts, _COLUMNS[metric]))
 
-    def _spike(self, metric: str, t: int, size: float, *, log_scale: bool) -> tuple[float, ...]:
+    def _spike(self, metric: str, t: int) -> tuple[float, ...]:
         series = self._clean(metric)
-        values = np.log1p(series) if log_scale else series
-        level, residuals = self._adjusted(values)
+        level, residuals = self._adjusted(series)
         sigma = float(residuals.std(ddof=1))
-        goal = level[t] + size * sigma
-        total = float(np.rint(np.expm1(goal) if log_scale else goal))
+        total = float(np.rint(level[t] + SPIKE_SIGMAS * sigma))
         if sigma == 0 or total <= series[t] or not self._set(metric, t, int(total)):
             return ()
-        reached = np.log1p(total) if log_scale else total
-        return (float((reached - level[t]) / sigma),)
+        return (float((total - level[t]) / sigma),)
 
-    def _break(self, t: int, size: float, rng: np.random.Generator) -> tuple[float, ...]:
+    def _break(self, t: int) -> tuple[float, ...]:
         leads, spend = np.log1p(self._clean("leads")), np.log1p(self._clean("spend") / 100.0)
         lead_level, lead_residuals = self._adjusted(leads)
         spend_level, spend_residuals = self._adjusted(spend)
@@ -255,11 +207,11 @@ class _Shape:
         slope = float(spend_residuals @ lead_residuals) / squares if squares else 0.0
         sigma = float((lead_residuals - slope * spend_residuals).std(ddof=2))
         expected = lead_level[t] + slope * (spend[t] - spend_level[t])
-        first = 1.0 if rng.random() < 0.5 else -1.0
+        first = 1.0 if self.rng.random() < 0.5 else -1.0
         for sign in (first, -first):
-            total = max(round(float(np.expm1(expected + sign * size * sigma))), 0)
+            total = max(round(float(np.expm1(expected + sign * BREAK_SIGMAS * sigma))), 0)
             reached = (float(np.log1p(total)) - expected) / sigma if sigma else 0.0
-            close = _CLOSE_ENOUGH * size <= sign * reached <= size / _CLOSE_ENOUGH
+            close = _CLOSE_ENOUGH * BREAK_SIGMAS <= sign * reached <= BREAK_SIGMAS / _CLOSE_ENOUGH
             if close and total != round(float(np.expm1(leads[t]))) and self._set("leads", t, total):
                 return (reached,)
         return ()
@@ -287,39 +239,36 @@ class _Shape:
         return True
 
 
-def _label(account: SimulatedAccount, changed: Counts, incidents: Sequence[_Incident]) -> pd.DataFrame:
+def _labels(
+    account: SimulatedAccount, changed: Counts, incidents: Sequence[_Incident]
+) -> Iterator[tuple[object, ...]]:
     """Labels where any of the four counts differs, for the entity hit and its relatives."""
-    tree, settings = account.tree, account.settings
+    tree = account.tree
     before, after = (
         {
-            name: {level: np.asarray(sum_up(tree, getattr(counts, column), level)) for level in LEVELS}
+            name: {level: sum_up(tree, getattr(counts, column), level) for level in LEVELS}
             for name, column in _COLUMNS.items()
         }
         for counts in (account.counts, changed)
     )
-
-    def rows() -> Iterator[tuple[object, ...]]:
-        ordered = sorted(incidents, key=lambda one: (one.days.start, one.level, one.position))
-        for number, incident in enumerate(ordered):
-            ads = tree.below(incident.level, incident.position)
-            unit = 100.0 if incident.metric == "spend" else 1.0
-            for level in LEVELS:
-                for at in np.unique(tree.level_of_ads(level)[ads]):
-                    for day, magnitude in zip(incident.days, incident.magnitude, strict=True):
-                        if all(before[n][level][at, day] == after[n][level][at, day] for n in _COLUMNS):
-                            continue
-                        yield (
-                            number,
-                            level.value,
-                            tree.ids(level)[at],
-                            pd.Timestamp(settings.first_day + timedelta(days=day)),
-                            incident.kind.value,
-                            incident.metric,
-                            level is incident.level,
-                            magnitude,
-                            before[incident.metric][level][at, day] / unit,
-                            after[incident.metric][level][at, day] / unit,
-                        )
-
-    labels = pd.DataFrame(list(rows()), columns=list(ANOMALY_COLUMNS))
-    return labels.astype(no_anomalies().dtypes.to_dict()) if len(labels) else no_anomalies()
+    ordered = sorted(incidents, key=lambda one: (one.days.start, one.level, one.position))
+    for number, incident in enumerate(ordered):
+        ads = tree.below(incident.level, incident.position)
+        unit = 100.0 if incident.metric == "spend" else 1.0
+        for level in LEVELS:
+            for at in np.unique(tree.level_of_ads(level)[ads]):
+                for day, magnitude in zip(incident.days, incident.magnitude, strict=True):
+                    if all(before[n][level][at, day] == after[n][level][at, day] for n in _COLUMNS):
+                        continue
+                    yield (
+                        number,
+                        level.value,
+                        tree.ids(level)[at],
+                        pd.Timestamp(account.settings.first_day + timedelta(days=day)),
+                        incident.kind.value,
+                        incident.metric,
+                        level is incident.level,
+                        magnitude,
+                        before[incident.metric][level][at, day] / unit,
+                        after[incident.metric][level][at, day] / unit,
+                    )

@@ -1,6 +1,6 @@
 """`adsml simulate`: an account with known truth, as an export or in the store."""
 
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,6 @@ class Preset(StrEnum):
 
     DEMO = "demo"
     CLEAN = "clean"
-    LARGE = "large"
 
 
 class Destination(StrEnum):
@@ -35,7 +34,7 @@ def simulate(
         Path | None, typer.Argument(help="New folder for the export.", show_default=False)
     ] = None,
     preset: Annotated[
-        Preset, typer.Option(help="demo: a lively account; clean: nothing happens; large: 10,000 entities.")
+        Preset, typer.Option(help="demo: a lively account; clean: nothing happens.")
     ] = Preset.DEMO,
     destination: Annotated[
         Destination,
@@ -44,17 +43,9 @@ def simulate(
     config_id: Annotated[int, typer.Option(help="The ad account's id.", min=1)] = 1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same account.", min=0)] = 1,
     days: Annotated[int, typer.Option(help="Length in days.", min=35, max=2000)] = 120,
-    entities: Annotated[int, typer.Option(help="Size of the large account.", min=40)] = 10_000,
     last_day: Annotated[
         datetime | None,
         typer.Option(formats=["%Y-%m-%d"], help="Last day.  [default: yesterday]", show_default=False),
-    ] = None,
-    as_of: Annotated[
-        datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d"], show_default=False,
-            help="As an export at the end of this day shows it: later leads are not in yet.",
-        ),
     ] = None,
     anomalies: Annotated[
         float, typer.Option(help="Injected faults per ad set and 30 days.", min=0.0, max=10.0)
@@ -75,10 +66,9 @@ def simulate(
         raise InvalidInput.at("out", "is not used with --format store; leave it out, or pass --truth")
     if truth and out is None:
         raise InvalidInput.at("out", "is missing; --truth needs a folder to write to")
+    make = presets.demo if preset is Preset.DEMO else presets.clean
     last = last_day.date() if last_day else presets.yesterday()
-    size = {"entities": entities} if preset is Preset.LARGE else {}
-    chosen = getattr(presets, preset.value)(last_day=last, config_id=config_id, days=days, **size)
-    account = simulate_account(chosen, seed=seed)
+    account = simulate_account(make(last_day=last, config_id=config_id, days=days), seed=seed)
     if preset is Preset.DEMO:
         account = presets.with_clear_changes(account)
     if anomalies > 0:
@@ -86,57 +76,42 @@ def simulate(
             account, list(AnomalyKind), rate=anomalies, seed=seed, entity_type=EntityType.ADSET,
             earliest_day=days // 2,
         )  # fmt: skip
-    seen = as_of.date() if as_of else None
-    written = _store(account, seen) if stored or out is None else _export(account, out, destination, seen)
+    written = _store(account) if stored or out is None else _export(account, out, destination)
     if truth and out is not None:
         from adsml_simulate.export import write_truth  # noqa: PLC0415
 
         written["truth"] = [str(path) for path in write_truth(account, out)]
-    _show(account, seen, written, json_output=json_output)
+    _show(account, written, json_output=json_output)
 
 
-def _export(
-    account: "SimulatedAccount", out: Path, destination: Destination, as_of: date | None
-) -> dict[str, Any]:
-    from rich.progress import Progress  # noqa: PLC0415
-
+def _export(account: "SimulatedAccount", out: Path, destination: Destination) -> dict[str, Any]:
     from adsml_simulate.export import ExportFormat, write_export  # noqa: PLC0415
 
-    with Progress(console=errors, transient=True) as bar:
-        task = bar.add_task("writing", total=len(account.daily))
-        written = write_export(
-            account, out, export_format=ExportFormat(destination.value), as_of=as_of,
-            progress=lambda rows: bar.advance(task, rows),
-        )  # fmt: skip
-    return {"folder": str(written.folder), "files": len(written.files), "rows": written.rows}
+    with errors.status("writing", spinner="line"):
+        written = write_export(account, out, export_format=ExportFormat(destination.value))
+    return {"folder": str(out), "files": len(written.files), "rows": written.rows}
 
 
-def _store(account: "SimulatedAccount", as_of: date | None) -> dict[str, Any]:
+def _store(account: "SimulatedAccount") -> dict[str, Any]:
     from adsml_common.cli.context import open_database, settings  # noqa: PLC0415
 
     from adsml_simulate.storing import write_to_store  # noqa: PLC0415
 
     with open_database(settings(), create=True) as database:
-        counts = write_to_store(account, database, as_of=as_of)
-    return {
-        what: {"inserted": c.inserted, "updated": c.updated, "unchanged": c.unchanged}
-        for what, c in counts.items()
-    }
+        counts = write_to_store(account, database)
+    names = ("inserted", "updated", "unchanged")
+    return {what: {name: getattr(one, name) for name in names} for what, one in counts.items()}
 
 
-def _show(
-    account: "SimulatedAccount", as_of: date | None, written: dict[str, Any], *, json_output: bool
-) -> None:
+def _show(account: "SimulatedAccount", written: dict[str, Any], *, json_output: bool) -> None:
     chosen, tree = account.settings, account.tree
-    frame = account.daily if as_of is None else account.as_of(as_of)
-    campaigns = frame[frame["entity_type"] == EntityType.CAMPAIGN.value]
+    campaigns = account.daily[account.daily["entity_type"] == EntityType.CAMPAIGN.value]
     spend, leads = float(campaigns["spend"].sum()), int(campaigns["leads"].sum())
-    incidents = int(account.anomalies["incident"].nunique())
     facts: dict[str, Any] = {
         "config_id": chosen.config_id,
         "seed": account.seed,
         "first_day": chosen.first_day,
-        "last_day": as_of or chosen.last_day,
+        "last_day": chosen.last_day,
         "campaigns": len(tree.campaign_ids),
         "adsets": len(tree.adset_ids),
         "ads": len(tree.ad_ids),
@@ -144,21 +119,21 @@ def _show(
         "currency": chosen.currency,
         "leads": leads,
         "cpl": round(spend / leads, 2) if leads else None,
-        "changes": sum(event.date <= (as_of or chosen.last_day) for event in account.changes),
-        "anomalies": incidents,
+        "changes": len(account.changes),
+        "anomalies": int(account.anomalies["incident"].nunique()),
     }
     if json_output:
         print_json({**facts, "written": written})
         return
+
+    def plain(value: object) -> str:
+        if isinstance(value, dict):
+            return ", ".join(f"{number} {name}" for name, number in value.items())
+        return "\n".join(value) if isinstance(value, list) else str(value)
+
     table(f"{chosen.name} (simulated)", ("what", "value"), list(facts.items()), right=("value",))
-    table("written", ("what", "value"), [(name, _plain(value)) for name, value in written.items()])
+    table("written", ("what", "value"), [(name, plain(value)) for name, value in written.items()])
     if "folder" in written:
         folder = Path(written["folder"])
         data = folder / ("insights" if (folder / "insights").is_dir() else "daily.csv")
         console.print(f"next: adsml import {data} --config-id {chosen.config_id}", soft_wrap=True)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{number} {name}" for name, number in value.items())
-    return "\n".join(value) if isinstance(value, list) else str(value)

@@ -2,7 +2,8 @@
 
 One pass over the days, all ads at once, because exposure, learning and what the platform believes of an ad
 follow from earlier days. It works on expected values only, so that chance in the counts moves no money; the
-counts are drawn afterwards from the environment's stored uniform numbers.
+counts are drawn afterwards from the environment's stored uniform numbers. Leads count on the day of the click and
+become known over the days that follow: `seen` has those known at the end of a day.
 """
 
 from dataclasses import dataclass
@@ -10,12 +11,19 @@ from typing import Final
 
 import numpy as np
 
-from adsml_simulate.arrays import BoolArray, FloatArray, IntArray
+from adsml_simulate.chance import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Stream,
+    binomial_quantile,
+    generator,
+    uniforms,
+)
 from adsml_simulate.environment import Environment
 from adsml_simulate.plan import Plan
-from adsml_simulate.quantiles import binomial_quantile
 from adsml_simulate.settings import AccountSettings
-from adsml_simulate.tree import BOTH, FORM, Tree
+from adsml_simulate.tree import Tree
 
 EXPOSURE_HALF_LIFE_DAYS: Final = 14.0
 LEARNING_LEADS: Final = 50.0
@@ -33,7 +41,6 @@ class Counts:
     impressions: IntArray
     clicks: IntArray
     leads: IntArray
-    form_leads: IntArray  # those of the leads made in the platform's own form; the others on the website
     delivered: BoolArray
 
 
@@ -58,7 +65,7 @@ def _shares(weights: FloatArray, starts: IntArray, of: IntArray) -> FloatArray:
 
 
 def _spend(
-    tree: Tree, settings: AccountSettings, env: Environment, plan: Plan, belief: FloatArray, t: int
+    tree: Tree, env: Environment, plan: Plan, belief: FloatArray, t: int
 ) -> tuple[FloatArray, FloatArray]:
     """Money of a day: each ad's share of its ad set's spend (A,), and each ad set's spend (S,).
 
@@ -67,13 +74,12 @@ def _spend(
     """
     active, starts, of = plan.active[:, t], tree.adset_starts, tree.adset_of_ad
     campaign_starts, of_campaign = tree.campaign_starts, tree.campaign_of_adset
-    strength = settings.allocation_strength
-    liking = np.exp(strength * belief + env.ad_taste[:, t])
+    liking = np.exp(belief + env.ad_taste[:, t])
     share = _shares(np.where(active, liking, 0.0), starts, of)
     adset_active = np.logical_or.reduceat(active, starts)
     adset_belief = np.add.reduceat(share * belief, starts)
     own = plan.adset_budget[:, t]
-    wanted = adset_active * own * np.exp(strength * adset_belief + env.adset_taste[:, t])
+    wanted = adset_active * own * np.exp(adset_belief + env.adset_taste[:, t])
     pooled = np.add.reduceat(own, campaign_starts)[of_campaign] * _shares(
         wanted, campaign_starts, of_campaign
     )
@@ -106,7 +112,7 @@ def deliver(tree: Tree, settings: AccountSettings, environment: Environment, pla
         exposure[plan.restarts_exposure[:, t]] = 0.0
         learnt[plan.restarts_learning[:, t]] = 0.0
 
-        share, adset_spend = _spend(tree, settings, env, plan, belief - belief_base, t)
+        share, adset_spend = _spend(tree, env, plan, belief - belief_base, t)
         spend[:, t] = share * adset_spend[of]
 
         # Price and rates: the further spend is beyond what the audience was sized for, the dearer and colder.
@@ -137,36 +143,38 @@ def deliver(tree: Tree, settings: AccountSettings, environment: Environment, pla
         seen = np.log(np.maximum(lasting[:, t], 1e-12)) - np.log(1000.0)
         belief = np.where(active, belief + _BELIEF_RATE * (seen - belief), belief)
 
-    return Delivery(
-        counts=_count(tree, env, spend, impressions, ctr, conversion),
-        ctr=ctr,
-        conversion=conversion,
-        lasting=lasting,
-        fatigue=fatigue,
-        learning=learning,
-        audience=audience,
-    )
-
-
-def _count(
-    tree: Tree,
-    env: Environment,
-    spend: FloatArray,
-    impressions: FloatArray,
-    ctr: FloatArray,
-    conversion: FloatArray,
-) -> Counts:
     shown = np.floor(impressions + env.u_impressions).astype(np.int64)
     cents = np.rint(100.0 * spend).astype(np.int64)
     # Neither money without an impression nor an impression without a cent makes a row.
     delivered = (shown > 0) & (cents > 0)
     shown, cents = shown * delivered, cents * delivered
     clicks = binomial_quantile(env.u_clicks, shown, ctr)
-    leads = binomial_quantile(env.u_leads, clicks, conversion)
-    return Counts(cents, shown, clicks, leads, form_leads(tree, leads), delivered)
+    counts = Counts(cents, shown, clicks, binomial_quantile(env.u_leads, clicks, conversion), delivered)
+    return Delivery(counts, ctr, conversion, lasting, fatigue, learning, audience)
 
 
-def form_leads(tree: Tree, leads: IntArray) -> IntArray:
-    """Those of the leads (A, T) that were made in the platform's own form."""
-    destination = tree.destination[tree.adset_of_ad][:, None]
-    return np.where(destination == FORM, leads, np.where(destination == BOTH, leads // 2, 0))
+def seen(counts: Counts, *, lag: tuple[float, ...], seed: int, at: int) -> Counts:
+    """The counts as known at the end of a day, by index; later days have none.
+
+    Each lead's delay is drawn once, so that what is known never shrinks from one day to the next.
+    """
+    known = np.cumsum(lag)
+    leads = counts.leads.copy()
+    rng = generator(seed, Stream.LAG)
+    # Thinned from the longest delay down: of the leads known after k + 1 days, known[k] / known[k + 1] were
+    # known after k. A click k days ago has gone through the steps down to k.
+    for k in range(len(lag) - 2, -1, -1):
+        u = uniforms(rng, counts.leads.shape)
+        young = slice(max(at - k, 0), None)
+        leads[:, young] -= binomial_quantile(
+            u[:, young], leads[:, young], min(1 - known[k] / known[k + 1], 0.95)
+        )
+    up_to = np.arange(counts.leads.shape[1]) <= at
+    leads *= up_to
+    return Counts(
+        counts.cents * up_to,
+        counts.impressions * up_to,
+        counts.clicks * up_to,
+        leads,
+        counts.delivered & up_to,
+    )

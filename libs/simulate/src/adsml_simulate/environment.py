@@ -3,22 +3,22 @@
 Drawn once per account; the run with a change and the run without it share all of it.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 import numpy as np
 
-from adsml_simulate.arrays import FloatArray
-from adsml_simulate.settings import (
-    CONVERSION_WEEKDAYS,
-    MONDAY_TO_SUNDAY,
-    PRICE_WEEKDAYS,
-    AccountSettings,
-)
-from adsml_simulate.streams import Stream, generator, uniforms
+from adsml_simulate.chance import FloatArray, Stream, generator, uniforms
+from adsml_simulate.settings import AccountSettings
 from adsml_simulate.tree import Tree
 
+PRICE_WEEKDAYS: Final = (0.98, 0.97, 0.98, 1.00, 1.03, 1.04, 1.00)
+"""Auction price by weekday, Monday first, against the week's mean."""
+CONVERSION_WEEKDAYS: Final = (1.12, 1.10, 1.06, 1.02, 0.92, 0.84, 0.94)
+"""Conversion rate by weekday, Monday first, against the week's mean: people fill forms in on workdays."""
+DRIFT_HALF_LIFE_DAYS: Final = 60.0
+_AUTOCORRELATION_MARKET: Final = 0.85
 _AUTOCORRELATION_CLICKS_PRICE: Final = 0.7
 _AUTOCORRELATION_ALLOCATION: Final = 0.9
 _DAYS_IN_YEAR: Final = 365.25
@@ -53,16 +53,6 @@ class Environment:
     u_clicks: FloatArray
     u_leads: FloatArray
 
-    def only(self, adsets: slice, ads: slice) -> "Environment":
-        """The part of one campaign."""
-        by_adset = ("budget", "audience", "pacing", "adset_taste")
-        return Environment(
-            **{
-                one.name: getattr(self, one.name)[adsets if one.name in by_adset else ads]
-                for one in fields(self)
-            }
-        )
-
 
 def ar1(rng: np.random.Generator, rows: int, days: int, *, phi: float, sd: float) -> FloatArray:
     """Stationary AR(1) series with lag-1 autocorrelation `phi` and standard deviation `sd`; (rows, days)."""
@@ -77,7 +67,7 @@ def _weekdays(settings: AccountSettings, profile: tuple[float, ...]) -> FloatArr
     """Log of a weekday profile along the days, mean 0 over a week; (T,)."""
     logs = np.log(profile)
     logs = settings.weekly_season * (logs - logs.mean())
-    return np.asarray(logs[(settings.first_day.weekday() + np.arange(settings.days)) % MONDAY_TO_SUNDAY])
+    return np.asarray(logs[(settings.first_day.weekday() + np.arange(settings.days)) % len(profile)])
 
 
 def _years(settings: AccountSettings) -> tuple[FloatArray, FloatArray]:
@@ -106,14 +96,13 @@ def _quality(rng: np.random.Generator, tree: Tree, sd: float) -> FloatArray:
     return np.asarray(campaign[tree.campaign_of_ad] + adset[tree.adset_of_ad] + ad)
 
 
-def _shocks(settings: AccountSettings) -> tuple[FloatArray, FloatArray]:
-    price, conversion = np.zeros(settings.days), np.zeros(settings.days)
+def _shocks(settings: AccountSettings) -> FloatArray:
+    """Log of what shocks make of the price; (T,)."""
+    price = np.zeros(settings.days)
     for shock in settings.shocks:
         start = (shock.start - settings.first_day).days
-        span = slice(max(start, 0), max(start + shock.days, 0))
-        price[span] += np.log1p(shock.cpm)
-        conversion[span] += np.log1p(shock.conversion_rate)
-    return price, conversion
+        price[max(start, 0) : max(start + shock.days, 0)] += np.log1p(shock.cpm)
+    return price
 
 
 def _pacing(rng: np.random.Generator, tree: Tree, settings: AccountSettings) -> FloatArray:
@@ -144,14 +133,13 @@ def draw(settings: AccountSettings, tree: Tree, seed: int) -> Environment:
 
     drift = ar1(
         generator(seed, Stream.DRIFT), A, T,
-        phi=0.5 ** (1.0 / settings.drift_half_life_days), sd=settings.drift_sd,
+        phi=0.5 ** (1.0 / DRIFT_HALF_LIFE_DAYS), sd=settings.drift_sd,
     )  # fmt: skip
     base = settings.conversion_rate / 100.0
     trend = settings.trend_per_30_days * (np.arange(T) / 30.0)
     market = generator(seed, Stream.MARKET)
-    market_price, market_conversion = ar1(market, 2, T, phi=settings.market_autocorrelation, sd=1.0)
+    market_price, market_conversion = ar1(market, 2, T, phi=_AUTOCORRELATION_MARKET, sd=1.0)
     year_price, year_conversion = _years(settings)
-    shock_price, shock_conversion = _shocks(settings)
 
     noise = generator(seed, Stream.CONVERSION_NOISE)
     conversion = [
@@ -173,13 +161,9 @@ def draw(settings: AccountSettings, tree: Tree, seed: int) -> Environment:
         for rows, part in ((A, 1.0), (S, 0.5))
     )
     ones = np.ones(T)
-    common_price = (
-        _weekdays(settings, PRICE_WEEKDAYS)
-        + year_price
-        + shock_price
-        + settings.market_price_sd * market_price
-    )
-    common_conversion = year_conversion + shock_conversion + settings.market_conversion_sd * market_conversion
+    common_price = _weekdays(settings, PRICE_WEEKDAYS) + year_price + _shocks(settings)
+    common_price += settings.market_price_sd * market_price
+    common_conversion = year_conversion + settings.market_conversion_sd * market_conversion
     return Environment(
         budget=budget,
         audience=audience,

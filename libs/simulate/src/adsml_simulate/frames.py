@@ -1,7 +1,8 @@
 """From ads' counts to the daily frame of all three levels."""
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,29 +10,31 @@ import pandas as pd
 from adsml_common.domain.daily import COLUMNS
 from adsml_common.domain.entities import EntityType
 
-from adsml_simulate.arrays import BoolArray, FloatArray, IntArray
+from adsml_simulate.chance import BoolArray, FloatArray, IntArray
 from adsml_simulate.delivery import Counts
 from adsml_simulate.tree import Tree
 
+Number = TypeVar("Number", bound=np.generic)
 LEVELS = (EntityType.AD, EntityType.ADSET, EntityType.CAMPAIGN)
 """In the order of their names, which is the daily frame's."""
 _OVERLAP = 0.7
 """People of a campaign over the sum of its ad sets' people."""
 
 
-def sum_up(tree: Tree, by_ad: npt.NDArray[np.generic], level: EntityType) -> npt.NDArray[np.generic]:
+def sum_up(tree: Tree, by_ad: npt.NDArray[Number], level: EntityType) -> npt.NDArray[Number]:
     """Sums of (A, T) arrays over the ads of each entity of a level."""
     if level is EntityType.AD:
         return by_ad
-    by_adset = np.add.reduceat(by_ad, tree.adset_starts, axis=0)
+    by_adset: npt.NDArray[Number] = np.add.reduceat(by_ad, tree.adset_starts, axis=0)
     if level is EntityType.ADSET:
         return by_adset
-    return np.add.reduceat(by_adset, tree.campaign_starts, axis=0)
+    by_campaign: npt.NDArray[Number] = np.add.reduceat(by_adset, tree.campaign_starts, axis=0)
+    return by_campaign
 
 
 def present(tree: Tree, counts: Counts, level: EntityType) -> BoolArray:
     """Whether an entity of a level has a row on a day."""
-    return np.asarray(sum_up(tree, counts.delivered.astype(np.int64), level)) > 0
+    return sum_up(tree, counts.delivered.astype(np.int64), level) > 0
 
 
 def reach(tree: Tree, impressions: IntArray, audience: FloatArray) -> dict[EntityType, FloatArray]:
@@ -47,7 +50,7 @@ def reach(tree: Tree, impressions: IntArray, audience: FloatArray) -> dict[Entit
     of = tree.adset_of_ad
     ads = np.minimum(met(impressions.astype(np.float64), audience[of]), impressions)
     by_adset, by_campaign = (
-        np.asarray(sum_up(tree, impressions, level), dtype=np.float64)
+        sum_up(tree, impressions.astype(np.float64), level)
         for level in (EntityType.ADSET, EntityType.CAMPAIGN)
     )
     adsets = np.minimum(met(by_adset, audience), np.add.reduceat(ads, tree.adset_starts, axis=0))
@@ -87,9 +90,9 @@ def daily(tree: Tree, counts: Counts, audience: FloatArray, first_day: date) -> 
     reached = reach(tree, counts.impressions, audience)
     columns = {
         level: {
-            "spend": np.asarray(sum_up(tree, counts.cents, level)) / 100.0,
+            "spend": sum_up(tree, counts.cents, level) / 100.0,
             **{
-                name: np.asarray(sum_up(tree, getattr(counts, name), level), dtype=np.float64)
+                name: sum_up(tree, getattr(counts, name), level).astype(np.float64)
                 for name in ("impressions", "clicks", "leads")
             },
             "reach": reached[level],
@@ -97,8 +100,3 @@ def daily(tree: Tree, counts: Counts, audience: FloatArray, first_day: date) -> 
         for level in LEVELS
     }
     return long(tree, counts, first_day, columns)[list(COLUMNS)]
-
-
-def dates(first_day: date, count: int) -> list[date]:
-    """`count` days from `first_day`."""
-    return [first_day + timedelta(days=t) for t in range(count)]

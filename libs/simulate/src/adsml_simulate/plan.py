@@ -9,7 +9,7 @@ from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import Violations
 
-from adsml_simulate.arrays import BoolArray, FloatArray
+from adsml_simulate.chance import BoolArray, FloatArray
 from adsml_simulate.environment import Environment
 from adsml_simulate.settings import AccountSettings, PlannedChange
 from adsml_simulate.tree import Tree
@@ -40,47 +40,39 @@ def check_changes(tree: Tree, settings: AccountSettings, changes: Iterable[Plann
     """Refuse changes that could not be made: NotFound an entity, InvalidInput all else at once."""
     found = Violations()
     paused: set[tuple[EntityType, str]] = set()
-    ordered = sorted(enumerate(changes), key=lambda item: (item[1].date, item[0]))
-    for i, change in ordered:
-        path = f"changes[{i}]"
-        position = tree.position(change.entity_type, change.entity_id)
-        campaign = tree.campaign_of(change.entity_type, position)
+    for i, change in sorted(enumerate(changes), key=lambda item: (item[1].date, item[0])):
+        level, kind, key = change.entity_type, change.change_type, (change.entity_type, change.entity_id)
+        campaign = tree.campaign_of(level, tree.position(*key))
+        shared = tree.shared[campaign]
+        wrong = {}
         if not settings.first_day < change.date <= settings.last_day:
-            found.add(
-                f"{path}.date",
-                f"is {change.date}; expected after {settings.first_day} and up to {settings.last_day}",
+            wrong["date"] = (
+                f"is {change.date}; expected after {settings.first_day} and up to {settings.last_day}"
             )
-        if change.change_type is ChangeType.BUDGET_CHANGE:
-            owner = EntityType.CAMPAIGN if tree.shared[campaign] else EntityType.ADSET
-            if change.entity_type is not owner:
-                where = f"campaign {tree.campaign_ids[campaign]}" if tree.shared[campaign] else "each ad set"
-                found.add(
-                    f"{path}.entity_type",
-                    f"is {change.entity_type}; this budget is set at {where}: change it there",
-                )
-        if change.change_type is ChangeType.AUDIENCE_CHANGE and change.entity_type is EntityType.AD:
-            found.add(f"{path}.entity_type", "is ad; an audience belongs to an ad set: change that")
-        key = (change.entity_type, change.entity_id)
-        if change.change_type is ChangeType.PAUSE and not change.placebo:
+        if kind is ChangeType.BUDGET_CHANGE and level is not (
+            EntityType.CAMPAIGN if shared else EntityType.ADSET
+        ):
+            where = f"campaign {tree.campaign_ids[campaign]}" if shared else "each ad set"
+            wrong["entity_type"] = f"is {level}; this budget is set at {where}: change it there"
+        if kind is ChangeType.AUDIENCE_CHANGE and level is EntityType.AD:
+            wrong["entity_type"] = "is ad; an audience belongs to an ad set: change that"
+        if kind is ChangeType.PAUSE and not change.placebo:
             if key in paused:
-                found.add(
-                    f"{path}.change_type", f"pauses {change.entity_type} {change.entity_id} a second time"
-                )
+                wrong["change_type"] = f"pauses {level} {change.entity_id} a second time"
             paused.add(key)
-        if change.change_type is ChangeType.REACTIVATE and not change.placebo:
+        if kind is ChangeType.REACTIVATE and not change.placebo:
             if key not in paused:
-                found.add(
-                    f"{path}.change_type",
-                    f"reactivates {change.entity_type} {change.entity_id}, which runs: pause it earlier",
-                )
+                wrong["change_type"] = f"reactivates {level} {change.entity_id}, which runs: pause it earlier"
             paused.discard(key)
+        for field, text in wrong.items():
+            found.add(f"changes[{i}].{field}", text)
     found.raise_if_any()
 
 
 def compile_plan(
     tree: Tree, settings: AccountSettings, environment: Environment, changes: Iterable[PlannedChange]
 ) -> Plan:
-    """The plan of an account (or of one campaign of it) with these changes; others' are ignored."""
+    """The plan of an account with these changes."""
     S, A, T = len(tree.adset_ids), len(tree.ad_ids), settings.days
     days = np.arange(T)
     on = {
@@ -93,11 +85,10 @@ def compile_plan(
     log_audience = np.zeros((S, T))
     learning = np.zeros((S, T), dtype=bool)
     exposure = np.zeros((A, T), dtype=bool)
-    ids = {level: set(tree.ids(level)) for level in EntityType}
     paused_on: dict[tuple[EntityType, str], int] = {}
 
     for change in sorted(changes, key=lambda c: c.date):
-        if change.placebo or change.entity_id not in ids[change.entity_type]:
+        if change.placebo:
             continue
         position = tree.position(change.entity_type, change.entity_id)
         t = settings.index(change.date)
@@ -121,23 +112,12 @@ def compile_plan(
                 paused_on[key] = t
             case ChangeType.REACTIVATE:
                 restart = t - paused_on.pop(key, t) >= LONG_PAUSE_DAYS
-                if change.entity_type is EntityType.AD:
-                    on[change.entity_type][position, t:] = days[t:] <= tree.last[position]
-                else:
-                    on[change.entity_type][position, t:] = True
+                ends = tree.last[position] if change.entity_type is EntityType.AD else T
+                on[change.entity_type][position, t:] = days[t:] <= ends
         if change.restarts_learning is not None:
             restart = change.restarts_learning
         learning[adsets, t] |= restart
 
     active = on[EntityType.AD] & on[EntityType.ADSET][tree.adset_of_ad]
     active &= on[EntityType.CAMPAIGN][tree.campaign_of_ad]
-    return Plan(
-        active=active,
-        adset_budget=budget,
-        log_ctr=log_ctr,
-        log_conversion=log_conversion,
-        log_cpm=log_cpm,
-        log_audience=log_audience,
-        restarts_learning=learning,
-        restarts_exposure=exposure,
-    )
+    return Plan(active, budget, log_ctr, log_conversion, log_cpm, log_audience, learning, exposure)

@@ -9,6 +9,7 @@ from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 
 from adsml_simulate.account import SimulatedAccount, apply_change, simulate_account
+from adsml_simulate.frames import sum_up
 from adsml_simulate.settings import AccountSettings, MarketShock, PlannedChange, RandomChanges
 
 
@@ -40,35 +41,27 @@ def with_clear_changes(account: SimulatedAccount) -> SimulatedAccount:
     another's clicks into leads.
     They are those with the most leads of ad sets, in campaigns of their own budgets first, that saw no other edit.
     """
-    tree, settings = account.tree, account.settings
-    leads = np.zeros(len(tree.adset_ids))
-    np.add.at(leads, tree.adset_of_ad, account.counts.leads.sum(axis=1))
+    tree = account.tree
+    leads = sum_up(tree, account.counts.leads, EntityType.ADSET).sum(axis=1)
     edited = {one.entity_id for one in account.planned}
     quiet = [
         at
         for at in np.lexsort((-leads, tree.shared[tree.campaign_of_adset]))
         if tree.adset_ids[at] not in edited and tree.campaign_ids[tree.campaign_of_adset[at]] not in edited
     ]
-    edits = (
-        (ChangeType.CREATIVE_CHANGE, 28, 0.7, 0.0),
-        (ChangeType.AUDIENCE_CHANGE, 21, 0.0, -0.45),
-    )
-    return apply_change(
-        account,
-        *(
-            PlannedChange(
-                entity_type=EntityType.ADSET,
-                entity_id=tree.adset_ids[at],
-                change_type=change_type,
-                date=settings.last_day - timedelta(days=days_back),
-                ctr_lift=ctr_lift,
-                conversion_rate_lift=conversion_rate_lift,
-            )
-            for at, (change_type, days_back, ctr_lift, conversion_rate_lift) in zip(
-                quiet, edits, strict=False
-            )
-        ),
-    )
+    edits = ((ChangeType.CREATIVE_CHANGE, 28, 0.7, 0.0), (ChangeType.AUDIENCE_CHANGE, 21, 0.0, -0.45))
+    changes = [
+        PlannedChange(
+            entity_type=EntityType.ADSET,
+            entity_id=tree.adset_ids[at],
+            change_type=change_type,
+            date=account.settings.last_day - timedelta(days=days_back),
+            ctr_lift=ctr_lift,
+            conversion_rate_lift=conversion_rate_lift,
+        )
+        for at, (change_type, days_back, ctr_lift, conversion_rate_lift) in zip(quiet, edits, strict=False)
+    ]
+    return apply_change(account, *changes)
 
 
 def clean(*, last_day: date, config_id: int = 1, days: int = 120) -> AccountSettings:
@@ -90,8 +83,7 @@ def large(*, last_day: date, entities: int = 10_000, config_id: int = 1, days: i
     """An account of so many entities (40 or more): one campaign and seven ad sets in forty, the rest ads."""
     if entities < 40:
         raise InvalidInput.at("entities", f"is {entities}; expected 40 or more")
-    campaigns = entities // 40
-    adsets = 7 * campaigns
+    campaigns, adsets = entities // 40, 7 * (entities // 40)
     return AccountSettings(
         last_day=last_day,
         days=days,

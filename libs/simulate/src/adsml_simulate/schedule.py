@@ -1,4 +1,4 @@
-"""Changes drawn at random, either on any day or, as people do it, after an entity's worst week."""
+"""Changes drawn at random."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -8,136 +8,96 @@ import numpy as np
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 
-from adsml_simulate.arrays import FloatArray
-from adsml_simulate.delivery import Counts, deliver
+from adsml_simulate.chance import IntArray, Stream, generator
+from adsml_simulate.delivery import deliver
 from adsml_simulate.environment import Environment
 from adsml_simulate.frames import present
 from adsml_simulate.plan import compile_plan
 from adsml_simulate.settings import AccountSettings, PlannedChange, RandomChanges
-from adsml_simulate.streams import Stream, generator
 from adsml_simulate.tree import Tree
 
-_WEEK: Final = 7
+_SHORTEST_PAUSE_DAYS: Final = 7
+_BUDGET_RATIOS: Final = (0.6, 0.8, 1.25, 1.5, 2.0)
+"""Drawn in turn from a shuffled deck."""
 _STEADY_SHARE: Final = 0.9
 """An entity is worth changing if it delivers on this share of days."""
-_HALF_A_LEAD: Final = 0.5
-"""Stands for no lead in a week, so that such weeks rank by what they cost."""
-
-
-def weekly_cpl(spend: FloatArray, leads: FloatArray) -> FloatArray:
-    """CPL of the seven days that end on each day; NaN on the first six. Shape (T,)."""
-    out = np.full(spend.size, np.nan)
-    if spend.size >= _WEEK:
-        box = np.ones(_WEEK)
-        week_leads = np.maximum(np.convolve(leads, box, mode="valid"), _HALF_A_LEAD)
-        out[_WEEK - 1 :] = np.convolve(spend, box, mode="valid") / week_leads
-    return out
-
-
-class _Drawer:
-    def __init__(
-        self,
-        tree: Tree,
-        settings: AccountSettings,
-        environment: Environment,
-        wanted: RandomChanges,
-        seed: int,
-    ) -> None:
-        self.tree, self.settings, self.wanted = tree, settings, wanted
-        self.rng = generator(seed, Stream.CHANGES)
-        plan = compile_plan(tree, settings, environment, settings.changes)
-        self.counts: Counts = deliver(tree, settings, environment, plan).counts
-        self.steady = {
-            level: np.flatnonzero(present(tree, self.counts, level).mean(axis=1) >= _STEADY_SHARE)
-            for level in EntityType
-        }
-        self.taken: list[list[int]] = [[] for _ in tree.campaign_ids]
-        for change in settings.changes:
-            position = tree.position(change.entity_type, change.entity_id)
-            self.taken[tree.campaign_of(change.entity_type, position)].append(settings.index(change.date))
-        for ad in np.flatnonzero(tree.last < settings.days - 1):
-            self.taken[tree.campaign_of(EntityType.AD, int(ad))].append(int(tree.last[ad]) + 1)
-        self.deck: list[float] = []
-
-    def candidates(self, change_type: ChangeType) -> list[tuple[EntityType, int]]:
-        tree = self.tree
-        adsets = [(EntityType.ADSET, int(s)) for s in self.steady[EntityType.ADSET]]
-        if change_type is ChangeType.CREATIVE_CHANGE:
-            return adsets + [(EntityType.AD, int(a)) for a in self.steady[EntityType.AD]]
-        if change_type is not ChangeType.BUDGET_CHANGE:
-            return adsets
-        campaigns = [
-            (EntityType.CAMPAIGN, int(c)) for c in self.steady[EntityType.CAMPAIGN] if tree.shared[c]
-        ]
-        return campaigns + [one for one in adsets if not tree.shared[tree.campaign_of_adset[one[1]]]]
-
-    def day(self, level: EntityType, position: int) -> int | None:
-        """A day that is quiet on both sides, or None."""
-        quiet, last = self.wanted.quiet_days, self.settings.days - 1
-        days = np.arange(quiet, last - quiet + 1)
-        for other in self.taken[self.tree.campaign_of(level, position)]:
-            days = days[np.abs(days - other) >= quiet]
-        if not days.size:
-            return None
-        if not self.wanted.after_worst_week:
-            return int(self.rng.choice(days))
-        ads = self.tree.below(level, position)
-        cents, leads = (
-            counts[ads].sum(axis=0, dtype=np.float64) for counts in (self.counts.cents, self.counts.leads)
-        )
-        return int(days[np.argmax(weekly_cpl(cents, leads)[days - 1])])
-
-    def change(
-        self, change_type: ChangeType, level: EntityType, position: int, t: int
-    ) -> list[PlannedChange]:
-        rng, wanted = self.rng, self.wanted
-        entity_id, day = self.tree.ids(level)[position], self.settings.first_day + timedelta(days=t)
-        lift = np.expm1(wanted.lift_sd * rng.standard_normal(3))
-        if not self.deck:
-            self.deck = [float(ratio) for ratio in rng.permutation(wanted.budget_ratios)]
-        pause = int(rng.integers(_WEEK, wanted.quiet_days + 1))
-        first = PlannedChange(
-            entity_type=level, entity_id=entity_id, change_type=change_type, date=day, placebo=wanted.placebo
-        )
-        one, two, three = (float(x) for x in lift)
-        match change_type:
-            case ChangeType.BUDGET_CHANGE:
-                return [replace(first, budget_ratio=self.deck.pop())]
-            case ChangeType.CREATIVE_CHANGE:
-                return [replace(first, ctr_lift=one, conversion_rate_lift=two)]
-            case ChangeType.AUDIENCE_CHANGE:
-                return [replace(first, conversion_rate_lift=one, cpm_lift=two / 2, audience_ratio=1 + three)]
-            case _:  # a pause
-                end = day + timedelta(days=pause)
-                return [first, replace(first, change_type=ChangeType.REACTIVATE, date=end)]
 
 
 def draw_changes(
     tree: Tree, settings: AccountSettings, environment: Environment, seed: int
 ) -> tuple[PlannedChange, ...]:
-    """The changes that ``settings.random_changes`` asks for, as far as there is room for them.
-
-    An entity's worst week is looked up in the account with ``settings.changes`` only, without the other
-    random ones.
-    """
+    """The changes that ``settings.random_changes`` asks for, as far as there is room for them."""
     wanted = settings.random_changes
     if wanted is None or wanted.count == 0:
         return ()
-    drawer = _Drawer(tree, settings, environment, wanted, seed)
+    rng = generator(seed, Stream.CHANGES)
+    plan = compile_plan(tree, settings, environment, settings.changes)
+    counts = deliver(tree, settings, environment, plan).counts
+    steady = {
+        level: np.flatnonzero(present(tree, counts, level).mean(axis=1) >= _STEADY_SHARE)
+        for level in EntityType
+    }
+    # Days of each campaign on which something happens.
+    taken: list[list[int]] = [[] for _ in tree.campaign_ids]
+    for change in settings.changes:
+        position = tree.position(change.entity_type, change.entity_id)
+        taken[tree.campaign_of(change.entity_type, position)].append(settings.index(change.date))
+    for ad in np.flatnonzero(tree.last < settings.days - 1):
+        taken[tree.campaign_of(EntityType.AD, int(ad))].append(int(tree.last[ad]) + 1)
     made: list[PlannedChange] = []
     used: set[tuple[EntityType, int]] = set()
+    deck: list[float] = []
+    quiet = np.arange(wanted.quiet_days, settings.days - wanted.quiet_days)
     for n in range(wanted.count):
         change_type = wanted.types[n % len(wanted.types)]
-        options = drawer.candidates(change_type)
-        for at in drawer.rng.permutation(len(options)):
+        options = _candidates(tree, steady, change_type)
+        for at in rng.permutation(len(options)):
             level, position = options[at]
-            t = None if (level, position) in used else drawer.day(level, position)
-            if t is None:
+            busy = taken[tree.campaign_of(level, position)]
+            days = quiet
+            for other in busy:
+                days = days[np.abs(days - other) >= wanted.quiet_days]
+            if (level, position) in used or not days.size:
                 continue
-            changes = drawer.change(change_type, level, position, t)
+            day = settings.first_day + timedelta(days=int(rng.choice(days)))
+            entity_id = tree.ids(level)[position]
+            first = PlannedChange(entity_type=level, entity_id=entity_id, change_type=change_type, date=day)
+            changes = _change(rng, wanted, deck, replace(first, placebo=wanted.placebo))
             used.add((level, position))
-            campaign = tree.campaign_of(level, position)
-            drawer.taken[campaign] += [settings.index(change.date) for change in changes]
+            busy += [settings.index(change.date) for change in changes]
             made += changes
             break
     return tuple(made)
+
+
+def _candidates(
+    tree: Tree, steady: dict[EntityType, IntArray], change_type: ChangeType
+) -> list[tuple[EntityType, int]]:
+    campaigns, adsets, ads = ([(level, at) for at in steady[level].tolist()] for level in EntityType)
+    match change_type:
+        case ChangeType.CREATIVE_CHANGE:
+            return adsets + ads
+        case ChangeType.BUDGET_CHANGE:  # where it is set
+            shared = [one for one in campaigns if tree.shared[one[1]]]
+            return shared + [one for one in adsets if not tree.shared[tree.campaign_of_adset[one[1]]]]
+        case _:
+            return adsets
+
+
+def _change(
+    rng: np.random.Generator, wanted: RandomChanges, deck: list[float], first: PlannedChange
+) -> list[PlannedChange]:
+    """A change with its effect; a pause with its reactivation."""
+    one, two, three = np.expm1(wanted.lift_sd * rng.standard_normal(3)).tolist()
+    if not deck:
+        deck += rng.permutation(_BUDGET_RATIOS).tolist()
+    pause = timedelta(days=int(rng.integers(_SHORTEST_PAUSE_DAYS, wanted.quiet_days + 1)))
+    match first.change_type:
+        case ChangeType.BUDGET_CHANGE:
+            return [replace(first, budget_ratio=deck.pop())]
+        case ChangeType.CREATIVE_CHANGE:
+            return [replace(first, ctr_lift=one, conversion_rate_lift=two)]
+        case ChangeType.AUDIENCE_CHANGE:
+            return [replace(first, conversion_rate_lift=one, cpm_lift=two / 2, audience_ratio=1 + three)]
+        case _:
+            return [first, replace(first, change_type=ChangeType.REACTIVATE, date=first.date + pause)]

@@ -3,26 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any
 
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput, Violations
 
-MONDAY_TO_SUNDAY: Final = 7
 
-PRICE_WEEKDAYS: Final = (0.98, 0.97, 0.98, 1.00, 1.03, 1.04, 1.00)
-"""Auction price by weekday, Monday first, against the week's mean."""
-CONVERSION_WEEKDAYS: Final = (1.12, 1.10, 1.06, 1.02, 0.92, 0.84, 0.94)
-"""Conversion rate by weekday, Monday first, against the week's mean: people fill forms in on workdays."""
-
-
-def _expect(
-    violations: Violations, owner: object, names: str, allowed: Callable[[Any], bool], expected: str
-) -> None:
-    for name in names.split():
-        if not allowed(value := getattr(owner, name)):
-            violations.add(name, f"is {value}; expected {expected}")
+def _check(owner: object, *rules: tuple[str, Callable[[Any], bool], str]) -> None:
+    """Raise `InvalidInput` for every field out of bounds: names, what is allowed, what is expected."""
+    wrong = Violations()
+    for names, allowed, expected in rules:
+        for name in names.split():
+            if not allowed(value := getattr(owner, name)):
+                wrong.add(name, f"is {value}; expected {expected}")
+    wrong.raise_if_any()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +25,7 @@ class PlannedChange:
     """One change with its true, direct effect.
 
     The effect on a metric also holds what follows from it (learning starts anew, a fresh creative is no
-    longer fatigued, a larger budget buys dearer): see `adsml_simulate.effects`.
+    longer fatigued, a larger budget buys dearer): see `adsml_simulate.truth`.
     """
 
     # what is changed. Budgets are set at the ad set, or at the campaign where that shares its budget.
@@ -50,11 +45,12 @@ class PlannedChange:
     placebo: bool = False  # it is recorded and changes nothing: for false-positive studies
 
     def __post_init__(self) -> None:
-        wrong = Violations()
-        ratios, lifts = "budget_ratio audience_ratio", "ctr_lift conversion_rate_lift cpm_lift"
-        _expect(wrong, self, ratios, lambda x: 0 < x <= 100, "above 0 and at most 100")
-        _expect(wrong, self, lifts, lambda x: -1 < x <= 10, "above -1 (0.2 means 20% more)")
-        wrong.raise_if_any()
+        lifts = "ctr_lift conversion_rate_lift cpm_lift"
+        _check(
+            self,
+            ("budget_ratio audience_ratio", lambda x: 0 < x <= 100, "above 0 and at most 100"),
+            (lifts, lambda x: -1 < x <= 10, "above -1 (0.2 means 20% more)"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,31 +60,24 @@ class RandomChanges:
     # how many are aimed at. A pause is followed by its reactivation, which is not counted. Fewer are made where no
     # entity is left that was quiet for `quiet_days` on both sides.
     count: int
-    types: tuple[ChangeType, ...] = (
-        ChangeType.BUDGET_CHANGE,
-        ChangeType.CREATIVE_CHANGE,
-        ChangeType.AUDIENCE_CHANGE,
-        ChangeType.PAUSE,
-    )
-    # standard deviation of the direct effects of creative and audience changes on click rate and conversion rate, in
-    # logs
+    types: tuple[ChangeType, ...] = tuple(one for one in ChangeType if one is not ChangeType.REACTIVATE)
+    # standard deviation in logs of the effects of creative and audience changes on click rate and conversion rate
     lift_sd: float = 0.25
-    budget_ratios: tuple[float, ...] = (0.6, 0.8, 1.25, 1.5, 2.0)  # drawn in turn from a shuffled deck
-    # the change follows the entity's worst week (highest CPL), as people do it; otherwise any day may do
-    after_worst_week: bool = False
     placebo: bool = False  # all are recorded and change nothing
     # days without another change of the same campaign on both sides, and between account's ends and change
     quiet_days: int = 14
 
     def __post_init__(self) -> None:
-        wrong = Violations()
-        _expect(wrong, self, "count lift_sd", lambda x: x >= 0, "0 or more")
-        if not self.types or ChangeType.REACTIVATE in self.types:
-            wrong.add("types", "expected at least one type but REACTIVATE, which follows each PAUSE")
-        if not self.budget_ratios or min(self.budget_ratios) <= 0:
-            wrong.add("budget_ratios", "expected at least one, each above 0")
-        _expect(wrong, self, "quiet_days", lambda x: x >= 7, "7 or more")
-        wrong.raise_if_any()
+        _check(
+            self,
+            ("count lift_sd", lambda x: x >= 0, "0 or more"),
+            (
+                "types",
+                lambda x: x and ChangeType.REACTIVATE not in x,
+                "one or more, but not REACTIVATE, which follows each PAUSE",
+            ),
+            ("quiet_days", lambda x: x >= 7, "7 or more"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +86,10 @@ class MarketShock:
 
     start: date
     days: int
-    # relative change on those days, e.g. 0.4 for 40% dearer impressions.
-    cpm: float = 0.0
-    conversion_rate: float = 0.0
+    cpm: float  # relative change on those days, e.g. 0.4 for 40% dearer impressions
 
     def __post_init__(self) -> None:
-        wrong = Violations()
-        _expect(wrong, self, "days", lambda x: x >= 1, "1 or more")
-        _expect(wrong, self, "cpm conversion_rate", lambda x: -1 < x <= 10, "above -1")
-        wrong.raise_if_any()
+        _check(self, ("days", lambda x: x >= 1, "1 or more"), ("cpm", lambda x: -1 < x <= 10, "above -1"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,18 +120,15 @@ class AccountSettings:
     cpm_sd: float = 0.2
     ctr_sd: float = 0.45
     conversion_rate_sd: float = 1.05
-    # slow wandering of an ad's conversion rate around its lasting quality, and how fast half of it is forgotten.
-    # Small sd: tiers persist.
+    # slow wandering of an ad's conversion rate around its lasting quality, half forgotten in 60 days
     drift_sd: float = 0.18
-    drift_half_life_days: float = 60.0
     trend_per_30_days: float = 0.0  # trend of everyone's conversion rate, in logs per 30 days
     # amplitude against the built-in profiles; 0 switches off
     weekly_season: float = 1.0
     yearly_season: float = 1.0
-    # standard deviation of the market-wide AR(1) shocks that hit all campaigns alike
+    # standard deviation of the market-wide AR(1) shocks (0.85) that hit all campaigns alike
     market_price_sd: float = 0.06
     market_conversion_sd: float = 0.06
-    market_autocorrelation: float = 0.85  # their lag-1 autocorrelation
     autocorrelation: float = 0.7  # lag-1 autocorrelation of campaigns', ad sets' and ads' own conversion rate
     # standard deviation of that noise; its variance is a quarter campaign, a quarter ad set, half ad
     conversion_noise_sd: float = 0.18
@@ -156,10 +137,8 @@ class AccountSettings:
     price_noise_sd: float = 0.08
     # error of spend against budget: day to day by ad set, and as much again, wandering slowly, by campaign
     pacing_sd: float = 0.08
-    # how unsteadily, and how keenly, the platform gives money to ads (and ad sets that share a budget) with more
-    # expected leads per money
+    # how unsteadily the platform gives money to ads, and to ad sets that share a budget, by their leads per money
     allocation_sd: float = 0.35
-    allocation_strength: float = 1.0
     # conversion rate lost at the start of the learning phase, as a share; fades with 50 leads or 14 days
     learning_penalty: float = 0.2
     fatigue: float = 0.2  # exponent of the loss in click rate by repeated exposure; 0 switches off
@@ -174,28 +153,29 @@ class AccountSettings:
     random_changes: RandomChanges | None = None
 
     def __post_init__(self) -> None:
-        wrong = Violations()
-        _expect(wrong, self, "days", lambda x: 1 <= x <= 5000, "1 to 5000")
-        _expect(wrong, self, "config_id campaigns", lambda x: x >= 1, "1 or more")
-        least = f"at least one for each of {self.campaigns} campaigns"
-        _expect(wrong, self, "adsets", lambda x: x >= self.campaigns, least)
-        _expect(
-            wrong, self, "ads", lambda x: x >= self.adsets, f"at least one for each of {self.adsets} ad sets"
-        )
         shares = "shared_budget_share late_start_share early_end_share learning_penalty"
-        _expect(wrong, self, shares, lambda x: 0 <= x <= 1, "0 to 1")
-        _expect(wrong, self, "market_autocorrelation autocorrelation", lambda x: 0 <= x < 1, "0 to below 1")
-        _expect(wrong, self, "daily_budget cpm drift_half_life_days", lambda x: x > 0, "above 0")
-        _expect(wrong, self, "ctr conversion_rate", lambda x: 0 < x <= 50, "above 0 and at most 50 percent")
         amplitudes = (
             "budget_sd cpm_sd ctr_sd conversion_rate_sd drift_sd weekly_season yearly_season market_price_sd "
-            "market_conversion_sd conversion_noise_sd click_noise_sd price_noise_sd pacing_sd allocation_sd "
-            "allocation_strength fatigue price_elasticity saturation_elasticity"
+            "market_conversion_sd conversion_noise_sd click_noise_sd price_noise_sd pacing_sd allocation_sd fatigue "
+            "price_elasticity saturation_elasticity"
         )
-        _expect(wrong, self, amplitudes, lambda x: 0 <= x <= 3, "0 to 3")
-        if not self.lag or min(self.lag) < 0 or self.lag[0] <= 0 or abs(sum(self.lag) - 1) > 1e-9:
-            wrong.add("lag", f"is {self.lag}; expected shares that sum to 1, the first above 0")
-        wrong.raise_if_any()
+        _check(
+            self,
+            ("days", lambda x: 1 <= x <= 5000, "1 to 5000"),
+            ("config_id campaigns", lambda x: x >= 1, "1 or more"),
+            ("adsets", lambda x: x >= self.campaigns, f"at least one for each of {self.campaigns} campaigns"),
+            ("ads", lambda x: x >= self.adsets, f"at least one for each of {self.adsets} ad sets"),
+            (shares, lambda x: 0 <= x <= 1, "0 to 1"),
+            ("autocorrelation", lambda x: 0 <= x < 1, "0 to below 1"),
+            ("daily_budget cpm", lambda x: x > 0, "above 0"),
+            ("ctr conversion_rate", lambda x: 0 < x <= 50, "above 0 and at most 50 percent"),
+            (amplitudes, lambda x: 0 <= x <= 3, "0 to 3"),
+            (
+                "lag",
+                lambda x: x and min(x) >= 0 and x[0] > 0 and abs(sum(x) - 1) <= 1e-9,
+                "shares that sum to 1, the first above 0",
+            ),
+        )
 
     @property
     def first_day(self) -> date:

@@ -7,9 +7,8 @@ import numpy as np
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import NotFound
 
-from adsml_simulate.arrays import BoolArray, IntArray
+from adsml_simulate.chance import BoolArray, IntArray, Stream, generator
 from adsml_simulate.settings import AccountSettings
-from adsml_simulate.streams import Stream, generator
 
 _GOALS: Final = (
     "Quotes", "Consultations", "Demo requests", "Callbacks", "Brochure", "Waiting list", "Webinar",
@@ -23,9 +22,6 @@ _CREATIVES: Final = (
     "Video testimonial", "Carousel before and after", "Static offer", "Video founder", "Static question",
     "Carousel steps", "Video how it works", "Static review", "Reel day in the life", "Static price",
 )  # fmt: skip
-
-FORM, WEBSITE, BOTH = 0, 1, 2
-"""Where an ad set's leads are made: the platform's own form, the advertiser's website, or both."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +38,6 @@ class Tree:
     campaign_of_adset: IntArray  # shape (S,), rising
     adset_of_ad: IntArray  # shape (A,), rising
     shared: BoolArray  # shape (C,): whether the campaign sets one budget for all its ad sets
-    destination: IntArray  # shape (S,): `FORM`, `WEBSITE` or `BOTH`
     # shape (A,): index of the first and last day on which the ad may run; negative: before the data begin; `days`:
     # still running
     first: IntArray
@@ -98,28 +93,6 @@ class Tree:
         of = self.campaign_of_adset if entity_type is EntityType.ADSET else self.campaign_of_ad
         return int(of[position])
 
-    def only(self, campaign: int) -> "tuple[Tree, slice, slice]":
-        """The tree of one campaign, and where its ad sets and ads are in this one."""
-        a, b = np.searchsorted(self.campaign_of_adset, (campaign, campaign + 1))
-        c, d = np.searchsorted(self.adset_of_ad, (a, b))
-        adsets, ads = slice(int(a), int(b)), slice(int(c), int(d))
-        campaigns = slice(campaign, campaign + 1)
-        part = {
-            name: getattr(self, name)[of]
-            for of, names in (
-                (campaigns, ("campaign_ids", "campaign_names", "shared")),
-                (adsets, ("adset_ids", "adset_names", "destination")),
-                (ads, ("ad_ids", "ad_names", "first", "last")),
-            )
-            for name in names
-        }
-        tree = Tree(
-            **part,
-            campaign_of_adset=self.campaign_of_adset[adsets] - campaign,
-            adset_of_ad=self.adset_of_ad[ads] - adsets.start,
-        )
-        return tree, adsets, ads
-
 
 def _ids(config_id: int, level: int, count: int) -> tuple[str, ...]:
     # 17 digits like the platform's own; odd steps so that ids do not look like an index.
@@ -143,7 +116,6 @@ def grow(settings: AccountSettings, seed: int) -> Tree:
     adset_of_ad = _spread(rng, A, S)
     # An exact share of campaigns rather than a coin each, so that a small account has both kinds.
     shared = rng.permutation(C) < round(settings.shared_budget_share * C)
-    destination = rng.choice([FORM, WEBSITE, BOTH], size=S, p=[0.45, 0.4, 0.15])
 
     lives = generator(seed, Stream.LIFETIMES)
     starts_late, ends_early, when_start, when_end = lives.random((4, A))
@@ -178,7 +150,6 @@ def grow(settings: AccountSettings, seed: int) -> Tree:
         campaign_of_adset=campaign_of_adset,
         adset_of_ad=adset_of_ad,
         shared=shared,
-        destination=destination.astype(np.int64),
         first=first,
         last=last,
     )

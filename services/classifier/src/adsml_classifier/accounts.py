@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import cached_property
 from typing import Final
 
 from adsml_common.database import Database
@@ -37,6 +36,7 @@ class AccountDays:
     last: date  # the account's last stored day
     currency_code: str  # empty where no load said it
     recent: bool  # whether these days reach up to the last, and are kept in memory
+    first_covered: date  # the first of which all days that its features look at are here
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _snapshots: dict[date, AccountSnapshot] = field(default_factory=dict)
 
@@ -51,27 +51,16 @@ class AccountDays:
 
     def peek(self, as_of: date) -> AccountSnapshot | None:
         """What `snapshot` keeps, without waiting; None where it would have to compute it."""
-        return self._snapshots.get(as_of)
+        return self._snapshots.get(as_of) if self.covers(as_of) else None
 
     def covers(self, as_of: date) -> bool:
         """Whether all days that features of a day look at are here."""
-        return self._first_covered <= as_of <= self.last
-
-    @cached_property
-    def _first_covered(self) -> date:
-        return self.panel.day(0) + _BACK
+        return self.first_covered <= as_of <= self.last
 
     def off(self, key: tuple[str, str], as_of: date) -> str:
         """The status of an entity that the platform says is switched off, as of the last day; else empty."""
         status = self.statuses.get(key, "") if as_of >= self.last else ""
         return status if status.upper() in _OFF else ""
-
-
-@dataclass(slots=True)
-class _CachedAccount:
-    version: str
-    days: AccountDays
-    checked_at: float
 
 
 class AccountData:
@@ -95,7 +84,8 @@ class AccountData:
         self._max_age = max_age_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._cached: LRUCache[int, _CachedAccount] = LRUCache(capacity)
+        # With the version of the rows, and when the store was asked for it.
+        self._cached: LRUCache[int, tuple[AccountDays, str, float]] = LRUCache(capacity)
         # One thread reads an account, the others wait for it: many callers of a cold account are one query.
         self._reading: dict[int, threading.Lock] = {}
 
@@ -111,14 +101,15 @@ class AccountData:
 
     def recent(self, config_id: int) -> AccountDays:
         """The account's days up to its last stored one; errors as of `days`."""
-        days = self._fresh(config_id)
-        if days is not None:
-            return days
+        cached = self.peek(config_id)
+        if cached is not None and not cached[1]:
+            return cached[0]
         with self._lock:
             reading = self._reading.setdefault(config_id, threading.Lock())
         try:
             with reading:
-                return self._fresh(config_id) or self._renewed(config_id)
+                cached = self.peek(config_id)
+                return cached[0] if cached is not None and not cached[1] else self._renewed(config_id)
         finally:
             with self._lock:
                 # Whoever waits for it holds it; whoever comes later makes a new one.
@@ -133,29 +124,23 @@ class AccountData:
             cached = self._cached.get(config_id)
         if cached is None:
             return None
-        age = self._clock() - cached.checked_at
-        return None if age >= 2 * self._max_age else (cached.days, age >= self._max_age)
-
-    def _fresh(self, config_id: int) -> AccountDays | None:
-        kept = self.peek(config_id)
-        return None if kept is None or kept[1] else kept[0]
+        age = self._clock() - cached[2]
+        return None if age >= 2 * self._max_age else (cached[0], age >= self._max_age)
 
     def _renewed(self, config_id: int) -> AccountDays:
-        now = self._clock()
-        version = self._metrics.data_version(config_id)
+        now, version = self._clock(), self._metrics.data_version(config_id)
         with self._lock:
             cached = self._cached.get(config_id)
-            if cached is not None and cached.version == version:
-                cached.checked_at = now
-                return cached.days
-        last = self._metrics.last_date(config_id)
-        if last is None:
+        if cached is not None and cached[1] == version:
+            days = cached[0]
+        elif (last := self._metrics.last_date(config_id)) is not None:
+            days = self._read(config_id, last - timedelta(days=RECENT_DAYS - 1), last, last=last, recent=True)
+        else:
             with self._lock:
                 self._cached.pop(config_id, None)
             raise NotFound(f"account {config_id} has no daily rows")
-        days = self._read(config_id, last - timedelta(days=RECENT_DAYS - 1), last, last=last, recent=True)
         with self._lock:
-            self._cached[config_id] = _CachedAccount(version, days, now)
+            self._cached[config_id] = days, version, now
         return days
 
     def _read(self, config_id: int, start: date, end: date, *, last: date, recent: bool) -> AccountDays:
@@ -166,4 +151,6 @@ class AccountData:
         panel = Panel.of(frame, entities=entities, start=start, end=end)
         keys = zip(entities["entity_type"], entities["entity_id"], strict=True)
         statuses = dict(zip(keys, entities["status"].fillna("").astype(str), strict=True))
-        return AccountDays(panel, statuses, last, self._accounts.currency(config_id) or "", recent)
+        return AccountDays(
+            panel, statuses, last, self._accounts.currency(config_id) or "", recent, start + _BACK
+        )

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
-from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import AdsmlError, FailedPrecondition, NotFound
@@ -31,8 +30,9 @@ class AccountAnswers:
         self._builder = builder
         self._cached = cached
         self._lock = threading.Lock()
-        self._results: dict[int, bytes] = {}
-        self._responses: dict[int, bytes] = {}
+        self._results: dict[
+            int, tuple[bytes, int]
+        ] = {}  # and how long the classification is, with which it ends
         self._rows: dict[tuple[int, str], int] = {}
         if snapshot.comparable or builder.by_model:
             delivered = snapshot.delivered.tolist()
@@ -73,22 +73,22 @@ class AccountAnswers:
         """Entity and classification of each row, each a field of `BatchClassifyResponse`."""
         if not self._cached:
             return self._builder.results(rows)
-        if not self._results:
-            with self._lock:
-                if not self._results:
-                    everyone = list(self._rows.values())
-                    self._results = dict(zip(everyone, self._builder.results(everyone), strict=True))
-        results = self._results
-        return [results[row] for row in rows]
+        results = self._all()
+        return [results[row][0] for row in rows]
 
     def response(self, row: int) -> bytes:
         """The `ClassifyResponse` of one row."""
         if not self._cached:
             [classification] = self._builder.classifications([row])
             return encode_response(classification)
-        response = self._responses.get(row)
-        if response is None:
-            [result] = pb.BatchClassifyResponse.FromString(self.results([row])[0]).results
-            classification = result.classification.SerializeToString()
-            response = self._responses[row] = encode_response(classification)
-        return response
+        result, size = self._all()[row]
+        return encode_response(result[-size:])
+
+    def _all(self) -> dict[int, tuple[bytes, int]]:
+        if not self._results:
+            with self._lock:
+                if not self._results:
+                    rows, builder = list(self._rows.values()), self._builder
+                    made = zip(rows, builder.classifications(rows), strict=True)
+                    self._results = {row: (builder.result(row, one), len(one)) for row, one in made}
+        return self._results

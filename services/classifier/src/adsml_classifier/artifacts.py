@@ -1,4 +1,4 @@
-"""Trained models as files and back: boosters as UBJSON, everything else as JSON; no pickle.
+"""Trained models by name, as files and back: boosters as UBJSON, everything else as JSON; no pickle.
 
 A bundle holds the model that serves and a model of the same kind that never saw the holdout. The gate compares a
 later candidate with the latter: the model that serves has learnt from days that a candidate may be judged on.
@@ -14,19 +14,33 @@ import xgboost
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.registry.bundle import MAX_BYTES, Bundle, unpacks_to
-from adsml_common.registry.models import ModelVersion
+from adsml_common.registry.models import ModelVersion, model_name
 
-from adsml_classifier import boosters
-from adsml_classifier.models import features, linear
+from adsml_classifier.models import boosters, features, linear
 from adsml_classifier.models.calibration import Calibration
 from adsml_classifier.models.labels import LabelMode
 from adsml_classifier.models.tier_model import TierModel
 from adsml_classifier.models.transfer import LevelStatistics, LevelTransfer
 
+FAMILY: Final = "classifier"
+JOB: Final = "classifiers"
+"""The training job's name, in commands, records and the contract."""
+GLOBAL: Final = "global"
+"""The part of an account's models that is for entities new to it."""
 MODEL_TYPE: Final = "tier_xgboost"
 _MODEL, _HOLDOUT_MODEL, _FACTS = "model.ubj", "twin.ubj", "facts.json"
 FORMAT: Final = 3
 """Of `facts.json`. 1 had no linear part and did not name its format, 2 an offset for each tier."""
+
+
+def account_model(config_id: int) -> str:
+    """Name of the account's model over all its levels."""
+    return model_name(FAMILY, config_id)
+
+
+def global_model(config_id: int) -> str:
+    """Name of the account's model for entities that are new to it, learnt on its campaigns."""
+    return model_name(FAMILY, config_id, part=GLOBAL)
 
 
 @dataclass(frozen=True)
@@ -54,22 +68,23 @@ class StoredModel:
 
 def to_files(stored: StoredModel) -> dict[str, bytes]:
     """The files of a bundle."""
+    model, twin = stored.model, stored.holdout_model
     facts = {
         "format": FORMAT,
         "features": list(features.NAMES),
-        "calibration_scale": stored.model.calibration.scale,
-        "absent": list(stored.model.absent),
-        "twin_absent": list(stored.holdout_model.absent),
-        "linear": stored.model.linear.as_dict(),
-        "twin_linear": stored.holdout_model.linear.as_dict(),
+        "calibration_scale": model.calibration.scale,
+        "absent": model.absent,
+        "twin_absent": twin.absent,
+        "linear": model.linear.as_dict(),
+        "twin_linear": twin.linear.as_dict(),
         "twin_until": stored.twin_until.isoformat(),
         "label_mode": stored.mode.value,
         "trained_on": [level.value for level in stored.trained_on],
-        "levels": {name: statistics.as_dict() for name, statistics in stored.levels.items()},
+        "levels": {name: one.as_dict() for name, one in stored.levels.items()},
     }
     return {
-        _MODEL: bytes(stored.model.booster.save_raw("ubj")),
-        _HOLDOUT_MODEL: bytes(stored.holdout_model.booster.save_raw("ubj")),
+        _MODEL: bytes(model.booster.save_raw("ubj")),
+        _HOLDOUT_MODEL: bytes(twin.booster.save_raw("ubj")),
         _FACTS: json.dumps(facts, sort_keys=True).encode(),
     }
 
@@ -83,33 +98,33 @@ def from_files(files: Mapping[str, bytes]) -> StoredModel:
             raise ArtifactCorrupt(
                 f"a classifier's files of format {written}; this version reads format {FORMAT}: retrain it"
             )
-        known = Calibration(float(facts["calibration_scale"]))
-        if not 0 < known.scale < float("inf"):
+        if (named := tuple(facts["features"])) != features.NAMES:
+            raise ArtifactCorrupt(
+                f"learnt from {len(named)} features that are not the {len(features.NAMES)} which this version "
+                "computes; retrain it"
+            )
+        calibration = Calibration(float(facts["calibration_scale"]))
+        if not 0 < calibration.scale < float("inf"):
             raise ValueError("calibration_scale")
-        trained_on = tuple(EntityType(level) for level in facts["trained_on"])
-        until, mode = date.fromisoformat(facts["twin_until"]), LabelMode(facts["label_mode"])
-        absent, twin_absent = tuple(map(int, facts["absent"])), tuple(map(int, facts["twin_absent"]))
-        named = tuple(facts["features"])
-        levels = {name: LevelStatistics.from_dict(data) for name, data in facts["levels"].items()}
-        parts = [linear.from_dict(facts[name]) for name in ("linear", "twin_linear")]
-        boosters = [_booster(files[name]) for name in (_MODEL, _HOLDOUT_MODEL)]
+        model, holdout_model = (
+            TierModel(
+                _booster(files[name]),
+                calibration,
+                linear.from_dict(facts[f"{part}linear"]),
+                tuple(map(int, facts[f"{part}absent"])),
+            )
+            for name, part in ((_MODEL, ""), (_HOLDOUT_MODEL, "twin_"))
+        )
+        return StoredModel(
+            model,
+            holdout_model,
+            date.fromisoformat(facts["twin_until"]),
+            LabelMode(facts["label_mode"]),
+            tuple(EntityType(level) for level in facts["trained_on"]),
+            {name: LevelStatistics.from_dict(data) for name, data in facts["levels"].items()},
+        )
     except (KeyError, TypeError, ValueError, AttributeError, xgboost.core.XGBoostError) as error:
         raise ArtifactCorrupt(f"not the files of a classifier ({type(error).__name__})") from None
-    if named != features.NAMES:
-        raise ArtifactCorrupt(
-            f"learnt from {len(named)} features that are not the {len(features.NAMES)} which this version computes; "
-            "retrain it"
-        )
-    if any(booster.num_features() != len(named) for booster in boosters):
-        raise ArtifactCorrupt(f"a booster does not take the {len(named)} features that the bundle names")
-    return StoredModel(
-        TierModel(boosters[0], known, parts[0], absent),
-        TierModel(boosters[1], known, parts[1], twin_absent),
-        until,
-        mode,
-        trained_on,
-        levels,
-    )
 
 
 def _booster(data: bytes) -> xgboost.Booster:

@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from adsml_common.cli.ask import Door
@@ -17,13 +17,14 @@ from adsml_common.cli.options import (
 from adsml_common.cli.output import JsonOption, print_json
 from adsml_common.cli.remote import Remote, with_server
 from adsml_common.cli.training import Job, training_command
-from adsml_common.domain.entities import EntityRef
-from adsml_common.domain.errors import InvalidInput
+from adsml_common.domain.entities import EntityRef, EntityType
+from adsml_common.domain.errors import InvalidInput, NotFound
 from adsml_common.registry.bundle import MAX_BYTES, unpacks_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from adsml.classifier.v1 import classifier_service_pb2 as pb
     from adsml_common.cli.ask import OpenService
     from adsml_common.registry.bundle import Bundle
     from adsml_common.registry.models import ModelVersion
@@ -45,6 +46,37 @@ def _open() -> "OpenService":
 
 
 DOOR = Door("adsml.classifier.v1.ClassifierService", _open)
+_BATCH: Final = 1000  # the contract's most
+
+
+def ask_all(
+    send: "Callable[[Any], Any]", refs: "Sequence[EntityRef]", options: "pb.ClassificationOptions"
+) -> "list[pb.BatchClassifyResult]":
+    """Results for any number of stored entities, in order, as the command and the report ask for them."""
+    from adsml.classifier.v1 import classifier_service_pb2 as pb  # noqa: PLC0415
+    from adsml.common.v1 import entity_pb2  # noqa: PLC0415
+    from adsml_common.serving.messages import entity_ref_message  # noqa: PLC0415
+
+    results: list[pb.BatchClassifyResult] = []
+    for start in range(0, len(refs), _BATCH):
+        part = refs[start : start + _BATCH]
+        subjects = [entity_pb2.Subject(entity=entity_ref_message(ref)) for ref in part]
+        results += send(pb.BatchClassifyRequest(subjects=subjects, options=options)).results
+    return results
+
+
+def _stored_refs(config_id: int, entity_type: EntityType) -> list[EntityRef]:
+    """Every stored entity of a level; `NotFound` where the account has none."""
+    from adsml_common.cli.context import open_database, settings  # noqa: PLC0415
+    from adsml_common.store.entities import EntityStore  # noqa: PLC0415
+
+    with open_database(settings()) as database:
+        refs = [one.ref for one in EntityStore(database).list(config_id, entity_type=entity_type)]
+    if not refs:
+        raise NotFound(
+            f"account {config_id} has no {entity_type}; import some first, or choose another level"
+        )
+    return refs
 
 
 def _serve() -> int:
@@ -74,8 +106,8 @@ def train_classifiers(
 
     Example: adsml train classifiers --config-id 1
     """
+    from adsml_classifier.artifacts import JOB  # noqa: PLC0415
     from adsml_classifier.models.labels import LabelMode  # noqa: PLC0415
-    from adsml_classifier.naming import JOB  # noqa: PLC0415
     from adsml_classifier.training.job import items_of  # noqa: PLC0415
     from adsml_classifier.training.recipe import FitSettings, Recipe, SampleSettings  # noqa: PLC0415
 
@@ -131,23 +163,21 @@ def classify(
     """
     from adsml.classifier.v1 import classifier_service_pb2 as pb  # noqa: PLC0415
     from adsml_common.cli.ask import asking, to_dict  # noqa: PLC0415
+    from adsml_common.serving.messages import day_message  # noqa: PLC0415
 
-    from adsml_classifier.requests import batches, stored_refs  # noqa: PLC0415
     from adsml_classifier.showing import show  # noqa: PLC0415
 
     if remote is not None and not entity_id:
         raise InvalidInput.at("--entity-id", "is missing; with --server say which entities are meant")
-    options = pb.ClassificationOptions(max_reasons=reasons, rules_only=rules_only)
-    if as_of_date is not None:
-        options.as_of_date.year, options.as_of_date.month = as_of_date.year, as_of_date.month
-        options.as_of_date.day = as_of_date.day
-    if attribution_lag_days is not None:
-        options.attribution_lag_days = attribution_lag_days
+    options = pb.ClassificationOptions(
+        max_reasons=reasons,
+        rules_only=rules_only,
+        as_of_date=None if as_of_date is None else day_message(as_of_date),
+        attribution_lag_days=attribution_lag_days,
+    )
     refs = [EntityRef(config_id, entity_type, one) for one in entity_id or ()]
     with asking(DOOR, remote=remote) as send:
-        requests = batches(refs or stored_refs(config_id, entity_type), options)
-        responses = [send(request) for request in requests]
-    results = [one for response in responses for one in response.results]
+        results = ask_all(send, refs or _stored_refs(config_id, entity_type), options)
     if json_output:
         print_json(to_dict(pb.BatchClassifyResponse(results=results)))
     else:

@@ -12,6 +12,7 @@ from adsml.classifier.v1 import classifier_service_pb2 as pb
 from adsml.common.v1 import entity_pb2
 from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.errors import AdsmlError, InvalidInput, NotFound
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.messages import ENTITY_TYPE, optional_day, series_frame
 from adsml_common.serving.rows import daily_rows
 
@@ -19,8 +20,6 @@ from adsml_classifier.accounts import AccountData, AccountDays
 from adsml_classifier.models.features import LOOKBACK_DAYS
 from adsml_classifier.models.panel import Panel
 
-_CONTRIBUTIONS: Final = 5
-_REASONS: Final = 3
 _BACK: Final = timedelta(days=LOOKBACK_DAYS - 1)
 
 
@@ -43,13 +42,12 @@ class Options:
 
 def options(message: pb.ClassificationOptions) -> Options:
     """The options of a request that was checked; unset ones at their defaults."""
-    has = message.HasField
     return Options(
         as_of=optional_day(message, "as_of_date", "options.as_of_date"),
-        contributions=message.max_contributions if has("max_contributions") else _CONTRIBUTIONS,
-        reasons=message.max_reasons if has("max_reasons") else _REASONS,
+        contributions=number(message, "max_contributions"),
+        reasons=number(message, "max_reasons"),
         rules_only=message.rules_only,
-        lag_days=message.attribution_lag_days if has("attribution_lag_days") else None,
+        lag_days=number(message, "attribution_lag_days"),
     )
 
 
@@ -83,9 +81,8 @@ class _Baseline:
     """The account that series are compared with: stored, sent along, or unknown."""
 
     last: date | None
-    stored: bool = False
-    rows: pd.DataFrame | None = None
-    reason: str = ""  # why nothing is known of it
+    rows: pd.DataFrame | None = None  # None: stored, or unknown
+    missing: str = ""  # why nothing is known of it
 
 
 def group_inline(
@@ -98,9 +95,8 @@ def group_inline(
     database does not answer.
     """
     read = daily_rows(series)
-    errors: dict[int, AdsmlError] = {
-        place: InvalidInput(wrong) for place, wrong in read.violations(lambda i: f"{paths[i]}.rows").items()
-    }
+    violations = read.violations(lambda i: f"{paths[i]}.rows")
+    errors: dict[int, AdsmlError] = {place: InvalidInput(wrong) for place, wrong in violations.items()}
     good = ~np.isin(read.series, list(errors))
     levels = [
         ENTITY_TYPE.from_wire(one.entity_type, f"{path}.entity_type")
@@ -144,23 +140,23 @@ def _group(
     baseline: _Baseline,
     accounts: AccountData,
 ) -> InlineGroup:
-    config_id = series[places[0]].config_id
+    config_id, start = series[places[0]].config_id, as_of - _BACK
     if len(places) < len(series):
         frame = frame[frame["entity_id"].isin([str(place) for place in places])]
-    panel = Panel.of(frame, start=as_of - _BACK, end=as_of)
+    panel = Panel.of(frame, start=start, end=as_of)
     degradations: tuple[Degradation, ...] = ()
     account, against, own = None, None, None
-    if baseline.stored:
+    if baseline.missing:
+        text = (
+            f"{baseline.missing}: features relative to the account are missing and the rule can't be applied"
+        )
+        degradations = (Degradation(Dependency.ACCOUNT_BASELINE, DegradationReason.NO_DATA, text),)
+    elif baseline.rows is not None:
+        against = Panel.of(baseline.rows, start=start, end=as_of)
+    else:
         account = accounts.days(config_id, as_of=as_of)
         against = account.panel
         own = against.rows_of([(level, series[int(place)].entity_id) for level, place in panel.keys])
-    elif baseline.rows is not None:
-        against = Panel.of(baseline.rows, start=as_of - _BACK, end=as_of)
-    else:
-        text = (
-            f"{baseline.reason}: features relative to the account are missing and the rule can't be applied"
-        )
-        degradations = (Degradation(Dependency.ACCOUNT_BASELINE, DegradationReason.NO_DATA, text),)
     panel = panel.compared_with(against, own)
     return InlineGroup(tuple(places), config_id, panel, as_of, baseline.last, account, degradations)
 
@@ -168,10 +164,10 @@ def _group(
 def _baseline(series: entity_pb2.InlineSeries, path: str, accounts: AccountData) -> _Baseline:
     if series.account_rows:
         rows = series_frame(series, path, account=True)
-        return _Baseline(rows["date"].max().date(), rows=rows)
+        return _Baseline(rows["date"].max().date(), rows)
     if not series.HasField("config_id"):
-        return _Baseline(None, reason="account_rows and config_id are both unset")
+        return _Baseline(None, missing="account_rows and config_id are both unset")
     try:
-        return _Baseline(accounts.recent(series.config_id).last, stored=True)
+        return _Baseline(accounts.recent(series.config_id).last)
     except NotFound as error:
-        return _Baseline(None, reason=error.message)
+        return _Baseline(None, missing=error.message)

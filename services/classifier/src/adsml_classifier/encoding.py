@@ -24,11 +24,18 @@ from google.type import date_pb2
 
 from adsml_classifier import cautions
 from adsml_classifier.cautions import Surroundings
-from adsml_classifier.models import features, rule, scoring
-from adsml_classifier.models.panel import BoolArray, FloatArray, IntArray
+from adsml_classifier.decoding import Options
+from adsml_classifier.models import features, rule
+from adsml_classifier.models.panel import FloatArray, IntArray
 from adsml_classifier.models.rule import TIERS
-from adsml_classifier.models.scoring import Scorer, TierCalls
-from adsml_classifier.models.snapshot import NEVER, AccountSnapshot
+from adsml_classifier.models.snapshot import (
+    NEVER,
+    AccountSnapshot,
+    Scorer,
+    TierCalls,
+    by_last_week,
+    by_model,
+)
 
 # Tags, (field number << 3) | wire type, of the contract's messages.
 _RESULT: Final = b"\x0a"  # BatchClassifyResponse.results
@@ -56,11 +63,9 @@ def _template() -> npt.NDArray[np.void]:
 
 
 _TEMPLATE: Final = _template()
-_HEAD: Final = struct.Struct("<BBBd")
 _DOUBLE: Final = struct.Struct("<d")
-_BEFORE_EACH: Final = tuple(
-    bytes((_PROBABILITIES, _ONE.itemsize - 2, _ONE_TIER, number, _ONE_PROBABILITY)) for number in _NUMBERS
-)
+# Where the confidence and each tier's probability are in a row.
+_PLACES: Final = range(3, _SCORES.itemsize, _ONE.itemsize)
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,7 @@ class Provenance:
 class ResponseBuilder:
     """Writes what is said of entities of one account as of one day.
 
-    At most so many `contributions` and `reasons` are told; `entity` gives the one of a level and id
-    as the answer names it.
+    `entity` gives the one of a level and id as the answer names it.
     """
 
     def __init__(
@@ -89,27 +93,24 @@ class ResponseBuilder:
         provenance: Provenance,
         surroundings: Surroundings,
         entity: Callable[[str, str], entity_pb2.EntityRef],
-        *,
-        contributions: int,
-        reasons: int,
+        options: Options,
     ) -> None:
         self._snapshot = snapshot
         self._provenance = provenance
-        self._contributions = contributions
-        self._reasons = reasons
+        self._options = options
         self._surroundings = surroundings
-        self._currency_code = "" if surroundings.account is None else surroundings.account.currency_code
         self._entity = entity
         self._keys = list(snapshot.rows)
         self._as_of = day_message(snapshot.as_of)
         self._first = day_message(snapshot.as_of - timedelta(days=rule.DAYS - 1))
         self._last = None if surroundings.last is None else day_message(surroundings.last)
-        self._days: dict[int, date_pb2.Date] = {}
+        # Rows that the rule answers; none where a model does.
+        self._ruled = (~snapshot.full_week | provenance.rules_only) & (provenance.scorer is None)
         self.degradations = [degradation_message(one) for one in provenance.degradations]
         """What each answer has to do without."""
         self.by_model = provenance.scorer is not None
         """Whether a model answers, which needs no account to compare with."""
-        self.explains = bool(contributions or reasons)
+        self.explains = bool(options.contributions or options.reasons)
         """Whether reasons or contributions are told, which cost much more than the answers."""
         self._by = self._shared(provenance.by)
         self._by_rule = self._shared(provenance.by_rule)
@@ -120,10 +121,11 @@ class ResponseBuilder:
         """Each row's entity and classification, as a field of `BatchClassifyResponse`."""
         if not self.explains:
             return [self._frame(row, head) for row, head in zip(rows, self._calls(rows)[0], strict=True)]
-        return [
-            _field(_RESULT, self._named(row) + _field(_IN_RESULT, classification))
-            for row, classification in zip(rows, self.classifications(rows), strict=True)
-        ]
+        return [self.result(row, one) for row, one in zip(rows, self.classifications(rows), strict=True)]
+
+    def result(self, row: int, classification: bytes) -> bytes:
+        """A row's entity with its classification, as `results`."""
+        return _field(_RESULT, self._named(row) + _field(_IN_RESULT, classification))
 
     def classifications(self, rows: Sequence[int]) -> list[bytes]:
         """Each row's classification."""
@@ -150,27 +152,23 @@ class ResponseBuilder:
 
     def _calls(self, rows: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
         """What the answerer says of each row, and why; the latter empty where it is not asked for."""
-        placed, provenance = np.array(rows, dtype=np.int64), self._provenance
+        placed, provenance, options = np.array(rows, dtype=np.int64), self._provenance, self._options
         if provenance.scorer is None:
-            by_rule = self._answered_by_rule(placed)
-            scores = scoring.by_last_week(self._snapshot, placed, by_rule, most_reasons=self._reasons)
+            scores = by_last_week(self._snapshot, placed, self._ruled[placed], most_reasons=options.reasons)
         else:
-            scores = scoring.by_model(
+            scores = by_model(
                 provenance.scorer,
                 self._snapshot,
                 placed,
-                contributions=self._contributions > 0,
-                most_reasons=self._reasons,
+                contributions=options.contributions > 0,
+                most_reasons=options.reasons,
             )
         return encode_scores(scores, provenance.confidence_factor), self._explanations(placed, scores)
-
-    def _answered_by_rule(self, rows: IntArray) -> BoolArray:
-        return ~self._snapshot.full_week[rows] | self._provenance.rules_only
 
     def _explanations(self, rows: IntArray, scores: TierCalls) -> list[bytes]:
         if not self.explains:
             return []
-        given = _strongest(scores.contributions, self._snapshot.x[rows], self._contributions)
+        given = _strongest(scores.contributions, self._snapshot.x[rows], self._options.contributions)
         return [
             pb.Classification(
                 contributions=[
@@ -190,7 +188,7 @@ class ResponseBuilder:
         details = self._details.get(row)
         if details is None:
             snapshot = self._snapshot
-            by_rule = self._provenance.scorer is None and bool(self._answered_by_rule(np.array([row]))[0])
+            by_rule = bool(self._ruled[row])
             key = self._keys[row][0], self._entity(*self._keys[row]).entity_id
             message = pb.Classification(
                 metrics=self._metrics(row),
@@ -221,12 +219,10 @@ class ResponseBuilder:
 
     def _day(self, since: int) -> date_pb2.Date | None:
         """The day so many days before; None where it never was."""
-        if since not in self._days and since != NEVER:
-            self._days[since] = day_message(self._snapshot.as_of - timedelta(days=since))
-        return self._days.get(since)
+        return None if since == NEVER else day_message(self._snapshot.as_of - timedelta(days=since))
 
     def _metrics(self, row: int) -> metrics_pb2.MetricsSnapshot:
-        account = self._snapshot.evidence.account
+        account, around = self._snapshot.evidence.account, self._surroundings
         sums = {name: values[row] for name, values in self._week.items()}
         known = sums["reach_known"] >= sums["impressions"]
         if not known:
@@ -249,7 +245,7 @@ class ResponseBuilder:
             leads=sums["leads"],
             days_with_delivery=int(sums["delivery_days"]),
             days_with_leads=int(sums["lead_days"]),
-            currency_code=self._currency_code,
+            currency_code="" if around.account is None else around.account.currency_code,
             **ratios,
         )
 
@@ -271,9 +267,11 @@ def encode_scores(scores: TierCalls, confidence_factor: float) -> list[bytes]:
     if len(scores.tier) == 1:
         # One by one is quicker for one.
         best, [each] = int(scores.tier[0]), scores.probabilities.tolist()
-        parts = [_HEAD.pack(_TIER, _NUMBERS[best], _CONFIDENCE, each[best] * confidence_factor)]
-        parts += [before + _DOUBLE.pack(one) for before, one in zip(_BEFORE_EACH, each, strict=True)]
-        return [b"".join(parts)]
+        row = bytearray(_TEMPLATE.tobytes())
+        row[1] = _NUMBERS[best]
+        for place, value in zip(_PLACES, (each[best] * confidence_factor, *each), strict=True):
+            _DOUBLE.pack_into(row, place, value)
+        return [bytes(row)]
     encoded = _TEMPLATE.repeat(len(scores.tier))
     encoded["tier"] = _NUMBERS[scores.tier]
     # The answered tier is the most probable.

@@ -25,8 +25,7 @@ from adsml_report.content import (
 from adsml_report.context import ReportContext, grouped
 from adsml_report.wording import LEVELS, count, day, percent, sentence, words
 
-from adsml_classifier.cli import DOOR
-from adsml_classifier.requests import batches
+from adsml_classifier.cli import DOOR, ask_all
 from adsml_classifier.showing import answered_by, tier_of, without_names
 
 _KEY: Final = "tiers"
@@ -51,7 +50,7 @@ def sections(context: ReportContext) -> Iterator[Section]:
     results: dict[EntityType, list[pb.BatchClassifyResult]] = {}
     with asking(DOOR) as send:
         for kind, refs in grouped(context.tree.refs()).items():
-            results[kind] = [one for request in batches(refs, options) for one in send(request).results]
+            results[kind] = ask_all(send, refs, options)
     answers = {kind: _answered(those) for kind, those in results.items()}
     campaigns, level = answers.get(EntityType.CAMPAIGN, []), EntityType.ADSET
     sides = answers.get(level) or []
@@ -127,58 +126,49 @@ def _finding(context: ReportContext, verb: str, answers: Sequence[_Answer]) -> I
     expected = [
         (ref, one)
         for ref, one in answers
-        if (raising or tier_of(one) is Tier.UNDERPERFORMER) and not (raising and _stalled(context, ref))
+        if (not _stalled(context, ref) if raising else tier_of(one) is Tier.UNDERPERFORMER)
     ]
     if not expected:
         return
     ref, one = expected[0]
-    saved = _saved(one) or 0.0
+    metrics, money, saved = one.metrics, context.money, _saved(one) or 0.0
     sure = f" ({_sure(one)} sure)" if _sure(one) else ", as last week"
-    spent = context.money(one.metrics.spend)
-    text = f"{words(tier_of(one).value)} for the next 7 days{sure}. Last week {spent} brought "
-    average = f"the account's average of {context.money(one.metrics.account_cpl)}"
-    if one.metrics.HasField("cpl"):
-        more = "more" if saved > 0 else "less"
-        text += (
-            f"leads at {context.money(one.metrics.cpl)}; at {average} they would have cost "
-            f"{context.money(abs(saved))} {more}."
-        )
-    else:
-        text += f"no lead, against {average}."
+    average = f"the account's average of {money(metrics.account_cpl)}"
+    brought = f"no lead, against {average}"
+    if metrics.HasField("cpl"):
+        more = f"{money(abs(saved))} {'more' if saved > 0 else 'less'}"
+        brought = f"leads at {money(metrics.cpl)}; at {average} they would have cost {more}"
+    expects = f"{words(tier_of(one).value)} for the next 7 days{sure}"
+    text = f"{expects}. Last week {money(metrics.spend)} brought {brought}."
     if len(expected) > 1:
-        money = sum(each.metrics.spend for _, each in expected[1:])
-        text += f" {len(expected) - 1} more like it, with {context.money(money)} a week."
-    tone = Tone.GOOD if raising else Tone.BAD
-    yield Finding(
-        f"{verb} {context.tree.label(ref)}:", text, tone, abs(saved), _KEY, context.tree.campaign(ref)
-    )
+        rest = sum(each.metrics.spend for _, each in expected[1:])
+        text += f" {len(expected) - 1} more like it, with {money(rest)} a week."
+    head, tone = f"{verb} {context.tree.label(ref)}:", Tone.GOOD if raising else Tone.BAD
+    yield Finding(head, text, tone, abs(saved), _KEY, context.tree.campaign(ref))
 
 
 def _table(context: ReportContext, caption: str, answers: Sequence[_Answer]) -> Table:
-    return Table(
-        caption,
+    columns, rows = (
         ("name", "next 7 days", *_NUMBERS, "because"),
-        tuple(_row(context, ref, one) for ref, one in answers),
-        frozenset(_NUMBERS),
+        tuple(_row(context, *one) for one in answers),
     )
+    return Table(caption, columns, rows, frozenset(_NUMBERS))
 
 
 def _row(context: ReportContext, ref: EntityRef, one: pb.Classification) -> Row:
     metrics, tier, saved = one.metrics, tier_of(one), _saved(one)
     why = [reason.text if reason.supports else f"against: {reason.text}" for reason in one.reasons]
-    return Row(
-        (
-            context.tree.label(ref),
-            Chip(words(tier.value), _TONE[tier]),
-            _sure(one),
-            context.money(metrics.cpl if metrics.HasField("cpl") else None),
-            count(metrics.leads),
-            context.money(metrics.spend),
-            "" if saved is None else f"{context.money(abs(saved))} {'less' if saved > 0 else 'more'}",
-            Detailed("", (sentence("; ".join(why)), *(f"Careful: {one.message}" for one in one.warnings))),
-        ),
-        context.tree.campaign(ref),
+    cells = (
+        context.tree.label(ref),
+        Chip(words(tier.value), _TONE[tier]),
+        _sure(one),
+        context.money(metrics.cpl if metrics.HasField("cpl") else None),
+        count(metrics.leads),
+        context.money(metrics.spend),
+        "" if saved is None else f"{context.money(abs(saved))} {'less' if saved > 0 else 'more'}",
+        Detailed("", (sentence("; ".join(why)), *(f"Careful: {one.message}" for one in one.warnings))),
     )
+    return Row(cells, context.tree.campaign(ref))
 
 
 def _behind(results: dict[EntityType, list[pb.BatchClassifyResult]]) -> Iterator[Block]:
@@ -189,6 +179,5 @@ def _behind(results: dict[EntityType, list[pb.BatchClassifyResult]]) -> Iterator
         yield Note(f"Answered by {', '.join(f'{name} ({number})' for name, number in by.items())}.")
     for kind, several in results.items():
         errors = Counter(without_names(one) for one in several if one.WhichOneof("result") == "error")
-        yield from (
-            Note(f"{number} {LEVELS[kind]}s without an answer: {why}.") for why, number in errors.items()
-        )
+        for why, number in errors.items():
+            yield Note(f"{number} {LEVELS[kind]}s without an answer: {why}.")

@@ -13,9 +13,8 @@ from adsml_common.registry.models import ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.serving.messages import model_ref_message
 
-from adsml_classifier.artifacts import StoredModel
+from adsml_classifier.artifacts import StoredModel, account_model, global_model
 from adsml_classifier.encoding import Provenance
-from adsml_classifier.naming import account_model, global_model
 
 _RULE: Final = "cpl_rule"
 _PERSISTENCE: Final = "last_week_tier"
@@ -51,20 +50,17 @@ class ProvenanceResolver:
 
     def for_account(self, config_id: int, *, rules_only: bool) -> Provenance:
         """What answers for an account's entities."""
-        resolved = self._resolve(account_model, config_id, rules_only=rules_only)
-        if resolved.loaded is None:
-            return self._without_model(resolved.degradations, rules_only=rules_only)
-        return self._by_model(resolved.loaded)
+        names = [account_model(config_id)] if config_id > 0 and not rules_only else []
+        return self._answering(self._resolver.resolve(names), rules_only=rules_only)
 
     def for_new_entities(
         self, config_id: int, level: EntityType, *, rules_only: bool
     ) -> tuple[Provenance, tuple[EntityType, ...]]:
         """What answers for an account's new entities of a level, and the levels that a model learnt from."""
-        resolved = self._resolve(global_model, config_id, rules_only=rules_only)
-        loaded = resolved.loaded
-        if loaded is None:
-            return self._without_model(resolved.degradations, rules_only=rules_only), ()
-        return self._by_model(loaded, transfer_to=level), loaded.model.trained_on
+        names = [global_model(config_id)] if config_id > 0 and not rules_only else []
+        resolved = self._resolver.resolve(names)
+        trained_on = () if resolved.loaded is None else resolved.loaded.model.trained_on
+        return self._answering(resolved, rules_only=rules_only, transfer_to=level), trained_on
 
     def peek(self, config_id: int) -> Provenance | None:
         """What `for_account` gives for a model, from memory alone; None where it would have to ask."""
@@ -72,13 +68,13 @@ class ProvenanceResolver:
         loaded, known = self._models.peek(name), self._known.get((name, None))
         return known[1] if known is not None and known[0] is loaded else None
 
-    def _resolve(
-        self, named: Callable[[int], str], config_id: int, *, rules_only: bool
-    ) -> ResolvedModel[StoredModel]:
-        return self._resolver.resolve([] if rules_only or config_id <= 0 else [named(config_id)])
-
-    def _by_model(self, loaded: Loaded[StoredModel], *, transfer_to: EntityType | None = None) -> Provenance:
+    def _answering(
+        self, resolved: ResolvedModel[StoredModel], *, rules_only: bool, transfer_to: EntityType | None = None
+    ) -> Provenance:
         """The same for the same loaded model: to make it costs more than a look-up that it serves."""
+        loaded = resolved.loaded
+        if loaded is None:
+            return self._without_model(resolved.degradations, rules_only=rules_only)
         version, place = loaded.version, (loaded.version.name, transfer_to)
         known = self._known.get(place)
         if known is not None and known[0] is loaded:
@@ -87,22 +83,17 @@ class ProvenanceResolver:
         newer = self._rejected(version.name)
         reason = ""
         if newer is not None and newer.version > version.version:
-            reason = f"{newer} was trained since and not let in ({_gates_word(newer)})"
+            reason = f"{newer} was trained since and not let in ({newer.training_metrics['gate']['reason']})"
         by = answer_pb2.AnsweredBy(
             source=answer_pb2.ANSWER_SOURCE_TRANSFER if transferred else answer_pb2.ANSWER_SOURCE_MODEL,
             model=model_ref_message(version.name, version=version.version, trained=version.created_at),
             method=_TRANSFER if transferred else "",
             reason=reason,
         )
-        provenance = Provenance(
-            loaded.model.model if transfer_to is None else loaded.model.for_level(transfer_to),
-            by,
-            by,
-            False,
-            loaded.degradations,
-            self._factor if transferred else 1.0,
-            (version.name, version.version, loaded.degradations, transfer_to, reason),
-        )
+        scorer = loaded.model.model if transfer_to is None else loaded.model.for_level(transfer_to)
+        factor = self._factor if transferred else 1.0
+        key = (version.name, version.version, loaded.degradations, transfer_to, reason)
+        provenance = Provenance(scorer, by, by, False, loaded.degradations, factor, key)
         if len(self._known) >= _KNOWN:
             self._known.clear()
         self._known[place] = loaded, provenance
@@ -114,19 +105,15 @@ class ProvenanceResolver:
         elif not degradations:
             reason = "no config_id, so no account's model"
         elif rejected := self._rejected(degradations[0].name):
-            reason = f"the gate of {rejected.name} is shut ({_gates_word(rejected)})"
+            reason = f"the gate of {rejected.name} is shut ({rejected.training_metrics['gate']['reason']})"
         elif degradations[0].reason is DegradationReason.NO_MODEL:
             reason = "the account has no model yet"
         else:
             reason = degradations[0].detail
-        by_rule = answer_pb2.AnsweredBy(
-            source=answer_pb2.ANSWER_SOURCE_RULES,
-            method=_RULE,
-            reason=reason if rules_only else f"{reason}; {_NO_WEEK}",
-        )
-        by = answer_pb2.AnsweredBy(
-            source=answer_pb2.ANSWER_SOURCE_PERSISTENCE, method=_PERSISTENCE, reason=reason
-        )
+        why_rule = reason if rules_only else f"{reason}; {_NO_WEEK}"
+        rule, last_week = answer_pb2.ANSWER_SOURCE_RULES, answer_pb2.ANSWER_SOURCE_PERSISTENCE
+        by = answer_pb2.AnsweredBy(source=last_week, method=_PERSISTENCE, reason=reason)
+        by_rule = answer_pb2.AnsweredBy(source=rule, method=_RULE, reason=why_rule)
         key = (rules_only, degradations, reason)
         return Provenance(None, by, by_rule, rules_only, degradations, 1.0, key)
 
@@ -146,7 +133,3 @@ class ProvenanceResolver:
             self._rejections.clear()
         self._rejections[name] = now, newest
         return newest
-
-
-def _gates_word(version: ModelVersion) -> str:
-    return str(version.training_metrics["gate"]["reason"])

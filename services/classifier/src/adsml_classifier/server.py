@@ -12,8 +12,7 @@ from adsml_common.settings import load_settings
 from adsml_common.store.feedback import FeedbackStore
 
 from adsml_classifier.accounts import AccountData
-from adsml_classifier.artifacts import StoredModel, parse_warmed
-from adsml_classifier.naming import FAMILY, JOB
+from adsml_classifier.artifacts import FAMILY, JOB, StoredModel, parse_warmed
 from adsml_classifier.resolver import ProvenanceResolver
 from adsml_classifier.service import ClassifierService
 from adsml_classifier.settings import ClassifierSettings

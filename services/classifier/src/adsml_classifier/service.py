@@ -1,7 +1,7 @@
 """ClassifierService: where a question about tiers is answered, whatever door it came by."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Final, TypeAlias
@@ -60,7 +60,7 @@ class ClassifierService:
     ) -> SerializedResponse[pb.ClassifyResponse]:
         """Classify one entity."""
         options = decoding.options(request.options)
-        one = self._locate_one(request.subject, options, self._of_account(options), context)
+        one = self._locate_one(request.subject, options, context)
         data = one.answers.response(one.rows[0])
         return SerializedResponse(pb.ClassifyResponse, data, one.answers.degradations)
 
@@ -69,7 +69,7 @@ class ClassifierService:
     ) -> SerializedResponse[pb.BatchClassifyResponse]:
         """Classify a batch: one pass per account, one result per subject."""
         options, subjects = decoding.options(request.options), request.subjects
-        located, errors = self._locate(subjects, "subjects[{}]", options, self._of_account(options), context)
+        located, errors = self._locate(subjects, "subjects[{}]", options, context)
         degradations = [kind for one in located for kind in one.answers.degradations * len(one.rows)]
         if len(located) == 1 and not errors:
             # One account, as usual; it has the subjects in the order of the request.
@@ -94,19 +94,17 @@ class ClassifierService:
         provenance, trained_on = self._resolver.for_new_entities(
             ref.config_id, level, rules_only=options.rules_only
         )
-        one = self._locate_one(subject, options, lambda _: provenance, context)
+        one = self._locate_one(subject, options, context, provenance)
         [row] = one.rows
         out = pb.ClassifyNewEntityResponse.FromString(one.answers.response(row))
         if trained_on:
-            factor = provenance.confidence_factor
-            out.transfer.CopyFrom(
-                transfer_pb2.TransferDetail(
-                    trained_on=[ENTITY_TYPE.to_wire(one) for one in trained_on],  # type: ignore[misc]
-                    own_days=int(one.answers.snapshot.days_with_row[row]),
-                    undiscounted_confidence=out.classification.confidence / factor,
-                    confidence_factor=factor,
-                )
+            detail = transfer_pb2.TransferDetail(
+                trained_on=[ENTITY_TYPE.to_wire(one) for one in trained_on],  # type: ignore[misc]
+                own_days=int(one.answers.snapshot.days_with_row[row]),
+                undiscounted_confidence=out.classification.confidence / provenance.confidence_factor,
+                confidence_factor=provenance.confidence_factor,
             )
+            out.transfer.CopyFrom(detail)
         return out
 
     def RecordFeedback(
@@ -191,7 +189,7 @@ class ClassifierService:
             return None, False
         days, due = known
         as_of = options.day(days.last, default_lag=self._lag)
-        snapshot = days.peek(as_of) if days.covers(as_of) else None
+        snapshot = days.peek(as_of)
         provenance = self._resolver.peek(config_id)
         if snapshot is None or provenance is None:
             return None, False
@@ -202,13 +200,14 @@ class ClassifierService:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _of_account(self, options: Options) -> "_ProvenanceOf":
-        return lambda config_id: self._resolver.for_account(config_id, rules_only=options.rules_only)
-
     def _locate_one(
-        self, subject: entity_pb2.Subject, options: Options, provenance: "_ProvenanceOf", context: CallContext
+        self,
+        subject: entity_pb2.Subject,
+        options: Options,
+        context: CallContext,
+        provenance: Provenance | None = None,
     ) -> "_Located":
-        located, errors = self._locate([subject], "subject", options, provenance, context)
+        located, errors = self._locate([subject], "subject", options, context, provenance)
         if errors:
             raise errors[0]
         return located[0]
@@ -218,13 +217,18 @@ class ClassifierService:
         subjects: Sequence[entity_pb2.Subject],
         path: str,
         options: Options,
-        provenance: "_ProvenanceOf",
         context: CallContext,
+        provenance: Provenance | None = None,
     ) -> tuple[list["_Located"], dict[int, AdsmlError]]:
         """Where the answers for some subjects are; every subject is in one of them, or has an error.
 
-        What is found in a stored account needs no check: only valid names are stored.
+        What is found in a stored account needs no check: only valid names are stored. Where no `provenance` is given,
+        each account's own answers.
         """
+
+        def answering(config_id: int) -> Provenance:
+            return provenance or self._resolver.for_account(config_id, rules_only=options.rules_only)
+
         located: list[_Located] = []
         errors: dict[int, AdsmlError] = {}
         stored: defaultdict[int, list[int]] = defaultdict(list)
@@ -245,11 +249,12 @@ class ClassifierService:
         for config_id, indices in stored.items():
             context.check_cancelled()
             try:
-                days, as_of = self._days(config_id, options)
+                as_of = options.day(self._accounts.recent(config_id).last, default_lag=self._lag)
+                days = self._accounts.days(config_id, as_of=as_of)
             except NotFound as error:
                 errors |= dict.fromkeys(check(indices), error)
                 continue
-            answers = self._stored(config_id, days, as_of, options, provenance(config_id))
+            answers = self._stored(config_id, days, as_of, options, answering(config_id))
             one = _Located(answers)
             absent = one.take(indices, [subjects[index].entity for index in indices])
             for index in check([indices[place] for place in absent]):
@@ -266,7 +271,7 @@ class ClassifierService:
         errors |= {inline[place]: error for place, error in wrong.items()}
         for group in groups:
             context.check_cancelled()
-            answers = self._sent(group, series, options, provenance(group.config_id))
+            answers = self._sent(group, series, options, answering(group.config_id))
             one = _Located(answers)
             refs = [
                 entity_pb2.EntityRef(entity_type=series[place].entity_type, entity_id=str(place))
@@ -278,11 +283,6 @@ class ClassifierService:
                 errors[inline[place]] = answers.error(refs[absent_place], called=called, known=True)
             located.append(one)
         return [one for one in located if one.rows], errors
-
-    def _days(self, config_id: int, options: Options) -> tuple[AccountDays, date]:
-        recent = self._accounts.recent(config_id)
-        as_of = options.day(recent.last, default_lag=self._lag)
-        return recent if recent.covers(as_of) else self._accounts.days(config_id, as_of=as_of), as_of
 
     def _stored(
         self, config_id: int, days: AccountDays, as_of: date, options: Options, provenance: Provenance
@@ -299,8 +299,7 @@ class ClassifierService:
                 lambda level, name: entity_pb2.EntityRef(
                     config_id=config_id, entity_type=NUMBERS[level], entity_id=name
                 ),
-                contributions=options.contributions,
-                reasons=options.reasons,
+                options,
             )
             # A new entity is asked about by itself: the account's others need no answer by its global model.
             cached = self._cache and days.recent and provenance.by.source != answer_pb2.ANSWER_SOURCE_TRANSFER
@@ -324,13 +323,11 @@ class ClassifierService:
             replace(provenance, degradations=(*provenance.degradations, *group.degradations)),
             Surroundings(group.last, _after(options, group.as_of), group.account),
             lambda _, place: decoding.entity_sent(series[int(place)]),
-            contributions=options.contributions,
-            reasons=options.reasons,
+            options,
         )
         return AccountAnswers(snapshot, builder, cached=False)
 
 
-_ProvenanceOf: TypeAlias = Callable[[int], Provenance]
 _FastGroup: TypeAlias = tuple[AccountAnswers, list[tuple[int, list[int]]]]
 """Answers that serve several calls: the place of each, and the rows that it asks about."""
 

@@ -97,11 +97,8 @@ def _summary(config_id: int, level: EntityType, answered: Sequence[pb.Classifica
 
 def _entity(result: pb.BatchClassifyResult) -> None:
     one = result.classification
-    sure = (
-        f", {'over 99%' if one.confidence >= 0.995 else f'{one.confidence:.0%}'} sure"
-        if one.confidence
-        else ""
-    )
+    share = "over 99%" if one.confidence >= 0.995 else f"{one.confidence:.0%}"
+    sure = f", {share} sure" if one.confidence else ""
     cpl = f"CPL {money(one.metrics.cpl)}" if one.metrics.HasField("cpl") else "no leads"
     figures = f"{money(one.metrics.spend)} spent, {cpl}"
     name = f"{result.entity.entity_id}: {tier_of(one).value.replace('_', ' ')}{sure}"

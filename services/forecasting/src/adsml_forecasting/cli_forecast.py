@@ -55,16 +55,14 @@ def forecast(
     entity_type: EntityTypeOption = DEFAULT_ENTITY_TYPE,
     metric: MetricOption = Metric.LEADS,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(_METHODS)}.")] = _ENSEMBLE,
-    horizon_days: Annotated[
-        int | None, _number("horizon_days", help_text="Days to forecast.  [default: 7]")
-    ] = None,
+    horizon_days: Annotated[int | None, _number("horizon_days", help_text="Days to forecast.")] = None,
     as_of_date: AsOfDateOption = None,
     attribution_lag_days: Annotated[
         int | None,
         _number("attribution_lag_days", help_text="Days still filling up.  [default: the service's setting]"),
     ] = None,
     interval_level: Annotated[
-        float | None, _number("interval_level", help_text="Probability of the ranges.  [default: 0.9]")
+        float | None, _number("interval_level", help_text="Probability of the ranges.")
     ] = None,
     budget: Annotated[
         float | None, typer.Option(min=0, help="Budget planned for every day of the horizon.")

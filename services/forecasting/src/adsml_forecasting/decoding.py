@@ -1,7 +1,7 @@
 """From the forecasting contract's messages to arrays and the domain; days are since 1970-01-01."""
 
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ from adsml.common.v1 import entity_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.metrics import STORED
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.messages import CHANGE_TYPE, EnumCodec, day, optional_day
 
 from adsml_forecasting.models.backtest import DEFAULT_METHODS, BacktestSpec
@@ -25,11 +26,6 @@ COMBINER: Final[EnumCodec[Combiner]] = EnumCodec(Combiner, pb.Combiner, "COMBINE
 MODE: Final[EnumCodec[RatioMode]] = EnumCodec(RatioMode, pb.RatioMode, "RATIO_MODE_")
 _BACKEND: Final[EnumCodec[Backend]] = EnumCodec(Backend, pb.ProphetBackend, "PROPHET_BACKEND_")
 _EPOCH: Final = date(1970, 1, 1)
-_HORIZON: Final = 7
-_LEVEL: Final = 0.9
-_NUMBERS: Final = (
-    "horizon_days", "cutoffs", "step_days", "min_history_days", "interval_level", "bootstrap_samples", "seed",
-)  # fmt: skip
 
 
 def day_number(value: date) -> int:
@@ -44,7 +40,9 @@ def day_of(number: int) -> date:
 
 def options(message: pb.ForecastOptions) -> pb.ForecastOptions:
     """What was asked, and the contract's defaults where nothing was."""
-    out = pb.ForecastOptions(horizon_days=_HORIZON, interval_level=_LEVEL)
+    out = pb.ForecastOptions(
+        horizon_days=number(message, "horizon_days"), interval_level=number(message, "interval_level")
+    )
     out.peers.mask_anomalies = out.peers.use_change_events = out.peers.use_tiers = True
     out.MergeFrom(message)
     return out
@@ -106,12 +104,17 @@ def spec(asked: pb.ForecastOptions, method: Method, ensemble: pb.EnsembleOptions
 def backtest_spec(request: pb.BacktestRequest) -> BacktestSpec:
     """What to compare, and where to cut."""
     methods = tuple(METHOD.from_wire(one, f"methods[{at}]") for at, one in enumerate(request.methods))
-    given: dict[str, Any] = {name: getattr(request, name) for name in _NUMBERS if request.HasField(name)}
     return BacktestSpec(
         methods=methods or DEFAULT_METHODS,
         members=_members(request.ensemble),
         combiner=COMBINER.find(request.ensemble.combiner),
-        **given,
+        horizon_days=number(request, "horizon_days"),
+        cutoffs=number(request, "cutoffs"),
+        step_days=number(request, "step_days"),
+        min_history_days=number(request, "min_history_days"),
+        interval_level=number(request, "interval_level"),
+        bootstrap_samples=number(request, "bootstrap_samples"),
+        seed=number(request, "seed"),
     )
 
 

@@ -8,6 +8,7 @@ from adsml.impact.v1 import impact_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import Violations
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.messages import (
     CHANGE_TYPE,
     ENTITY_TYPE,
@@ -25,7 +26,7 @@ from adsml_impact.encoding import AMOUNTS, amounts
 from adsml_impact.models.estimators import Estimator
 
 ESTIMATOR: EnumCodec[Estimator] = EnumCodec(Estimator, pb.Estimator, "ESTIMATOR_")
-_NUMBERS = ("before_days", "after_days", "baseline_days", "alpha", "equivalence_margin", "max_placebos")
+_NUMBERS = ("before_days", "after_days", "baseline_days", "equivalence_margin")
 
 
 def options(message: pb.ImpactOptions, *, attribution_lag_days: int, equivalence_margin: float) -> Options:
@@ -36,7 +37,9 @@ def options(message: pb.ImpactOptions, *, attribution_lag_days: int, equivalence
         attribution_lag_days = message.attribution_lag_days
     return Options(
         **{"equivalence_margin": equivalence_margin} | given,
-        washout_days=message.washout_days,
+        washout_days=number(message, "washout_days"),
+        alpha=number(message, "alpha"),
+        max_placebos=number(message, "max_placebos"),
         metrics=tuple(METRIC.from_wire(metric, "options.metrics") for metric in message.metrics),
         primary_metric=METRIC.find(message.primary_metric),
         estimator=ESTIMATOR.find(message.estimator),

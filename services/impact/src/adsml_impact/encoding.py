@@ -23,7 +23,7 @@ def fill(message: MessageT, values: object) -> MessageT:
     """The message, with fields set from a dataclass's of the same names; None and NaN leave them unset."""
     for name in message.DESCRIPTOR.fields_by_name:
         value = getattr(values, name, None)
-        if value is None or known(value) is None:
+        if value is None or or_none(value) is None:
             continue
         if is_dataclass(value):
             part = getattr(message, name)
@@ -41,7 +41,7 @@ def fill(message: MessageT, values: object) -> MessageT:
     return message
 
 
-def known(value: float) -> float | None:
+def or_none(value: float) -> float | None:
     """A figure; None, which leaves its field unset, for NaN."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
@@ -55,10 +55,10 @@ def fill_effect(message: pb.MetricEffect, effect: Effect, *, first: date, level:
         interval = metrics_pb2.Interval(lower=lower, upper=upper, level=level)
         message.series.add(
             date=day_message(first + timedelta(days=day)),
-            actual=known(actual),
-            counterfactual=known(counterfactual),
+            actual=or_none(actual),
+            counterfactual=or_none(counterfactual),
             interval=None if math.isnan(counterfactual) else interval,
-            cumulative_effect=known(so_far),
+            cumulative_effect=or_none(so_far),
         )
 
 
@@ -82,7 +82,7 @@ def change_message(event: ChangeEvent) -> change_pb2.ChangeEvent:
     )
 
 
-def item(event: ChangeEvent) -> pb.AnalyzeImpactItem:
+def item_message(event: ChangeEvent) -> pb.AnalyzeImpactItem:
     """The question what a recorded change did."""
     panel = pb.Panel(stored=pb.StoredPanel(treated=[entity_ref_message(event.entity)]))
     return pb.AnalyzeImpactItem(panel=panel, change=change_message(event))

@@ -17,7 +17,7 @@ from adsml_report.content import Block, Chip, Entry, Finding, Note, Row, Section
 from adsml_report.context import ReportContext
 from adsml_report.wording import LEVELS, count, day, percent, sentence, short_day, signed_percent, words
 
-from adsml_impact.encoding import amounts, item
+from adsml_impact.encoding import amounts, item_message
 from adsml_impact.plot import effect_charts, label_of, spanned
 from adsml_impact.server import open_service
 from adsml_impact.service import ImpactService
@@ -96,7 +96,7 @@ def sections(context: ReportContext) -> Iterator[Section]:
 
 
 def _analyse(service: ImpactService, events: Sequence[ChangeEvent], options: pb.ImpactOptions) -> _Answers:
-    request = pb.BatchAnalyzeImpactRequest(items=map(item, events), options=options)
+    request = pb.BatchAnalyzeImpactRequest(items=map(item_message, events), options=options)
     return list(zip(events, service.BatchAnalyzeImpact(request, CallContext()).results, strict=True))
 
 

@@ -20,6 +20,7 @@ from adsml_common.domain.errors import (
     Unavailable,
 )
 from adsml_common.serving.context import CallContext
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.messages import CHANGE_TYPE, ENTITY_TYPE, entity_ref, optional_day
 from adsml_common.serving.validation import entry_violations
@@ -58,8 +59,8 @@ class ImpactService:
         self, request: pb.AnalyzeImpactRequest, context: CallContext
     ) -> pb.AnalyzeImpactResponse:
         """One change."""
-        item = self._dated(pb.AnalyzeImpactItem(panel=request.panel, change=request.change), "")
-        query, data = self._asked(item, request.options)
+        item = self._resolve_change(pb.AnalyzeImpactItem(panel=request.panel, change=request.change), "")
+        query, data = self._load(item, request.options)
         return pb.AnalyzeImpactResponse(
             report=analyse(query, data, checkpoint=context.check_cancelled).report
         )
@@ -76,7 +77,7 @@ class ImpactService:
             try:
                 if index in wrong:
                     raise InvalidInput(wrong[index])
-                questions.append(self._question(self._dated(item, path), options, path))
+                questions.append(self._question(self._resolve_change(item, path), options, path))
             except AdsmlError as error:
                 questions.append(error)
         stored = self._read(one for one in questions if not isinstance(one, AdsmlError))
@@ -100,11 +101,11 @@ class ImpactService:
     ) -> pb.EstimateDetectableEffectResponse:
         """What a window could show."""
         item = pb.AnalyzeImpactItem(panel=request.panel, change=request.change)
-        query, data = self._asked(item, request.options)
+        query, data = self._load(item, request.options)
         return estimate_detectable(
             query,
             data,
-            power=request.power if request.HasField("power") else 0.8,
+            power=number(request, "power"),
             target=request.target_relative or None,
             checkpoint=context.check_cancelled,
         )
@@ -134,7 +135,7 @@ class ImpactService:
                 if not mixed and direction != _DIRECTIONS[request.budget_direction]:
                     continue
                 try:
-                    query, _ = decoding.query(encoding.item(event), chosen, "")
+                    query, _ = decoding.query(encoding.item_message(event), chosen, "")
                     analysis = analyse(query, data)
                 except AdsmlError as error:
                     skipped.append((event, str(error)))
@@ -167,7 +168,7 @@ class ImpactService:
             out[event.entity.config_id, event.entity.entity_type].append(event)
         return out
 
-    def _dated(self, item: pb.AnalyzeImpactItem, path: str) -> pb.AnalyzeImpactItem:
+    def _resolve_change(self, item: pb.AnalyzeImpactItem, path: str) -> pb.AnalyzeImpactItem:
         """An item whose change is dated: by itself, or by the change log."""
         if item.change.HasField("date"):
             return item
@@ -193,9 +194,7 @@ class ImpactService:
         chosen = self._options(options, stored=item.panel.WhichOneof("source") == "stored")
         return decoding.query(item, chosen, path)
 
-    def _asked(
-        self, item: pb.AnalyzeImpactItem, options: pb.ImpactOptions
-    ) -> tuple[ImpactQuery, AccountData]:
+    def _load(self, item: pb.AnalyzeImpactItem, options: pb.ImpactOptions) -> tuple[ImpactQuery, AccountData]:
         """A question by itself, with its data."""
         question = self._question(item, options, "")
         return self._with_data(*question, self._read([question]))
@@ -222,13 +221,13 @@ class ImpactService:
         if sent is not None:
             data = self._with_stored_tree(query.config_id, sent)
             return decoding.with_amounts(query, data), data
-        found = stored[query.config_id, query.entity_type]
-        if isinstance(found, AdsmlError):
-            raise found
+        account = stored[query.config_id, query.entity_type]
+        if isinstance(account, AdsmlError):
+            raise account
         for name in (*query.treated, *query.controls):
-            if (query.entity_type, name) not in found.tree.relations:
+            if (query.entity_type, name) not in account.tree.relations:
                 raise NotFound(f"there is no {EntityRef(query.config_id, query.entity_type, name)}")
-        return decoding.with_amounts(query, found), found
+        return decoding.with_amounts(query, account), account
 
     def _with_stored_tree(self, config_id: int, data: AccountData) -> AccountData:
         """Rows that name their account: its stored tree, changes and completion count, as for stored rows."""

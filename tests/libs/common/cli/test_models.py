@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from adsml_common.database import Database
 from adsml_common.registry.models import Candidate, ModelStatus, ModelVersion
 from adsml_common.registry.registry import ModelRegistry
 
@@ -162,6 +164,17 @@ def test_doctor_says_that_the_schema_is_absent(
     [bad] = [c for c in ran.json()["checks"] if c["name"] == "schema current"]
     assert bad["health"] == "failed"
     assert "adsml migrate" in bad["detail"]
+
+
+def test_doctor_sends_nobody_to_migrate_what_this_version_is_too_old_for(
+    adsml: Adsml, database: Database
+) -> None:
+    with database.write() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = 'from_the_future'"))
+        connection.execute(sa.text("UPDATE schema_notes SET value = '9999' WHERE name = 'oldest_code'"))
+    [bad] = [c for c in adsml("doctor", "--json").json()["checks"] if c["name"] == "schema current"]
+    assert "deploy the version that migrated it" in bad["detail"]
+    assert "adsml migrate" not in bad["detail"]
 
 
 def test_sweep_leaves_young_files_alone(adsml: Adsml, registry: ModelRegistry, tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from adsml_common.serving.training_service import TrainingService
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.cluster import (
     Cluster,
-    JobPhase,
     JobRejected,
     JobState,
     RequestRefused,
@@ -681,13 +680,25 @@ def test_states() -> None:
         return JobState.of({"metadata": {"name": "j", "uid": "u"}, "status": status})
 
     failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "too long"}
-    assert state().phase is JobPhase.PENDING
-    assert state(active=1).phase is JobPhase.RUNNING
-    assert state(conditions=[{"type": "Suspended", "status": "True"}]).phase is JobPhase.SUSPENDED
-    # On its way to an end its pods may still run.
-    assert state(active=1, conditions=[{"type": "FailureTarget", "status": "True"}]).phase is JobPhase.RUNNING
-    assert state(conditions=[failed]).phase is JobPhase.FAILED
+    for going in (
+        state(),
+        state(active=1),
+        # On its way to an end its pods may still run.
+        state(active=1, conditions=[{"type": "FailureTarget", "status": "True"}]),
+        state(active=1, conditions=[failed | {"status": "False"}]),
+    ):
+        assert not going.ended
+        assert not going.suspended
+    held_back = state(conditions=[{"type": "Suspended", "status": "True"}])
+    assert held_back.suspended
+    assert not held_back.ended
+    complete = state(conditions=[{"type": "Complete", "status": "True"}])
+    assert complete.ended
+    assert complete.complete
+    assert state(conditions=[failed]).ended
     assert state(conditions=[failed]).reason == "DeadlineExceeded: too long"
-    assert state(conditions=[failed], succeeded=2, failedIndexes="1,3-5").phase is JobPhase.PARTIAL
-    assert state(conditions=[failed], failedIndexes="1,3-5").failed_indexes == {1, 3, 4, 5}
+    partly = state(conditions=[failed], succeeded=2, failedIndexes="1,3-5")
+    assert partly.ended
+    assert not partly.complete
+    assert partly.failed_indexes == {1, 3, 4, 5}
     assert list(index_numbers("")) == []

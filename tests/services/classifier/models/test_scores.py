@@ -40,7 +40,7 @@ def test_calibration_error_by_hand() -> None:
     right = np.array([True] * 3 + [False] + [True] * 3 + [False] * 3)
     assert scores.expected_calibration_error(right, confidence) == pytest.approx(0.06)
     bins = scores.reliability(right, confidence)
-    assert [(one.count, one.accuracy) for one in bins] == [(6, 0.5), (4, 0.75)]
+    assert [(one["count"], one["accuracy"]) for one in bins] == [(6, 0.5), (4, 0.75)]
 
 
 def test_answers_drawn_from_their_probabilities_are_calibrated() -> None:

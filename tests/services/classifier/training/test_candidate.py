@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.training import assessment, candidate, sampling
+from adsml_classifier.training import assessment, candidate, fitting, sampling
 from adsml_classifier.training.recipe import Recipe, SampleSettings
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
 from adsml_simulate import SimulatedAccount
@@ -82,6 +82,19 @@ def test_one_tier_before_the_last_week_is_refused(samples: sampling.Samples, pan
         walked(replace(samples, label=np.full(len(samples), 2)), panel)
 
 
+def test_the_model_that_serves_is_made_as_those_that_were_judged(
+    samples: sampling.Samples, panel: Panel
+) -> None:
+    """Rare tiers are raised in it too, by what is said of all samples."""
+    plain = replace(QUICK, fit=replace(QUICK.fit, rarity_power=0.0))
+    one, other = (candidate.learn(panel, recipe, what="account 1").model for recipe in (QUICK, plain))
+    x = samples.x[:50]
+    odds = np.log(one.probabilities(x)) - np.log(other.probabilities(x))
+    raised = fitting.rarity(samples, QUICK.fit)
+    assert np.ptp(raised) > 0.05
+    np.testing.assert_allclose(odds - odds[:, :1], np.tile(raised - raised[0], (50, 1)), atol=1e-6)
+
+
 def test_figures_are_those_of_all_weeks_together(samples: sampling.Samples, panel: Panel) -> None:
     origins = walked(samples, panel)
     answers = origins[0].answers.join([one.answers for one in origins[1:]])
@@ -90,4 +103,4 @@ def test_figures_are_those_of_all_weeks_together(samples: sampling.Samples, pane
     right = sum(one.assessment.model.accuracy * len(one.split.holdout) for one in origins)
     assert together.model.accuracy == pytest.approx(right / together.model.samples)
     assert together.first == origins[0].assessment.first
-    assert np.sum(together.confusion) == together.model.samples
+    assert np.sum(together.details["confusion"]["truth_by_prediction"]) == together.model.samples

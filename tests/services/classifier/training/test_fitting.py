@@ -7,7 +7,6 @@ import pytest
 from adsml_classifier.models import calibration, features, scores
 from adsml_classifier.models.panel import IntArray
 from adsml_classifier.training import fitting
-from adsml_classifier.training.folds import fit_linear
 from adsml_classifier.training.recipe import FitSettings, Shape
 from adsml_classifier.training.sampling import Excluded, Samples
 from adsml_common.domain.errors import FailedPrecondition
@@ -113,7 +112,7 @@ def test_a_weight_counts_like_repeated_samples() -> None:
     settings = replace(QUICK, subsample=1.0, columns_per_split=1.0)
     first, second = (fitting.refit(one, Shape(2, 1.0), 20, settings) for one in (heavy, repeated))
     np.testing.assert_allclose(first.inplace_predict(samples.x), second.inplace_predict(samples.x), atol=0.02)
-    lines = [fit_linear(one, settings).margins(samples.x) for one in (heavy, repeated)]
+    lines = [fitting.fit_linear(one, settings).margins(samples.x) for one in (heavy, repeated)]
     np.testing.assert_allclose(calibration.softmax(lines[0]), calibration.softmax(lines[1]), atol=0.15)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 from adsml_classifier.training import fitting, sampling
-from adsml_classifier.training.folds import Folds
+from adsml_classifier.training.fitting import Folds
 from adsml_classifier.training.recipe import FitSettings, SampleSettings
 from adsml_simulate import SimulatedAccount
 

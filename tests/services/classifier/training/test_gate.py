@@ -30,7 +30,7 @@ def assessed(
         for name, share in (("model", leads[0]), ("persistence", leads[1]), ("rule", 0.1))
     }
     odds = replace(persistence, rps=odds_rps)
-    return Assessment(model, persistence, odds, rule, worth, {}, {}, [], (), DAY, DAY)
+    return Assessment(model, persistence, odds, rule, worth, {}, DAY, DAY)
 
 
 def decide(

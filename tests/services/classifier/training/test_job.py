@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from adsml_classifier.artifacts import from_files
+from adsml_classifier.artifacts import FAMILY, account_model, from_files
 from adsml_classifier.models import features
 from adsml_classifier.models.labels import Judgement, LabelMode
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.naming import FAMILY, account_model
-from adsml_classifier.training import account as account_training
-from adsml_classifier.training import sampling
-from adsml_classifier.training.account import train_account
+from adsml_classifier.training import job, sampling
 from adsml_classifier.training.candidate import learn
-from adsml_classifier.training.job import AccountTrainer, items_of
+from adsml_classifier.training.job import AccountTrainer, items_of, train_account
 from adsml_classifier.training.recipe import SampleSettings
 from adsml_common.database import Database
 from adsml_common.domain.entities import EntityRef, EntityType
@@ -60,7 +57,7 @@ def test_with_few_campaigns_both_models_are_learnt_at_once_unless_a_row_has_chan
         calls.append(rest["what"])
         return learn(*args, **rest)
 
-    monkeypatch.setattr(account_training, "learn", counted)
+    monkeypatch.setattr(job, "learn", counted)
     trainer = AccountTrainer(stored, registry, run_id="run", recipe=QUICK)
     own, new = items_of([1])
     trainer(own)

@@ -15,7 +15,7 @@ from adsml_common.cli.context import settings
 from adsml_common.cli.exits import Exit
 from adsml_common.cli.output import JsonOption, console, print_json, table
 from adsml_common.cli.remote import Remote, with_server
-from adsml_common.domain.errors import AdsmlError
+from adsml_common.domain.errors import AdsmlError, FailedPrecondition
 from adsml_common.registry.models import ModelStatus, ModelVersion
 
 if TYPE_CHECKING:
@@ -57,11 +57,12 @@ def _reach(database: "Database") -> str:
 
 
 def _schema(database: "Database") -> Check:
+    try:
+        database.require_schema()
+    except FailedPrecondition as error:
+        return Check("schema current", Health.FAILED, error.message)
     state = database.schema_state()
-    if state.usable:
-        return Check("schema current", Health.OK, f"revision {state.current} ({state.status})")
-    detail = f"{state.current or 'empty'}, this version needs {state.head}. Run: adsml migrate"
-    return Check("schema current", Health.FAILED, detail)
+    return Check("schema current", Health.OK, f"revision {state.current} ({state.status})")
 
 
 def _artifacts_writable(store: "ArtifactStore") -> str:

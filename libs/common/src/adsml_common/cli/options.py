@@ -59,18 +59,19 @@ def sign(
 
 
 def contract_option(message: type[Message], field: str, *names: str, help_text: str) -> Any:
-    """An option for a number, with the limits that the contract states for a field; shown beside its help.
+    """An option for a number, with the limits and the default that the contract states for a field, beside its help.
 
-    Leave the option's default None and the field unset: what the contract's default is, the service knows.
-    Without `names` it is spelled as the field, ``--horizon-days``.
+    Leave the option's own default None and the field unset. Without `names` it is spelled as the field,
+    ``--horizon-days``.
     """
     descriptor: Any = message.DESCRIPTOR.fields_by_name[field]
     bounds = contract_rules.number_bounds(contract_rules.rules(descriptor))
+    default = contract_rules.default_number(descriptor)
     return typer.Option(
         *(names or (f"--{field.replace('_', '-')}",)),
         # An open lower bound is left to the contract's own check.
         min=None if bounds.above else bounds.low,
         max=bounds.high,
-        help=help_text,
+        help=help_text if default is None else f"{help_text}  [default: {default:g}]",
         show_default=False,
     )

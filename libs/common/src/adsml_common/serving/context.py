@@ -51,6 +51,11 @@ class CallContext:
         self.started_at = self.clock()
 
     @property
+    def owner(self) -> str:
+        """In whose share the call counts: its caller's, or its address' where nobody is asked who calls."""
+        return self.caller.identity or self.peer.rpartition(":")[0] or self.peer
+
+    @property
     def deadline(self) -> float | None:
         """Seconds left for the answer, never negative; None without a deadline."""
         if self.deadline_at is None:

@@ -1,9 +1,10 @@
-"""What a contract says of one field, read from its `buf.validate` rules: for messages, help texts and docs."""
+"""What a contract says of one field, read from its options: for answers, messages, help texts and docs."""
 
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from adsml.common.v1 import options_pb2
 from buf.validate import validate_pb2
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
@@ -28,6 +29,25 @@ class Bounds:
 
 def rules(field: FieldDescriptor) -> Any:
     return field.GetOptions().Extensions[validate_pb2.field]
+
+
+def default_number(field: FieldDescriptor) -> float | None:
+    """What holds where an optional number is not set; None where the contract leaves that to the service."""
+    options = field.GetOptions()
+    if not options.HasExtension(options_pb2.default_number):
+        return None
+    default = float(options.Extensions[options_pb2.default_number])
+    return default if field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE else int(default)
+
+
+def number(message: Message, name: str) -> Any:
+    """An optional number of a message, the contract's default where it is not set."""
+    return getattr(message, name) if message.HasField(name) else _default(message.DESCRIPTOR, name)
+
+
+@cache
+def _default(descriptor: Any, name: str) -> float | None:
+    return default_number(descriptor.fields_by_name[name])
 
 
 def number_bounds(of_field: Any) -> Bounds:
@@ -77,7 +97,7 @@ def expectation(field: FieldDescriptor, *, entry: bool = False) -> str:
         return "year, month and day" if field.message_type.full_name == _DATE else "a value"
     if field.type == FieldDescriptor.TYPE_STRING:
         return _text(of_field.string)
-    return _number(number_bounds(of_field), finite=field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE)
+    return number_text(number_bounds(of_field), finite=field.cpp_type == FieldDescriptor.CPPTYPE_DOUBLE)
 
 
 def short_name(kind: EnumDescriptor, number: int) -> str:
@@ -121,7 +141,8 @@ def _text(of_string: Any) -> str:
     return f"{length} of the form {of_string.pattern}"
 
 
-def _number(bounds: Bounds, *, finite: bool) -> str:
+def number_text(bounds: Bounds, *, finite: bool) -> str:
+    """``"1 to 90"``, ``"a finite number, above 0"``."""
     low, high = bounds.low, bounds.high
     kind = "a finite number" if finite else "a whole number"
     if high is not None and high < _WHOLE and low is not None:

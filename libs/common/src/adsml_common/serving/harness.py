@@ -109,7 +109,7 @@ class Harness:
             owner, reserved = "", 0
             try:
                 self._admit(method, call, context)
-                owner = call.caller.identity or call.peer.rpartition(":")[0]
+                owner = call.owner
                 await self._memory.reserve(owner, largest)
                 reserved = largest
                 raw = await read_message(context, largest, seconds=_MESSAGE_SECONDS)

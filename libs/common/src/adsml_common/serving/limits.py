@@ -27,7 +27,7 @@ class RateLimit:
         """Take one call from the bucket of the caller, or of its address; raises `Overloaded` where it is empty."""
         if not self._rate:
             return
-        key = call.caller.identity or call.peer.rpartition(":")[0]
+        key = call.owner
         now = self._clock()
         level, at = self._buckets.pop(key, (self._full, now))
         level = min(self._full, level + (now - at) * self._rate)
@@ -52,7 +52,7 @@ class StreamLimit:
     @contextmanager
     def open(self, call: CallContext) -> Iterator[None]:
         """Count a stream while it is open; raises `Overloaded` where there are too many."""
-        caller = call.caller.identity or call.peer
+        caller = call.owner
         if self._open[caller] >= self._of_one_caller:
             raise Overloaded(
                 f"this caller has {self._of_one_caller} streams open, as many as one may; read or close one",

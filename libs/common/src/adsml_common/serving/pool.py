@@ -68,7 +68,7 @@ class _Job:
         required: bool,
     ) -> None:
         self.call = call
-        self.caller = call.caller.identity or call.peer
+        self.caller = call.owner
         self.work = work
         self.future = future
         self.seconds = seconds
@@ -180,7 +180,7 @@ class WorkerPool:
         if self._busy < (self.long_workers if long else self.workers):
             return 0.0
         with self._lock:
-            mine = self._shares.get(call.caller.identity or call.peer)
+            mine = self._shares.get(call.owner)
             active = [one for one in self._shares.values() if one.waiting]
             own = 0.0 if mine is None else mine.short_seconds + (mine.long_seconds if long else 0.0)
             total = sum(one.short_seconds + (one.long_seconds if long else 0.0) for one in active)
@@ -282,7 +282,7 @@ class WorkerPool:
 
     def _give_place(self, call: CallContext) -> bool:
         """Take a waiting place from the caller with the most waiting, if that is not this one."""
-        caller = call.caller.identity or call.peer
+        caller = call.owner
         with self._lock:
             if not self._shares:
                 return False

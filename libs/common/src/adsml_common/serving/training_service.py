@@ -17,6 +17,7 @@ from adsml_common.domain.errors import (
 )
 from adsml_common.serving import paging
 from adsml_common.serving.context import CallContext
+from adsml_common.serving.contract_rules import number
 from adsml_common.serving.messages import ENTITY_TYPE, EnumCodec, FamilyCheck, instant_message
 from adsml_common.serving.paging import PageTokens
 from adsml_common.training.launchers import Launcher
@@ -47,7 +48,6 @@ JOBS: Final[dict[int, str]] = {
 _NUMBERS: Final = {name: number for number, name in JOBS.items()}
 
 _FACTS: Final = ("run_id", "shard_count", "launcher_ref", "detail", "actor")
-_FAILED_ITEMS: Final = 100
 _DIGITS: Final = 16
 _LONGEST: Final = 128
 
@@ -121,7 +121,7 @@ class TrainingService:
         self, request: pb.GetTrainingRunRequest, context: CallContext
     ) -> pb.GetTrainingRunResponse:
         run = self._run(request, context)
-        most = request.max_failed_items if request.HasField("max_failed_items") else _FAILED_ITEMS
+        most = number(request, "max_failed_items")
         failed = self.runs.items(run.run_id, status=ItemStatus.FAILED, limit=most) if most else []
         return pb.GetTrainingRunResponse(
             run=run_message(run), failed_items=[item_message(one) for one in failed]

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from adsml_common.domain.errors import AdsmlError, FailedPrecondition, Unavailable
@@ -36,39 +35,28 @@ class RequestRefused(AdsmlError):
         super().__init__(message)
 
 
-class JobPhase(StrEnum):
-    """How far a Job is."""
-
-    PENDING = "PENDING"
-    """None of its pods was made yet."""
-    SUSPENDED = "SUSPENDED"
-    """Held back, by a queue such as Kueue's."""
-    RUNNING = "RUNNING"
-    """Some of its pods are there, started or not."""
-    COMPLETE = "COMPLETE"
-    PARTIAL = "PARTIAL"
-    """Ended; some indexes failed and the others are done."""
-    FAILED = "FAILED"
-
-    @property
-    def ended(self) -> bool:
-        """Whether none of its pods will run any more."""
-        return self in (JobPhase.COMPLETE, JobPhase.PARTIAL, JobPhase.FAILED)
-
-
 @dataclass(frozen=True, slots=True)
 class JobState:
     """A Job as the API shows it."""
 
     name: str
     uid: str
-    phase: JobPhase
     run_id: str = ""
     """The run that the launcher made it for; empty for a CronJob's own."""
+    suspended: bool = False
+    """Held back, by a queue such as Kueue's."""
+    complete: bool = False
+    failed: bool = False
+    """Ended, and not all of its indexes are done."""
     reason: str = ""
     """The cluster's word on why it failed, such as ``DeadlineExceeded: Job was active longer than ...``."""
     failed_indexes: frozenset[int] = frozenset()
     """Those that are given up."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether none of its pods will run any more."""
+        return self.complete or self.failed
 
     @classmethod
     def of(cls, job: Mapping[str, Any]) -> "JobState":
@@ -77,23 +65,15 @@ class JobState:
         conditions = {
             one["type"]: one for one in status.get("conditions") or () if one.get("status") == "True"
         }
-        reason = ""
-        if "Failed" in conditions:
-            phase = JobPhase.PARTIAL if status.get("succeeded") else JobPhase.FAILED
-            words = (conditions["Failed"].get("reason"), conditions["Failed"].get("message"))
-            reason = ": ".join(word for word in words if word)
-        elif "Complete" in conditions:
-            phase = JobPhase.COMPLETE
-        elif status.get("active"):
-            phase = JobPhase.RUNNING
-        else:
-            phase = JobPhase.SUSPENDED if "Suspended" in conditions else JobPhase.PENDING
+        failure = conditions.get("Failed") or {}
         return cls(
             metadata["name"],
             metadata["uid"],
-            phase,
             run_id=(metadata.get("labels") or {}).get(RUN_LABEL, ""),
-            reason=reason,
+            suspended="Suspended" in conditions and not status.get("active"),
+            complete="Complete" in conditions,
+            failed="Failed" in conditions,
+            reason=": ".join(filter(None, (failure.get("reason"), failure.get("message")))),
             failed_indexes=frozenset(index_numbers(status.get("failedIndexes") or "")),
         )
 

@@ -13,7 +13,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 from adsml_common.domain.errors import AdsmlError
-from adsml_common.training.cluster import Cluster, JobPhase, JobRejected, JobState, RequestRefused, job_body
+from adsml_common.training.cluster import Cluster, JobRejected, JobState, RequestRefused, job_body
 from adsml_common.training.launchers import CRONJOB
 from adsml_common.training.pods import pod_failure_reasons, start_obstacles, warning_reasons
 from adsml_common.training.records import LaunchKind, RunStatus, TrainingRun
@@ -126,7 +126,7 @@ class JobLauncher:
         """Bring one run and its Job together; what keeps it from going on, by reason."""
         if run.status in (RunStatus.FAILED, RunStatus.PARTIAL):
             # By the word of its own processes. Those may be tried again, as long as the Job goes on.
-            if job is None or job.phase.ended:
+            if job is None or job.ended:
                 self._runs.conclude(run, f"its Job ended: {job.reason}" if job and job.reason else "")
         elif run.cancel_requested:
             self._delete_owned(run, job)
@@ -136,7 +136,7 @@ class JobLauncher:
             self._make_missing(run)
         elif run.launch_kind is LaunchKind.CALLER and job.run_id != run.run_id:
             return {"Conflict": f"there is a Job {job.name} that was not made for this run"}
-        elif job.phase.ended:
+        elif job.ended:
             self._end(run, job)
         else:
             if not run.job_uid:
@@ -146,7 +146,7 @@ class JobLauncher:
 
     def _delete_owned(self, run: TrainingRun, job: JobState | None) -> None:
         """Delete the Job that was made for a run, and no other."""
-        if job is None or job.phase.ended or job.run_id != run.run_id or run.job_uid not in ("", job.uid):
+        if job is None or job.ended or job.run_id != run.run_id or run.job_uid not in ("", job.uid):
             return
         self._cluster.delete(job.name, uid=job.uid)
         _LOG.info("run %s: deleted Job %s", run.run_id, job.name)
@@ -169,7 +169,7 @@ class JobLauncher:
         return seen.problems
 
     def _pod_problems(self, job: JobState) -> dict[str, str]:
-        if job.phase is JobPhase.SUSPENDED:
+        if job.suspended:
             return {_SUSPENDED: "its Job is suspended: held back by a queue, or by hand"}
         pods = self._cluster.pods(job.name)
         problems, silent = start_obstacles(pods)
@@ -209,7 +209,7 @@ class JobLauncher:
         self._runs.abandon(run.run_id, detail=detail)
 
     def _end(self, run: TrainingRun, job: JobState) -> None:
-        reasons = {} if job.phase is JobPhase.COMPLETE else pod_failure_reasons(self._cluster.pods(job.name))
+        reasons = {} if job.complete else pod_failure_reasons(self._cluster.pods(job.name))
         detail = f"its Job ended: {job.reason}" if job.reason else "its Job ended"
         # What its indexes came to is the reason then, and of others the Job's own.
         prefix = "" if job.reason.startswith(_BY_INDEXES) else f"{detail}; "

@@ -5,7 +5,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,6 @@ from adsml_ingest.options import Clicks, DateOrder, Format, ImportOptions, OnErr
 LOOK_BACK_DAYS: Final = 28
 """Meta restates the results of a day for as long as its longest attribution window, 28 days."""
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_KEYS: Final = frozenset({"config_id", "source", "look_back_days", "tables", "storage", "changes", "options"})
 _OPTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "format": Format, "on_error": OnError, "decimal": str, "date_order": DateOrder, "encoding": str,
     "account_id": str, "clicks": Clicks, "leads_columns": tuple, "lead_actions": tuple, "assume_zero": frozenset,
@@ -106,9 +105,9 @@ def _filled(entry: Any, environment: Mapping[str, str]) -> Any:
 
 
 def _account(entry: Mapping[str, Any]) -> AccountSource:
-    unknown = sorted(set(entry) - _KEYS)
-    if unknown:
-        raise ValueError(f"{', '.join(unknown)}: no such setting; expected {', '.join(sorted(_KEYS))}")
+    known = {one.name for one in fields(AccountSource)}
+    if unknown := sorted(set(entry) - known):
+        raise ValueError(f"{', '.join(unknown)}: no such setting; expected {', '.join(sorted(known))}")
     config_id, source = entry.get("config_id"), entry.get("source")
     if not isinstance(config_id, int) or config_id < 1:
         raise ValueError("config_id is missing, or no positive whole number")
@@ -117,15 +116,13 @@ def _account(entry: Mapping[str, Any]) -> AccountSource:
     days = entry.get("look_back_days", LOOK_BACK_DAYS)
     if not isinstance(days, int) or not 1 <= days <= 1_100:
         raise ValueError("look_back_days is no whole number from 1 to 1100")
+    options = entry.get("options", {})
+    if unknown := sorted(set(options) - _OPTIONS.keys()):
+        raise ValueError(
+            f"options.{', '.join(unknown)}: no such option; expected {', '.join(sorted(_OPTIONS))}"
+        )
+    chosen = ImportOptions(**{name: _OPTIONS[name](value) for name, value in options.items()})
     return AccountSource(
         config_id, source, days, tuple(entry.get("tables", ())), dict(entry.get("storage", {})),
-        bool(entry.get("changes", True)), _options(entry.get("options", {})),
+        bool(entry.get("changes", True)), chosen,
     )  # fmt: skip
-
-
-def _options(values: Mapping[str, Any]) -> ImportOptions:
-    unknown = sorted(set(values) - _OPTIONS.keys())
-    if unknown:
-        known = ", ".join(sorted(_OPTIONS))
-        raise ValueError(f"options.{', '.join(unknown)}: no such option; expected {known}")
-    return ImportOptions(**{name: _OPTIONS[name](value) for name, value in values.items()})

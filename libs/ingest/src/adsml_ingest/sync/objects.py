@@ -1,6 +1,7 @@
 """Exports in an object store or a file system, through fsspec: prefixes, globs, partitions."""
 
 import re
+from contextlib import suppress
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -60,24 +61,15 @@ def _list(system: Any, root: str) -> dict[str, int]:
 def _in_window(path: str, first: date, last: date) -> bool:
     """Whether a file may hold days of the window: by its partition, where it says."""
     found = _PARTITION.search(path)
-    if found is None:
-        return True
-    try:
-        return first <= date.fromisoformat(found[1]) <= last
-    except ValueError:
-        return True
-
-
-def _modified(system: Any, path: str) -> float:
-    """When a file was written, seconds since 1970; 0 where the store does not say."""
-    try:
-        return float(system.modified(path).timestamp())
-    except (NotImplementedError, AttributeError):
-        return 0.0
+    with suppress(ValueError):
+        return found is None or first <= date.fromisoformat(found[1]) <= last
+    return True
 
 
 def _download(system: Any, path: str, size: int, account: AccountSource, target: Path) -> SourceFile:
-    written = _modified(system, path)
+    written = 0.0  # where the store does not say
+    with suppress(NotImplementedError, AttributeError):
+        written = float(system.modified(path).timestamp())
     system.get_file(path, str(target))
     if size != target.stat().st_size:
         raise SourceUnavailable(f"{path} of {account.shown} changed while it was read; sync again")

@@ -41,19 +41,15 @@ def fetch(account: AccountSource, first: date, last: date, spool: Path) -> Fetch
                     # A day that is stored as a moment is midnight in UTC.
                     connection.exec_driver_sql("SET TIME ZONE 'UTC'")
                 tables = [_reflect(connection, name) for name in account.tables]
-                files = [
-                    SourceFile(
-                        Path(f"{account.shown}/{table.name}.csv"),
-                        _spool(connection, table, tables[0], first, last, spool / f"{table.name}.csv"),
-                    )
-                    for table in tables
-                ]
+                paths = {table: spool / f"{table.name}.csv" for table in tables}
+                for table, path in paths.items():
+                    _spool(connection, table, tables[0], first, last, path)
         finally:
             engine.dispose()
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         said = str(getattr(error, "orig", None) or error).splitlines()[0][:300]
         raise SourceUnavailable(f"{account.shown} can't be read: {said}") from None
-    return Fetched(files)
+    return Fetched([SourceFile(Path(f"{account.shown}/{path.name}"), path) for path in paths.values()])
 
 
 def _reflect(connection: Connection, name: str) -> sa.Table:
@@ -66,7 +62,7 @@ def _reflect(connection: Connection, name: str) -> sa.Table:
 
 def _spool(
     connection: Connection, table: sa.Table, daily: sa.Table, first: date, last: date, path: Path
-) -> Path:
+) -> None:
     """Stream the wanted rows of a table into a CSV file."""
     query, of_days = sa.select(*table.columns), table
     is_child = "_dlt_parent_id" in table.columns and "_dlt_id" in daily.columns and table is not daily
@@ -83,7 +79,6 @@ def _spool(
         writer.writerow([column.name for column in table.columns])
         for row in streamed.execute(query):
             writer.writerow(json.dumps(cell) if isinstance(cell, dict | list) else cell for cell in row)
-    return path
 
 
 def _day_of(table: sa.Table) -> sa.ColumnElement[Any] | None:

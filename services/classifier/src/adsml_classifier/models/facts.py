@@ -4,19 +4,71 @@ Many features tell one fact: relative CPL, lead index, margins and last week's t
 contributions together, one text made of the figures themselves, and a side: whether it speaks well of the entity.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from adsml_common.domain.metrics import STORED, divide
 
 from adsml_classifier.models import features, rule
-from adsml_classifier.models.evidence import Evidence
-from adsml_classifier.models.panel import FloatArray, IntArray
+from adsml_classifier.models.panel import FloatArray, IntArray, Panel
 
 _CLOSE: Final = 0.05
 _FEW_LEADS: Final = 1.5
 _MANY_LEADS: Final = 21
+_WINDOWS: Final = {
+    **{f"{name}_7": (name, 7, 0) for name in (*STORED, "reach_known", "delivery_days", "lead_days")},
+    **{f"{name}_{days}": (name, days, 0) for name in ("spend", "leads") for days in (3, 28)},
+    **{f"{name}_before": (name, 7, 7) for name in ("spend", "leads")},
+}
+"""The sums by name: what is summed up, over how many days, how many days back."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Sums over windows that end on the as-of day, named like ``spend_7``; money in the account's currency.
+
+    ``spend_before`` and its like are of the 7 days before the last 7; ``siblings_spend_28`` and ``siblings_leads_28``
+    are the parent's without the entity's own, NaN where no parent is known.
+    """
+
+    entity: Mapping[str, FloatArray]  # of shape (entities,)
+    account: Mapping[str, float]
+
+    def __getitem__(self, name: str) -> FloatArray:
+        """One of the entities' sums."""
+        return self.entity[name]
+
+    @classmethod
+    def of(cls, panel: Panel, day: IntArray) -> "Evidence":
+        """The sums as of one column of a panel, shape (1,)."""
+        entity, account = (
+            {
+                key: sums[name].last(days, day, back=back)[..., 0]
+                for key, (name, days, back) in _WINDOWS.items()
+                if name in sums
+            }
+            for sums in (panel.running, panel.account)
+        )
+        for name in ("spend", "leads"):
+            own = entity[f"{name}_28"]
+            siblings = np.maximum(own[np.maximum(panel.parent, 0)] - own, 0.0)
+            entity[f"siblings_{name}_28"] = np.where(panel.parent >= 0, siblings, np.nan)
+        return cls(entity, {key: float(value) for key, value in account.items()})
+
+    def expected_leads(self, window: int) -> FloatArray:
+        """Leads that a window's spend would have bought at the account's CPL of that window; NaN without one."""
+        return self[f"spend_{window}"] * self.account_ratio(f"leads_{window}", f"spend_{window}")
+
+    def ratio(self, top: str, bottom: str) -> FloatArray:
+        """An entity's ratio of two sums; NaN where the lower is 0."""
+        return divide(self[top], self[bottom])
+
+    def account_ratio(self, top: str, bottom: str, *, scale: float = 1.0) -> float:
+        """The account's; NaN where the lower or the upper is 0: nothing can be held against it."""
+        above, below = self.account[top], self.account[bottom]
+        return scale * above / below if above > 0 and below > 0 else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +155,6 @@ def _bought(window: int) -> Callable[[Evidence, int], str]:
     return text
 
 
-def _siblings_side(evidence: Evidence) -> IntArray:
-    theirs = evidence.ratio("siblings_spend_28", "siblings_leads_28")
-    return _side(theirs, evidence.account_ratio("spend_28", "leads_28"))
-
-
 def _siblings(evidence: Evidence, row: int) -> str:
     spend, own = evidence["siblings_spend_28"][row], evidence["siblings_leads_28"][row]
     account = evidence.account_ratio("spend_28", "leads_28")
@@ -152,11 +199,6 @@ def _ratio(what: str, top: str, bottom: str) -> Callable[[Evidence, int], str]:
     return text
 
 
-def _trend_side(evidence: Evidence) -> IntArray:
-    now, before = evidence.ratio("spend_7", "leads_7"), evidence.ratio("spend_before", "leads_before")
-    return _side(now, before)
-
-
 def _trend(evidence: Evidence, row: int) -> str:
     spend, own = evidence["spend_7"][row], evidence["leads_7"][row]
     spent, earlier = evidence["spend_before"][row], evidence["leads_before"][row]
@@ -194,7 +236,7 @@ def _frequency(evidence: Evidence, row: int) -> str:
 
 
 def _neither(evidence: Evidence) -> IntArray:
-    return np.zeros(len(evidence["spend_7"]), dtype=np.int64)
+    return np.zeros_like(evidence["spend_7"], dtype=np.int64)
 
 
 def _with(*words: str) -> tuple[str, ...]:
@@ -221,7 +263,14 @@ FACTS: Final[tuple[Fact, ...]] = (
         _bought(28),
     ),
     Fact("last days", _with("lead_index_3", "days_since_lead"), _bought_side(3), _bought(3)),
-    Fact("siblings", _with("siblings_lead_index_7", "siblings_lead_index_28"), _siblings_side, _siblings),
+    Fact(
+        "siblings",
+        _with("siblings_lead_index_7", "siblings_lead_index_28"),
+        lambda one: _side(
+            one.ratio("siblings_spend_28", "siblings_leads_28"), one.account_ratio("spend_28", "leads_28")
+        ),
+        _siblings,
+    ),
     Fact(
         "lead days",
         _with("lead_days_7", "lead_days_28", "consistency_14", "volatility_leads_7"),
@@ -240,7 +289,12 @@ FACTS: Final[tuple[Fact, ...]] = (
         _ratio_side("leads_7", "clicks_7"),
         _ratio("conversion rate", "leads_7", "clicks_7"),
     ),
-    Fact("trend", _with("change_cpl", "change_leads", "tier_week_before"), _trend_side, _trend),
+    Fact(
+        "trend",
+        _with("change_cpl", "change_leads", "tier_week_before"),
+        lambda one: _side(one.ratio("spend_7", "leads_7"), one.ratio("spend_before", "leads_before")),
+        _trend,
+    ),
     Fact("spend", _with("change_spend", "change_spend_3_of_7", "volatility_spend_7"), _neither, _spend),
     Fact("delivery", _with("delivery_days_7"), _neither, _delivery),
     Fact("frequency", _with("frequency_7"), _neither, _frequency),

@@ -6,7 +6,7 @@ learn by heart with; the mean of both margins is better than either on every acc
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -83,10 +83,6 @@ class Linear:
             out[:, :, feature] += parts[:, :, column]
         out[:, :, -1] = self.offset
         return out
-
-    def raised(self, by: FloatArray) -> "Linear":
-        """With `by` added to the log-odds of every row, shape (4,)."""
-        return replace(self, offset=self.offset + by)
 
     def as_dict(self) -> dict[str, object]:
         """For JSON; `from_dict` reads it."""

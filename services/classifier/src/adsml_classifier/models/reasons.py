@@ -1,6 +1,6 @@
 """Why a tier was answered: the facts that speak for it, then at most one against."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -9,8 +9,7 @@ import numpy as np
 from adsml_common.domain.tiers import Tier
 
 from adsml_classifier.models import rule
-from adsml_classifier.models.evidence import Evidence
-from adsml_classifier.models.facts import FACTS, MEMBERSHIP, PLACE
+from adsml_classifier.models.facts import FACTS, MEMBERSHIP, PLACE, Evidence
 from adsml_classifier.models.panel import FloatArray, IntArray
 
 # A fact that speaks neither well nor badly of an entity convinces less than one that does, whatever moved the model.
@@ -41,7 +40,7 @@ def of_model(
     `rows` are the entities answered, `tier` their `Tier.rank`, both of shape (answers,); `contributions` of each
     feature to the answered tier's log-odds, shape (answers, features).
     """
-    return _chosen(evidence, rows, tier, contributions @ MEMBERSHIP, most=most, by_model=True)
+    return _chosen(evidence, rows, tier, contributions @ MEMBERSHIP, {}, most=most, by_model=True)
 
 
 def of_week(
@@ -60,16 +59,16 @@ def of_week(
     strength = sides * weights * _direction(tier)[:, None]
     cpl, trend, days = PLACE["cpl"], PLACE["trend"], PLACE["lead days"]
     strength[:, cpl] = np.where(sides[:, cpl] == 0, weights[cpl], strength[:, cpl])
-    notes: list[dict[int, str]] = [{} for _ in rows]
+    notes: dict[tuple[int, int], str] = {}
     cheap = evidence.ratio("spend_7", "leads_7") <= rule.HIGH * evidence.account_ratio("spend_7", "leads_7")
     rare = (cheap & (evidence["lead_days_7"] < rule.HIGH_LEAD_DAYS))[rows] & (sides[:, days] == 0)
     strength[rare, days] = weights[days]
     for place in np.flatnonzero(rare).tolist():
-        notes[place][days] = f"; a high performer has them on {rule.HIGH_LEAD_DAYS}"
+        notes[place, days] = f"; a high performer has them on {rule.HIGH_LEAD_DAYS}"
     strength[step != 0, trend] = _STEP_WEIGHT
     for place in np.flatnonzero(step).tolist():
-        notes[place][trend] = ": one tier lower" if step[place] > 0 else ": one tier higher"
-    return _chosen(evidence, rows, tier, strength, most=most, by_model=False, notes=notes)
+        notes[place, trend] = ": one tier lower" if step[place] > 0 else ": one tier higher"
+    return _chosen(evidence, rows, tier, strength, notes, most=most, by_model=False)
 
 
 def _direction(tier: IntArray) -> IntArray:
@@ -90,21 +89,26 @@ def _chosen(
     rows: IntArray,
     tier: IntArray,
     strength: FloatArray,
+    notes: Mapping[tuple[int, int], str],
     *,
     most: int,
     by_model: bool,
-    notes: Sequence[dict[int, str]] = (),
 ) -> list[tuple[Reason, ...]]:
-    """The strongest facts for each answer, and the strongest against.
+    """The strongest facts for each answer, and the strongest against; `notes` are added to facts of some answers.
 
     A fact is told on the side where its figures read so: one that speaks well of an entity is no reason to call it
     LOW, whatever it did to the model's score.
     """
+
+    def told(place: int, fact: int, *, supports: bool) -> list[Reason]:
+        text = FACTS[fact].text(evidence, int(rows[place]))
+        text += notes.get((place, fact), "") if text and supports else ""
+        return [Reason(text, supports, FACTS[fact].features if by_model else ())] if text else []
+
     agrees = _sides(evidence, rows) * _direction(tier)[:, None]
     noted = np.zeros(strength.shape, dtype=np.bool_)
-    for place, of_answer in enumerate(notes):
-        for fact in of_answer:
-            noted[place, fact] = True
+    for at in notes:
+        noted[at] = True
     weight = np.where((agrees == 0) & ~noted, _NEUTRAL_WEIGHT, 1.0)
     supporting = np.where((strength > 0) & ((agrees >= 0) | noted), strength * weight, 0.0)
     opposing = np.where((strength < 0) & (agrees < 0), -strength, 0.0)
@@ -112,25 +116,16 @@ def _chosen(
     strongest = np.maximum(supporting, opposing).max(axis=1, initial=0.0)
     against = opposing.argmax(axis=1)
     out = []
-    for place, row in enumerate(rows.tolist()):
+    for place in range(len(rows)):
         least = _WEAKEST * strongest[place]
         chosen: list[Reason] = []
         for fact in order[place].tolist():
             if len(chosen) == most or not supporting[place, fact] > least:
                 break
-            note = notes[place].get(fact, "") if notes else ""
-            chosen += _reason(evidence, row, fact, by_model, True, note)
+            chosen += told(place, fact, supports=True)
         if not chosen:
             chosen.append(Reason(_UNDECIDED, True))
-        fact = int(against[place])
-        if opposing[place, fact] > least:
-            chosen += _reason(evidence, row, fact, by_model, False)
+        if opposing[place, against[place]] > least:
+            chosen += told(place, int(against[place]), supports=False)
         out.append(tuple(chosen))
     return out
-
-
-def _reason(
-    evidence: Evidence, row: int, fact: int, by_model: bool, supports: bool, note: str = ""
-) -> list[Reason]:
-    text = FACTS[fact].text(evidence, row)
-    return [Reason(text + note, supports, FACTS[fact].features if by_model else ())] if text else []

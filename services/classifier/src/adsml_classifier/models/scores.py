@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from adsml_classifier.models.panel import FloatArray, IntArray
+from adsml_classifier.models.panel import BoolArray, FloatArray, IntArray
 from adsml_classifier.models.rule import TIERS
 
 # As in Guo et al. 2017.
@@ -14,7 +13,7 @@ _BINS: Final = 15
 _SMALLEST: Final = 1e-6
 
 
-def confusion(label: IntArray, predicted: IntArray) -> npt.NDArray[np.int64]:
+def confusion(label: IntArray, predicted: IntArray) -> IntArray:
     """Counts, shape (4, 4): truth by row, prediction by column, from best to worst tier."""
     cells = np.bincount(label * len(TIERS) + predicted, minlength=len(TIERS) ** 2)
     return cells.reshape(len(TIERS), len(TIERS)).astype(np.int64)
@@ -56,32 +55,26 @@ def ranked_probability_score(label: IntArray, probabilities: FloatArray) -> floa
     return float(squares.mean())
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
-    """One bar of a reliability diagram."""
+def reliability(right: BoolArray, confidence: FloatArray) -> list[dict[str, float]]:
+    """``count``, mean ``confidence`` (0 to 1) and ``accuracy``, the share of right answers, in bins of equal width.
 
-    count: int
-    confidence: float
-    accuracy: float
-
-
-def reliability(right: npt.NDArray[np.bool_], confidence: FloatArray) -> list[Bin]:
-    """Mean confidence (0 to 1) against share of right answers, in bins of equal width; empty ones are left out."""
+    Empty ones are left out.
+    """
     place = np.clip(np.ceil(confidence * _BINS).astype(np.int64) - 1, 0, _BINS - 1)
     count = np.bincount(place, minlength=_BINS)
     kept = np.flatnonzero(count)
     mean_confidence = np.bincount(place, weights=confidence, minlength=_BINS)[kept] / count[kept]
     accuracy = np.bincount(place, weights=right.astype(np.float64), minlength=_BINS)[kept] / count[kept]
+    columns = (count[kept].tolist(), mean_confidence.tolist(), accuracy.tolist())
     return [
-        Bin(int(n), float(c), float(a))
-        for n, c, a in zip(count[kept], mean_confidence, accuracy, strict=True)
+        dict(zip(("count", "confidence", "accuracy"), one, strict=True)) for one in zip(*columns, strict=True)
     ]
 
 
-def expected_calibration_error(right: npt.NDArray[np.bool_], confidence: FloatArray) -> float:
+def expected_calibration_error(right: BoolArray, confidence: FloatArray) -> float:
     """Mean gap between confidence and accuracy over bins, weighted by their samples (Guo et al. 2017, eq. 3)."""
     bins = reliability(right, confidence)
-    return sum(part.count * abs(part.accuracy - part.confidence) for part in bins) / max(len(right), 1)
+    return sum(one["count"] * abs(one["accuracy"] - one["confidence"]) for one in bins) / max(len(right), 1)
 
 
 @dataclass(frozen=True, slots=True)

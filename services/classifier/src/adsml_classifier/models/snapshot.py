@@ -1,4 +1,4 @@
-"""The entities of an account at the end of a day: all that an answer is made of, but the model.
+"""The entities of an account at the end of a day: all that an answer is made of, but the model; and what answers.
 
 Computed for the whole account in one pass and kept, so that a call that asks for one entity looks its row up.
 """
@@ -6,19 +6,23 @@ Computed for the whole account in one pass and kept, so that a call that asks fo
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from adsml_classifier.models import features, rule
-from adsml_classifier.models.evidence import Evidence
-from adsml_classifier.models.panel import BoolArray, IntArray, Panel
+from adsml_classifier.models import features, reasons, rule
+from adsml_classifier.models.facts import Evidence
+from adsml_classifier.models.panel import BoolArray, FloatArray, IntArray, Panel
+from adsml_classifier.models.reasons import Reason
+from adsml_classifier.models.tier_model import TierModel
+from adsml_classifier.models.transfer import LevelTransfer
 
 _WEEK: Final = rule.DAYS
 NEVER: Final = -1
 """Days since something that has not happened in the days looked at."""
 
+Scorer: TypeAlias = TierModel | LevelTransfer
 _PAUSE_DAYS: Final = 2
 # Weeks before the last one in which a weekday without delivery is looked for.
 _HABIT_WEEKS: Final = 3
@@ -45,7 +49,7 @@ class AccountSnapshot:
     since_row: IntArray
     since_delivery: IntArray
     paused: BoolArray  # delivered, but not in the last 2 days or more, though it used to on such weekdays
-    account_since_delivery: int
+    stopped: BoolArray  # the same while its account does deliver
     evidence: Evidence
     cache: dict[Hashable, Any] = field(default_factory=dict)
     """What others compute from it once; lives as long as it does."""
@@ -54,11 +58,6 @@ class AccountSnapshot:
         """The last day with delivery of an entity, in the days looked at."""
         since = int(self.since_delivery[row])
         return None if since == NEVER else self.as_of - timedelta(days=since)
-
-    @property
-    def stopped(self) -> BoolArray:
-        """Whether an entity no longer delivers while its account does."""
-        return self.paused & (self.since_delivery > self.account_since_delivery)
 
     @classmethod
     def of(cls, panel: Panel, as_of: date) -> "AccountSnapshot":
@@ -71,6 +70,8 @@ class AccountSnapshot:
         looked_at = slice(max(column + 1 - features.LOOKBACK_DAYS, 0), column + 1)
         active = (panel.impressions + panel.spend)[:, looked_at] > 0
         since = _days_since(active)
+        of_account = _days_since(np.diff(panel.account["spend"].totals)[None, looked_at] > 0)
+        paused = (since >= _PAUSE_DAYS) & ~_usual_pause(active, since)
         first = np.where(active.any(axis=1), active.shape[1] - 1 - active.argmax(axis=1), NEVER)
         return cls(
             as_of=as_of,
@@ -86,10 +87,8 @@ class AccountSnapshot:
             days_with_row=panel.present[:, looked_at].sum(axis=1).astype(np.int64),
             since_row=_days_since(panel.present[:, looked_at] > 0),
             since_delivery=since,
-            paused=(since >= _PAUSE_DAYS) & ~_usual_pause(active, since),
-            account_since_delivery=int(
-                _days_since(np.diff(panel.account["spend"].totals)[None, looked_at] > 0)[0]
-            ),
+            paused=paused,
+            stopped=paused & (since > of_account),
             evidence=evidence,
         )
 
@@ -111,3 +110,37 @@ def _usual_pause(active: BoolArray, since: IntArray) -> BoolArray:
                 usual &= ~(active[:, column] & (back < since))
                 seen |= active[:, column]
     return usual & seen
+
+
+@dataclass(frozen=True, slots=True)
+class TierCalls:
+    """Tiers of some rows; what was not asked for is None or empty."""
+
+    tier: IntArray  # `Tier.rank`, shape (rows,)
+    probabilities: FloatArray | None  # calibrated, shape (rows, 4); None where no model answered
+    contributions: FloatArray | None  # of each feature to the called tier's log-odds, shape (rows, features)
+    reasons: list[tuple[Reason, ...]]
+
+
+def by_model(
+    model: Scorer, snapshot: AccountSnapshot, rows: IntArray, *, contributions: bool, most_reasons: int
+) -> TierCalls:
+    """The most probable tier."""
+    x = snapshot.x[rows]
+    probabilities = model.probabilities(x)
+    tier = probabilities.argmax(axis=1)
+    if not contributions and not most_reasons:
+        return TierCalls(tier, probabilities, None, [])
+    of_tier = model.contributions(x)[np.arange(len(rows)), tier, :-1]
+    why = reasons.of_model(snapshot.evidence, rows, tier, of_tier, most=most_reasons) if most_reasons else []
+    return TierCalls(tier, probabilities, of_tier, why)
+
+
+def by_last_week(
+    snapshot: AccountSnapshot, rows: IntArray, by_rule: BoolArray, *, most_reasons: int
+) -> TierCalls:
+    """Last week's tier again, or the rule, which moves it by the step for the trend."""
+    tier = np.where(by_rule, snapshot.rule_tier[rows], snapshot.persistence[rows])
+    step = np.where(by_rule, snapshot.step[rows], 0)
+    why = reasons.of_week(snapshot.evidence, rows, tier, step=step, most=most_reasons) if most_reasons else []
+    return TierCalls(tier, None, None, why)

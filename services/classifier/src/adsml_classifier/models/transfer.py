@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from adsml_classifier.models import features
 from adsml_classifier.models.panel import LEVELS, FloatArray, IntArray
-from adsml_classifier.models.tier_model import TierModel
+from adsml_classifier.models.tier_model import FeatureMatrix, TierModel
 
 CONFIDENCE_FACTOR: Final = 0.85
 """What a carried-over confidence is multiplied by."""
@@ -42,7 +41,7 @@ class LevelStatistics:
     samples: int
 
     @classmethod
-    def of(cls, x: npt.NDArray[np.float32]) -> "LevelStatistics":
+    def of(cls, x: FeatureMatrix) -> "LevelStatistics":
         """Statistics of feature rows, shape (rows, features); columns without any value get 0 and 1."""
         known = np.log1p(x[:, _COLUMNS].astype(np.float64))
         empty = np.isnan(known).all(axis=0)
@@ -58,20 +57,16 @@ class LevelStatistics:
     @classmethod
     def from_dict(cls, data: Mapping[str, object]) -> "LevelStatistics":
         """Read what `as_dict` wrote; KeyError, TypeError or ValueError where it is something else."""
-        middle = np.array(data["middle"], dtype=np.float64)
-        spread = np.array(data["spread"], dtype=np.float64)
+        middle, spread = (np.array(data[name], dtype=np.float64) for name in ("middle", "spread"))
         if middle.shape != (len(SIZED),) or spread.shape != middle.shape:
             raise ValueError(f"expected {len(SIZED)} statistics of a level")
         return cls(middle, spread, int(data["samples"]))  # type: ignore[call-overload]
 
 
-def statistics(x: npt.NDArray[np.float32], level: IntArray) -> dict[str, LevelStatistics]:
+def statistics(x: FeatureMatrix, level: IntArray) -> dict[str, LevelStatistics]:
     """Statistics of every level that has rows."""
-    return {
-        name: LevelStatistics.of(x[level == code])
-        for code, name in enumerate(LEVELS)
-        if (level == code).any()
-    }
+    there = np.unique(level).tolist()
+    return {LEVELS[code]: LevelStatistics.of(x[level == code]) for code in there}
 
 
 @dataclass(frozen=True)
@@ -82,18 +77,16 @@ class LevelTransfer:
     source: LevelStatistics  # of the level that it is asked about
     target: LevelStatistics  # of the level that it learnt on
 
-    def probabilities(self, x: npt.NDArray[np.float32]) -> FloatArray:
+    def probabilities(self, x: FeatureMatrix) -> FloatArray:
         """Calibrated probabilities, shape (rows, 4)."""
         return self.model.probabilities(rescale(x, source=self.source, target=self.target))
 
-    def contributions(self, x: npt.NDArray[np.float32]) -> FloatArray:
+    def contributions(self, x: FeatureMatrix) -> FloatArray:
         """TreeSHAP values of the rescaled features, shape (rows, 4, features + 1)."""
         return self.model.contributions(rescale(x, source=self.source, target=self.target))
 
 
-def rescale(
-    x: npt.NDArray[np.float32], *, source: LevelStatistics, target: LevelStatistics
-) -> npt.NDArray[np.float32]:
+def rescale(x: FeatureMatrix, *, source: LevelStatistics, target: LevelStatistics) -> FeatureMatrix:
     """Feature rows, shape (rows, features), as the model of the target level should see them; missing stays missing."""
     out = x.copy()
     place = (np.log1p(x[:, _COLUMNS].astype(np.float64)) - source.middle) / source.spread

@@ -7,12 +7,15 @@ the library's own order and precision, so that the scores are the same to the la
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import xgboost
+
+from adsml_classifier.models import boosters
 
 FEW_ROWS: Final = 24
 """Up to so many rows this is faster than the library (benchmarks/bench_serving.py)."""
@@ -76,65 +79,46 @@ class Trees:
         It is put to the test on random rows here, at loading: a library version that writes or adds otherwise is
         noticed, and costs speed, not truth.
         """
+        features = booster.num_features()
         try:
-            parsed = _parse(json.loads(booster.save_raw("json").decode()))
-        except (KeyError, TypeError, ValueError, IndexError):
-            return None
-        if parsed is None:
+            trees = cls._read(boosters.check(bytes(booster.save_raw("ubj")), features=features), features)
+        except ValueError:
             return None
         rng = np.random.default_rng(0)
         # Thresholds themselves are among the values, since that is where a wrong comparison shows.
-        values = np.append(parsed.threshold[np.isfinite(parsed.threshold)], np.float32(np.nan))
-        x = rng.choice(values, (_CHECKED_ROWS, booster.num_features()))
+        values = np.append(trees.threshold[np.isfinite(trees.threshold)], np.float32(np.nan))
+        x = rng.choice(values, (_CHECKED_ROWS, features))
         theirs = booster.inplace_predict(x, predict_type="margin").reshape(_CHECKED_ROWS, -1)
-        ours = parsed.margins(x)
-        return parsed if theirs.shape == ours.shape and np.array_equal(theirs, ours) else None
+        ours = trees.margins(x)
+        return trees if theirs.shape == ours.shape and np.array_equal(theirs, ours) else None
 
+    @classmethod
+    def _read(cls, learner: Mapping[str, Any], features: int) -> "Trees":
+        forest, parameters = learner["gradient_booster"]["model"], learner["learner_model_param"]
+        groups, trees = max(int(parameters["num_class"]), 1), forest["trees"]
+        if list(forest["tree_info"]) != [tree % groups for tree in range(len(trees))]:
+            raise ValueError("the trees of a round are not one of each group in turn")
+        sizes = [len(tree["left_children"]) for tree in trees]
+        roots = np.cumsum([0, *sizes[:-1]], dtype=np.intp)
 
-def _parse(model: dict[str, Any]) -> Trees | None:
-    learner = model["learner"]
-    if learner["gradient_booster"]["name"] != "gbtree":
-        return None
-    forest = learner["gradient_booster"]["model"]
-    parameters = learner["learner_model_param"]
-    groups, features = max(int(parameters["num_class"]), 1), int(parameters["num_feature"])
-    base = np.atleast_1d(np.asarray(json.loads(parameters["base_score"]), dtype=np.float32))
-    if base.size not in (1, groups) or forest["tree_info"] != [
-        tree % groups for tree in range(len(forest["trees"]))
-    ]:
-        return None
-    parts: list[tuple[npt.NDArray[Any], ...]] = []
-    roots: list[int] = []
-    depth, start = 0, 0
-    for tree in forest["trees"]:
-        left = np.asarray(tree["left_children"], dtype=np.intp)
-        right = np.asarray(tree["right_children"], dtype=np.intp)
-        if any(tree["split_type"]) or tree["categories"] or int(tree["tree_param"]["size_leaf_vector"]) > 1:
-            return None
-        leaf, own = left < 0, np.arange(len(left))
-        condition = np.asarray(tree["split_conditions"], dtype=np.float32)
-        feature = np.asarray(tree["split_indices"], dtype=np.intp)
-        column = np.where(np.asarray(tree["default_left"], dtype=bool), feature, feature + features)
-        parts.append(
-            (
-                np.where(leaf, 2 * features, column),
-                np.where(leaf, np.float32(np.inf), condition),
-                start + np.where(leaf, own, left),
-                start + np.where(leaf, own, right),
-                np.where(leaf, condition, np.float32(0)),
-            )
+        def joined(name: str, dtype: type) -> npt.NDArray[Any]:
+            return np.concatenate([np.asarray(tree[name]) for tree in trees]).astype(dtype)
+
+        left, right = joined("left_children", np.intp), joined("right_children", np.intp)
+        leaf, own, start = left < 0, np.arange(len(left)), np.repeat(roots, sizes)
+        left, right = (np.where(leaf, own, start + child) for child in (left, right))
+        condition, feature = joined("split_conditions", np.float32), joined("split_indices", np.intp)
+        column = np.where(joined("default_left", np.bool_), feature, feature + features)
+        depth, level = 0, roots
+        while (level := level[~leaf[level]]).size:
+            depth, level = depth + 1, np.concatenate([left[level], right[level]])
+        return cls(
+            roots=roots,
+            column=np.where(leaf, 2 * features, column),
+            threshold=np.where(leaf, np.float32(np.inf), condition),
+            left=left,
+            right=right,
+            value=np.where(leaf, condition, np.float32(0)),
+            depth=depth,
+            base=np.broadcast_to(json.loads(parameters["base_score"]), (groups,)).astype(np.float32),
         )
-        roots.append(start)
-        depth = max(depth, _depth(left, right))
-        start += len(left)
-    column, threshold, left, right, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    base = np.broadcast_to(base, (groups,)).astype(np.float32)
-    return Trees(np.array(roots, dtype=np.intp), column, threshold, left, right, value, depth, base)
-
-
-def _depth(left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]) -> int:
-    level, depth = [0], -1
-    while level:
-        depth += 1
-        level = [child for node in level for child in (left[node], right[node]) if child >= 0]
-    return depth

@@ -62,10 +62,7 @@ class Assessment:
     transitions: Scores  # the same with the odds of a change; see `Answers`
     rule: Scores  # persistence and the rule's step for the trend
     worth: dict[str, Worth]  # of `model`, `persistence` and `rule`
-    by_entity_type: dict[str, dict[str, Any]]  # `samples`, and the F1 of each, by level
-    by_tier: dict[str, dict[str, float]]  # `samples`, `precision`, `recall` and `f1` of the model
-    confusion: list[list[int]]  # counts, truth by row, from best to worst tier
-    reliability: tuple[scores.Bin, ...]
+    details: dict[str, Any]  # of the model, for JSON: by level and by tier, confusion, reliability
     first: date  # as-of days
     last: date
 
@@ -79,8 +76,10 @@ class Assessment:
         figures = asdict(self.model)
         samples = figures.pop("samples")
         return {
-            "worth": {"moved_share": worth.MOVED_SHARE}
-            | {name: asdict(one) for name, one in self.worth.items()},
+            "worth": {
+                "moved_share": worth.MOVED_SHARE,
+                **{name: asdict(one) for name, one in self.worth.items()},
+            },
             **figures,
             "rps_skill": self.rps_skill,
             "persistence": _of_calls(self.persistence)
@@ -88,10 +87,7 @@ class Assessment:
             "rule": _of_calls(self.rule),
             "samples_test": samples,
             "test_as_of": [self.first.isoformat(), self.last.isoformat()],
-            "by_entity_type": self.by_entity_type,
-            "by_tier": self.by_tier,
-            "confusion": {"tiers": [tier.value for tier in TIERS], "truth_by_prediction": self.confusion},
-            "reliability": [asdict(one) for one in self.reliability],
+            **self.details,
         }
 
 
@@ -99,9 +95,8 @@ def transitions(train: Samples) -> FloatArray:
     """How often last week's tier (row) was followed by each tier (column), shape (4, 4)."""
     counts = scores.confusion(train.persistence, train.label).astype(np.float64)
     share = np.bincount(train.label, minlength=len(TIERS)) / max(len(train), 1)
-    odds: FloatArray = (counts + _PRIOR_SAMPLES * share) / (
-        counts.sum(axis=1, keepdims=True) + _PRIOR_SAMPLES
-    )
+    total = counts.sum(axis=1, keepdims=True) + _PRIOR_SAMPLES
+    odds: FloatArray = (counts + _PRIOR_SAMPLES * share) / total
     return odds
 
 
@@ -116,36 +111,34 @@ def assess(answers: Answers, panel: Panel, *, week: NextWeek | None = None) -> A
     held, probabilities = answers.samples, answers.probabilities
     week = week or next_week(held)
     predicted = probabilities.argmax(axis=1)
-    persistence, by_rule = _SURE[held.persistence], _SURE[held.rule]
+    forecasts = {"model": probabilities, "persistence": _SURE[held.persistence], "rule": _SURE[held.rule]}
     counts = scores.confusion(held.label, predicted)
     return Assessment(
-        model=scores.of_probabilities(held.label, probabilities),
-        persistence=scores.of_probabilities(held.label, persistence),
+        **{name: scores.of_probabilities(held.label, one) for name, one in forecasts.items()},
         transitions=scores.of_probabilities(held.label, answers.transitions),
-        rule=scores.of_probabilities(held.label, by_rule),
-        worth={
-            "model": worth.of_probabilities(probabilities, week),
-            "persistence": worth.of_probabilities(persistence, week),
-            "rule": worth.of_probabilities(by_rule, week),
+        worth={name: worth.of_probabilities(one, week) for name, one in forecasts.items()},
+        details={
+            "by_entity_type": _by_level(held, predicted),
+            "by_tier": _by_tier(counts),
+            "confusion": {"tiers": [tier.value for tier in TIERS], "truth_by_prediction": counts.tolist()},
+            "reliability": scores.reliability(predicted == held.label, probabilities.max(axis=1)),
         },
-        by_entity_type=_by_level(held, predicted),
-        by_tier=_by_tier(counts),
-        confusion=counts.tolist(),
-        reliability=tuple(scores.reliability(predicted == held.label, probabilities.max(axis=1))),
         first=panel.day(int(held.day.min())),
         last=panel.day(int(held.day.max())),
     )
 
 
 def _by_level(held: Samples, predicted: IntArray) -> dict[str, dict[str, Any]]:
+    """Samples, and the F1 of model and baselines."""
+    calls = {"model": predicted, "persistence": held.persistence, "rule": held.rule}
     out: dict[str, dict[str, Any]] = {}
     for code in np.unique(held.level).tolist():
         mask = held.level == code
-        calls = {"model": predicted, "persistence": held.persistence, "rule": held.rule}
-        f1 = {name: scores.f1(held.label[mask], called[mask]) for name, called in calls.items()}
-        out[LEVELS[code]] = {"samples": int(mask.sum())} | {
-            name: {"weighted_f1": one.weighted, "macro_f1": one.macro} for name, one in f1.items()
-        }
+        of_level: dict[str, Any] = {"samples": int(mask.sum())}
+        for name, called in calls.items():
+            one = scores.f1(held.label[mask], called[mask])
+            of_level[name] = {"weighted_f1": one.weighted, "macro_f1": one.macro}
+        out[LEVELS[code]] = of_level
     return out
 
 

@@ -6,7 +6,7 @@ at its start, as retraining takes them, and the answers are judged together.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,12 +14,10 @@ from adsml_common.domain.entities import EntityType
 
 from adsml_classifier.models.labels import Judgement
 from adsml_classifier.models.panel import Panel
-from adsml_classifier.models.rule import TIERS
 from adsml_classifier.models.tier_model import TierModel
 from adsml_classifier.training import fitting, sampling
 from adsml_classifier.training.assessment import Answers, Assessment, assess
-from adsml_classifier.training.fitting import FittedModel
-from adsml_classifier.training.folds import Folds, fit_linear
+from adsml_classifier.training.fitting import FittedModel, Folds
 from adsml_classifier.training.recipe import Recipe
 from adsml_classifier.training.sampling import HORIZON_DAYS, Samples, Split
 
@@ -37,14 +35,12 @@ class Origin:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        model = self.assessment.model
+        assessed = self.assessment.as_dict()
         return {
-            "as_of": [self.assessment.first.isoformat(), self.assessment.last.isoformat()],
+            "as_of": assessed["test_as_of"],
             "samples_train": len(self.split.train),
             "samples_test": len(self.split.holdout),
-            "weighted_f1": model.weighted_f1,
-            "macro_f1": model.macro_f1,
-            "persistence": self.assessment.as_dict()["persistence"],
+            **{name: assessed[name] for name in ("weighted_f1", "macro_f1", "persistence")},
             "parameters": self.fitted.parameters(),
         }
 
@@ -108,12 +104,7 @@ def learn(
     fitted = origins[-1].fitted
     model = fitted.model
     if final:
-        model = replace(
-            model,
-            booster=fitting.refit(samples, fitted.shape, fitted.rounds, recipe.fit),
-            absent=tuple(np.setdiff1d(np.arange(len(TIERS)), samples.label).tolist()),
-            linear=fit_linear(samples, recipe.fit),
-        )
+        model = fitting.assemble(samples, fitted.shape, fitted.rounds, model.calibration, recipe.fit)
     answers = origins[0].answers.join([one.answers for one in origins[1:]])
     return TrainedCandidate(model, origins, answers, assess(answers, panel), samples)
 

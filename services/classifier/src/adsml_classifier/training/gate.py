@@ -37,9 +37,7 @@ class Incumbent:
     scores: Scores | None  # on the candidate's last week; None where it can't be judged fairly, see `note`
     note: str = ""
     outcome: bool = True  # whether it learnt from outcomes
-    unseen: Assessment | None = (
-        None  # on those of the candidate's weeks that it has not seen; None without any
-    )
+    unseen: Assessment | None = None  # on the candidate's weeks that it has not seen; None without any
 
 
 def decide(assessment: Assessment, incumbent: Incumbent | None, *, mode: LabelMode) -> Decision:
@@ -69,9 +67,8 @@ def decide(assessment: Assessment, incumbent: Incumbent | None, *, mode: LabelMo
         return Decision(True, against)
     if incumbent.scores is None:
         return Decision(True, f"{against}; not compared with {incumbent.version}: {incumbent.note}")
-    limit = incumbent.scores.log_loss * (1 + _SLACK)
     losses = f"log loss {model.log_loss:.3f} against {incumbent.scores.log_loss:.3f} of {incumbent.version}"
-    if model.log_loss > limit:
+    if model.log_loss > incumbent.scores.log_loss * (1 + _SLACK):
         return Decision(False, f"worse than the model that serves: {losses}")
     return Decision(True, f"{against}; {losses}")
 
@@ -79,40 +76,30 @@ def decide(assessment: Assessment, incumbent: Incumbent | None, *, mode: LabelMo
 def _without_candidate(failure: str, incumbent: Incumbent | None) -> Decision:
     if incumbent is None:
         return Decision(False, failure)
-    unseen = incumbent.unseen
-    if unseen is None or unseen.model.samples < MIN_SAMPLES:
-        few = 0 if unseen is None else unseen.model.samples
-        return Decision(
-            False,
-            f"{failure}; {incumbent.version} stops serving with it: only {few} samples that it has not seen",
-            retires=True,
-        )
-    its = _failure(unseen)
-    if its:
-        return Decision(False, f"{failure}; {incumbent.version} stops serving, for it is {its}", retires=True)
-    return Decision(
-        False,
-        f"{failure}; {incumbent.version} goes on: {_leads(unseen)} by last week's tier, {_skill(unseen)} on "
-        f"{unseen.model.samples} samples that it has not seen",
-    )
+    unseen, name = incumbent.unseen, incumbent.version
+    samples = 0 if unseen is None else unseen.model.samples
+    if unseen is None or samples < MIN_SAMPLES:
+        why = f"{name} stops serving with it: only {samples} samples that it has not seen"
+        return Decision(False, f"{failure}; {why}", retires=True)
+    if its := _failure(unseen):
+        return Decision(False, f"{failure}; {name} stops serving, for it is {its}", retires=True)
+    why = f"{name} goes on: {_leads(unseen)} by last week's tier, {_skill(unseen)}"
+    return Decision(False, f"{failure}; {why} on {samples} samples that it has not seen")
 
 
 def _failure(assessment: Assessment) -> str:
     """In what a model is not better than the baselines; empty where it is."""
     model = assessment.model
+    on = f"on {model.samples} samples"
     gained, by_last_week = (assessment.worth[name].leads_gained_share for name in ("model", "persistence"))
     if gained < by_last_week - _LEADS_TOLERANCE:
-        return f"not better than last week's tier: {_leads(assessment)} on {model.samples} samples"
+        return f"not better than last week's tier: {_leads(assessment)} {on}"
     if model.rps >= assessment.transitions.rps:
-        return (
-            f"not better than last week's tier and its odds: {_skill(assessment)} on {model.samples} samples"
-        )
+        return f"not better than last week's tier and its odds: {_skill(assessment)} {on}"
     for name, baseline in (("last week's tier", assessment.persistence), ("the rule", assessment.rule)):
         if _both(model) < _both(baseline) - _F1_TOLERANCE:
-            return (
-                f"worse at calling tiers than {name}: {_f1(model)} against {baseline.weighted_f1:.3f} and "
-                f"{baseline.macro_f1:.3f} on {model.samples} samples"
-            )
+            theirs = f"{baseline.weighted_f1:.3f} and {baseline.macro_f1:.3f}"
+            return f"worse at calling tiers than {name}: {_f1(model)} against {theirs} {on}"
     if model.ece > _WORST_ECE:
         return f"off by {model.ece:.3f} on average in its probabilities; at most {_WORST_ECE} is let through"
     return ""
@@ -139,9 +126,9 @@ def _same_window(assessment: Assessment, incumbent: Incumbent | None) -> Decisio
     model = assessment.model
     agreement = f"it repeats the rule on {model.accuracy:.0%} of {model.samples} samples"
     if incumbent is not None and incumbent.outcome:
-        reason = f"same-window labels do not replace {incumbent.version}, which learnt from outcomes"
-        return Decision(False, reason)
+        why = f"do not replace {incumbent.version}, which learnt from outcomes"
+        return Decision(False, f"same-window labels {why}")
     if model.accuracy < _LEAST_AGREEMENT:
         return Decision(False, f"same-window labels: {agreement}, expected at least {_LEAST_AGREEMENT:.0%}")
-    reason = f"same-window labels: {agreement}; nothing is known of how well it foresees outcomes"
-    return Decision(True, reason)
+    why = f"{agreement}; nothing is known of how well it foresees outcomes"
+    return Decision(True, f"same-window labels: {why}")

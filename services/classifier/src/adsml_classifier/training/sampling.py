@@ -69,6 +69,11 @@ class Samples:
         return replace(self, **joined, excluded=Excluded(*map(sum, excluded)))
 
     @property
+    def absent(self) -> tuple[int, ...]:
+        """Tiers without a sample."""
+        return tuple(np.setdiff1d(np.arange(len(rule.TIERS)), self.label).tolist())
+
+    @property
     def counts(self) -> dict[str, int]:
         """Samples of each tier, from best to worst."""
         counts = np.bincount(self.label, minlength=len(rule.TIERS)).tolist()

@@ -41,9 +41,7 @@ _NO_ERROR: Final = 1e-6  # a member that hit every day exactly must not divide b
 _FORMAT: Final = 3
 """Of what `Calibration.as_json` writes. Format 1 held signed residuals over another scale, format 2 none of totals:
 intervals made of them would be too wide or too narrow without a word, so they are refused."""
-_NUMBERS: Final[Mapping[str, Any]] = {
-    "level": float, "coverage_samples": int, "season_length": int, "origins": int, "series": int,
-}  # fmt: skip
+_COUNTS: Final = ("coverage_samples", "season_length", "origins", "series")
 _TOLERANCES: Final = (0.15, 0.05, 0.4)
 """Members that lose to the best by more than this share are pruned."""
 _LEAST_MEMBERS: Final = 3
@@ -290,7 +288,8 @@ class Calibration:
             "residuals": self.quantiles.residuals,
             "coverage": self.coverage,
             "losses": dict(self.losses),
-            **{name: getattr(self, name) for name in _NUMBERS},
+            "level": self.level,
+            **{name: getattr(self, name) for name in _COUNTS},
             "totals": [round(float(value), 6) for value in self.totals],
             "pooled": None if self.pooled is None else self.pooled.as_json(),
         }
@@ -321,7 +320,8 @@ class Calibration:
                 ),
                 quantiles=ResidualQuantiles(steps, int(data["residuals"])),
                 coverage=None if coverage is None else float(coverage),
-                **{name: kind(data[name]) for name, kind in _NUMBERS.items()},
+                level=float(data["level"]),
+                **{name: int(data[name]) for name in _COUNTS},
                 losses={str(name): float(loss) for name, loss in data["losses"].items()},
                 pooled=None if pooled is None else PooledRegression.from_json(pooled),
                 totals=_ascending(data["totals"], "misses of totals"),

@@ -25,7 +25,7 @@ from adsml_impact.analysis.prepare import AnalysisContext, prepare
 from adsml_impact.analysis.query import AccountData, ImpactQuery
 from adsml_impact.analysis.recommendation import recommend
 from adsml_impact.analysis.verdict import VERDICT, Verdict, holm, judge, judge_account
-from adsml_impact.encoding import fill, known
+from adsml_impact.encoding import fill, or_none
 from adsml_impact.models.comparison import Comparison
 from adsml_impact.models.effect import Effect
 from adsml_impact.models.estimators import Estimator
@@ -137,7 +137,7 @@ def analyse(query: ImpactQuery, data: AccountData, *, checkpoint: Callable[[], N
         warnings=warnings,
         answered_by=_answered_by(context, effect.comparison),
         degradations=map(degradation_message, data.degradations),
-        probability_helped=known(probability_helped(plan.primary, effect)),
+        probability_helped=or_none(probability_helped(plan.primary, effect)),
         weekly_gain=weekly_gain(by_metric),
         sensitivity=sensitivity,
         outlier_days=[

@@ -9,7 +9,7 @@ from adsml_common.domain.metrics import Metric
 
 from adsml_impact.analysis.metric_comparison import MetricResult
 from adsml_impact.analysis.plan import is_neutral, lower_is_better
-from adsml_impact.encoding import known
+from adsml_impact.encoding import or_none
 from adsml_impact.models.effect import Effect
 from adsml_impact.models.meta_analysis import probability_below
 
@@ -57,4 +57,4 @@ def weekly_gain(results: Mapping[Metric, MetricResult]) -> pb.WeeklyGain | None:
     else:
         return None
     span = metrics_pb2.Interval(lower=lower, upper=upper, level=level)
-    return pb.WeeklyGain(leads=leads, leads_interval=span, money=known(money))
+    return pb.WeeklyGain(leads=leads, leads_interval=span, money=or_none(money))

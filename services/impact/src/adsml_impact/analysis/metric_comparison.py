@@ -12,7 +12,7 @@ from adsml_impact.analysis.controls import ENOUGH_CONTROLS, large_enough
 from adsml_impact.analysis.plan import LABELS, columns_of, events_of
 from adsml_impact.analysis.prepare import AnalysisContext
 from adsml_impact.analysis.verdict import Verdict
-from adsml_impact.encoding import fill, fill_effect, known
+from adsml_impact.encoding import fill, fill_effect, or_none
 from adsml_impact.models.arrays import BoolArray, FloatArray
 from adsml_impact.models.comparison import Comparison, compare
 from adsml_impact.models.effect import Effect, daily_values, measure, window_value
@@ -49,8 +49,8 @@ def measure_metric(context: AnalysisContext, metric: Metric) -> MetricResult:
     message = pb.MetricEffect(
         metric=METRIC.to_wire(metric),  # type: ignore[arg-type]  # an enum's number
         scope=context.plan.scope,
-        before=known(before),
-        after=known(after),
+        before=or_none(before),
+        after=or_none(after),
         naive=fill(pb.NaiveComparison(), naive),
         missing_reason=reason,
     )

@@ -16,7 +16,7 @@ from adsml_impact.analysis.checks import caution
 from adsml_impact.analysis.gain import probability_helped, standard_error
 from adsml_impact.analysis.plan import LABELS, is_neutral, lower_is_better
 from adsml_impact.analysis.verdict import VERDICT, Verdict
-from adsml_impact.encoding import change_message, fill, known
+from adsml_impact.encoding import change_message, fill, or_none
 from adsml_impact.models.meta_analysis import Estimate, Pooled, pool
 
 _FEW = 5
@@ -160,7 +160,7 @@ def _change_message(k: int, one: AnalysedChange, pooled: Pooled | None, metric: 
         interval=fill(metrics_pb2.Interval(), effect.relative_interval),
         p_value=effect.p_value,
         shrunk_relative=to_relative(shrunk, metric),
-        probability_improved=known(improved),  # type: ignore[arg-type]  # None leaves it unset
+        probability_improved=or_none(improved),  # type: ignore[arg-type]  # None leaves it unset
         verdict=one.analysis.report.verdict,
     )
 

@@ -17,31 +17,28 @@ _MOST_TREES: Final = 20_000
 _MOST_NODES: Final = 1 << 16
 _MOST_CLASSES: Final = 16
 _FORMATS: Final = {b"i": "b", b"U": "B", b"I": "h", b"l": "i", b"L": "q", b"d": "f", b"D": "d"}
-_NUMBERS: Final = {kind: struct.Struct(f">{form}") for kind, form in _FORMATS.items()}
-_DTYPES: Final = {kind: np.dtype(f">{form}") for kind, form in _FORMATS.items()}
 _FLOATS: Final = (b"d", b"D")
-_INTEGERS: Final = (
-    "left_children",
-    "right_children",
-    "parents",
-    "split_indices",
-    "split_type",
-    "default_left",
-)
-_REALS: Final = ("base_weights", "loss_changes", "split_conditions", "sum_hessian")
+_COLUMNS: Final = (
+    "left_children", "right_children", "parents", "split_indices", "split_type", "default_left",
+    "base_weights", "loss_changes", "split_conditions", "sum_hessian",
+)  # fmt: skip
 _CATEGORIES: Final = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
 
 
-def check(data: bytes, *, features: int) -> None:
-    """Refuse what is not a multi-class booster of trees over so many features; ValueError says what is wrong."""
+def check(data: bytes, *, features: int) -> dict[str, Any]:
+    """The learner that the bytes hold.
+
+    Refuses what is not a multi-class booster of trees over so many features; ValueError says what is wrong.
+    """
     try:
-        _check_model(_Reader(data).document(), features)
+        learner: dict[str, Any] = _Reader(data).document()["learner"]
+        _check_learner(learner, features)
     except (KeyError, TypeError, struct.error) as error:
         raise ValueError(f"the booster lacks a part ({error})") from None
+    return learner
 
 
-def _check_model(model: Mapping[str, Any], features: int) -> None:
-    learner = model["learner"]
+def _check_learner(learner: Mapping[str, Any], features: int) -> None:
     parameters = learner["learner_model_param"]
     classes = _count(parameters, "num_class", most=_MOST_CLASSES)
     if _count(parameters, "num_feature", most=1 << 20) != features:
@@ -57,9 +54,13 @@ def _check_model(model: Mapping[str, Any], features: int) -> None:
         raise ValueError("the booster is of another kind")
     trees = booster["model"]
     count = _count(trees["gbtree_model_param"], "num_trees", most=_MOST_TREES)
-    if len(trees["trees"]) != count or len(trees["tree_info"]) != count:
+    of_class, rounds = np.asarray(trees["tree_info"]), np.asarray(trees["iteration_indptr"])
+    if len(trees["trees"]) != count or len(of_class) != count:
         raise ValueError("the booster has not as many trees as it says")
-    _check_rounds(trees, count, classes)
+    if count and not (of_class.min() >= 0 and of_class.max() < max(classes, 1)):
+        raise ValueError("a tree is of a class that there is not")
+    if not rounds.size or rounds[0] != 0 or rounds[-1] != count or (np.diff(rounds) < 0).any():
+        raise ValueError("the booster's rounds do not cover its trees")
     if any(len(part) for part in trees.get("cats", {}).values()):
         raise ValueError("the booster has categories")
     for index, tree in enumerate(trees["trees"]):
@@ -69,25 +70,14 @@ def _check_model(model: Mapping[str, Any], features: int) -> None:
         _check_tree(tree, features)
 
 
-def _check_rounds(trees: Mapping[str, Any], count: int, classes: int) -> None:
-    of_class, rounds = np.asarray(trees["tree_info"]), np.asarray(trees["iteration_indptr"])
-    if of_class.size and not (of_class.min() >= 0 and of_class.max() < max(classes, 1)):
-        raise ValueError("a tree is of a class that there is not")
-    if not rounds.size or rounds[0] != 0 or rounds[-1] != count or (np.diff(rounds) < 0).any():
-        raise ValueError("the booster's rounds do not cover its trees")
-
-
 def _check_tree(tree: Mapping[str, Any], features: int) -> None:
     parameters = tree["tree_param"]
     nodes = _count(parameters, "num_nodes", most=_MOST_NODES)
-    if (
-        nodes < 1
-        or _count(parameters, "num_deleted", most=0)
-        or _count(parameters, "size_leaf_vector", most=1) > 1
-    ):
+    deleted = _count(parameters, "num_deleted", most=0)
+    if nodes < 1 or deleted or _count(parameters, "size_leaf_vector", most=1) > 1:
         raise ValueError("a tree has no nodes, deleted ones, or leaves that are vectors")
     # Plain lists: most trees have some tens of nodes, for which numpy costs more than it saves.
-    columns = {name: _listed(tree[name]) for name in (*_INTEGERS, *_REALS)}
+    columns = {name: _listed(tree[name]) for name in _COLUMNS}
     if any(len(column) != nodes for column in columns.values()):
         raise ValueError("a tree's arrays are not as long as it has nodes")
     if any(len(tree[name]) for name in _CATEGORIES) or any(columns["split_type"]):
@@ -144,8 +134,8 @@ class _Reader:
         return taken
 
     def _number(self, kind: bytes) -> Any:
-        form = _NUMBERS[kind]
-        return form.unpack(self._take(form.size))[0]
+        form = f">{_FORMATS[kind]}"
+        return struct.unpack(form, self._take(struct.calcsize(form)))[0]
 
     def _size(self) -> int:
         kind = self._take(1)
@@ -162,8 +152,6 @@ class _Reader:
     def _value(self, kind: bytes, depth: int) -> Any:
         if depth == 0:
             raise ValueError("the booster is nested too deep")
-        if kind in _NUMBERS:
-            return self._number(kind)
         match kind:
             case b"{":
                 return self._object(depth - 1)
@@ -173,6 +161,8 @@ class _Reader:
                 return self._text()
             case b"T" | b"F":
                 return kind == b"T"
+            case _ if kind in _FORMATS:
+                return self._number(kind)
             case _:
                 raise ValueError("the booster holds a value of no known kind")
 
@@ -187,7 +177,7 @@ class _Reader:
     def _array(self, depth: int) -> Any:
         mark = self._take(1)
         if mark == b"$":
-            dtype = _DTYPES[self._take(1)]
+            dtype = np.dtype(f">{_FORMATS[self._take(1)]}")
             if self._take(1) != b"#":
                 raise ValueError("an array of the booster has a kind and no size")
             return np.frombuffer(self._take(self._size() * dtype.itemsize), dtype)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xgboost
-from adsml_classifier import boosters
+from adsml_classifier.models import boosters
 
 FEATURES, CLASSES = 5, 4
 
