@@ -25,12 +25,11 @@ import numpy as np
 import sqlalchemy as sa
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml_anomaly import warmup
-from adsml_anomaly.artifacts import parse, to_files
+from adsml_anomaly.artifacts import entity_model, parse, to_files
 from adsml_anomaly.evaluation import nab
 from adsml_anomaly.evaluation import study as evaluation
 from adsml_anomaly.histories import series
-from adsml_anomaly.model_names import entity_model
-from adsml_anomaly.models import forest_growth, points
+from adsml_anomaly.models import forest, points
 from adsml_anomaly.models.assessment import Options, Subject
 from adsml_anomaly.models.channels import Days
 from adsml_anomaly.models.detection import assess
@@ -110,10 +109,9 @@ def nab_part() -> dict[str, Any]:
         "nab_fixed_threshold": found["fixed_threshold"]["nab_standard"],
     }
     for name, files in baselines.items():
-        best = nab.score_corpus(files, nab.best_threshold(files))
-        out[f"nab_{name}"] = best.standard
+        out[f"nab_{name}"], best = nab.score_corpus(files, nab.best_threshold(files))
         out[f"nab_{name}_ad_exchange"] = _exchange(
-            {file: {"raw": one.raw, "windows": one.windows} for file, one in best.files.items()}
+            {file: {"raw": one.raw, "windows": one.windows} for file, one in best.items()}
         )
     return out
 
@@ -225,9 +223,9 @@ def forest_part() -> dict[str, Any]:
     """Growth and scoring of small forests against scikit-learn, in one run."""
     rng = np.random.default_rng(0)
     X, one = rng.normal(size=(100, 10)), rng.normal(size=(1, 10))
-    forest_growth.grow(X, seed=0).score(one)  # compile
-    shape = {"n_estimators": forest_growth.TREES, "max_samples": forest_growth.SUBSAMPLE}
-    ours = _seconds(lambda: forest_growth.grow(X, seed=1), 200)
+    forest.grow(X, seed=0).score(one)  # compile
+    shape = {"n_estimators": forest.TREES, "max_samples": forest.SUBSAMPLE}
+    ours = _seconds(lambda: forest.grow(X, seed=1), 200)
     theirs = _seconds(lambda: IsolationForest(**shape, random_state=1).fit(X), 5)
     fitted = IsolationForest(**shape, random_state=1).fit(X)
     same = sklearn_forest.from_sklearn(fitted)
@@ -305,7 +303,7 @@ class Store:
                 continue
             own = model.for_series(days)
             z = innovations(days, own.dynamics).z
-            own = replace(own, forest=forest_growth.grow(np.nan_to_num(z[days.delivered]), seed=number))
+            own = replace(own, forest=forest.grow(np.nan_to_num(z[days.delivered]), seed=number))
             bundle = Bundle.of(
                 model_type=made.model_type,
                 files=to_files(own),

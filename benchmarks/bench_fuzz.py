@@ -7,9 +7,10 @@ Nothing of the product is imported: an account is simulated, models are trained 
 command, in processes with bounded memory, on a database of their own; what they take is learnt by reflection
 (tests/support/fuzzing.py). Runs add up: each takes the next seed of a service and adds to benchmarks/results/fuzz.json,
 so that 100,000 calls can be made in portions (`--calls 2000 --minutes 1`), beside a `--folder` that keeps account and
-models; `--anew` begins the sum again. Prints by method what came back so far and the share of likely calls that were
-answered. Exit status 1 where anything came back that never should: INTERNAL, UNKNOWN, a dead server, a word of what it
-is made of.
+models; `--anew` begins the sums of those services again. Prints by method what came back so far and the share of likely
+calls that were answered, or refused where that is the one right answer (`REFUSED`). Exit status 1 where anything came
+back that never should: INTERNAL, UNKNOWN, a dead server, a word of what it is made of; and where less than 30% of a
+method's likely calls were answered so.
 """
 
 import argparse
@@ -48,6 +49,15 @@ JOBS = {
     "anomaly": "TRAINING_JOB_ANOMALY_DETECTORS",
     "impact": "TRAINING_JOB_PROPHET",
 }
+LEAST = 0.3
+REFUSED = {
+    "impact": {
+        "StartTraining": "INVALID_ARGUMENT",
+        "GetTrainingRun": "NOT_FOUND",
+        "CancelTrainingRun": "NOT_FOUND",
+    }
+}
+"""What a service that trains nothing has to say to whoever starts a training or asks for a run."""
 
 
 def bounded() -> None:
@@ -81,6 +91,9 @@ def prepare(folder: Path) -> tuple[dict[str, str], list[tuple[str, str]], date]:
         # Twice, so that there is a version to go back to.
         for job in TRAIN * 2:
             command(env, "train", job, "--config-id", "1")
+        subprocess.run(
+            [sys.executable, ROOT / "tests/support/two_versions.py", "impact/1"], env=env, check=True
+        )
         prepared.touch()
     with (folder / "account" / "daily.csv").open() as lines:
         rows = list(csv.DictReader(lines))
@@ -89,12 +102,12 @@ def prepare(folder: Path) -> tuple[dict[str, str], list[tuple[str, str]], date]:
 
 
 def model_of(env: dict[str, str], family: str) -> str:
-    """A model of a family that has a second version; any name where there is none."""
+    """The model of a family with the most versions."""
     listed = command(env, "models", "list", "--prefix", f"{PREFIXES.get(family, family)}/", "--json")
     versions = {
         one["ref"]["name"]: int(one["ref"]["version"]) for one in reversed(json.loads(listed)["models"])
     }
-    return max(versions, key=lambda name: versions[name], default=f"{family}/1")
+    return max(versions, key=lambda name: versions[name])
 
 
 @contextmanager
@@ -127,17 +140,28 @@ def serving(family: str, env: dict[str, str]) -> Iterator[tuple[subprocess.Popen
         process.wait()
 
 
-def add(before: dict[str, Any], report: Report, *, seed: int, seconds: float, alive: bool) -> dict[str, Any]:
+def kept() -> dict[str, Any]:
+    """What all runs so far have added up to, by service."""
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return {name: one for name, one in found.items() if "portions" in one}
+
+
+def add(
+    family: str, before: dict[str, Any], report: Report, *, seed: int, seconds: float, alive: bool
+) -> dict[str, Any]:
     """What a service answered in all runs, this one among them."""
     methods: dict[str, dict[str, int]] = before.get("methods", {})
     for word, count in sorted(report.codes.items()):
         method, _, code = word.partition(" ")
         of_method = methods.setdefault(method, {})
         of_method[code] = of_method.get(code, 0) + count
-    for method, (tried, answered) in report.likely.items():
+    for method, codes in report.likely.items():
         of_method = methods.setdefault(method, {})
-        of_method["likely"] = of_method.get("likely", 0) + tried
-        of_method["likely OK"] = of_method.get("likely OK", 0) + answered
+        right = {"likely OK": codes["OK"]}
+        if refusal := REFUSED.get(family, {}).get(method.rpartition(".")[2]):
+            right["likely refused"] = codes[refusal]
+        for name, count in {"likely": codes.total(), **right}.items():
+            of_method[name] = of_method.get(name, 0) + count
     faults = [[seed, method, word, data.hex()] for method, word, data in report.faults]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
@@ -168,19 +192,26 @@ def show(family: str, found: dict[str, Any]) -> None:
         f"{family}: {found['calls']:,} calls in {len(found['portions'])} runs, {found['fault_count']} faults, {state}"
     )
     print(
-        f"  {'method':28s} {'OK':>7s} {'errors':>7s} {'likely OK':>9s}  errors by status, then of single entries"
+        f"  {'method':28s} {'OK':>7s} {'errors':>7s} {'likely OK':>12s}  errors by status, then of single entries"
     )
     for method, counts in sorted(found["methods"].items()):
-        errors = {code: n for code, n in counts.items() if code not in ("OK", "likely", "likely OK")}
+        errors = {code: n for code, n in counts.items() if code != "OK" and not code.startswith("likely")}
         whole = {code: n for code, n in errors.items() if not code.startswith("/")}
-        share = f"{counts['likely OK'] / counts['likely']:.0%}" if counts.get("likely") else ""
+        share = ""
+        if counts.get("likely"):
+            share = f"{_share(counts):.0%}" + (" refused" if "likely refused" in counts else "")
         words = ", ".join(
             f"{code} {n}" for code, n in sorted(errors.items(), key=lambda one: (one[0][0] == "/", one))
         )
         ok = counts.get("OK", 0)
-        print(f"  {method.rpartition('.')[2]:28s} {ok:7,d} {sum(whole.values()):7,d} {share:>9s}  {words}")
+        print(f"  {method.rpartition('.')[2]:28s} {ok:7,d} {sum(whole.values()):7,d} {share:>12s}  {words}")
     for _, method, word, _ in found["faults"][:10]:
         print("  FAULT", method, word[:200])
+
+
+def _share(counts: dict[str, int]) -> float:
+    """Of a method's likely calls, how many were answered as they should be."""
+    return counts.get("likely refused", counts["likely OK"]) / counts["likely"]
 
 
 def main() -> int:
@@ -200,12 +231,7 @@ def main() -> int:
     options = parser.parse_args()
     families = options.family or list(FAMILIES)
     calls = (options.calls or (2_000 if options.quick else 100_000)) // len(families)
-    earlier = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    sums = {
-        name: one
-        for name, one in earlier.items()
-        if name in FAMILIES and "portions" in one and not options.anew
-    }
+    sums = {name: one for name, one in kept().items() if not (options.anew and name in families)}
     with contextlib.ExitStack() as stack:
         made = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="adsml-fuzz-")))
         env, entities, last_day = prepare(made)
@@ -224,12 +250,20 @@ def main() -> int:
                     calls, until=lambda began=began: time.monotonic() - began > 60 * options.minutes
                 )
                 seconds, alive = time.monotonic() - began, process.poll() is None
-            sums[family] = add(before, report, seed=seed, seconds=seconds, alive=alive)
+            sums[family] = add(family, before, report, seed=seed, seconds=seconds, alive=alive)
             # After each service, so that a run that is ended early has not been for nothing.
             RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(sums, indent=1) + "\n")
+            RESULTS.write_text(json.dumps(kept() | {family: sums[family]}, indent=1) + "\n")
             show(family, sums[family])
-    return 0 if all(sums[one]["alive"] and not sums[one]["fault_count"] for one in families) else 1
+    unanswered = [
+        f"{family}: of the likely calls of {method} {_share(counts):.0%} were answered"
+        for family in families
+        for method, counts in sums[family]["methods"].items()
+        if counts.get("likely") and _share(counts) < LEAST
+    ]
+    print(*unanswered, sep="\n")
+    held = all(sums[one]["alive"] and not sums[one]["fault_count"] for one in families)
+    return 0 if held and not unanswered else 1
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def _ensure_server() -> None:
     # One at a time: the environment is every thread's.
     with _STARTING:
         before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [before, str(Path(__file__).parents[1])]))
         try:
             forkserver.ensure_running()
         finally:

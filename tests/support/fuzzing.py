@@ -52,14 +52,14 @@ class Report:
     codes
         Answers by method and status; statuses of single entries of batches with a ``/`` before them.
     likely
-        Of calls that were likely to be answered: by method, how many there were and how many were.
+        Of calls that were likely to be answered: by method, how many ended with which status.
     faults
         What must never come back, with the request that brought it: method, word, request.
     """
 
     calls: int = 0
     codes: Counter[str] = field(default_factory=Counter)
-    likely: dict[str, list[int]] = field(default_factory=dict)
+    likely: dict[str, Counter[str]] = field(default_factory=dict)
     faults: list[tuple[str, str, bytes]] = field(default_factory=list)
 
 
@@ -124,9 +124,7 @@ class Fuzzer:
                 else:
                     report.faults.append((method.full_name, word, data))
             if kind == "likely":
-                counts = report.likely.setdefault(method.full_name, [0, 0])
-                counts[0] += 1
-                counts[1] += code == "OK"
+                report.likely.setdefault(method.full_name, Counter())[code] += 1
         return report
 
     def request(self, method: Any, kind: str) -> bytes:

@@ -22,11 +22,13 @@ def crash_on_7(version, bundle):
 
 
 def allocate(version, bundle):
-    return bytearray(21 << 30)
+    return bytearray(
+        2 << 30
+    )  # more than a child may, and no more than a machine bears where nothing holds it
 
 
 def hang(version, bundle):
-    time.sleep(600)
+    time.sleep(20)
 
 
 def refuse(version, bundle):

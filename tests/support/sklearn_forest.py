@@ -41,9 +41,7 @@ def from_sklearn(fitted: "IsolationForest") -> Forest:
         parts.append((feature, _round_down(np.where(leaf, 0.0, tree.threshold)), right))
         used += tree.node_count
     feature, threshold, right = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Forest(
-        np.array(starts, dtype=np.int32), feature, threshold, right, int(fitted.max_samples_), features
-    )
+    return Forest(np.array(starts, dtype=np.int32), feature, threshold, right, int(fitted.max_samples_))
 
 
 def _round_down(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from adsml_common.database import Database
 from adsml_common.registry.registry import ModelRegistry
 from adsml_common.training.records import ItemStatus, RunStatus
@@ -27,9 +29,15 @@ def clock(tmp_path: Path) -> JumpingClock:
 
 
 def test_a_server_answers_on_and_drains(clock: JumpingClock) -> None:
-    environment = {"ADSML_TEST_WORK_SECONDS": "0.001", "ADSML_RATE_PER_SECOND": "100000", **clock.environment}
+    # One thread for many callers: at each jump some calls wait for it.
+    environment = {
+        "ADSML_TEST_WORK_SECONDS": "0.01",
+        "ADSML_WORKERS": "1",
+        "ADSML_RATE_PER_SECOND": "100000",
+        **clock.environment,
+    }
     with server_process(free_port(), **environment) as server:
-        with load_on(server.target, callers=2) as codes:
+        with load_on(server.target, callers=8) as codes:
             for jump in JUMPS:
                 clock.jump(jump)
                 before = codes["OK"]
@@ -57,6 +65,11 @@ def test_a_training_run_goes_on_and_does_nothing_twice(
         try:
             for number, jump in enumerate(JUMPS, start=1):
                 eventually(lambda number=number: trained() >= 10 * number, within=60)
+                if database.dialect == "postgresql":
+                    # A lease by the process' clock would be anybody's yesterday, and nobody's for two days.
+                    with database.read() as connection:
+                        expires = connection.execute(sa.text("SELECT expires_at FROM ml_leases")).scalar_one()
+                    assert abs(expires - datetime.now(UTC)) < timedelta(hours=1)
                 clock.jump(jump)
             assert worker.wait(60) == 0
         finally:

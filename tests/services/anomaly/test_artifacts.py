@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from adsml_anomaly import artifacts
 from adsml_anomaly.models.channels import Days
+from adsml_anomaly.models.completeness import Completeness
 from adsml_anomaly.models.fitting import AccountPool, fit_entity
-from adsml_anomaly.models.series_model import SeriesModel, score
+from adsml_anomaly.models.series_model import Scores, SeriesModel, score
 from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.errors import ArtifactCorrupt
 from hypothesis import HealthCheck, given, settings
@@ -20,10 +21,15 @@ def trained(histories: dict[EntityRef, Days], pool: AccountPool) -> tuple[Series
     return fit_entity(days, pool, ref.entity_type, what=str(ref)).model, days
 
 
+def scored(model: SeriesModel, days: Days, *, start: int = 0) -> Scores:
+    none, complete = np.zeros(len(days.rows), dtype=bool), Completeness.whole(len(days.rows))
+    return score(model, days, start=start, barred=none, changed=none, complete=complete)
+
+
 def test_scores_survive_the_files(trained: tuple[SeriesModel, Days]) -> None:
     model, days = trained
     again = artifacts.from_files(artifacts.to_files(model))
-    np.testing.assert_array_equal(score(again, days).log_p, score(model, days).log_p)
+    np.testing.assert_array_equal(scored(again, days).log_p, scored(model, days).log_p)
 
 
 def test_files_are_small_and_hold_no_pickle(trained: tuple[SeriesModel, Days]) -> None:
@@ -68,4 +74,4 @@ def test_no_damage_leads_the_scorer_astray(trained: tuple[SeriesModel, Days], da
     except ArtifactCorrupt:
         return
     # What passes (a threshold is another, a leaf counts otherwise) still ends in every leaf.
-    assert np.isfinite(score(damaged, days, start=len(days.rows) - 3).components[-1, -1])
+    assert np.isfinite(scored(damaged, days, start=len(days.rows) - 3).components[-1, -1])

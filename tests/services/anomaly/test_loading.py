@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from adsml_anomaly.account import AccountReader
-from adsml_anomaly.artifacts import parse
+from adsml_anomaly.artifacts import entity_model, parse
 from adsml_anomaly.assessor import Assessment, Assessor
 from adsml_anomaly.decoding import Asked
 from adsml_anomaly.histories import series
-from adsml_anomaly.model_names import entity_model
-from adsml_anomaly.models.assessment import Options
 from adsml_anomaly.models.channels import Days
 from adsml_anomaly.models.series_model import SeriesModel
 from adsml_anomaly.resolver import ScorerResolver
@@ -72,7 +70,7 @@ def ref(account: SimulatedAccount) -> EntityRef:
 
 
 def ask(assessor: Assessor, ref: EntityRef) -> Assessment:
-    answer = assessor.stored(1, [ref], Asked(Options()))[1][ref]
+    answer = assessor.stored(1, [ref], Asked())[1][ref]
     assert not isinstance(answer, AdsmlError), answer
     return answer
 
@@ -186,13 +184,13 @@ def test_the_registry_gone_the_last_known_version_judges_rows_sent_and_says_so(
 ) -> None:
     days: Days = series(account.daily, 1)[ref]
     assessor = shop.assessor()
-    assert not assessor.inline(ref, days, Asked(Options()), what="series")[1].provenance.degradations
+    assert not assessor.inline(ref, days, Asked(), what="series")[1].provenance.degradations
     shop.close()
     (shop.folder / "adsml.db").rename(shop.folder / "gone.db")
     (shop.folder / "adsml.db").mkdir()  # a database that can't be opened
     shop.now = 31.0
-    in_memory = assessor.inline(ref, days, Asked(Options()), what="series")[1]
-    started_since = shop.assessor().inline(ref, days, Asked(Options()), what="series")[1]
+    in_memory = assessor.inline(ref, days, Asked(), what="series")[1]
+    started_since = shop.assessor().inline(ref, days, Asked(), what="series")[1]
     for answer in (in_memory, started_since):
         assert answer.provenance.version is not None
         assert answer.provenance.version.name == entity_model(ref)

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -10,20 +10,20 @@ from adsml_common.database import Database
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.completion import CompletionCurve
 from adsml_common.domain.entities import Entity, EntityRef, EntityType
-from adsml_common.store.accounts import AccountStore
+from adsml_common.store.accounts import Account, AccountStore
 from adsml_common.store.changes import ChangeStore
 from adsml_common.store.completion import CompletionCurves
 from adsml_common.store.entities import EntityStore
 from adsml_common.store.feedback import FeedbackStore
 from adsml_common.store.metrics import MetricStore
 
+from adsml_anomaly.artifacts import FAMILY
 from adsml_anomaly.histories import Histories
-from adsml_anomaly.model_names import FAMILY
 from adsml_anomaly.models.assessment import LOOK_BACK_DAYS
 from adsml_anomaly.models.changes import RELATED_DAYS
 from adsml_anomaly.models.channels import Days
 from adsml_anomaly.models.results import Threshold
-from adsml_anomaly.models.thresholds import DayJudgement, Judgement, moved
+from adsml_anomaly.models.thresholds import USUAL, Judgement, moved
 from adsml_anomaly.resolver import Profiles
 from adsml_anomaly.settings import AnomalySettings
 
@@ -45,16 +45,11 @@ class AccountContext:
     # Of those with rows in the history of the assessed days; each runs to the last one
     series: Mapping[EntityRef, Days]
     changes: Mapping[EntityRef, Sequence[ChangeEvent]]
-    judgements: Mapping[EntityRef, Sequence[DayJudgement]]
-    currency: str  # ISO 4217; empty where unknown
-    time_zone: str | None
+    thresholds: Mapping[EntityRef, Threshold]  # As people's judgements have moved them; of any entity
+    details: Account
     # How complete its young days are; None where nothing was restated, or too little
     curve: CompletionCurve | None
-    profiles: Profiles  # Models of its levels, as looked up
-
-    def threshold(self, ref: EntityRef) -> Threshold:
-        """An entity's threshold as people's judgements have it."""
-        return moved(self.judgements.get(ref, ()), today=datetime.now(UTC).date())
+    profiles: Profiles = field(default_factory=dict)  # Models of its levels, as looked up
 
     def switched_off(self, ref: EntityRef) -> bool:
         """Whether it, or what it belongs to, is known not to run now."""
@@ -91,7 +86,7 @@ class AccountReader:
         self.entities = EntityStore(database)
         self._changes = ChangeStore(database)
         self._feedback = FeedbackStore(database)
-        self._accounts = AccountStore(database)
+        self.accounts = AccountStore(database)
         self._histories = Histories(self.metrics, capacity=settings.histories_in_memory)
         self._curves = CompletionCurves(self.metrics)
         self.history: Final = timedelta(days=settings.history_days)
@@ -119,59 +114,31 @@ class AccountReader:
         level = next(iter(levels)) if len(levels) == 1 else None
         entities = {one.ref: one for one in self.entities.list(config_id, entity_type=level, entity_ids=ids)}
         self._add_parents(config_id, entities)
-        series: Mapping[EntityRef, Days] = {}
-        if sent is not None:
-            series = {ref: days.until(max(days.index(until), 0)) for ref, days in sent.items()}
-        elif last is not None:
+        series: Mapping[EntityRef, Days] = {} if sent is None else sent
+        if sent is None and last is not None:
             series = self._histories.of(
                 config_id, entity_type=level, entity_ids=ids, start=start, last_day=last
             )
-            if until > last:
-                # With absent days up to the last assessed one.
-                series = {ref: days.until(days.index(until)) for ref, days in series.items()}
+        if sent is not None or (last is not None and until > last):
+            # Up to the last assessed day, with absent ones where rows end before.
+            series = {ref: days.until(max(days.index(until), 0)) for ref, days in series.items()}
         changes: defaultdict[EntityRef, list[ChangeEvent]] = defaultdict(list)
         for event in self._changes.list(config_id, start=start - timedelta(days=RELATED_DAYS)):
             changes[event.entity].append(event)
-        account = self._accounts.get(config_id)
+        thresholds, account = self.thresholds(config_id, ids), self.accounts.get(config_id)
+        curve = self._curves.of(config_id) if sent is None else None
         return AccountContext(
-            config_id,
-            clock,
-            first,
-            until,
-            entities,
-            series,
-            changes,
-            self.judgements(config_id, ids),
-            account.currency_code or "",
-            account.time_zone,
-            self._curves.of(config_id) if sent is None else None,
-            profiles={},
+            config_id, clock, first, until, entities, series, changes, thresholds, account, curve
         )
 
-    def judgements(self, config_id: int, ids: Collection[str] | None) -> dict[EntityRef, list[DayJudgement]]:
-        """People's latest judgements of alarms, by entity."""
-        out: defaultdict[EntityRef, list[DayJudgement]] = defaultdict(list)
+    def thresholds(self, config_id: int, ids: Collection[str] | None) -> dict[EntityRef, Threshold]:
+        """Each entity's threshold (of any), as people's judgements have moved it by now."""
+        judged: defaultdict[EntityRef, list[tuple[date, Judgement]]] = defaultdict(list)
         for one in self._feedback.latest(FAMILY, config_id, entity_ids=ids):
-            out[one.entity].append(DayJudgement(one.date, Judgement(one.label)))
-        return out
-
-    def currency(self, config_id: int) -> str:
-        """ISO 4217 code of the account's money; empty where unknown."""
-        return self._accounts.currency(config_id) or ""
-
-    def highest_level(self, config_id: int) -> EntityType | None:
-        """The highest level with rows."""
-        return next((one for one in EntityType if self.metrics.data_version(config_id, one) != "0"), None)
-
-    def active_refs(self, config_id: int, level: EntityType, *, since: date, until: date) -> list[EntityRef]:
-        """Entities of a level that spent something in a period."""
-        rows = self.metrics.each(config_id, entity_type=level, start=since, end=until)
-        return [ref for ref, _, values in rows if values[:, 0].any()]
-
-    def last_row(self, ref: EntityRef) -> date | None:
-        """An entity's last day with a row, however long ago."""
-        rows = self.metrics.daily(ref.config_id, entity_type=ref.entity_type, entity_ids=[ref.entity_id])
-        return None if rows.empty else rows["date"].max().date()
+            judged[one.entity].append((one.date, Judgement(one.label)))
+        today = datetime.now(UTC).date()
+        known = {ref: moved(several, today=today) for ref, several in judged.items()}
+        return defaultdict(lambda: USUAL, known)
 
     def _add_parents(self, config_id: int, entities: dict[EntityRef, Entity]) -> None:
         for level in (EntityType.ADSET, EntityType.CAMPAIGN):

@@ -1,7 +1,7 @@
 """The anomaly family's commands. Nothing heavy is imported before one of them runs."""
 
 from datetime import datetime
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,22 +17,12 @@ from adsml_common.cli.options import (
 )
 from adsml_common.cli.output import JsonOption, errors, print_json, table
 from adsml_common.cli.remote import Remote, with_server
-from adsml_common.cli.training import (
-    ConfigOption,
-    ItemSecondsOption,
-    Job,
-    RequestOption,
-    ShardCountOption,
-    ShardIndexOption,
-    WorkersOption,
-    train,
-    training_command,
-)
+from adsml_common.cli.training import Job, training_command
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from adsml_common.cli.ask import OpenService
     from adsml_common.registry.bundle import Bundle
@@ -142,60 +132,53 @@ def evaluate_anomaly(
         say(f"{name} has no windows and was not scored.")
 
 
+def _ending_with_what_is_open(scan: "Callable[..., None]") -> "Callable[..., None]":
+    """A scan's command that says, before it leaves, in which accounts something is open."""
+
+    @wraps(scan)
+    def run(**given: Any) -> None:
+        from adsml_common.cli.context import open_database, settings  # noqa: PLC0415
+        from adsml_common.store.accounts import AccountStore  # noqa: PLC0415
+
+        from adsml_anomaly.display import show_open  # noqa: PLC0415
+        from adsml_anomaly.incident_store import IncidentStore  # noqa: PLC0415
+
+        try:
+            scan(**given)
+        except SystemExit:
+            if not given["json_output"]:
+                of = None if given["config_id"] == "all" else int(given["config_id"])
+                with open_database(settings()) as database:
+                    currency = AccountStore(database).currency
+                    accounts = IncidentStore(database).open_by_account(of)
+                    show_open([(one, n, stake, currency(one) or "") for one, n, stake in accounts])
+            raise
+
+    return run
+
+
+@_ending_with_what_is_open
+@training_command(item_seconds=600.0)
 def scan_anomalies(
-    config_id: ConfigOption = "all",
     as_of_date: Annotated[
         datetime | None,
         day_option("--as-of-date", "Last day to look at.  [default: the last that should be loaded]"),
     ] = None,
-    request_id: RequestOption = None,
-    shard_index: ShardIndexOption = 0,
-    shard_count: ShardCountOption = 1,
-    workers: WorkersOption = None,
-    item_seconds: ItemSecondsOption = 600.0,
-    json_output: JsonOption = False,
-) -> None:
+) -> Job:
     """Find what happened in every account, keep the incidents, and hand them to Alertmanager.
 
     Example: adsml scan-anomalies --config-id all
     """
-    from adsml_anomaly.scanning.scan import JOB, items_of, scanner  # noqa: PLC0415
+    from adsml_anomaly.scanning import JOB, items_of, scanner  # noqa: PLC0415
 
     as_of = as_of_date.date() if as_of_date else None
-    try:
-        train(
-            Job(
-                JOB,
-                items_of,
-                partial(scanner, as_of=as_of),
-                preload=("adsml_anomaly.scanning.scan",),
-                options={"as_of_date": as_of.isoformat()} if as_of else None,
-            ),
-            config_id=config_id,
-            request_id=request_id,
-            shard_index=shard_index,
-            shard_count=shard_count,
-            workers=workers,
-            item_seconds=item_seconds,
-            json_output=json_output,
-        )
-    except SystemExit:
-        if not json_output:
-            _show_open(None if config_id == "all" else int(config_id))
-        raise
-
-
-def _show_open(config_id: int | None) -> None:
-    from adsml_common.cli.context import open_database, settings  # noqa: PLC0415
-    from adsml_common.store.accounts import AccountStore  # noqa: PLC0415
-
-    from adsml_anomaly.display import show_open  # noqa: PLC0415
-    from adsml_anomaly.incident_store import IncidentStore  # noqa: PLC0415
-
-    with open_database(settings()) as database:
-        currency = AccountStore(database).currency
-        accounts = IncidentStore(database).open_by_account(config_id)
-        show_open([(one, n, stake, currency(one) or "") for one, n, stake in accounts])
+    return Job(
+        JOB,
+        items_of,
+        partial(scanner, as_of=as_of),
+        preload=("adsml_anomaly.scanning",),
+        options={"as_of_date": as_of.isoformat()} if as_of else None,
+    )
 
 
 def _open() -> "OpenService":
@@ -246,7 +229,7 @@ def anomalies(
     Example: adsml anomalies --config-id 1
     """
     from adsml.anomaly.v1 import anomaly_service_pb2 as pb  # noqa: PLC0415
-    from adsml.common.v1 import entity_pb2  # noqa: PLC0415
+    from adsml.common.v1 import calendar_pb2, entity_pb2  # noqa: PLC0415
     from adsml_common.serving.messages import ENTITY_TYPE, day_message  # noqa: PLC0415
 
     from adsml_anomaly import display  # noqa: PLC0415
@@ -259,21 +242,18 @@ def anomalies(
         first_date=None if first_date is None else day_message(first_date.date()),
         as_of_date=None if as_of_date is None else day_message(as_of_date.date()),
         anomalous_only=bool(entity_id) and not every_day,
+        calendar=None if country is None else calendar_pb2.CalendarOptions(country_code=country.upper()),
     )
-    if country is not None:
-        options.calendar.country_code = country.upper()
     if false_alarms is not None:
         options.false_alarms_per_month = false_alarms
     if contamination is not None:
         options.contamination = contamination
+    request: Any = pb.DetectAccountAnomaliesRequest(config_id=config_id, entity_type=number, options=options)
     if entity_id:
-        refs = [
-            entity_pb2.EntityRef(config_id=config_id, entity_type=number, entity_id=one) for one in entity_id
-        ]
+        named = {"config_id": config_id, "entity_type": number}
+        refs = [entity_pb2.EntityRef(**named, entity_id=one) for one in entity_id]
         subjects = [pb.DetectionSubject(entity=ref) for ref in refs]
-        request: Any = pb.BatchDetectAnomaliesRequest(subjects=subjects, options=options)
-    else:
-        request = pb.DetectAccountAnomaliesRequest(config_id=config_id, entity_type=number, options=options)
+        request = pb.BatchDetectAnomaliesRequest(subjects=subjects, options=options)
     with errors.status(f"looking at account {config_id}"):
         response = ask(DOOR, request, remote=remote)
     if json_output:
@@ -296,9 +276,4 @@ def _report(context: "ReportContext") -> "Iterable[Section]":
     return sections(context)
 
 
-family = Family(
-    name="anomaly",
-    serve=_serve,
-    check_model=_check_model,
-    report=_report,
-)
+family = Family(name="anomaly", serve=_serve, check_model=_check_model, report=_report)

@@ -1,7 +1,6 @@
 """Requests as the domain takes them."""
 
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -10,34 +9,25 @@ from adsml.common.v1 import change_pb2, entity_pb2
 from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import InvalidInput, Violations
-from adsml_common.serving.messages import (
-    CHANGE_TYPE,
-    ENTITY_TYPE,
-    METRIC,
-    EnumCodec,
-    day,
-    optional_day,
-    series_frame,
-)
+from adsml_common.serving import messages
 
 from adsml_anomaly.models.arrays import FloatArray
 from adsml_anomaly.models.assessment import Options
 from adsml_anomaly.models.channels import COLUMNS, Days, calendar_of
 from adsml_anomaly.models.thresholds import Judgement, of_contamination
 
-JUDGEMENT: EnumCodec[Judgement] = EnumCodec(Judgement, pb.AlarmJudgement, "ALARM_JUDGEMENT_")
+JUDGEMENT: messages.EnumCodec[Judgement] = messages.EnumCodec(
+    Judgement, pb.AlarmJudgement, "ALARM_JUDGEMENT_"
+)
 _MOST_NAMED: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The options of a request beside what the detection itself takes."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Options):
+    """The options of a request; those of the calendar are added to `named_days` once the account is known."""
 
-    options: Options  # For the detection; days that are named are added once the calendar is known
     lag_days: int | None = None  # Days that are still filling up; None: what is known of the account
-    # The calendar asked for; None as country: the setting
-    country: str | None = None
-    named_days: dict[date, str] = field(default_factory=dict)
+    country: str | None = None  # Whose calendar counts; None: the account's, else the setting's
     calendar_off: bool = False
     min_stake: float | None = None  # None: the setting
 
@@ -45,27 +35,27 @@ class Asked:
 def options(message: pb.DetectionOptions, ref: EntityRef | None = None) -> Asked:
     """The options of a validated request; its changes are of `ref`, what a single series is called."""
     of = ref or EntityRef(1, EntityType.CAMPAIGN, "")
-    detection = Options(
-        first_date=optional_day(message, "first_date", "options.first_date"),
-        last_date=optional_day(message, "as_of_date", "options.as_of_date"),
+    calendar = message.calendar
+    named_days = {
+        messages.day(one.date, f"options.calendar.named_days[{i}].date"): one.name
+        for i, one in enumerate(calendar.named_days)
+    }
+    return Asked(
+        first_date=messages.optional_day(message, "first_date", "options.first_date"),
+        last_date=messages.optional_day(message, "as_of_date", "options.as_of_date"),
         false_alarms_per_month=sensitivity(message),
-        metrics=tuple(METRIC.from_wire(m, f"options.metrics[{i}]") for i, m in enumerate(message.metrics)),
+        metrics=tuple(
+            messages.METRIC.from_wire(m, f"options.metrics[{i}]") for i, m in enumerate(message.metrics)
+        ),
         excluded_dates=frozenset(
-            day(one, f"options.excluded_dates[{i}]") for i, one in enumerate(message.excluded_dates)
+            messages.day(one, f"options.excluded_dates[{i}]") for i, one in enumerate(message.excluded_dates)
         ),
         changes=tuple(_change(one, of, f"options.changes[{i}]") for i, one in enumerate(message.changes)),
         exclude_explained_by_change=message.exclude_explained_by_change,
         anomalous_only=message.anomalous_only,
-    )
-    calendar = message.calendar
-    return Asked(
-        detection,
         lag_days=message.attribution_lag_days if message.HasField("attribution_lag_days") else None,
         country=calendar.country_code or None,
-        named_days={
-            day(one.date, f"options.calendar.named_days[{i}].date"): one.name
-            for i, one in enumerate(calendar.named_days)
-        },
+        named_days={} if calendar.disabled else named_days,
         calendar_off=calendar.disabled,
         min_stake=message.min_stake_per_day if message.HasField("min_stake_per_day") else None,
     )
@@ -73,31 +63,25 @@ def options(message: pb.DetectionOptions, ref: EntityRef | None = None) -> Asked
 
 def sensitivity(message: pb.DetectionOptions) -> float | None:
     """False alarms per month as asked for, in either of the two ways; None where not."""
-    match message.WhichOneof("sensitivity"):
-        case "false_alarms_per_month":
-            return message.false_alarms_per_month
-        case "contamination":
-            return of_contamination(message.contamination)
-        case _:
-            return None
+    if message.HasField("contamination"):
+        return of_contamination(message.contamination)
+    return message.false_alarms_per_month if message.HasField("false_alarms_per_month") else None
 
 
 def _change(message: change_pb2.ChangeEvent, ref: EntityRef, path: str) -> ChangeEvent:
-    detail: dict[str, float | str] = {}
+    detail: dict[str, float | str] = {"description": message.description} if message.description else {}
     if message.HasField("value_before"):
         detail["budget_before"] = message.value_before
     if message.HasField("value_after"):
         detail["budget_after"] = message.value_after
-    if message.description:
-        detail["description"] = message.description
-    kind = CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type")
-    return ChangeEvent(ref, kind, day(message.date, f"{path}.date"), detail)
+    kind = messages.CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type")
+    return ChangeEvent(ref, kind, messages.day(message.date, f"{path}.date"), detail)
 
 
 def inline_series(series: entity_pb2.InlineSeries, path: str) -> tuple[EntityRef, Days]:
     """A series sent along with its level and name, account 0 where none was named; errors name every wrong row."""
-    level = ENTITY_TYPE.find(series.entity_type) or EntityType.CAMPAIGN
-    frame = series_frame(series, path)
+    frame = messages.series_frame(series, path)
+    level = messages.ENTITY_TYPE.from_wire(series.entity_type, f"{path}.entity_type")
     values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
     days = calendar_of(frame["date"].to_numpy(dtype="datetime64[D]"), values)
     return EntityRef(series.config_id, level, series.entity_id), days
@@ -132,13 +116,9 @@ def points(message: pb.PointSeries, path: str) -> tuple[FloatArray, FloatArray]:
 
 def subject_ref(subject: pb.DetectionSubject) -> entity_pb2.EntityRef:
     """The series as the answer names it: as the caller wrote it, right or wrong."""
-    match subject.WhichOneof("source"):
-        case "entity":
-            return subject.entity
-        case "inline":
-            one = subject.inline
-            return entity_pb2.EntityRef(
-                config_id=one.config_id, entity_type=one.entity_type, entity_id=one.entity_id
-            )
-        case _:
-            return entity_pb2.EntityRef(entity_id=subject.points.name)
+    if subject.HasField("entity"):
+        return subject.entity
+    if subject.HasField("points"):
+        return entity_pb2.EntityRef(entity_id=subject.points.name)
+    one = subject.inline
+    return entity_pb2.EntityRef(config_id=one.config_id, entity_type=one.entity_type, entity_id=one.entity_id)

@@ -17,7 +17,7 @@ _LEVELS: Final = {
     entity_pb2.ENTITY_TYPE_ADSET: "ad set",
     entity_pb2.ENTITY_TYPE_AD: "ad",
 }
-_GOOD_NEWS: Final = (
+GOOD_NEWS: Final = (
     pb.INCIDENT_KIND_LEADS_SURGE, pb.INCIDENT_KIND_ENGAGEMENT_RISE, pb.INCIDENT_KIND_COST_FALL,
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ def show_account(config_id: int, response: pb.DetectAccountAnomaliesResponse) ->
     if minor:
         say("\nOver, and hardly out of line:")
     for one in minor[:_SHOWN]:
-        say(f"  {_when(one)}  {_title(one)}: {_what(one)}", " " * 14)
+        say(f"  {_when(one)}  {_title(one)}: {_sentence(what(one))}", " " * 14)
     if hidden := len(shown[_SHOWN:]) + len(minor[_SHOWN:]):
         say(f"\n{_counted(hidden, 'incident')} more with less at stake: --json lists all.")
     parts = [f"{_counted(response.assessed_count, 'entity')} looked at"]
@@ -72,12 +72,12 @@ def _show_incident(number: int, one: pb.Incident, currency: str) -> None:
         standing = "" if one.first_date == one.last_date else ", still open"
     else:
         standing = ", over" if one.state == pb.INCIDENT_STATE_RESOLVED else ", the new normal by now"
-    worth = "good news" if one.kind in _GOOD_NEWS else _word(one.severity)
+    worth = "good news" if one.kind in GOOD_NEWS else _word(one.severity)
     if one.money_at_stake_per_day:
         worth += f", {one.money_at_stake_per_day:,.0f}{currency} a day at stake"
     say(f"{number:>2}. {_title(one)}" + (f" ({level})" if level else ""), "    ")
     say(f"    {_when(one)}{standing}: {worth}", "    ")
-    say(f"    {_what(one)}", "    ")
+    say(f"    {_sentence(what(one))}", "    ")
 
 
 def _title(one: pb.Incident) -> str:
@@ -92,8 +92,9 @@ def _when(one: pb.Incident) -> str:
     return f"{first} to {last}" if first < last else f"{first}"
 
 
-def _what(one: pb.Incident) -> str:
-    return _sentence(one.summary.partition(": ")[2] or one.summary)
+def what(one: pb.Incident) -> str:
+    """An incident's summary without the days that it begins with."""
+    return one.summary.partition(": ")[2] or one.summary
 
 
 def show_open(accounts: Sequence[tuple[int, int, float, str]]) -> None:

@@ -1,73 +1,75 @@
-"""Reports and incidents as the contract's messages."""
+"""Reports and incidents as the contract's messages: what a record and its message both have, by name."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml.common.v1 import answer_pb2, change_pb2, entity_pb2, metrics_pb2, warning_pb2
 from adsml.common.v1.warning_pb2 import Warning  # noqa: A004  # the contract's word
-from adsml_common.domain.changes import ChangeEvent
-from adsml_common.serving.messages import (
-    CHANGE_TYPE,
-    METRIC,
-    EnumCodec,
-    day_message,
-    degradation_message,
-    entity_ref_message,
-    instant_message,
-    model_ref_message,
-)
+from adsml_common.domain.changes import ChangeEvent, ChangeType
+from adsml_common.domain.degradation import Degradation
+from adsml_common.domain.entities import EntityRef
+from adsml_common.domain.metrics import Metric
+from adsml_common.serving import messages
 
-from adsml_anomaly.models.results import (
-    DayAssessment,
-    Delivery,
-    Direction,
-    Gate,
-    Incident,
-    IncidentState,
-    Kind,
-    MetricAssessment,
-    Report,
-    Rule,
-    RuleAlarm,
-    Scope,
-    Severity,
-    Threshold,
-)
+from adsml_anomaly.account import AccountContext
+from adsml_anomaly.models import results
 from adsml_anomaly.resolver import Provenance
 
-RULE: EnumCodec[Rule] = EnumCodec(Rule, pb.AlarmRule, "ALARM_RULE_")
-DIRECTION: EnumCodec[Direction] = EnumCodec(Direction, pb.Direction, "DIRECTION_")
-GATE: EnumCodec[Gate] = EnumCodec(Gate, pb.AlarmGate, "ALARM_GATE_")
-STATE: EnumCodec[IncidentState] = EnumCodec(IncidentState, pb.IncidentState, "INCIDENT_STATE_")
-SCOPE: EnumCodec[Scope] = EnumCodec(Scope, pb.IncidentScope, "INCIDENT_SCOPE_")
-KIND: EnumCodec[Kind] = EnumCodec(Kind, pb.IncidentKind, "INCIDENT_KIND_")
-SEVERITY: Final = {one: pb.Severity.Value(f"SEVERITY_{one.name}") for one in Severity}
+RULE = messages.EnumCodec(results.Rule, pb.AlarmRule, "ALARM_RULE_")
+DIRECTION = messages.EnumCodec(results.Direction, pb.Direction, "DIRECTION_")
+STATE = messages.EnumCodec(results.IncidentState, pb.IncidentState, "INCIDENT_STATE_")
+SCOPE = messages.EnumCodec(results.Scope, pb.IncidentScope, "INCIDENT_SCOPE_")
+KIND = messages.EnumCodec(results.Kind, pb.IncidentKind, "INCIDENT_KIND_")
+_SEVERITY: Final = {one: pb.Severity.Value(f"SEVERITY_{one.name}") for one in results.Severity}
+_GATES: Final[dict[Metric | None, Any]] = {
+    Metric.CPL: pb.ALARM_GATE_FEW_LEADS,
+    Metric.CTR: pb.ALARM_GATE_FEW_IMPRESSIONS,
+    Metric.CPM: pb.ALARM_GATE_FEW_IMPRESSIONS,
+}
+"""What a gated metric has too little of; others of clicks."""
+MessageT = TypeVar("MessageT")
+_SHARED: Final[dict[Any, tuple[tuple[str, ...], Callable[[Any], Any]]]] = {}
+"""Names of the fields that a kind of message shares with a kind of record, and what gets their values."""
+
+
+def message(kind: Callable[..., MessageT], record: Any, **beside: Any) -> MessageT:
+    """A message with those of its fields that a record has, converted, and with what is given beside or instead."""
+    pair: Any = (kind, type(record))
+    if (shared := _SHARED.get(pair)) is None:
+        names = tuple(name for name in pair[0].DESCRIPTOR.fields_by_name if hasattr(record, name))
+        shared = _SHARED[pair] = names, attrgetter(*names)
+    for name, one in zip(shared[0], shared[1](record), strict=True):
+        if name not in beside and one is not None:
+            convert = _CONVERTERS.get(type(one))
+            beside[name] = one if convert is None else convert(one)
+    return kind(**beside)
+
+
+def value(one: Any) -> Any:
+    """What a field holds, as messages have it; None stays unset."""
+    convert = _CONVERTERS.get(type(one))
+    return one if convert is None else convert(one)
 
 
 def report(
-    one: Report,
-    by: Provenance,
-    entity: entity_pb2.EntityRef,
-    *,
-    account_last: date | None = None,
-    currency: str = "",
+    one: results.Report, by: Provenance, entity: entity_pb2.EntityRef, account: AccountContext | None = None
 ) -> pb.AnomalyReport:
-    """A report in the contract's words."""
-    out = pb.AnomalyReport(
+    """A report, of a stored account's series with how old the account's rows are."""
+    last = None if account is None else account.last_day
+    fresh = one.delivery and message(answer_pb2.DataFreshness, one.delivery, account_last_date=value(last))
+    return message(
+        pb.AnomalyReport,
+        one,
         entity=entity,
-        days=[_day(day) for day in one.days],
-        incidents=[incident(each) for each in one.incidents],
-        threshold=threshold(one.threshold),
         answered_by=_answered_by(by),
-        degradations=[degradation_message(each) for each in by.degradations],
-        warnings=_warnings(one),
-        currency_code=currency,
+        degradations=value(by.degradations),
+        warnings=[*_warnings(one), *(stale(last, account.as_of) if account is not None else ())],
+        freshness=fresh,
+        currency_code=None if account is None else account.details.currency_code,
     )
-    if one.delivery is not None:
-        out.freshness.CopyFrom(_freshness(one.delivery, account_last))
-    return out
 
 
 def stale(last: date | None, as_of: date) -> list[Warning]:
@@ -83,143 +85,86 @@ def stale(last: date | None, as_of: date) -> list[Warning]:
     return [Warning(type=warning_pb2.WARNING_TYPE_STALE_DATA, message=text)]
 
 
-def _warnings(one: Report) -> Iterator[Warning]:
+def _warnings(one: results.Report) -> Iterator[Warning]:
+    said: dict[Any, str] = {}
     if one.without_reach:
-        text = "reach is missing: frequency was not looked at"
-        yield Warning(type=warning_pb2.WARNING_TYPE_MISSING_FIGURE, message=text)
-    if one.learning_points:
-        text = f"the first {one.learning_points} points are for learning and have no p-value"
-        yield Warning(type=warning_pb2.WARNING_TYPE_SHORT_HISTORY, message=text)
+        said[warning_pb2.WARNING_TYPE_MISSING_FIGURE] = "reach is missing: frequency was not looked at"
+    if n := one.learning_points:
+        text = f"the first {n} points are for learning and have no p-value"
+        said[warning_pb2.WARNING_TYPE_SHORT_HISTORY] = text
     if one.incomplete_since is not None:
-        text = (
+        said[warning_pb2.WARNING_TYPE_INCOMPLETE_DAYS] = (
             f"days from {one.incomplete_since} on are still filling up: they are judged by what is usually in at "
             "their age, or, where that is not known, for what is too much already"
         )
-        yield Warning(type=warning_pb2.WARNING_TYPE_INCOMPLETE_DAYS, message=text)
-    delivery = one.delivery
-    if delivery is not None and delivery.stopped:
-        text = f"stopped {delivery.idle_days} days ago: it delivered last on {delivery.last_delivery}"
-        text = text if delivery.last_delivery is not None else "never delivered"
-        yield Warning(type=warning_pb2.WARNING_TYPE_STOPPED, message=text)
-
-
-def _freshness(one: Delivery, account_last: date | None) -> answer_pb2.DataFreshness:
-    return answer_pb2.DataFreshness(
-        account_last_date=day_message(account_last) if account_last is not None else None,
-        last_row_date=day_message(one.last_row) if one.last_row is not None else None,
-        last_delivery_date=day_message(one.last_delivery) if one.last_delivery is not None else None,
-        days_without_delivery=one.idle_days,
-        stopped=one.stopped,
-    )
-
-
-def threshold(one: Threshold) -> pb.AppliedThreshold:
-    """A threshold in the contract's words."""
-    return pb.AppliedThreshold(
-        p_value=one.p_value,
-        false_alarms_per_month=one.false_alarms_per_month,
-        feedback_count=one.feedback_count,
-    )
+    if one.delivery is not None and one.delivery.stopped:
+        idle, last = one.delivery.days_without_delivery, one.delivery.last_delivery_date
+        text = "never delivered" if last is None else f"stopped {idle} days ago: it delivered last on {last}"
+        said[warning_pb2.WARNING_TYPE_STOPPED] = text
+    return (Warning(type=kind, message=text) for kind, text in said.items())
 
 
 def _answered_by(by: Provenance) -> answer_pb2.AnsweredBy:
-    source = answer_pb2.ANSWER_SOURCE_METHOD
-    if by.pooled:
-        source = answer_pb2.ANSWER_SOURCE_POOLED
-    elif by.version is not None:
-        source = answer_pb2.ANSWER_SOURCE_MODEL
-    out = answer_pb2.AnsweredBy(source=source, method=by.method, reason=by.reason)
-    if by.version is not None:
-        out.model.CopyFrom(
-            model_ref_message(by.version.name, version=by.version.version, trained=by.version.created_at)
-        )
-    return out
+    known, source = by.version, answer_pb2.ANSWER_SOURCE_POOLED
+    model: answer_pb2.ModelRef | None = None
+    if not by.pooled:
+        source = answer_pb2.ANSWER_SOURCE_METHOD if known is None else answer_pb2.ANSWER_SOURCE_MODEL
+    if known is not None:
+        model = messages.model_ref_message(known.name, version=known.version, trained=known.created_at)
+    return message(answer_pb2.AnsweredBy, by, source=source, model=model)
 
 
-def _day(one: DayAssessment) -> pb.DayAssessment:
-    out = pb.DayAssessment(
-        anomalous=one.anomalous,
-        severity=SEVERITY[one.severity],
-        direction=DIRECTION.to_wire(one.direction),  # type: ignore[arg-type]
-        metrics=[_metric(metric) for metric in one.metrics],
-        rule_alarms=[_rule(alarm) for alarm in one.rule_alarms],
-        related_changes=[_change(event) for event in one.related_changes],
-        excluded=one.excluded,
-        exclusion_reason=one.exclusion_reason,
-        incident_id=one.incident_id,
-        summary=one.summary,
-        scores=pb.AnomalyScores(
-            isolation_forest=one.isolation_forest, max_robust_z=one.max_robust_z, mahalanobis=one.mahalanobis
-        ),
-        p_value=one.p_value,
-        expected_completion=one.completion,
-        still_filling=one.filling,
-        main_metric=METRIC.to_wire(one.main_metric) if one.main_metric is not None else None,  # type: ignore[arg-type]
-    )
-    if one.date is not None:
-        out.date.CopyFrom(day_message(one.date))
-    if one.time is not None:
-        out.time.CopyFrom(instant_message(one.time))
-    return out
+def _day(one: results.DayAssessment) -> pb.DayAssessment:
+    point = {"date": None, "time": value(one.date)} if isinstance(one.date, datetime) else {}
+    return message(pb.DayAssessment, one, scores=message(pb.AnomalyScores, one), **point)
 
 
-def _metric(one: MetricAssessment) -> pb.MetricAssessment:
-    out = pb.MetricAssessment(
-        metric=METRIC.to_wire(one.metric) if one.metric is not None else None,  # type: ignore[arg-type]
-        observed=one.observed,
-        expected=one.expected,
-        robust_z=one.robust_z,
-        direction=DIRECTION.to_wire(one.direction),  # type: ignore[arg-type]
-        attribution=one.attribution,
-        gate=GATE.to_wire(one.gate),  # type: ignore[arg-type]
-    )
+def _metric(one: results.MetricAssessment) -> pb.MetricAssessment:
+    gate = _GATES.get(one.metric, pb.ALARM_GATE_FEW_CLICKS) if one.gated else pb.ALARM_GATE_NONE
+    out = message(pb.MetricAssessment, one, gate=gate)
     if one.lower is not None and one.upper is not None:
         out.expected_range.CopyFrom(metrics_pb2.Interval(lower=one.lower, upper=one.upper, level=one.level))
     return out
 
 
-def _rule(one: RuleAlarm) -> pb.RuleAlarm:
-    return pb.RuleAlarm(
-        rule=RULE.to_wire(one.rule),  # type: ignore[arg-type]
-        metric=METRIC.to_wire(one.metric),  # type: ignore[arg-type]
-        severity=SEVERITY[one.severity],
-        message=one.message,
-    )
-
-
 def _change(event: ChangeEvent) -> change_pb2.ChangeEvent:
     before, after = event.detail.get("budget_before"), event.detail.get("budget_after")
     text = event.detail.get("description", "")
-    return change_pb2.ChangeEvent(
-        date=day_message(event.date),
-        change_type=CHANGE_TYPE.to_wire(event.change_type),  # type: ignore[arg-type]
+    return message(
+        change_pb2.ChangeEvent,
+        event,
         value_before=before if isinstance(before, float | int) else None,
         value_after=after if isinstance(after, float | int) else None,
         description=text if isinstance(text, str) else "",
     )
 
 
-def incident(one: Incident) -> pb.Incident:
-    """An incident, with those that it explains."""
-    out = pb.Incident(
-        incident_id=one.incident_id,
-        severity=SEVERITY[one.severity],
-        direction=DIRECTION.to_wire(one.direction),  # type: ignore[arg-type]
-        main_metric=METRIC.to_wire(one.main_metric) if one.main_metric is not None else None,  # type: ignore[arg-type]
-        state=STATE.to_wire(one.state),  # type: ignore[arg-type]
-        summary=one.summary,
-        scope=SCOPE.to_wire(one.scope),  # type: ignore[arg-type]
-        entity=entity_ref_message(one.entity) if one.entity is not None else None,
-        rule=RULE.to_wire(one.rule) if one.rule is not None else None,  # type: ignore[arg-type]
-        money_at_stake_per_day=one.stake_per_day if one.stake_per_day > 0 else None,
-        children=[incident(child) for child in one.children],
-        kind=KIND.to_wire(one.kind),  # type: ignore[arg-type]
-        title=one.title,
-    )
-    if isinstance(one.first, datetime) and isinstance(one.last, datetime):
-        out.first_time.CopyFrom(instant_message(one.first))
-        out.last_time.CopyFrom(instant_message(one.last))
-    else:
-        out.first_date.CopyFrom(day_message(one.first))
-        out.last_date.CopyFrom(day_message(one.last))
-    return out
+def _incident(one: results.Incident) -> pb.Incident:
+    unit = "time" if isinstance(one.first, datetime) else "date"
+    span = {f"first_{unit}": value(one.first), f"last_{unit}": value(one.last)}
+    stake = one.stake_per_day if one.stake_per_day > 0 else None
+    return message(pb.Incident, one, money_at_stake_per_day=stake, **span)
+
+
+_CONVERTERS: Final[dict[type, Callable[[Any], Any]]] = {
+    results.Rule: RULE.to_wire,
+    results.Direction: DIRECTION.to_wire,
+    results.IncidentState: STATE.to_wire,
+    results.Scope: SCOPE.to_wire,
+    results.Kind: KIND.to_wire,
+    results.Severity: _SEVERITY.__getitem__,
+    Metric: messages.METRIC.to_wire,
+    ChangeType: messages.CHANGE_TYPE.to_wire,
+    date: messages.day_message,
+    datetime: messages.instant_message,
+    EntityRef: messages.entity_ref_message,
+    Degradation: messages.degradation_message,
+    results.DayAssessment: _day,
+    results.MetricAssessment: _metric,
+    results.RuleAlarm: lambda alarm: message(pb.RuleAlarm, alarm),
+    ChangeEvent: _change,
+    tuple: lambda several: [value(one) for one in several],
+    list: lambda several: [value(one) for one in several],
+    results.Incident: _incident,
+    results.Threshold: lambda threshold: message(pb.AppliedThreshold, threshold),
+}

@@ -2,9 +2,7 @@
 
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -19,30 +17,20 @@ _FEW: Final = 2_000
 """More changed entities than this are read as the whole level or account."""
 
 
-def series(frame: pd.DataFrame, config_id: int, *, last_day: date | None = None) -> dict[EntityRef, Days]:
-    """The series of a daily frame (`adsml_common.domain.daily`), sorted by level and id as the store gives it.
-
-    With `last_day`, the account's last one, every series is filled up to there.
-    """
-    out: dict[EntityRef, Days] = {}
-    if frame.empty:
-        return out
-    levels, ids = frame["entity_type"].to_numpy(dtype=object), frame["entity_id"].to_numpy(dtype=object)
-    days = frame["date"].to_numpy(dtype="datetime64[D]")
-    values = frame[list(COLUMNS)].to_numpy(dtype=np.float64)
-    new = np.flatnonzero((levels[1:] != levels[:-1]) | (ids[1:] != ids[:-1])) + 1
-    for a, b in pairwise([0, *new.tolist(), len(frame)]):
-        ref = EntityRef(config_id, EntityType(levels[a]), ids[a])
-        out[ref] = calendar_of(days[a:b], values[a:b], last_day=last_day)
-    return out
+def series(frame: pd.DataFrame, config_id: int) -> dict[EntityRef, Days]:
+    """The series of a daily frame (`adsml_common.domain.daily`)."""
+    return {
+        EntityRef(config_id, EntityType(str(level)), str(entity_id)): calendar_of(
+            rows["date"].to_numpy(dtype="datetime64[D]"),
+            rows[list(COLUMNS)].to_numpy(dtype=np.float64),
+        )
+        for (level, entity_id), rows in frame.groupby(["entity_type", "entity_id"], sort=False, observed=True)
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    revision: int
-    start: date
-    last_day: date
-    days: Days | None
+def stored_series(metrics: MetricStore, config_id: int, *, start: date) -> dict[EntityRef, Days]:
+    """The series of all entities of an account that have rows from `start` on."""
+    return {ref: calendar_of(days, values) for ref, days, values in metrics.each(config_id, start=start)}
 
 
 class Histories:
@@ -54,7 +42,7 @@ class Histories:
     def __init__(self, metrics: MetricStore, *, capacity: int) -> None:
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._entries: LRUCache[EntityRef, _Entry] = LRUCache(capacity)
+        self._entries: LRUCache[EntityRef, tuple[tuple[int, date, date], Days | None]] = LRUCache(capacity)
 
     def of(
         self,
@@ -71,22 +59,16 @@ class Histories:
         """
         # Asked before the rows: should they change in between, an entry looks older than it is, never newer.
         revisions = self._metrics.revisions(config_id, entity_type=entity_type, entity_ids=entity_ids)
+        stamps = {ref: (revision, start, last_day) for ref, revision in revisions.items()}
         with self._lock:
-            entries = {ref: self._entries.get(ref) for ref in revisions}
-        changed = {
-            ref: revision
-            for ref, revision in revisions.items()
-            if (one := entries[ref]) is None
-            or (one.revision, one.start, one.last_day) != (revision, start, last_day)
-        }
+            known = {ref: self._entries.get(ref) for ref in stamps}
+        changed = [ref for ref, stamp in stamps.items() if (one := known[ref]) is None or one[0] != stamp]
         if changed:
             ids = sorted({ref.entity_id for ref in changed}) if len(changed) <= _FEW else None
             rows = self._metrics.each(config_id, entity_type=entity_type, entity_ids=ids, start=start)
             read = {ref: calendar_of(days, values, last_day=last_day) for ref, days, values in rows}
-            renewed = {
-                ref: _Entry(revision, start, last_day, read.get(ref)) for ref, revision in changed.items()
-            }
-            entries |= renewed
+            renewed = {ref: (stamps[ref], read.get(ref)) for ref in changed}
+            known |= renewed
             with self._lock:
                 self._entries.update(renewed)
-        return {ref: one.days for ref, one in entries.items() if one is not None and one.days is not None}
+        return {ref: one[1] for ref, one in known.items() if one is not None and one[1] is not None}

@@ -1,8 +1,9 @@
 """Incidents as the nightly scan keeps them: opened, still open, resolved, acknowledged, and what was said of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -29,6 +30,9 @@ _WHOLE: Final = frozenset({Scope.ACCOUNT, Scope.LOAD})
 _SLACK: Final = timedelta(days=2)
 
 
+_OPEN: Final = table.c.state == IncidentState.OPEN.value
+
+
 @dataclass(frozen=True, slots=True)
 class StoredIncident:
     """An incident and its record."""
@@ -38,6 +42,18 @@ class StoredIncident:
     person: str | None  # Who judged; None: nobody
     # Of the alert that stands for it at the receiver; None: there is none
     alert_labels: dict[str, str] | None
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> "StoredIncident":
+        """As it lies in the store."""
+        message = pb.StoredIncident(
+            incident=json_format.ParseDict(row.payload, pb.Incident(), ignore_unknown_fields=True),
+            create_time=instant_message(row.created_at),
+            update_time=instant_message(row.updated_at),
+        )
+        if row.judgement is not None:
+            message.acknowledgement = JUDGEMENT.to_wire(Judgement(row.judgement))  # type: ignore[assignment]
+        return cls(row.config_id, message, row.person, row.alert_labels)
 
     @property
     def incident(self) -> pb.Incident:
@@ -55,11 +71,11 @@ class StoredIncident:
         return self.is_open and self.message.acknowledgement != pb.ALARM_JUDGEMENT_FALSE_ALARM
 
 
+@dataclass(frozen=True)
 class IncidentStore:
     """Reads and writes incidents."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    database: Database
 
     def page(
         self, config_id: int, *, state: IncidentState | None, since: date | None, after: int, size: int
@@ -68,7 +84,7 @@ class IncidentStore:
 
         Only those in a state, and those that were open on the day `since` or later, where these are given.
         """
-        open_first = sa.case((table.c.state == IncidentState.OPEN.value, 0), else_=1)
+        open_first = sa.case((_OPEN, 0), else_=1)
         query = (
             sa.select(table)
             .where(table.c.config_id == config_id)
@@ -79,18 +95,14 @@ class IncidentStore:
         if state is not None:
             query = query.where(table.c.state == state.value)
         if since is not None:
-            query = query.where(sa.or_(table.c.state == IncidentState.OPEN.value, table.c.last_date >= since))
-        with self._database.read() as connection:
-            return [_stored(row) for row in connection.execute(query)]
+            query = query.where(sa.or_(_OPEN, table.c.last_date >= since))
+        with self.database.read() as connection:
+            return [StoredIncident.of(row) for row in connection.execute(query)]
 
     def alerting(self, config_id: int) -> list[StoredIncident]:
         """Those that an alert stands for, or is to."""
-        query = sa.select(table).where(
-            table.c.config_id == config_id,
-            sa.or_(table.c.state == IncidentState.OPEN.value, table.c.alert_labels.is_not(None)),
-        )
-        with self._database.read() as connection:
-            stored = [_stored(row) for row in connection.execute(query.order_by(table.c.incident_key))]
+        with self.database.read() as connection:
+            stored = _known(connection, config_id, table.c.alert_labels.is_not(None))
         return [one for one in stored if one.alerts or one.alert_labels is not None]
 
     def open_by_account(self, config_id: int | None = None) -> list[tuple[int, int, float]]:
@@ -98,19 +110,17 @@ class IncidentStore:
         n, stake = sa.func.count(), sa.func.sum(table.c.stake)
         query = (
             sa.select(table.c.config_id, n, stake)
-            .where(table.c.state == IncidentState.OPEN.value)
+            .where(_OPEN, sa.true() if config_id is None else table.c.config_id == config_id)
             .group_by(table.c.config_id)
             .order_by(stake.desc(), table.c.config_id)
         )
-        if config_id is not None:
-            query = query.where(table.c.config_id == config_id)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
     def scan_date(self, config_id: int) -> date | None:
         """The last day of an account that was scanned."""
         query = sa.select(incident_scans.c.scan_date).where(incident_scans.c.config_id == config_id)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return connection.execute(query).scalar()
 
     def update(
@@ -122,38 +132,41 @@ class IncidentStore:
         an entity to its campaign or the account, or has shrunk back. What was open and was not found any more is
         resolved.
         """
-        with self._database.write() as connection:
-            self._database.lock(connection, f"incidents {config_id}")
-            query = sa.select(table).where(
-                table.c.config_id == config_id,
-                sa.or_(table.c.state == IncidentState.OPEN.value, table.c.last_date >= first_date - _SLACK),
-            )
-            known = {
-                row.incident_id: _stored(row)
-                for row in connection.execute(query.order_by(table.c.incident_key))
-            }
+        with self.database.write() as connection:
+            self.database.lock(connection, f"incidents {config_id}")
+            write = partial(_write, connection, config_id, at)
+            stored = _known(connection, config_id, table.c.last_date >= first_date - _SLACK)
+            known = {one.incident.incident_id: one for one in stored}
             for incident in found:
                 same = sorted(
                     (one for one in known.values() if _same(one.incident, incident)),
                     key=lambda one: one.incident.incident_id != incident.incident_id,
                 )
+                entry = pb.Incident()
+                entry.CopyFrom(incident)
+                if same:
+                    # It goes on from the first of them; the others are part of it by now.
+                    before = same[0].incident
+                    entry.incident_id = before.incident_id
+                    if same[0].is_open and _day(before.first_date) < _day(entry.first_date):
+                        entry.first_date.CopyFrom(before.first_date)
+                write(entry, same[0].incident if same else None)
                 for one in same:
                     del known[one.incident.incident_id]
-                _take_in(connection, config_id, incident, same, at)
+                for one in same[1:]:
+                    _resolve(write, one, f"part of {entry.incident_id} by now")
             for one in known.values():
-                _resolve(connection, config_id, one, at, "no longer out of line")
+                _resolve(write, one, "no longer out of line")
+            scanned = {"scan_date": scan_date, "scanned_at": at}
             connection.execute(
                 insert_into(connection, incident_scans)
-                .values(config_id=config_id, scan_date=scan_date, scanned_at=at)
-                .on_conflict_do_update(
-                    index_elements=[incident_scans.c.config_id],
-                    set_={"scan_date": scan_date, "scanned_at": at},
-                )
+                .values(config_id=config_id, **scanned)
+                .on_conflict_do_update(index_elements=[incident_scans.c.config_id], set_=scanned)
             )
             connection.execute(
                 table.delete().where(
                     table.c.config_id == config_id,
-                    table.c.state != IncidentState.OPEN.value,
+                    ~_OPEN,
                     table.c.last_date < scan_date - timedelta(days=KEPT_DAYS),
                     table.c.alert_labels.is_(None),
                 )
@@ -169,9 +182,9 @@ class IncidentStore:
         query = sa.select(table).where(
             table.c.config_id == ref.config_id, table.c.first_date <= day, table.c.last_date >= day
         )
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             for row in connection.execute(query).all():
-                incident = _stored(row).incident
+                incident = StoredIncident.of(row).incident
                 own = incident.HasField("entity") and entity_ref(incident.entity, "entity") == ref
                 if own or (judgement is not Judgement.FALSE_ALARM and ref in _refs(incident)):
                     connection.execute(
@@ -185,7 +198,7 @@ class IncidentStore:
         self, config_id: int, labels: Iterable[tuple[str, dict[str, str] | None]], *, at: datetime
     ) -> None:
         """Note the labels of the alerts that stand at the receiver now, by incident; None: it has ended."""
-        with self._database.write() as connection:
+        with self.database.write() as connection:
             for incident_id, one in labels:
                 connection.execute(
                     table.update()
@@ -194,39 +207,14 @@ class IncidentStore:
                 )
 
 
-def _stored(row: Row[Any]) -> StoredIncident:
-    message = pb.StoredIncident(
-        incident=json_format.ParseDict(row.payload, pb.Incident(), ignore_unknown_fields=True),
-        create_time=instant_message(row.created_at),
-        update_time=instant_message(row.updated_at),
-    )
-    if row.judgement is not None:
-        message.acknowledgement = JUDGEMENT.to_wire(Judgement(row.judgement))  # type: ignore[assignment]
-    return StoredIncident(row.config_id, message, row.person, row.alert_labels)
-
-
-def _take_in(
-    connection: Connection,
-    config_id: int,
-    incident: pb.Incident,
-    same: Sequence[StoredIncident],
-    at: datetime,
-) -> None:
-    """Write an incident over the first of those that it goes on from; the others are part of it by now."""
-    entry = pb.Incident()
-    entry.CopyFrom(incident)
-    if same:
-        before = same[0].incident
-        entry.incident_id = before.incident_id
-        if same[0].is_open and _day(before.first_date) < _day(entry.first_date):
-            entry.first_date.CopyFrom(before.first_date)
-    _write(connection, config_id, entry, at, before=same[0].incident if same else None)
-    for merged in same[1:]:
-        _resolve(connection, config_id, merged, at, f"part of {entry.incident_id} by now")
+def _known(connection: Connection, config_id: int, or_else: sa.ColumnElement[bool]) -> list[StoredIncident]:
+    """The open incidents of an account, and those of which something else holds, in the order they came."""
+    query = sa.select(table).where(table.c.config_id == config_id, sa.or_(_OPEN, or_else))
+    return [StoredIncident.of(row) for row in connection.execute(query.order_by(table.c.incident_key))]
 
 
 def _write(
-    connection: Connection, config_id: int, entry: pb.Incident, at: datetime, *, before: pb.Incident | None
+    connection: Connection, config_id: int, at: datetime, entry: pb.Incident, before: pb.Incident | None
 ) -> None:
     if before == entry:
         return
@@ -246,34 +234,28 @@ def _write(
     )
 
 
-def _resolve(
-    connection: Connection, config_id: int, stored: StoredIncident, at: datetime, words: str
-) -> None:
-    if not stored.is_open:
-        return
-    entry = pb.Incident()
-    entry.CopyFrom(stored.incident)
-    entry.state = pb.INCIDENT_STATE_RESOLVED
-    entry.summary = f"{entry.summary}; {words}"
-    _write(connection, config_id, entry, at, before=stored.incident)
+def _resolve(write: Callable[..., None], stored: StoredIncident, words: str) -> None:
+    if stored.is_open:
+        entry = pb.Incident()
+        entry.CopyFrom(stored.incident)
+        entry.state = pb.INCIDENT_STATE_RESOLVED
+        entry.summary = f"{entry.summary}; {words}"
+        write(entry, stored.incident)
 
 
 def _same(known: pb.Incident, found: pb.Incident) -> bool:
     """Whether a scan has found a known incident again: the same fault at the same time in the same place."""
     if known.incident_id == found.incident_id:
         return True
-    if known.state != pb.INCIDENT_STATE_OPEN:
-        return False
     kinds = {encoding.KIND.find(known.kind), encoding.KIND.find(found.kind)}
-    if len(kinds) > 1 and not kinds <= NO_DELIVERY:
-        return False
-    if (
-        _day(found.first_date) > _day(known.last_date) + _SLACK
-        or _day(known.first_date) > _day(found.last_date) + _SLACK
-    ):
-        return False
     scopes = {encoding.SCOPE.find(known.scope), encoding.SCOPE.find(found.scope)}
-    return bool(scopes <= _WHOLE or _refs(known) & _refs(found))
+    return bool(
+        known.state == pb.INCIDENT_STATE_OPEN
+        and (len(kinds) == 1 or kinds <= NO_DELIVERY)
+        and _day(found.first_date) <= _day(known.last_date) + _SLACK
+        and _day(known.first_date) <= _day(found.last_date) + _SLACK
+        and (scopes <= _WHOLE or _refs(known) & _refs(found))
+    )
 
 
 def _refs(incident: pb.Incident) -> set[EntityRef]:

@@ -1,28 +1,26 @@
 """Which model assesses a series: the entity's own, its level's or account's profile, or one learned on the spot."""
 
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final, TypeAlias
 
 from adsml_common.database import Database
-from adsml_common.domain.degradation import Degradation
+from adsml_common.domain.degradation import Degradation, DegradationReason, Dependency
 from adsml_common.domain.entities import EntityRef, EntityType
-from adsml_common.domain.errors import AdsmlError, InsufficientHistory
+from adsml_common.domain.errors import AdsmlError, InsufficientHistory, Unavailable
 from adsml_common.registry.loader import ModelLoader, ModelResolver
-from adsml_common.registry.models import ModelVersion
+from adsml_common.registry.models import ModelVersion, model_name
 from adsml_common.store.metrics import MetricStore
 from cachetools import LRUCache
 
-from adsml_anomaly.histories import series
-from adsml_anomaly.model_names import account_model, entity_model, level_model
+from adsml_anomaly.artifacts import FAMILY, entity_model
+from adsml_anomaly.histories import stored_series
 from adsml_anomaly.models.channels import Days
 from adsml_anomaly.models.fitting import DAYS_NEEDED, POOL_DAYS_NEEDED, AccountPool, fit_entity, learn_pool
 from adsml_anomaly.models.series_model import SeriesModel
 
 POOLED_METHOD: Final = "robust_z_account_profile"
-OWN_METHOD: Final = "own_history"
 _POOLS_IN_MEMORY: Final = 8
 _POOL_SAMPLE: Final = 20
 """Entities per level of a profile worked out while a caller waits."""
@@ -38,6 +36,10 @@ class Provenance:
     method: str = ""
     reason: str = ""
     degradations: tuple[Degradation, ...] = ()  # What the answer had to do without
+
+    def without(self, more: tuple[Degradation, ...]) -> "Provenance":
+        """With more that the answer had to do without."""
+        return replace(self, degradations=(*self.degradations, *more))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +59,11 @@ class ScorerResolver:
 
     def __init__(self, database: Database, models: ModelLoader[SeriesModel], *, history_days: int) -> None:
         self._metrics = MetricStore(database)
-        self._models = models
+        self.models = models
         self._resolver = ModelResolver(models, instead="a profile assesses the series")
         self._history = timedelta(days=history_days)
         self._lock = threading.Lock()
-        self._pools: LRUCache[int, tuple[str, AccountPool]] = LRUCache(_POOLS_IN_MEMORY)
-
-    def prefetch(self, refs: Iterable[EntityRef]) -> None:
-        """Load the models of many entities at once."""
-        self._models.prefetch(entity_model(ref) for ref in refs)
+        self._pools: LRUCache[tuple[int, str], AccountPool] = LRUCache(_POOLS_IN_MEMORY)
 
     def scorer(self, ref: EntityRef, days: Days, profiles: Profiles) -> Scorer:
         """What assesses an entity of an account: its own model, else a profile.
@@ -78,10 +76,9 @@ class ScorerResolver:
             return Scorer(own.loaded.model, by)
         profile = self.profile(ref.config_id, ref.entity_type, days, profiles)
         by = profile.provenance
-        why = "; ".join(one.detail for one in own.degradations)
-        reason = f"{why}; {by.reason}" if by.reason else why
+        reasons = [*(one.detail for one in own.degradations), *([by.reason] if by.reason else [])]
         degradations = (*own.degradations, *by.degradations)
-        return Scorer(profile.model, Provenance(by.version, True, POOLED_METHOD, reason, degradations))
+        return Scorer(profile.model, replace(by, reason="; ".join(reasons), degradations=degradations))
 
     def profile(self, config_id: int, level: EntityType | None, days: Days, profiles: Profiles) -> Scorer:
         """The profile of a level, or of the account (None), as it applies to a series; raises as `scorer`."""
@@ -90,16 +87,26 @@ class ScorerResolver:
                 profiles[level] = self._profile(config_id, level)
             except AdsmlError as error:
                 profiles[level] = error
-        found = profiles[level]
-        if isinstance(found, AdsmlError):
+        if isinstance(found := profiles[level], AdsmlError):
             raise found
-        return Scorer(found.model.for_series(days), found.provenance)
+        return replace(found, model=found.model.for_series(days))
 
-    @staticmethod
-    def from_history(
-        ref: EntityRef, days: Days, first: date, degradations: tuple[Degradation, ...]
-    ) -> Scorer:
-        """One learned from a series that was sent along, from before the assessed days where that is enough."""
+    def for_sent(self, ref: EntityRef, days: Days, first: date, profiles: Profiles) -> Scorer:
+        """What assesses a series that was sent along: as if it were stored, where it names an account (not 0).
+
+        Else, and where the account has nothing for it, a model learned from the rows before the assessed ones, which
+        begin on `first`, or from all of them where those are too few.
+        """
+        skipped: tuple[Degradation, ...] = ()
+        if ref.config_id > 0:
+            try:
+                if ref.entity_id:
+                    return self.scorer(ref, days, profiles)
+                return self.profile(ref.config_id, ref.entity_type, days, profiles)
+            except (InsufficientHistory, Unavailable) as error:
+                down = isinstance(error, Unavailable)
+                reason = DegradationReason.UNAVAILABLE if down else DegradationReason.NO_MODEL
+                skipped = (Degradation(Dependency.MODEL, reason, error.message, str(ref)),)
         before = days.until(max(days.index(first) - 1, 0))
         history = before if int(before.delivered.sum()) >= DAYS_NEEDED else days
         pool = learn_pool({ref: history})
@@ -107,32 +114,33 @@ class ScorerResolver:
             model = fit_entity(history, pool, ref.entity_type, what=str(ref)).model
         else:
             model = pool.of(ref.entity_type).pooled.for_series(history)
-        reason = "no registered model applies: learned from the rows sent"
-        return Scorer(model, Provenance(None, False, OWN_METHOD, reason, degradations))
+        why = "no registered model applies: learned from the rows sent"
+        return Scorer(model, Provenance(None, False, "own_history", why, skipped))
+
+    # -- inside ----------------------------------------------------------------------------------------------
 
     def _profile(self, config_id: int, level: EntityType | None) -> Scorer:
         """A registered profile, or one learned now from the account's rows."""
-        names = [] if level is None else [level_model(config_id, level)]
-        resolved = self._resolver.resolve([*names, account_model(config_id)], expected=False)
+        names = [model_name(FAMILY, config_id, one) for one in dict.fromkeys((level, None))]
+        resolved = self._resolver.resolve(names, expected=False)
         if (loaded := resolved.loaded) is not None:
             by = Provenance(loaded.version, True, POOLED_METHOD, degradations=resolved.degradations)
             return Scorer(loaded.model, by)
         pool = self._learned(config_id)
         model = (pool.account if level is None else pool.of(level)).pooled
-        reason = "no profile is registered: learned from the account's rows"
-        return Scorer(model, Provenance(None, True, POOLED_METHOD, reason, resolved.degradations))
+        why = "no profile is registered: learned from the account's rows"
+        return Scorer(model, Provenance(None, True, POOLED_METHOD, why, resolved.degradations))
 
     def _learned(self, config_id: int) -> AccountPool:
-        version = self._metrics.data_version(config_id)
+        key = (config_id, self._metrics.data_version(config_id))
         with self._lock:
-            known = self._pools.get(config_id)
-        if known is not None and known[0] == version:
-            return known[1]
-        last = self._metrics.last_date(config_id)
-        if last is None:
-            raise InsufficientHistory(f"account {config_id}", had=0, needed=POOL_DAYS_NEEDED)
-        rows = self._metrics.daily(config_id, start=last - self._history)
-        pool = learn_pool(series(rows, config_id), sample=_POOL_SAMPLE)
-        with self._lock:
-            self._pools[config_id] = (version, pool)
+            pool = self._pools.get(key)
+        if pool is None:
+            last = self._metrics.last_date(config_id)
+            if last is None:
+                raise InsufficientHistory(f"account {config_id}", had=0, needed=POOL_DAYS_NEEDED)
+            rows = stored_series(self._metrics, config_id, start=last - self._history)
+            pool = learn_pool(rows, sample=_POOL_SAMPLE)
+            with self._lock:
+                self._pools[key] = pool
         return pool

@@ -13,10 +13,9 @@ from adsml_common.store.feedback import FeedbackStore
 
 from adsml_anomaly import warmup
 from adsml_anomaly.account import AccountReader
-from adsml_anomaly.artifacts import parse
+from adsml_anomaly.artifacts import FAMILY, parse
 from adsml_anomaly.assessor import Assessor
 from adsml_anomaly.incident_store import IncidentStore
-from adsml_anomaly.model_names import FAMILY
 from adsml_anomaly.models.series_model import SeriesModel
 from adsml_anomaly.resolver import ScorerResolver
 from adsml_anomaly.service import AnomalyService

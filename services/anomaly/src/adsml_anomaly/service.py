@@ -2,56 +2,45 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final
 
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.errors import AdsmlError, InvalidInput, NotFound
-from adsml_common.serving import paging
+from adsml_common.serving import messages, paging
 from adsml_common.serving.context import CallContext
 from adsml_common.serving.errors import status_of
 from adsml_common.serving.feedback import FeedbackRecorder
-from adsml_common.serving.messages import (
-    ENTITY_TYPE,
-    day,
-    day_message,
-    entity_ref,
-    entity_ref_message,
-    optional_day,
-)
 from adsml_common.serving.validation import entry_violations
 
 from adsml_anomaly import decoding, encoding
 from adsml_anomaly.account import AccountContext
-from adsml_anomaly.assessor import Assessment, Assessor, Outcome
+from adsml_anomaly.assessor import Assessment, Assessor
 from adsml_anomaly.incident_store import IncidentStore
-from adsml_anomaly.models.point_detection import assess_points
-from adsml_anomaly.models.results import DayAssessment, Incident, Threshold
-from adsml_anomaly.models.thresholds import DEFAULT_FALSE_ALARMS, Judgement
+from adsml_anomaly.models.points import assess_points
+from adsml_anomaly.models.results import Incident, Threshold
+from adsml_anomaly.models.thresholds import USUAL, Judgement
 from adsml_anomaly.resolver import Provenance
 
 ACCOUNT_DAYS: Final = 14
 """Days that an account is looked at where the request says no first one."""
-_POINTS_METHOD: Final = "robust_seasonal_smoothing"
-T = TypeVar("T", DayAssessment, Incident)
+_BY_POINTS: Final = Provenance(
+    None, False, "robust_seasonal_smoothing", "points are judged by the points before them"
+)
 
 
+@dataclass(frozen=True)
 class AnomalyService:
     """Answers by entities' own models, by profiles of their level or account, or by the rows sent."""
 
-    def __init__(
-        self,
-        assessor: Assessor,
-        feedback: FeedbackRecorder,
-        incidents: IncidentStore,
-        tokens: paging.PageTokens,
-    ) -> None:
-        self._assessor = assessor
-        self._feedback = feedback
-        self._incidents = incidents
-        self._tokens = tokens
+    assessor: Assessor
+    feedback: FeedbackRecorder
+    incidents: IncidentStore
+    tokens: paging.PageTokens
 
     def DetectAnomalies(  # named as in the contract, here and below
         self, request: pb.DetectAnomaliesRequest, context: CallContext
@@ -61,10 +50,8 @@ class AnomalyService:
         subject = request.subject
         if subject.WhichOneof("source") != "entity":
             return pb.DetectAnomaliesResponse(report=self._sent(subject, request.options, "subject"))
-        ref = entity_ref(subject.entity, "subject.entity")
-        account, outcomes = self._assessor.stored(
-            ref.config_id, [ref], decoding.options(request.options, ref)
-        )
+        ref = messages.entity_ref(subject.entity, "subject.entity")
+        account, outcomes = self.assessor.stored(ref.config_id, [ref], decoding.options(request.options, ref))
         outcome = outcomes[ref]
         if isinstance(outcome, AdsmlError):
             raise outcome
@@ -74,42 +61,42 @@ class AnomalyService:
         self, request: pb.BatchDetectAnomaliesRequest, context: CallContext
     ) -> pb.BatchDetectAnomaliesResponse:
         """Assess many series: one pass per account, one result per series, and what happened by cause."""
-        results: dict[int, pb.BatchDetectAnomaliesResult] = {}
+        told: dict[int, pb.AnomalyReport | AdsmlError] = {}
         accounts: defaultdict[int, dict[int, EntityRef]] = defaultdict(dict)
         wrong = entry_violations(request.subjects, "subjects")
         for i, subject in enumerate(request.subjects):
             if i in wrong:
-                results[i] = _result(subject, InvalidInput(wrong[i]))
+                told[i] = InvalidInput(wrong[i])
             elif subject.WhichOneof("source") == "entity":
-                ref = entity_ref(subject.entity, f"subjects[{i}].entity")
+                ref = messages.entity_ref(subject.entity, f"subjects[{i}].entity")
                 accounts[ref.config_id][i] = ref
             else:
                 context.check_cancelled()
                 try:
-                    results[i] = _result(subject, self._sent(subject, request.options, f"subjects[{i}]"))
+                    told[i] = self._sent(subject, request.options, f"subjects[{i}]")
                 except AdsmlError as error:
-                    results[i] = _result(subject, error)
+                    told[i] = error
         incidents: list[Incident] = []
         for config_id, refs in accounts.items():
             context.check_cancelled()
             asked = decoding.options(request.options)
             try:
-                account, outcomes = self._assessor.stored(
-                    config_id, list(dict.fromkeys(refs.values())), asked
-                )
-                grouped = self._assessor.grouped(account, outcomes, asked)
+                account, outcomes = self.assessor.stored(config_id, list(dict.fromkeys(refs.values())), asked)
+                grouped = self.assessor.grouped(account, outcomes, asked)
             except AdsmlError as error:
-                results |= {i: _result(request.subjects[i], error) for i in refs}
+                told |= dict.fromkeys(refs, error)
                 continue
             incidents += grouped
-            named = _under_causes(outcomes, grouped)
+            causes = _causes(grouped)
             for i, ref in refs.items():
-                subject, outcome = request.subjects[i], named[ref]
-                told = outcome if isinstance(outcome, AdsmlError) else _report(outcome, subject, account)
-                results[i] = _result(subject, told)
+                subject, outcome = request.subjects[i], outcomes[ref]
+                if isinstance(outcome, Assessment):
+                    told[i] = _report(outcome, subject, account, causes)
+                else:
+                    told[i] = outcome
         return pb.BatchDetectAnomaliesResponse(
-            results=[results[i] for i in range(len(request.subjects))],
-            incidents=[encoding.incident(one) for one in incidents],
+            results=[_result(subject, told[i]) for i, subject in enumerate(request.subjects)],
+            incidents=encoding.value(incidents),
         )
 
     def DetectAccountAnomalies(
@@ -117,39 +104,38 @@ class AnomalyService:
     ) -> pb.DetectAccountAnomaliesResponse:
         """What happened in an account, by cause."""
         context.check_cancelled()
-        config_id, reader = request.config_id, self._assessor.reader
+        config_id, reader = request.config_id, self.assessor.reader
         asked = decoding.options(request.options)
         last = reader.metrics.last_date(config_id)
         if last is None:
             raise NotFound(f"account {config_id} has no daily rows; import some first")
-        as_of = asked.options.last_date or last
-        first = asked.options.first_date or as_of - timedelta(days=ACCOUNT_DAYS - 1)
-        asked = replace(
-            asked, options=replace(asked.options, first_date=first, last_date=as_of, anomalous_only=True)
-        )
-        level = ENTITY_TYPE.find(request.entity_type)
+        as_of = asked.last_date or last
+        first = asked.first_date or as_of - timedelta(days=ACCOUNT_DAYS - 1)
+        asked = replace(asked, first_date=first, last_date=as_of, anomalous_only=True)
+        level = messages.ENTITY_TYPE.find(request.entity_type)
         refs = [one.ref for one in reader.entities.list(config_id, entity_type=level)]
-        account, outcomes = self._assessor.stored(config_id, refs, asked)
+        account, outcomes = self.assessor.stored(config_id, refs, asked)
         context.check_cancelled()
-        grouped = self._assessor.grouped(account, outcomes, asked)
-        assessed = [one for one in outcomes.values() if isinstance(one, Assessment)]
-        stopped = sum(one.report.delivery is not None and one.report.delivery.stopped for one in assessed)
+        grouped = self.assessor.grouped(account, outcomes, asked)
+        assessed = {ref: one for ref, one in outcomes.items() if isinstance(one, Assessment)}
+        deliveries = [one.report.delivery for one in assessed.values()]
         out = pb.DetectAccountAnomaliesResponse(
-            incidents=[encoding.incident(one) for one in grouped],
-            first_date=day_message(first),
-            as_of_date=day_message(as_of),
-            account_last_date=day_message(last),
+            incidents=encoding.value(grouped),
+            first_date=messages.day_message(first),
+            as_of_date=messages.day_message(as_of),
+            account_last_date=messages.day_message(last),
             assessed_count=len(assessed),
             skipped_count=len(outcomes) - len(assessed),
-            stopped_count=stopped,
+            stopped_count=sum(one is not None and one.stopped for one in deliveries),
             warnings=encoding.stale(last, as_of),
-            currency_code=account.currency,
+            currency_code=account.details.currency_code or "",
         )
         if request.include_reports:
-            for ref, outcome in _under_causes(outcomes, grouped).items():
-                if isinstance(outcome, Assessment) and outcome.report.incidents:
-                    subject = pb.DetectionSubject(entity=entity_ref_message(ref))
-                    out.reports.append(_report(outcome, subject, account))
+            causes = _causes(grouped)
+            for ref, outcome in assessed.items():
+                if outcome.report.incidents:
+                    subject = pb.DetectionSubject(entity=messages.entity_ref_message(ref))
+                    out.reports.append(_report(outcome, subject, account, causes))
         return out
 
     def ListIncidents(
@@ -157,46 +143,45 @@ class AnomalyService:
     ) -> pb.ListIncidentsResponse:
         """A page of what the nightly scan keeps of an account."""
         size = paging.page_size(request)
-        position = self._tokens.open(request, context)
+        position = self.tokens.open(request, context)
         after = int(position[0]) if position is not None else 0
-        found = self._incidents.page(
+        found = self.incidents.page(
             request.config_id,
             state=encoding.STATE.find(request.state),
-            since=optional_day(request, "since_date", "since_date"),
+            since=messages.optional_day(request, "since_date", "since_date"),
             after=after,
             size=size + 1,
         )
-        scan_date = self._incidents.scan_date(request.config_id)
         return pb.ListIncidentsResponse(
             incidents=[one.message for one in found[:size]],
-            next_page_token=self._tokens.seal(request, [after + size], context) if len(found) > size else "",
-            scan_date=day_message(scan_date) if scan_date is not None else None,
-            currency_code=self._assessor.reader.currency(request.config_id),
+            next_page_token=self.tokens.seal(request, [after + size], context) if len(found) > size else "",
+            scan_date=encoding.value(self.incidents.scan_date(request.config_id)),
+            currency_code=self.assessor.reader.accounts.currency(request.config_id) or "",
         )
 
     def RecordFeedback(
         self, request: pb.RecordFeedbackRequest, context: CallContext
     ) -> pb.RecordFeedbackResponse:
         """Store a person's judgement; the entity's threshold moves with it, and its open incident is acknowledged."""
-        ref = entity_ref(request.feedback.entity, "feedback.entity")
+        ref = messages.entity_ref(request.feedback.entity, "feedback.entity")
         judgement = decoding.JUDGEMENT.from_wire(request.judgement, "judgement")
-        before = self._assessor.threshold(ref)
-        recorded = self._feedback.record(request.feedback, judgement.value, context)
-        self._incidents.acknowledge(
+        thresholds = partial(self.assessor.reader.thresholds, ref.config_id, [ref.entity_id])
+        before = thresholds()[ref]
+        recorded = self.feedback.record(request.feedback, judgement.value, context)
+        self.incidents.acknowledge(
             ref,
-            day(request.feedback.date, "feedback.date"),
+            messages.day(request.feedback.date, "feedback.date"),
             judgement,
             person=request.feedback.person or context.caller.identity,
             at=datetime.now(UTC),
         )
-        out = pb.RecordFeedbackResponse(
+        replaced = recorded.replaced_label
+        return pb.RecordFeedbackResponse(
             receipt=recorded.receipt,
-            threshold_before=encoding.threshold(before),
-            threshold_after=encoding.threshold(self._assessor.threshold(ref)),
+            replaced_judgement=None if replaced is None else decoding.JUDGEMENT.to_wire(Judgement(replaced)),  # type: ignore[arg-type]  # an enum's number
+            threshold_before=encoding.value(before),
+            threshold_after=encoding.value(thresholds()[ref]),
         )
-        if recorded.replaced_label is not None:
-            out.replaced_judgement = decoding.JUDGEMENT.to_wire(Judgement(recorded.replaced_label))  # type: ignore[assignment]  # an enum's number
-        return out
 
     # -- inside ----------------------------------------------------------------------------------------------
 
@@ -207,7 +192,7 @@ class AnomalyService:
             return _points(subject, options, f"{path}.points")
         path = f"{path}.inline"
         ref, days = decoding.inline_series(subject.inline, path)
-        account, assessment = self._assessor.inline(ref, days, decoding.options(options, ref), what=path)
+        account, assessment = self.assessor.inline(ref, days, decoding.options(options, ref), what=path)
         return _report(assessment, subject, account)
 
 
@@ -224,28 +209,29 @@ def _points(subject: pb.DetectionSubject, options: pb.DetectionOptions, path: st
         seconds,
         values,
         season_length=points.season_length if points.HasField("season_length") else None,
-        threshold=Threshold(DEFAULT_FALSE_ALARMS if rate is None else rate),
+        threshold=USUAL if rate is None else Threshold(rate),
         anomalous_only=options.anomalous_only,
     )
-    by = Provenance(None, False, _POINTS_METHOD, "points are judged by the points before them")
-    return encoding.report(report, by, decoding.subject_ref(subject))
+    return encoding.report(report, _BY_POINTS, decoding.subject_ref(subject))
 
 
 def _report(
-    outcome: Assessment, subject: pb.DetectionSubject, account: AccountContext | None
+    outcome: Assessment,
+    subject: pb.DetectionSubject,
+    account: AccountContext | None,
+    causes: Mapping[str, str] = MappingProxyType({}),
 ) -> pb.AnomalyReport:
-    entity = decoding.subject_ref(subject)
-    if account is None:
-        return encoding.report(outcome.report, outcome.provenance, entity)
-    out = encoding.report(
-        outcome.report,
-        outcome.provenance,
-        entity,
-        account_last=account.last_day,
-        currency=account.currency,
-    )
-    out.warnings.extend(encoding.stale(account.last_day, account.as_of))
+    """Of a series; its days and incidents carry the ids of their `causes`."""
+    out = encoding.report(outcome.report, outcome.provenance, decoding.subject_ref(subject), account)
+    parts: list[Any] = [*out.days, *out.incidents]
+    for one in parts:
+        one.incident_id = causes.get(one.incident_id, one.incident_id)
     return out
+
+
+def _causes(grouped: Sequence[Incident]) -> dict[str, str]:
+    """Ids of the incidents that others are part of, by theirs."""
+    return {leaf.incident_id: one.incident_id for one in grouped for leaf in one.children}
 
 
 def _result(
@@ -255,25 +241,3 @@ def _result(
     if isinstance(told, AdsmlError):
         return pb.BatchDetectAnomaliesResult(entity=entity, error=status_of(told))
     return pb.BatchDetectAnomaliesResult(entity=entity, report=told)
-
-
-def _under_causes(
-    outcomes: Mapping[EntityRef, Outcome], grouped: Sequence[Incident]
-) -> Mapping[EntityRef, Outcome]:
-    """Outcomes whose incidents and days carry the id of their cause."""
-    causes = {leaf.incident_id: one.incident_id for one in grouped for leaf in one.children}
-    out = dict(outcomes)
-
-    def under(several: tuple[T, ...]) -> tuple[T, ...]:
-        return tuple(
-            replace(one, incident_id=causes.get(one.incident_id, one.incident_id)) for one in several
-        )
-
-    for ref, outcome in outcomes.items():
-        if isinstance(outcome, Assessment) and any(
-            one.incident_id in causes for one in outcome.report.incidents
-        ):
-            report = outcome.report
-            report = replace(report, days=under(report.days), incidents=under(report.incidents))
-            out[ref] = replace(outcome, report=report)
-    return out

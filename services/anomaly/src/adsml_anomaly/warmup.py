@@ -24,7 +24,8 @@ def warm() -> None:
     model = fit_entity(days, pool, ref.entity_type, what=str(ref)).model
     model = from_files(to_files(model))
     assess(Subject(name="warm", days=days, model=model, threshold=Threshold(1.0)))
-    season = points.Season(7)
-    score = points.judge(rows[:, 0], np.arange(40), season).score
-    points.alarms(score, season.short)
-    points.calibrate(score, np.isfinite(score), season, p_value=1 / 30)
+    points.alarms(rows[0], 7)
+    seconds = np.full(len(t), 86400.0).cumsum()
+    points.assess_points(
+        "warm", seconds, rows[:, 0], season_length=7, threshold=Threshold(1.0), anomalous_only=True
+    )

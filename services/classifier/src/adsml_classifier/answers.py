@@ -33,6 +33,7 @@ class AccountAnswers:
         self._results: dict[
             int, tuple[bytes, int]
         ] = {}  # and how long the classification is, with which it ends
+        self._responses: dict[int, bytes] = {}
         self._rows: dict[tuple[int, str], int] = {}
         if snapshot.comparable or builder.by_model:
             delivered = snapshot.delivered.tolist()
@@ -81,8 +82,11 @@ class AccountAnswers:
         if not self._cached:
             [classification] = self._builder.classifications([row])
             return encode_response(classification)
-        result, size = self._all()[row]
-        return encode_response(result[-size:])
+        response = self._responses.get(row)
+        if response is None:
+            result, size = self._all()[row]
+            response = self._responses[row] = encode_response(result[-size:])
+        return response
 
     def _all(self) -> dict[int, tuple[bytes, int]]:
         if not self._results:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,26 @@ def test_serve_pins_threads_before_what_they_are_for_is_loaded() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert ran.stdout.split() == []
+
+
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_processes_of_a_command_find_the_libraries_wherever_it_was_started(
+    tmp_path: Path, method: str
+) -> None:
+    # Python looks in the current folder first: a random.py or calendar.py there ended every training process.
+    for name in ("random", "calendar", "socket"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(3)")
+    code = (
+        "import multiprocessing, sys\nfrom adsml_common.cli.main import main\n"
+        "if __name__ == '__main__':\n    sys.argv = ['adsml', '--version']\n"
+        "    try:\n        main()\n    except SystemExit:\n        pass\n"
+        f"    process = multiprocessing.get_context({method!r}).Process(target=print, args=('ran',))\n"
+        "    process.start()\n    process.join()\n    sys.exit(process.exitcode)\n"
+    )
+    script = tmp_path / "elsewhere" / "command.py"
+    script.parent.mkdir()
+    script.write_text(code)
+    ran = subprocess.run(
+        [sys.executable, str(script)], check=False, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "ran"), ran.stderr

@@ -1,5 +1,6 @@
 """A model that brings down what parses it brings down a child, is named and skipped."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ TESTS = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def _found_by_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
     monkeypatch.setenv("ADSML_DATABASE_PASSWORD", "hunter2")
 
 
@@ -183,3 +184,13 @@ if __name__ == "__main__":
         [sys.executable, "-m", "started"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "started:parse"
+
+
+def test_a_file_of_the_folder_it_is_started_in_is_no_library_of_the_child(
+    vetter, registry: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `python -m` looks in the current folder first: a stray numpy.py there refused every model.
+    (tmp_path / "numpy.py").write_text("raise SystemExit(3)")
+    (tmp_path / "json.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    checked(vetter, registry, activated(registry, 7), parsers.value)

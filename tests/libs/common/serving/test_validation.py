@@ -40,6 +40,7 @@ message Request {
   Choice choice = 12;
   repeated adsml.common.v1.DailyMetrics rows = 13 [(buf.validate.field).repeated = {max_items: 10, items: {ignore: IGNORE_ALWAYS}}];
   repeated google.type.Date excluded = 14 [(buf.validate.field).repeated.max_items = 2];
+  optional int64 large = 16 [(buf.validate.field).int64 = {gte: 1, lte: 9223372036854775807}];
   double hard = 15 [(buf.validate.field).cel = {id: "hard", message: "is not hard", expression: "int(this) < 5"}];
 }
 message Entry {
@@ -108,6 +109,8 @@ def test_a_good_request_has_nothing_wrong(probe):
     [
         ({"config_id": -3}, "config_id", "is -3; expected a whole number, above 0"),
         ({"days": 91}, "days", "is 91; expected 1 to 90"),
+        # Not "1 to 9.22337203685478e+18".
+        ({"large": 0}, "large", "is 0; expected a whole number, 1 or more"),
         ({"level": float("nan")}, "level", "is nan; expected 0.5 to 0.99"),
         ({"budget": float("inf")}, "budget", "is inf; expected a finite number, 0 or more"),
         ({"name": ""}, "name", "is empty; expected 1 to 8 characters without control characters"),

@@ -1,5 +1,6 @@
 """run_job: every item once, whatever happens meanwhile, and an exit status that says whether to try again."""
 
+import errno
 import io
 import logging
 import os
@@ -296,6 +297,32 @@ def test_a_store_that_is_away_is_waited_for(work: Callable[..., TrainingRun], ru
 def test_a_store_that_stays_away_is_worth_another_try(work: Callable[..., TrainingRun]) -> None:
     run = work(Flaky({1: Unavailable("the artifact store is unavailable")}), pace=Pace(2, 0.2, patience=0))
     assert (run.exit_status, run.counts) == (1, Counts(trained=4, failed=1))
+
+
+@pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
+def test_a_full_store_is_named_and_goes_on_once_there_is_room(
+    work: Callable[..., TrainingRun],
+    runs: TrainingRuns,
+    registry: ModelRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train(item: Item) -> ItemResult:
+        made = registry.register(candidate(name=model_name("numbers", 1, part=item.key.rpartition("/")[2])))
+        return ItemResult(ItemStatus.TRAINED, model=made)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("adsml_common.registry.artifacts._write_local", full)
+        run = work(train)
+    # It is not the data that are bad, and it is not waited for.
+    assert (run.exit_status, run.counts) == (1, Counts(failed=5))
+    for one in runs.items(run.run_id):
+        assert one.reason.startswith("the artifact store can't be written (No space left on device)")
+    assert registry.list() == []
+    run = work(train)
+    assert (run.exit_status, run.counts) == (0, Counts(trained=5))
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)

@@ -178,7 +178,7 @@ def test_workers_die_with_the_run_s_process(tmp_path: Path) -> None:
     """Kill -9 in the middle of a fit: nobody goes on with it beside the successor."""
     leader = subprocess.Popen(
         [sys.executable, "-m", "support.crew", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(SUPPORT)])},
     )
     try:
         crew.wait_for(tmp_path / "hung-0")

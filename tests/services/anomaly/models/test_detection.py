@@ -5,11 +5,13 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
+from adsml.anomaly.v1 import anomaly_service_pb2 as pb
+from adsml_anomaly import encoding
 from adsml_anomaly.models.assessment import Options, Subject
 from adsml_anomaly.models.channels import Days
 from adsml_anomaly.models.detection import assess
 from adsml_anomaly.models.fitting import AccountPool, fit_entity
-from adsml_anomaly.models.results import Direction, Gate, IncidentState, Rule, Severity, Threshold
+from adsml_anomaly.models.results import Direction, IncidentState, Rule, Severity, Threshold
 from adsml_anomaly.models.series_model import SeriesModel
 from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.entities import EntityRef, EntityType
@@ -156,8 +158,8 @@ def test_no_cpl_alarm_on_few_conversions_and_no_ctr_alarm_on_few_impressions(
         Subject(name=str(ref), days=Days(days.first_day, rows), model=model, threshold=Threshold(1.0))
     ).days
     told = {one.metric: one for one in day.metrics}
-    assert told[Metric.CPL].gate is Gate.FEW_LEADS
-    assert told[Metric.CTR].gate is Gate.FEW_IMPRESSIONS
+    assert encoding.value(told[Metric.CPL]).gate == pb.ALARM_GATE_FEW_LEADS
+    assert encoding.value(told[Metric.CTR]).gate == pb.ALARM_GATE_FEW_IMPRESSIONS
     assert not {alarm.rule for alarm in day.rule_alarms} & {Rule.CPL_SPIKE, Rule.CTR_DROP}
 
 

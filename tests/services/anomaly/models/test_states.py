@@ -84,8 +84,8 @@ def test_after_two_weeks_an_outage_is_a_stop(healthy: Subject) -> None:
     assert "stopped" in outage.summary
     assert not found.days[-1].anomalous
     assert found.delivery is not None
-    assert (found.delivery.stopped, found.delivery.idle_days) == (True, STOPPED_DAYS + 1)
-    assert found.delivery.last_delivery == out.days.day(BEGAN - 1)
+    assert (found.delivery.stopped, found.delivery.days_without_delivery) == (True, STOPPED_DAYS + 1)
+    assert found.delivery.last_delivery_date == out.days.day(BEGAN - 1)
 
 
 def test_back_is_resolved(healthy: Subject) -> None:
@@ -231,14 +231,14 @@ def test_young_days_alarm_as_complete_ones_do(healthy: Subject) -> None:
     known = as_of(broken, BEGAN, CURVE)
     known = replace(known, completeness=of_days(BEGAN + 1, youngest_age=0, curve=CURVE))
     [day] = report(known, BEGAN).days
-    assert (day.anomalous, day.completion) == (True, pytest.approx(0.35))
+    assert (day.anomalous, day.expected_completion) == (True, pytest.approx(0.35))
 
 
 def test_a_day_that_fills_up_alarms_only_for_what_is_too_much_already(healthy: Subject) -> None:
     filling = of_days(BEGAN + 1, youngest_age=0, curve=None, filling_days=1)
     young = replace(as_of(healthy, BEGAN, replace_shares(0.3, 0.1)), completeness=filling)
     found = report(young, BEGAN)
-    assert [(one.anomalous, one.filling) for one in found.days] == [(False, True)]
+    assert [(one.anomalous, one.still_filling) for one in found.days] == [(False, True)]
     assert found.incomplete_since == healthy.days.day(BEGAN)
     nobody = replace(changed(healthy, nothing), completeness=filling)
     assert not report(nobody, BEGAN).days[0].anomalous
@@ -254,10 +254,16 @@ def replace_shares(delivery: float, leads: float) -> CompletionCurve:
 
 
 def test_days_behind_the_last_loaded_one_are_not_on_their_way(healthy: Subject) -> None:
-    assert of_days(10, youngest_age=-3, curve=None, filling_days=2) is not None
-    ahead = of_days(10, youngest_age=-3, curve=None, filling_days=2)
-    assert ahead is not None
+    ahead = of_days(10, youngest_age=-3, filling_days=2)
     assert np.flatnonzero(ahead.filling).tolist() == [5, 6]
+
+
+def test_days_cut_off_compile_nothing_anew() -> None:
+    """Kernels are compiled for arrays in one piece; of others each request's first would wait for them."""
+    cut = of_days(10, youngest_age=0, curve=CURVE).until(6)
+    assert cut.factor.shape == (10, 7)
+    assert cut.factor.flags.c_contiguous
+    assert cut.slack.flags.c_contiguous
 
 
 def test_a_holiday_teaches_nothing_and_alarms_for_outages_alone(healthy: Subject) -> None:

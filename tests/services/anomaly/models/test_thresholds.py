@@ -1,13 +1,13 @@
 from datetime import date, timedelta
 
 import pytest
-from adsml_anomaly.models.thresholds import DayJudgement, Judgement, moved, of_contamination
+from adsml_anomaly.models.thresholds import Judgement, moved, of_contamination
 
 TODAY = date(2025, 6, 1)
 
 
-def words(judgement: Judgement, count: int, *, ago: int = 0) -> list[DayJudgement]:
-    return [DayJudgement(TODAY - timedelta(days=ago), judgement) for _ in range(count)]
+def words(judgement: Judgement, count: int, *, ago: int = 0) -> list[tuple[date, Judgement]]:
+    return [(TODAY - timedelta(days=ago), judgement)] * count
 
 
 def test_judgements_move_the_rate_the_right_way_and_not_without_end() -> None:

@@ -1,9 +1,11 @@
 """What is printed agrees with what was decided."""
 
 import re
+from dataclasses import replace
+from datetime import date
 
 import pytest
-from adsml_anomaly.models.results import Direction, Gate, MetricAssessment
+from adsml_anomaly.models.results import DayAssessment, MetricAssessment
 from adsml_anomaly.models.wording import against_range, sentence
 from adsml_common.domain.metrics import Metric
 from hypothesis import given
@@ -46,16 +48,20 @@ def test_what_lies_outside_is_printed_outside(
 
 def test_metrics_that_part_from_each_other_are_named_with_their_figures() -> None:
     def metric(
-        metric: Metric, observed: float, expected: float, z: float, gate: Gate = Gate.NONE
+        metric: Metric, observed: float, expected: float, z: float, gated: bool = False
     ) -> MetricAssessment:
-        return MetricAssessment(metric, observed, expected, None, None, 0.97, z, Direction.NONE, 0.2, gate)
+        return MetricAssessment(metric, observed, 0.97, 0.2, gated, expected, robust_z=z)
 
     every = [
         metric(Metric.SPEND, 101.0, 100.0, 0.1),
         metric(Metric.LEADS, 3.0, 8.0, -1.9),
         metric(Metric.CLICKS, 260.0, 210.0, 1.5),
-        metric(Metric.CPL, 34.0, 12.0, 4.0, Gate.FEW_LEADS),
+        metric(Metric.CPL, 34.0, 12.0, 4.0, True),
     ]
-    said = sentence(every, every[0], (), ())
+    day = DayAssessment(date(2026, 3, 10), None, None, tuple(every))
+    said = sentence(day, every[0], ())
     assert said == "Metrics out of step with each other: leads 3 (usual 8) with clicks 260 (usual 210)"
-    assert sentence(every[3:], every[3], (), ()) == "Metrics out of step with each other"
+    assert (
+        sentence(replace(day, metrics=tuple(every[3:])), every[3], ())
+        == "Metrics out of step with each other"
+    )

@@ -186,7 +186,7 @@ def test_the_same_rows_and_seed_make_the_same_model(histories: dict[EntityRef, D
     pools = [learn_pool(some), learn_pool(dict(reversed(list(some.items()))))]
     ref = next(one for one in refs if one.entity_type is EntityType.AD)
     first, second = (fit_entity(some[ref], pool, ref.entity_type, what="it").model for pool in pools)
-    assert first.combined.scores.tobytes() == second.combined.scores.tobytes()
+    assert first.curves.tobytes() == second.curves.tobytes()
     assert first.forest is not None
     assert second.forest is not None
     assert first.forest.threshold.tobytes() == second.forest.threshold.tobytes()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xgboost
+from adsml_classifier import artifacts
 from adsml_classifier.models import boosters
 
 FEATURES, CLASSES = 5, 4
@@ -117,6 +118,12 @@ def test_sizes_that_nothing_fills_take_no_memory():
             )
     with pytest.raises(ValueError, match="nested too deep"):
         boosters.check(b"{" + b"U\x01a{" * 100, features=1)
+
+
+def test_a_model_is_checked_before_xgboost_reads_it(good, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(xgboost, "Booster", lambda: pytest.fail("XGBoost was asked first"))
+    with pytest.raises(ValueError, match="does not take"):
+        artifacts._booster(good)
 
 
 LOAD = """

@@ -1,5 +1,6 @@
 """Puts the command together and maps errors to exit statuses."""
 
+import os
 import sys
 from typing import Annotated
 
@@ -43,6 +44,8 @@ def build() -> typer.Typer:
 
 def main() -> None:
     """Entry point of the `adsml` script."""
+    # A process of ours that is started in a folder with a random.py would take it for the library.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         build()()
     except AdsmlError as error:

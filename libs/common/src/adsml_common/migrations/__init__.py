@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
-import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.script import Script, ScriptDirectory
@@ -21,8 +19,8 @@ from adsml_common.training import tables as _training  # noqa: F401  # isort: sk
 __all__ = ["METADATA", "head_revision", "known_revisions", "upgrade"]
 
 
-def _config(**attributes: Any) -> Config:
-    config = Config(attributes=attributes)
+def _config() -> Config:
+    config = Config()
     config.set_main_option("script_location", "adsml_common:migrations")
     config.set_main_option("path_separator", "os")
     return config
@@ -34,17 +32,11 @@ def _scripts() -> Iterator[Script]:
 
 
 def upgrade(connection: Connection) -> None:
-    """Bring the schema to the head and make the next months' partitions, in the transaction of a connection.
-
-    An empty database gets the tables at once (Alembic's cookbook: "Building an Up to Date Database from Scratch").
-    """
-    config = _config(connection=connection)
-    if sa.inspect(connection).has_table("alembic_version"):
-        command.upgrade(config, "head")
-    else:
-        METADATA.create_all(connection, checkfirst=False)
-        command.stamp(config, "head")
-    # As the last migration says that says so.
+    """Run what is missing, inside the transaction of the given connection, and make the next months' partitions."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    # As the last migration that says so.
     oldest = next(one.module.oldest_code for one in _scripts() if hasattr(one.module, "oldest_code"))
     upsert(connection, SCHEMA_NOTES, {"name": OLDEST_CODE, "value": oldest})
     if connection.dialect.name == "postgresql":

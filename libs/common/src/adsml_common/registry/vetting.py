@@ -161,7 +161,7 @@ class ModelVetter:
     def _start(self) -> "subprocess.Popen[bytes]":
         kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         self._child = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-P", "-m", __name__],
             env={**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

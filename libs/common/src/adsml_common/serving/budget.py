@@ -1,8 +1,10 @@
 """Deadlines as budgets: work that can't be done in time is not begun."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from adsml_common.domain.errors import DeadlineExceeded
@@ -18,6 +20,16 @@ _UNKNOWN_SECONDS: Final = 0.3
 _WAITS: Final = 2.0
 
 
+@dataclass(slots=True)
+class _Kind:
+    """Calls of a method and a size: their mean, the last ones, and the lower quartile as of a time."""
+
+    mean: float
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    quick: float = 0.0
+    at: float = -math.inf
+
+
 class ServiceTimes:
     """How long calls of a method and a size of request have taken lately.
 
@@ -28,31 +40,27 @@ class ServiceTimes:
     def __init__(self, *, keep_seconds: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._keep = keep_seconds
         self._clock = clock
-        self._recent: dict[tuple[str, int], deque[float]] = {}
-        self._estimates: dict[tuple[str, int], tuple[float, float]] = {}
-        self._means: dict[tuple[str, int], float] = {}
+        self._kinds: dict[tuple[str, int], _Kind] = {}
 
     def add(self, method: str, *, size: int, seconds: float) -> None:
         """Remember one answered call; from any thread."""
         key = (method, _size_class(size))
-        recent = self._recent.get(key)
-        if recent is None:
-            recent = self._recent.setdefault(key, deque(maxlen=_REMEMBERED))
-        recent.append(seconds)
-        mean = self._means.get(key, seconds)
-        self._means[key] = mean + _SMOOTHING * (seconds - mean)
-        ordered = sorted(recent.copy())  # another thread may append meanwhile
+        kind = self._kinds.get(key) or self._kinds.setdefault(key, _Kind(seconds))
+        kind.recent.append(seconds)
+        kind.mean += _SMOOTHING * (seconds - kind.mean)
+        ordered = sorted(kind.recent.copy())  # another thread may append meanwhile
         if len(ordered) >= _NEEDED:
-            self._estimates[key] = (self._clock(), ordered[int(_QUANTILE * len(ordered))])
+            kind.quick, kind.at = ordered[int(_QUANTILE * len(ordered))], self._clock()
 
     def estimate(self, method: str, *, size: int) -> float:
         """Seconds that even a quick call of this kind takes; 0 where too few were seen lately."""
-        at, seconds = self._estimates.get((method, _size_class(size)), (0.0, 0.0))
-        return seconds if seconds and at >= self._clock() - self._keep else 0.0
+        kind = self._kinds.get((method, _size_class(size)))
+        return kind.quick if kind is not None and kind.at >= self._clock() - self._keep else 0.0
 
     def mean(self, method: str, *, size: int) -> float:
         """Seconds that a call of this kind takes on average; much, where none was seen yet."""
-        return self._means.get((method, _size_class(size)), _UNKNOWN_SECONDS)
+        kind = self._kinds.get((method, _size_class(size)))
+        return _UNKNOWN_SECONDS if kind is None else kind.mean
 
 
 def check_budget(left: float | None, *, wait: float, work: float) -> None:

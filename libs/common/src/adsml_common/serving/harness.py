@@ -46,6 +46,7 @@ from adsml_common.serving.transport import (
     REQUEST_ID,
     Handler,
     ServicerContext,
+    clear_refusals,
     parse,
     read_message,
     refuse,
@@ -145,8 +146,8 @@ class Harness:
 
         # As methods that take a stream: of those gRPC reads no message before it is asked to.
         if method.streaming:
-            return grpc.stream_stream_rpc_method_handler(handle)
-        return grpc.stream_unary_rpc_method_handler(handle)
+            return grpc.stream_stream_rpc_method_handler(clear_refusals(handle))
+        return grpc.stream_unary_rpc_method_handler(clear_refusals(handle))
 
     def _open(self, method: Method, context: ServicerContext) -> CallContext:
         metadata = text_metadata(context)

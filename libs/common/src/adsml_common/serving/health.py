@@ -15,7 +15,14 @@ from adsml_common.domain.errors import AdsmlError, NotFound
 from adsml_common.serving.errors import status_of, unimplemented
 from adsml_common.serving.memory_budget import MemoryBudget
 from adsml_common.serving.pool import in_daemon_thread
-from adsml_common.serving.transport import Handler, ServicerContext, parse, read_message, refuse
+from adsml_common.serving.transport import (
+    Handler,
+    ServicerContext,
+    clear_refusals,
+    parse,
+    read_message,
+    refuse,
+)
 from adsml_common.version import version
 
 SERVICE: Final = "grpc.health.v1.Health"
@@ -36,8 +43,8 @@ _MAX_PEER_WATCHERS: Final = 100
 """Of one address. A client that watches needs one stream for each connection."""
 _MAX_BYTES: Final = 4_096
 _REQUEST_SECONDS: Final = 2.0
-_READ_BYTES: Final = 16 * 1024 * 1024
-"""What gRPC may have read before we see how long a request is."""
+_READ_BYTES: Final = 32 * 1024 * 1024
+"""What gRPC may have read before we see how long a request is, and our copy of it."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,9 +113,9 @@ class HealthService:
     def handlers(self) -> dict[str, Handler]:
         return {
             # As methods that take a stream: of those gRPC reads no message before it is asked to.
-            "Check": grpc.stream_unary_rpc_method_handler(self._check),
-            "List": grpc.stream_unary_rpc_method_handler(self._list),
-            "Watch": grpc.stream_stream_rpc_method_handler(self._watch),
+            "Check": grpc.stream_unary_rpc_method_handler(clear_refusals(self._check)),
+            "List": grpc.stream_unary_rpc_method_handler(clear_refusals(self._list)),
+            "Watch": grpc.stream_stream_rpc_method_handler(clear_refusals(self._watch)),
         }
 
     async def _name(self, context: ServicerContext) -> str:

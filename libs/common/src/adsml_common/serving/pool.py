@@ -79,40 +79,36 @@ class _Job:
 
 
 class _Share:
-    """What one caller has waiting, and the virtual time it has come to."""
+    """What one caller has waiting, short and long, and the virtual time it has come to."""
 
-    __slots__ = ("long", "long_seconds", "short", "short_seconds", "virtual")
+    __slots__ = ("jobs", "seconds", "virtual")
 
     def __init__(self, virtual: float) -> None:
         self.virtual = virtual
-        self.short: deque[_Job] = deque()
-        self.long: deque[_Job] = deque()
-        self.short_seconds = 0.0
-        self.long_seconds = 0.0
+        # By whether they are long.
+        self.jobs: tuple[deque[_Job], deque[_Job]] = deque(), deque()
+        self.seconds = [0.0, 0.0]
 
     @property
     def waiting(self) -> int:
-        return len(self.short) + len(self.long)
+        return len(self.jobs[False]) + len(self.jobs[True])
+
+    def ready(self, *, long_too: bool) -> bool:
+        return bool(self.jobs[False] or (long_too and self.jobs[True]))
+
+    def work(self, *, long_too: bool) -> float:
+        """Seconds of it."""
+        return sum(self.seconds) if long_too else self.seconds[False]
 
     def put(self, job: _Job) -> None:
-        if job.long:
-            self.long.append(job)
-            self.long_seconds += job.seconds
-        else:
-            self.short.append(job)
-            self.short_seconds += job.seconds
+        self.jobs[job.long].append(job)
+        self.seconds[job.long] += job.seconds
 
-    def take(self, *, long_too: bool, newest: bool = False) -> _Job | None:
-        jobs = self.short or (self.long if long_too else None)
-        if newest:
-            jobs = self.long or self.short
-        if not jobs:
-            return None
-        job = jobs.pop() if newest else jobs.popleft()
-        if job.long:
-            self.long_seconds -= job.seconds
-        else:
-            self.short_seconds -= job.seconds
+    def take(self, *, newest: bool = False) -> _Job:
+        """The oldest job, short ones first; or the newest, long ones first."""
+        long = bool(self.jobs[True]) if newest else not self.jobs[False]
+        job = self.jobs[long].pop() if newest else self.jobs[long].popleft()
+        self.seconds[long] -= job.seconds
         return job
 
 
@@ -182,8 +178,8 @@ class WorkerPool:
         with self._lock:
             mine = self._shares.get(call.owner)
             active = [one for one in self._shares.values() if one.waiting]
-            own = 0.0 if mine is None else mine.short_seconds + (mine.long_seconds if long else 0.0)
-            total = sum(one.short_seconds + (one.long_seconds if long else 0.0) for one in active)
+            own = 0.0 if mine is None else mine.work(long_too=long)
+            total = sum(one.work(long_too=long) for one in active)
             others = len(active) - (mine in active)
             threads = self.long_workers if long else max(1, self.workers - self._running_long)
             running = self._running_seconds if long or self._running_long < self.workers else 0.0
@@ -249,17 +245,13 @@ class WorkerPool:
         """The next job of the caller with the least virtual time; None where only long ones wait and have no thread."""
         with self._lock:
             long_too = self._running_long < self.long_workers
-            best: _Share | None = None
-            for share in self._shares.values():
-                if (share.short or (long_too and share.long)) and (
-                    best is None or share.virtual < best.virtual
-                ):
-                    best = share
-            job = None if best is None else best.take(long_too=long_too)
-            if best is None or job is None:
+            ready = [share for share in self._shares.values() if share.ready(long_too=long_too)]
+            if not ready:
                 if self._waiting:
                     self._set_aside += 1
                 return None
+            best = min(ready, key=lambda share: share.virtual)
+            job = best.take()
             self._virtual = max(self._virtual, best.virtual)
             best.virtual += job.seconds
             self._waiting -= 1
@@ -290,9 +282,7 @@ class WorkerPool:
             mine = self._shares.get(caller)
             if name == caller or most.waiting <= (mine.waiting if mine is not None else 0) + 1:
                 return False
-            job = most.take(long_too=True, newest=True)
-            if job is None:
-                return False
+            job = most.take(newest=True)
             self._waiting -= 1
         # Its token stays: the thread that gets it finds other work, or none.
         self._busy -= 1
@@ -319,6 +309,7 @@ class WorkerPool:
                 self._execute(job)
             self._ended(job, self._clock() - started)
             self._finished(job)
+            del job  # or its caller's message stays until there is other work
 
     def _execute(self, job: _Job) -> None:
         try:

@@ -42,7 +42,8 @@ def attempt(
         except InsufficientHistory as error:
             result = ItemResult(ItemStatus.SKIPPED, error.message)
         except (InvalidInput, FailedPrecondition, NotFound) as error:
-            result = _failed(error.message, bad_data=True)
+            # A disk without room is no matter of the data: once there is some, another try will do.
+            result = _failed(error.message, bad_data=not isinstance(error.__cause__, OSError))
         # Whatever a model library raises must not end the run; the record says what it was.
         except Exception as error:
             _LOG.exception("training %s failed", item.key)

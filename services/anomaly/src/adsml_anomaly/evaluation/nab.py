@@ -21,6 +21,7 @@ position ``y = -(right - i + 1) / width`` inside, ``(i - right) / (width - 1)`` 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -62,15 +63,6 @@ class FileScore:
     false_detections: int
 
 
-@dataclass(frozen=True, slots=True)
-class CorpusScore:
-    """All files at one threshold; `standard` as in `FileScore`, over the sum of the files."""
-
-    threshold: float
-    standard: float
-    files: dict[str, FileScore]
-
-
 def position_value(y: float) -> float:
     """``sigma(y)``: 0.987 at -1, 0 at 0, -0.987 at 1, and -1 from 3 on."""
     return -1.0 if y >= _FAR_BEHIND else 2.0 / (1.0 + math.exp(5.0 * y)) - 1.0
@@ -84,37 +76,26 @@ def probation_rows(rows: int) -> int:
 def prepare(anomaly_scores: npt.ArrayLike, windows: Sequence[tuple[int, int]]) -> Scored:
     """Give every row its window and its worth.
 
-    `anomaly_scores`, shape (n,), are larger for what is stranger; windows are first and last row, both inclusive. A
-    ValueError if a score is NaN, or windows overlap, are out of order or leave the file.
+    `anomaly_scores`, shape (n,), never NaN, are larger for what is stranger; windows are first and last row, both
+    inclusive, in order and apart.
     """
     scores = np.asarray(anomaly_scores, dtype=np.float64)
-    if np.isnan(scores).any():
-        raise ValueError("an anomaly score is NaN; every row needs one")
-    n = scores.size
+    n, best = scores.size, position_value(-1.0)
     worth, window = np.empty(n), np.full(n, _OUTSIDE, dtype=np.int64)
-    behind, at = None, 0
-    best = position_value(-1.0)
     for number, (left, right) in enumerate(windows):
-        if not at <= left <= right < n:
-            raise ValueError(
-                f"window {number} is rows {left} to {right}; expected order, within {at} to {n - 1}"
-            )
-        _price_outside(worth, at, left, behind)
-        width = right - left + 1
-        for i in range(left, right + 1):
-            worth[i] = HIT_WEIGHT * position_value(-(right - i + 1) / width) / best
         window[left : right + 1] = number
-        behind, at = (right, width), right + 1
-    _price_outside(worth, at, n, behind)
+    # A window of one row has no length to measure a distance by: what lies behind it is far behind, as without one.
+    right, width = 0, 1
+    for i in range(n):
+        if window[i] >= 0:
+            left, right = windows[window[i]]
+            width = right - left + 1
+            worth[i] = HIT_WEIGHT * position_value(-(right - i + 1) / width) / best
+        else:
+            y = (i - right) / (width - 1) if width > 1 else _FAR_BEHIND
+            worth[i] = FALSE_WEIGHT * position_value(y)
     window[: probation_rows(n)] = _PROBATION
     return Scored(scores, worth, window, np.unique(window[window >= 0]).size)
-
-
-def _price_outside(worth: FloatArray, start: int, stop: int, behind: tuple[int, int] | None) -> None:
-    for i in range(start, stop):
-        # A window of one row has no length to measure a distance by: what lies behind it is far behind.
-        y = _FAR_BEHIND if behind is None or behind[1] == 1 else (i - behind[0]) / (behind[1] - 1)
-        worth[i] = FALSE_WEIGHT * position_value(y)
 
 
 def score_file(prepared: Scored, threshold: float) -> FileScore:
@@ -145,11 +126,11 @@ def scaled(raw: float, windows: int) -> float:
     return 100.0 * (raw + MISS_WEIGHT * windows) / ((HIT_WEIGHT + MISS_WEIGHT) * windows)
 
 
-def score_corpus(files: Mapping[str, Scored], threshold: float) -> CorpusScore:
-    """All files at one threshold."""
+def score_corpus(files: Mapping[str, Scored], threshold: float) -> tuple[float, dict[str, FileScore]]:
+    """All files at one threshold: `standard` as in `FileScore`, over the sum of the files, and each file."""
     found = {name: score_file(prepared, threshold) for name, prepared in files.items()}
     raw = math.fsum(score.raw for score in found.values())
-    return CorpusScore(threshold, scaled(raw, sum(score.windows for score in found.values())), found)
+    return scaled(raw, sum(score.windows for score in found.values())), found
 
 
 def best_threshold(files: Mapping[str, Scored]) -> float:
@@ -158,28 +139,24 @@ def best_threshold(files: Mapping[str, Scored]) -> float:
     Works down through all scores that occur, as the benchmark's program does it: lowering the threshold by one
     step adds the rows with that score. Infinity (silence) where nothing scores better.
     """
-    parts = []
-    for number, prepared in enumerate(files.values()):
-        keep = prepared.window != _PROBATION
-        where = np.where(prepared.window[keep] >= 0, prepared.window[keep], _OUTSIDE)
-        parts.append(
-            (prepared.anomaly_scores[keep], prepared.worth[keep], where, np.full(int(keep.sum()), number))
+    rows = [
+        (score, worth, (number, window))
+        for number, one in enumerate(files.values())
+        for score, worth, window in zip(
+            one.anomaly_scores.tolist(), one.worth.tolist(), one.window.tolist(), strict=True
         )
-    scores, worth, window, file = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.argsort(-scores, kind="stable")
-    scores, worth, window, file = scores[order], worth[order], window[order], file[order]
+        if window != _PROBATION
+    ]
     held: dict[tuple[int, int], float] = {}
-    best = (0.0, math.inf)  # gain over silence, threshold
-    gain = 0.0
-    for i in range(scores.size):
-        if window[i] == _OUTSIDE:
-            gain += float(worth[i])
-        else:
-            key = (int(file[i]), int(window[i]))
-            before = held.get(key, -MISS_WEIGHT)
-            held[key] = max(before, float(worth[i]))
-            gain += held[key] - before
-        last_of_ties = i + 1 == scores.size or scores[i + 1] != scores[i]
-        if last_of_ties and gain > best[0] + 1e-12:
-            best = (gain, float(scores[i]))
+    gain, best = 0.0, (0.0, math.inf)  # over silence; the best gain and its threshold
+    for threshold, tied in groupby(sorted(rows, key=lambda row: -row[0]), key=lambda row: row[0]):
+        for _, worth, place in tied:
+            if place[1] == _OUTSIDE:
+                gain += worth
+            else:
+                before = held.get(place, -MISS_WEIGHT)
+                held[place] = max(before, worth)
+                gain += held[place] - before
+        if gain > best[0] + 1e-12:
+            best = (gain, threshold)
     return best[1]

@@ -38,7 +38,8 @@ def evaluate(data: Path, windows: Path) -> dict[str, Any]:
     skipped: dict[str, str] = {}
     used: set[Path] = set()
     for name, spans in labelled.items():
-        path = _find(data, name)
+        direct = data / name
+        path = direct if direct.is_file() else min(data.rglob(direct.name), default=None)
         if path is None:
             missing.append(name)
             continue
@@ -48,28 +49,25 @@ def evaluate(data: Path, windows: Path) -> dict[str, Any]:
         except InsufficientHistory as error:
             skipped[name] = error.message
             continue
-        prepared[name] = nab.prepare(detector_scores(times, values), _rows(name, times, spans))
+        position, step = points.positions(times.astype("datetime64[ms]").astype(np.int64) / 1000.0)
+        season = points.season_of(step)
+        scores = points.alarms(points.judge(values, position, season).score, season.short)
+        prepared[name] = nab.prepare(scores, _rows(name, times, spans))
     if not prepared:
         why = "; ".join(skipped.values()) or f"none of them is below {data}"
         raise NotFound(f"none of the {len(labelled)} files in {windows.name} can be scored: {why}")
-    found = nab.score_corpus(prepared, nab.best_threshold(prepared))
-    fixed = nab.score_corpus(prepared, FIXED_THRESHOLD)
+    best = nab.best_threshold(prepared)
+    standard, files = nab.score_corpus(prepared, best)
+    fixed, _ = nab.score_corpus(prepared, FIXED_THRESHOLD)
     return {
-        "nab_standard": found.standard,
-        "threshold": found.threshold,
-        "fixed_threshold": {"threshold": FIXED_THRESHOLD, "nab_standard": fixed.standard},
-        "per_file": {name: asdict(score) for name, score in found.files.items()},
+        "nab_standard": standard,
+        "threshold": best,
+        "fixed_threshold": {"threshold": FIXED_THRESHOLD, "nab_standard": fixed},
+        "per_file": {name: asdict(score) for name, score in files.items()},
         "not_found": missing,
         "skipped": skipped,
         "unlabelled": sorted(str(one.relative_to(data)) for one in {*data.rglob("*.csv")} - used),
     }
-
-
-def detector_scores(times: npt.NDArray[np.datetime64], values: FloatArray) -> FloatArray:
-    """The detector's alarm score of each row; only rows before it are used."""
-    position, step = points.positions(times.astype("datetime64[ms]").astype(np.int64) / 1000.0)
-    season = points.season_of(step)
-    return points.alarms(points.judge(values, position, season).score, season.short)
 
 
 def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], FloatArray]:
@@ -89,14 +87,11 @@ def read_series(path: Path) -> tuple[npt.NDArray[np.datetime64], FloatArray]:
     times = pd.to_datetime(frame["timestamp"], errors="coerce", format="ISO8601")
     values = pd.to_numeric(frame["value"], errors="coerce")
     for column, parsed in (("timestamp", times), ("value", values)):
-        bad = np.flatnonzero(parsed.isna() & frame[column].notna())
-        if bad.size:
-            raise InvalidInput.at(
-                f"{path}:{bad[0] + 2}", f"{column} {frame[column].iloc[bad[0]]!r} can't be read"
-            )
-    if times.isna().any():
-        line = int(np.flatnonzero(times.isna())[0]) + 2
-        raise InvalidInput.at(f"{path}:{line}", "has no timestamp")
+        if (bad := np.flatnonzero(parsed.isna() & frame[column].notna())).size:
+            text = f"{column} {frame[column].iloc[bad[0]]!r} can't be read"
+            raise InvalidInput.at(f"{path}:{bad[0] + 2}", text)
+    if (bad := np.flatnonzero(times.isna())).size:
+        raise InvalidInput.at(f"{path}:{bad[0] + 2}", "has no timestamp")
     if times.nunique() < 2:
         raise InsufficientHistory(str(path), had=1, needed=2, unit="points")
     order = times.argsort(kind="stable").to_numpy()
@@ -117,13 +112,6 @@ def _windows(path: Path) -> dict[str, list[tuple[pd.Timestamp, pd.Timestamp]]]:
         raise InvalidInput.at(
             str(path), f'is not NAB\'s windows JSON, {{"FILE": [["first", "last"]]}}: {error}'
         ) from None
-
-
-def _find(data: Path, name: str) -> Path | None:
-    direct = data / name
-    if direct.is_file():
-        return direct
-    return next(iter(sorted(data.rglob(Path(name).name))), None)
 
 
 def _rows(

@@ -12,29 +12,19 @@ from adsml_common.domain.changes import ChangeEvent, ChangeType
 from adsml_common.domain.errors import InsufficientHistory, InvalidInput
 from adsml_common.domain.metrics import Metric
 
-from adsml_anomaly.models import attribution, changes, evidence, gates, incidents, stake, wording
+from adsml_anomaly.models import attribution, changes, channels, evidence, incidents, wording
 from adsml_anomaly.models.arrays import BoolArray, FloatArray
-from adsml_anomaly.models.channels import (
-    BASE,
-    CHANNELS,
-    EXPOSURE,
-    SCALE,
-    SIGN,
-    Days,
-    days_delivered,
-    metric_values,
-)
 from adsml_anomaly.models.completeness import Completeness
 from adsml_anomaly.models.local_level import WARM_UP_DAYS, counts
 from adsml_anomaly.models.results import (
     DayAssessment,
     Direction,
-    Gate,
     MetricAssessment,
     Rule,
     RuleAlarm,
     Severity,
     Threshold,
+    figure,
 )
 from adsml_anomaly.models.rules import rule_alarms
 from adsml_anomaly.models.series_model import SeriesModel, score
@@ -77,7 +67,7 @@ class Subject:
     """The series to assess: its history with the days that are asked for, and what assesses it."""
 
     name: str  # For errors, e.g. ``adset 42 of account 1``; also what incident ids hang on.
-    days: Days
+    days: channels.Days
     model: SeriesModel
     threshold: Threshold
     changes: Sequence[ChangeEvent] = ()  # Recorded ones of it and of what it belongs to
@@ -99,40 +89,68 @@ class SeriesAssessment:
 
     def __init__(self, subject: Subject, options: Options) -> None:
         self.subject, self.options = subject, options
-        self.first, self.last = _range(subject.days, options)
+        days, model = subject.days, subject.model
+        last_day = options.last_date or days.last_day
+        first_day = options.first_date or last_day
+        self.last = days.index(last_day)
+        if last_day < first_day:
+            raise InvalidInput.at("options.first_date", f"is {first_day}, after as_of_date {last_day}")
+        if not 0 <= self.last < len(days.rows):
+            span = f"{days.first_day} to {days.last_day}"
+            raise InvalidInput.at("options.as_of_date", f"is {last_day}; the series has {span}")
+        self.first = max(days.index(first_day), 0)
         self.start = max(self.first - LOOK_BACK_DAYS, 0)
-        self.days = subject.days.until(self.last)
-        had, with_reach = days_delivered(self.days.rows)
+        self.days = days.until(self.last)
+        delivered = self.days.delivered
+        had, with_reach = int(delivered.sum()), int((self.days.rows[delivered, channels.REACH] > 0).sum())
         if had < HISTORY_NEEDED:
             raise InsufficientHistory(subject.name, had=had, needed=HISTORY_NEEDED)
-        self.threshold = (
-            subject.threshold
-            if options.false_alarms_per_month is None
-            else Threshold(options.false_alarms_per_month, subject.threshold.feedback_count)
-        )
+        self.threshold = subject.threshold
+        if options.false_alarms_per_month is not None:
+            self.threshold = replace(subject.threshold, false_alarms_per_month=options.false_alarms_per_month)
+        self._limit = math.log10(self.threshold.p_value)
+        metrics = options.metrics or channels.CHANNELS
         self.without_reach = with_reach < _REACH_KNOWN * had
-        self._usable = self._choose()
+        self._usable = np.array([metric in metrics for metric in channels.CHANNELS])
+        self._usable[channels.FREQUENCY] &= not self.without_reach
+        if not self._usable.any():
+            raise InvalidInput.at("options.metrics", "needs reach, which is missing; ask for other metrics")
         self._events = tuple(sorted((*subject.changes, *options.changes), key=lambda event: event.date))
-        self.complete = None if subject.completeness is None else subject.completeness.until(self.last)
+        self.complete = (subject.completeness or Completeness.whole(self.last + 1)).until(self.last)
         self.scores = score(
-            subject.model,
+            model,
             self.days,
             start=self.start,
             barred=self._marked({*options.excluded_dates, *options.named_days}, days=1),
             # A change is in force for part of its first day, so that the level moves on both.
             changed=self._marked([event.date for event in self._events], days=2),
-            completeness=self.complete,
+            complete=self.complete,
         )
-        self._log_p = self._p_values()
-        self._limit = math.log10(self.threshold.p_value)
-        self.paused = self._paused()  # rows on which it is known to have been switched off
-        self._alarms = self._rules()
+        self._log_p = self.scores.combined
+        if options.metrics:
+            # A choice of metrics has no calibration of its own: Bonferroni's bound is valid, if a little strict.
+            chosen = evidence.log_weights(np.concatenate([self._usable, [False, False]]))
+            self._log_p = np.minimum(-evidence.combine(self.scores.log_p, chosen), 0.0)
+        self.paused = self._paused()
+        alarms = rule_alarms(
+            self.days,
+            self.scores,
+            model.dynamics,
+            start=self.start,
+            paused=self.paused,
+            complete=self.complete,
+        )
+        self._alarms = {
+            t: tuple(sorted(wanted, key=lambda one: -one.severity))
+            for t, several in alarms.items()
+            if (wanted := [one for one in several if one.metric in metrics])
+        }
 
     @cached_property
     def _figures(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Counts and exposures, shape (channels, T), and the metrics in their units, shape (T, channels)."""
         unit = self.subject.model.dynamics.unit_price
-        return (*counts(self.days.rows, unit), metric_values(self.days.rows))
+        return (*counts(self.days.rows, unit), channels.metric_values(self.days.rows))
 
     def raised(self) -> list[int]:
         """Rows that are alarms, unless they are excluded, in order."""
@@ -141,7 +159,8 @@ class SeriesAssessment:
 
     def day(self, t: int, *, raised: bool) -> DayAssessment:
         """A day in figures and words."""
-        share = self._shares(t)
+        model, innovations = self.subject.model, self.scores.innovations
+        share = attribution.shares(innovations, t, self._figures[0][:, t], model, usable=self._usable)
         alarms = self._alarms.get(t, ())
         metrics = tuple(
             self._metric(t, c, float(share[c]), alarms)
@@ -149,29 +168,26 @@ class SeriesAssessment:
             if self._usable[c]
         )
         # A rule names the day where it is as bad as what the scores say.
-        by_scores = self._score_severity(t)
+        by_scores, decades = Severity.NONE, self._limit - float(self._log_p[t])
+        if self._log_p[t] <= self._limit + 1e-12:
+            by_scores = Severity(1 + int(decades >= 1.0) + int(decades >= 2.0))
         leading = tuple(one for one in alarms if one.severity >= by_scores)
         main = _main(metrics, leading)
         reason = self._exclusion(t, metrics[0], alarms) if raised else ""
-        z, parts = np.abs(self.scores.innovations.z[t][self._usable]), self.scores.components[t]
-        related = changes.related(self.days.day(t), self._events) if raised else ()
+        z, parts = np.abs(innovations.z[t][self._usable]), self.scores.components[t]
         quiet = DayAssessment(
             date=self.days.day(t),
-            time=None,
-            anomalous=False,
-            p_value=float(10.0 ** self._log_p[t]) if np.isfinite(self._log_p[t]) else None,
-            isolation_forest=_known(parts[evidence.FOREST]),
+            p_value=figure(10.0 ** self._log_p[t]),
+            isolation_forest=figure(parts[evidence.FOREST]),
             max_robust_z=float(np.nanmax(z)) if np.isfinite(z).any() else None,
-            mahalanobis=_known(parts[evidence.DISTANCE]),
-            severity=Severity.NONE,
-            direction=Direction.NONE,
+            mahalanobis=figure(parts[evidence.DISTANCE]),
             metrics=metrics,
             rule_alarms=alarms,
-            related_changes=related,
+            related_changes=changes.related(self.days.day(t), self._events) if raised else (),
             excluded=bool(reason),
             exclusion_reason=reason,
-            filling=self.complete is not None and bool(self.complete.filling[t]),
-            completion=self.complete.leads_in(t) if self.complete is not None else None,
+            still_filling=bool(self.complete.filling[t]),
+            expected_completion=self.complete.leads_in(t),
         )
         if not raised or reason:
             return quiet
@@ -181,71 +197,45 @@ class SeriesAssessment:
             anomalous=True,
             severity=max([by_scores, *(one.severity for one in alarms)]),
             direction=_side(metrics, main, leading),
-            summary=wording.sentence(metrics, main, leading, related),
+            summary=wording.sentence(quiet, main, leading),
             main_metric=main.metric,
             kind=kind,
-            stake=stake.of_day(
-                kind, main.metric, self.days.rows[: t + 1], self.scores.innovations.mean[t],
-                self.subject.model.dynamics.unit_price,
+            stake=incidents.stake_of(
+                kind, main.metric, self.days.rows[: t + 1], innovations.mean[t], model.dynamics.unit_price
             ),
-        )  # fmt: skip
+        )
+
+    def in_unit(self, t: int, c: int, count: float) -> float:
+        """A count of a day in the metric's own unit."""
+        if c == 0:
+            return count * self.subject.model.dynamics.unit_price
+        if channels.EXPOSURE[c] < 0:
+            return count
+        x = float(self._figures[1][c, t])
+        if channels.SIGN[c] > 0:
+            return float(channels.SCALE[c]) * count / x
+        return float(channels.SCALE[c]) * x / count if count > 0 else math.inf
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _marked(self, dates: Collection[date], *, days: int) -> BoolArray | None:
-        """Which rows are one of so many days from one of these dates on; None where there are no dates."""
-        if not dates:
-            return None
+    def _marked(self, dates: Collection[date], *, days: int) -> BoolArray:
+        """Which rows are one of so many days from one of these dates on."""
         out = np.zeros(len(self.days.rows), dtype=np.bool_)
         for one in dates:
             at = self.days.index(one)
             out[max(at, 0) : max(at + days, 0)] = True
         return out
 
-    def _choose(self) -> BoolArray:
-        usable = np.ones(len(CHANNELS), dtype=np.bool_)
-        usable[CHANNELS.index(Metric.FREQUENCY)] = not self.without_reach
-        if self.options.metrics:
-            usable &= np.array([metric in self.options.metrics for metric in CHANNELS])
-        if not usable.any():
-            raise InvalidInput.at("options.metrics", "needs reach, which is missing; ask for other metrics")
-        return usable
-
-    def _p_values(self) -> FloatArray:
-        if not self.options.metrics:
-            return self.scores.combined
-        # A choice of metrics has no calibration of its own: Bonferroni's bound is valid, if a little strict.
-        chosen = evidence.log_weights(np.concatenate([self._usable, [False, False]]))
-        return np.minimum(-evidence.combine(self.scores.log_p, chosen), 0.0)
-
-    def _rules(self) -> dict[int, tuple[RuleAlarm, ...]]:
-        dynamics, metrics = self.subject.model.dynamics, self.options.metrics
-        alarms = rule_alarms(
-            self.days, self.scores, dynamics.phi, dynamics.unit_price,
-            start=self.start, paused=self.paused, completeness=self.complete,
-        )  # fmt: skip
-        out = {}
-        for t, several in alarms.items():
-            wanted = [one for one in several if not metrics or one.metric in metrics]
-            if wanted:
-                out[t] = tuple(sorted(wanted, key=lambda one: -one.severity))
-        return out
-
-    def _paused(self) -> frozenset[int]:
-        T, out, off = len(self.days.rows), set[int](), False
-        switches = {
-            self.days.index(event.date): event.change_type is ChangeType.PAUSE
-            for event in self._events
-            if event.change_type in (ChangeType.PAUSE, ChangeType.REACTIVATE)
-        }
-        for t in range(min([0, *switches]), T if switches else 0):
-            off = switches.get(t, off)
-            if off:
-                out.add(t)
+    def _paused(self) -> BoolArray:
+        """Rows on which it is known to have been switched off."""
+        out = np.zeros(len(self.days.rows), dtype=np.bool_)
+        for event in self._events:
+            if event.change_type in (ChangeType.PAUSE, ChangeType.REACTIVATE):
+                out[max(self.days.index(event.date), 0) :] = event.change_type is ChangeType.PAUSE
         if self.subject.switched_off:
             delivered = np.flatnonzero(self.days.delivered)
-            out.update(range(int(delivered[-1]) + 1 if delivered.size else 0, T))
-        return frozenset(out)
+            out[delivered[-1] + 1 if delivered.size else 0 :] = True
+        return out
 
     def _exclusion(self, t: int, most_to_blame: MetricAssessment, alarms: Sequence[RuleAlarm]) -> str:
         day = self.days.day(t)
@@ -259,35 +249,20 @@ class SeriesAssessment:
                     return f"explained by a change: {changes.in_words(event)}"
         return ""
 
-    def _shares(self, t: int) -> FloatArray:
-        innovations, model, count = self.scores.innovations, self.subject.model, self._figures[0]
-        day = attribution.Day(
-            innovations.z[t], count[:, t], innovations.mean[t], model.dynamics.phi, innovations.stretch[t]
-        )
-        return attribution.shares(day, model.precision, usable=self._usable)
-
-    def _score_severity(self, t: int) -> Severity:
-        if not self._log_p[t] <= self._limit + 1e-12:
-            return Severity.NONE
-        decades = self._limit - float(self._log_p[t])
-        return Severity(1 + int(decades >= 1.0) + int(decades >= 2.0))
-
     def _metric(self, t: int, c: int, share: float, alarms: Sequence[RuleAlarm]) -> MetricAssessment:
-        innovations, metric, model = self.scores.innovations, CHANNELS[c], self.subject.model
-        observed, z, mean = _known(self._figures[2][t, c]), innovations.z[t, c], innovations.mean[t, c]
-        gate = gates.gate_of(metric) if self.scores.gated[t, c] else Gate.NONE
+        innovations, metric, model = self.scores.innovations, channels.CHANNELS[c], self.subject.model
+        observed, z, mean = figure(self._figures[2][t, c]), innovations.z[t, c], innovations.mean[t, c]
+        gated = bool(self.scores.gated[t, c])
         log_p = self._component_limit(c)
-        unknown = MetricAssessment(
-            metric, observed, None, None, None, 1.0 - 10.0**log_p, None, Direction.NONE, share, gate
-        )
+        unknown = MetricAssessment(metric, observed, 1.0 - 10.0**log_p, share, gated)
         if not np.isfinite(z):
-            return unknown if self.days.delivered[t] else replace(unknown, gate=Gate.NONE)
-        signed = float(SIGN[c] * z)
-        limit = Survival(model.grids[c]).score(log_p)
+            return unknown if self.days.delivered[t] else replace(unknown, gated=False)
+        signed = float(channels.SIGN[c] * z)
+        limit = Survival(model.curves[c]).score(log_p)
         phi, stretch = model.dynamics.phi[c], innovations.stretch[t, c]
         ends = (invert(mean, phi, -limit * stretch), mean, invert(mean, phi, limit * stretch))
-        low, expected, high = (self._unit(t, c, count) for count in ends)
-        lower, upper = (low, high) if SIGN[c] > 0 else (high, low)
+        low, expected, high = (self.in_unit(t, c, count) for count in ends)
+        lower, upper = (low, high) if channels.SIGN[c] > 0 else (high, low)
         outside = abs(signed) > limit
         side = (Direction.UP if signed > 0 else Direction.DOWN) if outside else Direction.NONE
         rule = next((one.rule for one in alarms if one.metric is metric), None)
@@ -306,38 +281,10 @@ class SeriesAssessment:
     def _component_limit(self, c: int) -> float:
         """Log10 of the p-value at which this metric alone would raise the alarm."""
         if self.options.metrics:
-            share = evidence.WEIGHTS[c] / evidence.WEIGHTS[: len(CHANNELS)][self._usable].sum()
+            share = evidence.WEIGHTS[c] / evidence.WEIGHTS[: len(channels.CHANNELS)][self._usable].sum()
             return self._limit + math.log10(share)
-        needed = self.subject.model.combined.score(self._limit)
+        needed = Survival(self.subject.model.curves[-1]).score(self._limit)
         return min(float(math.log10(evidence.WEIGHTS[c]) - needed), 0.0)
-
-    def _unit(self, t: int, c: int, count: float) -> float:
-        """A count in the metric's own unit."""
-        if c == 0:
-            return count * self.subject.model.dynamics.unit_price
-        if EXPOSURE[c] < 0:
-            return count
-        x = float(self._figures[1][c, t])
-        if SIGN[c] > 0:
-            return float(SCALE[c]) * count / x
-        return float(SCALE[c]) * x / count if count > 0 else math.inf
-
-
-def _range(days: Days, options: Options) -> tuple[int, int]:
-    last_day = options.last_date or days.last_day
-    first_day = options.first_date or last_day
-    first, last = days.index(first_day), days.index(last_day)
-    if last < first:
-        raise InvalidInput.at("options.first_date", f"is {first_day}, after as_of_date {last_day}")
-    if last >= len(days.rows) or last < 0:
-        raise InvalidInput.at(
-            "options.as_of_date", f"is {last_day}; the series has {days.first_day} to {days.last_day}"
-        )
-    return max(first, 0), last
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _main(metrics: Sequence[MetricAssessment], alarms: Sequence[RuleAlarm]) -> MetricAssessment:
@@ -345,7 +292,7 @@ def _main(metrics: Sequence[MetricAssessment], alarms: Sequence[RuleAlarm]) -> M
     if alarms:
         metric = alarms[0].metric
         return next((one for one in metrics if one.metric is metric), replace(metrics[0], metric=metric))
-    out = (one for one in metrics if one.direction is not Direction.NONE and one.gate is Gate.NONE)
+    out = (one for one in metrics if one.direction is not Direction.NONE and not one.gated)
     return next(out, metrics[0])
 
 
@@ -356,5 +303,7 @@ def _side(
         return Direction.DOWN
     if main.direction is Direction.NONE:
         return Direction.RELATION
-    out = {one.direction for one in metrics if one.metric in CHANNELS[:BASE]} - {Direction.NONE}
+    out = {one.direction for one in metrics if one.metric in channels.CHANNELS[: channels.BASE]} - {
+        Direction.NONE
+    }
     return Direction.MIXED if len(out) > 1 else main.direction

@@ -12,14 +12,15 @@ Automatic Control 1976). Shares are the hypotheses' posterior probabilities unde
 """
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from adsml_common.domain.metrics import Metric
 
 from adsml_anomaly.models.arrays import BoolArray, FloatArray
-from adsml_anomaly.models.channels import BASE, CHANNELS
+from adsml_anomaly.models.channels import BASE, CHANNELS, FREQUENCY, IMPRESSIONS
+from adsml_anomaly.models.local_level import Innovations
+from adsml_anomaly.models.series_model import SeriesModel
 from adsml_anomaly.models.stabilise import ANSCOMBE, difference
 
 # Which of spend, impressions, clicks and leads move by the same factor.
@@ -40,70 +41,42 @@ HYPOTHESES: Final[dict[Metric, tuple[tuple[bool, ...], ...]]] = {
 _SECOND: Final = {Metric.CONVERSION_RATE: 0.9, Metric.CTR: 0.95}
 """A ratio that the data can hardly tell from one of its counts yields to it."""
 _LEAST_SHIFT: Final = 0.05
-_IMPRESSIONS: Final = CHANNELS.index(Metric.IMPRESSIONS)
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
-    """One day of one entity, as filtered by `local_level`; shape (channels,) each, NaN of z counts as ordinary."""
+def shares(
+    innovations: Innovations, t: int, count: FloatArray, model: SeriesModel, *, usable: BoolArray
+) -> FloatArray:
+    """Each channel's share in the strangeness of day `t`, shape (channels,), of sum 1; NaN of z counts as ordinary.
 
-    z: FloatArray
-    count: FloatArray
-    mean: FloatArray
-    phi: FloatArray
-    stretch: FloatArray
-
-
-def shares(day: Day, precision: FloatArray, *, usable: BoolArray) -> FloatArray:
-    """Each channel's share in a day's strangeness, shape (channels,), of sum 1.
-
-    `precision`, shape (4, 4), is the inverse of the counts' second moments; what is not `usable` gets no share.
+    `count`, shape (channels,), is what came; what is not `usable` gets no share.
     """
-    z = np.nan_to_num(day.z)
+    mean, stretch = innovations.mean[t], innovations.stretch[t]
+    phi, precision = model.dynamics.phi, model.precision
+    z, known = np.nan_to_num(innovations.z[t]), np.isfinite(mean)
     pull = precision @ z[:BASE]
-    ratios = np.empty(len(CHANNELS))
-    for c, metric in enumerate(CHANNELS):
-        if metric is Metric.FREQUENCY:
-            # Reach is not among the counts: frequency answers for what impressions leave unexplained.
-            ratios[c] = (z[c] * _unexplained(day, c)) ** 2
-            continue
-        ratios[c] = _SECOND.get(metric, 1.0) * max(
-            _ratio(_direction(day, moved), pull, precision) for moved in HYPOTHESES[metric]
-        )
+    # Logs of what came over what was expected; 0 where nothing was.
+    shifts = [
+        math.log((count[c] + ANSCOMBE) / (mean[c] + ANSCOMBE)) if known[c] else 0.0
+        for c in range(len(CHANNELS))
+    ]
+
+    def ratio(moved: tuple[bool, ...]) -> float:
+        """Of the innovations that a common factor on some counts makes: that of the first of them, as observed."""
+        v, first = np.zeros(BASE), moved.index(True)
+        if known[first]:
+            shift = math.copysign(max(abs(shifts[first]), _LEAST_SHIFT), shifts[first])
+            for j in np.flatnonzero(known[:BASE] & moved):
+                v[j] = difference(mean[j] * math.exp(shift), mean[j], phi[j]) / stretch[j]
+        scale = float(v @ precision @ v)
+        return float((v @ pull) ** 2) / scale if scale > 0 else 0.0
+
+    ratios = np.full(len(CHANNELS), -np.inf)
+    for metric, hypotheses in HYPOTHESES.items():
+        ratios[CHANNELS.index(metric)] = _SECOND.get(metric, 1.0) * max(map(ratio, hypotheses))
+    # Reach is not among the counts: frequency answers for what impressions leave unexplained.
+    shift = shifts[FREQUENCY]
+    unexplained = 1.0 if shift == 0.0 else min(max(1.0 - shifts[IMPRESSIONS] / shift, 0.0), 1.0)
+    ratios[FREQUENCY] = (z[FREQUENCY] * unexplained) ** 2
     ratios[~usable] = -np.inf
     weights = np.exp((ratios - ratios.max()) / 2.0)
     return np.asarray(weights / weights.sum())
-
-
-def _shift(day: Day, c: int) -> float:
-    """Log of what came over what was expected; 0 where nothing was."""
-    if not np.isfinite(day.mean[c]):
-        return 0.0
-    return math.log((day.count[c] + ANSCOMBE) / (day.mean[c] + ANSCOMBE))
-
-
-def _unexplained(day: Day, frequency: int) -> float:
-    """Share of a shift in frequency that a shift in impressions does not explain, between 0 and 1."""
-    shift = _shift(day, frequency)
-    if shift == 0.0:
-        return 1.0
-    return min(max(1.0 - _shift(day, _IMPRESSIONS) / shift, 0.0), 1.0)
-
-
-def _ratio(v: FloatArray, pull: FloatArray, precision: FloatArray) -> float:
-    scale = float(v @ precision @ v)
-    return float((v @ pull) ** 2) / scale if scale > 0 else 0.0
-
-
-def _direction(day: Day, moved: tuple[bool, ...]) -> FloatArray:
-    """Innovations that a common factor on some counts would make: that of the first of them, as observed."""
-    v = np.zeros(BASE)
-    first = moved.index(True)
-    if not np.isfinite(day.mean[first]):
-        return v
-    shift = _shift(day, first)
-    shift = math.copysign(max(abs(shift), _LEAST_SHIFT), shift)
-    for j in range(BASE):
-        if moved[j] and np.isfinite(day.mean[j]):
-            v[j] = difference(day.mean[j] * math.exp(shift), day.mean[j], day.phi[j]) / day.stretch[j]
-    return v

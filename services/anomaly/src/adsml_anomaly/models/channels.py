@@ -6,13 +6,12 @@ no count; it is measured in units of what an impression usually costs the entity
 small delivery as the impressions it buys.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from adsml_common.compiled import compiled
 from adsml_common.domain.metrics import STORED, Metric
 
 from adsml_anomaly.models.arrays import BoolArray, FloatArray
@@ -22,13 +21,16 @@ CHANNELS: Final[tuple[Metric, ...]] = tuple(Metric)
 BASE: Final = 4
 """The first so many channels are the counts; the rest are ratios of them (and of reach)."""
 COLUMNS: Final[tuple[str, ...]] = STORED
-_SPEND, _IMPRESSIONS, _CLICKS, _LEADS, _REACH = range(5)
+SPEND, IMPRESSIONS, CLICKS, LEADS, CPL, CTR, CPC, CPM, CONVERSION, FREQUENCY = range(len(CHANNELS))
+"""Places on the channel axis; of the counts, also the columns of rows."""
+REACH: Final = 4
+"""The last column of rows."""
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 NUMERATOR: Final = np.array(
-    [_SPEND, _IMPRESSIONS, _CLICKS, _LEADS, _LEADS, _CLICKS, _CLICKS, _IMPRESSIONS, _LEADS, _IMPRESSIONS]
+    [SPEND, IMPRESSIONS, CLICKS, LEADS, LEADS, CLICKS, CLICKS, IMPRESSIONS, LEADS, IMPRESSIONS]
 )
-EXPOSURE: Final = np.array([-1, -1, -1, -1, _SPEND, _IMPRESSIONS, _SPEND, _SPEND, _CLICKS, _REACH])
+EXPOSURE: Final = np.array([-1, -1, -1, -1, SPEND, IMPRESSIONS, SPEND, SPEND, CLICKS, REACH])
 SCALE: Final = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 100.0, 1.0, 1000.0, 100.0, 1.0])
 SIGN: Final = np.array([1, 1, 1, 1, -1, 1, -1, -1, 1, 1])
 """-1 where the metric is exposure over count (a cost per something), so that it rises when the count falls."""
@@ -46,7 +48,7 @@ class Days:
     @property
     def delivered(self) -> BoolArray:
         """Shape (T,): days with spend or impressions."""
-        return np.asarray((self.rows[:, _SPEND] > 0) | (self.rows[:, _IMPRESSIONS] > 0))
+        return np.asarray((self.rows[:, SPEND] > 0) | (self.rows[:, IMPRESSIONS] > 0))
 
     @property
     def last_day(self) -> date:
@@ -63,13 +65,11 @@ class Days:
 
     def until(self, last: int) -> "Days":
         """Without the rows behind `last`, or with absent days up to there."""
-        more = last + 1 - len(self.rows)
-        if more <= 0:
-            present = None if self.present is None else self.present[: last + 1]
-            return replace(self, rows=self.rows[: last + 1], present=present)
         present = np.ones(len(self.rows), dtype=np.bool_) if self.present is None else self.present
-        rows = np.concatenate([self.rows, np.zeros((more, len(COLUMNS)))])
-        return replace(self, rows=rows, present=np.concatenate([present, np.zeros(more, dtype=np.bool_)]))
+        more = max(last + 1 - len(self.rows), 0)
+        rows = np.concatenate([self.rows[: last + 1], np.zeros((more, len(COLUMNS)))])
+        present = np.concatenate([present[: last + 1], np.zeros(more, dtype=np.bool_)])
+        return Days(self.first_day, rows, present)
 
 
 def calendar_of(
@@ -90,19 +90,8 @@ def calendar_of(
 
 def unit_price(rows: FloatArray) -> float:
     """What an impression usually costs: spend over impressions, over all rows; NaN without either."""
-    spend, impressions = float(rows[:, _SPEND].sum()), float(rows[:, _IMPRESSIONS].sum())
+    spend, impressions = float(rows[:, SPEND].sum()), float(rows[:, IMPRESSIONS].sum())
     return spend / impressions if spend > 0 and impressions > 0 else np.nan
-
-
-@compiled
-def days_delivered(rows: FloatArray) -> tuple[int, int]:
-    """Days with spend or impressions, and those of them with a known reach; rows of shape (T, 5)."""
-    delivered = known = 0
-    for t in range(rows.shape[0]):
-        if rows[t, _SPEND] > 0.0 or rows[t, _IMPRESSIONS] > 0.0:
-            delivered += 1
-            known += rows[t, _REACH] > 0.0
-    return delivered, known
 
 
 def metric_values(rows: FloatArray) -> FloatArray:

@@ -12,10 +12,8 @@ import numpy as np
 from adsml_common.domain.completion import CompletionCurve
 
 from adsml_anomaly.models.arrays import BoolArray, FloatArray
-from adsml_anomaly.models.channels import CHANNELS, EXPOSURE, NUMERATOR
+from adsml_anomaly.models.channels import CHANNELS, EXPOSURE, LEADS, NUMERATOR, REACH
 
-_LEADS: Final = 3
-_REACH: Final = 4
 _COMPLETE: Final = 0.995
 LEAST_SHARE: Final = 0.05
 """Less of a day than this says nothing about it."""
@@ -38,33 +36,32 @@ class Completeness:
     @property
     def incomplete(self) -> BoolArray:
         """Shape (T,): days that are not complete, known or not by how much."""
-        return np.asarray(self.filling | (self.factor[_LEADS] < _COMPLETE))
+        return np.asarray(self.filling | (self.factor[LEADS] < _COMPLETE))
 
     def leads_in(self, t: int) -> float | None:
         """Share of a day's leads that is in; None where all are, or nobody knows."""
-        share = float(self.factor[_LEADS, t])
+        share = float(self.factor[LEADS, t])
         return share if share < _COMPLETE and not self.filling[t] else None
 
     def until(self, last: int) -> "Completeness":
         """Without the days behind `last`."""
-        end = last + 1
-        return Completeness(self.factor[:, :end], self.slack[:, :end], self.filling[:end])
+        # In one piece, as of whole days: kernels would be compiled anew for anything else.
+        factor, slack = (np.ascontiguousarray(one[:, : last + 1]) for one in (self.factor, self.slack))
+        return Completeness(factor, slack, self.filling[: last + 1])
 
 
 def of_days(
-    T: int, *, youngest_age: int, curve: CompletionCurve | None, filling_days: int = 0
-) -> Completeness | None:
-    """Completeness of T consecutive days by the account's curve, without one of `filling_days`; None: all are complete.
+    T: int, *, youngest_age: int, curve: CompletionCurve | None = None, filling_days: int = 0
+) -> Completeness:
+    """Completeness of T consecutive days by the account's curve, without one by `filling_days`.
 
     `youngest_age` is in days from the last of them to the last loaded day of the account; below 0 for days behind that
     one, of which nothing is on its way.
     """
     ages = youngest_age + np.arange(T)[::-1]
     young = (ages >= 0) & (ages < (filling_days if curve is None else len(curve)))
-    if not young.any():
-        return None
     out = Completeness.whole(T)
-    if curve is None:
+    if curve is None or not young.any():
         out.filling[:] = young
         return out
     at = np.where(young, ages, len(curve))
@@ -75,12 +72,12 @@ def of_days(
     delivery, leads = np.maximum(delivery, LEAST_SHARE), np.maximum(leads, LEAST_SHARE)
     for c in range(len(CHANNELS)):
         against = EXPOSURE[c] >= 0
-        if NUMERATOR[c] == _LEADS:
+        if NUMERATOR[c] == LEADS:
             out.factor[c] = leads / delivery if against else leads
             out.slack[c] = leads_spread**2 + (delivery_spread**2 if against else 0.0)
         elif not against:
             out.factor[c], out.slack[c] = delivery, delivery_spread**2
-        elif EXPOSURE[c] == _REACH:
+        elif EXPOSURE[c] == REACH:
             # People are reached once and shown more later: by how much frequency falls short is not known.
             out.slack[c] = np.log(delivery) ** 2
     return out

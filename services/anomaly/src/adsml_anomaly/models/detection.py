@@ -5,21 +5,10 @@ from typing import Final
 
 import numpy as np
 
-from adsml_anomaly.models import incidents, wording
+from adsml_anomaly.models import incidents, results, wording
 from adsml_anomaly.models.assessment import Options, SeriesAssessment, Subject
 from adsml_anomaly.models.channels import CHANNELS, EXPOSURE, SIGN
 from adsml_anomaly.models.drift import WINDOW_DAYS, drift_of
-from adsml_anomaly.models.results import (
-    DayAssessment,
-    Delivery,
-    Direction,
-    Incident,
-    IncidentState,
-    Kind,
-    Report,
-    Rule,
-    Severity,
-)
 from adsml_anomaly.models.rules import STOPPED_DAYS
 
 USUAL_DAYS: Final = 28
@@ -27,25 +16,33 @@ _SEVERE_DRIFT: Final = 0.4
 _SEVERE_DRIFT_Z: Final = 12.0
 
 
-def assess(subject: Subject, options: Options | None = None) -> Report:
+def assess(subject: Subject, options: Options | None = None) -> results.Report:
     """Assess days; raises as `SeriesAssessment`."""
     series = SeriesAssessment(subject, options or Options())
     first, last, only = series.first, series.last, series.options.anomalous_only
     raised = series.raised()
-    drift = _drift(series)
     # Most days are ordinary: what began before the assessed days matters where it may be open still.
-    open_ended = series.complete is not None or not series.days.rows[last, 0] > 0
-    if only and not open_ended and not (raised and raised[-1] >= first):
+    may_be_open = series.complete.filling[last] or not series.days.rows[last, 0] > 0
+    if only and not may_be_open and not (raised and raised[-1] >= first):
         raised = []
     wanted = sorted({*raised, *(() if only else range(first, last + 1))})
     days = {t: series.day(t, raised=t in raised) for t in wanted}
-    young = np.flatnonzero(series.complete.incomplete) if series.complete is not None else np.zeros(0)
+    # Incidents that reach into the assessed days; their days get the ids.
+    found = []
+    for rows in incidents.grouped(days):
+        state, note = _state(series, rows, days[rows[-1]])
+        if rows[-1] >= first or state is results.IncidentState.OPEN:
+            one = incidents.incident_id(subject.name, days[rows[0]].date)
+            days.update({t: replace(days[t], incident_id=one) for t in rows})
+            found.append(incidents.incident_of([days[t] for t in rows], state=state, note=note))
+    if (drift := _drift(series)) is not None:
+        found.append(drift)
+    young = np.flatnonzero(series.complete.incomplete)
     spend = series.days.rows[max(first - USUAL_DAYS, 0) : first, 0]
     spend = spend[spend > 0]
-    found = _incidents(series, days)
-    return Report(
+    return results.Report(
         days=tuple(day for t, day in days.items() if t >= first),
-        incidents=tuple(found if drift is None else [*found, drift]),
+        incidents=tuple(found),
         threshold=series.threshold,
         delivery=_delivery(series),
         incomplete_since=series.days.day(young[0]) if len(young) else None,
@@ -54,95 +51,81 @@ def assess(subject: Subject, options: Options | None = None) -> Report:
     )
 
 
-def _incidents(series: SeriesAssessment, days: dict[int, DayAssessment]) -> list[Incident]:
-    """Incidents that reach into the assessed days; their days get the ids."""
-    out = []
-    for rows in incidents.grouped(days):
-        state, note = _state(series, rows, days[rows[-1]])
-        if rows[-1] < series.first and state is not IncidentState.OPEN:
-            continue
-        one = incidents.incident_id(series.subject.name, days[rows[0]].date)
-        days.update({t: replace(days[t], incident_id=one) for t in rows})
-        out.append(incidents.incident_of([days[t] for t in rows], state=state, note=note))
-    return out
-
-
-def _state(series: SeriesAssessment, rows: list[int], day: DayAssessment) -> tuple[IncidentState, str]:
+def _state(
+    series: SeriesAssessment, rows: list[int], day: results.DayAssessment
+) -> tuple[results.IncidentState, str]:
     """How an incident whose last day is given stands on the last assessed one, with what is to be added in words."""
     last, end = series.last, rows[-1]
     if end == last:
-        return IncidentState.OPEN, ""
+        return results.IncidentState.OPEN, ""
     spend = series.days.rows[:, 0]
     if day.kind in incidents.NO_DELIVERY and not spend[end + 1 :].any():
-        if last in series.paused:
-            return IncidentState.RESOLVED, "switched off since"
+        if series.paused[last]:
+            return results.IncidentState.RESOLVED, "switched off since"
         began = int(np.flatnonzero(spend > 0.0)[-1]) + 1 if (spend > 0.0).any() else 0
         if last - began < STOPPED_DAYS:
-            return IncidentState.OPEN, ""
-        return IncidentState.NEW_NORMAL, f"stopped: nothing for {STOPPED_DAYS} days"
-    if series.complete is not None and series.complete.filling[end + 1 : last + 1].all():
-        return IncidentState.OPEN, "the days since are not complete yet"
+            return results.IncidentState.OPEN, ""
+        return results.IncidentState.NEW_NORMAL, f"stopped: nothing for {STOPPED_DAYS} days"
+    if series.complete.filling[end + 1 : last + 1].all():
+        return results.IncidentState.OPEN, "the days since are not complete yet"
     if day.main_metric is not None:
         c = CHANNELS.index(day.main_metric)
         since = int(series.scores.innovations.shifted[end + 1, c])
         if rows[0] <= since <= end:
-            now = _level_in_words(series, c)
-            return IncidentState.NEW_NORMAL, f"new level since {series.days.day(since)}{now}"
-    return IncidentState.RESOLVED, ""
+            note, expected = (
+                f"new level since {series.days.day(since)}",
+                series.scores.innovations.mean[last, c],
+            )
+            if np.isfinite(expected) and EXPOSURE[c] < 0:
+                level = wording.amount(day.main_metric, series.in_unit(last, c, float(expected)))
+                note = f"{note}, about {level} a day"
+            return results.IncidentState.NEW_NORMAL, note
+    return results.IncidentState.RESOLVED, ""
 
 
-def _level_in_words(series: SeriesAssessment, c: int) -> str:
-    expected = series.scores.innovations.mean[series.last, c]
-    if not np.isfinite(expected) or EXPOSURE[c] >= 0:
-        return ""
-    value = expected * (series.subject.model.dynamics.unit_price if c == 0 else 1.0)
-    return f", about {wording.amount(CHANNELS[c], float(value))} a day"
-
-
-def _drift(series: SeriesAssessment) -> Incident | None:
+def _drift(series: SeriesAssessment) -> results.Incident | None:
     """A slow drift up to the last complete day."""
     if series.options.metrics:
         return None
     last = series.last
-    while series.complete is not None and last > series.first and series.complete.filling[last]:
+    while last > series.first and series.complete.filling[last]:
         last -= 1
     drift = drift_of(series.days, series.subject.model.dynamics, last=last)
     if drift is None:
         return None
-    up, share = drift.change > 0, abs(drift.change)
-    worse = up == (SIGN[CHANNELS.index(drift.metric)] < 0)
+    change = drift.now / drift.before - 1.0
+    direction, share = results.Direction.UP if change > 0 else results.Direction.DOWN, abs(change)
+    worse = (direction is results.Direction.UP) == (SIGN[CHANNELS.index(drift.metric)] < 0)
     spend = series.days.rows[max(last - WINDOW_DAYS + 1, 0) : last + 1, 0].mean()
     first = series.days.day(max(last - 29, 0))
     text = (
-        f"{wording.name(drift.metric)} drifted {'up' if up else 'down'} {share:.0%} in 30 days, "
+        f"{wording.name(drift.metric)} drifted {direction} {share:.0%} in 30 days, "
         f"from {wording.amount(drift.metric, drift.before)} to {wording.amount(drift.metric, drift.now)}"
     )
     severe = worse and (share >= _SEVERE_DRIFT or abs(drift.z) >= _SEVERE_DRIFT_Z)
-    return Incident(
-        incident_id=incidents.incident_id(
-            f"{series.subject.name}|drift {drift.metric}", first.strftime("%Y-%m")
-        ),
+    return results.Incident(
+        incident_id=incidents.incident_id(f"{series.subject.name}|drift {drift.metric}", f"{first:%Y-%m}"),
         first=first,
         last=series.days.day(last),
-        state=IncidentState.OPEN,
-        kind=Kind.DRIFT,
-        severity=Severity.MEDIUM if severe else Severity.LOW,
-        direction=Direction.UP if up else Direction.DOWN,
+        state=results.IncidentState.OPEN,
+        kind=results.Kind.DRIFT,
+        severity=results.Severity.MEDIUM if severe else results.Severity.LOW,
+        direction=direction,
         main_metric=drift.metric,
-        rule=Rule.DRIFT,
+        rule=results.Rule.DRIFT,
         summary=text[0].upper() + text[1:],
         stake_per_day=float(spend) * min(share, 1.0) if worse else 0.0,
     )
 
 
-def _delivery(series: SeriesAssessment) -> Delivery:
+def _delivery(series: SeriesAssessment) -> results.Delivery:
     days, last = series.days, series.last
     delivered = np.flatnonzero(days.delivered)
     present = np.arange(len(days.rows)) if days.present is None else np.flatnonzero(days.present)
     idle = last - int(delivered[-1]) if delivered.size else last + 1
-    return Delivery(
+    return results.Delivery(
         days.day(present[-1]) if present.size else None,
         days.day(delivered[-1]) if delivered.size else None,
         idle,
-        stopped=idle >= STOPPED_DAYS or (idle > 0 and last in series.paused),
+        stopped=idle >= STOPPED_DAYS or (idle > 0 and bool(series.paused[last])),
     )

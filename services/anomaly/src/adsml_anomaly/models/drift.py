@@ -41,31 +41,22 @@ class Drift:
     now: float
     z: float
 
-    @property
-    def change(self) -> float:
-        """Relative, e.g. -0.36."""
-        return self.now / self.before - 1.0
-
 
 def drift_of(days: Days, dynamics: Dynamics, *, last: int) -> Drift | None:
     """The ratio that drifted most up to row `last`; None where none did."""
     first = last - SPAN_DAYS + 1
     if first < 0:
         return None
+    rows = days.rows[first : last + 1]
     best: Drift | None = None
-    for metric in _WATCHED:
-        c = CHANNELS.index(metric)
-        change, z = _change(
-            days.rows[first : last + 1, NUMERATOR[c]],
-            days.rows[first : last + 1, EXPOSURE[c]],
-            float(dynamics.phi[c]),
-        )
+    for c in map(CHANNELS.index, _WATCHED):
+        y, x = rows[:, NUMERATOR[c]], rows[:, EXPOSURE[c]]
+        change, z = _change(y, x, float(dynamics.phi[c]))
         if z == 0.0 or (best is not None and abs(z) <= abs(best.z)):
             continue
-        late = days.rows[last - WINDOW_DAYS + 1 : last + 1]
-        now = late[:, NUMERATOR[c]].sum() / late[:, EXPOSURE[c]].sum()
+        now = y[-WINDOW_DAYS:].sum() / x[-WINDOW_DAYS:].sum()
         ends = (now * math.exp(-change), now) if SIGN[c] > 0 else (math.exp(change) / now, 1.0 / now)
-        best = Drift(metric, float(SCALE[c] * ends[0]), float(SCALE[c] * ends[1]), float(SIGN[c]) * z)
+        best = Drift(CHANNELS[c], float(SCALE[c] * ends[0]), float(SCALE[c] * ends[1]), float(SIGN[c]) * z)
     return best
 
 
@@ -110,13 +101,11 @@ def _is_step(y: FloatArray, x: FloatArray) -> bool:
             at += weight * t
             mean += weight * math.log(weight / x[t])
     at, mean = at / total, mean / total
-    squares = cross = spread = 0.0
-    below = sums = gain = 0.0
+    cross = spread = below = sums = gain = 0.0
     for t in range(y.size):
         if x[t] > 0.0:
             weight = y[t] + ANSCOMBE
             off = math.log(weight / x[t]) - mean
-            squares += weight * off * off
             cross += weight * off * (t - at)
             spread += weight * (t - at) ** 2
             below += weight

@@ -13,8 +13,8 @@ import numpy as np
 from adsml_common.compiled import compiled
 
 from adsml_anomaly.models.arrays import FloatArray, IntArray
-from adsml_anomaly.models.channels import CHANNELS, Days
-from adsml_anomaly.models.local_level import counts, run
+from adsml_anomaly.models.channels import CHANNELS
+from adsml_anomaly.models.local_level import run
 from adsml_anomaly.models.stabilise import ANSCOMBE
 
 PHI_GRID: Final = np.geomspace(1e-5, 1.0, 11)
@@ -33,38 +33,29 @@ E[(v + 1) z^2 / (v c + z^2)] = 1 for standard normal z."""
 _MOST_RATIO: Final = 1.0
 
 
-def folds(T: int) -> IntArray:
-    """Block of each day, shape (T,): `FOLDS` blocks of equal length."""
-    return np.asarray(np.arange(T) * FOLDS // max(T, 1), dtype=np.int64)
-
-
 @compiled
 def likelihoods(
-    y: FloatArray,
-    x: FloatArray,
-    weekday: int,
-    profile: FloatArray,
-    phis: FloatArray,
-    kappa: float,
-    fold: IntArray,
+    y: FloatArray, x: FloatArray, weekday: int, profiles: FloatArray, kappa: FloatArray, fold: IntArray
 ) -> FloatArray:
-    """Log-likelihood by phi and block, shape (phis, folds)."""
-    T, out = y.size, np.zeros((phis.size, FOLDS))
-    z, mean, stretch = np.empty(T), np.empty(T), np.empty(T)
-    none, slack, shifted = np.zeros(T, dtype=np.bool_), np.zeros(T), np.empty(T, dtype=np.int64)
-    for i in range(phis.size):
-        run(y, x, slack, weekday, profile, phis[i], kappa, none, none, False, z, mean, stretch, shifted)
-        for t in range(T):
-            if np.isnan(z[t]):
-                continue
-            total = (phis[i] + 1.0 / (mean[t] + ANSCOMBE)) * stretch[t] ** 2
-            loss = (_T_DEGREES + 1.0) * np.log1p(z[t] ** 2 / (_T_DEGREES * _T_CONSISTENT))
-            out[i, fold[t]] -= 0.5 * (loss + np.log(total))
+    """Log-likelihood by channel, phi of `PHI_GRID` and block, shape (channels, phis, folds)."""
+    channels, T = y.shape
+    out = np.zeros((channels, PHI_GRID.size, FOLDS))
+    none, slack = np.zeros(T, dtype=np.bool_), np.zeros(y.shape)
+    for i, phi in enumerate(PHI_GRID):
+        phis = np.full(channels, phi)
+        z, mean, stretch, _ = run(y, x, slack, weekday, profiles, phis, kappa, none, none, False)
+        for c in range(channels):
+            for t in range(T):
+                if np.isnan(z[c, t]):
+                    continue
+                total = (phi + 1.0 / (mean[c, t] + ANSCOMBE)) * stretch[c, t] ** 2
+                loss = (_T_DEGREES + 1.0) * np.log1p(z[c, t] ** 2 / (_T_DEGREES * _T_CONSISTENT))
+                out[c, i, fold[t]] -= 0.5 * (loss + np.log(total))
     return out
 
 
 def best_phi(by_phi: FloatArray) -> FloatArray:
-    """Most likely phi with all blocks, then without each block, shape (1 + folds,), from `likelihoods` on `PHI_GRID`.
+    """Most likely phi with all blocks, then without each block, shape (1 + folds,), from a channel's `likelihoods`.
 
     Between grid points by the parabola through the best and its neighbours (in log phi).
     """
@@ -87,13 +78,14 @@ def shrink_phi(own: FloatArray, pooled: FloatArray, days: float) -> FloatArray:
     return np.asarray(np.exp(weight * np.log(own) + (1.0 - weight) * np.log(pooled)))
 
 
-def weekday_effects(days: Days, unit: float, fold: IntArray) -> tuple[FloatArray, FloatArray]:
+def weekday_effects(
+    y: FloatArray, x: FloatArray, weekday: int, fold: IntArray
+) -> tuple[FloatArray, FloatArray]:
     """Weekday deviations of one entity from its own 7-day average, and their variances by chance.
 
     Shape (1 + folds, channels, 7) each: mean deviation in logs by weekday, Monday first, with all days and without each
     block; where there is no day, 0 with an infinite variance.
     """
-    y, x = counts(days.rows, unit)
     T = y.shape[1]
     seen = x > 0
     logs = np.where(seen, np.log((y + ANSCOMBE) / np.where(seen, x, 1.0)), 0.0)
@@ -102,7 +94,7 @@ def weekday_effects(days: Days, unit: float, fold: IntArray) -> tuple[FloatArray
     means = np.stack([np.convolve(row, kernel, "same") for row in logs]) / np.maximum(known, 1.0)
     use = seen & (known >= 7)
     off = np.clip(np.where(use, logs - means, 0.0), -_MOST_RATIO, _MOST_RATIO)
-    w = (days.first_day.weekday() + np.arange(T)) % 7
+    w = (weekday + np.arange(T)) % 7
     effects = np.zeros((1 + FOLDS, len(CHANNELS), 7))
     variances = np.full_like(effects, np.inf)
     member = (w[:, None] == np.arange(7)).astype(np.float64)
@@ -124,12 +116,6 @@ def pool_weekdays(effects: FloatArray, variances: FloatArray) -> FloatArray:
     total = weights.sum(axis=0)
     mean = (weights * effects).sum(axis=0) / np.maximum(total, 1e-300)
     return centred(mean * total / (total + ACCOUNT_WEEKDAY_SD**-2))
-
-
-def shrink_weekdays(effects: FloatArray, variances: FloatArray, pooled: FloatArray) -> FloatArray:
-    """An entity's profile, drawn to its account's the more the less it is known (empirical Bayes)."""
-    keep = WEEKDAY_SD**2 / (WEEKDAY_SD**2 + variances)
-    return centred(pooled + keep * (effects - pooled))
 
 
 def centred(profile: FloatArray) -> FloatArray:

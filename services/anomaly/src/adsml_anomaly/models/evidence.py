@@ -5,37 +5,39 @@ its own p-value; the evidence is the largest of ``-log10 p + log10 weight``. Wit
 weighted Bonferroni rule (C. R. Genovese, K. Roeder, L. Wasserman, "False discovery control with p-value
 weighting", Biometrika 2006): they say how the alarms a person puts up with are shared out. Most go to
 what costs money: leads that part from spend and clicks. Components depend on each other, so evidence is
-calibrated itself afterwards (`survival`).
+calibrated itself afterwards (`survival`). A metric with too little volume is no component.
 """
 
 from typing import Final
 
 import numpy as np
 from adsml_common.compiled import compiled
-from adsml_common.domain.metrics import Metric
 
 from adsml_anomaly.models.arrays import BoolArray, FloatArray
-from adsml_anomaly.models.channels import BASE, CHANNELS
+from adsml_anomaly.models.channels import BASE, CHANNELS, CONVERSION, CPC, CPL, CPM, CTR
 
-METRIC_WEIGHTS: Final[dict[Metric, float]] = {
-    Metric.SPEND: 0.10,
-    Metric.IMPRESSIONS: 0.05,
-    Metric.CLICKS: 0.05,
-    Metric.LEADS: 0.12,
-    Metric.CPL: 0.27,
-    Metric.CTR: 0.07,
-    Metric.CPC: 0.04,
-    Metric.CPM: 0.05,
-    Metric.CONVERSION_RATE: 0.11,
-    Metric.FREQUENCY: 0.02,
-}
-DISTANCE_WEIGHT: Final = 0.10
-FOREST_WEIGHT: Final = 0.02
-
+LEADS_NEEDED: Final = 10.0
+IMPRESSIONS_NEEDED: Final = 1000.0
+CLICKS_NEEDED: Final = 50.0
 DISTANCE: Final = len(CHANNELS)
 FOREST: Final = len(CHANNELS) + 1
 COMPONENTS: Final = len(CHANNELS) + 2
-WEIGHTS: Final = np.array([*(METRIC_WEIGHTS[m] for m in CHANNELS), DISTANCE_WEIGHT, FOREST_WEIGHT])
+WEIGHTS: Final = np.array([0.10, 0.05, 0.05, 0.12, 0.27, 0.07, 0.04, 0.05, 0.11, 0.02, 0.10, 0.02])
+"""Of the channels' z in their order, of the distance and of the forest's score."""
+
+
+@compiled
+def gated(rows: FloatArray, mean: FloatArray) -> BoolArray:
+    """Which metrics have too little volume to be believed, shape (T, channels), by rows and expected counts."""
+    out = np.zeros(mean.shape, dtype=np.bool_)
+    for t in range(rows.shape[0]):
+        impressions, clicks, leads = rows[t, 1], rows[t, 2], rows[t, 3]
+        # CPL is believed on enough leads, or on spend that usually buys so many; a NaN expectation is neither.
+        out[t, CPL] = not (leads >= LEADS_NEEDED or mean[t, CPL] >= LEADS_NEEDED)
+        out[t, CTR] = out[t, CPM] = impressions < IMPRESSIONS_NEEDED
+        out[t, CPC] = not (clicks >= CLICKS_NEEDED or mean[t, CPC] >= CLICKS_NEEDED)
+        out[t, CONVERSION] = clicks < CLICKS_NEEDED
+    return out
 
 
 @compiled
@@ -58,14 +60,14 @@ def components(z: FloatArray, distance: FloatArray, forest: FloatArray, gated: B
     return out
 
 
-def log_weights(chosen: BoolArray | None = None) -> FloatArray:
+def log_weights(chosen: BoolArray) -> FloatArray:
     """Logarithms of the weights, shape (components,); those of others than the chosen are shared out among them."""
-    weights = WEIGHTS if chosen is None else np.where(chosen, WEIGHTS, 0.0)
+    weights = np.where(chosen, WEIGHTS, 0.0)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log10(weights / weights.sum()))
 
 
-LOG_WEIGHTS: Final = log_weights()
+LOG_WEIGHTS: Final = log_weights(np.ones(COMPONENTS, dtype=np.bool_))
 
 
 @compiled

@@ -15,7 +15,7 @@ from typing import Final
 
 from adsml_common.domain.entities import EntityRef, EntityType
 
-from adsml_anomaly.models.incidents import NO_DELIVERY, family, incident_id, kin, span_in_words
+from adsml_anomaly.models.incidents import NO_DELIVERY, family, incident_id, span_in_words
 from adsml_anomaly.models.results import Direction, Incident, IncidentState, Kind, Scope
 
 MOST: Final = 0.8
@@ -42,20 +42,8 @@ class Node:
     incidents: tuple[Incident, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Cause:
-    """An incident with whom it hits: one node and all that is below it."""
-
-    incident: Incident
-    node: EntityRef | None
-
-
 def group(
-    nodes: Sequence[Node],
-    account: Sequence[Incident] = (),
-    *,
-    config_id: int,
-    whole: bool = True,
+    nodes: Sequence[Node], account: Sequence[Incident] = (), *, config_id: int, whole: bool = True
 ) -> list[Incident]:
     """Incidents by cause: open ones first, then by money at stake, then by severity.
 
@@ -68,15 +56,12 @@ def group(
         children[node.parent if node.parent in by_ref else None].append(node)
     top = children[None]
     tops = [node for node in top if node.parent is None] or top
-    causes: list[_Cause] = []
-    for node in top:
-        causes += _of_subtree(node, children)
+    causes = [cause for node in top for cause in _of_subtree(node, children)]
     if whole:
-        total = sum(node.usual_spend for node in tops)
-        causes = _merged(None, account, causes, tops, total, title=f"account {config_id}")
+        causes = _merged(None, account, causes, tops, f"account {config_id}")
     else:
-        causes += [_Cause(replace(one, scope=Scope.ACCOUNT), None) for one in account]
-    return ranked(_by_name_part([cause.incident for cause in causes], nodes))
+        causes += [replace(one, scope=Scope.ACCOUNT) for one in account]
+    return ranked(_by_name_part(causes, nodes))
 
 
 def ranked(incidents: Iterable[Incident]) -> list[Incident]:
@@ -84,78 +69,74 @@ def ranked(incidents: Iterable[Incident]) -> list[Incident]:
     return sorted(
         incidents,
         key=lambda one: (
-            not one.is_open,
-            -one.stake_per_day,
-            -one.severity,
+            one.state is not IncidentState.OPEN,
+            *_worst(one)[:2],
             -one.first.toordinal(),
             one.incident_id,
         ),
     )
 
 
-def _of_subtree(node: Node, children: Mapping[EntityRef | None, Sequence[Node]]) -> list[_Cause]:
+def _worst(one: Incident) -> tuple[float, int, str]:
+    """A key that sorts by money at stake, then by severity."""
+    return -one.stake_per_day, -one.severity, one.incident_id
+
+
+def _of_subtree(node: Node, children: Mapping[EntityRef | None, Sequence[Node]]) -> list[Incident]:
     below = children.get(node.ref, ())
     causes = [cause for child in below for cause in _of_subtree(child, children)]
     title = node.name or node.ref.entity_id
     own = [replace(one, entity=node.ref, title=title) for one in node.incidents]
     if not below:
-        return [_Cause(one, node.ref) for one in own]
-    total = max(node.usual_spend, sum(child.usual_spend for child in below))
-    return _merged(node.ref, own, causes, below, total, title=title)
+        return own
+    return _merged(node, own, causes, below, title)
 
 
 def _merged(
-    ref: EntityRef | None,
-    own: Sequence[Incident],
-    causes: Sequence[_Cause],
-    below: Sequence[Node],
-    total: float,
-    *,
-    title: str,
-) -> list[_Cause]:
-    """Causes of a node, of its own incidents and those from below."""
-    spend = {node.ref: node.usual_spend for node in below}
-    active = sum(node.usual_spend > 0 for node in below)
-    by_family: defaultdict[Kind, list[_Cause]] = defaultdict(list)
+    node: Node | None, own: Sequence[Incident], causes: Sequence[Incident], below: Sequence[Node], title: str
+) -> list[Incident]:
+    """Causes of a node (None: the account), of its own incidents and those from below."""
+    ref = None if node is None else node.ref
+    spend = {child.ref: child.usual_spend for child in below}
+    total = max(0.0 if node is None else node.usual_spend, sum(spend.values()))
+    active = sum(usual > 0 for usual in spend.values())
+    left: defaultdict[Kind, list[Incident]] = defaultdict(list)
     for cause in causes:
-        by_family[family(cause.incident.kind)].append(cause)
-    out: list[_Cause] = []
+        left[family(cause.kind)].append(cause)
+    out: list[Incident] = []
 
-    def like(incident: Incident) -> tuple[list[_Cause], set[EntityRef | None], float]:
+    def like(incident: Incident) -> tuple[list[Incident], set[EntityRef], float]:
         """What of below is of one cause with an incident, which children it hits, and their share of the money."""
-        same = [one for one in by_family[family(incident.kind)] if _one_cause(incident, one.incident)]
-        hit: set[EntityRef | None] = {one.node for one in same if one.node in spend}
-        return same, hit, sum(spend[node] for node in hit if node is not None) / total if total > 0 else 0.0
+        same = [one for one in left[family(incident.kind)] if _one_cause(incident, one)]
+        hit = {one.entity for one in same if one.entity is not None and one.entity in spend}
+        return same, hit, sum(spend[one] for one in hit) / total if total > 0 else 0.0
 
-    def take(same: list[_Cause], kind: Kind) -> None:
+    def take(incident: Incident | None, same: list[Incident], hit: int, kind: Kind) -> None:
         taken = {id(one) for one in same}
-        by_family[family(kind)] = [one for one in by_family[family(kind)] if id(one) not in taken]
+        left[family(kind)] = [one for one in left[family(kind)] if id(one) not in taken]
+        level = _PLURALS[below[0].ref.entity_type] if below else "entities"
+        out.append(_parent(incident, same, ref, f"{hit} of {active} {level}" if hit > 1 else "", title))
 
     for incident in own:
         same, hit, share = like(incident)
-        lost = sum(cause.incident.stake_per_day for cause in same)
+        lost = sum(cause.stake_per_day for cause in same)
         few = share < MOST or len(hit) < min(active, 2)
         explained = bool(same) and few and lost >= EXPLAINED * incident.stake_per_day > 0
         if explained or (same and active == 1 and ref is None):
             continue  # the children's own incidents say it
-        take(same, incident.kind)
-        out.append(_Cause(_parent(incident, same, ref, len(hit), active, below, title), ref))
+        take(incident, same, len(hit), incident.kind)
     # Children hit together, though the node itself was not seen to be.
-    for seed in [one for several in by_family.values() for one in several if one.node in spend]:
-        kind = seed.incident.kind
-        if not any(one is seed for one in by_family[family(kind)]):
-            continue
-        same, hit, share = like(seed.incident)
-        if len(hit) >= 2 and share >= MOST:
-            take(same, kind)
-            out.append(_Cause(_parent(None, same, ref, len(hit), active, below, title), ref))
-    return [*out, *(one for several in by_family.values() for one in several)]
+    for seed in [one for several in left.values() for one in several if one.entity in spend]:
+        if any(one is seed for one in left[family(seed.kind)]):
+            same, hit, share = like(seed)
+            if len(hit) >= 2 and share >= MOST:
+                take(None, same, len(hit), seed.kind)
+    return [*out, *(one for several in left.values() for one in several)]
 
 
 def _one_cause(a: Incident, b: Incident) -> bool:
-    if not kin(a.kind, b.kind) or (
-        Direction.UP in (a.direction, b.direction) and a.direction is not b.direction
-    ):
+    opposite = Direction.UP in (a.direction, b.direction) and a.direction is not b.direction
+    if opposite or family(a.kind) is not family(b.kind):
         return False
     if a.kind in NO_DELIVERY and b.kind in NO_DELIVERY:
         return abs(a.first - b.first) <= _SAME_START
@@ -168,25 +149,14 @@ def _leaves(incident: Incident) -> tuple[Incident, ...]:
 
 
 def _parent(
-    own: Incident | None,
-    causes: Sequence[_Cause],
-    ref: EntityRef | None,
-    hit: int,
-    active: int,
-    below: Sequence[Node],
-    title: str,
+    own: Incident | None, causes: Sequence[Incident], ref: EntityRef | None, hit: str, title: str
 ) -> Incident:
-    """One incident of a node for what happened to it and below it."""
-    leaves = tuple(
-        sorted(
-            {leaf.incident_id: leaf for cause in causes for leaf in _leaves(cause.incident)}.values(),
-            key=lambda one: (-one.stake_per_day, -one.severity, one.incident_id),
-        )
-    )
+    """One incident of a node for what happened to it and below it; `hit` says to how many of what."""
+    every = {leaf.incident_id: leaf for cause in causes for leaf in _leaves(cause)}
+    leaves = tuple(sorted(every.values(), key=_worst))
     scope = Scope.ACCOUNT if ref is None else Scope.SUBTREE if leaves else Scope.ENTITY
-    level = _PLURALS[below[0].ref.entity_type] if below else "entities"
     if own is not None:
-        summary = own.summary + (f"; {hit} of {active} {level}" if hit > 1 else "")
+        summary = f"{own.summary}; {hit}" if hit else own.summary
         return replace(own, scope=scope, entity=ref, title=title, summary=summary, children=leaves)
     worst = max(leaves, key=lambda one: (one.severity, one.stake_per_day))
     first, last = min(leaf.first for leaf in leaves), max(leaf.last for leaf in leaves)
@@ -201,8 +171,8 @@ def _parent(
         last=last,
         state=state,
         severity=max(leaf.severity for leaf in leaves),
-        summary=f"{span_in_words(first, last, state)}: {hit} of {active} {level}, among them {worst.title}: {said}",
-        stake_per_day=sum(cause.incident.stake_per_day for cause in causes),
+        summary=f"{span_in_words(first, last, state)}: {hit}, among them {worst.title}: {said}",
+        stake_per_day=sum(cause.stake_per_day for cause in causes),
         scope=scope,
         entity=ref,
         title=title,
@@ -233,12 +203,13 @@ def _by_name_part(incidents: list[Incident], nodes: Sequence[Node]) -> list[Inci
             part = _evident({one.entity for one in same if one.entity is not None}, parts, with_part)
             if part is None:
                 continue
-            causes = [_Cause(one, one.entity) for one in same if one.entity and part in parts[one.entity]]
-            if len({_campaign(cause.node, by_ref) for cause in causes if cause.node}) < 2:
+            causes = [one for one in same if one.entity and part in parts[one.entity]]
+            if len({_campaign(one.entity, by_ref) for one in causes if one.entity}) < 2:
                 continue
-            whole = _parent(None, causes, None, len(causes), with_part[part], everyone, f"“{part}”")
-            for cause in causes:
-                del out[cause.incident.incident_id]
+            hit = f"{len(causes)} of {with_part[part]} {_PLURALS[level]}"
+            whole = _parent(None, causes, None, hit, f"“{part}”")
+            for one in causes:
+                del out[one.incident_id]
             out[whole.incident_id] = replace(whole, scope=Scope.NAME_PATTERN)
     return list(out.values())
 
@@ -248,20 +219,14 @@ def _evident(hit: set[EntityRef], parts: Mapping[EntityRef, set[str]], with_part
     if len(hit) < _PATTERN_LEAST:
         return None
     counts = Counter(part for ref in hit for part in parts[ref])
-    others = len(parts)
-    best: tuple[int, str] | None = None
-    for part, n in counts.items():
-        without = others - with_part[part]
-        missed = len(hit) - n
-        if (
-            n >= _PATTERN_LEAST
-            and n >= MOST * with_part[part]
-            and n >= MOST * len(hit)
-            and without > 0
-            and missed <= _PATTERN_RARE * without
-        ):
-            best = max(best or (0, ""), (n, part))
-    return best[1] if best is not None else None
+    evident = [
+        (n, part)
+        for part, n in counts.items()
+        if n >= max(_PATTERN_LEAST, MOST * with_part[part], MOST * len(hit))
+        and len(hit) - n <= _PATTERN_RARE * (len(parts) - with_part[part])
+        and len(parts) > with_part[part]
+    ]
+    return max(evident)[1] if evident else None
 
 
 def _campaign(ref: EntityRef, by_ref: Mapping[EntityRef, Node]) -> EntityRef:

@@ -70,24 +70,14 @@ class Innovations:
 
 
 def innovations(
-    days: Days,
-    dynamics: Dynamics,
-    *,
-    barred: BoolArray | None = None,
-    changed: BoolArray | None = None,
-    counted: tuple[FloatArray, FloatArray] | None = None,
+    days: Days, dynamics: Dynamics, *, counted: tuple[FloatArray, FloatArray] | None = None
 ) -> Innovations:
-    """Filter all channels of one entity.
-
-    On days that are `barred` the level must not move; on days `changed` a known change came into force; `counted` is
-    what `counts` gave, for who filters the same days often.
-    """
+    """Filter all channels of one entity; `counted` is what `counts` gave, for who filters the same days often."""
     y, x = counts(days.rows, dynamics.unit_price) if counted is None else counted
-    none = np.zeros(len(days.rows), dtype=np.bool_)
-    z, mean, stretch, shifted = run_all(
-        y, x, np.zeros_like(y), days.first_day.weekday(), dynamics.weekdays, dynamics.phi, dynamics.kappa,
-        none if barred is None else barred, none if changed is None else changed, False,
-    )  # fmt: skip
+    none, weekday = np.zeros(len(days.rows), dtype=np.bool_), days.first_day.weekday()
+    z, mean, stretch, shifted = run(
+        y, x, np.zeros_like(y), weekday, dynamics.weekdays, dynamics.phi, dynamics.kappa, none, none, False
+    )
     return Innovations(z.T, mean.T, stretch.T, shifted.T)
 
 
@@ -107,7 +97,7 @@ def counts(rows: FloatArray, unit: float) -> tuple[FloatArray, FloatArray]:
 
 
 @compiled
-def run_all(
+def run(  # noqa: PLR0912, PLR0915  # one recursion: a branch per thing that can happen on a day
     y: FloatArray,
     x: FloatArray,
     slack: FloatArray,
@@ -119,107 +109,85 @@ def run_all(
     changed: BoolArray,
     hold: bool,
 ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
-    """As `run`, for each channel: z, mean, stretch and shifted, shape (channels, T) each."""
-    z, mean, stretch = np.empty(y.shape), np.empty(y.shape), np.empty(y.shape)
-    shifted = np.empty(y.shape, dtype=np.int64)
-    for c in range(y.shape[0]):
-        run(
-            y[c], x[c], slack[c], weekday, profiles[c], phi[c], kappa[c], barred, changed, hold,
-            z[c], mean[c], stretch[c], shifted[c],
-        )  # fmt: skip
-    return z, mean, stretch, shifted
-
-
-@compiled
-def run(  # noqa: PLR0912, PLR0915  # one recursion: a branch per thing that can happen on a day
-    y: FloatArray,
-    x: FloatArray,
-    slack: FloatArray,
-    weekday: int,
-    profile: FloatArray,
-    phi: float,
-    kappa: float,
-    barred: BoolArray,
-    changed: BoolArray,
-    hold: bool,
-    z: FloatArray,
-    mean: FloatArray,
-    stretch: FloatArray,
-    shifted: IntArray,
-) -> None:
-    """Filter one channel in place.
+    """Filter each channel: z, mean, stretch and shifted, shape (channels, T) each.
 
     `weekday` is day 0's, Monday 0; `slack` is variance in logs that a day has beside the usual (it is not complete
-    yet); `hold`: measure days at a new level against the old one until it has settled.
+    yet). On days that are `barred` the level must not move; on days `changed` a known change came into force; `hold`:
+    measure days at a new level against the old one until it has settled.
     """
-    level, variance, seen = 0.0, 0.0, 0
-    old_level, old_variance, old_days, before, before_variance = 0.0, 0.0, 0, 0.0, 0.0
-    streak, side, streak_start, since, old_since = 0, 0, -1, -1, -1
-    for t in range(y.size):
-        z[t] = mean[t] = stretch[t] = np.nan
-        shifted[t] = since
-        if seen:
-            variance += kappa * phi
-        if old_days > 0:
-            old_days -= 1
-            old_variance += kappa * phi
-        if x[t] <= 0.0:
-            continue
-        season = profile[(weekday + t) % 7]
-        here = math.log((y[t] + ANSCOMBE) / x[t]) - season
-        if not seen:
-            if not barred[t]:
-                level, variance, seen = here, START_VARIANCE + phi + 1.0 / (y[t] + ANSCOMBE), 1
-            continue
-        expected = x[t] * math.exp(level + season)
-        noise = phi + slack[t] + 1.0 / (expected + ANSCOMBE)
-        total = variance + noise
-        innovation = difference(y[t], expected, phi) * _scale(expected, phi, total)
-        held = False
-        if old_days > 0:
-            again = x[t] * math.exp(old_level + season)
-            old_noise = phi + slack[t] + 1.0 / (again + ANSCOMBE)
-            other = difference(y[t], again, phi)
-            if abs(innovation) > CLIP and abs(other) < CLIP:
-                level, expected, noise = old_level, again, old_noise
-                variance, old_days, since = noise, 0, old_since
-                total = variance + noise
-                innovation = other * _scale(again, phi, total)
-                shifted[t] = since
-            elif hold and (t - since < SETTLE_DAYS or y[t] < COLLAPSE_SHARE * again):
-                held = True
-                old_total = old_variance + old_noise
-                if seen >= WARM_UP_DAYS:
-                    z[t], mean[t] = other * _scale(again, phi, old_total), again
-                    stretch[t] = 1.0 / _scale(again, phi, old_total)
-        if seen >= WARM_UP_DAYS and not held:
-            z[t], mean[t], stretch[t] = innovation, expected, 1.0 / _scale(expected, phi, total)
-        if barred[t]:
-            continue
-        seen += 1
-        if changed[t]:
-            variance += CHANGE_VARIANCE
+    z, mean, stretch = np.full(y.shape, np.nan), np.full(y.shape, np.nan), np.full(y.shape, np.nan)
+    shifted = np.empty(y.shape, dtype=np.int64)
+    for c in range(y.shape[0]):
+        drift = kappa[c] * phi[c]
+        level, variance, seen = 0.0, 0.0, 0
+        old_level, old_variance, old_days, before, before_variance = 0.0, 0.0, 0, 0.0, 0.0
+        streak, side, streak_start, since, old_since = 0, 0, -1, -1, -1
+        for t in range(y.shape[1]):
+            shifted[c, t] = since
+            if seen:
+                variance += drift
+            if old_days > 0:
+                old_days -= 1
+                old_variance += drift
+            if x[c, t] <= 0.0:
+                continue
+            season = profiles[c, (weekday + t) % 7]
+            here = math.log((y[c, t] + ANSCOMBE) / x[c, t]) - season
+            if not seen:
+                if not barred[t]:
+                    level, variance, seen = here, START_VARIANCE + phi[c] + 1.0 / (y[c, t] + ANSCOMBE), 1
+                continue
+            expected = x[c, t] * math.exp(level + season)
+            noise = phi[c] + slack[c, t] + 1.0 / (expected + ANSCOMBE)
             total = variance + noise
-        now = 1 if innovation > CLIP else (-1 if innovation < -CLIP else 0)
-        streak = streak + 1 if now != 0 and now == side else abs(now)
-        side = now
-        if streak == 1:
-            before, before_variance, streak_start = level, variance, t
-        if streak >= SHIFT_DAYS and not changed[t]:
-            # A second step before the first has settled: the level before both was the good one.
-            if old_days == 0 or not hold or streak_start - since >= SETTLE_DAYS:
-                old_level, old_variance, old_days, old_since = before, before_variance, RETURN_DAYS, since
-                since = streak_start
-            level, variance, streak, side = here, phi + 1.0 / (y[t] + ANSCOMBE), 0, 0
-            shifted[t] = since
-            continue
-        gain = variance / total
-        if changed[t]:
-            step = here - level
-        else:
-            step = min(max(innovation, -CLIP), CLIP) * math.sqrt(total)
-        level += gain * step
-        variance *= 1.0 - gain
+            innovation = difference(y[c, t], expected, phi[c]) * _scale(expected, phi[c], total)
+            held = False
+            if old_days > 0:
+                again = x[c, t] * math.exp(old_level + season)
+                old_noise = phi[c] + slack[c, t] + 1.0 / (again + ANSCOMBE)
+                other = difference(y[c, t], again, phi[c])
+                if abs(innovation) > CLIP and abs(other) < CLIP:
+                    level, expected, noise = old_level, again, old_noise
+                    variance, old_days, since = noise, 0, old_since
+                    total = variance + noise
+                    innovation = other * _scale(again, phi[c], total)
+                    shifted[c, t] = since
+                elif hold and (t - since < SETTLE_DAYS or y[c, t] < COLLAPSE_SHARE * again):
+                    held = True
+                    old_total = old_variance + old_noise
+                    if seen >= WARM_UP_DAYS:
+                        z[c, t], mean[c, t] = other * _scale(again, phi[c], old_total), again
+                        stretch[c, t] = 1.0 / _scale(again, phi[c], old_total)
+            if seen >= WARM_UP_DAYS and not held:
+                z[c, t], mean[c, t] = innovation, expected
+                stretch[c, t] = 1.0 / _scale(expected, phi[c], total)
+            if barred[t]:
+                continue
+            seen += 1
+            if changed[t]:
+                variance += CHANGE_VARIANCE
+                total = variance + noise
+            now = 1 if innovation > CLIP else (-1 if innovation < -CLIP else 0)
+            streak = streak + 1 if now != 0 and now == side else abs(now)
+            side = now
+            if streak == 1:
+                before, before_variance, streak_start = level, variance, t
+            if streak >= SHIFT_DAYS and not changed[t]:
+                # A second step before the first has settled: the level before both was the good one.
+                if old_days == 0 or not hold or streak_start - since >= SETTLE_DAYS:
+                    old_level, old_variance, old_days, old_since = before, before_variance, RETURN_DAYS, since
+                    since = streak_start
+                level, variance, streak, side = here, phi[c] + 1.0 / (y[c, t] + ANSCOMBE), 0, 0
+                shifted[c, t] = since
+                continue
+            gain = variance / total
+            if changed[t]:
+                step = here - level
+            else:
+                step = min(max(innovation, -CLIP), CLIP) * math.sqrt(total)
+            level += gain * step
+            variance *= 1.0 - gain
+    return z, mean, stretch, shifted
 
 
 @compiled

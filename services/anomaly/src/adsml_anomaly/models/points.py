@@ -15,13 +15,16 @@ Holt-Winters smoothing", J. Forecasting 2010; conformal p-values in streams afte
 E. J. Candès, A. Ramdas, R. J. Tibshirani, "Conformal prediction beyond exchangeability", Annals of Statistics 2023.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from adsml_common.compiled import compiled
 
+from adsml_anomaly.models import incidents, results
 from adsml_anomaly.models.arrays import BoolArray, FloatArray, IntArray
 
 LEVEL_GAINS: Final = (0.003, 0.03, 0.3)
@@ -56,6 +59,8 @@ _WEEK_SHARE: Final = 0.7
 _WEEK_PRIOR: Final = 2.0
 _NORMAL_MAD: Final = 1.2533
 """Standard deviation over mean absolute deviation of a normal variable."""
+_SEVERE_Z: Final = (5.0, 8.0)
+"""Scores from which an alarm is more than of low severity, and from which it is of high."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +115,10 @@ def season_of(step: float, season_length: int | None = None) -> Season:
     else none.
     """
     per_day = round(_DAY_SECONDS / step)
-    if season_length is not None:
-        if per_day > 1 and season_length == 7 * per_day:
-            return Season(per_day, season_length)
-        return Season(season_length)
-    if per_day > 1:
+    if per_day > 1 and season_length in (None, 7 * per_day):
         return Season(per_day, 7 * per_day)
+    if season_length is not None:
+        return Season(season_length)
     return Season(7) if 0.9 * _DAY_SECONDS <= step <= 1.1 * _DAY_SECONDS else Season(1)
 
 
@@ -130,13 +133,7 @@ def judge(values: npt.ArrayLike, position: IntArray, season: Season) -> PointSco
     width = -(-season.short // bins)
     short = (position % season.short) // width
     long = (position % season.long) // width if season.long else np.zeros_like(position)
-    n = v.size
-    zs, predictions, spreads = (np.full((len(LEVEL_GAINS), n), np.nan) for _ in range(3))
-    for k, gain in enumerate(LEVEL_GAINS):
-        _smooth(
-            u, short, long, season.short, season.long > 0, gain, SPREAD_SEASONS * season.short,
-            zs[k], predictions[k], spreads[k],
-        )  # fmt: skip
+    zs, predictions, spreads = _smooth(u, short, long, season.short, season.long > 0)
     zs = np.clip(zs, -MOST_Z, MOST_Z)
     middle = len(LEVEL_GAINS) // 2
     return PointScores(
@@ -150,49 +147,46 @@ def judge(values: npt.ArrayLike, position: IntArray, season: Season) -> PointSco
 
 @compiled
 def _smooth(
-    u: FloatArray,
-    short: IntArray,
-    long: IntArray,
-    season: int,
-    weekly: bool,
-    gain: float,
-    half_life: float,
-    z: FloatArray,
-    prediction: FloatArray,
-    spread: FloatArray,
-) -> None:
+    u: FloatArray, short: IntArray, long: IntArray, season: int, weekly: bool
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Deviation, prediction and spread of each point, shape (gains, n) each, at each speed of the level."""
     bins, long_bins = short.max() + 1, long.max() + 1
-    day, day_n = np.zeros(bins), np.zeros(bins)
-    week, week_n = np.zeros(long_bins), np.zeros(long_bins)
-    off, off_n = np.zeros(bins), np.zeros(bins)
-    total, total_n, level, seen = 0.0, 0.0, 0.0, 0
+    half_life = SPREAD_SEASONS * season
     keep, keep_bin = 0.5 ** (1.0 / half_life), 0.5 ** (season / half_life)
-    for t in range(u.size):
-        if np.isnan(u[t]):
-            continue
-        if seen == 0:
-            level = u[t]
-        d, w = short[t], long[t]
-        expected = level + (day[d] if season > 1 else 0.0) + (week[w] if weekly else 0.0)
-        e = u[t] - expected
-        common = total / total_n if total_n > 0.0 else 0.0
-        usual = _NORMAL_MAD * (off[d] + PRIOR_SPREAD * common) / (off_n[d] + PRIOR_SPREAD)
-        prediction[t], spread[t] = expected, max(usual, LEAST_SPREAD)
-        if seen > 0:
-            z[t] = e / spread[t]
-        limit = CLIP * usual if seen > 20 else np.inf
-        e = min(max(e, -limit), limit)
-        a = max(gain, 1.0 / (seen + 1.0))
-        level += a * e
-        if season > 1:
-            day_n[d] += 1.0
-            day[d] += max(DAY_GAIN, 1.0 / (day_n[d] + 1.0)) * e * (1.0 - a)
-        if weekly:
-            week_n[w] += 1.0
-            week[w] += max(WEEK_GAIN, 1.0 / (week_n[w] + _WEEK_PRIOR)) * e * (1.0 - a) * _WEEK_SHARE
-        total, total_n = total * keep + abs(e), total_n * keep + 1.0
-        off[d], off_n[d] = off[d] * keep_bin + abs(e), off_n[d] * keep_bin + 1.0
-        seen += 1
+    shape = (len(LEVEL_GAINS), u.size)
+    z, prediction, spread = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+    for k, gain in enumerate(LEVEL_GAINS):
+        day, day_n = np.zeros(bins), np.zeros(bins)
+        week, week_n = np.zeros(long_bins), np.zeros(long_bins)
+        off, off_n = np.zeros(bins), np.zeros(bins)
+        total, total_n, level, seen = 0.0, 0.0, 0.0, 0
+        for t in range(u.size):
+            if np.isnan(u[t]):
+                continue
+            if seen == 0:
+                level = u[t]
+            d, w = short[t], long[t]
+            expected = level + (day[d] if season > 1 else 0.0) + (week[w] if weekly else 0.0)
+            e = u[t] - expected
+            common = total / total_n if total_n > 0.0 else 0.0
+            usual = _NORMAL_MAD * (off[d] + PRIOR_SPREAD * common) / (off_n[d] + PRIOR_SPREAD)
+            prediction[k, t], spread[k, t] = expected, max(usual, LEAST_SPREAD)
+            if seen > 0:
+                z[k, t] = e / spread[k, t]
+            limit = CLIP * usual if seen > 20 else np.inf
+            e = min(max(e, -limit), limit)
+            a = max(gain, 1.0 / (seen + 1.0))
+            level += a * e
+            if season > 1:
+                day_n[d] += 1.0
+                day[d] += max(DAY_GAIN, 1.0 / (day_n[d] + 1.0)) * e * (1.0 - a)
+            if weekly:
+                week_n[w] += 1.0
+                week[w] += max(WEEK_GAIN, 1.0 / (week_n[w] + _WEEK_PRIOR)) * e * (1.0 - a) * _WEEK_SHARE
+            total, total_n = total * keep + abs(e), total_n * keep + 1.0
+            off[d], off_n[d] = off[d] * keep_bin + abs(e), off_n[d] * keep_bin + 1.0
+            seen += 1
+    return z, prediction, spread
 
 
 def calibrate(
@@ -209,33 +203,21 @@ def calibrate(
     before could be told apart, and once a month is once in 720 hours.
     """
     _, rank = np.unique(-score, return_inverse=True)
-    p, limits = np.full(score.size, np.nan), np.full(score.size, np.nan)
-    half_life = max(MEMORY_SEASONS * season.short, LEAST_MEMORY)
-    _calibrate(
-        score, known, rank.astype(np.int64), p_value, season.learning, season.long, 1.0 / half_life, p, limits
-    )
-    return p, limits
+    rate = 1.0 / max(MEMORY_SEASONS * season.short, LEAST_MEMORY)
+    return _calibrate(score, known, rank.astype(np.int64), p_value, season.learning, season.long, rate)
 
 
 @compiled
 def _calibrate(
-    score: FloatArray,
-    known: BoolArray,
-    rank: IntArray,
-    p_value: float,
-    learning: int,
-    long: int,
-    rate: float,
-    p: FloatArray,
-    limits: FloatArray,
-) -> None:
+    score: FloatArray, known: BoolArray, rank: IntArray, p_value: float, learning: int, long: int, rate: float
+) -> tuple[FloatArray, FloatArray]:
     # A Fenwick tree over ranks, the strangest first: its prefix sums are weights of scores at least as large.
     # Weights grow instead of fading, so that no sum has to be touched again.
     tree, scored = np.zeros(score.size + 1), np.zeros(score.size + 1)
     weight, total, forgot = np.zeros(score.size), 0.0, False
+    p, limits = np.full(score.size, np.nan), np.full(score.size, np.nan)
     by_rank = np.empty(score.size)
-    for t in range(score.size):
-        by_rank[rank[t]] = score[t]
+    by_rank[rank] = score
     for t in range(score.size):
         if not known[t]:
             continue
@@ -269,6 +251,7 @@ def _calibrate(
             _add(tree, rank[t], now)
             _add(scored, rank[t], now * score[t])
             total += now
+    return p, limits
 
 
 @compiled
@@ -312,3 +295,75 @@ def alarms(score: FloatArray, season: int) -> FloatArray:
         if score[t] > bar:
             out[t] = bar = score[t]
     return out
+
+
+def assess_points(
+    name: str,
+    seconds: FloatArray,
+    values: FloatArray,
+    *,
+    season_length: int | None,
+    threshold: results.Threshold,
+    anomalous_only: bool,
+) -> results.Report:
+    """Judge every point (seconds since 1970, rising, and values, NaN where not known) by the points before it.
+
+    `season_length` is in steps (None: found from the spacing), the threshold's rate per 30 steps.
+    """
+    position, step = positions(seconds)
+    season = season_of(step, season_length)
+    scores = judge(values, position, season)
+    p, limits = calibrate(scores.score, np.isfinite(scores.z), season, p_value=threshold.p_value)
+    flags = np.nan_to_num(p, nan=1.0) <= threshold.p_value + 1e-12
+    times = [datetime.fromtimestamp(s, UTC) for s in seconds]
+    raised = np.flatnonzero(flags)
+    on_end = np.split(raised, np.flatnonzero(np.diff(raised) > 1) + 1)
+    groups = [rows.tolist() for rows in on_end if rows.size]
+    ids = {t: incidents.incident_id(name, times[rows[0]].isoformat()) for rows in groups for t in rows}
+
+    def point(t: int) -> results.DayAssessment:
+        known = bool(np.isfinite(scores.z[t]))
+        bounded = known and np.isfinite(limits[t])
+        one = results.MetricAssessment(
+            metric=None,
+            observed=results.figure(values[t]),
+            expected=results.figure(scores.expected[t]),
+            lower=scores.value_at(t, -limits[t]) if bounded else None,
+            upper=scores.value_at(t, limits[t]) if bounded else None,
+            level=1.0 - threshold.p_value,
+            robust_z=results.figure(scores.z[t]),
+            attribution=1.0,
+        )
+        score = float(scores.score[t])
+        quiet = results.DayAssessment(times[t], results.figure(p[t]), score if known else None, (one,))
+        if not flags[t]:
+            return quiet
+        one = replace(one, direction=results.Direction.UP if scores.z[t] > 0 else results.Direction.DOWN)
+        severity = results.Severity(1 + sum(score >= z for z in _SEVERE_Z))
+        told = replace(quiet, metrics=(one,), incident_id=ids[t], summary=_words(one))
+        return replace(told, anomalous=True, severity=severity, direction=one.direction)
+
+    assessed = {t: point(t) for t in range(values.size) if flags[t] or not anomalous_only}
+    state = {values.size - 1: results.IncidentState.OPEN}
+    return results.Report(
+        days=tuple(assessed.values()),
+        incidents=tuple(
+            incidents.incident_of(
+                [assessed[t] for t in rows], state=state.get(rows[-1], results.IncidentState.RESOLVED)
+            )
+            for rows in groups
+        ),
+        threshold=threshold,
+        learning_points=season.learning,
+    )
+
+
+def _words(one: results.MetricAssessment) -> str:
+    observed = one.observed or 0.0
+    if one.lower is None or one.upper is None or not math.isfinite(one.upper):
+        return f"Value {observed:.6g}"
+    for digits in range(6, 17):
+        seen, low, high = (float(f"{value:.{digits}g}") for value in (observed, one.lower, one.upper))
+        if not low <= seen <= high:
+            break
+    return f"Value {seen:.{digits}g}, expected {low:.{digits}g} to {high:.{digits}g}"

@@ -1,8 +1,9 @@
-"""What is said of a series: its days, its alarms, its incidents."""
+"""What is said of a series: its days, its alarms, its incidents. Fields are called as in the contract."""
 
+import math
 import sys
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from enum import IntEnum, StrEnum
 
 from adsml_common.domain.changes import ChangeEvent
@@ -28,15 +29,6 @@ class Direction(StrEnum):
     DOWN = "down"
     RELATION = "relation"
     MIXED = "mixed"
-
-
-class Gate(StrEnum):
-    """Why a metric was not allowed to alarm."""
-
-    NONE = "none"
-    FEW_LEADS = "few_leads"
-    FEW_IMPRESSIONS = "few_impressions"
-    FEW_CLICKS = "few_clicks"
 
 
 class Rule(StrEnum):
@@ -106,44 +98,42 @@ class MetricAssessment:
 
     metric: Metric | None
     observed: float | None
-    expected: float | None
-    # The range at the level of the applied threshold, of nominal probability `level`; `upper` may be
-    # infinite
-    lower: float | None
-    upper: float | None
-    level: float
-    robust_z: float | None  # Signed as the metric: a CPL above its expectation is positive
-    direction: Direction  # To which side of the range
+    level: float  # Nominal probability of the range
     attribution: float  # Share in the day's strangeness
-    gate: Gate = Gate.NONE
+    gated: bool = False  # Too little volume to alarm
+    expected: float | None = None
+    # The range at the level of the applied threshold; `upper` may be infinite
+    lower: float | None = None
+    upper: float | None = None
+    robust_z: float | None = None  # Signed as the metric: a CPL above its expectation is positive
+    direction: Direction = Direction.NONE  # To which side of the range
 
 
 @dataclass(frozen=True, slots=True)
 class DayAssessment:
-    """One day, or one point (`time` instead of `date`)."""
+    """One day, or one point, whose date is an instant."""
 
-    date: date | None
-    time: datetime | None
-    anomalous: bool
+    date: date
     p_value: float | None
-    isolation_forest: float | None
     max_robust_z: float | None
-    mahalanobis: float | None
-    severity: Severity
-    direction: Direction
     metrics: tuple[MetricAssessment, ...]
+    isolation_forest: float | None = None
+    mahalanobis: float | None = None
+    anomalous: bool = False
+    severity: Severity = Severity.NONE
+    direction: Direction = Direction.NONE
     rule_alarms: tuple[RuleAlarm, ...] = ()
     related_changes: tuple[ChangeEvent, ...] = ()
     excluded: bool = False
     exclusion_reason: str = ""
     incident_id: str = ""
     summary: str = ""
-    # What the summary names, and what it would be an incident of; None when nothing is out of line
+    # What the summary names (None when nothing is out of line), and what it would be an incident of
     main_metric: Metric | None = None
-    kind: Kind | None = None
-    stake: float = 0.0  # Money at stake, in the account's currency; see `stake`
-    filling: bool = False  # It is still filling up, and nobody knows by how much
-    completion: float | None = None  # Share of its leads that is in; None: all
+    kind: Kind = Kind.OTHER
+    stake: float = 0.0  # Money at stake, in the account's currency; see `incidents.stake_of`
+    still_filling: bool = False  # Nobody knows by how much
+    expected_completion: float | None = None  # Share of its leads that is in; None: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +160,6 @@ class Incident:
     # Incidents of single entities that this one explains, by money at stake
     children: tuple["Incident", ...] = ()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it goes on."""
-        return self.state is IncidentState.OPEN
-
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
@@ -196,9 +181,9 @@ class Delivery:
     It has stopped when it was switched off or idle for two weeks.
     """
 
-    last_row: date | None
-    last_delivery: date | None
-    idle_days: int
+    last_row_date: date | None
+    last_delivery_date: date | None
+    days_without_delivery: int
     stopped: bool
 
 
@@ -214,3 +199,8 @@ class Report:
     without_reach: bool = False  # Frequency was not looked at
     usual_spend: float = 0.0  # Mean spend of a day with delivery, of the last 28 before the assessed ones
     learning_points: int = 0  # So many points at the start have no p-value
+
+
+def figure(value: float) -> float | None:
+    """A number as it is said; None where it is not finite."""
+    return float(value) if math.isfinite(value) else None

@@ -106,27 +106,17 @@ def _rising(grid: FloatArray) -> FloatArray:
     return np.maximum.accumulate(grid + 1e-12 * np.arange(grid.size))
 
 
-def reference_z() -> Survival:
-    """Of an absolute robust z: Student's t with 8 degrees of freedom, two-sided."""
+def references(metrics: int, dimensions: int) -> tuple[Survival, ...]:
+    """What is believed before any day was seen: of so many metrics' z, the distance, the forest's score, the evidence.
+
+    An absolute robust z: Student's t with 8 degrees of freedom, two-sided. A Mahalanobis distance over `dimensions`
+    metrics: root of F(dimensions, 40) times dimensions. An isolation forest's score: about 0.42 for the most ordinary
+    day, and 0.085 more per decade. The evidence: Bonferroni's bound, p = 10 ** -evidence.
+    """
     from scipy import special  # noqa: PLC0415 - half a second, and needed to learn only
 
-    return Survival(_rising(np.asarray(-special.stdtrit(8.0, 10.0**LOG_P / 2.0), dtype=np.float64)))
-
-
-def reference_distance(dimensions: int) -> Survival:
-    """Of a Mahalanobis distance over so many metrics: root of F(dimensions, 40) times dimensions."""
-    from scipy import special  # noqa: PLC0415
-
+    z = Survival(_rising(np.asarray(-special.stdtrit(8.0, 10.0**LOG_P / 2.0), dtype=np.float64)))
     # The upper tail of F(a, b) is the lower one of F(b, a), turned over.
     squared = dimensions / np.asarray(special.fdtri(40.0, dimensions, np.minimum(10.0**LOG_P, 1.0 - 1e-12)))
-    return Survival(_rising(np.sqrt(np.maximum(squared, 0.0))))
-
-
-def reference_forest() -> Survival:
-    """Of an isolation forest's score: about 0.42 for the most ordinary day, and 0.085 more per decade."""
-    return Survival(0.42 - 0.085 * LOG_P)
-
-
-def reference_combined() -> Survival:
-    """Of the combined evidence: Bonferroni's bound, p = 10 ** -evidence."""
-    return Survival(-LOG_P.copy())
+    distance = Survival(_rising(np.sqrt(np.maximum(squared, 0.0))))
+    return (*[z] * metrics, distance, Survival(0.42 - 0.085 * LOG_P), Survival(-LOG_P.copy()))

@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from adsml_common.domain.changes import ChangeEvent
 from adsml_common.domain.metrics import Metric
 
 from adsml_anomaly.models import changes
-from adsml_anomaly.models.results import Direction, Gate, MetricAssessment, RuleAlarm
+from adsml_anomaly.models.results import DayAssessment, Direction, MetricAssessment, RuleAlarm
 
 _MONEY: Final = frozenset({Metric.SPEND, Metric.CPL, Metric.CPC, Metric.CPM})
 _PERCENT: Final = frozenset({Metric.CTR, Metric.CONVERSION_RATE})
@@ -40,9 +39,7 @@ def against_range(metric: Metric | None, observed: float, lower: float, upper: f
     The ends of the range are rounded inward, and digits are added until what lies outside is printed outside and
     what lies inside is printed inside.
     """
-    digits = _digits(metric)
-    for more in range(_MORE_DIGITS):
-        digits = _digits(metric) + more
+    for digits in range(_digits(metric), _digits(metric) + _MORE_DIGITS):
         step = 10.0**digits
         low, high = math.ceil(lower * step - 1e-9) / step, upper
         if math.isfinite(upper):
@@ -51,28 +48,25 @@ def against_range(metric: Metric | None, observed: float, lower: float, upper: f
         inside = lower <= observed <= upper
         if low <= high and (low <= seen <= high) == inside:
             break
-    text = f"{name(metric)} {amount(metric, seen, digits)}, expected "
-    if not math.isfinite(high):
-        return text + f"{amount(metric, low, digits)} or more"
-    return text + f"{amount(metric, low, digits)} to {amount(metric, high, digits)}"
+    end = f"to {amount(metric, high, digits)}" if math.isfinite(high) else "or more"
+    return f"{name(metric)} {amount(metric, seen, digits)}, expected {amount(metric, low, digits)} {end}"
 
 
-def sentence(
-    metrics: Sequence[MetricAssessment],
-    main: MetricAssessment | None,
-    alarms: Sequence[RuleAlarm],
-    related: Sequence[ChangeEvent],
-) -> str:
+def sentence(day: DayAssessment, main: MetricAssessment, alarms: Sequence[RuleAlarm]) -> str:
     """A day out of line: by its rules, the worst first, else by its main metric, else by what parts most."""
     if alarms:
         text = "; ".join(alarm.message for alarm in alarms)
-    elif main is not None and main.direction is not Direction.NONE:
-        text = _phrase(main)
+    elif main.direction is not Direction.NONE:
+        text = f"{name(main.metric)} missing"
+        if main.observed is not None:
+            text = f"{name(main.metric)} {amount(main.metric, main.observed)}"
+            if main.lower is not None and main.upper is not None:
+                text = against_range(main.metric, main.observed, main.lower, main.upper)
     else:
         known = [
             one
-            for one in metrics
-            if one.robust_z is not None and one.observed is not None and one.gate is Gate.NONE
+            for one in day.metrics
+            if one.robust_z is not None and one.observed is not None and not one.gated
         ]
         figures = " with ".join(
             f"{name(one.metric)} {amount(one.metric, one.observed or 0.0)}"
@@ -80,14 +74,6 @@ def sentence(
             for one in sorted(known, key=lambda one: -abs(one.robust_z or 0.0))[:2]
         )
         text = "metrics out of step with each other" + (f": {figures}" if figures else "")
-    if related:
-        text += f"; {changes.in_words(related[-1])}"
+    if day.related_changes:
+        text += f"; {changes.in_words(day.related_changes[-1])}"
     return text[0].upper() + text[1:]
-
-
-def _phrase(one: MetricAssessment) -> str:
-    if one.observed is None:
-        return f"{name(one.metric)} missing"
-    if one.lower is None or one.upper is None:
-        return f"{name(one.metric)} {amount(one.metric, one.observed)}"
-    return against_range(one.metric, one.observed, one.lower, one.upper)

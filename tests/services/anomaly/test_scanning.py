@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from adsml.anomaly.v1 import anomaly_service_pb2 as pb
 from adsml.common.v1 import entity_pb2, feedback_pb2
-from adsml_anomaly.scanning.scan import JOB, AccountScanner, items_of
+from adsml_anomaly.scanning import JOB, AccountScanner, items_of, post_alerts
 from adsml_anomaly.server import open_service
 from adsml_anomaly.service import AnomalyService
 from adsml_anomaly.settings import AnomalySettings
@@ -26,7 +26,7 @@ from adsml_simulate.storing import write_to_store
 from support import alertmanager as am
 from support.serving import eventually, free_port
 
-from ..conftest import LAST_DAY
+from .conftest import LAST_DAY
 
 COUNTS = ["spend", "impressions", "clicks", "leads"]
 ITEM = Item("1", 1, None, None)
@@ -308,11 +308,9 @@ def test_without_an_alertmanager_at_its_address_the_scan_is_tried_again_and_inci
 def test_what_alertmanager_refuses_is_not_tried_again(tmp_path: Path) -> None:
     if am.executable() is None:
         pytest.skip("prometheus-alertmanager is not installed; `make test` unpacks Debian's")
-    from adsml_anomaly.scanning.alertmanager import Alertmanager
-
     with am.receiver() as webhook, am.alertmanager(tmp_path, webhook.url) as url:
         with pytest.raises(FailedPrecondition, match="answers 400"):
-            Alertmanager(url).post([{"labels": {}}])
+            post_alerts(url, [{"labels": {}}])
 
 
 def test_the_configuration_of_the_docs_loads_and_its_template_says_what_the_page_shows(
@@ -320,7 +318,7 @@ def test_the_configuration_of_the_docs_loads_and_its_template_says_what_the_page
 ) -> None:
     if am.executable() is None:
         pytest.skip("prometheus-alertmanager is not installed; `make test` unpacks Debian's")
-    page = (Path(__file__).parents[4] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text(encoding="utf-8")
     blocks = page.split("```")
     configuration = next(one for one in blocks if "alertmanager.yml" in one).removeprefix("yaml\n")
     template = next(one for one in blocks if "adsml.tmpl */" in one).removeprefix("text\n")

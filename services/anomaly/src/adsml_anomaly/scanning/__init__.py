@@ -1,1 +1,0 @@
-"""The nightly scan: every account's incidents kept, and handed to Alertmanager."""
