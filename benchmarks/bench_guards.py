@@ -211,7 +211,7 @@ GUARDS = (
     Guard(
         "3 a forest that leads its scorer astray",
         "services/anomaly/src/adsml_anomaly/artifacts.py",
-        (("if fault := _FAULTS[", 'if fault := "" and _FAULTS['),),
+        (("if not _makes_trees(", "if False and not _makes_trees("),),
         "tests/services/anomaly/test_artifacts.py::test_no_damage_leads_the_scorer_astray",
         "SIGSEGV|SIGABRT|hung|assert",
     ),
@@ -766,7 +766,7 @@ GUARDS = (
         "libs/report/src/adsml_report/page.py",
         (("autoescape=True", "autoescape=False"),),
         "tests/libs/report/test_page.py",
-        "<script>alert|not in",
+        "'option' == 'details'",
     ),
 )
 
