@@ -30,20 +30,24 @@ import numpy as np
 import pandas as pd
 from adsml_common.domain.errors import AdsmlError
 from adsml_common.domain.metrics import Metric
-from adsml_forecasting.evaluation.long_csv import HeldOut, held_out, read_long
-from adsml_forecasting.evaluation.study import Evaluation, evaluate, members_for, summarise
+from adsml_forecasting.evaluation.study import HeldOut, evaluate, held_out, members_for, read_long, summarise
 from adsml_forecasting.models.account import profile_account
 from adsml_forecasting.models.answering import Answer, ForecastTask, answer
-from adsml_forecasting.models.history import EntityHistory
+from adsml_forecasting.models.intervals import total_interval, total_spread
 from adsml_forecasting.models.method import Method
-from adsml_forecasting.models.origins import Task, cores, forecast_origins, join_pooled, worker_pool
+from adsml_forecasting.models.origins import (
+    Task,
+    cores,
+    forecast_origins,
+    join_pooled,
+    newest_rows,
+    worker_pool,
+)
 from adsml_forecasting.models.prediction import (
     ForecastSpec,
 )
-from adsml_forecasting.models.prepared import Surroundings
-from adsml_forecasting.models.rolling_origin import newest_rows
-from adsml_forecasting.models.series import DailySeries
-from adsml_forecasting.models.totals import total_interval, total_spread
+from adsml_forecasting.models.prepared import AccountProfile, Surroundings
+from adsml_forecasting.models.series import DailySeries, EntityHistory
 from adsml_forecasting.models.transfer import DonorSeries, TransferTask, forecast_column
 from adsml_simulate import small_accounts
 from scipy import stats
@@ -100,7 +104,7 @@ def series_of(case: str, *, every: int, accounts: int) -> tuple[list[HeldOut], i
 
 def evaluated(
     series: Sequence[HeldOut], *, horizon: int, seconds: float | None, scratch: Path
-) -> Evaluation | None:
+) -> dict[str, Any] | None:
     """As `evaluate`, but in pieces: what is not done within so many seconds is left for the next run; None until done.
 
     Origins that are done lie in `scratch`, by series; what learns from many series is learnt from all at the end.
@@ -119,24 +123,16 @@ def evaluated(
                 Task(one.series, [*newest_rows(one.rows, horizon=horizon, count=3), one.rows], tidy=True)
                 for one in some
             ]
-            found = forecast_origins(tasks, methods=alone, horizon=horizon, season_length=7, pool=pool)
+            found = forecast_origins(tasks, methods=alone, horizon=horizon, pool=pool)
             done |= {one.series.name: origins for one, origins in zip(some, found, strict=True)}
             scratch.write_bytes(pickle.dumps(done))
-    spent = time.perf_counter() - began
     if len(done) < len(series):
         print(f"{len(done)} of {len(series)} series are done; run it again")
         return None
     origins = [done[one.series.name] for one in series]
     if len(alone) < len(methods):
-        origins = join_pooled(origins, [one.series for one in series], horizon=horizon, season_length=7)
-    return summarise(
-        [one[:-1] for one in origins],
-        [one[-1] for one in origins],
-        methods=methods,
-        horizon=horizon,
-        season_length=7,
-        seconds=spent,
-    )
+        origins = join_pooled(origins, [one.series for one in series], horizon=horizon)
+    return summarise(origins, methods=methods)
 
 
 def accuracy(
@@ -151,19 +147,19 @@ def accuracy(
             series, horizon = series_of(case, every=every, accounts=accounts)
             began = time.perf_counter()
             if pieces is None:
-                found = evaluate(series, horizon=horizon, season_length=7, pool=pool)
+                found = evaluate(series, horizon=horizon, pool=pool)
             else:
                 scratch = pieces[1] / f"{case}-{every}.pkl"
                 whole = evaluated(series, horizon=horizon, seconds=pieces[0], scratch=scratch)
                 if whole is None:
                     continue
                 found = whole
-            row = found.as_json() | {"seconds": round(time.perf_counter() - began, 1)}
+            row = found | {"seconds": round(time.perf_counter() - began, 1)}
             if pieces is not None:
                 row["seconds"] = None  # of several runs
-            row["ensemble_over_best_single"] = ratios(found)
-            default = found.methods[Method.PROPHET].wmape.value
-            ours = found.ensemble.wmape.value
+            row["ensemble_over_best_single"] = ratios(row)
+            default = row["methods"][Method.PROPHET]["wmape"]
+            ours = row["ensemble"]["wmape"]
             row["headline_wmape_below_default_prophet"] = (
                 None if ours is None or not default else round(1 - ours / default, 4)
             )
@@ -171,12 +167,12 @@ def accuracy(
             keep("accuracy", {case: row})
 
 
-def ratios(found: Evaluation) -> dict[str, float | None]:
+def ratios(row: dict[str, Any]) -> dict[str, float | None]:
     """The ensemble's error over that of the single model chosen on validation."""
-    best = found.methods[found.best_single]
+    best = row["best_single_on_validation"]
     out: dict[str, float | None] = {}
     for name in ("wmape", "smape", "mase"):
-        top, bottom = getattr(found.ensemble, name).value, getattr(best, name).value
+        top, bottom = row["ensemble"][name], best[name]
         out[name] = round(top / bottom, 4) if top is not None and bottom else None
     return out
 
@@ -320,7 +316,7 @@ def cpl_tasks(accounts: Sequence[pd.DataFrame]) -> list[tuple[ForecastTask, dict
                 if one.first_day <= as_of
             }
             profile = profile_account([one for key, one in before.items() if key[0] == "campaign"], {})
-            around = Surroundings(ratio=profile.rates.get(Metric.CPL))
+            around = Surroundings(account=AccountProfile(rates=profile.rates))
             for key, one in before.items():
                 days = len(one)
                 leads, spend = known[key].column("leads"), known[key].column("spend")

@@ -29,13 +29,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import prophet_series
-from adsml_forecasting.models.prophet.design import make_features, read_history
-from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination
+from adsml_forecasting.models.origins import RollingOrigin
+from adsml_forecasting.models.prophet.design import History, make_features
+from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, Seasons
 from adsml_forecasting.models.prophet.tuning import forecast_folds, tune
-from adsml_forecasting.models.rolling_origin import RollingOrigin
 from prophet import Prophet
 from prophet.diagnostics import cross_validation, performance_metrics
 from prophet_accuracy import accuracy
+from prophet_series import daily
 from rich.console import Console
 from rich.table import Table
 
@@ -112,7 +113,7 @@ def our_search(frame: pd.DataFrame, combinations: Sequence[Combination], *, thre
     seconds = []
     for _ in range(5):
         began = time.perf_counter()
-        tune(frame, grid=combinations, folds=FOLDS, threads=threads)
+        tune(daily(frame), grid=combinations, threads=threads)
         seconds.append(time.perf_counter() - began)
     return float(np.median(seconds))
 
@@ -154,7 +155,7 @@ def speed(size: Size) -> dict[str, Any]:
         ours_together = our_search(frame, combinations, threads=CORES)
         row = {
             "n": 1,
-            "folds": len(FOLDS.cutoffs(read_history(frame).days)),
+            "folds": len(FOLDS.cutoffs(History.of(daily(frame)).days)),
             "combinations": len(combinations),
             "prophet_seconds": alone,
             "prophet_parallel_setting": setting,
@@ -212,8 +213,8 @@ def parity_series(count: int) -> dict[str, pd.DataFrame]:
 
 def one_fit(frame: pd.DataFrame, combination: Combination, cutoff: int) -> dict[str, Any] | None:
     """Stan's fit and ours of one combination at one cutoff, and their forecasts of the days after it."""
-    history = read_history(frame)
-    features = make_features(history)
+    history = History.of(daily(frame))
+    features = make_features(history.days, Seasons.of(history.days))
     found = forecast_folds(history, features, GRID, np.array([cutoff]), horizon=FOLDS.horizon)
     row = GRID.index(combination)
     ours = found.log_posterior[row, 0]
@@ -249,7 +250,7 @@ def parity(size: Size) -> dict[str, Any]:
     series = parity_series(size.parity_series)
     tasks = []
     for name, frame in series.items():
-        cutoffs = FOLDS.cutoffs(read_history(frame).days)
+        cutoffs = FOLDS.cutoffs(History.of(daily(frame)).days)
         picks = rng.integers(len(GRID), size=size.parity_fits)
         tasks += [(name, GRID[pick], int(rng.choice(cutoffs))) for pick in picks]
     with quiet(), ThreadPoolExecutor(CORES) as pool:
@@ -348,13 +349,13 @@ def choice(size: Size) -> dict[str, Any]:
     rows = []
     for name in picked:
         frame = source[name].dropna(subset="y").reset_index(drop=True)
-        history = read_history(frame.iloc[:days])
+        history = History.of(daily(frame.iloc[:days]))
         searched = FOLDS.cutoffs(history.days)
         last = int(history.days[-1])
         later = [last + FOLDS.horizon * week for week in range(weeks - 1)]
         with quiet():
             errors = stan_errors(frame, [*searched, *later])
-        ours = tune(frame.iloc[:days], folds=FOLDS)
+        ours = tune(daily(frame.iloc[:days]))
         own = errors[:, : len(searched)].mean(axis=1)
         best = int(own.argmin())
         default = GRID.index(DEFAULTS)
@@ -402,7 +403,8 @@ from adsml_forecasting.models.prophet.tuning import tune_many
 import prophet_series
 prophet_series.warm()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-series = prophet_series.simulated("cpl", int(sys.argv[1]), rows=120, seed=3)
+frames = prophet_series.simulated("cpl", int(sys.argv[1]), rows=120, seed=3)
+series = {name: prophet_series.daily(frame) for name, frame in frames.items()}
 began = time.perf_counter()
 results = tune_many(series)
 seconds = time.perf_counter() - began
@@ -439,12 +441,12 @@ import prophet_series
 imported = time.perf_counter()
 prophet_series.warm()
 warmed = time.perf_counter()
-frame = prophet_series.simulated("cpl", 1, rows=120)["cpl 0"]
+series = prophet_series.daily(prophet_series.simulated("cpl", 1, rows=120)["cpl 0"])
 at = time.perf_counter()
-tune(frame)
+tune(series)
 first = time.perf_counter() - at
 at = time.perf_counter()
-tune(frame)
+tune(series)
 print(json.dumps({"import": imported - began, "warm": warmed - imported, "first_tuning": first,
                   "second_tuning": time.perf_counter() - at}))
 """

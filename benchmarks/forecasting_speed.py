@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 from adsml_common.domain.metrics import Metric
 from adsml_forecasting.models.answering import ForecastTask, answer
-from adsml_forecasting.models.calibration import calibrate
-from adsml_forecasting.models.combining import Combiner, Weights
-from adsml_forecasting.models.history import EntityHistory
+from adsml_forecasting.models.calibration import Combiner, Weights, calibrate
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.origins import Task, cores, forecast_origins, worker_pool
 from adsml_forecasting.models.prediction import (
@@ -25,7 +23,7 @@ from adsml_forecasting.models.prediction import (
     predict,
 )
 from adsml_forecasting.models.prepared import Prepared, Surroundings
-from adsml_forecasting.models.series import DailySeries
+from adsml_forecasting.models.series import DailySeries, EntityHistory
 from adsml_simulate import small_accounts
 
 
@@ -39,7 +37,7 @@ def task_of(series: DailySeries, learned: LearnedModels | None = None) -> Foreca
         series.last_day,
         ForecastSpec(),
         Surroundings(),
-        learned=learned or LearnedModels(),
+        learned=(learned or LearnedModels(),),
     )
 
 
@@ -57,8 +55,8 @@ def throughput(count: int, days: int) -> dict[str, Any]:
     members = DEFAULT_MEMBERS
     weights = Weights(Combiner.STACKED, dict.fromkeys(members, 1 / len(members)))
     tasks = [Task(one, [days - 14, days - 7]) for one in series[:20]]
-    origins = forecast_origins(tasks, methods=members, horizon=7, season_length=7)
-    calibration = calibrate(origins, members=members, season_length=7, level=0.9, weights=weights)
+    origins = forecast_origins(tasks, methods=members, horizon=7)
+    calibration = calibrate(origins, members=members, level=0.9, weights=weights)
     learned = LearnedModels(calibration=calibration)
     questions = [task_of(one, learned) for one in series]
     part = max(count // 20, 5)

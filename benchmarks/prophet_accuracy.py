@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import prophet_series
-from adsml_forecasting.models.prophet.design import make_features, read_history
+from adsml_forecasting.models.prophet.design import History, make_features
 from adsml_forecasting.models.prophet.settings import DEFAULTS, GRID, Combination, Seasons
 from adsml_forecasting.models.prophet.tuning import (
     FoldForecasts,
@@ -19,6 +19,7 @@ from adsml_forecasting.models.prophet.tuning import (
 )
 from adsml_forecasting.training.jobs import HELD_OUT_WEEKS, prophet_gate
 from adsml_simulate import small_accounts
+from prophet_series import daily
 from rich.console import Console
 from rich.table import Table
 from statsforecast.models import AutoETS
@@ -30,8 +31,8 @@ def simulated(metric: str, *, days: int, accounts: int) -> dict[str, pd.DataFram
     """Daily leads or CPL of campaigns and ad sets with a lead a day on average; CPL is missing without leads."""
     out = {}
     for account in small_accounts(accounts, last_day=date(2026, 3, 31), seed=5, days=days):
-        daily = account.daily[account.daily["entity_type"] != "ad"]
-        for key, rows in daily.groupby(["entity_type", "entity_id"]):
+        above = account.daily[account.daily["entity_type"] != "ad"]
+        for key, rows in above.groupby(["entity_type", "entity_id"]):
             if len(rows) < days or rows["leads"].mean() < 1:
                 continue
             leads = rows["leads"].to_numpy(float)
@@ -70,11 +71,17 @@ def _wmape(actual: Array, forecast: Array) -> float:
 
 def _gate(frame: pd.DataFrame, combination: Combination) -> bool:
     """Whether training would let parameters serve that were chosen on all of the frame but its last two weeks."""
-    history = read_history(frame)
+    history = History.of(daily(frame))
     held = 7 * HELD_OUT_WEEKS
     last = int(np.datetime64(frame["ds"].iloc[-1], "D").astype(int))
     cutoffs = last - held + 7 * np.arange(HELD_OUT_WEEKS)
-    found = forecast_folds(history, make_features(history), (combination, DEFAULTS), cutoffs, horizon=7)
+    found = forecast_folds(
+        history,
+        make_features(history.days, Seasons.of(history.days)),
+        (combination, DEFAULTS),
+        cutoffs,
+        horizon=7,
+    )
     if not np.abs(found.actual).sum() > 0:
         return False
     tuned, default = (_wmape(found.actual, forecast) for forecast in found.forecasts)
@@ -108,13 +115,13 @@ def case(
         actual = actual_all[present]
         if known[:rows].sum() < 2 or np.abs(actual).sum() == 0:
             continue
-        history = read_history(frame)
+        history = History.of(daily(frame))
         last = int(np.datetime64(frame["ds"].iloc[rows - 1], "D").astype(int))
         cutoffs = last + horizon * np.arange(weeks)
         # Seasons by what is known at the first cutoff, as when it was tuned.
-        seasons = Seasons(yearly=make_features(read_history(frame.iloc[:rows])).shape[1] > 6)
+        seasons = Seasons.of(History.of(daily(frame.iloc[:rows])).days)
         found: FoldForecasts = forecast_folds(
-            history, make_features(history, seasons), GRID, cutoffs, horizon=horizon
+            history, make_features(history.days, seasons), GRID, cutoffs, horizon=horizon
         )
         if len(found.actual) != len(actual):
             continue
@@ -168,7 +175,9 @@ def accuracy(console: Console, *, every: int) -> dict[str, Any]:
     for name, found, rows, weeks, ahead in plans:
         began = time.perf_counter()
         series = dict(list(found.items())[::every])
-        tuned = tune_many({key: frame.iloc[: rows - 7 * HELD_OUT_WEEKS] for key, frame in series.items()})
+        tuned = tune_many(
+            {key: daily(frame.iloc[: rows - 7 * HELD_OUT_WEEKS]) for key, frame in series.items()}
+        )
         cases[f"{name}, {rows} days, {weeks} weeks"] = case(series, tuned, rows=rows, horizon=7, weeks=weeks)
         at_once = case(series, tuned, rows=rows, horizon=ahead, weeks=1)
         cases[f"{name}, {rows} days, {ahead} days at once"] = at_once

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from adsml_forecasting.models.prophet.tuning import tune
+from adsml_forecasting.models.series import DailySeries
 
 SHARED = (
     Path(os.environ.get("ADSML_SHARED_DATA", Path(__file__).parents[1] / "../shared/data")) / "forecasting"
@@ -67,6 +68,11 @@ def simulated(kind: str, count: int, *, rows: int = 120, seed: int = 0) -> dict[
     return out
 
 
+def daily(frame: pd.DataFrame) -> DailySeries:
+    """A frame's days, as the models take them."""
+    return DailySeries.of(frame["ds"], frame["y"])
+
+
 def warm() -> None:
     """Compile the kernels, or load them from the cache, by one short tuning."""
-    tune(simulated("cpl", 1, rows=45)["cpl 0"])
+    tune(daily(simulated("cpl", 1, rows=45)["cpl 0"]))

@@ -11,11 +11,10 @@ import numpy as np
 from adsml_forecasting.evaluation.study import LEVEL, MEMBERS
 from adsml_forecasting.models.calibration import calibrate
 from adsml_forecasting.models.method import Method
-from adsml_forecasting.models.origins import Task, forecast_origins, join_pooled
+from adsml_forecasting.models.origins import Task, forecast_origins, join_pooled, newest_rows
 from adsml_forecasting.models.pooled_regression import learn
 from adsml_forecasting.models.prediction import ForecastSpec, LearnedModels, Prediction, predict
 from adsml_forecasting.models.prepared import Prepared
-from adsml_forecasting.models.rolling_origin import newest_rows
 from adsml_forecasting.models.series import DailySeries
 from adsml_report.content import Band, Chart, Line, Look, Moment
 from adsml_report.plot import picture as drawn
@@ -42,11 +41,11 @@ def forecasts(series: Sequence[DailySeries]) -> list[Prediction]:
     known = [one.until(len(one) - HORIZON) for one in series]
     alone = tuple(method for method in MEMBERS if method is not Method.POOLED_REGRESSION)
     tasks = [Task(one, newest_rows(len(one), horizon=HORIZON, count=4)) for one in known]
-    found = forecast_origins(tasks, methods=alone, horizon=HORIZON, season_length=7)
-    found = join_pooled(found, known, horizon=HORIZON, season_length=7)
+    found = forecast_origins(tasks, methods=alone, horizon=HORIZON)
+    found = join_pooled(found, known, horizon=HORIZON)
     last = max(one.last_day for one in known)
-    pooled = learn(known, cutoffs=[last], horizon=HORIZON, season_length=7)[last]
-    learnt = calibrate(found, members=MEMBERS, season_length=7, level=LEVEL, pooled=pooled)
+    pooled = learn(known, cutoffs=[last], horizon=HORIZON)[last]
+    learnt = calibrate(found, members=MEMBERS, level=LEVEL, pooled=pooled)
     learned = LearnedModels(calibration=learnt)
     return [
         predict(Prepared.of_series(one, horizon=HORIZON), ForecastSpec(horizon=HORIZON), learned)

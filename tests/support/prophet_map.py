@@ -6,8 +6,9 @@ from enum import StrEnum
 import numpy as np
 from adsml_common.domain.errors import Violations
 from adsml_forecasting.models.prophet import newton
-from adsml_forecasting.models.prophet.grid import Ahead, Priors, fit_grid
-from adsml_forecasting.models.prophet.posterior import SIGMA_PRECISION, TREND_PRECISION, Design, Prior, Vector
+from adsml_forecasting.models.prophet.grid import first_guess
+from adsml_forecasting.models.prophet.posterior import SIGMA_PRECISION, TREND_PRECISION, Design, Prior
+from adsml_forecasting.models.series import Vector
 
 
 class MapStatus(StrEnum):
@@ -70,9 +71,6 @@ def _check(design: Design, prior: Prior, start: Vector | None) -> None:
         found.add("design", f"y, t and x have {lengths} rows; expected the same number, at least 2")
     if len(design.knots) != len(design.starts):
         found.add("design.starts", f"has {len(design.starts)} entries for {len(design.knots)} knots")
-    for name in ("precision", "additive", "multiplicative"):
-        if len(getattr(prior, name)) != regressors:
-            found.add(f"prior.{name}", f"has {len(getattr(prior, name))} entries for {regressors} regressors")
     size = 2 + len(design.knots) + regressors
     if start is not None and start.shape != (size,):
         found.add("start", f"is of shape {start.shape}; expected ({size},)")
@@ -92,25 +90,18 @@ def fit_map(design: Design, prior: Prior, *, start: Vector | None = None) -> Map
     The density is not concave in general: not in sigma, nor in trend and multiplicative seasons together.
     """
     _check(design, prior, start)
-    priors = Priors(
-        np.array([prior.tau]),
-        prior.precision[None],
-        prior.additive[None],
-        prior.multiplicative[None],
-        prior.linear,
-    )
-    nothing = Ahead(np.empty(0), np.empty((0, design.x.shape[1])), 1.0)
-    found = fit_grid(design, priors, nothing, starts=np.array([[0, -1]], np.int64), theta=start)
+    theta = first_guess(design) if start is None else start.copy()
+    value, sigma, status, steps = newton.maximise(theta, design, prior, np.empty((0, 0)))
     base = 2 + len(design.knots)
     return MapEstimate(
-        k=float(found.theta[0, 1]),
-        m=float(found.theta[0, 0]),
-        delta=found.theta[0, 2:base],
-        beta=found.theta[0, base:],
-        sigma_obs=float(found.sigma[0]),
-        log_posterior=float(found.log_posterior[0]),
-        status=_STATUS[int(found.status[0])],
-        steps=int(found.steps[0]),
+        k=float(theta[1]),
+        m=float(theta[0]),
+        delta=theta[2:base],
+        beta=theta[base:],
+        sigma_obs=float(sigma),
+        log_posterior=float(value),
+        status=_STATUS[int(status)],
+        steps=int(steps),
     )
 
 
@@ -120,7 +111,7 @@ def log_posterior(theta: Vector, sigma_obs: float, design: Design, prior: Prior)
     m, k, delta, beta = theta[0], theta[1], theta[2:base], theta[base:]
     trend = m + k * design.t + np.maximum(design.t[:, None] - design.knots, 0.0) @ delta
     factor = 1.0 + design.x @ (prior.multiplicative * beta)
-    residual = design.y - trend * factor - design.x @ (prior.additive * beta)
+    residual = design.y - trend * factor - design.x @ ((1 - prior.multiplicative) * beta)
     return float(
         -len(design.y) * np.log(sigma_obs)
         - 0.5 * (residual**2).sum() / sigma_obs**2

@@ -3,15 +3,16 @@
 What Stan finds lies within its tolerance of the maximum, so Prophet by Stan can't hold folds and designs to 1e-4.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from adsml_forecasting.models.prophet import stan
-from adsml_forecasting.models.prophet.posterior import Design, Prior, Vector
+from adsml_forecasting.models.prophet.posterior import Design, Prior
 from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination, Seasons
+from adsml_forecasting.models.series import Vector
 from prophet import Prophet
-from prophet.models import IStanBackend, TrendIndicator
+from prophet.models import IStanBackend
 
 from support.prophet_map import MapEstimate, MapStatus, fit_map
 
@@ -23,7 +24,10 @@ def _floats(values: Any) -> npt.NDArray[np.float64]:
 
 
 def design_and_prior(stan_data: dict[str, Any]) -> tuple[Design, Prior]:
-    """What Prophet hands to Stan (`ModelInputData`, as a dict), as the compiled posterior takes it."""
+    """What Prophet hands to Stan (`ModelInputData`, as a dict), as the compiled posterior takes it.
+
+    Its seasons, all of one mode and scale; none are a column of zeros there.
+    """
     t, knots = _floats(stan_data["t"]), _floats(stan_data["t_change"])
     design = Design(
         y=_floats(stan_data["y"]),
@@ -35,11 +39,10 @@ def design_and_prior(stan_data: dict[str, Any]) -> tuple[Design, Prior]:
     )
     prior = Prior(
         tau=float(stan_data["tau"]),
-        precision=1.0 / _floats(stan_data["sigmas"]) ** 2,
-        additive=_floats(stan_data["s_a"]),
-        multiplicative=_floats(stan_data["s_m"]),
-        linear=stan_data["trend_indicator"] == TrendIndicator.LINEAR.value,
+        precision=float(1.0 / _floats(stan_data["sigmas"])[0] ** 2),
+        multiplicative=float(_floats(stan_data["s_m"])[0]),
     )
+    assert np.ptp(stan_data["sigmas"]) == np.ptp(stan_data["s_m"]) == 0
     return design, prior
 
 
@@ -101,7 +104,12 @@ class MapProphet(Prophet):
             super()._load_stan_backend(stan_backend)
 
 
-def prophet_model(seasons: Seasons, combination: Combination = DEFAULTS) -> MapProphet:
-    """An unfitted Prophet with the given seasons and hyperparameters, as the tuner understands them."""
-    model: MapProphet = stan.prophet_model(seasons, combination, kind=MapProphet)
-    return model
+def prophet_model(seasons: Seasons | None, combination: Combination = DEFAULTS) -> MapProphet:
+    """An unfitted Prophet with the given seasons (None: its own) and hyperparameters, as the tuner understands them."""
+    return MapProphet(
+        yearly_seasonality="auto" if seasons is None else seasons.yearly,
+        weekly_seasonality="auto" if seasons is None else seasons.weekly,
+        daily_seasonality=False,
+        uncertainty_samples=0,
+        **asdict(combination),
+    )

@@ -13,7 +13,7 @@ import pytest
 from adsml_common.cli.main import main
 from adsml_common.database import Database
 from adsml_common.store.metrics import MetricStore
-from adsml_forecasting.evaluation.long_csv import read_long
+from adsml_forecasting.evaluation.study import read_long
 from support.forecasting import account
 
 START = date(2024, 1, 1)
@@ -143,7 +143,7 @@ def day(at: int) -> str:
         (rows(lambda at: f"a,{day(at // 2)},5"), "line 3: ds '2024-01-01' is there twice"),
         (
             rows(lambda at: f"a,2024-01-01T{at:02d}:00,5", count=20),
-            "2024-01-01 twice; expected one value per day",
+            "line 3: ds '2024-01-01T01:00' is there twice for this series; expected one row a day",
         ),
         (rows(lambda at: f"a,{day(at)},"), "no series has a value before its last 7 days"),
         (rows(lambda at: f"a,{day(at)},inf"), "is infinite"),

@@ -36,8 +36,11 @@ def evaluate_forecasting(
 
     from rich.progress import Progress  # noqa: PLC0415
 
-    from adsml_forecasting.evaluation.long_csv import held_out, read_long  # noqa: PLC0415
-    from adsml_forecasting.evaluation.study import evaluate  # noqa: PLC0415
+    from adsml_forecasting.evaluation.study import (  # noqa: PLC0415
+        evaluate,
+        held_out,
+        read_long,
+    )
     from adsml_forecasting.models.method import MINIMUM_DAYS, Method  # noqa: PLC0415
     from adsml_forecasting.models.origins import cores, worker_pool  # noqa: PLC0415
 
@@ -48,19 +51,19 @@ def evaluate_forecasting(
         raise InvalidInput.at(
             "--methods", f"{unknown[0]!r} is no method; expected {', '.join(m.value for m in MINIMUM_DAYS)}"
         )
-    series = held_out(read_long(data), None if test is None else read_long(test), horizon=horizon)
+    apart = None if test is None else read_long(test)
+    series = held_out(read_long(data), apart, horizon=horizon, season_length=season_length)
     with Progress(console=errors, transient=True) as bar, worker_pool(workers or cores()) as pool:
         task = bar.add_task(f"forecasting {len(series)} series", total=len(series) * (origins + 1))
         found = evaluate(
             series,
             horizon=horizon,
-            season_length=season_length,
             methods=[Method(name) for name in names] or None,
             origins=origins,
             pool=pool,
             progress=lambda done: bar.advance(task, done),
         )
-    shown = found.as_json() | {
+    shown = found | {
         "seconds": round(time.perf_counter() - began, 2),
         "horizon": horizon,
         "season_length": season_length,

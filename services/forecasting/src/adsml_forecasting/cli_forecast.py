@@ -1,6 +1,7 @@
 """`adsml forecast`: one entity's coming days, by the service."""
 
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
@@ -43,6 +44,7 @@ def _open() -> OpenService:
     return open_service(load_settings(ForecastingSettings))
 
 
+_number = partial(contract_option, pb.ForecastOptions)
 DOOR = Door("adsml.forecasting.v1.ForecastingService", _open)
 
 
@@ -53,22 +55,14 @@ def forecast(
     entity_type: EntityTypeOption = DEFAULT_ENTITY_TYPE,
     metric: MetricOption = Metric.LEADS,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(_METHODS)}.")] = _ENSEMBLE,
-    horizon_days: Annotated[
-        int | None,
-        contract_option(pb.ForecastOptions, "horizon_days", help_text="Days to forecast."),
-    ] = None,
+    horizon_days: Annotated[int | None, _number("horizon_days", help_text="Days to forecast.")] = None,
     as_of_date: AsOfDateOption = None,
     attribution_lag_days: Annotated[
         int | None,
-        contract_option(
-            pb.ForecastOptions,
-            "attribution_lag_days",
-            help_text="Days still filling up.  [default: the service's setting]",
-        ),
+        _number("attribution_lag_days", help_text="Days still filling up.  [default: the service's setting]"),
     ] = None,
     interval_level: Annotated[
-        float | None,
-        contract_option(pb.ForecastOptions, "interval_level", help_text="Probability of the ranges."),
+        float | None, _number("interval_level", help_text="Probability of the ranges.")
     ] = None,
     budget: Annotated[
         float | None, typer.Option(min=0, help="Budget planned for every day of the horizon.")
@@ -99,13 +93,14 @@ def forecast(
         raise InvalidInput.at("--method", f"is {method!r}; expected one of {', '.join(_METHODS)}")
     if backend.upper() not in _BACKENDS:
         raise InvalidInput.at("--backend", f"is {backend!r}; expected one of {', '.join(_BACKENDS).lower()}")
-    options = pb.ForecastOptions(
-        horizon_days=horizon_days,
-        attribution_lag_days=attribution_lag_days,
-        interval_level=interval_level,
-        as_of_date=_day(as_of_date),  # type: ignore[arg-type]
-        prophet_backend=pb.ProphetBackend.Value(f"PROPHET_BACKEND_{backend.upper()}"),
-    )
+    given: dict[str, Any] = {
+        "horizon_days": horizon_days,
+        "attribution_lag_days": attribution_lag_days,
+        "interval_level": interval_level,
+        "as_of_date": _day(as_of_date),
+        "prophet_backend": f"PROPHET_BACKEND_{backend.upper()}",
+    }
+    options = pb.ForecastOptions(**given)
     if country is not None:
         options.calendar.country_code = country.upper()
     if budget is not None:
@@ -115,21 +110,20 @@ def forecast(
             raise InvalidInput.at("--budget", text)
         for step in range(horizon_days or 7):
             options.planned_budgets.add(budget=budget, date=_day(first + timedelta(days=step)))
+    entity = {
+        "config_id": config_id,
+        "entity_type": f"ENTITY_TYPE_{entity_type.name}",
+        "entity_id": entity_id,
+    }
     question: dict[str, Any] = {
-        "subject": {
-            "entity": {
-                "config_id": config_id,
-                "entity_type": f"ENTITY_TYPE_{entity_type.name}",
-                "entity_id": entity_id,
-            }
-        },
+        "subject": {"entity": entity},
         "metric": f"METRIC_{metric.name}",
         "options": options,
     }
     request = (
         pb.ForecastEnsembleRequest(**question)
         if name == _ENSEMBLE
-        else pb.ForecastRequest(**question, method=pb.ForecastMethod.Value(f"FORECAST_METHOD_{name}"))
+        else pb.ForecastRequest(**question | {"method": f"FORECAST_METHOD_{name}"})
     )
     with errors.status(f"forecasting {metric.value}"):
         response = ask(DOOR, request, remote=remote)
@@ -145,22 +139,16 @@ def _day(day: datetime | None) -> dict[str, int] | None:
 
 def _show(found: pb.Forecast, metric: Metric, entity: str) -> None:
     console.print(_sentence(found, metric, entity), highlight=False)
-    rows: list[list[object]] = [[str(_date(one)), *_cells(one)] for one in found.days]
+    rows = [[str(_date(one)), *_cells(one)] for one in found.days] + [["all days", *_cells(found.total)]]
     right = ["forecast", "from", "to"]
-    table(
-        f"{metric.value} of {entity}",
-        ["day", *right],
-        [*rows, ["all days", *_cells(found.total)]],
-        right=right,
-    )
+    table(f"{metric.value} of {entity}", ["day", *right], rows, right=right)
     method = pb.ForecastMethod.Name(found.method).removeprefix("FORECAST_METHOD_").replace("_", " ").lower()
     model = found.answered_by.model
     by = f"{model.name} v{model.version}" if found.answered_by.HasField("model") else found.answered_by.reason
-    console.print(f"Answered by: {method}" + (f"; {by}" if by else ""), highlight=False)
-    for warning in found.warnings:
-        console.print(f"Note: {warning.message}", highlight=False)
-    for degradation in found.degradations:
-        console.print(f"Without: {degradation.detail}", highlight=False)
+    notes = [f"Answered by: {method}" + (f"; {by}" if by else "")]
+    notes += [f"Note: {one.message}" for one in found.warnings]
+    for note in (*notes, *(f"Without: {one.detail}" for one in found.degradations)):
+        console.print(note, highlight=False)
 
 
 def _sentence(found: pb.Forecast, metric: Metric, entity: str) -> str:

@@ -1,21 +1,24 @@
 """`adsml train prophet` and `adsml train ensemble-weights`."""
 
+from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from adsml_common.cli.training import Job, training_command
+from adsml_common.domain.entities import EntityType
+from adsml_common.domain.errors import InvalidInput
+from adsml_common.domain.metrics import Metric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adsml_common.database import Database
-    from adsml_common.domain.entities import EntityType
-    from adsml_common.domain.metrics import Metric
     from adsml_common.training.attempt import TrainOne
     from adsml_common.training.context import TrainingContext
     from adsml_common.training.records import Item
 
+_T = TypeVar("_T", bound=StrEnum)
 _TypesOption = Annotated[str, typer.Option("--entity-type", help="Levels, by commas.")]
 _MetricsOption = Annotated[str, typer.Option("--metric", help="Metrics, by commas.")]
 _DropOption = Annotated[
@@ -51,11 +54,8 @@ def train_ensemble_weights(
 
 
 def _job(name: str, family: str, entity_type: str, metric: str, attribution_lag_days: int) -> Job:
-    from adsml_common.domain.entities import EntityType  # noqa: PLC0415
-    from adsml_common.domain.metrics import Metric  # noqa: PLC0415
-
-    levels = [EntityType(word) for word in _words(entity_type, EntityType, "--entity-type")]
-    metrics = [Metric(word) for word in _words(metric, Metric, "--metric")]
+    levels = _members(entity_type, EntityType, "--entity-type")
+    metrics = _members(metric, Metric, "--metric")
 
     def items(database: "Database", accounts: "Sequence[int]") -> "list[Item]":
         from adsml_common.store.metrics import MetricStore  # noqa: PLC0415
@@ -95,12 +95,11 @@ def _trainer(context: "TrainingContext", family: str) -> "TrainOne":
     )
 
 
-def _words(text: str, kind: "type[EntityType] | type[Metric]", option: str) -> list[str]:
-    from adsml_common.domain.errors import InvalidInput  # noqa: PLC0415
-
-    found = [word.strip().lower() for word in text.split(",") if word.strip()]
+def _members(text: str, kind: "type[_T]", option: str) -> "list[_T]":
+    """Those of an enum, by commas."""
     known = [one.value for one in kind]
-    for word in found:
+    words = [word.strip().lower() for word in text.split(",") if word.strip()]
+    for word in words:
         if word not in known:
             raise InvalidInput.at(option, f"{word!r} is not known; expected {', '.join(known)}")
-    return found
+    return [kind(word) for word in words]

@@ -5,22 +5,21 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from adsml.common.v1 import change_pb2, entity_pb2
+from adsml.common.v1 import entity_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as pb
 from adsml_common.domain.changes import ChangeEvent
-from adsml_common.domain.entities import EntityType
 from adsml_common.domain.metrics import STORED
 from adsml_common.serving.contract_rules import number
-from adsml_common.serving.messages import CHANGE_TYPE, ENTITY_TYPE, EnumCodec, day, optional_day
+from adsml_common.serving.messages import CHANGE_TYPE, EnumCodec, day, optional_day
 
 from adsml_forecasting.models.backtest import DEFAULT_METHODS, BacktestSpec
-from adsml_forecasting.models.combining import Combiner
-from adsml_forecasting.models.history import EntityHistory
+from adsml_forecasting.models.calibration import Combiner
 from adsml_forecasting.models.level_shifts import Change
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.prediction import ForecastSpec
 from adsml_forecasting.models.prophet.settings import Backend
 from adsml_forecasting.models.ratios import RatioMode
+from adsml_forecasting.models.series import EntityHistory
 
 METHOD: Final[EnumCodec[Method]] = EnumCodec(Method, pb.ForecastMethod, "FORECAST_METHOD_")
 COMBINER: Final[EnumCodec[Combiner]] = EnumCodec(Combiner, pb.Combiner, "COMBINER_")
@@ -41,9 +40,8 @@ def day_of(number: int) -> date:
 
 def options(message: pb.ForecastOptions) -> pb.ForecastOptions:
     """What was asked, and the contract's defaults where nothing was."""
-    defaults = pb.ForecastOptions()
     out = pb.ForecastOptions(
-        horizon_days=number(defaults, "horizon_days"), interval_level=number(defaults, "interval_level")
+        horizon_days=number(message, "horizon_days"), interval_level=number(message, "interval_level")
     )
     out.peers.mask_anomalies = out.peers.use_change_events = out.peers.use_tiers = True
     out.MergeFrom(message)
@@ -66,16 +64,15 @@ def plan(asked: pb.ForecastOptions) -> dict[int, float]:
 
 def changes(asked: pb.ForecastOptions) -> list[Change]:
     """Those that came with a request."""
-    return [_change(one, f"options.changes[{at}]") for at, one in enumerate(asked.changes)]
-
-
-def _change(message: change_pb2.ChangeEvent, path: str) -> Change:
-    return Change(
-        day_number(day(message.date, f"{path}.date")),
-        CHANGE_TYPE.from_wire(message.change_type, f"{path}.change_type"),
-        message.value_before if message.HasField("value_before") else None,
-        message.value_after if message.HasField("value_after") else None,
-    )
+    return [
+        Change(
+            day_number(day(one.date, f"options.changes[{at}].date")),
+            CHANGE_TYPE.from_wire(one.change_type, f"options.changes[{at}].change_type"),
+            one.value_before if one.HasField("value_before") else None,
+            one.value_after if one.HasField("value_after") else None,
+        )
+        for at, one in enumerate(asked.changes)
+    ]
 
 
 def stored_change(event: ChangeEvent) -> Change:
@@ -109,13 +106,13 @@ def backtest_spec(request: pb.BacktestRequest) -> BacktestSpec:
     methods = tuple(METHOD.from_wire(one, f"methods[{at}]") for at, one in enumerate(request.methods))
     return BacktestSpec(
         methods=methods or DEFAULT_METHODS,
-        horizon=number(request, "horizon_days"),
-        cutoffs=number(request, "cutoffs"),
-        step=number(request, "step_days"),
-        minimum_days=number(request, "min_history_days"),
-        level=number(request, "interval_level"),
         members=_members(request.ensemble),
         combiner=COMBINER.find(request.ensemble.combiner),
+        horizon_days=number(request, "horizon_days"),
+        cutoffs=number(request, "cutoffs"),
+        step_days=number(request, "step_days"),
+        min_history_days=number(request, "min_history_days"),
+        interval_level=number(request, "interval_level"),
         bootstrap_samples=number(request, "bootstrap_samples"),
         seed=number(request, "seed"),
     )
@@ -130,12 +127,6 @@ def subject_entity(subject: entity_pb2.Subject) -> entity_pb2.EntityRef:
         entity_type=subject.inline.entity_type,
         entity_id=subject.inline.entity_id,
     )
-
-
-def label(entity: entity_pb2.EntityRef) -> str:
-    """What to call an entity in a message."""
-    kind = (ENTITY_TYPE.find(entity.entity_type) or EntityType.CAMPAIGN).value
-    return f"{kind} {entity.entity_id}" if entity.entity_id else "the series"
 
 
 def history(frame: pd.DataFrame, *, name: str, until: int | None) -> EntityHistory:

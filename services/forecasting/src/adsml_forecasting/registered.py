@@ -1,16 +1,19 @@
-"""Names and contents of the family's registered models."""
+"""The family's registered models: names, contents, and which of them know of a series."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from adsml_common.domain.entities import EntityType
+from adsml_common.domain.degradation import Degradation
+from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.domain.errors import ArtifactCorrupt
 from adsml_common.domain.metrics import Metric
 from adsml_common.registry.bundle import Bundle
+from adsml_common.registry.loader import ModelLoader, ModelResolver
 from adsml_common.registry.models import ModelVersion, model_name
 
 from adsml_forecasting.models.calibration import Calibration
+from adsml_forecasting.models.prediction import NOTHING, LearnedModels
 from adsml_forecasting.models.prophet.settings import MODES, Combination
 
 PROPHET: Final = "prophet"
@@ -21,27 +24,13 @@ _PROPHET_FILE: Final = "prophet.json"
 _ENSEMBLE_FILE: Final = "calibration.json"
 
 
-def names(
-    family: str, config_id: int, entity_type: EntityType | None, entity_id: str | None, metric: Metric
-) -> list[str]:
-    """Where to look for a model of an entity, nearest first: its own, its level's, its account's."""
-    found: list[tuple[EntityType | None, str | None]] = [(None, None)]
-    if entity_type is not None:
-        found.insert(0, (entity_type, None))
-        if entity_id:
-            found.insert(0, (entity_type, entity_id))
-    return [model_name(family, config_id, kind, entity, metric.value) for kind, entity in found]
-
-
-def prophet_files(combination: Combination, measured: dict[str, Any]) -> dict[str, bytes]:
-    """A tuned Prophet's file: the hyperparameters and what the tuning measured."""
-    data = {"format": 1, **asdict(combination), "measured": measured}
-    return {_PROPHET_FILE: json.dumps(data, sort_keys=True).encode()}
-
-
-def ensemble_files(calibration: Calibration) -> dict[str, bytes]:
-    """A calibrated ensemble's file."""
-    return {_ENSEMBLE_FILE: json.dumps(calibration.as_json(), sort_keys=True).encode()}
+def files(model: Model, measured: dict[str, Any]) -> dict[str, bytes]:
+    """The file of a calibrated ensemble, or of a tuned Prophet with what the tuning `measured`."""
+    if isinstance(model, Calibration):
+        name, data = _ENSEMBLE_FILE, model.as_json()
+    else:
+        name, data = _PROPHET_FILE, {"format": 1, **asdict(model), "measured": measured}
+    return {name: json.dumps(data, sort_keys=True).encode()}
 
 
 def parse(version: ModelVersion, bundle: Bundle) -> Model:
@@ -57,14 +46,63 @@ def parse(version: ModelVersion, bundle: Bundle) -> Model:
     try:
         if data["format"] != 1:
             raise ValueError(f"format {data['format']} is not known")
-        found = Combination(
-            changepoint_prior_scale=float(data["changepoint_prior_scale"]),
-            seasonality_prior_scale=float(data["seasonality_prior_scale"]),
-            seasonality_mode=data["seasonality_mode"],
-        )
-        scales = (found.changepoint_prior_scale, found.seasonality_prior_scale)
-        if min(scales) <= 0 or found.seasonality_mode not in MODES:
+        scales = float(data["changepoint_prior_scale"]), float(data["seasonality_prior_scale"])
+        if min(scales) <= 0 or data["seasonality_mode"] not in MODES:
             raise ValueError("a value is out of its range")
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactCorrupt(f"{version}: not tuned parameters: {error}") from error
-    return found
+    return Combination(
+        changepoint_prior_scale=scales[0],
+        seasonality_prior_scale=scales[1],
+        seasonality_mode=data["seasonality_mode"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModels:
+    """Models of one series and metric: what they say, which versions, and what could not be had."""
+
+    learned: LearnedModels = NOTHING
+    ensemble: ModelVersion | None = None
+    prophet: ModelVersion | None = None
+    degradations: tuple[Degradation, ...] = ()
+
+    @property
+    def versions(self) -> str:
+        """Names and versions, as part of what an answer depends on."""
+        return ",".join(str(one) for one in (self.ensemble, self.prophet) if one is not None)
+
+
+class SeriesModels:
+    """Looks both kinds of models up by entity, then level, then account; without a loader defaults answer."""
+
+    def __init__(self, loader: ModelLoader[Model] | None) -> None:
+        self._resolver = ModelResolver(loader, instead="the default members and parameters answered")
+
+    def resolve(self, config_id: int, ref: EntityRef | None, column: str) -> ResolvedModels:
+        """What is known of a column of an account's entity; nothing without one, or where nothing is trained for it."""
+        if config_id < 1 or column == "reach":
+            return ResolvedModels()
+        owners: list[tuple[EntityType | None, str | None]] = [(None, None)]
+        if ref is not None:
+            owners = [(ref.entity_type, ref.entity_id), (ref.entity_type, None), *owners]
+        ensemble, prophet = (
+            self._resolver.resolve(
+                [
+                    model_name(family, config_id, kind, entity, Metric(column).value)
+                    for kind, entity in owners
+                ],
+                expected=False,
+            )
+            for family in (ENSEMBLE, PROPHET)
+        )
+        calibration, combination = (one.loaded and one.loaded.model for one in (ensemble, prophet))
+        return ResolvedModels(
+            LearnedModels(
+                calibration if isinstance(calibration, Calibration) else None,
+                combination if isinstance(combination, Combination) else None,
+            ),
+            None if ensemble.loaded is None else ensemble.loaded.version,
+            None if prophet.loaded is None else prophet.loaded.version,
+            (*ensemble.degradations, *prophet.degradations),
+        )

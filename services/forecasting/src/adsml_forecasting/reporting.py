@@ -47,12 +47,19 @@ _METRICS: Final = (Metric.LEADS, Metric.CPL)
 
 @dataclass(slots=True)
 class _Week:
-    """An entity's coming week, and what was said a week ago of the last one; None stands for the account."""
+    """An entity's coming week, and what was said a week ago of the last one; without `ref` the account's."""
 
     ref: EntityRef | None
+    label: str = "The account"
+    level: str = ""
+    campaign: str | None = None
     ahead: dict[Metric, pb.Forecast] = field(default_factory=dict)
     earlier: dict[Metric, pb.Forecast] = field(default_factory=dict)
     why: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.label} ({self.level})" if self.level else self.label
 
 
 def sections(context: ReportContext) -> Iterator[Section]:
@@ -60,7 +67,12 @@ def sections(context: ReportContext) -> Iterator[Section]:
     settings = load_settings(ForecastingSettings)
     as_of = context.last_day - timedelta(days=settings.attribution_lag_days)
     ordered = context.by_spend(EntityType.CAMPAIGN) + context.by_spend(EntityType.ADSET)
-    weeks = _forecast(context, settings, [None, *ordered[: context.most]], as_of)
+    tree = context.tree
+    weeks = [_Week(None)] + [
+        _Week(ref, tree.label(ref), LEVELS[ref.entity_type], tree.campaign(ref))
+        for ref in ordered[: context.most]
+    ]
+    _forecast(context, settings, weeks, as_of)
     answered = [one for one in weeks if one.ahead]
     blocks: list[Block] = []
     findings: list[Finding] = []
@@ -73,10 +85,12 @@ def sections(context: ReportContext) -> Iterator[Section]:
         blocks.append(PerCampaign(tuple(_charts(context, answered[0], members=False)), campaigns))
         findings += _finding(context, answered[0], as_of)
     if answered:
-        blocks.append(_table(context, answered, as_of))
         entries = tuple(_entry(context, one) for one in answered if one.ref is not None)
-        blocks.append(Entry("Each by day", f"{len(entries)} campaigns and ad sets", entries))
-    failures = tuple(Note(f"{_name(context, one.ref)}: {one.why}") for one in weeks if one.why)
+        blocks += [
+            _table(context, answered, as_of),
+            Entry("Each by day", f"{len(entries)} campaigns and ad sets", entries),
+        ]
+    failures = tuple(Note(f"{one.name}: {one.why}") for one in weeks if one.why)
     start = as_of + timedelta(days=1)
     yield Section(
         _KEY,
@@ -86,19 +100,14 @@ def sections(context: ReportContext) -> Iterator[Section]:
         tuple(blocks),
         rank=40,
         findings=tuple(findings),
-        behind=tuple(_behind(context, answered)) + failures,
+        behind=tuple(_behind(answered)) + failures,
     )
 
 
-def _name(context: ReportContext, ref: EntityRef | None) -> str:
-    return "The account" if ref is None else f"{context.tree.label(ref)} ({LEVELS[ref.entity_type]})"
-
-
 def _forecast(
-    context: ReportContext, settings: ForecastingSettings, refs: Sequence[EntityRef | None], as_of: date
-) -> list[_Week]:
-    """The week after a day, and as of a week earlier the one up to it."""
-    weeks = [_Week(ref) for ref in refs]
+    context: ReportContext, settings: ForecastingSettings, weeks: Sequence[_Week], as_of: date
+) -> None:
+    """Fill in the week after a day, and as of a week earlier the one up to it."""
     opened = open_service(settings, stores=Stores(context.database, context.registry))
     try:
         for told, last in (
@@ -111,7 +120,8 @@ def _forecast(
             request = pb.BatchForecastRequest(options=options, include_member_values=ahead)
             asked = [(one, metric) for one in weeks for metric in _METRICS]
             for one, metric in asked:
-                subject = _account(context, last) if one.ref is None else _stored(one.ref)
+                stored = None if one.ref is None else entity_ref_message(one.ref)
+                subject = entity_pb2.Subject(entity=stored) if stored else _account(context, last)
                 request.items.add(subject=subject, metric=METRIC.to_wire(metric))
             results = opened.service.BatchForecast(request, CallContext()).results
             for (one, metric), result in zip(asked, results, strict=True):
@@ -123,33 +133,24 @@ def _forecast(
         # The database is the report's.
         opened.models.close()
         opened.peers.close()
-    return weeks
-
-
-def _stored(ref: EntityRef) -> entity_pb2.Subject:
-    return entity_pb2.Subject(entity=entity_ref_message(ref))
 
 
 def _account(context: ReportContext, last: date) -> entity_pb2.Subject:
     """The account's daily sums: it is no entity of its own tree."""
-    series = entity_pb2.InlineSeries(
-        config_id=context.config_id, entity_type=entity_pb2.ENTITY_TYPE_CAMPAIGN, entity_id="account"
-    )
     rows = context.history()
     rows = rows[rows["spend"].cumsum() > 0].loc[: pd.Timestamp(last)]
-    for stamp, row in rows.iterrows():
-        series.rows.append(
-            metrics_pb2.DailyMetrics(
-                date=day_message(pd.Timestamp(str(stamp)).date()), spend=row["spend"],
-                impressions=round(row["impressions"]), clicks=round(row["clicks"]), leads=row["leads"],
-            )
-        )  # fmt: skip
+    days = [
+        metrics_pb2.DailyMetrics(
+            date=day_message(pd.Timestamp(str(stamp)).date()), spend=row["spend"],
+            impressions=round(row["impressions"]), clicks=round(row["clicks"]), leads=row["leads"],
+        )
+        for stamp, row in rows.iterrows()
+    ]  # fmt: skip
+    kind = entity_pb2.ENTITY_TYPE_CAMPAIGN
+    series = entity_pb2.InlineSeries(
+        config_id=context.config_id, entity_type=kind, entity_id="account", rows=days
+    )
     return entity_pb2.Subject(inline=series)
-
-
-def _shown(context: ReportContext, metric: Metric, one: pb.Forecast | None) -> str:
-    cell = _cell(context, metric, one)
-    return "" if cell is None else cell.text + "".join(f" ({each})" for each in cell.details)
 
 
 def _cell(context: ReportContext, metric: Metric, one: pb.Forecast | None) -> Detailed | None:
@@ -159,13 +160,16 @@ def _cell(context: ReportContext, metric: Metric, one: pb.Forecast | None) -> De
     shown = count if metric is Metric.LEADS else context.money
     if not one.total.HasField("interval"):
         return Detailed(shown(one.total.value))
-    ends = one.total.interval
     # The currency once is enough.
-    return Detailed(shown(one.total.value), (f"{_plain(shown(ends.lower))} to {_plain(shown(ends.upper))}",))
+    low, high = (
+        shown(end).rpartition(" ")[2] for end in (one.total.interval.lower, one.total.interval.upper)
+    )
+    return Detailed(shown(one.total.value), (f"{low} to {high}",))
 
 
-def _plain(amount: str) -> str:
-    return amount.rpartition(" ")[2]
+def _shown(context: ReportContext, metric: Metric, one: pb.Forecast | None) -> str:
+    cell = _cell(context, metric, one)
+    return "" if cell is None else cell.text + "".join(f" ({each})" for each in cell.details)
 
 
 def _last_week(context: ReportContext, ref: EntityRef | None, as_of: date) -> dict[Metric, float | None]:
@@ -202,31 +206,24 @@ def _table(context: ReportContext, weeks: Sequence[_Week], as_of: date) -> Table
     rows = []
     for one in weeks:
         was = _last_week(context, one.ref, as_of)
-        rows.append(
-            Row(
-                (
-                    Detailed(
-                        "The account" if one.ref is None else context.tree.label(one.ref),
-                        link=None if one.ref is None else _key(one.ref),
-                    ),
-                    "" if one.ref is None else LEVELS[one.ref.entity_type],
-                    _cell(context, Metric.LEADS, one.earlier.get(Metric.LEADS)),
-                    count(was[Metric.LEADS]),
-                    _cell(context, Metric.LEADS, one.ahead.get(Metric.LEADS)),
-                    context.money(was[Metric.CPL]),
-                    _cell(context, Metric.CPL, one.ahead.get(Metric.CPL)),
-                ),
-                context.tree.campaign(one.ref) if one.ref is not None else None,
-            )
+        cells = (
+            Detailed(one.label, link=None if one.ref is None else _key(one.ref)),
+            one.level,
+            _cell(context, Metric.LEADS, one.earlier.get(Metric.LEADS)),
+            count(was[Metric.LEADS]),
+            _cell(context, Metric.LEADS, one.ahead.get(Metric.LEADS)),
+            context.money(was[Metric.CPL]),
+            _cell(context, Metric.CPL, one.ahead.get(Metric.CPL)),
         )
-    columns = (
+        rows.append(Row(cells, one.campaign))
+    weekly = (
         "leads forecast for last week",
         "leads last week",
         "leads next week",
         "CPL last week",
         "CPL next week",
     )
-    return Table("Last week and the next", ("name", "level", *columns), tuple(rows), frozenset(columns))
+    return Table("Last week and the next", ("name", "level", *weekly), tuple(rows), frozenset(weekly))
 
 
 def _key(ref: EntityRef) -> str:
@@ -235,19 +232,13 @@ def _key(ref: EntityRef) -> str:
 
 def _entry(context: ReportContext, week: _Week) -> Entry:
     assert week.ref is not None  # noqa: S101  # the account has no entry
-    told = [
+    told = (
         f"{'CPL' if metric is Metric.CPL else 'leads'} {_shown(context, metric, one)}"
         for metric, one in week.ahead.items()
-    ]
-    warnings = dict.fromkeys(sentence(each.message) for one in week.ahead.values() for each in one.warnings)
-    return Entry(
-        _name(context, week.ref),
-        ", ".join(told),
-        (*_charts(context, week, members=True), *(Note(each) for each in warnings)),
-        None,
-        context.tree.campaign(week.ref),
-        _key(week.ref),
     )
+    warnings = dict.fromkeys(sentence(each.message) for one in week.ahead.values() for each in one.warnings)
+    blocks: list[Block] = [*_charts(context, week, members=True), *(Note(each) for each in warnings)]
+    return Entry(week.name, ", ".join(told), tuple(blocks), None, week.campaign, _key(week.ref))
 
 
 def _charts(context: ReportContext, week: _Week, *, members: bool) -> Iterator[Chart]:
@@ -265,8 +256,11 @@ def _charts(context: ReportContext, week: _Week, *, members: bool) -> Iterator[C
             ("forecast of a week ago", Look.EARLIER, week.earlier.get(metric)),
         ):
             if one is not None:
-                lines.append(Line(name, _placed(one, first, length, _values(one)), look))
-                low, high = (_placed(one, first, length, _ends(one, end)) for end in ("lower", "upper"))
+                values = [each.value if each.HasField("value") else None for each in one.days]
+                ends = [each.interval if each.HasField("interval") else None for each in one.days]
+                lines.append(Line(name, _placed(one, first, length, values), look))
+                low = _placed(one, first, length, [end and end.lower for end in ends])
+                high = _placed(one, first, length, [end and end.upper for end in ends])
                 bands.append(Band(f"90% range, {name}", low, high, look))
         lines += [
             Line(_method(each.method), _placed(ahead, first, length, each.values), Look.MEMBER)
@@ -277,14 +271,6 @@ def _charts(context: ReportContext, week: _Week, *, members: bool) -> Iterator[C
             METRIC_LABELS[metric].capitalize(), unit(metric.value, context.currency), first, tuple(lines), tuple(bands),
             moments=(Moment(begin, "forecast"),),
         )  # fmt: skip
-
-
-def _values(one: pb.Forecast) -> list[float | None]:
-    return [each.value if each.HasField("value") else None for each in one.days]
-
-
-def _ends(one: pb.Forecast, end: str) -> list[float | None]:
-    return [float(getattr(each.interval, end)) if each.HasField("interval") else None for each in one.days]
 
 
 def _placed(one: pb.Forecast, first: date, length: int, values: Sequence[float | None]) -> list[float | None]:
@@ -300,13 +286,7 @@ def _method(number: int) -> str:
     return words("" if method is None else method.value)
 
 
-def _by(one: pb.Forecast) -> str:
-    if one.answered_by.HasField("model"):
-        return f"{one.answered_by.model.name} v{one.answered_by.model.version}"
-    return one.answered_by.method or _method(one.method)
-
-
-def _behind(context: ReportContext, weeks: Sequence[_Week]) -> Iterator[Block]:
+def _behind(weeks: Sequence[_Week]) -> Iterator[Block]:
     """What answered, how it was combined, and what its intervals held on days held out."""
     rows = []
     for week in weeks:
@@ -317,19 +297,15 @@ def _behind(context: ReportContext, weeks: Sequence[_Week]) -> Iterator[Block]:
             how = (
                 f"{words(combiner.value)} of {', '.join(weights)}" if weights and combiner is not None else ""
             )
-            held = one.calibration.HasField("measured_coverage")
-            rows.append(
-                Row(
-                    (
-                        Detailed(_name(context, week.ref), tuple(f"Left out: {each}" for each in without)),
-                        METRIC_LABELS[metric],
-                        _by(one),
-                        how,
-                        percent(one.calibration.measured_coverage) if held else "",
-                    ),
-                    context.tree.campaign(week.ref) if week.ref is not None else None,
-                )
+            by, held = one.answered_by, one.calibration.HasField("measured_coverage")
+            cells = (
+                Detailed(week.name, tuple(f"Left out: {each}" for each in without)),
+                METRIC_LABELS[metric],
+                f"{by.model.name} v{by.model.version}" if by.HasField("model") else by.method,
+                how,
+                percent(one.calibration.measured_coverage) if held else "",
             )
+            rows.append(Row(cells, week.campaign))
     columns = ("name", "metric", "by", "combined", "held-out days inside the range")
     if rows:
         yield Table("What forecast", columns, tuple(rows), frozenset({columns[-1]}))

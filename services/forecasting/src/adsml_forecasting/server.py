@@ -3,21 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from adsml_client import Connection, Tls, connect
-from adsml_common.database import Database
+from adsml_client import Tls, connect
+from adsml_common.domain.degradation import Dependency
 from adsml_common.registry.loader import ModelLoader
-from adsml_common.serving.family_server import Stores, add_family, add_models
+from adsml_common.serving.family_server import Opened, Stores, add_family, add_models
 from adsml_common.serving.server import ServerBuilder
 from adsml_common.settings import load_settings
-from adsml_common.store.accounts import AccountStore
-from adsml_common.store.changes import ChangeStore
-from adsml_common.store.entities import EntityStore
-from adsml_common.store.metrics import MetricStore
 
 from adsml_forecasting import registered
-from adsml_forecasting.accounts import Calendars
 from adsml_forecasting.peers import Peers
-from adsml_forecasting.resolver import SeriesModels
 from adsml_forecasting.service import ForecastingService
 from adsml_forecasting.settings import ForecastingSettings
 from adsml_forecasting.workers import Workers, warm
@@ -27,24 +21,15 @@ JOBS = ("prophet", "ensemble-weights")
 
 
 @dataclass(frozen=True)
-class OpenedForecasting:
+class OpenedForecasting(Opened[ForecastingService, registered.Model]):
     """The service and what it stands on; `close` it."""
 
-    service: ForecastingService
-    stores: Stores
-    models: ModelLoader[registered.Model]
     peers: Peers
-
-    @property
-    def database(self) -> Database:
-        """The stores'."""
-        return self.stores.database
 
     def close(self) -> None:
         """Close models, peers and connections."""
-        self.models.close()
         self.peers.close()
-        self.database.close()
+        super().close()
 
 
 def open_service(
@@ -61,31 +46,18 @@ def open_service(
     )
     files = (settings.peers_ca_file, settings.peers_cert_file, settings.peers_key_file)
     tls = Tls(*files) if any(files) else None
-
-    def peer(target: str) -> Connection | None:
-        return connect(target, tls=tls, insecure=settings.peers_insecure) if target else None
-
-    peers = Peers(
-        anomaly=peer(settings.anomaly_target),
-        classifier=peer(settings.classifier_target),
-        impact=peer(settings.impact_target),
-        share=settings.peer_share,
-        longest_seconds=settings.peer_seconds,
-    )
-    service = ForecastingService(
-        metrics=MetricStore(stores.database),
-        entities=EntityStore(stores.database),
-        changes=ChangeStore(stores.database),
-        models=SeriesModels(loader),
-        peers=peers,
-        workers=workers,
-        calendars=Calendars(
-            country=settings.country_code, countries=settings.country_codes, named_days=settings.named_days
-        ),
-        accounts=AccountStore(stores.database),
-        attribution_lag_days=settings.attribution_lag_days,
-        cached=settings.cached_forecasts,
-    )
+    targets = {
+        Dependency.ANOMALY_SERVICE: settings.anomaly_target,
+        Dependency.CLASSIFIER_SERVICE: settings.classifier_target,
+        Dependency.IMPACT_SERVICE: settings.impact_target,
+    }
+    connections = {
+        dependency: connect(target, tls=tls, insecure=settings.peers_insecure)
+        for dependency, target in targets.items()
+        if target
+    }
+    peers = Peers(connections, share=settings.peer_share, longest_seconds=settings.peer_seconds)
+    service = ForecastingService(settings, stores.database, registered.SeriesModels(loader), peers, workers)
     return OpenedForecasting(service, stores, loader, peers)
 
 

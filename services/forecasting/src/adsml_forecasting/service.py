@@ -1,14 +1,15 @@
 """Forecasting's use cases, one method per RPC: a request message in, a response message out, or a domain error."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 import pandas as pd
 from adsml.common.v1 import entity_pb2
 from adsml.forecasting.v1 import forecasting_service_pb2 as pb
+from adsml_common.database import Database
 from adsml_common.domain.degradation import Degradation
-from adsml_common.domain.entities import EntityRef
 from adsml_common.domain.errors import (
     AdsmlError,
     FailedPrecondition,
@@ -28,74 +29,47 @@ from adsml_common.store.entities import EntityStore
 from adsml_common.store.metrics import MetricStore
 
 from adsml_forecasting import decoding, encoding
-from adsml_forecasting.accounts import AccountProfiles, Calendars
-from adsml_forecasting.batching import BatchRunner
-from adsml_forecasting.decoding import METHOD, MODE, day_number
-from adsml_forecasting.models.answering import Answer, ForecastTask
-from adsml_forecasting.models.caution import Caution, CautionKind
-from adsml_forecasting.models.history import EntityHistory
-from adsml_forecasting.models.level_shifts import Change
+from adsml_forecasting.accounts import AccountProfiles, account_calendar
+from adsml_forecasting.decoding import METHOD, MODE, day_number, day_of
+from adsml_forecasting.models.answering import ForecastTask
+from adsml_forecasting.models.backtest import Report, backtest
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.preparation import prepare
-from adsml_forecasting.models.prepared import Surroundings
-from adsml_forecasting.models.prophet.stan import require_prophet
-from adsml_forecasting.models.ratios import parts_of
+from adsml_forecasting.models.prepared import Caution, CautionKind, Surroundings
+from adsml_forecasting.models.prophet.member import require_prophet
+from adsml_forecasting.models.ratios import RatioMode, parts_of
 from adsml_forecasting.models.series import DailySeries
 from adsml_forecasting.models.transfer import DonorSeries, TransferTask, forecast_new
-from adsml_forecasting.peers import Insights, PeerQuestion, Peers
-from adsml_forecasting.resolver import NO_MODELS, ResolvedModels, SeriesModels
-from adsml_forecasting.streaming import stream_backtest
-from adsml_forecasting.subjects import Subject, SubjectReader
-from adsml_forecasting.workers import Workers
+from adsml_forecasting.peers import Insights, Peers
+from adsml_forecasting.registered import SeriesModels
+from adsml_forecasting.settings import ForecastingSettings
+from adsml_forecasting.subjects import Question, Subject, SubjectReader
+from adsml_forecasting.workers import BatchRunner, Workers
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Question:
-    """One series of a request, before the peers were asked; `incomplete` days after `as_of` are still filling up."""
-
-    subject: Subject
-    metric: Metric
-    method: Method
-    history: EntityHistory
-    as_of: int
-    changes: tuple[Change, ...]
-    incomplete: tuple[int, ...]
-
-
 class ForecastingService:
-    """Forecasts stored entities and inline series.
-
-    Without `workers` batches and backtests are worked on here, without `currencies` nobody knows what money is
-    in. Of stored entities `attribution_lag_days` are left out unless the request says otherwise; so many
-    forecasts are `cached`.
-    """
+    """Forecasts stored entities and inline series; without `workers` batches and backtests are worked on here."""
 
     def __init__(
         self,
-        *,
-        metrics: MetricStore,
-        entities: EntityStore,
-        changes: ChangeStore,
+        settings: ForecastingSettings,
+        database: Database,
         models: SeriesModels,
         peers: Peers,
         workers: Workers | None = None,
-        calendars: Calendars | None = None,
-        accounts: AccountStore | None = None,
-        attribution_lag_days: int = 0,
-        cached: int = 5000,
     ) -> None:
-        self._subjects = SubjectReader(metrics, entities, changes)
+        metrics = MetricStore(database)
+        self._subjects = SubjectReader(metrics, EntityStore(database), ChangeStore(database))
         self._models = models
         self._peers = peers
         self._workers = workers
-        self._calendars = calendars or Calendars()
+        self._settings = settings
         self._profiles = AccountProfiles(metrics)
-        self._accounts = accounts
-        self._lag = attribution_lag_days
-        self._runner = BatchRunner(workers, cached=cached)
+        self._accounts = AccountStore(database)
+        self._runner = BatchRunner(workers, cached=settings.cached_forecasts)
 
     # -- the contract's methods ------------------------------------------------------------------------------
 
@@ -134,8 +108,9 @@ class ForecastingService:
         as_of = decoding.as_of(asked)
         if as_of is None:
             as_of = max(clocks) - self._lag_of(asked, subject)
-        columns = parts_of(metric)
-        resolved = {name: self._resolve(subject.config_id, parent_ref, name) for name in columns}
+        resolved = {
+            name: self._models.resolve(subject.config_id, parent_ref, name) for name in parts_of(metric)
+        }
         series = {
             name: TransferTask(
                 own=_usable(subject.frame, name, subject.label, as_of),
@@ -145,21 +120,18 @@ class ForecastingService:
                     for at, donor in enumerate(donors)
                     if (one := _usable(donor.frame, name, donor.label, as_of)) is not None
                 ),
-                learned=resolved[name].learned,
+                learned=models.learned,
             )
-            for name in columns
+            for name, models in resolved.items()
         }
         spec = decoding.spec(asked, Method.ENSEMBLE, pb.EnsembleOptions())
         found = forecast_new(series, metric, tier=tier, spec=spec, as_of=as_of)
-        forecast = encoding.prediction_message(
-            found.prediction, entity=subject.entity, metric=metric, level=asked.interval_level
-        )
-        forecast.currency_code = self._account(subject.config_id).currency_code or ""
-        notes = [note for one in resolved.values() for note in one.degradations]
-        encoding.add_degradations(forecast, [*degradations, *notes])
-        names = [one.entity for one in donors]
+        notes = (note for one in resolved.values() for note in one.degradations)
+        currency = self._account(subject.config_id).currency_code or ""
+        provenance = encoding.Provenance(subject.entity, currency, degradations=(*degradations, *notes))
         return pb.ForecastNewEntityResponse(
-            forecast=forecast, transfer=encoding.transfer_message(found, parent=parent_ref, names=names)
+            forecast=encoding.prediction_message(found.prediction, metric, spec.level, provenance),
+            transfer=encoding.transfer_message(found, parent_ref, [one.entity for one in donors]),
         )
 
     def BatchForecast(
@@ -171,8 +143,8 @@ class ForecastingService:
             _or_error(self._item, item, f"items[{at}]", asked, context)
             for at, item in enumerate(request.items)
         ]
-        fine = [one for one in questions if isinstance(one, _Question)]
-        insights = iter(self._insights(fine, asked, context) if fine else [])
+        fine = [one for one in questions if isinstance(one, Question)]
+        insights = iter(self._peers.insights(fine, asked.peers, context) if fine else [])
         tasks = [
             one
             if isinstance(one, AdsmlError)
@@ -181,14 +153,13 @@ class ForecastingService:
         ]
         answers = self._runner.run([one[0] if isinstance(one, tuple) else one for one in tasks], context)
         out = pb.BatchForecastResponse()
-        for item, question, task, answer in zip(request.items, questions, tasks, answers, strict=True):
+        for item, task, answer in zip(request.items, tasks, answers, strict=True):
             result = out.results.add(entity=decoding.subject_entity(item.subject), metric=item.metric)
             if isinstance(answer, BaseException):
                 result.error.CopyFrom(status_of(answer))
-            elif isinstance(question, _Question) and isinstance(task, tuple):
+            elif isinstance(task, tuple):
                 values = request.include_member_values
-                message = self._message(answer, question, asked, task[1], member_values=values)
-                result.forecast.CopyFrom(message)
+                result.forecast.CopyFrom(encoding.forecast_message(answer, *task, member_values=values))
         return out
 
     def Backtest(self, request: pb.BacktestRequest, context: CallContext) -> Iterator[pb.BacktestResponse]:
@@ -197,14 +168,14 @@ class ForecastingService:
         plan = decoding.backtest_spec(request)
         series: list[tuple[DailySeries, ...]] = []
         skipped: list[tuple[entity_pb2.EntityRef, str]] = []
-        needed = plan.minimum_days + plan.horizon
+        needed = plan.min_history_days + plan.horizon_days
         for at, message in enumerate(request.subjects):
             subject = self._subjects.read(message, metric, context, f"subjects[{at}]")
             as_of = subject.clock - self._lag_of(request, subject)
             try:
                 history = decoding.history(subject.frame, name=subject.label, until=as_of)
                 prepared = [
-                    prepare(history, name, as_of=history.last_day, horizon=plan.horizon)
+                    prepare(history, name, as_of=history.last_day, horizon=plan.horizon_days)
                     for name in parts_of(metric)
                 ]
             except (InsufficientHistory, FailedPrecondition) as error:
@@ -222,7 +193,19 @@ class ForecastingService:
                 f"no series is long enough: {reason}", metadata={"days_needed": str(needed)}
             )
         pool = self._workers.get() if self._workers is not None else None
-        yield from stream_backtest(series, metric, plan, pool=pool, skipped=skipped, context=context)
+        try:
+            for event in backtest(series, metric, plan, pool=pool):
+                context.check_cancelled()
+                if isinstance(event, Report):
+                    yield pb.BacktestResponse(report=encoding.report_message(event, skipped=skipped))
+                else:
+                    done, total = event
+                    progress = pb.BacktestProgress(
+                        done=done, total=total, message=f"{done} of {total} fits done"
+                    )
+                    yield pb.BacktestResponse(progress=progress)
+        except BrokenProcessPool:
+            raise Unavailable("a worker process died; try again") from None
 
     # -- one series ------------------------------------------------------------------------------------------
 
@@ -234,26 +217,29 @@ class ForecastingService:
         context: CallContext,
     ) -> pb.Forecast:
         asked = decoding.options(request.options)
-        metric = METRIC.from_wire(request.metric, "metric")
-        subject = self._subjects.read(request.subject, metric, context, "subject")
-        question = self._question(subject, metric, method, asked)
-        (insights,) = self._insights([question], asked, context)
+        question = self._question(request, method, asked, context)
+        (insights,) = self._peers.insights([question], asked.peers, context)
         task, provenance = self._task(question, insights, asked, ensemble)
         context.check_cancelled()
-        return self._message(self._runner.answer(task), question, asked, provenance)
+        return encoding.forecast_message(self._runner.answer(task), task, provenance)
 
     def _item(
         self, item: pb.BatchForecastItem, path: str, asked: pb.ForecastOptions, context: CallContext
-    ) -> _Question:
+    ) -> Question:
         if found := validation.violations(item, path):
             raise InvalidInput(found)
-        metric = METRIC.from_wire(item.metric, f"{path}.metric")
-        subject = self._subjects.read(item.subject, metric, context, f"{path}.subject")
-        return self._question(subject, metric, METHOD.find(item.method) or Method.ENSEMBLE, asked)
+        return self._question(item, METHOD.find(item.method) or Method.ENSEMBLE, asked, context, f"{path}.")
 
     def _question(
-        self, subject: Subject, metric: Metric, method: Method, asked: pb.ForecastOptions
-    ) -> _Question:
+        self,
+        request: pb.ForecastRequest | pb.ForecastEnsembleRequest | pb.BatchForecastItem,
+        method: Method,
+        asked: pb.ForecastOptions,
+        context: CallContext,
+        path: str = "",
+    ) -> Question:
+        metric = METRIC.from_wire(request.metric, f"{path}metric")
+        subject = self._subjects.read(request.subject, metric, context, f"{path}subject")
         as_of = decoding.as_of(asked)
         incomplete: tuple[int, ...] = ()
         if as_of is None:
@@ -263,65 +249,39 @@ class ForecastingService:
         history = decoding.history(subject.frame, name=subject.label, until=min(as_of, subject.clock))
         stored = self._subjects.changes(subject) if asked.peers.use_change_events else []
         changes = tuple(sorted((*stored, *decoding.changes(asked)), key=lambda one: one.day))
-        return _Question(subject, metric, method, history, as_of, changes, incomplete)
-
-    def _insights(
-        self, questions: Sequence[_Question], asked: pb.ForecastOptions, context: CallContext
-    ) -> list[Insights]:
-        return self._peers.insights(
-            [
-                PeerQuestion(q.subject.message, q.history.first_day, q.as_of, q.subject.ref, q.changes)
-                for q in questions
-            ],
-            context,
-            mask=asked.peers.mask_anomalies,
-            verdicts=asked.peers.use_change_events,
-        )
+        return Question(subject, metric, method, history, as_of, changes, incomplete)
 
     def _task(
-        self,
-        question: _Question,
-        insights: Insights,
-        asked: pb.ForecastOptions,
-        ensemble: pb.EnsembleOptions,
+        self, question: Question, insights: Insights, asked: pb.ForecastOptions, ensemble: pb.EnsembleOptions
     ) -> tuple[ForecastTask, encoding.Provenance]:
         if asked.prophet_backend == pb.PROPHET_BACKEND_STAN:
             require_prophet()
         subject, metric = question.subject, question.metric
-        calendar = self._calendars.calendar(
+        account = self._account(subject.config_id)
+        calendar = account_calendar(
+            self._settings,
             subject.config_id,
             asked.calendar,
-            time_zone=self._account(subject.config_id).time_zone,
+            time_zone=account.time_zone,
             first_day=question.history.first_day,
             last_day=question.as_of + asked.horizon_days,
         )
         profile = self._profiles.profile(subject.config_id, until=question.as_of, calendar=calendar)
-        resolved = [self._resolve(subject.config_id, subject.ref, name) for name in parts_of(metric)]
-        judged = tuple(
-            replace(one, verdict=insights.verdicts.get((one.day, one.change_type.value)))
-            for one in question.changes
-        )
+        resolved = [self._models.resolve(subject.config_id, subject.ref, name) for name in parts_of(metric)]
+        judged = tuple(replace(one, verdict=insights.verdicts.get(one)) for one in question.changes)
         task = ForecastTask(
             history=question.history,
             metric=metric,
             as_of=question.as_of,
             spec=decoding.spec(asked, question.method, ensemble),
-            around=Surroundings(
-                changes=judged,
-                flagged=insights.flagged,
-                calendar=calendar,
-                effects=profile.effects,
-                plan=decoding.plan(asked),
-                elasticity=profile.elasticity,
-                ratio=profile.rates.get(metric),
-                profile=profile.weekdays,
-            ),
-            mode=MODE.find(asked.ratio_mode),
-            learned=resolved[0].learned,
-            exposure=resolved[-1].learned,
+            around=Surroundings(judged, insights.flagged, calendar, decoding.plan(asked), profile),
+            mode=MODE.find(asked.ratio_mode) or RatioMode.PARTS,
+            learned=tuple(one.learned for one in resolved),
             models=";".join(one.versions for one in resolved),
         )
         provenance = encoding.Provenance(
+            subject.entity,
+            account.currency_code or "",
             ensemble=resolved[0].ensemble,
             prophet=resolved[0].prophet,
             degradations=(*insights.degradations, *(n for one in resolved for n in one.degradations)),
@@ -332,39 +292,13 @@ class ForecastingService:
         )
         return task, provenance
 
-    def _message(
-        self,
-        answer: Answer,
-        question: _Question,
-        asked: pb.ForecastOptions,
-        provenance: encoding.Provenance,
-        *,
-        member_values: bool = True,
-    ) -> pb.Forecast:
-        out = encoding.forecast_message(
-            answer,
-            entity=question.subject.entity,
-            metric=question.metric,
-            level=asked.interval_level,
-            history=question.history,
-            provenance=provenance,
-            member_values=member_values,
-        )
-        out.currency_code = self._account(question.subject.config_id).currency_code or ""
-        return out
-
     def _account(self, config_id: int) -> Account:
-        return Account() if self._accounts is None or config_id < 1 else self._accounts.get(config_id)
-
-    def _resolve(self, config_id: int, ref: EntityRef | None, column: str) -> ResolvedModels:
-        if ref is None:
-            return self._models.resolve(config_id, None, None, column) if config_id else NO_MODELS
-        return self._models.resolve(config_id, ref.entity_type, ref.entity_id, column)
+        return Account() if config_id < 1 else self._accounts.get(config_id)
 
     def _unused_models(self, subject: Subject, metric: Metric) -> Iterator[Caution]:
         """Models that were once registered for a ratio itself, which is forecast from its parts."""
         if metric.is_ratio:
-            found = self._resolve(subject.config_id, subject.ref, metric.value)
+            found = self._models.resolve(subject.config_id, subject.ref, metric.value)
             for version in (found.ensemble, found.prophet):
                 if version is not None:
                     text = f"{version} was not used: {metric.value} is forecast from its parts, with their models"
@@ -373,7 +307,7 @@ class ForecastingService:
     def _lag_of(self, asked: pb.ForecastOptions | pb.BacktestRequest, subject: Subject) -> int:
         if asked.HasField("attribution_lag_days"):
             return asked.attribution_lag_days
-        return self._lag if subject.stored else 0
+        return self._settings.attribution_lag_days if subject.message.HasField("entity") else 0
 
 
 def _or_error(make: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T | AdsmlError:
@@ -388,12 +322,10 @@ def _or_error(make: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T
 
 def _usable(frame: pd.DataFrame, column: str, name: str, as_of: int) -> DailySeries | None:
     """One column of a relative's rows up to a day; None where there is no usable day."""
-    if frame.empty:
-        return None
     try:
         # A relative whose rows end earlier has stopped: only what it delivered tells anything.
-        last = min(decoding.history(frame, name=name, until=as_of).last_row, as_of)
-        history = decoding.history(frame, name=name, until=last)
-        return prepare(history, column, as_of=last, horizon=1).series
+        rows = frame[frame["date"] <= pd.Timestamp(day_of(as_of))]
+        history = decoding.history(rows, name=name, until=None)
+        return prepare(history, column, as_of=history.last_day, horizon=1).series
     except (InsufficientHistory, FailedPrecondition):
         return None

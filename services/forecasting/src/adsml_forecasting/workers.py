@@ -1,21 +1,33 @@
-"""The processes that batches and backtests are spread over, started and warmed where no request waits for them."""
+"""Many forecasts within one call's time, and the processes that batches and backtests are spread over."""
 
 import logging
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from time import monotonic
+from typing import Final
 
 import numpy as np
 from adsml_common.child_process import end_with_parent
+from adsml_common.domain.errors import AdsmlError, DeadlineExceeded, Unavailable
+from adsml_common.serving.context import CallContext
+from cachetools import LRUCache
 
+from adsml_forecasting.models.answering import Answer, ForecastTask, answer
 from adsml_forecasting.models.origins import cores, one_thread_each
 from adsml_forecasting.models.prediction import ForecastSpec, predict
 from adsml_forecasting.models.prepared import Prepared
 from adsml_forecasting.models.series import DailySeries
 
 _LOG = logging.getLogger(__name__)
+_RESERVE_SECONDS: Final = 0.15
+_SECONDS_PER_ITEM: Final = 0.0005
+"""Kept of the deadline for putting the answer together."""
+Outcome = Answer | AdsmlError
 
 
 def warm() -> None:
@@ -45,7 +57,8 @@ class Workers:
     def ready(self) -> ProcessPoolExecutor | None:
         """The pool, once one of its processes is warm; None until then, without waiting, and after `close`."""
         pool = self.get()
-        return pool if any(_succeeded(one) for one in self._first) else None
+        done = (one for one in self._first if one.done() and not one.cancelled())
+        return pool if any(one.exception() is None for one in done) else None
 
     def get(self) -> ProcessPoolExecutor | None:
         """The pool, whose first tasks wait until it is warm; None after `close`."""
@@ -89,13 +102,106 @@ def _begin(warm_up: Callable[[], None]) -> None:
     warm_up()
 
 
-def _succeeded(future: Future[int]) -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
-
-
 def _end(pool: ProcessPoolExecutor) -> None:
     # The executor forgets them when it is shut down; one that is still starting would keep our process waiting.
     processes = list((getattr(pool, "_processes", None) or {}).values())
     pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.terminate()
+
+
+class BatchRunner:
+    """Answers tasks, keeps the `cached` newest answers, and stops in time; in this thread without `workers`."""
+
+    def __init__(self, workers: Workers | None, *, cached: int) -> None:
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._kept: LRUCache[bytes, Answer] | None = LRUCache(cached) if cached else None
+
+    def answer(self, task: ForecastTask) -> Answer:
+        """One answer: kept, or new."""
+        key = task.key()
+        found = self._get(key)
+        if found is None:
+            found = answer(task)
+            self._put(key, found)
+        return found
+
+    def run(self, tasks: Sequence[ForecastTask | AdsmlError], context: CallContext) -> list[Outcome]:
+        """Answers in order; errors go through, and a task that is not done in time is `DeadlineExceeded`."""
+        keys = [task if isinstance(task, AdsmlError) else task.key() for task in tasks]
+        known: dict[bytes, Outcome | None] = {key: self._get(key) for key in keys if isinstance(key, bytes)}
+        waiting = {
+            key: task
+            for key, task in zip(keys, tasks, strict=True)
+            if isinstance(key, bytes) and isinstance(task, ForecastTask) and known[key] is None
+        }
+        left = context.deadline
+        reserve = _RESERVE_SECONDS + _SECONDS_PER_ITEM * len(tasks)
+        until = None if left is None else monotonic() + max(left - reserve, 0.0)
+        pool = self._workers.ready() if self._workers is not None and len(waiting) > 1 else None
+        done = _here(waiting, until, context) if pool is None else _spread(pool, waiting, until, context)
+        for key, found in done:
+            known[key] = found
+            if isinstance(found, Answer):
+                self._put(key, found)
+        late = DeadlineExceeded(
+            "the deadline passed before this forecast was made; ask for fewer, or allow more time"
+        )
+        return [key if isinstance(key, AdsmlError) else known[key] or late for key in keys]
+
+    def _get(self, key: bytes) -> Answer | None:
+        if self._kept is None:
+            return None
+        with self._lock:
+            return self._kept.get(key)
+
+    def _put(self, key: bytes, value: Answer) -> None:
+        if self._kept is not None:
+            with self._lock:
+                self._kept[key] = value
+
+
+def _outcome(make: Callable[[], Answer]) -> Outcome:
+    try:
+        return make()
+    except BrokenProcessPool:
+        return Unavailable("a worker process died; try again")
+    except AdsmlError as error:
+        return error
+
+
+def _here(
+    tasks: dict[bytes, ForecastTask], until: float | None, context: CallContext
+) -> Iterator[tuple[bytes, Outcome]]:
+    longest = 0.0
+    for key, task in tasks.items():
+        began = monotonic()
+        if until is not None and began + longest > until:
+            return
+        context.check_cancelled()
+        yield key, _outcome(partial(answer, task))
+        longest = max(longest, monotonic() - began)
+
+
+def _spread(
+    pool: ProcessPoolExecutor,
+    tasks: dict[bytes, ForecastTask],
+    until: float | None,
+    context: CallContext,
+) -> Iterable[tuple[bytes, Outcome]]:
+    futures: dict[Future[Answer], bytes] = {pool.submit(answer, task): key for key, task in tasks.items()}
+    pending = set(futures)
+    try:
+        while pending:
+            timeout = 0.2 if until is None else min(0.2, until - monotonic())
+            if timeout <= 0:
+                return
+            done, pending = wait(pending, timeout, return_when=FIRST_COMPLETED)
+            if not context.expired():
+                context.check_cancelled()
+            for future in done:
+                yield futures[future], _outcome(future.result)
+    finally:
+        for future in futures:
+            future.cancel()

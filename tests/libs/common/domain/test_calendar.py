@@ -21,6 +21,13 @@ def test_mother_s_day_is_the_second_sunday_of_may() -> None:
     assert named_days("US", date(2026, 5, 1), date(2026, 5, 31))[date(2026, 5, 10)] == "Mother's Day"
 
 
+def test_without_a_country_there_are_the_days_of_shops_alone() -> None:
+    days = named_days("", date(2025, 12, 20), date(2026, 1, 6))
+    assert list(days.values()) == [
+        "Christmas Eve", "Christmas Day", "Boxing Day", "New Year's Eve", "New Year's Day",
+    ]  # fmt: skip
+
+
 def test_a_country_without_a_calendar_is_refused() -> None:
     with pytest.raises(InvalidInput, match="no calendar"):
         named_days("XX", date(2026, 1, 1), date(2026, 1, 2))

@@ -7,15 +7,15 @@ import numpy.typing as npt
 import pytest
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
 from adsml_forecasting.models import methods
-from adsml_forecasting.models.combining import (
+from adsml_forecasting.models.calibration import (
     Combiner,
     Weights,
     combine,
     inverse_mape,
     stacking_weights,
 )
-from adsml_forecasting.models.ensemble import forecast_ensemble
 from adsml_forecasting.models.method import CLASSIC
+from adsml_forecasting.models.prediction import forecast_ensemble
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.forecasting import series, weekly
@@ -100,7 +100,7 @@ def test_the_classic_ensemble_survives_each_member_failing(monkeypatch: pytest.M
     for member in CLASSIC:
         with monkeypatch.context() as patched:
             patched.setitem(methods.METHODS, member, broken)
-            found = forecast_ensemble(one, 7, season_length=7)
+            found = forecast_ensemble(one, 7)
         failed = next(part for part in found.members if part.method is member)
         assert "numbers ran out" in failed.failure
         assert failed.weight == 0
@@ -112,16 +112,16 @@ def test_all_failing_names_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     for member in CLASSIC:
         monkeypatch.setitem(methods.METHODS, member, broken)
     with pytest.raises(FailedPrecondition, match=r"numbers ran out.*numbers ran out.*numbers ran out"):
-        forecast_ensemble(series(weekly(60)), 7, season_length=7)
+        forecast_ensemble(series(weekly(60)), 7)
 
 
 def test_all_too_short_says_days_had_and_needed() -> None:
     with pytest.raises(InsufficientHistory) as caught:
-        forecast_ensemble(series([1.0, 2.0]), 7, season_length=7)
+        forecast_ensemble(series([1.0, 2.0]), 7)
     assert caught.value.metadata == {"days_had": "2", "days_needed": "3"}
 
 
 def test_uncalibrated_is_equal_and_says_so() -> None:
-    found = forecast_ensemble(series(weekly(20, noise=0.05)), 7, season_length=7)
+    found = forecast_ensemble(series(weekly(20, noise=0.05)), 7)
     assert not found.weights.calibrated
     assert [member.weight for member in found.members] == pytest.approx([1 / 3] * 3)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from adsml_forecasting.models.conformal import ResidualQuantiles, interval_scale
+from adsml_forecasting.models.intervals import ResidualQuantiles, interval_scale
+from adsml_forecasting.models.origins import Origin, as_forecasts, set_intervals
 from adsml_forecasting.models.scores import (
     Forecasts,
     mase_scale,
@@ -11,6 +12,7 @@ from adsml_forecasting.models.scores import (
     resamples,
     rmsse_scale,
 )
+from support.forecasting import series
 
 
 def _forecasts(actual: list[list[float]], point: list[list[float]], **given: object) -> Forecasts:
@@ -31,28 +33,21 @@ def test_exchangeable_residuals_are_covered_at_the_level() -> None:
     inside = []
     for _ in range(200):
         draws = rng.standard_t(3, size=(120 + 50, 3))
-        lower, upper = ResidualQuantiles.of(draws[:120]).interval(
-            np.zeros(3), scale=1.0, level=0.9, nonnegative=False
-        )
-        inside.append(((draws[120:] >= lower) & (draws[120:] <= upper)).mean())
+        reach = ResidualQuantiles.of(draws[:120]).reach(0.9, 3)
+        inside.append((np.abs(draws[120:]) <= reach).mean())
     # With n = 120 the absolute residual of rank ceil(121 * 0.9) = 109 covers 109/121 = 0.9008 on average.
     assert np.mean(inside) == pytest.approx(109 / 121, abs=0.008)
 
 
 def test_few_residuals_take_the_largest() -> None:
-    quantiles = ResidualQuantiles.of(np.array([[-2.0], [1.0], [3.0]]))
-    lower, upper = quantiles.interval(np.array([10.0]), scale=2.0, level=0.9, nonnegative=True)
-    assert (lower[0], upper[0]) == (4.0, 16.0)
+    assert ResidualQuantiles.of(np.array([[-2.0], [1.0], [3.0]])).reach(0.9, 1) == [3.0]
 
 
 def test_the_rank_is_exact_where_it_is_whole() -> None:
     # (99 + 1) * 0.9 is 90, and its floating-point product must not be taken for a hair more.
     residuals = np.arange(1.0, 100.0)[:, None]
     for level, rank in ((0.9, 90), (0.7, 70), (0.55, 55)):
-        _, upper = ResidualQuantiles.of(residuals).interval(
-            np.zeros(1), scale=1.0, level=level, nonnegative=False
-        )
-        assert upper[0] == rank
+        assert ResidualQuantiles.of(residuals).reach(level, 1) == [rank]
 
 
 def test_the_scale_is_how_far_days_lie_apart_newest_first() -> None:
@@ -78,9 +73,10 @@ def test_nothing_known_has_a_scale_to_divide_by() -> None:
 
 
 def test_counts_have_no_interval_below_zero() -> None:
-    quantiles = ResidualQuantiles.of(np.linspace(-5, 5, 200)[:, None])
-    lower, _ = quantiles.interval(np.array([1.0]), scale=1.0, level=0.9, nonnegative=True)
-    assert lower[0] == 0
+    origin = Origin(0, series([1.0, 3.0, 1.0, 3.0]), np.array([2.0]), {})
+    found = as_forecasts([origin], [np.array([1.0])])
+    set_intervals(found, [origin], np.array([2.0]))
+    assert (found.lower[0, 0], found.upper[0, 0]) == (0.0, 5.0)
 
 
 def test_measures_by_hand() -> None:
@@ -113,13 +109,13 @@ def test_both_zero_is_no_smape_error_and_all_zero_is_no_wmape() -> None:
 
 def test_scales_are_those_of_the_papers() -> None:
     history = np.array([1.0, 2, 3, 4, 5, 6, 7, 3, 4, 5])
-    assert mase_scale(history, season_length=7) == pytest.approx(2.0)
-    assert rmsse_scale(np.array([0.0, 3.0, 3.0])) == pytest.approx(np.sqrt(4.5))
-    assert np.isnan(mase_scale(np.ones(20), season_length=7))
+    assert mase_scale(series(history)) == pytest.approx(2.0)
+    assert rmsse_scale(series([0.0, 3.0, 3.0])) == pytest.approx(np.sqrt(4.5))
+    assert np.isnan(mase_scale(series(np.ones(20))))
 
 
 def test_a_method_against_itself_differs_by_nothing_in_every_resample() -> None:
     rng = np.random.default_rng(2)
     one = _forecasts(rng.uniform(5, 10, (6, 3)).tolist(), rng.uniform(5, 10, (6, 3)).tolist())
-    found = paired_difference(one, one, level=0.9, draws=resamples(6, count=50, seed=0))
+    found = paired_difference(one, one, draws=resamples(6, count=50, seed=0))
     assert (found.value, found.lower, found.upper) == (0.0, 0.0, 0.0)

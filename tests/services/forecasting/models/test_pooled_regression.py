@@ -28,7 +28,7 @@ def leads(count: int, *, days: int = 120, seed: int = 0, mean: float = 6.0) -> l
 
 
 def one(series: list[DailySeries], *, at: int = FIRST + 99, horizon: int = 7) -> PooledRegression:
-    return learn(series, cutoffs=[at], horizon=horizon, season_length=7)[at]
+    return learn(series, cutoffs=[at], horizon=horizon)[at]
 
 
 def test_days_after_the_cutoff_change_nothing() -> None:
@@ -39,7 +39,7 @@ def test_days_after_the_cutoff_change_nothing() -> None:
 
 def test_a_cutoff_among_others_learns_what_it_learns_alone() -> None:
     series = leads(8)
-    together = learn(series, cutoffs=[FIRST + 80, FIRST + 99, FIRST + 110], horizon=7, season_length=7)
+    together = learn(series, cutoffs=[FIRST + 80, FIRST + 99, FIRST + 110], horizon=7)
     np.testing.assert_allclose(together[FIRST + 99].coefficients, one(series).coefficients, rtol=1e-9)
 
 
@@ -86,29 +86,25 @@ def test_gaps_and_zeros_are_survived() -> None:
 
 
 def test_too_little_to_learn_from_gives_no_model() -> None:
-    assert learn(leads(2, days=20), cutoffs=[FIRST + 19], horizon=7, season_length=7) == {}
+    assert learn(leads(2, days=20), cutoffs=[FIRST + 19], horizon=7) == {}
     assert one(leads(8)).rows >= LEAST_ROWS
 
 
 def test_it_is_a_member_like_any_other_and_says_why_where_it_is_not() -> None:
     methods = (Method.EMA, Method.POOLED_REGRESSION)
     series = leads(8)
-    found = forecast_origins(
-        [Task(s, [93, 100]) for s in series], methods=methods, horizon=7, season_length=7
-    )
+    found = forecast_origins([Task(s, [93, 100]) for s in series], methods=methods, horizon=7)
     assert all(set(origin.forecasts) == set(methods) for own in found for origin in own)
-    short = forecast_origins([Task(leads(1, days=30)[0], [20])], methods=methods, horizon=7, season_length=7)
+    short = forecast_origins([Task(leads(1, days=30)[0], [20])], methods=methods, horizon=7)
     assert "too few days" in short[0][0].failures[Method.POOLED_REGRESSION]
 
 
 def test_a_calibration_keeps_it_and_predicts_by_it() -> None:
     methods = (Method.EMA, Method.SEASONAL_NAIVE, Method.POOLED_REGRESSION)
     series = leads(8)
-    found = forecast_origins(
-        [Task(s, [93, 100, 107]) for s in series], methods=methods, horizon=7, season_length=7
-    )
+    found = forecast_origins([Task(s, [93, 100, 107]) for s in series], methods=methods, horizon=7)
     model = one(series, at=FIRST + 119)
-    learnt = calibrate(found, members=methods, season_length=7, level=0.9, pooled=model)
+    learnt = calibrate(found, members=methods, level=0.9, pooled=model)
     assert learnt is not None
     back = Calibration.from_json(learnt.as_json())
     told = predict(Prepared.of_series(series[0], horizon=7), ForecastSpec(), LearnedModels(calibration=back))

@@ -7,19 +7,19 @@ from datetime import date
 import numpy as np
 import numpy.typing as npt
 import pytest
+from adsml_common.domain.calendar import named_days
 from adsml_common.domain.changes import ChangeType
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
 from adsml_common.domain.metrics import Metric
 from adsml_forecasting.decoding import day_number
 from adsml_forecasting.models.answering import ForecastTask, answer
-from adsml_forecasting.models.calendar import trading_days
-from adsml_forecasting.models.caution import CautionKind
-from adsml_forecasting.models.history import EntityHistory
+from adsml_forecasting.models.events import calendar_of
 from adsml_forecasting.models.level_shifts import Change, Verdict
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.prediction import ForecastSpec, Prediction, Source, predict
 from adsml_forecasting.models.preparation import prepare
-from adsml_forecasting.models.prepared import MaskReason, Prepared, Surroundings
+from adsml_forecasting.models.prepared import CautionKind, MaskReason, Prepared, Surroundings
+from adsml_forecasting.models.series import EntityHistory
 from support.forecasting import MONDAY, series, weekly
 
 FAST = ForecastSpec(members=(Method.EMA, Method.LINEAR, Method.SEASONAL_NAIVE))
@@ -294,7 +294,7 @@ def test_a_named_day_seen_twice_is_forecast_the_third_time() -> None:
         level[(friday - first).days] = 50.0
     leads = np.random.default_rng(0).poisson(level).astype(np.float64)
     history = entity(leads, first_day=day_number(first))
-    for calendar in (trading_days(2023, 2025), {}):
+    for calendar in (calendar_of(named_days("", date(2023, 1, 1), date(2025, 12, 31))), {}):
         # Without a calendar the day is known again by its rule, the fourth Friday of November.
         found = asked(history, calendar=calendar)
         assert found.point[3] == pytest.approx(50, rel=0.5)

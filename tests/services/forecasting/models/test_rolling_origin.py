@@ -2,9 +2,7 @@
 
 import numpy as np
 import pandas as pd
-import pytest
-from adsml_common.domain.errors import InvalidInput
-from adsml_forecasting.models.rolling_origin import RollingOrigin
+from adsml_forecasting.models.origins import RollingOrigin
 from hypothesis import given
 from hypothesis import strategies as st
 from prophet.diagnostics import generate_cutoffs
@@ -41,9 +39,3 @@ def test_newest_keeps_the_last() -> None:
     days = np.arange(120)
     everything = RollingOrigin().cutoffs(days)
     np.testing.assert_array_equal(RollingOrigin(newest=3).cutoffs(days), everything[-3:])
-
-
-@pytest.mark.parametrize("name", ["initial", "period", "horizon", "newest"])
-def test_lengths_below_a_day_are_refused(name: str) -> None:
-    with pytest.raises(InvalidInput, match=name):
-        RollingOrigin(**{name: 0})

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from adsml_common.database import Database
 from adsml_common.domain.degradation import DegradationReason
-from adsml_common.domain.entities import EntityType
+from adsml_common.domain.entities import EntityRef, EntityType
 from adsml_common.registry.artifacts import ArtifactStore
 from adsml_common.registry.loader import ModelLoader
 from adsml_common.registry.models import Candidate, ModelStatus, ModelVersion
@@ -22,8 +22,7 @@ from adsml_common.registry.registry import ModelRegistry
 from adsml_common.store.metrics import MetricStore
 from adsml_common.training.records import Item
 from adsml_forecasting import registered as models
-from adsml_forecasting.models.prophet.settings import DEFAULTS
-from adsml_forecasting.resolver import ResolvedModels, SeriesModels
+from adsml_forecasting.registered import ResolvedModels, SeriesModels
 from adsml_forecasting.training import jobs as training
 from support.forecasting import WEEK, account
 
@@ -53,7 +52,7 @@ class Shop:
     def serving(self) -> ResolvedModels:
         """What a service that starts now would answer by."""
         loader: ModelLoader[Any] = ModelLoader(self.registry, models.parse, poll_seconds=3600, capacity=10)
-        return SeriesModels(loader).resolve(1, EntityType.CAMPAIGN, "7", "leads")
+        return SeriesModels(loader).resolve(1, EntityRef(1, EntityType.CAMPAIGN, "7"), "leads")
 
 
 @pytest.fixture
@@ -78,7 +77,7 @@ def test_tuned_parameters_that_do_not_beat_the_defaults_never_serve(shop: Shop) 
     assert "is not 10% below the defaults'" in made.training_metrics["gate"]["reason"]
     assert shop.registry.active(made.name) is None
     known = shop.serving()
-    assert (known.prophet, known.learned.combination, known.learned.tuned) == (None, DEFAULTS, False)
+    assert (known.prophet, known.learned.tuned) == (None, None)
 
 
 def test_parameters_in_use_stay_where_new_ones_lose(shop: Shop) -> None:
@@ -93,7 +92,7 @@ def test_parameters_in_use_stay_where_new_ones_lose(shop: Shop) -> None:
     known = shop.serving()
     assert known.prophet is not None
     assert known.prophet.version == 1
-    assert known.learned.combination.seasonality_mode == "multiplicative"
+    assert known.learned.tuned.seasonality_mode == "multiplicative"
 
 
 def test_weights_in_use_stay_where_new_ones_lose(shop: Shop) -> None:

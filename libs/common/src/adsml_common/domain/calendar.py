@@ -1,7 +1,6 @@
 """Days that are unlike others: a country's public holidays and the days that shops make."""
 
 import importlib.util
-from collections.abc import Mapping
 from datetime import date, timedelta
 from functools import cache, lru_cache
 from importlib.resources import files
@@ -14,13 +13,13 @@ AVAILABLE: Final = importlib.util.find_spec("holidays") is not None
 
 
 def named_days(country: str, first: date, last: date) -> dict[date, str]:
-    """Public holidays of a country (ISO 3166-1 alpha-2) and the trading days known everywhere, by day.
+    """Public holidays of a country (ISO 3166-1 alpha-2; empty for none) and the trading days known everywhere, by day.
 
     From `first` to `last`, both included. Raises `InvalidInput` where there is no calendar for the country.
     """
     out: dict[date, str] = {}
     for year in range(first.year, last.year + 1):
-        out.update(_year(country, year))
+        out |= _trading_days(year) | (_public_holidays(country, year) if country else {})
     return {day: name for day, name in sorted(out.items()) if first <= day <= last}
 
 
@@ -38,27 +37,30 @@ def country_of(time_zone: str | None) -> str:
 
 
 @lru_cache(maxsize=512)
-def _year(country: str, year: int) -> Mapping[date, str]:
+def _public_holidays(country: str, year: int) -> dict[date, str]:
     import holidays  # noqa: PLC0415  # takes a moment, and is not installed everywhere
 
     try:
-        public = holidays.country_holidays(country, years=year, language="en_US")
+        return dict(holidays.country_holidays(country, years=year, language="en_US").items())
     except NotImplementedError:
-        raise InvalidInput.at(
-            "country_code", f"is {country!r}; no calendar of public holidays is known"
-        ) from None
-    return {**_trading_days(year), **dict(public.items())}
+        text = f"is {country!r}; no calendar of public holidays is known"
+        raise InvalidInput.at("options.calendar.country_code", text) from None
 
 
 def _trading_days(year: int) -> dict[date, str]:
     thanksgiving = _weekday_of(year, 11, weekday=3, nth=4)
     return {
+        date(year, 1, 1): "New Year's Day",
         date(year, 2, 14): "Valentine's Day",
         _weekday_of(year, 5, weekday=6, nth=2): "Mother's Day",
         date(year, 11, 11): "Singles' Day",
         thanksgiving + timedelta(days=1): "Black Friday",
+        thanksgiving + timedelta(days=2): "Saturday after Black Friday",
+        thanksgiving + timedelta(days=3): "Sunday after Black Friday",
         thanksgiving + timedelta(days=4): "Cyber Monday",
         date(year, 12, 24): "Christmas Eve",
+        date(year, 12, 25): "Christmas Day",
+        date(year, 12, 26): "Boxing Day",
         date(year, 12, 31): "New Year's Eve",
     }
 

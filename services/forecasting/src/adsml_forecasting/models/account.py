@@ -1,39 +1,19 @@
 """What an account's entities have in common: how they answer to spend, to named days, to the days of the week."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from adsml_common.domain.metrics import RATIOS, Metric, divide
 
 from adsml_forecasting.models import events, spend_response
-from adsml_forecasting.models.history import EntityHistory
+from adsml_forecasting.models.prepared import NO_ACCOUNT, AccountProfile
 from adsml_forecasting.models.ratios import parts_of
-from adsml_forecasting.models.series import DailySeries, Vector
+from adsml_forecasting.models.series import DailySeries, EntityHistory, Vector
 
 COLUMNS: Final = ("spend", "impressions", "clicks", "leads")
 _RECENT: Final = 56
 _WEEKS_PRIOR: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AccountProfile:
-    """Pooled over the entities of one level.
-
-    By column: the `elasticity` to spend, the `effects` of named days by name, the factors of `weekdays` (Monday
-    first). `rates` are events per exposure of each ratio in the newest eight weeks, where known; `budget_moves`
-    is how many entities' spend has moved enough to tell.
-    """
-
-    elasticity: Mapping[str, spend_response.Elasticity] = field(default_factory=dict)
-    budget_moves: int = 0
-    effects: Mapping[str, Mapping[str, events.EventEffect]] = field(default_factory=dict)
-    rates: Mapping[Metric, float] = field(default_factory=dict)
-    weekdays: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-
-
-NO_ACCOUNT: Final = AccountProfile()
 
 
 def profile_account(histories: Sequence[EntityHistory], calendar: events.Calendar) -> AccountProfile:
@@ -56,24 +36,19 @@ def profile_account(histories: Sequence[EntityHistory], calendar: events.Calenda
             elasticity[column] = spend_response.pool(own)
             moves = max(moves, len(own))
         effects[column] = {}
+        known = []
+        for one in histories:
+            if np.isfinite(values := one.column(column)).any():
+                series = DailySeries(one.first_day, values, True, one.name)
+                known.append((series, events.ordinary(series, every)))
         for name, days in calendar.items():
-            seen = [
-                events.occurrences(series, days, all_days=every)
-                for one in histories
-                if (series := _known(one, column)) is not None
-            ]
-            pooled = events.pool(seen)
+            pooled = events.pool([events.occurrences(one, days, usual) for one, usual in known])
             if pooled is not None:
                 effects[column][name] = pooled
         shape = _weekday_factors(histories, column, last)
         if shape is not None:
             weekdays[column] = shape
     return AccountProfile(elasticity, moves, effects, _rates(histories, last), weekdays)
-
-
-def _known(history: EntityHistory, column: str) -> DailySeries | None:
-    values = history.column(column)
-    return DailySeries(history.first_day, values, True, history.name) if np.isfinite(values).any() else None
 
 
 def _newest(history: EntityHistory, column: str, last: int) -> Vector:
@@ -111,8 +86,6 @@ def _rates(histories: Sequence[EntityHistory], last: int) -> dict[Metric, float]
         column: np.array([sum(_newest(one, column, last).sum() for one in histories)])
         for column in (*COLUMNS, "reach")
     }
-    found = {}
-    for metric in RATIOS:
-        counted, per = parts_of(metric)
-        found[metric] = float(divide(sums[counted], sums[per])[0])
-    return {metric: rate for metric, rate in found.items() if np.isfinite(rate) and rate > 0}
+    parts = {metric: parts_of(metric) for metric in RATIOS}
+    rates = {metric: float(divide(sums[top], sums[per])[0]) for metric, (top, per) in parts.items()}
+    return {metric: rate for metric, rate in rates.items() if np.isfinite(rate) and rate > 0}

@@ -6,7 +6,7 @@ other entities and earlier years show. The days themselves are left out of every
 """
 
 from calendar import monthrange
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -34,6 +34,14 @@ _LEAST_RECURRING: Final = 0.5
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
+def calendar_of(named: Mapping[date, str]) -> Calendar:
+    """From names by day."""
+    out: dict[str, list[int]] = {}
+    for day, name in sorted(named.items()):
+        out.setdefault(name, []).append(day.toordinal() - _EPOCH)
+    return out
+
+
 @dataclass(frozen=True, slots=True)
 class EventEffect:
     """Logarithm of a named day over an ordinary one, its variance (without what entities differ by), days seen."""
@@ -43,18 +51,21 @@ class EventEffect:
     occurrences: int
 
 
-def occurrences(
-    series: DailySeries, days: Sequence[int], *, all_days: Sequence[int]
-) -> list[tuple[float, float]]:
+def ordinary(series: DailySeries, named: Iterable[int]) -> Vector:
+    """The values without those of named days."""
+    values = series.values.copy()
+    for day in named:
+        if series.first_day <= day <= series.last_day:
+            values[day - series.first_day] = np.nan
+    return values
+
+
+def occurrences(series: DailySeries, days: Sequence[int], usual: Vector) -> list[tuple[float, float]]:
     """Logarithm of each past occurrence over its surroundings, and the variance that chance gives it.
 
-    None of `all_days`, which are every named day, is a neighbour to compare with.
+    Neighbours to compare with are `ordinary` values.
     """
     values = series.values
-    usual = values.copy()
-    for day in all_days:
-        if series.first_day <= day <= series.last_day:
-            usual[day - series.first_day] = np.nan
     out = []
     for day in days:
         at = day - series.first_day
@@ -111,92 +122,83 @@ def effect(own: Sequence[tuple[float, float]], account: EventEffect | None) -> E
     return EventEffect(float(mean), float(1 / precision), seen)
 
 
-def recurring_days(
-    series: DailySeries, usual: DailySeries, *, until: int, horizon: int
-) -> dict[str, list[int]]:
+def recurring_days(series: DailySeries, usual: Vector, *, until: int, horizon: int) -> dict[str, list[int]]:
     """Unnamed days that come back a year later: the same date, or the same weekday of the month.
 
-    `series` and `usual` are with and without the days that stand out; `until` is the last day of history. By
-    what they have in common: days of two years or more that all stood out to the same side, and the day of the
-    horizon that has it too. Only what comes again within the horizon.
+    `usual` are the values without the days that stand out; `until` is the last day of history. By what they have in
+    common: days of two years or more that all stood out to the same side, and the day of the horizon that has it too.
+    Only what comes again within the horizon.
     """
     out: dict[str, list[int]] = {}
     if until - series.first_day < _TWO_YEARS:
         return out
-    years = range(_year(series.first_day), _year(until) + 1)
+    oldest, newest = (date.fromordinal(day + _EPOCH).year for day in (series.first_day, until))
+    years = range(oldest, newest + 1)
     for day in range(until + 1, until + horizon + 1):
-        for rule, (name, same) in _rules(day, years).items():
+        for name, same in _rules(day, years).items():
             past = [one for one in same if series.first_day <= one <= until]
-            seen = occurrences(series, past, all_days=[*past, *_outside(series, usual)])
+            near = usual.copy()
+            near[np.array(past, np.int64) - series.first_day] = np.nan
+            seen = occurrences(series, past, near)
             scores = np.array([value / np.sqrt(variance) for value, variance in seen])
             if len(seen) < 2 or not ((scores > _SURE).all() or (scores < -_SURE).all()):
                 continue
             if min(abs(value) for value, _ in seen) > _LEAST_RECURRING and not any(
                 day in found for found in out.values()
             ):
-                out[f"{rule} {name}"] = [*past, day]
+                out[name] = [*past, day]
     return out
 
 
-def _outside(series: DailySeries, usual: DailySeries) -> list[int]:
-    gone = np.isfinite(series.values) & ~np.isfinite(usual.values)
-    return [series.first_day + int(at) for at in np.flatnonzero(gone)]
-
-
-def _year(day: int) -> int:
-    return date.fromordinal(day + _EPOCH).year
-
-
-def _rules(day: int, years: Sequence[int]) -> dict[str, tuple[str, list[int]]]:
-    """By rule: its name for this day, and the days of other years that it names too."""
+def _rules(day: int, years: Iterable[int]) -> dict[str, list[int]]:
+    """By what a day has in common with others, the days of other years that have it too."""
     stamp = date.fromordinal(day + _EPOCH)
-    nth, last = (stamp.day - 1) // 7, (_length(stamp.year, stamp.month) - stamp.day) // 7
+    nth, last = (stamp.day - 1) // 7, (monthrange(stamp.year, stamp.month)[1] - stamp.day) // 7
     by_date, by_nth, by_last = [], [], []
     for year in years:
-        length = _length(year, stamp.month)
-        first, end = date(year, stamp.month, 1), date(year, stamp.month, length)
-        at = (stamp.weekday() - first.weekday()) % 7 + 7 * nth
         if year != stamp.year:
+            begins_on, length = monthrange(year, stamp.month)
+            first = date(year, stamp.month, 1).toordinal() - _EPOCH
+            at = (stamp.weekday() - begins_on) % 7 + 7 * nth
             if stamp.day <= length:
-                by_date.append(first.toordinal() + stamp.day - 1 - _EPOCH)
+                by_date.append(first + stamp.day - 1)
             if at < length:
-                by_nth.append(first.toordinal() + at - _EPOCH)
-            by_last.append(end.toordinal() - (end.weekday() - stamp.weekday()) % 7 - 7 * last - _EPOCH)
+                by_nth.append(first + at)
+            back = (begins_on + length - 1 - stamp.weekday()) % 7 + 7 * last
+            by_last.append(first + length - 1 - back)
     weekday = f"{stamp:%A} of {stamp:%B}"
     return {
-        "date": (f"{stamp:%B} {stamp.day}", by_date),
-        "day": (f"{nth + 1}. {weekday}", by_nth),
-        "last day": (f"{last + 1}. last {weekday}", by_last),
+        f"date {stamp:%B} {stamp.day}": by_date,
+        f"day {nth + 1}. {weekday}": by_nth,
+        f"last day {last + 1}. last {weekday}": by_last,
     }
 
 
-def _length(year: int, month: int) -> int:
-    return monthrange(year, month)[1]
-
-
-def event_factors(
+def event_effects(
     series: DailySeries,
     calendar: Calendar,
     account: Mapping[str, EventEffect],
     *,
     first: int,
     horizon: int,
-) -> tuple[Vector, dict[str, tuple[int, EventEffect]]]:
-    """What the named days of the horizon multiply the forecast by, and the effects used, by name with their day."""
+) -> tuple[Vector, dict[str, tuple[int, EventEffect]], list[int]]:
+    """What the named days do.
+
+    What they multiply the forecast of the horizon by, the effects used there by name with their day, and the past
+    days with an effect: no ordinary ones.
+    """
     factors = np.ones(horizon)
     used: dict[str, tuple[int, EventEffect]] = {}
-    every = [day for days in calendar.values() for day in days]
+    past: list[int] = []
+    usual = ordinary(series, (day for days in calendar.values() for day in days))
     for name, days in calendar.items():
-        ahead = [day for day in days if first <= day < first + horizon]
-        if not ahead:
-            continue
-        past = [day for day in days if day < first]
-        found = effect(occurrences(series, past, all_days=every), account.get(name))
+        found = effect(occurrences(series, [day for day in days if day < first], usual), account.get(name))
         if found is None:
             continue
-        for day in ahead:
+        past += [day for day in days if series.first_day <= day <= series.last_day]
+        for day in days:
             # Two names for one day are one day.
-            if factors[day - first] == 1.0:
+            if first <= day < first + horizon and factors[day - first] == 1.0:
                 factors[day - first] = float(np.exp(found.log_ratio))
                 used[name] = (day, found)
-    return factors, used
+    return factors, used, past

@@ -9,9 +9,8 @@ import numpy.typing as npt
 from adsml_common.domain.changes import ChangeType
 
 from adsml_forecasting.models import spend_response
-from adsml_forecasting.models.caution import Caution, CautionKind
-from adsml_forecasting.models.level_shifts import AppliedShift, Change
-from adsml_forecasting.models.prepared import Prepared, change_text
+from adsml_forecasting.models.level_shifts import Change
+from adsml_forecasting.models.prepared import Caution, CautionKind, Prepared, change_text
 from adsml_forecasting.models.series import DailySeries, Vector
 
 _USUAL_DAYS: Final = 28
@@ -21,9 +20,9 @@ def look_ahead(prepared: Prepared, money: Vector | None, changes: Sequence[Chang
     """With the factors, notes and series that the days to come make of it; `money` is spend on the series' days."""
     factors = prepared.factors.copy()
     notes = list(prepared.notes)
-    days = prepared.as_of + 1 + np.arange(prepared.horizon)
+    days = prepared.as_of + 1 + np.arange(len(factors))
     planned = np.isfinite(prepared.planned)
-    on = np.full(prepared.horizon, not prepared.stopped)
+    on = np.full(len(factors), not prepared.stopped)
     ignored = list(prepared.ignored)
     if prepared.stopped:
         text = f"{prepared.stopped}: nothing is forecast as long as that lasts"
@@ -33,9 +32,7 @@ def look_ahead(prepared: Prepared, money: Vector | None, changes: Sequence[Chang
         ignored.append((change, why))
         notes.append(Caution(CautionKind.CHANGE_IGNORED, f"{change_text(change)} was not used: {why}"))
 
-    for change in sorted(changes, key=lambda one: one.day):
-        if change.day <= prepared.as_of:
-            continue
+    for change in (one for one in changes if one.day > prepared.as_of):
         after = days >= change.day
         used = Caution(CautionKind.OTHER_CHANGES, f"{change_text(change)}, ahead, is taken into the forecast")
         if not after.any():
@@ -59,10 +56,12 @@ def look_ahead(prepared: Prepared, money: Vector | None, changes: Sequence[Chang
             text = "planned budgets were not used: the history holds no spend to compare them with"
             notes.append(Caution(CautionKind.OPTION_IGNORED, text))
         else:
-            series, usual = _at_newest_spend(prepared, money, usual)
-            block = spend_response.smoothed(money)
-            block = block[np.isfinite(block) & (block > 0)]
+            smooth = spend_response.smoothed(money)
+            block = spend_response.levels(smooth)
             seen = (float(block.min()), float(block.max())) if len(block) else (usual, usual)
+            if spend_response.has_moved(smooth):
+                usual = float(np.exp(np.log(block[-7:]).mean()))
+                series = _at_spend(prepared, smooth, usual)
             budget = _equivalent(prepared.planned, usual * _weekdays(money, series.first_day, days))
             response = spend_response.response(budget, usual, prepared.elasticity, seen=seen)
             factors[planned] *= response[planned]
@@ -83,27 +82,17 @@ def _usual_spend(money: Vector) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _at_newest_spend(prepared: Prepared, money: Vector, usual: float) -> tuple[DailySeries, float]:
-    """What values would have been at the spend of the newest days, so that only the plan moves them; and that spend."""
+def _at_spend(prepared: Prepared, smooth: Vector, usual: float) -> DailySeries:
+    """What values would have been at the spend of the newest days, so that only the plan moves them."""
     series = prepared.series
-    if not spend_response.has_moved(money):
-        return series, usual
-    reference = spend_response.smoothed(money)
-    newest = reference[np.isfinite(reference) & (reference > 0)][-7:]
-    usual = float(np.exp(np.log(newest).mean()))
-    moved = np.where(reference > 0, usual / np.where(reference > 0, reference, 1.0), 1.0)
-    values = _unshifted(series, prepared.shifts) * moved**prepared.elasticity.value
-    return replace(series, values=values), usual
-
-
-def _unshifted(series: DailySeries, shifts: Sequence[AppliedShift]) -> Vector:
-    """The values before any change of level was applied: spend explains them."""
     values = series.values.copy()
-    for one in shifts:
+    # Before any change of level was applied: spend explains them.
+    for one in prepared.shifts:
         at = one.day - series.first_day
         if 0 < at < len(values):
             values[:at] /= one.ratio
-    return values
+    moved = np.where(smooth > 0, usual / np.where(smooth > 0, smooth, 1.0), 1.0)
+    return replace(series, values=values * moved**prepared.elasticity.value)
 
 
 def _weekdays(money: Vector, first: int, days: npt.NDArray[np.int64]) -> Vector:

@@ -49,10 +49,11 @@ CLASSIC: Final[tuple[Method, ...]] = (Method.PROPHET, Method.EMA, Method.LINEAR)
 FALLBACKS: Final[tuple[Method, ...]] = (Method.SEASONAL_NAIVE, Method.EMA, Method.MEAN, Method.NAIVE)
 """What answers, first that can, where nothing that was asked for could."""
 
+STATISTICAL: Final = (Method.AUTO_ETS, Method.AUTO_CES, Method.DYNAMIC_OPTIMIZED_THETA)
+"""Those of statsforecast for series of any kind, AutoARIMA apart."""
+
 MEMBERS: Final[tuple[Method, ...]] = (
-    Method.AUTO_ETS,
-    Method.AUTO_CES,
-    Method.DYNAMIC_OPTIMIZED_THETA,
+    *STATISTICAL,
     Method.PROPHET,
     Method.EMA,
     Method.LINEAR,

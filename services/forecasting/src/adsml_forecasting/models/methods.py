@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from adsml_forecasting.models.ema import ema
 from adsml_forecasting.models.linear import linear_trend
-from adsml_forecasting.models.method import INTERMITTENT, MINIMUM_DAYS, Method
+from adsml_forecasting.models.method import INTERMITTENT, MINIMUM_DAYS, STATISTICAL, Method
 from adsml_forecasting.models.naive import mean, naive, seasonal_naive
 from adsml_forecasting.models.pooled_regression import PooledRegression
 from adsml_forecasting.models.prophet.member import prophet
@@ -41,78 +41,49 @@ class MethodFailed(Exception):
     """A method gave nothing usable for one series; the text says why, for a person to read."""
 
 
-def _pooled(series: DailySeries, horizon: int, _: int, options: MethodOptions) -> Vector:
-    if options.pooled is None:
-        raise ValueError("no pooled regression was given")
-    return options.pooled.predict(series, horizon)
-
-
-METHODS: Final[dict[Method, Callable[[DailySeries, int, int, MethodOptions], Vector]]] = {
-    Method.PROPHET: lambda series, horizon, _, options: prophet(
-        series, horizon, options.combination, options.backend
-    ),
-    Method.EMA: lambda series, horizon, season, _: ema(series, horizon, season),
-    Method.LINEAR: lambda series, horizon, season, _: linear_trend(series, horizon, season),
-    Method.SEASONAL_NAIVE: lambda series, horizon, season, _: seasonal_naive(series, horizon, season),
-    Method.NAIVE: lambda series, horizon, *_: naive(series, horizon),
-    Method.MEAN: lambda series, horizon, *_: mean(series, horizon),
-    Method.POOLED_REGRESSION: _pooled,
+METHODS: Final[dict[Method, Callable[[DailySeries, int], Vector]]] = {
+    Method.EMA: ema,
+    Method.LINEAR: linear_trend,
+    Method.SEASONAL_NAIVE: seasonal_naive,
+    Method.NAIVE: naive,
+    Method.MEAN: mean,
+    **{method: partial(statistical, method) for method in (*STATISTICAL, Method.AUTO_ARIMA, *INTERMITTENT)},
 }
+"""Those that need nothing but the series."""
 
 
-def _statistical(method: Method, series: DailySeries, horizon: int, season: int, _: MethodOptions) -> Vector:
-    return statistical(method, series, horizon, season)
-
-
-METHODS.update(
-    (method, partial(_statistical, method))
-    for method in (
-        Method.AUTO_ETS,
-        Method.AUTO_CES,
-        Method.DYNAMIC_OPTIMIZED_THETA,
-        Method.AUTO_ARIMA,
-        *INTERMITTENT,
-    )
-)
-
-
-def forecast(
-    method: Method,
-    series: DailySeries,
-    horizon: int,
-    *,
-    season_length: int = 7,
-    options: MethodOptions = USUAL,
-) -> Vector:
+def forecast(method: Method, series: DailySeries, horizon: int, *, options: MethodOptions = USUAL) -> Vector:
     """The days after a series' last one, finite, shape (horizon,).
 
     A constant history is continued by every method. Nothing below 0 is forecast where the metric has no such
     values. A weekday that never delivers is none of a method's days: it is left out of the calendar, and 0.
     `MethodFailed` where the history is too short, the method raised, or it gave something that is not finite.
     """
-    if method is Method.POOLED_REGRESSION and options.pooled is None:
-        raise MethodFailed(f"{method} has no registered model; `adsml train ensemble-weights` learns it")
+    run = METHODS.get(method, partial(prophet, combination=options.combination, backend=options.backend))
+    if method is Method.POOLED_REGRESSION:
+        if options.pooled is None:
+            raise MethodFailed(f"{method} has no registered model; `adsml train ensemble-weights` learns it")
+        run = options.pooled.predict
     if len(series) < MINIMUM_DAYS[method]:
         raise MethodFailed(f"{method} needs {MINIMUM_DAYS[method]} days of history and has {len(series)}")
     known = series.values[np.isfinite(series.values)]
     if known.min() == known.max():
         return np.full(horizon, known[0])
-    dead = _dead_days(series.values, season_length=season_length)
-    ahead = dead[(len(series) + np.arange(horizon)) % season_length]
-    gone = dead[np.arange(len(series)) % season_length]
+    dead = _dead_days(series.values, season_length=series.season_length)
+    ahead = dead[(len(series) + np.arange(horizon)) % len(dead)]
+    gone = dead[np.arange(len(series)) % len(dead)]
     out = np.zeros(horizon)
-    run = METHODS[method]
     try:
         if not dead.any():
-            out = np.asarray(run(series, horizon, season_length, options), dtype=np.float64)
+            out = np.asarray(run(series, horizon), dtype=np.float64)
         elif method in _ON_THE_CALENDAR:
             # They need true dates. The last day stays known, so that the forecast still begins after it.
             gone[-1] = False
             left = replace(series, values=np.where(gone, np.nan, series.values))
-            out[~ahead] = run(left, horizon, season_length, options)[~ahead]
+            out[~ahead] = run(left, horizon)[~ahead]
         elif not ahead.all():
-            left = replace(series, values=series.values[~gone])
-            out[~ahead] = run(left, int((~ahead).sum()), int((~dead).sum()), options)
+            left = replace(series, values=series.values[~gone], season_length=int((~dead).sum()))
+            out[~ahead] = run(left, int((~ahead).sum()))
     except Exception as error:
         # Numerical libraries raise whatever they like; one member must never take the others down.
         raise MethodFailed(f"{method} failed: {type(error).__name__}: {error}") from error
@@ -130,9 +101,8 @@ def _dead_days(values: Vector, *, season_length: int) -> npt.NDArray[np.bool_]:
     out = np.zeros(season_length, dtype=bool)
     newest = values[-_DEAD_WEEKS * season_length :]
     known = np.isfinite(newest)
-    if season_length < 2 or known.sum() < _LEAST_WEEKS * season_length or not np.nansum(newest) > 0:
-        return out
-    if (newest[known] < 0).any():
+    too_few = season_length < 2 or known.sum() < _LEAST_WEEKS * season_length
+    if too_few or not np.nansum(newest) > 0 or (newest[known] < 0).any():
         return out
     counts = bool((newest[known] == np.round(newest[known])).all())
     level = float(np.nansum(newest)) / int(known.sum())

@@ -15,6 +15,6 @@ def mean(series: DailySeries, horizon: int) -> Vector:
     return np.full(horizon, float(np.nanmean(series.values)))
 
 
-def seasonal_naive(series: DailySeries, horizon: int, season_length: int) -> Vector:
+def seasonal_naive(series: DailySeries, horizon: int) -> Vector:
     """The last season, repeated; a day missing there is taken from its neighbours (`DailySeries.filled`)."""
-    return np.resize(series.filled(season_length=season_length)[-season_length:], horizon)
+    return np.resize(series.filled()[-series.season_length :], horizon)

@@ -10,16 +10,14 @@ Coefficients are drawn to "the mean of all the means" (ridge), and learnt apart 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from adsml_forecasting.models.method import MINIMUM_DAYS, Method
-from adsml_forecasting.models.series import DailySeries, Vector
-
-Matrix = npt.NDArray[np.float64]
+from adsml_forecasting.models.series import DailySeries, Matrix, Vector
 
 _LEVEL_SEASONS: Final = (1, 2, 4, 8)
 _LEVEL_DAYS: Final = (1, 3)
@@ -97,7 +95,7 @@ class PooledRegression:
 
     def predict(self, series: DailySeries, horizon: int) -> Vector:
         """The days after a series' last one, shape (horizon,)."""
-        values = series.filled(season_length=self.season_length)[-_LONGEST:]
+        values = series.filled()[-_LONGEST:]
         first = series.last_day + 1 - len(values)
         anchors = np.array([len(values)])
         found, level = _design(values, first, anchors, range(horizon), self.season_length)
@@ -107,12 +105,7 @@ class PooledRegression:
 
     def as_json(self) -> dict[str, Any]:
         """As a registered model keeps it."""
-        return {
-            "season_length": self.season_length,
-            "horizon": self.horizon,
-            "coefficients": self.coefficients.tolist(),
-            "rows": self.rows,
-        }
+        return asdict(self) | {"coefficients": self.coefficients.tolist()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -126,7 +119,7 @@ class PooledRegression:
 
 
 def learn(
-    series: Sequence[DailySeries], *, cutoffs: Sequence[int], horizon: int, season_length: int = 7
+    series: Sequence[DailySeries], *, cutoffs: Sequence[int], horizon: int
 ) -> dict[int, PooledRegression]:
     """One regression for each cutoff (last day that may be known, since 1970-01-01), from the days up to it alone.
 
@@ -135,6 +128,7 @@ def learn(
     `LEAST_ROWS` days to learn from are left out.
     """
     days = np.unique(np.asarray(cutoffs, dtype=np.int64))
+    season_length = next((one.season_length for one in series), 7)
     bands = _bands(horizon)
     prior = np.concatenate([np.full(_MEANS, 1.0 / _MEANS), np.zeros(season_length)])
     width = len(prior)
@@ -143,7 +137,7 @@ def learn(
     moments = np.zeros((len(bands), len(days), width + 2, width + 2))
     counts = np.zeros(len(days), np.int64)
     for one in series:
-        _teach(one, days, bands, moments, counts, prior, season_length)
+        _teach(one, days, bands, moments, counts, prior)
     moments, counts = moments.cumsum(axis=1), counts.cumsum()
     out: dict[int, PooledRegression] = {}
     for at, day in enumerate(days.tolist()):
@@ -165,15 +159,14 @@ def _teach(
     moments: npt.NDArray[np.float64],
     counts: npt.NDArray[np.int64],
     prior: Vector,
-    season: int,
 ) -> None:
     """Add one series' rows to the moments of every band."""
-    known = series.values[-_LONGEST:]
+    known, season = series.values[-_LONGEST:], series.season_length
     n = len(known)
     least = MINIMUM_DAYS[Method.POOLED_REGRESSION]
     if n <= least:
         return
-    values = series.filled(season_length=season)[-_LONGEST:]
+    values = series.filled()[-_LONGEST:]
     first = series.last_day + 1 - n
     step = max((n - least) // _ANCHORS, 1)
     if step % season == 0:

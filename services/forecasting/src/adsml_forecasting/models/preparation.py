@@ -14,20 +14,21 @@ import numpy.typing as npt
 from adsml_common.domain.errors import FailedPrecondition, InsufficientHistory
 
 from adsml_forecasting.models import events, spend_response
-from adsml_forecasting.models.caution import Caution, CautionKind
-from adsml_forecasting.models.cleaning import outlying_days
-from adsml_forecasting.models.history import EntityHistory
 from adsml_forecasting.models.horizon import look_ahead
-from adsml_forecasting.models.level_shifts import Change, Levelled, level, pause_spans, unrecorded
+from adsml_forecasting.models.level_shifts import AppliedShift, Change, level, pause_spans
 from adsml_forecasting.models.prepared import (
     ALONE,
+    Caution,
+    CautionKind,
     MaskReason,
     Prepared,
     Surroundings,
     change_text,
     day_text,
 )
-from adsml_forecasting.models.series import DailySeries, Vector
+from adsml_forecasting.models.series import DailySeries, EntityHistory, Vector
+
+Days = npt.NDArray[np.bool_]
 
 _COUNTS: Final = frozenset(("impressions", "clicks", "leads", "reach"))
 _LONGEST_GAP: Final = 35
@@ -38,21 +39,29 @@ _MOST_FLAGGED_RUN: Final = 2
 _MOST_FLAGGED: Final = 0.1
 _NEVER_BY_CHANCE: Final = 5.0
 """Leading zeros at which so many were to be expected are no chance: the entity had not started."""
+REACH: Final = 14
+"""Days before and after that a day is compared with."""
+_WEEKS: Final = 4
+_LEAST_NEAR: Final = 7
+_LIMIT: Final = 6.0
+"""Robust standard deviations that an ordinary day never differs by."""
+_COUNTING_SPREAD: Final = 0.5
+"""Standard deviation of the square root of a Poisson count."""
+_RELATIVE_SPREAD: Final = 0.1
+_LONGEST_RUN: Final = 2
+_MOST: Final = 0.04
+"""With more of the days flagged than this, that is how the series is."""
+_OF_NORMAL: Final = 1.4826
 
 
-def tidied(series: DailySeries, *, season_length: int = 7) -> DailySeries:
+def tidied(series: DailySeries) -> DailySeries:
     """A series of which nothing else is known, without days far out and at its newest level."""
-    values = series.values
     if not series.nonnegative:
         return series
-    values = np.where(outlying_days(values, season_length=season_length), np.nan, values)
-    counts = bool((values[np.isfinite(values)] % 1 == 0).all())
-    prior = spend_response.PRIOR
-    step = unrecorded(values, spend=None, elasticity=prior, season_length=season_length, counts=counts)
-    if step is not None:
-        at, ratio, _ = step
-        values[:at] *= ratio
-    return replace(series, values=values).trimmed()
+    out = outlying_days(series.values, season_length=series.season_length)
+    series = replace(series, values=np.where(out, np.nan, series.values))
+    counts = bool((series.values[np.isfinite(series.values)] % 1 == 0).all())
+    return level(series, (), spend=None, elasticity=spend_response.PRIOR, counts=counts)[0].trimmed()
 
 
 def prepare(
@@ -72,7 +81,6 @@ def prepare(
     notes = _staleness(history, as_of)
     history = _launched(history, column)
     first, n = history.first_day, len(history)
-    masked: dict[int, MaskReason] = {}
     stop, stopped = _stop(history, around.changes)
     after = np.arange(n) >= stop
     off = _paused(history, around.changes) | after
@@ -83,27 +91,33 @@ def prepare(
     if not np.isfinite(values).any():
         # It has never delivered: there is nothing but zeros to go by.
         values, off = raw.copy(), np.zeros(n, dtype=bool)
-    _mark(masked, first, off & ~after, MaskReason.PAUSED)
-    values = _unflagged(values, first, around.flagged, masked)
-    values, calendar = _cleaned(values, history, around, masked, as_of, horizon)
+    flagged = _flagged_alone(values, first, around.flagged)
+    values[flagged] = np.nan
+    out, calendar = _far_out(values, history, around, as_of, horizon)
+    values[out] = np.nan
+    reasons = {MaskReason.PAUSED: off & ~after, MaskReason.ANOMALY: flagged, MaskReason.OUTLIER: out}
+    masked = {first + at: why for why, where in reasons.items() for at in np.flatnonzero(where).tolist()}
     series = DailySeries(first, values, True, history.name).trimmed()
-    factors, used = events.event_factors(
-        series, calendar, around.effects.get(column, {}), first=as_of + 1, horizon=horizon
-    )
-    series = series.without(_named_days(series, calendar, around, column, masked))
+    known = around.account.effects.get(column, {})
+    factors, used, named = events.event_effects(series, calendar, known, first=as_of + 1, horizon=horizon)
+    if len(named) < series.known:
+        series = replace(series, values=events.ordinary(series, named)).trimmed()
+        for day in named:
+            masked.setdefault(day, MaskReason.EVENT)
     money = np.where(off, np.nan, history.column("spend"))
     money = np.where(outlying_days(money), np.nan, money)
     money = money[series.first_day - first :][: len(series)]
     has_money = column != "spend" and bool((np.nan_to_num(money) > 0).any())
     own = spend_response.estimate(money, series.values) if has_money else None
-    elasticity = (
-        spend_response.PROPORTIONAL
-        if column == "spend"
-        else spend_response.shrunk(own, around.elasticity.get(column, spend_response.PRIOR))
-    )
-    changed = Levelled(series, (), ())
+    elasticity = around.account.elasticity.get(column, spend_response.PRIOR)
+    if column == "spend":
+        elasticity = spend_response.PROPORTIONAL
+    elif own is not None:
+        elasticity = spend_response.drawn(own, elasticity)
+    shifts: tuple[AppliedShift, ...] = ()
+    ignored: tuple[tuple[Change, str], ...] = ()
     if levelled:
-        changed = level(
+        series, shifts, ignored = level(
             series,
             [one for one in around.changes if one.day <= as_of],
             spend=money if has_money else None,
@@ -112,7 +126,7 @@ def prepare(
         )
     notes += [
         Caution(CautionKind.CHANGE_IGNORED, f"{change_text(change)} was not used as a change of level: {why}")
-        for change, why in changed.ignored
+        for change, why in ignored
     ]
     notes += [
         Caution(
@@ -120,32 +134,29 @@ def prepare(
             f"the level since {day_text(one.day)} differs from the one before, which nobody recorded: it is taken "
             f"as lasting, and the days before count {one.ratio:.2f} times",
         )
-        for one in changed.applied
+        for one in shifts
         if one.change is None
     ]
-    out = sorted(day for day, reason in masked.items() if reason is MaskReason.OUTLIER)
-    if out:
-        days = ", ".join(day_text(day) for day in out[-3:])
-        notes.append(
-            Caution(CautionKind.OUTLIERS, f"{len(out)} days far out of line were left out, such as {days}")
-        )
+    if out.any():
+        days = ", ".join(day_text(first + at) for at in np.flatnonzero(out).tolist()[-3:])
+        text = f"{out.sum()} days far out of line were left out, such as {days}"
+        notes.append(Caution(CautionKind.OUTLIERS, text))
     spend = history.column("spend")
     prepared = Prepared(
-        series=changed.series,
-        levelled=changed.series,
+        series=series,
+        levelled=series,
         as_of=as_of,
-        horizon=horizon,
         factors=factors,
         planned=np.array([around.plan.get(as_of + step, np.nan) for step in range(1, horizon + 1)]),
         elasticity=elasticity,
         masked=masked,
-        shifts=changed.applied,
+        shifts=shifts,
         notes=tuple(notes),
-        ignored=changed.ignored,
+        ignored=ignored,
         effects=used,
         highest_spend=float(np.nanmax(spend)) if np.isfinite(spend).any() else float("nan"),
         stopped=stopped,
-        profile=around.profile.get(column, ()),
+        profile=around.account.weekdays.get(column, ()),
         is_spend=column == "spend",
     )
     return look_ahead(prepared, money if has_money else None, around.changes)
@@ -180,7 +191,9 @@ def _launched(history: EntityHistory, column: str) -> EntityHistory:
         rate = float(np.nanmean(values[at[0] :]))
         if rate * at[0] < _NEVER_BY_CHANCE:
             return history
-    return history.since(history.first_day + int(at[0]))
+    start = int(at[0])
+    columns = {name: known[start:] for name, known in history.columns.items()}
+    return replace(history, first_day=history.first_day + start, columns=columns)
 
 
 def _stop(history: EntityHistory, changes: Sequence[Change]) -> tuple[int, str]:
@@ -204,53 +217,34 @@ def _stop(history: EntityHistory, changes: Sequence[Change]) -> tuple[int, str]:
     return n, ""
 
 
-def _paused(history: EntityHistory, changes: Sequence[Change]) -> npt.NDArray[np.bool_]:
+def _paused(history: EntityHistory, changes: Sequence[Change]) -> Days:
     """Days without delivery in a recorded pause, or in a gap of a week or more: no level can be told from them."""
     off = ~history.delivering
     out = np.zeros(len(history), dtype=bool)
     days = history.first_day + np.arange(len(history))
     for start, end in pause_spans(changes):
         out |= off & (days >= start) & (days < (end if end is not None else start))
-    for start, end in _runs(off):
+    for start, end in runs(off):
         if end - start >= _STOPPED and start > 0 and end < len(history):
             out[start:end] = True
     return out
 
 
-def _runs(where: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """First index of each stretch and the first after it, shape (runs, 2)."""
-    return np.flatnonzero(np.diff(np.concatenate([[0], where.astype(np.int8), [0]]))).reshape(-1, 2)
-
-
-def _mark(
-    masked: dict[int, MaskReason], first: int, where: npt.NDArray[np.bool_], reason: MaskReason
-) -> None:
-    for at in np.flatnonzero(where):
-        masked.setdefault(first + int(at), reason)
-
-
-def _unflagged(values: Vector, first: int, flagged: frozenset[int], masked: dict[int, MaskReason]) -> Vector:
-    """Without days that the anomaly service flags alone; whole stretches of them are a level, not an accident."""
-    where = np.array([first + at in flagged for at in range(len(values))], dtype=bool)
-    for start, end in _runs(where):
+def _flagged_alone(values: Vector, first: int, flagged: frozenset[int]) -> Days:
+    """Known days that the anomaly service flags alone; whole stretches of them are a level, not an accident."""
+    where = np.isin(first + np.arange(len(values)), list(flagged))
+    for start, end in runs(where):
         if end - start > _MOST_FLAGGED_RUN:
             where[start:end] = False
     known = np.isfinite(values)
-    if not where.any() or (where & known).sum() > _MOST_FLAGGED * known.sum():
-        return values
-    _mark(masked, first, where & known, MaskReason.ANOMALY)
-    return np.where(where, np.nan, values)
+    where &= known
+    return where if where.sum() <= _MOST_FLAGGED * known.sum() else np.zeros(len(values), dtype=bool)
 
 
-def _cleaned(
-    values: Vector,
-    history: EntityHistory,
-    around: Surroundings,
-    masked: dict[int, MaskReason],
-    as_of: int,
-    horizon: int,
-) -> tuple[Vector, events.Calendar]:
-    """Without days far out, and the calendar with days that came back a year later."""
+def _far_out(
+    values: Vector, history: EntityHistory, around: Surroundings, as_of: int, horizon: int
+) -> tuple[Days, events.Calendar]:
+    """Which days are far out, and the calendar with days that came back a year later."""
     first = history.first_day
     days = first + np.arange(len(values))
     # A change's own days begin a level.
@@ -258,37 +252,73 @@ def _cleaned(
     out = outlying_days(values, explained=explained)
     named = {day for days in around.calendar.values() for day in days}
     calendar = dict(around.calendar)
-    series = DailySeries(first, np.where(out, np.nan, values), True, history.name)
-    whole = DailySeries(first, values, True, history.name)
-    for rule, found in events.recurring_days(whole, series, until=as_of, horizon=horizon).items():
+    whole, usual = DailySeries(first, values, True, history.name), np.where(out, np.nan, values)
+    for rule, found in events.recurring_days(whole, usual, until=as_of, horizon=horizon).items():
         if not named & set(found):
             calendar[f"the yearly {rule}"] = found
             named |= set(found)
     # Named days stay until their effect is known.
-    out &= ~np.isin(days, list(named))
-    _mark(masked, first, out, MaskReason.OUTLIER)
-    return np.where(out, np.nan, values), calendar
+    return out & ~np.isin(days, list(named)), calendar
 
 
-def _named_days(
-    series: DailySeries,
-    calendar: events.Calendar,
-    around: Surroundings,
-    column: str,
-    masked: dict[int, MaskReason],
-) -> list[int]:
-    """Past named days that were not ordinary ones, which are left out of the fit."""
-    every = [day for days in calendar.values() for day in days]
-    effects = around.effects.get(column, {})
-    out: list[int] = []
-    for name, days in calendar.items():
-        past = [day for day in days if series.first_day <= day <= series.last_day]
-        if past:
-            seen = events.occurrences(series, past, all_days=every)
-            if events.effect(seen, effects.get(name)) is not None:
-                out += past
-    if len(out) >= series.known:
-        return []
-    for day in out:
-        masked.setdefault(day, MaskReason.EVENT)
+def outlying_days(values: Vector, *, season_length: int = 7, explained: Days | None = None) -> Days:
+    """Which days stand alone, far above or below all days around them; of values not negative, NaN where missing.
+
+    Each day is compared on the square root's scale, which makes the spread of counts the same at every level
+    (Bartlett 1936), with the medians of the four weeks around it and of its own weekday. Medians do not move with
+    what they are meant to find. Runs of more than two days are a level of their own, and so are the last two days
+    together.
+    `explained` are days that something known accounts for (a change, a named day): never flagged.
+    """
+    n = len(values)
+    known = np.isfinite(values)
+    nothing = np.zeros(n, dtype=bool)
+    if known.sum() <= _LEAST_NEAR or (values[known] < 0).any():
+        return nothing
+    root = np.sqrt(values)
+    near = _median_around(root, 1, REACH, least=_LEAST_NEAR)
+    same = _median_around(root, season_length, _WEEKS, least=2)
+    high, low = np.fmax(near, same), np.fmin(near, same)
+    middle = np.where(root > high, high, np.where(root < low, low, root))
+    miss = np.where(np.isfinite(near), root - np.where(np.isfinite(same), same, near), np.nan)
+    spread = _OF_NORMAL * _median_around(np.abs(miss), 1, REACH, least=_LEAST_NEAR)
+    counts = bool((values[known] == np.round(values[known])).all())
+    least = np.maximum(_RELATIVE_SPREAD * middle, _COUNTING_SPREAD if counts else 0.0)
+    with np.errstate(invalid="ignore"):
+        flagged = np.abs(root - middle) > _LIMIT * np.fmax(spread, least)
+    # Next to nothing is no outage, and a first unit of money no spike.
+    flagged &= known & np.isfinite(near) & (np.fmax(root, high) > 0)
+    if explained is not None:
+        flagged &= ~explained
+    flagged &= ~_long_runs(flagged, known)
+    return nothing if flagged.sum() > max(_LONGEST_RUN, _MOST * known.sum()) else flagged
+
+
+def _median_around(values: Vector, step: int, reach: int, *, least: int) -> Vector:
+    """Median of the `reach` values before and after each, `step` apart, without itself; NaN with fewer than `least`."""
+    n = len(values)
+    offsets = step * np.array([at for at in range(-reach, reach + 1) if at])
+    at = np.arange(n)[:, None] + offsets
+    inside = (at >= 0) & (at < n)
+    table = np.where(inside, values[np.clip(at, 0, n - 1)], np.nan)
+    table.sort(axis=1)
+    counts = np.isfinite(table).sum(axis=1)
+    rows = np.arange(n)
+    middle = (table[rows, np.maximum(counts - 1, 0) // 2] + table[rows, np.maximum(counts, 1) // 2]) / 2
+    return np.where(counts >= least, middle, np.nan)
+
+
+def _long_runs(flagged: Days, known: Days) -> Days:
+    """Flagged days in runs of more than two, or in a run of two at the end."""
+    out = np.zeros(len(flagged), dtype=bool)
+    last = int(np.flatnonzero(known)[-1])
+    for start, end in runs(flagged):
+        length = end - start
+        if length > _LONGEST_RUN or (length == _LONGEST_RUN and end > last):
+            out[start:end] = True
     return out
+
+
+def runs(where: Days) -> npt.NDArray[np.int64]:
+    """First index of each stretch and the first after it, shape (runs, 2)."""
+    return np.flatnonzero(np.diff(np.concatenate([[0], where.astype(np.int8), [0]]))).reshape(-1, 2)

@@ -6,12 +6,38 @@ from enum import StrEnum
 from typing import Final, Self
 
 import numpy as np
+from adsml_common.domain.metrics import Metric
 
-from adsml_forecasting.models.caution import Caution
 from adsml_forecasting.models.events import Calendar, EventEffect
 from adsml_forecasting.models.level_shifts import AppliedShift, Change
 from adsml_forecasting.models.series import DailySeries, Vector
 from adsml_forecasting.models.spend_response import PRIOR, Elasticity
+
+
+class CautionKind(StrEnum):
+    """What a reader of a forecast should know; named as the contract's warnings."""
+
+    SHORT_HISTORY = "SHORT_HISTORY"
+    GAPS = "GAPS"
+    OTHER_CHANGES = "OTHER_CHANGES"
+    STALE_DATA = "STALE_DATA"
+    STOPPED = "STOPPED"
+    CHANGE_IGNORED = "CHANGE_IGNORED"
+    UNRECORDED_STEP = "UNRECORDED_STEP"
+    OUTLIERS = "OUTLIERS"
+    BUDGET_OUTSIDE_HISTORY = "BUDGET_OUTSIDE_HISTORY"
+    FEW_LEADS = "FEW_LEADS"
+    NO_DELIVERY = "NO_DELIVERY"
+    MISSING_FIGURE = "MISSING_FIGURE"
+    OPTION_IGNORED = "OPTION_IGNORED"
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """One such thing, with its figures in words."""
+
+    kind: CautionKind
+    text: str
 
 
 class MaskReason(StrEnum):
@@ -26,23 +52,37 @@ class MaskReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AccountProfile:
+    """What entities of one level have in common.
+
+    By column: the `elasticity` to spend, the `effects` of named days by name, the factors of `weekdays` (Monday
+    first), lent to histories too short for their own. `rates` are events per exposure of each ratio in the newest
+    eight weeks, where known; `budget_moves` is how many entities' spend has moved enough to tell.
+    """
+
+    elasticity: Mapping[str, Elasticity] = field(default_factory=dict)
+    budget_moves: int = 0
+    effects: Mapping[str, Mapping[str, EventEffect]] = field(default_factory=dict)
+    rates: Mapping[Metric, float] = field(default_factory=dict)
+    weekdays: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+NO_ACCOUNT: Final = AccountProfile()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Surroundings:
     """What is known beside the entity's own rows; days are since 1970-01-01.
 
-    `changes` are recorded ones, past and coming; `flagged` the days that the anomaly service calls anomalous; `plan`
-    is the budget by day. Of the account: `effects` of named days by column and name, `elasticity` to spend by column,
-    `profile` of weekdays by column (Monday first), lent to histories too short for their own, and the asked
-    `ratio`'s events per exposure.
+    `changes` are recorded ones by day, past and coming; `flagged` the days that the anomaly service calls anomalous;
+    `plan` is the budget by day.
     """
 
     changes: tuple[Change, ...] = ()
     flagged: frozenset[int] = frozenset()
     calendar: Calendar = field(default_factory=dict)
-    effects: Mapping[str, Mapping[str, EventEffect]] = field(default_factory=dict)
     plan: Mapping[int, float] = field(default_factory=dict)
-    elasticity: Mapping[str, Elasticity] = field(default_factory=dict)
-    ratio: float | None = None
-    profile: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    account: AccountProfile = NO_ACCOUNT
 
 
 ALONE: Final = Surroundings()
@@ -63,7 +103,6 @@ class Prepared:
     series: DailySeries
     levelled: DailySeries
     as_of: int
-    horizon: int
     factors: Vector
     planned: Vector
     elasticity: Elasticity = PRIOR
@@ -80,7 +119,7 @@ class Prepared:
     @classmethod
     def of_series(cls, series: DailySeries, *, horizon: int) -> Self:
         """A series as it is, with nothing known beside it."""
-        return cls(series, series, series.last_day, horizon, np.ones(horizon), np.full(horizon, np.nan))
+        return cls(series, series, series.last_day, np.ones(horizon), np.full(horizon, np.nan))
 
     @property
     def gap(self) -> int:

@@ -1,14 +1,14 @@
 """Ratios such as CPL: what is expected to be spent over what it is expected to bring.
 
 One part counts events (leads of a CPL), the other is what they are counted per (spend). The exposure is forecast
-by the methods; so are the events, drawn to the rate of `rates` times the exposure, so that no expected count is
+by the methods; so are the events, drawn to their rate (`learn_rate`) times the exposure, so that no expected count is
 0 or a fraction of what the history lets expect. A total is a ratio of sums. For intervals both parts are drawn
 jointly: an exposure, then events given that exposure, each as far from what is expected as the past's horizons were
-(`totals`), so that what moves both parts alike cancels; what the draws say is then scaled by those misses' own order
-statistics (conformal).
+(`total_spread`), so that what moves both parts alike cancels; what the draws say is then scaled by those misses' own
+order statistics (conformal).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -17,13 +17,16 @@ import numpy as np
 from adsml_common.domain.metrics import RATIOS, Metric, divide
 from scipy.special import ndtri
 
-from adsml_forecasting.models.caution import Caution, CautionKind
-from adsml_forecasting.models.ensemble import MemberForecast
-from adsml_forecasting.models.prediction import NOTHING, ForecastSpec, LearnedModels, Prediction, predict
-from adsml_forecasting.models.prepared import Prepared
-from adsml_forecasting.models.rates import learn_rate
-from adsml_forecasting.models.series import Vector
-from adsml_forecasting.models.totals import TotalSpread, total_spread
+from adsml_forecasting.models.intervals import TotalSpread, total_spread
+from adsml_forecasting.models.prediction import (
+    ForecastSpec,
+    LearnedModels,
+    MemberForecast,
+    Prediction,
+    predict,
+)
+from adsml_forecasting.models.prepared import Caution, CautionKind, Prepared
+from adsml_forecasting.models.series import DailySeries, Vector
 
 EVENTS: Final[Mapping[Metric, str]] = {
     Metric.CPL: "leads",
@@ -38,6 +41,18 @@ FORECAST_EVENTS: Final = 600.0
 """Events a week from which the forecast of the events weighs as much as their rate times the exposure."""
 _MOST_SHAPE: Final = 2.0
 _DRAWS: Final = 2000
+WANDERING: Final = 0.0005
+"""Variance that a day adds to the logarithm of the rate."""
+DISPERSION: Final = 2.0
+"""Variance of a day's events over their mean: leads come in bunches."""
+OWN_EVENTS: Final = 24.0
+"""Events that the entity's own whole history is worth, in the filter's units."""
+LENT_EVENTS: Final = 30.0
+"""Events that the account's rate is worth."""
+_LONGEST: Final = 365
+_DRY: Final = 4.6
+"""So many events missed in a row (1 in 100 by chance) and the old rate is no longer believed."""
+_DRY_DAYS: Final = 28
 
 
 class RatioMode(StrEnum):
@@ -56,6 +71,13 @@ def parts_of(metric: Metric) -> tuple[str, ...]:
     return counted, ratio.numerator if ratio.denominator == counted else ratio.denominator
 
 
+def aligned(*parts: DailySeries) -> list[Vector]:
+    """Values on the days that all have."""
+    first = max(one.first_day for one in parts)
+    last = max(min(one.last_day for one in parts), first - 1)
+    return [one.values[first - one.first_day : last - one.first_day + 1] for one in parts]
+
+
 def ratio_of(metric: Metric, events: Vector, exposure: Vector) -> Vector:
     """Numerator over denominator, NaN where the denominator is not above 0."""
     ratio = RATIOS[metric]
@@ -63,60 +85,38 @@ def ratio_of(metric: Metric, events: Vector, exposure: Vector) -> Vector:
     return divide(top, bottom, scale=ratio.scale)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RatioParts:
-    """A ratio's two parts of one entity, prepared over the same days; `lent` are events per exposure of the account."""
-
-    metric: Metric
-    events: Prepared
-    exposure: Prepared
-    lent: float | None = None
-
-
-def _aligned(parts: RatioParts) -> tuple[Vector, Vector]:
-    """Events and exposure on the days that both have."""
-    one, other = parts.events.levelled, parts.exposure.levelled
-    first = max(one.first_day, other.first_day)
-    last = min(one.last_day, other.last_day)
-    if last < first:
-        return np.empty(0), np.empty(0)
-    return (
-        one.values[first - one.first_day : last - one.first_day + 1],
-        other.values[first - other.first_day : last - other.first_day + 1],
-    )
-
-
 def predict_ratio(
-    parts: RatioParts,
+    metric: Metric,
+    parts: Sequence[Prepared],
     spec: ForecastSpec,
     *,
     mode: RatioMode = RatioMode.PARTS,
-    events: LearnedModels = NOTHING,
-    exposure: LearnedModels = NOTHING,
+    learned: Sequence[LearnedModels],
+    lent: float | None = None,
 ) -> Prediction:
-    """Forecast a ratio from its parts; NaN, with a warning, where no delivery or no event is expected.
+    """Forecast a ratio from its parts (`parts_of`), prepared over the same days, and what models know of each.
 
-    By DIRECT the rate of sums over windows times the exposure counts, whatever the methods say of the events.
-    `events` and `exposure` are what registered models know of each part; errors as of `predict`, of either.
+    By DIRECT the rate of sums over windows times the exposure counts, whatever the methods say of the events. `lent`
+    are events per exposure of the account. NaN, with a warning, where no delivery or no event is expected; errors as
+    of `predict`, of either part.
     """
-    below = predict(parts.exposure, spec, exposure)
-    above = predict(parts.events, spec, events)
-    counted, per = _aligned(parts)
-    rate = learn_rate(counted, per, lent=parts.lent)
+    above, below = (predict(part, spec, known) for part, known in zip(parts, learned, strict=True))
+    counted, per = aligned(*(part.levelled for part in parts))
+    rate = learn_rate(counted, per, lent=lent)
     amount = below.point
     said = amount * rate.value if mode is RatioMode.DIRECT else above.point
     expected = expected_events(said, amount, rate.value)
     warnings = [*below.warnings, *above.warnings]
-    name, metric = EVENTS[parts.metric], parts.metric.value
-    if not float(amount.sum()) > 0 or parts.exposure.stopped:
-        text = f"no delivery is expected: there is no {metric} to forecast"
+    name = EVENTS[metric]
+    if not float(amount.sum()) > 0 or parts[1].stopped:
+        text = f"no delivery is expected: there is no {metric.value} to forecast"
         warnings.append(Caution(CautionKind.NO_DELIVERY, text))
         amount = expected = np.zeros(spec.horizon)
     elif rate.missed is not None or not float(expected.sum()) > 0:
         since = "no day of the history has any"
         if rate.missed is not None:
             since = f"none has come for weeks in which {rate.missed:.0f} should have"
-        text = f"no {name} can be expected: {since}; there is no {metric} to forecast"
+        text = f"no {name} can be expected: {since}; there is no {metric.value} to forecast"
         warnings.append(Caution(CautionKind.FEW_LEADS, text))
         amount = expected = np.zeros(spec.horizon)
     spread = total_spread(counted, horizon=spec.horizon, exposure=per, rates=rate.path)
@@ -126,20 +126,20 @@ def predict_ratio(
     daily_own = total_spread(per, horizon=1)
     lower, upper = np.array(
         [
-            _bounds(parts.metric, float(count), float(money), daily, daily_own, spec.level)
+            _bounds(metric, float(count), float(money), daily, daily_own, spec.level)
             for count, money in zip(expected, amount, strict=True)
         ]
     ).T
-    total_lower, total_upper = _bounds(parts.metric, *sums, spread, own, spec.level)
+    total_lower, total_upper = _bounds(metric, *sums, spread, own, spec.level)
     return replace(
         above,
-        point=_ratio(parts.metric, expected, amount),
+        point=_ratio(metric, expected, amount),
         lower=lower,
         upper=upper,
-        total=float(_ratio(parts.metric, *(np.array([one]) for one in sums))[0]),
+        total=float(_ratio(metric, *(np.array([one]) for one in sums))[0]),
         total_lower=total_lower,
         total_upper=total_upper,
-        members=_members(parts.metric, above, below, rate.value),
+        members=_members(metric, above, below, rate.value),
         warnings=tuple(dict.fromkeys(warnings)),
         interval_method="joint_resampling_conformal",
         residuals=len(spread.misses),
@@ -215,3 +215,57 @@ def _members(metric: Metric, above: Prediction, below: Prediction, rate: float) 
         failure = member.failure or ("" if other is None else other.failure)
         out.append(replace(member, values=values, failure=failure))
     return tuple(out)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Events per unit of exposure: above 0, NaN where nothing tells it.
+
+    `path` is what it would have been after each day by the days up to it, shape (n,), NaN before the first
+    event. `missed` are events that the exposure since the last one should have brought; None where the newest
+    four weeks hold events, or too little was missed to tell.
+    """
+
+    value: float
+    path: Vector
+    missed: float | None = None
+
+
+def learn_rate(events: Vector, exposure: Vector, *, lent: float | None = None) -> Rate:
+    """The rate of the coming days, from events and exposure of the same days, NaN where missing, shape (n,).
+
+    A Gamma posterior of a Poisson rate that wanders: each day adds to the variance of its logarithm, so that what is
+    known of a busy entity fades within days and of a quiet one within weeks (a discounted Gamma-Poisson filter: West &
+    Harrison 1997, "Bayesian forecasting and dynamic models", section 14). What the filter says is drawn to the
+    entity's whole history, and that to the account's rate: with few events the rate stays near what is known, with many
+    it is what they say. `lent` is the parent's or account's rate; None where it is not known.
+    """
+    both = np.isfinite(events) & np.isfinite(exposure)
+    count = np.where(both, events, 0.0)[-_LONGEST:]
+    amount = np.where(both, exposure, 0.0)[-_LONGEST:]
+    path = np.full(len(events), np.nan)
+    given = LENT_EVENTS if lent is not None and lent > 0 else 0.0
+    totals = np.cumsum(count) + given
+    exposed = np.cumsum(amount) + (given / lent if lent else 0.0)
+    shape = scale = 0.0
+    first = len(events) - len(count)
+    for at, (day_count, day_amount) in enumerate(
+        zip((count / DISPERSION).tolist(), (amount / DISPERSION).tolist(), strict=True)
+    ):
+        kept = 1.0 / (1.0 + WANDERING * shape)
+        shape, scale = kept * shape + day_count, kept * scale + day_amount
+        if totals[at] > 0 and exposed[at] > 0:
+            long_run = totals[at] / exposed[at]
+            path[first + at] = (shape + OWN_EVENTS) / (scale + OWN_EVENTS / long_run)
+    value = float(path[-1]) if len(path) else float("nan")
+    if not np.isfinite(value):
+        return Rate(float("nan"), path)
+    seen = np.flatnonzero(count > 0)
+    last = int(seen[-1]) if len(seen) else -1
+    if len(count) - 1 - last >= _DRY_DAYS:
+        # What the days with events alone would let expect: the dry ones must not excuse themselves.
+        before = count[: last + 1].sum() / max(amount[: last + 1].sum(), 1e-300) if last >= 0 else lent
+        missed = float(amount[last + 1 :].sum() * (before or 0.0))
+        if missed > _DRY:
+            return Rate(value, path, missed)
+    return Rate(value, path)

@@ -6,26 +6,24 @@ Days without an actual value or without a forecast are left out. wMAPE: Kolassa 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from adsml_forecasting.models.series import Vector
-
-Matrix = npt.NDArray[np.float64]
+from adsml_forecasting.models.series import DailySeries, Matrix, Vector
 
 NAMES: Final = ("wmape", "smape", "mase", "rmsse", "mape", "pinball", "coverage")
 
 
-def mase_scale(history: Vector, *, season_length: int = 7) -> float:
+def mase_scale(history: DailySeries) -> float:
     """Mean absolute difference of days a season apart; NaN without such a pair or where all are alike."""
-    return _scale(history, lag=season_length, squared=False)
+    return _scale(history.values, lag=history.season_length, squared=False)
 
 
-def rmsse_scale(history: Vector) -> float:
+def rmsse_scale(history: DailySeries) -> float:
     """Root mean squared difference of consecutive days; NaN without a pair or where all are alike."""
-    return _scale(history, lag=1, squared=True)
+    return _scale(history.values, lag=1, squared=True)
 
 
 def _scale(history: Vector, *, lag: int, squared: bool) -> float:
@@ -106,20 +104,16 @@ def _ratio(top: npt.ArrayLike, bottom: npt.ArrayLike) -> Vector:
 def _sums(found: Forecasts, count: int, level: float) -> dict[str, tuple[Vector, Vector]]:
     """Numerator and denominator of each measure by series, shape (count,) each."""
     used = np.isfinite(found.actual) & np.isfinite(found.point)
-    y = np.where(used, found.actual, 0.0)
     error = np.where(used, np.abs(found.actual - found.point), 0.0)
     size = np.where(used, np.abs(found.actual), 0.0)
     spread = size + np.where(used, np.abs(found.point), 0.0)
-    positive = used & (y > 0)
+    positive = used & (found.actual > 0)
     days = used.sum(axis=1)
 
-    def by_series(values: Vector) -> Vector:
-        return np.bincount(found.series, values, minlength=count).astype(np.float64)
-
-    def scaled(values: Vector, scale: Vector) -> tuple[Vector, Vector]:
+    def scaled(values: Vector, scale: Vector) -> tuple[Vector, npt.NDArray[Any]]:
         each = _ratio(values, scale)
         fine = np.isfinite(each) & (days > 0)
-        return by_series(np.where(fine, each, 0.0)), by_series(fine.astype(float))
+        return np.where(fine, each, 0.0), fine
 
     mean_error = _ratio(error.sum(axis=1), days)
     root = np.sqrt(_ratio((error**2).sum(axis=1), days))
@@ -129,24 +123,21 @@ def _sums(found: Forecasts, count: int, level: float) -> dict[str, tuple[Vector,
     for quantile, at in (((1 - level) / 2, found.lower), (0.5, found.point), ((1 + level) / 2, found.upper)):
         gap = np.where(bounded, found.actual - at, 0.0)
         losses += np.maximum(quantile * gap, (quantile - 1) * gap) / 3
-    return {
-        "wmape": (by_series(error.sum(axis=1)), by_series(size.sum(axis=1))),
-        "smape": (
-            by_series(np.nan_to_num(2 * _ratio(error, spread)).sum(axis=1)),
-            by_series(days.astype(float)),
-        ),
+    positive_share = np.where(positive, np.nan_to_num(_ratio(error, size)), 0.0)
+    by_origin = {
+        "wmape": (error.sum(axis=1), size.sum(axis=1)),
+        "smape": (np.nan_to_num(2 * _ratio(error, spread)).sum(axis=1), days),
         "mase": scaled(mean_error, found.mase_scale),
         "rmsse": scaled(root, found.rmsse_scale),
-        "mape": (
-            by_series(np.where(positive, np.nan_to_num(_ratio(error, size)), 0.0).sum(axis=1)),
-            by_series(positive.sum(axis=1).astype(float)),
-        ),
-        "pinball": (by_series(losses.sum(axis=1)), by_series(bounded.sum(axis=1).astype(float))),
-        "coverage": (
-            by_series(inside.sum(axis=1).astype(float)),
-            by_series(bounded.sum(axis=1).astype(float)),
-        ),
+        "mape": (positive_share.sum(axis=1), positive.sum(axis=1)),
+        "pinball": (losses.sum(axis=1), bounded.sum(axis=1)),
+        "coverage": (inside.sum(axis=1), bounded.sum(axis=1)),
     }
+
+    def by_series(values: npt.NDArray[Any]) -> Vector:
+        return np.bincount(found.series, values, minlength=count).astype(np.float64)
+
+    return {name: (by_series(top), by_series(bottom)) for name, (top, bottom) in by_origin.items()}
 
 
 def resamples(series: int, *, count: int, seed: int) -> Matrix:
@@ -172,9 +163,13 @@ def _score(parts: Sequence[tuple[Vector, Vector]], draws: Matrix | None) -> Scor
     return Score(found, float(low), float(high))
 
 
+def _series(found: Forecasts, draws: Matrix | None) -> int:
+    return draws.shape[1] if draws is not None else int(found.series.max(initial=-1)) + 1
+
+
 def measure(found: Forecasts, *, level: float, draws: Matrix | None = None) -> Scores:
     """Every measure of one method, whose intervals are of `level`; `draws` (`resamples`) give the scores' own."""
-    count = draws.shape[1] if draws is not None else int(found.series.max(initial=-1)) + 1
+    count = _series(found, draws)
     sums = _sums(found, count, level)
     scores = {name: _score([sums[name]], draws) for name in NAMES}
     days = sums["smape"][1].sum()
@@ -187,12 +182,12 @@ def measure(found: Forecasts, *, level: float, draws: Matrix | None = None) -> S
     )
 
 
-def paired_difference(found: Forecasts, reference: Forecasts, *, level: float, draws: Matrix | None) -> Score:
+def paired_difference(found: Forecasts, reference: Forecasts, *, draws: Matrix | None) -> Score:
     """WMAPE of one method less another's on the same days and the same resamples, as a share."""
     both = np.isfinite(found.point) & np.isfinite(reference.point)
-    count = draws.shape[1] if draws is not None else int(found.series.max(initial=-1)) + 1
+    count = _series(found, draws)
     same = [replace(one, actual=np.where(both, one.actual, np.nan)) for one in (found, reference)]
-    return _score([_sums(one, count, level)["wmape"] for one in same], draws)
+    return _score([_sums(one, count, 0.5)["wmape"] for one in same], draws)
 
 
 def _by_horizon(found: Forecasts) -> tuple[HorizonCoverage, ...]:

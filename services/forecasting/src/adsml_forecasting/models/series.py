@@ -1,15 +1,16 @@
-"""One daily series on a regular calendar, as every method sees it."""
+"""One entity's daily rows, and one daily series on a regular calendar, as every method sees them."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from adsml_common.domain.errors import InsufficientHistory, InvalidInput
+from adsml_common.domain.errors import InsufficientHistory
 
 Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
 
 _NEIGHBOUR_SEASONS: Final = 2
 
@@ -19,57 +20,36 @@ class DailySeries:
     """Consecutive days of one metric, from `first_day` (days since 1970-01-01) on.
 
     `values` are NaN where missing, shape (n,); the first and the last are known. `nonnegative`: a count or
-    money (or a ratio of them), so that nothing below 0 is forecast. `name` is what to call it in errors.
+    money (or a ratio of them), so that nothing below 0 is forecast. `name` is what to call it in errors;
+    `season_length` the days after which its course is expected to repeat.
     """
 
     first_day: int
     values: Vector
     nonnegative: bool = True
     name: str = "series"
+    season_length: int = 7
 
     @classmethod
     def of(
-        cls,
-        days: npt.ArrayLike,
-        values: npt.ArrayLike,
-        *,
-        nonnegative: bool | None = None,
-        name: str = "series",
+        cls, days: npt.ArrayLike, values: npt.ArrayLike, *, name: str = "series", season_length: int = 7
     ) -> Self:
-        """From days (as pandas reads dates, without a time of day, in any order) and their values, NaN where missing.
+        """From single days (as pandas reads dates, in any order) and their values, NaN where missing.
 
-        Days without a row are missing. `nonnegative` None: whether no known value is below 0. `InvalidInput`
-        names a day that is there twice, a missing date, or an infinite value; `InsufficientHistory` where no
-        value is known.
+        Days without a row are missing. `InsufficientHistory` where no value is known.
         """
         stamps = pd.to_datetime(pd.Series(np.asarray(days))).to_numpy(dtype="datetime64[ns]")
-        known = np.asarray(values, dtype=np.float64)
-        if np.isnat(stamps).any():
-            raise InvalidInput.at(name, "has a missing date")
-        if np.isinf(known).any():
-            raise InvalidInput.at(name, "has an infinite value; leave the day out")
-        calendar = stamps.astype("datetime64[D]").astype(np.int64)
-        unique, counts = np.unique(calendar, return_counts=True)
-        if (counts > 1).any():
-            twice = unique[counts > 1][0].astype("datetime64[D]")
-            raise InvalidInput.at(name, f"has {twice} twice; expected one value per day")
+        known, calendar = (
+            np.asarray(values, dtype=np.float64),
+            stamps.astype("datetime64[D]").astype(np.int64),
+        )
         kept = ~np.isnan(known)
         if not kept.any():
             raise InsufficientHistory(name, had=0, needed=1)
         first, last = int(calendar[kept].min()), int(calendar[kept].max())
         grid = np.full(last - first + 1, np.nan)
         grid[calendar[kept] - first] = known[kept]
-        if nonnegative is None:
-            nonnegative = bool(known[kept].min() >= 0)
-        return cls(first, grid, nonnegative, name)
-
-    @classmethod
-    def read(cls, frame: pd.DataFrame, *, nonnegative: bool | None = None, name: str = "series") -> Self:
-        """From a frame with columns ``ds`` and ``y``; see `of`."""
-        absent = [column for column in ("ds", "y") if column not in frame.columns]
-        if absent:
-            raise InvalidInput.at(name, f"has no column {', '.join(absent)}")
-        return cls.of(frame["ds"], frame["y"], nonnegative=nonnegative, name=name)
+        return cls(first, grid, bool(known[kept].min() >= 0), name, season_length)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -94,20 +74,9 @@ class DailySeries:
 
     def until(self, rows: int) -> Self:
         """The first `rows` days, less missing ones at their end; `InsufficientHistory` where none is known."""
-        known = np.flatnonzero(np.isfinite(self.values[:rows]))
-        if not len(known):
-            raise InsufficientHistory(self.name, had=0, needed=1)
-        return replace(self, values=self.values[: known[-1] + 1])
+        return replace(self, values=self.values[:rows]).trimmed()
 
-    def without(self, days: Iterable[int]) -> Self:
-        """Without the values of some days (since 1970-01-01); `InsufficientHistory` where nothing is left."""
-        values = self.values.copy()
-        for day in days:
-            if self.first_day <= day <= self.last_day:
-                values[day - self.first_day] = np.nan
-        return replace(self, values=values).trimmed()
-
-    def filled(self, *, season_length: int = 7) -> Vector:
+    def filled(self) -> Vector:
         """Values with each missing one estimated, for methods that can't do with gaps.
 
         A missing day becomes the mean of the known days one and two seasons before and after it; where there
@@ -118,7 +87,7 @@ class DailySeries:
         if not len(missing):
             return values.copy()
         out = values.copy()
-        offsets = season_length * np.array(
+        offsets = self.season_length * np.array(
             [step for step in range(-_NEIGHBOUR_SEASONS, _NEIGHBOUR_SEASONS + 1) if step]
         )
         at = missing[:, None] + offsets
@@ -130,3 +99,65 @@ class DailySeries:
         out[missing[estimated]] = sums[estimated] / counts[estimated]
         known = np.flatnonzero(np.isfinite(out))
         return np.interp(np.arange(len(out)), known, out[known])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EntityHistory:
+    """Consecutive days of every stored column, each shape (n,); days since 1970-01-01.
+
+    A day without a row is a day without delivery, 0; NaN where a column is not known. `name` is what to call the
+    entity in errors; after `last_row`, the last day with a row, nothing was delivered.
+    """
+
+    first_day: int
+    columns: Mapping[str, Vector]
+    name: str
+    last_row: int
+
+    @classmethod
+    def of_rows(
+        cls,
+        days: npt.NDArray[np.int64],
+        columns: Mapping[str, Vector],
+        *,
+        name: str,
+        until: int | None = None,
+    ) -> Self:
+        """From rows in any order, each of a day (since 1970-01-01); `InsufficientHistory` without any.
+
+        `until` is the last day that is known to be loaded: days between the last row and it had no delivery, rows
+        after it are left out. None: the last row's.
+        """
+        last = int(days.max()) if until is None and len(days) else until
+        kept = days <= last if last is not None else np.zeros(0, dtype=bool)
+        if last is None or not kept.any():
+            raise InsufficientHistory(name, had=0, needed=1)
+        first = int(days[kept].min())
+        grids: dict[str, Vector] = {}
+        for column, values in columns.items():
+            known = np.isfinite(values[kept])
+            # A column that is known on no day is not known to be 0 on the days without a row.
+            grid = np.zeros(last - first + 1) if known.any() else np.full(last - first + 1, np.nan)
+            grid[days[kept] - first] = values[kept]
+            grids[column] = grid
+        return cls(first, grids, name, int(days[kept].max()))
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def last_day(self) -> int:
+        """Days since 1970-01-01."""
+        return self.first_day + len(self) - 1
+
+    @property
+    def delivering(self) -> npt.NDArray[np.bool_]:
+        """Days on which anything was delivered, shape (n,)."""
+        out = np.zeros(len(self), dtype=bool)
+        for values in self.columns.values():
+            out |= np.nan_to_num(values) > 0
+        return out
+
+    def column(self, name: str) -> Vector:
+        """A column's values; NaN where it is not known."""
+        return self.columns.get(name, np.full(len(self), np.nan))

@@ -70,24 +70,24 @@ def pool(found: Sequence[Elasticity]) -> Elasticity:
         return PRIOR
     weights = np.array([1 / (one.variance + _BETWEEN_ENTITIES) for one in found])
     mean = float(weights @ np.array([one.value for one in found]) / weights.sum())
-    return _combine(PRIOR, Elasticity(mean, float(1 / weights.sum()) + _BETWEEN_ENTITIES))
+    return drawn(Elasticity(mean, float(1 / weights.sum()) + _BETWEEN_ENTITIES), PRIOR)
 
 
-def shrunk(own: Elasticity | None, account: Elasticity) -> Elasticity:
-    """An entity's own, drawn to the account's."""
-    return account if own is None else _combine(account, own)
-
-
-def _combine(prior: Elasticity, found: Elasticity) -> Elasticity:
+def drawn(found: Elasticity, prior: Elasticity) -> Elasticity:
+    """An estimate, such as an entity's own, drawn to what is known before, such as the account's."""
     precision = 1 / prior.variance + 1 / found.variance
     mean = (prior.value / prior.variance + found.value / found.variance) / precision
     return Elasticity(float(np.clip(mean, *_BOUNDS)), 1 / precision)
 
 
-def has_moved(spend: Vector) -> bool:
-    """Whether weekly spend has varied enough to matter."""
-    level = smoothed(spend)
-    level = level[np.isfinite(level) & (level > 0)]
+def levels(smooth: Vector) -> Vector:
+    """Those of `smoothed` spend above 0."""
+    return smooth[np.isfinite(smooth) & (smooth > 0)]
+
+
+def has_moved(smooth: Vector) -> bool:
+    """Whether `smoothed` spend has varied enough to matter."""
+    level = levels(smooth)
     return len(level) > _DAYS and float(np.std(np.log(level))) > _MOVED
 
 
@@ -112,9 +112,7 @@ def response(planned: Vector, usual: float, elasticity: Elasticity, *, seen: tup
     inner = np.clip(planned, min(low, usual), max(high, usual))
     with np.errstate(divide="ignore", invalid="ignore"):
         beyond = np.where(inner > 0, planned / inner, 1.0)
-        out = (inner / usual) ** elasticity.value * beyond ** (
-            elasticity.value if elasticity.variance == 0 else _BEYOND * elasticity.value
-        )
+        out = (inner / usual) ** elasticity.value * beyond ** (_BEYOND * elasticity.value)
     out = np.where(planned <= 0, 0.0, out)
     return np.asarray(np.where(np.isnan(planned), 1.0, out), dtype=np.float64)
 

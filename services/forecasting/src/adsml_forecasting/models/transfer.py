@@ -10,8 +10,7 @@ from adsml_common.domain.metrics import Metric
 from adsml_common.domain.tiers import Tier
 from scipy.special import ndtri
 
-from adsml_forecasting.models.caution import Caution, CautionKind
-from adsml_forecasting.models.conformal import residual_scale
+from adsml_forecasting.models.intervals import residual_scale
 from adsml_forecasting.models.method import Method
 from adsml_forecasting.models.prediction import (
     NOTHING,
@@ -21,9 +20,8 @@ from adsml_forecasting.models.prediction import (
     Source,
     predict,
 )
-from adsml_forecasting.models.prepared import Prepared, day_text
-from adsml_forecasting.models.rates import DISPERSION
-from adsml_forecasting.models.ratios import parts_of, ratio_of
+from adsml_forecasting.models.prepared import Caution, CautionKind, Prepared, day_text
+from adsml_forecasting.models.ratios import DISPERSION, aligned, parts_of, ratio_of
 from adsml_forecasting.models.series import DailySeries, Vector
 
 _UNCERTAIN_DAYS: Final = 2.0
@@ -93,20 +91,16 @@ def pick(donors: Sequence[DonorSeries], tier: Tier | None) -> list[DonorSeries]:
     """Donors with two weeks or more; those of the tier where there are at least two, else all."""
     usable = [one for one in donors if one.series.known >= _LEAST_DONOR_DAYS]
     same = [one for one in usable if tier is not None and one.tier is tier]
-    chosen = same if len(same) >= 2 else usable
-    return sorted(chosen, key=lambda one: -one.series.known)[:_MOST_DONORS]
+    return sorted(same if len(same) >= 2 else usable, key=lambda one: -one.series.known)[:_MOST_DONORS]
 
 
-def _relative_to(own: DailySeries, lender: DailySeries) -> float:
-    """Own level over the lender's on the days both have, so that weekday and market cancel."""
-    days = np.arange(own.first_day, own.last_day + 1)
-    at = days - lender.first_day
-    inside = (at >= 0) & (at < len(lender))
-    theirs = np.where(inside, lender.values[np.clip(at, 0, len(lender) - 1)], np.nan)
-    both = np.isfinite(own.values) & np.isfinite(theirs)
+def _own_level(own: DailySeries, lender: DailySeries) -> float:
+    """The lender's recent level times the share of it on the days both have, so that weekday and market cancel."""
+    mine, theirs = aligned(own, lender)
+    both = np.isfinite(mine) & np.isfinite(theirs)
     if not both.any() or theirs[both].sum() <= 0:
-        return float("nan")
-    return float(own.values[both].sum() / theirs[both].sum())
+        return _recent_level(own)
+    return float(mine[both].sum() / theirs[both].sum()) * _recent_level(lender)
 
 
 def _between(levels: Sequence[float]) -> float:
@@ -125,7 +119,7 @@ def shrinkage(donors: Sequence[DailySeries], *, mine: float, borrowed: float) ->
     """
     levels = [_recent_level(one) for one in donors]
     noise = [
-        (_SIGMA_OF_SEASONAL_DIFFERENCE * residual_scale(one.values)) ** 2 / level
+        (_SIGMA_OF_SEASONAL_DIFFERENCE * residual_scale(one)) ** 2 / level
         for one, level in zip(donors, levels, strict=True)
         if level > 0
     ]
@@ -147,59 +141,57 @@ def forecast_new(
     counted, per = parts_of(metric)
     exposure = forecast_column(tasks[per], tier=tier, spec=spec, as_of=as_of)
     lent = _lent_rate(tasks[counted], tasks[per])
-    own_events, own_exposure = tasks[counted].own, tasks[per].own
-    events_seen = 0.0 if own_events is None else float(np.nansum(own_events.values))
-    exposed = 0.0 if own_exposure is None else float(np.nansum(own_exposure.values))
-    rate = (events_seen + _LENT_EVENTS) / (exposed + _LENT_EVENTS / lent) if lent > 0 else float("nan")
-    amount = exposure.prediction.point
-    expected = amount * rate
+    seen, exposed = (
+        0.0 if one.own is None else float(np.nansum(one.own.values)) for one in (tasks[counted], tasks[per])
+    )
     # What is known of the rate is worth so many events; what comes of it varies as counts in bunches do.
-    known = events_seen + _LENT_EVENTS
+    known = seen + _LENT_EVENTS
+    rate = known / (exposed + _LENT_EVENTS / lent) if lent > 0 else float("nan")
     quantile = float(ndtri((1 + spec.level) / 2))
 
-    def ends(events: Vector, exposures: Vector) -> tuple[Vector, Vector]:
+    def ratios(events: Vector, exposures: Vector) -> Vector:
+        """Expected, and the ends, lower ones first."""
         spread = quantile * np.sqrt(DISPERSION * events + (events / np.sqrt(known) * DISPERSION) ** 2)
-        low, high = np.maximum(events - spread, np.minimum(1.0, events)), events + spread
-        pair = np.stack([ratio_of(metric, low, exposures), ratio_of(metric, high, exposures)])
-        lower, upper = np.sort(pair, axis=0)
-        return lower, upper
+        ends = np.maximum(events - spread, np.minimum(1.0, events)), events + spread
+        bounds = np.sort([ratio_of(metric, end, exposures) for end in ends], axis=0)
+        return np.vstack([ratio_of(metric, events, exposures), bounds])
 
-    lower, upper = ends(expected, amount)
-    sums = np.array([expected.sum()]), np.array([amount.sum()])
-    total_lower, total_upper = ends(*sums)
+    amount = exposure.prediction.point
+    expected = amount * rate
+    point, lower, upper = ratios(expected, amount)
+    total = ratios(np.array([expected.sum()]), np.array([amount.sum()]))[:, 0].tolist()
     warnings = exposure.prediction.warnings
     if not np.isfinite(rate):
         text = f"neither parent nor donors have {counted}: there is no {metric.value} to forecast"
         warnings = (*warnings, Caution(CautionKind.FEW_LEADS, text))
     prediction = replace(
         exposure.prediction,
-        point=ratio_of(metric, expected, amount),
+        point=point,
         lower=lower,
         upper=upper,
-        total=float(ratio_of(metric, *sums)[0]),
-        total_lower=float(total_lower[0]),
-        total_upper=float(total_upper[0]),
+        total=total[0],
+        total_lower=total[1],
+        total_upper=total[2],
         interval_method="transferred_rate",
         warnings=warnings,
     )
-    return replace(exposure, prediction=prediction, own_weight=events_seen / known, interval_factor=1.0)
+    return replace(exposure, prediction=prediction, own_weight=seen / known, interval_factor=1.0)
 
 
 def _lent_rate(events: TransferTask, exposure: TransferTask) -> float:
     """Events per exposure of parent and donors in their newest weeks; NaN without any exposure."""
     counted = per = 0.0
-    by_key = {one.key: one.series for one in exposure.donors}
+    by_key = {one.key: one.series for one in events.donors}
     lenders = [
         (events.parent, exposure.parent),
-        *((one.series, by_key.get(one.key)) for one in events.donors),
+        *((by_key.get(one.key), one.series) for one in exposure.donors),
     ]
     for top, bottom in lenders:
-        if bottom is None:
-            continue
-        first = bottom.last_day - _RATE_DAYS + 1
-        per += float(np.nansum(bottom.values[-_RATE_DAYS:]))
-        if top is not None:
-            counted += float(np.nansum(top.values[max(first - top.first_day, 0) :]))
+        if bottom is not None:
+            per += float(np.nansum(bottom.values[-_RATE_DAYS:]))
+            if top is not None:
+                first = bottom.last_day - _RATE_DAYS + 1
+                counted += float(np.nansum(top.values[max(first - top.first_day, 0) :]))
     return counted / per if per > 0 else float("nan")
 
 
@@ -224,16 +216,13 @@ def forecast_column(task: TransferTask, *, tier: Tier | None, spec: ForecastSpec
         parent = _mean(chosen)
     lender = parent.until(max(as_of - parent.first_day + 1, 1))
     prepared = replace(Prepared.of_series(lender, horizon=spec.horizon), as_of=max(as_of, lender.last_day))
-    base = predict(prepared, replace(spec, method=Method.ENSEMBLE, members=(), combiner=None), task.learned)
+    base = predict(prepared, spec, task.learned)
     level = _recent_level(lender)
     shape = base.point / level if level > 0 else np.ones(spec.horizon)
     days = 0 if own is None else own.known
     levels = [value for value in (_recent_level(one.series) for one in chosen) if np.isfinite(value)]
     borrowed = float(np.median(levels)) if levels else float("nan")
-    mine = float("nan")
-    if own is not None:
-        share = _relative_to(own, lender)
-        mine = share * level if np.isfinite(share) else _recent_level(own)
+    mine = float("nan") if own is None else _own_level(own, lender)
     shrinkage_days = shrinkage([one.series for one in chosen], mine=mine, borrowed=borrowed)
     weight = days / (days + shrinkage_days)
     if not np.isfinite(borrowed):
@@ -310,11 +299,8 @@ def _bounds(
     """
     relative_size = max(level / lender_level, 1e-9) if lender_level > 0 else 1.0
     spread = relative_size**0.5
-    ratios = [
-        residual_scale(one.series.values) / _recent_level(one.series)
-        for one in donors
-        if _recent_level(one.series) > 0
-    ]
+    levels = [(one.series, _recent_level(one.series)) for one in donors]
+    ratios = [residual_scale(series) / level for series, level in levels if level > 0]
     if ratios and lender_level > 0:
         width = float(np.nanmean(base.upper - base.lower)) / lender_level
         own_width = 3.3 * float(np.median(ratios))

@@ -1,11 +1,11 @@
 """The family's jobs: tuned Prophet parameters and ensemble weights, through gates into the registry."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import asdict, replace
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pandas as pd
 from adsml_common.domain.entities import EntityType
 from adsml_common.domain.errors import ArtifactCorrupt, InsufficientHistory
 from adsml_common.domain.metrics import Metric
@@ -17,18 +17,24 @@ from adsml_common.training.records import Item, ItemResult, ItemStatus
 from adsml_forecasting import registered
 from adsml_forecasting.decoding import day_number, day_of, history
 from adsml_forecasting.evaluation.study import LEVEL
-from adsml_forecasting.models.calibration import calibrate
-from adsml_forecasting.models.combining import Weights, combine
+from adsml_forecasting.models.calibration import Weights, calibrate, combine
 from adsml_forecasting.models.method import MEMBERS, Method
 from adsml_forecasting.models.methods import MethodOptions
-from adsml_forecasting.models.origins import Origin, Task, as_forecasts, forecast_origins, join_pooled
+from adsml_forecasting.models.origins import (
+    Origin,
+    RollingOrigin,
+    Task,
+    as_forecasts,
+    forecast_origins,
+    join_pooled,
+    newest_rows,
+)
 from adsml_forecasting.models.pooled_regression import learn
 from adsml_forecasting.models.preparation import prepare
 from adsml_forecasting.models.prophet.settings import DEFAULTS, Combination
 from adsml_forecasting.models.prophet.tuning import TuningOutcome, tune
-from adsml_forecasting.models.rolling_origin import RollingOrigin, newest_rows
 from adsml_forecasting.models.scores import measure
-from adsml_forecasting.models.series import DailySeries, Vector
+from adsml_forecasting.models.series import DailySeries
 
 HORIZON: Final = 7
 HELD_OUT_WEEKS: Final = 2
@@ -40,16 +46,15 @@ ORIGINS: Final = 4
 _LARGEST_LEVEL: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(NamedTuple):
     """Whether a candidate may serve, and why."""
 
     passed: bool
     reason: str
 
 
-def _series_of(store: MetricStore, item: Item) -> list[DailySeries]:
-    """The item's series: the entity's own, or those of every entity of its level."""
+def _series_of(store: MetricStore, item: Item, *, least_days: int = 1) -> list[DailySeries]:
+    """The item's series that are long enough: the entity's own, or those of every entity of its level."""
     metric = Metric(item.payload["metric"])
     level = item.entity_type or EntityType.CAMPAIGN
     ids = None if item.entity_id is None else [item.entity_id]
@@ -58,24 +63,15 @@ def _series_of(store: MetricStore, item: Item) -> list[DailySeries]:
     until = None if last is None else day_number(last) - item.payload["attribution_lag_days"]
     found: list[DailySeries] = []
     for name, rows in frame.groupby("entity_id", sort=True):
-        try:
+        with contextlib.suppress(InsufficientHistory):
             one = history(rows, name=f"{level} {name}", until=until)
             found.append(
                 prepare(one, metric.value, as_of=one.last_day, horizon=HORIZON, levelled=False).series
             )
-        except InsufficientHistory:
-            continue
-    if not found:
-        raise InsufficientHistory(item.key, had=0, needed=LEAST_DAYS)
-    return sorted(found, key=lambda one: -one.known)[:_LARGEST_LEVEL]
-
-
-def _long_enough(series: Sequence[DailySeries], item: Item) -> list[DailySeries]:
-    kept = [one for one in series if len(one) >= LEAST_DAYS]
+    kept = [one for one in found if len(one) >= least_days]
     if not kept:
-        longest = max(len(one) for one in series)
-        raise InsufficientHistory(item.key, had=longest, needed=LEAST_DAYS)
-    return kept
+        raise InsufficientHistory(item.key, had=max(map(len, found), default=0), needed=LEAST_DAYS)
+    return sorted(kept, key=lambda one: -one.known)[:_LARGEST_LEVEL]
 
 
 def train_prophet(
@@ -86,18 +82,15 @@ def train_prophet(
     The parameters are chosen on all but the newest two weeks and compared with the defaults on those. Where
     the gate shuts, the version stays READY with the reason and the defaults go on serving.
     """
-    series = _long_enough(_series_of(store, item), item)[0]
-    seen = series.until(len(series) - 7 * HELD_OUT_WEEKS)
-    days = pd.to_datetime(np.arange(len(seen)) + seen.first_day, unit="D")
-    result = tune(pd.DataFrame({"ds": days, "y": seen.values}), name=series.name)
+    series = _series_of(store, item, least_days=LEAST_DAYS)[0]
+    result = tune(series.until(len(series) - 7 * HELD_OUT_WEEKS))
     if result.outcome is not TuningOutcome.TUNED:
         return ItemResult(ItemStatus.SKIPPED, result.reason)
     rows = RollingOrigin(newest=HELD_OUT_WEEKS, horizon=HORIZON, period=HORIZON).rows(len(series))
 
     def error(method: Method, combination: Combination = DEFAULTS) -> float | None:
         task = Task(series, rows, MethodOptions(combination), tidy=True)
-        found = forecast_origins([task], methods=[method], horizon=HORIZON)
-        return _method_error(found[0], method)
+        return _wmape(forecast_origins([task], methods=[method], horizon=HORIZON)[0], method)
 
     tuned, default = error(Method.PROPHET, result.combination), error(Method.PROPHET)
     naive = error(Method.SEASONAL_NAIVE)
@@ -110,9 +103,8 @@ def train_prophet(
         "tuning_error_defaults": result.default_error,
         "gate": gate.reason,
     }
-    files = registered.prophet_files(result.combination, metrics)
     parameters = asdict(result.combination)
-    return _register(item, registry, registered.PROPHET, files, parameters, metrics, [series], run_id, gate)
+    return _register(item, registry, [series], run_id, gate, result.combination, parameters, metrics)
 
 
 def prophet_gate(tuned: float | None, default: float | None, naive: float | None) -> Gate:
@@ -134,7 +126,7 @@ def train_ensemble(
     Weights learnt without the newest cutoff are compared there with the incumbent's and with seasonal naive;
     those that pass are learnt again from all cutoffs.
     """
-    series = _long_enough(_series_of(store, item), item)
+    series = _series_of(store, item, least_days=LEAST_DAYS)
     tasks = [Task(one, newest_rows(len(one), horizon=HORIZON, count=ORIGINS), tidy=True) for one in series]
     alone = tuple(method for method in MEMBERS if method is not Method.POOLED_REGRESSION)
     found = forecast_origins([task for task in tasks if task.rows], methods=alone, horizon=HORIZON)
@@ -150,11 +142,9 @@ def train_ensemble(
     newest = [one[-1] for one in found]
     incumbent = registry.active(_name(registered.ENSEMBLE, item))
     errors = {
-        "held_out_wmape": _ensemble_error(newest, before.weights),
-        "held_out_wmape_seasonal_naive": _method_error(newest, Method.SEASONAL_NAIVE),
-        "held_out_wmape_incumbent": (
-            None if incumbent is None else _incumbent_error(newest, incumbent, registry)
-        ),
+        "held_out_wmape": _wmape(newest, before.weights),
+        "held_out_wmape_seasonal_naive": _wmape(newest, Method.SEASONAL_NAIVE),
+        "held_out_wmape_incumbent": _wmape(newest, _incumbent_weights(incumbent, registry)),
     }
     gate = ensemble_gate(**errors)
     metrics = errors | {
@@ -170,8 +160,7 @@ def train_ensemble(
         "season_length": final.season_length,
         "origins": final.origins,
     }
-    files = registered.ensemble_files(final)
-    return _register(item, registry, registered.ENSEMBLE, files, parameters, metrics, series, run_id, gate)
+    return _register(item, registry, series, run_id, gate, final, parameters, metrics)
 
 
 def ensemble_gate(
@@ -201,19 +190,21 @@ def items(
     attribution_lag_days: int,
 ) -> list[Item]:
     """Everything a run covers: per entity and metric for Prophet; per level and campaign for the ensemble."""
+    ensemble = family == registered.ENSEMBLE
     out: list[Item] = []
-    alone = [kind for kind in entity_types if family != registered.ENSEMBLE or kind is EntityType.CAMPAIGN]
     for config_id in config_ids:
-        names = {kind: store.daily(config_id, entity_type=kind)["entity_id"].unique() for kind in alone}
+        owners: list[tuple[EntityType, str | None]] = []
+        for kind in entity_types:
+            if ensemble:
+                owners.append((kind, None))
+            if not ensemble or kind is EntityType.CAMPAIGN:
+                names = store.daily(config_id, entity_type=kind)["entity_id"].unique()
+                owners += [(kind, str(name)) for name in names]
         for metric in metrics:
             payload = {"metric": metric.value, "attribution_lag_days": attribution_lag_days}
-            for kind in entity_types:
-                if family == registered.ENSEMBLE:
-                    out.append(Item(f"{config_id}/{kind}/{metric}", config_id, kind, None, payload))
-                out += [
-                    Item(f"{config_id}/{kind}/{name}/{metric}", config_id, kind, str(name), payload)
-                    for name in names.get(kind, ())
-                ]
+            for kind, name in owners:
+                key = "/".join(str(one) for one in (config_id, kind, name, metric) if one is not None)
+                out.append(Item(key, config_id, kind, name, payload))
     return out
 
 
@@ -224,58 +215,54 @@ def _name(family: str, item: Item) -> str:
 def _register(
     item: Item,
     registry: ModelRegistry,
-    family: str,
-    files: dict[str, bytes],
-    parameters: dict[str, Any],
-    metrics: dict[str, Any],
     series: Sequence[DailySeries],
     run_id: str | None,
     gate: Gate,
+    model: registered.Model,
+    parameters: dict[str, Any],
+    metrics: dict[str, Any],
 ) -> ItemResult:
-    version: ModelVersion = registry.register(
-        Candidate(
-            name=_name(family, item),
-            model_type=family,
-            config_id=item.config_id,
-            entity_type=item.entity_type,
-            entity_id=item.entity_id,
-            files=files,
-            parameters=parameters,
-            training_metrics=metrics,
-            samples_count=sum(one.known for one in series),
-            window_start=day_of(min(one.first_day for one in series)),
-            window_end=day_of(max(one.last_day for one in series)),
-            run_id=run_id,
-        )
+    """Register what was learnt of some series, and let the gate decide."""
+    family = registered.PROPHET if isinstance(model, Combination) else registered.ENSEMBLE
+    candidate = Candidate(
+        name=_name(family, item),
+        model_type=family,
+        config_id=item.config_id,
+        entity_type=item.entity_type,
+        entity_id=item.entity_id,
+        samples_count=sum(one.known for one in series),
+        window_start=day_of(min(one.first_day for one in series)),
+        window_end=day_of(max(one.last_day for one in series)),
+        run_id=run_id,
+        files=registered.files(model, metrics),
+        parameters=parameters,
+        training_metrics=metrics,
     )
+    version = registry.register(candidate)
     decide = registry.activate if gate.passed else registry.reject
     decide(version.name, version.version, actor=f"train {family}", reason=gate.reason)
-    shown = {name: value for name, value in metrics.items() if isinstance(value, float)}
+    shown = {name: one for name, one in metrics.items() if isinstance(one, float)}
     return ItemResult(ItemStatus.TRAINED, gate.reason, version, shown)
 
 
-def _method_error(found: Sequence[Origin], method: Method) -> float | None:
-    gone = np.full(HORIZON, np.nan)
-    return _wmape(found, [origin.forecasts.get(method, gone) for origin in found])
-
-
-def _ensemble_error(found: Sequence[Origin], weights: Weights) -> float | None:
-    some = [origin for origin in found if origin.forecasts]
-    return _wmape(some, [combine(weights, origin.forecasts)[0] for origin in some])
-
-
-def _incumbent_error(
-    found: Sequence[Origin], incumbent: ModelVersion, registry: ModelRegistry
-) -> float | None:
-    """None where it cannot be read: it answers nothing any more, so there is nothing to be better than."""
+def _incumbent_weights(incumbent: ModelVersion | None, registry: ModelRegistry) -> Weights | None:
+    """None without one, or where it cannot be read: it answers nothing any more, which anything is better than."""
+    if incumbent is None:
+        return None
     try:
         model = registered.parse(incumbent, registry.read(incumbent))
     except ArtifactCorrupt:
         return None
-    return None if isinstance(model, Combination) else _ensemble_error(found, model.weights)
+    return None if isinstance(model, Combination) else model.weights
 
 
-def _wmape(found: Sequence[Origin], points: Sequence[Vector]) -> float | None:
-    if not found:
+def _wmape(found: Sequence[Origin], by: Method | Weights | None) -> float | None:
+    """The error of a method or of an ensemble."""
+    if by is None or not found:
         return None
+    gone = np.full(HORIZON, np.nan)
+    if isinstance(by, Method):
+        points = [one.forecasts.get(by, gone) for one in found]
+    else:
+        points = [combine(by, one.forecasts)[0] if one.forecasts else gone for one in found]
     return measure(as_forecasts(found, points), level=LEVEL).wmape.value

@@ -1,4 +1,4 @@
-"""Histories as Prophet prepares them for its model, without pandas once they are read.
+"""Histories as Prophet prepares them for its model, without pandas.
 
 Follows `Prophet.setup_dataframe`, `initialize_scales`, `set_changepoints`, `set_auto_seasonalities` and
 `fourier_series` of `prophet/forecaster.py` to the last bit, so that both fit the same numbers; and
@@ -6,24 +6,21 @@ Follows `Prophet.setup_dataframe`, `initialize_scales`, `set_changepoints`, `set
 seasons there are) and what at every cutoff anew (scales, changepoints).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from adsml_common.domain.errors import InsufficientHistory, InvalidInput, Violations
 
-from adsml_forecasting.models.prophet.grid import Ahead, Priors
-from adsml_forecasting.models.prophet.posterior import Design, Matrix, Vector
-from adsml_forecasting.models.prophet.settings import AUTOMATIC, Combination, Seasons
+from adsml_forecasting.models.prophet.grid import Ahead
+from adsml_forecasting.models.prophet.posterior import Design
+from adsml_forecasting.models.prophet.settings import Seasons
+from adsml_forecasting.models.series import DailySeries, Matrix, Vector
 
 Days = npt.NDArray[np.int64]
 
 _YEAR, _YEAR_TERMS = 365.25, 10
 _WEEK, _WEEK_TERMS = 7.0, 3
-_TWO_YEARS, _TWO_WEEKS = 730, 14
 _CHANGEPOINTS: Final = 25
 _CHANGEPOINT_RANGE: Final = 0.8
 
@@ -35,51 +32,11 @@ class History:
     days: Days
     y: Vector
 
-
-def read_history(frame: pd.DataFrame, *, name: str = "series") -> History:
-    """Take a series from a frame with columns ``ds`` and ``y``, in any order of rows.
-
-    Rows with a missing ``y`` are days without a value and left out, as Prophet does. `InvalidInput` names a missing
-    column, a date that is no date, has a time of day or a zone or is there twice, a value that is infinite;
-    `InsufficientHistory` where fewer than two rows have one.
-    """
-    absent = [column for column in ("ds", "y") if column not in frame.columns]
-    if absent:
-        raise InvalidInput.at(name, f"has no column {', '.join(absent)}")
-    try:
-        stamps = pd.to_datetime(frame["ds"])
-        values = frame["y"].to_numpy(dtype=np.float64, na_value=np.nan)
-    except (ValueError, TypeError) as error:
-        raise InvalidInput.at(name, f"can't be read: {error}") from error
-    found = Violations()
-    if stamps.dt.tz is not None:
-        raise InvalidInput.at(f"{name}.ds", "has a time zone; expected days")
-    if stamps.isna().any():
-        raise InvalidInput.at(f"{name}.ds", "has a missing date")
-    times = stamps.to_numpy(dtype="datetime64[ns]")
-    days = times.astype("datetime64[D]")
-    if (days.astype("datetime64[ns]") != times).any():
-        found.add(f"{name}.ds", "has a time of day; expected days")
-    if np.isinf(values).any():
-        found.add(f"{name}.y", "has an infinite value; leave the row out or make it missing")
-    kept = np.flatnonzero(~np.isnan(values))
-    order = kept[np.argsort(days[kept], kind="stable")]
-    ordered = days[order].astype(np.int64)
-    if (np.diff(ordered) == 0).any():
-        twice = days[order][1:][np.diff(ordered) == 0][0]
-        found.add(f"{name}.ds", f"has {twice} twice; expected one row per day")
-    found.raise_if_any()
-    if len(order) < 2:
-        raise InsufficientHistory(name, had=len(order), needed=2)
-    return History(ordered, values[order])
-
-
-def priors(combinations: Sequence[Combination], *, columns: int) -> Priors:
-    """The combinations as arrays, for so many seasonal columns."""
-    tau = np.array([c.changepoint_prior_scale for c in combinations], np.float64)
-    seasonal = np.array([[c.seasonality_prior_scale] * columns for c in combinations], np.float64)
-    times = np.array([[c.seasonality_mode == "multiplicative"] * columns for c in combinations], bool)
-    return Priors(tau, 1.0 / seasonal**2, (~times).astype(np.float64), times.astype(np.float64), True)
+    @classmethod
+    def of(cls, series: DailySeries) -> "History":
+        """Its known days: Prophet leaves the others out."""
+        known = np.flatnonzero(np.isfinite(series.values))
+        return cls(series.first_day + known, series.values[known])
 
 
 def _fourier_series(days: Days, *, period: float, terms: int) -> Matrix:
@@ -92,21 +49,11 @@ def _fourier_series(days: Days, *, period: float, terms: int) -> Matrix:
     return out
 
 
-def make_features(history: History, seasons: Seasons = AUTOMATIC) -> Matrix:
+def make_features(days: Days, seasons: Seasons) -> Matrix:
     """The seasons' columns on all days of a history, shape (n, K); they are the same for every cutoff."""
-    days = history.days
-    span = int(days[-1] - days[0])
-    yearly, weekly = seasons.yearly, seasons.weekly
-    if yearly is None:
-        yearly = span >= _TWO_YEARS
-    if weekly is None:
-        weekly = span >= _TWO_WEEKS and int(np.diff(days).min()) < _WEEK
-    return np.hstack(
-        [
-            _fourier_series(days, period=_YEAR, terms=_YEAR_TERMS if yearly else 0),
-            _fourier_series(days, period=_WEEK, terms=_WEEK_TERMS if weekly else 0),
-        ]
-    )
+    yearly = _fourier_series(days, period=_YEAR, terms=_YEAR_TERMS if seasons.yearly else 0)
+    weekly = _fourier_series(days, period=_WEEK, terms=_WEEK_TERMS if seasons.weekly else 0)
+    return np.hstack([yearly, weekly])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

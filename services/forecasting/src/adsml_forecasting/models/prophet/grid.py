@@ -6,39 +6,22 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from adsml_forecasting.models.prophet.compiled import compiled
 from adsml_forecasting.models.prophet.newton import maximise
 from adsml_forecasting.models.prophet.posterior import (
     Design,
     Fitted,
-    Matrix,
     Prior,
-    Vector,
+    compiled,
     copy,
     curvature,
-    multiplies,
     residuals,
 )
 from adsml_forecasting.models.prophet.settings import Combination
-
-# Far inside Stan's own (its Newton stops when the objective moves by less than 1e-8), so that two starts that
-# lead to one maximum give the same forecast to rounding.
-TOLERANCE = 1e-10
-ITERATIONS = 200
-
-
-class Priors(NamedTuple):
-    """Combinations as the kernel takes them: `Prior` with a leading axis of length C."""
-
-    tau: Vector
-    precision: Matrix
-    additive: Matrix
-    multiplicative: Matrix
-    linear: bool
+from adsml_forecasting.models.series import Matrix, Vector
 
 
 class Ahead(NamedTuple):
-    """Rows to forecast: scaled time and regressors, shapes (h,) and (h, K), and what values are divided by."""
+    """Rows to forecast: scaled time and seasonal terms, shapes (h,) and (h, K), and what values are divided by."""
 
     t: Vector
     x: Matrix
@@ -46,55 +29,50 @@ class Ahead(NamedTuple):
 
 
 class Fits(NamedTuple):
-    """Of each combination its estimates ``[m, k, delta, beta]``, forecasts and what `maximise` returns."""
+    """Of each combination its estimates ``[m, k, delta, beta]``, forecasts, and how `maximise` ended."""
 
     theta: Matrix
     forecasts: Matrix
     log_posterior: Vector
-    sigma: Vector
     status: npt.NDArray[np.int64]
-    steps: npt.NDArray[np.int64]
 
 
-def warm_starts(combinations: Sequence[Combination]) -> npt.NDArray[np.int64]:
+def prior_of(combination: Combination) -> Prior:
+    """What the kernel takes of a combination."""
+    return Prior(
+        combination.changepoint_prior_scale,
+        1.0 / combination.seasonality_prior_scale**2,
+        float(combination.seasonality_mode == "multiplicative"),
+    )
+
+
+def _warm_starts(combinations: Sequence[Combination]) -> npt.NDArray[np.int64]:
     """Pairs of a combination and the one to start from (-1: none), in the order to fit them, shape (C, 2).
 
     A chain goes from the tightest seasonal prior to the loosest under one changepoint prior and mode:
     its members share nearly all changepoints in use and differ in smooth coefficients.
     """
+    chains = [(one.seasonality_mode, one.changepoint_prior_scale) for one in combinations]
     order = sorted(
-        range(len(combinations)),
-        key=lambda c: (
-            combinations[c].seasonality_mode,
-            combinations[c].changepoint_prior_scale,
-            combinations[c].seasonality_prior_scale,
-        ),
+        range(len(combinations)), key=lambda c: (*chains[c], combinations[c].seasonality_prior_scale)
     )
-    pairs: list[tuple[int, int]] = []
-    for place, c in enumerate(order):
-        before = order[place - 1] if place else c
-        chained = (
-            before != c
-            and combinations[before].seasonality_mode == combinations[c].seasonality_mode
-            and combinations[before].changepoint_prior_scale == combinations[c].changepoint_prior_scale
-        )
-        pairs.append((c, before if chained else -1))
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    before = [-1, *order[:-1]]
+    return np.array(
+        [(c, b if b >= 0 and chains[b] == chains[c] else -1) for b, c in zip(before, order, strict=True)],
+        np.int64,
+    )
 
 
-def first_guess(design: Design, *, linear: bool) -> Vector:
-    """Where Prophet starts: the line through the first and last value, or their mean; shape (2 + S + K,)."""
+def first_guess(design: Design) -> Vector:
+    """Where Prophet starts: the line through the first and last value, shape (2 + S + K,)."""
     theta = np.zeros(2 + len(design.knots) + design.x.shape[1])
-    if linear:
-        theta[1] = (design.y[-1] - design.y[0]) / (design.t[-1] - design.t[0])
-        theta[0] = design.y[0] - theta[1] * design.t[0]
-    else:
-        theta[0] = design.y.mean()
+    theta[1] = (design.y[-1] - design.y[0]) / (design.t[-1] - design.t[0])
+    theta[0] = design.y[0] - theta[1] * design.t[0]
     return theta
 
 
 @compiled
-def forecast(theta: Vector, knots: Vector, ahead: Ahead, prior: Prior, out: Vector) -> None:
+def _forecast(theta: Vector, knots: Vector, ahead: Ahead, multiplicative: float, out: Vector) -> None:
     """Write the forecast, in the series' own units, to `out`, shape (h,)."""
     n_knots = knots.shape[0]
     for i in range(ahead.t.shape[0]):
@@ -106,13 +84,13 @@ def forecast(theta: Vector, knots: Vector, ahead: Ahead, prior: Prior, out: Vect
         added = 0.0
         for j in range(ahead.x.shape[1]):
             effect = ahead.x[i, j] * theta[2 + n_knots + j]
-            added += prior.additive[j] * effect
-            factor += prior.multiplicative[j] * effect
+            added += (1.0 - multiplicative) * effect
+            factor += multiplicative * effect
         out[i] = trend * ahead.scale * factor + added * ahead.scale
 
 
 @compiled
-def _fit_grid(design: Design, priors: Priors, starts: npt.NDArray[np.int64], ahead: Ahead, out: Fits) -> None:
+def _fit_grid(design: Design, priors: Matrix, starts: npt.NDArray[np.int64], ahead: Ahead, out: Fits) -> None:
     """Fit every combination in the order of `starts`, from there or from where its `theta` is, and forecast with it."""
     n = design.t.shape[0]
     size = out.theta.shape[1]
@@ -122,36 +100,22 @@ def _fit_grid(design: Design, priors: Priors, starts: npt.NDArray[np.int64], ahe
         theta = out.theta[c]
         if starts[row, 1] >= 0:
             copy(out.theta[starts[row, 1]], theta)
-        prior = Prior(
-            priors.tau[c], priors.precision[c], priors.additive[c], priors.multiplicative[c], priors.linear
-        )
-        if gram.shape[0] == 0 and not multiplies(prior):
+        prior = Prior(priors[c, 0], priors[c, 1], priors[c, 2])
+        if gram.shape[0] == 0 and prior.multiplicative == 0.0:
             gram = np.empty((size, size))
             fitted = Fitted(np.empty(n), np.empty(n), np.empty(n))
             residuals(theta, design, prior, fitted)
             curvature(design, prior, fitted, False, gram)
-        out.log_posterior[c], out.sigma[c], out.status[c], out.steps[c] = maximise(
-            theta, design, prior, gram, TOLERANCE, ITERATIONS
-        )
-        forecast(theta, design.knots, ahead, prior, out.forecasts[c])
+        found = maximise(theta, design, prior, gram)
+        out.log_posterior[c], out.status[c] = found[0], found[2]
+        _forecast(theta, design.knots, ahead, prior.multiplicative, out.forecasts[c])
 
 
-def fit_grid(
-    design: Design,
-    priors: Priors,
-    ahead: Ahead,
-    *,
-    starts: npt.NDArray[np.int64],
-    theta: Vector | None = None,
-) -> Fits:
-    """Fit every combination, in the order and from where `starts` says (`warm_starts`), and forecast with it.
-
-    Combinations without one to start from start at `theta`, or where Prophet does.
-    """
-    size = len(priors.tau)
-    first = first_guess(design, linear=priors.linear) if theta is None else theta
-    counts = np.empty(size, np.int64), np.empty(size, np.int64)
-    forecasts = np.empty((size, len(ahead.t)))
-    out = Fits(np.tile(first, (size, 1)), forecasts, np.empty(size), np.empty(size), *counts)
-    _fit_grid(design, priors, starts, ahead, out)
+def fit_grid(design: Design, combinations: Sequence[Combination], ahead: Ahead) -> Fits:
+    """Fit every combination, from where a neighbour ended or Prophet starts, and forecast with it."""
+    size = len(combinations)
+    theta = np.tile(first_guess(design), (size, 1))
+    out = Fits(theta, np.empty((size, len(ahead.t))), np.empty(size), np.empty(size, np.int64))
+    priors = np.array([prior_of(one) for one in combinations])
+    _fit_grid(design, priors, _warm_starts(combinations), ahead, out)
     return out

@@ -19,76 +19,67 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adsml_forecasting.models.prophet.compiled import compiled
 from adsml_forecasting.models.prophet.posterior import (
     SMALLEST_SIGMA,
     TREND_PRECISION,
     Design,
     Fitted,
-    Matrix,
     Prior,
-    Vector,
+    compiled,
     copy,
     curvature,
-    multiplies,
     negative_log_posterior,
     noise_variance,
     residuals,
     score,
 )
 from adsml_forecasting.models.prophet.sparse_quadratic import Indices, minimise_sparse_quadratic
+from adsml_forecasting.models.series import Matrix, Vector
 
 CONVERGED = 0  # the next step would gain less than the tolerance
 ROUNDING = 1  # no step gains anything any more, though the model promises more than the tolerance
 UNBOUNDED = 2  # the model passes through every point: the density grows without end as sigma goes to 0
 ITERATION_LIMIT = 3
 
+# Far inside Stan's own (its Newton stops when the objective moves by less than 1e-8), so that two starts that
+# lead to one maximum give the same forecast to rounding.
+_TOLERANCE = 1e-10
+_ITERATIONS = 200
 _EXACT_FIT = 1e-9  # what Prophet itself calls sigma where it is zero, of a constant series
 _ARMIJO = 1e-4
 _HALVINGS = 40
 
 
 @compiled
-def _smooth_coefficients(size: int, base: int, linear: bool) -> Indices:
-    """Indices of the coefficients without a kink: offset, base rate if there is one, regressors."""
-    out = np.empty(size, np.int64)
-    count = 0
-    for j in range(size):
-        if j == 0 or (j == 1 and linear) or j >= base:
-            out[count] = j
-            count += 1
-    return out[:count]
-
-
-@compiled
-def _smooth_gradient(theta: Vector, slope: Vector, variance: float, prior: Prior, out: Vector) -> None:
-    """Gradient of all but the penalty, from ``slope = J'r``."""
-    base = theta.shape[0] - prior.precision.shape[0]
+def _smooth_gradient(
+    theta: Vector, slope: Vector, variance: float, base: int, prior: Prior, out: Vector
+) -> None:
+    """Gradient of all but the penalty, from ``slope = J'r``; seasonal coefficients begin at `base`."""
     for a in range(theta.shape[0]):
         out[a] = -slope[a] / variance
     out[0] += TREND_PRECISION * theta[0]
     out[1] += TREND_PRECISION * theta[1]
-    for j in range(prior.precision.shape[0]):
-        out[base + j] += prior.precision[j] * theta[base + j]
+    for j in range(base, theta.shape[0]):
+        out[j] += prior.precision * theta[j]
 
 
 @compiled
-def _model(cross: Matrix, slope: Vector, variance: float, concave: float, prior: Prior, out: Matrix) -> None:
+def _model(
+    cross: Matrix, slope: Vector, variance: float, concave: float, base: int, prior: Prior, out: Matrix
+) -> None:
     """The quadratic model's Hessian, from `cross` as of `curvature` and the weight of the sigma term."""
-    base = slope.shape[0] - prior.precision.shape[0]
     for a in range(slope.shape[0]):
         for b in range(slope.shape[0]):
             out[a, b] = cross[a, b] / variance - concave * slope[a] * slope[b]
     out[0, 0] += TREND_PRECISION
     out[1, 1] += TREND_PRECISION
-    for j in range(prior.precision.shape[0]):
-        out[base + j, base + j] += prior.precision[j]
+    for j in range(base, slope.shape[0]):
+        out[j, j] += prior.precision
 
 
 @compiled
-def _promise(gradient: Vector, theta: Vector, target: Vector, prior: Prior) -> float:
+def _promise(gradient: Vector, theta: Vector, target: Vector, base: int, prior: Prior) -> float:
     """The change of the objective to first order on the way to `target`: negative."""
-    base = theta.shape[0] - prior.precision.shape[0]
     change = 0.0
     for a in range(theta.shape[0]):
         change += gradient[a] * (target[a] - theta[a])
@@ -118,7 +109,6 @@ def _search(
 
     Leaves the point in `trial` and `fitted`. Returns whether there is one, its objective and its SSR.
     """
-    n = design.t.shape[0]
     target, trial = work.target, work.trial
     length = 1.0
     for _ in range(halvings + 1):
@@ -126,7 +116,7 @@ def _search(
             # The full step is copied, not computed: its zeros are exact.
             trial[a] = target[a] if length == 1.0 else theta[a] + length * (target[a] - theta[a])
         ssr = residuals(trial, design, prior, work.fitted)
-        trial_value = negative_log_posterior(trial, ssr, n, prior)
+        trial_value = negative_log_posterior(trial, ssr, design, prior)
         if trial_value <= value + _ARMIJO * length * promise:
             return True, trial_value, ssr
         length *= 0.5
@@ -142,33 +132,31 @@ def _step(
     prior: Prior,
     smooth: Indices,
     bilinear: bool,
-    tolerance: float,
     work: _Work,
 ) -> tuple[int, float, float]:
     """One Newton step, in place. Returns a status, the objective and SSR.
 
     `ITERATION_LIMIT` as a status means: not there yet.
     """
-    n = design.t.shape[0]
-    last = 2 + design.knots.shape[0] if prior.linear else 2  # of the coefficients with a kink
+    n, base = design.t.shape[0], 2 + design.knots.shape[0]
     variance = noise_variance(ssr, n)
     score(design, prior, work.fitted, work.slope)
-    _smooth_gradient(theta, work.slope, variance, prior, work.gradient)
+    _smooth_gradient(theta, work.slope, variance, base, prior, work.gradient)
     for convex in (False, True):
         if bilinear:
             curvature(design, prior, work.fitted, not convex, work.cross)
         concave = 0.0
         if not convex and variance > SMALLEST_SIGMA * SMALLEST_SIGMA:
             concave = 2.0 / (variance * variance * (8.0 * variance + n))
-        _model(work.cross, work.slope, variance, concave, prior, work.hessian)
+        _model(work.cross, work.slope, variance, concave, base, prior, work.hessian)
         copy(theta, work.target)
         copy(work.gradient, work.model_gradient)
         if not minimise_sparse_quadratic(
-            work.hessian, work.model_gradient, 1.0 / prior.tau, smooth, 2, last, convex, work.target
+            work.hessian, work.model_gradient, 1.0 / prior.tau, smooth, 2, base, convex, work.target
         ):
             continue
-        promise = _promise(work.gradient, theta, work.target, prior)
-        last_step = promise > -tolerance * max(1.0, abs(value))
+        promise = _promise(work.gradient, theta, work.target, base, prior)
+        last_step = promise > -_TOLERANCE * max(1.0, abs(value))
         moved, new_value, new_ssr = _search(
             theta, value, promise, 0 if last_step else _HALVINGS, design, prior, work
         )
@@ -187,23 +175,19 @@ def _step(
 
 
 @compiled
-def maximise(
-    theta: Vector, design: Design, prior: Prior, gram: Matrix, tolerance: float, iterations: int
-) -> tuple[float, float, int, int]:
+def maximise(theta: Vector, design: Design, prior: Prior, gram: Matrix) -> tuple[float, float, int, int]:
     """Move `theta` = ``[m, k, delta, beta]``, shape (P,), in place, to a local maximum of the log posterior.
 
-    Until the next step promises less than `tolerance` times ``max(1, |log p|)``. `gram` is ``J'J``, shape (P,
-    P), if no regressor is multiplicative and it is at hand from another fit of the same design; else of shape
-    (0, 0). Returns log_posterior, sigma, status, steps.
+    Until the next step promises next to nothing beside ``max(1, |log p|)``. `gram` is ``J'J``, shape (P, P), if
+    seasons are additive and it is at hand from another fit of the same design; else of shape (0, 0). Returns
+    log_posterior, sigma, status, steps.
     """
     n = design.t.shape[0]
-    size = theta.shape[0]
-    base = 2 + design.knots.shape[0]
-    bilinear = multiplies(prior)
-    smooth = _smooth_coefficients(size, base, prior.linear)
-    if not prior.linear:
-        for j in range(1, base):  # not in a flat model, so their priors alone say where they are
-            theta[j] = 0.0
+    size, n_knots = theta.shape[0], design.knots.shape[0]
+    bilinear = prior.multiplicative != 0.0
+    smooth = np.empty(size - n_knots, np.int64)  # offset, base rate and seasons: those without a kink
+    for j in range(smooth.shape[0]):
+        smooth[j] = j if j < 2 else j + n_knots
     # Where nothing multiplies the trend, J'J is the same wherever theta is.
     shared = not bilinear and gram.shape[0] > 0
     work = _Work(
@@ -217,12 +201,12 @@ def maximise(
         np.empty(size),
     )
     ssr = residuals(theta, design, prior, work.fitted)
-    value = negative_log_posterior(theta, ssr, n, prior)
+    value = negative_log_posterior(theta, ssr, design, prior)
     if not bilinear and not shared:
         curvature(design, prior, work.fitted, False, work.cross)
     status = ITERATION_LIMIT
     steps = 0
-    while steps < iterations and status == ITERATION_LIMIT:
-        status, value, ssr = _step(theta, value, ssr, design, prior, smooth, bilinear, tolerance, work)
+    while steps < _ITERATIONS and status == ITERATION_LIMIT:
+        status, value, ssr = _step(theta, value, ssr, design, prior, smooth, bilinear, work)
         steps += 1
     return -value, math.sqrt(noise_variance(ssr, n)), status, steps

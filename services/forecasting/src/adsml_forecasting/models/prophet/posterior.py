@@ -21,15 +21,16 @@ terms of one sign only, so that late changepoints lose no digits.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from adsml_common import compiled as common
 
-from adsml_forecasting.models.prophet.compiled import compiled
+from adsml_forecasting.models.series import Matrix, Vector
 
-Vector = npt.NDArray[np.float64]
-Matrix = npt.NDArray[np.float64]
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 TREND_PRECISION = 1.0 / 25.0  # k ~ normal(0, 5), m ~ normal(0, 5)
 SIGMA_PRECISION = 4.0  # sigma_obs ~ normal(0, 0.5)
@@ -43,7 +44,7 @@ class Design(NamedTuple):
 
     `y` and `t` are scaled, shape (n,), time ascending from 0 to 1; `knots` are changepoints in scaled time,
     ascending, and `starts` the index of the first row at or after each, shape (S,); `x` holds seasonal terms,
-    holidays and other regressors, shape (n, K).
+    shape (n, K).
     """
 
     y: Vector
@@ -56,16 +57,13 @@ class Design(NamedTuple):
 class Prior(NamedTuple):
     """The choices that are not data.
 
-    `tau` is the scale of the changes' Laplace prior (`changepoint_prior_scale`), `precision` each coefficient's
-    ``1 / scale^2``; `additive` and `multiplicative` are 1 where a regressor is added to the trend or multiplies it,
-    else 0; shape (K,) each. `linear`: the trend grows (piecewise linear) or is flat.
+    `tau` is the scale of the changes' Laplace prior (`changepoint_prior_scale`), `precision` the seasonal coefficients'
+    ``1 / scale^2``; `multiplicative` is 1 where seasons multiply the trend, 0 where they are added to it.
     """
 
     tau: float
-    precision: Vector
-    additive: Vector
-    multiplicative: Vector
-    linear: bool
+    precision: float
+    multiplicative: float
 
 
 class Fitted(NamedTuple):
@@ -76,20 +74,16 @@ class Fitted(NamedTuple):
     residual: Vector
 
 
+def compiled(function: _F) -> _F:
+    """As of `adsml_common.compiled.compiled`: infinity or NaN where a search steps too far, and no check for it."""
+    return common.compiled(function, error_model="numpy")
+
+
 @compiled
 def copy(source: Vector, target: Vector) -> None:
     """Copy element by element; compiling an array assignment takes seconds, for its message about shapes."""
     for i in range(source.shape[0]):
         target[i] = source[i]
-
-
-@compiled
-def multiplies(prior: Prior) -> bool:
-    """Whether any regressor multiplies the trend."""
-    found = False
-    for j in range(prior.multiplicative.shape[0]):
-        found = found or prior.multiplicative[j] != 0.0
-    return found
 
 
 @compiled
@@ -102,17 +96,16 @@ def noise_variance(ssr: float, n: int) -> float:
 
 
 @compiled
-def negative_log_posterior(theta: Vector, ssr: float, n: int, prior: Prior) -> float:
+def negative_log_posterior(theta: Vector, ssr: float, design: Design, prior: Prior) -> float:
     """``-log p`` at coefficients whose sum of squared residuals is known, with the best sigma."""
-    regressors = prior.precision.shape[0]
-    knots = theta.shape[0] - 2 - regressors
+    n, base = design.t.shape[0], 2 + design.knots.shape[0]
     variance = noise_variance(ssr, n)
     value = 0.5 * (n * math.log(variance) + ssr / variance + SIGMA_PRECISION * variance)
     value += 0.5 * TREND_PRECISION * (theta[0] * theta[0] + theta[1] * theta[1])
-    for j in range(2, 2 + knots):
+    for j in range(2, base):
         value += abs(theta[j]) / prior.tau
-    for j in range(regressors):
-        value += 0.5 * prior.precision[j] * theta[2 + knots + j] * theta[2 + knots + j]
+    for j in range(base, theta.shape[0]):
+        value += 0.5 * prior.precision * theta[j] * theta[j]
     return float(value)
 
 
@@ -120,7 +113,7 @@ def negative_log_posterior(theta: Vector, ssr: float, n: int, prior: Prior) -> f
 def residuals(theta: Vector, design: Design, prior: Prior, fitted: Fitted) -> float:
     """Fill `fitted` at `theta` and return the sum of squared residuals."""
     y, t, knots, starts, x = design
-    additive, multiplicative = prior.additive, prior.multiplicative
+    additive, multiplicative = 1.0 - prior.multiplicative, prior.multiplicative
     trend, factor, residual = fitted
     n_knots = knots.shape[0]
     beta = theta[2 + n_knots :]
@@ -137,8 +130,8 @@ def residuals(theta: Vector, design: Design, prior: Prior, fitted: Fitted) -> fl
         factor[i] = 1.0
         for j in range(x.shape[1]):
             effect = x[i, j] * beta[j]
-            added += additive[j] * effect
-            factor[i] += multiplicative[j] * effect
+            added += additive * effect
+            factor[i] += multiplicative * effect
         residual[i] = y[i] - (trend[i] * factor[i] + added)
         ssr += residual[i] * residual[i]
     return ssr
@@ -152,7 +145,7 @@ def score(design: Design, prior: Prior, fitted: Fitted, out: Vector) -> None:
     the trend where it is multiplicative.
     """
     _, t, knots, starts, x = design
-    additive, multiplicative = prior.additive, prior.multiplicative
+    additive, multiplicative = 1.0 - prior.multiplicative, prior.multiplicative
     trend, factor, residual = fitted
     beta = out[2 + knots.shape[0] :]
     for j in range(x.shape[1]):
@@ -171,7 +164,7 @@ def score(design: Design, prior: Prior, fitted: Fitted, out: Vector) -> None:
             sum_1 += factor[i] * r * (t[i] - knot)
             trend_r = trend[i] * r
             for j in range(x.shape[1]):
-                beta[j] += x[i, j] * (additive[j] * r + multiplicative[j] * trend_r)
+                beta[j] += x[i, j] * (additive * r + multiplicative * trend_r)
         end = min(end, start)
         out[1 + s] = sum_1
     out[0] = sum_0
@@ -185,7 +178,7 @@ def curvature(design: Design, prior: Prior, fitted: Fitted, exact: bool, out: Ma
     and multiplicative regressors.
     """
     _, t, knots, starts, x = design
-    additive, multiplicative = prior.additive, prior.multiplicative
+    additive, multiplicative = 1.0 - prior.multiplicative, prior.multiplicative
     trend, factor, residual = fitted
     n_regressors = x.shape[1]
     base = 2 + knots.shape[0]
@@ -213,8 +206,8 @@ def curvature(design: Design, prior: Prior, fitted: Fitted, exact: bool, out: Ma
             w_2 += weight * h * h
             r = residual[i] if exact else 0.0
             for a in range(n_regressors):
-                column[a] = x[i, a] * (additive[a] + multiplicative[a] * trend[i])
-                cross = factor[i] * column[a] - r * multiplicative[a] * x[i, a]
+                column[a] = x[i, a] * (additive + multiplicative * trend[i])
+                cross = factor[i] * column[a] - r * multiplicative * x[i, a]
                 sum_0[a] += cross
                 sum_1[a] += cross * h
             for a in range(n_regressors):

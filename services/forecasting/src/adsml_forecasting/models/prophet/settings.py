@@ -5,6 +5,10 @@ from enum import StrEnum
 from itertools import product
 from typing import Final, Literal
 
+import numpy as np
+import numpy.typing as npt
+
+_WEEK, _TWO_WEEKS, _TWO_YEARS = 7, 14, 730
 Mode = Literal["additive", "multiplicative"]
 
 
@@ -38,10 +42,13 @@ GRID: Final[tuple[Combination, ...]] = tuple(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seasons:
-    """Which there are; None: as Prophet decides (yearly from two years of history, weekly from two weeks)."""
+    """Which there are."""
 
-    yearly: bool | None = None
-    weekly: bool | None = None
+    yearly: bool
+    weekly: bool
 
-
-AUTOMATIC: Final = Seasons()
+    @classmethod
+    def of(cls, days: npt.NDArray[np.int64]) -> "Seasons":
+        """As Prophet decides by the days with a value: yearly from two years on, weekly from two weeks on."""
+        span = int(days[-1] - days[0])
+        return cls(yearly=span >= _TWO_YEARS, weekly=span >= _TWO_WEEKS and int(np.diff(days).min()) < _WEEK)

@@ -11,8 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from adsml_forecasting.models.prophet.compiled import compiled
-from adsml_forecasting.models.prophet.posterior import Matrix, Vector
+from adsml_forecasting.models.prophet.posterior import compiled
+from adsml_forecasting.models.series import Matrix, Vector
 
 Indices = npt.NDArray[np.int64]
 
