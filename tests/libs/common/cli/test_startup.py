@@ -67,9 +67,9 @@ def test_processes_of_a_command_find_the_libraries_wherever_it_was_started(
     for name in ("random", "calendar", "socket"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(3)")
     code = (
-        "import multiprocessing, sys\nfrom adsml_common.cli.main import main\n"
+        "import multiprocessing, sys\nfrom adsml_common.cli.main import script\n"
         "if __name__ == '__main__':\n    sys.argv = ['adsml', '--version']\n"
-        "    try:\n        main()\n    except SystemExit:\n        pass\n"
+        "    try:\n        script()\n    except SystemExit:\n        pass\n"
         f"    process = multiprocessing.get_context({method!r}).Process(target=print, args=('ran',))\n"
         "    process.start()\n    process.join()\n    sys.exit(process.exitcode)\n"
     )

@@ -1,5 +1,5 @@
 """``python -m adsml_common.cli``: the `adsml` command without its script."""
 
-from adsml_common.cli.main import main
+from adsml_common.cli.main import script
 
-main()
+script()

@@ -42,10 +42,15 @@ def build() -> typer.Typer:
     return app
 
 
-def main() -> None:
+def script() -> None:
     """Entry point of the `adsml` script."""
     # A process of ours that is started in a folder with a random.py would take it for the library.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
+    main()
+
+
+def main() -> None:
+    """Run the command that the process' arguments name."""
     try:
         build()()
     except AdsmlError as error:
